@@ -1,0 +1,61 @@
+# What people do all day. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find core shells -name '*.py')
+PORT ?= 8787
+
+.DEFAULT_GOAL := help
+.PHONY: help run test services lint format typecheck bench docs clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The package is installed as a wheel, not in place: what is tested and type-checked is what
+# users get. A change of the sources reinstalls it, without its dependencies.
+$(VENV)/.dependencies: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[asyncio,fast]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[dev]'
+	@touch $@ $(VENV)/.dependencies
+
+$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	@rm -rf build *.egg-info
+	@touch $@
+
+run: $(VENV)/.installed ## Serve on http://127.0.0.1:8787 (PORT=…)
+	$(BIN)/openqoe serve --port $(PORT)
+
+services: ## Install the Debian services that the tests use (prometheus), where possible
+	@./tests/install-services
+
+test: $(VENV)/.dev $(VENV)/.installed services ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(VENV)/.dev $(VENV)/.installed ## Check the types of the package and the tests
+	$(BIN)/mypy -p openqoe
+	$(BIN)/mypy -p tests
+
+bench: $(VENV)/.dev $(VENV)/.installed ## Measure (prints ratios of one run)
+	$(BIN)/python -m bench.core
+	$(BIN)/python -m bench.serve
+
+docs: $(VENV)/.dev $(VENV)/.installed ## Write the generated pages of docs/
+	$(BIN)/python docs/generate.py
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

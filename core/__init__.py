@@ -1,0 +1,44 @@
+"""The core of the OpenQoE worker: pure, without I/O.
+
+What an application needs to embed it is exported here; ``worker`` is the place to begin
+reading. Nothing in this package imports from the shells, opens a socket or a file, or knows
+the time.
+"""
+
+from openqoe.core.config import Config
+from openqoe.core.effects import (
+    AddMembers,
+    Effect,
+    HttpResult,
+    KvResult,
+    KvUpdate,
+    LokiPush,
+    NetworkFailure,
+    Notice,
+    RemoteWrite,
+    Result,
+)
+from openqoe.core.http.messages import Request, Response
+from openqoe.core.settings import SettingsError
+from openqoe.core.version import VERSION
+from openqoe.core.worker import Outcome, Worker
+
+__all__ = [
+    "VERSION",
+    "AddMembers",
+    "Config",
+    "Effect",
+    "HttpResult",
+    "KvResult",
+    "KvUpdate",
+    "LokiPush",
+    "NetworkFailure",
+    "Notice",
+    "Outcome",
+    "RemoteWrite",
+    "Request",
+    "Response",
+    "Result",
+    "SettingsError",
+    "Worker",
+]

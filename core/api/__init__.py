@@ -1,0 +1,1 @@
+"""The HTTP surface: routes, keys, CORS, content codings, and the answers' JSON."""

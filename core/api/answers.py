@@ -1,0 +1,88 @@
+"""The JSON of every answer.
+
+Every 2xx has a body: the SDK takes an empty one for a failure and sends the batch again.
+"""
+
+from typing import Any
+
+import msgspec
+
+from openqoe.core.events.faults import Fault
+from openqoe.core.http.messages import Response
+
+MAX_LISTED = 100
+"""Errors listed in one answer."""
+
+JSON = ("Content-Type", "application/json")
+
+_encode = msgspec.json.encode
+
+
+def reply(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
+    """An answer with a JSON body."""
+    return Response(status, (JSON, *headers), _encode(content))
+
+
+def failure(status: int, message: str, *headers: tuple[str, str]) -> Response:
+    """An answer that says what went wrong."""
+    return reply(status, {"success": False, "message": message}, *headers)
+
+
+def accepted(received: int, elapsed: int) -> Response:
+    """All events were accepted (or the batch had been before)."""
+    return reply(
+        202,
+        {
+            "success": True,
+            "message": "Events accepted",
+            "events_received": received,
+            "processing_time_ms": elapsed,
+        },
+    )
+
+
+def partially_accepted(
+    received: int, good: int, faults: tuple[Fault, ...], elapsed: int
+) -> Response:
+    """Some events were accepted, some refused."""
+    return reply(
+        207,
+        {
+            "success": True,
+            "message": "Events partially accepted",
+            "events_received": received,
+            "events_accepted": good,
+            "events_rejected": received - good,
+            "errors": _listed(faults),
+            "processing_time_ms": elapsed,
+        },
+    )
+
+
+def invalid(faults: tuple[Fault, ...]) -> Response:
+    """No event could be used."""
+    return reply(400, {"success": False, "message": "Validation failed", "errors": _listed(faults)})
+
+
+def not_json(where: str) -> Response:
+    return reply(
+        400,
+        {"success": False, "message": "Invalid JSON in request body", "error": where},
+    )
+
+
+def unauthorized() -> Response:
+    return failure(
+        401,
+        "Unauthorized: Invalid or missing API key",
+        ("WWW-Authenticate", 'Bearer realm="OpenQoE"'),
+    )
+
+
+def unavailable(message: str, retry_after: int) -> Response:
+    """Come back later. Never 429: the SDK drops a batch on any 4xx and retries a 5xx."""
+    return failure(503, message, ("Retry-After", str(retry_after)))
+
+
+def _listed(faults: tuple[Fault, ...]) -> list[dict[str, Any]]:
+    return [fault.as_json() for fault in faults[:MAX_LISTED]]

@@ -1,0 +1,248 @@
+"""The queue of one destination: in order, one request at a time, bounded.
+
+Theory of operation. The head is the only payload that is ever sent; it stays the head until
+its answer has come and ``verdict`` has said what that means:
+
+    delivered, rejected, dropped   the head leaves, and is counted once
+    split                          its parts take its place
+    retried                        it stays, and is due again after a wait
+
+So samples of one series arrive in order of time, and the only thing that can hold up the
+queue is a destination that takes nothing at all. The wait belongs to the destination, not to
+the payload: whatever is the head then must wait, too.
+
+The owner turns the crank: ``offer`` what was flushed, ask ``due`` for the request to send,
+report its result with ``complete``, and be there again at ``next_poll``. When it ends, it goes
+on asking after each answer until the queue is empty or the deadline has come.
+
+Bounds. Logs that have no room push out the oldest ones, but never the one in flight, whose
+fate is not known. Metrics are never dropped for want of room: while the queue is ``full`` the
+owner does not flush them, and the registry goes on counting.
+
+All that survives a crash is ``waiting``: a new queue that is offered these payloads goes on
+where the old one was. The one in flight is then sent once more, which does no harm
+(cumulative samples, and equal log entries are stored once).
+"""
+
+from collections import deque
+from dataclasses import replace
+
+from openqoe.core.delivery.backoff import backoff
+from openqoe.core.delivery.counters import Counters, QueueStatus, State
+from openqoe.core.delivery.destinations import Destination
+from openqoe.core.delivery.notices import Notices
+from openqoe.core.delivery.payload import Payload, Split, divide
+from openqoe.core.delivery.verdict import Kind, Verdict, judge
+from openqoe.core.delivery.words import secrets_of, words
+from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
+
+EFFECTS: dict[Kind, type[RemoteWrite] | type[LokiPush]] = {"metrics": RemoteWrite, "logs": LokiPush}
+
+
+class DeliveryQueue:
+    """The payloads that wait for one destination.
+
+    Args:
+        destination: Where they go.
+        kind: What they are.
+        max_bytes: What may wait, in bytes of bodies.
+        seed: Of the backoff's jitter; differs between workers.
+        split: Divides a payload that is too large.
+        user_agent: The User-Agent header of the requests.
+
+    Attributes:
+        counters: What has become of the items so far. To be read only.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        kind: Kind,
+        *,
+        max_bytes: int,
+        seed: int,
+        split: Split,
+        user_agent: str,
+    ) -> None:
+        self.destination = destination
+        self.kind = kind
+        self.counters = Counters()
+        self._max_bytes = max_bytes
+        self._seed = seed
+        self._split = split
+        self._headers = (*destination.headers, ("User-Agent", user_agent))
+        self._secrets = secrets_of(destination.headers)
+        self._notices = Notices(destination)
+        self._waiting: deque[Payload] = deque()
+        self._bytes = 0
+        self._in_flight: int | None = None  # id of the effect that carries the head
+        self._failures = 0
+        # The head is due ``_wait`` ms after ``_since``. A time to be reached would be
+        # unreachable after the clock was put back; a duration never is.
+        self._since = 0
+        self._wait = 0
+        self._least_wait = 0  # as much of it as the destination asked for
+        self._state: State = "ok"
+        self._last_error = ""
+        self._last_success: int | None = None
+
+    def offer(self, payload: Payload, now: int) -> tuple[Notice, ...]:
+        """Take a payload in, behind all others."""
+        if payload.kind != self.kind:
+            raise ValueError(f"a queue of {self.kind} was offered {payload.kind}")
+        self._note_time(now)
+        self._waiting.append(payload)
+        self._bytes += len(payload.body)
+        self.counters.offered += payload.items
+        return self._make_room(now)
+
+    def due(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | None:
+        """The request that is to be sent now, if there is one.
+
+        Args:
+            effect_id: Becomes the request's id if there is one; unique over all queues.
+        """
+        self._note_time(now)
+        if not self._waiting or self._in_flight is not None or now < self._since + self._wait:
+            return None
+        self._in_flight = effect_id
+        head = self._waiting[0]
+        self.counters.bytes_out += len(head.body)
+        return EFFECTS[self.kind](
+            id=effect_id,
+            destination=self.destination.name,
+            url=self.destination.url,
+            headers=head.headers + self._headers,
+            body=head.body,
+        )
+
+    def complete(
+        self, effect_id: int, result: HttpResult | NetworkFailure, now: int
+    ) -> tuple[Notice, ...]:
+        """Take the result of a request; of one that is not in flight, do nothing."""
+        if effect_id != self._in_flight:
+            return ()  # an answer that came twice, or after a restart
+        self._in_flight = None
+        verdict = judge(self.kind, result, now)
+        parts: tuple[Payload, ...] = ()
+        if verdict.outcome == "split":
+            parts = divide(self._waiting[0], self._split)
+            if not parts:
+                verdict = replace(verdict, outcome="dropped")
+        self.counters.answers[verdict.outcome] += 1
+        said = words(result, self._secrets)
+        if verdict.outcome not in ("delivered", "split"):
+            self._last_error = f"{verdict.status or verdict.reason}: {said}"
+        if verdict.outcome == "retried":
+            return self._retry(verdict, said, now)
+        self._failures = 0
+        self._wait_from(now, 0)
+        head = self._take(0)
+        if verdict.outcome == "split":
+            self._waiting.extendleft(reversed(parts))
+            self._bytes += sum(len(part.body) for part in parts)
+            return self._make_room(now)  # the parts compress less well than the whole
+        return self._settle(head, verdict, said, now)
+
+    def hurry(self) -> None:
+        """Wait no longer than the destination asked for: the process is about to end."""
+        self._wait = self._least_wait
+
+    @property
+    def next_poll(self) -> int | None:
+        """When ``due`` will have a request; None while that depends on something else."""
+        if not self._waiting or self._in_flight is not None:
+            return None
+        return self._since + self._wait
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits, nor is in flight."""
+        return not self._waiting
+
+    @property
+    def full(self) -> bool:
+        """Whether the bound is reached, and metrics should stay in the registry."""
+        return self._bytes >= self._max_bytes
+
+    @property
+    def waiting(self) -> tuple[Payload, ...]:
+        """All payloads, the one in flight included, in order."""
+        return tuple(self._waiting)
+
+    def status(self, now: int) -> QueueStatus:
+        """How the queue stands."""
+        return QueueStatus(
+            destination=self.destination.name,
+            state=self._state,
+            payloads=len(self._waiting),
+            items=sum(payload.items for payload in self._waiting),
+            bytes=self._bytes,
+            oldest_age=max(0, now - self._waiting[0].created) if self._waiting else None,
+            failures=self._failures,
+            last_error=self._last_error,
+            last_success=self._last_success,
+            next_attempt=self.next_poll,
+        )
+
+    def _retry(self, verdict: Verdict, said: str, now: int) -> tuple[Notice, ...]:
+        self._state = "failing"
+        self._failures += 1
+        wait = backoff(
+            self._failures,
+            seed=self._seed,
+            destination=self.destination.name,
+            counter=self.counters.answers["retried"],
+        )
+        self._wait_from(now, wait, least=verdict.retry_after or 0)
+        return self._notices.retried(
+            verdict, said, now, wait=self._wait, payloads=len(self._waiting)
+        )
+
+    def _settle(
+        self, payload: Payload, verdict: Verdict, said: str, now: int
+    ) -> tuple[Notice, ...]:
+        """Count a payload that has left for good."""
+        if verdict.outcome == "dropped":
+            self._state = "refusing"
+            self._count_dropped(payload, verdict.reason)
+            return self._notices.refused(verdict, said, now, items=payload.items)
+        whole = verdict.outcome == "delivered"
+        back = self._notices.taken(now, whole=whole, payloads=len(self._waiting))
+        if not whole:
+            self._state = "refusing"
+            self.counters.rejected += payload.items
+            return back + self._notices.refused(verdict, said, now, items=payload.items)
+        self._state = "ok"
+        self._last_success = now
+        self.counters.delivered += payload.items
+        return back
+
+    def _make_room(self, now: int) -> tuple[Notice, ...]:
+        """Drop the oldest logs that are beyond the bound; one payload may always wait."""
+        if self.kind == "metrics":
+            return ()
+        items = 0
+        oldest = 0 if self._in_flight is None else 1
+        while self._bytes > self._max_bytes and len(self._waiting) > 1:
+            payload = self._take(oldest)
+            self._count_dropped(payload, "queue_full")
+            items += payload.items
+        return self._notices.crowded_out(now, items=items, max_bytes=self._max_bytes)
+
+    def _take(self, position: int) -> Payload:
+        payload = self._waiting[position]
+        del self._waiting[position]
+        self._bytes -= len(payload.body)
+        return payload
+
+    def _count_dropped(self, payload: Payload, reason: str) -> None:
+        dropped = self.counters.dropped
+        dropped[reason] = dropped.get(reason, 0) + payload.items
+
+    def _wait_from(self, now: int, wait: int, *, least: int = 0) -> None:
+        self._since, self._wait, self._least_wait = now, max(wait, least), least
+
+    def _note_time(self, now: int) -> None:
+        """If the clock was put back, a wait begins anew: longer, but it does end."""
+        self._since = min(self._since, now)

@@ -1,0 +1,126 @@
+"""One governed dimension: which values it has admitted, and what becomes of the others.
+
+The rule is first come, first admitted. A value past the limit is not given a
+label of its own hash: distinct hashes would grow without end, and growth is what the
+limit is there to stop. It is folded into one of ``FOLDS`` labels instead, so a dimension
+never has more than ``max_cardinality + FOLDS`` label values.
+
+A value frees its place when it was not seen on the current day nor on the one before:
+after 24 to 48 hours.
+"""
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+
+from openqoe.core.governance.hashing import hash32, hashed
+from openqoe.core.governance.limits import Limit
+
+FOLDS = 64
+
+_NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
+
+
+def fold(value: str) -> str:
+    """The label value shared by the values past the limit whose hashes agree."""
+    return f"hash_{hash32(value) % FOLDS:02x}"
+
+
+def bucket(value: str, size: int) -> str:
+    """The numeric range ("10000-20000") or hash bucket ("bucket_17") of a value."""
+    if _NUMBER.fullmatch(value):
+        start = int(Decimal(value) // size) * size
+        if Decimal(value) < start:  # // rounds towards zero, a range must begin below
+            start -= size
+        return f"{start}-{start + size}"
+    return f"bucket_{hash32(value) % size}"
+
+
+class Dimension:
+    """The state of one dimension.
+
+    Attributes:
+        name: The label's name.
+        limit: What applies.
+        folded: How many times a value had to be folded (grows only).
+    """
+
+    __slots__ = ("_admitted", "_fresh", "folded", "limit", "name")
+
+    def __init__(self, name: str, limit: Limit) -> None:
+        self.name = name
+        self.limit = limit
+        self.folded = 0
+        self._admitted: dict[str, int] = {}  # value to the day it was last seen, in order
+        self._fresh: dict[str, None] = {}  # seen since the store was last told
+
+    def govern(self, value: str, day: int) -> str | None:
+        """The label value to use for a value, or None to leave the label out."""
+        action = self.limit.action
+        if action == "drop":
+            return None
+        if action == "bucket":
+            value = bucket(value, self.limit.bucket_size)
+        elif action == "hash":
+            value = hashed(value)
+            if self.limit.max_cardinality is None:
+                return value  # hashes of ids: far too many to remember
+        if self._admit(value, day):
+            return value
+        self.folded += 1
+        return fold(value)
+
+    def _admit(self, value: str, day: int) -> bool:
+        limit = self.limit.max_cardinality
+        if value in self._admitted:
+            if self._admitted[value] != day:
+                self._admitted[value] = day
+                self._fresh[value] = None
+            return True
+        if limit is not None and len(self._admitted) >= limit:
+            self._forget(day)
+            if len(self._admitted) >= limit:
+                return False
+        self._admitted[value] = day
+        self._fresh[value] = None
+        return True
+
+    def _forget(self, day: int) -> None:
+        if any(seen < day - 1 for seen in self._admitted.values()):
+            self._admitted = {v: seen for v, seen in self._admitted.items() if seen >= day - 1}
+
+    def values(self, day: int) -> tuple[str, ...]:
+        """The admitted values in order of admission."""
+        self._forget(day)
+        return tuple(self._admitted)
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether there is anything the shared store should hear of."""
+        return bool(self._fresh)
+
+    def take_fresh(self) -> tuple[str, ...]:
+        """Values that the shared store should hear of; each is told once a day."""
+        fresh = tuple(value for value in self._fresh if value in self._admitted)
+        self._fresh = {}
+        return fresh
+
+    def adopt(self, members: Iterable[str], day: int) -> bool:
+        """Take over the shared store's set: first come over all processes.
+
+        Values admitted here since the store was last told keep their place behind the
+        shared ones while there is room.
+
+        Returns:
+            Whether a value lost or gained its place, so that cached labels are void.
+        """
+        limit = self.limit.max_cardinality
+        before = self._admitted
+        merged = {value: before.get(value, day) for value in members}
+        for value in self._fresh:
+            if limit is None or len(merged) < limit:
+                merged.setdefault(value, before.get(value, day))
+        if limit is not None:
+            merged = dict(list(merged.items())[:limit])
+        self._admitted = merged
+        return merged.keys() != before.keys()

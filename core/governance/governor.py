@@ -1,0 +1,70 @@
+"""The governor: all dimensions together, and their share in the key-value store."""
+
+from collections.abc import Mapping
+
+from openqoe.core.effects import AddMembers
+from openqoe.core.governance.dimension import Dimension
+from openqoe.core.governance.hashing import hashed
+from openqoe.core.governance.limits import Limit
+
+DAY = 86_400_000
+
+
+class Governor:
+    """Governs label values.
+
+    A fault on one dimension never refuses an event: that dimension falls back to the hash
+    of the value, which is always safe.
+    """
+
+    def __init__(self, limits: Mapping[str, Limit]) -> None:
+        self.dimensions = {name: Dimension(name, limit) for name, limit in limits.items()}
+        self.faults = 0
+
+    def govern(self, name: str, value: str, now: int) -> str | None:
+        """The label value to use, or None to leave the label out.
+
+        A name without a limit (a label whose values the worker itself chooses) passes.
+        """
+        dimension = self.dimensions.get(name)
+        if dimension is None:
+            return value
+        try:
+            return dimension.govern(value, now // DAY)
+        except (ArithmeticError, ValueError):
+            self.faults += 1
+            return hashed(value)
+
+    def values(self, name: str, now: int) -> tuple[str, ...]:
+        """The admitted values of a dimension, in order of admission."""
+        return self.dimensions[name].values(now // DAY)
+
+    def cardinality(self, now: int) -> dict[str, int]:
+        """How many values each dimension has admitted."""
+        return {name: len(self.values(name, now)) for name in self.dimensions}
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether the shared store should hear of something."""
+        return any(dimension.has_fresh for dimension in self.dimensions.values())
+
+    def fresh(self, now: int) -> tuple[AddMembers, ...]:
+        """Operations that tell the shared store what was admitted since the last call."""
+        return tuple(
+            AddMembers(f"cardinality:{name}", values, dimension.limit.max_cardinality, now // DAY)
+            for name, dimension in self.dimensions.items()
+            if (values := dimension.take_fresh())
+        )
+
+    def adopt(
+        self,
+        operations: tuple[AddMembers, ...],
+        replies: tuple[tuple[str, ...], ...],
+        now: int,
+    ) -> bool:
+        """Take over what the store answered; True if cached labels are void."""
+        changed = [
+            self.dimensions[operation.key.removeprefix("cardinality:")].adopt(reply, now // DAY)
+            for operation, reply in zip(operations, replies, strict=True)
+        ]
+        return any(changed)

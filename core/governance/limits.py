@@ -1,0 +1,113 @@
+"""The limits of each dimension: how many values a label may have, and what happens past that.
+
+Actions:
+    allow: the first ``max_cardinality`` values pass, later ones are folded.
+    bucket: numbers fall into ranges of ``bucket_size``, other strings into one of
+        ``bucket_size`` hash buckets; the first ``max_cardinality`` of these pass.
+    hash: every value is replaced by its hash.
+    drop: the label is left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, cast, get_args
+
+Action = Literal["allow", "bucket", "hash", "drop"]
+
+DEFAULT_BUCKET_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What is done with the values of one dimension.
+
+    Attributes:
+        action: See the module's text.
+        max_cardinality: Label values admitted; None is unlimited.
+        bucket_size: Width of a numeric range, and number of hash buckets, under "bucket".
+    """
+
+    action: Action
+    max_cardinality: int | None = None
+    bucket_size: int = DEFAULT_BUCKET_SIZE
+
+
+DEFAULT_LIMITS: Mapping[str, Limit] = MappingProxyType(
+    {
+        "org_id": Limit("allow", 1_000),
+        "player_id": Limit("allow", 10_000),
+        "env": Limit("allow", 10),
+        "app_name": Limit("allow", 100),
+        "app_version": Limit("allow", 500),
+        "event_type": Limit("allow", 60),
+        "device_category": Limit("allow", 10),
+        "os_family": Limit("allow", 20),
+        "browser_family": Limit("allow", 20),
+        "player_name": Limit("allow", 20),
+        "network_country": Limit("allow", 250),
+        "content_type": Limit("allow", 5),
+        "error_family": Limit("allow", 20),
+        "error_code": Limit("allow", 200),
+        "trigger": Limit("allow", 20),
+        "video_id": Limit("bucket", 100_000, 10_000),
+        "video_title": Limit("bucket", 100_000, 10_000),
+        "network_region": Limit("bucket", 1_000, 100),
+        "session_id": Limit("hash"),
+        "view_id": Limit("hash"),
+        "viewer_id": Limit("hash"),
+        "video_source_url": Limit("drop"),
+    }
+)
+"""`trigger` is a label of quality changes whose values the page chooses, so it has a limit
+too; all others are the contract's."""
+
+DIMENSIONS = tuple(DEFAULT_LIMITS)
+
+
+def parse_limits(document: Mapping[str, Any]) -> Mapping[str, Limit]:
+    """Lay the limits of a CARDINALITY_LIMITS document over the defaults.
+
+    Args:
+        document: ``{"limits": {dimension: {"action", "max_cardinality", "bucket_size"}}}``,
+            or the inner object alone. What an entry leaves out keeps its default.
+
+    Raises:
+        ValueError: Names the entry and the member that is wrong.
+    """
+    entries = document.get("limits", document)
+    if not isinstance(entries, dict):
+        raise ValueError('is wrong: "limits" is not an object')
+    limits = dict(DEFAULT_LIMITS)
+    for dimension, entry in entries.items():
+        where = f"is wrong at {dimension!r}"
+        if dimension not in DEFAULT_LIMITS:
+            raise ValueError(f"{where}: no such dimension; there are {', '.join(DIMENSIONS)}")
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where}: not an object")
+        if unknown := sorted(set(entry) - {"action", "max_cardinality", "bucket_size"}):
+            raise ValueError(f"{where}: unknown member {unknown[0]!r}")
+        before = limits[dimension]
+        action = entry.get("action", before.action)
+        if action not in get_args(Action):
+            raise ValueError(f"{where}: action is not one of {', '.join(get_args(Action))}")
+        limits[dimension] = Limit(
+            cast(Action, action),
+            _number(where, entry, "max_cardinality", None, least=0)
+            if "max_cardinality" in entry or "action" in entry
+            else before.max_cardinality,
+            _number(where, entry, "bucket_size", before.bucket_size, least=1)
+            or DEFAULT_BUCKET_SIZE,
+        )
+    return MappingProxyType(limits)
+
+
+def _number(
+    where: str, entry: Mapping[str, Any], member: str, default: int | None, *, least: int
+) -> int | None:
+    value = entry.get(member, default)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{where}: {member} is not a whole number of at least {least}")
+    return value

@@ -1,0 +1,25 @@
+"""HTTP as values: requests and responses, and HTTP/1.1 connections that speak in bytes.
+
+``messages`` is what the rest of the core knows of HTTP, whatever carried it. The other
+modules are the server side of HTTP/1.1, for shells that have only a socket; begin with
+``connection``. On its way a request passes ``grammar`` (are these bytes HTTP?),
+``framing`` (where does the body end?), a parser (``parser``: h11 or httptools) and
+``head``; its answer passes ``response``. Nothing here does I/O or looks at a clock.
+"""
+
+from openqoe.core.http.connection import Connection
+from openqoe.core.http.limits import HttpLimits
+from openqoe.core.http.messages import Request, Response
+from openqoe.core.http.parser import Parser, default_parser
+from openqoe.core.http.refusal import Refuse, refuse_plainly
+
+__all__ = [
+    "Connection",
+    "HttpLimits",
+    "Parser",
+    "Refuse",
+    "Request",
+    "Response",
+    "default_parser",
+    "refuse_plainly",
+]

@@ -1,0 +1,293 @@
+"""The server side of one HTTP/1.1 connection: bytes in, requests out, bytes out.
+
+A ``Connection`` holds all that is to be known of a connection except the socket. Its
+owner, a shell, does this, and makes no decision of its own:
+
+    connection = Connection(limits, now)
+    until connection.should_close:
+        read, no longer than until connection.deadline
+        connection.receive_data(data, now)      or handle_timeout(now) at the deadline
+        while request := connection.next_request(now):
+            write connection.send_response(answer to the request, now)
+        write connection.data_to_send()
+    close, the lingering way if connection.linger
+
+The life of a connection is a cycle of the states of ``State``:
+
+    IDLE -> HEAD -> BODY -> READY -> HANDLING -> IDLE ...     and from each to CLOSED
+
+IDLE to READY is the client's part, and each of these states has a deadline; HANDLING is
+ours. Requests may be sent ahead (pipelined): they wait in the buffer, unread, until the
+one before is answered, so answers can only leave in order. ``next_request`` then reads
+on. Whatever cannot be read ends in ``_refuse``: one answer, then CLOSED, since nobody
+can say where the next request would begin.
+"""
+
+import re
+from enum import Enum, auto
+from typing import Final
+
+from openqoe.core.http.framing import NO_BODY, ChunkedBody
+from openqoe.core.http.grammar import check_partial_head
+from openqoe.core.http.head import RequestHead, read_head
+from openqoe.core.http.limits import HttpLimits
+from openqoe.core.http.messages import Request, Response
+from openqoe.core.http.parser import Parser, default_parser
+from openqoe.core.http.refusal import Refuse, RefusedError, refuse_plainly
+from openqoe.core.http.response import CONTINUE, encode_response
+
+_EMPTY_LINES = re.compile(rb"(?:\r\n)++")
+
+LINGER: Final = 2_000
+"""How long, in ms, a client that was refused in the midst of sending gets to notice."""
+
+
+class State(Enum):
+    """Where a connection is."""
+
+    IDLE = auto()  # no byte of a request yet
+    HEAD = auto()  # a request line has begun
+    BODY = auto()  # the head is read
+    READY = auto()  # a request is complete and waits for next_request
+    HANDLING = auto()  # a request is out and waits for send_response
+    CLOSED = auto()  # nothing is read any more
+
+
+class Connection:
+    """One connection to one client. Every ``now`` is in ms since the epoch."""
+
+    def __init__(
+        self,
+        limits: HttpLimits,
+        now: int,
+        parser: Parser | None = None,
+        *,
+        refuse: Refuse = refuse_plainly,
+    ) -> None:
+        """
+        Args:
+            limits: What the client is granted.
+            now: When the connection was opened.
+            parser: Reads heads; by default the fastest that is installed.
+            refuse: Makes the answer to a request that cannot be read.
+        """
+        self._limits = limits
+        self._parse = default_parser() if parser is None else parser
+        self._make_refusal = refuse
+        self._state = State.IDLE
+        self._since = now  # when IDLE, or HEAD and BODY together, began
+        self._heard = now  # when data last came
+        self._received = now  # when the first byte of the current request came
+        self._buffer = bytearray()
+        self._seen = 0  # bytes of an incomplete head that have been judged
+        self._head: RequestHead | None = None
+        self._chunks: ChunkedBody | None = None
+        self._request: Request | None = None
+        self._outgoing = b""
+        self._peer_is_done = False  # the client has closed its sending side
+        self._is_deaf = False  # what comes is thrown away
+        self._linger = 0
+
+    @property
+    def should_close(self) -> bool:
+        """Whether to close, once what there is to send is sent."""
+        return self._state is State.CLOSED
+
+    @property
+    def linger(self) -> int:
+        """For how many ms to keep reading when closing.
+
+        If a socket is closed while the client still sends, the client's kernel throws
+        away our last answer, perhaps unread. So when this is not 0, close the sending
+        side only and read until the client closes or this time is over; the data needs
+        no looking at, though it does no harm to pass it to ``receive_data``.
+        """
+        return self._linger
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request has begun, so that closing loses nothing."""
+        return self._state is State.IDLE and not self._buffer
+
+    @property
+    def can_receive(self) -> bool:
+        """Whether more data is of use now.
+
+        A shell that does not read while this is False leaves requests that were sent
+        ahead where they are, and the client feels it. One that reads on (to learn of a
+        client that goes away) costs memory, of which there is a limit.
+        """
+        return self._state in (State.IDLE, State.HEAD, State.BODY) and not self._peer_is_done
+
+    @property
+    def deadline(self) -> int | None:
+        """When to call ``handle_timeout``; None while there is nothing to wait for."""
+        match self._state:
+            case State.IDLE:
+                return self._since + self._limits.keep_alive_timeout
+            case State.HEAD | State.BODY:
+                return self._since + self._limits.request_timeout
+        return None
+
+    def receive_data(self, data: bytes, now: int) -> None:
+        """Take what the client has sent; b"" means that it has closed its sending side."""
+        if self._peer_is_done or self._is_deaf:
+            return
+        self._heard = now
+        if not data:
+            self._peer_is_done = True
+            self._linger = 0
+        self._buffer += data
+        if self._state not in (State.READY, State.HANDLING):
+            self._read(now)
+        elif len(self._buffer) > self._limits.max_header_bytes + self._limits.max_body_bytes:
+            # More than a whole request sent ahead. The one at hand is answered, the rest
+            # is not: the client sees the connection close and sends it again.
+            self._turn_deaf()
+
+    def next_request(self, now: int) -> Request | None:
+        """The next complete request.
+
+        Returns:
+            None if more data is needed or the last request is not answered yet.
+        """
+        if self._state is State.IDLE and (self._buffer or self._peer_is_done):
+            self._read(now)
+        if self._state is not State.READY:
+            return None
+        self._state = State.HANDLING
+        request, self._request = self._request, None
+        return request
+
+    def data_to_send(self) -> bytes:
+        """What the connection itself has to say, once: 100 Continue, or a refusal."""
+        data, self._outgoing = self._outgoing, b""
+        return data
+
+    def send_response(self, response: Response, now: int, *, close: bool = False) -> bytes:
+        """Answer the request that ``next_request`` gave.
+
+        Args:
+            response: The answer, without the headers that the connection writes itself:
+                Connection, Content-Length, Date, Transfer-Encoding.
+            now: The time.
+            close: Close behind it although the client would go on, for a shutdown.
+
+        Returns:
+            What to send.
+
+        Raises:
+            ValueError: The response cannot be sent (see ``encode_response``). Another
+                may be sent in its place.
+            RuntimeError: There is no request to answer.
+        """
+        head = self._head
+        if self._state is not State.HANDLING or head is None:
+            raise RuntimeError("no request waits for an answer")
+        # Nothing more can come of a client that is done and has nothing in the buffer.
+        keep = head.keep_alive and not close and not self._is_deaf
+        keep = keep and not (self._peer_is_done and not self._buffer)
+        data = encode_response(
+            response,
+            now,
+            to_head=head.method == "HEAD",
+            connection="close" if not keep else "keep-alive" if head.is_1_0 else "",
+        )
+        self._head = None
+        if keep:
+            self._state, self._since = State.IDLE, now
+        else:
+            self._close(linger=head.keep_alive)
+        return data
+
+    def handle_timeout(self, now: int) -> None:
+        """Tell that it is ``deadline`` or later. Earlier, this does nothing."""
+        deadline = self.deadline
+        if deadline is None or now < deadline:
+            return
+        if self._state is State.IDLE:
+            self._close()
+        else:
+            self._refuse(RefusedError(408, "Request not received in time"), now)
+
+    def _read(self, now: int) -> None:
+        """Go on with the current request as far as the buffer allows."""
+        try:
+            if self._state is State.IDLE:
+                self._read_start(now)
+            if self._state is State.HEAD:
+                self._read_head()
+            if self._state is State.BODY:
+                self._read_body()
+            if self._peer_is_done and self._state in (State.HEAD, State.BODY):
+                raise RefusedError(400, "Request incomplete")
+        except RefusedError as refused:
+            self._refuse(refused, now)
+        if self._peer_is_done and self._state is State.IDLE:
+            self._close()
+
+    def _read_start(self, now: int) -> None:
+        """Find a request's first byte. Empty lines before it mean nothing (RFC 9112, 2.2)."""
+        if empty := _EMPTY_LINES.match(self._buffer):
+            del self._buffer[: empty.end()]
+        if self._buffer and self._buffer != b"\r":  # which may yet be an empty line
+            # The time runs from here even if the first byte came while the request before
+            # was handled, since that was our time.
+            self._state, self._since, self._received = State.HEAD, now, self._heard
+            self._seen = 0
+
+    def _read_head(self) -> None:
+        limit = self._limits.max_header_bytes
+        end = self._buffer.find(b"\r\n\r\n", max(0, self._seen - 3), limit)
+        if end < 0:
+            check_partial_head(self._buffer, self._seen, limit)
+            self._seen = len(self._buffer)
+            return
+        self._head = head = read_head(bytes(self._buffer[: end + 4]), self._parse)
+        del self._buffer[: end + 4]
+        self._state = State.BODY
+        if head.framing.length > self._limits.max_body_bytes:
+            raise RefusedError(413, "Request body too large")
+        if head.framing.chunked:
+            self._chunks = ChunkedBody(max_bytes=self._limits.max_body_bytes, max_overhead=limit)
+        if head.expects == "100-continue":
+            if not self._buffer and head.framing != NO_BODY:
+                self._outgoing += CONTINUE
+        elif head.expects:
+            raise RefusedError(417, "Expectation not supported")
+
+    def _read_body(self) -> None:
+        head = self._head
+        assert head is not None
+        if self._chunks is not None:
+            if not self._chunks.take(self._buffer):
+                return
+            body, self._chunks = self._chunks.body(), None
+        else:
+            # It is left where it is until all of it is there, and copied once.
+            length = head.framing.length
+            if len(self._buffer) < length:
+                return
+            with memoryview(self._buffer) as view, view[:length] as part:
+                body = bytes(part)
+            del self._buffer[:length]
+        self._request = head.with_body(body, self._received)
+        self._state = State.READY
+
+    def _refuse(self, refused: RefusedError, now: int) -> None:
+        """Answer a request that was not handed out, and close."""
+        head = self._head
+        response = self._make_refusal(refused.status, refused.message, head.headers if head else {})
+        is_head = head.method == "HEAD" if head else self._buffer.startswith(b"HEAD ")
+        self._outgoing += encode_response(response, now, to_head=is_head, connection="close")
+        self._close(linger=True)
+
+    def _turn_deaf(self) -> None:
+        self._is_deaf = True
+        self._buffer.clear()
+
+    def _close(self, *, linger: bool = False) -> None:
+        self._turn_deaf()
+        self._state = State.CLOSED
+        self._head = self._chunks = self._request = None
+        self._linger = LINGER if linger and not self._peer_is_done else 0

@@ -1,0 +1,45 @@
+"""HTTP requests and responses as values.
+
+The worker sees a request only in this form, whatever carried it: an h11 connection,
+a WSGI environ, an ASGI scope or a serverless event.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One complete HTTP request.
+
+    Attributes:
+        method: The method as sent, upper case ("POST").
+        path: The path of the request target, still percent-encoded ("/v1/events").
+        query: The part behind "?", without it; "" if there is none.
+        headers: Header values by lower-case name; repeated headers joined with ", ".
+        body: The body after removal of the transfer coding (chunked), before any
+            content coding (gzip) is undone.
+        received: When the first byte of the request came in, ms since the epoch.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One complete HTTP response; Content-Length is added when it is sent.
+
+    Attributes:
+        status: The status code.
+        headers: Names and values in the order in which they are sent.
+        body: The whole body.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""

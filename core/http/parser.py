@@ -1,0 +1,50 @@
+"""What a parser of request heads is, and which one is used.
+
+Two libraries do this work: h11, pure Python and always there, and httptools (llhttp, the
+parser of Node.js), many times faster and optional. Either is wrapped into one function
+from the bytes of a head to a ``Head``. They are given a head only after ``grammar`` and
+``framing`` have let it pass, and never a body; what is left to them is to take it apart.
+Should one of them refuse what those let pass, the request is refused: a head must please
+both the rules written here and the library.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+
+class Head(NamedTuple):
+    """The head of a request, taken apart but not interpreted.
+
+    Attributes:
+        method: As sent.
+        target: The request target in whichever of its forms.
+        version: "1.0" or "1.1".
+        fields: Names and values of the header fields in order, the names in any case,
+            white space behind a value possibly still there.
+    """
+
+    method: bytes
+    target: bytes
+    version: str
+    fields: list[tuple[bytes, bytes]]
+
+
+class MalformedHeadError(ValueError):
+    """The library does not accept this head."""
+
+
+Parser = Callable[[bytes], Head]
+"""Takes one complete head, from the request line to the empty line; raises MalformedHeadError."""
+
+
+@cache
+def default_parser() -> Parser:
+    """The fastest parser that is installed."""
+    try:
+        from openqoe.core.http import httptools_parser
+    except ImportError:
+        from openqoe.core.http import h11_parser
+
+        return h11_parser.parse_head
+    return httptools_parser.parse_head

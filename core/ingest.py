@@ -1,0 +1,127 @@
+"""The way in: from a request with events to series, log entries and an answer.
+
+The steps, each in a module of its own:
+
+    content       core/api       content type and coding
+    duplicates    core/duplicates    was this batch accepted before?
+    batch         core/events    bytes to good events and faults
+    labels        core/qoe       governed labels of each event
+    measure       core/qoe       events to series, through the state of their views
+    log           core/sinks     events to log entries
+"""
+
+from openqoe.core import duplicates
+from openqoe.core.api import answers, content
+from openqoe.core.config import Config
+from openqoe.core.events.batch import Batch, BatchDecoder
+from openqoe.core.events.faults import NotJsonError, WrongShapeError
+from openqoe.core.governance.governor import Governor
+from openqoe.core.http.messages import Request, Response
+from openqoe.core.metrics import health
+from openqoe.core.metrics.health import Health
+from openqoe.core.metrics.registry import Registry
+from openqoe.core.qoe.labels import Labeller, label_text
+from openqoe.core.qoe.meter import Meter
+from openqoe.core.qoe.views import Views
+from openqoe.core.sinks.logs import LogBuffer
+
+
+class Ingest:
+    """Takes batches of events in.
+
+    Attributes:
+        registry: The series of the QoE metrics.
+        meter: Takes events into them, and knows the views.
+        governor: Governs labels.
+        duplicates: The batches accepted lately.
+        is_dirty: Whether events came in since the latest flush.
+    """
+
+    def __init__(self, config: Config, health: Health, log: LogBuffer | None) -> None:
+        self._config = config
+        self._health = health
+        self._log = log
+        self._decoder = BatchDecoder(config)
+        self.duplicates = duplicates.Duplicates(config.dedup_window, config.dedup_max)
+        self.governor = Governor(config.cardinality_limits)
+        self.registry = Registry(config.max_series)
+        self._labeller = Labeller(self.governor, config.extra_labels)
+        self.meter = Meter(
+            self.registry,
+            self._labeller,
+            Views(config.view_timeout, config.max_views),
+            self.governor.govern,
+        )
+        self.is_dirty = False
+
+    def take(self, request: Request, now: int) -> Response:
+        """Take the events of a request in and answer it."""
+        elapsed = max(0, now - request.received) if request.received else 0
+        try:
+            body = content.plain_body(request, self._config.max_inflated_bytes)
+        except content.RefusedContentError as refused:
+            self._health.count(health.BATCHES_REJECTED, reason="content")
+            return answers.failure(refused.status, str(refused))
+        digest = duplicates.digest_of(body)
+        known = self.duplicates.find(digest, now)
+        if known is not None:
+            self._health.count(health.DUPLICATES)
+            return answers.accepted(known, elapsed)
+        try:
+            batch = self._decoder.decode(body, now)
+        except NotJsonError as error:
+            self._health.count(health.BATCHES_REJECTED, reason="not_json")
+            return answers.not_json(str(error) if body else "the body is empty")
+        except WrongShapeError as error:
+            self._health.count(health.BATCHES_REJECTED, reason=error.fault.reason)
+            return answers.invalid((error.fault,))
+        self._count(batch)
+        if not batch.events:
+            return answers.invalid(batch.faults)
+        self.duplicates.remember(digest, batch.received, now)
+        self._apply(batch, self._country(request), now)
+        if batch.faults:
+            return answers.partially_accepted(
+                batch.received, len(batch.events), batch.faults, elapsed
+            )
+        return answers.accepted(batch.received, elapsed)
+
+    def renew_labels(self, now: int) -> None:
+        """Work out all labels anew, because governance has changed its mind."""
+        self._labeller.renew(now)
+        self.registry.release_groups()
+
+    def _apply(self, batch: Batch, country: str | None, now: int) -> None:
+        if self._labeller.is_worn(now):
+            self.renew_labels(now)
+        # By event time: players build events asynchronously and send them unsorted.
+        events = sorted(batch.events, key=lambda pair: pair[0].event_time)
+        labelled = [
+            (event, line, self._labeller.label_set(event, country, now)) for event, line in events
+        ]
+        self.meter.measure(((event, labels.group) for event, _, labels in labelled), now)
+        if self._log is not None:
+            for event, line, labels in labelled:
+                text = label_text(event.event_type)
+                event_type = self.governor.govern("event_type", text, now) or ""
+                self._log.add(event, line, labels.stream, event_type, now)
+        self.is_dirty = True
+
+    def _count(self, batch: Batch) -> None:
+        if batch.events:
+            self._health.count(health.ACCEPTED, len(batch.events))
+        seen: set[int | None] = set()
+        for fault in batch.faults:
+            if fault.index not in seen:  # an event may have several faults
+                seen.add(fault.index)
+                self._health.count(health.REJECTED, reason=fault.reason)
+        for path in batch.ignored:
+            self._health.count(health.IGNORED, field=path)
+
+    def _country(self, request: Request) -> str | None:
+        """The viewer's country as a CDN in front tells it; "XX" and "T1" are unknown."""
+        for name in self._config.country_headers:
+            value = request.headers.get(name.lower(), "").strip().upper()
+            if value and value not in ("XX", "T1"):
+                return value[: self._config.max_id_length]
+        return None

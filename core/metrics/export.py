@@ -1,0 +1,117 @@
+"""The export: what a flush sends of the registry.
+
+The rules are those of a remote-write sender (``Prometheus remote write 1.0``, and the
+behaviour of real receivers):
+
+- The timestamps of one series ascend strictly, over all flushes and whatever the clock does.
+- A new counter or histogram series starts with 0 at the time of the flush before, or its
+  first increase would never show in ``increase()``.
+- Series that live are sent at every flush, changed or not: one without a sample for five
+  minutes vanishes from queries.
+- A series that ends gets a stale marker.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.registry import Registry
+from openqoe.core.metrics.series import GAUGE_LIFETIME, Labels, Series
+from openqoe.core.wire.remote_write import encode_labels
+
+STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
+"""The NaN that marks the end of a series. Compare its bits: NaN equals nothing."""
+
+Sample = tuple[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedSeries:
+    """One series of a write request.
+
+    Attributes:
+        labels: The encoded label set.
+        samples: Timestamps (ms) and values, ascending.
+    """
+
+    labels: bytes
+    samples: tuple[Sample, ...]
+
+
+class Exporter:
+    """Exports a registry flush by flush.
+
+    Attributes:
+        flushed_at: Timestamp of the latest flush in ms; before the first it is the time
+            at which the worker came to life.
+    """
+
+    def __init__(self, registry: Registry, instance: str, idle_timeout: int) -> None:
+        self._registry = registry
+        self._instance = instance
+        self._idle_timeout = idle_timeout
+        self._just_ended: set[tuple[Metric, Labels]] = set()
+        self.flushed_at: int | None = None
+
+    def begin(self, now: int) -> None:
+        """Note the time at which the worker came to life, once."""
+        if self.flushed_at is None:
+            self.flushed_at = now - 1
+
+    def export(self, now: int) -> Iterator[ExportedSeries]:
+        """Export everything as of now."""
+        self.begin(now)
+        assert self.flushed_at is not None
+        previous = self.flushed_at
+        at = self.flushed_at = max(now, previous + 1)
+        just_ended = self._just_ended
+        self._just_ended = set()
+        ending: list[Series] = []
+        for series in self._registry:
+            if series.has_changed():
+                series.changed_at = at
+            elif self._has_idled(series, at):
+                ending.append(series)
+                continue
+            values = series.values()
+            if not series.wire:
+                self._encode(series)
+            if series.exported_at is None and series.metric.type is not Type.GAUGE:
+                zero_at = previous
+                if (series.metric, series.labels) in just_ended:
+                    zero_at += 1  # the stale marker stands at the previous flush already
+                if zero_at < at:
+                    for labels, value in zip(series.wire, values, strict=True):
+                        yield ExportedSeries(labels, ((zero_at, 0.0), (at, value)))
+                    series.exported_at = at
+                    continue
+            series.exported_at = at
+            for labels, value in zip(series.wire, values, strict=True):
+                yield ExportedSeries(labels, ((at, value),))
+        for series in ending:
+            self._registry.end(series)
+            if series.exported_at is not None:
+                self._just_ended.add((series.metric, series.labels))
+                for labels in series.wire:
+                    yield ExportedSeries(labels, ((at, STALE),))
+
+    def _has_idled(self, series: Series, at: int) -> bool:
+        lifetime = GAUGE_LIFETIME if series.metric.type is Type.GAUGE else self._idle_timeout
+        return at - series.changed_at >= lifetime
+
+    def _encode(self, series: Series) -> None:
+        # Labels never change, so a series is encoded once for all its exports.
+        series.wire = tuple(
+            encode_labels(
+                sorted(
+                    (
+                        ("__name__", name),
+                        *series.labels,
+                        *more,
+                        ("instance", self._instance),
+                    )
+                )
+            )
+            for name, more in series.sample_names()
+        )

@@ -1,0 +1,221 @@
+"""The worker's own health: what ``/metrics`` shows and remote write sends along.
+
+Numbers that are kept elsewhere anyway (queues, dimensions, the registry) are read when they
+are shown; only what happens at a request is counted here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from openqoe.core.delivery.queue import DeliveryQueue
+from openqoe.core.metrics import exposition
+from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.registry import Registry
+from openqoe.core.metrics.series import Counter, Gauge
+
+COUNTER, GAUGE, HISTOGRAM = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
+
+_PREFIX = "openqoe_worker_"
+
+
+def _metric(
+    name: str,
+    kind: Type,
+    help: str,
+    *labels: str,
+    unit: str = "",
+    buckets: tuple[float, ...] = (),
+) -> Metric:
+    return Metric(_PREFIX + name, kind, help, unit, labels, buckets)
+
+
+BUILD = _metric("build_info", GAUGE, "Always 1; the version is the label.", "version")
+REQUESTS = _metric(
+    "requests_total", COUNTER, "Requests answered, by route and status.", "route", "status"
+)
+DURATION = _metric(
+    "request_duration_seconds",
+    HISTOGRAM,
+    "Time from a request's last byte until its answer was handed to the network.",
+    "route",
+    unit="seconds",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+ACCEPTED = _metric("events_accepted_total", COUNTER, "Events accepted.")
+REJECTED = _metric("events_rejected_total", COUNTER, "Events refused, by reason.", "reason")
+BATCHES_REJECTED = _metric(
+    "batches_rejected_total", COUNTER, "Requests of which nothing could be read.", "reason"
+)
+DUPLICATES = _metric(
+    "batches_duplicate_total", COUNTER, "Batches acknowledged again and not counted again."
+)
+DUPLICATES_FORGOTTEN = _metric(
+    "batches_forgotten_total",
+    COUNTER,
+    "Batches no longer known for duplicates before their time, because there were too many.",
+)
+IGNORED = _metric(
+    "fields_ignored_total",
+    COUNTER,
+    "Optional fields ignored because their type was wrong.",
+    "field",
+)
+SERIES = _metric("series_live", GAUGE, "Series in memory, as Prometheus counts them.")
+OVERFLOWED = _metric(
+    "series_overflowed_total",
+    COUNTER,
+    "New label sets that were sent to an overflow series because there are too many series.",
+)
+VIEWS = _metric("views_live", GAUGE, "Views that are remembered.")
+VIEWS_FORGOTTEN = _metric(
+    "views_forgotten_total", COUNTER, "Views forgotten before they ended: there were too many."
+)
+CARDINALITY = _metric("cardinality", GAUGE, "Values admitted, by dimension.", "dimension")
+FOLDED = _metric(
+    "cardinality_folded_total",
+    COUNTER,
+    "Label values replaced because their dimension was full.",
+    "dimension",
+)
+GOVERNANCE_FAULTS = _metric(
+    "governance_faults_total", COUNTER, "Label values hashed because governance failed on them."
+)
+LOGS_ADJUSTED = _metric(
+    "log_entries_adjusted_total",
+    COUNTER,
+    "Log entries put right before they were sent, by reason.",
+    "reason",
+)
+FLUSHES_HELD = _metric(
+    "flushes_held_total",
+    COUNTER,
+    "Flushes of metrics put off because their queue was full; the registry counts on.",
+)
+QUEUE_PAYLOADS = _metric(
+    "queue_length", GAUGE, "Payloads that wait for a destination.", "destination"
+)
+QUEUE_BYTES = _metric(
+    "queue_bytes", GAUGE, "Bytes that wait for a destination.", "destination", unit="bytes"
+)
+QUEUE_AGE = _metric(
+    "queue_age_seconds",
+    GAUGE,
+    "Age of the oldest payload that waits for a destination.",
+    "destination",
+    unit="seconds",
+)
+DELIVERIES = _metric(
+    "deliveries_total",
+    COUNTER,
+    "Requests to destinations, by outcome: delivered, rejected (in part), dropped, split, retried.",
+    "destination",
+    "outcome",
+)
+ITEMS_DELIVERED = _metric(
+    "items_delivered_total", COUNTER, "Samples or log entries delivered.", "destination"
+)
+ITEMS_REJECTED = _metric(
+    "items_rejected_total",
+    COUNTER,
+    "Samples or log entries in requests of which the destination took only the good ones.",
+    "destination",
+)
+DROPPED = _metric(
+    "dropped_total", COUNTER, "Samples or log entries given up.", "destination", "reason"
+)
+BYTES_OUT = _metric(
+    "delivery_bytes_total", COUNTER, "Bytes sent to destinations.", "destination", unit="bytes"
+)
+
+METRICS: tuple[Metric, ...] = tuple(
+    value for value in globals().values() if isinstance(value, Metric)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What is read elsewhere when health is shown.
+
+    Attributes:
+        series: Live series.
+        overflowed: Label sets sent to overflow series.
+        views: Views remembered.
+        views_forgotten: Views forgotten early.
+        cardinality: Admitted values by dimension.
+        folded: Replaced values by dimension.
+        governance_faults: Values on which governance failed.
+        logs_adjusted: Log entries put right, by reason.
+        batches_forgotten: Batches forgotten early.
+    """
+
+    series: int
+    overflowed: int
+    views: int
+    views_forgotten: int
+    cardinality: Mapping[str, int]
+    folded: Mapping[str, int]
+    governance_faults: int
+    logs_adjusted: Mapping[str, int]
+    batches_forgotten: int
+
+
+class Health:
+    """Counts what happens and shows how the worker does.
+
+    Attributes:
+        registry: The series, for export beside the QoE metrics.
+    """
+
+    def __init__(self, version: str) -> None:
+        # Every label here has values of the worker's own choosing, so there is no limit.
+        self.registry = Registry(max_series=1_000_000)
+        self._version = version
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        """Add to a counter, or observe a histogram."""
+        self.registry.series(metric, tuple(sorted(labels.items()))).observe(amount)
+
+    def collect(self, vitals: Vitals, queues: Iterable[DeliveryQueue], now: int) -> None:
+        """Read what is kept elsewhere."""
+        self._gauge(BUILD, 1, version=self._version)
+        self._gauge(SERIES, vitals.series)
+        self._total(OVERFLOWED, vitals.overflowed)
+        self._gauge(VIEWS, vitals.views)
+        self._total(VIEWS_FORGOTTEN, vitals.views_forgotten)
+        self._total(DUPLICATES_FORGOTTEN, vitals.batches_forgotten)
+        self._total(GOVERNANCE_FAULTS, vitals.governance_faults)
+        for dimension, count in vitals.cardinality.items():
+            self._gauge(CARDINALITY, count, dimension=dimension)
+        for dimension, count in vitals.folded.items():
+            self._total(FOLDED, count, dimension=dimension)
+        for reason, count in vitals.logs_adjusted.items():
+            self._total(LOGS_ADJUSTED, count, reason=reason)
+        for queue in queues:
+            self._collect_queue(queue, now)
+
+    def _collect_queue(self, queue: DeliveryQueue, now: int) -> None:
+        name, status, counters = queue.destination.name, queue.status(now), queue.counters
+        self._gauge(QUEUE_PAYLOADS, status.payloads, destination=name)
+        self._gauge(QUEUE_BYTES, status.bytes, destination=name)
+        self._gauge(QUEUE_AGE, (status.oldest_age or 0) / 1000, destination=name)
+        for outcome, count in counters.answers.items():
+            self._total(DELIVERIES, count, destination=name, outcome=outcome)
+        self._total(ITEMS_DELIVERED, counters.delivered, destination=name)
+        self._total(ITEMS_REJECTED, counters.rejected, destination=name)
+        self._total(BYTES_OUT, counters.bytes_out, destination=name)
+        for reason, count in counters.dropped.items():
+            self._total(DROPPED, count, destination=name, reason=reason)
+
+    def render(self) -> bytes:
+        """The text that ``/metrics`` answers."""
+        return exposition.render(self.registry)
+
+    def _gauge(self, metric: Metric, value: float, **labels: str) -> None:
+        series = self.registry.series(metric, tuple(sorted(labels.items())))
+        assert isinstance(series, Gauge)
+        series.set(value)
+
+    def _total(self, metric: Metric, value: float, **labels: str) -> None:
+        series = self.registry.series(metric, tuple(sorted(labels.items())))
+        assert isinstance(series, Counter)
+        series.value = value

@@ -1,0 +1,34 @@
+"""What a metric is: the declaration from which series, metadata and documentation follow."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Type(Enum):
+    """Metric types of Prometheus; the values are those of remote-write metadata."""
+
+    COUNTER = 1
+    GAUGE = 2
+    HISTOGRAM = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """One metric family. Each declaration is one of its kind: compared by identity, which
+    makes it a cheap key.
+
+    Attributes:
+        name: The full name, with unit and ``_total`` as in the field.
+        type: Counter, gauge or histogram.
+        help: One sentence.
+        unit: "seconds", "bps", "bytes", "ratio" or "" for a plain number.
+        labels: Names of the labels besides the base labels.
+        buckets: Upper bounds of a histogram, ascending, without +Inf.
+    """
+
+    name: str
+    type: Type
+    help: str
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()

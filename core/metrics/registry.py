@@ -1,0 +1,108 @@
+"""The registry: all series by metric and labels, and the limit on their number.
+
+A ``Group`` is a shortcut for the events that share base labels: it finds a series by
+metric and raw label values in one look-up. The registry owns the series; groups are caches
+and can be thrown away at any time.
+"""
+
+from collections.abc import Callable, Iterator
+
+from openqoe.core.metrics.metric import Metric
+from openqoe.core.metrics.series import CLASSES, Labels, Series, sample_count
+
+OVERFLOW: Labels = (("overflow", "true"),)
+
+Govern = Callable[[str, str], str | None]
+"""Governs one label: (name, value) to the value to use, or None to leave the label out."""
+
+CACHED_PER_GROUP = 10_000
+"""Entries after which a group's cache starts anew: label values come from outside."""
+
+
+class Group:
+    """The series under one set of base labels.
+
+    Attributes:
+        labels: The base labels, sorted.
+    """
+
+    __slots__ = ("_cache", "labels")
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self._cache: dict[object, Series] = {}
+
+    def cached(self, key: object) -> Series | None:
+        return self._cache.get(key)
+
+    def cache(self, key: object, series: Series) -> None:
+        if len(self._cache) >= CACHED_PER_GROUP:
+            self._cache.clear()
+        self._cache[key] = series
+        series.holders.append((self._cache, key))
+
+
+class Registry:
+    """All series.
+
+    Attributes:
+        size: Samples exported at each flush, that is series as Prometheus counts them.
+        overflowed: How often a new label set was sent to an overflow series (grows only).
+    """
+
+    def __init__(self, max_series: int) -> None:
+        self._max_series = max_series
+        self._series: dict[tuple[Metric, Labels], Series] = {}
+        self.size = 0
+        self.overflowed = 0
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self._series.values())
+
+    def series(self, metric: Metric, labels: Labels) -> Series:
+        """The series of a metric with these labels (sorted), made if it is new.
+
+        Past the limit it is the metric's overflow series, so that totals stay right.
+        """
+        found = self._series.get((metric, labels))
+        if found is not None:
+            return found
+        if self.size + sample_count(metric) > self._max_series and labels != OVERFLOW:
+            self.overflowed += 1
+            return self.series(metric, OVERFLOW)
+        made = CLASSES[metric.type](metric, labels)
+        self._series[metric, labels] = made
+        self.size += sample_count(metric)
+        return made
+
+    def grouped(
+        self,
+        group: Group,
+        metric: Metric,
+        values: tuple[str, ...],
+        govern: Govern,
+    ) -> Series:
+        """The series of a metric under a group's labels and the metric's own label values."""
+        labels = group.labels
+        if values:
+            own = [
+                (name, governed)
+                for name, value in zip(metric.labels, values, strict=True)
+                if (governed := govern(name, value))
+            ]
+            labels = tuple(sorted((*labels, *own)))
+        series = self.series(metric, labels)
+        group.cache((metric, *values) if values else metric, series)
+        return series
+
+    def end(self, series: Series) -> None:
+        """Forget a series; a later observation makes a new one."""
+        del self._series[series.metric, series.labels]
+        self.size -= sample_count(series.metric)
+        for cache, key in series.holders:
+            cache.pop(key, None)
+
+    def release_groups(self) -> None:
+        """All groups have been thrown away: let go of their caches."""
+        for series in self:
+            series.holders.clear()

@@ -1,0 +1,158 @@
+"""Series: the cumulative state behind one label set of one metric.
+
+Hot code: an event touches several of these. They are plain classes with slots, and
+everything that can wait for the flush waits.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from openqoe.core.metrics.metric import Metric, Type
+
+Labels = tuple[tuple[str, str], ...]
+
+GAUGE_LIFETIME = 300_000
+"""ms without an observation after which a gauge ends."""
+
+
+class Series:
+    """What counters, gauges and histograms have in common.
+
+    Attributes:
+        metric: The metric it belongs to.
+        labels: Its labels, sorted, without name and instance.
+        wire: The encoded label sets of its samples, made at the first export.
+        exported_at: Time of its latest sample in ms; None before the first, and again
+            after a stale marker.
+        changed_at: Time of the latest export that found it changed, ms.
+        holders: The caches that point to it, to be told when it ends.
+    """
+
+    __slots__ = ("changed_at", "exported_at", "holders", "labels", "metric", "wire")
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        self.metric = metric
+        self.labels = labels
+        self.wire: tuple[bytes, ...] = ()
+        self.exported_at: int | None = None
+        self.changed_at = 0
+        self.holders: list[tuple[dict[object, Series], object]] = []
+
+    def observe(self, value: float) -> None:
+        """Add to a counter; add an observation to a gauge's mean or to a histogram."""
+        raise TypeError("an abstract series takes no value")
+
+    def has_changed(self) -> bool:
+        """Whether there was an observation since the latest export; marks it as seen."""
+        raise TypeError("an abstract series has no value")
+
+    def values(self) -> list[float]:
+        """The values of its samples, in the order of ``sample_names``."""
+        raise TypeError("an abstract series has no value")
+
+    def sample_names(self) -> Iterator[tuple[str, Labels]]:
+        """Name and additional labels of each of its samples."""
+        yield self.metric.name, ()
+
+
+class Counter(Series):
+    __slots__ = ("_seen", "value")
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        super().__init__(metric, labels)
+        self.value = 0.0
+        self._seen = -1.0
+
+    def observe(self, value: float) -> None:
+        self.value += value
+
+    def has_changed(self) -> bool:
+        changed = self.value != self._seen
+        self._seen = self.value
+        return changed
+
+    def values(self) -> list[float]:
+        return [self.value]
+
+
+class Gauge(Series):
+    """The mean of what was observed since the latest flush, else the last such mean."""
+
+    __slots__ = ("_count", "_sum", "value")
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        super().__init__(metric, labels)
+        self.value = 0.0
+        self._sum = 0.0
+        self._count = 0
+
+    def observe(self, value: float) -> None:
+        self._sum += value
+        self._count += 1
+
+    def set(self, value: float) -> None:
+        """Replace what was observed since the latest flush."""
+        self.value = self._sum = value
+        self._count = 1
+
+    def has_changed(self) -> bool:
+        if not self._count:
+            return False
+        self.value = self._sum / self._count
+        self._sum, self._count = 0.0, 0
+        return True
+
+    def values(self) -> list[float]:
+        return [self.value]
+
+
+class Histogram(Series):
+    __slots__ = ("_bounds", "_seen", "counts", "sum")
+
+    def __init__(self, metric: Metric, labels: Labels) -> None:
+        super().__init__(metric, labels)
+        self._bounds = metric.buckets
+        self.counts = [0] * (len(metric.buckets) + 1)
+        """Observations by bucket, not yet cumulative; the last is above all bounds."""
+        self.sum = 0.0
+        self._seen = -1
+
+    def observe(self, value: float) -> None:
+        # bisect_left: a value equal to a bound belongs to that bound's bucket (le).
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def has_changed(self) -> bool:
+        count = sum(self.counts)
+        changed = count != self._seen
+        self._seen = count
+        return changed
+
+    def values(self) -> list[float]:
+        values: list[float] = []
+        total = 0
+        for count in self.counts:
+            total += count
+            values.append(total)
+        values += (self.sum, total)
+        return values
+
+    def sample_names(self) -> Iterator[tuple[str, Labels]]:
+        name = self.metric.name
+        for bound in self._bounds:
+            yield f"{name}_bucket", (("le", f"{bound:g}"),)
+        yield f"{name}_bucket", (("le", "+Inf"),)
+        yield f"{name}_sum", ()
+        yield f"{name}_count", ()
+
+
+CLASSES: dict[Type, type[Series]] = {
+    Type.COUNTER: Counter,
+    Type.GAUGE: Gauge,
+    Type.HISTOGRAM: Histogram,
+}
+
+
+def sample_count(metric: Metric) -> int:
+    """How many samples one series of a metric has, each a series of its own to Prometheus."""
+    return len(metric.buckets) + 3 if metric.type is Type.HISTOGRAM else 1

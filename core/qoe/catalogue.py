@@ -1,0 +1,352 @@
+"""The metric catalogue: every QoE metric, one row each.
+
+A row says what the metric is, on which events or facts it is taken, where its number comes
+from and where its labels come from. To add a metric is to add a row; series, metadata,
+HELP text and ``docs/metrics.md`` follow from it. Names are those that dashboards and rules
+in the field use.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.qoe import fields
+from openqoe.core.qoe.moment import Moment
+from openqoe.core.qoe.vocabulary import Kind
+
+COUNTER, GAUGE, HISTOGRAM = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
+
+Value = Callable[[Moment], float | None]
+Label = Callable[[Moment], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A metric and how it is taken.
+
+    Attributes:
+        metric: Name, type, unit, help, buckets.
+        on: The events and facts on which it is taken.
+        value: Its number, or None where there is nothing to take; absent: it counts by one.
+        labels: Its own labels, by name.
+        source: The events and fields in words, for the documentation.
+    """
+
+    metric: Metric
+    on: tuple[Kind, ...]
+    source: str
+    value: Value | None = None
+    labels: tuple[tuple[str, Label], ...] = ()
+
+
+def _row(
+    name: str,
+    kind: Type,
+    help: str,
+    *,
+    on: tuple[Kind, ...],
+    source: str,
+    unit: str = "",
+    buckets: tuple[float, ...] = (),
+    value: Value | None = None,
+    labels: tuple[tuple[str, Label], ...] = (),
+) -> Row:
+    names = tuple(label for label, _ in labels)
+    return Row(Metric(name, kind, help, unit, names, buckets), on, source, value, labels)
+
+
+def _fact(moment: Moment) -> float | None:
+    return moment.value
+
+
+def _label(moment: Moment) -> str:
+    return moment.label
+
+
+def _resolution(moment: Moment) -> str:
+    return fields.resolution_name(fields.height(moment.event))
+
+
+def _seek_latency(moment: Moment) -> float | None:
+    # The first generation's html5 adapter measures from the page's load.
+    if moment.view is not None and moment.view.generation == 1:
+        if fields.player_of(moment.event) == "html5":
+            return None
+    return fields.seek_latency_s(moment.event)
+
+
+def _rebuffer_count(moment: Moment) -> float | None:
+    # The second generation's hls.js and dash.js adapters always send 0.
+    if moment.view is not None and moment.view.generation == 2:
+        if fields.player_of(moment.event) in ("hlsjs", "dashjs"):
+            return None
+    return fields.rebuffer_count(moment.event)
+
+
+BITRATE_BUCKETS = (2.5e5, 5e5, 1e6, 2.5e6, 5e6, 1e7, 2e7)
+STALL_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30)
+
+CATALOGUE: tuple[Row, ...] = (
+    _row(
+        "openqoe_events_total",
+        COUNTER,
+        "Events accepted.",
+        on=(Kind.ANY,),
+        source="every accepted event",
+        labels=(("event_type", lambda m: m.event.event_type),),
+    ),
+    # Start
+    _row(
+        "openqoe_player_startup_seconds",
+        HISTOGRAM,
+        "Time from navigation until the player was ready.",
+        unit="seconds",
+        buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10),
+        on=(Kind.PLAYER_READY,),
+        source="`player_startup_time` of playerready",
+        value=lambda m: fields.player_startup_s(m.event),
+    ),
+    _row(
+        "openqoe_page_load_seconds",
+        HISTOGRAM,
+        "Time from navigation until the page had loaded.",
+        unit="seconds",
+        buckets=(0.25, 0.5, 1, 2, 3, 5, 10, 20),
+        on=(Kind.PLAYER_READY,),
+        source="`page_load_time` of playerready (first SDK generation)",
+        value=lambda m: fields.page_load_s(m.event),
+    ),
+    _row(
+        "openqoe_views_started_total",
+        COUNTER,
+        "Views started.",
+        on=(Kind.VIEW_STARTED,),
+        source="once a view: viewstart, else the first playing",
+    ),
+    _row(
+        "openqoe_video_startup_seconds",
+        HISTOGRAM,
+        "Time from the load of the video until playback began.",
+        unit="seconds",
+        buckets=(0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30),
+        on=(Kind.STARTUP,),
+        source="once a view, by `source`: `playing` is `video_startup_time` of the first "
+        "playing; `canplay` is that of the first canplay less `player_startup_time`",
+        value=_fact,
+        labels=(("source", _label),),
+    ),
+    # Picture
+    _row(
+        "openqoe_bitrate_bps",
+        GAUGE,
+        "Bit rate of the rendition that plays, mean of the flush window.",
+        unit="bps",
+        on=(Kind.RENDITION, Kind.HEARTBEAT_BITRATE),
+        source="playing, heartbeat, quality change; not from Shaka and video.js, whose "
+        "`bitrate` is no rendition's",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_bitrate_bps",
+        HISTOGRAM,
+        "Bit rate of the rendition that plays.",
+        unit="bps",
+        buckets=BITRATE_BUCKETS,
+        on=(Kind.RENDITION, Kind.HEARTBEAT_BITRATE),
+        source="as above",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_resolution_total",
+        COUNTER,
+        "Renditions shown, by the standard resolution their height reaches.",
+        on=(Kind.RENDITION,),
+        source="`resolution` of playing and of quality changes that change something",
+        value=lambda m: None if fields.data_of(m.event).resolution is None else 1,
+        labels=(("resolution", _resolution),),
+    ),
+    # Stalls
+    _row(
+        "openqoe_rebuffer_events_total",
+        COUNTER,
+        'Stalls, by cause: only cause="rebuffer" is rebuffering.',
+        on=(Kind.STALL,),
+        source="stall start; `cause` is `startup`, `seek` or `rebuffer`",
+        labels=(("cause", _label),),
+    ),
+    _row(
+        "openqoe_rebuffer_duration_seconds",
+        HISTOGRAM,
+        'How long stalls took, by cause: only cause="rebuffer" is rebuffering.',
+        unit="seconds",
+        buckets=STALL_BUCKETS,
+        on=(Kind.STALL_DURATION,),
+        source="stall end: its `stall_duration`, else the time since the stall's start",
+        value=_fact,
+        labels=(("cause", _label),),
+    ),
+    _row(
+        "openqoe_buffer_length_seconds",
+        HISTOGRAM,
+        "Media buffered ahead of the position.",
+        unit="seconds",
+        buckets=(0.5, 1, 2, 5, 10, 20, 30, 60),
+        on=(Kind.STALL_START, Kind.STALL_END, Kind.HEARTBEAT, Kind.CAN_PLAY),
+        source="`buffer_length`, `buffer_len_ms` or `buf_len` of stall start, stall end, "
+        "heartbeat, canplay",
+        value=lambda m: fields.buffer_s(m.event),
+    ),
+    # Viewer
+    _row(
+        "openqoe_seeks_total",
+        COUNTER,
+        "Seeks.",
+        on=(Kind.SEEK,),
+        source="seek",
+    ),
+    _row(
+        "openqoe_seek_latency_seconds",
+        HISTOGRAM,
+        "Time from a seek until the picture was there.",
+        unit="seconds",
+        buckets=(0.1, 0.25, 0.5, 1, 2, 5),
+        on=(Kind.SEEK,),
+        source="`seek_latency` of seek; not from html5 of the first generation, which measures "
+        "from the page's load",
+        value=_seek_latency,
+    ),
+    _row(
+        "openqoe_pause_events_total",
+        COUNTER,
+        "Pauses, without those that players report right before the end.",
+        on=(Kind.PAUSED,),
+        source="pause",
+    ),
+    _row(
+        "openqoe_playing_time_seconds",
+        COUNTER,
+        "Media time played.",
+        unit="seconds",
+        on=(Kind.PLAYED,),
+        source="increase of the view's `playing_time` in heartbeat, pause, quartile, ended",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_quartile_reached_total",
+        COUNTER,
+        "Views that reached a quartile of the video.",
+        on=(Kind.QUARTILE_REACHED,),
+        source="once a view and quartile: quartile",
+        labels=(("quartile", _label),),
+    ),
+    # End
+    _row(
+        "openqoe_views_completed_total",
+        COUNTER,
+        "Views that reached the end.",
+        on=(Kind.VIEW_COMPLETED,),
+        source="once a view: ended",
+    ),
+    _row(
+        "openqoe_completion_rate",
+        GAUGE,
+        "Share of the video that views reached, mean of the flush window.",
+        unit="ratio",
+        on=(Kind.COMPLETION,),
+        source="once a view: `completion_rate` of ended, else the highest quartile when the "
+        "view expires",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_completion_rate",
+        HISTOGRAM,
+        "Share of the video that views reached.",
+        unit="ratio",
+        buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        on=(Kind.COMPLETION,),
+        source="as above",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_rebuffer_count",
+        HISTOGRAM,
+        "Stalls of a view as the player counts them, start-up and seeks included.",
+        buckets=(0, 1, 2, 3, 5, 10, 20),
+        on=(Kind.ENDED,),
+        source="`rebuffer_count` of ended; not from hls.js and dash.js of the second "
+        "generation, which always send 0",
+        value=_rebuffer_count,
+    ),
+    # Quality
+    _row(
+        "openqoe_dropped_frames_total",
+        COUNTER,
+        "Frames dropped.",
+        on=(Kind.FRAMES_DROPPED,),
+        source="increase of the view's `dropped_frames` in heartbeat",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_heartbeat_bitrate_bps",
+        GAUGE,
+        "Bit rate at heartbeats, mean of the flush window.",
+        unit="bps",
+        on=(Kind.HEARTBEAT_BITRATE,),
+        source="heartbeat",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_quality_changes_total",
+        COUNTER,
+        "Changes of the video's rendition.",
+        on=(Kind.QUALITY_SWITCH,),
+        source="qualitychange, quality_change; direction by bit rate, else by height. Only "
+        "changes count, not the first choice nor the sound's",
+        labels=(
+            ("trigger", lambda m: fields.trigger(m.event)),
+            ("change_direction", _label),
+        ),
+    ),
+    _row(
+        "openqoe_quality_change_bitrate_bps",
+        GAUGE,
+        "Bit rate after quality changes, mean of the flush window.",
+        unit="bps",
+        on=(Kind.QUALITY_SWITCH,),
+        source="quality change",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_quality_change_old_bitrate_bps",
+        GAUGE,
+        "Bit rate before quality changes, mean of the flush window.",
+        unit="bps",
+        on=(Kind.RENDITION_LEFT,),
+        source="quality change: the old rate it tells, else the last one known",
+        value=_fact,
+    ),
+    _row(
+        "openqoe_errors_total",
+        COUNTER,
+        "Errors.",
+        on=(Kind.ERROR,),
+        source="error; the code of hls.js is its error detail",
+        labels=(
+            ("error_family", lambda m: fields.error_family(m.event)),
+            ("error_code", lambda m: fields.error_code(m.event)),
+        ),
+    ),
+)
+
+CONCURRENT_VIEWS = Metric(
+    "openqoe_concurrent_views_current",
+    GAUGE,
+    "Views that play and had an event in the last 30 s.",
+)
+"""Taken of all views at once at each flush, so of no event and with no row."""
+
+METRICS: tuple[Metric, ...] = (*(row.metric for row in CATALOGUE), CONCURRENT_VIEWS)
+
+ROWS_ON: dict[Kind, tuple[Row, ...]] = {
+    kind: tuple(row for row in CATALOGUE if kind in row.on) for kind in Kind
+}

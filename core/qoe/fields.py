@@ -1,0 +1,164 @@
+"""Fields of events in canonical units: seconds, bit/s, ratios from 0 to 1.
+
+Every function takes an event and returns the value, or None if the event does not tell
+it. The unit traps (kbit/s, seconds where others send ms, positions that look like totals,
+throughput that looks like a bit rate) are those of the recorded SDKs; a function says which
+it handles.
+"""
+
+from openqoe.core.events.schema import Data, DroppedFrames, Event
+
+NO_DATA = Data()
+
+UNRELIABLE_BITRATE = frozenset({"shaka", "videojs"})
+"""Players whose ``bitrate`` is no rendition's: Shaka sends the throughput estimate, video.js
+the first enabled level, which is usually the lowest."""
+
+DASH_KBPS_BELOW = 100_000
+"""dash.js: ``bitrate`` is in bit/s from the first SDK generation and in kbit/s from the
+second. Values below this are kbit/s: no rendition has less than 100 kbit/s in bit/s and
+none more than 100 Gbit/s."""
+
+
+def data_of(event: Event) -> Data:
+    return event.data or NO_DATA
+
+
+def player_of(event: Event) -> str:
+    return str(event.player.name) if event.player is not None else ""
+
+
+def position_s(event: Event) -> float | None:
+    """Media position, in s."""
+    return None if event.playback_time is None else event.playback_time / 1000
+
+
+def seconds(milliseconds: float | None) -> float | None:
+    """A duration of an event, in s; negative ones are clock errors."""
+    return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
+
+
+def player_startup_s(event: Event) -> float | None:
+    return seconds(data_of(event).player_startup_time)
+
+
+def page_load_s(event: Event) -> float | None:
+    """Navigation to load event. The second generation sends the run time of the load
+    handlers (0 to 1 ms) under the same name, with the event that tells the generations
+    apart (``manifestload``) and, from video.js, with ``playerready`` in place of the
+    player's startup time."""
+    data = data_of(event)
+    value = seconds(data.page_load_time)
+    if not value or (player_of(event) == "videojs" and data.player_startup_time is None):
+        return None
+    return value
+
+
+def buffer_s(event: Event) -> float | None:
+    data = data_of(event)
+    for value in (data.buffer_length, data.buffer_len_ms, data.buf_len):
+        if value is not None:
+            return seconds(value)
+    return None
+
+
+def seek_latency_s(event: Event) -> float | None:
+    return seconds(data_of(event).seek_latency)
+
+
+def rendition_bps(event: Event) -> float | None:
+    """Bit rate of the rendition that plays, in bit/s."""
+    data = data_of(event)
+    if data.bitrate_kb:
+        return data.bitrate_kb * 1000
+    if data.new_bitrate:
+        return data.new_bitrate
+    if not data.bitrate or data.bitrate < 0:
+        return None
+    player = player_of(event)
+    if player in UNRELIABLE_BITRATE:
+        return None
+    if player == "dashjs" and data.bitrate < DASH_KBPS_BELOW:
+        return data.bitrate * 1000
+    return data.bitrate
+
+
+def previous_bps(event: Event) -> float | None:
+    """Bit rate before a quality change, in bit/s, where the event tells it."""
+    data = data_of(event)
+    if data.old is not None and data.old.bitrate_kb:
+        return data.old.bitrate_kb * 1000
+    return data.old_bitrate or data.previous_bitrate or None
+
+
+def height(event: Event) -> float | None:
+    """Height of the rendition in pixels; 0 is unknown."""
+    resolution = data_of(event).resolution
+    return None if resolution is None else resolution.height or None
+
+
+RESOLUTIONS = (
+    (4320, "8k"),
+    (2160, "4k"),
+    (1440, "1440p"),
+    (1080, "1080p"),
+    (720, "720p"),
+    (480, "480p"),
+    (360, "360p"),
+    (240, "240p"),
+)
+
+
+def resolution_name(pixels: float | None) -> str:
+    """The name of the highest standard resolution that a height reaches."""
+    for least, name in RESOLUTIONS:
+        if pixels is not None and pixels >= least:
+            return name
+    return "unknown"
+
+
+def played_total_s(event: Event) -> float | None:
+    """Running total of media time played. ``playing`` carries a position under the same
+    name (in ms or s), so this is for the other events only."""
+    return seconds(data_of(event).playing_time)
+
+
+def dropped_frames_total(event: Event) -> float | None:
+    """Running total of dropped frames; dash.js wraps the number in an object."""
+    value = data_of(event).dropped_frames
+    if isinstance(value, DroppedFrames):
+        value = value.dropped_frames
+    return None if value is None or value < 0 else value
+
+
+def completion_ratio(event: Event) -> float | None:
+    """Share of the video reached, 0 to 1. Some send a percentage."""
+    value = data_of(event).completion_rate
+    if value is None or value < 0 or value > 100:
+        return None
+    return value / 100 if value > 1.5 else min(value, 1.0)
+
+
+def rebuffer_count(event: Event) -> float | None:
+    value = data_of(event).rebuffer_count
+    return None if value is None or value < 0 else value
+
+
+def error_family(event: Event) -> str:
+    family = data_of(event).error_family
+    return "unknown" if family is None or family == "" else str(family)
+
+
+def error_code(event: Event) -> str:
+    """The error's code. hls.js always sends "-1" and names the cause in the context."""
+    data = data_of(event)
+    if data.error_context is not None and str(data.error_code) == "-1":
+        details = data.error_context.error_details
+        if details is not None and details != "":
+            return str(details)
+    return "unknown" if data.error_code is None or data.error_code == "" else str(data.error_code)
+
+
+def trigger(event: Event) -> str:
+    value = data_of(event).trigger
+    return "unknown" if value is None or value == "" else str(value)

@@ -1,0 +1,183 @@
+"""Base labels: from an event to the governed labels of its metrics and of its log stream.
+
+Most events share their labels with many others, so the whole result is cached under the raw
+values: one look-up instead of a dozen governed labels.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from openqoe.core.events.schema import Event, Text
+from openqoe.core.governance.governor import Governor
+from openqoe.core.metrics.registry import Group
+from openqoe.core.qoe.view import Labels
+
+METRIC_LABELS: Final = (
+    "org_id",
+    "player_id",
+    "env",
+    "app_name",
+    "app_version",
+    "device_category",
+    "os_family",
+    "browser_family",
+    "player_name",
+    "network_country",
+    "video_id",
+    "content_type",
+)
+
+STREAM_LABELS: Final = (
+    "org_id",
+    "player_id",
+    "env",
+    "app_name",
+    "app_version",
+    "device_category",
+    "os_family",
+    "browser_family",
+    "player_name",
+    "network_country",
+    "content_type",
+)
+"""Loki stream labels besides event_type. Never the id of a view, session or viewer."""
+
+MAX_LABEL_BYTES = 2048
+"""Loki's limit for a label value, and Mimir's."""
+
+CACHED = 50_000
+"""Raw label sets after which the cache starts anew: they come from outside."""
+
+MAX_AGE = 3_600_000
+"""ms after which the cache starts anew, so that governance sees which values are in use."""
+
+_CONTENT_TYPES = {"v": "vod", "l": "live", "ll": "live", "on-demand": "vod", "ondemand": "vod"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelSet:
+    """The labels of all events with the same raw values.
+
+    Attributes:
+        group: Base labels of the metrics, with their series.
+        stream: Labels of the log stream but for event_type, sorted.
+    """
+
+    group: Group
+    stream: Labels
+
+
+class Labeller:
+    """Finds the label sets of events."""
+
+    def __init__(self, governor: Governor, extra: tuple[str, ...]) -> None:
+        self._governor = governor
+        self._extra = extra
+        self._sets: dict[object, LabelSet] = {}
+        self._groups: dict[Labels, Group] = {}
+        self._begun = 0
+
+    def label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
+        """The label set of an event.
+
+        Args:
+            event: The event.
+            country: The viewer's country as a CDN's header tells it.
+            now: Current time in ms.
+        """
+        # The sub-objects hash by their fields, in C.
+        key = (
+            event.org_id,
+            event.player_id,
+            event.env,
+            event.app_name,
+            event.app_version,
+            event.device,
+            event.os,
+            event.browser,
+            event.player,
+            event.network,
+            event.video,
+            event.cmcd,
+            country,
+            (event.session_id, event.view_id, event.viewer_id) if self._extra else None,
+        )
+        found = self._sets.get(key)
+        if found is None:
+            found = self._make(event, country, now)
+            self._sets[key] = found
+        return found
+
+    def group(self, labels: Labels) -> Group:
+        """The group with these base labels."""
+        group = self._groups.get(labels)
+        if group is None:
+            group = self._groups[labels] = Group(labels)
+        return group
+
+    def is_worn(self, now: int) -> bool:
+        """Whether the cache should start anew, because of its size or age."""
+        return len(self._sets) >= CACHED or now - self._begun >= MAX_AGE
+
+    def renew(self, now: int) -> None:
+        """Throw all label sets and groups away."""
+        self._sets.clear()
+        self._groups.clear()
+        self._begun = now
+
+    def _make(self, event: Event, country: str | None, now: int) -> LabelSet:
+        raw = _raw_values(event, country)
+        governed: dict[str, str] = {}
+        for name in (*METRIC_LABELS, *self._extra):
+            text = label_text(raw.get(name))
+            if text and (value := self._governor.govern(name, text, now)):
+                governed[name] = value
+        return LabelSet(
+            self.group(tuple(sorted(governed.items()))),
+            tuple((name, governed[name]) for name in sorted(STREAM_LABELS) if name in governed),
+        )
+
+
+def label_text(value: Text) -> str:
+    """A raw value as a label's text, cut to the receivers' limit at a character's edge."""
+    text = "" if value is None else str(value)
+    if len(text) * 4 <= MAX_LABEL_BYTES:
+        return text
+    return text.encode("utf-8", "replace")[:MAX_LABEL_BYTES].decode("utf-8", "ignore")
+
+
+def _raw_values(event: Event, country: str | None) -> dict[str, Text]:
+    network, video = event.network, event.video
+    own_country = None if network is None else (network.country_code or network.country)
+    return {
+        "org_id": event.org_id,
+        "player_id": event.player_id,
+        "env": event.env,
+        "app_name": event.app_name,
+        "app_version": event.app_version,
+        "device_category": event.device.category if event.device else None,
+        "os_family": event.os.family if event.os else None,
+        "browser_family": event.browser.family if event.browser else None,
+        "player_name": event.player.name if event.player else None,
+        "network_country": own_country or country,
+        "network_region": network.region if network else None,
+        "video_id": video.id if video else None,
+        "video_title": video.title if video else None,
+        "video_source_url": video.source_url if video else None,
+        "content_type": _content_type(event),
+        "session_id": event.session_id,
+        "view_id": event.view_id,
+        "viewer_id": event.viewer_id,
+    }
+
+
+def _content_type(event: Event) -> Text:
+    value: Text = None
+    if event.video is not None:
+        value = event.video.content_type or event.video.stream_type
+    if value is None and event.cmcd is not None:
+        value = event.cmcd.st
+    if value is None:
+        return None
+    text = str(value).lower()
+    return _CONTENT_TYPES.get(text, text)

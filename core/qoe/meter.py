@@ -1,0 +1,115 @@
+"""The meter: applies the catalogue to events.
+
+Deterministic and in order: events of a batch are taken by event time, because players build
+them asynchronously and send them unsorted.
+"""
+
+from collections.abc import Callable, Iterable
+
+from openqoe.core.events.schema import Event
+from openqoe.core.metrics.registry import Group, Registry
+from openqoe.core.metrics.series import Gauge
+from openqoe.core.qoe import playback
+from openqoe.core.qoe.catalogue import CONCURRENT_VIEWS, ROWS_ON
+from openqoe.core.qoe.labels import Labeller, label_text
+from openqoe.core.qoe.moment import Moment
+from openqoe.core.qoe.view import Labels
+from openqoe.core.qoe.views import Views
+from openqoe.core.qoe.vocabulary import KINDS, Kind
+
+Govern = Callable[[str, str], str | None]
+
+
+class Meter:
+    """Counts and measures what events tell.
+
+    Attributes:
+        views: The views that are known.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        labeller: Labeller,
+        views: Views,
+        govern: Callable[[str, str, int], str | None],
+    ) -> None:
+        self._registry = registry
+        self._labeller = labeller
+        self._govern = govern
+        self._concurrent: set[Labels] = set()
+        self.views = views
+
+    def measure(self, events: Iterable[tuple[Event, Group]], now: int) -> None:
+        """Take events into account.
+
+        Args:
+            events: Events with the groups of their base labels.
+            now: Time of arrival in ms.
+        """
+        for event, group in events:
+            kind = KINDS.get(event.event_type, Kind.OTHER)
+            view = self.views.of(event, group.labels, now)
+            self._take(Moment(Kind.ANY, event, view), group, now)
+            if view is None:
+                for moment in _without_view(event, kind):
+                    self._take(moment, group, now)
+                continue
+            if kind is not Kind.OTHER:
+                self._take(Moment(kind, event, view), group, now)
+            for moment in playback.follow(view, event, kind):
+                self._take(moment, group, now)
+            self.views.note(view, event, now)
+
+    def settle(self, now: int, *, all_of_them: bool = False) -> None:
+        """Count what has waited for an explanation long enough."""
+        for view in self.views.unsettled(now, all_of_them=all_of_them):
+            for moment in playback.settle(view):
+                self._take(moment, self._labeller.group(view.labels), now)
+
+    def expire(self, now: int) -> None:
+        """End the views that have been silent for too long."""
+        for view in self.views.expire(now):
+            for moment in playback.expire(view):
+                self._take(moment, self._labeller.group(view.labels), now)
+
+    def count_concurrent(self, now: int) -> None:
+        """Set the gauge of concurrent views; label sets that have none left get a 0 once."""
+        counts = self.views.concurrent(now)
+        gauges: dict[Gauge, int] = {}
+        for labels in (*counts, *sorted(self._concurrent - counts.keys())):
+            gauge = self._registry.series(CONCURRENT_VIEWS, labels)
+            assert isinstance(gauge, Gauge)
+            # Label sets past the limit share one series, which holds their sum.
+            gauges[gauge] = gauges.get(gauge, 0) + counts.get(labels, 0)
+        for gauge, count in gauges.items():
+            gauge.set(count)
+        self._concurrent = set(counts)
+
+    def _take(self, moment: Moment, group: Group, now: int) -> None:
+        for row in ROWS_ON[moment.kind]:
+            value = 1.0 if row.value is None else row.value(moment)
+            if value is None:
+                continue
+            metric = row.metric
+            if row.labels:
+                values = tuple(label_text(label(moment)) for _, label in row.labels)
+                series = group.cached((metric, *values))
+            else:
+                values = ()
+                series = group.cached(metric)
+            if series is None:
+                series = self._registry.grouped(
+                    group, metric, values, lambda name, text: self._govern(name, text, now)
+                )
+            series.observe(value)
+
+
+def _without_view(event: Event, kind: Kind) -> list[Moment]:
+    """What an event tells that belongs to no view: itself, but nothing once a view."""
+    moments = [Moment(kind, event, None)] if kind is not Kind.OTHER else []
+    if kind is Kind.STALL_START:
+        moments.append(Moment(Kind.STALL, event, None, None, "rebuffer"))
+    elif kind is Kind.PAUSE:
+        moments.append(Moment(Kind.PAUSED, event, None))
+    return moments

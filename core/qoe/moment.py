@@ -1,0 +1,37 @@
+"""A moment: an event, or a fact derived from events, ready to be measured."""
+
+from openqoe.core.events.schema import Event
+from openqoe.core.qoe.view import View
+from openqoe.core.qoe.vocabulary import Kind
+
+
+class Moment:
+    """What the rows of the metric catalogue look at.
+
+    Attributes:
+        kind: What happened.
+        event: The event it happened in or was noticed by.
+        view: The view, or None if the event belongs to none.
+        value: A derived fact's number, in the metric's unit.
+        label: A derived fact's label value.
+    """
+
+    __slots__ = ("event", "kind", "label", "value", "view")
+
+    def __init__(
+        self,
+        kind: Kind,
+        event: Event,
+        view: View | None,
+        value: float | None = None,
+        label: str = "",
+    ) -> None:
+        self.kind = kind
+        self.event = event
+        self.view = view
+        self.value = value
+        self.label = label
+
+
+SILENCE = Event("", 0, 0, "", "", "", "", "")
+"""Stands for the event where a fact follows from no event but from the lapse of time."""

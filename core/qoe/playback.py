@@ -1,0 +1,239 @@
+"""What an event means for its view: the state machine that turns events into facts.
+
+``HANDLERS`` is the table: for each kind of event, what follows from it. The facts come out
+as moments, which the metric catalogue counts and measures. Facts that hold once a view are
+emitted once, whatever is sent twice.
+"""
+
+from collections.abc import Callable
+
+from openqoe.core.events.schema import Event
+from openqoe.core.qoe import fields, stalls
+from openqoe.core.qoe.fields import data_of
+from openqoe.core.qoe.moment import SILENCE, Moment
+from openqoe.core.qoe.view import View
+from openqoe.core.qoe.vocabulary import GENERATIONS, RESTARTS, Kind
+
+Handler = Callable[[View, Event, list[Moment]], None]
+
+PAUSE_BEFORE_END = 50
+"""ms; players pause right before they end, which is no pause of the viewer's."""
+
+STARTUP_FROM_PLAYING = frozenset({"shaka", "videojs"})
+"""Second-generation players that report the startup time with ``playing``."""
+
+
+def follow(view: View, event: Event, kind: Kind) -> list[Moment]:
+    """Let a view follow one of its events; returns the facts in order."""
+    out: list[Moment] = []
+    at = event.event_time
+    if event.event_type in GENERATIONS:
+        view.generation = GENERATIONS[event.event_type]
+    elif kind is Kind.VIEW_START and fields.player_of(event) not in STARTUP_FROM_PLAYING:
+        view.generation = 1
+    _settle_before(view, event, kind, out)
+    if kind in RESTARTS:
+        view.note_restart(at)
+    handler = HANDLERS.get(kind)
+    if handler is not None:
+        handler(view, event, out)
+    position = fields.position_s(event)
+    if position is not None:
+        view.note_position(position, at)
+    return out
+
+
+def settle(view: View, event: Event = SILENCE) -> list[Moment]:
+    """Decide what waits for an explanation; none will come."""
+    out: list[Moment] = []
+    _count_pause(view, event, out)
+    stalls.settle(view, event, out)
+    return out
+
+
+def expire(view: View) -> list[Moment]:
+    """The view has been silent for long: it has ended where it was."""
+    out = settle(view)
+    if not view.completed and view.quartile:
+        out.append(Moment(Kind.COMPLETION, SILENCE, view, view.quartile / 100))
+    return out
+
+
+def is_unsettled(view: View) -> bool:
+    """Whether something about the view waits for an explanation."""
+    return view.open_pause is not None or (view.stall is not None and view.stall.cause is None)
+
+
+def _settle_before(view: View, event: Event, kind: Kind, out: list[Moment]) -> None:
+    if view.open_pause is not None:
+        if kind is Kind.ENDED and abs(event.event_time - view.open_pause) <= PAUSE_BEFORE_END:
+            view.open_pause = None
+        elif kind is not Kind.QUARTILE:
+            _count_pause(view, event, out)
+    stall = view.stall
+    if stall is None:
+        return
+    if kind is Kind.SEEK:
+        stalls.explain(view, event, out)
+    if kind in (Kind.PLAY, Kind.SEEK, Kind.HEARTBEAT):
+        stalls.notice_progress(view, event, kind, out)
+    if view.stall is not None and stalls.is_over(stall, event.event_time):
+        stalls.settle(view, event, out)
+
+
+def _count_pause(view: View, event: Event, out: list[Moment]) -> None:
+    if view.open_pause is not None:
+        view.open_pause = None
+        out.append(Moment(Kind.PAUSED, event, view))
+
+
+def _start(view: View, event: Event, out: list[Moment]) -> None:
+    if not view.started:
+        view.started = True
+        out.append(Moment(Kind.VIEW_STARTED, event, view))
+
+
+def _player_ready(view: View, event: Event, out: list[Moment]) -> None:
+    if view.player_startup_ms is None:
+        view.player_startup_ms = data_of(event).player_startup_time
+    _startup_from_can_play(view, event, out)
+
+
+def _can_play(view: View, event: Event, out: list[Moment]) -> None:
+    if view.can_play_ms is None:
+        view.can_play_ms = data_of(event).video_startup_time
+    _startup_from_can_play(view, event, out)
+
+
+def _startup_from_can_play(view: View, event: Event, out: list[Moment]) -> None:
+    """Second generation: both times count from navigation, and only the first canplay tells
+    the startup (it comes again, growing, after each seek and stall)."""
+    ready, can_play = view.player_startup_ms, view.can_play_ms
+    if view.startup_known or ready is None or can_play is None:
+        return
+    if can_play >= ready:
+        view.startup_known = True
+        out.append(Moment(Kind.STARTUP, event, view, (can_play - ready) / 1000, "canplay"))
+
+
+def _play(view: View, event: Event, out: list[Moment]) -> None:
+    _start(view, event, out)
+    startup = fields.seconds(data_of(event).video_startup_time)
+    # Only the first play request tells the startup; on a resume the same field has grown.
+    if not view.play_requested and not view.startup_known and startup is not None:
+        view.startup_known = True
+        out.append(Moment(Kind.STARTUP, event, view, startup, "playing"))
+    view.play_requested = True
+    view.note_playing(True, event.event_time)
+    bps = fields.rendition_bps(event)
+    view.video_bps = bps or view.video_bps
+    view.height = fields.height(event) or view.height
+    out.append(Moment(Kind.RENDITION, event, view, bps))
+
+
+def _pause(view: View, event: Event, out: list[Moment]) -> None:
+    _played(view, event, out)
+    view.note_playing(False, event.event_time)
+    view.open_pause = event.event_time
+
+
+def _heartbeat(view: View, event: Event, out: list[Moment]) -> None:
+    _played(view, event, out)
+    view.note_playing(True, event.event_time)
+    total = fields.dropped_frames_total(event)
+    if total is not None:
+        increase = view.dropped_frames.advance(total, event.event_time, view.restarts)
+        if increase:
+            out.append(Moment(Kind.FRAMES_DROPPED, event, view, increase))
+    bps = fields.rendition_bps(event)
+    # dash.js reports the bit rate that changed last, be it the sound's.
+    if bps is not None and bps == view.audio_bps and view.video_bps is not None:
+        bps = view.video_bps
+    if bps is not None:
+        out.append(Moment(Kind.HEARTBEAT_BITRATE, event, view, bps))
+
+
+def _quartile(view: View, event: Event, out: list[Moment]) -> None:
+    _played(view, event, out)
+    quartile = data_of(event).quartile
+    if quartile is None or quartile not in (25, 50, 75, 100):
+        return
+    reached = int(quartile)
+    if reached not in view.quartiles:
+        view.quartiles |= {reached}
+        view.quartile = max(view.quartile, reached)
+        out.append(Moment(Kind.QUARTILE_REACHED, event, view, None, str(reached)))
+
+
+def _ended(view: View, event: Event, out: list[Moment]) -> None:
+    _played(view, event, out)
+    view.note_playing(False, event.event_time)
+    if view.completed:
+        return
+    view.completed = True
+    out.append(Moment(Kind.VIEW_COMPLETED, event, view))
+    ratio = fields.completion_ratio(event)
+    if ratio is not None:
+        out.append(Moment(Kind.COMPLETION, event, view, ratio))
+
+
+def _detached(view: View, event: Event, out: list[Moment]) -> None:
+    view.note_playing(False, event.event_time)
+
+
+def _played(view: View, event: Event, out: list[Moment]) -> None:
+    total = fields.played_total_s(event)
+    if total is None:
+        return
+    if total > 0:
+        view.progressed = True
+    increase = view.played.advance(total, event.event_time, view.restarts)
+    if increase:
+        out.append(Moment(Kind.PLAYED, event, view, increase))
+
+
+def _quality_change(view: View, event: Event, out: list[Moment]) -> None:
+    """A switch is a change against what the view had before; the first report is the
+    initial choice. video.js repeats the event without any change, Shaka's adapters for
+    sound send it too."""
+    data = data_of(event)
+    bps, pixels = fields.rendition_bps(event), fields.height(event)
+    if data.media_type == "audio":
+        view.audio_bps = bps or view.audio_bps
+        return
+    told_bps = fields.previous_bps(event)
+    before_bps, before_pixels = told_bps or view.video_bps, view.height
+    view.video_bps = bps or view.video_bps
+    view.height = pixels or view.height
+    direction = _direction(before_bps, bps) or _direction(before_pixels, pixels)
+    if direction is None and (told_bps is not None or data.trigger is not None):
+        direction = "same"  # the page says that it has switched
+    if direction is None and not (before_bps is None and before_pixels is None):
+        return
+    out.append(Moment(Kind.RENDITION, event, view, bps))
+    if direction is not None:
+        out.append(Moment(Kind.QUALITY_SWITCH, event, view, bps, direction))
+        if before_bps is not None:
+            out.append(Moment(Kind.RENDITION_LEFT, event, view, before_bps))
+
+
+def _direction(before: float | None, after: float | None) -> str | None:
+    if before is None or after is None or before == after:
+        return None
+    return "upshift" if after > before else "downshift"
+
+
+HANDLERS: dict[Kind, Handler] = {
+    Kind.PLAYER_READY: _player_ready,
+    Kind.VIEW_START: _start,
+    Kind.CAN_PLAY: _can_play,
+    Kind.PLAY: _play,
+    Kind.PAUSE: _pause,
+    Kind.STALL_START: stalls.begin,
+    Kind.STALL_END: stalls.end,
+    Kind.QUALITY_CHANGE: _quality_change,
+    Kind.HEARTBEAT: _heartbeat,
+    Kind.QUARTILE: _quartile,
+    Kind.ENDED: _ended,
+    Kind.DETACHED: _detached,
+}

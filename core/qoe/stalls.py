@@ -1,0 +1,160 @@
+"""Why did it stall? Start-up, a seek, or rebuffering.
+
+The SDK reports every wait of the player alike: before the first picture, in each seek, and
+when the buffer runs dry. Only the last is rebuffering (CTA-2066), so each stall gets its
+cause as a label:
+
+startup   before the view has made any progress;
+seek      the position has jumped since the last event, or a seek event that follows
+          explains it (the SDK sends ``seek`` after the jump, so after the stall began);
+rebuffer  everything else.
+
+A stall is counted when its cause is certain: at once, at the next event after its end, or
+after ``PATIENCE`` without an explanation. Source of the rules: recorded traffic of both
+SDK generations with five players.
+"""
+
+from openqoe.core.events.schema import Event
+from openqoe.core.qoe.fields import data_of, player_of, position_s
+from openqoe.core.qoe.moment import Moment
+from openqoe.core.qoe.view import Stall, View
+from openqoe.core.qoe.vocabulary import Kind
+
+PATIENCE = 2_000
+"""ms of arrival time for which a stall waits for its explanation."""
+
+START_OF_VIDEO = 0.5
+"""s; a view that is not past this has shown nothing."""
+
+SAME_PLACE = 0.1
+"""s; two stall starts this close are one stall (dash.js reports it twice)."""
+
+SEEK_TARGET = 1.0
+"""s between a stall's position and the target of the seek that explains it."""
+
+SEEK_LEAD = 50
+"""ms by which the clock of a seek's latency may differ from that of the stall."""
+
+SEEK_LAG = 250
+"""ms by which the seek event may follow the end of its stall (Shaka: up to 41 ms)."""
+
+FASTEST = 2.0
+"""Media s that may pass in one s of real time without a seek."""
+
+
+def begin(view: View, event: Event, out: list[Moment]) -> None:
+    """A stall starts."""
+    at, position = event.event_time, position_s(event)
+    current = view.stall
+    if current is not None:
+        if (
+            current.duration is None
+            and position is not None
+            and current.position is not None
+            and abs(position - current.position) < SAME_PLACE
+        ):
+            return
+        settle(view, event, out)
+    # dash.js (second generation) sends an end only at the next resume, often never.
+    has_end = not (player_of(event) == "dashjs" and event.event_type == "stallstart")
+    stall = view.stall = Stall(at, position, has_end)
+    if _is_startup(view, position):
+        _decide(view, stall, "startup", event, out)
+    elif _has_jumped(view, position, at):
+        _decide(view, stall, "seek", event, out)
+
+
+def end(view: View, event: Event, out: list[Moment]) -> None:
+    """A stall ends: with the duration the event tells, else since its start."""
+    told = data_of(event).stall_duration
+    stall = view.stall
+    if stall is None or stall.duration is not None:
+        if told is not None and told >= 0:  # its start is lost
+            out.append(Moment(Kind.STALL_DURATION, event, view, told / 1000, "rebuffer"))
+        return
+    ms = told if told is not None else event.event_time - stall.start
+    _close(view, stall, max(ms, 0) / 1000, event, out)
+
+
+def explain(view: View, event: Event, out: list[Moment]) -> None:
+    """A seek has happened: was the stall a part of it?"""
+    stall = view.stall
+    if stall is None or stall.cause is not None:
+        return
+    target = data_of(event).to
+    target_s = position_s(event) if target is None else target / 1000
+    latency = data_of(event).seek_latency
+    # video.js frees itself from a real stall by seeking to where it is: a seek that began
+    # after the stall did is a remedy, not the cause.
+    if latency is not None and event.event_time - latency > stall.start + SEEK_LEAD:
+        return
+    if (
+        target_s is not None
+        and stall.position is not None
+        and abs(target_s - stall.position) <= SEEK_TARGET
+    ):
+        _decide(view, stall, "seek", event, out)
+
+
+def notice_progress(view: View, event: Event, kind: Kind, out: list[Moment]) -> None:
+    """Close a stall whose end the player does not report, once the picture moves again."""
+    stall = view.stall
+    if stall is None or stall.has_end or stall.duration is not None:
+        return
+    position = position_s(event)
+    if position is None or stall.position is None:
+        return
+    moved = position - stall.position
+    elapsed = (event.event_time - stall.start) / 1000
+    if kind is Kind.PLAY or (kind is Kind.SEEK and abs(moved) > SAME_PLACE):
+        _close(view, stall, max(elapsed, 0), event, out)
+    elif kind is Kind.HEARTBEAT and SAME_PLACE < moved <= elapsed:
+        _close(view, stall, elapsed - moved, event, out)
+
+
+def is_over(stall: Stall, at: float) -> bool:
+    """Whether a stall has ended so long ago that no seek will explain it any more."""
+    return stall.duration is not None and at - stall.ended_at > SEEK_LAG
+
+
+def settle(view: View, event: Event, out: list[Moment]) -> None:
+    """No explanation has come: it was rebuffering. A stall that is over is forgotten."""
+    stall = view.stall
+    if stall is None:
+        return
+    if stall.cause is None:
+        _decide(view, stall, "rebuffer", event, out)
+    if stall.duration is not None:
+        view.stall = None
+
+
+def _close(view: View, stall: Stall, duration: float, event: Event, out: list[Moment]) -> None:
+    stall.duration = duration
+    stall.ended_at = event.event_time
+    if stall.cause is not None:
+        out.append(Moment(Kind.STALL_DURATION, event, view, duration, stall.cause))
+        view.stall = None
+
+
+def _decide(view: View, stall: Stall, cause: str, event: Event, out: list[Moment]) -> None:
+    stall.cause = cause
+    out.append(Moment(Kind.STALL, event, view, None, cause))
+    if stall.duration is not None:
+        out.append(Moment(Kind.STALL_DURATION, event, view, stall.duration, cause))
+        view.stall = None
+
+
+def _is_startup(view: View, position: float | None) -> bool:
+    if view.progressed or position is None:
+        return False
+    at_beginning = position < START_OF_VIDEO
+    first = view.first_position
+    return at_beginning or (first is not None and abs(position - first) < START_OF_VIDEO)
+
+
+def _has_jumped(view: View, position: float | None, at: float) -> bool:
+    if position is None or view.last_position is None or at < view.last_position_at:
+        return False
+    moved = position - view.last_position
+    elapsed = (at - view.last_position_at) / 1000
+    return not -START_OF_VIDEO <= moved <= elapsed * FASTEST + START_OF_VIDEO

@@ -1,0 +1,108 @@
+"""All views that are known, and the questions that are asked of them together."""
+
+import heapq
+
+from openqoe.core.events.schema import Event
+from openqoe.core.qoe import playback
+from openqoe.core.qoe.stalls import PATIENCE
+from openqoe.core.qoe.view import NO_VIEW, Labels, View, ViewKey, view_key
+
+CONCURRENCY_WINDOW = 30_000
+"""ms; a view counts as concurrent this long after its latest event (players send a heartbeat
+every 10 s)."""
+
+LATE = 300_000
+"""ms; an event older than this when it comes says nothing of the present."""
+
+
+class Views:
+    """The views by key.
+
+    Attributes:
+        forgotten: Views dropped because there were more than ``limit`` (grows only).
+    """
+
+    def __init__(self, timeout: int, limit: int) -> None:
+        self._timeout = timeout
+        self._limit = limit
+        self._views: dict[ViewKey, View] = {}
+        # Each view stands here once, under the earliest time at which it could expire. It
+        # is looked at only then, so an event costs nothing to keep the order.
+        self._due: list[tuple[int, int, ViewKey]] = []
+        self._sequence = 0
+        self._playing: dict[View, None] = {}
+        self._unsettled: dict[View, int] = {}
+        self.forgotten = 0
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def of(self, event: Event, labels: Labels, now: int) -> View | None:
+        """The view of an event, made if it is new; None if the event belongs to none."""
+        if event.view_id == NO_VIEW:
+            return None
+        key = view_key(event)
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = View(key, labels)
+            self._sequence += 1
+            heapq.heappush(self._due, (now + self._timeout, self._sequence, key))
+        view.labels = labels
+        view.last_seen = max(view.last_seen, now)
+        return view
+
+    def note(self, view: View, event: Event, now: int) -> None:
+        """Keep the books after a view has followed an event."""
+        if not view.playing:
+            self._playing.pop(view, None)
+        elif now - event.event_time <= LATE:
+            self._playing[view] = None
+        if playback.is_unsettled(view):
+            self._unsettled[view] = now
+        else:
+            self._unsettled.pop(view, None)
+
+    def unsettled(self, now: int, *, all_of_them: bool) -> list[View]:
+        """Take out the views whose explanations have had their time."""
+        due = [v for v, since in self._unsettled.items() if all_of_them or now - since >= PATIENCE]
+        for view in due:
+            del self._unsettled[view]
+        return due
+
+    def concurrent(self, now: int) -> dict[Labels, int]:
+        """How many views play now, by base labels."""
+        counts: dict[Labels, int] = {}
+        lapsed = []
+        for view in self._playing:
+            if now - view.last_seen > CONCURRENCY_WINDOW:
+                lapsed.append(view)
+            else:
+                counts[view.labels] = counts.get(view.labels, 0) + 1
+        for view in lapsed:
+            del self._playing[view]
+        return counts
+
+    def expire(self, now: int) -> list[View]:
+        """Take out the views that have been silent for the time-out, or are too many."""
+        expired = []
+        while self._due:
+            due, _, key = self._due[0]
+            surplus = len(self._views) > self._limit
+            if due > now and not surplus:
+                break
+            heapq.heappop(self._due)
+            view = self._views[key]
+            until = view.last_seen + self._timeout
+            if until > now and not (surplus and until <= due):
+                self._sequence += 1
+                heapq.heappush(self._due, (until, self._sequence, key))
+                continue
+            self.forgotten += until > now
+            self._remove(view)
+            expired.append(view)
+        return expired
+
+    def _remove(self, view: View) -> None:
+        del self._views[view.key]
+        self._playing.pop(view, None)
+        self._unsettled.pop(view, None)

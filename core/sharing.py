@@ -1,0 +1,51 @@
+"""The exchange with the shared key-value store: what was admitted here, and elsewhere."""
+
+from openqoe.core.effects import AddMembers, KvResult, KvUpdate, Result
+from openqoe.core.governance.governor import Governor
+from openqoe.core.timer import Timer
+
+
+class Sharing:
+    """Tells the store what was admitted and takes over what it answers.
+
+    One update at a time. If the store does not answer, admission goes on by what is known
+    here, and the operations are sent again.
+    """
+
+    def __init__(self, governor: Governor, interval: int) -> None:
+        self._governor = governor
+        self._timer = Timer(interval)
+        self._update: KvUpdate | None = None
+        self._unsent: tuple[AddMembers, ...] = ()
+
+    def begin(self, now: int) -> None:
+        """Note when the worker came to life; only the first call counts."""
+        self._timer.start(now)
+
+    def due(self, effect_id: int, now: int) -> KvUpdate | None:
+        """The update that is to be run now, if there is one."""
+        if self._update is not None or not self._timer.is_due(now):
+            return None
+        self._timer.restart(now)
+        operations = (*self._unsent, *self._governor.fresh(now))
+        self._unsent = ()
+        if operations:
+            self._update = KvUpdate(effect_id, operations)
+        return self._update
+
+    def next_poll(self) -> int | None:
+        """When the next update will be due; None if there is nothing to tell."""
+        if self._update is None and (self._unsent or self._governor.has_fresh):
+            return self._timer.next
+        return None
+
+    def complete(self, effect_id: int, result: Result, now: int) -> bool:
+        """Take the result of an update; True if the labels worked out so far are void."""
+        update = self._update
+        if update is None or update.id != effect_id:
+            return False
+        self._update = None
+        if isinstance(result, KvResult):
+            return self._governor.adopt(update.operations, result.replies, now)
+        self._unsent = update.operations
+        return False

@@ -1,0 +1,148 @@
+"""The log sink: events to Loki entries, kept until the flush.
+
+What Loki would refuse is put right here, because a refused entry is lost and can take its
+whole request along (the limits are Loki's defaults):
+
+- an entry far behind or ahead of the newest of its stream goes under its arrival time;
+- a line that is too long loses its largest members, and says so;
+- label values and label counts are within bounds by construction (``core/qoe/labels.py``).
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from openqoe.core.delivery.payload import Payload
+from openqoe.core.events.schema import Event
+from openqoe.core.qoe.view import Labels
+from openqoe.core.wire.loki import LokiEncoding, Metadata, format_labels
+
+MAX_LINE = 262_144
+"""Bytes in a line (Loki's max_line_size)."""
+
+MAX_BEHIND = 50 * 60_000
+"""ms. Loki refuses an entry more than an hour behind the newest of its stream, and the
+newest may be up to five minutes ahead of us by its player's clock."""
+
+MAX_AHEAD = 9 * 60_000
+"""ms. Loki refuses an entry ten minutes ahead."""
+
+CACHED_METADATA = 10_000
+
+
+class LogBuffer:
+    """Entries by stream, encoded, until they are flushed.
+
+    Attributes:
+        size: Bytes of encoded entries.
+        adjusted: How many entries were put right, by reason (grow only).
+    """
+
+    def __init__(self, encoding: LokiEncoding, *, with_metadata: bool) -> None:
+        self._encoding = encoding
+        self._with_metadata = with_metadata
+        self._streams: dict[tuple[Labels, str], list[bytes]] = {}
+        self._metadata: dict[Metadata, bytes] = {}
+        self.size = 0
+        self.adjusted = {"late": 0, "line_shortened": 0}
+
+    def add(self, event: Event, line: bytes, stream: Labels, event_type: str, now: int) -> None:
+        """Add an event.
+
+        Args:
+            event: The event.
+            line: Its JSON as received.
+            stream: Its governed stream labels, sorted, without event_type.
+            event_type: Its governed type, "" to leave the label out.
+            now: Time of arrival in ms.
+        """
+        timestamp = int(event.event_time)
+        if not -MAX_AHEAD <= now - timestamp <= MAX_BEHIND:
+            timestamp = now
+            self.adjusted["late"] += 1
+        if len(line) > MAX_LINE:
+            line = shorten(line)
+            self.adjusted["line_shortened"] += 1
+        entry = self._encoding.entry(timestamp * 1_000_000, line, self._metadata_of(event))
+        self._streams.setdefault((stream, event_type), []).append(entry)
+        self.size += len(entry)
+
+    def drain(self, now: int, max_bytes: int) -> Iterator[Payload]:
+        """Take everything out, in requests of about ``max_bytes`` before compression."""
+        streams = [
+            (_stream_text(labels, event_type), entries)
+            for (labels, event_type), entries in self._streams.items()
+        ]
+        self._streams = {}
+        self.size = 0
+        chunk: list[tuple[str, list[bytes]]] = []
+        size = items = 0
+        for labels, entries in streams:
+            for entry in entries:
+                if items and size + len(entry) > max_bytes:
+                    yield self._payload(chunk, items, now)
+                    chunk, size, items = [], 0, 0
+                if not chunk or chunk[-1][0] != labels:
+                    chunk.append((labels, []))
+                chunk[-1][1].append(entry)
+                size += len(entry)
+                items += 1
+        if items:
+            yield self._payload(chunk, items, now)
+
+    def split(self, payload: Payload) -> tuple[Payload, ...]:
+        """Halve a payload that a destination finds too large."""
+        return tuple(
+            Payload("logs", payload.headers, body, items, payload.created, payload.oldest)
+            for body, items in self._encoding.split(payload.body)
+        )
+
+    def _payload(self, chunk: list[tuple[str, list[bytes]]], items: int, now: int) -> Payload:
+        return Payload("logs", self._encoding.headers, self._encoding.request(chunk), items, now)
+
+    def _metadata_of(self, event: Event) -> bytes:
+        if not self._with_metadata:
+            return b""
+        video = event.video.id if event.video is not None else None
+        key = (
+            ("view_id", event.view_id),
+            ("session_id", event.session_id),
+            ("viewer_id", event.viewer_id),
+            *((("video_id", str(video)),) if video is not None and video != "" else ()),
+        )
+        encoded = self._metadata.get(key)
+        if encoded is None:
+            if len(self._metadata) >= CACHED_METADATA:
+                self._metadata.clear()
+            encoded = self._metadata[key] = self._encoding.metadata(key)
+        return encoded
+
+
+def _stream_text(labels: Labels, event_type: str) -> str:
+    own = (("event_type", event_type),) if event_type else ()
+    return format_labels(sorted((*labels, *own)))
+
+
+def shorten(line: bytes, limit: int = MAX_LINE) -> bytes:
+    """Make a line fit by replacing its largest members with a note of their size.
+
+    The members of ``data`` go first, one by one, then those of the event itself, so that
+    the identity of the event remains.
+    """
+    event: dict[str, Any] = json.loads(line)
+    data = event.get("data")
+    for holder in (data, event) if isinstance(data, dict) else (event,):
+        sizes = {name: len(_compact(value)) for name, value in holder.items()}
+        for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+            if len(line) <= limit:
+                return line
+            holder[name] = f"[{sizes[name]} bytes left out]"
+            line = _compact(event)
+    # Thousands of small members: nothing is left but what every event has.
+    kept = ("event_type", "event_time", "org_id", "player_id", "view_id", "session_id", "viewer_id")
+    return line if len(line) <= limit else _compact({name: event[name] for name in kept})
+
+
+def _compact(value: Any) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")

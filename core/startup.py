@@ -1,0 +1,49 @@
+"""What an operator should know when the worker starts."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from openqoe.core.config import Config
+from openqoe.core.effects import Notice
+from openqoe.core.settings import unknown_variables
+
+
+def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...]:
+    """Lines for the log at start: where data goes, and what is probably not meant so."""
+    lines: list[Notice] = []
+    for kind, destination in (
+        ("metrics", config.metrics_destination),
+        ("logs", config.logs_destination),
+    ):
+        if destination is None:
+            continue
+        fields = (
+            ("kind", kind),
+            ("destination", destination.name),
+            ("host", urlsplit(destination.url).netloc),
+        )
+        lines.append(Notice("info", "destination", fields))
+        if destination.derived:
+            lines.append(
+                Notice(
+                    "warning",
+                    "URL derived from the region; stacks differ, so compare it with your "
+                    "stack's page and set it explicitly",
+                    (("destination", destination.name), ("url", destination.url)),
+                )
+            )
+    if config.metrics_destination is None and config.logs_destination is None:
+        lines.append(
+            Notice(
+                "warning",
+                "no destination is configured: data is kept in memory only and gone when the "
+                "process ends; set MIMIR_URL or PROMETHEUS_URL, and LOKI_URL",
+            )
+        )
+    if not config.api_keys:
+        lines.append(
+            Notice("warning", "API_KEY is not set: anybody who reaches this port may post events")
+        )
+    for name in unknown_variables(Config, environment):
+        lines.append(Notice("warning", "unknown setting is ignored", (("name", name),)))
+    return tuple(lines)

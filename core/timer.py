@@ -1,0 +1,29 @@
+"""Things that are due at an interval, by a clock that may jump."""
+
+
+class Timer:
+    """Something that is due every ``interval`` ms."""
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self._last: int | None = None
+
+    def start(self, now: int) -> None:
+        """Begin to count, once."""
+        if self._last is None:
+            self._last = now
+
+    def is_due(self, now: int) -> bool:
+        """Whether the interval is over. After a jump back of the clock it begins anew."""
+        if self._last is None or now < self._last:
+            self._last = now
+        return now - self._last >= self._interval
+
+    def restart(self, now: int) -> None:
+        """Note that it was done."""
+        self._last = now
+
+    @property
+    def next(self) -> int | None:
+        """When it is due, None if it has not started."""
+        return None if self._last is None else self._last + self._interval

@@ -1,0 +1,156 @@
+"""Loki's push API in both encodings: protobuf with snappy, and JSON with gzip.
+
+An entry is encoded when it arrives and a request is put together from encoded entries, so
+a flush of many lines does little more than compress them.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import snappy
+
+from openqoe.core.wire.messages import Entry, PushRequest
+from openqoe.core.wire.varint import field, varint
+
+Metadata = tuple[tuple[str, str], ...]
+Stream = tuple[str, Sequence[bytes]]
+"""A stream's labels as Loki writes them, and its encoded entries."""
+
+
+class LokiEncoding(Protocol):
+    """One of the two encodings.
+
+    Attributes:
+        headers: The request headers that name it.
+    """
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]: ...
+
+    def metadata(self, metadata: Metadata) -> bytes:
+        """Encode structured metadata, to be used for many entries."""
+
+    def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
+        """Encode an entry; the timestamp is in ns since the epoch."""
+
+    def request(self, streams: Sequence[Stream]) -> bytes:
+        """Put a request body together."""
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        """Halve a request body: each half and its number of entries; () if it has only one."""
+
+
+class ProtobufEncoding:
+    headers = (("Content-Type", "application/x-protobuf"),)
+
+    def metadata(self, metadata: Metadata) -> bytes:
+        message = Entry()
+        for name, value in metadata:
+            message.structuredMetadata.add(name=name, value=value)
+        encoded: bytes = message.SerializeToString()
+        return encoded
+
+    def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
+        seconds, nanos = divmod(timestamp, 1_000_000_000)
+        stamp = b"\x08" + varint(seconds)
+        if nanos:
+            stamp += b"\x10" + varint(nanos)
+        return field(2, field(1, stamp) + field(2, line) + metadata)
+
+    def request(self, streams: Sequence[Stream]) -> bytes:
+        parts = (
+            field(1, field(1, labels.encode()) + b"".join(entries)) for labels, entries in streams
+        )
+        body: bytes = snappy.compress(b"".join(parts))
+        return body
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        message = PushRequest.FromString(snappy.decompress(body))
+        entries = [(stream.labels, entry) for stream in message.streams for entry in stream.entries]
+        if len(entries) < 2:
+            return ()
+        halves = []
+        for half in (entries[: len(entries) // 2], entries[len(entries) // 2 :]):
+            request = PushRequest()
+            for labels, entry in half:
+                if not request.streams or request.streams[-1].labels != labels:
+                    request.streams.add(labels=labels)
+                request.streams[-1].entries.append(entry)
+            halves.append((snappy.compress(request.SerializeToString()), len(half)))
+        return tuple(halves)
+
+
+class JsonEncoding:
+    headers = (("Content-Type", "application/json"), ("Content-Encoding", "gzip"))
+
+    def metadata(self, metadata: Metadata) -> bytes:
+        return msgspec.json.encode(dict(metadata)) if metadata else b""
+
+    def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
+        encoded = b'["%d",%b' % (timestamp, msgspec.json.encode(line.decode()))
+        return encoded + (b",%b]" % metadata if metadata else b"]")
+
+    def request(self, streams: Sequence[Stream]) -> bytes:
+        parts = (
+            b'{"stream":%b,"values":[%b]}'
+            % (msgspec.json.encode(parse_labels(labels)), b",".join(entries))
+            for labels, entries in streams
+        )
+        return _gzip(b'{"streams":[%b]}' % b",".join(parts))
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        document: dict[str, Any] = json.loads(gzip.decompress(body))
+        entries = [
+            (stream["stream"], value)
+            for stream in document["streams"]
+            for value in stream["values"]
+        ]
+        if len(entries) < 2:
+            return ()
+        halves = []
+        for half in (entries[: len(entries) // 2], entries[len(entries) // 2 :]):
+            streams: list[dict[str, Any]] = []
+            for labels, value in half:
+                if not streams or streams[-1]["stream"] != labels:
+                    streams.append({"stream": labels, "values": []})
+                streams[-1]["values"].append(value)
+            halves.append((_gzip(msgspec.json.encode({"streams": streams})), len(half)))
+        return tuple(halves)
+
+
+ENCODINGS: Mapping[str, LokiEncoding] = {"protobuf": ProtobufEncoding(), "json": JsonEncoding()}
+
+
+def format_labels(labels: Sequence[tuple[str, str]]) -> str:
+    """A label set as Loki writes it: ``{a="b", c="d"}``, values quoted as Go quotes them."""
+    return "{" + ", ".join(f"{name}={_quote(value)}" for name, value in labels) + "}"
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """The inverse of ``format_labels``; our quoting is JSON's."""
+    decoder = json.JSONDecoder()
+    labels: dict[str, str] = {}
+    at = 1
+    while at < len(text) - 1:
+        equals = text.index("=", at)
+        name = text[at:equals].lstrip(", ")
+        labels[name], at = decoder.raw_decode(text, equals + 1)
+    return labels
+
+
+def _quote(value: str) -> str:
+    # JSON's escapes (\" \\ \n \u001f) are a subset of Go's, and text beyond ASCII stands as
+    # it is in both. DEL is the one character that Go escapes and JSON does not; Go's reader
+    # takes it raw.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _gzip(data: bytes) -> bytes:
+    # gzip.compress writes the time into the header; zlib's own container does not, and the
+    # same input has to give the same bytes.
+    compressor = zlib.compressobj(wbits=31)
+    return compressor.compress(data) + compressor.flush()

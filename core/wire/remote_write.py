@@ -1,0 +1,111 @@
+"""Prometheus remote write 1.0: snappy-compressed ``prometheus.WriteRequest``.
+
+A flush sends every live series, so what can be encoded once is: a series' label set is
+encoded by protobuf when it is first exported, a sample's timestamp once for each flush, and
+a request is put together from these parts. At 100,000 series that is ten times faster than
+filling messages (bench/encode.py), and the bytes are the same.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import snappy
+
+from openqoe.core.metrics.metric import Metric
+from openqoe.core.wire.messages import TimeSeries, WriteRequest
+from openqoe.core.wire.varint import field, varint
+
+HEADERS = (
+    ("Content-Type", "application/x-protobuf"),
+    ("Content-Encoding", "snappy"),
+    ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+)
+
+_pack_double = struct.Struct("<d").pack
+
+
+class SeriesSamples(Protocol):
+    """A series of a write request: its encoded labels and its (ms, value) samples."""
+
+    @property
+    def labels(self) -> bytes: ...
+
+    @property
+    def samples(self) -> tuple[tuple[int, float], ...]: ...
+
+
+def encode_labels(labels: Sequence[tuple[str, str]]) -> bytes:
+    """Encode a label set, sorted by name, as the fields it is of a TimeSeries."""
+    message = TimeSeries()
+    for name, value in labels:
+        message.labels.add(name=name, value=value)
+    encoded: bytes = message.SerializeToString()
+    return encoded
+
+
+def encode_metadata(metrics: Iterable[Metric]) -> bytes:
+    """Encode type, help and unit of metric families as the fields they are of a WriteRequest."""
+    message = WriteRequest()
+    for metric in metrics:
+        message.metadata.add(
+            type=metric.type.value,
+            metric_family_name=metric.name,
+            help=metric.help,
+            unit=metric.unit,
+        )
+    encoded: bytes = message.SerializeToString()
+    return encoded
+
+
+def encode_series(series: Iterable[SeriesSamples]) -> list[bytes]:
+    """Encode series as the fields they are of a WriteRequest, one part each."""
+    timestamps: dict[int, bytes] = {}  # a flush has two different timestamps at the most
+    parts = []
+    for one in series:
+        content = one.labels
+        for at, value in one.samples:
+            tail = timestamps.get(at)
+            if tail is None:
+                tail = timestamps[at] = b"\x10" + varint(at)
+            # Sample: value is field 1 (double, so a stale marker's bits survive),
+            # timestamp field 2.
+            content += field(2, b"\x09" + _pack_double(value) + tail)
+        parts.append(field(1, content))
+    return parts
+
+
+def compress(parts: Iterable[bytes]) -> bytes:
+    """Join the parts of a WriteRequest into a request body."""
+    body: bytes = snappy.compress(b"".join(parts))
+    return body
+
+
+def decode(body: bytes) -> Any:
+    """Decode a request body into a WriteRequest message.
+
+    Raises:
+        ValueError: The body is not one.
+    """
+    try:
+        return WriteRequest.FromString(snappy.decompress(body))
+    except Exception as error:  # snappy and protobuf raise types of their own
+        raise ValueError(f"not a remote-write request: {error}") from None
+
+
+def split(body: bytes) -> tuple[tuple[bytes, int], ...]:
+    """Split a request body in two halves by series.
+
+    Returns:
+        Each half's body and its number of samples; () if there is only one series.
+    """
+    message = decode(body)
+    count = len(message.timeseries)
+    if count < 2:
+        return ()
+    halves = []
+    for part in (slice(0, count // 2), slice(count // 2, count)):
+        half = WriteRequest(timeseries=message.timeseries[part])
+        samples = sum(len(series.samples) for series in half.timeseries)
+        halves.append((compress((half.SerializeToString(),)), samples))
+    return tuple(halves)

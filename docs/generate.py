@@ -1,0 +1,109 @@
+"""Writes the pages of the documentation that follow from tables in the code.
+
+``make docs`` runs it; a test checks that the pages are up to date.
+"""
+
+from pathlib import Path
+
+from openqoe.core.config import Config
+from openqoe.core.governance.limits import DEFAULT_LIMITS
+from openqoe.core.metrics import health
+from openqoe.core.metrics.metric import Metric
+from openqoe.core.qoe import catalogue
+from openqoe.core.settings import Setting, declared
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py from the code; edit there. -->\n"
+
+
+def configuration() -> str:
+    """The page of all settings."""
+    lines = [
+        "# Configuration\n",
+        NOTE,
+        "Settings are environment variables, or lines of a file given with `--env-file`; the "
+        "environment takes precedence. A setting that is wrong stops the start with one message "
+        "that lists every fault. Durations are in seconds and may have fractions; sizes are in "
+        "bytes and may end in KiB, MiB or GiB.\n",
+        "Any `GRAFANA_CLOUD_` setting selects Grafana Cloud, else any URL selects self-hosted "
+        "servers.\n",
+    ]
+    defaults = Config()
+    group = ""
+    for name, setting in declared(Config).items():
+        if setting.group != group:
+            group = setting.group
+            lines += [f"\n## {group}\n", "| setting | default | meaning |", "| --- | --- | --- |"]
+        default = _default(setting, getattr(defaults, name))
+        lines.append(f"| `{setting.env}` | {default} | {setting.help} |")
+    lines += [
+        "\n## Default limits of dimensions\n",
+        "| dimension | action | values | bucket size |",
+        "| --- | --- | --- | --- |",
+    ]
+    for dimension, limit in DEFAULT_LIMITS.items():
+        size = limit.bucket_size if limit.action == "bucket" else ""
+        most = "" if limit.max_cardinality is None else limit.max_cardinality
+        lines.append(f"| `{dimension}` | {limit.action} | {most} | {size} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(setting: Setting, value: object) -> str:
+    if setting.default_text is not None:
+        return setting.default_text
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and setting.unit == "s":
+        return f"{value / 1000:g} s"
+    if isinstance(value, int) and setting.unit == "bytes":
+        for size, unit in ((1024**2, "MiB"), (1024, "KiB")):
+            if value and value % size == 0:
+                return f"{value // size} {unit}"
+    return f"{value:,}" if isinstance(value, int) else f"`{value}`"
+
+
+def metrics() -> str:
+    """The page of all metrics."""
+    lines = [
+        "# Metrics\n",
+        NOTE,
+        "Every QoE metric has the base labels `org_id player_id env app_name app_version "
+        "device_category os_family browser_family player_name network_country video_id "
+        "content_type`, where the event has them, governed, and `instance`. Counters and "
+        "histograms are cumulative; a gauge is the mean of the flush window and ends with a "
+        "stale marker after 5 minutes without an observation. A histogram has the series "
+        "`_bucket`, `_sum` and `_count`.\n",
+        "## QoE\n",
+        "| metric | type | unit | labels | taken from | buckets |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in catalogue.CATALOGUE:
+        lines.append(_row(row.metric, row.source))
+    lines.append(_row(catalogue.CONCURRENT_VIEWS, catalogue.CONCURRENT_VIEWS.help))
+    lines += [
+        "\n## The worker's own health\n",
+        "At `/metrics`, and sent along by remote write.\n",
+        "| metric | type | labels | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for metric in sorted(health.METRICS, key=lambda metric: metric.name):
+        labels = " ".join(f"`{label}`" for label in metric.labels)
+        kind = metric.type.name.lower()
+        lines.append(f"| `{metric.name}` | {kind} | {labels} | {metric.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def _row(metric: Metric, source: str) -> str:
+    labels = " ".join(f"`{label}`" for label in metric.labels)
+    buckets = " ".join(f"{bound:g}" for bound in metric.buckets)
+    kind = metric.type.name.lower()
+    return f"| `{metric.name}` | {kind} | {metric.unit} | {labels} | {source} | {buckets} |"
+
+
+PAGES = {"configuration.md": configuration, "metrics.md": metrics}
+
+if __name__ == "__main__":
+    for page, write in PAGES.items():
+        (HERE / page).write_text(write(), encoding="utf-8")

@@ -1,0 +1,5 @@
+"""``python -m openqoe.shells`` is the ``openqoe`` command."""
+
+from openqoe.shells.command import main
+
+main()

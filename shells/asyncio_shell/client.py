@@ -1,0 +1,55 @@
+"""Effects on asyncio: HTTP requests to destinations, with pooled connections."""
+
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
+
+MAX_ANSWER = 8192
+"""Bytes of an answer that are read: enough for its words."""
+
+
+class Client:
+    """Sends effects to their destinations.
+
+    Args:
+        timeout: How long a destination may take, in ms.
+    """
+
+    def __init__(self, timeout: int) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout / 1000)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=self._timeout,
+            trust_env=True,  # HTTP_PROXY and NO_PROXY
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
+        """Send one effect. Whatever goes wrong is a result, never an exception."""
+        assert self._session is not None, "the client is used outside its context"
+        try:
+            async with self._session.post(
+                effect.url, data=effect.body, headers=effect.headers, allow_redirects=False
+            ) as response:
+                body = await response.content.read(MAX_ANSWER)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return HttpResult(response.status, headers, body)
+        except TimeoutError:
+            return NetworkFailure(f"no answer within {self._timeout.total:g} s")
+        except (aiohttp.ClientError, OSError) as error:
+            return NetworkFailure(str(error) or type(error).__name__)

@@ -1,0 +1,155 @@
+"""The server on asyncio: sockets to the core's HTTP connections and back."""
+
+import asyncio
+from typing import cast
+
+from openqoe.core.http import Connection, HttpLimits
+from openqoe.shells.asyncio_shell.service import Service
+from openqoe.shells.clock import now_ms
+
+
+class Server:
+    """Accepts connections for a service."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.limits = HttpLimits.from_config(service.worker.config)
+        self.stopping = False
+        self.connections: set[ServerConnection] = set()
+        self._listener: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> None:
+        """Begin to accept.
+
+        Raises:
+            OSError: The address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: ServerConnection(self), host, port)
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is listened on, as "host:port"."""
+        if self._listener is None:
+            return []
+        names = (socket.getsockname() for socket in self._listener.sockets)
+        return [f"[{n[0]}]:{n[1]}" if ":" in n[0] else f"{n[0]}:{n[1]}" for n in names]
+
+    async def close(self, timeout: float) -> None:
+        """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
+        self.stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in tuple(self.connections):
+            connection.stop()
+        if self.connections:
+            closings = [connection.closed for connection in self.connections]
+            await asyncio.wait(closings, timeout=timeout)
+        for connection in tuple(self.connections):
+            connection.abort()
+        if self._listener is not None:
+            await self._listener.wait_closed()
+
+
+class ServerConnection(asyncio.Protocol):
+    """One connection: moves bytes between a socket and the core."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._service = server.service
+        self._loop = asyncio.get_running_loop()
+        self._http = Connection(server.limits, now_ms(), refuse=server.service.worker.refuse)
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Handle | None = None
+        self._may_write = True
+        self._closing = False
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.connections.add(self)
+        self._watch_deadline()
+        if self._server.stopping:
+            self.stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        for handle in (self._timer, self._turn):
+            if handle is not None:
+                handle.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._http.receive_data(data, now_ms())
+        self._serve()
+
+    def eof_received(self) -> bool:
+        self._http.receive_data(b"", now_ms())
+        self._serve()
+        # Stay open for answers to what came before the end.
+        return not self._http.should_close and self._transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        self._may_write = False
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._may_write = True
+        self._serve()
+
+    def stop(self) -> None:
+        """Close unless a request has begun."""
+        if self._http.is_idle:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def _serve(self) -> None:
+        """Answer one request; the next ones wait a turn, for the sake of other clients."""
+        self._turn = None
+        if self._closing or not self._may_write:
+            return
+        now = now_ms()
+        request = self._http.next_request(now)
+        if request is not None:
+            response = self._service.handle(request)
+            stopping = self._server.stopping
+            self._transport.write(self._http.send_response(response, now_ms(), close=stopping))
+            self._turn = self._loop.call_soon(self._serve)
+        if data := self._http.data_to_send():
+            self._transport.write(data)
+        if self._http.should_close:
+            self._close()
+        elif request is None:
+            if self._http.can_receive:
+                self._transport.resume_reading()
+            self._watch_deadline()
+
+    def _watch_deadline(self) -> None:
+        # The timer is moved only when it fires: most deadlines are never reached.
+        deadline = self._http.deadline
+        if self._timer is None and deadline is not None:
+            delay = max(0, deadline - now_ms()) / 1000
+            self._timer = self._loop.call_later(delay, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        self._http.handle_timeout(now_ms())
+        self._serve()
+
+    def _close(self) -> None:
+        self._closing = True
+        if self._turn is not None:
+            self._turn.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        linger = self._http.linger
+        if linger and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            self._timer = self._loop.call_later(linger / 1000, self._transport.close)
+        else:
+            self._transport.close()

@@ -1,0 +1,32 @@
+"""Settings from the environment and from an env file."""
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from openqoe.core.config import Config
+from openqoe.core.worker import Worker
+
+
+def environment(env_file: Path | None = None) -> Mapping[str, str]:
+    """The variables of the process, laid over those of an env file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    from_file: dict[str, str] = {}
+    if env_file is not None:
+        with env_file.open(encoding="utf-8") as stream:
+            values = dotenv_values(stream=stream)
+        from_file = {name: value for name, value in values.items() if value is not None}
+    return {**from_file, **os.environ}
+
+
+def make_worker(config: Config) -> Worker:
+    """A worker with the identity of this process."""
+    instance = config.instance or f"{socket.gethostname()}-0"
+    return Worker(config, instance=instance, seed=secrets.randbits(64))
