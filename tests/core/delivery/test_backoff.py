@@ -1,0 +1,33 @@
+"""The waits between attempts: growing, capped, spread, the same in every replay."""
+
+import pytest
+
+from openqoe.core.delivery.backoff import backoff
+
+
+@pytest.mark.parametrize(
+    ("failures", "step"),
+    [
+        (1, 1_000),
+        (2, 2_000),
+        (3, 4_000),
+        (6, 32_000),
+        (7, 60_000),
+        (8, 60_000),
+        (1_000, 60_000),
+        (10**9, 60_000),
+    ],
+)
+def test_wait_is_half_to_all_of_a_doubling_capped_step(failures, step):
+    waits = [backoff(failures, seed=1, destination="loki", counter=n) for n in range(500)]
+    assert step / 2 <= min(waits) <= step * 0.55
+    assert step * 0.95 <= max(waits) <= step
+    assert abs(sum(waits) / len(waits) - step * 0.75) < step * 0.03
+
+
+def test_same_inputs_give_the_same_wait():
+    def wait(**changed):
+        return backoff(7, **({"seed": 1, "destination": "loki", "counter": 3} | changed))
+
+    assert wait() == wait()
+    assert len({wait(), wait(seed=2), wait(destination="mimir"), wait(counter=4)}) == 4

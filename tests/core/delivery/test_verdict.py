@@ -1,0 +1,114 @@
+"""What each answer means, by status and kind of destination; Retry-After."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, Verdict, judge, retry_after
+from openqoe.core.effects import HttpResult, NetworkFailure
+
+NOW = 784_111_777_000  # Sun, 06 Nov 1994 08:49:37 GMT
+
+# status, outcome and reason for metrics, outcome and reason for logs (None: the same)
+TABLE = [
+    (200, ("delivered", ""), None),
+    (202, ("delivered", ""), None),
+    (204, ("delivered", ""), None),
+    (260, ("delivered", ""), ("dropped", "ingestion_blocked")),
+    (299, ("delivered", ""), None),
+    (301, ("dropped", "redirect"), None),
+    (302, ("dropped", "redirect"), None),
+    (304, ("dropped", "redirect"), None),
+    (307, ("dropped", "redirect"), None),
+    (308, ("dropped", "redirect"), None),
+    (400, ("rejected", "bad_request"), None),
+    (401, ("dropped", "unauthorized"), None),
+    (403, ("dropped", "unauthorized"), None),
+    (404, ("dropped", "http_404"), None),
+    (405, ("dropped", "http_405"), None),
+    (408, ("dropped", "http_408"), None),
+    (413, ("split", "too_large"), None),
+    (415, ("dropped", "http_415"), None),
+    (422, ("dropped", "http_422"), None),
+    (429, ("retried", "rate_limited"), None),
+    (499, ("dropped", "http_499"), None),
+    (500, ("retried", "server_error"), None),
+    (501, ("retried", "server_error"), None),
+    (502, ("retried", "server_error"), None),
+    (503, ("retried", "server_error"), None),
+    (504, ("retried", "server_error"), None),
+    (529, ("retried", "rate_limited"), None),
+    (599, ("retried", "server_error"), None),
+    (0, ("retried", "unexpected_status"), None),
+    (101, ("retried", "unexpected_status"), None),
+    (999, ("retried", "unexpected_status"), None),
+]
+
+
+@pytest.mark.parametrize(("status", "metrics", "logs"), TABLE)
+def test_status(status, metrics, logs):
+    assert judge("metrics", HttpResult(status), NOW) == Verdict(*metrics, status)
+    assert judge("logs", HttpResult(status), NOW) == Verdict(*(logs or metrics), status)
+
+
+@pytest.mark.parametrize("kind", ["metrics", "logs"])
+def test_no_answer(kind):
+    assert judge(kind, NetworkFailure("refused"), NOW) == Verdict("retried", "network")
+
+
+@pytest.mark.parametrize("kind", ["metrics", "logs"])
+def test_every_status_has_a_verdict(kind):
+    for status in range(-1, 1001):
+        verdict = judge(kind, HttpResult(status), NOW)
+        assert (verdict.reason == "") == (verdict.outcome == "delivered")
+
+
+@pytest.mark.parametrize(
+    ("text", "wait"),
+    [
+        ("0", 0),
+        ("7", 7_000),
+        (" 7 ", 7_000),
+        ("007", 7_000),
+        ("300", 300_000),
+        ("301", MAX_RETRY_AFTER),
+        ("9" * 5000, MAX_RETRY_AFTER),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
+        ("Sun, 06 Nov 1994 08:50:07 GMT", 30_000),  # IMF-fixdate
+        ("Sunday, 06-Nov-94 08:50:07 GMT", 30_000),  # RFC 850
+        ("Sun Nov  6 08:50:07 1994", 30_000),  # asctime
+        ("Sun, 06 Nov 1994 09:50:07 +0100", 30_000),
+        ("Mon, 07 Nov 1994 08:49:37 GMT", MAX_RETRY_AFTER),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_RETRY_AFTER),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", None),  # past
+        ("Thu, 01 Jan 1970 00:00:00 GMT", None),
+        ("Sun, 99 Nov 1994 99:99:99 GMT", None),
+        ("Sun, 06 Nov 99999 08:49:37 GMT", None),
+        ("", None),
+        ("-1", None),
+        ("+1", None),
+        ("1.5", None),
+        ("1e3", None),
+        ("٣", None),
+        ("²", None),
+        ("soon", None),
+        ("5, 10", None),
+        ("\x00", None),
+    ],
+)
+def test_retry_after(text, wait):
+    assert retry_after({"retry-after": text}, NOW) == wait
+
+
+def test_retry_after_counts_only_for_what_is_retried():
+    headers = {"retry-after": "9"}
+    for status in (429, 529, 503, 500):
+        assert judge("logs", HttpResult(status, headers), NOW).retry_after == 9_000
+    for status in (204, 301, 400, 404, 413):
+        assert judge("logs", HttpResult(status, headers), NOW).retry_after is None
+
+
+@given(text=st.text() | st.text("0123456789:+-, GMTSunNov"), now=st.integers(0, 2**53))
+def test_retry_after_survives_anything(text, now):
+    wait = retry_after({"retry-after": text}, now)
+    assert wait is None or 0 <= wait <= MAX_RETRY_AFTER

@@ -1,0 +1,127 @@
+"""A worker as users run it: a process of its own, spoken to over HTTP."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tests.support.services import free_port, wait_until
+
+SERVE = (sys.executable, "-m", "openqoe.shells", "serve")
+
+
+class WorkerProcess:
+    """A running ``openqoe serve``; a context manager that stops it.
+
+    Args:
+        settings: Environment variables beside those of this process.
+        command: The command, without host and port.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, *, command: Sequence[str] = SERVE
+    ) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = [*command, "--port", str(self.port)]
+        self._environment = {**os.environ, "OPENQOE_LOG_FORMAT": "json", **(settings or {})}
+        self._log = Path(tempfile.mkstemp(prefix="openqoe-worker-", suffix=".log")[1])
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._log.unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log
+            )
+        wait_until(self._answers, timeout=20, what="the worker to answer")
+
+    def stop(self, timeout: float = 20) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of its log."""
+        lines = self._log.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def log_text(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One request on a connection of its own: status, headers by lower-case name, body."""
+        address = urlsplit(self.url)
+        assert address.hostname is not None
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+        try:
+            connection.request(method, path, body=body, headers=dict(headers or {}))
+            response = connection.getresponse()
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return response.status, names, response.read()
+        finally:
+            connection.close()
+
+    def post(self, body: bytes, path: str = "/v1/events", **headers: str) -> tuple[int, Any]:
+        """Post a batch: status and decoded answer."""
+        status, _, answer = self.request(
+            "POST", path, body, {"Content-Type": "application/json", **headers}
+        )
+        return status, json.loads(answer)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples at /metrics with these labels."""
+        total = 0.0
+        for line in self.request("GET", "/metrics")[2].decode().splitlines():
+            series, _, value = line.rpartition(" ")
+            matches = series.partition("{")[0] == name
+            if matches and all(f'{k}="{v}"' in series for k, v in labels.items()):
+                total += float(value)
+        return total
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the worker ended: {self.log_text()}")
+        try:
+            return self.request("GET", "/health")[0] == 200
+        except OSError:
+            time.sleep(0.02)
+            return False

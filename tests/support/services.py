@@ -1,0 +1,46 @@
+"""Programs and ports that tests need from the machine they run on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+
+def require(binary: str) -> str:
+    """The path of a program; without it the test is skipped, or fails if `REQUIRE_SERVICES=1` says
+    it must be there.
+    """
+    path = shutil.which(binary)
+    if path is not None:
+        return path
+    reason = f"needs the program {binary!r}, which is not on the PATH"
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{reason} (and REQUIRE_SERVICES=1)", pytrace=False)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """A loopback TCP port that nobody listens on at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(
+    condition: Callable[[], object],
+    timeout: float = 5.0,
+    what: str = "the condition",
+    interval: float = 0.02,
+) -> None:
+    """Return once `condition()` is true; fail the test if it is not within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"waited {timeout} s in vain for {what}")
+        time.sleep(interval)

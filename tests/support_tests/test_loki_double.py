@@ -1,0 +1,249 @@
+"""What a real Loki does with a push, rule by rule, in JSON and in protobuf."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import pytest
+
+from tests.support.loki import LogEntry, LokiDouble, format_labels
+from tests.support.wire import PushEntry, encode_push_request
+from tests.support_tests.client import Answer, send
+
+NOW_MS: Final = 1_800_000_000_000
+MINUTE: Final = 60_000
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+Streams = Sequence[tuple[Mapping[str, str], Sequence[PushEntry]]]
+
+
+def at(offset_ms: int, line: str = "line", **metadata: str) -> PushEntry:
+    """An entry so far from now."""
+    return PushEntry((NOW_MS + offset_ms) * 1_000_000, line, metadata)
+
+
+class Pusher:
+    """Pushes in one of the two formats."""
+
+    def __init__(self, loki: LokiDouble, kind: str) -> None:
+        self.loki = loki
+        self.kind = kind
+
+    def __call__(
+        self, *streams: tuple[Mapping[str, str], Sequence[PushEntry]], **headers: str
+    ) -> Answer:
+        body, content_type = self.encode(streams)
+        extra = {name.replace("_", "-"): value for name, value in headers.items()}
+        return send(self.loki.push_url, body, {"Content-Type": content_type, **extra})
+
+    def encode(self, streams: Streams) -> tuple[bytes, str]:
+        if self.kind == "protobuf":
+            texts = [(format_labels(labels), entries) for labels, entries in streams]
+            return encode_push_request(texts), "application/x-protobuf"
+        document = {
+            "streams": [
+                {
+                    "stream": labels,
+                    "values": [
+                        [str(entry.timestamp_ns), entry.line, entry.metadata] for entry in entries
+                    ],
+                }
+                for labels, entries in streams
+            ]
+        }
+        return json.dumps(document).encode(), "application/json"
+
+    def lines(self) -> list[str]:
+        return [entry.line for entry in self.loki.entries()]
+
+    def reasons(self) -> list[str]:
+        return [item.reason for item in self.loki.rejected]
+
+
+@pytest.fixture
+def loki() -> Iterator[LokiDouble]:
+    with LokiDouble(now_ms=lambda: NOW_MS) as double:
+        yield double
+
+
+@pytest.fixture(params=["json", "protobuf"])
+def push(loki: LokiDouble, request: pytest.FixtureRequest) -> Pusher:
+    return Pusher(loki, request.param)
+
+
+def test_good_entries_are_kept_with_their_metadata(push: Pusher) -> None:
+    answer = push(({"org_id": "o2"}, [at(0, "a"), at(1, "b", view_id="v1")]))
+    assert (answer.status, answer.text) == (204, "")
+    assert push.loki.entries() == [
+        LogEntry({"org_id": "o2"}, NOW_MS * 1_000_000, "a", {}),
+        LogEntry({"org_id": "o2"}, (NOW_MS + 1) * 1_000_000, "b", {"view_id": "v1"}),
+    ]
+    assert push.loki.rejected == []
+
+
+def test_queries(push: Pusher) -> None:
+    push(({"a": "1", "b": "1"}, [at(1, "one"), at(0, "two", view_id="v")]), ({"a": "2"}, [at(0)]))
+    assert [entry.line for entry in push.loki.query({"a": "1"})] == ["two", "one"]
+    assert [entry.line for entry in push.loki.query({"a": "1"}, {"view_id": "v"})] == ["two"]
+    assert [entry.line for entry in push.loki.query(contains="one")] == ["one"]
+    assert push.loki.query({"a": "3"}) == []
+    assert push.loki.stream_count() == 2
+
+
+def test_gzip_json(loki: LokiDouble) -> None:
+    body, content_type = Pusher(loki, "json").encode([({"a": "b"}, [at(0)])])
+    headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
+    assert send(loki.push_url, gzip.compress(body), headers).status == 204
+    assert len(loki.entries()) == 1
+
+
+def test_an_equal_entry_is_stored_once(push: Pusher) -> None:
+    for _ in range(2):
+        assert push(({"a": "b"}, [at(0, "x"), at(0, "y")])).status == 204
+    assert push(({"a": "c"}, [at(0, "x")])).status == 204
+    assert push.lines() == ["x", "y", "x"]
+    assert [entry.line for entry in push.loki.duplicates] == ["x", "y"]
+
+
+def test_up_to_an_hour_behind_the_newest_is_fine(push: Pusher) -> None:
+    assert push(({"a": "b"}, [at(0, "new")])).status == 204
+    assert push(({"a": "b"}, [at(-HOUR, "old")])).status == 204
+    assert push.lines() == ["old", "new"]
+
+
+def test_too_far_behind_loses_that_entry_only(push: Pusher) -> None:
+    answer = push(({"a": "b"}, [at(0, "new"), at(-HOUR - 1, "late"), at(-1, "good")]))
+    assert answer.status == 400
+    assert "entry too far behind" in answer.text
+    assert push.lines() == ["good", "new"]
+    assert push.reasons() == ["too_far_behind"]
+    assert push.loki.rejected[0].line == "late"
+    assert push(({"a": "other"}, [at(-HOUR - 1, "late")])).status == 204, "each stream has its own"
+
+
+def test_old_before_new_in_one_request_is_in_order(push: Pusher) -> None:
+    assert push(({"a": "b"}, [at(-2 * HOUR, "old"), at(0, "new")])).status == 204
+
+
+def test_the_future(push: Pusher) -> None:
+    assert push(({"a": "b"}, [at(5 * MINUTE, "5"), at(10 * MINUTE, "10")])).status == 204
+    answer = push(({"a": "b"}, [at(20 * MINUTE, "20"), at(0, "0")]))
+    assert answer.status == 400
+    assert "timestamp too new" in answer.text
+    assert push.lines() == ["0", "5", "10"]
+    assert push.reasons() == ["too_far_in_future"]
+
+
+def test_older_than_a_week(push: Pusher) -> None:
+    assert push(({"a": "1"}, [at(-7 * DAY, "week")])).status == 204
+    answer = push(({"a": "2"}, [at(-7 * DAY - 1, "older"), at(0, "good")]))
+    assert answer.status == 400
+    assert "timestamp too old" in answer.text
+    assert push.lines() == ["week", "good"]
+    assert push.reasons() == ["greater_than_max_sample_age"]
+
+
+def test_fifteen_labels(push: Pusher) -> None:
+    labels = {f"l{number}": "v" for number in range(16)}
+    answer = push((labels, [at(0, "lost")]), ({"a": "b"}, [at(0, "kept")]))
+    assert answer.status == 400
+    assert "has 16 label names; limit 15" in answer.text
+    assert push.lines() == ["kept"]
+    del labels["l0"]
+    assert push((labels, [at(0)])).status == 204
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ({"a": "v" * 2049}, "label_value_too_long"),
+        ({"a": "é" * 1025}, "label_value_too_long"),
+        ({"a" * 1025: "v"}, "label_name_too_long"),
+    ],
+)
+def test_long_labels(push: Pusher, labels: dict[str, str], reason: str) -> None:
+    assert push((labels, [at(0, "lost")]), ({"a": "b"}, [at(0, "kept")])).status == 400
+    assert push.lines() == ["kept"]
+    assert push.reasons() == [reason]
+
+
+def test_labels_at_the_limit(push: Pusher) -> None:
+    assert push(({"a" * 1024: "é" * 1024}, [at(0)])).status == 204
+
+
+def test_line_size_counts_bytes(push: Pusher) -> None:
+    answer = push(({"a": "b"}, [at(0, "é" * 131_073), at(0, "x" * 262_144)]))
+    assert answer.status == 400
+    assert "max entry size" in answer.text
+    assert push.lines() == ["x" * 262_144]
+    assert push.reasons() == ["line_too_long"]
+
+
+def test_structured_metadata_limits(push: Pusher) -> None:
+    fits = at(1, "fits", k="v" * 65_535)
+    large = at(2, "large", k="v" * 65_536)
+    many = PushEntry(NOW_MS * 1_000_000, "many", {f"k{number}": "" for number in range(129)})
+    limit = PushEntry(NOW_MS * 1_000_000, "limit", {f"k{number}": "" for number in range(128)})
+    answer = push(({"a": "b"}, [fits, large, many, limit]))
+    assert answer.status == 400
+    assert push.lines() == ["limit", "fits"]
+    assert push.reasons() == ["structured_metadata_too_large", "structured_metadata_too_many"]
+
+
+def test_a_bad_label_name_loses_the_whole_request(push: Pusher) -> None:
+    answer = push(({"a": "b"}, [at(0)]), ({"a-b": "c"}, [at(0)]))
+    assert answer.status == 400
+    assert "error parsing labels" in answer.text
+    assert push.lines() == []
+    assert push.reasons() == ["invalid_request"]
+
+
+def test_the_empty_label_set_is_accepted_and_lost(push: Pusher) -> None:
+    assert push(({}, [at(0)])).status == 204
+    assert push.lines() == []
+    assert push.reasons() == ["missing_labels"]
+
+
+def test_tenants_are_kept_apart(push: Pusher) -> None:
+    push(({"a": "b"}, [at(0, "mine")]), X_Scope_OrgID="me")
+    push(({"a": "b"}, [at(0, "nobody's")]))
+    assert [entry.line for entry in push.loki.entries("me")] == ["mine"]
+    assert push.lines() == ["nobody's"]
+    assert push.loki.tenants == {"me", "fake"}
+
+
+def test_a_required_tenant(push: Pusher) -> None:
+    push.loki.require_tenant = True
+    answer = push(({"a": "b"}, [at(0)]))
+    assert (answer.status, answer.text) == (401, "no org id\n")
+    assert push(({"a": "b"}, [at(0)]), X_Scope_OrgID="me").status == 204
+
+
+def test_faults_keep_nothing(push: Pusher) -> None:
+    push.loki.fail_with(429, headers={"Retry-After": "1"})
+    push.loki.fail_with(260, body="ingestion blocked")
+    assert [push(({"a": "b"}, [at(0)])).status for _ in range(3)] == [429, 260, 204]
+    assert len(push.lines()) == 1
+
+
+def test_other_paths_and_methods(loki: LokiDouble) -> None:
+    assert send(loki.url + "/api/prom/push").status == 404
+    assert send(loki.push_url, method="GET").status == 405
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b"not json"),
+        ("application/x-protobuf", b"not snappy"),
+        ("text/plain", b'{"streams":[]}'),
+        ("", b'{"streams":[]}'),
+    ],
+)
+def test_nonsense(loki: LokiDouble, content_type: str, body: bytes) -> None:
+    assert send(loki.push_url, body, {"Content-Type": content_type}).status == 400
+    assert [item.reason for item in loki.rejected] == ["invalid_request"]
