@@ -224,6 +224,15 @@ class Config:
         "How long a client may take to send one request.",
         "Limits of requests",
     )
+    http_parser: Literal["auto", "h11", "httptools"] = setting(
+        "OPENQOE_HTTP_PARSER",
+        "auto",
+        "Which library reads request heads: `h11`, `httptools` (extra `fast`), or `auto`: the "
+        "faster of those installed.",
+        parse=one_of("auto", "h11", "httptools"),
+        kind="choice",
+        group="Limits of requests",
+    )
     keep_alive_timeout: int = _seconds(
         "OPENQOE_KEEP_ALIVE_TIMEOUT",
         75 * SECOND,

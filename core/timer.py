@@ -9,15 +9,14 @@ class Timer:
         self._last: int | None = None
 
     def start(self, now: int) -> None:
-        """Begin to count, once."""
-        if self._last is None:
+        """Begin to count, once; and anew after the clock jumped back."""
+        if self._last is None or now < self._last:
             self._last = now
 
     def is_due(self, now: int) -> bool:
-        """Whether the interval is over. After a jump back of the clock it begins anew."""
-        if self._last is None or now < self._last:
-            self._last = now
-        return now - self._last >= self._interval
+        """Whether the interval is over."""
+        self.start(now)
+        return self._last is not None and now - self._last >= self._interval
 
     def restart(self, now: int) -> None:
         """Note that it was done."""

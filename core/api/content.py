@@ -7,6 +7,9 @@ from openqoe.core.http.messages import Request
 CONTENT_TYPES = frozenset({"", "application/json", "text/plain"})
 """A beacon may send its JSON as text/plain, or name no type at all."""
 
+MAX_MEMBERS = 100
+"""Members of a gzip body. Senders make one; each costs a copy of all that follow it."""
+
 
 class RefusedContentError(Exception):
     """The body cannot be taken.
@@ -39,15 +42,19 @@ def plain_body(request: Request, max_inflated: int) -> bytes:
         return _inflate(request.body, 31, max_inflated, coding)
     if coding == "deflate":
         # RFC 9110 means zlib's format by it, but many senders leave zlib's header out.
-        is_zlib = len(request.body) > 1 and (request.body[0] << 8 | request.body[1]) % 31 == 0
-        return _inflate(request.body, 15 if is_zlib else -15, max_inflated, coding)
+        return _inflate(request.body, 15 if _is_zlib(request.body) else -15, max_inflated, coding)
     raise RefusedContentError(415, "Unsupported content encoding: send gzip, deflate, or none")
+
+
+def _is_zlib(data: bytes) -> bool:
+    """Whether data has the header of RFC 1950, which no deflate data begins with."""
+    return len(data) > 1 and data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
 
 
 def _inflate(data: bytes, wbits: int, limit: int, coding: str) -> bytes:
     pieces: list[bytes] = []
     room = limit + 1
-    while True:
+    for _ in range(MAX_MEMBERS):
         inflater = zlib.decompressobj(wbits)
         try:
             piece = inflater.decompress(data, room)
@@ -64,3 +71,4 @@ def _inflate(data: bytes, wbits: int, limit: int, coding: str) -> bytes:
         data = inflater.unused_data
         if not data or wbits != 31:  # only gzip may have several members
             return b"".join(pieces)
+    raise RefusedContentError(413, f"More than {MAX_MEMBERS} gzip members in request body")

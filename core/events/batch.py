@@ -6,15 +6,13 @@ at once, and it gives each event's own bytes, which are its log line, and each e
 errors.
 """
 
-import json
-import re
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from openqoe.core.config import Config
 from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
+from openqoe.core.events.mend import mend
 from openqoe.core.events.repair import repair
 from openqoe.core.events.schema import Event
 from openqoe.core.events.split import split_events
@@ -29,10 +27,6 @@ class _Envelope(msgspec.Struct):
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_event = msgspec.json.Decoder(Event).decode
-
-# White space beside punctuation: the body may not be compact. Inside a string this can
-# match too, which costs a superfluous pass and nothing else.
-_MAY_HOLD_WHITE_SPACE = re.compile(rb"[\[{,:][ \t\r\n]|[ \t\r\n][\]},:]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,41 +160,36 @@ def _cut(body: bytes) -> tuple[list[bytes], bool]:
     """The events' own bytes, and whether the body is valid UTF-8 throughout."""
     sound = _is_utf8(body)
     try:
-        if _MAY_HOLD_WHITE_SPACE.search(body):
-            body = msgspec.json.format(body, indent=-1)
-        return [bytes(raw) for raw in _decode_envelope(body).events], sound
+        return _events_of(body), sound
+    except msgspec.DecodeError as error:
+        mended = mend(body)
+        if mended == body:
+            raise NotJsonError(str(error)) from None
+    try:
+        return _events_of(mended), sound
+    except msgspec.DecodeError as error:
+        raise NotJsonError(str(error)) from None
+
+
+def _events_of(body: bytes) -> list[bytes]:
+    try:
+        return [bytes(raw) for raw in _decode_envelope(_compact(body)).events]
     except msgspec.ValidationError as error:
         raise WrongShapeError(_shape_fault(str(error))) from None
     except RecursionError:
-        return split_events(body), sound
-    except msgspec.DecodeError as error:
-        if not sound or b"\\ud" not in body.lower():
-            raise NotJsonError(str(error)) from None
-        return _cut_with_lone_surrogates(body, str(error)), sound
+        return [_compact_if_possible(raw) for raw in split_events(mend(body))]
 
 
-def _cut_with_lone_surrogates(body: bytes, message: str) -> list[bytes]:
-    """Cut a body that msgspec refuses for half a surrogate pair.
+def _compact(text: bytes) -> bytes:
+    # Cheaper than to find out whether there is any white space.
+    return msgspec.json.format(text, indent=-1)
 
-    JavaScript cuts strings between the halves of a character and sends the half as
-    "\\ud83d". It becomes the replacement character here.
-    """
+
+def _compact_if_possible(text: bytes) -> bytes:
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise NotJsonError(message) from None
-    if not isinstance(document, dict) or not isinstance(document.get("events"), list):
-        raise WrongShapeError(_shape_fault("")) from None
-    return [_encode(event) for event in document["events"]]
-
-
-def _encode(event: Any) -> bytes:
-    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+        return _compact(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text  # its decoder will say what is wrong
 
 
 def _shape_fault(message: str) -> Fault:

@@ -16,6 +16,11 @@ from openqoe.core.events.schema import IDENTITY, TIMES, Event, Text
 
 MISSING = object()
 
+MAX_TIME = 1e300
+
+MAX_DIGITS = 400
+"""Digits past which a whole number is beyond every range; Python refuses to convert 4,300."""
+
 
 def repair(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tuple[str, ...]]:
     """Decode one event leniently.
@@ -26,7 +31,7 @@ def repair(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tup
     try:
         # json, unlike msgspec, takes numbers beyond the range of a float (as infinity), so
         # one such number does not hide the rest of the event.
-        value = json.loads(raw)
+        value = json.loads(raw, parse_int=_integer)
     except RecursionError:
         return None, (Fault(index, "", "is nested too deeply", "malformed"),), ()
     except UnicodeDecodeError:
@@ -39,6 +44,10 @@ def repair(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tup
         return None, faults, ()
     kept, ignored = _fitting(value, Event, "")
     return msgspec.convert(kept, Event), (), tuple(ignored)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MAX_DIGITS else math.inf
 
 
 def _required(event: dict[str, Any], index: int) -> tuple[Fault, ...]:
@@ -57,7 +66,7 @@ def _required(event: dict[str, Any], index: int) -> tuple[Fault, ...]:
             faults.append(Fault(index, name, "is required", "missing"))
         elif isinstance(value, bool) or not isinstance(value, int | float):
             faults.append(Fault(index, name, "must be a number", "wrong_type"))
-        elif not math.isfinite(value) or abs(value) > 1e300:
+        elif not abs(value) <= MAX_TIME:  # NaN too; isfinite would refuse a long integer
             faults.append(Fault(index, name, "must be a finite number", "wrong_type"))
     return tuple(faults)
 
@@ -88,7 +97,7 @@ def _fitting(
             ignored += below
             continue
         if field_type == Text and isinstance(member, float) and math.isfinite(member):
-            member = f"{member:g}"
+            member = repr(member).removesuffix(".0")
         if isinstance(member, float) and not math.isfinite(member):
             ignored.append(path + name)
             continue

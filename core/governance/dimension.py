@@ -11,7 +11,7 @@ after 24 to 48 hours.
 
 import re
 from collections.abc import Iterable
-from decimal import Decimal
+from fractions import Fraction
 
 from openqoe.core.governance.hashing import hash32, hashed
 from openqoe.core.governance.limits import Limit
@@ -29,9 +29,7 @@ def fold(value: str) -> str:
 def bucket(value: str, size: int) -> str:
     """The numeric range ("10000-20000") or hash bucket ("bucket_17") of a value."""
     if _NUMBER.fullmatch(value):
-        start = int(Decimal(value) // size) * size
-        if Decimal(value) < start:  # // rounds towards zero, a range must begin below
-            start -= size
+        start = Fraction(value) // size * size
         return f"{start}-{start + size}"
     return f"bucket_{hash32(value) % size}"
 

@@ -10,7 +10,7 @@ modules are the server side of HTTP/1.1, for shells that have only a socket; beg
 from openqoe.core.http.connection import Connection
 from openqoe.core.http.limits import HttpLimits
 from openqoe.core.http.messages import Request, Response
-from openqoe.core.http.parser import Parser, default_parser
+from openqoe.core.http.parser import Parser, parser_named
 from openqoe.core.http.refusal import Refuse, refuse_plainly
 
 __all__ = [
@@ -20,6 +20,6 @@ __all__ = [
     "Refuse",
     "Request",
     "Response",
-    "default_parser",
+    "parser_named",
     "refuse_plainly",
 ]

@@ -16,8 +16,8 @@ The life of a connection is a cycle of the states of ``State``:
 
     IDLE -> HEAD -> BODY -> READY -> HANDLING -> IDLE ...     and from each to CLOSED
 
-IDLE to READY is the client's part, and each of these states has a deadline; HANDLING is
-ours. Requests may be sent ahead (pipelined): they wait in the buffer, unread, until the
+In IDLE, HEAD and BODY the client is to act, and has a deadline; READY and HANDLING are
+our time. Requests may be sent ahead (pipelined): they wait in the buffer, unread, until the
 one before is answered, so answers can only leave in order. ``next_request`` then reads
 on. Whatever cannot be read ends in ``_refuse``: one answer, then CLOSED, since nobody
 can say where the next request would begin.
@@ -32,7 +32,7 @@ from openqoe.core.http.grammar import check_partial_head
 from openqoe.core.http.head import RequestHead, read_head
 from openqoe.core.http.limits import HttpLimits
 from openqoe.core.http.messages import Request, Response
-from openqoe.core.http.parser import Parser, default_parser
+from openqoe.core.http.parser import Parser, parser_named
 from openqoe.core.http.refusal import Refuse, RefusedError, refuse_plainly
 from openqoe.core.http.response import CONTINUE, encode_response
 
@@ -72,7 +72,7 @@ class Connection:
             refuse: Makes the answer to a request that cannot be read.
         """
         self._limits = limits
-        self._parse = default_parser() if parser is None else parser
+        self._parse = parser_named("auto") if parser is None else parser
         self._make_refusal = refuse
         self._state = State.IDLE
         self._since = now  # when IDLE, or HEAD and BODY together, began

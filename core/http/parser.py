@@ -39,12 +39,20 @@ Parser = Callable[[bytes], Head]
 
 
 @cache
-def default_parser() -> Parser:
-    """The fastest parser that is installed."""
-    try:
-        from openqoe.core.http import httptools_parser
-    except ImportError:
-        from openqoe.core.http import h11_parser
+def parser_named(name: str) -> Parser:
+    """A parser by its library's name; "auto" is the fastest that is installed.
 
-        return h11_parser.parse_head
-    return httptools_parser.parse_head
+    Raises:
+        ImportError: The library is not installed.
+    """
+    if name != "h11":
+        try:
+            from openqoe.core.http import httptools_parser
+        except ImportError:
+            if name != "auto":
+                raise
+        else:
+            return httptools_parser.parse_head
+    from openqoe.core.http import h11_parser
+
+    return h11_parser.parse_head

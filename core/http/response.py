@@ -55,7 +55,10 @@ def encode_response(
 def _status_line(status: int) -> bytes:
     if not 200 <= status <= 599:
         raise ValueError(f"{status} is not the status of a final response")
-    reason = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:  # a number that has no name is still a status
+        reason = ""
     return f"HTTP/1.1 {status} {reason}\r\n".encode()
 
 

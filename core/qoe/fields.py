@@ -69,26 +69,26 @@ def seek_latency_s(event: Event) -> float | None:
 def rendition_bps(event: Event) -> float | None:
     """Bit rate of the rendition that plays, in bit/s."""
     data = data_of(event)
-    if data.bitrate_kb:
-        return data.bitrate_kb * 1000
-    if data.new_bitrate:
-        return data.new_bitrate
-    if not data.bitrate or data.bitrate < 0:
-        return None
+    told = _bps(data.bitrate_kb, 1000) or _bps(data.new_bitrate)
     player = player_of(event)
-    if player in UNRELIABLE_BITRATE:
-        return None
-    if player == "dashjs" and data.bitrate < DASH_KBPS_BELOW:
-        return data.bitrate * 1000
-    return data.bitrate
+    if told is not None or player in UNRELIABLE_BITRATE:
+        return told
+    bps = _bps(data.bitrate)
+    if bps is not None and bps < DASH_KBPS_BELOW and player == "dashjs":
+        return bps * 1000
+    return bps
 
 
 def previous_bps(event: Event) -> float | None:
     """Bit rate before a quality change, in bit/s, where the event tells it."""
     data = data_of(event)
-    if data.old is not None and data.old.bitrate_kb:
-        return data.old.bitrate_kb * 1000
-    return data.old_bitrate or data.previous_bitrate or None
+    old = None if data.old is None else data.old.bitrate_kb
+    return _bps(old, 1000) or _bps(data.old_bitrate) or _bps(data.previous_bitrate)
+
+
+def _bps(rate: float | None, unit: int = 1) -> float | None:
+    """A bit rate in bit/s; no rendition has none or less."""
+    return None if rate is None or rate <= 0 else rate * unit
 
 
 def height(event: Event) -> float | None:

@@ -73,12 +73,13 @@ def _settle_before(view: View, event: Event, kind: Kind, out: list[Moment]) -> N
     stall = view.stall
     if stall is None:
         return
+    if stalls.is_over(stall, event.event_time):
+        stalls.settle(view, event, out)
+        return
     if kind is Kind.SEEK:
         stalls.explain(view, event, out)
     if kind in (Kind.PLAY, Kind.SEEK, Kind.HEARTBEAT):
         stalls.notice_progress(view, event, kind, out)
-    if view.stall is not None and stalls.is_over(stall, event.event_time):
-        stalls.settle(view, event, out)
 
 
 def _count_pause(view: View, event: Event, out: list[Moment]) -> None:

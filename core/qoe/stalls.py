@@ -15,7 +15,7 @@ SDK generations with five players.
 """
 
 from openqoe.core.events.schema import Event
-from openqoe.core.qoe.fields import data_of, player_of, position_s
+from openqoe.core.qoe.fields import data_of, player_of, position_s, seconds
 from openqoe.core.qoe.moment import Moment
 from openqoe.core.qoe.view import Stall, View
 from openqoe.core.qoe.vocabulary import Kind
@@ -66,14 +66,14 @@ def begin(view: View, event: Event, out: list[Moment]) -> None:
 
 def end(view: View, event: Event, out: list[Moment]) -> None:
     """A stall ends: with the duration the event tells, else since its start."""
-    told = data_of(event).stall_duration
+    told = seconds(data_of(event).stall_duration)
     stall = view.stall
     if stall is None or stall.duration is not None:
-        if told is not None and told >= 0:  # its start is lost
-            out.append(Moment(Kind.STALL_DURATION, event, view, told / 1000, "rebuffer"))
+        if told is not None:  # its start is lost
+            out.append(Moment(Kind.STALL_DURATION, event, view, told, "rebuffer"))
         return
-    ms = told if told is not None else event.event_time - stall.start
-    _close(view, stall, max(ms, 0) / 1000, event, out)
+    elapsed = (event.event_time - stall.start) / 1000
+    _close(view, stall, max(elapsed, 0) if told is None else told, event, out)
 
 
 def explain(view: View, event: Event, out: list[Moment]) -> None:

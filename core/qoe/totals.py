@@ -16,10 +16,11 @@ class RunningTotal:
     """One total of one view.
 
     A view is cut into runs at its start events. The latest two runs are remembered, so a
-    report that comes late for the run before still finds the mark it belongs to.
+    report that comes late for the run before still finds the mark it belongs to. One of an
+    older run adds nothing.
     """
 
-    __slots__ = ("_earlier", "_high", "_high_at", "_since")
+    __slots__ = ("_earlier", "_earlier_since", "_high", "_high_at", "_since")
 
     def __init__(self) -> None:
         self._high = 0.0
@@ -28,6 +29,8 @@ class RunningTotal:
         """When the current run began, if another one came before it."""
         self._earlier = 0.0
         """The mark of the run before."""
+        self._earlier_since: float | None = None
+        """When that run began, if another one came before it."""
 
     def advance(self, total: float, at: float, restarts: tuple[float, ...]) -> float:
         """Take a report into account.
@@ -41,6 +44,8 @@ class RunningTotal:
             By how much the total has grown, never negative.
         """
         if self._since is not None and at < self._since:
+            if self._earlier_since is not None and at < self._earlier_since:
+                return 0.0
             increase = max(0.0, total - self._earlier)
             self._earlier += increase
             return increase
@@ -51,7 +56,7 @@ class RunningTotal:
         began = self._restart_between(at, restarts)
         if began is None:
             return 0.0
-        self._earlier = self._high
+        self._earlier, self._earlier_since = self._high, self._since
         self._high, self._high_at, self._since = total, at, began
         return total
 

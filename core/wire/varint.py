@@ -5,16 +5,22 @@ put together again and again without it.
 """
 
 
-def varint(number: int) -> bytes:
-    """A non-negative number in base 128, lowest group first."""
-    if number < 0x80:
-        return bytes((number,))
+def _encode(number: int) -> bytes:
     groups = bytearray()
     while number >= 0x80:
         groups.append(number & 0x7F | 0x80)
         number >>= 7
     groups.append(number)
     return bytes(groups)
+
+
+# Nearly all numbers are lengths and tags: looked up, they cost a fifth.
+_SMALL = tuple(_encode(number) for number in range(4096))
+
+
+def varint(number: int) -> bytes:
+    """A non-negative number in base 128, lowest group first."""
+    return _SMALL[number] if number < 4096 else _encode(number)
 
 
 def field(number: int, content: bytes) -> bytes:

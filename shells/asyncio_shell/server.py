@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from openqoe.core.http import Connection, HttpLimits
+from openqoe.core.http import Connection, HttpLimits, parser_named
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import now_ms
 
@@ -13,7 +13,9 @@ class Server:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.limits = HttpLimits.from_config(service.worker.config)
+        config = service.worker.config
+        self.limits = HttpLimits.from_config(config)
+        self.parser = parser_named(config.http_parser)
         self.stopping = False
         self.connections: set[ServerConnection] = set()
         self._listener: asyncio.Server | None = None
@@ -58,8 +60,11 @@ class ServerConnection(asyncio.Protocol):
         self._server = server
         self._service = server.service
         self._loop = asyncio.get_running_loop()
-        self._http = Connection(server.limits, now_ms(), refuse=server.service.worker.refuse)
+        self._http = Connection(
+            server.limits, now_ms(), server.parser, refuse=server.service.worker.refuse
+        )
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
         self._turn: asyncio.Handle | None = None
         self._may_write = True
         self._closing = False
@@ -129,11 +134,15 @@ class ServerConnection(asyncio.Protocol):
             self._watch_deadline()
 
     def _watch_deadline(self) -> None:
-        # The timer is moved only when it fires: most deadlines are never reached.
+        # A deadline that moves away is looked at when the timer fires: most are never reached.
         deadline = self._http.deadline
-        if self._timer is None and deadline is not None:
-            delay = max(0, deadline - now_ms()) / 1000
-            self._timer = self._loop.call_later(delay, self._check_deadline)
+        if deadline is None or (self._timer is not None and deadline >= self._timer_at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        delay = max(0, deadline - now_ms()) / 1000
+        self._timer = self._loop.call_later(delay, self._check_deadline)
 
     def _check_deadline(self) -> None:
         self._timer = None

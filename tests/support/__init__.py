@@ -6,5 +6,6 @@ the worker's encoders instead of repeating them.
 `loki` and `receiver` are HTTP servers that enforce the receivers' rules, on top of `http_double`
 (server, recording, scripted faults).
 `prometheus` runs the real program; `services` says when a test that needs one is skipped.
-`captures` loads the recordings in `tests/captures`. Nothing here imports `openqoe`.
+`captures` loads the recordings in `tests/captures`. `events` builds events and requests by hand; it
+alone imports `openqoe`.
 """

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,23 +16,29 @@ from urllib.parse import urlsplit
 
 from tests.support.services import free_port, wait_until
 
-SERVE = (sys.executable, "-m", "openqoe.shells", "serve")
+Command = Callable[[int], Sequence[str]]
+"""The command line that serves on a port."""
+
+
+def serve(port: int) -> Sequence[str]:
+    """The asyncio shell as users start it."""
+    return (sys.executable, "-m", "openqoe.shells", "serve", "--port", str(port))
 
 
 class WorkerProcess:
-    """A running ``openqoe serve``; a context manager that stops it.
+    """A running worker; a context manager that kills it.
 
     Args:
         settings: Environment variables beside those of this process.
-        command: The command, without host and port.
+        command: Makes the command line.
     """
 
     def __init__(
-        self, settings: Mapping[str, str] | None = None, *, command: Sequence[str] = SERVE
+        self, settings: Mapping[str, str] | None = None, *, command: Command = serve
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._command = [*command, "--port", str(self.port)]
+        self._command = command(self.port)
         self._environment = {**os.environ, "OPENQOE_LOG_FORMAT": "json", **(settings or {})}
         self._log = Path(tempfile.mkstemp(prefix="openqoe-worker-", suffix=".log")[1])
         self.process: subprocess.Popen[bytes] | None = None

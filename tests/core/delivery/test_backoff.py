@@ -18,16 +18,16 @@ from openqoe.core.delivery.backoff import backoff
         (10**9, 60_000),
     ],
 )
-def test_wait_is_half_to_all_of_a_doubling_capped_step(failures, step):
+def test_wait_is_half_to_all_of_a_doubling_capped_step(failures: int, step: int) -> None:
     waits = [backoff(failures, seed=1, destination="loki", counter=n) for n in range(500)]
     assert step / 2 <= min(waits) <= step * 0.55
     assert step * 0.95 <= max(waits) <= step
     assert abs(sum(waits) / len(waits) - step * 0.75) < step * 0.03
 
 
-def test_same_inputs_give_the_same_wait():
-    def wait(**changed):
-        return backoff(7, **({"seed": 1, "destination": "loki", "counter": 3} | changed))
+def test_same_inputs_give_the_same_wait() -> None:
+    def wait(*, seed: int = 1, destination: str = "loki", counter: int = 3) -> int:
+        return backoff(7, seed=seed, destination=destination, counter=counter)
 
     assert wait() == wait()
     assert len({wait(), wait(seed=2), wait(destination="mimir"), wait(counter=4)}) == 4

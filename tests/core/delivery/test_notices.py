@@ -5,7 +5,7 @@ import pytest
 from openqoe.core.delivery.destinations import Destination
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.delivery.queue import DeliveryQueue
-from openqoe.core.effects import HttpResult, NetworkFailure
+from openqoe.core.effects import HttpResult, NetworkFailure, Notice
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
@@ -15,7 +15,7 @@ OK = HttpResult(204)
 class Told:
     """A queue that never runs dry; ``answer`` sends its head and says what was logged."""
 
-    def __init__(self, max_bytes=100):
+    def __init__(self, max_bytes: int = 100) -> None:
         self.queue = DeliveryQueue(
             Destination(
                 "loki", "http://loki/push?token=t0ken", (("Authorization", "Bearer s3cret"),)
@@ -29,19 +29,21 @@ class Told:
         self.now = NOW
         self.id = 0
 
-    def offer(self):
+    def offer(self) -> tuple[Notice, ...]:
         return self.queue.offer(Payload("logs", (), b"payl0ad", 3, self.now), self.now)
 
-    def answer(self, result, after=0):
+    def answer(self, result: HttpResult | NetworkFailure, after: int = 0) -> tuple[Notice, ...]:
         self.now += after
         if self.queue.empty:
             self.offer()
-        self.now = max(self.now, self.queue.next_poll)
+        due = self.queue.next_poll
+        assert due is not None
+        self.now = max(self.now, due)
         self.id += 1
         assert self.queue.due(self.id, self.now) is not None
         return self.queue.complete(self.id, result, self.now)
 
-    def events(self, *results, after=0):
+    def events(self, *results: HttpResult | NetworkFailure, after: int = 0) -> list[str]:
         return [n.event for result in results for n in self.answer(result, after)]
 
 
@@ -52,11 +54,11 @@ REJECTED = "destination rejected part of a payload"
 FULL = "queue is full, oldest dropped"
 
 
-def test_success_is_silent():
+def test_success_is_silent() -> None:
     assert Told().events(OK, OK, OK) == []
 
 
-def test_an_outage_is_two_lines():
+def test_an_outage_is_two_lines() -> None:
     told = Told()
     (notice,) = told.answer(HttpResult(503, {"retry-after": "30"}, b"down\nfor maintenance"))
     assert (notice.level, notice.event) == ("warning", FAILING)
@@ -69,8 +71,8 @@ def test_an_outage_is_two_lines():
         "retry_in_seconds": 30.0,
         "waiting_payloads": 1,
     }
-    again = [HttpResult(500), HttpResult(429), NetworkFailure("refused"), HttpResult(502)] * 20
-    assert told.events(*again) == []
+    again = (HttpResult(500), HttpResult(429), NetworkFailure("refused"), HttpResult(502))
+    assert told.events(*again * 20) == []
     told.offer()
     (notice,) = told.answer(OK)
     assert (notice.level, notice.event) == ("info", BACK)
@@ -83,7 +85,7 @@ def test_an_outage_is_two_lines():
     assert told.events(OK, OK) == []
 
 
-def test_a_network_failure_has_no_status():
+def test_a_network_failure_has_no_status() -> None:
     (notice,) = Told().answer(NetworkFailure("name not found"))
     fields = dict(notice.fields)
     assert (fields["reason"], fields["answer"]) == ("network", "name not found")
@@ -101,7 +103,7 @@ def test_a_network_failure_has_no_status():
         (302, DROPPED, "redirect"),
     ],
 )
-def test_a_steady_stream_of_refusals_is_one_line(status, event, reason):
+def test_a_steady_stream_of_refusals_is_one_line(status: int, event: str, reason: str) -> None:
     told = Told()
     (notice,) = told.answer(HttpResult(status, body=b"no"))
     assert (notice.level, notice.event) == ("warning", event)
@@ -111,17 +113,17 @@ def test_a_steady_stream_of_refusals_is_one_line(status, event, reason):
     assert told.events(*[HttpResult(status)] * 5, after=60 * MINUTE) == []
 
 
-def test_each_reason_and_status_has_a_line():
+def test_each_reason_and_status_has_a_line() -> None:
     told = Told()
     results = [HttpResult(status) for status in (401, 403, 404, 401, 403, 404)]
     assert told.events(*results) == [DROPPED] * 3
 
 
-def test_refusals_between_successes_are_one_line():
+def test_refusals_between_successes_are_one_line() -> None:
     assert Told().events(*[HttpResult(400), OK] * 50, after=MINUTE) == [REJECTED]
 
 
-def test_a_refusal_after_success_and_quiet_is_news():
+def test_a_refusal_after_success_and_quiet_is_news() -> None:
     told = Told()
     told.answer(HttpResult(400))
     assert told.events(OK, HttpResult(400), after=5 * MINUTE) == [REJECTED]
@@ -129,18 +131,18 @@ def test_a_refusal_after_success_and_quiet_is_news():
     assert told.events(HttpResult(400), HttpResult(400), after=60 * MINUTE) == []
 
 
-def test_part_taken_ends_an_outage():
+def test_part_taken_ends_an_outage() -> None:
     assert Told().events(HttpResult(500), HttpResult(400)) == [FAILING, BACK, REJECTED]
 
 
-def test_a_refusal_does_not_end_an_outage():
+def test_a_refusal_does_not_end_an_outage() -> None:
     told = Told()
     results = [HttpResult(500), HttpResult(404), HttpResult(500), HttpResult(404)]
     assert told.events(*results * 5) == [FAILING, DROPPED]
     assert told.events(OK) == [BACK]
 
 
-def test_crowding_out_is_one_line():
+def test_crowding_out_is_one_line() -> None:
     told = Told(max_bytes=10)
     assert told.offer() == ()
     (notice,) = told.offer()
@@ -155,7 +157,7 @@ def test_crowding_out_is_one_line():
     assert [told.offer() for _ in range(50)] == [()] * 50
 
 
-def test_no_notice_holds_a_payload_or_a_secret():
+def test_no_notice_holds_a_payload_or_a_secret() -> None:
     told = Told(max_bytes=10)
     echo = b"Authorization: Bearer s3cret"
     results = [HttpResult(status, body=echo) for status in (500, 401, 400, 404, 204)]

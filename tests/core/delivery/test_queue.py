@@ -1,10 +1,13 @@
 """The queue by example: order, retries, splitting, bounds, counters, status."""
 
+from collections.abc import Callable
+
 import pytest
 
 from openqoe.core.delivery.destinations import Destination
-from openqoe.core.delivery.payload import Payload
+from openqoe.core.delivery.payload import Payload, Split
 from openqoe.core.delivery.queue import DeliveryQueue
+from openqoe.core.delivery.verdict import Kind
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
 NOW = 1_700_000_000_000
@@ -12,33 +15,57 @@ OK = HttpResult(204)
 LOKI = Destination("loki", "http://loki/push", (("X-Scope-OrgID", "shop"),))
 
 
-def payload(body, kind="logs", created=NOW):
+def payload(body: bytes, kind: Kind = "logs", created: int = NOW) -> Payload:
     """A payload with one item a byte of its body."""
     return Payload(kind, (("Content-Type", "x"),), body, len(body), created)
 
 
-def halves(whole):
+def halves(whole: Payload) -> tuple[Payload, ...]:
     middle = len(whole.body) // 2
     parts = whole.body[:middle], whole.body[middle:]
     return tuple(payload(part, whole.kind, whole.created) for part in parts)
 
 
-def make(kind="logs", *, max_bytes=1_000, seed=1, split=halves):
+def make(
+    kind: Kind = "logs", *, max_bytes: int = 1_000, seed: int = 1, split: Split = halves
+) -> DeliveryQueue:
     return DeliveryQueue(
         LOKI, kind, max_bytes=max_bytes, seed=seed, split=split, user_agent="openqoe-worker/1"
     )
 
 
-def filled(*bodies, kind="logs", **options):
-    queue = make(kind, **options)
+def filled(
+    *bodies: bytes,
+    kind: Kind = "logs",
+    max_bytes: int = 1_000,
+    seed: int = 1,
+    split: Split = halves,
+) -> DeliveryQueue:
+    queue = make(kind, max_bytes=max_bytes, seed=seed, split=split)
     for body in bodies:
         queue.offer(payload(body, kind), NOW)
     return queue
 
 
-def run(queue, answer, now=NOW, *, limit=100):
+def due(queue: DeliveryQueue, effect_id: int, now: int) -> RemoteWrite | LokiPush:
+    """The request that is to be sent now, which must be there."""
+    effect = queue.due(effect_id, now)
+    assert effect is not None
+    return effect
+
+
+def next_poll(queue: DeliveryQueue) -> int:
+    """When the queue will have a request; it must wait for nothing but time."""
+    poll = queue.next_poll
+    assert poll is not None
+    return poll
+
+
+def run(
+    queue: DeliveryQueue, answer: Callable[[bytes], HttpResult], now: int = NOW, *, limit: int = 100
+) -> list[bytes]:
     """Send until the queue waits or is empty; the bodies in the order in which they went."""
-    sent = []
+    sent: list[bytes] = []
     while len(sent) < limit and (effect := queue.due(len(sent), now)) is not None:
         sent.append(effect.body)
         queue.complete(effect.id, answer(effect.body), now)
@@ -49,7 +76,7 @@ def run(queue, answer, now=NOW, *, limit=100):
 
 
 @pytest.mark.parametrize(("kind", "effect"), [("metrics", RemoteWrite), ("logs", LokiPush)])
-def test_request_is_ready_to_send(kind, effect):
+def test_request_is_ready_to_send(kind: Kind, effect: type[RemoteWrite] | type[LokiPush]) -> None:
     queue = filled(b"abc", kind=kind)
     assert queue.due(7, NOW) == effect(
         id=7,
@@ -64,29 +91,29 @@ def test_request_is_ready_to_send(kind, effect):
     )
 
 
-def test_one_request_at_a_time_in_order():
+def test_one_request_at_a_time_in_order() -> None:
     queue = filled(b"a", b"b", b"c")
-    assert queue.due(1, NOW).body == b"a"
+    assert due(queue, 1, NOW).body == b"a"
     assert queue.due(2, NOW) is None
     assert queue.next_poll is None
     queue.complete(1, OK, NOW)
-    assert queue.due(2, NOW).body == b"b"
+    assert due(queue, 2, NOW).body == b"b"
     queue.complete(2, OK, NOW)
     assert not queue.empty
-    assert queue.due(3, NOW).body == b"c"
+    assert due(queue, 3, NOW).body == b"c"
     queue.complete(3, OK, NOW)
     assert queue.empty
     assert queue.next_poll is None
     assert queue.due(4, NOW) is None
 
 
-def test_wrong_kind_is_an_error_of_the_owner():
+def test_wrong_kind_is_an_error_of_the_owner() -> None:
     with pytest.raises(ValueError, match="queue of logs was offered metrics"):
         make("logs").offer(payload(b"a", "metrics"), NOW)
 
 
 @pytest.mark.parametrize("stale", [0, 1, 3])
-def test_stale_results_are_ignored(stale):
+def test_stale_results_are_ignored(stale: int) -> None:
     queue = filled(b"a", b"b")
     assert queue.complete(stale, OK, NOW) == ()
     queue.due(1, NOW)
@@ -105,14 +132,14 @@ def test_stale_results_are_ignored(stale):
 @pytest.mark.parametrize(
     "failure", [NetworkFailure("refused"), HttpResult(500), HttpResult(429), HttpResult(529)]
 )
-def test_retries_keep_the_order(failure):
-    queue, now, sent = filled(b"a", b"b"), NOW, []
+def test_retries_keep_the_order(failure: HttpResult | NetworkFailure) -> None:
+    queue, now = filled(b"a", b"b"), NOW
+    sent: list[bytes] = []
     for attempt in range(5):
-        effect = queue.due(attempt, now)
-        sent.append(effect.body)
+        sent.append(due(queue, attempt, now).body)
         queue.complete(attempt, failure, now)
-        assert queue.due(99, queue.next_poll - 1) is None
-        now = queue.next_poll
+        assert queue.due(99, next_poll(queue) - 1) is None
+        now = next_poll(queue)
     assert sent == [b"a"] * 5
     assert queue.status(now).failures == 5
     assert run(queue, lambda body: OK, now) == [b"a", b"b"]
@@ -120,32 +147,33 @@ def test_retries_keep_the_order(failure):
     assert queue.counters.bytes_out == 7
 
 
-def waits(queue, failure, count):
-    now, result = NOW, []
+def waits(queue: DeliveryQueue, failure: HttpResult | NetworkFailure, count: int) -> list[int]:
+    now = NOW
+    result: list[int] = []
     for attempt in range(count):
         queue.due(attempt, now)
         queue.complete(attempt, failure, now)
-        result.append(queue.next_poll - now)
-        now = queue.next_poll
+        result.append(next_poll(queue) - now)
+        now = next_poll(queue)
     return result
 
 
-def test_waits_grow_and_start_again_after_success():
+def test_waits_grow_and_start_again_after_success() -> None:
     queue = filled(b"a", b"b")
     steps = (1, 2, 4, 8, 16, 32, 60, 60)
     for wait, step in zip(waits(queue, HttpResult(500), 8), steps, strict=True):
         assert step * 500 <= wait <= step * 1000
-    now = queue.next_poll
+    now = next_poll(queue)
     queue.due(100, now)
     queue.complete(100, OK, now)
     assert queue.next_poll == now
     queue.due(101, now)
     queue.complete(101, HttpResult(500), now)
-    assert 500 <= queue.next_poll - now <= 1000
+    assert 500 <= next_poll(queue) - now <= 1000
 
 
-def test_waits_follow_from_the_seed():
-    def series(seed):
+def test_waits_follow_from_the_seed() -> None:
+    def series(seed: int) -> list[int]:
         return waits(filled(b"a", seed=seed), HttpResult(500), 10)
 
     assert series(1) == series(1)
@@ -157,12 +185,12 @@ def test_waits_follow_from_the_seed():
     ("asked", "least", "most"),
     [("20", 20_000, 20_000), ("0", 500, 1_000), ("99999", 300_000, 300_000), ("x", 500, 1_000)],
 )
-def test_retry_after_is_a_lower_bound(asked, least, most):
+def test_retry_after_is_a_lower_bound(asked: str, least: int, most: int) -> None:
     (wait,) = waits(filled(b"a"), HttpResult(429, {"retry-after": asked}), 1)
     assert least <= wait <= most
 
 
-def test_payloads_offered_during_a_wait_do_not_shorten_it():
+def test_payloads_offered_during_a_wait_do_not_shorten_it() -> None:
     queue = filled(b"a")
     queue.due(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
@@ -170,7 +198,7 @@ def test_payloads_offered_during_a_wait_do_not_shorten_it():
     assert queue.next_poll == NOW + 30_000
 
 
-def test_a_clock_that_is_put_back_does_not_stop_the_queue():
+def test_a_clock_that_is_put_back_does_not_stop_the_queue() -> None:
     queue = filled(b"a")
     queue.due(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
@@ -180,11 +208,11 @@ def test_a_clock_that_is_put_back_does_not_stop_the_queue():
     assert queue.due(2, earlier + 30_000) is not None
 
 
-def test_hurry_ends_a_wait_but_not_the_one_that_was_asked_for():
+def test_hurry_ends_a_wait_but_not_the_one_that_was_asked_for() -> None:
     queue = filled(b"a")
     waits(queue, HttpResult(500), 6)
     queue.hurry()
-    assert queue.due(100, NOW + 60_000).body == b"a"
+    assert due(queue, 100, NOW + 60_000).body == b"a"
     queue.complete(100, HttpResult(503, {"retry-after": "5"}), NOW)
     queue.hurry()
     assert queue.next_poll == NOW + 5_000
@@ -203,7 +231,7 @@ def test_hurry_ends_a_wait_but_not_the_one_that_was_asked_for():
         (260, "ingestion_blocked"),
     ],
 )
-def test_poison_is_dropped_and_counted_and_blocks_nothing(status, reason):
+def test_poison_is_dropped_and_counted_and_blocks_nothing(status: int, reason: str) -> None:
     queue = filled(b"a", b"bad", b"c")
     sent = run(queue, lambda body: HttpResult(status) if body == b"bad" else OK)
     assert sent == [b"a", b"bad", b"c"]
@@ -212,7 +240,7 @@ def test_poison_is_dropped_and_counted_and_blocks_nothing(status, reason):
     assert queue.counters.answers["dropped"] == 1
 
 
-def test_rejected_is_not_sent_again():
+def test_rejected_is_not_sent_again() -> None:
     queue = filled(b"a", b"bad", b"c")
     sent = run(queue, lambda body: HttpResult(400) if body == b"bad" else OK)
     assert sent == [b"a", b"bad", b"c"]
@@ -223,7 +251,7 @@ def test_rejected_is_not_sent_again():
 # Splitting
 
 
-def test_split_takes_the_place_of_the_whole():
+def test_split_takes_the_place_of_the_whole() -> None:
     queue = filled(b"abcd", b"e")
     sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
     assert sent == [b"abcd", b"ab", b"a", b"b", b"cd", b"c", b"d", b"e"]
@@ -237,7 +265,7 @@ def test_split_takes_the_place_of_the_whole():
     }
 
 
-def test_a_single_item_that_is_too_large_is_dropped():
+def test_a_single_item_that_is_too_large_is_dropped() -> None:
     queue = filled(b"aXb", b"c")
     sent = run(queue, lambda body: HttpResult(413) if b"X" in body else OK)
     assert sent == [b"aXb", b"a", b"Xb", b"X", b"b", b"c"]
@@ -255,15 +283,15 @@ def test_a_single_item_that_is_too_large_is_dropped():
         lambda whole: (payload(b"a"),),
     ],
 )
-def test_what_is_no_division_cannot_loop_or_lose_items(split):
+def test_what_is_no_division_cannot_loop_or_lose_items(split: Split) -> None:
     queue = filled(b"abc", b"d", split=split)
     sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
     assert sent == [b"abc", b"d"]
     assert queue.counters.dropped == {"too_large": 3}
 
 
-def test_parts_that_are_larger_than_the_whole_stay_within_the_bound():
-    def grown(whole):
+def test_parts_that_are_larger_than_the_whole_stay_within_the_bound() -> None:
+    def grown(whole: Payload) -> tuple[Payload, ...]:
         return tuple(Payload("logs", (), b"x" * 60, 1, NOW) for _ in range(whole.items))
 
     queue = filled(b"ab", max_bytes=100, split=grown)
@@ -276,13 +304,13 @@ def test_parts_that_are_larger_than_the_whole_stay_within_the_bound():
 # Bounds
 
 
-def test_oldest_logs_make_room():
+def test_oldest_logs_make_room() -> None:
     queue = filled(b"aaaa", b"bbbb", b"cccc", max_bytes=9)
     assert queue.counters.dropped == {"queue_full": 4}
     assert run(queue, lambda body: OK) == [b"bbbb", b"cccc"]
 
 
-def test_what_is_in_flight_is_not_dropped():
+def test_what_is_in_flight_is_not_dropped() -> None:
     queue = filled(b"aaaa", b"bbbb", max_bytes=9)
     queue.due(1, NOW)
     queue.offer(payload(b"cccc"), NOW)
@@ -292,13 +320,13 @@ def test_what_is_in_flight_is_not_dropped():
     assert run(queue, lambda body: OK) == [b"cccc"]
 
 
-def test_one_oversized_payload_may_wait():
+def test_one_oversized_payload_may_wait() -> None:
     queue = filled(b"a", b"b" * 50, max_bytes=9)
     assert queue.full
     assert run(queue, lambda body: OK) == [b"b" * 50]
 
 
-def test_metrics_are_never_dropped_for_want_of_room():
+def test_metrics_are_never_dropped_for_want_of_room() -> None:
     queue = filled(b"aaaa", b"bbbb", kind="metrics", max_bytes=9)
     assert not queue.full
     queue.offer(payload(b"cccc", "metrics"), NOW)
@@ -308,26 +336,26 @@ def test_metrics_are_never_dropped_for_want_of_room():
     assert not queue.full
 
 
-def test_a_waiting_head_that_makes_room_leaves_the_wait_behind():
+def test_a_waiting_head_that_makes_room_leaves_the_wait_behind() -> None:
     queue = filled(b"aaaa", max_bytes=5)
     queue.due(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     queue.offer(payload(b"bbbb"), NOW + 1)
     assert queue.next_poll == NOW + 30_000
-    assert queue.due(2, NOW + 30_000).body == b"bbbb"
+    assert due(queue, 2, NOW + 30_000).body == b"bbbb"
 
 
 # Status
 
 
-def test_status_of_a_new_queue():
+def test_status_of_a_new_queue() -> None:
     status = make().status(NOW)
     assert (status.state, status.payloads, status.items, status.bytes) == ("ok", 0, 0, 0)
     assert (status.oldest_age, status.last_error, status.last_success) == (None, "", None)
     assert status.next_attempt is None
 
 
-def test_status_tells_how_it_stands():
+def test_status_tells_how_it_stands() -> None:
     queue = make()
     queue.offer(payload(b"abc", created=NOW - 5_000), NOW)
     queue.offer(payload(b"d"), NOW)
@@ -353,14 +381,14 @@ def test_status_tells_how_it_stands():
     assert status.last_success == NOW + 1_000
 
 
-def test_last_error_without_an_answer():
+def test_last_error_without_an_answer() -> None:
     queue = filled(b"a")
     queue.due(1, NOW)
     queue.complete(1, NetworkFailure("connection refused"), NOW)
     assert queue.status(NOW).last_error == "network: connection refused"
 
 
-def test_what_waits_can_be_offered_to_a_new_queue():
+def test_what_waits_can_be_offered_to_a_new_queue() -> None:
     queue = filled(b"a", b"b", b"c")
     queue.due(1, NOW)
     queue.complete(1, OK, NOW)

@@ -7,8 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from openqoe.core.delivery.destinations import Destination
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.delivery.queue import DeliveryQueue
-from openqoe.core.delivery.verdict import MAX_RETRY_AFTER
-from openqoe.core.effects import HttpResult, NetworkFailure, Notice
+from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, Kind
+from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
 
 MAX_BYTES = 200
 ITEM_BYTES = 10
@@ -28,17 +28,17 @@ results = st.one_of(
 )
 
 
-def encode(kind, items, now):
+def encode(kind: Kind, items: list[int], now: int) -> Payload:
     """A payload whose body names its items."""
     body = b"".join(b"%010d" % item for item in items)
     return Payload(kind, (), body, len(items), now)
 
 
-def decode(body):
+def decode(body: bytes) -> list[int]:
     return [int(body[at : at + ITEM_BYTES]) for at in range(0, len(body), ITEM_BYTES)]
 
 
-def split(payload):
+def split(payload: Payload) -> tuple[Payload, ...]:
     items = decode(payload.body)
     middle = len(items) // 2
     return tuple(
@@ -47,7 +47,7 @@ def split(payload):
 
 
 class QueueMachine(RuleBasedStateMachine):
-    def make_queue(self, seed):
+    def make_queue(self, seed: int) -> DeliveryQueue:
         return DeliveryQueue(
             Destination("here", "http://here/push"),
             self.kind,
@@ -58,19 +58,19 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @initialize(kind=st.sampled_from(["metrics", "logs"]), seed=st.integers())
-    def start(self, kind, seed):
+    def start(self, kind: Kind, seed: int) -> None:
         self.kind = kind
         self.queue = self.make_queue(seed)
         self.now = 1_700_000_000_000
         self.next_item = 0
         self.next_id = 0
-        self.in_flight = None
+        self.in_flight: RemoteWrite | LokiPush | None = None
         self.offered = 0
-        self.taken = []  # items in the order in which the destination took them
+        self.taken: list[int] = []  # items in the order in which the destination took them
         self.largest = 0
 
     @rule(count=st.integers(1, 30))
-    def offer(self, count):
+    def offer(self, count: int) -> None:
         if self.kind == "metrics" and self.queue.full:
             return
         items = list(range(self.next_item, self.next_item + count))
@@ -81,7 +81,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.check_notices(self.queue.offer(payload, self.now))
 
     @rule()
-    def send(self):
+    def send(self) -> None:
         self.next_id += 1
         effect = self.queue.due(self.next_id, self.now)
         if effect is not None:
@@ -90,19 +90,22 @@ class QueueMachine(RuleBasedStateMachine):
             self.in_flight = effect
         elif not self.queue.empty and self.in_flight is None:
             # However the clock has jumped, the next attempt is near.
-            assert self.now < self.queue.next_poll <= self.now + MAX_RETRY_AFTER
+            poll = self.queue.next_poll
+            assert poll is not None
+            assert self.now < poll <= self.now + MAX_RETRY_AFTER
 
     @precondition(lambda self: self.in_flight is not None)
     @rule(result=results)
-    def answer(self, result):
+    def answer(self, result: HttpResult | NetworkFailure) -> None:
         effect, self.in_flight = self.in_flight, None
+        assert effect is not None
         before = self.queue.counters.delivered + self.queue.counters.rejected
         self.check_notices(self.queue.complete(effect.id, result, self.now))
         if self.queue.counters.delivered + self.queue.counters.rejected > before:
             self.taken += decode(effect.body)
 
     @rule(result=results, back=st.integers(-3, 5))
-    def stale_answer(self, result, back):
+    def stale_answer(self, result: HttpResult | NetworkFailure, back: int) -> None:
         stale = self.next_id - back
         if self.in_flight is None or stale != self.in_flight.id:
             before = self.queue.status(self.now), self.queue.counters.answers.copy()
@@ -110,22 +113,22 @@ class QueueMachine(RuleBasedStateMachine):
             assert before == (self.queue.status(self.now), self.queue.counters.answers)
 
     @rule(by=st.sampled_from([1, 1_000, 60_000, 3_600_000, -1, -1_000, -86_400_000]))
-    def time_passes(self, by):
+    def time_passes(self, by: int) -> None:
         self.now += by
 
     @rule()
-    def wait_for_next_poll(self):
+    def wait_for_next_poll(self) -> None:
         if self.queue.next_poll is not None:
             self.now = max(self.now, self.queue.next_poll)
             self.send()
             assert self.in_flight is not None, "the queue was not due when it said"
 
     @rule()
-    def hurry(self):
+    def hurry(self) -> None:
         self.queue.hurry()
 
     @rule()
-    def crash(self):
+    def crash(self) -> None:
         """A new queue takes over what waits; what was in flight goes out again."""
         waiting, counters = self.queue.waiting, self.queue.counters
         self.queue = self.make_queue(seed=2)
@@ -135,21 +138,21 @@ class QueueMachine(RuleBasedStateMachine):
             self.queue.offer(payload, self.now)
         self.in_flight = None
 
-    def check_notices(self, notices):
+    def check_notices(self, notices: tuple[Notice, ...]) -> None:
         assert isinstance(notices, tuple)
         for notice in notices:
             assert isinstance(notice, Notice)
             assert all(isinstance(value, str | int | float) for _, value in notice.fields)
 
     @invariant()
-    def order_is_kept(self):
+    def order_is_kept(self) -> None:
         assert self.taken == sorted(set(self.taken))
         waiting = [item for payload in self.queue.waiting for item in decode(payload.body)]
         assert waiting == sorted(set(waiting))
         assert not self.taken or not waiting or self.taken[-1] < waiting[0]
 
     @invariant()
-    def every_item_is_in_one_place(self):
+    def every_item_is_in_one_place(self) -> None:
         counters, status = self.queue.counters, self.queue.status(self.now)
         assert counters.offered == self.offered
         assert counters.delivered + counters.rejected == len(self.taken)
@@ -157,7 +160,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(self.taken) + dropped + status.items == counters.offered
 
     @invariant()
-    def bounds_hold(self):
+    def bounds_hold(self) -> None:
         status = self.queue.status(self.now)
         assert status.bytes == sum(len(payload.body) for payload in self.queue.waiting)
         if self.kind == "logs":
@@ -167,7 +170,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert "queue_full" not in self.queue.counters.dropped
 
     @invariant()
-    def it_waits_for_something(self):
+    def it_waits_for_something(self) -> None:
         waits_for_time = self.queue.next_poll is not None
         waits_for_an_answer = self.in_flight is not None
         waits_for_an_offer = self.queue.empty

@@ -25,11 +25,11 @@ from openqoe.core.effects import HttpResult, NetworkFailure
         (NetworkFailure("timed out\nafter 10 s"), r"timed out\nafter 10 s"),
     ],
 )
-def test_line(result, line):
+def test_line(result: HttpResult | NetworkFailure, line: str) -> None:
     assert words(result) == line
 
 
-def test_credentials_are_blacked_out():
+def test_credentials_are_blacked_out() -> None:
     access = ("http://loki/push", "user", "s3cret:pass")
     nothing = (None, None, None)
     _, loki, _ = self_hosted(mimir=nothing, prometheus=nothing, loki=access, tenant="shop")
@@ -53,12 +53,12 @@ def test_credentials_are_blacked_out():
         ("", ()),
     ],
 )
-def test_secrets_of_a_header(value, secrets):
+def test_secrets_of_a_header(value: str, secrets: tuple[str, ...]) -> None:
     assert secrets_of([("Authorization", value), ("X-Scope-OrgID", "tenant")]) == secrets
 
 
 @given(body=st.binary(max_size=2_000))
-def test_any_body_gives_one_bounded_printable_line(body):
+def test_any_body_gives_one_bounded_printable_line(body: bytes) -> None:
     line = words(HttpResult(500, body=body))
     assert len(line) <= MAX_LENGTH
     assert line.isprintable()

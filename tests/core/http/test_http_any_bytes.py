@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.http import HttpLimits, Request
+from tests.core.http.talk import Both, Refusal, Talk
 
 NOW = 1_700_000_000_000
 SETTINGS = settings(max_examples=150, deadline=None)
@@ -91,13 +92,15 @@ def damaged(draw: st.DrawFn) -> bytes:
 tight = st.sampled_from([HttpLimits(), HttpLimits(max_header_bytes=120, max_body_bytes=30)])
 
 
-def outcome(result):
+def outcome(result: Talk) -> tuple[list[Request], list[Refusal], bool]:
     return result.requests, result.refusals, result.closed
 
 
 @SETTINGS
 @given(st.lists(exchanges(), min_size=1, max_size=3), st.data())
-def test_any_split_gives_the_same_requests(both, drawn, data):
+def test_any_split_gives_the_same_requests(
+    both: Both, drawn: list[tuple[bytes, Request]], data: st.DataObject
+) -> None:
     pieces = data.draw(splits(b"".join(wire for wire, _ in drawn)))
     for result in both(pieces):
         assert result.requests == [request for _, request in drawn]
@@ -106,7 +109,9 @@ def test_any_split_gives_the_same_requests(both, drawn, data):
 
 @SETTINGS
 @given(damaged(), tight, st.data())
-def test_damaged_requests_fare_alike_however_split_and_parsed(both, wire, limits, data):
+def test_damaged_requests_fare_alike_however_split_and_parsed(
+    both: Both, wire: bytes, limits: HttpLimits, data: st.DataObject
+) -> None:
     whole, other = both([wire, b""], limits)
     assert outcome(whole) == outcome(other)
     assert whole.closed
@@ -116,7 +121,7 @@ def test_damaged_requests_fare_alike_however_split_and_parsed(both, wire, limits
 
 @SETTINGS
 @given(st.lists(st.one_of(st.binary(max_size=20), st.sampled_from(FRAGMENTS)), max_size=8))
-def test_no_bytes_are_a_surprise(both, parts):
+def test_no_bytes_are_a_surprise(both: Both, parts: list[bytes]) -> None:
     pieces = [part for part in parts if part]
     first, second = both([*pieces, b""])
     assert outcome(first) == outcome(second)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from openqoe.core.http import Response
+from openqoe.core.http import Connection, Response
+from tests.core.http.talk import Connect, next_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = Response(200, (("A", "b"),), b"yes")
@@ -12,10 +13,10 @@ def get(path: str, *lines: str, version: str = "1.1") -> bytes:
     return "\r\n".join([f"GET {path} HTTP/{version}", "Host: a", *lines, "", ""]).encode()
 
 
-def answer(connection, now=0, response=OK, **options) -> bytes:
+def answer(connection: Connection, *, response: Response = OK, close: bool = False) -> bytes:
     """Take the next request, which must be there, and answer it."""
-    assert connection.next_request(now) is not None
-    return connection.send_response(response, now, **options)
+    next_request(connection)
+    return connection.send_response(response, 0, close=close)
 
 
 # Keep-alive
@@ -36,7 +37,9 @@ def answer(connection, now=0, response=OK, **options) -> bytes:
         ("1.0", "upgrade", False, "close"),
     ],
 )
-def test_keep_alive(connect, version, connection_header, kept, announced):
+def test_keep_alive(
+    connect: Connect, version: str, connection_header: str | None, kept: bool, announced: str | None
+) -> None:
     lines = [] if connection_header is None else [f"Connection: {connection_header}"]
     connection = connect()
     connection.receive_data(get("/", *lines, version=version), 0)
@@ -50,14 +53,14 @@ def test_keep_alive(connect, version, connection_header, kept, announced):
     assert (connection.next_request(0) is not None) is kept
 
 
-def test_several_connection_headers_are_one(connect):
+def test_several_connection_headers_are_one(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(get("/", "Connection: x", "Connection: close"), 0)
     answer(connection)
     assert connection.should_close
 
 
-def test_the_owner_may_close(connect):
+def test_the_owner_may_close(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET, 0)
     assert b"\r\nConnection: close\r\n" in answer(connection, close=True)
@@ -65,7 +68,7 @@ def test_the_owner_may_close(connect):
     assert connection.linger > 0, "the client does not know yet, and may be sending"
 
 
-def test_a_client_that_asked_for_it_is_closed_without_lingering(connect):
+def test_a_client_that_asked_for_it_is_closed_without_lingering(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(get("/", "Connection: close"), 0)
     answer(connection)
@@ -75,23 +78,23 @@ def test_a_client_that_asked_for_it_is_closed_without_lingering(connect):
 # Order
 
 
-def test_requests_sent_ahead_are_handed_out_one_by_one(connect):
+def test_requests_sent_ahead_are_handed_out_one_by_one(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(get("/1") + get("/2") + get("/3")[:10], 0)
-    assert connection.next_request(0).path == "/1"
+    assert next_request(connection).path == "/1"
     assert connection.next_request(0) is None
     connection.receive_data(get("/3")[10:], 0)
     assert connection.next_request(0) is None
     connection.send_response(OK, 0)
-    assert connection.next_request(0).path == "/2"
+    assert next_request(connection).path == "/2"
     connection.send_response(OK, 0)
-    assert connection.next_request(0).path == "/3"
+    assert next_request(connection).path == "/3"
     connection.send_response(OK, 0)
     assert connection.next_request(0) is None
     assert not connection.should_close
 
 
-def test_a_bad_request_sent_ahead_is_refused_after_the_answer(connect):
+def test_a_bad_request_sent_ahead_is_refused_after_the_answer(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET + b"bad\r\n\r\n", 0)
     assert connection.next_request(0) is not None
@@ -102,7 +105,7 @@ def test_a_bad_request_sent_ahead_is_refused_after_the_answer(connect):
     assert connection.should_close
 
 
-def test_an_answer_needs_a_request(connect):
+def test_an_answer_needs_a_request(connect: Connect) -> None:
     connection = connect()
     with pytest.raises(RuntimeError):
         connection.send_response(OK, 0)
@@ -114,7 +117,7 @@ def test_an_answer_needs_a_request(connect):
         connection.send_response(OK, 0)
 
 
-def test_after_an_answer_that_cannot_be_sent_another_may_be(connect):
+def test_after_an_answer_that_cannot_be_sent_another_may_be(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET, 0)
     connection.next_request(0)
@@ -126,7 +129,7 @@ def test_after_an_answer_that_cannot_be_sent_another_may_be(connect):
 # HEAD and 204
 
 
-def test_a_head_request_is_told_the_length_and_not_the_body(connect):
+def test_a_head_request_is_told_the_length_and_not_the_body(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(b"HEAD" + GET[3:] + GET, 0)
     sent = answer(connection)
@@ -135,7 +138,7 @@ def test_a_head_request_is_told_the_length_and_not_the_body(connect):
     assert answer(connection).endswith(b"\r\n\r\nyes")
 
 
-def test_204_has_neither_length_nor_body(connect):
+def test_204_has_neither_length_nor_body(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(b"OPTIONS" + GET[3:], 0)
     sent = answer(connection, response=Response(204, (("A", "b"),), b"lost"))
@@ -152,7 +155,7 @@ def expecting(*lines: str, version: str = "1.1") -> bytes:
 
 
 @pytest.mark.parametrize("line", ["Content-Length: 5", "Transfer-Encoding: chunked"])
-def test_a_client_that_waits_is_told_to_go_on_once(connect, line):
+def test_a_client_that_waits_is_told_to_go_on_once(connect: Connect, line: str) -> None:
     head, body = expecting(line), b"hello" if "Length" in line else b"5\r\nhello\r\n0\r\n\r\n"
     connection = connect()
     connection.receive_data(head[:-1], 0)
@@ -162,35 +165,35 @@ def test_a_client_that_waits_is_told_to_go_on_once(connect, line):
     connection.receive_data(body[:3], 0)
     connection.receive_data(body[3:], 0)
     assert connection.data_to_send() == b""
-    assert connection.next_request(0).body == b"hello"
+    assert next_request(connection).body == b"hello"
 
 
-def test_a_client_that_did_not_wait_is_not_told(connect):
+def test_a_client_that_did_not_wait_is_not_told(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(expecting("Content-Length: 5") + b"h", 0)
     assert connection.data_to_send() == b""
 
 
-def test_a_client_without_a_body_is_not_told(connect):
+def test_a_client_without_a_body_is_not_told(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(expecting("Content-Length: 0"), 0)
     assert connection.data_to_send() == b""
-    assert connection.next_request(0).method == "POST"
+    assert next_request(connection).method == "POST"
 
 
-def test_http_1_0_is_not_told(connect):
+def test_http_1_0_is_not_told(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(expecting("Content-Length: 5", version="1.0"), 0)
     assert connection.data_to_send() == b""
 
 
-def test_a_body_that_will_be_too_large_is_not_asked_for(connect):
+def test_a_body_that_will_be_too_large_is_not_asked_for(connect: Connect) -> None:
     connection = connect(max_body_bytes=4)
     connection.receive_data(expecting("Content-Length: 5"), 0)
     assert connection.data_to_send().startswith(b"HTTP/1.1 413 ")
 
 
-def test_100_continue_waits_for_the_answer_before(connect):
+def test_100_continue_waits_for_the_answer_before(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET + expecting("Content-Length: 5"), 0)
     assert connection.next_request(0) is not None
@@ -203,7 +206,7 @@ def test_100_continue_waits_for_the_answer_before(connect):
 # The client closes
 
 
-def test_an_idle_client_that_closes_is_closed(connect):
+def test_an_idle_client_that_closes_is_closed(connect: Connect) -> None:
     for before in (b"", b"\r\n", b"\r"):
         connection = connect()
         connection.receive_data(before, 0) if before else None
@@ -212,7 +215,7 @@ def test_an_idle_client_that_closes_is_closed(connect):
         assert (connection.data_to_send(), connection.linger) == (b"", 0)
 
 
-def test_a_client_that_sent_all_and_half_closes_is_answered(connect):
+def test_a_client_that_sent_all_and_half_closes_is_answered(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET + GET, 0)
     connection.receive_data(b"", 0)
@@ -223,7 +226,7 @@ def test_a_client_that_sent_all_and_half_closes_is_answered(connect):
     assert connection.linger == 0
 
 
-def test_a_client_that_half_closes_while_it_waits_is_answered(connect):
+def test_a_client_that_half_closes_while_it_waits_is_answered(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET, 0)
     assert connection.next_request(0) is not None
@@ -236,7 +239,7 @@ def test_a_client_that_half_closes_while_it_waits_is_answered(connect):
 @pytest.mark.parametrize(
     "begun", [b"G", GET[:-1], b"POST" + get("/", "Content-Length: 5")[3:] + b"hell"]
 )
-def test_half_a_request_is_refused(connect, begun):
+def test_half_a_request_is_refused(connect: Connect, begun: bytes) -> None:
     connection = connect()
     connection.receive_data(GET + begun, 0)
     connection.receive_data(b"", 0)
@@ -246,7 +249,7 @@ def test_half_a_request_is_refused(connect, begun):
     assert connection.should_close
 
 
-def test_nothing_comes_after_the_end(connect):
+def test_nothing_comes_after_the_end(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET, 0)
     connection.receive_data(b"", 0)

@@ -1,10 +1,13 @@
 """Limits are judged while the bytes arrive: nobody is buffered for being too long."""
 
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from openqoe.core.http import HttpLimits, Response
+from openqoe.core.config import Config
+from openqoe.core.http import Connection, HttpLimits, Response
+from tests.core.http.talk import Connect, Say
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -19,7 +22,7 @@ def pieces(wire: bytes, size: int = 1) -> list[bytes]:
     return [wire[i : i + size] for i in range(0, len(wire), size)]
 
 
-def bytes_until_refused(connection, wire: bytes) -> int:
+def bytes_until_refused(connection: Connection, wire: bytes) -> int:
     for count, piece in enumerate(pieces(wire), 1):
         connection.receive_data(piece, 0)
         if connection.should_close:
@@ -27,38 +30,39 @@ def bytes_until_refused(connection, wire: bytes) -> int:
     raise AssertionError("never refused")
 
 
-def test_the_limits_come_from_the_settings():
+def test_the_limits_come_from_the_settings() -> None:
     settings = {
         "max_header_bytes": 1,
         "max_body_bytes": 2,
         "request_timeout": 3,
         "keep_alive_timeout": 4,
     }
-    assert HttpLimits.from_config(SimpleNamespace(**settings)) == HttpLimits(**settings)
+    config = cast(Config, SimpleNamespace(**settings))
+    assert HttpLimits.from_config(config) == HttpLimits(**settings)
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
-def test_a_head_may_be_as_long_as_the_limit(say, step):
+def test_a_head_may_be_as_long_as_the_limit(say: Say, step: int) -> None:
     result = say(*pieces(sized(200), step), max_header_bytes=200)
     assert len(result.requests) == 1
     result = say(*pieces(sized(201), step), max_header_bytes=200)
     assert (result.requests, result.statuses) == ([], [431])
 
 
-def test_a_head_without_end_is_refused_at_the_limit(connect):
+def test_a_head_without_end_is_refused_at_the_limit(connect: Connect) -> None:
     connection = connect(max_header_bytes=100)
     assert bytes_until_refused(connection, HEAD + b"A: " + b"x" * 1000) == 100
     assert connection.data_to_send().startswith(b"HTTP/1.1 431 ")
 
 
 @pytest.mark.parametrize("step", [1, 1000])
-def test_a_request_line_without_end_is_too_long(say, step):
+def test_a_request_line_without_end_is_too_long(say: Say, step: int) -> None:
     assert say(*pieces(b"GET /" + b"x" * 200, step), max_header_bytes=100).statuses == [414]
     assert say(*pieces(b"x" * 200, step), max_header_bytes=100).statuses == [414]
 
 
 @pytest.mark.parametrize("step", [1, 1000])
-def test_what_lies_behind_the_limit_is_not_looked_at(say, step):
+def test_what_lies_behind_the_limit_is_not_looked_at(say: Say, step: int) -> None:
     line = b"GET /" + b"x" * 200
     assert say(*pieces(line + b"\n", step), max_header_bytes=100).statuses == [414]
     assert say(*pieces(line + b" HTTP/9.9\r\n", step), max_header_bytes=100).statuses == [414]
@@ -66,13 +70,13 @@ def test_what_lies_behind_the_limit_is_not_looked_at(say, step):
     assert say(*pieces(header + b"\nB: c", step), max_header_bytes=100).statuses == [431]
 
 
-def test_a_malformed_head_is_not_waited_for(say):
+def test_a_malformed_head_is_not_waited_for(say: Say) -> None:
     assert say(b"GET / HTTP/3.0\r\n").statuses == [505]
     assert say(b"GET / HTTP/1.1\r\nHost: a\n").statuses == [400]
 
 
 @pytest.mark.parametrize("step", [1, 1000])
-def test_a_body_may_be_as_long_as_the_limit(say, step):
+def test_a_body_may_be_as_long_as_the_limit(say: Say, step: int) -> None:
     for wire in (
         HEAD + b"Content-Length: 8\r\n\r\n12345678",
         CHUNKED + b"5\r\n12345\r\n3\r\n678\r\n0\r\n\r\n",
@@ -83,7 +87,7 @@ def test_a_body_may_be_as_long_as_the_limit(say, step):
         assert (result.requests, result.statuses) == ([], [413])
 
 
-def test_a_body_too_long_is_refused_as_soon_as_that_is_known(connect):
+def test_a_body_too_long_is_refused_as_soon_as_that_is_known(connect: Connect) -> None:
     head = HEAD + b"Content-Length: 9\r\n\r\n"
     assert bytes_until_refused(connect(max_body_bytes=8), head) == len(head)
     wire = CHUNKED + b"8\r\n12345678\r\n1\r\n"
@@ -105,20 +109,22 @@ def test_a_body_too_long_is_refused_as_soon_as_that_is_known(connect):
         b"0\r\n" + b"A: b\r\n" * 50,
     ],
 )
-def test_extensions_and_trailers_together_may_be_as_long_as_a_head(say, body, step):
+def test_extensions_and_trailers_together_may_be_as_long_as_a_head(
+    say: Say, body: bytes, step: int
+) -> None:
     result = say(*pieces(CHUNKED + body, step), max_header_bytes=200)
     assert (result.requests, result.statuses) == ([], [431])
 
 
 @pytest.mark.parametrize("step", [1, 1000])
-def test_extensions_and_trailers_within_the_limit_pass(say, step):
+def test_extensions_and_trailers_within_the_limit_pass(say: Say, step: int) -> None:
     body = b"1;xxxxxxxxx\r\nx\r\n" * 10 + b"0\r\nA: " + b"x" * 80 + b"\r\n\r\n"
     result = say(*pieces(CHUNKED + body, step), max_header_bytes=200)
     assert result.requests[0].body == b"x" * 10
 
 
 @pytest.mark.parametrize("step", [1, 1000])
-def test_an_extension_may_be_as_long_as_the_limit(say, step):
+def test_an_extension_may_be_as_long_as_the_limit(say: Say, step: int) -> None:
     rest = b"\r\nx\r\n0\r\n\r\n"
     whole = CHUNKED + b"0000000000000001;" + b"x" * 199 + rest
     assert say(*pieces(whole, step), max_header_bytes=200).requests[0].body == b"x"
@@ -126,23 +132,23 @@ def test_an_extension_may_be_as_long_as_the_limit(say, step):
     assert say(*pieces(whole, step), max_header_bytes=200).statuses == [431]
 
 
-def test_a_chunk_size_in_two_pieces_does_not_hide_the_next(say):
+def test_a_chunk_size_in_two_pieces_does_not_hide_the_next(say: Say) -> None:
     wire = CHUNKED + b"1;xxxxxxxxxxxx", b"\r\nx\r\n1\r\ny\r\n0\r\n\r\n"
     assert say(*wire).requests[0].body == b"xy"
 
 
-def test_many_tiny_chunks_are_no_burden(say):
+def test_many_tiny_chunks_are_no_burden(say: Say) -> None:
     """Quadratic work on 20,000 chunks or 200,000 bytes would take minutes, not a moment."""
     result = say(CHUNKED + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n")
     assert result.requests[0].body == b"x" * 20_000
 
 
-def test_a_body_in_tiny_pieces_is_no_burden(say):
+def test_a_body_in_tiny_pieces_is_no_burden(say: Say) -> None:
     wire = HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000
     assert say(*pieces(wire)).requests[0].body == b"x" * 100_000
 
 
-def test_requests_sent_ahead_are_kept_up_to_a_limit(connect):
+def test_requests_sent_ahead_are_kept_up_to_a_limit(connect: Connect) -> None:
     request = HEAD + b"Content-Length: 1\r\n\r\nx"
     connection = connect(max_header_bytes=100, max_body_bytes=100)
     connection.receive_data(request, 0)

@@ -2,11 +2,13 @@
 
 import json
 import tracemalloc
+from collections.abc import Mapping
 
 import pytest
 
-from openqoe.core.http import Connection, HttpLimits, Response
-from openqoe.core.http.parser import MalformedHeadError
+from openqoe.core.http import Connection, HttpLimits, Parser, Response
+from openqoe.core.http.parser import Head, MalformedHeadError
+from tests.core.http.talk import Connect, Say
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -144,7 +146,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_is_refused(say, name):
+def test_is_refused(say: Say, name: str) -> None:
     wire, status = REFUSED[name]
     result = say(wire)
     assert (result.requests, result.statuses, result.closed) == ([], [status], True)
@@ -153,18 +155,18 @@ def test_is_refused(say, name):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_is_refused_alike_byte_by_byte(say, name):
+def test_is_refused_alike_byte_by_byte(say: Say, name: str) -> None:
     wire, _ = REFUSED[name]
     pieces = [wire[i : i + 1] for i in range(len(wire))]
     assert say(*pieces).refusals == say(wire).refusals
 
 
-def test_with_100_headers_it_would_have_passed(say):
+def test_with_100_headers_it_would_have_passed(say: Say) -> None:
     assert say(get(*[b"A: b"] * 99)).statuses == []
 
 
-def test_a_head_must_please_the_library_too():
-    def parse(head):
+def test_a_head_must_please_the_library_too() -> None:
+    def parse(head: bytes) -> Head:
         raise MalformedHeadError("not mine")
 
     connection = Connection(HttpLimits(), 0, parse)
@@ -172,19 +174,19 @@ def test_a_head_must_please_the_library_too():
     assert connection.data_to_send().startswith(b"HTTP/1.1 400 ")
 
 
-def test_what_came_before_is_served(say):
+def test_what_came_before_is_served(say: Say) -> None:
     result = say(get() + get() + get(b"A : b") + get())
     assert len(result.requests) == 2
     assert result.statuses == [400]
 
 
-def test_what_comes_behind_is_not_a_request(say):
+def test_what_comes_behind_is_not_a_request(say: Say) -> None:
     smuggled = CHUNKED + b"zz\r\n" + get()
     assert say(smuggled).requests == []
     assert say(smuggled, get()).requests == []
 
 
-def test_the_answer_is_json_for_people(connect):
+def test_the_answer_is_json_for_people(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(get(b"A : b"), 0)
     head, _, body = connection.data_to_send().partition(b"\r\n\r\n")
@@ -193,10 +195,12 @@ def test_the_answer_is_json_for_people(connect):
     assert connection.data_to_send() == b""
 
 
-def test_the_owner_words_the_answer_and_knows_the_headers_if_they_can_be_trusted(parser):
-    seen = []
+def test_the_owner_words_the_answer_and_knows_the_headers_if_they_can_be_trusted(
+    parser: Parser,
+) -> None:
+    seen: list[tuple[int, str | None]] = []
 
-    def refuse(status, message, headers):
+    def refuse(status: int, message: str, headers: Mapping[str, str]) -> Response:
         seen.append((status, headers.get("origin")))
         return Response(status, (("Access-Control-Allow-Origin", headers.get("origin", "-")),))
 
@@ -213,13 +217,13 @@ def test_the_owner_words_the_answer_and_knows_the_headers_if_they_can_be_trusted
     assert b"\r\nAccess-Control-Allow-Origin: -\r\n" in last
 
 
-def test_the_headers_of_one_request_are_not_those_of_the_next(say):
+def test_the_headers_of_one_request_are_not_those_of_the_next(say: Say) -> None:
     result = say(get(b"Origin: http://b") + b"bad\r\n\r\n")
     assert result.refusals == [(400, "Malformed request line", {})]
 
 
 @pytest.mark.parametrize("rest", [b"Host: a\r\nContent-Length: 9\r\n\r\n", b"Host : a\r\n\r\n"])
-def test_a_refused_head_request_gets_no_body(connect, rest):
+def test_a_refused_head_request_gets_no_body(connect: Connect, rest: bytes) -> None:
     connection = connect(max_body_bytes=8)
     connection.receive_data(b"HEAD / HTTP/1.1\r\n" + rest, 0)
     sent = connection.data_to_send()
@@ -227,7 +231,7 @@ def test_a_refused_head_request_gets_no_body(connect, rest):
     assert sent.endswith(b"\r\n\r\n")
 
 
-def test_what_comes_after_a_refusal_is_thrown_away(connect):
+def test_what_comes_after_a_refusal_is_thrown_away(connect: Connect) -> None:
     connection = connect(max_body_bytes=10)
     connection.receive_data(post(b"Content-Length: 11"), 0)
     refusal = connection.data_to_send()
@@ -241,7 +245,7 @@ def test_what_comes_after_a_refusal_is_thrown_away(connect):
     assert connection.deadline is None
 
 
-def test_what_is_thrown_away_is_not_kept_in_memory(connect):
+def test_what_is_thrown_away_is_not_kept_in_memory(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(b"bad\r\n", 0)
     flood = b"x" * 100_000

@@ -1,15 +1,23 @@
 """Requests that are accepted, and what the owner gets to see of them."""
 
 import sys
+from collections.abc import Mapping
 
 import pytest
 
-from openqoe.core.http import Request, default_parser, h11_parser, httptools_parser
+from openqoe.core.http import Request, h11_parser, httptools_parser, parser_named
+from tests.core.http.talk import Connect, Say, next_request
 
 NOW = 1_700_000_000_000
 
 
-def request(method="GET", path="/", query="", headers=None, body=b""):
+def request(
+    method: str = "GET",
+    path: str = "/",
+    query: str = "",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+) -> Request:
     return Request(method, path, query, headers or {"host": "a"}, body, NOW)
 
 
@@ -116,7 +124,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_is_accepted(say, name):
+def test_is_accepted(say: Say, name: str) -> None:
     wire, expected = GOOD[name]
     result = say(wire)
     assert result.requests == [expected]
@@ -124,31 +132,34 @@ def test_is_accepted(say, name):
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_is_accepted_byte_by_byte(say, name):
+def test_is_accepted_byte_by_byte(say: Say, name: str) -> None:
     wire, expected = GOOD[name]
     assert say(*[wire[i : i + 1] for i in range(len(wire))]).requests == [expected]
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_ends_where_the_next_begins(say, name):
+def test_ends_where_the_next_begins(say: Say, name: str) -> None:
     wire, expected = GOOD[name]
     once = wire.replace(b"HTTP/1.0\r\n", b"HTTP/1.0\r\nConnection: keep-alive\r\n")
     assert say(once * 3).requests == say(once).requests * 3
     assert say(wire).requests == [expected]
 
 
-def test_received_is_when_the_first_byte_came(connect):
+def test_received_is_when_the_first_byte_came(connect: Connect) -> None:
     connection = connect(now=0)
     connection.receive_data(b"\r\n", 10)
     connection.receive_data(b"GET / HTTP/1.1\r\n", 20)
     connection.receive_data(b"Host: a\r\n\r\n", 30)
-    assert connection.next_request(40).received == 20
+    assert next_request(connection, 40).received == 20
 
 
-def test_without_httptools_h11_is_used(monkeypatch):
-    uncached = default_parser.__wrapped__
-    assert uncached() is httptools_parser.parse_head
+def test_without_httptools_h11_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    uncached = parser_named.__wrapped__
+    assert uncached("auto") is uncached("httptools") is httptools_parser.parse_head
+    assert uncached("h11") is h11_parser.parse_head
     monkeypatch.setitem(sys.modules, "httptools", None)
     monkeypatch.delitem(sys.modules, "openqoe.core.http.httptools_parser")
     monkeypatch.delattr("openqoe.core.http.httptools_parser")
-    assert uncached() is h11_parser.parse_head
+    assert uncached("auto") is h11_parser.parse_head
+    with pytest.raises(ImportError):
+        uncached("httptools")

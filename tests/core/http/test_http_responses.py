@@ -12,7 +12,7 @@ from openqoe.core.http.response import encode_response
 NOW = 784_111_777_000
 
 
-def test_a_response_in_full():
+def test_a_response_in_full() -> None:
     response = Response(202, (("Content-Type", "application/json"), ("Vary", "Origin")), b"{}")
     assert encode_response(response, NOW, connection="close") == (
         b"HTTP/1.1 202 Accepted\r\n"
@@ -26,25 +26,25 @@ def test_a_response_in_full():
     )
 
 
-def test_the_least_there_can_be():
+def test_the_least_there_can_be() -> None:
     assert encode_response(Response(200), 0) == (
         b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n"
     )
 
 
-def test_a_status_without_a_name():
+def test_a_status_without_a_name() -> None:
     assert encode_response(Response(299), 0).startswith(b"HTTP/1.1 299 \r\n")
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_some_have_no_body(status):
+def test_some_have_no_body(status: int) -> None:
     sent = encode_response(Response(status, body=b"lost"), 0)
     assert sent.endswith(b"GMT\r\n\r\n")
     assert b"Content-Length" not in sent
 
 
 @given(st.integers(0, 253_402_300_799_999))
-def test_the_date_is_what_the_standard_library_writes(now):
+def test_the_date_is_what_the_standard_library_writes(now: int) -> None:
     date = formatdate(now // 1000, usegmt=True).encode()
     assert b"\r\nDate: " + date + b"\r\n" in encode_response(Response(200), now)
 
@@ -70,14 +70,14 @@ def test_the_date_is_what_the_standard_library_writes(now):
         ("Connection", "keep-alive"),
     ],
 )
-def test_not_fit_for_a_header(header):
+def test_not_fit_for_a_header(header: tuple[str, str]) -> None:
     for headers in ([header], [("X", "y"), header], [header, ("X", "y")]):
         with pytest.raises(ValueError):
             encode_response(Response(200, tuple(headers)), 0)
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.text(max_size=9)), max_size=4))
-def test_no_header_becomes_two(headers):
+def test_no_header_becomes_two(headers: list[tuple[str, str]]) -> None:
     try:
         sent = encode_response(Response(200, tuple(headers), b"\r\n\r\n"), 0)
     except ValueError:
@@ -88,6 +88,6 @@ def test_no_header_becomes_two(headers):
 
 
 @pytest.mark.parametrize("status", [-1, 0, 99, 100, 101, 199, 600, 1000])
-def test_not_a_final_status(status):
+def test_not_a_final_status(status: int) -> None:
     with pytest.raises(ValueError, match="status"):
         encode_response(Response(status), 0)

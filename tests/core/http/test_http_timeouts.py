@@ -1,17 +1,19 @@
 """Deadlines, by a clock that is only a number."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
-from openqoe.core.http import Connection, HttpLimits, Response
+from openqoe.core.http import Connection, HttpLimits, Parser, Response
+from tests.core.http.talk import Connect, next_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nOrigin: o\r\nContent-Length: 5\r\n\r\n"
 LIMITS = {"request_timeout": 30, "keep_alive_timeout": 75}
 
 
-def test_a_new_connection_may_be_idle_for_a_while(connect):
+def test_a_new_connection_may_be_idle_for_a_while(connect: Connect) -> None:
     connection = connect(now=100, **LIMITS)
     assert connection.deadline == 175
     connection.handle_timeout(174)
@@ -21,7 +23,7 @@ def test_a_new_connection_may_be_idle_for_a_while(connect):
     assert (connection.data_to_send(), connection.deadline) == (b"", None)
 
 
-def test_empty_lines_do_not_make_it_longer(connect):
+def test_empty_lines_do_not_make_it_longer(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     for now in range(0, 75, 5):
         connection.receive_data(b"\r\n\r", now)
@@ -30,7 +32,7 @@ def test_empty_lines_do_not_make_it_longer(connect):
 
 
 @pytest.mark.parametrize("wire", [GET, POST])
-def test_a_byte_now_and_then_does_not_make_it_longer(connect, wire):
+def test_a_byte_now_and_then_does_not_make_it_longer(connect: Connect, wire: bytes) -> None:
     connection = connect(now=0, **LIMITS)
     for now, byte in enumerate(wire[:-1], 10):
         connection.receive_data(bytes([byte]), now)
@@ -41,10 +43,10 @@ def test_a_byte_now_and_then_does_not_make_it_longer(connect, wire):
     assert connection.should_close
 
 
-def test_half_a_request_is_answered_408(parser):
-    headers_seen = []
+def test_half_a_request_is_answered_408(parser: Parser) -> None:
+    headers_seen: list[str | None] = []
 
-    def refuse(status, message, headers):
+    def refuse(status: int, message: str, headers: Mapping[str, str]) -> Response:
         headers_seen.append(headers.get("origin"))
         return Response(status, body=json.dumps(message).encode())
 
@@ -58,7 +60,7 @@ def test_half_a_request_is_answered_408(parser):
     assert headers_seen == [None, "o"]
 
 
-def test_our_own_time_is_not_the_clients(connect):
+def test_our_own_time_is_not_the_clients(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     connection.receive_data(GET, 10)
     assert connection.deadline is None
@@ -70,7 +72,7 @@ def test_our_own_time_is_not_the_clients(connect):
     assert connection.deadline == 575
 
 
-def test_half_a_request_sent_ahead_has_its_full_time(connect):
+def test_half_a_request_sent_ahead_has_its_full_time(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     connection.receive_data(GET + GET[:5], 10)
     connection.next_request(10)
@@ -78,10 +80,10 @@ def test_half_a_request_sent_ahead_has_its_full_time(connect):
     assert connection.next_request(500) is None
     assert connection.deadline == 530
     connection.receive_data(GET[5:], 520)
-    assert connection.next_request(521).received == 10
+    assert next_request(connection, 521).received == 10
 
 
-def test_each_idle_time_begins_anew(connect):
+def test_each_idle_time_begins_anew(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     for now in (70, 140, 210):
         connection.receive_data(GET, now)

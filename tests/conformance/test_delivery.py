@@ -1,0 +1,179 @@
+"""Delivery over real sockets: what is acknowledged arrives, whatever the destinations do."""
+
+import json
+import signal
+import threading
+import time
+
+from tests.support.events import batch, event
+from tests.support.hosts import Host
+from tests.support.loki import LokiDouble
+from tests.support.process import WorkerProcess
+from tests.support.raw import RawClient, get, post
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.services import wait_until
+
+
+def settings(receiver: RemoteWriteDouble, loki: LokiDouble, **more: str) -> dict[str, str]:
+    return {
+        "PROMETHEUS_URL": receiver.write_url,
+        "LOKI_URL": loki.push_url,
+        "OPENQOE_FLUSH_INTERVAL": "0.3",
+        "OPENQOE_INSTANCE": "test-0",
+        **more,
+    }
+
+
+def numbered(first: int, count: int) -> bytes:
+    """A batch with a view started for each number."""
+    now = int(time.time() * 1000)
+    return batch(
+        *(event("viewstart", at=now, view_id=f"v-{n}") for n in range(first, first + count))
+    )
+
+
+def counted(receiver: RemoteWriteDouble) -> float:
+    return receiver.total("openqoe_views_started_total")
+
+
+def test_metrics_and_logs_arrive(host: Host, receiver: RemoteWriteDouble, loki: LokiDouble) -> None:
+    with host.run(settings(receiver, loki)) as worker:
+        for first in range(0, 50, 10):
+            assert worker.post(numbered(first, 10))[0] == 202
+        wait_until(lambda: counted(receiver) == 50, what="the metrics")
+        wait_until(lambda: len(loki.entries()) == 50, what="the logs")
+        assert worker.stop() == 0
+    assert receiver.violations == []
+    assert loki.rejected == []
+    assert {entry.metadata["view_id"] for entry in loki.entries()} == {f"v-{n}" for n in range(50)}
+
+
+def test_a_stop_delivers_what_was_acknowledged(
+    host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    with host.run(settings(receiver, loki, OPENQOE_FLUSH_INTERVAL="3600")) as worker:
+        assert worker.post(numbered(0, 100))[0] == 202
+        assert receiver.request_count == 0
+        assert worker.stop() == 0
+    assert counted(receiver) == 100
+    assert len(loki.entries()) == 100
+
+
+def test_a_stop_with_requests_in_flight_delivers_all_that_was_acknowledged(
+    host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    acknowledged = 0
+    lock = threading.Lock()
+    stopped = threading.Event()
+
+    def send(worker: WorkerProcess, first: int) -> None:
+        nonlocal acknowledged
+        number = first
+        while not stopped.is_set():
+            try:
+                status, _ = worker.post(numbered(number, 5))
+            except (OSError, ValueError):
+                return  # not acknowledged
+            if status == 202:
+                with lock:
+                    acknowledged += 5
+            number += 5
+
+    with host.run(settings(receiver, loki)) as worker:
+        threads = [threading.Thread(target=send, args=(worker, 1_000_000 * n)) for n in range(1, 5)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        assert worker.process is not None
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(20) == 0
+        stopped.set()
+        for thread in threads:
+            thread.join()
+    assert acknowledged > 0
+    # A batch may have been taken although its answer was lost on the way.
+    assert acknowledged <= counted(receiver) <= acknowledged + 4 * 5
+
+
+def test_a_request_that_has_begun_is_finished_before_the_stop(
+    host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    with host.run(settings(receiver, loki)) as worker:
+        whole = post(numbered(0, 1))
+        with RawClient(worker.port) as client, RawClient(worker.port) as idle:
+            idle.send(get("/health"))
+            idle.answer()
+            client.send(whole[:-5])
+            time.sleep(0.3)
+            assert worker.process is not None
+            worker.process.send_signal(signal.SIGTERM)
+            assert idle.is_closed()
+            client.send(whole[-5:])
+            answer = client.answer()
+            assert answer.status == 202
+            assert answer.headers["connection"] == "close"
+        assert worker.process.wait(20) == 0
+    assert counted(receiver) == 1
+
+
+def test_destinations_that_fail_for_a_while_lose_nothing(
+    host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    with host.run(settings(receiver, loki)) as worker:
+        receiver.fail_with(500, times=2, body=b"ingester is <b>down</b>\nreally")
+        loki.fail_with(429, times=2, headers={"Retry-After": "1"})
+        for first in range(0, 30, 10):
+            assert worker.post(numbered(first, 10))[0] == 202
+        wait_until(lambda: counted(receiver) == 30, timeout=15, what="the metrics")
+        wait_until(lambda: len(loki.entries()) == 30, timeout=15, what="the logs")
+        worker.stop()
+        log = worker.log()
+    assert receiver.violations == []
+    failing = [line for line in log if line.get("destination") == "prometheus"]
+    levels = [line["level"] for line in failing if line["event"] != "destination"]
+    assert levels == ["warning", "info"]  # went away, came back: one line each
+    assert "ingester is <b>down</b>" in json.dumps(failing)
+
+
+def test_a_hung_and_an_absent_destination_do_not_hold_requests(
+    host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    more = {"OPENQOE_DELIVERY_TIMEOUT": "0.5", "OPENQOE_SHUTDOWN_TIMEOUT": "1"}
+    with host.run(settings(receiver, loki, **more)) as worker:
+        receiver.hang(30, times=None)
+        loki.stop()
+        begin = time.monotonic()
+        for first in range(0, 200, 10):
+            assert worker.post(numbered(first, 10))[0] == 202
+        assert time.monotonic() - begin < 5
+        time.sleep(1)
+        assert worker.metric("openqoe_worker_events_accepted_total") == 200
+        receiver.heal()
+        loki.start()
+        wait_until(lambda: counted(receiver) == 200, timeout=20, what="the metrics")
+        wait_until(lambda: len(loki.entries()) == 200, timeout=20, what="the logs")
+
+
+def test_a_destination_that_never_comes_back_does_not_hold_the_stop(
+    host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    more = {"OPENQOE_SHUTDOWN_TIMEOUT": "1.5", "OPENQOE_DELIVERY_TIMEOUT": "0.5"}
+    with host.run(settings(receiver, loki, **more)) as worker:
+        receiver.fail_with(503, times=None)
+        assert worker.post(numbered(0, 10))[0] == 202
+        begin = time.monotonic()
+        assert worker.stop() == 0
+        assert time.monotonic() - begin < 5
+        undelivered = [line for line in worker.log() if line["event"] == "not delivered"]
+    assert [line["destination"] for line in undelivered] == ["prometheus"]
+
+
+def test_logs_can_be_sent_as_json(
+    host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    with host.run(settings(receiver, loki, OPENQOE_LOKI_ENCODING="json")) as worker:
+        assert worker.post(numbered(0, 3))[0] == 202
+        worker.stop()
+    assert len(loki.entries()) == 3
+    assert loki.rejected == []
+    assert all("json" in request.headers["content-type"] for request in loki.requests)

@@ -1,0 +1,239 @@
+"""HTTP over real sockets: the same for every shell, well-behaved clients and others."""
+
+import gzip
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import pytest
+
+from tests.support.events import batch, event
+from tests.support.process import WorkerProcess
+from tests.support.raw import RawClient, chunked, get, post
+
+ORIGIN = "Origin: https://watch.example"
+_views = count()
+
+
+def fresh_batch(*types: str) -> bytes:
+    """A batch as of now that no test has sent before."""
+    now = int(time.time() * 1000)
+    view = f"view-{next(_views)}"
+    return batch(*(event(name, at=now, view_id=view) for name in types or ("heartbeat",)))
+
+
+def assert_alive(worker: WorkerProcess) -> None:
+    assert worker.request("GET", "/health")[0] == 200
+
+
+def test_a_connection_serves_many_requests(worker: WorkerProcess) -> None:
+    with RawClient(worker.port) as client:
+        for _ in range(3):
+            client.send(post(fresh_batch()))
+            assert client.answer().status == 202
+
+
+def test_pipelined_requests_are_answered_in_order(worker: WorkerProcess) -> None:
+    with RawClient(worker.port) as client:
+        client.send(post(fresh_batch()) + get("/nowhere") + get("/v2/health") + post(b"no json"))
+        assert [client.answer().status for _ in range(4)] == [202, 404, 200, 400]
+
+
+def test_a_request_may_come_byte_by_byte(worker: WorkerProcess) -> None:
+    with RawClient(worker.port) as client:
+        for byte in get("/health"):
+            client.send(bytes((byte,)))
+        assert client.answer().status == 200
+
+
+@pytest.mark.parametrize("size", [1, 100, 65536])
+def test_a_chunked_body_without_a_length(worker: WorkerProcess, size: int) -> None:
+    with RawClient(worker.port) as client:
+        body = chunked(fresh_batch("viewstart", "playing"), size)
+        client.send(post(b"", "Transfer-Encoding: chunked", length=False) + body)
+        answer = client.answer()
+    assert answer.status == 202
+    assert json.loads(answer.body)["events_received"] == 2
+
+
+def test_a_compressed_body(worker: WorkerProcess) -> None:
+    with RawClient(worker.port) as client:
+        client.send(post(gzip.compress(fresh_batch()), "Content-Encoding: gzip"))
+        assert client.answer().status == 202
+
+
+def test_the_client_may_close_its_side_before_the_answer(worker: WorkerProcess) -> None:
+    with RawClient(worker.port) as client:
+        client.send(post(fresh_batch()))
+        client.finish_sending()
+        assert client.answer().status == 202
+        assert client.is_closed()
+
+
+def test_a_client_that_expects_100_continue_is_told_to_go_on(worker: WorkerProcess) -> None:
+    body = fresh_batch()
+    head = post(b"", "Expect: 100-continue", f"Content-Length: {len(body)}", length=False)
+    with RawClient(worker.port) as client:
+        client.send(head)
+        assert client.answer().status == 100
+        client.send(body)
+        assert client.answer().status == 202
+
+
+def test_connection_close_is_honoured(worker: WorkerProcess) -> None:
+    with RawClient(worker.port) as client:
+        client.send(get("/health", "Connection: close"))
+        assert client.answer().status == 200
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        pytest.param(get("/health", "X-Long: " + "x" * 100_000), 431, id="header of 100 KB"),
+        pytest.param(
+            post(b"{}", "Content-Length: 2", "Content-Length: 7", length=False),
+            400,
+            id="two lengths",
+        ),
+        pytest.param(
+            post(chunked(b"{}"), "Content-Length: 2", "Transfer-Encoding: chunked", length=False),
+            400,
+            id="length and transfer coding",
+        ),
+        pytest.param(post(b"", "Content-Length: x", length=False), 400, id="length no number"),
+        pytest.param(b"NONSENSE\r\n\r\n", 400, id="no HTTP"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, id="TLS"),
+        pytest.param(
+            post(b"", f"Content-Length: {6 << 20}", length=False), 413, id="6 MiB announced"
+        ),
+        pytest.param(
+            post(b"", "Transfer-Encoding: chunked", length=False) + chunked(b" " * (6 << 20)),
+            413,
+            id="6 MiB chunked",
+        ),
+    ],
+)
+def test_a_bad_request_is_answered_and_the_connection_closed(
+    worker: WorkerProcess, request_bytes: bytes, status: int
+) -> None:
+    with RawClient(worker.port) as client:
+        sender = threading.Thread(target=_send_all, args=(client, request_bytes))
+        sender.start()
+        answer = client.answer()
+        sender.join()
+        assert answer.status == status
+        assert client.is_closed()
+    assert_alive(worker)
+
+
+def _send_all(client: RawClient, data: bytes) -> None:
+    try:
+        client.send(data)
+    except ConnectionError:
+        pass  # the worker may close before it has been told everything
+
+
+def test_a_refused_request_tells_its_reason_to_the_page(worker: WorkerProcess) -> None:
+    with RawClient(worker.port) as client:
+        client.send(post(b"", f"Content-Length: {6 << 20}", ORIGIN, length=False))
+        answer = client.answer()
+    assert answer.headers["access-control-allow-origin"] == "https://watch.example"
+    assert json.loads(answer.body)["success"] is False
+
+
+def test_a_gzip_bomb_is_refused(worker: WorkerProcess) -> None:
+    bomb = gzip.compress(b" " * (30 << 20))
+    with RawClient(worker.port) as client:
+        client.send(post(bomb, "Content-Encoding: gzip"))
+        assert client.answer().status == 413
+    assert_alive(worker)
+
+
+def test_a_slow_request_is_given_up(worker: WorkerProcess) -> None:
+    with RawClient(worker.port) as client:
+        client.send(b"POST /v1/events HTTP/1.1\r\n")
+        begin = time.monotonic()
+        try:
+            while time.monotonic() - begin < 10:
+                client.send(b"X")
+                time.sleep(0.3)
+                if time.monotonic() - begin > 2.5:
+                    break
+        except ConnectionError:
+            pass
+        else:
+            assert client.answer().status == 408
+            assert client.is_closed()
+    assert_alive(worker)
+
+
+def test_clients_that_leave_in_the_middle_do_no_harm(worker: WorkerProcess) -> None:
+    whole = post(fresh_batch())
+    for end in range(0, len(whole), len(whole) // 20):
+        client = RawClient(worker.port)
+        client.send(whole[:end])
+        client.reset()
+    assert_alive(worker)
+
+
+def test_200_connections_at_once(worker: WorkerProcess) -> None:
+    clients = [RawClient(worker.port) for _ in range(200)]
+    try:
+        for client in clients:
+            client.send(post(fresh_batch())[:-10])
+        assert_alive(worker)
+        before = worker.metric("openqoe_worker_events_accepted_total")
+        for client in clients:
+            client.__exit__(None, None, None)
+        clients = [RawClient(worker.port) for _ in range(200)]
+        for client in clients:
+            client.send(post(fresh_batch()))
+        assert {client.answer().status for client in clients} == {202}
+        assert worker.metric("openqoe_worker_events_accepted_total") == before + 200
+    finally:
+        for client in clients:
+            client.__exit__(None, None, None)
+
+
+def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> None:
+    stop = threading.Event()
+
+    def pour() -> None:
+        while not stop.is_set():
+            status, answer = worker.post(fresh_batch(*["heartbeat"] * 1000))
+            assert (status, answer["events_received"]) == (202, 1000)
+
+    with ThreadPoolExecutor(2) as pool:
+        pouring = [pool.submit(pour) for _ in range(2)]
+        time.sleep(0.3)
+        times = []
+        for _ in range(20):
+            begin = time.monotonic()
+            assert_alive(worker)
+            times.append(time.monotonic() - begin)
+            time.sleep(0.02)
+        stop.set()
+        for future in pouring:
+            future.result()
+    assert sorted(times)[len(times) // 2] < 0.1
+
+
+def test_new_values_from_many_clients_at_once_are_admitted_up_to_the_limit(
+    worker: WorkerProcess,
+) -> None:
+    now = int(time.time() * 1000)
+
+    def send(client: int) -> int:
+        events = [
+            event("heartbeat", at=now, view_id=f"c-{client}-{n}", env=f"env-{client}-{n}")
+            for n in range(4)
+        ]
+        return worker.post(batch(*events))[0]
+
+    with ThreadPoolExecutor(50) as pool:
+        assert set(pool.map(send, range(50))) == {202}
+    stats = json.loads(worker.request("GET", "/stats?dimension=env")[2])
+    assert stats["cardinality"] == 10  # the default limit of env

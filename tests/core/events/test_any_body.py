@@ -1,0 +1,134 @@
+"""Whatever comes in, the decoder answers: a batch or one of its two errors, and nothing else."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openqoe.core.config import Config
+from openqoe.core.events.batch import Batch, BatchDecoder
+from openqoe.core.events.faults import NotJsonError, WrongShapeError
+from tests.support.events import NOW, batch, event
+
+DECODER = BatchDecoder(Config())
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=10**300, max_value=10**320)
+    | st.floats()
+    | st.text(st.characters(), max_size=8)  # lone surrogates too
+)
+DOCUMENTS = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+WHOLE = event(
+    data={
+        "bitrate": 1,
+        "resolution": {"width": 1, "height": 2},
+        "dropped_frames": {"droppedFrames": 1},
+        "old": {"bitrate_kb": 1, "resolution": {"width": 1}},
+        "error_context": {"error_details": "x"},
+    },
+    cmcd={"st": "v"},
+)
+
+
+def paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The way to every member of an object, however deep."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            yield (*path, name)
+            yield from paths(member, (*path, name))
+
+
+def check(body: bytes) -> Batch | None:
+    """Decode, and hold what holds for every batch."""
+    try:
+        decoded = DECODER.decode(body, NOW)
+    except (NotJsonError, WrongShapeError):
+        return None
+    faulty = {fault.index for fault in decoded.faults}
+    assert len(decoded.events) + len(faulty) == decoded.received
+    assert faulty <= set(range(decoded.received))
+    for good, line in decoded.events:
+        assert NOW - 24 * 3_600_000 <= good.event_time <= NOW + 300_000
+        assert json.loads(line)["view_id"] == good.view_id
+        line.decode()
+        msgspec.json.encode(good)  # which refuses half a character
+    return decoded
+
+
+def encoded(document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200)
+def test_any_bytes(body: bytes) -> None:
+    check(body)
+
+
+@given(DOCUMENTS)
+@settings(max_examples=150)
+def test_any_json(document: Any) -> None:
+    check(encoded(document))
+
+
+@given(st.lists(DOCUMENTS, max_size=4))
+@settings(max_examples=150)
+def test_any_json_beside_a_good_event(others: list[Any]) -> None:
+    decoded = check(encoded({"events": [*others, event()]}))
+    assert decoded is not None
+    assert decoded.received == len(others) + 1
+    assert len(decoded.events) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(paths(WHOLE))), DOCUMENTS), min_size=1, max_size=3))
+@settings(max_examples=300)
+def test_any_value_in_any_member_beside_a_good_event(
+    changes: list[tuple[tuple[str, ...], Any]],
+) -> None:
+    odd: Any = copy.deepcopy(WHOLE)
+    for path, value in changes:
+        holder = odd
+        for name in path[:-1]:
+            holder = holder.get(name) if isinstance(holder, dict) else None
+        if isinstance(holder, dict):
+            holder[path[-1]] = value
+    decoded = check(encoded({"events": [odd, event(view_id="good")]}))
+    assert decoded is not None
+    assert decoded.received == 2
+    assert decoded.events[-1][0].view_id == "good"
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_any_bytes_overwritten_in_a_good_batch(data: st.DataObject) -> None:
+    body = bytearray(batch(event(), event("error"), event("ended")))
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(body) - 1))
+        end = min(len(body), start + data.draw(st.integers(0, 20)))
+        body[start:end] = data.draw(st.binary(max_size=10))
+    check(bytes(body))
+
+
+@given(st.sets(st.integers(0, 9)), st.sampled_from([None, 7, {}, "x", [], {"event_type": "y"}]))
+@settings(max_examples=50)
+def test_accepted_and_faulty_events_share_the_batch_out(bad: set[int], element: Any) -> None:
+    events = [element if i in bad else event(view_id=f"view-{i}") for i in range(10)]
+    decoded = check(batch(*events))
+    assert decoded is not None
+    assert {fault.index for fault in decoded.faults} == bad
+    assert [good.view_id for good, _ in decoded.events] == [
+        f"view-{i}" for i in range(10) if i not in bad
+    ]

@@ -1,0 +1,189 @@
+"""Running totals: what a report adds is the increase over all that was seen, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from itertools import accumulate
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openqoe.core.qoe.totals import RunningTotal
+from tests.support.rig import HOUR, Rig, told
+
+Report = tuple[float, float]
+"""Total and event time."""
+
+
+def increases(reports: list[Report], restarts: tuple[float, ...] = ()) -> list[float]:
+    total = RunningTotal()
+    return [total.advance(value, at, restarts) for value, at in reports]
+
+
+# One run
+
+
+def test_each_report_adds_what_it_has_grown_by() -> None:
+    assert increases([(10, 1), (25, 2), (25, 3), (40, 4)]) == [10, 15, 0, 15]
+
+
+@pytest.mark.parametrize(
+    ("reports", "added"),
+    [
+        ([(10, 1), (10, 1)], [10, 0]),
+        ([(10, 1), (25, 2), (10, 1), (25, 2)], [10, 15, 0, 0]),
+        ([(25, 2), (10, 1), (40, 3)], [25, 0, 15]),
+        ([(25, 2), (10, 3), (40, 4)], [25, 0, 15]),
+    ],
+    ids=["sent twice", "all sent twice", "out of order", "smaller without a start event"],
+)
+def test_what_was_counted_adds_nothing(reports: list[Report], added: list[float]) -> None:
+    assert increases(reports) == added
+
+
+@given(
+    totals=st.lists(st.integers(0, 1_000_000), min_size=1, max_size=20),
+    repetitions=st.lists(st.integers(0, 19), max_size=20),
+    seed=st.integers(0, 1_000),
+)
+@settings(max_examples=150)
+def test_any_order_with_repetitions_adds_up_to_the_maximum(
+    totals: list[int], repetitions: list[int], seed: int
+) -> None:
+    history = [(float(total), float(at)) for at, total in enumerate(sorted(totals))]
+    delivered = history + [history[number % len(history)] for number in repetitions]
+    random.Random(seed).shuffle(delivered)
+    assert sum(increases(delivered)) == max(totals)
+
+
+# Several runs: a smaller total after a start event
+
+
+def test_a_smaller_total_after_a_start_event_is_a_new_beginning() -> None:
+    assert increases([(100, 10), (5, 30), (20, 40)], restarts=(20,)) == [100, 5, 15]
+
+
+def test_a_start_event_alone_is_none() -> None:
+    """gen1 pages tell viewstart and playerready in the middle of a total that goes on."""
+    assert increases([(100, 10), (110, 30)], restarts=(20,)) == [100, 10]
+
+
+def test_a_start_event_before_the_reports_explains_nothing() -> None:
+    assert increases([(100, 10), (40, 11)], restarts=(5,)) == [100, 0]
+
+
+def test_a_start_event_after_the_report_explains_nothing() -> None:
+    assert increases([(100, 10), (40, 11)], restarts=(20,)) == [100, 0]
+
+
+@pytest.mark.parametrize(
+    ("late", "adds"),
+    [((60, 8), 0), ((100, 10), 0), ((104, 12), 4)],
+    ids=["counted before", "the last one again", "the true end of that run"],
+)
+def test_a_late_report_of_the_run_before_belongs_to_that_run(late: Report, adds: float) -> None:
+    assert increases([(100, 10), (5, 30), late, (20, 40)], restarts=(20,)) == [100, 5, adds, 15]
+
+
+def test_a_late_report_of_a_run_long_past_adds_nothing() -> None:
+    """Only the latest two runs are remembered; of an older one all was counted that will be."""
+    reports: list[Report] = [(100, 10), (5, 30), (3, 50), (100, 10), (104, 12), (8, 55)]
+    assert increases(reports, restarts=(20, 40)) == [100, 5, 3, 0, 0, 5]
+
+
+def test_a_report_of_a_new_run_may_come_before_its_start_event() -> None:
+    total = RunningTotal()
+    assert total.advance(100, 10, ()) == 100
+    assert total.advance(5, 30, ()) == 0
+    assert total.advance(20, 40, (20,)) == 20
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[list[int]]:
+    """The totals of runs, each beginning below the end of the one before."""
+    found: list[list[int]] = []
+    ceiling = 1_000_001
+    for _ in range(draw(st.integers(1, 5))):
+        first = draw(st.integers(0, ceiling - 1))
+        steps = draw(st.lists(st.integers(0, 1_000), max_size=5))
+        run = list(accumulate([first, *steps, 1]))
+        found.append(run)
+        ceiling = run[-1]
+    return found
+
+
+@given(history=runs(), again=st.lists(st.integers(0, 100), max_size=10))
+@settings(max_examples=150)
+def test_runs_in_order_add_up_to_the_sum_of_their_maxima(
+    history: list[list[int]], again: list[int]
+) -> None:
+    """And whatever of it is sent again at the end adds nothing."""
+    total = RunningTotal()
+    restarts: tuple[float, ...] = ()
+    clock = added = 0.0
+    sent: list[Report] = []
+    for run in history:
+        clock += 10
+        restarts = (*restarts, clock)
+        for value in run:
+            clock += 10
+            sent.append((value, clock))
+            added += total.advance(value, clock, restarts)
+    assert added == sum(max(run) for run in history)
+    for number in again:
+        value, at = sent[number % len(sent)]
+        assert total.advance(value, at, restarts) == 0
+
+
+# Through the worker
+
+
+def test_a_second_source_of_the_same_view_begins_anew() -> None:
+    """Without metadata the two videos of a page share view, player and (absent) video."""
+    rig = Rig()
+    rig.post(
+        told(0, "viewstart", video=None),
+        told(10, "heartbeat", 10.0, video=None, playing_time=10_000, dropped_frames=4),
+        told(20, "heartbeat", 20.0, video=None, playing_time=20_000, dropped_frames=6),
+    )
+    rig.post(
+        told(25, "viewstart", video=None),
+        told(35, "heartbeat", 9.0, video=None, playing_time=9_000, dropped_frames=1),
+    )
+    rig.flush()
+    assert rig.total("openqoe_playing_time_seconds") == 29.0
+    assert rig.total("openqoe_dropped_frames_total") == 7
+
+
+def test_the_same_event_in_another_batch_adds_nothing() -> None:
+    rig = Rig()
+    first, second = (
+        told(at, "heartbeat", at, playing_time=at * 1000, dropped_frames=at) for at in (10, 20)
+    )
+    rig.post(first)
+    rig.post(second, first)
+    rig.post(second)
+    rig.flush()
+    assert rig.total("openqoe_playing_time_seconds") == 20.0
+    assert rig.total("openqoe_dropped_frames_total") == 20
+    assert rig.total("openqoe_events_total") == 4
+
+
+def test_a_stored_batch_of_an_hour_ago_adds_to_its_own_view() -> None:
+    rig = Rig()
+    rig.post(told(10, "heartbeat", 10.0, playing_time=10_000))
+    rig.post(told(-HOUR / 1000, "heartbeat", 30.0, view="view-0", playing_time=30_000))
+    rig.flush()
+    assert rig.total("openqoe_playing_time_seconds") == 40.0
+
+
+def test_unsorted_events_of_a_batch_are_taken_in_order_of_time() -> None:
+    rig = Rig()
+    rig.post(
+        told(35, "heartbeat", 9.0, playing_time=9_000),
+        told(25, "viewstart"),
+        told(20, "heartbeat", 20.0, playing_time=20_000),
+    )
+    rig.flush()
+    assert rig.total("openqoe_playing_time_seconds") == 29.0

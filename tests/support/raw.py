@@ -1,0 +1,95 @@
+"""Requests as bytes on a socket, for what no HTTP client would send."""
+
+import socket
+import struct
+from types import TracebackType
+from typing import NamedTuple, Self
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class RawClient:
+    """One connection, spoken to in bytes. A context manager."""
+
+    def __init__(self, port: int, timeout: float = 15) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def finish_sending(self) -> None:
+        """Half close."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close with RST instead of FIN."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    def answer(self) -> Answer:
+        """Read one response with a Content-Length.
+
+        Raises:
+            ConnectionError: The connection closed before it was complete.
+        """
+        while b"\r\n\r\n" not in self._buffer:
+            self._more()
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        length = int(headers.get("content-length", "0"))
+        while len(self._buffer) < length:
+            self._more()
+        body, self._buffer = self._buffer[:length], self._buffer[length:]
+        return Answer(int(first.split()[1]), headers, body)
+
+    def is_closed(self) -> bool:
+        """Whether the server closes the connection without a further byte."""
+        try:
+            return not self._buffer and self._socket.recv(1) == b""
+        except ConnectionError:
+            return True
+
+    def _more(self) -> None:
+        data = self._socket.recv(65536)
+        if not data:
+            raise ConnectionError(f"closed after {self._buffer[:200]!r}")
+        self._buffer += data
+
+
+def post(body: bytes, *headers: str, path: str = "/v1/events", length: bool = True) -> bytes:
+    """A POST as bytes."""
+    lines = [f"POST {path} HTTP/1.1", "Host: test", "Content-Type: application/json", *headers]
+    if length:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join((*lines, "", "")).encode("latin-1") + body
+
+
+def get(path: str, *headers: str) -> bytes:
+    """A GET as bytes."""
+    return "\r\n".join((f"GET {path} HTTP/1.1", "Host: test", *headers, "", "")).encode("latin-1")
+
+
+def chunked(body: bytes, size: int = 65536) -> bytes:
+    """A body in the chunked transfer coding."""
+    parts = [body[i : i + size] for i in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"

@@ -1,0 +1,75 @@
+"""The documentation tells the truth: generated pages are fresh, the README's session works."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.support.services import free_port, require
+
+ROOT = Path(__file__).parent.parent
+
+
+def generator() -> ModuleType:
+    spec = util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["configuration.md", "metrics.md"])
+def test_generated_pages_are_up_to_date(page: str) -> None:
+    written = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert written == generator().PAGES[page](), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
+    require("prometheus")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    session = re.search(r"<!-- test: shell session -->\n```bash\n(.*?)```", text, re.DOTALL)
+    assert session is not None
+    script = session[1]
+    # The ports of the README may be taken on this machine; the lines are the same otherwise.
+    for port in ("9090", "8787"):
+        script = script.replace(port, str(free_port()))
+    script = script.replace("openqoe serve", f"openqoe serve --port {_port_of(script)}")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    command = shutil.which("openqoe", path=str(Path(sys.executable).parent))
+    launcher = f'#!/bin/sh\nexec {command or sys.executable + " -m openqoe.shells"} "$@"\n'
+    (tmp_path / ".venv/bin/openqoe").write_text(launcher)
+    (tmp_path / ".venv/bin/openqoe").chmod(0o755)
+    # Job control, as in a terminal, for `kill %1`.
+    run = subprocess.run(
+        ["bash", "-m", "-e", "-c", script],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert '"message":"Events accepted","events_received":3' in run.stdout
+    values = re.findall(r'"__name__":"(\w+)".*?"value":\[[\d.]+,"([\d.]+)"\]', run.stdout)
+    assert values == [("openqoe_views_started_total", "1"), ("openqoe_playing_time_seconds", "10")]
+
+
+def _port_of(script: str) -> str:
+    found = re.search(r"curl -sS http://127.0.0.1:(\d+)/v1/events", script)
+    assert found is not None
+    return found[1]
