@@ -224,6 +224,12 @@ class Config:
         "How long a client may take to send one request.",
         "Limits of requests",
     )
+    max_connections: int = _count(
+        "OPENQOE_MAX_CONNECTIONS",
+        10_000,
+        "Connections open at once; further ones are answered 503.",
+        "Limits of requests",
+    )
     http_parser: Literal["auto", "h11", "httptools"] = setting(
         "OPENQOE_HTTP_PARSER",
         "auto",

@@ -93,7 +93,11 @@ class Worker:
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one (malformed, too large, too slow)."""
-        return self._finish(answers.failure(status, message), headers, Route.NONE)
+        if status == 503:
+            response = answers.unavailable(message, reports.RETRY_AFTER)
+        else:
+            response = answers.failure(status, message)
+        return self._finish(response, headers, Route.NONE)
 
     def answered(self, route: Route, seconds: float) -> None:
         """Note how long a request took, from its last byte to the answer's hand-over (s)."""

@@ -13,8 +13,8 @@ from openqoe.core.metrics import exposition
 from openqoe.core.metrics.health import Health
 from openqoe.core.version import VERSION
 
-DRAIN_RETRY_AFTER = 5
-"""s after which another process should be there."""
+RETRY_AFTER = 5
+"""s after which a client that could not be served should try again."""
 
 
 def healthy(now: int) -> Response:
@@ -33,7 +33,7 @@ def healthy(now: int) -> Response:
 def ready(*, draining: bool) -> Response:
     """Whether traffic may be sent here."""
     if draining:
-        return answers.unavailable("Draining", DRAIN_RETRY_AFTER)
+        return answers.unavailable("Draining", RETRY_AFTER)
     return answers.reply(200, {"status": "ready"})
 
 

@@ -11,13 +11,14 @@ from openqoe.core.http.connection import Connection
 from openqoe.core.http.limits import HttpLimits
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.http.parser import Parser, parser_named
-from openqoe.core.http.refusal import Refuse, refuse_plainly
+from openqoe.core.http.refusal import Refuse, RefusedError, refuse_plainly
 
 __all__ = [
     "Connection",
     "HttpLimits",
     "Parser",
     "Refuse",
+    "RefusedError",
     "Request",
     "Response",
     "parser_named",

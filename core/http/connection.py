@@ -200,6 +200,10 @@ class Connection:
             self._close(linger=head.keep_alive)
         return data
 
+    def turn_away(self, now: int) -> None:
+        """Answer 503 and close, whatever the client is about to ask: there are too many."""
+        self._refuse(RefusedError(503, "Too many connections"), now)
+
     def handle_timeout(self, now: int) -> None:
         """Tell that it is ``deadline`` or later. Earlier, this does nothing."""
         deadline = self.deadline

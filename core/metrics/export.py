@@ -5,7 +5,9 @@ behaviour of real receivers):
 
 - The timestamps of one series ascend strictly, over all flushes and whatever the clock does.
 - A new counter or histogram series starts with 0 at the time of the flush before, or its
-  first increase would never show in ``increase()``.
+  first increase would never show in ``increase()``. After a long silence (a host without
+  background flushes, a long outage) that flush is too far back: receivers refuse a sample an
+  hour older than their newest, and the rest of its request with it.
 - Series that live are sent at every flush, changed or not: one without a sample for five
   minutes vanishes from queries.
 - A series that ends gets a stale marker.
@@ -22,6 +24,10 @@ from openqoe.core.wire.remote_write import encode_labels
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """The NaN that marks the end of a series. Compare its bits: NaN equals nothing."""
+
+MAX_ZERO_AGE = 300_000
+"""ms between the 0 that a series starts with and its first value at the most: an older one
+would have vanished from queries anyway."""
 
 Sample = tuple[int, float]
 
@@ -78,9 +84,10 @@ class Exporter:
             if not series.wire:
                 self._encode(series)
             if series.exported_at is None and series.metric.type is not Type.GAUGE:
-                zero_at = previous
+                zero_at = max(previous, at - MAX_ZERO_AGE)
                 if (series.metric, series.labels) in just_ended:
-                    zero_at += 1  # the stale marker stands at the previous flush already
+                    # The stale marker stands at the previous flush already.
+                    zero_at = max(zero_at, previous + 1)
                 if zero_at < at:
                     for labels, value in zip(series.wire, values, strict=True):
                         yield ExportedSeries(labels, ((zero_at, 0.0), (at, value)))

@@ -3,6 +3,7 @@
 Source: the text-based exposition format 0.0.4 of the Prometheus documentation.
 """
 
+import math
 from collections.abc import Iterable
 
 from openqoe.core.metrics.metric import Metric
@@ -32,7 +33,9 @@ def _labels(labels: Iterable[tuple[str, str]]) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
+    if math.isfinite(value):
+        return str(int(value)) if value == int(value) else repr(value)
+    return "NaN" if math.isnan(value) else f"{value:+}".replace("inf", "Inf")
 
 
 def _escape_help(text: str) -> str:

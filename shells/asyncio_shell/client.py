@@ -1,8 +1,5 @@
 """Effects on asyncio: HTTP requests to destinations, with pooled connections."""
 
-from types import TracebackType
-from typing import Self
-
 import aiohttp
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
@@ -22,26 +19,22 @@ class Client:
         self._timeout = aiohttp.ClientTimeout(total=timeout / 1000)
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
+        """Open the pool."""
         self._session = aiohttp.ClientSession(
             timeout=self._timeout,
             trust_env=True,  # HTTP_PROXY and NO_PROXY
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Close the pool."""
         if self._session is not None:
             await self._session.close()
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
         """Send one effect. Whatever goes wrong is a result, never an exception."""
-        assert self._session is not None, "the client is used outside its context"
+        assert self._session is not None, "the client is not open"
         try:
             async with self._session.post(
                 effect.url, data=effect.body, headers=effect.headers, allow_redirects=False

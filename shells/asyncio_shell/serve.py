@@ -10,42 +10,41 @@ from openqoe.shells import logs
 from openqoe.shells.asyncio_shell.server import Server
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import monotonic
+from openqoe.shells.listening import Listening
 from openqoe.shells.settings import make_worker
 
 
-def run(config: Config, environment: Mapping[str, str], *, host: str, port: int) -> None:
+def run(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        OSError: The address cannot be bound.
+        OSError: An address cannot be bound.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, environment, host, port))
+        runner.run(serve(config, environment, listening))
 
 
-async def _serve(config: Config, environment: Mapping[str, str], host: str, port: int) -> None:
+async def serve(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
+    """Serve until SIGTERM or SIGINT."""
     log = logs.configure(config)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     service = Service(make_worker(config), log)
-    server = Server(service)
+    server = Server(service, listening)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await server.listen()
     await service.start()
-    try:
-        await server.listen(host, port)
-        for notice in startup.notices(config, environment):
-            logs.write(log, notice)
-        log.info("serving", addresses=server.addresses, instance=service.worker.instance)
-        await stop.wait()
-        log.info("stopping")
-    finally:
-        service.worker.drain()
-        deadline = monotonic() + config.shutdown_timeout / 1000
-        # A client that sends slowly must not use up the time that delivery needs.
-        await server.close(config.shutdown_timeout / 2000)
-        await service.close(max(0.0, deadline - monotonic()))
-        log.info("stopped")
+    for notice in startup.notices(config, environment):
+        logs.write(log, notice)
+    log.info("serving", addresses=server.addresses, instance=service.worker.instance)
+    await stop.wait()
+    log.info("stopping")
+    service.worker.drain()
+    deadline = monotonic() + config.shutdown_timeout / 1000
+    # A client that sends slowly must not use up the time that delivery needs.
+    await server.close(config.shutdown_timeout / 2000)
+    await service.close(max(0.0, deadline - monotonic()))
+    log.info("stopped")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

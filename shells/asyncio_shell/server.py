@@ -1,47 +1,57 @@
 """The server on asyncio: sockets to the core's HTTP connections and back."""
 
 import asyncio
+import socket
 from typing import cast
 
 from openqoe.core.http import Connection, HttpLimits, parser_named
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import now_ms
+from openqoe.shells.listening import Listening, describe
 
 
 class Server:
     """Accepts connections for a service."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, listening: Listening) -> None:
         self.service = service
         config = service.worker.config
         self.limits = HttpLimits.from_config(config)
         self.parser = parser_named(config.http_parser)
         self.stopping = False
+        self.max_connections = config.max_connections
         self.connections: set[ServerConnection] = set()
-        self._listener: asyncio.Server | None = None
+        self._listening = listening
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Server] = []
 
-    async def listen(self, host: str, port: int) -> None:
+    async def listen(self) -> None:
         """Begin to accept.
 
         Raises:
-            OSError: The address cannot be bound.
+            OSError: An address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: ServerConnection(self), host, port)
+        tls = self._listening.tls()
+        self._sockets = self._listening.open()
+        for one in self._sockets:
+            create = loop.create_server if one.family != socket.AF_UNIX else loop.create_unix_server
+            accepting = await create(
+                lambda: ServerConnection(self), sock=one, backlog=self._listening.backlog, ssl=tls
+            )
+            self._accepting.append(accepting)
 
     @property
     def addresses(self) -> list[str]:
-        """What is listened on, as "host:port"."""
-        if self._listener is None:
-            return []
-        names = (socket.getsockname() for socket in self._listener.sockets)
-        return [f"[{n[0]}]:{n[1]}" if ":" in n[0] else f"{n[0]}:{n[1]}" for n in names]
+        """What is listened on."""
+        return [describe(one) for one in self._sockets]
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
         self.stopping = True
-        if self._listener is not None:
-            self._listener.close()
+        for accepting in self._accepting:
+            accepting.close()
+        self._listening.close(self._sockets)
         for connection in tuple(self.connections):
             connection.stop()
         if self.connections:
@@ -49,8 +59,6 @@ class Server:
             await asyncio.wait(closings, timeout=timeout)
         for connection in tuple(self.connections):
             connection.abort()
-        if self._listener is not None:
-            await self._listener.wait_closed()
 
 
 class ServerConnection(asyncio.Protocol):
@@ -73,6 +81,9 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._server.connections.add(self)
+        if len(self._server.connections) > self._server.max_connections:
+            self._http.turn_away(now_ms())
+            self._serve()
         self._watch_deadline()
         if self._server.stopping:
             self.stop()
@@ -146,6 +157,11 @@ class ServerConnection(asyncio.Protocol):
 
     def _check_deadline(self) -> None:
         self._timer = None
+        if not self._may_write:
+            # A client that does not read its answers has no claim on us for longer than one
+            # that does not send its requests.
+            self.abort()
+            return
         self._http.handle_timeout(now_ms())
         self._serve()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.support.process import Command, WorkerProcess, serve
+from tests.support.process import Command, WorkerProcess, serve, serve_trio
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,6 @@ class Host:
 
 HOSTS = (
     Host("asyncio-h11", serve, {"OPENQOE_HTTP_PARSER": "h11"}),
+    Host("trio", serve_trio),
     Host("asyncio-httptools", serve, {"OPENQOE_HTTP_PARSER": "httptools"}),
 )

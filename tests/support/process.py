@@ -25,6 +25,11 @@ def serve(port: int) -> Sequence[str]:
     return (sys.executable, "-m", "openqoe.shells", "serve", "--port", str(port))
 
 
+def serve_trio(port: int) -> Sequence[str]:
+    """The Trio shell as users start it."""
+    return (sys.executable, "-m", "openqoe.shells.trio_shell", "--port", str(port))
+
+
 class WorkerProcess:
     """A running worker; a context manager that kills it.
 

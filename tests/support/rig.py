@@ -85,11 +85,12 @@ class Rig:
         settings: Environment variables beside the destinations; None takes one away.
 
     Attributes:
-        receiver: What the metrics came to; `down` and `up` replace its answers.
+        receiver: What the metrics came to.
         loki: What the logs came to.
         notices: What the operator was told, in order.
         sent: Every request to a destination with its time and answer, in order.
-        answers: Answers to give in place of the double's own, by kind of request.
+        answers: Answers to give in place of the receiver's own, by kind of request, one each.
+        stuck: The same, as long as it stands there; see `down` and `up`.
     """
 
     def __init__(self, *, now: int = NOW, seed: int = 1, **settings: str | None) -> None:
@@ -97,8 +98,9 @@ class Rig:
         config = Config.from_environment({k: v for k, v in environment.items() if v is not None})
         self.now = now
         self.worker = Worker(config, instance="rig-0", seed=seed)
-        self.receiver = RemoteWriteDouble(now_ms=lambda: self.now)
-        self.loki = LokiDouble(now_ms=lambda: self.now)
+        self._latest = now
+        self.receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
+        self.loki = LokiDouble(now_ms=lambda: self._latest)
         self.notices: list[Notice] = []
         self.sent: list[tuple[int, RemoteWrite | LokiPush, Answer]] = []
         self.answers: dict[type[RemoteWrite] | type[LokiPush], deque[Answer]] = {
@@ -184,6 +186,8 @@ class Rig:
     # --- effects ----------------------------------------------------------------------------------
 
     def _run(self, effects: Iterable[Effect]) -> None:
+        # The receivers' clock is right: it does not go back when the worker's is put back.
+        self._latest = max(self._latest, self.now)
         waiting = deque(effects)
         while waiting:
             effect = waiting.popleft()

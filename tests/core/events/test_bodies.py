@@ -104,9 +104,7 @@ def test_json_of_the_wrong_shape(body: bytes, fault: Fault) -> None:
 )
 def test_a_batch_holds_1_to_1000_events(body: bytes, count: int) -> None:
     fault = shape_fault(body)
-    assert fault == Fault(
-        None, "events", f"must hold 1 to 1000 events, not {count}", "batch_size"
-    )
+    assert fault == Fault(None, "events", f"must hold 1 to 1000 events, not {count}", "batch_size")
 
 
 def test_1000_events_are_no_more_than_a_batch_holds() -> None:
@@ -230,6 +228,7 @@ def test_hostile_bodies_are_refused_in_linear_time(body: bytes) -> None:
 
 
 # The log line
+
 
 def own(text: str) -> str:
     """A good event that ends in the given members."""

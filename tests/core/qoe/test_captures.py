@@ -24,7 +24,7 @@ def replay(name: str, order: Order, **settings: str) -> Rig:
     capture = load(name)
     rig = Rig(**settings)
     for request in order(capture.shifted(NOW + capture.requests[-1].t)):
-        rig.pass_time(NOW + request.t - rig.now)
+        rig.pass_time(max(0, NOW + request.t - rig.now))
         response = rig.handle(
             Request(
                 request.method,

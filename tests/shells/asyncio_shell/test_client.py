@@ -37,8 +37,12 @@ EFFECT = RemoteWrite(1, "mimir", URL, (("X-Scope-OrgID", "t"),), b"body")
 async def send(answers: Callable[[aioresponses], object]) -> HttpResult | NetworkFailure:
     with aioresponses() as mocked:
         answers(mocked)
-        async with Client(timeout=1000) as client:
+        client = Client(timeout=1000)
+        await client.open()
+        try:
             return await client.send(EFFECT)
+        finally:
+            await client.close()
 
 
 def run(answers: Callable[[aioresponses], object]) -> HttpResult | NetworkFailure:

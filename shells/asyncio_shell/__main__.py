@@ -1,0 +1,8 @@
+"""``python -m openqoe.shells.asyncio_shell`` is ``openqoe serve --shell asyncio``."""
+
+import sys
+
+from openqoe.shells.command import main
+
+sys.argv[1:1] = ["serve", "--shell", "asyncio"]
+main()

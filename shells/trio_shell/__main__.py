@@ -1,0 +1,8 @@
+"""``python -m openqoe.shells.trio_shell`` is ``openqoe serve --shell trio``."""
+
+import sys
+
+from openqoe.shells.command import main
+
+sys.argv[1:1] = ["serve", "--shell", "trio"]
+main()

@@ -1,0 +1,72 @@
+"""The service on Trio: tasks of a nursery send, one of them wakes."""
+
+import math
+
+import trio
+
+from openqoe.core.effects import LokiPush, RemoteWrite
+from openqoe.core.worker import Worker
+from openqoe.shells import logs
+from openqoe.shells.clock import now_ms
+from openqoe.shells.service import BaseService
+from openqoe.shells.stores import MemoryStore
+from openqoe.shells.trio_shell.client import Client
+
+
+class Service(BaseService):
+    """A worker on Trio. Its tasks live in the nursery that ``start`` is given."""
+
+    def __init__(self, worker: Worker, log: logs.Log, store: MemoryStore | None = None) -> None:
+        super().__init__(worker, log, store)
+        self._client = Client(worker.config.delivery_timeout)
+        self._nursery: trio.Nursery | None = None
+        self._progress = trio.Event()
+        self._rescheduled = trio.Event()
+        self._due: int | None = None
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Begin to keep time."""
+        self._nursery = nursery
+        await self._client.open()
+        nursery.start_soon(self._keep_time)
+        self.poll()
+
+    async def close(self, timeout: float) -> None:
+        """Flush for the last time and deliver, for at most ``timeout`` s."""
+        self.flush_last()
+        with trio.move_on_after(timeout):
+            while not self.worker.drained:
+                await self._progress.wait()
+                self._progress = trio.Event()
+        if not self.worker.drained:
+            self.report_undelivered()
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._client.close()
+
+    def send(self, effect: RemoteWrite | LokiPush) -> None:
+        assert self._nursery is not None, "the service has not been started"
+        self._nursery.start_soon(self._send, effect)
+
+    async def _send(self, effect: RemoteWrite | LokiPush) -> None:
+        try:
+            self.complete(effect, await self._client.send(effect))
+        except Exception as error:
+            self.fail(effect, error)
+        self._progress.set()
+
+    def wake_at(self, due: int | None) -> None:
+        if due != self._due:
+            self._due = due
+            self._rescheduled.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._rescheduled = trio.Event()
+            delay = math.inf if self._due is None else max(0, self._due - now_ms()) / 1000
+            with trio.move_on_after(delay) as sleep:
+                await self._rescheduled.wait()
+            if sleep.cancelled_caught:
+                self._due = None
+                self.poll()

@@ -1,0 +1,72 @@
+"""A worker, and clients that ask it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from openqoe.core.config import Config
+from openqoe.core.http.messages import Request, Response
+from openqoe.core.worker import Worker
+from tests.support import exposition
+from tests.support.events import NOW
+
+
+def make_worker(**settings: str) -> Worker:
+    """A worker with these environment variables; without any it has no destination."""
+    return Worker(Config.from_environment(settings), instance="test-0", seed=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response in a form that is easy to compare.
+
+    Attributes:
+        status: The status code.
+        headers: The headers by name as sent; each name stands once.
+        body: The bytes.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @classmethod
+    def of(cls, response: Response) -> "Answer":
+        names = [name.lower() for name, _ in response.headers]
+        assert len(names) == len(set(names)), names
+        return cls(response.status, dict(response.headers), response.body)
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["Content-Type"] == "application/json"
+        return json.loads(self.body)
+
+
+def ask(
+    worker: Worker,
+    path: str = "/health",
+    *,
+    method: str = "GET",
+    query: str = "",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    now: int = NOW,
+) -> Answer:
+    """Ask a worker; header names in lower case."""
+    request = Request(method, path, query, dict(headers or {}), body, now)
+    return Answer.of(worker.handle(request, now).response)
+
+
+def send(worker: Worker, request: Request, now: int = NOW) -> Answer:
+    """Hand over a request made by ``tests.support.events.post``."""
+    return Answer.of(worker.handle(request, now).response)
+
+
+def counted(worker: Worker, name: str, now: int = NOW, **labels: str) -> float:
+    """A counter or gauge of the worker's own, as /metrics shows it; 0 if it is not there."""
+    families = exposition.parse(ask(worker, "/metrics", now=now).body.decode())
+    family = families.get(f"openqoe_worker_{name}")
+    if family is None:
+        return 0
+    return family.samples.get((f"openqoe_worker_{name}", frozenset(labels.items())), 0)

@@ -1,0 +1,161 @@
+"""Content types and codings of bodies."""
+
+import gzip
+import random
+import zlib
+from collections.abc import Mapping
+
+import pytest
+
+from openqoe.core.api.content import RefusedContentError, plain_body
+from openqoe.core.http.messages import Request
+from tests.core.api.asking import ask, counted, make_worker
+from tests.support.events import batch, event
+
+BODY = batch(event())
+LIMIT = 100_000
+
+
+def raw_deflate(data: bytes, level: int = 6) -> bytes:
+    deflater = zlib.compressobj(level, wbits=-15)
+    return deflater.compress(data) + deflater.flush()
+
+
+def plain(body: bytes, headers: Mapping[str, str]) -> bytes:
+    return plain_body(Request("POST", "/events", headers=headers, body=body), LIMIT)
+
+
+def refused(body: bytes, coding: str) -> tuple[int, str]:
+    with pytest.raises(RefusedContentError) as caught:
+        plain(body, {"content-encoding": coding})
+    return caught.value.status, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        (None, 202),
+        ("", 202),
+        ("application/json", 202),
+        ("Application/JSON ; charset=UTF-8", 202),
+        ("text/plain;charset=UTF-8", 202),
+        ("application/cmcd", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("application/jsonp", 415),
+        ("text/html", 415),
+        ("*/*", 415),
+    ],
+)
+def test_content_types(content_type: str | None, status: int) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    answer = ask(make_worker(), "/events", method="POST", headers=headers, body=BODY)
+    assert answer.status == status
+    if status == 415:
+        assert answer.json == {
+            "success": False,
+            "message": "Unsupported content type: send application/json, text/plain, or none",
+        }
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("", BODY),
+        ("identity", BODY),
+        ("gzip", gzip.compress(BODY)),
+        ("GZip", gzip.compress(BODY)),
+        (" x-gzip ", gzip.compress(BODY, 0)),
+        ("gzip", gzip.compress(BODY[:10]) + gzip.compress(BODY[10:])),
+        ("gzip", gzip.compress(b"") * 50 + gzip.compress(BODY)),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY, 0)),
+        ("deflate", zlib.compress(BODY, 9)),
+        ("deflate", raw_deflate(BODY)),
+        ("deflate", raw_deflate(BODY, 0)),
+        ("deflate", raw_deflate(b"")),
+    ],
+)
+def test_codings_are_undone(coding: str, body: bytes) -> None:
+    expected = b"" if body == raw_deflate(b"") else BODY
+    assert plain(body, {"content-encoding": coding}) == expected
+
+
+def test_deflate_without_its_header_is_never_mistaken() -> None:
+    random_bytes = random.Random(1)
+    for _ in range(300):
+        data = random_bytes.randbytes(random_bytes.randrange(60))
+        for level in (0, 1, 9):
+            for deflated in (raw_deflate(data, level), zlib.compress(data, level)):
+                assert plain(deflated, {"content-encoding": "deflate"}) == data
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status", "message"),
+    [
+        ("br", BODY, 415, "Unsupported content encoding: send gzip, deflate, or none"),
+        ("gzip, gzip", BODY, 415, "Unsupported content encoding: send gzip, deflate, or none"),
+        ("zstd", BODY, 415, "Unsupported content encoding: send gzip, deflate, or none"),
+        ("gzip", BODY, 400, "Damaged gzip data in request body"),
+        ("gzip", zlib.compress(BODY), 400, "Damaged gzip data in request body"),
+        ("gzip", gzip.compress(BODY) + b"junk", 400, "Damaged gzip data in request body"),
+        ("gzip", gzip.compress(BODY)[:-8] + bytes(8), 400, "Damaged gzip data in request body"),
+        ("deflate", BODY, 400, "Damaged deflate data in request body"),
+        ("deflate", gzip.compress(BODY), 400, "Damaged deflate data in request body"),
+        ("gzip", b"", 400, "Truncated gzip data in request body"),
+        ("gzip", gzip.compress(BODY)[:-1], 400, "Truncated gzip data in request body"),
+        ("gzip", gzip.compress(BODY)[:40], 400, "Truncated gzip data in request body"),
+        ("deflate", b"", 400, "Truncated deflate data in request body"),
+        ("deflate", zlib.compress(BODY)[:-1], 400, "Truncated deflate data in request body"),
+        ("deflate", raw_deflate(BODY)[:-1], 400, "Truncated deflate data in request body"),
+    ],
+)
+def test_what_cannot_be_undone_is_refused(
+    coding: str, body: bytes, status: int, message: str
+) -> None:
+    assert refused(body, coding) == (status, message)
+    worker = make_worker()
+    answer = ask(worker, "/events", method="POST", headers={"content-encoding": coding}, body=body)
+    assert (answer.status, answer.json) == (status, {"success": False, "message": message})
+    assert counted(worker, "batches_rejected_total", reason="content") == 1
+
+
+TOO_LARGE = (413, "Request body is larger than 100000 bytes once inflated")
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [(LIMIT, True), (LIMIT + 1, False), (1000 * LIMIT, False)]
+)
+def test_bombs_are_refused(size: int, fits: bool) -> None:
+    data = bytes(size)
+    for coding, body in (
+        ("gzip", gzip.compress(data, 1)),
+        ("gzip", gzip.compress(data[: size // 2], 1) + gzip.compress(data[size // 2 :], 1)),
+        ("deflate", zlib.compress(data, 1)),
+        ("deflate", raw_deflate(data, 1)),
+    ):
+        if fits:
+            assert plain(body, {"content-encoding": coding}) == data
+        else:
+            assert refused(body, coding) == TOO_LARGE
+
+
+@pytest.mark.timeout(10)
+def test_a_body_of_countless_empty_members_is_refused_at_once() -> None:
+    body = gzip.compress(b"") * 250_000
+    assert refused(body, "gzip") == (413, "More than 100 gzip members in request body")
+
+
+def test_the_bound_of_the_inflated_body_is_a_setting() -> None:
+    worker = make_worker(OPENQOE_MAX_INFLATED_BYTES="1024")
+    body = gzip.compress(batch(*[event()] * 3))
+    answer = ask(worker, "/events", method="POST", headers={"content-encoding": "gzip"}, body=body)
+    assert answer.status == 413
+    assert answer.json["message"] == "Request body is larger than 1024 bytes once inflated"
+
+
+def test_a_batch_is_the_same_however_it_is_packed() -> None:
+    worker = make_worker()
+    for coding, body in (("", BODY), ("gzip", gzip.compress(BODY)), ("deflate", raw_deflate(BODY))):
+        headers = {"content-encoding": coding}
+        assert ask(worker, "/events", method="POST", headers=headers, body=body).status == 202
+    assert counted(worker, "events_accepted_total") == 1

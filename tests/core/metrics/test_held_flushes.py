@@ -1,0 +1,76 @@
+"""A flush that finds its queue full is put off: it costs resolution in time, never a count."""
+
+from __future__ import annotations
+
+import pytest
+
+from openqoe.core.effects import HttpResult, NetworkFailure, RemoteWrite
+from tests.support.rig import MINUTE, Answer, Rig, told
+
+OUTAGES = [HttpResult(500), HttpResult(429, {"retry-after": "120"}), NetworkFailure("refused")]
+
+
+def seek(rig: Rig, number: int) -> None:
+    second = (rig.now - 1_760_000_000_000) / 1000
+    rig.post(told(second, "seek", float(number), view=f"view-{number}", seek_latency=200))
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=["500", "429", "network"])
+def test_an_outage_loses_no_count(outage: Answer) -> None:
+    rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
+    seek(rig, 0)
+    rig.flush()
+    rig.down(RemoteWrite, answer=outage)
+    for number in range(1, 20):
+        seek(rig, number)
+        rig.flush()
+    assert rig.total("openqoe_seeks_total") == 1
+    rig.up()
+    rig.pass_time(5 * MINUTE)
+    assert rig.total("openqoe_seeks_total") == 20
+    assert rig.total("openqoe_seek_latency_seconds_count") == 20
+    assert rig.total("openqoe_seek_latency_seconds_sum") == pytest.approx(4.0)
+    assert rig.total("openqoe_worker_flushes_held_total") > 5
+    assert rig.worker.drained
+
+
+def test_what_waits_is_bounded() -> None:
+    rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
+    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    sizes = set()
+    for number in range(20):
+        seek(rig, number)
+        rig.flush()
+        sizes.add(rig.worker.undelivered["prometheus"])
+    assert len(sizes) <= 2
+
+
+def test_a_series_that_began_in_the_outage_starts_at_zero() -> None:
+    """At the last flush that was made, not at one that was put off."""
+    rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
+    rig.flush()
+    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    rig.flush(2)
+    seek(rig, 0)
+    rig.flush()
+    rig.up()
+    rig.pass_time(3 * MINUTE)
+    (samples,) = rig.receiver.select("openqoe_seeks_total").values()
+    (at, zero), (later, one) = samples[:2]
+    assert (zero, one) == (0.0, 1.0)
+    flushes = {times for times, _ in next(iter(rig.receiver.samples.values()))}
+    assert at in flushes
+    assert not [time for time in flushes if at < time < later]
+
+
+def test_a_gauge_of_the_outage_is_the_mean_of_all_of_it() -> None:
+    rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
+    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    rig.flush(3)
+    for second, bitrate in ((46, 1e6), (47, 3e6)):
+        rig.post(told(second, "heartbeat", second - 45.0, bitrate=bitrate))
+        rig.flush()
+    rig.up()
+    rig.pass_time(3 * MINUTE)
+    (samples,) = rig.receiver.select("openqoe_heartbeat_bitrate_bps").values()
+    assert samples[0][1] == 2e6

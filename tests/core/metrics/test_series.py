@@ -1,0 +1,122 @@
+"""Counters, gauges and histograms as they are between two flushes."""
+
+from __future__ import annotations
+
+import pytest
+
+from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.series import CLASSES, Counter, Gauge, Histogram, Series, sample_count
+
+COUNTER = Metric("seeks_total", Type.COUNTER, "Seeks.")
+GAUGE = Metric("bitrate_bps", Type.GAUGE, "Bit rate.")
+HISTOGRAM = Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", buckets=(0.5, 1, 2.5e6))
+
+
+def make(metric: Metric) -> Series:
+    return CLASSES[metric.type](metric, (("org_id", "acme"),))
+
+
+def test_a_counter_adds_up() -> None:
+    counter = Counter(COUNTER, ())
+    for amount in (1.0, 2.5, 0.0):
+        counter.observe(amount)
+    assert counter.values() == [3.5]
+
+
+def test_a_new_counter_is_news_even_at_zero() -> None:
+    counter = Counter(COUNTER, ())
+    assert counter.has_changed()
+    assert not counter.has_changed()
+    counter.observe(1)
+    assert counter.has_changed()
+    assert not counter.has_changed()
+
+
+def test_a_gauge_is_the_mean_of_the_window() -> None:
+    gauge = Gauge(GAUGE, ())
+    gauge.observe(1.0)
+    gauge.observe(4.0)
+    assert gauge.has_changed()
+    assert gauge.values() == [2.5]
+    gauge.observe(10.0)
+    assert gauge.has_changed()
+    assert gauge.values() == [10.0]
+
+
+def test_a_gauge_keeps_its_value_while_nothing_is_observed() -> None:
+    gauge = Gauge(GAUGE, ())
+    gauge.observe(3.0)
+    gauge.has_changed()
+    assert not gauge.has_changed()
+    assert gauge.values() == [3.0]
+
+
+def test_the_same_observation_again_is_a_change_of_a_gauge() -> None:
+    gauge = Gauge(GAUGE, ())
+    gauge.observe(3.0)
+    gauge.has_changed()
+    gauge.observe(3.0)
+    assert gauge.has_changed()
+
+
+def test_setting_a_gauge_replaces_what_was_observed() -> None:
+    gauge = Gauge(GAUGE, ())
+    gauge.observe(100.0)
+    gauge.set(2.0)
+    gauge.set(0.0)
+    assert gauge.values() == [0.0]
+    assert gauge.has_changed()
+    assert gauge.values() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "values"),
+    [
+        (0.0, [1, 1, 1, 1, 0.0, 1]),
+        (0.5, [1, 1, 1, 1, 0.5, 1]),
+        (0.75, [0, 1, 1, 1, 0.75, 1]),
+        (1.0, [0, 1, 1, 1, 1.0, 1]),
+        (1.5, [0, 0, 1, 1, 1.5, 1]),
+        (3e6, [0, 0, 0, 1, 3e6, 1]),
+    ],
+)
+def test_a_histograms_buckets_hold_all_that_is_not_above_their_bound(
+    value: float, values: list[float]
+) -> None:
+    histogram = Histogram(HISTOGRAM, ())
+    histogram.observe(value)
+    assert histogram.values() == values
+
+
+def test_a_histogram_adds_up() -> None:
+    histogram = Histogram(HISTOGRAM, ())
+    for value in (0.2, 0.7, 0.7, 9.0):
+        histogram.observe(value)
+    assert histogram.values() == [1, 3, 4, 4, pytest.approx(10.6), 4]
+    assert histogram.has_changed()
+    assert not histogram.has_changed()
+    histogram.observe(0.0)
+    assert histogram.has_changed()
+
+
+def test_names_of_samples() -> None:
+    assert list(make(COUNTER).sample_names()) == [("seeks_total", ())]
+    assert list(make(GAUGE).sample_names()) == [("bitrate_bps", ())]
+    assert list(make(HISTOGRAM).sample_names()) == [
+        ("stall_seconds_bucket", (("le", "0.5"),)),
+        ("stall_seconds_bucket", (("le", "1"),)),
+        ("stall_seconds_bucket", (("le", "2.5e+06"),)),
+        ("stall_seconds_bucket", (("le", "+Inf"),)),
+        ("stall_seconds_sum", ()),
+        ("stall_seconds_count", ()),
+    ]
+
+
+@pytest.mark.parametrize("metric", [COUNTER, GAUGE, HISTOGRAM], ids=lambda metric: metric.name)
+def test_each_sample_has_a_name_and_a_value(metric: Metric) -> None:
+    series = make(metric)
+    series.observe(1)
+    series.has_changed()
+    names = list(series.sample_names())
+    assert len(names) == len(series.values()) == sample_count(metric)
+    assert len(set(names)) == len(names)

@@ -1,0 +1,194 @@
+"""Which settings lead to which destinations."""
+
+from base64 import b64encode
+
+import pytest
+
+from openqoe.core.config import Config
+from openqoe.core.delivery.destinations import Destination
+from openqoe.core.effects import Notice
+from openqoe.core.settings import SettingsError
+from openqoe.core.startup import notices
+
+
+def basic(text: str) -> tuple[str, str]:
+    return ("Authorization", f"Basic {b64encode(text.encode()).decode()}")
+
+
+MIMIR = {"MIMIR_URL": "http://m/push"}
+PROMETHEUS = {"PROMETHEUS_URL": "http://p/write"}
+LOKI = {"LOKI_URL": "http://l/push"}
+CLOUD = {"GRAFANA_CLOUD_INSTANCE_ID": "42", "GRAFANA_CLOUD_API_KEY": "k"}
+CLOUD_HEADERS = (basic("42:k"), ("X-Scope-OrgID", "42"))
+CENTRAL = "https://prometheus-prod-01-us-central-0.grafana.net/api/prom/push"
+CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
+
+
+@pytest.mark.parametrize(
+    ("environment", "metrics", "logs"),
+    [
+        ({}, None, None),
+        (MIMIR, Destination("mimir", "http://m/push"), None),
+        (PROMETHEUS, Destination("prometheus", "http://p/write"), None),
+        (MIMIR | PROMETHEUS, Destination("mimir", "http://m/push"), None),
+        (LOKI, None, Destination("loki", "http://l/push")),
+        (
+            PROMETHEUS | LOKI,
+            Destination("prometheus", "http://p/write"),
+            Destination("loki", "http://l/push"),
+        ),
+        # Credentials
+        (
+            MIMIR | {"MIMIR_USERNAME": "me", "MIMIR_PASSWORD": "pass:word"},
+            Destination("mimir", "http://m/push", (basic("me:pass:word"),)),
+            None,
+        ),
+        (
+            MIMIR | {"PROMETHEUS_USERNAME": "me", "PROMETHEUS_PASSWORD": "é"},
+            Destination("mimir", "http://m/push", (basic("me:é"),)),
+            None,
+        ),
+        (
+            MIMIR
+            | {"MIMIR_USERNAME": "m", "MIMIR_PASSWORD": "1"}
+            | {"PROMETHEUS_USERNAME": "p", "PROMETHEUS_PASSWORD": "2"},
+            Destination("mimir", "http://m/push", (basic("m:1"),)),
+            None,
+        ),
+        (
+            PROMETHEUS
+            | {"PROMETHEUS_USERNAME": "p", "PROMETHEUS_PASSWORD": "2"}
+            | {"MIMIR_USERNAME": "m", "MIMIR_PASSWORD": "1"},
+            Destination("prometheus", "http://p/write", (basic("p:2"),)),
+            None,
+        ),
+        (
+            PROMETHEUS | LOKI | {"LOKI_USERNAME": "l", "LOKI_PASSWORD": "3"},
+            Destination("prometheus", "http://p/write"),
+            Destination("loki", "http://l/push", (basic("l:3"),)),
+        ),
+        # Tenant
+        (
+            MIMIR | LOKI | {"OPENQOE_TENANT": "team", "LOKI_USERNAME": "l", "LOKI_PASSWORD": "3"},
+            Destination("mimir", "http://m/push", (("X-Scope-OrgID", "team"),)),
+            Destination("loki", "http://l/push", (basic("l:3"), ("X-Scope-OrgID", "team"))),
+        ),
+        # Grafana Cloud
+        (
+            CLOUD | {"GRAFANA_CLOUD_REGION": "us-central1"},
+            Destination("grafana_cloud_metrics", CENTRAL, CLOUD_HEADERS, True),
+            Destination("grafana_cloud_logs", CENTRAL_LOGS, CLOUD_HEADERS, True),
+        ),
+        (
+            CLOUD
+            | {"GRAFANA_CLOUD_METRICS_URL": "https://m", "GRAFANA_CLOUD_LOGS_URL": "https://l"},
+            Destination("grafana_cloud_metrics", "https://m", CLOUD_HEADERS, False),
+            Destination("grafana_cloud_logs", "https://l", CLOUD_HEADERS, False),
+        ),
+        (
+            CLOUD
+            | {"GRAFANA_CLOUD_METRICS_URL": "https://m", "GRAFANA_CLOUD_REGION": "us-central1"},
+            Destination("grafana_cloud_metrics", "https://m", CLOUD_HEADERS, False),
+            Destination("grafana_cloud_logs", CENTRAL_LOGS, CLOUD_HEADERS, True),
+        ),
+        # Grafana Cloud wins over self-hosted; another tenant has no say there
+        (
+            MIMIR | LOKI | CLOUD | {"GRAFANA_CLOUD_REGION": "us-central1", "OPENQOE_TENANT": "x"},
+            Destination("grafana_cloud_metrics", CENTRAL, CLOUD_HEADERS, True),
+            Destination("grafana_cloud_logs", CENTRAL_LOGS, CLOUD_HEADERS, True),
+        ),
+    ],
+)
+def test_destinations(
+    environment: dict[str, str], metrics: Destination | None, logs: Destination | None
+) -> None:
+    config = Config.from_environment(environment)
+    assert config.metrics_destination == metrics
+    assert config.logs_destination == logs
+
+
+@pytest.mark.parametrize(
+    ("region", "cluster"),
+    [
+        ("us-central1", "us-central-0"),
+        ("eu-west2", "eu-west-0"),
+        ("us-central", "us-central-0"),
+        ("us-central-0", "us-central-0"),
+        ("eu-west-3", "eu-west-3"),
+    ],
+)
+def test_the_region_names_a_cluster(region: str, cluster: str) -> None:
+    config = Config.from_environment(CLOUD | {"GRAFANA_CLOUD_REGION": region})
+    assert config.logs_destination is not None
+    assert (
+        config.logs_destination.url == f"https://logs-prod-{cluster}.grafana.net/loki/api/v1/push"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({"GRAFANA_CLOUD_REGION": "eu"}, ["GRAFANA_CLOUD_INSTANCE_ID", "GRAFANA_CLOUD_API_KEY"]),
+        (
+            {"GRAFANA_CLOUD_API_KEY": "k", "GRAFANA_CLOUD_METRICS_URL": "https://m"},
+            ["GRAFANA_CLOUD_INSTANCE_ID", "GRAFANA_CLOUD_LOGS_URL"],
+        ),
+        (CLOUD, ["GRAFANA_CLOUD_METRICS_URL", "GRAFANA_CLOUD_LOGS_URL"]),
+        (CLOUD | MIMIR, ["GRAFANA_CLOUD_METRICS_URL", "GRAFANA_CLOUD_LOGS_URL"]),
+        (MIMIR | {"MIMIR_USERNAME": "m"}, ["MIMIR_PASSWORD"]),
+        (MIMIR | {"MIMIR_PASSWORD": "m"}, ["MIMIR_USERNAME"]),
+        (PROMETHEUS | {"PROMETHEUS_USERNAME": "m"}, ["PROMETHEUS_PASSWORD"]),
+        (
+            PROMETHEUS | LOKI | {"LOKI_PASSWORD": "l", "PROMETHEUS_PASSWORD": "p"},
+            ["PROMETHEUS_USERNAME", "LOKI_USERNAME"],
+        ),
+    ],
+)
+def test_half_a_destination_is_a_fault(environment: dict[str, str], missing: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Config.from_environment(environment)
+    assert [fault.split(" is missing")[0] for fault in caught.value.faults] == missing
+
+
+# What the operator is told at start
+
+
+def told(environment: dict[str, str]) -> list[Notice]:
+    return list(notices(Config.from_environment(environment), environment))
+
+
+OPEN = "API_KEY is not set: anybody who reaches this port may post events"
+
+
+def test_the_log_tells_where_data_goes_without_secrets() -> None:
+    access = {"LOKI_USERNAME": "me", "LOKI_PASSWORD": "hush", "API_KEY": "hush"}
+    lines = told(MIMIR | LOKI | access)
+    assert lines == [
+        Notice(
+            "info", "destination", (("kind", "metrics"), ("destination", "mimir"), ("host", "m"))
+        ),
+        Notice("info", "destination", (("kind", "logs"), ("destination", "loki"), ("host", "l"))),
+    ]
+
+
+def test_the_log_tells_that_a_url_was_derived() -> None:
+    lines = told(CLOUD | {"GRAFANA_CLOUD_REGION": "us-central1", "API_KEY": "k"})
+    derived = [line for line in lines if "derived" in line.event]
+    assert [dict(line.fields)["url"] for line in derived] == [CENTRAL, CENTRAL_LOGS]
+    assert {line.level for line in derived} == {"warning"}
+
+
+def test_the_log_tells_that_nothing_is_kept_and_that_the_door_is_open() -> None:
+    memory_only, is_open = told({})
+    assert memory_only.level == is_open.level == "warning"
+    assert "in memory only" in memory_only.event
+    assert is_open.event == OPEN
+
+
+def test_the_log_names_settings_that_do_not_exist() -> None:
+    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_FLUSH_INTERVALL": "1", "OPENQOE_X": "hush"})
+    assert [line.fields for line in lines[1:]] == [
+        (("name", "OPENQOE_FLUSH_INTERVALL"),),
+        (("name", "OPENQOE_X"),),
+    ]
+    assert {line.level for line in lines[1:]} == {"warning"}

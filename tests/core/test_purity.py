@@ -1,0 +1,193 @@
+"""The core is pure: it imports nothing that does I/O or knows the time, and equal calls give equal
+bytes, in any process."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import openqoe.core
+
+CORE = Path(openqoe.core.__file__).parent
+MODULES = sorted(CORE.rglob("*.py"))
+
+FORBIDDEN = frozenset(
+    """
+    aiohttp asyncio concurrent contextvars email faulthandler ftplib gc getpass glob http.client
+    http.server httpx imaplib inspect io locale logging mmap multiprocessing os pathlib pickle
+    platform poplib queue random redis sched secrets select selectors shelve shutil signal smtplib
+    socket socketserver sqlite3 ssl structlog subprocess sys sysconfig tempfile threading time trio
+    tzlocal urllib.request urllib3 uuid uvloop weakref zoneinfo _thread _socket click dotenv
+    openqoe.shells shells
+    """.split()
+)
+"""Modules with I/O, clocks, randomness, environment or concurrency, and the shells."""
+
+FORBIDDEN_NAMES = frozenset({"open", "input", "print", "eval", "exec", "__import__", "breakpoint"})
+"""Built-in functions that reach outside; and `id` and `hash`, whose values differ by process."""
+
+CLOCKS = frozenset({"now", "utcnow", "today", "fromtimestamp"})
+"""Methods of datetime and date that ask the clock or the time zone."""
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """All names of modules, and of what is taken out of modules, that are imported anywhere."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def offences(source: str) -> list[str]:
+    """What a module does that the core must not do."""
+    tree = ast.parse(source)
+    found = []
+    for name in imported(tree):
+        parts = name.split(".")
+        prefixes = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+        if prefixes & FORBIDDEN or name.startswith("."):
+            found.append(f"import {name}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in FORBIDDEN_NAMES | {"id", "hash"}:
+                found.append(f"{node.func.id}()")
+        if isinstance(node, ast.Attribute) and node.attr in CLOCKS:
+            if isinstance(node.value, ast.Name | ast.Attribute):
+                holder = getattr(node.value, "id", getattr(node.value, "attr", ""))
+                if holder in ("datetime", "date"):
+                    found.append(f"{holder}.{node.attr}")
+    return found
+
+
+def test_there_is_a_core() -> None:
+    assert CORE / "worker.py" in MODULES
+    assert len(MODULES) > 50
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(CORE)))
+def test_the_core_is_pure(module: Path) -> None:
+    assert offences(module.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time",
+        "import os.path",
+        "import json, socket",
+        "from asyncio import sleep",
+        "from http import server",
+        "from urllib.request import urlopen",
+        "from openqoe import shells",
+        "from openqoe.shells.clock import now_ms",
+        "from . import worker",
+        "from ..shells import clock",
+        "def later():\n    import random",
+        "if TYPE_CHECKING:\n    from logging import Logger",
+        "stamp = datetime.now()",
+        "stamp = datetime.datetime.now(UTC)",
+        "day = date.today()",
+        "open('x')",
+        "key = hash(value)",
+        "key = id(value)",
+    ],
+)
+def test_the_rule_finds_what_is_not_pure(source: str) -> None:
+    assert len(offences(source)) >= 1
+
+
+def test_the_rule_lets_pass_what_is() -> None:
+    source = "from http import HTTPStatus\nfrom datetime import datetime\nx = self.now(1)\n"
+    assert offences(source) == []
+
+
+# Determinism
+
+SEQUENCE = """
+import json, sys
+from hashlib import sha256
+
+from openqoe.core import Config, HttpResult, KvResult, KvUpdate, NetworkFailure, Notice, Request, Worker
+from openqoe.shells.stores import MemoryStore
+from tests.support.events import NOW, batch, event
+
+config = Config.from_environment({
+    "PROMETHEUS_URL": "http://p/write", "LOKI_URL": "http://l/push",
+    "CARDINALITY_LIMITS": '{"env":{"max_cardinality":3}}', "OPENQOE_MAX_SERIES": "400",
+    "OPENQOE_LOKI_ENCODING": sys.argv[1], "OPENQOE_EXTRA_LABELS": "view_id,network_region",
+})
+worker, store = Worker(config, instance="i", seed=5), MemoryStore()
+answers = [HttpResult(204), NetworkFailure("refused"), HttpResult(503, {"retry-after": "7"}),
+           HttpResult(413), HttpResult(400, {}, b"out of order")]
+lines, step = [], 0
+
+def run(effects, now):
+    global step
+    todo = list(effects)
+    while todo:
+        effect = todo.pop(0)
+        lines.append(repr(effect))
+        if isinstance(effect, Notice):
+            continue
+        if isinstance(effect, KvUpdate):
+            result = KvResult(store.run(effect.operations))
+        else:
+            lines.append(sha256(effect.body).hexdigest() + repr(effect.headers))
+            result, step = answers[step % len(answers)], step + 1
+        todo += worker.complete(effect.id, result, now)
+
+kinds = ["viewstart", "playing", "stall_start", "stall_end", "heartbeat", "qualitychange", "seek",
+         "error", "quartile", "pause", "ended", "stallstart", "custom"]
+now = NOW
+for turn in range(60):
+    now += 1_700
+    events = [
+        event(kinds[(turn + n) % len(kinds)], at=now - n * 40, view_id=f"v{(turn * n) % 9}",
+              env=f"env{(turn + n) % 6}", video={"id": n, "title": f"film {turn}"},
+              network={"region": f"r{turn % 5}"},
+              data={"playing_time": 100 * turn, "bitrate": 10**6 + n, "quartile": 25,
+                    "resolution": {"width": 16, "height": 90 * n}, "error_code": str(turn),
+                    "stall_duration": 12.5 * n, "completion_rate": 0.5})
+        for n in range(6)
+    ]
+    for request in (
+        Request("POST", "/events", headers={"origin": "http://o"}, body=batch(*events, 1), received=now),
+        Request("GET", ("/metrics", "/stats", "/health", "/x")[turn % 4]),
+        Request("GET", "/stats", query="dimension=env"),
+    ):
+        outcome = worker.handle(request, now)
+        lines.append(repr(outcome.response))
+        run(outcome.effects, now)
+        worker.answered(outcome.route, 0.001 * turn)
+    run(worker.poll(now), now)
+    lines.append(repr(worker.next_poll()))
+run(worker.close(now), now)
+for later in range(1, 40):
+    run(worker.poll(now + later * 60_000), now + later * 60_000)
+lines.append(repr(worker.undelivered))
+print("\\n".join(lines))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+def test_equal_calls_give_equal_bytes_in_any_process(encoding: str) -> None:
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", SEQUENCE, encoding],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for seed in ("1", "4711")
+    ]
+    assert outputs[0] == outputs[1]
+    for word in (b"RemoteWrite(", b"LokiPush(", b"KvUpdate(", b"Notice(", b"status=207"):
+        assert word in outputs[0]
