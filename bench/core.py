@@ -1,6 +1,6 @@
 """µs per event through the core, beside the floor: typed decode and snappy of the same bytes.
 
-    python -m bench.core
+python -m bench.core
 """
 
 import statistics

@@ -1,5 +1,7 @@
 """The exchange with the shared key-value store: what was admitted here, and elsewhere."""
 
+from dataclasses import replace
+
 from openqoe.core.effects import AddMembers, KvResult, KvUpdate, Result
 from openqoe.core.governance.governor import Governor
 from openqoe.core.timer import Timer
@@ -27,7 +29,7 @@ class Sharing:
         if self._update is not None or not self._timer.is_due(now):
             return None
         self._timer.restart(now)
-        operations = (*self._unsent, *self._governor.fresh(now))
+        operations = _merged((*self._unsent, *self._governor.fresh(now)))
         self._unsent = ()
         if operations:
             self._update = KvUpdate(effect_id, operations)
@@ -49,3 +51,15 @@ class Sharing:
             return self._governor.adopt(update.operations, result.replies, now)
         self._unsent = update.operations
         return False
+
+
+def _merged(operations: tuple[AddMembers, ...]) -> tuple[AddMembers, ...]:
+    """One operation a set, whatever has gathered while the store did not answer."""
+    merged: dict[str, AddMembers] = {}
+    for operation in operations:
+        before = merged.get(operation.key)
+        if before is not None:
+            members = tuple(dict.fromkeys((*before.members, *operation.members)))
+            operation = replace(operation, members=members)
+        merged[operation.key] = operation
+    return tuple(merged.values())

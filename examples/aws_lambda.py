@@ -19,8 +19,8 @@ import secrets
 import sys
 import time
 from base64 import b64decode, b64encode
-from collections import deque
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -40,8 +40,10 @@ from openqoe.core import (
     RemoteWrite,
     Request,
     Response,
+    Result,
     Worker,
 )
+from openqoe.shells.clock import now_ms
 from openqoe.shells.stores import MemoryStore
 
 BUDGET = 5_000
@@ -49,6 +51,9 @@ BUDGET = 5_000
 
 RESERVE = 500
 """Time, in ms, that is left to return the answer before Lambda ends the invocation."""
+
+STORE = MemoryStore()
+"""An environment serves one request at a time, so there is nobody to share with."""
 
 
 class Context(Protocol):
@@ -81,46 +86,41 @@ def worker() -> Worker:
     return Worker(config, instance=f"lambda-{identity}", seed=int(identity, 16))
 
 
-@cache
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
 def deliver(effects: Iterable[Effect], deadline: int) -> None:
     """Run effects and what follows from them, retries too, until all is done or time is up."""
-    run(effects, deadline)
-    while not worker().drained:
-        due = worker().next_poll()
-        if due is None or due >= deadline:
-            break
-        time.sleep(max(0, due - now_ms()) / 1000)
-        run(worker().poll(now_ms()), deadline)
+    with ThreadPoolExecutor(2) as pool:  # a destination that hangs does not hold the other
+        while True:
+            running: dict[Future[Result], int] = {}
+            for effect in effects:
+                if isinstance(effect, Notice):
+                    line = {"level": effect.level, "event": effect.event, **dict(effect.fields)}
+                    print(json.dumps(line))
+                else:
+                    running[pool.submit(perform, effect, deadline)] = effect.id
+            following: list[Effect] = []
+            for future in as_completed(running):
+                following += worker().complete(running[future], future.result(), now_ms())
+            if not following:
+                due = worker().next_poll()
+                if worker().drained or due is None or due >= deadline:
+                    return
+                time.sleep(max(0, due - now_ms()) / 1000)
+                following += worker().poll(now_ms())
+            effects = following
 
 
-def run(effects: Iterable[Effect], deadline: int) -> None:
-    """Run effects one after the other. Each one with an id gets a result, whatever happens."""
-    waiting = deque(effects)
-    while waiting:
-        match effect := waiting.popleft():
-            case RemoteWrite() | LokiPush():
-                result = send(effect, (deadline - now_ms()) / 1000)
-                waiting += worker().complete(effect.id, result, now_ms())
-            case KvUpdate():
-                replies = KvResult(store().run(effect.operations))
-                waiting += worker().complete(effect.id, replies, now_ms())
-            case Notice():
-                print(json.dumps({"level": effect.level, "event": effect.event, **dict(effect.fields)}))
-
-
-def send(effect: RemoteWrite | LokiPush, timeout: float) -> HttpResult | NetworkFailure:
-    """POST to a destination. What goes wrong is a result, too."""
+def perform(effect: RemoteWrite | LokiPush | KvUpdate, deadline: int) -> Result:
+    """Run one effect. Each gets a result, even if there is no time left to try."""
+    if isinstance(effect, KvUpdate):
+        return KvResult(STORE.run(effect.operations))
+    timeout = (deadline - now_ms()) / 2000  # half to connect, half to answer
     if timeout <= 0:
         return NetworkFailure("no time left in this invocation")
     url = urlsplit(effect.url)
-    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    target = url._replace(scheme="", netloc="", fragment="").geturl() or "/"
+    target = f"{url.path or '/'}?{url.query}".removesuffix("?")
+    connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
     try:
-        with closing(kind(url.netloc, timeout=timeout)) as connection:
+        with closing(connect(url.netloc, timeout=timeout)) as connection:
             connection.request("POST", target, effect.body, dict(effect.headers))
             answer = connection.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
@@ -130,7 +130,7 @@ def send(effect: RemoteWrite | LokiPush, timeout: float) -> HttpResult | Network
 
 
 def to_request(event: Mapping[str, Any], now: int) -> Request:
-    """A request of the core from an event. The stage is part of the path unless it is the default."""
+    """The event as a request. The stage begins the path, unless it is the default one."""
     context = event["requestContext"]
     body = event.get("body") or ""
     return Request(
@@ -151,10 +151,6 @@ def from_response(response: Response) -> dict[str, Any]:
         "body": b64encode(response.body).decode(),
         "isBase64Encoded": True,
     }
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Desk:

@@ -5,7 +5,7 @@ send a request in the background, and wake up at a time.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from openqoe.core.effects import (
     Effect,
@@ -49,6 +49,10 @@ class BaseService(ABC):
         self.run(outcome.effects)
         self.worker.answered(outcome.route, monotonic() - began)
         return outcome.response
+
+    def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
+        """Answer a request that never became one."""
+        return self.worker.refuse(status, message, headers)
 
     def poll(self) -> None:
         """Do what is due."""

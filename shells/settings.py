@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from openqoe.core import startup
 from openqoe.core.config import Config
 from openqoe.core.worker import Worker
+from openqoe.shells import logs
 
 
 def environment(env_file: Path | None = None) -> Mapping[str, str]:
@@ -26,7 +28,23 @@ def environment(env_file: Path | None = None) -> Mapping[str, str]:
     return {**from_file, **os.environ}
 
 
-def make_worker(config: Config) -> Worker:
-    """A worker with the identity of this process."""
-    instance = config.instance or f"{socket.gethostname()}-0"
+def make_worker(config: Config, instance: str | None = None) -> Worker:
+    """A worker with the identity of this process, which is alone on its host by default."""
+    instance = instance or config.instance or f"{socket.gethostname()}-0"
     return Worker(config, instance=instance, seed=secrets.randbits(64))
+
+
+def process_instance(config: Config) -> str:
+    """The instance of one of several processes of a host that come and go.
+
+    The process id makes it unique: two processes that wrote the same series would each
+    undo the other's counts.
+    """
+    return f"{config.instance or socket.gethostname()}-{os.getpid()}"
+
+
+def announce(log: logs.Log, config: Config, instance: str) -> None:
+    """Say at start what an operator should know."""
+    for notice in startup.notices(config, os.environ):
+        logs.write(log, notice)
+    log.info("serving", instance=instance)

@@ -8,12 +8,12 @@ whole request along (the limits are Loki's defaults):
 - label values and label counts are within bounds by construction (``core/qoe/labels.py``).
 """
 
-import json
 from collections.abc import Iterator
-from typing import Any
+
+import msgspec
 
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.events.schema import Event
+from openqoe.core.events.schema import IDENTITY, Event
 from openqoe.core.qoe.view import Labels
 from openqoe.core.wire.loki import LokiEncoding, Metadata, format_labels
 
@@ -28,6 +28,10 @@ MAX_AHEAD = 9 * 60_000
 """ms. Loki refuses an entry ten minutes ahead."""
 
 CACHED_METADATA = 10_000
+
+_IDENTITY = (*IDENTITY, "event_time")
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class LogBuffer:
@@ -61,7 +65,7 @@ class LogBuffer:
             timestamp = now
             self.adjusted["late"] += 1
         if len(line) > MAX_LINE:
-            line = shorten(line)
+            line = shorten(line, event)
             self.adjusted["line_shortened"] += 1
         entry = self._encoding.entry(timestamp * 1_000_000, line, self._metadata_of(event))
         self._streams.setdefault((stream, event_type), []).append(entry)
@@ -123,26 +127,55 @@ def _stream_text(labels: Labels, event_type: str) -> str:
     return format_labels(sorted((*labels, *own)))
 
 
-def shorten(line: bytes, limit: int = MAX_LINE) -> bytes:
+def shorten(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:
     """Make a line fit by replacing its largest members with a note of their size.
 
-    The members of ``data`` go first, one by one, then those of the event itself, so that
-    the identity of the event remains.
+    The members of ``data`` go first, one by one, then those of the event itself, but never
+    what identifies the event. What stays is as it was received.
+
+    Args:
+        line: The event's JSON.
+        event: The event.
+        limit: How many bytes the line may have.
     """
-    event: dict[str, Any] = json.loads(line)
-    data = event.get("data")
-    for holder in (data, event) if isinstance(data, dict) else (event,):
-        sizes = {name: len(_compact(value)) for name, value in holder.items()}
-        for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
-            if len(line) <= limit:
-                return line
-            holder[name] = f"[{sizes[name]} bytes left out]"
-            line = _compact(event)
-    # Thousands of small members: nothing is left but what every event has.
-    kept = ("event_type", "event_time", "org_id", "player_id", "view_id", "session_id", "viewer_id")
-    return line if len(line) <= limit else _compact({name: event[name] for name in kept})
+    try:
+        members = _decode_members(line)
+        if members.get("data", b"")[:1] == b"{":
+            data = _decode_members(members["data"])
+            excess = len(line) - limit
+            members["data"] = _object(_thinned(data, excess, kept=()))
+        line = _object(members)
+        if len(line) > limit:
+            line = _object(_thinned(members, len(line) - limit, kept=_IDENTITY))
+    except (RecursionError, msgspec.DecodeError):  # nested as deeply as events can be, or odd
+        return _bare(event)
+    # Or thousands of small members, or large names.
+    return line if len(line) <= limit else _bare(event)
 
 
-def _compact(value: Any) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")
+def _decode_members(text: bytes) -> dict[str, bytes]:
+    return {name: bytes(value) for name, value in _decode_object(text).items()}
+
+
+def _thinned(members: dict[str, bytes], excess: int, kept: tuple[str, ...]) -> dict[str, bytes]:
+    """Members without the largest of them, until at least ``excess`` bytes are gone."""
+    thinned = dict(members)
+    for name in sorted(members, key=lambda name: (-len(members[name]), name)):
+        if excess <= 0:
+            break
+        note = b'"[%d bytes left out]"' % len(members[name])
+        gain = len(members[name]) - len(note)
+        if gain > 0 and name not in kept:
+            thinned[name] = note
+            excess -= gain
+    return thinned
+
+
+def _object(members: dict[str, bytes]) -> bytes:
+    pairs = (b"%b:%b" % (msgspec.json.encode(name), value) for name, value in members.items())
+    return b"{%b}" % b",".join(pairs)
+
+
+def _bare(event: Event) -> bytes:
+    """The line of an event of which nothing is left but its identity."""
+    return msgspec.json.encode({name: getattr(event, name) for name in _IDENTITY})

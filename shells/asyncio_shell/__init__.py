@@ -1,11 +1,12 @@
 """The worker on asyncio.
 
 ``serve`` runs it as a process, ``server`` moves bytes, ``service`` keeps time and runs
-effects, ``client`` sends them.
+effects, ``client`` sends them; ``asgi`` is the worker under another server.
 """
 
+from openqoe.shells.asyncio_shell.asgi import Application, asgi
 from openqoe.shells.asyncio_shell.serve import run
 from openqoe.shells.asyncio_shell.server import Server
 from openqoe.shells.asyncio_shell.service import Service
 
-__all__ = ["Server", "Service", "run"]
+__all__ = ["Application", "Server", "Service", "asgi", "run"]

@@ -16,11 +16,41 @@ def host(request: pytest.FixtureRequest) -> Host:
     return found
 
 
+OWN = [host for host in HOSTS if host.owns_http]
+
+
+@pytest.fixture(params=OWN, ids=[host.name for host in OWN], scope="module")
+def own_host(request: pytest.FixtureRequest) -> Host:
+    """A host whose HTTP layer is ours."""
+    found: Host = request.param
+    return found
+
+
+LASTING = [host for host in HOSTS if host.keeps_alive]
+
+
+@pytest.fixture(params=LASTING, ids=[host.name for host in LASTING], scope="module")
+def lasting_worker(request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
+    """A worker whose connections serve more than one request."""
+    host: Host = request.param
+    with host.run() as worker:
+        yield worker
+
+
+SHORT = {"OPENQOE_REQUEST_TIMEOUT": "1", "OPENQOE_KEEP_ALIVE_TIMEOUT": "20"}
+
+
+@pytest.fixture(scope="module")
+def own_worker(own_host: Host) -> Iterator[WorkerProcess]:
+    """A worker with short time-outs and an HTTP layer of ours."""
+    with own_host.run(SHORT) as worker:
+        yield worker
+
+
 @pytest.fixture(scope="module")
 def worker(host: Host) -> Iterator[WorkerProcess]:
-    """A worker with short time-outs and no destination, shared by a module's tests."""
-    settings = {"OPENQOE_REQUEST_TIMEOUT": "1", "OPENQOE_KEEP_ALIVE_TIMEOUT": "20"}
-    with host.run(settings) as worker:
+    """A worker without a destination, shared by a module's tests."""
+    with host.run() as worker:
         yield worker
 
 

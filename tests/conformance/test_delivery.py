@@ -1,15 +1,14 @@
 """Delivery over real sockets: what is acknowledged arrives, whatever the destinations do."""
 
 import json
-import signal
 import threading
 import time
+from http.client import HTTPException
 
 from tests.support.events import batch, event
 from tests.support.hosts import Host
 from tests.support.loki import LokiDouble
 from tests.support.process import WorkerProcess
-from tests.support.raw import RawClient, get, post
 from tests.support.receiver import RemoteWriteDouble
 from tests.support.services import wait_until
 
@@ -42,7 +41,7 @@ def test_metrics_and_logs_arrive(host: Host, receiver: RemoteWriteDouble, loki: 
             assert worker.post(numbered(first, 10))[0] == 202
         wait_until(lambda: counted(receiver) == 50, what="the metrics")
         wait_until(lambda: len(loki.entries()) == 50, what="the logs")
-        assert worker.stop() == 0
+        assert worker.stop() in host.exits
     assert receiver.violations == []
     assert loki.rejected == []
     assert {entry.metadata["view_id"] for entry in loki.entries()} == {f"v-{n}" for n in range(50)}
@@ -54,7 +53,7 @@ def test_a_stop_delivers_what_was_acknowledged(
     with host.run(settings(receiver, loki, OPENQOE_FLUSH_INTERVAL="3600")) as worker:
         assert worker.post(numbered(0, 100))[0] == 202
         assert receiver.request_count == 0
-        assert worker.stop() == 0
+        assert worker.stop() in host.exits
     assert counted(receiver) == 100
     assert len(loki.entries()) == 100
 
@@ -72,7 +71,7 @@ def test_a_stop_with_requests_in_flight_delivers_all_that_was_acknowledged(
         while not stopped.is_set():
             try:
                 status, _ = worker.post(numbered(number, 5))
-            except (OSError, ValueError):
+            except (OSError, ValueError, HTTPException):
                 return  # not acknowledged
             if status == 202:
                 with lock:
@@ -85,35 +84,14 @@ def test_a_stop_with_requests_in_flight_delivers_all_that_was_acknowledged(
             thread.start()
         time.sleep(1)
         assert worker.process is not None
-        worker.process.send_signal(signal.SIGTERM)
-        assert worker.process.wait(20) == 0
+        worker.process.send_signal(worker.stop_signal)
+        assert worker.process.wait(20) in host.exits
         stopped.set()
         for thread in threads:
             thread.join()
     assert acknowledged > 0
     # A batch may have been taken although its answer was lost on the way.
     assert acknowledged <= counted(receiver) <= acknowledged + 4 * 5
-
-
-def test_a_request_that_has_begun_is_finished_before_the_stop(
-    host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
-) -> None:
-    with host.run(settings(receiver, loki)) as worker:
-        whole = post(numbered(0, 1))
-        with RawClient(worker.port) as client, RawClient(worker.port) as idle:
-            idle.send(get("/health"))
-            idle.answer()
-            client.send(whole[:-5])
-            time.sleep(0.3)
-            assert worker.process is not None
-            worker.process.send_signal(signal.SIGTERM)
-            assert idle.is_closed()
-            client.send(whole[-5:])
-            answer = client.answer()
-            assert answer.status == 202
-            assert answer.headers["connection"] == "close"
-        assert worker.process.wait(20) == 0
-    assert counted(receiver) == 1
 
 
 def test_destinations_that_fail_for_a_while_lose_nothing(
@@ -162,7 +140,7 @@ def test_a_destination_that_never_comes_back_does_not_hold_the_stop(
         receiver.fail_with(503, times=None)
         assert worker.post(numbered(0, 10))[0] == 202
         begin = time.monotonic()
-        assert worker.stop() == 0
+        assert worker.stop() in host.exits
         assert time.monotonic() - begin < 5
         undelivered = [line for line in worker.log() if line["event"] == "not delivered"]
     assert [line["destination"] for line in undelivered] == ["prometheus"]

@@ -58,6 +58,13 @@ def test_past_the_bound_the_oldest_is_forgotten_and_counted() -> None:
     assert (len(known), known.forgotten) == (2, 1)
 
 
+def test_the_oldest_is_the_one_that_came_last_the_longest_ago() -> None:
+    known = Duplicates(WINDOW, 2)
+    for digest in (A, B, A, C):
+        known.remember(digest, 1, NOW)
+    assert [known.find(digest, NOW) for digest in (A, B, C)] == [1, None, 1]
+
+
 def test_what_is_over_is_dropped_and_not_counted() -> None:
     known = Duplicates(WINDOW, 2)
     known.remember(A, 1, NOW)

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from tests.support.services import free_port, wait_until
 
+ROOT = Path(__file__).parents[2]
+
 Command = Callable[[int], Sequence[str]]
 """The command line that serves on a port."""
 
@@ -23,6 +25,31 @@ Command = Callable[[int], Sequence[str]]
 def serve(port: int) -> Sequence[str]:
     """The asyncio shell as users start it."""
     return (sys.executable, "-m", "openqoe.shells", "serve", "--port", str(port))
+
+
+def gunicorn(worker_class: str, *options: str) -> Command:
+    """The WSGI shell under gunicorn, with the configuration that we ship."""
+
+    def command(port: int) -> Sequence[str]:
+        return (
+            *(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "deploy/gunicorn.conf.py")),
+            *("--bind", f"127.0.0.1:{port}", "-w", "1", "-k", worker_class, *options),
+            "openqoe.shells.wsgi_shell:application",
+        )
+
+    return command
+
+
+def waitress(port: int) -> Sequence[str]:
+    """The WSGI shell under waitress, a host without hooks."""
+    application = "openqoe.shells.wsgi_shell:application"
+    return (sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{port}", application)
+
+
+def uvicorn(port: int) -> Sequence[str]:
+    """The asyncio shell's ASGI application under uvicorn."""
+    application = "openqoe.shells.asyncio_shell:asgi"
+    return (sys.executable, "-m", "uvicorn", "--port", str(port), "--no-access-log", application)
 
 
 def serve_trio(port: int) -> Sequence[str]:
@@ -36,11 +63,17 @@ class WorkerProcess:
     Args:
         settings: Environment variables beside those of this process.
         command: Makes the command line.
+        stop_signal: Ends it cleanly.
     """
 
     def __init__(
-        self, settings: Mapping[str, str] | None = None, *, command: Command = serve
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        command: Command = serve,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
+        self.stop_signal = stop_signal
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = command(self.port)
@@ -72,9 +105,9 @@ class WorkerProcess:
         wait_until(self._answers, timeout=20, what="the worker to answer")
 
     def stop(self, timeout: float = 20) -> int:
-        """SIGTERM; returns the exit status."""
+        """Ask it to end; returns the exit status."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(self.stop_signal)
         return self.process.wait(timeout)
 
     def kill(self) -> None:

@@ -48,8 +48,21 @@ DESTINATIONS: Final = {
 }
 
 BASE_LABELS: Final = frozenset(
-    "org_id player_id env app_name app_version device_category os_family browser_family "
-    "player_name network_country video_id content_type instance".split()
+    [
+        "org_id",
+        "player_id",
+        "env",
+        "app_name",
+        "app_version",
+        "device_category",
+        "os_family",
+        "browser_family",
+        "player_name",
+        "network_country",
+        "video_id",
+        "content_type",
+        "instance",
+    ]
 )
 
 Answer = HttpResult | NetworkFailure
@@ -81,8 +94,9 @@ class Rig:
     """The worker, its clock and its receivers.
 
     Args:
-        now: When the worker comes to life, in ms.
-        settings: Environment variables beside the destinations; None takes one away.
+        settings: Environment variables beside the destinations.
+        seed: The worker's.
+        **more_settings: The same; None takes a destination away.
 
     Attributes:
         receiver: What the metrics came to.
@@ -93,12 +107,18 @@ class Rig:
         stuck: The same, as long as it stands there; see `down` and `up`.
     """
 
-    def __init__(self, *, now: int = NOW, seed: int = 1, **settings: str | None) -> None:
-        environment = {**DESTINATIONS, **settings}
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        seed: int = 1,
+        **more_settings: str | None,
+    ) -> None:
+        environment = {**DESTINATIONS, **(settings or {}), **more_settings}
         config = Config.from_environment({k: v for k, v in environment.items() if v is not None})
-        self.now = now
+        self.now = NOW
         self.worker = Worker(config, instance="rig-0", seed=seed)
-        self._latest = now
+        self._latest = NOW
         self.receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
         self.loki = LokiDouble(now_ms=lambda: self._latest)
         self.notices: list[Notice] = []
@@ -112,7 +132,7 @@ class Rig:
             LokiPush: None,
         }
         self._store: dict[str, dict[str, None]] = {}
-        self._run(self.worker.poll(now))
+        self._run(self.worker.poll(NOW))
 
     # --- what happens -----------------------------------------------------------------------------
 

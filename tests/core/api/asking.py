@@ -63,7 +63,7 @@ def send(worker: Worker, request: Request, now: int = NOW) -> Answer:
     return Answer.of(worker.handle(request, now).response)
 
 
-def counted(worker: Worker, name: str, now: int = NOW, **labels: str) -> float:
+def counted(worker: Worker, name: str, now: int = NOW, **labels: Any) -> float:
     """A counter or gauge of the worker's own, as /metrics shows it; 0 if it is not there."""
     families = exposition.parse(ask(worker, "/metrics", now=now).body.decode())
     family = families.get(f"openqoe_worker_{name}")

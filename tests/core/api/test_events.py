@@ -164,7 +164,7 @@ def test_processing_time_runs_from_the_first_byte(began: int, took: int) -> None
     ],
 )
 def test_what_was_taken_and_what_not_is_counted(
-    body: bytes, metric: str, labels: dict[str, str], count: int
+    body: bytes, metric: str, labels: dict[str, Any], count: int
 ) -> None:
     worker = make_worker()
     send(worker, raw(body))

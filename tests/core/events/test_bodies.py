@@ -1,6 +1,7 @@
 """Bodies as a whole: which are a batch, and what is said of those that are none."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,11 @@ DEEP = b"[" * 10_000 + b"]" * 10_000
 GOOD = json.dumps(event()).encode()
 
 
-def decode(body: bytes, **limits: int) -> Batch:
+def decode(body: bytes, **limits: Any) -> Batch:
     return BatchDecoder(Config(**limits)).decode(body, NOW)
 
 
-def shape_fault(body: bytes, **limits: int) -> Fault:
+def shape_fault(body: bytes, **limits: Any) -> Fault:
     with pytest.raises(WrongShapeError) as caught:
         decode(body, **limits)
     return caught.value.fault
@@ -209,6 +210,11 @@ def test_bad_members_beside_the_events_cost_nothing(other: bytes) -> None:
 def test_what_is_nested_too_deeply_and_no_batch_is_refused() -> None:
     for body in (DEEP, b'{"events":' + b"[" * 10_000, b'{"other":' + DEEP + b"}"):
         assert shape_fault(body).reason == "batch_size"
+
+
+def test_where_nesting_makes_reading_slow_it_ends_somewhere() -> None:
+    body = b'{"events":[%s,%s%s]}' % (GOOD, DEEP, b",[]" * 200_000)
+    assert shape_fault(body).error == "must hold 1 to 1000 events, not 0"
 
 
 @pytest.mark.timeout(10)

@@ -15,16 +15,16 @@ TIMES = ("event_time", "viewer_time")
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
 
-def decode(*events: Any, **limits: int) -> Batch:
+def decode(*events: Any, **limits: Any) -> Batch:
     return BatchDecoder(Config(**limits)).decode(batch(*events), NOW)
 
 
-def faults(*events: Any, **limits: int) -> list[tuple[int | None, str, str, str]]:
+def faults(*events: Any, **limits: Any) -> list[tuple[int | None, str, str, str]]:
     decoded = decode(*events, **limits)
     return [(f.index, f.field, f.error, f.reason) for f in decoded.faults]
 
 
-def accepted(*events: Any, **limits: int) -> list[Event]:
+def accepted(*events: Any, **limits: Any) -> list[Event]:
     return [good for good, _ in decode(*events, **limits).events]
 
 
@@ -100,7 +100,7 @@ def test_every_fault_of_an_event_that_does_not_fit_is_named() -> None:
 def test_nulls_everywhere() -> None:
     nothing = dict.fromkeys(event())
     assert [f[:2] for f in faults(nothing, event())] == [(0, n) for n in (*IDENTITY, *TIMES)]
-    optional = {name: None for name in nothing if name not in (*IDENTITY, *TIMES)}
+    optional: dict[str, Any] = {name: None for name in nothing if name not in (*IDENTITY, *TIMES)}
     (good,) = accepted(event(**optional, data=None, cmcd=None))
     assert good.video is None and good.env is None and good.data is None
 

@@ -50,7 +50,9 @@ class Sender:
         return flushed
 
 
-def of(flushed: dict[SeriesKey, list[Sample]], name: str, **labels: str) -> list[tuple[int, object]]:
+def of(
+    flushed: dict[SeriesKey, list[Sample]], name: str, **labels: str
+) -> list[tuple[int, object]]:
     """Times (since NOW) and values of the one series with this name."""
     wanted = {"__name__": name, **labels}.items()
     (found,) = (samples for key, samples in flushed.items() if wanted <= dict(key).items())
@@ -130,7 +132,9 @@ def test_a_cumulative_series_ends_when_it_has_been_idle() -> None:
     sender = Sender()
     sender.observe(HISTOGRAM, "acme", 1)
     sender.flush(NOW)
-    assert STALE not in [value for _, value in of(sender.flush(NOW + IDLE - 1), "stall_seconds_sum")]
+    assert STALE not in [
+        value for _, value in of(sender.flush(NOW + IDLE - 1), "stall_seconds_sum")
+    ]
     flushed = sender.flush(NOW + IDLE)
     assert len(flushed) == 5
     assert {sample.value for samples in flushed.values() for sample in samples} == {STALE}
@@ -258,9 +262,7 @@ def test_any_history_by_any_clock(
             assert never_falls(samples), labels
 
 
-def sum_samples(
-    flushed: dict[SeriesKey, list[Sample]], metric: Metric, org: str
-) -> list[Sample]:
+def sum_samples(flushed: dict[SeriesKey, list[Sample]], metric: Metric, org: str) -> list[Sample]:
     """The samples of a series in a flush; of a histogram those of its sum."""
     name = f"{metric.name}_sum" if metric is HISTOGRAM else metric.name
     wanted = {"__name__": name, "org_id": org}.items()

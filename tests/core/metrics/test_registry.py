@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.metrics.metric import Metric, Type
-from openqoe.core.metrics.registry import CACHED_PER_GROUP, Group, Labels, Registry
+from openqoe.core.metrics.registry import CACHED_PER_GROUP, Group, Registry
+from openqoe.core.metrics.series import Labels
 from tests.support.rig import FLUSH, MINUTE, Rig, told
 
 SEEKS = Metric("seeks_total", Type.COUNTER, "Seeks.")

@@ -14,7 +14,8 @@ import pytest
 
 from openqoe.core.http.messages import Request
 from tests.support.captures import NAMES, CapturedRequest, Truth, load, truth
-from tests.support.rig import NOW, Rig
+from tests.support.events import NOW
+from tests.support.rig import Rig
 
 Order = Callable[[list[CapturedRequest]], list[CapturedRequest]]
 
@@ -22,7 +23,7 @@ Order = Callable[[list[CapturedRequest]], list[CapturedRequest]]
 def replay(name: str, order: Order, **settings: str) -> Rig:
     """Post the requests of a capture; every one has to be accepted."""
     capture = load(name)
-    rig = Rig(**settings)
+    rig = Rig(settings, OPENQOE_FLUSH_INTERVAL="30")
     for request in order(capture.shifted(NOW + capture.requests[-1].t)):
         rig.pass_time(max(0, NOW + request.t - rig.now))
         response = rig.handle(

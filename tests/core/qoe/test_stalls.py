@@ -233,7 +233,9 @@ def test_a_seek_long_after_the_end_is_another_matter() -> None:
 # dash.js of the second generation: starts come twice, ends often never
 
 
-def dash(second: float, event_type: str, position: float | None = None, **data: Any) -> dict[str, Any]:
+def dash(
+    second: float, event_type: str, position: float | None = None, **data: Any
+) -> dict[str, Any]:
     return told(second, event_type, position, player="dashjs", **data)
 
 

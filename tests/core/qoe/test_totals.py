@@ -121,7 +121,7 @@ def test_runs_in_order_add_up_to_the_sum_of_their_maxima(
     """And whatever of it is sent again at the end adds nothing."""
     total = RunningTotal()
     restarts: tuple[float, ...] = ()
-    clock = added = 0.0
+    clock, added = 0.0, 0.0
     sent: list[Report] = []
     for run in history:
         clock += 10
@@ -132,8 +132,7 @@ def test_runs_in_order_add_up_to_the_sum_of_their_maxima(
             added += total.advance(value, clock, restarts)
     assert added == sum(max(run) for run in history)
     for number in again:
-        value, at = sent[number % len(sent)]
-        assert total.advance(value, at, restarts) == 0
+        assert total.advance(*sent[number % len(sent)], restarts) == 0
 
 
 # Through the worker

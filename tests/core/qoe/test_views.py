@@ -63,7 +63,7 @@ def test_it_is_the_arrival_that_keeps_a_view() -> None:
 def test_a_view_that_was_left_completed_its_highest_quartile(
     events: list[dict[str, Any]], completions: list[float]
 ) -> None:
-    rig = Rig()
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
     rig.post(*events)
     rig.pass_time(31 * MINUTE)
     assert rig.total("openqoe_completion_rate_count") == len(completions)
@@ -102,7 +102,7 @@ def test_events_after_the_session_belong_to_no_view() -> None:
     )
     rig.flush()
     assert rig.total("openqoe_events_total") == 8
-    counts = {k: v for k, v in rig.qoe().items() if k.endswith("_total") or k.endswith("_count")}
+    counts = {k: v for k, v in rig.qoe().items() if k.endswith(("_total", "_count"))}
     assert counts == {
         "openqoe_seeks_total": 1,
         "openqoe_pause_events_total": 1,

@@ -1,0 +1,27 @@
+"""gunicorn's settings for the OpenQoE worker:
+
+    gunicorn -c deploy/gunicorn.conf.py 'openqoe.shells.wsgi_shell:application'
+
+Options of the command line win over this file.
+"""
+
+from typing import Any
+
+from openqoe.shells.wsgi_shell import default_application
+
+bind = "127.0.0.1:8787"
+workers = 2
+worker_class = "gthread"
+threads = 8
+# The last flush has OPENQOE_SHUTDOWN_TIMEOUT (10 s) from the end of the last request on.
+graceful_timeout = 30
+
+
+def post_worker_init(worker: Any) -> None:
+    """The worker process is ready: start its service before the first request needs it."""
+    default_application().start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """The worker process ends (stop, reload, max_requests): flush and deliver."""
+    default_application().close()

@@ -1,0 +1,147 @@
+"""The worker as an ASGI application on asyncio: for uvicorn, granian, hypercorn."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from openqoe.core.config import Config
+from openqoe.core.http import Request, Response
+from openqoe.core.http.hosted import BodyCollector, host_response, parse_length
+from openqoe.core.http.refusal import RefusedError
+from openqoe.shells import logs
+from openqoe.shells.asyncio_shell.service import Service
+from openqoe.shells.clock import now_ms
+from openqoe.shells.settings import announce, make_worker, process_instance
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Disconnected(Exception):  # noqa: N818 - an event, not an error
+    """The client went away before its request was complete."""
+
+
+class Application:
+    """An ASGI 3 application with lifespan.
+
+    Args:
+        config: The settings; those of the environment if None.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self._config = config
+        self._service: Service | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        match scope["type"]:
+            case "lifespan":
+                await self._live(receive, send)
+            case "http":
+                await self._serve(scope, receive, send)
+            case "websocket":
+                await send({"type": "websocket.close", "code": 1003})
+
+    async def start(self) -> Service:
+        """Start the service, for hosts that have no lifespan events."""
+        if self._service is None:
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                raise RuntimeError(
+                    "openqoe's ASGI application runs on asyncio; use the host's asyncio mode "
+                    "(hypercorn: --worker-class asyncio), or openqoe serve --shell trio"
+                ) from None
+            config = self._config or Config.from_environment(os.environ)
+            log = logs.configure(config)
+            worker = make_worker(config, process_instance(config))
+            self._service = Service(worker, log)
+            await self._service.start()
+            announce(log, config, worker.instance)
+        return self._service
+
+    async def close(self) -> None:
+        """Flush for the last time and deliver."""
+        if self._service is not None:
+            service, self._service = self._service, None
+            service.worker.drain()
+            await service.close(service.worker.config.shutdown_timeout / 1000)
+            service.log.info("stopped")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service = await self.start()
+        headers = _headers(scope)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        query = scope.get("query_string", b"").decode("latin-1")
+        received = now_ms()
+        try:
+            body = await _body(headers, receive, service.worker.config.max_body_bytes)
+        except RefusedError as refused:
+            response = service.refuse(refused.status, refused.message, headers)
+        except Disconnected:
+            return
+        else:
+            request = Request(scope["method"], path, query, headers, body, received)
+            response = service.handle(request)
+        await _respond(response, scope["method"], send)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """The request's headers by lower-case name."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
+    """Read the body.
+
+    Raises:
+        RefusedError: It is too large, or its length is no number.
+        Disconnected: The client went away.
+    """
+    body = BodyCollector(limit, parse_length(headers.get("content-length", "")))
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body.add(message.get("body", b""))
+        if not message.get("more_body", False):
+            return body.body()
+
+
+async def _respond(response: Response, method: str, send: Send) -> None:
+    headers, body = host_response(response, method)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [
+                (name.lower().encode(), value.encode("latin-1")) for name, value in headers
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+asgi = Application()
+"""``uvicorn openqoe.shells.asyncio_shell:asgi``"""

@@ -1,0 +1,135 @@
+"""The service of a WSGI process: one background thread sends and wakes.
+
+The host's threads handle requests, so the core is used under one lock. Sending and waiting
+happen on an event loop in a thread of its own: a destination that is slow holds neither
+requests nor the other destination.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Condition, RLock, Thread
+from typing import Any
+
+from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
+from openqoe.core.http.messages import Request, Response
+from openqoe.core.worker import Worker
+from openqoe.shells import logs
+from openqoe.shells.clock import now_ms
+from openqoe.shells.service import BaseService
+from openqoe.shells.stores import MemoryStore
+from openqoe.shells.wsgi_shell.client import Client
+
+
+class Service(BaseService):
+    """A worker in a process whose threads are somebody else's."""
+
+    def __init__(self, worker: Worker, log: logs.Log, store: MemoryStore | None = None) -> None:
+        super().__init__(worker, log, store)
+        self._client = Client(worker.config.delivery_timeout)
+        self._lock = RLock()
+        self._progress = Condition(self._lock)
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(_Inline())
+        self._thread = Thread(target=self._live, name="openqoe", daemon=True)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: int | None = None
+
+    def start(self) -> None:
+        """Begin to keep time."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
+        self.poll()
+
+    def close(self, timeout: float) -> None:
+        """Flush for the last time and deliver, for at most ``timeout`` s."""
+        self.flush_last()
+        with self._progress:
+            if not self._progress.wait_for(lambda: self.worker.drained, timeout):
+                self.report_undelivered()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    # The core is used under the lock: by the host's threads here, by ours below.
+
+    def handle(self, request: Request) -> Response:
+        with self._lock:
+            return super().handle(request)
+
+    def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
+        with self._lock:
+            return super().refuse(status, message, headers)
+
+    def poll(self) -> None:
+        with self._lock:
+            super().poll()
+
+    def complete(self, effect: Effect, result: Result) -> None:
+        with self._progress:
+            super().complete(effect, result)
+            self._progress.notify_all()
+
+    def flush_last(self) -> None:
+        with self._lock:
+            super().flush_last()
+
+    def send(self, effect: RemoteWrite | LokiPush) -> None:
+        self._loop.call_soon_threadsafe(self._start_sending, effect)
+
+    def _start_sending(self, effect: RemoteWrite | LokiPush) -> None:
+        task = self._loop.create_task(self._send(effect))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, effect: RemoteWrite | LokiPush) -> None:
+        try:
+            self.complete(effect, await self._client.send(effect))
+        except Exception as error:
+            self.fail(effect, error)
+
+    def wake_at(self, due: int | None) -> None:
+        if due != self._due:
+            self._due = due
+            self._loop.call_soon_threadsafe(self._set_timer, due)
+
+    def _set_timer(self, due: int | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            delay = max(0, due - now_ms()) / 1000
+            self._timer = self._loop.call_later(delay, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        with self._lock:
+            self._due = None
+            self.poll()
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            for task in self._sending:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*self._sending, return_exceptions=True))
+            self._loop.run_until_complete(self._client.close())
+        finally:
+            self._loop.close()
+
+
+class _Inline(ThreadPoolExecutor):
+    """Runs name look-ups, all that the loop has for an executor, on the loop's own thread.
+
+    The interpreter refuses work to thread pools once it has begun to end, and that is when
+    a host without hooks lets us flush for the last time (``atexit``).
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future

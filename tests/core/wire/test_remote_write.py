@@ -1,0 +1,195 @@
+"""Remote-write bodies, read by a decoder that shares nothing with the encoder."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openqoe.core.delivery.payload import Payload
+from openqoe.core.metrics.export import STALE, ExportedSeries
+from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.sinks import metrics as sink
+from openqoe.core.wire import remote_write
+from tests.support.events import NOW
+from tests.support.rig import Rig, told
+from tests.support.wire import STALE_BITS, MetricMetadata, TimeSeries, decode_write_request
+
+
+def bits(value: float) -> int:
+    return int.from_bytes(struct.pack("<d", value), "little")
+
+
+def from_bits(number: int) -> float:
+    value: float = struct.unpack("<d", number.to_bytes(8, "little"))[0]
+    return value
+
+
+@dataclass(frozen=True)
+class Series:
+    """What the encoder takes, before it is bytes."""
+
+    names: tuple[tuple[str, str], ...]
+    samples: tuple[tuple[int, float], ...]
+
+    @property
+    def labels(self) -> bytes:
+        return remote_write.encode_labels(self.names)
+
+
+def encode(*series: Series) -> bytes:
+    return remote_write.compress(remote_write.encode_series(series))
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+names = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,10}", fullmatch=True)
+values = st.one_of(
+    st.floats(allow_nan=False),
+    st.just(-0.0),
+    st.integers(0, 2**64 - 1).map(from_bits),  # every NaN, too
+    st.just(STALE),
+)
+timestamps = st.one_of(st.integers(0, 2**63 - 1), st.just(NOW))
+some_series = st.builds(
+    Series,
+    st.dictionaries(names, texts, max_size=6).map(lambda labels: tuple(sorted(labels.items()))),
+    st.lists(st.tuples(timestamps, values), max_size=4).map(tuple),
+)
+
+
+@given(st.lists(some_series, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_what_is_encoded_is_what_is_read(written: list[Series]) -> None:
+    read = decode_write_request(encode(*written)).series
+    assert [one.labels for one in read] == [one.names for one in written]
+    for one, source in zip(read, written, strict=True):
+        assert [(sample.timestamp_ms, sample.bits) for sample in one.samples] == [
+            (at, bits(value)) for at, value in source.samples
+        ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0.0, -0.0, 1.5, 1e308, 5e-324, float("inf"), float("-inf"), from_bits(0x7FF8000000000001)],
+)
+def test_values_keep_their_bits(value: float) -> None:
+    (series,) = decode_write_request(encode(Series((("a", "b"),), ((NOW, value),)))).series
+    assert [sample.bits for sample in series.samples] == [bits(value)]
+
+
+def test_the_stale_markers_bits_survive() -> None:
+    (series,) = decode_write_request(encode(Series((("a", "b"),), ((NOW, STALE),)))).series
+    assert [sample.bits for sample in series.samples] == [STALE_BITS]
+
+
+def test_our_own_decoder_reads_it_too() -> None:
+    message = remote_write.decode(encode(Series((("a", "b"),), ((NOW, 2.5),))))
+    (series,) = message.timeseries
+    assert [(label.name, label.value) for label in series.labels] == [("a", "b")]
+    assert [(sample.timestamp, sample.value) for sample in series.samples] == [(NOW, 2.5)]
+
+
+@pytest.mark.parametrize("body", [b"", b"\x00\x01garbage", b"\x05\x10hello"])
+def test_what_is_no_request_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match="not a remote-write request"):
+        remote_write.decode(body)
+
+
+def test_metadata() -> None:
+    described = [
+        Metric("seeks_total", Type.COUNTER, "Seeks."),
+        Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", unit="seconds", buckets=(1,)),
+        Metric("views", Type.GAUGE, "Views with ümläuts."),
+    ]
+    body = remote_write.compress([remote_write.encode_metadata(described)])
+    assert decode_write_request(body).metadata == (
+        MetricMetadata("seeks_total", "counter", "Seeks.", ""),
+        MetricMetadata("stall_seconds", "histogram", "Stalls.", "seconds"),
+        MetricMetadata("views", "gauge", "Views with ümläuts.", ""),
+    )
+
+
+def test_metadata_goes_with_the_first_request_only() -> None:
+    labels = remote_write.encode_labels([("__name__", "x")])
+    exported = [ExportedSeries(labels, ((NOW, float(n)),)) for n in range(3)]
+    described = [Metric("x", Type.GAUGE, "X.")]
+    requests = [
+        decode_write_request(payload.body)
+        for payload in sink.payloads(exported, described, NOW, max_samples=1)
+    ]
+    assert [len(request.metadata) for request in requests] == [1, 0, 0]
+    assert [len(request.series) for request in requests] == [1, 1, 1]
+
+
+# Halves
+
+
+def by_bits(series: TimeSeries) -> tuple[object, ...]:
+    """Comparable where a value is a NaN."""
+    return series.labels, [(sample.timestamp_ms, sample.bits) for sample in series.samples]
+
+
+def payload(*series: Series) -> Payload:
+    items = sum(len(one.samples) for one in series)
+    return Payload("metrics", remote_write.HEADERS, encode(*series), items, NOW, NOW - 5)
+
+
+@given(st.lists(some_series, min_size=2, max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_halves_hold_all_of_it_in_order(written: list[Series]) -> None:
+    whole = payload(*written)
+    halves = sink.split(whole)
+    assert len(halves) == 2
+    read = [decode_write_request(half.body) for half in halves]
+    assert [by_bits(one) for half in read for one in half.series] == [
+        by_bits(one) for one in decode_write_request(whole.body).series
+    ]
+    for half, request in zip(halves, read, strict=True):
+        assert half.items == sum(len(one.samples) for one in request.series)
+        assert (half.kind, half.headers, half.created, half.oldest) == (
+            "metrics",
+            whole.headers,
+            whole.created,
+            whole.oldest,
+        )
+    assert abs(len(read[0].series) - len(read[1].series)) <= 1
+
+
+def test_one_series_cannot_be_halved() -> None:
+    assert sink.split(payload(Series((("a", "b"),), ((NOW, 1.0), (NOW + 1, 2.0))))) == ()
+
+
+# Through the worker
+
+
+HOSTILE = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.sampled_from(['"', "\\", "\n", "\x00", "{}", "=", ",", "__name__", "🎬" * 600]),
+)
+
+
+@given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+@settings(max_examples=40, deadline=None)
+def test_labels_are_sorted_unique_and_not_empty_whatever_comes(
+    app: str, player: str, video: str, code: str
+) -> None:
+    """The receiver's double checks that; it refuses nothing."""
+    rig = Rig()
+    rig.post(
+        {
+            **told(0, "error", 0.0, player=player, error_family=app, error_code=code),
+            "app_name": app,
+            "env": "",
+            "video": {"id": video},
+            "network": {"country_code": code},
+        }
+    )
+    rig.flush()
+    assert rig.total("openqoe_errors_total") == 1
+    for labels in rig.receiver.samples:
+        names = [name for name, _ in labels]
+        assert names == sorted(set(names))
+        assert all(0 < len(value.encode()) <= 2048 for _, value in labels)

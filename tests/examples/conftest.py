@@ -1,0 +1,31 @@
+"""Destinations for the examples, and settings that lead there."""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.support.loki import LokiDouble
+from tests.support.receiver import RemoteWriteDouble
+
+
+@pytest.fixture
+def receiver() -> Iterator[RemoteWriteDouble]:
+    with RemoteWriteDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def loki() -> Iterator[LokiDouble]:
+    with LokiDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def settings(receiver: RemoteWriteDouble, loki: LokiDouble) -> Mapping[str, str]:
+    return {
+        "PROMETHEUS_URL": receiver.write_url,
+        "LOKI_URL": loki.push_url,
+        "OPENQOE_FLUSH_INTERVAL": "0.3",
+        "OPENQOE_DELIVERY_TIMEOUT": "0.5",
+        "OPENQOE_SHUTDOWN_TIMEOUT": "5",
+    }

@@ -1,0 +1,202 @@
+"""The serverless handler. Each module object stands for one execution environment."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from importlib import util
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.examples.running import EXAMPLES, counted, views
+from tests.support.loki import LokiDouble
+from tests.support.receiver import RemoteWriteDouble
+
+EnvironmentMaker = Callable[[], ModuleType]
+
+
+class Context:
+    """What an invocation is told of its time."""
+
+    def __init__(self, remaining: int = 10_000) -> None:
+        self._end = time.monotonic() + remaining / 1000
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int((self._end - time.monotonic()) * 1000)
+
+
+@pytest.fixture
+def new_environment(
+    settings: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> EnvironmentMaker:
+    """Starts execution environments. The flush interval of the settings must not count."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    numbers = count()
+
+    def make() -> ModuleType:
+        name = f"aws_lambda_{next(numbers)}"
+        spec = util.spec_from_file_location(name, EXAMPLES / "aws_lambda.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return make
+
+
+def http_event(
+    method: str, path: str, body: str | None = None, *, stage: str = "$default", **more: Any
+) -> dict[str, Any]:
+    """An event as API Gateway makes it, payload format 2.0."""
+    made = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json", "host": "example.test"},
+        "requestContext": {
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1"},
+            "stage": stage,
+        },
+        "isBase64Encoded": False,
+        **more,
+    }
+    return made if body is None else {**made, "body": body}
+
+
+def post_views(environment: ModuleType, first: int, number: int, remaining: int = 10_000) -> int:
+    event = http_event("POST", "/v1/events", views(first, number).decode())
+    status: int = environment.handler(event, Context(remaining))["statusCode"]
+    return status
+
+
+def test_each_invocation_delivers_before_it_returns(
+    new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    environment = new_environment()
+    for first in (0, 10, 20):
+        assert post_views(environment, first, 10) == 202
+        assert counted(receiver) == first + 10
+        assert len(loki.entries()) == first + 10
+    assert receiver.violations == []
+    assert loki.rejected == []
+
+
+def test_environments_never_share_a_series(
+    new_environment: EnvironmentMaker, receiver: RemoteWriteDouble
+) -> None:
+    one, other = new_environment(), new_environment()
+    for first in (0, 20):
+        assert post_views(one, first, 10) == 202
+        assert post_views(other, first + 10, 10) == 202
+    assert counted(receiver) == 40
+    series = receiver.select("openqoe_views_started_total")
+    assert len({dict(labels)["instance"] for labels in series}) == 2
+    assert receiver.violations == []
+
+
+def test_requests_and_answers_are_those_of_the_gateway(
+    new_environment: EnvironmentMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEY", "secret")
+    environment = new_environment()
+
+    def ask(event: dict[str, Any]) -> tuple[int, Any]:
+        answer = environment.handler(event, Context())
+        assert answer["isBase64Encoded"] is True
+        assert answer["headers"]["Content-Type"] == "application/json"
+        return answer["statusCode"], json.loads(b64decode(answer["body"]))
+
+    body = views(0, 1).decode()
+    assert ask(http_event("GET", "/health"))[1]["status"] == "healthy"
+    assert ask(http_event("GET", "/prod/v1/health", stage="prod"))[0] == 200
+    assert ask(http_event("POST", "/v1/events", body))[0] == 401
+    assert ask(http_event("POST", "/v1/events", body, rawQueryString="api_key=secret"))[0] == 202
+    binary = b64encode(views(1, 1)).decode()
+    headers = {"Content-Type": "application/json", "X-API-Key": "secret"}
+    event = http_event("POST", "/v1/events", binary, isBase64Encoded=True, headers=headers)
+    assert ask(event)[0] == 202
+    assert ask(http_event("POST", "/v1/events", headers=headers))[0] == 400  # no body
+    preflight = environment.handler(http_event("OPTIONS", "/v1/events"), Context())
+    assert (preflight["statusCode"], preflight["body"]) == (204, "")
+
+
+def test_a_failure_that_passes_is_retried_in_the_same_invocation(
+    new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    receiver.fail_with(503)
+    loki.refuse()
+    environment = new_environment()
+    assert post_views(environment, 0, 10) == 202
+    assert counted(receiver) == 10
+    assert len(loki.entries()) == 10
+
+
+def test_what_an_outage_holds_up_goes_out_with_a_later_invocation(
+    new_environment: EnvironmentMaker,
+    receiver: RemoteWriteDouble,
+    loki: LokiDouble,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environment = new_environment()
+    receiver.fail_with(503, times=None)
+    loki.hang(30, times=None)
+    begin = time.monotonic()
+    assert post_views(environment, 0, 10, remaining=1500) == 202
+    assert time.monotonic() - begin < 1.5
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line.get("destination") for line in lines} == {"prometheus", "loki"}
+    receiver.heal()
+    loki.heal()
+    time.sleep(2)  # frozen
+    assert post_views(environment, 10, 10) == 202
+    assert counted(receiver) == 20
+    assert len(loki.entries()) == 20
+    assert receiver.violations == []
+
+
+def test_a_destination_that_hangs_does_not_hold_the_other(
+    new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
+) -> None:
+    receiver.hang(30, times=None)
+    environment = new_environment()
+    for first in (0, 10, 20):
+        assert post_views(environment, first, 10, remaining=1000) == 202
+    assert len(loki.entries()) == 30
+
+
+def test_it_does_not_wait_where_there_is_nothing_to_deliver(
+    new_environment: EnvironmentMaker,
+) -> None:
+    environment = new_environment()
+    begin = time.monotonic()
+    for first in range(20):
+        assert post_views(environment, first, 1) == 202
+    assert time.monotonic() - begin < 2
+
+
+def test_it_runs_at_a_desk(
+    settings: Mapping[str, str], receiver: RemoteWriteDouble, tmp_path: Path
+) -> None:
+    batch = tmp_path / "batch.json"
+    batch.write_bytes(views(0, 3))
+    run = subprocess.run(
+        [sys.executable, "-X", "dev", str(EXAMPLES / "aws_lambda.py"), str(batch)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith('202 {"success":true')
+    assert counted(receiver) == 3

@@ -1,0 +1,45 @@
+"""The worker mounted in a Flask application, under werkzeug's server and under gunicorn."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from tests.examples.running import EXAMPLES, counted, example, views
+from tests.support.loki import LokiDouble
+from tests.support.process import Command, WorkerProcess
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.services import wait_until
+
+
+def gunicorn(port: int) -> Sequence[str]:
+    options = ("--chdir", str(EXAMPLES), "--bind", f"127.0.0.1:{port}", "--threads", "4")
+    return (sys.executable, "-m", "gunicorn", *options, "flask_app:application")
+
+
+@pytest.mark.parametrize("command", [example("flask_app"), gunicorn], ids=["werkzeug", "gunicorn"])
+def test_the_worker_lives_beside_the_application(
+    command: Command,
+    settings: Mapping[str, str],
+    receiver: RemoteWriteDouble,
+    loki: LokiDouble,
+) -> None:
+    with WorkerProcess(settings, command=command) as process:
+        assert process.request("GET", "/")[2] == b"<h1>My application</h1>"
+        assert json.loads(process.request("GET", "/health")[2]) == {"ok": True}
+        status, _, body = process.request("GET", "/qoe/health")
+        assert (status, json.loads(body)["service"]) == (200, "openqoe-worker")
+        assert process.request("GET", "/qoe/nowhere")[0] == 404
+        assert process.request("POST", "/v1/events")[0] == 404  # not ours there
+        for first in range(0, 50, 10):
+            assert process.post(views(first, 10), "/qoe/v1/events")[0] == 202
+        wait_until(lambda: counted(receiver) == 50, what="the metrics")
+        wait_until(lambda: len(loki.entries()) == 50, what="the logs")
+        assert process.post(views(50, 10), "/qoe/events")[0] == 202
+        assert process.stop(15) == 0
+        assert "Traceback" not in process.log_text()
+    assert counted(receiver) == 60
+    assert len(loki.entries()) == 60
+    assert receiver.violations == []
+    assert loki.rejected == []

@@ -1,0 +1,162 @@
+"""The examples that are shells of their own: over plain sockets, and on anyio."""
+
+import ast
+import signal
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from tests.examples.running import EXAMPLES, counted, example, views
+from tests.support.loki import LokiDouble
+from tests.support.process import Command, WorkerProcess
+from tests.support.raw import RawClient, chunked, get, post
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.services import wait_until
+
+SHELLS = {
+    "select": example("select_shell"),
+    "anyio-asyncio": example("anyio_app"),
+    "anyio-trio": example("anyio_app", "trio"),
+}
+
+
+@pytest.fixture(params=SHELLS.values(), ids=SHELLS.keys())
+def command(request: pytest.FixtureRequest) -> Command:
+    found: Command = request.param
+    return found
+
+
+def assert_clean(worker: WorkerProcess) -> None:
+    """Nothing went wrong that Python would tell of."""
+    for word in ("Traceback", "Warning", "Exception"):
+        assert word not in worker.log_text(), worker.log_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_metrics_and_logs_arrive_and_a_signal_ends_it_after_a_last_flush(
+    command: Command,
+    number: signal.Signals,
+    settings: Mapping[str, str],
+    receiver: RemoteWriteDouble,
+    loki: LokiDouble,
+) -> None:
+    with WorkerProcess(settings, command=command, stop_signal=number) as worker:
+        for first in range(0, 50, 10):
+            assert worker.post(views(first, 10))[0] == 202
+        wait_until(lambda: counted(receiver) == 50, what="the metrics")
+        wait_until(lambda: len(loki.entries()) == 50, what="the logs")
+        assert worker.post(views(50, 10))[0] == 202
+        assert worker.stop(10) == 0
+        assert_clean(worker)
+    assert counted(receiver) == 60
+    assert len(loki.entries()) == 60
+    assert receiver.violations == []
+    assert loki.rejected == []
+
+
+def test_requests_arrive_in_every_form(command: Command) -> None:
+    settings = {"OPENQOE_REQUEST_TIMEOUT": "1"}
+    with WorkerProcess(settings, command=command) as worker:
+        with RawClient(worker.port) as client:  # in pieces, then several at once
+            for byte in get("/health"):
+                client.send(bytes([byte]))
+            assert client.answer().status == 200
+            body = chunked(views(1, 1), size=100)
+            head = post(b"", "Transfer-Encoding: chunked", length=False)
+            client.send(post(views(0, 1)) + head + body + get("/nowhere"))
+            assert [client.answer().status for _ in range(3)] == [202, 202, 404]
+            client.finish_sending()
+            assert client.is_closed()
+        with RawClient(worker.port) as client:
+            client.send(b"NOT HTTP\r\n\r\n")
+            answer = client.answer()
+            assert (answer.status, answer.headers["connection"]) == (400, "close")
+        with RawClient(worker.port) as client:
+            client.send(post(views(2, 1))[:-10])
+            assert client.answer().status == 408
+        for end in (10, 100, 300):
+            client = RawClient(worker.port)
+            client.send(post(views(3, 1))[:end])
+            client.reset()
+        assert worker.metric("openqoe_worker_events_accepted_total") == 2
+        assert worker.stop(10) == 0
+        assert_clean(worker)
+
+
+def test_destinations_that_fail_hold_no_request_and_lose_nothing(
+    command: Command,
+    settings: Mapping[str, str],
+    receiver: RemoteWriteDouble,
+    loki: LokiDouble,
+) -> None:
+    with WorkerProcess(settings, command=command) as worker:
+        receiver.hang(2)
+        receiver.fail_with(500)
+        loki.stop()
+        begin = time.monotonic()
+        for first in range(0, 100, 10):
+            assert worker.post(views(first, 10))[0] == 202
+            time.sleep(0.05)
+        assert time.monotonic() - begin < 2
+        loki.start()
+        wait_until(lambda: counted(receiver) == 100, timeout=20, what="the metrics")
+        wait_until(lambda: len(loki.entries()) == 100, timeout=20, what="the logs")
+        assert worker.stop(10) == 0
+        assert_clean(worker)
+    assert receiver.violations == []
+
+
+def test_a_destination_that_is_gone_does_not_hold_the_end(
+    command: Command, settings: Mapping[str, str], receiver: RemoteWriteDouble
+) -> None:
+    more = {"OPENQOE_SHUTDOWN_TIMEOUT": "1"}
+    with WorkerProcess({**settings, **more}, command=command) as worker:
+        assert worker.post(views(0, 10))[0] == 202
+        receiver.stop()
+        assert worker.post(views(10, 10))[0] == 202
+        begin = time.monotonic()
+        assert worker.stop(10) == 0
+        assert time.monotonic() - begin < 5
+        assert_clean(worker)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_anyio_finishes_a_request_that_has_begun(
+    backend: str, settings: Mapping[str, str], receiver: RemoteWriteDouble
+) -> None:
+    with WorkerProcess(settings, command=example("anyio_app", backend)) as worker:
+        whole = post(views(0, 1))
+        with RawClient(worker.port) as client, RawClient(worker.port) as idle:
+            idle.send(get("/health"))
+            idle.answer()
+            client.send(whole[:-5])
+            time.sleep(0.3)
+            assert worker.process is not None
+            worker.process.send_signal(signal.SIGTERM)
+            assert idle.is_closed()
+            client.send(whole[-5:])
+            answer = client.answer()
+            assert (answer.status, answer.headers["connection"]) == (202, "close")
+        assert worker.process.wait(10) == 0
+        assert_clean(worker)
+    assert counted(receiver) == 1
+
+
+def test_the_shell_over_select_is_as_short_as_is_said() -> None:
+    source = (EXAMPLES / "select_shell.py").read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    besides: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            besides.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = node.body[0]
+            if ast.get_docstring(node) is not None:
+                besides.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    code = [
+        line
+        for number, line in enumerate(source.splitlines(), start=1)
+        if line.strip() and not line.lstrip().startswith("#") and number not in besides
+    ]
+    assert len(code) <= 60
