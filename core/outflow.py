@@ -39,6 +39,7 @@ class Outflow:
         self._exporters: tuple[Exporter, ...] = ()
         self._metadata_timer = Timer(METADATA_INTERVAL)
         self._metadata_sent = False
+        self._held = False
         self._notices: list[Notice] = []
         self._metrics = self._queue(config.metrics_destination, "metrics", metric_sink.split, seed)
         self.log: LogBuffer | None = None
@@ -70,7 +71,9 @@ class Outflow:
             # The registry goes on counting and the next flush sends the totals: what an
             # outage costs is resolution in time, never a count.
             self._health.count(health.FLUSHES_HELD)
+            self._held = True
             return
+        self._held = False
         exported = chain.from_iterable(exporter.export(now) for exporter in self._exporters)
         if queue is None:
             for _ in exported:  # series still have to age and end
@@ -105,6 +108,8 @@ class Outflow:
         """Take the result of a request."""
         for queue in self.queues:
             self._notices += queue.complete(effect_id, result, now)
+        if self._held and self._metrics is not None and not self._metrics.full:
+            self.flush_metrics(now)  # there may be no later flush: the process may be ending
 
     def notices(self) -> tuple[Notice, ...]:
         """What there is to tell since the last call."""

@@ -49,7 +49,7 @@ def serve(worker: Worker, listener: socket.socket) -> None:
     limits = HttpLimits.from_config(worker.config)
     clients: dict[socket.socket, Connection] = {}
     running: dict[Future[Result], int] = {}
-    pool = ThreadPoolExecutor(2)  # there is one request at a time for each destination
+    pool = ThreadPoolExecutor(3)  # one effect at a time for each destination, and the store
     end: int | None = None
     while end is None or (now_ms() < end and not worker.drained):
         ready = select.select([listener, *clients], [], [], 0.1)[0]
@@ -106,7 +106,7 @@ def perform(effect: RemoteWrite | LokiPush | KvUpdate) -> Result:
             answer = connection.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return HttpResult(answer.status, headers, answer.read(8192))
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:
         return NetworkFailure(str(error) or type(error).__name__)
 
 

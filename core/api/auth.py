@@ -6,24 +6,27 @@ from urllib.parse import parse_qs
 from openqoe.core.http.messages import Request
 
 
-def offered_key(request: Request) -> str | None:
-    """The key that a request offers.
+def offered_keys(request: Request) -> list[str]:
+    """The keys that a request offers, in all places where it may.
 
+    One place does not hide another: a proxy in front may set an Authorization of its own.
     Besides headers the query is read (``?api_key=``), because a beacon, which carries the
     last events of most views, cannot set headers.
     """
+    keys = []
     authorization = request.headers.get("authorization", "").strip()
     if authorization:
         scheme, _, credentials = authorization.partition(" ")
         if scheme.lower() == "bearer" and credentials:
-            return credentials.strip()
-        return authorization
+            keys.append(credentials.strip())
+        else:
+            keys.append(authorization)
     for name in ("x-api-key", "x-api-token"):
         if key := request.headers.get(name, "").strip():
-            return key
+            keys.append(key)
     if "api_key=" in request.query:
-        return parse_qs(request.query, max_num_fields=100).get("api_key", [None])[-1]
-    return None
+        keys += parse_qs(request.query, max_num_fields=100).get("api_key", [])
+    return keys
 
 
 def is_allowed(request: Request, keys: tuple[str, ...]) -> bool:
@@ -31,12 +34,13 @@ def is_allowed(request: Request, keys: tuple[str, ...]) -> bool:
     if not keys:
         return True
     try:
-        key = offered_key(request)
+        offered = offered_keys(request)
     except ValueError:  # more fields in the query than anybody needs
         return False
-    if key is None:
-        return False
-    offered = key.encode("utf-8", "surrogatepass")
     # All keys are compared, each in constant time: the time taken tells nothing about them.
-    matches = [compare_digest(offered, known.encode()) for known in keys]
+    matches = [
+        compare_digest(key.encode("utf-8", "surrogatepass"), known.encode())
+        for key in offered
+        for known in keys
+    ]
     return any(matches)

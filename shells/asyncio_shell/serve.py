@@ -29,6 +29,7 @@ async def serve(config: Config, environment: Mapping[str, str], listening: Liste
     log = logs.configure(config)
     service = Service(make_worker(config), log)
     server = Server(service, listening)
+    server.bind()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from typing import cast
 
 from openqoe.core.http import Connection, HttpLimits, parser_named
@@ -23,21 +24,25 @@ class Server:
         self.connections: set[ServerConnection] = set()
         self._listening = listening
         self._sockets: list[socket.socket] = []
+        self._tls: ssl.SSLContext | None = None
         self._accepting: list[asyncio.Server] = []
 
-    async def listen(self) -> None:
-        """Begin to accept.
+    def bind(self) -> None:
+        """Take the addresses; connections wait from now on.
 
         Raises:
-            OSError: An address cannot be bound.
+            OSError: An address cannot be bound, or a TLS file cannot be used.
         """
-        loop = asyncio.get_running_loop()
-        tls = self._listening.tls()
+        self._tls = self._listening.tls()
         self._sockets = self._listening.open()
+
+    async def listen(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
         for one in self._sockets:
             create = loop.create_server if one.family != socket.AF_UNIX else loop.create_unix_server
             accepting = await create(
-                lambda: ServerConnection(self), sock=one, backlog=self._listening.backlog, ssl=tls
+                lambda: ServerConnection(self), sock=one, backlog=self._listening.backlog, ssl=self._tls
             )
             self._accepting.append(accepting)
 

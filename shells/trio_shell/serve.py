@@ -33,6 +33,7 @@ async def serve(config: Config, environment: Mapping[str, str], listening: Liste
     log = logs.configure(config)
     service = Service(make_worker(config), log)
     server = Server(service, listening)
+    server.bind()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as sending:
             await service.start(sending)

@@ -1,6 +1,7 @@
 """The server on Trio: streams to the core's HTTP connections and back."""
 
 import socket
+import ssl
 
 import trio
 
@@ -28,17 +29,22 @@ class Server:
         self.connections: set[ServerConnection] = set()
         self._listening = listening
         self._sockets: list[socket.socket] = []
+        self._tls: ssl.SSLContext | None = None
         self._accepting = trio.CancelScope()
         self._all_closed = trio.Event()
 
-    async def listen(self, nursery: trio.Nursery) -> None:
-        """Begin to accept; connections live in the nursery.
+    def bind(self) -> None:
+        """Take the addresses; connections wait from now on.
 
         Raises:
-            OSError: An address cannot be bound.
+            OSError: An address cannot be bound, or a TLS file cannot be used.
         """
-        tls = self._listening.tls()
+        self._tls = self._listening.tls()
         self._sockets = self._listening.open()
+
+    async def listen(self, nursery: trio.Nursery) -> None:
+        """Begin to accept; connections live in the nursery."""
+        tls = self._tls
         listeners = [
             trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in self._sockets
         ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.process import WorkerProcess
+from tests.support.hosts import HOSTS, Host
 from tests.support.prometheus import Prometheus
 from tests.support.services import require
 
@@ -99,32 +99,38 @@ def views(seed: int, truth: Truth) -> list[list[dict[str, Any]]]:
     return batches
 
 
+@pytest.fixture(params=HOSTS, ids=[host.name for host in HOSTS], scope="module")
+def host(request: pytest.FixtureRequest) -> Host:
+    found: Host = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def prometheus() -> Iterator[Prometheus]:
+def prometheus(host: Host) -> Iterator[Prometheus]:
     require("prometheus")
     with Prometheus() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def truth(prometheus: Prometheus) -> Truth:
+def truth(prometheus: Prometheus, host: Host) -> Truth:
     """Sends everything, spread over at least five flushes, and ends the worker."""
     truth = Truth()
     batches = views(1, truth)
     settings = {
         "PROMETHEUS_URL": prometheus.write_url,
-        "OPENQOE_FLUSH_INTERVAL": "1",
-        "OPENQOE_INSTANCE": "e2e-0",
+        "OPENQOE_FLUSH_INTERVAL": "0.5",
+        "OPENQOE_INSTANCE": "e2e",
     }
-    with WorkerProcess(settings) as worker:
+    with host.run(settings) as worker:
         slice_size = len(batches) // 6 + 1
         for start in range(0, len(batches), slice_size):
             for batch in batches[start : start + slice_size]:
                 status, answer = worker.post(json.dumps({"events": batch}).encode())
                 assert (status, answer["events_received"]) == (202, len(batch))
-            time.sleep(1)
+            time.sleep(0.55)
         assert worker.metric("openqoe_worker_events_accepted_total") == truth.counters["events"]
-        assert worker.stop() == 0
+        assert worker.stop() in host.exits
     return truth
 
 

@@ -21,7 +21,7 @@ SHELLS = {
 }
 
 
-@pytest.fixture(params=SHELLS.values(), ids=SHELLS.keys())
+@pytest.fixture(params=list(SHELLS.values()), ids=list(SHELLS))
 def command(request: pytest.FixtureRequest) -> Command:
     found: Command = request.param
     return found

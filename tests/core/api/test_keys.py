@@ -45,6 +45,12 @@ def test_a_key_in_the_query_for_beacons(query: str) -> None:
     assert ask_events("K/1", NO_KEY, query).status == 202
 
 
+def test_another_credential_does_not_hide_the_key() -> None:
+    headers = {"authorization": "Basic of-a-proxy", "x-api-key": "right"}
+    assert ask_events("right", headers).status == 202
+    assert ask_events("right", {"x-api-key": "wrong"}, "api_key=right").status == 202
+
+
 @pytest.mark.parametrize(
     ("headers", "query"),
     [

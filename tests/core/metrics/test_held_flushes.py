@@ -34,6 +34,29 @@ def test_an_outage_loses_no_count(outage: Answer) -> None:
     assert rig.worker.drained
 
 
+def test_a_flush_put_off_is_made_up_for_when_the_process_ends() -> None:
+    rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
+    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    for number in range(4):
+        seek(rig, number)
+        rig.flush()
+    rig.up()
+    rig.close()
+    assert rig.worker.drained
+    assert rig.total("openqoe_seeks_total") == 4
+
+
+def test_a_flush_put_off_needs_no_other_event() -> None:
+    """Where each request is its own flush, the next one may be hours away."""
+    rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024", OPENQOE_FLUSH_INTERVAL="0")
+    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    for number in range(4):
+        seek(rig, number)
+    rig.up()
+    rig.pass_time(MINUTE)
+    assert rig.total("openqoe_seeks_total") == 4
+
+
 def test_what_waits_is_bounded() -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
     rig.down(RemoteWrite, answer=NetworkFailure("refused"))

@@ -86,6 +86,11 @@ def test_a_late_report_of_the_run_before_belongs_to_that_run(late: Report, adds:
     assert increases([(100, 10), (5, 30), late, (20, 40)], restarts=(20,)) == [100, 5, adds, 15]
 
 
+def test_the_end_of_the_run_before_is_taken_once() -> None:
+    reports: list[Report] = [(100, 10), (5, 30), (104, 12), (104, 12), (106, 13)]
+    assert increases(reports, restarts=(20,)) == [100, 5, 4, 0, 2]
+
+
 def test_a_late_report_of_a_run_long_past_adds_nothing() -> None:
     """Only the latest two runs are remembered; of an older one all was counted that will be."""
     reports: list[Report] = [(100, 10), (5, 30), (3, 50), (100, 10), (104, 12), (8, 55)]

@@ -205,6 +205,13 @@ def test_a_long_line_may_be_nested_deeply() -> None:
     assert rig.loki.rejected == []
 
 
+def test_long_ids_stay_and_smaller_members_go() -> None:
+    sent = {**told(0, "seek", view="v" * 200), "note": "x" * 100}
+    line = json.dumps(sent, separators=(",", ":")).encode()
+    short = shorten(line, msgspec.convert(sent, Event), len(line) - 50)
+    assert json.loads(short) == {**sent, "note": "[102 bytes left out]"}
+
+
 def test_numbers_that_json_does_not_have_stay_out_of_a_shortened_line() -> None:
     body = post(long_event(pad="x" * 270_000)).body.replace(b'"pad":', b'"odd":1e999,"pad":')
     rig = Rig()

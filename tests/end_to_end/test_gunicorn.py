@@ -1,0 +1,88 @@
+"""gunicorn with several processes that come and go: nothing is lost, in a real Prometheus."""
+
+import signal
+import threading
+import time
+from http.client import HTTPException
+
+from tests.support.events import batch, event
+from tests.support.process import WorkerProcess, gunicorn
+from tests.support.prometheus import Prometheus
+from tests.support.services import require
+
+
+def started(prometheus: Prometheus) -> float:
+    """Views started, over all processes that ever were: last minus first of each series."""
+    ranges = prometheus.samples("openqoe_views_started_total")
+    return sum(one.samples[-1][1] - one.samples[0][1] for one in ranges)
+
+
+class Load:
+    """Clients that post views until they are told to stop."""
+
+    def __init__(self, worker: WorkerProcess, clients: int) -> None:
+        self.acknowledged = 0
+        self.unknown = 0
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._post, args=(n,)) for n in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _post(self, client: int) -> None:
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            now = int(time.time() * 1000)
+            body = batch(event("viewstart", at=now, view_id=f"v-{client}-{number}"))
+            try:
+                status, _ = self._worker.post(body)
+            except (OSError, ValueError, HTTPException):
+                # Taken or not? The test resends nothing, so it cannot know.
+                with self._lock:
+                    self.unknown += 1
+                continue
+            with self._lock:
+                self.acknowledged += status == 202
+
+
+def test_four_processes_recycled_every_50_requests_under_load_lose_nothing() -> None:
+    require("prometheus")
+    recycling = gunicorn("gthread", "-w", "4", "--max-requests", "50")
+    with Prometheus() as prometheus:
+        settings = {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_FLUSH_INTERVAL": "0.5"}
+        with WorkerProcess(settings, command=recycling) as worker:
+            load = Load(worker, clients=4)
+            time.sleep(6)
+            load.end()
+            assert worker.stop(60) == 0
+        processes = prometheus.label_values("instance")
+        assert len(processes) > 8  # they did come and go
+        assert load.acknowledged > 200
+        assert load.acknowledged <= started(prometheus) <= load.acknowledged + load.unknown
+        prometheus.assert_nothing_rejected()
+
+
+def test_a_reload_loses_nothing() -> None:
+    require("prometheus")
+    with Prometheus() as prometheus:
+        settings = {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_FLUSH_INTERVAL": "0.5"}
+        with WorkerProcess(settings, command=gunicorn("gthread", "-w", "2")) as worker:
+            load = Load(worker, clients=2)
+            for _ in range(3):
+                time.sleep(1)
+                assert worker.process is not None
+                worker.process.send_signal(signal.SIGHUP)
+            time.sleep(1)
+            load.end()
+            assert worker.stop(60) == 0
+        assert len(prometheus.label_values("instance")) >= 6
+        assert load.acknowledged > 50
+        assert load.acknowledged <= started(prometheus) <= load.acknowledged + load.unknown
+        prometheus.assert_nothing_rejected()

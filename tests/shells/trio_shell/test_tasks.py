@@ -1,0 +1,89 @@
+"""Every task of the Trio shell has an owner and an end."""
+
+import math
+import os
+import signal
+
+import trio
+import trio.testing
+
+from openqoe.core import Config
+from openqoe.shells.listening import Listening
+from openqoe.shells.trio_shell.serve import serve
+from tests.support.events import batch, event
+from tests.support.raw import get, post
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.services import free_port
+
+
+class Census(trio.abc.Instrument):
+    """Counts the tasks that live."""
+
+    def __init__(self) -> None:
+        self.living: set[trio.lowlevel.Task] = set()
+        self.most = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.living.add(task)
+        self.most = max(self.most, len(self.living))
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self.living.discard(task)
+
+
+async def connect(port: int) -> trio.SocketStream:
+    with trio.fail_after(10):
+        while True:
+            try:
+                return await trio.open_tcp_stream("127.0.0.1", port)
+            except OSError:
+                await trio.sleep(0.02)
+
+
+def test_no_task_outlives_the_server() -> None:
+    census = Census()
+    port = free_port()
+    with RemoteWriteDouble() as receiver:
+        config = Config(prometheus_url=receiver.write_url, flush_interval=100, log_level="error")
+
+        async def scenario() -> None:
+            before = len(census.living)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(serve, config, {}, Listening(port=port))
+                async with await connect(port) as idle, await connect(port) as busy:
+                    await busy.send_all(get("/health"))
+                    assert (await busy.receive_some(65536)).startswith(b"HTTP/1.1 200")
+                    now = math.floor(trio.current_time())  # too old an event, but an answer
+                    await busy.send_all(post(batch(event("heartbeat", at=now))))
+                    assert (await busy.receive_some(65536)).startswith(b"HTTP/1.1 400")
+                    await trio.sleep(0.3)  # flushes come and go meanwhile
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    assert await idle.receive_some(1) == b""  # closed by the server
+            assert len(census.living) == before
+
+        trio.run(scenario, instruments=[census])
+        assert receiver.request_count > 0
+    assert census.most > 6  # it did see the tasks
+    assert census.living == set()
+
+
+def test_a_failing_destination_leaves_no_task_behind() -> None:
+    census = Census()
+    port = free_port()
+    nobody = free_port()
+    config = Config(
+        prometheus_url=f"http://127.0.0.1:{nobody}/api/v1/write",
+        flush_interval=100,
+        shutdown_timeout=300,
+        log_level="error",
+    )
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, config, {}, Listening(port=port))
+            await (await connect(port)).aclose()
+            await trio.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trio.run(scenario, instruments=[census])
+    assert census.living == set()
