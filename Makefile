@@ -49,6 +49,7 @@ format: $(VENV)/.dev ## Format the code
 typecheck: $(VENV)/.dev $(VENV)/.installed ## Check the types of the package and the tests
 	$(BIN)/mypy -p openqoe
 	$(BIN)/mypy -p tests
+	$(BIN)/mypy examples docs/generate.py deploy/gunicorn.conf.py
 
 bench: $(VENV)/.dev $(VENV)/.installed ## Measure (prints ratios of one run)
 	$(BIN)/python -m bench.core

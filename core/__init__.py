@@ -18,7 +18,7 @@ from openqoe.core.effects import (
     RemoteWrite,
     Result,
 )
-from openqoe.core.http.messages import Request, Response
+from openqoe.core.http import Connection, HttpLimits, Request, Response
 from openqoe.core.settings import SettingsError
 from openqoe.core.version import VERSION
 from openqoe.core.worker import Outcome, Worker
@@ -27,7 +27,9 @@ __all__ = [
     "VERSION",
     "AddMembers",
     "Config",
+    "Connection",
     "Effect",
+    "HttpLimits",
     "HttpResult",
     "KvResult",
     "KvUpdate",

@@ -313,14 +313,16 @@ class Config:
     view_timeout: int = _seconds(
         "OPENQOE_VIEW_TIMEOUT",
         30 * MINUTE,
-        "A view without an event for this long has ended.",
+        "A view without an event for this long has ended. It is remembered for "
+        "OPENQOE_MAX_EVENT_AGE, so that a viewer who comes back is not counted twice.",
         "Views",
         minimum=MINUTE,
     )
     max_views: int = _count(
         "OPENQOE_MAX_VIEWS",
         1_000_000,
-        "Views remembered at once; past it the view that was silent longest is forgotten.",
+        "Views remembered at once, ended ones included; past it those that were silent longest "
+        "are forgotten.",
         "Views",
     )
 

@@ -49,7 +49,7 @@ class Ingest:
         self.meter = Meter(
             self.registry,
             self._labeller,
-            Views(config.view_timeout, config.max_views),
+            Views(config.view_timeout, config.max_views, config.max_event_age),
             self.governor.govern,
         )
         self.is_dirty = False
@@ -58,7 +58,9 @@ class Ingest:
         """Take the events of a request in and answer it."""
         elapsed = max(0, now - request.received) if request.received else 0
         try:
-            body = content.plain_body(request, self._config.max_inflated_bytes)
+            body = content.plain_body(
+                request, self._config.max_body_bytes, self._config.max_inflated_bytes
+            )
         except content.RefusedContentError as refused:
             self._health.count(health.BATCHES_REJECTED, reason="content")
             return answers.failure(refused.status, str(refused))

@@ -7,7 +7,7 @@ Options of the command line win over this file.
 
 from typing import Any
 
-from openqoe.shells.wsgi_shell import default_application
+from openqoe.shells.wsgi_shell import application, close_all, default_application
 
 bind = "127.0.0.1:8787"
 workers = 2
@@ -19,9 +19,10 @@ graceful_timeout = 30
 
 def post_worker_init(worker: Any) -> None:
     """The worker process is ready: start its service before the first request needs it."""
-    default_application().start()
+    if worker.wsgi is application:  # and not an application that mounts one of ours
+        default_application().start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
     """The worker process ends (stop, reload, max_requests): flush and deliver."""
-    default_application().close()
+    close_all()

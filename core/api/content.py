@@ -23,13 +23,16 @@ class RefusedContentError(Exception):
         self.status = status
 
 
-def plain_body(request: Request, max_inflated: int) -> bytes:
+def plain_body(request: Request, max_body: int, max_inflated: int) -> bytes:
     """The request's body with its content coding undone.
 
     Raises:
         RefusedContentError: The type or coding is not known, the data is damaged, or there
             is more of it than ``max_inflated`` bytes.
     """
+    # Our own HTTP connections have judged the size already; other hosts may not have.
+    if len(request.body) > max_body:
+        raise RefusedContentError(413, "Request body too large")
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in CONTENT_TYPES:
         raise RefusedContentError(

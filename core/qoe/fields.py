@@ -20,6 +20,14 @@ second. Values below this are kbit/s: no rendition has less than 100 kbit/s in b
 none more than 100 Gbit/s."""
 
 
+# No player means a number beyond these; one that sends it would spoil a sum for good.
+LONGEST = 30 * 86_400_000
+"""ms of a duration or of media time."""
+FASTEST_BPS = 1e11
+MOST_FRAMES = 1e9
+MOST_STALLS = 1e5
+
+
 def data_of(event: Event) -> Data:
     return event.data or NO_DATA
 
@@ -35,7 +43,9 @@ def position_s(event: Event) -> float | None:
 
 def seconds(milliseconds: float | None) -> float | None:
     """A duration of an event, in s; negative ones are clock errors."""
-    return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
+    if milliseconds is None or not 0 <= milliseconds <= LONGEST:
+        return None
+    return milliseconds / 1000
 
 
 def player_startup_s(event: Event) -> float | None:
@@ -88,7 +98,7 @@ def previous_bps(event: Event) -> float | None:
 
 def _bps(rate: float | None, unit: int = 1) -> float | None:
     """A bit rate in bit/s; no rendition has none or less."""
-    return None if rate is None or rate <= 0 else rate * unit
+    return None if rate is None or not 0 < rate * unit <= FASTEST_BPS else rate * unit
 
 
 def height(event: Event) -> float | None:
@@ -128,7 +138,7 @@ def dropped_frames_total(event: Event) -> float | None:
     value = data_of(event).dropped_frames
     if isinstance(value, DroppedFrames):
         value = value.dropped_frames
-    return None if value is None or value < 0 else value
+    return None if value is None or not 0 <= value <= MOST_FRAMES else value
 
 
 def completion_ratio(event: Event) -> float | None:
@@ -141,7 +151,7 @@ def completion_ratio(event: Event) -> float | None:
 
 def rebuffer_count(event: Event) -> float | None:
     value = data_of(event).rebuffer_count
-    return None if value is None or value < 0 else value
+    return None if value is None or not 0 <= value <= MOST_STALLS else value
 
 
 def error_family(event: Event) -> str:

@@ -78,7 +78,10 @@ class Meter:
         counts = self.views.concurrent(now)
         gauges: dict[Gauge, int] = {}
         for labels in (*counts, *sorted(self._concurrent - counts.keys())):
-            gauge = self._registry.series(CONCURRENT_VIEWS, labels)
+            group = self._labeller.group(labels)
+            gauge = group.cached(CONCURRENT_VIEWS) or self._registry.grouped(
+                group, CONCURRENT_VIEWS, (), lambda name, text: text
+            )
             assert isinstance(gauge, Gauge)
             # Label sets past the limit share one series, which holds their sum.
             gauges[gauge] = gauges.get(gauge, 0) + counts.get(labels, 0)

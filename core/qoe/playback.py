@@ -54,7 +54,8 @@ def settle(view: View, event: Event = SILENCE) -> list[Moment]:
 def expire(view: View) -> list[Moment]:
     """The view has been silent for long: it has ended where it was."""
     out = settle(view)
-    if not view.completed and view.quartile:
+    if not view.completion_told and view.quartile:
+        view.completion_told = True
         out.append(Moment(Kind.COMPLETION, SILENCE, view, view.quartile / 100))
     return out
 
@@ -174,7 +175,8 @@ def _ended(view: View, event: Event, out: list[Moment]) -> None:
     view.completed = True
     out.append(Moment(Kind.VIEW_COMPLETED, event, view))
     ratio = fields.completion_ratio(event)
-    if ratio is not None:
+    if ratio is not None and not view.completion_told:
+        view.completion_told = True
         out.append(Moment(Kind.COMPLETION, event, view, ratio))
 
 

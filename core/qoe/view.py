@@ -56,6 +56,7 @@ class View:
         playing: Whether it was playing at its latest event.
         generation: Which SDK generation it speaks, 0 while unknown.
         quartile: Highest quartile reached, 0 if none.
+        completion_told: Whether its completion has been measured.
         open_pause: Time of a pause that an ``ended`` may still explain.
     """
 
@@ -63,6 +64,7 @@ class View:
         "audio_bps",
         "can_play_ms",
         "completed",
+        "completion_told",
         "dropped_frames",
         "first_position",
         "generation",
@@ -95,6 +97,7 @@ class View:
         self.generation = 0
         self.started = False
         self.completed = False
+        self.completion_told = False
         self.quartiles: frozenset[int] = frozenset()
         self.quartile = 0
         self.playing = False

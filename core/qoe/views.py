@@ -18,14 +18,25 @@ LATE = 300_000
 class Views:
     """The views by key.
 
+    A view that has ended is remembered for as long as an event of it can still come: a
+    viewer who comes back from a long pause goes on with the same running totals.
+
     Attributes:
         forgotten: Views dropped because there were more than ``limit`` (grows only).
     """
 
-    def __init__(self, timeout: int, limit: int) -> None:
+    def __init__(self, timeout: int, limit: int, memory: int) -> None:
+        """
+        Args:
+            timeout: ms of silence after which a view has ended.
+            limit: Views remembered at the most, ended ones included.
+            memory: ms for which a view that has ended is remembered.
+        """
         self._timeout = timeout
         self._limit = limit
+        self._memory = memory
         self._views: dict[ViewKey, View] = {}
+        self._ended: dict[ViewKey, View] = {}  # in order of their end
         # Each view stands here once, under the earliest time at which it could expire. It
         # is looked at only then, so an event costs nothing to keep the order.
         self._due: list[tuple[int, int, ViewKey]] = []
@@ -44,7 +55,8 @@ class Views:
         key = view_key(event)
         view = self._views.get(key)
         if view is None:
-            view = self._views[key] = View(key, labels)
+            view = self._ended.pop(key) if key in self._ended else View(key, labels)
+            self._views[key] = view
             self._sequence += 1
             heapq.heappush(self._due, (now + self._timeout, self._sequence, key))
         view.labels = labels
@@ -83,7 +95,7 @@ class Views:
         return counts
 
     def expire(self, now: int) -> list[View]:
-        """Take out the views that have been silent for the time-out, or are too many."""
+        """End the views that have been silent for the time-out, or are too many."""
         expired = []
         while self._due:
             due, _, key = self._due[0]
@@ -97,12 +109,24 @@ class Views:
                 self._sequence += 1
                 heapq.heappush(self._due, (until, self._sequence, key))
                 continue
-            self.forgotten += until > now
-            self._remove(view)
+            self._end(view)
             expired.append(view)
+        self._forget(now)
         return expired
 
-    def _remove(self, view: View) -> None:
+    def _end(self, view: View) -> None:
         del self._views[view.key]
+        self._ended[view.key] = view
         self._playing.pop(view, None)
         self._unsettled.pop(view, None)
+
+    def _forget(self, now: int) -> None:
+        """Let go of views that ended long ago, or are too many."""
+        room = self._limit - len(self._views)
+        while self._ended:
+            oldest = next(iter(self._ended))
+            is_due = now - self._ended[oldest].last_seen > self._memory
+            if not is_due and len(self._ended) <= room:
+                break
+            self.forgotten += not is_due
+            del self._ended[oldest]

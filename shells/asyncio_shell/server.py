@@ -42,7 +42,10 @@ class Server:
         for one in self._sockets:
             create = loop.create_server if one.family != socket.AF_UNIX else loop.create_unix_server
             accepting = await create(
-                lambda: ServerConnection(self), sock=one, backlog=self._listening.backlog, ssl=self._tls
+                lambda: ServerConnection(self),
+                sock=one,
+                backlog=self._listening.backlog,
+                ssl=self._tls,
             )
             self._accepting.append(accepting)
 

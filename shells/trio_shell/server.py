@@ -104,6 +104,7 @@ class ServerConnection:
             server.limits, now_ms(), server.parser, refuse=server.service.worker.refuse
         )
         self._life = trio.CancelScope()
+        self._waiting: trio.CancelScope | None = None
 
     async def run(self) -> None:
         """Serve until the connection closes."""
@@ -113,6 +114,8 @@ class ServerConnection:
             try:
                 while not self._http.should_close:
                     await self._serve()
+                    if self._server.stopping and self._http.is_idle:
+                        break
                     if not self._http.should_close:
                         await self._receive()
                 await self._serve()
@@ -122,9 +125,9 @@ class ServerConnection:
         await trio.aclose_forcefully(self._stream)
 
     def stop(self) -> None:
-        """Close unless a request has begun."""
-        if self._http.is_idle:
-            self._life.cancel()
+        """Close unless a request has begun, or its answer is still on the way."""
+        if self._http.is_idle and self._waiting is not None:
+            self._waiting.cancel()
 
     def abort(self) -> None:
         """Close at once."""
@@ -144,12 +147,15 @@ class ServerConnection:
         """Wait for data, or for the deadline."""
         deadline = self._http.deadline
         seconds = 0.0 if deadline is None else max(0, deadline - now_ms()) / 1000
-        with trio.move_on_after(seconds) as waiting:
-            data = await self._stream.receive_some(CHUNK)
-        if waiting.cancelled_caught:
+        data = b""  # if the server stops: as if the client had closed
+        with trio.move_on_after(seconds) as self._waiting:
+            data = bytes(await self._stream.receive_some(CHUNK))
+        timed_out = self._waiting.cancelled_caught and not self._server.stopping
+        self._waiting = None
+        if timed_out:
             self._http.handle_timeout(now_ms())
         else:
-            self._http.receive_data(bytes(data), now_ms())
+            self._http.receive_data(data, now_ms())
 
     async def _send(self, data: bytes) -> None:
         # A client that does not read its answers has no claim on us for longer than one

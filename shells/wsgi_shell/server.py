@@ -70,6 +70,7 @@ class Server:
                 self._closed = False
                 self._service.start()
                 announce(log, self.config, worker.instance)
+                _running.append(self)
                 # For hosts without hooks; gunicorn's call close before this.
                 atexit.register(self.close)
             return self._service
@@ -84,6 +85,16 @@ class Server:
         service.worker.drain()
         service.close(self.config.shutdown_timeout / 1000)
         service.log.info("stopped")
+
+
+_running: list[Server] = []
+"""The applications whose service runs in this process."""
+
+
+def close_all() -> None:
+    """Close every application of this process: for hosts that have a hook for its end."""
+    for server in tuple(_running):
+        server.close()
 
 
 def _headers(environ: Environ) -> dict[str, str]:

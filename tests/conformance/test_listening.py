@@ -113,8 +113,8 @@ def test_a_unix_socket(shell: str, tmp_path: Path) -> None:
     stale.close()
     command = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
     process = subprocess.Popen([*command, "--unix", str(path)], stderr=subprocess.PIPE)
+    assert process.stderr is not None
     try:
-        assert process.stderr is not None
         for line in process.stderr:
             if b"serving" in line:
                 assert f"unix:{path}".encode() in line

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ STARTUP_BOUNDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30)
 class Truth:
     """What was sent, counted by the test itself."""
 
-    counters: Counter[str] = field(default_factory=Counter)
+    counters: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     startups: list[float] = field(default_factory=list)
     stalls: list[float] = field(default_factory=list)
 

@@ -22,7 +22,7 @@ def raw_deflate(data: bytes, level: int = 6) -> bytes:
 
 
 def plain(body: bytes, headers: Mapping[str, str]) -> bytes:
-    return plain_body(Request("POST", "/events", headers=headers, body=body), LIMIT)
+    return plain_body(Request("POST", "/events", headers=headers, body=body), 1 << 30, LIMIT)
 
 
 def refused(body: bytes, coding: str) -> tuple[int, str]:

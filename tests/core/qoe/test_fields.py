@@ -347,3 +347,21 @@ def test_a_negative_number_is_no_measurement(data: dict[str, Any]) -> None:
     assert measured(told(1, "heartbeat", 1.0, **data)).keys() <= {
         "openqoe_concurrent_views_current"
     }
+
+
+@pytest.mark.parametrize(
+    ("event_type", "data"),
+    [
+        ("heartbeat", {"playing_time": 1e300}),
+        ("heartbeat", {"dropped_frames": 1e12}),
+        ("heartbeat", {"bitrate": 1e200}),
+        ("stall_end", {"stall_duration": 1e15}),
+        ("ended", {"rebuffer_count": 1e30}),
+        ("seek", {"seek_latency": 1e18}),
+    ],
+)
+def test_a_number_that_no_player_means_spoils_no_sum(event_type: str, data: dict[str, Any]) -> None:
+    rig = Rig()
+    rig.post(told(0, event_type, 1.0, **data))
+    rig.flush()
+    assert max(rig.qoe().values()) <= 1

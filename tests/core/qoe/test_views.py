@@ -245,3 +245,36 @@ def test_a_clock_that_is_put_back_loses_no_view() -> None:
     rig.pass_time(20 * SECOND)
     assert rig.total("openqoe_views_started_total") == 1
     assert rig.total("openqoe_playing_time_seconds") == 10.0
+
+
+def test_a_viewer_who_comes_back_after_the_time_out_is_not_counted_again() -> None:
+    rig = Rig()
+    rig.post(told(0, "viewstart", 0.0), told(60, "heartbeat", 60.0, playing_time=60_000))
+    rig.post(told(61, "pause", 61.0, playing_time=61_000))
+    rig.pass_time(40 * MINUTE)  # the SDK is silent in a pause
+    assert known(rig) == 0
+    rig.post(told(2461, "playing", 61.0), told(2471, "heartbeat", 71.0, playing_time=71_000))
+    rig.flush()
+    assert rig.total("openqoe_views_started_total") == 1
+    assert rig.total("openqoe_playing_time_seconds") == pytest.approx(71)
+
+
+def test_the_completion_of_a_view_is_measured_once_though_it_ends_twice() -> None:
+    rig = Rig()
+    rig.post(told(0, "playing", 0.0), told(30, "quartile", 30.0, quartile=25))
+    rig.pass_time(40 * MINUTE)
+    rig.flush()
+    rig.post(told(2460, "ended", 120.0, completion_rate=1))
+    rig.flush()
+    assert rig.total("openqoe_completion_rate_count") == 1
+    assert rig.total("openqoe_completion_rate_sum") == 0.25
+    assert rig.total("openqoe_views_completed_total") == 1
+
+
+def test_a_view_that_ended_is_forgotten_when_no_event_of_it_can_come_any_more() -> None:
+    rig = Rig(OPENQOE_MAX_EVENT_AGE="3600")
+    rig.post(told(0, "viewstart", 0.0))
+    rig.pass_time(3 * HOUR)
+    rig.post(told(3 * 3600, "viewstart", 0.0))
+    rig.flush()
+    assert rig.total("openqoe_views_started_total") == 2
