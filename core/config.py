@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from openqoe.core import settings
 from openqoe.core.delivery.destinations import Destination, Faults, grafana_cloud, self_hosted
-from openqoe.core.governance.limits import DEFAULT_LIMITS, DIMENSIONS, Limit, parse_limits
+from openqoe.core.governance.limits import DEFAULT_LIMITS, EXTRA_DIMENSIONS, Limit, parse_limits
 from openqoe.core.settings import (
     SettingsError,
     one_of,
@@ -322,7 +322,7 @@ class Config:
         "OPENQOE_MAX_VIEWS",
         1_000_000,
         "Views remembered at once, ended ones included; past it those that were silent longest "
-        "are forgotten.",
+        "are forgotten. A view takes about 1.3 KB of memory.",
         "Views",
     )
 
@@ -338,7 +338,8 @@ class Config:
     instance: str | None = _text(
         "OPENQOE_INSTANCE",
         "The `instance` label of every series. Two processes must never share one. By default "
-        "the host's name and the process's slot.",
+        "the host's name and the port. Under WSGI and ASGI hosts, where processes come and go, "
+        "the process id is appended to it, or to the host's name.",
         "Flush and delivery",
     )
     max_samples_per_request: int = _count(
@@ -410,10 +411,9 @@ class Config:
     def __post_init__(self) -> None:
         faults = [*settings.out_of_bounds(self), *self._destinations()[2]]
         for name in self.extra_labels:
-            if name not in DIMENSIONS:
-                faults.append(
-                    f"OPENQOE_EXTRA_LABELS names {name!r}, which is none of {', '.join(DIMENSIONS)}"
-                )
+            if name not in EXTRA_DIMENSIONS:
+                known = ", ".join(EXTRA_DIMENSIONS)
+                faults.append(f"OPENQOE_EXTRA_LABELS names {name!r}, which is none of {known}")
         if faults:
             raise SettingsError(tuple(faults))
 

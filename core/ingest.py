@@ -20,7 +20,7 @@ from openqoe.core.http.messages import Request, Response
 from openqoe.core.metrics import health
 from openqoe.core.metrics.health import Health
 from openqoe.core.metrics.registry import Registry
-from openqoe.core.qoe.labels import Labeller, label_text
+from openqoe.core.qoe.labels import Labeller
 from openqoe.core.qoe.meter import Meter
 from openqoe.core.qoe.views import Views
 from openqoe.core.sinks.logs import LogBuffer
@@ -54,6 +54,11 @@ class Ingest:
         )
         self.is_dirty = False
 
+    @property
+    def labels_shortened(self) -> int:
+        """Label values cut to the receivers' limit so far."""
+        return self._labeller.shortened
+
     def take(self, request: Request, now: int) -> Response:
         """Take the events of a request in and answer it."""
         elapsed = max(0, now - request.received) if request.received else 0
@@ -80,8 +85,9 @@ class Ingest:
         self._count(batch)
         if not batch.events:
             return answers.invalid(batch.faults)
-        self.duplicates.remember(digest, batch.received, now)
         self._apply(batch, self._country(request), now)
+        # Only now: had that failed, the client would have to send the batch again.
+        self.duplicates.remember(digest, batch.received, now)
         if batch.faults:
             return answers.partially_accepted(
                 batch.received, len(batch.events), batch.faults, elapsed
@@ -91,7 +97,6 @@ class Ingest:
     def renew_labels(self, now: int) -> None:
         """Work out all labels anew, because governance has changed its mind."""
         self._labeller.renew(now)
-        self.registry.release_groups()
 
     def _apply(self, batch: Batch, country: str | None, now: int) -> None:
         if self._labeller.is_worn(now):
@@ -104,9 +109,8 @@ class Ingest:
         self.meter.measure(((event, labels.group) for event, _, labels in labelled), now)
         if self._log is not None:
             for event, line, labels in labelled:
-                text = label_text(event.event_type)
-                event_type = self.governor.govern("event_type", text, now) or ""
-                self._log.add(event, line, labels.stream, event_type, now)
+                stream = self._labeller.stream(labels, event.event_type, now)
+                self._log.add(event, line, stream, now)
         self.is_dirty = True
 
     def _count(self, batch: Batch) -> None:

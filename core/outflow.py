@@ -51,11 +51,14 @@ class Outflow:
             self._logs = self._queue(config.logs_destination, "logs", self.log.split, seed)
         self.queues = tuple(q for q in (self._metrics, self._logs) if q is not None)
 
-    def export(self, *registries: Registry) -> None:
+    def export(self, qoe: Registry, health: Registry) -> None:
         """Name the registries that flushes send."""
-        self._exporters = tuple(
-            Exporter(registry, self._instance, self._config.series_idle_timeout)
-            for registry in registries
+        # Our own health is read into its registry again and again, so its series never end:
+        # one that did would come back from zero to the old total.
+        idle = self._config.series_idle_timeout
+        self._exporters = (
+            Exporter(qoe, self._instance, idle),
+            Exporter(health, self._instance, None),
         )
 
     def begin(self, now: int) -> None:
@@ -139,7 +142,9 @@ class Outflow:
             return ()
         self._metadata_sent = True
         self._metadata_timer.restart(now)
-        return (*catalogue.METRICS, *health.METRICS)
+        # Some names are a gauge and a histogram; metadata knows one type for a name.
+        by_name = {metric.name: metric for metric in (*catalogue.METRICS, *health.METRICS)}
+        return tuple(by_name.values())
 
     def _queue(
         self, destination: Destination | None, kind: Kind, split: Split, seed: int

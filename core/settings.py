@@ -115,7 +115,10 @@ def parse_switch(text: str) -> bool:
 
 def parse_list(text: str) -> tuple[str, ...]:
     """Values between commas, without surrounding white space and without empty ones."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    values = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not values:
+        raise ValueError("holds no value")
+    return values
 
 
 def parse_url(text: str) -> str:

@@ -8,6 +8,10 @@ from openqoe.core.effects import Notice
 from openqoe.core.settings import unknown_variables
 
 
+STALE_AFTER = 4 * 60_000
+"""ms; Prometheus looks back five minutes for a series' latest sample."""
+
+
 def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...]:
     """Lines for the log at start: where data goes, and what is probably not meant so."""
     lines: list[Notice] = []
@@ -43,6 +47,14 @@ def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...
     if not config.api_keys:
         lines.append(
             Notice("warning", "API_KEY is not set: anybody who reaches this port may post events")
+        )
+    if config.flush_interval > STALE_AFTER:
+        lines.append(
+            Notice(
+                "warning",
+                "OPENQOE_FLUSH_INTERVAL is so long that series vanish from Prometheus' instant "
+                "queries between flushes (after 5 minutes)",
+            )
         )
     for name in unknown_variables(Config, environment):
         lines.append(Notice("warning", "unknown setting is ignored", (("name", name),)))

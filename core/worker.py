@@ -63,6 +63,7 @@ class Worker:
         self._flush_timer = Timer(config.flush_interval)
         self._next_id = 1
         self._draining = False
+        self._closed = False
         self._noticed: set[str] = set()
 
     # Requests
@@ -99,6 +100,10 @@ class Worker:
             response = answers.failure(status, message)
         return self._finish(response, headers, Route.NONE)
 
+    def failed(self, request: Request) -> Response:
+        """Answer a request whose handling broke: by a fault of ours, so without its insides."""
+        return self._finish(answers.failure(500, "Internal error"), request.headers, Route.NONE)
+
     def answered(self, route: Route, seconds: float) -> None:
         """Note how long a request took, from its last byte to the answer's hand-over (s)."""
         self._health.count(health.DURATION, seconds, route=route.value)
@@ -129,14 +134,16 @@ class Worker:
     def poll(self, now: int) -> tuple[Effect, ...]:
         """Do what is due: flushes, retries, the exchange with the key-value store."""
         self._begin(now)
-        if self._flush_timer.is_due(now) and (self.config.flush_interval or self._ingest.is_dirty):
+        # Once closed, what comes in late would only keep the queues from running empty.
+        wanted = not self._closed and (self.config.flush_interval or self._ingest.is_dirty)
+        if wanted and self._flush_timer.is_due(now):
             self._flush(now)
         return self._due(now)
 
     def next_poll(self) -> int | None:
         """When ``poll`` will have something to do; None while nothing is in sight."""
         times = [self._outflow.next_poll(), self._sharing.next_poll()]
-        if self.config.flush_interval or self._ingest.is_dirty:
+        if not self._closed and (self.config.flush_interval or self._ingest.is_dirty):
             times.append(self._flush_timer.next)
         return min((time for time in times if time is not None), default=None)
 
@@ -159,7 +166,7 @@ class Worker:
         No series gets a stale marker: each goes on when the process comes back.
         """
         self._begin(now)
-        self._draining = True
+        self._draining = self._closed = True
         self._flush(now, last=True)
         self._outflow.hurry()
         return self._due(now)
@@ -227,6 +234,7 @@ class Worker:
             cardinality=ingest.governor.cardinality(now),
             folded={name: d.folded for name, d in ingest.governor.dimensions.items()},
             governance_faults=ingest.governor.faults,
+            labels_shortened=ingest.labels_shortened,
             logs_adjusted={} if log is None else log.adjusted,
             batches_forgotten=ingest.duplicates.forgotten,
         )

@@ -77,6 +77,7 @@ class DeliveryQueue:
         self._bytes = 0
         self._in_flight: int | None = None  # id of the effect that carries the head
         self._failures = 0
+        self._hurried = False
         # The head is due ``_wait`` ms after ``_since``. A time to be reached would be
         # unreachable after the clock was put back; a duration never is.
         self._since = 0
@@ -145,7 +146,9 @@ class DeliveryQueue:
         return self._settle(head, verdict, said, now)
 
     def hurry(self) -> None:
-        """Wait no longer than the destination asked for: the process is about to end."""
+        """The process is about to end: from now on wait for the shortest time, or for as long
+        as the destination asks."""
+        self._hurried = True
         self._wait = self._least_wait
 
     @property
@@ -189,7 +192,7 @@ class DeliveryQueue:
         self._state = "failing"
         self._failures += 1
         wait = backoff(
-            self._failures,
+            1 if self._hurried else self._failures,
             seed=self._seed,
             destination=self.destination.name,
             counter=self.counters.answers["retried"],

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from openqoe.core.effects import AddMembers
-from openqoe.core.governance.dimension import Dimension
-from openqoe.core.governance.hashing import hashed
+from openqoe.core.governance.dimension import Dimension, fold
 from openqoe.core.governance.limits import Limit
 
 DAY = 86_400_000
@@ -13,8 +12,8 @@ DAY = 86_400_000
 class Governor:
     """Governs label values.
 
-    A fault on one dimension never refuses an event: that dimension falls back to the hash
-    of the value, which is always safe.
+    A fault on one dimension never refuses an event: that dimension falls back to the
+    folded value, which is always safe.
     """
 
     def __init__(self, limits: Mapping[str, Limit]) -> None:
@@ -33,7 +32,7 @@ class Governor:
             return dimension.govern(value, now // DAY)
         except (ArithmeticError, ValueError):
             self.faults += 1
-            return hashed(value)
+            return fold(value)
 
     def values(self, name: str, now: int) -> tuple[str, ...]:
         """The admitted values of a dimension, in order of admission."""

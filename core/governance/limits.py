@@ -65,12 +65,24 @@ too; all others are the contract's."""
 DIMENSIONS = tuple(DEFAULT_LIMITS)
 
 
+EXTRA_DIMENSIONS = (
+    "video_title",
+    "video_source_url",
+    "network_region",
+    "session_id",
+    "view_id",
+    "viewer_id",
+)
+"""What can be added to the base labels (OPENQOE_EXTRA_LABELS)."""
+
+
 def parse_limits(document: Mapping[str, Any]) -> Mapping[str, Limit]:
     """Lay the limits of a CARDINALITY_LIMITS document over the defaults.
 
     Args:
         document: ``{"limits": {dimension: {"action", "max_cardinality", "bucket_size"}}}``,
-            or the inner object alone. What an entry leaves out keeps its default.
+            or the inner object alone. An entry that names an action and no
+            ``max_cardinality`` is unlimited; what else it leaves out keeps its default.
 
     Raises:
         ValueError: Names the entry and the member that is wrong.

@@ -53,7 +53,14 @@ class Exporter:
             at which the worker came to life.
     """
 
-    def __init__(self, registry: Registry, instance: str, idle_timeout: int) -> None:
+    def __init__(self, registry: Registry, instance: str, idle_timeout: int | None) -> None:
+        """
+        Args:
+            registry: What is exported.
+            instance: The label that keeps two workers' series apart.
+            idle_timeout: ms without a change after which a counter or histogram ends; None
+                for never, for series that are kept elsewhere and only read into the registry.
+        """
         self._registry = registry
         self._instance = instance
         self._idle_timeout = idle_timeout
@@ -105,7 +112,7 @@ class Exporter:
 
     def _has_idled(self, series: Series, at: int) -> bool:
         lifetime = GAUGE_LIFETIME if series.metric.type is Type.GAUGE else self._idle_timeout
-        return at - series.changed_at >= lifetime
+        return lifetime is not None and at - series.changed_at >= lifetime
 
     def _encode(self, series: Series) -> None:
         # Labels never change, so a series is encoded once for all its exports.

@@ -74,11 +74,17 @@ CARDINALITY = _metric("cardinality", GAUGE, "Values admitted, by dimension.", "d
 FOLDED = _metric(
     "cardinality_folded_total",
     COUNTER,
-    "Label values replaced because their dimension was full.",
+    "Label values replaced because their dimension was full; equal label sets are worked out "
+    "once an hour, so this tells that it happens, not how often.",
     "dimension",
 )
 GOVERNANCE_FAULTS = _metric(
-    "governance_faults_total", COUNTER, "Label values hashed because governance failed on them."
+    "governance_faults_total", COUNTER, "Label values folded because governance failed on them."
+)
+LABELS_SHORTENED = _metric(
+    "labels_shortened_total",
+    COUNTER,
+    "Label values cut to the 2048 bytes that receivers take.",
 )
 LOGS_ADJUSTED = _metric(
     "log_entries_adjusted_total",
@@ -144,6 +150,7 @@ class Vitals:
         cardinality: Admitted values by dimension.
         folded: Replaced values by dimension.
         governance_faults: Values on which governance failed.
+        labels_shortened: Label values cut to the receivers' limit.
         logs_adjusted: Log entries put right, by reason.
         batches_forgotten: Batches forgotten early.
     """
@@ -155,6 +162,7 @@ class Vitals:
     cardinality: Mapping[str, int]
     folded: Mapping[str, int]
     governance_faults: int
+    labels_shortened: int
     logs_adjusted: Mapping[str, int]
     batches_forgotten: int
 
@@ -184,6 +192,7 @@ class Health:
         self._total(VIEWS_FORGOTTEN, vitals.views_forgotten)
         self._total(DUPLICATES_FORGOTTEN, vitals.batches_forgotten)
         self._total(GOVERNANCE_FAULTS, vitals.governance_faults)
+        self._total(LABELS_SHORTENED, vitals.labels_shortened)
         for dimension, count in vitals.cardinality.items():
             self._gauge(CARDINALITY, count, dimension=dimension)
         for dimension, count in vitals.folded.items():

@@ -15,7 +15,7 @@ OVERFLOW: Labels = (("overflow", "true"),)
 Govern = Callable[[str, str], str | None]
 """Governs one label: (name, value) to the value to use, or None to leave the label out."""
 
-CACHED_PER_GROUP = 10_000
+CACHED_PER_GROUP = 1_000
 """Entries after which a group's cache starts anew: label values come from outside."""
 
 
@@ -33,13 +33,14 @@ class Group:
         self._cache: dict[object, Series] = {}
 
     def cached(self, key: object) -> Series | None:
-        return self._cache.get(key)
+        """The series under a key, if it is known here and still lives."""
+        series = self._cache.get(key)
+        return None if series is None or series.has_ended else series
 
     def cache(self, key: object, series: Series) -> None:
         if len(self._cache) >= CACHED_PER_GROUP:
             self._cache.clear()
         self._cache[key] = series
-        series.holders.append((self._cache, key))
 
 
 class Registry:
@@ -99,10 +100,4 @@ class Registry:
         """Forget a series; a later observation makes a new one."""
         del self._series[series.metric, series.labels]
         self.size -= sample_count(series.metric)
-        for cache, key in series.holders:
-            cache.pop(key, None)
-
-    def release_groups(self) -> None:
-        """All groups have been thrown away: let go of their caches."""
-        for series in self:
-            series.holders.clear()
+        series.has_ended = True

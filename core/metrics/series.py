@@ -25,10 +25,10 @@ class Series:
         exported_at: Time of its latest sample in ms; None before the first, and again
             after a stale marker.
         changed_at: Time of the latest export that found it changed, ms.
-        holders: The caches that point to it, to be told when it ends.
+        has_ended: Whether the registry has forgotten it; a cache may still hold it.
     """
 
-    __slots__ = ("changed_at", "exported_at", "holders", "labels", "metric", "wire")
+    __slots__ = ("changed_at", "exported_at", "has_ended", "labels", "metric", "wire")
 
     def __init__(self, metric: Metric, labels: Labels) -> None:
         self.metric = metric
@@ -36,7 +36,7 @@ class Series:
         self.wire: tuple[bytes, ...] = ()
         self.exported_at: int | None = None
         self.changed_at = 0
-        self.holders: list[tuple[dict[object, Series], object]] = []
+        self.has_ended = False
 
     def observe(self, value: float) -> None:
         """Add to a counter; add an observation to a gauge's mean or to a histogram."""

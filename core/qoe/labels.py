@@ -4,13 +4,14 @@ Most events share their labels with many others, so the whole result is cached u
 values: one look-up instead of a dozen governed labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from openqoe.core.events.schema import Event, Text
 from openqoe.core.governance.governor import Governor
 from openqoe.core.metrics.registry import Group
 from openqoe.core.qoe.view import Labels
+from openqoe.core.wire.loki import format_labels
 
 METRIC_LABELS: Final = (
     "org_id",
@@ -48,6 +49,9 @@ MAX_LABEL_BYTES = 2048
 CACHED = 50_000
 """Raw label sets after which the cache starts anew: they come from outside."""
 
+CACHED_STREAMS = 1_000
+"""Event types kept in each label set: they come from outside, too."""
+
 MAX_AGE = 3_600_000
 """ms after which the cache starts anew, so that governance sees which values are in use."""
 
@@ -60,15 +64,22 @@ class LabelSet:
 
     Attributes:
         group: Base labels of the metrics, with their series.
-        stream: Labels of the log stream but for event_type, sorted.
+        stream: Labels of the log stream but for event_type.
+        streams: The labels of the streams of each event type, as Loki writes them.
     """
 
     group: Group
     stream: Labels
+    streams: dict[str, str] = field(default_factory=dict)
 
 
 class Labeller:
-    """Finds the label sets of events."""
+    """Finds the label sets of events.
+
+    Attributes:
+        shortened: Label values cut to the receivers' limit (grows only; equal label sets
+            are worked out once an hour).
+    """
 
     def __init__(self, governor: Governor, extra: tuple[str, ...]) -> None:
         self._governor = governor
@@ -76,6 +87,7 @@ class Labeller:
         self._sets: dict[object, LabelSet] = {}
         self._groups: dict[Labels, Group] = {}
         self._begun = 0
+        self.shortened = 0
 
     def label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
         """The label set of an event.
@@ -86,6 +98,7 @@ class Labeller:
             now: Current time in ms.
         """
         # The sub-objects hash by their fields, in C.
+        video = event.video
         key = (
             event.org_id,
             event.player_id,
@@ -97,15 +110,27 @@ class Labeller:
             event.browser,
             event.player,
             event.network,
-            event.video,
+            # Title and address of a video would only make more keys of the same labels.
+            None if video is None else (video.id, video.content_type, video.stream_type),
             event.cmcd,
             country,
-            (event.session_id, event.view_id, event.viewer_id) if self._extra else None,
+            (event.session_id, event.view_id, event.viewer_id, video) if self._extra else None,
         )
         found = self._sets.get(key)
         if found is None:
             found = self._make(event, country, now)
             self._sets[key] = found
+        return found
+
+    def stream(self, labels: LabelSet, event_type: str, now: int) -> str:
+        """The labels of the log stream of an event, as Loki writes them."""
+        found = labels.streams.get(event_type)
+        if found is None:
+            governed = self._governor.govern("event_type", label_text(event_type), now)
+            own = (("event_type", governed),) if governed else ()
+            found = format_labels(sorted((*labels.stream, *own)))
+            if len(labels.streams) < CACHED_STREAMS:
+                labels.streams[event_type] = found
         return found
 
     def group(self, labels: Labels) -> Group:
@@ -129,12 +154,14 @@ class Labeller:
         raw = _raw_values(event, country)
         governed: dict[str, str] = {}
         for name in (*METRIC_LABELS, *self._extra):
-            text = label_text(raw.get(name))
-            if text and (value := self._governor.govern(name, text, now)):
-                governed[name] = value
+            value = raw.get(name)
+            text = label_text(value)
+            self.shortened += isinstance(value, str) and len(text) < len(value)
+            if text and (label := self._governor.govern(name, text, now)):
+                governed[name] = label
         return LabelSet(
             self.group(tuple(sorted(governed.items()))),
-            tuple((name, governed[name]) for name in sorted(STREAM_LABELS) if name in governed),
+            tuple((name, governed[name]) for name in STREAM_LABELS if name in governed),
         )
 
 

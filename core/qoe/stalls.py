@@ -20,8 +20,9 @@ from openqoe.core.qoe.moment import Moment
 from openqoe.core.qoe.view import Stall, View
 from openqoe.core.qoe.vocabulary import Kind
 
-PATIENCE = 2_000
-"""ms of arrival time for which a stall waits for its explanation."""
+PATIENCE = 10_000
+"""ms of arrival time for which a stall waits for its explanation: the seek may come with the
+next batch, which the SDK sends 5 s later, or after a retry."""
 
 START_OF_VIDEO = 0.5
 """s; a view that is not past this has shown nothing."""

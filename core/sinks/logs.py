@@ -14,8 +14,7 @@ import msgspec
 
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.events.schema import IDENTITY, Event
-from openqoe.core.qoe.view import Labels
-from openqoe.core.wire.loki import LokiEncoding, Metadata, format_labels
+from openqoe.core.wire.loki import LokiEncoding, Metadata
 
 MAX_LINE = 262_144
 """Bytes in a line (Loki's max_line_size)."""
@@ -45,43 +44,41 @@ class LogBuffer:
     def __init__(self, encoding: LokiEncoding, *, with_metadata: bool) -> None:
         self._encoding = encoding
         self._with_metadata = with_metadata
-        self._streams: dict[tuple[Labels, str], list[bytes]] = {}
+        self._streams: dict[str, list[bytes]] = {}
         self._metadata: dict[Metadata, bytes] = {}
         self.size = 0
-        self.adjusted = {"late": 0, "line_shortened": 0}
+        self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
 
-    def add(self, event: Event, line: bytes, stream: Labels, event_type: str, now: int) -> None:
+    def add(self, event: Event, line: bytes, stream: str, now: int) -> None:
         """Add an event.
 
         Args:
             event: The event.
             line: Its JSON as received.
-            stream: Its governed stream labels, sorted, without event_type.
-            event_type: Its governed type, "" to leave the label out.
+            stream: The labels of its stream, as Loki writes them.
             now: Time of arrival in ms.
         """
         timestamp = int(event.event_time)
         if not -MAX_AHEAD <= now - timestamp <= MAX_BEHIND:
+            self.adjusted["late" if timestamp < now else "early"] += 1
             timestamp = now
-            self.adjusted["late"] += 1
         if len(line) > MAX_LINE:
             line = shorten(line, event)
             self.adjusted["line_shortened"] += 1
-        entry = self._encoding.entry(timestamp * 1_000_000, line, self._metadata_of(event))
-        self._streams.setdefault((stream, event_type), []).append(entry)
+        entry = self._encoding.entry(timestamp, line, self._metadata_of(event))
+        entries = self._streams.get(stream)
+        if entries is None:
+            entries = self._streams[stream] = []
+        entries.append(entry)
         self.size += len(entry)
 
     def drain(self, now: int, max_bytes: int) -> Iterator[Payload]:
         """Take everything out, in requests of about ``max_bytes`` before compression."""
-        streams = [
-            (_stream_text(labels, event_type), entries)
-            for (labels, event_type), entries in self._streams.items()
-        ]
-        self._streams = {}
+        streams, self._streams = self._streams, {}
         self.size = 0
         chunk: list[tuple[str, list[bytes]]] = []
         size = items = 0
-        for labels, entries in streams:
+        for labels, entries in streams.items():
             for entry in entries:
                 if items and size + len(entry) > max_bytes:
                     yield self._payload(chunk, items, now)
@@ -120,11 +117,6 @@ class LogBuffer:
                 self._metadata.clear()
             encoded = self._metadata[key] = self._encoding.metadata(key)
         return encoded
-
-
-def _stream_text(labels: Labels, event_type: str) -> str:
-    own = (("event_type", event_type),) if event_type else ()
-    return format_labels(sorted((*labels, *own)))
 
 
 def shorten(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:

@@ -35,13 +35,17 @@ class LokiEncoding(Protocol):
         """Encode structured metadata, to be used for many entries."""
 
     def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
-        """Encode an entry; the timestamp is in ns since the epoch."""
+        """Encode an entry; the timestamp is in ms since the epoch."""
 
     def request(self, streams: Sequence[Stream]) -> bytes:
         """Put a request body together."""
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
         """Halve a request body: each half and its number of entries; () if it has only one."""
+
+
+# Each fraction of a second that a timestamp in ms can have, as a field.
+_NANOS = (b"", *(b"\x10" + varint(ms * 1_000_000) for ms in range(1, 1000)))
 
 
 class ProtobufEncoding:
@@ -55,10 +59,9 @@ class ProtobufEncoding:
         return encoded
 
     def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
-        seconds, nanos = divmod(timestamp, 1_000_000_000)
-        stamp = b"\x08" + varint(seconds)
-        if nanos:
-            stamp += b"\x10" + varint(nanos)
+        seconds, ms = divmod(timestamp, 1000)
+        # google.protobuf.Timestamp: seconds are field 1, nanoseconds field 2.
+        stamp = b"\x08" + varint(seconds) + _NANOS[ms]
         return field(2, field(1, stamp) + field(2, line) + metadata)
 
     def request(self, streams: Sequence[Stream]) -> bytes:
@@ -91,7 +94,7 @@ class JsonEncoding:
         return msgspec.json.encode(dict(metadata)) if metadata else b""
 
     def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
-        encoded = b'["%d",%b' % (timestamp, msgspec.json.encode(line.decode()))
+        encoded = b'["%d000000",%b' % (timestamp, msgspec.json.encode(line.decode()))
         return encoded + (b",%b]" % metadata if metadata else b"]")
 
     def request(self, streams: Sequence[Stream]) -> bytes:

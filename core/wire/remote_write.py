@@ -2,8 +2,8 @@
 
 A flush sends every live series, so what can be encoded once is: a series' label set is
 encoded by protobuf when it is first exported, a sample's timestamp once for each flush, and
-a request is put together from these parts. At 100,000 series that is ten times faster than
-filling messages (bench/encode.py), and the bytes are the same.
+a request is put together from these parts. The bytes are
+those that protobuf makes of the whole.
 """
 
 import struct

@@ -4,6 +4,8 @@ A message is the concatenation of its fields, so parts that protobuf has encoded
 put together again and again without it.
 """
 
+from functools import lru_cache
+
 
 def _encode(number: int) -> bytes:
     groups = bytearray()
@@ -14,15 +16,19 @@ def _encode(number: int) -> bytes:
     return bytes(groups)
 
 
-# Nearly all numbers are lengths and tags: looked up, they cost a fifth.
+# Nearly all numbers are lengths and tags: looked up, they cost a fifth. The others are
+# times, of which many are equal.
 _SMALL = tuple(_encode(number) for number in range(4096))
+_encode_again = lru_cache(maxsize=4096)(_encode)
 
 
 def varint(number: int) -> bytes:
     """A non-negative number in base 128, lowest group first."""
-    return _SMALL[number] if number < 4096 else _encode(number)
+    return _SMALL[number] if number < 4096 else _encode_again(number)
 
 
 def field(number: int, content: bytes) -> bytes:
     """A length-delimited field (string, bytes, message)."""
-    return varint(number << 3 | 2) + varint(len(content)) + content
+    length = len(content)
+    size = _SMALL[length] if length < 4096 else _encode(length)
+    return _SMALL[number << 3 | 2] + size + content

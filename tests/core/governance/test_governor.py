@@ -36,14 +36,14 @@ def test_a_label_without_a_limit_passes() -> None:
     assert Governor(DEFAULT_LIMITS).govern("resolution", "1080p", NOW) == "1080p"
 
 
-def test_a_fault_hashes_the_value_and_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_folds_the_value_and_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     governor = Governor(DEFAULT_LIMITS)
 
     def fail(self: Dimension, value: str, day: int) -> str | None:
         raise ArithmeticError
 
     monkeypatch.setattr(Dimension, "govern", fail)
-    assert governor.govern("env", "prod", NOW) == hashed("prod")
+    assert governor.govern("env", "prod", NOW) == fold("prod")
     assert governor.faults == 1
 
 

@@ -142,15 +142,6 @@ def test_a_series_that_ends_leaves_every_cache() -> None:
     assert registry.grouped(groups[0], SEEKS, (), as_it_is) is not series[0]
 
 
-def test_groups_that_are_thrown_away_are_let_go() -> None:
-    registry = Registry(100)
-    group = Group(ACME)
-    series = registry.grouped(group, SEEKS, (), as_it_is)
-    assert series.holders != []
-    registry.release_groups()
-    assert series.holders == []
-
-
 def test_a_groups_cache_is_bounded() -> None:
     registry = Registry(1)
     group = Group(ACME)

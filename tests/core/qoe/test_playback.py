@@ -180,7 +180,7 @@ def test_pauses_but_not_the_one_right_before_the_end(
 def test_a_pause_is_counted_when_no_end_has_come_for_a_while() -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
     rig.post(paused(5))
-    rig.flush()
+    rig.flush(9)
     assert rig.total("openqoe_pause_events_total") == 0
     rig.flush()
     assert rig.total("openqoe_pause_events_total") == 1

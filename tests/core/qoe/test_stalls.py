@@ -119,10 +119,10 @@ def test_rebuffering_is_settled_by_the_next_event_after_it() -> None:
 
 
 def test_rebuffering_is_settled_by_time() -> None:
-    """Two seconds on nobody explains it any more, whether it has ended or not."""
+    """Ten seconds on nobody explains it any more, whether it has ended or not."""
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
     rig.post(PLAYED_10_S, told(12, "stall_start", 12.0))
-    rig.flush()
+    rig.flush(9)
     assert found_in(rig) == {}
     rig.flush()
     assert found_in(rig) == {"rebuffer": (1, 0, 0.0)}
@@ -358,3 +358,14 @@ def test_views_do_not_explain_each_other() -> None:
     )
     rig.pass_time(HOUR)
     assert found_in(rig) == {"rebuffer": (1, 1, 1.0)}
+
+
+def test_a_seek_that_comes_with_the_next_batch_still_explains_the_stall() -> None:
+    """The SDK sends a batch every 5 s; a flush may lie between the two."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
+    rig.post(PLAYED_10_S, told(12, "stall_start", 15.0))
+    rig.flush(6)
+    rig.post(told(13, "seek", 15.0, to=15_000, seek_latency=1_000))
+    rig.post(told(13, "stall_end", 15.0, stall_duration=1_000))
+    rig.flush()
+    assert found_in(rig) == {"seek": (1, 1, 1.0)}

@@ -1,0 +1,99 @@
+"""The worker as a whole: what holds across its parts."""
+
+import tracemalloc
+
+import pytest
+
+from openqoe.core import Config, HttpResult, NetworkFailure, Worker
+from openqoe.core.qoe.meter import Meter
+from tests.support.events import NOW, event, post
+from tests.support.rig import HOUR, Rig
+
+
+def test_a_batch_whose_handling_broke_is_no_duplicate_when_it_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    request = post(event("viewstart"))
+    with monkeypatch.context() as broken:
+        broken.setattr(Meter, "measure", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            rig.handle(request)
+    assert rig.handle(request).status == 202
+    rig.flush()
+    assert rig.total("openqoe_views_started_total") == 1
+
+
+def test_a_fault_of_ours_is_answered_without_its_insides() -> None:
+    worker = Worker(Config(), instance="t-0")
+    answer = worker.failed(post(event(), headers={"origin": "https://a.example"}))
+    assert (answer.status, answer.body) == (500, b'{"success":false,"message":"Internal error"}')
+    assert ("Access-Control-Allow-Origin", "https://a.example") in answer.headers
+
+
+def test_our_own_totals_never_start_again_however_long_nothing_changes() -> None:
+    rig = Rig(OPENQOE_SERIES_IDLE_TIMEOUT="60", OPENQOE_FLUSH_INTERVAL="15")
+    rig.post(event(env="x"))
+    rig.pass_time(HOUR // 4)
+    selected = rig.receiver.select("openqoe_worker_events_accepted_total")
+    values = [value for samples in selected.values() for _, value in samples]
+    assert values[0] == 0
+    assert set(values[1:]) == {1}
+
+
+def test_label_values_from_outside_do_not_pile_up_in_memory() -> None:
+    worker = Worker(Config(), instance="t-0")
+
+    def send(first: int) -> None:
+        for start in range(first, first + 20_000, 500):
+            events = [
+                event("error", view_id="v", data={"error_code": f"code-{n}", "error_family": "f"})
+                for n in range(start, start + 500)
+            ]
+            worker.handle(post(*events), NOW)
+
+    send(0)
+    tracemalloc.start()
+    try:
+        send(100_000)
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 2_000_000  # of 20,000 new values
+
+
+def test_a_closed_worker_runs_empty_though_its_destination_is_slow() -> None:
+    config = Config(prometheus_url="http://m/w", flush_interval=1000)
+    worker = Worker(config, instance="t-0")
+    worker.handle(post(event()), NOW)
+    worker.poll(NOW + 1000)
+    now = NOW + 1100
+    effects = worker.close(now)
+    sent = 1  # in flight since the flush
+    in_flight = 1
+    while not worker.drained:
+        now += 1500  # longer than the flush interval
+        effects = (*worker.complete(in_flight, HttpResult(204), now), *worker.poll(now))
+        requests = [effect for effect in effects if hasattr(effect, "url")]
+        sent += len(requests)
+        if requests:
+            in_flight = requests[0].id
+        assert sent <= 2  # what was in flight, and the last flush
+
+
+def test_retries_are_quick_once_the_worker_is_closed() -> None:
+    worker = Worker(Config(prometheus_url="http://m/w"), instance="t-0")
+    worker.handle(post(event()), NOW)
+    now = NOW + 15_000
+    effects = worker.poll(now)
+    for _ in range(8):  # an outage has made the steps long
+        worker.complete(effects[-1].id, NetworkFailure("refused"), now)  # type: ignore[union-attr]
+        due = worker.next_poll()
+        assert due is not None
+        now = max(due, now)
+        effects = worker.poll(now) or effects
+    worker.close(now)
+    worker.complete(effects[-1].id, NetworkFailure("refused"), now)  # type: ignore[union-attr]
+    due = worker.next_poll()
+    assert due is not None
+    assert due - now <= 1_000
