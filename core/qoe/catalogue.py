@@ -347,6 +347,14 @@ CONCURRENT_VIEWS = Metric(
 
 METRICS: tuple[Metric, ...] = (*(row.metric for row in CATALOGUE), CONCURRENT_VIEWS)
 
-ROWS_ON: dict[Kind, tuple[Row, ...]] = {
-    kind: tuple(row for row in CATALOGUE if kind in row.on) for kind in Kind
+Taking = tuple[Metric, Value | None, tuple[Label, ...]]
+
+TAKEN_ON: dict[Kind, tuple[Taking, ...]] = {
+    kind: tuple(
+        (row.metric, row.value, tuple(label for _, label in row.labels))
+        for row in CATALOGUE
+        if kind in row.on
+    )
+    for kind in Kind
 }
+"""The rows by kind, as bare tuples: the meter goes through them for every event."""

@@ -7,10 +7,11 @@ them asynchronously and send them unsorted.
 from collections.abc import Callable, Iterable
 
 from openqoe.core.events.schema import Event
+from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.registry import Group, Registry
-from openqoe.core.metrics.series import Gauge
+from openqoe.core.metrics.series import Gauge, Series
 from openqoe.core.qoe import playback
-from openqoe.core.qoe.catalogue import CONCURRENT_VIEWS, ROWS_ON
+from openqoe.core.qoe.catalogue import CONCURRENT_VIEWS, TAKEN_ON
 from openqoe.core.qoe.labels import Labeller, label_text
 from openqoe.core.qoe.moment import Moment
 from openqoe.core.qoe.view import Labels
@@ -55,7 +56,7 @@ class Meter:
                 for moment in _without_view(event, kind):
                     self._take(moment, group, now)
                 continue
-            if kind is not Kind.OTHER:
+            if TAKEN_ON[kind]:
                 self._take(Moment(kind, event, view), group, now)
             for moment in playback.follow(view, event, kind):
                 self._take(moment, group, now)
@@ -90,22 +91,27 @@ class Meter:
         self._concurrent = set(counts)
 
     def _take(self, moment: Moment, group: Group, now: int) -> None:
-        for row in ROWS_ON[moment.kind]:
-            value = 1.0 if row.value is None else row.value(moment)
+        for metric, take_value, take_labels in TAKEN_ON[moment.kind]:
+            value = 1.0 if take_value is None else take_value(moment)
             if value is None:
                 continue
-            metric = row.metric
-            if row.labels:
-                values = tuple(label_text(label(moment)) for _, label in row.labels)
-                series = group.cached((metric, *values))
-            else:
-                values = ()
-                series = group.cached(metric)
+            values: tuple[str, ...] = ()
+            key: object = metric
+            if take_labels:
+                values = tuple([take(moment) for take in take_labels])
+                key = (metric, *values)
+            series = group.cached(key)
             if series is None:
-                series = self._registry.grouped(
-                    group, metric, values, lambda name, text: self._govern(name, text, now)
-                )
+                series = self._find(group, metric, values, now)
             series.observe(value)
+
+    def _find(self, group: Group, metric: Metric, values: tuple[str, ...], now: int) -> Series:
+        """The series of a metric under raw label values; the group remembers it."""
+
+        def govern(name: str, text: str) -> str | None:
+            return self._govern(name, label_text(text), now)
+
+        return self._registry.grouped(group, metric, values, govern)
 
 
 def _without_view(event: Event, kind: Kind) -> list[Moment]:

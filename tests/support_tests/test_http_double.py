@@ -113,6 +113,7 @@ def test_stop_closes_kept_connections_and_start_comes_back_on_the_same_port(
     with pytest.raises((http.client.HTTPException, OSError)):
         kept.request("POST", "/x", b"2")
         kept.getresponse()
+    kept.close()
     with pytest.raises(ConnectionRefusedError):
         send(url + "/x")
     double.start()
