@@ -40,6 +40,7 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
 
 def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
     require("prometheus")
+    require("curl")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     session = re.search(r"<!-- test: shell session -->\n```bash\n(.*?)```", text, re.DOTALL)
     assert session is not None
