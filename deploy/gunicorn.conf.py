@@ -7,12 +7,15 @@ Options of the command line win over this file.
 
 from typing import Any
 
-from openqoe.shells.wsgi_shell import application, close_all, default_application
+# Wrong settings end gunicorn here, with a message.
+from openqoe.shells.wsgi_shell import application, close_all
 
 bind = "127.0.0.1:8787"
-workers = 2
+# One process: until processes share views and recent batches through a key-value store, the
+# batches of one view must reach one process, or its watch time is counted too high.
+workers = 1
 worker_class = "gthread"
-threads = 8
+threads = 16
 # The last flush has OPENQOE_SHUTDOWN_TIMEOUT (10 s) from the end of the last request on.
 graceful_timeout = 30
 
@@ -20,7 +23,7 @@ graceful_timeout = 30
 def post_worker_init(worker: Any) -> None:
     """The worker process is ready: start its service before the first request needs it."""
     if worker.wsgi is application:  # and not an application that mounts one of ours
-        default_application().start()
+        application.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -8,10 +8,12 @@ from typing import Any, NoReturn
 import click
 
 from openqoe.core.config import Config
+from openqoe.core.http import parser_named
 from openqoe.core.settings import SettingsError
 from openqoe.core.version import VERSION
 from openqoe.shells import settings
-from openqoe.shells.listening import Listening
+from openqoe.shells.extras import MissingExtraError, needs
+from openqoe.shells.listening import Listening, ListeningError
 
 EXIT_USAGE = 2
 
@@ -19,6 +21,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="openqoe")
 def main() -> None:
     """OpenQoE worker: QoE events of video players to Prometheus metrics and Loki logs."""
 
@@ -71,7 +74,7 @@ def serve(
     max_connections: int | None,
     env_file: Path | None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM, SIGINT or SIGHUP.
 
     \b
     Examples:
@@ -92,17 +95,12 @@ def serve(
         _fail(f"cannot read {env_file}: {error.strerror}")
     listening = Listening(hosts, port, unix, backlog, tls_cert, tls_key)
     try:
-        _shell(shell).run(config, environment, listening)
-    except OSError as error:
-        _fail(f"cannot listen: {error.strerror or error}")
-
-
-def _shell(name: str) -> Any:
-    """The module of a shell; says which extra is missing, if one is."""
-    try:
-        return import_module(f"openqoe.shells.{name}_shell")
-    except ImportError as error:
-        _fail(f"{error.name} is missing: pip install 'openqoe-worker[{name}]'")
+        with needs("fast"):
+            parser_named(config.http_parser)
+        module: Any = import_module(f"openqoe.shells.{shell}_shell")
+        module.run(config, environment, listening)
+    except (MissingExtraError, ListeningError) as error:
+        _fail(str(error))
 
 
 @main.command()

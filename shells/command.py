@@ -1,15 +1,18 @@
 """Entry point of the ``openqoe`` command: says which extra is missing, if one is."""
 
+import os
 import sys
+
+from openqoe.shells.extras import MissingExtraError, needs
 
 
 def main() -> None:
     """Run the command line."""
+    if sys.stderr is None:  # closed by the parent; its number must not become a client's
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     try:
-        from openqoe.shells import cli
-    except ImportError as error:
-        sys.exit(
-            f"openqoe: {error.name} is missing; the command line comes with a shell:\n"
-            "  pip install 'openqoe-worker[asyncio]'"
-        )
+        with needs("asyncio"):
+            from openqoe.shells import cli
+    except MissingExtraError as error:
+        sys.exit(f"openqoe: {error}")
     cli.main()

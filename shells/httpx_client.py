@@ -4,9 +4,7 @@ import anyio
 import httpx
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
-
-MAX_ANSWER = 8192
-"""Bytes of an answer that are read: enough for its words."""
+from openqoe.shells.attempts import beginning, failed, timed_out
 
 
 class Client:
@@ -38,14 +36,17 @@ class Client:
                 async with self._client.stream(
                     "POST", effect.url, content=effect.body, headers=effect.headers
                 ) as response:
-                    body = b""
-                    async for piece in response.aiter_bytes():
-                        body += piece
-                        if len(body) >= MAX_ANSWER:
-                            break
+                    body = await beginning(response.aiter_bytes())
                     headers = {name.lower(): value for name, value in response.headers.items()}
-                    return HttpResult(response.status_code, headers, body[:MAX_ANSWER])
+                    return HttpResult(response.status_code, headers, body)
         except TimeoutError:
-            return NetworkFailure(f"no answer within {self._timeout:g} s")
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-            return NetworkFailure(str(error) or type(error).__name__)
+            return timed_out(self._timeout)
+        # ValueError: a host or a header that cannot be encoded.
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            httpx.StreamError,
+            OSError,
+            ValueError,
+        ) as error:
+            return failed(error)

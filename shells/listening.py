@@ -11,6 +11,42 @@ from pathlib import Path
 ANY = ("0.0.0.0", "::")
 
 
+class ListeningError(Exception):
+    """It is not possible to listen so; the text says what is wrong with which address or file."""
+
+
+class Listeners:
+    """Sockets that listen.
+
+    Attributes:
+        sockets: The sockets.
+        backlog: Connections that may wait to be accepted.
+        tls: The TLS context; None serves without TLS.
+        addresses: Where they listen, for the log.
+        port: The TCP port, which all of them share; None for a Unix socket.
+    """
+
+    def __init__(
+        self, sockets: list[socket.socket], backlog: int, tls: ssl.SSLContext | None
+    ) -> None:
+        self.sockets = sockets
+        self.backlog = backlog
+        self.tls = tls
+        self.addresses = [_describe(one) for one in sockets]
+        name = sockets[0].getsockname()
+        self.port: int | None = None if isinstance(name, str) else name[1]
+        self._unix = Path(name).absolute() if isinstance(name, str) else None
+        self._inode = None if self._unix is None else _inode(self._unix)
+
+    def close(self) -> None:
+        """Close them, and remove the Unix socket, unless another process has taken its place."""
+        for one in self.sockets:
+            one.close()
+        if self._unix is not None and self._inode == _inode(self._unix):
+            with suppress(OSError):
+                self._unix.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class Listening:
     """What to listen on.
@@ -32,14 +68,43 @@ class Listening:
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
-    def open(self) -> list[socket.socket]:
-        """Bind and listen.
+    def open(self) -> Listeners:
+        """Bind and listen; connections wait from now on.
 
         Raises:
-            OSError: An address cannot be bound; its text names which.
+            ListeningError: An address cannot be bound, or a TLS file cannot be used.
         """
-        if self.unix is not None:
-            return [self._open_unix(self.unix)]
+        tls = self._tls()
+        try:
+            sockets = [self._open_unix(self.unix)] if self.unix else self._open_all()
+        except OSError as error:
+            raise ListeningError(f"cannot listen: {error.strerror or error}") from None
+        return Listeners(sockets, self.backlog, tls)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self.tls_cert is None:
+            return None
+        files = {"--tls-cert": self.tls_cert}
+        if self.tls_key is not None:
+            files["--tls-key"] = self.tls_key
+        for option, path in files.items():
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise ListeningError(f"{option} {path}: {error.strerror}") from None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            # Without a password OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(self.tls_cert, self.tls_key, password="")
+        except (OSError, ValueError) as error:
+            named = ", ".join(f"{option} {path}" for option, path in files.items())
+            raise ListeningError(
+                f"{named}: not a certificate and its key, unencrypted, in PEM format ({error})"
+            ) from None
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def _open_all(self) -> list[socket.socket]:
         opened: list[socket.socket] = []
         port = self.port
         try:
@@ -59,35 +124,15 @@ class Listening:
             raise
         return opened
 
-    def tls(self) -> ssl.SSLContext | None:
-        """The TLS context, or None.
-
-        Raises:
-            OSError: A file cannot be read, or is no certificate or key (ssl.SSLError).
-        """
-        if self.tls_cert is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.tls_cert, self.tls_key)
-        context.set_alpn_protocols(["http/1.1"])
-        return context
-
-    def close(self, sockets: list[socket.socket]) -> None:
-        """Close what ``open`` has opened, and remove the Unix socket."""
-        for one in sockets:
-            one.close()
-        if self.unix is not None:
-            with suppress(FileNotFoundError):
-                self.unix.unlink()
-
     def _addresses(self) -> list[tuple[int, str]]:
         names = [n for host in self.hosts for n in (ANY if host in ("*", "") else (host,))]
         found: dict[tuple[int, str], None] = {}
         for name in names:
             try:
                 infos = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-            except socket.gaierror as error:
-                raise OSError(error.errno, f"{name}: {error.strerror}") from None
+            except (socket.gaierror, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or "not a host name"
+                raise OSError(errno.EINVAL, f"{name}: {reason}") from None
             for family, _, _, _, address in infos:
                 if family in (socket.AF_INET, socket.AF_INET6):
                     found[int(family), str(address[0])] = None
@@ -109,22 +154,47 @@ class Listening:
         return one
 
     def _open_unix(self, path: Path) -> socket.socket:
-        with suppress(FileNotFoundError):
-            if stat.S_ISSOCK(path.stat().st_mode):
-                path.unlink()  # left behind by a process that was killed
         one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             one.setblocking(False)
+            _remove_stale(path)
             one.bind(str(path))
             one.listen(self.backlog)
         except OSError as error:
             one.close()
-            raise OSError(error.errno, f"{path}: {error.strerror}") from None
+            raise OSError(error.errno, f"{path}: {error.strerror or error}") from None
         return one
 
 
-def describe(one: socket.socket) -> str:
-    """Where a socket listens, for the log."""
+def _remove_stale(path: Path) -> None:
+    """Remove a socket left behind by a process that was killed.
+
+    Raises:
+        OSError: Somebody listens on it.
+    """
+    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass  # so many connections wait that none more is taken
+    raise OSError(errno.EADDRINUSE, "already in use")
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _describe(one: socket.socket) -> str:
     name = one.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"

@@ -1,5 +1,6 @@
 """Settings from the environment and from an env file."""
 
+import errno
 import os
 import secrets
 import socket
@@ -22,16 +23,24 @@ def environment(env_file: Path | None = None) -> Mapping[str, str]:
     """
     from_file: dict[str, str] = {}
     if env_file is not None:
-        with env_file.open(encoding="utf-8") as stream:
-            values = dotenv_values(stream=stream)
+        try:
+            with env_file.open(encoding="utf-8") as stream:
+                # A "$" is a character like any other: a password may have one.
+                values = dotenv_values(stream=stream, interpolate=False)
+        except UnicodeDecodeError:
+            raise OSError(errno.EILSEQ, "it is not UTF-8") from None
         from_file = {name: value for name, value in values.items() if value is not None}
     return {**from_file, **os.environ}
 
 
-def make_worker(config: Config, instance: str | None = None) -> Worker:
-    """A worker with the identity of this process, which is alone on its host by default."""
-    instance = instance or config.instance or f"{socket.gethostname()}-0"
+def make_worker(config: Config, instance: str) -> Worker:
+    """A worker with the identity of this process."""
     return Worker(config, instance=instance, seed=secrets.randbits(64))
+
+
+def server_instance(config: Config, port: int | None) -> str:
+    """The instance of a server of ours: its port is its own on a host, and stays the same."""
+    return config.instance or f"{socket.gethostname()}-{port or os.getpid()}"
 
 
 def process_instance(config: Config) -> str:
@@ -43,8 +52,14 @@ def process_instance(config: Config) -> str:
     return f"{config.instance or socket.gethostname()}-{os.getpid()}"
 
 
-def announce(log: logs.Log, config: Config, instance: str) -> None:
+def announce(
+    log: logs.Log,
+    worker: Worker,
+    environment: Mapping[str, str],
+    addresses: list[str] | None = None,
+) -> None:
     """Say at start what an operator should know."""
-    for notice in startup.notices(config, os.environ):
+    for notice in startup.notices(worker.config, environment):
         logs.write(log, notice)
-    log.info("serving", instance=instance)
+    where = {} if addresses is None else {"addresses": addresses}
+    log.info("serving", **where, instance=worker.instance)

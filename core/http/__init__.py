@@ -8,6 +8,7 @@ modules are the server side of HTTP/1.1, for shells that have only a socket; beg
 """
 
 from openqoe.core.http.connection import Connection
+from openqoe.core.http.connections import Connections
 from openqoe.core.http.limits import HttpLimits
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.http.parser import Parser, parser_named
@@ -15,6 +16,7 @@ from openqoe.core.http.refusal import Refuse, RefusedError, refuse_plainly
 
 __all__ = [
     "Connection",
+    "Connections",
     "HttpLimits",
     "Parser",
     "Refuse",

@@ -10,17 +10,19 @@ owner, a shell, does this, and makes no decision of its own:
         while request := connection.next_request(now):
             write connection.send_response(answer to the request, now)
         write connection.data_to_send()
-    close, the lingering way if connection.linger
+        if the client does not take it: connection.output_held(now), output_taken(now)
+    close, the lingering way if connection.linger, at once if connection.is_lost
 
 The life of a connection is a cycle of the states of ``State``:
 
     IDLE -> HEAD -> BODY -> READY -> HANDLING -> IDLE ...     and from each to CLOSED
 
-In IDLE, HEAD and BODY the client is to act, and has a deadline; READY and HANDLING are
-our time. Requests may be sent ahead (pipelined): they wait in the buffer, unread, until the
-one before is answered, so answers can only leave in order. ``next_request`` then reads
-on. Whatever cannot be read ends in ``_refuse``: one answer, then CLOSED, since nobody
-can say where the next request would begin.
+In IDLE, HEAD and BODY the client is to act, and has a deadline; READY and HANDLING are our
+time. In whatever state, a client that does not read has a deadline to take its answers.
+Requests may be sent ahead (pipelined): they wait in the buffer, unread, until the one
+before is answered, so answers can only leave in order. ``next_request`` then reads on.
+Whatever cannot be read ends in ``_refuse``: one answer, then CLOSED, since nobody can say
+where the next request would begin.
 """
 
 import re
@@ -86,6 +88,9 @@ class Connection:
         self._outgoing = b""
         self._peer_is_done = False  # the client has closed its sending side
         self._is_deaf = False  # what comes is thrown away
+        self._is_last = False  # no request follows the one at hand
+        self._held: int | None = None  # since when the client takes no output
+        self._is_lost = False
         self._linger = 0
 
     @property
@@ -105,6 +110,11 @@ class Connection:
         return self._linger
 
     @property
+    def is_lost(self) -> bool:
+        """Whether to close at once and give up what is not sent: the client does not read."""
+        return self._is_lost
+
+    @property
     def is_idle(self) -> bool:
         """Whether no request has begun, so that closing loses nothing."""
         return self._state is State.IDLE and not self._buffer
@@ -122,6 +132,10 @@ class Connection:
     @property
     def deadline(self) -> int | None:
         """When to call ``handle_timeout``; None while there is nothing to wait for."""
+        if self._held is not None:
+            # A client that does not read its answers has no claim on us for longer than one
+            # that does not send its requests.
+            return self._held + self._limits.request_timeout
         match self._state:
             case State.IDLE:
                 return self._since + self._limits.keep_alive_timeout
@@ -185,7 +199,7 @@ class Connection:
         if self._state is not State.HANDLING or head is None:
             raise RuntimeError("no request waits for an answer")
         # Nothing more can come of a client that is done and has nothing in the buffer.
-        keep = head.keep_alive and not close and not self._is_deaf
+        keep = head.keep_alive and not (close or self._is_last or self._is_deaf)
         keep = keep and not (self._peer_is_done and not self._buffer)
         data = encode_response(
             response,
@@ -200,6 +214,23 @@ class Connection:
             self._close(linger=head.keep_alive)
         return data
 
+    def output_held(self, now: int) -> None:
+        """Tell that output waits because the client does not read."""
+        if self._held is None:
+            self._held = now
+
+    def output_taken(self, now: int) -> None:
+        """Tell that nothing waits any more."""
+        if self._held is not None and self._state is State.IDLE:
+            self._since = now
+        self._held = None
+
+    def stop(self) -> None:
+        """Serve a request that has begun and then close; without one close now."""
+        self._is_last = True
+        if self.is_idle:
+            self._close()
+
     def turn_away(self, now: int) -> None:
         """Answer 503 and close, whatever the client is about to ask: there are too many."""
         self._refuse(RefusedError(503, "Too many connections"), now)
@@ -209,7 +240,10 @@ class Connection:
         deadline = self.deadline
         if deadline is None or now < deadline:
             return
-        if self._state is State.IDLE:
+        if self._held is not None:
+            self._held, self._is_lost = None, True
+            self._close()
+        elif self._state is State.IDLE:
             self._close()
         else:
             self._refuse(RefusedError(408, "Request not received in time"), now)

@@ -4,8 +4,19 @@ Framing, time-outs and malformed requests are the host's business there. What re
 is the size of the body, and which answers have one.
 """
 
+from collections.abc import Iterable
+
 from openqoe.core.http.messages import Response
 from openqoe.core.http.refusal import RefusedError
+
+
+def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers as a ``Request`` wants them: names in lower case, repeated ones joined."""
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        name = name.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 class BodyCollector:
@@ -23,6 +34,7 @@ class BodyCollector:
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
+        self._announced = announced
         self._check(announced or 0)
 
     def add(self, piece: bytes) -> None:
@@ -36,7 +48,13 @@ class BodyCollector:
         self._check(self._size)
 
     def body(self) -> bytes:
-        """All of it."""
+        """All of it.
+
+        Raises:
+            RefusedError: Less came than was announced.
+        """
+        if self._size < (self._announced or 0):
+            raise RefusedError(400, "Request incomplete")
         return b"".join(self._pieces)
 
     def _check(self, size: int) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from openqoe.core.config import Config
 from openqoe.core.http import Request, Response
-from openqoe.core.http.hosted import BodyCollector, host_response, parse_length
+from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
 from openqoe.core.http.refusal import RefusedError
 from openqoe.shells import logs
 from openqoe.shells.asyncio_shell.service import Service
@@ -46,7 +47,7 @@ class Application:
 
     async def start(self) -> Service:
         """Start the service, for hosts that have no lifespan events."""
-        if self._service is None:
+        if self._service is None or self._service.closed:
             try:
                 asyncio.get_running_loop()
             except RuntimeError:
@@ -59,16 +60,14 @@ class Application:
             worker = make_worker(config, process_instance(config))
             self._service = Service(worker, log)
             await self._service.start()
-            announce(log, config, worker.instance)
+            announce(log, worker, os.environ)
         return self._service
 
     async def close(self) -> None:
-        """Flush for the last time and deliver."""
-        if self._service is not None:
-            service, self._service = self._service, None
-            service.worker.drain()
-            await service.close(service.worker.config.shutdown_timeout / 1000)
-            service.log.info("stopped")
+        """Flush for the last time and deliver. Requests that come behind it are refused."""
+        service = self._service
+        if service is not None and not service.closed:
+            await service.close(service.drain().left)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -86,10 +85,11 @@ class Application:
                 return
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service = await self.start()
-        headers = _headers(scope)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        query = scope.get("query_string", b"").decode("latin-1")
+        service = self._service or await self.start()
+        method = scope["method"]
+        headers = join_headers(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        )
         received = now_ms()
         try:
             body = await _body(headers, receive, service.worker.config.max_body_bytes)
@@ -98,25 +98,24 @@ class Application:
         except Disconnected:
             return
         else:
-            request = Request(scope["method"], path, query, headers, body, received)
+            query = scope.get("query_string", b"").decode("latin-1")
+            request = Request(method, _path(scope), query, headers, body, received)
             response = service.handle(request)
-        await _respond(response, scope["method"], send)
+        await _respond(response, method, send)
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    """The request's headers by lower-case name."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def _path(scope: Scope) -> str:
+    """The path as it was sent, still percent-encoded, without the part where we are mounted."""
+    raw = scope.get("raw_path")  # optional; some hosts leave the query in it
+    path = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
+    return path.removeprefix(quote(scope.get("root_path", "")))
 
 
 async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
     """Read the body.
 
     Raises:
-        RefusedError: It is too large, or its length is no number.
+        RefusedError: It is too large, or not as long as was announced.
         Disconnected: The client went away.
     """
     body = BodyCollector(limit, parse_length(headers.get("content-length", "")))

@@ -3,9 +3,7 @@
 import aiohttp
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
-
-MAX_ANSWER = 8192
-"""Bytes of an answer that are read: enough for its words."""
+from openqoe.shells.attempts import MAX_ANSWER, beginning, failed, timed_out
 
 
 class Client:
@@ -16,13 +14,13 @@ class Client:
     """
 
     def __init__(self, timeout: int) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout / 1000)
+        self._timeout = timeout / 1000
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Open the pool."""
         self._session = aiohttp.ClientSession(
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(total=self._timeout),
             trust_env=True,  # HTTP_PROXY and NO_PROXY
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -39,10 +37,11 @@ class Client:
             async with self._session.post(
                 effect.url, data=effect.body, headers=effect.headers, allow_redirects=False
             ) as response:
-                body = await response.content.read(MAX_ANSWER)
+                body = await beginning(response.content.iter_chunked(MAX_ANSWER))
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpResult(response.status, headers, body)
         except TimeoutError:
-            return NetworkFailure(f"no answer within {self._timeout.total:g} s")
-        except (aiohttp.ClientError, OSError) as error:
-            return NetworkFailure(str(error) or type(error).__name__)
+            return timed_out(self._timeout)
+        # ValueError: a host or a header that cannot be encoded.
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return failed(error)

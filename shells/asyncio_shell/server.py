@@ -2,64 +2,44 @@
 
 import asyncio
 import socket
-import ssl
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
-from openqoe.core.http import Connection, HttpLimits, parser_named
+from openqoe.core.http import Connections
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import now_ms
-from openqoe.shells.listening import Listening, describe
+from openqoe.shells.listening import Listeners
 
 
 class Server:
     """Accepts connections for a service."""
 
-    def __init__(self, service: Service, listening: Listening) -> None:
+    def __init__(self, service: Service, listeners: Listeners) -> None:
         self.service = service
-        config = service.worker.config
-        self.limits = HttpLimits.from_config(config)
-        self.parser = parser_named(config.http_parser)
-        self.stopping = False
-        self.max_connections = config.max_connections
+        self.http = Connections(service.worker.config, service.refuse)
         self.connections: set[ServerConnection] = set()
-        self._listening = listening
-        self._sockets: list[socket.socket] = []
-        self._tls: ssl.SSLContext | None = None
+        self._listeners = listeners
         self._accepting: list[asyncio.Server] = []
-
-    def bind(self) -> None:
-        """Take the addresses; connections wait from now on.
-
-        Raises:
-            OSError: An address cannot be bound, or a TLS file cannot be used.
-        """
-        self._tls = self._listening.tls()
-        self._sockets = self._listening.open()
 
     async def listen(self) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
-        for one in self._sockets:
+        for one in self._listeners.sockets:
             create = loop.create_server if one.family != socket.AF_UNIX else loop.create_unix_server
             accepting = await create(
                 lambda: ServerConnection(self),
                 sock=one,
-                backlog=self._listening.backlog,
-                ssl=self._tls,
+                backlog=self._listeners.backlog,
+                ssl=self._listeners.tls,
             )
             self._accepting.append(accepting)
 
-    @property
-    def addresses(self) -> list[str]:
-        """What is listened on."""
-        return [describe(one) for one in self._sockets]
-
     async def close(self, timeout: float) -> None:
         """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
-        self.stopping = True
         for accepting in self._accepting:
             accepting.close()
-        self._listening.close(self._sockets)
+        self._listeners.close()
+        self.http.stop()
         for connection in tuple(self.connections):
             connection.stop()
         if self.connections:
@@ -76,60 +56,68 @@ class ServerConnection(asyncio.Protocol):
         self._server = server
         self._service = server.service
         self._loop = asyncio.get_running_loop()
-        self._http = Connection(
-            server.limits, now_ms(), server.parser, refuse=server.service.worker.refuse
-        )
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
+        self._lingering: asyncio.TimerHandle | None = None
         self._turn: asyncio.Handle | None = None
         self._may_write = True
         self._closing = False
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
+    # What the transport calls. A fault in it costs this connection, and no other.
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._http = self._server.http.open(now_ms())
         self._transport = cast(asyncio.Transport, transport)
+        if transport.get_extra_info("sslcontext") is None:
+            # Tell as soon as the kernel does not take all that is written. (asyncio's TLS
+            # would never write again: it holds its own messages back while reading is paused.)
+            self._transport.set_write_buffer_limits(high=0)
         self._server.connections.add(self)
-        if len(self._server.connections) > self._server.max_connections:
-            self._http.turn_away(now_ms())
-            self._serve()
-        self._watch_deadline()
-        if self._server.stopping:
-            self.stop()
+        self._guard(self._serve)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
-        for handle in (self._timer, self._turn):
+        self._server.http.close(self._http)
+        for handle in (self._timer, self._lingering, self._turn):
             if handle is not None:
                 handle.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        self._http.receive_data(data, now_ms())
-        self._serve()
+        self._guard(self._receive, data)
 
     def eof_received(self) -> bool:
-        self._http.receive_data(b"", now_ms())
-        self._serve()
+        self._guard(self._receive, b"")
         # Stay open for answers to what came before the end.
         return not self._http.should_close and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._may_write = False
+        self._http.output_held(now_ms())
         self._transport.pause_reading()
+        self._watch_deadline()
 
     def resume_writing(self) -> None:
         self._may_write = True
-        self._serve()
+        self._http.output_taken(now_ms())
+        self._guard(self._serve)
 
     def stop(self) -> None:
-        """Close unless a request has begun."""
-        if self._http.is_idle:
-            self._transport.close()
+        """Close if there is nothing left to do: the core has been told to stop."""
+        self._guard(self._serve)
 
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
+
+    def _guard(self, step: Callable[..., None], *arguments: Any) -> None:
+        try:
+            step(*arguments)
+        except Exception:
+            self._service.log.exception("connection failed")
+            self.abort()
 
     def _serve(self) -> None:
         """Answer one request; the next ones wait a turn, for the sake of other clients."""
@@ -140,17 +128,20 @@ class ServerConnection(asyncio.Protocol):
         request = self._http.next_request(now)
         if request is not None:
             response = self._service.handle(request)
-            stopping = self._server.stopping
-            self._transport.write(self._http.send_response(response, now_ms(), close=stopping))
-            self._turn = self._loop.call_soon(self._serve)
+            self._transport.write(self._http.send_response(response, now_ms()))
+            self._turn = self._loop.call_soon(self._guard, self._serve)
         if data := self._http.data_to_send():
             self._transport.write(data)
         if self._http.should_close:
             self._close()
         elif request is None:
-            if self._http.can_receive:
+            if self._http.can_receive and self._may_write:
                 self._transport.resume_reading()
             self._watch_deadline()
+
+    def _receive(self, data: bytes) -> None:
+        self._http.receive_data(data, now_ms())
+        self._serve()
 
     def _watch_deadline(self) -> None:
         # A deadline that moves away is looked at when the timer fires: most are never reached.
@@ -161,28 +152,25 @@ class ServerConnection(asyncio.Protocol):
             self._timer.cancel()
         self._timer_at = deadline
         delay = max(0, deadline - now_ms()) / 1000
-        self._timer = self._loop.call_later(delay, self._check_deadline)
+        self._timer = self._loop.call_later(delay, self._guard, self._check_deadline)
 
     def _check_deadline(self) -> None:
         self._timer = None
-        if not self._may_write:
-            # A client that does not read its answers has no claim on us for longer than one
-            # that does not send its requests.
-            self.abort()
-            return
         self._http.handle_timeout(now_ms())
-        self._serve()
+        if self._http.is_lost:
+            self.abort()
+        else:
+            self._serve()
+            self._watch_deadline()
 
     def _close(self) -> None:
         self._closing = True
         if self._turn is not None:
             self._turn.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
         linger = self._http.linger
         if linger and self._transport.can_write_eof():
             self._transport.write_eof()
             self._transport.resume_reading()
-            self._timer = self._loop.call_later(linger / 1000, self._transport.close)
+            self._lingering = self._loop.call_later(linger / 1000, self._transport.close)
         else:
             self._transport.close()

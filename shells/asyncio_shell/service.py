@@ -36,13 +36,14 @@ class Service(BaseService):
                     await self._progress.wait()
                     self._progress.clear()
         except TimeoutError:
-            self.report_undelivered()
+            pass  # what is left is reported below
         if self._timer is not None:
             self._timer.cancel()
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self._client.close()
+        self.report_end()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         task = asyncio.create_task(self._send(effect))
@@ -51,9 +52,11 @@ class Service(BaseService):
 
     async def _send(self, effect: RemoteWrite | LokiPush) -> None:
         try:
-            self.complete(effect, await self._client.send(effect))
+            result = await self._client.send(effect)
         except Exception as error:
             self.fail(effect, error)
+        else:
+            self.complete(effect, result)
         self._progress.set()
 
     def wake_at(self, due: int | None) -> None:

@@ -4,50 +4,41 @@ One tree of nurseries: the process's holds the connections' and the service's, s
 outlives its owner.
 """
 
-import signal
 from collections.abc import Mapping
 
 import trio
 
-from openqoe.core import startup
 from openqoe.core.config import Config
-from openqoe.shells import logs
-from openqoe.shells.clock import monotonic
+from openqoe.shells import logs, process
 from openqoe.shells.listening import Listening
-from openqoe.shells.settings import make_worker
+from openqoe.shells.settings import announce, make_worker, server_instance
 from openqoe.shells.trio_shell.server import Server
 from openqoe.shells.trio_shell.service import Service
 
 
 def run(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until a signal comes.
 
     Raises:
-        OSError: An address cannot be bound.
+        ListeningError: An address cannot be bound, or a TLS file cannot be used.
     """
     trio.run(serve, config, environment, listening)
 
 
 async def serve(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until a signal comes."""
     log = logs.configure(config)
-    service = Service(make_worker(config), log)
-    server = Server(service, listening)
-    server.bind()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    config = process.fit(config, log)
+    listeners = listening.open()
+    service = Service(make_worker(config, server_instance(config, listeners.port)), log)
+    server = Server(service, listeners)
+    with trio.open_signal_receiver(*process.stop_signals()) as signals:
         async with trio.open_nursery() as sending:
             await service.start(sending)
             async with trio.open_nursery() as connections:
                 await server.listen(connections)
-                for notice in startup.notices(config, environment):
-                    logs.write(log, notice)
-                log.info("serving", addresses=server.addresses, instance=service.worker.instance)
-                async for _ in signals:
-                    break
-                log.info("stopping")
-                service.worker.drain()
-                deadline = monotonic() + config.shutdown_timeout / 1000
-                # A client that sends slowly must not use up the time that delivery needs.
-                await server.close(config.shutdown_timeout / 2000)
-            await service.close(max(0.0, deadline - monotonic()))
-    log.info("stopped")
+                announce(log, service.worker, environment, listeners.addresses)
+                await anext(signals)
+                shutdown = service.drain()
+                await server.close(shutdown.for_requests)
+            await service.close(shutdown.left)

@@ -38,12 +38,11 @@ class Service(BaseService):
             while not self.worker.drained:
                 await self._progress.wait()
                 self._progress = trio.Event()
-        if not self.worker.drained:
-            self.report_undelivered()
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await self._client.close()
+        self.report_end()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         assert self._nursery is not None, "the service has not been started"
@@ -51,9 +50,11 @@ class Service(BaseService):
 
     async def _send(self, effect: RemoteWrite | LokiPush) -> None:
         try:
-            self.complete(effect, await self._client.send(effect))
+            result = await self._client.send(effect)
         except Exception as error:
             self.fail(effect, error)
+        else:
+            self.complete(effect, result)
         self._progress.set()
 
     def wake_at(self, due: int | None) -> None:

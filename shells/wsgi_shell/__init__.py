@@ -1,18 +1,28 @@
 """The worker as a WSGI application, for gunicorn and other hosts.
 
-``serve`` makes the application, ``server`` answers requests, ``service`` keeps time and
-runs effects, ``client`` sends them.
+``wsgi`` answers requests, ``service`` keeps time and runs effects, ``client`` sends
+them.
 """
 
-from openqoe.shells.wsgi_shell.serve import application, create_application, default_application
-from openqoe.shells.wsgi_shell.server import Server, close_all
-from openqoe.shells.wsgi_shell.service import Service
+from typing import Any
 
-__all__ = [
-    "Server",
-    "Service",
-    "application",
-    "close_all",
-    "create_application",
-    "default_application",
-]
+from openqoe.shells.extras import needs
+
+with needs("wsgi"):
+    from openqoe.shells.wsgi_shell.service import Service
+    from openqoe.shells.wsgi_shell.wsgi import (
+        Application,
+        close_all,
+        create_application,
+        default_application,
+    )
+
+__all__ = ["Application", "Service", "close_all", "create_application"]
+
+
+def __getattr__(name: str) -> Any:
+    """``gunicorn 'openqoe.shells.wsgi_shell:application'``: made when a host asks for it, so
+    that wrong settings stop the host and not its first request."""
+    if name == "application":
+        return default_application()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,10 +15,13 @@ from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from openqoe.shells import logs
-from openqoe.shells.clock import now_ms
+from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.service import BaseService
 from openqoe.shells.stores import MemoryStore
 from openqoe.shells.wsgi_shell.client import Client
+
+TIDYING = 0.5
+"""Seconds that the thread may take to put its things away when the time is over."""
 
 
 class Service(BaseService):
@@ -30,7 +33,7 @@ class Service(BaseService):
         self._lock = RLock()
         self._progress = Condition(self._lock)
         self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(_Inline())
+        self._loop.set_default_executor(_Threads())
         self._thread = Thread(target=self._live, name="openqoe", daemon=True)
         self._sending: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -44,12 +47,14 @@ class Service(BaseService):
 
     def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
+        end = monotonic() + timeout
         self.flush_last()
         with self._progress:
-            if not self._progress.wait_for(lambda: self.worker.drained, timeout):
-                self.report_undelivered()
+            self._progress.wait_for(lambda: self.worker.drained, timeout)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(max(TIDYING, end - monotonic()))
+        with self._lock:
+            self.report_end()
 
     # The core is used under the lock: by the host's threads here, by ours below.
 
@@ -84,9 +89,11 @@ class Service(BaseService):
 
     async def _send(self, effect: RemoteWrite | LokiPush) -> None:
         try:
-            self.complete(effect, await self._client.send(effect))
+            result = await self._client.send(effect)
         except Exception as error:
             self.fail(effect, error)
+        else:
+            self.complete(effect, result)
 
     def wake_at(self, due: int | None) -> None:
         if due != self._due:
@@ -119,17 +126,27 @@ class Service(BaseService):
             self._loop.close()
 
 
-class _Inline(ThreadPoolExecutor):
-    """Runs name look-ups, all that the loop has for an executor, on the loop's own thread.
+class _Threads(ThreadPoolExecutor):
+    """Runs name look-ups, all that the loop has for an executor, each in a thread of its own.
 
-    The interpreter refuses work to thread pools once it has begun to end, and that is when
-    a host without hooks lets us flush for the last time (``atexit``).
+    A look-up may take minutes, and nothing can end it. Nobody waits for these threads: the
+    process may end while they run, which it may not while a thread of a pool does.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # from here on it cannot be cancelled
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+
         try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
+            Thread(target=run, name="openqoe-look-up", daemon=True).start()
+        except RuntimeError:
+            # Python 3.12 starts no threads once the interpreter has begun to end, and that
+            # is when a host without hooks lets us flush for the last time (``atexit``).
+            run()
         return future

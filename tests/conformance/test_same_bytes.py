@@ -49,7 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     for module in (service, settings):
         monkeypatch.setattr(module, "now_ms", clock, raising=False)
-    for name in ("asyncio_shell.application", "wsgi_shell.server"):
+    for name in ("asyncio_shell.application", "wsgi_shell.wsgi"):
         monkeypatch.setattr(f"openqoe.shells.{name}.now_ms", clock)
         monkeypatch.setattr(f"openqoe.shells.{name}.process_instance", lambda config: INSTANCE)
     return clock

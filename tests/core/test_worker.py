@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from openqoe.core import Config, HttpResult, NetworkFailure, Worker
+from openqoe.core import Config, HttpResult, NetworkFailure, RemoteWrite, Worker
 from openqoe.core.qoe.meter import Meter
 from tests.support.events import NOW, event, post
 from tests.support.rig import HOUR, Rig
@@ -74,7 +74,7 @@ def test_a_closed_worker_runs_empty_though_its_destination_is_slow() -> None:
     while not worker.drained:
         now += 1500  # longer than the flush interval
         effects = (*worker.complete(in_flight, HttpResult(204), now), *worker.poll(now))
-        requests = [effect for effect in effects if hasattr(effect, "url")]
+        requests = [effect for effect in effects if isinstance(effect, RemoteWrite)]
         sent += len(requests)
         if requests:
             in_flight = requests[0].id

@@ -1,5 +1,6 @@
 """A missing extra is named, and installing one shell does not need another's packages."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -76,3 +77,52 @@ def test_an_extra_does_not_require_what_belongs_to_another(extra: str, foreign: 
     wanted = [*extras[extra], *extras["shell"]]
     assert "openqoe-worker[shell]" in wanted
     assert not [line for line in wanted for name in foreign if line.startswith(name)]
+
+
+@pytest.mark.parametrize(
+    ("module", "missing", "extra"),
+    [
+        ("wsgi_shell", "httpx", "wsgi"),
+        ("wsgi_shell", "structlog", "wsgi"),
+        ("asyncio_shell", "aiohttp", "asyncio"),
+        ("trio_shell", "trio", "trio"),
+    ],
+)
+def test_an_import_names_the_command_too(module: str, missing: str, extra: str) -> None:
+    code = f"import sys\nsys.modules[{missing!r}] = None\nimport openqoe.shells.{module}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = run.stderr.splitlines()[-1]
+    assert last.endswith(f"{missing} is missing: pip install 'openqoe-worker[{extra}]'")
+
+
+@pytest.mark.parametrize("shell", ["asyncio", "trio"])
+def test_a_module_that_is_run_names_the_command(shell: str, tmp_path: Path) -> None:
+    missing = {"asyncio": "aiohttp", "trio": "trio"}[shell]
+    blocked = f"raise ModuleNotFoundError('gone', name={missing!r})\n"
+    (tmp_path / f"{missing}.py").write_text(blocked)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [sys.executable, "-m", f"openqoe.shells.{shell}_shell"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    wanted = f"openqoe: {missing} is missing: pip install 'openqoe-worker[{shell}]'"
+    assert run.stderr.splitlines() == [wanted]
+    assert run.returncode != 0
+
+
+def test_a_parser_that_is_asked_for_but_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENQOE_HTTP_PARSER", "httptools")
+    run = run_without(["httptools"], ["serve"])
+    assert run.returncode == 2
+    wanted = "openqoe: httptools is missing: pip install 'openqoe-worker[fast]'"
+    assert run.stderr.splitlines() == [wanted]
+
+
+def test_another_fault_of_an_import_is_not_called_a_missing_extra() -> None:
+    run = run_without(["openqoe.shells.listening"], ["serve"])
+    assert "pip install" not in run.stderr
+    assert "openqoe.shells.listening" in run.stderr

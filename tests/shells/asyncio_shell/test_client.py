@@ -12,8 +12,9 @@ from aioresponses import aioresponses
 
 from openqoe.core import Config, HttpResult, NetworkFailure, RemoteWrite, Worker
 from openqoe.shells import logs
-from openqoe.shells.asyncio_shell.client import MAX_ANSWER, Client
+from openqoe.shells.asyncio_shell.client import Client
 from openqoe.shells.asyncio_shell.service import Service
+from openqoe.shells.attempts import MAX_ANSWER
 from openqoe.shells.clock import now_ms
 from tests.support.events import event, post
 

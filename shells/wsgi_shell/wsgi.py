@@ -1,16 +1,19 @@
-"""The WSGI application: a host's requests to the core and back."""
+"""The worker as a WSGI application: for gunicorn, waitress, mod_wsgi."""
 
 import atexit
 import os
+import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from http import HTTPStatus
 from threading import Lock
 from typing import Any
 
 from openqoe.core.config import Config
 from openqoe.core.http import Request, Response
-from openqoe.core.http.hosted import BodyCollector, host_response, parse_length
+from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
 from openqoe.core.http.refusal import RefusedError
+from openqoe.core.settings import SettingsError
 from openqoe.shells import logs
 from openqoe.shells.clock import now_ms
 from openqoe.shells.settings import announce, make_worker, process_instance
@@ -21,9 +24,13 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 CHUNK = 65536
 
+EXIT_SETTINGS = 4
+"""gunicorn's own status for an application that cannot be loaded: it ends, instead of trying
+for ever with new processes."""
 
-class Server:
-    """The application. One for a process, whatever number of threads call it.
+
+class Application:
+    """A WSGI application. One for a process, whatever number of threads call it.
 
     The service starts with the first request, in the process that serves it: a host may
     import the application before it forks (gunicorn's ``--preload``).
@@ -34,27 +41,24 @@ class Server:
         self._service: Service | None = None
         self._pid = 0
         self._starting = Lock()
-        self._closed = False
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
         service = self.start()
         method = environ["REQUEST_METHOD"]
         headers = _headers(environ)
+        received = now_ms()
         try:
-            request = Request(
-                method,
-                # SCRIPT_NAME is where we are mounted, and not our business.
-                environ.get("PATH_INFO", ""),
-                environ.get("QUERY_STRING", ""),
-                headers,
-                _body(environ, self.config.max_body_bytes),
-                now_ms(),
-            )
+            body = _body(environ, self.config.max_body_bytes)
         except RefusedError as refused:
             response = service.refuse(refused.status, refused.message, headers)
         else:
-            response = service.handle(request)
+            # SCRIPT_NAME is where we are mounted, and not our business. PATH_INFO comes
+            # decoded: WSGI has no word for the path as it was sent. None of our paths has
+            # a character that would make a difference.
+            path = environ.get("PATH_INFO", "")
+            query = environ.get("QUERY_STRING", "")
+            response = service.handle(Request(method, path, query, headers, body, received))
         return _respond(response, method, start_response)
 
     def start(self) -> Service:
@@ -67,54 +71,73 @@ class Server:
                 log = logs.configure(self.config)
                 worker = make_worker(self.config, process_instance(self.config))
                 self._service, self._pid = Service(worker, log), os.getpid()
-                self._closed = False
                 self._service.start()
-                announce(log, self.config, worker.instance)
+                announce(log, worker, os.environ)
                 _running.append(self)
                 # For hosts without hooks; gunicorn's call close before this.
                 atexit.register(self.close)
             return self._service
 
     def close(self) -> None:
-        """Flush for the last time and deliver, if the service runs in this process."""
+        """Flush for the last time and deliver, if the service runs in this process.
+
+        Requests that come behind it are refused.
+        """
         with self._starting:
             service = self._service
-            if service is None or self._pid != os.getpid() or self._closed:
-                return
-            self._closed = True
-        service.worker.drain()
-        service.close(self.config.shutdown_timeout / 1000)
-        service.log.info("stopped")
+            if service is not None and self._pid == os.getpid() and not service.closed:
+                service.close(service.drain().left)
 
 
-_running: list[Server] = []
+def create_application(config: Config | None = None) -> Application:
+    """An application with these settings, or those of the environment.
+
+    Call it as PEP 3333 says, and its ``close`` when the host ends (it also runs at exit).
+
+    Raises:
+        SettingsError: The environment holds wrong settings.
+    """
+    return Application(Config.from_environment(os.environ) if config is None else config)
+
+
+@cache
+def default_application() -> Application:
+    """The application for a host to serve, with the settings of the environment.
+
+    Wrong settings end the process with a message: there is nobody to catch an exception.
+    """
+    try:
+        return create_application()
+    except SettingsError as error:
+        print(f"openqoe: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_SETTINGS)
+
+
+_running: list[Application] = []
 """The applications whose service runs in this process."""
 
 
 def close_all() -> None:
     """Close every application of this process: for hosts that have a hook for its end."""
-    for server in tuple(_running):
-        server.close()
+    for application in tuple(_running):
+        application.close()
 
 
 def _headers(environ: Environ) -> dict[str, str]:
-    """The request's headers by lower-case name."""
-    headers = {
-        name[5:].replace("_", "-").lower(): value
+    """The request's headers. The host has joined repeated ones already."""
+    plain = {"CONTENT_TYPE", "CONTENT_LENGTH"}
+    return join_headers(
+        (name.removeprefix("HTTP_").replace("_", "-"), value)
         for name, value in environ.items()
-        if name.startswith("HTTP_")
-    }
-    for name, header in (("CONTENT_TYPE", "content-type"), ("CONTENT_LENGTH", "content-length")):
-        if environ.get(name):
-            headers[header] = environ[name]
-    return headers
+        if name.startswith("HTTP_") or (name in plain and value)
+    )
 
 
 def _body(environ: Environ, limit: int) -> bytes:
     """Read the body.
 
     Raises:
-        RefusedError: It is too large, or its length is no number.
+        RefusedError: It is too large, or not as long as was announced.
     """
     length = parse_length(environ.get("CONTENT_LENGTH") or "")
     body = BodyCollector(limit, length)
@@ -128,8 +151,6 @@ def _body(environ: Environ, limit: int) -> bytes:
         body.add(piece)
         if left > 0:
             left -= len(piece)
-    if left > 0:
-        raise RefusedError(400, "Request incomplete")
     return body.body()
 
 

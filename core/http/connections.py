@@ -1,0 +1,51 @@
+"""The connections of one server: how many there may be, and how they end together."""
+
+from typing import TYPE_CHECKING
+
+from openqoe.core.http.connection import Connection
+from openqoe.core.http.limits import HttpLimits
+from openqoe.core.http.parser import parser_named
+from openqoe.core.http.refusal import Refuse
+
+if TYPE_CHECKING:
+    from openqoe.core.config import Config
+
+
+class Connections:
+    """Makes the connections of a server and knows which are open.
+
+    Args:
+        config: The settings: limits, parser, how many connections there may be.
+        refuse: Makes the answer to a request that cannot be read.
+
+    Raises:
+        ImportError: The parser that the settings name is not installed.
+    """
+
+    def __init__(self, config: "Config", refuse: Refuse) -> None:
+        self._limits = HttpLimits.from_config(config)
+        self._parser = parser_named(config.http_parser)
+        self._max = config.max_connections
+        self._refuse = refuse
+        self._open: set[Connection] = set()
+        self._is_stopping = False
+
+    def open(self, now: int) -> Connection:
+        """A connection for a client that has come; one too many is turned away."""
+        connection = Connection(self._limits, now, self._parser, refuse=self._refuse)
+        self._open.add(connection)
+        if self._is_stopping:
+            connection.stop()
+        elif len(self._open) > self._max:
+            connection.turn_away(now)
+        return connection
+
+    def close(self, connection: Connection) -> None:
+        """The client is gone."""
+        self._open.discard(connection)
+
+    def stop(self) -> None:
+        """Let each connection end behind the request that has begun."""
+        self._is_stopping = True
+        for connection in self._open:
+            connection.stop()

@@ -1,0 +1,46 @@
+"""What a process of our own (``openqoe serve``) has from its system: descriptors, signals."""
+
+import dataclasses
+import signal
+from contextlib import suppress
+
+from openqoe.core.config import Config
+from openqoe.shells import logs
+
+RESERVE = 64
+"""Descriptors for what is not a client: listeners, destinations, the event loop, files."""
+
+
+def fit(config: Config, log: logs.Log) -> Config:
+    """Take all the descriptors that there are; no more connections than they allow."""
+    limit = _raise_file_limit()
+    if limit is None or config.max_connections + RESERVE <= limit:
+        return config
+    most = max(1, limit - RESERVE)
+    log.warning(
+        "the limit of open files (ulimit -n) allows fewer connections than the settings",
+        max_connections=most,
+        open_files=limit,
+    )
+    return dataclasses.replace(config, max_connections=most)
+
+
+def _raise_file_limit() -> int | None:
+    """Raise the limit of open files as far as it goes; None if there is none."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # some systems name a hard limit that they refuse
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that end the process cleanly: SIGHUP, too, unless it is ignored (nohup)."""
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return tuple(signals)

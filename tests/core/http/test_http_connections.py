@@ -1,0 +1,80 @@
+"""What holds for all connections of a server, and for clients that do not read."""
+
+from openqoe.core import Config
+from openqoe.core.http import Connection, Connections, Response, refuse_plainly
+from tests.core.http.talk import Connect, next_request
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+LIMITS = {"request_timeout": 30, "keep_alive_timeout": 75}
+
+
+def connections(most: int = 10) -> Connections:
+    return Connections(Config(max_connections=most), refuse_plainly)
+
+
+def answer(connection: Connection, now: int = 0) -> bytes:
+    next_request(connection, now)
+    return connection.send_response(Response(200), now)
+
+
+def test_one_too_many_is_turned_away_and_makes_no_room() -> None:
+    server = connections(2)
+    first, second, third = (server.open(0) for _ in range(3))
+    assert not first.should_close and not second.should_close
+    assert third.should_close
+    assert third.data_to_send().startswith(b"HTTP/1.1 503 ")
+    server.close(third)
+    server.close(first)
+    assert not server.open(0).should_close
+    assert server.open(0).should_close
+
+
+def test_a_stop_lets_what_has_begun_finish() -> None:
+    server = connections()
+    idle, half, whole = (server.open(0) for _ in range(3))
+    half.receive_data(GET[:5], 0)
+    whole.receive_data(GET + GET, 0)
+    server.stop()
+    assert (idle.should_close, idle.linger, idle.data_to_send()) == (True, 0, b"")
+    half.receive_data(GET[5:], 1)
+    for connection in (half, whole):
+        assert not connection.should_close
+        assert b"\r\nConnection: close\r\n" in answer(connection)
+        assert connection.should_close
+        assert connection.next_request(1) is None
+    assert server.open(2).should_close
+
+
+def test_a_client_that_does_not_read_has_the_time_of_a_request(connect: Connect) -> None:
+    connection = connect(now=0, **LIMITS)
+    connection.receive_data(GET, 0)
+    answer(connection)
+    connection.output_held(10)
+    connection.output_held(20)  # still
+    assert connection.deadline == 40
+    connection.handle_timeout(39)
+    assert not connection.is_lost
+    connection.handle_timeout(40)
+    assert connection.is_lost
+    assert connection.should_close
+    assert connection.deadline is None
+
+
+def test_one_that_reads_on_has_lost_nothing(connect: Connect) -> None:
+    connection = connect(now=0, **LIMITS)
+    connection.receive_data(GET, 0)
+    answer(connection)
+    connection.output_held(10)
+    connection.output_taken(35)
+    assert connection.deadline == 35 + 75
+    connection.handle_timeout(41)
+    assert not connection.should_close
+
+
+def test_the_last_answer_has_to_be_read_too(connect: Connect) -> None:
+    connection = connect(now=0, **LIMITS)
+    connection.turn_away(0)
+    connection.output_held(5)
+    assert connection.deadline == 35
+    connection.handle_timeout(35)
+    assert connection.is_lost

@@ -1,0 +1,85 @@
+"""The ASGI application without a host."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from openqoe.core import Config, Request, Response
+from openqoe.shells.asyncio_shell import Application
+from openqoe.shells.clock import now_ms
+from tests.support.events import batch, event
+
+
+async def ask(
+    application: Application, method: str = "GET", body: bytes = b"", **scope: Any
+) -> tuple[int, bytes]:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    whole = {"type": "http", "method": method, "path": "/health", "headers": [], **scope}
+    await application(whole, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+def test_behind_the_end_requests_are_refused() -> None:
+    async def scenario() -> list[int]:
+        application = Application(Config(log_level="error"))
+        body = batch(event("viewstart", at=now_ms()))
+        statuses = []
+        for _ in range(2):
+            status, _ = await ask(application, "POST", body, path="/v1/events")
+            statuses.append(status)
+            await application.close()
+        return statuses
+
+    assert asyncio.run(scenario()) == [202, 503]
+
+
+def test_an_application_that_is_started_again_serves_again() -> None:
+    async def scenario() -> int:
+        application = Application(Config(log_level="error"))
+        await application.start()
+        await application.close()
+        await application.start()
+        status, _ = await ask(application)
+        await application.close()
+        return status
+
+    assert asyncio.run(scenario()) == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"),
+    [
+        ({"path": "/a b", "raw_path": b"/a%20b"}, "/a%20b"),
+        ({"path": "/a/b", "raw_path": b"/a%2Fb?x=1"}, "/a%2Fb"),
+        ({"path": "/a b"}, "/a%20b"),
+        ({"path": "/a", "raw_path": None}, "/a"),
+        ({"path": "/my qoe/a", "raw_path": b"/my%20qoe/a", "root_path": "/my qoe"}, "/a"),
+    ],
+)
+def test_the_path_is_the_one_that_was_sent(
+    scope: dict[str, Any], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def scenario() -> None:
+        application = Application(Config(log_level="error"))
+        service = await application.start()
+
+        def handle(request: Request) -> Response:
+            seen.append(request.path)
+            return Response(204)
+
+        monkeypatch.setattr(service, "handle", handle)
+        await ask(application, **scope)
+        await application.close()
+
+    asyncio.run(scenario())
+    assert seen == [path]

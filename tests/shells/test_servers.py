@@ -1,0 +1,135 @@
+"""Both servers: a fault costs one connection, and clients that do not read are given up."""
+
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.support.process import WorkerProcess
+from tests.support.raw import RawClient, get
+from tests.support.services import free_port
+
+SHELLS = ("asyncio", "trio")
+
+FAULTY = """
+import sys
+from openqoe.core.http import Connection
+from openqoe.shells import cli
+
+def broken(self, response, now, *, close=False):
+    if response.status == 404:
+        raise ValueError("cannot be sent")
+    return original(self, response, now, close=close)
+
+original, Connection.send_response = Connection.send_response, broken
+cli.main(["serve", "--shell", sys.argv[1], "--port", sys.argv[2]])
+"""
+
+
+def serving(shell: str, *options: str, **settings: str) -> WorkerProcess:
+    def command(port: int) -> tuple[str, ...]:
+        base = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
+        return (*base, "--port", str(port), *options)
+
+    return WorkerProcess(settings, command=command)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_fault_in_one_connection_costs_that_connection_only(shell: str) -> None:
+    def command(port: int) -> tuple[str, ...]:
+        return (sys.executable, "-c", FAULTY, shell, str(port))
+
+    with WorkerProcess(command=command) as worker:
+        with RawClient(worker.port) as other, RawClient(worker.port) as client:
+            other.send(get("/health"))
+            assert other.answer().status == 200
+            # The second of two pipelined requests is answered on another path than the first.
+            client.send(get("/health") + get("/nothing"))
+            assert client.answer().status == 200
+            assert client.is_closed()
+            other.send(get("/health"))
+            assert other.answer().status == 200
+        assert worker.stop() == 0
+        (line,) = [line for line in worker.log() if line["event"] == "connection failed"]
+        assert "cannot be sent" in line["exception"]
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def impatient(request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
+    """A worker that grants its clients a second."""
+    settings = {"OPENQOE_REQUEST_TIMEOUT": "1", "OPENQOE_KEEP_ALIVE_TIMEOUT": "60"}
+    with serving(request.param, **settings) as worker:
+        yield worker
+
+
+def deaf_client(port: int, last: bytes = b"") -> socket.socket:
+    """A client that asks and asks, until nothing more can be sent, and never reads."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", port))
+    client.settimeout(0.3)
+    try:
+        for _ in range(2000):
+            client.sendall(get("/metrics") * 10)
+    except TimeoutError:
+        pass
+    return client
+
+
+def test_a_client_that_does_not_read_is_given_up(impatient: WorkerProcess) -> None:
+    with deaf_client(impatient.port) as client:
+        deadline = time.monotonic() + 10
+        try:
+            while time.monotonic() < deadline:
+                client.send(b"x")
+                time.sleep(0.1)
+        except TimeoutError:
+            time.sleep(1.5)
+            with pytest.raises(ConnectionError):
+                for _ in range(100):
+                    client.send(b"x")
+        except ConnectionError:
+            pass
+        else:
+            pytest.fail("the connection still lives")
+    assert impatient.request("GET", "/health")[0] == 200
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_clients_that_speak_no_tls_take_nobodys_place(shell: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    pem = tmp_path / "both.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell),
+            *("--port", str(port), "--tls-cert", str(pem), "--max-connections", "3"),
+        ],
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if b"serving" in line:
+                break
+        for _ in range(6):
+            with RawClient(port) as plain:
+                plain.send(get("/health"))
+                plain.is_closed()
+        plain_socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        with context.wrap_socket(plain_socket, server_hostname="127.0.0.1") as secure:
+            secure.sendall(get("/health"))
+            assert secure.recv(4096).startswith(b"HTTP/1.1 200")
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()

@@ -1,0 +1,187 @@
+"""The WSGI application: its end, its thread, and its start under gunicorn."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from openqoe.core import Config
+from openqoe.shells.clock import now_ms
+from openqoe.shells.wsgi_shell import Application, create_application
+from tests.support.events import batch, event
+from tests.support.process import ROOT, WorkerProcess
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.services import free_port
+
+
+class SlowBody(BytesIO):
+    """A client that takes its time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        time.sleep(0.05)
+        return super().read(size)
+
+
+def post(application: Application, stream: type[BytesIO] = BytesIO) -> int:
+    now = now_ms()
+    body = batch(event("viewstart", at=now, view_id=f"v-{now}"))
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/v1/events",
+        "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_TYPE": "application/json",
+        "wsgi.input": stream(body),
+    }
+    statuses: list[str] = []
+    application(environ, lambda status, headers: statuses.append(status))
+    return int(statuses[0][:3])
+
+
+@pytest.fixture
+def receiver() -> Iterator[RemoteWriteDouble]:
+    with RemoteWriteDouble() as double:
+        yield double
+
+
+def configured(url: str, **more: Any) -> Config:
+    return Config(prometheus_url=url, log_level="error", **more)
+
+
+def test_what_is_acknowledged_while_it_closes_is_delivered(receiver: RemoteWriteDouble) -> None:
+    application = create_application(configured(receiver.write_url))
+    statuses: list[int] = []
+
+    def load() -> None:
+        while not statuses or statuses[-1] == 202:
+            statuses.append(post(application))
+            time.sleep(0.002)  # so that no two views have one name
+
+    client = threading.Thread(target=load)
+    client.start()
+    time.sleep(0.2)
+    application.close()
+    client.join()
+    assert statuses[-1] == 503
+    assert post(application) == 503
+    assert receiver.total("openqoe_views_started_total") == statuses.count(202)
+
+
+def test_a_request_is_received_when_it_begins(
+    receiver: RemoteWriteDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application = create_application(configured(receiver.write_url))
+    service = application.start()
+    received: list[int] = []
+    handle = service.handle
+
+    def note(request: Any) -> Any:
+        received.append(now_ms() - request.received)
+        return handle(request)
+
+    monkeypatch.setattr(service, "handle", note)
+    assert post(application, SlowBody) == 202
+    application.close()
+    assert received[0] >= 50
+
+
+class StuckNames:
+    """Look-ups of ``stuck.test`` that take until the test is over."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self._look_up = socket.getaddrinfo
+
+    def __call__(self, host: Any, *arguments: Any, **options: Any) -> Any:
+        if host in ("stuck.test", b"stuck.test"):
+            self.over.wait(20)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return self._look_up(host, *arguments, **options)
+
+
+def test_a_slow_look_up_holds_neither_the_other_destination_nor_the_end(
+    receiver: RemoteWriteDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = StuckNames()
+    monkeypatch.setattr(socket, "getaddrinfo", names)
+    config = configured(
+        receiver.write_url,
+        loki_url="http://stuck.test/loki/api/v1/push",
+        flush_interval=0,
+        shutdown_timeout=500,
+    )
+    application = create_application(config)
+    try:
+        assert post(application) == 202
+        time.sleep(0.2)
+        assert post(application) == 202  # while the look-up is stuck
+        began = time.monotonic()
+        application.close()
+        assert time.monotonic() - began < 2
+        assert receiver.total("openqoe_views_started_total") == 2
+    finally:
+        names.over.set()
+
+
+LAST_FLUSH = """
+import os, threading
+from tests.shells.wsgi_shell.test_application import configured, create_application, post
+assert post(create_application(configured(os.environ["URL"]))) == 202
+"""
+
+
+def test_names_are_looked_up_while_the_interpreter_ends(receiver: RemoteWriteDouble) -> None:
+    url = receiver.write_url.replace("127.0.0.1", "localhost")
+    environment = {**os.environ, "URL": url, "PYTHONPATH": f"{os.environ.get('PYTHONPATH')}:{ROOT}"}
+    ended = subprocess.run(
+        [sys.executable, "-c", LAST_FLUSH],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.stderr == ""
+    assert receiver.total("openqoe_views_started_total") == 1
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--preload",), ("-c", str(ROOT / "deploy/gunicorn.conf.py"))]
+)
+def test_wrong_settings_stop_gunicorn_with_one_message(options: tuple[str, ...]) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "gunicorn", *options, "--bind", f"127.0.0.1:{free_port()}"),
+            "openqoe.shells.wsgi_shell:application",
+        ],
+        env={**os.environ, "PROMETHEUS_URL": "nonsense", "OPENQOE_MAX_VIEWS": "x"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert ended.stderr.count("openqoe: invalid settings:") == 1
+    assert "PROMETHEUS_URL is not an http or https URL" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_gunicorn_without_our_configuration(receiver: RemoteWriteDouble) -> None:
+    def command(port: int) -> tuple[str, ...]:
+        bind = f"127.0.0.1:{port}"
+        wanted = "openqoe.shells.wsgi_shell:application"
+        return (sys.executable, "-m", "gunicorn", "--bind", bind, wanted)
+
+    settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
+    with WorkerProcess(settings, command=command) as worker:
+        body = batch(event("viewstart", at=now_ms()))
+        assert worker.post(body)[0] == 202
+        assert worker.stop() == 0
+    assert receiver.total("openqoe_views_started_total") == 1
