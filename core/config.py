@@ -187,6 +187,9 @@ class Config:
         "Size of a gzip or deflate body once inflated.",
         "Limits of requests",
     )
+    max_event_bytes: int = _bytes(
+        "OPENQOE_MAX_EVENT_BYTES", MIB, "Size of one event.", "Limits of requests"
+    )
     max_header_bytes: int = _bytes(
         "OPENQOE_MAX_HEADER_BYTES",
         32 * 1024,

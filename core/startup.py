@@ -7,7 +7,6 @@ from openqoe.core.config import Config
 from openqoe.core.effects import Notice
 from openqoe.core.settings import unknown_variables
 
-
 STALE_AFTER = 4 * 60_000
 """ms; Prometheus looks back five minutes for a series' latest sample."""
 

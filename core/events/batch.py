@@ -11,21 +11,15 @@ from dataclasses import dataclass
 import msgspec
 
 from openqoe.core.config import Config
-from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
-from openqoe.core.events.mend import mend
+from openqoe.core.events.cut import Slice, cut
+from openqoe.core.events.faults import Fault, WrongShapeError
 from openqoe.core.events.repair import repair
 from openqoe.core.events.schema import Event
-from openqoe.core.events.split import split_events
 
 HOUR = 3_600_000
 MINUTE = 60_000
 
 
-class _Envelope(msgspec.Struct):
-    events: list[msgspec.Raw]
-
-
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 
 
@@ -51,6 +45,7 @@ class BatchDecoder:
 
     def __init__(self, config: Config) -> None:
         self._max_events = config.max_events
+        self._max_event = config.max_event_bytes
         self._max_id = config.max_id_length
         self._max_string = config.max_string_length
         self._max_age = config.max_event_age
@@ -63,14 +58,23 @@ class BatchDecoder:
             NotJsonError: The body as a whole cannot be read.
             WrongShapeError: It is JSON, but holds no list of 1 to ``max_events`` events.
         """
-        raws, encoding_is_sound = _cut(body)
-        if not 1 <= len(raws) <= self._max_events:
-            text = f"must hold 1 to {self._max_events} events, not {len(raws)}"
+        # Two more than allowed, so that one more is told as exactly that.
+        slices = cut(body, self._max_events + 2)
+        count = len(slices)
+        if not 1 <= count <= self._max_events:
+            more = " or more" if count == self._max_events + 2 else ""
+            text = f"must hold 1 to {self._max_events} events, not {count}{more}"
             raise WrongShapeError(Fault(None, "events", text, "batch_size"))
+        encoding_is_sound = _is_utf8(body)
         events: list[tuple[Event, bytes]] = []
         faults: list[Fault] = []
         ignored: list[str] = []
-        for index, raw in enumerate(raws):
+        for index, piece in enumerate(slices):
+            if len(piece) > self._max_event:
+                error = f"is larger than {self._max_event} bytes"
+                faults.append(Fault(index, "", error, "too_large"))
+                continue
+            raw = _compact(piece)
             if not encoding_is_sound and not _is_utf8(raw):
                 faults.append(Fault(index, "", "is not valid UTF-8", "not_utf8"))
                 continue
@@ -87,7 +91,7 @@ class BatchDecoder:
                 events.append((event, raw))
             else:
                 faults.append(fault)
-        return Batch(len(raws), tuple(events), tuple(faults), tuple(ignored))
+        return Batch(count, tuple(events), tuple(faults), tuple(ignored))
 
     def _judge(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
         """The first rule that a well-formed event breaks, if any."""
@@ -156,48 +160,12 @@ def label_texts(event: Event) -> list[tuple[str, str]]:
     ]
 
 
-def _cut(body: bytes) -> tuple[list[bytes], bool]:
-    """The events' own bytes, and whether the body is valid UTF-8 throughout."""
-    sound = _is_utf8(body)
+def _compact(text: Slice) -> bytes:
     try:
-        return _events_of(body), sound
-    except msgspec.DecodeError as error:
-        mended = mend(body)
-        if mended == body:
-            raise NotJsonError(str(error)) from None
-    try:
-        return _events_of(mended), sound
-    except msgspec.DecodeError as error:
-        raise NotJsonError(str(error)) from None
-
-
-def _events_of(body: bytes) -> list[bytes]:
-    try:
-        return [bytes(raw) for raw in _decode_envelope(_compact(body)).events]
-    except msgspec.ValidationError as error:
-        raise WrongShapeError(_shape_fault(str(error))) from None
-    except RecursionError:
-        return [_compact_if_possible(raw) for raw in split_events(mend(body))]
-
-
-def _compact(text: bytes) -> bytes:
-    # Cheaper than to find out whether there is any white space.
-    return msgspec.json.format(text, indent=-1)
-
-
-def _compact_if_possible(text: bytes) -> bytes:
-    try:
-        return _compact(text)
+        # Cheaper than to find out whether there is any white space.
+        return msgspec.json.format(bytes(text), indent=-1)
     except (msgspec.DecodeError, RecursionError):
-        return text  # its decoder will say what is wrong
-
-
-def _shape_fault(message: str) -> Fault:
-    if message.startswith("Expected `object`") and "$" not in message:
-        return Fault(None, "body", 'must be an object with a list "events"', "wrong_shape")
-    if "missing required field" in message:
-        return Fault(None, "events", "is required", "wrong_shape")
-    return Fault(None, "events", "must be a list of events", "wrong_shape")
+        return bytes(text)  # its decoder will say what is wrong
 
 
 def _is_utf8(data: bytes) -> bool:

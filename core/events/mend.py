@@ -10,12 +10,14 @@ Everything else stays as it is, byte for byte, because events are logged as rece
 
 import re
 
-# A pair of surrogates, half of one (the group), or any other escape. Each escape is matched
-# as a whole, so that the "\\" in "\\\\ud83d" is not taken for the beginning of one.
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+MAX_TOKENS = 200_000
+"""Where mending ends. A thousand events have half of this at most."""
+
+# Escaped backslashes, a pair of surrogates, or half of one (the group). The first are matched
+# so that the end of "\\\\ud83d" is not taken for an escape.
+_HALF = re.compile(
+    rb"(?:\\\\)++|\\u[dD](?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|([89a-fA-F][0-9a-fA-F]{2}))"
 )
 # A string (the group), or what is no JSON outside of one. Possessive and with an optional
 # end, so that no string is looked at twice, not even one that never ends.
@@ -25,7 +27,7 @@ _CONSTANT = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|NaN|-?Infinity', re.DOT
 def mend(body: bytes) -> bytes:
     """The body with both put right; the same body if there is nothing to mend."""
     if b"\\ud" in body or b"\\uD" in body:
-        body = _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], body)
+        body = _HALF.sub(lambda found: b"\\ufffd" if found[1] else found[0], body, MAX_TOKENS)
     if b"NaN" in body or b"Infinity" in body:
-        body = _CONSTANT.sub(lambda found: found[1] or b"null", body)
+        body = _CONSTANT.sub(lambda found: found[1] or b"null", body, MAX_TOKENS)
     return body

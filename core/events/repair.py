@@ -1,11 +1,11 @@
 """The slow path for one event that does not fit the types of ``schema.py``.
 
 It either names every required field that is missing or wrong, or drops the optional
-fields of the wrong type and returns the event without them.
+fields of the wrong type and returns the event without them. Only members that the schema
+declares are decoded, each by itself, so that whatever else an event holds costs no objects.
 """
 
-import json
-import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -14,12 +14,13 @@ import msgspec
 from openqoe.core.events.faults import Fault
 from openqoe.core.events.schema import IDENTITY, TIMES, Event, Text
 
-MISSING = object()
-
 MAX_TIME = 1e300
 
-MAX_DIGITS = 400
-"""Digits past which a whole number is beyond every range; Python refuses to convert 4,300."""
+NUMBER = tuple(b"%c" % digit for digit in b"-0123456789")
+"""How a number begins."""
+
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+"""What a decoder raises; ValueError for a whole number of more than 4,300 digits."""
 
 
 def repair(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tuple[str, ...]]:
@@ -29,46 +30,91 @@ def repair(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tup
         The event or None, the faults if it is None, and the paths of ignored fields.
     """
     try:
-        # json, unlike msgspec, takes numbers beyond the range of a float (as infinity), so
-        # one such number does not hide the rest of the event.
-        value = json.loads(raw, parse_int=_integer)
+        members = _members(raw, Event)
     except RecursionError:
         return None, (Fault(index, "", "is nested too deeply", "malformed"),), ()
-    except UnicodeDecodeError:
-        return None, (Fault(index, "", "is not valid UTF-8", "not_utf8"),), ()
-    except ValueError as error:
-        return None, (Fault(index, "", f"is not JSON: {error}", "malformed"),), ()
-    if not isinstance(value, dict):
+    except msgspec.ValidationError:
         return None, (Fault(index, "", "must be an object", "wrong_type"),), ()
-    if faults := _required(value, index):
+    except msgspec.DecodeError as error:
+        return None, (Fault(index, "", f"is not JSON: {error}", "malformed"),), ()
+    if faults := _required(members, index):
         return None, faults, ()
-    kept, ignored = _fitting(value, Event, "")
+    kept, ignored = _fitting(members, Event, "")
     return msgspec.convert(kept, Event), (), tuple(ignored)
 
 
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= MAX_DIGITS else math.inf
-
-
-def _required(event: dict[str, Any], index: int) -> tuple[Fault, ...]:
+def _required(members: dict[str, bytes], index: int) -> tuple[Fault, ...]:
     faults = []
     for name in IDENTITY:
-        value = event.get(name, MISSING)
-        if value is MISSING or value is None:
+        member = members.get(name, b"null")
+        if member == b"null":
             faults.append(Fault(index, name, "is required", "missing"))
-        elif not isinstance(value, str):
+        elif not member.startswith(b'"'):
             faults.append(Fault(index, name, "must be a string", "wrong_type"))
-        elif not value:
+        elif member == b'""':
             faults.append(Fault(index, name, "must not be empty", "missing"))
     for name in TIMES:
-        value = event.get(name, MISSING)
-        if value is MISSING or value is None:
+        member = members.get(name, b"null")
+        if member == b"null":
             faults.append(Fault(index, name, "is required", "missing"))
-        elif isinstance(value, bool) or not isinstance(value, int | float):
+        elif not member.startswith(NUMBER):
             faults.append(Fault(index, name, "must be a number", "wrong_type"))
-        elif not abs(value) <= MAX_TIME:  # NaN too; isfinite would refuse a long integer
+        elif not _is_time(member):
             faults.append(Fault(index, name, "must be a finite number", "wrong_type"))
     return tuple(faults)
+
+
+def _is_time(member: bytes) -> bool:
+    try:
+        return bool(abs(_decoder(int | float)(member)) <= MAX_TIME)
+    except UNREADABLE:
+        return False
+
+
+def _fitting(
+    members: dict[str, bytes], struct: type[msgspec.Struct], path: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The members of an object that fit the struct, and the paths of those that do not."""
+    kept: dict[str, Any] = {}
+    ignored: list[str] = []
+    types = _types(struct)
+    for name, member in members.items():
+        structs = _structs(types[name])
+        if structs and member.startswith(b"{"):
+            kept[name], below = _fitting(_members(member, structs[0]), structs[0], f"{path}{name}.")
+            ignored += below
+            continue
+        try:
+            kept[name] = _value(member, types[name])
+        except UNREADABLE:
+            ignored.append(path + name)
+    return kept, ignored
+
+
+def _value(member: bytes, field_type: Any) -> Any:
+    try:
+        return _decoder(field_type)(member)
+    except msgspec.ValidationError:
+        if field_type != Text:
+            raise
+        return repr(_decoder(float)(member)).removesuffix(".0")  # a number with a fraction
+
+
+def _members(raw: bytes, struct: type[msgspec.Struct]) -> dict[str, bytes]:
+    """The JSON of those members of an object that the struct declares, in its order."""
+    found = msgspec.structs.asdict(_decoder(_undecoded(struct))(raw))
+    return {name: bytes(member) for name, member in found.items() if member}
+
+
+@cache
+def _undecoded(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    fields = [(name, msgspec.Raw, msgspec.Raw()) for name in _types(struct)]
+    return msgspec.defstruct(f"Undecoded{struct.__name__}", fields)
+
+
+@cache
+def _decoder(wanted: Any) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(wanted).decode
 
 
 @cache
@@ -79,32 +125,3 @@ def _types(struct: type[msgspec.Struct]) -> dict[str, Any]:
 def _structs(field_type: Any) -> list[type[msgspec.Struct]]:
     members = getattr(field_type, "__args__", (field_type,))
     return [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
-
-
-def _fitting(
-    value: dict[str, Any], struct: type[msgspec.Struct], path: str
-) -> tuple[dict[str, Any], list[str]]:
-    """The members of an object that fit the struct, and the paths of those that do not."""
-    kept: dict[str, Any] = {}
-    ignored: list[str] = []
-    for name, field_type in _types(struct).items():
-        if name not in value:
-            continue
-        member = value[name]
-        structs = _structs(field_type)
-        if isinstance(member, dict) and structs:
-            kept[name], below = _fitting(member, structs[0], f"{path}{name}.")
-            ignored += below
-            continue
-        if field_type == Text and isinstance(member, float) and math.isfinite(member):
-            member = repr(member).removesuffix(".0")
-        if isinstance(member, float) and not math.isfinite(member):
-            ignored.append(path + name)
-            continue
-        try:
-            msgspec.convert(member, field_type)
-        except (msgspec.ValidationError, OverflowError):
-            ignored.append(path + name)
-        else:
-            kept[name] = member
-    return kept, ignored

@@ -8,9 +8,9 @@ each event to judge it.
 import re
 from itertools import islice
 
-MAX_TOKENS = 500_000
-"""Where reading ends. A thousand events have a fifth of this; the rest of a body that has
-more is not worth the quarter of a second it has taken so far."""
+MAX_TOKENS = 200_000
+"""Where reading ends. A thousand events have half of this; the rest of a body that has
+more is not worth the tenth of a second it has taken so far."""
 
 # Possessive and with an optional end, so that no string is looked at twice, not even one
 # that never ends.

@@ -32,6 +32,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_MAX_EVENTS", "10", "max_events", 1000, 10),
     ("OPENQOE_MAX_BODY_BYTES", "1MiB", "max_body_bytes", 5 * MIB, MIB),
     ("OPENQOE_MAX_INFLATED_BYTES", "1024", "max_inflated_bytes", 20 * MIB, 1024),
+    ("OPENQOE_MAX_EVENT_BYTES", "64KiB", "max_event_bytes", MIB, 64 * 1024),
     ("OPENQOE_MAX_HEADER_BYTES", "64k", "max_header_bytes", 32 * 1024, 64 * 1024),
     ("OPENQOE_MAX_ID_LENGTH", "64", "max_id_length", 256, 64),
     ("OPENQOE_MAX_STRING_LENGTH", "99", "max_string_length", 2048, 99),

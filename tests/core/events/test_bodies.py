@@ -186,7 +186,8 @@ def test_good_events_survive_several_kinds_of_bad_neighbours_at_once() -> None:
 @pytest.mark.parametrize(
     ("bad", "error", "reason"),
     [
-        (DEEP, "is nested too deeply", "malformed"),
+        (b'{"a":%s}' % DEEP, "is nested too deeply", "malformed"),
+        (DEEP, "must be an object", "wrong_type"),
         (GOOD.replace(b"acme", b"\xff"), "is not valid UTF-8", "not_utf8"),
         (b"null", "must be an object", "wrong_type"),
         (b"[]", "must be an object", "wrong_type"),
@@ -208,7 +209,8 @@ def test_bad_members_beside_the_events_cost_nothing(other: bytes) -> None:
 
 
 def test_what_is_nested_too_deeply_and_no_batch_is_refused() -> None:
-    for body in (DEEP, b'{"events":' + b"[" * 10_000, b'{"other":' + DEEP + b"}"):
+    assert shape_fault(DEEP) == NO_OBJECT
+    for body in (b'{"events":' + b"[" * 10_000, b'{"other":' + DEEP + b"}"):
         assert shape_fault(body).reason == "batch_size"
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from openqoe.core.effects import AddMembers
 from openqoe.core.governance.dimension import FOLDS, Dimension, fold
 from openqoe.core.governance.governor import DAY, Governor
-from openqoe.core.governance.hashing import hashed
 from openqoe.core.governance.limits import DEFAULT_LIMITS, Limit
 from openqoe.shells.stores import MemoryStore
 from tests.support.events import NOW

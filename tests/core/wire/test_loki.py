@@ -16,7 +16,6 @@ from openqoe.core.wire.varint import field, varint
 from tests.support.events import NOW
 from tests.support.wire import PushStream, decode_push_request, parse_label_set
 
-
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 nasty = st.one_of(
     text,

@@ -1,0 +1,186 @@
+"""No body may hold the event loop up or fill the memory: 20 MiB of anything, quickly refused.
+
+Each is decoded in a process of its own, whose peak of memory is its own. The bounds are
+generous, for slow machines; ``python -m tests.core.events.test_hostile_bodies`` prints what
+it takes.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openqoe.core.config import Config
+from openqoe.core.events.batch import BatchDecoder
+from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
+from tests.support.events import NOW, event
+
+MIB = 1024 * 1024
+MAX_SECONDS = 2.0
+MAX_MIB = 250
+
+ODD = json.dumps(event(playback_time="wrong")).encode()[:-1]
+FINE = json.dumps(event()).encode()[:-1]
+DEEP = b"[" * 5_000 + b"]" * 5_000
+
+
+def filled(head: bytes, filler: bytes, tail: bytes, size: int = 20 * MIB) -> bytes:
+    """Text of the size, mostly filler."""
+    return head + filler * ((size - len(head) - len(tail)) // len(filler)) + tail
+
+
+def one(filler: bytes, tail: bytes, head: bytes = b"", size: int = 20 * MIB) -> bytes:
+    """A batch of one event with a big last member."""
+    return filled(b'{"events":[%s,"z":%s' % (FINE, head), filler, tail + b"}]}", size)
+
+
+def twenty(event: bytes, filler: bytes, tail: bytes) -> bytes:
+    """A batch of events that are just small enough."""
+    big = filled(event, filler, tail + b"}", MIB - 20)
+    return b'{"events":[' + b",".join([big] * 20) + b"]}"
+
+
+BODIES: dict[str, Callable[[], bytes]] = {
+    # Too many events
+    "zeros": lambda: filled(b'{"events":[', b"0,", b"0]}"),
+    "empty lists": lambda: filled(b'{"events":[', b"[],", b"0]}"),
+    "empty objects": lambda: filled(b'{"events":[', b"{},", b"0]}"),
+    "NaN": lambda: filled(b'{"events":[', b"NaN,", b"0]}"),
+    "some NaN": lambda: filled(b'{"events":[', b"NaN,", b"0]}", 4 * MIB),
+    # Too large an event
+    "escapes and half a character": lambda: one(rb"\n", b'"', rb'"\ud83d'),
+    "some escapes and half a character": lambda: one(rb"\n", b'"', rb'"\ud83d', 4 * MIB),
+    "some halves": lambda: one(rb"\ud83d", b'"', b'"', 4 * MIB),
+    "some pairs and half a character": lambda: one(rb"\ud83d\ude00", rb'\ud83d"', b'"', 4 * MIB),
+    "some strings and NaN": lambda: one(b'"",', b"NaN]", b"[", 4 * MIB),
+    "wrong field and lists": lambda: filled(b'{"events":[%s,"z":[' % ODD, b"[],", b"0]}]}"),
+    "huge string": lambda: one(b"x", b'"', b'"'),
+    "huge string with a wide character": lambda: one(b"x", '😀"'.encode(), b'"'),
+    "huge key": lambda: one(b"x", b'":0}', b'{"'),
+    "digits": lambda: filled(b'{"events":[', b"1", b"]}"),
+    "digits of a time": lambda: filled(b'{"events":[{"event_time":', b"1", b"}]}"),
+    # As large as events may be
+    "large good events": lambda: twenty(FINE + b',"z":[', b"[],", b"0]"),
+    "large events with a wrong field": lambda: twenty(ODD + b',"z":[', b"[],", b"0]"),
+    "large events with wrong data": lambda: twenty(
+        FINE + b',"data":{"old":{"bitrate_kb":"?","z":[', b"[],", b"0]}}"
+    ),
+    "large events of wrong data": lambda: twenty(FINE + b',"data":{"to":[', b"[],", b"0]}"),
+    "large events with many wrong fields": lambda: twenty(FINE, b',"env":[]', b""),
+    "large times": lambda: twenty(FINE + b',"event_time":', b"1", b""),
+    "large ids": lambda: twenty(ODD + b',"org_id":"', rb"\u0041", b'"'),
+    "large texts": lambda: twenty(ODD + b',"env":"', b"\xf0\x9f\x98\x80", b'"'),
+    "large numbers": lambda: twenty(FINE + b',"video":{"id":', b"1", b".5}"),
+    # Nesting
+    "nested": lambda: filled(b"", b"[", b""),
+    "nested events": lambda: filled(b'{"events":[', b"[", b""),
+    "nested objects": lambda: filled(b'{"events":[', b'{"a":', b""),
+    "nested at the end": lambda: one(b"[],", DEEP + b"]", b"["),
+    "some nested and lists": lambda: one(b"[],", DEEP + b"]", b"[", 4 * MIB),
+    "some nested and escapes": lambda: one(rb"\n", b'",' + DEEP + b"]", b'["', 4 * MIB),
+    # No batch
+    "nothing": lambda: b" " * 20 * MIB,
+    "white space": lambda: filled(b'{"events":[', b"\n", b"]}"),
+    "backslashes": lambda: b"\\" * 20 * MIB,
+    "some backslashes": lambda: b"\\" * 4 * MIB,
+    "string of backslashes": lambda: filled(b'{"events":["', b"\\\\", b'"]}'),
+    "some backslashes and half a character": lambda: one(b"\\\\", rb'\ud83d"', b'"', 4 * MIB),
+    "quotes": lambda: b'"' * 20 * MIB,
+    "some quotes": lambda: filled(b"NaN", b'"', b"", 4 * MIB),
+    "many members": lambda: filled(b"{", b'"a":0,', b'"events":[]}'),
+    "many lists of events": lambda: filled(b"{", b'"events":[],', b'"events":[]}'),
+    "other list": lambda: filled(b"[", b"0,", b"0]"),
+    "zero bytes": lambda: b"\0" * 20 * MIB,
+    "bytes of no encoding": lambda: b"\xff" * 20 * MIB,
+}
+
+
+def measure(name: str) -> tuple[float, float, str]:
+    """Seconds, MiB beyond the body, and what the decoder says of it."""
+    code = f"from {__name__ if __name__ != '__main__' else SELF} import report; report({name!r})"
+    run = [sys.executable, "-c", code]
+    seconds, mib, *said = subprocess.check_output(run, cwd=ROOT, text=True).split(maxsplit=2)
+    return float(seconds), float(mib), said[0]
+
+
+SELF = "tests.core.events.test_hostile_bodies"
+ROOT = Path(__file__).parents[3]
+
+
+def peak() -> float:
+    """The most memory that the process has had, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+
+
+def report(name: str) -> None:
+    decoder = BatchDecoder(Config())
+    before = peak()
+    body = BODIES[name]()
+    begin = time.perf_counter()
+    try:
+        batch = decoder.decode(body, NOW)
+        reasons = ",".join(sorted({fault.reason for fault in batch.faults}))
+        said = f"{len(batch.events)} accepted {reasons}"
+    except (NotJsonError, WrongShapeError) as error:
+        said = f"{type(error).__name__} {error}"
+    seconds = time.perf_counter() - begin
+    print(f"{seconds:.3f} {peak() - before - len(body) / MIB:.0f} {said}")
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_any_large_body_costs_little(name: str) -> None:
+    seconds, mib, said = measure(name)
+    assert seconds < MAX_SECONDS, said
+    assert mib < MAX_MIB, said
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("filler", [b'"x"', b"[]", b"NaN,1234567890", rb'"\ud83d"'])
+def test_good_events_survive_one_that_is_too_large(filler: bytes, place: int) -> None:
+    elements = [FINE + b"}", FINE + b"}"]
+    elements.insert(place, filled(FINE + b',"z":[', filler + b",", b"0]}", MIB + 100))
+    batch = BatchDecoder(Config()).decode(b'{"events":[' + b",".join(elements) + b"]}", NOW)
+    assert batch.received == 3
+    assert len(batch.events) == 2
+    assert batch.faults == (Fault(place, "", f"is larger than {MIB} bytes", "too_large"),)
+
+
+def test_the_bound_on_an_event_is_a_setting() -> None:
+    body = b'{"events":[%s,"z":"%s"},%s}]}' % (FINE, b"x" * 1024, FINE)
+    (fault,) = BatchDecoder(Config(max_event_bytes=1024)).decode(body, NOW).faults
+    assert (fault.index, fault.reason) == (0, "too_large")
+    assert len(BatchDecoder(Config()).decode(body, NOW).events) == 2
+
+
+def test_a_large_body_says_how_many_events_it_has_as_far_as_they_are_counted() -> None:
+    big = FINE + b',"z":"' + b"x" * 100_000 + b'"}'
+    for others, said in ((999, None), (1000, "not 1001"), (1001, "not 1002 or more")):
+        body = b'{"events":[' + b",".join([big, *[FINE + b"}"] * others]) + b"]}"
+        if said is None:
+            assert len(BatchDecoder(Config()).decode(body, NOW).events) == 1000
+        else:
+            with pytest.raises(WrongShapeError, match=f"{said}$"):
+                BatchDecoder(Config()).decode(body, NOW)
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"), [(b"NaN", b"null"), (rb'"\ud83d"', rb'"\ufffd"')], ids=["NaN", "half"]
+)
+def test_a_body_of_moderate_size_is_mended(bad: bytes, good: bytes) -> None:
+    piece = FINE + b',"z":"' + b"x" * 900_000 + b'","y":%s}'
+    body = b'{"events":[' + b",".join([piece % bad] * 4) + b"]}"
+    lines = [line for _, line in BatchDecoder(Config()).decode(body, NOW).events]
+    assert len(lines) == 4
+    assert all(line.endswith(b'"y":' + good + b"}") for line in lines)
+
+
+if __name__ == "__main__":
+    for name in BODIES:
+        seconds, mib, said = measure(name)
+        print(f"{name:40} {seconds * 1000:5.0f} ms {mib:5.0f} MiB  {said[:70].rstrip()}")
