@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from openqoe.core.config import Config
-from openqoe.core.events.cut import Slice, cut
+from openqoe.core.events.cut import SMALL, compact, cut
 from openqoe.core.events.faults import Fault, WrongShapeError
 from openqoe.core.events.repair import repair
 from openqoe.core.events.schema import Event
@@ -66,6 +66,7 @@ class BatchDecoder:
             text = f"must hold 1 to {self._max_events} events, not {count}{more}"
             raise WrongShapeError(Fault(None, "events", text, "batch_size"))
         encoding_is_sound = _is_utf8(body)
+        is_compact = len(body) <= SMALL
         events: list[tuple[Event, bytes]] = []
         faults: list[Fault] = []
         ignored: list[str] = []
@@ -74,7 +75,7 @@ class BatchDecoder:
                 error = f"is larger than {self._max_event} bytes"
                 faults.append(Fault(index, "", error, "too_large"))
                 continue
-            raw = _compact(piece)
+            raw = bytes(piece) if is_compact else compact(piece)
             if not encoding_is_sound and not _is_utf8(raw):
                 faults.append(Fault(index, "", "is not valid UTF-8", "not_utf8"))
                 continue
@@ -158,14 +159,6 @@ def label_texts(event: Event) -> list[tuple[str, str]]:
         for name in names
         if isinstance(text := getattr(holder, name), str)
     ]
-
-
-def _compact(text: Slice) -> bytes:
-    try:
-        # Cheaper than to find out whether there is any white space.
-        return msgspec.json.format(bytes(text), indent=-1)
-    except (msgspec.DecodeError, RecursionError):
-        return bytes(text)  # its decoder will say what is wrong
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -1,17 +1,17 @@
 """No body may hold the event loop up or fill the memory: 20 MiB of anything, quickly refused.
 
 Each is decoded in a process of its own, whose peak of memory is its own. The bounds are
-generous, for slow machines; ``python -m tests.core.events.test_hostile_bodies`` prints what
-it takes.
+generous, for slow machines; to print what it takes:
+
+    python -c "from tests.core.events.test_hostile_bodies import main; main()"
 """
 
 import json
+import multiprocessing
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +21,7 @@ from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
 from tests.support.events import NOW, event
 
 MIB = 1024 * 1024
+SELF = "tests.core.events.test_hostile_bodies"
 MAX_SECONDS = 2.0
 MAX_MIB = 250
 
@@ -52,6 +53,9 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "empty objects": lambda: filled(b'{"events":[', b"{},", b"0]}"),
     "NaN": lambda: filled(b'{"events":[', b"NaN,", b"0]}"),
     "some NaN": lambda: filled(b'{"events":[', b"NaN,", b"0]}", 4 * MIB),
+    "zeros, still small": lambda: filled(b'{"events":[', b"0,", b"0]}", MIB),
+    "NaN, still small": lambda: filled(b'{"events":[', b"NaN,", b"0]}", MIB),
+    "lists of events, still small": lambda: filled(b"{", b'"events":[0],', b'"events":[]}', MIB),
     # Too large an event
     "escapes and half a character": lambda: one(rb"\n", b'"', rb'"\ud83d'),
     "some escapes and half a character": lambda: one(rb"\n", b'"', rb'"\ud83d', 4 * MIB),
@@ -102,14 +106,12 @@ BODIES: dict[str, Callable[[], bytes]] = {
 
 def measure(name: str) -> tuple[float, float, str]:
     """Seconds, MiB beyond the body, and what the decoder says of it."""
-    code = f"from {__name__ if __name__ != '__main__' else SELF} import report; report({name!r})"
-    run = [sys.executable, "-c", code]
-    seconds, mib, *said = subprocess.check_output(run, cwd=ROOT, text=True).split(maxsplit=2)
-    return float(seconds), float(mib), said[0]
+    with WAYS.Pool(1) as process:
+        return process.apply(decoded, (name,))
 
 
-SELF = "tests.core.events.test_hostile_bodies"
-ROOT = Path(__file__).parents[3]
+WAYS = multiprocessing.get_context("forkserver")
+WAYS.set_forkserver_preload([SELF])
 
 
 def peak() -> float:
@@ -118,7 +120,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
 
-def report(name: str) -> None:
+def decoded(name: str) -> tuple[float, float, str]:
     decoder = BatchDecoder(Config())
     before = peak()
     body = BODIES[name]()
@@ -130,7 +132,7 @@ def report(name: str) -> None:
     except (NotJsonError, WrongShapeError) as error:
         said = f"{type(error).__name__} {error}"
     seconds = time.perf_counter() - begin
-    print(f"{seconds:.3f} {peak() - before - len(body) / MIB:.0f} {said}")
+    return seconds, peak() - before - len(body) / MIB, said
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -180,7 +182,29 @@ def test_a_body_of_moderate_size_is_mended(bad: bytes, good: bytes) -> None:
     assert all(line.endswith(b'"y":' + good + b"}") for line in lines)
 
 
-if __name__ == "__main__":
+@pytest.mark.parametrize("size", [MIB - 1000, MIB, MIB + 1000])
+def test_events_are_compacted_whatever_the_size_of_the_body(size: int) -> None:
+    body = filled(b'{"events":[%s , "y" : [' % FINE, b"NaN , ", b'0 ] } , {} , {"a":"', size // 2)
+    body = filled(body, b"x", b'"}]}', size)
+    batch = BatchDecoder(Config()).decode(body, NOW)
+    assert batch.received == 3
+    ((_, line),) = batch.events
+    assert b'"y":[null,null,' in line
+    assert line.endswith(b"null,0]}")
+
+
+def test_a_large_body_of_the_wrong_shape_is_told_like_a_small_one() -> None:
+    spaces = b" " * 2 * MIB
+    for body in (b"[]", b"{}", b'{"events":{}}', b'{"events":null}', b'{"events":"x"}'):
+        said = []
+        for sent in (body, body + spaces):
+            with pytest.raises(WrongShapeError) as caught:
+                BatchDecoder(Config()).decode(sent, NOW)
+            said.append(caught.value.fault)
+        assert said[0] == said[1]
+
+
+def main() -> None:
     for name in BODIES:
         seconds, mib, said = measure(name)
         print(f"{name:40} {seconds * 1000:5.0f} ms {mib:5.0f} MiB  {said[:70].rstrip()}")
