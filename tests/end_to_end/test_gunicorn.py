@@ -8,6 +8,7 @@ from http.client import HTTPException
 from tests.support.events import batch, event
 from tests.support.process import WorkerProcess, gunicorn
 from tests.support.prometheus import Prometheus
+from tests.support.receiver import RemoteWriteDouble
 from tests.support.services import require
 
 
@@ -86,3 +87,18 @@ def test_a_reload_loses_nothing() -> None:
         assert load.acknowledged > 50
         assert load.acknowledged <= started(prometheus) <= load.acknowledged + load.unknown
         prometheus.assert_nothing_rejected()
+
+
+def test_preloading_the_application_starts_its_service_after_the_fork() -> None:
+    with RemoteWriteDouble() as receiver:
+        settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
+        with WorkerProcess(settings, command=gunicorn("gthread", "--preload")) as worker:
+            now = int(time.time() * 1000)
+            assert worker.post(batch(event("viewstart", at=now)))[0] == 202
+            assert worker.stop(30) == 0
+            assert worker.process is not None
+            parent = worker.process.pid
+        assert receiver.total("openqoe_views_started_total") == 1
+        instances = {dict(labels)["instance"] for labels in receiver.samples}
+        assert len(instances) == 1
+        assert not instances.pop().endswith(f"-{parent}")

@@ -1,0 +1,143 @@
+"""The contract's answers, from every shell in every host: endpoints, errors, keys, CORS."""
+
+import gzip
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.events import OMIT, batch, event
+from tests.support.hosts import Host
+from tests.support.process import WorkerProcess
+
+ORIGIN = "https://watch.example"
+KEY = {"Authorization": "Bearer secret"}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def guarded(host: Host) -> Iterator[WorkerProcess]:
+    """A worker that wants a key."""
+    with host.run({"API_KEY": "secret,next"}) as worker:
+        yield worker
+
+
+def good(view: str) -> bytes:
+    return batch(event("heartbeat", at=int(time.time() * 1000), view_id=view))
+
+
+def mixed() -> bytes:
+    now = int(time.time() * 1000)
+    return batch(event(at=now, view_id="mixed"), event(at=now, viewer_id=OMIT), event(at=1))
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1", "/v2"])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "message"),
+    [
+        ("POST", "/events", "good", {**JSON, **KEY}, 202, "Events accepted"),
+        ("POST", "/events", "mixed", {**JSON, **KEY}, 207, "Events partially accepted"),
+        ("POST", "/events", b'{"events":[{}]}', {**JSON, **KEY}, 400, "Validation failed"),
+        ("POST", "/events", b"{", {**JSON, **KEY}, 400, "Invalid JSON in request body"),
+        ("POST", "/events", b"", {**JSON, **KEY}, 400, "Invalid JSON in request body"),
+        ("POST", "/events", "good", JSON, 401, "Unauthorized: Invalid or missing API key"),
+        ("POST", "/events", b"x=1", {"Content-Type": "text/html", **KEY}, 415, "Unsupported"),
+        ("POST", "/events", b"{}", {"Content-Encoding": "br", **JSON, **KEY}, 415, "Unsupported"),
+        ("PUT", "/events", b"{}", {**JSON, **KEY}, 405, "Method not allowed"),
+        ("GET", "/events", None, KEY, 405, "Method not allowed"),
+        ("GET", "/stats", None, {}, 401, "Unauthorized: Invalid or missing API key"),
+        ("GET", "/nowhere", None, {}, 404, "Not found"),
+    ],
+)
+def test_an_answer_of_the_contract(
+    guarded: WorkerProcess,
+    prefix: str,
+    method: str,
+    path: str,
+    body: str | bytes | None,
+    headers: dict[str, str],
+    status: int,
+    message: str,
+) -> None:
+    if body == "good":
+        body = good(f"{prefix}-{status}-{time.time_ns()}")
+    elif body == "mixed":
+        body = mixed()
+    assert not isinstance(body, str)
+    answer = guarded.request(method, prefix + path, body, {**headers, "Origin": ORIGIN})
+    assert answer[0] == status
+    content = json.loads(answer[2])
+    assert content["message"].startswith(message)
+    assert content["success"] == (status < 300)
+    assert answer[1]["access-control-allow-origin"] == ORIGIN
+    assert answer[1]["access-control-allow-credentials"] == "true"
+    assert "Origin" in answer[1]["vary"]
+    if status == 405:
+        assert "OPTIONS" in answer[1]["allow"]
+    if status == 401:
+        assert answer[1]["www-authenticate"] == 'Bearer realm="OpenQoE"'
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer secret"},
+        {"Authorization": "next"},
+        {"X-API-Key": "secret"},
+        {"X-API-Token": "secret"},
+    ],
+)
+def test_a_key_in_each_header(guarded: WorkerProcess, headers: dict[str, str]) -> None:
+    body = good(f"key-{time.time_ns()}")
+    assert guarded.request("POST", "/v1/events", body, {**JSON, **headers})[0] == 202
+
+
+def test_a_beacon_sends_its_key_in_the_query_and_its_json_as_text(guarded: WorkerProcess) -> None:
+    body = gzip.compress(good(f"beacon-{time.time_ns()}"))
+    headers = {"Content-Type": "text/plain;charset=UTF-8", "Content-Encoding": "gzip"}
+    assert guarded.request("POST", "/v2/events?api_key=secret", body, headers)[0] == 202
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v2/events", "/health", "/nowhere"])
+def test_a_preflight(guarded: WorkerProcess, path: str) -> None:
+    asked = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,x-sdk-version",
+    }
+    status, headers, body = guarded.request("OPTIONS", path, None, asked)
+    assert (status, body) == (204, b"")
+    assert headers["access-control-allow-origin"] == ORIGIN
+    assert headers["access-control-max-age"] == "86400"
+    allowed = headers["access-control-allow-headers"].lower()
+    assert "x-sdk-version" in allowed
+    assert "content-type" in allowed
+
+
+def test_what_the_worker_says_of_itself(guarded: WorkerProcess) -> None:
+    status, _, body = guarded.request("GET", "/v1/health")
+    health = json.loads(body)
+    assert (status, health["status"], health["service"]) == (200, "healthy", "openqoe-worker")
+    assert abs(health["timestamp"] - time.time() * 1000) < 5000
+    assert guarded.request("GET", "/v2/ready")[0] == 200
+    assert guarded.request("GET", "/metrics")[1]["content-type"].startswith("text/plain; version=0")
+    stats = json.loads(guarded.request("GET", "/stats", None, KEY)[2])
+    assert stats["worker_version"] == health["version"]
+    assert stats["cardinality_limits"]["env"] == {"action": "allow", "max_cardinality": 10}
+    one = json.loads(guarded.request("GET", "/v1/stats?dimension=org_id", None, KEY)[2])
+    assert one == {"dimension": "org_id", "cardinality": 1, "values": ["acme"]}
+
+
+def test_head_has_the_headers_of_get_and_no_body(guarded: WorkerProcess) -> None:
+    status, headers, body = guarded.request("HEAD", "/health")
+    assert (status, body) == (200, b"")
+    assert int(headers["content-length"]) > 0
+
+
+def test_a_batch_that_is_sent_again_is_acknowledged_and_not_counted(guarded: WorkerProcess) -> None:
+    body = good(f"again-{time.time_ns()}")
+    before = guarded.metric("openqoe_worker_events_accepted_total")
+    for _ in range(3):
+        assert guarded.request("POST", "/v1/events", body, {**JSON, **KEY})[0] == 202
+    assert guarded.metric("openqoe_worker_events_accepted_total") == before + 1
