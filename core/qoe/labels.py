@@ -28,20 +28,9 @@ METRIC_LABELS: Final = (
     "content_type",
 )
 
-STREAM_LABELS: Final = (
-    "org_id",
-    "player_id",
-    "env",
-    "app_name",
-    "app_version",
-    "device_category",
-    "os_family",
-    "browser_family",
-    "player_name",
-    "network_country",
-    "content_type",
-)
-"""Loki stream labels besides event_type. Never the id of a view, session or viewer."""
+STREAM_LABELS: Final = tuple(name for name in METRIC_LABELS if name != "video_id")
+"""Loki stream labels besides event_type. Videos are many, so their ids are structured metadata,
+as are those of views, sessions and viewers."""
 
 MAX_LABEL_BYTES = 2048
 """Loki's limit for a label value, and Mimir's."""
