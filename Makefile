@@ -6,7 +6,7 @@ SOURCES := $(shell find core shells -name '*.py')
 PORT ?= 8787
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services lint format typecheck bench docs clean
+.PHONY: help run test services lint format typecheck bench chaos docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ typecheck: $(VENV)/.dev $(VENV)/.installed ## Check the types of the package and
 bench: $(VENV)/.dev $(VENV)/.installed ## Measure (prints ratios of one run)
 	$(BIN)/python -m bench.core
 	$(BIN)/python -m bench.serve
+
+chaos: $(VENV)/.dev $(VENV)/.installed services ## Kill it 20 times under load, each shell (minutes)
+	$(BIN)/python -m tests.support.chaos
 
 docs: $(VENV)/.dev $(VENV)/.installed ## Write the generated pages of docs/
 	$(BIN)/python docs/generate.py

@@ -375,9 +375,44 @@ class Config:
     queue_max_bytes: int = _bytes(
         "OPENQOE_QUEUE_MAX_BYTES",
         64 * MIB,
-        "What may wait for one destination. Past it the oldest logs are dropped and counted; "
-        "metrics wait in the registry instead, and no total is lost.",
+        "What may wait in memory for one destination, with durability `memory`. Past it the "
+        "oldest logs are dropped and counted; metrics wait in the registry instead, and no "
+        "total is lost.",
         "Flush and delivery",
+    )
+    data_dir: str = setting(
+        "OPENQOE_DATA_DIR",
+        "./openqoe-data",
+        "Directory of the journal and the outbox. Processes of one host may share it: each "
+        "takes a slot of its own. It must be on a local disk.",
+        parse=parse_text,
+        kind="path",
+        group="Durability",
+    )
+    durability: Literal["full", "normal", "memory"] = setting(
+        "OPENQOE_DURABILITY",
+        "full",
+        "What a 202 promises. `full`: the batch is on disk (fsync) and survives the machine; "
+        "`normal`: it survives the process, and all but the last moments the machine; "
+        "`memory`: nothing is written, a crash loses what was not delivered.",
+        parse=one_of("full", "normal", "memory"),
+        kind="choice",
+        group="Durability",
+    )
+    outbox_max_bytes: int = _bytes(
+        "OPENQOE_OUTBOX_MAX_BYTES",
+        1024 * MIB,
+        "What may wait on disk for one destination. Past it the oldest logs are dropped; "
+        "metrics are thinned to one sample a minute, then the oldest are dropped. Everything "
+        "dropped is counted, and totals stay right.",
+        "Durability",
+    )
+    outbox_max_age: int = _seconds(
+        "OPENQOE_OUTBOX_MAX_AGE",
+        48 * HOUR,
+        "How long something may wait on disk before it is dropped and counted.",
+        "Durability",
+        minimum=MINUTE,
     )
     delivery_timeout: int = _seconds(
         "OPENQOE_DELIVERY_TIMEOUT",

@@ -2,8 +2,8 @@
 
 An effect is a small frozen value that needs no further thought: a shell sends the body
 to the URL, or runs the operations on the store, and hands the result back with
-``Worker.complete(effect.id, result, now)``. A ``Notice`` is the one effect without a
-result: something an operator should read in the log.
+``Worker.complete(effect.id, result, now)``. Two effects have no result: a ``Notice`` is
+something an operator should read in the log, ``Forget`` tidies up.
 """
 
 from collections.abc import Mapping
@@ -88,7 +88,119 @@ class Notice:
     fields: tuple[tuple[str, str | int | float], ...] = ()
 
 
-Effect = RemoteWrite | LokiPush | KvUpdate | Notice
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A batch as it was accepted: all that is needed to accept it once more after a crash.
+
+    Attributes:
+        number: Its place in the journal; numbers only grow.
+        at: Time of arrival in ms since the epoch.
+        body: The batch, not compressed.
+        country: The viewer's country as a CDN's header told it.
+        digest: Identifies the batch among duplicates.
+    """
+
+    number: int
+    at: int
+    body: bytes = field(repr=False)
+    country: str | None
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPayload:
+    """A payload as the outbox keeps it.
+
+    Attributes:
+        number: Identifies it in the outbox; numbers only grow.
+        kind: What it holds: "metrics" or "logs".
+        headers: Headers that belong to the body; no credentials.
+        body: The body as sent on the wire; empty where ``size`` tells that it was not loaded.
+        size: Bytes of the body.
+        items: Samples or log entries in it.
+        created: When it was flushed, ms since the epoch.
+        thinnable: Whether a later payload of its kind repeats all that it says.
+    """
+
+    number: int
+    kind: Literal["metrics", "logs"]
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = field(repr=False)
+    size: int
+    items: int
+    created: int
+    thinnable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedBatch:
+    """A batch that was accepted, as the window of duplicates remembers it.
+
+    Attributes:
+        digest: Identifies it.
+        at: When it was accepted, ms since the epoch.
+        events: How many events it held.
+    """
+
+    digest: bytes
+    at: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Put a record into the journal, behind all others.
+
+    Effects on the storage are carried out in the order in which they were given.
+    """
+
+    id: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Replace the snapshot, in one transaction with what goes along with it.
+
+    Attributes:
+        id: Identifies the effect in ``Worker.complete``.
+        snapshot: The new snapshot, which replaces the one before.
+        payloads: Payloads to add to the outbox.
+        forgotten: Numbers of payloads to remove from the outbox.
+        through: Records up to this number, itself included, are part of the snapshot and
+            leave the journal.
+        batches: Batches accepted since the ``Persist`` before, for the window of duplicates.
+        batches_since: Batches accepted before this time (ms) leave the window.
+        most_batches: How many batches the window holds at the most; the oldest leave first.
+    """
+
+    id: int
+    snapshot: bytes = field(repr=False)
+    payloads: tuple[StoredPayload, ...]
+    forgotten: tuple[int, ...]
+    through: int
+    batches: tuple[AcceptedBatch, ...]
+    batches_since: int
+    most_batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPayload:
+    """Read the body of a payload from the outbox."""
+
+    id: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove payloads from the outbox, some time soon. There is no result."""
+
+    numbers: tuple[int, ...]
+
+
+StorageEffect = Append | Persist | LoadPayload | Forget
+Effect = RemoteWrite | LokiPush | KvUpdate | Notice | StorageEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +236,30 @@ class KvResult:
     replies: tuple[tuple[str, ...], ...]
 
 
-Result = HttpResult | NetworkFailure | KvResult
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An ``Append`` or ``Persist`` is on disk, as safe as the durability asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFailure:
+    """A storage effect had no effect at all.
+
+    Attributes:
+        reason: What went wrong, in words for the log.
+        full: Whether there is no room left.
+    """
+
+    reason: str
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadBody:
+    """The body that ``LoadPayload`` asked for; None if the outbox does not have it."""
+
+    body: bytes | None = field(repr=False)
+
+
+StorageResult = Stored | StorageFailure | PayloadBody
+Result = HttpResult | NetworkFailure | KvResult | StorageResult

@@ -10,9 +10,12 @@ The steps, each in a module of its own:
     log           core/sinks     events to log entries
 """
 
+from typing import NamedTuple
+
 from openqoe.core import duplicates
 from openqoe.core.api import answers, content
 from openqoe.core.config import Config
+from openqoe.core.effects import AcceptedBatch, Record
 from openqoe.core.events.batch import Batch, BatchDecoder
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
 from openqoe.core.governance.governor import Governor
@@ -20,10 +23,23 @@ from openqoe.core.http.messages import Request, Response
 from openqoe.core.metrics import health
 from openqoe.core.metrics.health import Health
 from openqoe.core.metrics.registry import Registry
+from openqoe.core.persistence import Persistence
 from openqoe.core.qoe.labels import Labeller
 from openqoe.core.qoe.meter import Meter
 from openqoe.core.qoe.views import Views
 from openqoe.core.sinks.logs import LogBuffer
+
+
+class Taken(NamedTuple):
+    """What became of the events of a request.
+
+    Attributes:
+        response: The answer.
+        after: The effect that must have succeeded before the answer is given, if any.
+    """
+
+    response: Response
+    after: int | None = None
 
 
 class Ingest:
@@ -37,7 +53,14 @@ class Ingest:
         is_dirty: Whether events came in since the latest flush.
     """
 
-    def __init__(self, config: Config, health: Health, log: LogBuffer | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        health: Health,
+        log: LogBuffer | None,
+        persistence: Persistence | None,
+    ) -> None:
+        self._persistence = persistence
         self._config = config
         self._health = health
         self._log = log
@@ -59,8 +82,19 @@ class Ingest:
         """Label values cut to the receivers' limit so far."""
         return self._labeller.shortened
 
-    def take(self, request: Request, now: int) -> Response:
-        """Take the events of a request in and answer it."""
+    @property
+    def labeller(self) -> Labeller:
+        """Finds the labels of events."""
+        return self._labeller
+
+    def take(self, request: Request, now: int, effect_id: int) -> Taken:
+        """Take the events of a request in and answer it.
+
+        Args:
+            request: The request.
+            now: Current time in ms.
+            effect_id: Becomes the id of the effect that puts the batch into the journal.
+        """
         elapsed = max(0, now - request.received) if request.received else 0
         try:
             body = content.plain_body(
@@ -68,31 +102,51 @@ class Ingest:
             )
         except content.RefusedContentError as refused:
             self._health.count(health.BATCHES_REJECTED, reason="content")
-            return answers.failure(refused.status, str(refused))
-        digest = duplicates.digest_of(body)
+            return Taken(answers.failure(refused.status, str(refused)))
+        # Not even a duplicate: the batch may be one whose record could not be written.
+        if self._persistence is not None and self._persistence.failure:
+            return Taken(answers.unavailable("Storage is not available", answers.RETRY_AFTER))
+        # What the client names a batch by identifies it, else its bytes.
+        digest = duplicates.digest_of(request.headers.get("idempotency-key", "").encode() or body)
         known = self.duplicates.find(digest, now)
         if known is not None:
             self._health.count(health.DUPLICATES)
-            return answers.accepted(known, elapsed)
+            pending = None if self._persistence is None else self._persistence.pending(digest)
+            return Taken(answers.accepted(known, elapsed), pending)
         try:
             batch = self._decoder.decode(body, now)
         except NotJsonError as error:
             self._health.count(health.BATCHES_REJECTED, reason="not_json")
-            return answers.not_json(str(error) if body else "the body is empty")
+            return Taken(answers.not_json(str(error) if body else "the body is empty"))
         except WrongShapeError as error:
             self._health.count(health.BATCHES_REJECTED, reason=error.fault.reason)
-            return answers.invalid((error.fault,))
+            return Taken(answers.invalid((error.fault,)))
         self._count(batch)
         if not batch.events:
-            return answers.invalid(batch.faults)
-        self._apply(batch, self._country(request), now)
+            return Taken(answers.invalid(batch.faults))
+        country = self._country(request)
+        self._apply(batch, country, now)
         # Only now: had that failed, the client would have to send the batch again.
         self.duplicates.remember(digest, batch.received, now)
+        after = None
+        if self._persistence is not None:
+            accepted = AcceptedBatch(digest, now, batch.received)
+            self._persistence.append(effect_id, now, body, country, accepted)
+            after = effect_id
         if batch.faults:
-            return answers.partially_accepted(
+            response = answers.partially_accepted(
                 batch.received, len(batch.events), batch.faults, elapsed
             )
-        return answers.accepted(batch.received, elapsed)
+        else:
+            response = answers.accepted(batch.received, elapsed)
+        return Taken(response, after)
+
+    def replay(self, record: Record) -> None:
+        """Take a batch of the journal in once more."""
+        batch = self._decoder.decode(record.body, record.at)
+        self._count(batch)
+        self._apply(batch, record.country, record.at)
+        self.duplicates.remember(record.digest, batch.received, record.at)
 
     def renew_labels(self, now: int) -> None:
         """Work out all labels anew, because governance has changed its mind."""

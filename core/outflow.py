@@ -1,19 +1,32 @@
 """The way out: flushes turn series and log entries into payloads, queues deliver them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
+
+import msgspec
 
 from openqoe.core.config import Config
 from openqoe.core.delivery.destinations import Destination
-from openqoe.core.delivery.payload import Split
+from openqoe.core.delivery.payload import Payload, Split
 from openqoe.core.delivery.queue import DeliveryQueue
 from openqoe.core.delivery.verdict import Kind
-from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
+from openqoe.core.effects import (
+    HttpResult,
+    LoadPayload,
+    LokiPush,
+    NetworkFailure,
+    Notice,
+    PayloadBody,
+    RemoteWrite,
+    StorageFailure,
+    StoredPayload,
+)
 from openqoe.core.metrics import health
 from openqoe.core.metrics.export import Exporter
 from openqoe.core.metrics.health import Health
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.registry import Registry
+from openqoe.core.persistence import Persistence
 from openqoe.core.qoe import catalogue
 from openqoe.core.sinks import metrics as metric_sink
 from openqoe.core.sinks.logs import LogBuffer
@@ -25,6 +38,20 @@ METADATA_INTERVAL = 300_000
 """ms between requests that carry the metrics' metadata."""
 
 
+class OutflowState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What the way out knows beside its exporters and queues, in a snapshot.
+
+    Attributes:
+        described_at: When the metrics' metadata was sent last.
+        described: Whether it ever was.
+        held: Whether the latest flush of metrics was put off.
+    """
+
+    described_at: int | None
+    described: bool
+    held: bool
+
+
 class Outflow:
     """Everything between the registries and the destinations.
 
@@ -32,8 +59,17 @@ class Outflow:
         log: Where log entries gather; None if logs go nowhere.
     """
 
-    def __init__(self, config: Config, health: Health, *, instance: str, seed: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        health: Health,
+        persistence: Persistence | None,
+        *,
+        instance: str,
+        seed: int,
+    ) -> None:
         self._config = config
+        self._persistence = persistence
         self._health = health
         self._instance = instance
         self._exporters: tuple[Exporter, ...] = ()
@@ -61,58 +97,126 @@ class Outflow:
             Exporter(health, self._instance, None),
         )
 
+    @property
+    def exporters(self) -> tuple[Exporter, ...]:
+        """What has been sent of each registry."""
+        return self._exporters
+
+    def state(self) -> OutflowState:
+        """The state, for a snapshot."""
+        return OutflowState(self._metadata_timer.state(), self._metadata_sent, self._held)
+
+    def restore(self, state: OutflowState) -> None:
+        """Take a state back."""
+        self._metadata_timer.restore(state.described_at)
+        self._metadata_sent, self._held = state.described, state.held
+
     def begin(self, now: int) -> None:
         """Note when the worker came to life; only the first call counts."""
         self._metadata_timer.start(now)
         for exporter in self._exporters:
             exporter.begin(now)
 
-    def flush_metrics(self, now: int) -> None:
-        """Send all series, unless their queue is full."""
+    def flush(self, now: int) -> None:
+        """Send everything, or stage it to be stored first."""
+        payloads = (*self._metric_payloads(now), *self._log_payloads(now))
+        if self._persistence is None:
+            self._offer(payloads, now)
+        else:
+            numbered = tuple(self._persistence.number(payload) for payload in payloads)
+            self._persistence.stage(numbered)
+
+    def flush_logs(self, now: int) -> None:
+        """Send all log entries, because they are many."""
+        payloads = self._log_payloads(now)
+        if self._persistence is not None:
+            payloads = tuple(self._persistence.number(payload) for payload in payloads)
+            for payload in payloads:
+                self._persistence.sent_early(payload)
+        self._offer(payloads, now)
+
+    def stored(self, payloads: Iterable[Payload], now: int) -> None:
+        """Staged payloads are in the outbox: they may go out."""
+        self._offer(payloads, now)
+
+    def resume(self, payloads: Iterable[StoredPayload], now: int) -> None:
+        """Go on with payloads that an earlier process left in the outbox."""
+        assert self._persistence is not None
+        unwanted: dict[str, list[StoredPayload]] = {}
+        for stored in payloads:
+            if any(queue.kind == stored.kind for queue in self.queues):
+                self._offer((Payload.stored(stored),), now)
+            else:
+                unwanted.setdefault(stored.kind, []).append(stored)
+        for kind, group in unwanted.items():
+            self._persistence.left(tuple(stored.number for stored in group))
+            fields = (("kind", kind), ("items", sum(stored.items for stored in group)))
+            self._notices.append(
+                Notice("warning", "dropped from the outbox: no destination for it", fields)
+            )
+
+    def _offer(self, payloads: Iterable[Payload], now: int) -> None:
+        for payload in payloads:
+            for queue in self.queues:
+                if queue.kind == payload.kind:
+                    self._notices += queue.offer(payload, now)
+
+    def _metric_payloads(self, now: int) -> tuple[Payload, ...]:
+        """All series, unless their queue is full."""
         queue = self._metrics
         if queue is not None and queue.full:
             # The registry goes on counting and the next flush sends the totals: what an
             # outage costs is resolution in time, never a count.
             self._health.count(health.FLUSHES_HELD)
             self._held = True
-            return
+            return ()
         self._held = False
         exported = chain.from_iterable(exporter.export(now) for exporter in self._exporters)
         if queue is None:
             for _ in exported:  # series still have to age and end
                 pass
-            return
+            return ()
         described = self._described(now)
         most = self._config.max_samples_per_request
-        for payload in metric_sink.payloads(exported, described, now, most):
-            self._notices += queue.offer(payload, now)
+        apart = self._persistence is not None
+        return tuple(metric_sink.payloads(exported, described, now, most, edges_apart=apart))
 
-    def flush_logs(self, now: int) -> None:
-        """Send all log entries."""
-        if self.log is not None and self._logs is not None:
-            for payload in self.log.drain(now, self._config.loki_batch_bytes):
-                self._notices += self._logs.offer(payload, now)
+    def _log_payloads(self, now: int) -> tuple[Payload, ...]:
+        """All log entries."""
+        if self.log is None:
+            return ()
+        return tuple(self.log.drain(now, self._config.loki_batch_bytes))
 
     @property
     def has_many_logs(self) -> bool:
         """Whether so many entries wait that they should not wait for the flush."""
         return self.log is not None and self.log.size >= self._config.loki_batch_bytes
 
-    def due(self, next_id: int, now: int) -> tuple[RemoteWrite | LokiPush, ...]:
+    def due(self, next_id: int, now: int) -> tuple[RemoteWrite | LokiPush | LoadPayload, ...]:
         """The requests that are to be sent now, with ids from ``next_id`` on."""
-        effects: list[RemoteWrite | LokiPush] = []
+        effects: list[RemoteWrite | LokiPush | LoadPayload] = []
         for queue in self.queues:
             effect = queue.due(next_id + len(effects), now)
             if effect is not None:
                 effects.append(effect)
+            if self._persistence is not None:
+                self._persistence.left(queue.take_left())
         return tuple(effects)
 
-    def complete(self, effect_id: int, result: HttpResult | NetworkFailure, now: int) -> None:
-        """Take the result of a request."""
+    def complete(
+        self,
+        effect_id: int,
+        result: HttpResult | NetworkFailure | PayloadBody | StorageFailure,
+        now: int,
+    ) -> None:
+        """Take the result of a request, or a payload that was loaded for one."""
         for queue in self.queues:
             self._notices += queue.complete(effect_id, result, now)
-        if self._held and self._metrics is not None and not self._metrics.full:
-            self.flush_metrics(now)  # there may be no later flush: the process may be ending
+
+    @property
+    def may_catch_up(self) -> bool:
+        """Whether a flush of metrics was held that could be made now."""
+        return self._held and self._metrics is not None and not self._metrics.full
 
     def notices(self) -> tuple[Notice, ...]:
         """What there is to tell since the last call."""
@@ -151,10 +255,12 @@ class Outflow:
     ) -> DeliveryQueue | None:
         if destination is None:
             return None
+        memory = self._persistence is None
         return DeliveryQueue(
             destination,
             kind,
-            max_bytes=self._config.queue_max_bytes,
+            max_bytes=self._config.queue_max_bytes if memory else self._config.outbox_max_bytes,
+            max_age=None if memory else self._config.outbox_max_age,
             seed=seed,
             split=split,
             user_agent=f"openqoe-worker/{VERSION}",

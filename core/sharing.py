@@ -24,6 +24,15 @@ class Sharing:
         """Note when the worker came to life; only the first call counts."""
         self._timer.start(now)
 
+    def state(self) -> int | None:
+        """The state, for a snapshot: the time of the latest update, which may not have come
+        through. What it told is not needed, because each dimension tells all of it again."""
+        return self._timer.state()
+
+    def restore(self, last: int | None) -> None:
+        """Take a state back."""
+        self._timer.restore(last)
+
     def due(self, effect_id: int, now: int) -> KvUpdate | None:
         """The update that is to be run now, if there is one."""
         if self._update is not None or not self._timer.is_due(now):

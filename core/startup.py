@@ -39,8 +39,15 @@ def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...
         lines.append(
             Notice(
                 "warning",
-                "no destination is configured: data is kept in memory only and gone when the "
-                "process ends; set MIMIR_URL or PROMETHEUS_URL, and LOKI_URL",
+                "no destination is configured: events are counted and go nowhere; set MIMIR_URL "
+                "or PROMETHEUS_URL, and LOKI_URL",
+            )
+        )
+    if config.durability == "memory":
+        lines.append(
+            Notice(
+                "warning",
+                "OPENQOE_DURABILITY is memory: a crash loses what was accepted and not delivered",
             )
         )
     if not config.api_keys:

@@ -22,6 +22,14 @@ class Timer:
         """Note that it was done."""
         self._last = now
 
+    def state(self) -> int | None:
+        """When it was done last, for a snapshot."""
+        return self._last
+
+    def restore(self, last: int | None) -> None:
+        """Take a state back."""
+        self._last = last
+
     @property
     def next(self) -> int | None:
         """When it is due, None if it has not started."""

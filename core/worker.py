@@ -6,26 +6,46 @@ This module is the table of contents:
     events      core/ingest       from a body to series and log entries
     flushes     core/outflow      from series and log entries to requests, delivered in order
     sharing     core/sharing      what several workers have to agree on
+    disk        core/persistence  journal, snapshot and outbox: acknowledged means kept
 
 Nothing here does I/O or knows the time: ``now`` comes in (ms since the epoch), effects go
 out. The same calls give the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
+from openqoe.core import snapshot as snapshots
 from openqoe.core.api import answers, auth, cors, reports, routes
 from openqoe.core.api.routes import Route
 from openqoe.core.config import Config
-from openqoe.core.effects import Effect, KvResult, Notice, Result
+from openqoe.core.effects import (
+    AcceptedBatch,
+    Effect,
+    KvResult,
+    Notice,
+    Record,
+    Result,
+    StorageFailure,
+    Stored,
+    StoredPayload,
+)
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.ingest import Ingest
 from openqoe.core.metrics import health
 from openqoe.core.metrics.health import Health, Vitals
+from openqoe.core.metrics.label_table import LabelTable
+from openqoe.core.metrics.registry import metric_name
 from openqoe.core.outflow import Outflow
+from openqoe.core.persistence import Persistence
+from openqoe.core.qoe import catalogue
 from openqoe.core.sharing import Sharing
+from openqoe.core.snapshot import Snapshot
 from openqoe.core.timer import Timer
 from openqoe.core.version import VERSION
+
+_METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health.METRICS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +56,14 @@ class Outcome:
         response: The answer.
         effects: What the outside must do.
         route: Where the request led.
+        after: The effect after which the answer may be given. If that fails, the answer is
+            ``Worker.unstored`` instead. None: at once.
     """
 
     response: Response
     effects: tuple[Effect, ...]
     route: Route
+    after: int | None = None
 
 
 class Worker:
@@ -50,20 +73,28 @@ class Worker:
         config: The settings.
         instance: The ``instance`` label of every series; two workers must never share one.
         seed: Of the jitter between retries; should differ between workers.
+        durable: Whether the outside carries out storage effects, so that what is accepted
+            survives a crash.
     """
 
-    def __init__(self, config: Config, *, instance: str, seed: int = 0) -> None:
+    def __init__(
+        self, config: Config, *, instance: str, seed: int = 0, durable: bool = False
+    ) -> None:
         self.config = config
         self.instance = instance
         self._health = Health(VERSION)
-        self._outflow = Outflow(config, self._health, instance=instance, seed=seed)
-        self._ingest = Ingest(config, self._health, self._outflow.log)
+        self._persistence = Persistence(config.dedup_window, config.dedup_max) if durable else None
+        self._outflow = Outflow(
+            config, self._health, self._persistence, instance=instance, seed=seed
+        )
+        self._ingest = Ingest(config, self._health, self._outflow.log, self._persistence)
         self._outflow.export(self._ingest.registry, self._health.registry)
         self._sharing = Sharing(self._ingest.governor, config.kv_sync_interval)
         self._flush_timer = Timer(config.flush_interval)
         self._next_id = 1
         self._draining = False
         self._closed = False
+        self._last_flush_waits = False
         self._noticed: set[str] = set()
 
     # Requests
@@ -75,6 +106,7 @@ class Worker:
         over, call ``answered``.
         """
         self._begin(now)
+        after: int | None = None
         endpoint = routes.find(request.path)
         route = Route.NONE if endpoint is None else endpoint.route
         if request.method == "OPTIONS":
@@ -87,15 +119,19 @@ class Worker:
             response = answers.failure(405, "Method not allowed", ("Allow", allow))
         elif endpoint.needs_key and not auth.is_allowed(request, self.config.api_keys):
             response = answers.unauthorized()
+        elif route is Route.EVENTS:
+            response, after = self._ingest.take(request, now, self._next_id)
+            if after == self._next_id:
+                self._next_id += 1
         else:
             response = self._answer(route, request, now)
         response = self._finish(response, request.headers, route)
-        return Outcome(response, self._after_request(now), route)
+        return Outcome(response, self._after_request(now), route, after)
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one (malformed, too large, too slow)."""
         if status == 503:
-            response = answers.unavailable(message, reports.RETRY_AFTER)
+            response = answers.unavailable(message, answers.RETRY_AFTER)
         else:
             response = answers.failure(status, message)
         return self._finish(response, headers, Route.NONE)
@@ -104,14 +140,17 @@ class Worker:
         """Answer a request whose handling broke: by a fault of ours, so without its insides."""
         return self._finish(answers.failure(500, "Internal error"), request.headers, Route.NONE)
 
+    def unstored(self, request: Request) -> Response:
+        """Answer a request whose batch could not be put into the journal."""
+        response = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
+        return self._finish(response, request.headers, Route.EVENTS)
+
     def answered(self, route: Route, seconds: float) -> None:
         """Note how long a request took, from its last byte to the answer's hand-over (s)."""
         self._health.count(health.DURATION, seconds, route=route.value)
 
     def _answer(self, route: Route, request: Request, now: int) -> Response:
         match route:
-            case Route.EVENTS:
-                return self._ingest.take(request, now)
             case Route.STATS:
                 return reports.stats(
                     request.query, self._ingest, self._outflow.queues, self.instance, now
@@ -120,7 +159,7 @@ class Worker:
                 self._collect(now)
                 return reports.metrics(self._health)
             case Route.READY:
-                return reports.ready(draining=self._draining)
+                return reports.ready(draining=self._draining, storage_failure=self._storage_failure)
             case _:
                 return reports.healthy(now)
 
@@ -134,25 +173,37 @@ class Worker:
     def poll(self, now: int) -> tuple[Effect, ...]:
         """Do what is due: flushes, retries, the exchange with the key-value store."""
         self._begin(now)
-        # Once closed, what comes in late would only keep the queues from running empty.
-        wanted = not self._closed and (self.config.flush_interval or self._ingest.is_dirty)
-        if wanted and self._flush_timer.is_due(now):
+        if self._wants_flush and self._flush_timer.is_due(now):
             self._flush(now)
         return self._due(now)
 
     def next_poll(self) -> int | None:
         """When ``poll`` will have something to do; None while nothing is in sight."""
         times = [self._outflow.next_poll(), self._sharing.next_poll()]
-        if not self._closed and (self.config.flush_interval or self._ingest.is_dirty):
+        if self._wants_flush:
             times.append(self._flush_timer.next)
+        if self._persistence is not None:
+            times.append(self._persistence.next_attempt)
         return min((time for time in times if time is not None), default=None)
+
+    @property
+    def _wants_flush(self) -> bool:
+        """Whether a flush may be made when its time comes."""
+        if self._closed:  # what comes in late would only keep the queues from running empty
+            return False
+        if self._persistence is not None and self._persistence.is_busy:
+            return False
+        return bool(self.config.flush_interval or self._ingest.is_dirty)
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
         """Take the result of an effect; returns what follows from it."""
         if self._sharing.complete(effect_id, result, now):
             self._ingest.renew_labels(now)
-        if not isinstance(result, KvResult):
+        if not isinstance(result, KvResult | Stored):
             self._outflow.complete(effect_id, result, now)
+        if self._persistence is not None and isinstance(result, Stored | StorageFailure):
+            self._outflow.stored(self._persistence.complete(effect_id, result, now), now)
+        self._catch_up(now)
         return self._due(now)
 
     def drain(self) -> None:
@@ -167,19 +218,130 @@ class Worker:
         """
         self._begin(now)
         self._draining = self._closed = True
-        self._flush(now, last=True)
+        self._last_flush_waits = True
+        self._catch_up(now)
         self._outflow.hurry()
         return self._due(now)
 
     @property
     def drained(self) -> bool:
-        """Whether nothing waits for delivery."""
-        return all(queue.empty for queue in self._outflow.queues)
+        """Whether nothing waits for delivery, nor for the disk."""
+        waits = self._persistence is not None and not self._persistence.is_idle
+        return not waits and all(queue.empty for queue in self._outflow.queues)
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is undelivered is kept for the next process."""
+        return self._persistence is not None
 
     @property
     def undelivered(self) -> Mapping[str, int]:
         """Samples or log entries that wait for delivery, by destination."""
         return self._outflow.waiting
+
+    # State
+
+    def snapshot(self) -> bytes:
+        """The state as bytes, to be taken right after a flush; see ``core/snapshot``."""
+        ingest, table = self._ingest, LabelTable()
+        qoe = ingest.registry.state(table)
+        own = self._health.registry.state(table)
+        exporters = tuple(exporter.state(table) for exporter in self._outflow.exporters)
+        meter = ingest.meter.state(table)
+        log = self._outflow.log
+        return snapshots.encode(
+            Snapshot(
+                table.state(),
+                qoe,
+                own,
+                exporters,
+                meter,
+                {name: d.state() for name, d in ingest.governor.dimensions.items()},
+                ingest.governor.faults,
+                ingest.labeller.state(),
+                {} if log is None else dict(log.adjusted),
+                ingest.duplicates.forgotten,
+                {queue.destination.name: queue.state() for queue in self._outflow.queues},
+                self._outflow.state(),
+                self._flush_timer.state(),
+                self._sharing.state(),
+                sorted(self._noticed),
+                ingest.is_dirty,
+            )
+        )
+
+    @classmethod
+    def restore(
+        cls,
+        config: Config,
+        blob: bytes,
+        *,
+        instance: str,
+        seed: int = 0,
+        durable: bool = False,
+    ) -> Self:
+        """The worker of a snapshot; ``resume`` and ``replay`` what stands beside it.
+
+        Raises:
+            SnapshotError: The snapshot is damaged, or of another version.
+        """
+        saved = snapshots.decode(blob)
+        worker = cls(config, instance=instance, seed=seed, durable=durable)
+        ingest, outflow = worker._ingest, worker._outflow
+        table = LabelTable.restored(saved.labels)
+        ingest.registry.restore(saved.qoe, table, _METRICS)
+        worker._health.registry.restore(saved.health, table, _METRICS)
+        for exporter, state in zip(outflow.exporters, saved.exporters, strict=True):
+            exporter.restore(state, table, _METRICS)
+        ingest.meter.restore(saved.meter, table)
+        for name, dimension in ingest.governor.dimensions.items():
+            if name in saved.dimensions:
+                dimension.restore(saved.dimensions[name])
+        ingest.governor.faults = saved.governance_faults
+        ingest.labeller.restore(saved.labeller)
+        if outflow.log is not None:
+            outflow.log.adjusted.update(saved.logs_adjusted)
+        ingest.duplicates.forgotten = saved.batches_forgotten
+        for queue in outflow.queues:
+            if queue.destination.name in saved.queues:
+                queue.restore(saved.queues[queue.destination.name])
+        outflow.restore(saved.outflow)
+        worker._flush_timer.restore(saved.flushed_at)
+        worker._sharing.restore(saved.shared_at)
+        worker._noticed.update(saved.noticed)
+        ingest.is_dirty = saved.is_dirty
+        return worker
+
+    def resume(
+        self,
+        payloads: Iterable[StoredPayload],
+        batches: Iterable[AcceptedBatch],
+        last_record: int,
+        last_payload: int,
+        now: int,
+    ) -> None:
+        """Go on with what an earlier process left on disk beside its snapshot.
+
+        Args:
+            payloads: The outbox, in order of number.
+            batches: The window of duplicates, oldest first.
+            last_record: The highest number that a record ever had.
+            last_payload: The highest number that a payload ever had.
+            now: Current time in ms.
+        """
+        assert self._persistence is not None, "only a durable worker has something to resume"
+        self._persistence.last_record = last_record
+        self._persistence.last_payload = last_payload
+        for batch in batches:
+            self._ingest.duplicates.remember(batch.digest, batch.events, batch.at)
+        self._outflow.resume(payloads, now)
+
+    def replay(self, record: Record) -> None:
+        """Take in once more what the journal holds; in order, before anything else."""
+        self._begin(record.at)
+        self._ingest.replay(record)
+        if self._outflow.has_many_logs:
+            self._outflow.flush_logs(record.at)
 
     def _begin(self, now: int) -> None:
         """The first call of any kind tells when the worker came to life."""
@@ -189,10 +351,21 @@ class Worker:
 
     def _after_request(self, now: int) -> tuple[Effect, ...]:
         if not self.config.flush_interval and self._ingest.is_dirty:
-            self._flush(now, last=True)  # there may be no later
+            self._last_flush_waits = True  # there may be no later
+            self._catch_up(now)
         elif self._outflow.has_many_logs:
             self._outflow.flush_logs(now)
         return self._due(now)
+
+    def _catch_up(self, now: int) -> None:
+        """Make a flush that could not be made when its time came."""
+        if self._persistence is not None and self._persistence.is_busy:
+            return
+        if self._last_flush_waits:
+            self._last_flush_waits = False
+            self._flush(now, last=True)
+        elif self._outflow.may_catch_up:
+            self._flush(now, last=self._closed)  # there may be no later: we may be ending
 
     def _flush(self, now: int, *, last: bool = False) -> None:
         """Send everything.
@@ -209,8 +382,12 @@ class Worker:
         meter.expire(now)
         meter.count_concurrent(now)
         self._collect(now)
-        self._outflow.flush_metrics(now)
-        self._outflow.flush_logs(now)
+        self._outflow.flush(now)
+        self._persist(now)
+
+    def _persist(self, now: int) -> None:
+        if self._persistence is not None:
+            self._persistence.persist(self._take_id(), self.snapshot(), now)
 
     def _due(self, now: int) -> tuple[Effect, ...]:
         effects: list[Effect] = [*self._outflow.notices(), *self._limits_reached()]
@@ -220,7 +397,21 @@ class Worker:
             effects.append(update)
         requests = self._outflow.due(self._next_id, now)
         self._next_id += len(requests)
+        if self._persistence is not None:
+            if self._persistence.needs_persist(now):
+                self._outflow.flush_logs(now)  # a snapshot does not hold any
+                self._persist(now)
+            effects += self._persistence.take_effects()
         return (*effects, *requests)
+
+    def _take_id(self) -> int:
+        taken = self._next_id
+        self._next_id += 1
+        return taken
+
+    @property
+    def _storage_failure(self) -> str:
+        return "" if self._persistence is None else self._persistence.failure
 
     def _collect(self, now: int) -> None:
         """Read for the health metrics what is kept elsewhere."""
@@ -237,6 +428,7 @@ class Worker:
             labels_shortened=ingest.labels_shortened,
             logs_adjusted={} if log is None else log.adjusted,
             batches_forgotten=ingest.duplicates.forgotten,
+            storage_ok=not self._storage_failure,
         )
         self._health.collect(vitals, self._outflow.queues, now)
 

@@ -82,11 +82,12 @@ def _escape_controls(
     nor look like lines of ours."""
     for name, value in fields.items():
         if isinstance(value, str):
-            fields[name] = _printable(value, keep="\n" if name == "exception" else "")
+            fields[name] = printable(value, keep="\n" if name == "exception" else "")
     return fields
 
 
-def _printable(text: str, keep: str) -> str:
+def printable(text: str, keep: str = "") -> str:
+    """A text in which nothing can steer a terminal."""
     return "".join(
         c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
     )

@@ -5,23 +5,36 @@ send a request in the background, and wake up at a time.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from openqoe.core.effects import (
+    Append,
     Effect,
+    Forget,
     KvResult,
     KvUpdate,
+    LoadPayload,
     LokiPush,
     NetworkFailure,
     Notice,
+    Persist,
     RemoteWrite,
     Result,
+    StorageFailure,
+    StorageResult,
+    Stored,
 )
 from openqoe.core.http.messages import Request, Response
-from openqoe.core.worker import Worker
+from openqoe.core.worker import Outcome, Worker
 from openqoe.shells import logs
 from openqoe.shells.clock import monotonic, now_ms
+from openqoe.shells.keeping import Home
+from openqoe.shells.storage import Storage
 from openqoe.shells.stores import MemoryStore
+
+Completions = tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]
+Answer = Callable[[Response], None]
 
 AFTER_FAULT = 1_000
 """How long to wait, in ms, before polling again when it has failed."""
@@ -45,8 +58,23 @@ class Shutdown:
         return max(0.0, self._end - monotonic())
 
 
+@dataclass(slots=True)
+class _Held:
+    """An answer that waits until what it acknowledges is safe."""
+
+    request: Request
+    outcome: Outcome
+    began: float
+    answer: Answer
+
+
 class BaseService(ABC):
     """Runs a worker. A fault in one thing it does never keeps it from the next.
+
+    Args:
+        home: The worker and where it keeps what it must not lose.
+        log: Where notices go.
+        store: The key-value store.
 
     Attributes:
         worker: The core.
@@ -54,26 +82,53 @@ class BaseService(ABC):
         closed: Whether the last flush has begun, so that no request is taken any more.
     """
 
-    def __init__(self, worker: Worker, log: logs.Log, store: MemoryStore | None = None) -> None:
-        self.worker = worker
+    def __init__(self, home: Home, log: logs.Log, store: MemoryStore | None = None) -> None:
+        self.worker: Worker = home.worker
         self.log = log
         self.closed = False
+        self._home = home
         self._store = store or MemoryStore()
+        self._held: dict[int, list[_Held]] = {}  # by the effect that they wait for
 
-    def handle(self, request: Request) -> Response:
-        """Answer a request."""
+    def handle(self, request: Request, answer: Answer) -> None:
+        """Answer a request, now or when what it brought is safe.
+
+        Args:
+            request: The request.
+            answer: Is called once with the answer.
+        """
         if self.closed:
-            return self.worker.refuse(503, "Shutting down", request.headers)
+            answer(self.worker.refuse(503, "Shutting down", request.headers))
+            return
         began = monotonic()
         try:
             outcome = self.worker.handle(request, now_ms())
         except Exception:
             # A fault of ours must neither end the process nor show its insides to a client.
             self.log.exception("request failed", path=request.path)
-            return self.worker.failed(request)
+            answer(self.worker.failed(request))
+            return
+        held = _Held(request, outcome, began, answer)
+        if outcome.after is not None:
+            self._held.setdefault(outcome.after, []).append(held)
         self.run(outcome.effects)
-        self.worker.answered(outcome.route, monotonic() - began)
-        return outcome.response
+        if outcome.after is None:
+            self._release(held, outcome.response)
+
+    def _release(self, held: "_Held", response: Response) -> None:
+        self.worker.answered(held.outcome.route, monotonic() - held.began)
+        held.answer(response)
+
+    def stored(self, completions: Completions) -> None:
+        """Take the results of effects on the storage, and give the answers that waited."""
+        for effect, result in completions:
+            self.complete(effect, result)
+            for held in self._held.pop(effect.id, ()):
+                is_safe = isinstance(result, Stored)
+                self._release(
+                    held,
+                    held.outcome.response if is_safe else self.worker.unstored(held.request),
+                )
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one."""
@@ -92,7 +147,7 @@ class BaseService(ABC):
 
     def complete(self, effect: Effect, result: Result) -> None:
         """Take the result of an effect."""
-        if isinstance(effect, Notice):
+        if isinstance(effect, Notice | Forget):
             return
         try:
             self.run(self.worker.complete(effect.id, result, now_ms()))
@@ -102,7 +157,10 @@ class BaseService(ABC):
     def fail(self, effect: Effect, error: Exception) -> None:
         """Running it raised what it should not have: the worker waits for a result all the same."""
         self.log.error("effect failed", effect=type(effect).__name__, exc_info=error)
-        self.complete(effect, NetworkFailure(type(error).__name__))
+        if isinstance(effect, Append | Persist | LoadPayload):
+            self.stored(((effect, StorageFailure(type(error).__name__)),))
+        else:
+            self.complete(effect, NetworkFailure(type(error).__name__))
 
     def drain(self) -> Shutdown:
         """The process is about to stop: tell load balancers. Close the server, then close."""
@@ -119,9 +177,12 @@ class BaseService(ABC):
             self.log.exception("last flush failed")
 
     def report_end(self) -> None:
-        """Say that it is over, and what is given up."""
+        """Put the storage away, and say that it is over and what was not delivered."""
+        self._home.close()
         for destination, items in self.worker.undelivered.items():
-            if items:
+            if items and self.worker.durable:
+                self.log.warning("kept for the next start", destination=destination, items=items)
+            elif items:
                 self.log.error("not delivered", destination=destination, items=items)
         self.log.info("stopped")
 
@@ -142,6 +203,13 @@ class BaseService(ABC):
                 self.complete(effect, KvResult(self._store.run(effect.operations)))
             case Notice():
                 logs.write(self.log, effect)
+            case Append() | Persist() | LoadPayload() | Forget():
+                self._storage.submit(effect)
+
+    @property
+    def _storage(self) -> Storage:
+        assert self._home.storage is not None, "a worker that is not durable has no such effects"
+        return self._home.storage
 
     @abstractmethod
     def send(self, effect: RemoteWrite | LokiPush) -> None:

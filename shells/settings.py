@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,14 +32,14 @@ def environment(env_file: Path | None = None) -> Mapping[str, str]:
     return {**from_file, **os.environ}
 
 
-def make_worker(config: Config, instance: str) -> Worker:
-    """A worker with the identity of this process."""
-    return Worker(config, instance=instance, seed=secrets.randbits(64))
-
-
 def server_instance(config: Config, port: int | None) -> str:
     """The instance of a server of ours: its port is its own on a host, and stays the same."""
     return config.instance or f"{socket.gethostname()}-{port or os.getpid()}"
+
+
+def slot_instance(config: Config, slot: int) -> str:
+    """The instance of whoever owns a slot of the data directory."""
+    return f"{config.instance or socket.gethostname()}-{slot}"
 
 
 def process_instance(config: Config) -> str:

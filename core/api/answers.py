@@ -10,6 +10,9 @@ import msgspec
 from openqoe.core.events.faults import Fault
 from openqoe.core.http.messages import Response
 
+RETRY_AFTER = 5
+"""s after which a client that could not be served should try again."""
+
 MAX_LISTED = 100
 """Errors listed in one answer."""
 

@@ -13,9 +13,6 @@ from openqoe.core.metrics import exposition
 from openqoe.core.metrics.health import Health
 from openqoe.core.version import VERSION
 
-RETRY_AFTER = 5
-"""s after which a client that could not be served should try again."""
-
 
 def healthy(now: int) -> Response:
     """The process lives."""
@@ -30,10 +27,12 @@ def healthy(now: int) -> Response:
     )
 
 
-def ready(*, draining: bool) -> Response:
+def ready(*, draining: bool, storage_failure: str) -> Response:
     """Whether traffic may be sent here."""
     if draining:
-        return answers.unavailable("Draining", RETRY_AFTER)
+        return answers.unavailable("Draining", answers.RETRY_AFTER)
+    if storage_failure:
+        return answers.unavailable("Storage is not available", answers.RETRY_AFTER)
     return answers.reply(200, {"status": "ready"})
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import msgspec
+
 from openqoe.core.delivery.verdict import Outcome
 
 State = Literal["ok", "failing", "refusing"]
@@ -32,6 +34,20 @@ class Counters:
     dropped: dict[str, int] = field(default_factory=dict)
     answers: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(get_args(Outcome), 0))
     bytes_out: int = 0
+
+
+class CountersState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Counters in a snapshot. What still waits is offered again by whoever restores them."""
+
+    delivered: int
+    rejected: int
+    dropped: dict[str, int]
+    answers: dict[Outcome, int]
+    bytes_out: int
+    state: State
+    failures: int
+    last_success: int | None
+    last_error: str
 
 
 @dataclass(frozen=True, slots=True)

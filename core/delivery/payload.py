@@ -7,9 +7,10 @@ wire formats (``core/wire``), so the queue is given a function for it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from openqoe.core.delivery.verdict import Kind
+from openqoe.core.effects import StoredPayload
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,14 @@ class Payload:
     Attributes:
         kind: What is in it.
         headers: The headers that describe the body (Content-Type, Content-Encoding, ...).
-        body: The body as sent, compressed.
+        body: The body as sent, compressed; empty if it has to be loaded from the outbox.
         items: How many samples or log entries it holds.
         created: When it was flushed.
         oldest: The timestamp of the oldest sample or entry in it, if known.
+        number: Its number in the outbox; 0 if it is in memory only.
+        thinnable: Whether later payloads repeat all that it says: samples of series that go
+            on, no beginning of one and no end.
+        unloaded: Bytes of the body if that was left in the outbox, else 0.
     """
 
     kind: Kind
@@ -31,6 +36,40 @@ class Payload:
     items: int
     created: int
     oldest: int | None = None
+    number: int = 0
+    thinnable: bool = False
+    unloaded: int = 0
+
+    @classmethod
+    def stored(cls, stored: StoredPayload) -> "Payload":
+        """A payload of the outbox, its body left there."""
+        return cls(
+            stored.kind,
+            stored.headers,
+            b"",
+            stored.items,
+            stored.created,
+            number=stored.number,
+            thinnable=stored.thinnable,
+            unloaded=stored.size,
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body, wherever that is."""
+        return self.unloaded or len(self.body)
+
+    def numbered(self, number: int) -> "Payload":
+        """The same with a number."""
+        return replace(self, number=number)
+
+    def without_body(self) -> "Payload":
+        """The same with its body left in the outbox."""
+        return replace(self, body=b"", unloaded=self.size)
+
+    def with_body(self, body: bytes) -> "Payload":
+        """The same with its body."""
+        return replace(self, body=body, unloaded=0)
 
 
 Split = Callable[[Payload], tuple[Payload, ...]]
@@ -48,4 +87,7 @@ def divide(payload: Payload, split: Split) -> tuple[Payload, ...]:
         return ()
     parts = split(payload)
     proper = all(0 < part.items < payload.items for part in parts)
-    return parts if proper and sum(part.items for part in parts) == payload.items else ()
+    if not proper or sum(part.items for part in parts) != payload.items:
+        return ()
+    # The outbox holds the whole until its last part has left.
+    return (*parts[:-1], parts[-1].numbered(payload.number))

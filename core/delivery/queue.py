@@ -19,22 +19,48 @@ Bounds. Logs that have no room push out the oldest ones, but never the one in fl
 fate is not known. Metrics are never dropped for want of room: while the queue is ``full`` the
 owner does not flush them, and the registry goes on counting.
 
-All that survives a crash is ``waiting``: a new queue that is offered these payloads goes on
-where the old one was. The one in flight is then sent once more, which does no harm
-(cumulative samples, and equal log entries are stored once).
+With an outbox, payloads have numbers. Those past ``MAX_LOADED`` bytes leave their bodies there
+and get them back (``LoadPayload``) when they are the head, so that an outage costs disk and no
+memory. ``take_left`` tells which the outbox may forget. Old payloads of metrics then make room,
+too: first those that are not the newest of their minute, then the oldest, but never one in
+which a series begins or ends. The totals are right in any case: each sample holds the whole.
+A backlog is sent with a pause as long as the destination needed for the payload before, so
+that it takes no more than half of what the destination can do. After a crash a new queue that
+is offered the same payloads goes on where the old one was; the one in flight is then sent once
+more, which does no harm (cumulative samples, and equal log entries are stored once).
 """
 
 from collections import deque
 from dataclasses import replace
 
 from openqoe.core.delivery.backoff import backoff
-from openqoe.core.delivery.counters import Counters, QueueStatus, State
+from openqoe.core.delivery.counters import Counters, CountersState, QueueStatus, State
 from openqoe.core.delivery.destinations import Destination
 from openqoe.core.delivery.notices import Notices
 from openqoe.core.delivery.payload import Payload, Split, divide
 from openqoe.core.delivery.verdict import Kind, Verdict, judge
 from openqoe.core.delivery.words import secrets_of, words
-from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
+from openqoe.core.effects import (
+    HttpResult,
+    LoadPayload,
+    LokiPush,
+    NetworkFailure,
+    Notice,
+    PayloadBody,
+    RemoteWrite,
+    StorageFailure,
+)
+
+MAX_LOADED = 8 * 1024 * 1024
+"""Bytes of bodies kept in memory beside the outbox."""
+
+MAX_PAUSE = 1_000
+"""ms between two payloads of a backlog at the most."""
+
+RELOAD = 1_000
+"""ms until the outbox is asked again for a payload that it could not read."""
+
+MINUTE = 60_000
 
 EFFECTS: dict[Kind, type[RemoteWrite] | type[LokiPush]] = {"metrics": RemoteWrite, "logs": LokiPush}
 
@@ -49,6 +75,7 @@ class DeliveryQueue:
         seed: Of the backoff's jitter; differs between workers.
         split: Divides a payload that is too large.
         user_agent: The User-Agent header of the requests.
+        max_age: With an outbox: how long a payload may wait, in ms. None without one.
 
     Attributes:
         counters: What has become of the items so far. To be read only.
@@ -63,6 +90,7 @@ class DeliveryQueue:
         seed: int,
         split: Split,
         user_agent: str,
+        max_age: int | None = None,
     ) -> None:
         self.destination = destination
         self.kind = kind
@@ -75,6 +103,10 @@ class DeliveryQueue:
         self._notices = Notices(destination)
         self._waiting: deque[Payload] = deque()
         self._bytes = 0
+        self._max_age = max_age
+        self._loaded = 0  # bytes of bodies in memory
+        self._left: list[int] = []
+        self._sent_at = 0
         self._in_flight: int | None = None  # id of the effect that carries the head
         self._failures = 0
         self._hurried = False
@@ -92,22 +124,31 @@ class DeliveryQueue:
         if payload.kind != self.kind:
             raise ValueError(f"a queue of {self.kind} was offered {payload.kind}")
         self._note_time(now)
+        if payload.number and self._loaded + len(payload.body) > MAX_LOADED:
+            payload = payload.without_body()
         self._waiting.append(payload)
-        self._bytes += len(payload.body)
+        self._bytes += payload.size
+        self._loaded += len(payload.body)
         self.counters.offered += payload.items
         return self._make_room(now)
 
-    def due(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | None:
-        """The request that is to be sent now, if there is one.
+    def due(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | LoadPayload | None:
+        """The request that is to be sent now, if there is one, or what it takes to make it.
 
         Args:
             effect_id: Becomes the request's id if there is one; unique over all queues.
         """
         self._note_time(now)
-        if not self._waiting or self._in_flight is not None or now < self._since + self._wait:
+        if self._in_flight is not None or now < self._since + self._wait:
+            return None
+        self._drop_aged(now)
+        if not self._waiting:
             return None
         self._in_flight = effect_id
         head = self._waiting[0]
+        if head.unloaded:
+            return LoadPayload(effect_id, head.number)
+        self._sent_at = now
         self.counters.bytes_out += len(head.body)
         return EFFECTS[self.kind](
             id=effect_id,
@@ -118,12 +159,18 @@ class DeliveryQueue:
         )
 
     def complete(
-        self, effect_id: int, result: HttpResult | NetworkFailure, now: int
+        self,
+        effect_id: int,
+        result: HttpResult | NetworkFailure | PayloadBody | StorageFailure,
+        now: int,
     ) -> tuple[Notice, ...]:
         """Take the result of a request; of one that is not in flight, do nothing."""
         if effect_id != self._in_flight:
             return ()  # an answer that came twice, or after a restart
         self._in_flight = None
+        if isinstance(result, PayloadBody | StorageFailure):
+            self._load(result, now)
+            return ()
         verdict = judge(self.kind, result, now)
         parts: tuple[Payload, ...] = ()
         if verdict.outcome == "split":
@@ -137,13 +184,21 @@ class DeliveryQueue:
         if verdict.outcome == "retried":
             return self._retry(verdict, said, now)
         self._failures = 0
-        self._wait_from(now, 0)
+        pause = 0 if self._max_age is None or self._hurried else now - self._sent_at
+        self._wait_from(now, min(max(0, pause), MAX_PAUSE))
         head = self._take(0)
         if verdict.outcome == "split":
             self._waiting.extendleft(reversed(parts))
-            self._bytes += sum(len(part.body) for part in parts)
+            self._bytes += sum(part.size for part in parts)
+            self._loaded += sum(part.size for part in parts)
             return self._make_room(now)  # the parts compress less well than the whole
+        self._leave(head)
         return self._settle(head, verdict, said, now)
+
+    def take_left(self) -> tuple[int, ...]:
+        """The numbers of the payloads that have left for good since the last call."""
+        left, self._left = tuple(self._left), []
+        return left
 
     def hurry(self) -> None:
         """The process is about to end: from now on wait for the shortest time, or for as long
@@ -172,6 +227,32 @@ class DeliveryQueue:
     def waiting(self) -> tuple[Payload, ...]:
         """All payloads, the one in flight included, in order."""
         return tuple(self._waiting)
+
+    def state(self) -> CountersState:
+        """What has become of items so far, for a snapshot."""
+        counters = self.counters
+        return CountersState(
+            counters.delivered,
+            counters.rejected,
+            dict(counters.dropped),
+            dict(counters.answers),
+            counters.bytes_out,
+            self._state,
+            self._failures,
+            self._last_success,
+            self._last_error,
+        )
+
+    def restore(self, state: CountersState) -> None:
+        """Take a state back, before anything is offered."""
+        counters = self.counters
+        counters.offered = state.delivered + state.rejected + sum(state.dropped.values())
+        counters.delivered, counters.rejected = state.delivered, state.rejected
+        counters.dropped.update(state.dropped)
+        counters.answers.update(state.answers)
+        counters.bytes_out = state.bytes_out
+        self._state, self._failures = state.state, state.failures
+        self._last_success, self._last_error = state.last_success, state.last_error
 
     def status(self, now: int) -> QueueStatus:
         """How the queue stands."""
@@ -222,22 +303,74 @@ class DeliveryQueue:
         return back
 
     def _make_room(self, now: int) -> tuple[Notice, ...]:
-        """Drop the oldest logs that are beyond the bound; one payload may always wait."""
-        if self.kind == "metrics":
+        """Drop what is beyond the bound; one payload may always wait."""
+        if self._bytes <= self._max_bytes:
             return ()
         items = 0
-        oldest = 0 if self._in_flight is None else 1
-        while self._bytes > self._max_bytes and len(self._waiting) > 1:
-            payload = self._take(oldest)
-            self._count_dropped(payload, "queue_full")
-            items += payload.items
+        if self.kind == "logs":
+            oldest = 0 if self._in_flight is None else 1
+            while self._bytes > self._max_bytes and len(self._waiting) > 1:
+                items += self._drop(oldest, "queue_full")
+        elif self._max_age is not None:
+            items = self._thin()
         return self._notices.crowded_out(now, items=items, max_bytes=self._max_bytes)
+
+    def _thin(self) -> int:
+        """Make room among metrics; returns how many samples were given up."""
+        # As much again as the next flushes will need, or each would go through all of them.
+        enough = self._max_bytes * 9 // 10
+        items = 0
+        in_flight = self._waiting[0] if self._in_flight is not None else None
+        for reason in ("thinned", "queue_full"):
+            kept: deque[Payload] = deque()
+            newest = {p.created // MINUTE: p.created for p in self._waiting}
+            for payload in self._waiting:
+                spared = payload is in_flight or not payload.thinnable or self._bytes <= enough
+                if spared or (
+                    reason == "thinned" and payload.created == newest[payload.created // MINUTE]
+                ):
+                    kept.append(payload)
+                    continue
+                self._bytes -= payload.size
+                self._loaded -= len(payload.body)
+                self._leave(payload)
+                self._count_dropped(payload, reason)
+                items += payload.items
+            self._waiting = kept
+        return items
+
+    def _drop_aged(self, now: int) -> None:
+        """Drop what no receiver would take any more."""
+        if self._max_age is not None:
+            while self._waiting and now - self._waiting[0].created > self._max_age:
+                self._drop(0, "too_old")
+
+    def _load(self, result: PayloadBody | StorageFailure, now: int) -> None:
+        """Give the head its body."""
+        if isinstance(result, StorageFailure):
+            self._wait_from(now, RELOAD)
+        elif result.body is None:
+            self._drop(0, "damaged")
+        else:
+            self._waiting[0] = self._waiting[0].with_body(result.body)
+            self._loaded += len(result.body)
+
+    def _drop(self, position: int, reason: str) -> int:
+        payload = self._take(position)
+        self._leave(payload)
+        self._count_dropped(payload, reason)
+        return payload.items
 
     def _take(self, position: int) -> Payload:
         payload = self._waiting[position]
         del self._waiting[position]
-        self._bytes -= len(payload.body)
+        self._bytes -= payload.size
+        self._loaded -= len(payload.body)
         return payload
+
+    def _leave(self, payload: Payload) -> None:
+        if payload.number:
+            self._left.append(payload.number)
 
     def _count_dropped(self, payload: Payload, reason: str) -> None:
         dropped = self.counters.dropped

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 
+import msgspec
+
 from openqoe.core.governance.hashing import hash32, hashed
 from openqoe.core.governance.limits import Limit
 
@@ -32,6 +34,13 @@ def bucket(value: str, size: int) -> str:
         start = Fraction(value) // size * size
         return f"{start}-{start + size}"
     return f"bucket_{hash32(value) % size}"
+
+
+class DimensionState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A dimension in a snapshot."""
+
+    admitted: dict[str, int]
+    folded: int
 
 
 class Dimension:
@@ -82,6 +91,16 @@ class Dimension:
         self._admitted[value] = day
         self._fresh[value] = None
         return True
+
+    def state(self) -> DimensionState:
+        """The state, for a snapshot."""
+        return DimensionState(dict(self._admitted), self.folded)
+
+    def restore(self, state: DimensionState) -> None:
+        """Take a state back. The shared store is told all of it again: it may not have heard."""
+        self._admitted = dict(state.admitted)
+        self._fresh = dict.fromkeys(state.admitted)
+        self.folded = state.folded
 
     def _forget(self, day: int) -> None:
         if any(seen < day - 1 for seen in self._admitted.values()):

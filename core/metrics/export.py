@@ -14,11 +14,14 @@ behaviour of real receivers):
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
+from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric, Type
-from openqoe.core.metrics.registry import Registry
+from openqoe.core.metrics.registry import MetricName, Registry, metric_name
 from openqoe.core.metrics.series import GAUGE_LIFETIME, Labels, Series
 from openqoe.core.wire.remote_write import encode_labels
 
@@ -43,6 +46,13 @@ class ExportedSeries:
 
     labels: bytes
     samples: tuple[Sample, ...]
+
+
+class ExporterState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An exporter in a snapshot."""
+
+    flushed_at: int | None
+    just_ended: list[tuple[MetricName, int]]
 
 
 class Exporter:
@@ -109,6 +119,23 @@ class Exporter:
                 self._just_ended.add((series.metric, series.labels))
                 for labels in series.wire:
                     yield ExportedSeries(labels, ((at, STALE),))
+
+    def state(self, table: LabelTable) -> ExporterState:
+        """The state, for a snapshot."""
+        # Sorted before they are numbered: the order of a set is not that of another process.
+        ended = sorted((metric_name(metric), labels) for metric, labels in self._just_ended)
+        return ExporterState(self.flushed_at, [(name, table.number(row)) for name, row in ended])
+
+    def restore(
+        self, state: ExporterState, table: LabelTable, metrics: Mapping[MetricName, Metric]
+    ) -> None:
+        """Take a state back."""
+        self.flushed_at = state.flushed_at
+        self._just_ended = {
+            (metrics[name], table.rows[labels])
+            for name, labels in state.just_ended
+            if name in metrics
+        }
 
     def _has_idled(self, series: Series, at: int) -> bool:
         lifetime = GAUGE_LIFETIME if series.metric.type is Type.GAUGE else self._idle_timeout

@@ -133,6 +133,10 @@ BYTES_OUT = _metric(
     "delivery_bytes_total", COUNTER, "Bytes sent to destinations.", "destination", unit="bytes"
 )
 
+STORAGE_OK = _metric(
+    "storage_ok", GAUGE, "1 while the journal and the outbox can be written, else 0."
+)
+
 METRICS: tuple[Metric, ...] = tuple(
     value for value in globals().values() if isinstance(value, Metric)
 )
@@ -153,6 +157,7 @@ class Vitals:
         labels_shortened: Label values cut to the receivers' limit.
         logs_adjusted: Log entries put right, by reason.
         batches_forgotten: Batches forgotten early.
+        storage_ok: Whether the disk takes what it is given.
     """
 
     series: int
@@ -165,6 +170,7 @@ class Vitals:
     labels_shortened: int
     logs_adjusted: Mapping[str, int]
     batches_forgotten: int
+    storage_ok: bool
 
 
 class Health:
@@ -193,6 +199,7 @@ class Health:
         self._total(DUPLICATES_FORGOTTEN, vitals.batches_forgotten)
         self._total(GOVERNANCE_FAULTS, vitals.governance_faults)
         self._total(LABELS_SHORTENED, vitals.labels_shortened)
+        self._gauge(STORAGE_OK, vitals.storage_ok)
         for dimension, count in vitals.cardinality.items():
             self._gauge(CARDINALITY, count, dimension=dimension)
         for dimension, count in vitals.folded.items():

@@ -5,8 +5,11 @@ metric and raw label values in one look-up. The registry owns the series; groups
 and can be thrown away at any time.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
+
+from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.series import CLASSES, Labels, Series, sample_count
 
@@ -41,6 +44,39 @@ class Group:
         if len(self._cache) >= CACHED_PER_GROUP:
             self._cache.clear()
         self._cache[key] = series
+
+
+MetricName = tuple[str, str]
+"""A metric in snapshots: name and type. Some names are a gauge and a histogram."""
+
+
+def metric_name(metric: Metric) -> MetricName:
+    return metric.name, metric.type.name
+
+
+class MetricState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A metric in a snapshot: enough to find it again, if it is still the same."""
+
+    name: MetricName
+    buckets: tuple[float, ...]
+
+
+class SeriesState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A series in a snapshot; numbers stand for its metric and its labels."""
+
+    metric: int
+    labels: int
+    exported_at: int | None
+    changed_at: int
+    numbers: list[int | float]
+
+
+class RegistryState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A registry in a snapshot."""
+
+    metrics: list[MetricState]
+    series: list[SeriesState]
+    overflowed: int
 
 
 class Registry:
@@ -95,6 +131,45 @@ class Registry:
         series = self.series(metric, labels)
         group.cache((metric, *values) if values else metric, series)
         return series
+
+    def state(self, table: LabelTable) -> RegistryState:
+        """The state, for a snapshot."""
+        metrics: dict[Metric, int] = {}
+        saved = [
+            SeriesState(
+                metrics.setdefault(series.metric, len(metrics)),
+                table.number(series.labels),
+                series.exported_at,
+                series.changed_at,
+                series.numbers(),
+            )
+            for series in self._series.values()
+        ]
+        named = [
+            MetricState(metric_name(metric), tuple(float(bound) for bound in metric.buckets))
+            for metric in metrics
+        ]
+        return RegistryState(named, saved, self.overflowed)
+
+    def restore(
+        self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]
+    ) -> None:
+        """Take a state back. Left out is what this version does not know, or with other buckets."""
+        found = [metrics.get(saved.name) for saved in state.metrics]
+        known = [
+            metric if metric is not None and metric.buckets == saved.buckets else None
+            for metric, saved in zip(found, state.metrics, strict=True)
+        ]
+        for saved in state.series:
+            metric = known[saved.metric]
+            if metric is None:
+                continue
+            series = CLASSES[metric.type](metric, table.rows[saved.labels])
+            series.take_numbers(saved.numbers)
+            series.exported_at, series.changed_at = saved.exported_at, saved.changed_at
+            self._series[metric, series.labels] = series
+            self.size += sample_count(metric)
+        self.overflowed = state.overflowed
 
     def end(self, series: Series) -> None:
         """Forget a series; a later observation makes a new one."""

@@ -50,6 +50,14 @@ class Series:
         """The values of its samples, in the order of ``sample_names``."""
         raise TypeError("an abstract series has no value")
 
+    def numbers(self) -> list[float]:
+        """Its state, for a snapshot."""
+        raise TypeError("an abstract series has no state")
+
+    def take_numbers(self, numbers: list[float]) -> None:
+        """Take a state back."""
+        raise TypeError("an abstract series has no state")
+
     def sample_names(self) -> Iterator[tuple[str, Labels]]:
         """Name and additional labels of each of its samples."""
         yield self.metric.name, ()
@@ -73,6 +81,13 @@ class Counter(Series):
 
     def values(self) -> list[float]:
         return [self.value]
+
+    def numbers(self) -> list[float]:
+        # Totals that are kept elsewhere come as int; what is read back is a float.
+        return [float(self.value), float(self._seen)]
+
+    def take_numbers(self, numbers: list[float]) -> None:
+        self.value, self._seen = numbers
 
 
 class Gauge(Series):
@@ -105,6 +120,14 @@ class Gauge(Series):
     def values(self) -> list[float]:
         return [self.value]
 
+    def numbers(self) -> list[float]:
+        # What was set may be an int or a bool.
+        return [float(self.value), float(self._sum), self._count]
+
+    def take_numbers(self, numbers: list[float]) -> None:
+        self.value, self._sum, count = numbers
+        self._count = int(count)
+
 
 class Histogram(Series):
     __slots__ = ("_bounds", "_seen", "counts", "sum")
@@ -136,6 +159,13 @@ class Histogram(Series):
             values.append(total)
         values += (self.sum, total)
         return values
+
+    def numbers(self) -> list[float]:
+        return [self.sum, self._seen, *self.counts]
+
+    def take_numbers(self, numbers: list[float]) -> None:
+        self.sum, self._seen = numbers[0], int(numbers[1])
+        self.counts = [int(count) for count in numbers[2:]]
 
     def sample_names(self) -> Iterator[tuple[str, Labels]]:
         name = self.metric.name

@@ -7,6 +7,8 @@ values: one look-up instead of a dozen governed labels.
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from openqoe.core.events.schema import Event, Text
 from openqoe.core.governance.governor import Governor
 from openqoe.core.metrics.registry import Group
@@ -62,6 +64,13 @@ class LabelSet:
     streams: dict[str, str] = field(default_factory=dict)
 
 
+class LabellerState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A labeller in a snapshot. Its caches are none of it; see ``core/snapshot``."""
+
+    shortened: int
+    begun: int
+
+
 class Labeller:
     """Finds the label sets of events.
 
@@ -77,6 +86,14 @@ class Labeller:
         self._groups: dict[Labels, Group] = {}
         self._begun = 0
         self.shortened = 0
+
+    def state(self) -> LabellerState:
+        """The state, for a snapshot."""
+        return LabellerState(self.shortened, self._begun)
+
+    def restore(self, state: LabellerState) -> None:
+        """Take a state back."""
+        self.shortened, self._begun = state.shortened, state.begun
 
     def label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
         """The label set of an event.

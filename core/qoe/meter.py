@@ -6,7 +6,10 @@ them asynchronously and send them unsorted.
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from openqoe.core.events.schema import Event
+from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.registry import Group, Registry
 from openqoe.core.metrics.series import Gauge, Series
@@ -15,10 +18,17 @@ from openqoe.core.qoe.catalogue import CONCURRENT_VIEWS, TAKEN_ON
 from openqoe.core.qoe.labels import Labeller, label_text
 from openqoe.core.qoe.moment import Moment
 from openqoe.core.qoe.view import Labels
-from openqoe.core.qoe.views import Views
+from openqoe.core.qoe.views import Views, ViewsState
 from openqoe.core.qoe.vocabulary import KINDS, Kind
 
 Govern = Callable[[str, str], str | None]
+
+
+class MeterState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A meter in a snapshot."""
+
+    views: ViewsState
+    concurrent: list[int]
 
 
 class Meter:
@@ -89,6 +99,16 @@ class Meter:
         for gauge, count in gauges.items():
             gauge.set(count)
         self._concurrent = set(counts)
+
+    def state(self, table: LabelTable) -> MeterState:
+        """The state, for a snapshot."""
+        concurrent = [table.number(labels) for labels in sorted(self._concurrent)]
+        return MeterState(self.views.state(table), concurrent)
+
+    def restore(self, state: MeterState, table: LabelTable) -> None:
+        """Take a state back."""
+        self.views.restore(state.views, table)
+        self._concurrent = {table.rows[number] for number in state.concurrent}
 
     def _take(self, moment: Moment, group: Group, now: int) -> None:
         for metric, take_value, take_labels in TAKEN_ON[moment.kind]:

@@ -11,26 +11,27 @@ between it and the reports before, by the client's clock.
 
 from typing import Final
 
+import msgspec
 
-class RunningTotal:
+
+class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
     """One total of one view.
 
     A view is cut into runs at its start events. The latest two runs are remembered, so a
     report that comes late for the run before still finds the mark it belongs to. One of an
     older run adds nothing.
+
+    Snapshots hold it as it is.
     """
 
-    __slots__ = ("_earlier", "_earlier_since", "_high", "_high_at", "_since")
-
-    def __init__(self) -> None:
-        self._high = 0.0
-        self._high_at: float | None = None
-        self._since: float | None = None
-        """When the current run began, if another one came before it."""
-        self._earlier = 0.0
-        """The mark of the run before."""
-        self._earlier_since: float | None = None
-        """When that run began, if another one came before it."""
+    _high: int | float = 0.0
+    _high_at: int | float | None = None
+    _since: int | float | None = None
+    """When the current run began, if another one came before it."""
+    _earlier: int | float = 0.0
+    """The mark of the run before."""
+    _earlier_since: int | float | None = None
+    """When that run began, if another one came before it."""
 
     def advance(self, total: float, at: float, restarts: tuple[float, ...]) -> float:
         """Take a report into account.

@@ -4,10 +4,15 @@ A view's key is (org_id, view_id, video.id, player.name): the SDK keeps one view
 several videos of a page, each with its own player adapter and totals.
 """
 
-from openqoe.core.events.schema import Event
+from operator import attrgetter
+from typing import Self
+
+import msgspec
+
+from openqoe.core.events.schema import Event, Text
 from openqoe.core.qoe.totals import RESTARTS_KEPT, RunningTotal
 
-ViewKey = tuple[str, str, str | int | None, str | int | None]
+ViewKey = tuple[str, str, str | None, str | None]
 
 NO_VIEW = "unknown"
 """The SDK's view_id for events after its session ended: they belong to no view."""
@@ -16,35 +21,78 @@ Labels = tuple[tuple[str, str], ...]
 
 
 def view_key(event: Event) -> ViewKey:
+    video, player = event.video, event.player
     return (
         event.org_id,
         event.view_id,
-        None if event.video is None else event.video.id,
-        None if event.player is None else event.player.name,
+        None if video is None else _text(video.id),
+        None if player is None else _text(player.name),
     )
 
 
-class Stall:
+def _text(value: Text) -> str | None:
+    # A number is its digits, as in labels. JSON has larger ones than snapshots could hold.
+    return str(value) if isinstance(value, int) else value
+
+
+Number = int | float
+"""As the player sent it: what is read from a snapshot must be the number that was written."""
+
+
+class Stall(msgspec.Struct, array_like=True, gc=False, eq=False):
     """The latest stall of a view, from its start until it has been counted.
 
     Attributes:
         start: Event time in ms.
         position: Media position in s, if known.
+        has_end: Whether the player sends an end for each start.
         cause: "startup", "seek" or "rebuffer"; None while a seek event may still explain it.
         duration: In s, once it has ended.
         ended_at: Event time in ms at which its end was told, once it has ended.
-        has_end: Whether the player sends an end for each start.
     """
 
-    __slots__ = ("cause", "duration", "ended_at", "has_end", "position", "start")
+    start: Number
+    position: Number | None
+    has_end: bool
+    cause: str | None = None
+    duration: Number | None = None
+    ended_at: Number = 0
 
-    def __init__(self, start: float, position: float | None, has_end: bool) -> None:
-        self.start = start
-        self.position = position
-        self.has_end = has_end
-        self.cause: str | None = None
-        self.duration: float | None = None
-        self.ended_at = start
+
+class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A view in a snapshot: its attributes, but for its labels, which are a number there."""
+
+    key: ViewKey
+    last_seen: int
+    generation: int
+    started: bool
+    completed: bool
+    completion_told: bool
+    quartiles: frozenset[int]
+    quartile: int
+    playing: bool
+    playing_at: Number
+    restarts: tuple[Number, ...]
+    played: RunningTotal
+    dropped_frames: RunningTotal
+    play_requested: bool
+    startup_known: bool
+    player_startup_ms: Number | None
+    can_play_ms: Number | None
+    video_bps: Number | None
+    audio_bps: Number | None
+    height: Number | None
+    first_position: Number | None
+    last_position: Number | None
+    last_position_at: Number
+    progressed: bool
+    stall: Stall | None
+    open_pause: Number | None
+
+
+state_of = attrgetter(*ViewState.__struct_fields__)
+"""The attributes of a view as a tuple that is encoded like a ``ViewState``: a worker may have
+100,000 views to write down at every flush. It shares with the view what goes on changing."""
 
 
 class View:
@@ -118,6 +166,14 @@ class View:
         self.progressed = False
         self.stall: Stall | None = None
         self.open_pause: float | None = None
+
+    @classmethod
+    def restored(cls, state: ViewState, labels: Labels) -> Self:
+        """The view of a snapshot."""
+        view = cls(state.key, labels)
+        for name, value in zip(ViewState.__struct_fields__, state_of(state), strict=True):
+            setattr(view, name, value)
+        return view
 
     def note_restart(self, at: float) -> None:
         """Remember a start event, after which totals may begin anew."""

@@ -13,7 +13,8 @@ from openqoe.core.http.refusal import RefusedError
 from openqoe.shells import logs
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import now_ms
-from openqoe.shells.settings import announce, make_worker, process_instance
+from openqoe.shells.keeping import open_home
+from openqoe.shells.settings import announce, process_instance
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -57,10 +58,11 @@ class Application:
                 ) from None
             config = self._config or Config.from_environment(os.environ)
             log = logs.configure(config)
-            worker = make_worker(config, process_instance(config))
-            self._service = Service(worker, log)
+            home = open_home(config, process_instance(config), log)
+            self._service = Service(home, log)
             await self._service.start()
-            announce(log, worker, os.environ)
+            self._service.watch()
+            announce(log, home.worker, os.environ)
         return self._service
 
     async def close(self) -> None:
@@ -100,7 +102,7 @@ class Application:
         else:
             query = scope.get("query_string", b"").decode("latin-1")
             request = Request(method, _path(scope), query, headers, body, received)
-            response = service.handle(request)
+            response = await service.answer(request)
         await _respond(response, method, send)
 
 

@@ -7,8 +7,9 @@ from openqoe.core.config import Config
 from openqoe.shells import logs, process
 from openqoe.shells.asyncio_shell.server import Server
 from openqoe.shells.asyncio_shell.service import Service
+from openqoe.shells.keeping import open_home
 from openqoe.shells.listening import Listening
-from openqoe.shells.settings import announce, make_worker, server_instance
+from openqoe.shells.settings import announce, server_instance
 
 
 def run(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
@@ -26,12 +27,14 @@ async def serve(config: Config, environment: Mapping[str, str], listening: Liste
     log = logs.configure(config)
     config = process.fit(config, log)
     listeners = listening.open()
-    service = Service(make_worker(config, server_instance(config, listeners.port)), log)
+    home = open_home(config, server_instance(config, listeners.port), log)
+    service = Service(home, log)
     server = Server(service, listeners)
     stop = asyncio.Event()
     for number in process.stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await service.start()
+    service.watch()
     await server.listen()
     announce(log, service.worker, environment, listeners.addresses)
     await stop.wait()

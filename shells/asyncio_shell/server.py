@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-from openqoe.core.http import Connections
+from openqoe.core.http import Connections, Response
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import now_ms
 from openqoe.shells.listening import Listeners
@@ -127,9 +127,7 @@ class ServerConnection(asyncio.Protocol):
         now = now_ms()
         request = self._http.next_request(now)
         if request is not None:
-            response = self._service.handle(request)
-            self._transport.write(self._http.send_response(response, now_ms()))
-            self._turn = self._loop.call_soon(self._guard, self._serve)
+            self._service.handle(request, self._answer)
         if data := self._http.data_to_send():
             self._transport.write(data)
         if self._http.should_close:
@@ -138,6 +136,17 @@ class ServerConnection(asyncio.Protocol):
             if self._http.can_receive and self._may_write:
                 self._transport.resume_reading()
             self._watch_deadline()
+
+    def _answer(self, response: Response) -> None:
+        """Send the answer to the request at hand; it may come while that is handed over."""
+        self._guard(self._send, response)
+
+    def _send(self, response: Response) -> None:
+        if self._closing or self._transport.is_closing():
+            return
+        self._transport.write(self._http.send_response(response, now_ms()))
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self._guard, self._serve)
 
     def _receive(self, data: bytes) -> None:
         self._http.receive_data(data, now_ms())

@@ -1,23 +1,26 @@
 """The service on asyncio: tasks send, a timer of the loop wakes."""
 
 import asyncio
+from contextlib import suppress
 
 from openqoe.core.effects import LokiPush, RemoteWrite
-from openqoe.core.worker import Worker
-from openqoe.shells import logs
+from openqoe.core.http.messages import Request, Response
+from openqoe.shells import adoption, logs
 from openqoe.shells.asyncio_shell.client import Client
 from openqoe.shells.clock import now_ms
-from openqoe.shells.service import BaseService
+from openqoe.shells.keeping import Home
+from openqoe.shells.service import BaseService, Completions
 from openqoe.shells.stores import MemoryStore
 
 
 class Service(BaseService):
     """A worker on asyncio."""
 
-    def __init__(self, worker: Worker, log: logs.Log, store: MemoryStore | None = None) -> None:
-        super().__init__(worker, log, store)
-        self._client = Client(worker.config.delivery_timeout)
+    def __init__(self, home: Home, log: logs.Log, store: MemoryStore | None = None) -> None:
+        super().__init__(home, log, store)
+        self._client = Client(self.worker.config.delivery_timeout)
         self._sending: set[asyncio.Task[None]] = set()
+        self._watching: list[asyncio.Task[None]] = []
         self._progress = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._due: int | None = None
@@ -25,10 +28,32 @@ class Service(BaseService):
     async def start(self) -> None:
         """Begin to keep time."""
         await self._client.open()
+        self._loop = asyncio.get_running_loop()
+        self._home.start(self._report)
         self.poll()
+
+    def watch(self) -> None:
+        """Look after slots left behind, from now on."""
+        task = asyncio.create_task(self.adopt())
+        self._watching.append(task)
+
+    async def adopt(self) -> None:
+        """Deliver what processes left behind that did not come back, again and again."""
+        while True:
+            await asyncio.sleep(adoption.INTERVAL)
+            try:
+                for home in adoption.left_behind(self.worker.config, self.log):
+                    other = Service(home, self.log)
+                    await other.start()
+                    await other.close(adoption.DELIVERY)
+            except Exception:
+                self.log.exception("adoption failed")
 
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
+        for watching in self._watching:
+            watching.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         self.flush_last()
         try:
             async with asyncio.timeout(timeout):
@@ -44,6 +69,26 @@ class Service(BaseService):
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self._client.close()
         self.report_end()
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request."""
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def give(response: Response) -> None:
+            if not answer.done():  # the client may have gone away
+                answer.set_result(response)
+
+        self.handle(request, give)
+        return await answer
+
+    def _report(self, completions: Completions) -> None:
+        """Called by the storage's thread."""
+        with suppress(RuntimeError):  # the loop has ended, and with it all that waited
+            self._loop.call_soon_threadsafe(self._take, completions)
+
+    def _take(self, completions: Completions) -> None:
+        self.stored(completions)
+        self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         task = asyncio.create_task(self._send(effect))

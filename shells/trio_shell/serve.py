@@ -10,8 +10,9 @@ import trio
 
 from openqoe.core.config import Config
 from openqoe.shells import logs, process
+from openqoe.shells.keeping import open_home
 from openqoe.shells.listening import Listening
-from openqoe.shells.settings import announce, make_worker, server_instance
+from openqoe.shells.settings import announce, server_instance
 from openqoe.shells.trio_shell.server import Server
 from openqoe.shells.trio_shell.service import Service
 
@@ -30,11 +31,13 @@ async def serve(config: Config, environment: Mapping[str, str], listening: Liste
     log = logs.configure(config)
     config = process.fit(config, log)
     listeners = listening.open()
-    service = Service(make_worker(config, server_instance(config, listeners.port)), log)
+    home = open_home(config, server_instance(config, listeners.port), log)
+    service = Service(home, log)
     server = Server(service, listeners)
     with trio.open_signal_receiver(*process.stop_signals()) as signals:
         async with trio.open_nursery() as sending:
             await service.start(sending)
+            sending.start_soon(service.adopt)
             async with trio.open_nursery() as connections:
                 await server.listen(connections)
                 announce(log, service.worker, environment, listeners.addresses)

@@ -113,7 +113,7 @@ class ServerConnection:
     async def _serve(self) -> None:
         """Answer the requests that are complete."""
         while (request := self._http.next_request(now_ms())) is not None:
-            response = self._service.handle(request)
+            response = await self._service.answer(request)
             await self._send(self._http.send_response(response, now_ms()))
             await trio.lowlevel.checkpoint()  # between pipelined requests, too
         if data := self._http.data_to_send():

@@ -1,14 +1,16 @@
 """The service on Trio: tasks of a nursery send, one of them wakes."""
 
 import math
+from contextlib import suppress
 
 import trio
 
 from openqoe.core.effects import LokiPush, RemoteWrite
-from openqoe.core.worker import Worker
-from openqoe.shells import logs
+from openqoe.core.http.messages import Request, Response
+from openqoe.shells import adoption, logs
 from openqoe.shells.clock import now_ms
-from openqoe.shells.service import BaseService
+from openqoe.shells.keeping import Home
+from openqoe.shells.service import BaseService, Completions
 from openqoe.shells.stores import MemoryStore
 from openqoe.shells.trio_shell.client import Client
 
@@ -16,9 +18,9 @@ from openqoe.shells.trio_shell.client import Client
 class Service(BaseService):
     """A worker on Trio. Its tasks live in the nursery that ``start`` is given."""
 
-    def __init__(self, worker: Worker, log: logs.Log, store: MemoryStore | None = None) -> None:
-        super().__init__(worker, log, store)
-        self._client = Client(worker.config.delivery_timeout)
+    def __init__(self, home: Home, log: logs.Log, store: MemoryStore | None = None) -> None:
+        super().__init__(home, log, store)
+        self._client = Client(self.worker.config.delivery_timeout)
         self._nursery: trio.Nursery | None = None
         self._progress = trio.Event()
         self._rescheduled = trio.Event()
@@ -28,8 +30,23 @@ class Service(BaseService):
         """Begin to keep time."""
         self._nursery = nursery
         await self._client.open()
+        self._token = trio.lowlevel.current_trio_token()
+        self._home.start(self._report)
         nursery.start_soon(self._keep_time)
         self.poll()
+
+    async def adopt(self) -> None:
+        """Deliver what processes left behind that did not come back, again and again."""
+        while True:
+            await trio.sleep(adoption.INTERVAL)
+            try:
+                for home in adoption.left_behind(self.worker.config, self.log):
+                    async with trio.open_nursery() as nursery:
+                        other = Service(home, self.log)
+                        await other.start(nursery)
+                        await other.close(adoption.DELIVERY)
+            except Exception:
+                self.log.exception("adoption failed")
 
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
@@ -43,6 +60,28 @@ class Service(BaseService):
         with trio.CancelScope(shield=True):
             await self._client.close()
         self.report_end()
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request."""
+        answers: list[Response] = []
+        given = trio.Event()
+
+        def give(response: Response) -> None:
+            answers.append(response)
+            given.set()
+
+        self.handle(request, give)
+        await given.wait()
+        return answers[0]
+
+    def _report(self, completions: Completions) -> None:
+        """Called by the storage's thread."""
+        with suppress(trio.RunFinishedError):  # all that waited has ended, too
+            self._token.run_sync_soon(self._take, completions)
+
+    def _take(self, completions: Completions) -> None:
+        self.stored(completions)
+        self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         assert self._nursery is not None, "the service has not been started"

@@ -8,15 +8,17 @@ requests nor the other destination.
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from threading import Condition, RLock, Thread
+from threading import Event as ThreadEvent
 from typing import Any
 
 from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
-from openqoe.core.worker import Worker
-from openqoe.shells import logs
+from openqoe.shells import adoption, logs
 from openqoe.shells.clock import monotonic, now_ms
-from openqoe.shells.service import BaseService
+from openqoe.shells.keeping import Home
+from openqoe.shells.service import Answer, BaseService, Completions
 from openqoe.shells.stores import MemoryStore
 from openqoe.shells.wsgi_shell.client import Client
 
@@ -27,10 +29,11 @@ TIDYING = 0.5
 class Service(BaseService):
     """A worker in a process whose threads are somebody else's."""
 
-    def __init__(self, worker: Worker, log: logs.Log, store: MemoryStore | None = None) -> None:
-        super().__init__(worker, log, store)
-        self._client = Client(worker.config.delivery_timeout)
+    def __init__(self, home: Home, log: logs.Log, store: MemoryStore | None = None) -> None:
+        super().__init__(home, log, store)
+        self._client = Client(self.worker.config.delivery_timeout)
         self._lock = RLock()
+        self._ending = ThreadEvent()
         self._progress = Condition(self._lock)
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_Threads())
@@ -43,11 +46,28 @@ class Service(BaseService):
         """Begin to keep time."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
+        self._home.start(self.stored)
         self.poll()
+
+    def watch(self) -> None:
+        """Look after slots left behind, from now on."""
+        Thread(target=self._adopt, name="openqoe-adoption", daemon=True).start()
+
+    def _adopt(self) -> None:
+        """Deliver what processes left behind that did not come back, again and again."""
+        while not self._ending.wait(adoption.INTERVAL):
+            try:
+                for home in adoption.left_behind(self.worker.config, self.log):
+                    other = Service(home, self.log)
+                    other.start()
+                    other.close(adoption.DELIVERY)
+            except Exception:
+                self.log.exception("adoption failed")
 
     def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
         end = monotonic() + timeout
+        self._ending.set()
         self.flush_last()
         with self._progress:
             self._progress.wait_for(lambda: self.worker.drained, timeout)
@@ -58,9 +78,20 @@ class Service(BaseService):
 
     # The core is used under the lock: by the host's threads here, by ours below.
 
-    def handle(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Response:
+        """Answer a request; blocks while its answer must wait."""
+        answer: SimpleQueue[Response] = SimpleQueue()
+        self.handle(request, answer.put)
+        return answer.get()
+
+    def handle(self, request: Request, answer: Answer) -> None:
         with self._lock:
-            return super().handle(request)
+            super().handle(request, answer)
+
+    def stored(self, completions: Completions) -> None:
+        with self._progress:
+            super().stored(completions)
+            self._progress.notify_all()
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         with self._lock:

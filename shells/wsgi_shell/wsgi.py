@@ -16,7 +16,8 @@ from openqoe.core.http.refusal import RefusedError
 from openqoe.core.settings import SettingsError
 from openqoe.shells import logs
 from openqoe.shells.clock import now_ms
-from openqoe.shells.settings import announce, make_worker, process_instance
+from openqoe.shells.keeping import open_home
+from openqoe.shells.settings import announce, process_instance
 from openqoe.shells.wsgi_shell.service import Service
 
 Environ = dict[str, Any]
@@ -58,7 +59,7 @@ class Application:
             # a character that would make a difference.
             path = environ.get("PATH_INFO", "")
             query = environ.get("QUERY_STRING", "")
-            response = service.handle(Request(method, path, query, headers, body, received))
+            response = service.answer(Request(method, path, query, headers, body, received))
         return _respond(response, method, start_response)
 
     def start(self) -> Service:
@@ -69,10 +70,11 @@ class Application:
         with self._starting:
             if self._service is None or self._pid != os.getpid():
                 log = logs.configure(self.config)
-                worker = make_worker(self.config, process_instance(self.config))
-                self._service, self._pid = Service(worker, log), os.getpid()
+                home = open_home(self.config, process_instance(self.config), log)
+                self._service, self._pid = Service(home, log), os.getpid()
                 self._service.start()
-                announce(log, worker, os.environ)
+                self._service.watch()
+                announce(log, home.worker, os.environ)
                 _running.append(self)
                 # For hosts without hooks; gunicorn's call close before this.
                 atexit.register(self.close)

@@ -142,8 +142,13 @@ def test_a_destination_that_never_comes_back_does_not_hold_the_stop(
         begin = time.monotonic()
         assert worker.stop() in host.exits
         assert time.monotonic() - begin < 5
-        undelivered = [line for line in worker.log() if line["event"] == "not delivered"]
-    assert [line["destination"] for line in undelivered] == ["prometheus"]
+        kept = [line for line in worker.log() if line["event"] == "kept for the next start"]
+        assert [line["destination"] for line in kept] == ["prometheus"]
+        receiver.heal()
+        worker.start()  # and the next start delivers it
+        wait_until(
+            lambda: receiver.total("openqoe_views_started_total") == 10, timeout=10, what="it"
+        )
 
 
 def test_logs_can_be_sent_as_json(

@@ -12,6 +12,7 @@ from openqoe.core import Config, Request, Worker
 from openqoe.shells import logs, service, settings
 from openqoe.shells.asyncio_shell import Application
 from openqoe.shells.asyncio_shell import Service as AsyncioService
+from openqoe.shells.keeping import Home
 from openqoe.shells.trio_shell import Service as TrioService
 from openqoe.shells.wsgi_shell import create_application
 from tests.support.events import NOW, batch, event
@@ -67,10 +68,10 @@ def log(config: Config) -> logs.Log:
 
 def on_asyncio(config: Config, clock: Clock) -> None:
     async def scenario() -> None:
-        running = AsyncioService(Worker(config, instance=INSTANCE), log(config))
+        running = AsyncioService(Home(Worker(config, instance=INSTANCE)), log(config))
         await running.start()
         for request in requests(clock):
-            assert running.handle(request).status in (202, 207)
+            assert (await running.answer(request)).status in (202, 207)
         await running.close(5)
 
     asyncio.run(scenario())
@@ -79,10 +80,10 @@ def on_asyncio(config: Config, clock: Clock) -> None:
 def on_trio(config: Config, clock: Clock) -> None:
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
-            running = TrioService(Worker(config, instance=INSTANCE), log(config))
+            running = TrioService(Home(Worker(config, instance=INSTANCE)), log(config))
             await running.start(nursery)
             for request in requests(clock):
-                assert running.handle(request).status in (202, 207)
+                assert (await running.answer(request)).status in (202, 207)
             await running.close(5)
 
     trio.run(scenario)
@@ -129,6 +130,7 @@ def payloads(shell: Shell, clock: Clock) -> Payloads:
     clock.now = NOW
     with RemoteWriteDouble(now_ms=clock) as receiver, LokiDouble(now_ms=clock) as loki:
         config = Config(
+            durability="memory",
             prometheus_url=receiver.write_url,
             loki_url=loki.push_url,
             flush_interval=0,

@@ -71,13 +71,18 @@ cli.main(["serve"])
 
 
 def serving(
-    shell: str, receiver: RemoteWriteDouble, *, prefix: Sequence[str] = (), suffix: str = ""
+    shell: str,
+    receiver: RemoteWriteDouble,
+    *,
+    prefix: Sequence[str] = (),
+    suffix: str = "",
+    **more: str,
 ) -> WorkerProcess:
     def command(port: int) -> Sequence[str]:
         line = f"exec {' '.join(OPENQOE)} serve --shell {shell} --port {port} {suffix}"
         return (*prefix, "sh", "-c", line)
 
-    settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
+    settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600", **more}
     return WorkerProcess(settings, command=command)
 
 
@@ -141,17 +146,18 @@ def test_under_nohup_a_closed_terminal_means_nothing() -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_two_servers_of_a_host_write_two_series(shell: str) -> None:
+def test_two_servers_of_a_host_write_two_series(shell: str, tmp_path: Path) -> None:
+    shared = {"OPENQOE_DATA_DIR": str(tmp_path / "data")}
     with RemoteWriteDouble() as receiver:
-        with serving(shell, receiver) as one, serving(shell, receiver) as two:
+        with serving(shell, receiver, **shared) as one, serving(shell, receiver, **shared) as two:
             for worker in (one, two):
                 post_one(worker)
+            for worker in (one, two):
                 worker.stop()
-            ports = (one.port, two.port)
         assert receiver.total("openqoe_views_started_total") == 2
         instances = {
             dict(series.labels)["instance"]
             for request in receiver.requests
             for series in decode_write_request(request.body).series
         }
-    assert instances == {f"{socket.gethostname()}-{port}" for port in ports}
+    assert instances == {f"{socket.gethostname()}-{slot}" for slot in (0, 1)}

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from openqoe.core import Config, HttpResult, LokiPush, RemoteWrite, Worker
+from openqoe.core import Config, HttpResult, LokiPush, RemoteWrite, Response, Worker
 from openqoe.shells import logs
 from openqoe.shells.clock import now_ms
+from openqoe.shells.keeping import Home
 from openqoe.shells.service import BaseService, Shutdown
 from tests.support.events import event, post
 
@@ -23,7 +24,7 @@ class Service(BaseService):
     """Notes what it is asked to do; cannot start to send to Prometheus while ``broken``."""
 
     def __init__(self) -> None:
-        super().__init__(Worker(CONFIG, instance="t"), logs.configure(CONFIG))
+        super().__init__(Home(Worker(CONFIG, instance="t")), logs.configure(CONFIG))
         self.broken = False
         self.sent: list[RemoteWrite | LokiPush] = []
         self.due: int | None = None
@@ -48,7 +49,10 @@ def raising(*_: Any) -> Any:
 
 def take_one(service: Service) -> int:
     now = now_ms()
-    return service.handle(post(event("viewstart", at=now), now=now)).status
+    answers: list[Response] = []
+    service.handle(post(event("viewstart", at=now), now=now), answers.append)
+    (answer,) = answers
+    return answer.status
 
 
 def test_a_request_that_could_not_be_sent_has_failed_and_is_tried_again(service: Service) -> None:

@@ -33,3 +33,8 @@ def test_two_servers_of_a_host_are_two_instances() -> None:
     assert settings.server_instance(Config(instance="a"), 8787) == "a"
     assert settings.process_instance(Config()) == f"{host}-{pid}"
     assert settings.process_instance(Config(instance="a")) == f"a-{pid}"
+
+
+def test_slots_of_a_host_are_instances_of_their_own() -> None:
+    assert settings.slot_instance(Config(), 1) == f"{socket.gethostname()}-1"
+    assert settings.slot_instance(Config(instance="a"), 0) == "a-0"

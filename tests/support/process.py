@@ -3,12 +3,14 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -77,7 +79,14 @@ class WorkerProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = command(self.port)
-        self._environment = {**os.environ, "OPENQOE_LOG_FORMAT": "json", **(settings or {})}
+        self.data = Path(tempfile.mkdtemp(prefix="openqoe-data-"))
+        self._environment = {
+            **os.environ,
+            "OPENQOE_LOG_FORMAT": "json",
+            "OPENQOE_DURABILITY": "normal",
+            "OPENQOE_DATA_DIR": str(self.data),
+            **(settings or {}),
+        }
         self._log = Path(tempfile.mkstemp(prefix="openqoe-worker-", suffix=".log")[1])
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -91,16 +100,21 @@ class WorkerProcess:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.kill()
         self._log.unlink(missing_ok=True)
+        shutil.rmtree(self.data, ignore_errors=True)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, env=self._environment, stdout=log, stderr=log
+                self._command,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         wait_until(self._answers, timeout=20, what="the worker to answer")
 
@@ -111,10 +125,23 @@ class WorkerProcess:
         return self.process.wait(timeout)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, to the children of a host, too."""
         assert self.process is not None
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def command(self, *arguments: str, status: int = 0) -> str:
+        """Run a command of ours with the worker's settings; returns all that it printed."""
+        run = subprocess.run(
+            [sys.executable, "-m", "openqoe.shells", *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode == status, run.stderr
+        return run.stdout + run.stderr
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of its log."""

@@ -216,6 +216,7 @@ class Rig:
             elif isinstance(effect, KvUpdate):
                 waiting += self.worker.complete(effect.id, self._keep(effect), self.now)
             else:
+                assert isinstance(effect, RemoteWrite | LokiPush), "the rig's worker has no disk"
                 answer = self._answer(effect)
                 self.sent.append((self.now, effect, answer))
                 waiting += self.worker.complete(effect.id, answer, self.now)

@@ -50,7 +50,7 @@ def filled(
 def due(queue: DeliveryQueue, effect_id: int, now: int) -> RemoteWrite | LokiPush:
     """The request that is to be sent now, which must be there."""
     effect = queue.due(effect_id, now)
-    assert effect is not None
+    assert isinstance(effect, RemoteWrite | LokiPush)
     return effect
 
 
@@ -67,6 +67,7 @@ def run(
     """Send until the queue waits or is empty; the bodies in the order in which they went."""
     sent: list[bytes] = []
     while len(sent) < limit and (effect := queue.due(len(sent), now)) is not None:
+        assert isinstance(effect, RemoteWrite | LokiPush)
         sent.append(effect.body)
         queue.complete(effect.id, answer(effect.body), now)
     return sent

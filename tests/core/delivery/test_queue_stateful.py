@@ -8,7 +8,14 @@ from openqoe.core.delivery.destinations import Destination
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.delivery.queue import DeliveryQueue
 from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, Kind
-from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
+from openqoe.core.effects import (
+    HttpResult,
+    LoadPayload,
+    LokiPush,
+    NetworkFailure,
+    Notice,
+    RemoteWrite,
+)
 
 MAX_BYTES = 200
 ITEM_BYTES = 10
@@ -84,6 +91,7 @@ class QueueMachine(RuleBasedStateMachine):
     def send(self) -> None:
         self.next_id += 1
         effect = self.queue.due(self.next_id, self.now)
+        assert not isinstance(effect, LoadPayload), "nothing here is stored"
         if effect is not None:
             assert self.in_flight is None, "two in flight"
             assert effect.id == self.next_id

@@ -42,7 +42,9 @@ class Sender:
     def flush(self, now: int) -> dict[SeriesKey, list[Sample]]:
         """The samples of this flush by series."""
         flushed: dict[SeriesKey, list[Sample]] = {}
-        for payload in payloads(self.exporter.export(now), (), now, self.max_samples):
+        for payload in payloads(
+            self.exporter.export(now), (), now, self.max_samples, edges_apart=False
+        ):
             for series in decode_write_request(payload.body).series:
                 flushed.setdefault(series.labels, []).extend(series.samples)
         for labels, samples in flushed.items():
@@ -170,7 +172,7 @@ def test_requests_are_bounded_and_a_series_is_never_torn() -> None:
     for number in range(4):
         sender.observe(COUNTER, str(number), 1)
     sizes = []
-    for payload in payloads(sender.exporter.export(NOW + 1), (), NOW + 1, 3):
+    for payload in payloads(sender.exporter.export(NOW + 1), (), NOW + 1, 3, edges_apart=False):
         series = decode_write_request(payload.body).series
         assert payload.items == sum(len(one.samples) for one in series)
         assert all(len(one.samples) == 2 for one in series)

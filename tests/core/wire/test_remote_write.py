@@ -118,7 +118,7 @@ def test_metadata_goes_with_the_first_request_only() -> None:
     described = [Metric("x", Type.GAUGE, "X.")]
     requests = [
         decode_write_request(payload.body)
-        for payload in sink.payloads(exported, described, NOW, max_samples=1)
+        for payload in sink.payloads(exported, described, NOW, max_samples=1, edges_apart=False)
     ]
     assert [len(request.metadata) for request in requests] == [1, 0, 0]
     assert [len(request.series) for request in requests] == [1, 1, 1]

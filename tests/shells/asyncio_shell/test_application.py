@@ -73,11 +73,11 @@ def test_the_path_is_the_one_that_was_sent(
         application = Application(Config(log_level="error"))
         service = await application.start()
 
-        def handle(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             seen.append(request.path)
             return Response(204)
 
-        monkeypatch.setattr(service, "handle", handle)
+        monkeypatch.setattr(service, "answer", answer)
         await ask(application, **scope)
         await application.close()
 

@@ -16,6 +16,7 @@ from openqoe.shells.asyncio_shell.client import Client
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.attempts import MAX_ANSWER
 from openqoe.shells.clock import now_ms
+from openqoe.shells.keeping import Home
 from tests.support.events import event, post
 
 
@@ -87,7 +88,7 @@ def test_no_answer_is_a_network_failure(error: Exception, reason: str) -> None:
 @asynccontextmanager
 async def service(log: logs.Log) -> AsyncIterator[Service]:
     config = Config(mimir_url=URL, flush_interval=0, shutdown_timeout=500)
-    made = Service(Worker(config, instance="t-0"), log)
+    made = Service(Home(Worker(config, instance="t-0")), log)
     await made.start()
     try:
         yield made
@@ -109,7 +110,8 @@ def deliver(answers: Callable[[aioresponses], None], log: logs.Log) -> tuple[int
             answers(mocked)
             async with service(log) as running:
                 now = now_ms()
-                assert running.handle(post(event("viewstart", at=now), now=now)).status == 202
+                taken = await running.answer(post(event("viewstart", at=now), now=now))
+                assert taken.status == 202
                 await until(lambda: running.worker.drained)
                 sent = sum(len(calls) for calls in mocked.requests.values())
                 return sent, running.worker.drained
@@ -160,7 +162,7 @@ def test_a_closed_service_leaves_no_task_behind(log: logs.Log) -> None:
             answer(mocked, exception=ConnectionError("refused"), repeat=True)
             async with service(log) as running:
                 now = now_ms()
-                running.handle(post(event("viewstart", at=now), now=now))
+                await running.answer(post(event("viewstart", at=now), now=now))
         return asyncio.all_tasks() - {_current()}
 
     assert asyncio.run(scenario()) == set()

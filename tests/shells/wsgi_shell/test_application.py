@@ -79,13 +79,13 @@ def test_a_request_is_received_when_it_begins(
     application = create_application(configured(receiver.write_url))
     service = application.start()
     received: list[int] = []
-    handle = service.handle
+    answer = service.answer
 
     def note(request: Any) -> Any:
         received.append(now_ms() - request.received)
-        return handle(request)
+        return answer(request)
 
-    monkeypatch.setattr(service, "handle", note)
+    monkeypatch.setattr(service, "answer", note)
     assert post(application, SlowBody) == 202
     application.close()
     assert received[0] >= 50
@@ -130,7 +130,8 @@ def test_a_slow_look_up_holds_neither_the_other_destination_nor_the_end(
 
 
 LAST_FLUSH = """
-import os, threading
+import os, tempfile, threading
+os.chdir(tempfile.mkdtemp())
 from tests.shells.wsgi_shell.test_application import configured, create_application, post
 assert post(create_application(configured(os.environ["URL"]))) == 202
 """

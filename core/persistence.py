@@ -1,0 +1,187 @@
+"""Acknowledged means kept: what goes to disk, when, and what may happen only after it.
+
+Theory of operation. Three things are on disk, changed only by the effects ``Append`` and
+``Persist``, which are carried out in the order in which they are given:
+
+    journal     batches accepted since the snapshot
+    snapshot    the state of the whole worker as of a flush
+    outbox      payloads that were flushed and not delivered yet
+
+A batch takes effect at once, but its answer is held until its record is in the journal. A
+flush does not offer its payloads to the queues: it gives them, with the snapshot that they
+follow from, to one ``Persist``, and they go out once that is on disk. So nothing leaves the
+process that a crash could undo: after one, the snapshot and the journal lead to the same
+totals, and what was flushed is in the outbox.
+
+Log entries may leave earlier, when many gather between two flushes. Their batches are still
+in the journal then, so a crash logs them once more, which receivers recognise as equal.
+
+When a record could not be written its sender is told to come again, although the batch has
+taken effect. That is made good by the next ``Persist``: until one succeeds, no batch is
+accepted, and afterwards the repeated batch is recognised as a duplicate. After a crash
+before that, it was never counted.
+"""
+
+from openqoe.core.delivery.payload import Payload
+from openqoe.core.effects import (
+    AcceptedBatch,
+    Append,
+    Effect,
+    Forget,
+    Notice,
+    Persist,
+    Record,
+    StorageFailure,
+    Stored,
+    StoredPayload,
+)
+
+RETRY = 1_000
+"""ms between attempts to write while the disk does not take anything."""
+
+
+class Persistence:
+    """Knows what is on disk, what is on its way there, and what waits for it.
+
+    Attributes:
+        last_record: Number of the latest record.
+        last_payload: Number of the latest payload.
+        failure: Why nothing can be written at present; "" while all is well.
+    """
+
+    def __init__(self, window: int, most_batches: int) -> None:
+        self._window = window
+        self._most_batches = most_batches
+        self._effects: list[Effect] = []
+        self._appending: dict[int, bytes] = {}  # effect id to digest
+        self._persist: Persist | None = None
+        self._staged: tuple[Payload, ...] = ()  # what the Persist in flight or to come holds
+        self._unstored: dict[int, Payload] = {}  # went to their queue before any Persist
+        self._batches: list[AcceptedBatch] = []
+        self._failed_at = 0
+        self.last_record = 0
+        self.last_payload = 0
+        self.failure = ""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a ``Persist`` is on its way or has failed: no flush before its end."""
+        return self._persist is not None or bool(self._staged)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way to the disk."""
+        return not self._appending and not self.is_busy
+
+    def append(
+        self, effect_id: int, at: int, body: bytes, country: str | None, batch: AcceptedBatch
+    ) -> None:
+        """A batch was accepted: its record goes into the journal."""
+        self.last_record += 1
+        self._appending[effect_id] = batch.digest
+        self._batches.append(batch)
+        record = Record(self.last_record, at, body, country, batch.digest)
+        self._effects.append(Append(effect_id, record))
+
+    def pending(self, digest: bytes) -> int | None:
+        """The effect that is to put this batch into the journal, if it is on its way."""
+        for effect_id, appending in self._appending.items():
+            if appending == digest:
+                return effect_id
+        return None
+
+    def number(self, payload: Payload) -> Payload:
+        """A payload with a number of its own."""
+        self.last_payload += 1
+        return payload.numbered(self.last_payload)
+
+    def sent_early(self, payload: Payload) -> None:
+        """A payload went to its queue before it was stored."""
+        self._unstored[payload.number] = payload
+
+    def stage(self, payloads: tuple[Payload, ...]) -> None:
+        """Payloads of a flush: they go to their queues once they are stored."""
+        self._staged = payloads
+
+    def persist(self, effect_id: int, snapshot: bytes, now: int) -> None:
+        """Write everything down: the snapshot with what is staged."""
+        early = tuple(self._unstored.values())
+        self._persist = Persist(
+            effect_id,
+            snapshot,
+            tuple(_stored(payload) for payload in (*early, *self._staged)),
+            (),
+            self.last_record,
+            tuple(self._batches),
+            now - self._window,
+            self._most_batches,
+        )
+        self._effects.append(self._persist)
+
+    def left(self, numbers: tuple[int, ...]) -> None:
+        """Payloads have left their queues for good."""
+        if numbers:
+            for number in numbers:
+                self._unstored.pop(number, None)
+            self._effects.append(Forget(numbers))
+
+    def complete(
+        self, effect_id: int, result: Stored | StorageFailure, now: int
+    ) -> tuple[Payload, ...]:
+        """Take the result of an effect; returns the payloads that may go out now."""
+        persist = self._persist
+        if effect_id in self._appending:
+            del self._appending[effect_id]
+            if isinstance(result, StorageFailure):
+                self._fail(result, now)
+        elif persist is not None and persist.id == effect_id:
+            self._persist = None
+            if isinstance(result, StorageFailure):
+                self._fail(result, now)
+                return ()
+            for stored in persist.payloads:
+                self._unstored.pop(stored.number, None)
+            del self._batches[: len(persist.batches)]
+            staged, self._staged = self._staged, ()
+            if self.failure:
+                self.failure = ""
+                self._effects.append(Notice("info", "storage works again"))
+            return staged
+        return ()
+
+    def needs_persist(self, now: int) -> bool:
+        """Whether it is time to try once more, after a failure."""
+        due = self.next_attempt
+        return due is not None and not self._failed_at <= now < due
+
+    @property
+    def next_attempt(self) -> int | None:
+        """When that will be."""
+        return self._failed_at + RETRY if self.failure and self._persist is None else None
+
+    def take_effects(self) -> list[Effect]:
+        """What the outside must do, in order."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    def _fail(self, failure: StorageFailure, now: int) -> None:
+        if not self.failure:
+            fields = (("reason", failure.reason),)
+            self._effects.append(
+                Notice("error", "storage fails, no batches are accepted until it works", fields)
+            )
+        self.failure = failure.reason or "unknown"
+        self._failed_at = now
+
+
+def _stored(payload: Payload) -> StoredPayload:
+    return StoredPayload(
+        payload.number,
+        payload.kind,
+        payload.headers,
+        payload.body,
+        len(payload.body),
+        payload.items,
+        payload.created,
+        payload.thinnable,
+    )

@@ -1,0 +1,111 @@
+"""The snapshot: the state of a worker as bytes.
+
+Theory of operation. Each part of the worker that has a state gives it as a small struct
+(``state``) and takes one back (``restore``); here they are put together and made into
+bytes. A worker that is restored goes on as the one that was interrupted: the same calls
+lead to the same series, labels and totals.
+
+Not part of it is what is in the journal and the outbox beside it, nor log entries: a snapshot
+is taken right after a flush, so none waits. Nor are caches. To work labels out again may make
+the counters of folded and shortened values grow once more, and a value that was folded may
+have got a place in the meantime; the same happens once an hour in any worker, and no event is
+counted twice or lost by it. The shared store is told again of all that was admitted, because
+it may have ended with the process.
+
+The bytes begin with a mark, the version of the format and a checksum. Labels stand in one
+table and are numbers elsewhere; metrics are found by name and type. So the next version of the
+worker can read them, and leaves out the series whose metrics it does not know.
+
+A snapshot that cannot be used is refused as a whole: half a state would count wrong.
+"""
+
+import zlib
+
+import msgspec
+
+from openqoe.core.delivery.counters import CountersState
+from openqoe.core.governance.dimension import DimensionState
+from openqoe.core.metrics.export import ExporterState
+from openqoe.core.metrics.label_table import LabelTableState
+from openqoe.core.metrics.registry import RegistryState
+from openqoe.core.outflow import OutflowState
+from openqoe.core.qoe.labels import LabellerState
+from openqoe.core.qoe.meter import MeterState
+
+MARK = b"OQOE"
+VERSION = 1
+_HEAD = len(MARK) + 2 + 4
+
+
+class SnapshotError(ValueError):
+    """Bytes that are no snapshot, or none that this version can read."""
+
+
+class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The state of a worker.
+
+    Attributes:
+        labels: The label sets, which the other parts name by number.
+        qoe: The series of the QoE metrics.
+        health: The series of the worker's own health.
+        exporters: What the exports of both have sent.
+        meter: The views.
+        dimensions: What governance has admitted, by dimension.
+        governance_faults: Values on which governance failed so far.
+        labeller: What the labeller has counted, and its clock.
+        logs_adjusted: Log entries put right so far, by reason.
+        batches_forgotten: Batches that left the window of duplicates early so far.
+        queues: What has become of payloads so far, by destination.
+        outflow: What else flushes go by.
+        flushed_at: When the flush timer was started last.
+        shared_at: The same for the exchange with the key-value store.
+        noticed: Limits of which the operator has been told.
+        is_dirty: Whether events came in since the latest flush.
+    """
+
+    labels: LabelTableState
+    qoe: RegistryState
+    health: RegistryState
+    exporters: tuple[ExporterState, ...]
+    meter: MeterState
+    dimensions: dict[str, DimensionState]
+    governance_faults: int
+    labeller: LabellerState
+    logs_adjusted: dict[str, int]
+    batches_forgotten: int
+    queues: dict[str, CountersState]
+    outflow: OutflowState
+    flushed_at: int | None
+    shared_at: int | None
+    noticed: list[str]
+    is_dirty: bool
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Snapshot).decode
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """A snapshot as bytes."""
+    body = zlib.compress(_encode(snapshot), 1)
+    return MARK + VERSION.to_bytes(2, "big") + zlib.crc32(body).to_bytes(4, "big") + body
+
+
+def decode(blob: bytes) -> Snapshot:
+    """A snapshot from bytes.
+
+    Raises:
+        SnapshotError: They are damaged, of a newer version, or something else.
+    """
+    if blob[: len(MARK)] != MARK or len(blob) < _HEAD:
+        raise SnapshotError("it is not a snapshot of a worker")
+    version = int.from_bytes(blob[len(MARK) : len(MARK) + 2], "big")
+    body = blob[_HEAD:]
+    if zlib.crc32(body) != int.from_bytes(blob[len(MARK) + 2 : _HEAD], "big"):
+        raise SnapshotError("it is damaged (wrong checksum)")
+    if version != VERSION:
+        raise SnapshotError(f"it has format {version}, this version reads format {VERSION}")
+    try:
+        return _decode(zlib.decompress(body))
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise SnapshotError(f"it cannot be read ({error})") from None

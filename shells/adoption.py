@@ -1,0 +1,50 @@
+"""Slots left behind: a process that died and did not come back left batches and payloads.
+
+Any running process takes such a slot over for as long as it takes to deliver what is in it:
+it opens a second worker there, under the name that the slot's series have always had, and
+closes it at once, which flushes and delivers. Whatever cannot be delivered then stays.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from openqoe.core.config import Config
+from openqoe.shells import logs
+from openqoe.shells.clock import now_ms
+from openqoe.shells.keeping import Home, open_slot
+from openqoe.shells.storage import Slots, StorageError, inspect
+
+INTERVAL = 30.0
+"""Seconds between two looks at the data directory."""
+
+PATIENCE = 30_000
+"""ms that a slot must have been still: a process that restarts comes back to its own."""
+
+DELIVERY = 60.0
+"""Seconds for which delivery is tried each time."""
+
+
+def left_behind(config: Config, log: logs.Log, *, patience: int = PATIENCE) -> Iterator[Home]:
+    """Opens one by one the slots that nobody has and that hold something to deliver."""
+    if config.durability == "memory":
+        return
+    slots = Slots(Path(config.data_dir))
+    for number in slots.numbers():
+        try:
+            slot = slots.adopt(number)
+            if slot is None:
+                continue
+            file = slots.file(number)
+            if _latest_change(file) > now_ms() - patience or inspect(file).is_empty:
+                slot.release()
+                continue
+            log.info("delivering what another process left", slot=number)
+            yield open_slot(config, slot, log)
+        except StorageError as error:
+            log.error("slot left behind cannot be used", slot=number, reason=str(error))
+
+
+def _latest_change(file: Path) -> int:
+    """When a slot was last written to, ms since the epoch; 0 if it never was."""
+    files = (file, file.with_name(f"{file.name}-wal"))
+    return max((int(one.stat().st_mtime * 1000) for one in files if one.exists()), default=0)

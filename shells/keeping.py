@@ -1,0 +1,121 @@
+"""Where a worker lives: its slot of the data directory, or memory only.
+
+Opening a home is what a process does first: it takes a slot, which no other process can
+have as long as this one lives, restores the worker from the snapshot there, has it take in
+what the journal holds, and gives it back its outbox.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import randbits
+
+from openqoe.core.config import Config
+from openqoe.core.effects import Append, LoadPayload, Persist, StorageResult
+from openqoe.core.snapshot import SnapshotError
+from openqoe.core.worker import Worker
+from openqoe.shells import logs
+from openqoe.shells.clock import monotonic, now_ms
+from openqoe.shells.settings import slot_instance
+from openqoe.shells.storage import Loaded, Slot, Slots, Storage, StorageError
+
+Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
+
+
+@dataclass(slots=True)
+class Home:
+    """A worker with its storage.
+
+    Attributes:
+        worker: The worker, restored.
+        storage: Where it keeps what it must not lose; None with durability ``memory``.
+        slot: The slot that is ours while the process lives.
+    """
+
+    worker: Worker
+    storage: Storage | None = None
+    slot: Slot | None = None
+
+    def start(self, report: Report) -> None:
+        """Begin to carry out effects; ``report`` is called by the storage's thread."""
+        if self.storage is not None:
+            self.storage.start(report)
+
+    def close(self) -> None:
+        """Carry out what was begun, and give the slot back."""
+        if self.storage is not None:
+            self.storage.close()
+        if self.slot is not None:
+            self.slot.release()
+
+
+def open_home(config: Config, instance: str, log: logs.Log) -> Home:
+    """A worker for this process.
+
+    Args:
+        config: The settings.
+        instance: The worker's instance if it lives in memory only; a slot has its own.
+        log: Where to tell what was found.
+
+    Raises:
+        StorageError: The data directory or the file in it cannot be used.
+    """
+    if config.durability == "memory":
+        return Home(Worker(config, instance=instance, seed=randbits(64)))
+    slot = Slots(Path(config.data_dir)).claim()
+    try:
+        return open_slot(config, slot, log)
+    except BaseException:
+        slot.release()
+        raise
+
+
+def open_slot(config: Config, slot: Slot, log: logs.Log) -> Home:
+    """The worker of a slot that is ours.
+
+    Raises:
+        StorageError: Its file cannot be used.
+    """
+    assert config.durability != "memory"
+    began = monotonic()
+    storage = Storage(slot.path, config.durability)
+    try:
+        loaded = storage.load()
+        worker, records = _restore(config, slot_instance(config, slot.number), loaded, log)
+    except BaseException:
+        storage.close()
+        raise
+    for notice in storage.notices:
+        log.warning(notice, slot=slot.number)
+    if records or loaded.payloads:
+        log.info(
+            "going on where the last process ended",
+            slot=slot.number,
+            replayed_batches=records,
+            waiting_payloads=len(loaded.payloads),
+            seconds=round(monotonic() - began, 3),
+        )
+    return Home(worker, storage, slot)
+
+
+def _restore(config: Config, instance: str, loaded: Loaded, log: logs.Log) -> tuple[Worker, int]:
+    seed = randbits(64)
+    worker = Worker(config, instance=instance, seed=seed, durable=True)
+    if loaded.snapshot is not None:
+        try:
+            worker = Worker.restore(
+                config, loaded.snapshot, instance=instance, seed=seed, durable=True
+            )
+        except SnapshotError as error:
+            log.error("snapshot not usable, counters begin anew", reason=str(error))
+    worker.resume(
+        loaded.payloads, loaded.batches, loaded.last_record, loaded.last_payload, now_ms()
+    )
+    records = 0
+    for record in loaded.records:
+        worker.replay(record)
+        records += 1
+    return worker, records
+
+
+__all__ = ["Home", "Report", "StorageError", "open_home", "open_slot"]

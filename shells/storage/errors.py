@@ -1,0 +1,9 @@
+"""What can be wrong with a data directory, in words for an operator."""
+
+
+class StorageError(Exception):
+    """The data directory or a file in it cannot be used."""
+
+
+class NewerFormatError(StorageError):
+    """A file was written by a newer version of the worker."""

@@ -1,0 +1,80 @@
+"""What waits in a slot, read beside the process that owns it."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openqoe.core.snapshot import decode
+from openqoe.shells.storage import schema
+from openqoe.shells.storage.errors import StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for one kind of destination.
+
+    Attributes:
+        kind: "metrics" or "logs".
+        payloads: How many requests.
+        items: Samples or log entries in them.
+        bytes: Their size.
+        oldest: When the oldest was flushed, ms since the epoch.
+    """
+
+    kind: str
+    payloads: int
+    items: int
+    bytes: int
+    oldest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a slot holds.
+
+    Attributes:
+        records: Batches in the journal, accepted and not flushed yet.
+        waiting: The outbox, by kind.
+        last_errors: What destinations said when they last took nothing, as of the snapshot.
+    """
+
+    records: int
+    waiting: tuple[Waiting, ...]
+    last_errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to deliver."""
+        return not self.records and not self.waiting
+
+
+def inspect(path: Path) -> Contents:
+    """Read what waits in a file.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    if not path.exists():
+        return Contents(0, ())
+    try:
+        # Not read-only by the URI: a file left by a crash needs its log recovered first.
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as database:
+            database.execute("PRAGMA query_only = ON")
+            (records,) = database.execute("SELECT count(*) FROM journal").fetchone()
+            rows = database.execute(
+                "SELECT kind, count(*), sum(items), sum(size), min(created) FROM outbox "
+                "GROUP BY kind ORDER BY kind"
+            ).fetchall()
+            errors = _last_errors(schema.read_snapshot(database))
+    except (sqlite3.Error, ValueError) as error:
+        raise StorageError(f"cannot read {path}: {error}") from None
+    return Contents(records, tuple(Waiting(*row) for row in rows), errors)
+
+
+def _last_errors(snapshot: bytes | None) -> Mapping[str, str]:
+    if snapshot is None:
+        return {}
+    queues = decode(snapshot).queues
+    return {name: queue.last_error for name, queue in queues.items() if queue.last_error}

@@ -1,0 +1,186 @@
+"""The tables of the file, how a row is written, and how it is read again.
+
+Every blob carries a CRC-32 of its plain form: a bad row is recognised and left out, the
+good ones beside it are kept. ``PRAGMA user_version`` is the version of the format;
+``FORMATS`` holds what makes a file of each version from one of the version before.
+"""
+
+import json
+import sqlite3
+import zlib
+
+from openqoe.core.effects import AcceptedBatch, Record, StoredPayload
+from openqoe.shells.storage.errors import NewerFormatError
+
+APPLICATION_ID = 0x51304551  # "Q0EQ"
+
+FORMATS = (
+    """
+    CREATE TABLE journal (
+        number INTEGER PRIMARY KEY, at INTEGER NOT NULL, country TEXT, digest BLOB NOT NULL,
+        crc INTEGER NOT NULL, body BLOB NOT NULL
+    );
+    CREATE TABLE snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), crc INTEGER, state BLOB);
+    CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY, kind TEXT NOT NULL, headers TEXT NOT NULL,
+        size INTEGER NOT NULL, items INTEGER NOT NULL, created INTEGER NOT NULL,
+        thinnable INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL
+    );
+    CREATE TABLE batches (digest BLOB PRIMARY KEY, at INTEGER NOT NULL, events INTEGER NOT NULL)
+        WITHOUT ROWID;
+    CREATE INDEX batches_by_time ON batches (at);
+    CREATE TABLE highest (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO highest VALUES ('record', 0), ('payload', 0);
+    """,
+)
+
+SMALL = 256
+"""Bytes below which compression gains nothing."""
+
+
+def open_database(path: str, *, full: bool) -> sqlite3.Connection:
+    """Open a file, or make it.
+
+    Args:
+        path: The file.
+        full: Whether a commit is on the disk itself when it returns, not only with the
+            operating system.
+
+    Raises:
+        NewerFormatError: It belongs to a newer version.
+        sqlite3.Error: It is damaged, or cannot be opened.
+    """
+    # Only one thread uses it at a time: whoever opens it, then the writer.
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    # Damaged text must not keep the good rows beside it from being read.
+    database.text_factory = lambda text: text.decode("utf-8", "replace")
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+        # What an outage has filled is given back to the file system afterwards.
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > len(FORMATS):
+            raise NewerFormatError(
+                f"{path} has format {version}, this version of the worker knows up to "
+                f"{len(FORMATS)}: start the newer version again"
+            )
+        for number, statements in enumerate(FORMATS[version:], version + 1):
+            database.executescript(
+                f"BEGIN; {statements} PRAGMA user_version = {number};"
+                f"PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
+            )
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def append_record(database: sqlite3.Connection, record: Record) -> None:
+    body = record.body
+    packed = zlib.compress(body, 1) if len(body) > SMALL else body
+    database.execute(
+        "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)",
+        (record.number, record.at, record.country, record.digest, zlib.crc32(body), packed),
+    )
+
+
+def read_record(row: tuple[int, int, str | None, bytes, int, bytes]) -> Record | None:
+    """The record of a row; None if it is damaged."""
+    number, at, country, digest, crc, packed = row
+    try:
+        body = packed if zlib.crc32(packed) == crc else zlib.decompress(packed)
+    except (zlib.error, TypeError):
+        return None
+    if zlib.crc32(body) != crc:
+        return None
+    return Record(number, at, body, country, digest)
+
+
+def add_payload(database: sqlite3.Connection, payload: StoredPayload) -> None:
+    database.execute(
+        "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            payload.number,
+            payload.kind,
+            json.dumps(payload.headers),
+            payload.size,
+            payload.items,
+            payload.created,
+            payload.thinnable,
+            zlib.crc32(payload.body),
+            payload.body,
+        ),
+    )
+
+
+def read_payload(row: tuple[int, str, str, int, int, int, int]) -> StoredPayload | None:
+    """The payload of a row, its body left there; None if it is damaged."""
+    number, kind, headers, size, items, created, thinnable = row
+    try:
+        pairs = tuple((str(name), str(value)) for name, value in json.loads(headers))
+    except (ValueError, TypeError):
+        return None
+    if kind == "metrics":
+        return StoredPayload(number, "metrics", pairs, b"", size, items, created, bool(thinnable))
+    if kind == "logs":
+        return StoredPayload(number, "logs", pairs, b"", size, items, created, bool(thinnable))
+    return None
+
+
+def read_body(database: sqlite3.Connection, number: int) -> bytes | None:
+    """The body of a payload; None if it is missing or damaged."""
+    row = database.execute("SELECT crc, body FROM outbox WHERE number = ?", (number,)).fetchone()
+    if row is None or not isinstance(row[1], bytes) or zlib.crc32(row[1]) != row[0]:
+        return None
+    return row[1]
+
+
+def write_snapshot(database: sqlite3.Connection, state: bytes) -> None:
+    database.execute("REPLACE INTO snapshot VALUES (1, ?, ?)", (zlib.crc32(state), state))
+
+
+def read_snapshot(database: sqlite3.Connection) -> bytes | None:
+    """The snapshot; None if there is none.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    row = database.execute("SELECT crc, state FROM snapshot").fetchone()
+    if row is None:
+        return None
+    if not isinstance(row[1], bytes) or zlib.crc32(row[1]) != row[0]:
+        raise ValueError("the snapshot is damaged")
+    return row[1]
+
+
+def add_batches(database: sqlite3.Connection, batches: tuple[AcceptedBatch, ...]) -> None:
+    database.executemany(
+        "REPLACE INTO batches VALUES (?, ?, ?)",
+        [(batch.digest, batch.at, batch.events) for batch in batches],
+    )
+
+
+def trim_batches(database: sqlite3.Connection, since: int, most: int) -> None:
+    database.execute("DELETE FROM batches WHERE at < ?", (since,))
+    (count,) = database.execute("SELECT count(*) FROM batches").fetchone()
+    if count > most:
+        database.execute(
+            "DELETE FROM batches WHERE digest IN (SELECT digest FROM batches ORDER BY at LIMIT ?)",
+            (count - most,),
+        )
+
+
+def raise_highest(database: sqlite3.Connection, name: str, number: int) -> None:
+    database.execute("UPDATE highest SET number = max(number, ?) WHERE name = ?", (number, name))
+
+
+def highest(database: sqlite3.Connection, name: str) -> int:
+    """The highest number ever used, so that none is used twice."""
+    table = {"record": "journal", "payload": "outbox"}[name]
+    (number,) = database.execute(
+        f"SELECT max((SELECT number FROM highest WHERE name = ?), "
+        f"coalesce((SELECT max(number) FROM {table}), 0))",
+        (name,),
+    ).fetchone()
+    return int(number or 0)

@@ -1,0 +1,99 @@
+"""Slots: each process of a host has one of its own, whoever dies when.
+
+A slot is a numbered folder of the data directory with a lock file. The lock is the kernel's
+(flock), so it ends with its process, however that ends; the file itself is never removed,
+since a process could lock the removed file while another locks its successor. Claim after a
+fork: the child of a process that holds a lock would share it.
+"""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from openqoe.shells.storage.errors import StorageError
+
+FILE = "worker.db"
+"""The storage of a slot, in its folder."""
+
+
+class Slot:
+    """A slot that is ours until it is released or the process ends.
+
+    Attributes:
+        number: Which it is.
+        path: Its SQLite file, which may not exist yet.
+    """
+
+    def __init__(self, number: int, folder: Path, descriptor: int) -> None:
+        self.number = number
+        self.path = folder / FILE
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Give it up."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class Slots:
+    """The slots of a data directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def claim(self) -> Slot:
+        """Take the lowest free slot, a new one if all are taken.
+
+        Raises:
+            StorageError: The directory cannot be made or written.
+        """
+        number = 0
+        while (slot := self._lock(number, create=True)) is None:
+            number += 1
+        return slot
+
+    def adopt(self, number: int) -> Slot | None:
+        """Take a slot that exists; None if it does not, or if somebody has it.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        return self._lock(number, create=False)
+
+    def numbers(self) -> tuple[int, ...]:
+        """The slots that exist, ascending."""
+        names = (path.name.removeprefix("slot-") for path in self._directory.glob("slot-*"))
+        return tuple(sorted(int(name) for name in names if name.isdecimal()))
+
+    def file(self, number: int) -> Path:
+        """The SQLite file of a slot."""
+        return self._folder(number) / FILE
+
+    def _folder(self, number: int) -> Path:
+        return self._directory / f"slot-{number}"
+
+    def _lock(self, number: int, *, create: bool) -> Slot | None:
+        folder = self._folder(number)
+        if not create and not folder.is_dir():
+            return None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"cannot use the data directory {self._directory}: {error.strerror} "
+                "(set OPENQOE_DATA_DIR, or OPENQOE_DURABILITY=memory)"
+            ) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return None
+            raise StorageError(
+                f"cannot lock {folder / 'lock'}: {error.strerror}; the data directory must be "
+                "on a local disk"
+            ) from None
+        return Slot(number, folder, descriptor)

@@ -1,0 +1,54 @@
+"""A 202 is a promise: kept through SIGKILL, in a real Prometheus, whatever the shell."""
+
+import time
+
+import pytest
+
+from tests.support import chaos
+from tests.support.events import batch, event
+from tests.support.loki import LokiDouble
+from tests.support.process import WorkerProcess, serve
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.services import require, wait_until
+
+
+@pytest.mark.parametrize("shell", chaos.SHELLS)
+def test_killed_under_load_nothing_is_lost_and_nothing_counted_twice(shell: str) -> None:
+    require("prometheus")
+    report = chaos.run(shell, kills=4)
+    assert report.acknowledged > 20
+    assert report.counted == report.acknowledged
+    assert report.logged == report.acknowledged
+    assert report.logged_twice == 0
+
+
+def view(number: int) -> bytes:
+    return batch(event("viewstart", at=int(time.time() * 1000), view_id=f"v-{number}"))
+
+
+def test_what_a_dead_process_left_is_delivered_by_the_drain_command() -> None:
+    with RemoteWriteDouble() as receiver, LokiDouble() as loki:
+        receiver.fail_with(503, times=None)
+        loki.fail_with(503, times=None)
+        settings = {
+            "PROMETHEUS_URL": receiver.write_url,
+            "LOKI_URL": loki.push_url,
+            "OPENQOE_FLUSH_INTERVAL": "0.2",
+        }
+        with WorkerProcess(settings, command=serve) as worker:
+            for number in range(5):
+                assert worker.post(view(number))[0] == 202
+            wait_until(lambda: "metrics:" in worker.command("outbox"), what="the outbox")
+            shown = worker.command("outbox")
+            assert "slot 0 (in use)" in shown
+            worker.kill()
+            assert "slot 0 (left behind)" in worker.command("outbox")
+            assert "still waiting" in worker.command("drain", "--timeout", "1", status=1)
+            receiver.heal()
+            loki.heal()
+            worker.command("drain", "--timeout", "20")
+            assert "slot 0 (left behind): 0 batches" in worker.command("outbox")
+            assert "metrics:" not in worker.command("outbox")
+        assert receiver.total("openqoe_views_started_total") == 5
+        assert len(loki.entries()) == 5
+        assert receiver.violations == []

@@ -1,0 +1,356 @@
+"""The storage: what is reported as stored is there after any end of the process."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from openqoe.core.effects import (
+    AcceptedBatch,
+    Append,
+    Forget,
+    LoadPayload,
+    PayloadBody,
+    Persist,
+    Record,
+    StorageEffect,
+    StorageFailure,
+    StorageResult,
+    Stored,
+    StoredPayload,
+)
+from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect
+from openqoe.shells.storage.storage import Answered
+
+
+def record(number: int, body: bytes | None = None) -> Record:
+    return Record(number, 1000 + number, body or b'{"n":%d}' % number * 50, "DE", b"%016d" % number)
+
+
+def payload(number: int, body: bytes = b"payload", *, created: int = 5) -> StoredPayload:
+    headers = (("Content-Type", "x"),)
+    return StoredPayload(number, "logs", headers, body, len(body), 3, created, False)
+
+
+def persist(
+    effect_id: int,
+    *payloads: StoredPayload,
+    through: int = 0,
+    forgotten: tuple[int, ...] = (),
+    batches: tuple[AcceptedBatch, ...] = (),
+    since: int = 0,
+    most: int = 100,
+    snapshot: bytes = b"state",
+) -> Persist:
+    return Persist(effect_id, snapshot, payloads, forgotten, through, batches, since, most)
+
+
+class Open:
+    """A storage at work, and what it has reported."""
+
+    def __init__(self, path: Path, *, reserve: int = 0) -> None:
+        self.storage = Storage(path, "normal", reserve=reserve)
+        self.loaded = self.storage.load()
+        self.records = list(self.loaded.records)
+        self.results: list[tuple[Answered, StorageResult]] = []
+        self._came = threading.Condition()
+        self.storage.start(self._report)
+
+    def _report(self, results: tuple[tuple[Answered, StorageResult], ...]) -> None:
+        with self._came:
+            self.results += results
+            self._came.notify_all()
+
+    def do(self, *effects: StorageEffect) -> list[StorageResult]:
+        """Submit effects; the results of those that have one, in order."""
+        before = len(self.results)
+        for effect in effects:
+            self.storage.submit(effect)
+        expected = before + sum(not isinstance(effect, Forget) for effect in effects)
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.results) >= expected, 20)
+        return [result for _, result in self.results[before:]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "worker.db"
+
+
+@pytest.fixture
+def opened(path: Path) -> Iterator[Open]:
+    one = Open(path)
+    yield one
+    one.storage.close()
+
+
+def reopened(path: Path) -> Open:
+    one = Open(path)
+    one.storage.close()
+    return one
+
+
+def test_a_new_file_is_empty(opened: Open) -> None:
+    assert opened.loaded.snapshot is None
+    assert opened.records == []
+    assert opened.loaded.payloads == ()
+    assert opened.loaded.batches == ()
+    assert (opened.loaded.last_record, opened.loaded.last_payload) == (0, 0)
+
+
+def test_records_come_back_as_they_were_and_in_order(opened: Open, path: Path) -> None:
+    records = [record(1), record(2, b"\x00" * 5000), record(3, "ünï".encode())]
+    assert opened.do(*(Append(r.number, r) for r in records)) == [Stored()] * 3
+    opened.storage.close()
+    assert reopened(path).records == records
+
+
+def test_a_persist_replaces_the_snapshot_trims_the_journal_and_fills_the_outbox(
+    opened: Open, path: Path
+) -> None:
+    batch = AcceptedBatch(b"d" * 16, 7, 2)
+    opened.do(Append(1, record(1)), Append(2, record(2)))
+    opened.do(persist(3, payload(1), payload(2), through=1, batches=(batch,), snapshot=b"one"))
+    opened.do(persist(4, payload(3), through=1, forgotten=(1,), snapshot=b"two"))
+    opened.storage.close()
+    again = reopened(path)
+    assert again.loaded.snapshot == b"two"
+    assert again.records == [record(2)]
+    assert [p.number for p in again.loaded.payloads] == [2, 3]
+    assert {(p.body, p.size, p.items) for p in again.loaded.payloads} == {(b"", 7, 3)}
+    assert again.loaded.batches == (batch,)
+
+
+def test_bodies_are_read_when_asked_for(opened: Open) -> None:
+    opened.do(persist(1, payload(1, b"abc")))
+    assert opened.do(LoadPayload(2, 1), LoadPayload(3, 9)) == [
+        PayloadBody(b"abc"),
+        PayloadBody(None),
+    ]
+
+
+def test_what_was_delivered_is_forgotten_with_the_next_group_or_at_the_end(
+    opened: Open, path: Path
+) -> None:
+    opened.do(persist(1, payload(1), payload(2), payload(3)))
+    opened.do(Forget((1,)), Append(2, record(1)))
+    opened.do(Forget((2,)))
+    opened.storage.close()
+    assert [p.number for p in reopened(path).loaded.payloads] == [3]
+
+
+def test_numbers_are_never_used_again_though_their_rows_are_gone(opened: Open, path: Path) -> None:
+    opened.do(Append(1, record(41)), persist(2, payload(17), through=41))
+    opened.do(Forget((17,)), persist(3, through=41))
+    opened.storage.close()
+    loaded = reopened(path).loaded
+    assert (loaded.last_record, loaded.last_payload) == (41, 17)
+
+
+def test_the_window_of_duplicates_is_bounded_by_age_and_number(opened: Open, path: Path) -> None:
+    batches = tuple(AcceptedBatch(b"%016d" % n, n, 1) for n in range(10))
+    opened.do(persist(1, batches=batches, since=3, most=4))
+    opened.storage.close()
+    assert [batch.at for batch in reopened(path).loaded.batches] == [6, 7, 8, 9]
+
+
+def test_what_is_submitted_together_shares_commits(opened: Open) -> None:
+    before = opened.storage.commits
+    results = opened.do(*(Append(n, record(n)) for n in range(1, 501)))
+    assert results == [Stored()] * 500
+    assert opened.storage.commits - before < 100
+    assert [effect.id for effect, _ in opened.results] == list(range(1, 501))
+
+
+def test_one_effect_at_fault_harms_no_other(opened: Open, path: Path) -> None:
+    opened.do(persist(1, payload(1)))
+    results = opened.do(Append(2, record(1)), persist(3, payload(1)), Append(4, record(2)))
+    assert [type(result) for result in results] == [Stored, StorageFailure, Stored]
+    opened.storage.close()
+    assert reopened(path).records == [record(1), record(2)]
+
+
+def test_the_journal_leaves_room_on_the_disk(path: Path) -> None:
+    one = Open(path, reserve=2**60)
+    appended, persisted = one.do(Append(1, record(1)), persist(2, payload(1)))
+    assert isinstance(appended, StorageFailure)
+    assert appended.full
+    assert persisted == Stored()  # which is what makes room
+    one.storage.close()
+
+
+def test_closing_carries_out_what_was_submitted_and_may_be_repeated(path: Path) -> None:
+    one = Open(path)
+    for number in range(1, 200):
+        one.storage.submit(Append(number, record(number)))
+    one.storage.close()
+    one.storage.close()
+    assert len(reopened(path).records) == 199
+
+
+# A full disk
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_fails_what_does_not_fit_and_works_again_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("this system lets nobody mount a small file system")
+    try:
+        one = Open(mount / "worker.db", reserve=2**20)
+        results = one.do(*(Append(n, record(n, os.urandom(50_000))) for n in range(1, 80)))
+        stored = [n for n, result in enumerate(results, 1) if result == Stored()]
+        failed = [result for result in results if result != Stored()]
+        assert stored and failed
+        assert all(isinstance(result, StorageFailure) and result.full for result in failed)
+        assert one.do(persist(100, through=80)) == [Stored()]  # trims the journal
+        assert one.do(Append(101, record(101))) == [Stored()]
+        one.storage.close()
+        assert [r.number for r in reopened(mount / "worker.db").records] == [101]
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+# Damage
+
+
+def filled(path: Path, records: int = 60) -> None:
+    one = Open(path)
+    one.do(persist(1, *(payload(n, b"%d" % n * 500) for n in range(1, 30)), snapshot=b"s" * 5000))
+    one.do(*(Append(n, record(n, os.urandom(600))) for n in range(1, records + 1)))
+    one.storage.close()
+
+
+def test_a_file_that_is_no_database_is_kept_aside(path: Path) -> None:
+    path.write_bytes(b"something else entirely" * 100)
+    one = reopened(path)
+    assert one.records == []
+    (notice,) = one.storage.notices
+    assert "worker.db was damaged" in notice
+    kept = path.with_name("worker.db.damaged-1")
+    assert kept.read_bytes() == b"something else entirely" * 100
+    assert reopened(path).storage.notices == []
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_damaged_pages_cost_what_was_on_them_and_no_more(path: Path, seed: int) -> None:
+    filled(path)
+    before = reopened(path)
+    chance = random.Random(seed)
+    content = bytearray(path.read_bytes())
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(0, len(content) - 600)
+        content[at : at + 512] = chance.randbytes(512)
+    path.write_bytes(content)
+    try:
+        after = reopened(path)
+    except NewerFormatError:
+        return  # the damage reads as another version's mark: refused, and the file stays
+    known = {r.number: r for r in before.records}
+    for found in after.records:
+        assert found.body == known[found.number].body
+    assert after.loaded.snapshot in (None, b"s" * 5000)
+    work = Open(path)  # and it works again
+    number = work.loaded.last_record + 1
+    assert work.do(Append(1, record(number))) == [Stored()]
+    work.storage.close()
+
+
+TORN = """
+import os, sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from tests.shells.storage.test_storage import Open, record
+from openqoe.core.effects import Append
+Open(Path({file!r})).do(*(Append(n, record(n)) for n in range(1, 50)))
+os._exit(0)
+"""
+
+
+def test_a_torn_log_costs_only_its_end(path: Path) -> None:
+    code = TORN.format(path=sys.path, file=str(path))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    log = path.with_name("worker.db-wal")
+    with log.open("r+b") as file:
+        file.truncate(log.stat().st_size * 2 // 3)
+    records = reopened(path).records
+    assert [r.number for r in records] == list(range(1, len(records) + 1))
+
+
+def test_a_newer_format_is_refused_and_left_alone(path: Path) -> None:
+    filled(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(NewerFormatError, match="format 99"):
+        Storage(path, "full")
+    assert not list(path.parent.glob("*damaged*"))
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot open"):
+        Storage(tmp_path, "full")  # a directory
+
+
+# Sudden ends
+
+APPENDER = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from tests.shells.storage.test_storage import record
+from openqoe.core.effects import Append
+from openqoe.shells.storage import Storage
+
+storage = Storage(Path({file!r}), "full", reserve=0)
+loaded = storage.load()
+list(loaded.records)
+
+def report(results):
+    for effect, result in results:
+        print(effect.record.number, flush=True)
+
+storage.start(report)
+number = loaded.last_record
+while True:
+    number += 1
+    storage.submit(Append(number, record(number)))
+    if number % 20 == 0:
+        import time; time.sleep(0.002)
+"""
+
+
+@pytest.mark.parametrize("after", [5, 120, 700])
+def test_what_was_reported_is_there_after_sigkill(path: Path, after: int) -> None:
+    code = APPENDER.format(path=sys.path, file=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    reported = [int(process.stdout.readline()) for _ in range(after)]
+    process.send_signal(signal.SIGKILL)
+    reported += [int(line) for line in process.stdout.read().split(b"\n")[:-1]]
+    process.wait()
+    process.stdout.close()
+    found = [r.number for r in reopened(path).records]
+    assert found[: len(reported)] == reported
+    assert found == sorted(found)
+
+
+def test_what_waits_can_be_seen_beside_the_writer(opened: Open, path: Path) -> None:
+    assert inspect(path).is_empty
+    opened.do(Append(1, record(1)))
+    assert inspect(path).records == 1

@@ -1,0 +1,39 @@
+"""Acknowledged means kept, over thousands of histories.
+
+More of them: `SIMULATION_SEEDS=100000 python -m pytest tests/simulation`. A seed that fails is
+named in the test's id and fails again.
+"""
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.simulation.world import World
+
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
+GROUPS = 20
+
+
+@pytest.mark.timeout(0 if SEEDS > 10_000 else 120)
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_whatever_happens_every_acknowledged_event_is_counted_and_logged_once(group: int) -> None:
+    faults: Counter[str] = Counter()
+    for seed in range(group, SEEDS, GROUPS):
+        world = World(seed)
+        try:
+            world.run()
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        faults += world.faults
+    # The histories are worth something only if everything did go wrong in them.
+    for kind in ("crashes", "writes failed", "answers gone wrong", "batches sent again"):
+        assert faults[kind] > 0, kind
+
+
+def test_a_seed_leads_to_the_same_history_again() -> None:
+    first, second = World(7), World(7)
+    first.run()
+    second.run()
+    assert first.faults == second.faults
+    assert first.receiver.samples == second.receiver.samples

@@ -1,0 +1,47 @@
+"""The snapshot that every later version has to read: a short evening of two viewers.
+
+    python -m tests.support.golden_snapshot
+
+writes it anew. Do so only together with a new version of the format, under a new name: the file
+stands for the workers in the field that wrote such files.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from openqoe.core.snapshot import VERSION
+from tests.support.events import NOW
+from tests.support.rig import FLUSH, Rig, told
+
+PATH: Final = Path(__file__).parents[1] / "fixtures" / f"snapshot-v{VERSION}.bin"
+
+AT: Final = NOW + 2 * FLUSH
+"""When it was taken, in ms since the epoch."""
+
+
+def evening() -> bytes:
+    """The snapshot of a worker to which two viewers have told something."""
+    rig = Rig()
+    rig.post(
+        told(0, "viewstart", 0.0),
+        told(0.5, "playing", 0.0, video_startup_time=480, bitrate=2_500_000),
+        told(10, "heartbeat", 9.5, playing_time=9_500, bitrate=2_500_000, dropped_frames=3),
+        told(10.5, "error", 10.0, error_family="network", error_code=404),
+        told(0, "viewstart", 0.0, view="view-2", player="shaka", video="series"),
+        told(1, "playing", 0.0, view="view-2", player="shaka", video="series"),
+    )
+    rig.flush()
+    rig.post(
+        told(20, "quartile", 19.5, playing_time=19_500, quartile=25),
+        told(22, "stallstart", 21.5),
+        told(21, "pause", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000),
+        told(29, "ended", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000),
+    )
+    rig.flush()
+    assert rig.now == AT
+    return rig.worker.snapshot()
+
+
+if __name__ == "__main__":
+    PATH.write_bytes(evening())
+    print(f"{PATH}: {PATH.stat().st_size} bytes")
