@@ -98,8 +98,7 @@ class Exporter:
                 ending.append(series)
                 continue
             values = series.values()
-            if not series.wire:
-                self._encode(series)
+            self._encode(series)
             if series.exported_at is None and series.metric.type is not Type.GAUGE:
                 zero_at = max(previous, at - MAX_ZERO_AGE)
                 if (series.metric, series.labels) in just_ended:
@@ -117,6 +116,7 @@ class Exporter:
             self._registry.end(series)
             if series.exported_at is not None:
                 self._just_ended.add((series.metric, series.labels))
+                self._encode(series)  # one that a snapshot brought back may end at once
                 for labels in series.wire:
                     yield ExportedSeries(labels, ((at, STALE),))
 
@@ -143,6 +143,8 @@ class Exporter:
 
     def _encode(self, series: Series) -> None:
         # Labels never change, so a series is encoded once for all its exports.
+        if series.wire:
+            return
         series.wire = tuple(
             encode_labels(
                 sorted(

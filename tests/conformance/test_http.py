@@ -11,6 +11,7 @@ from itertools import count
 import pytest
 
 from tests.support.events import batch, event
+from tests.support.hosts import Host
 from tests.support.process import WorkerProcess
 from tests.support.raw import RawClient, chunked, get, post
 
@@ -76,12 +77,15 @@ def test_a_compressed_body(worker: WorkerProcess) -> None:
         assert client.answer().status == 202
 
 
-def test_the_client_may_close_its_side_before_the_answer(worker: WorkerProcess) -> None:
+def test_the_client_may_close_its_side_before_the_answer(host: Host, worker: WorkerProcess) -> None:
+    body = fresh_batch()
     with RawClient(worker.port) as client:
-        client.send(post(fresh_batch()))
+        client.send(post(body))
         client.finish_sending()
-        assert client.answer().status == 202
+        if host.answers_half_closed:
+            assert client.answer().status == 202
         assert client.is_closed()
+    assert worker.request("POST", "/v1/events", body)[0] == 202
 
 
 def test_a_client_that_expects_100_continue_is_told_to_go_on(worker: WorkerProcess) -> None:

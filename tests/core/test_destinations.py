@@ -178,11 +178,20 @@ def test_the_log_tells_that_a_url_was_derived() -> None:
     assert {line.level for line in derived} == {"warning"}
 
 
-def test_the_log_tells_that_nothing_is_kept_and_that_the_door_is_open() -> None:
-    memory_only, is_open = told({})
-    assert memory_only.level == is_open.level == "warning"
-    assert "in memory only" in memory_only.event
+def test_the_log_tells_that_nothing_is_sent_and_that_the_door_is_open() -> None:
+    goes_nowhere, is_open = told({})
+    assert goes_nowhere.level == is_open.level == "warning"
+    assert goes_nowhere.event.startswith("no destination is configured: events are counted and go")
     assert is_open.event == OPEN
+
+
+def test_the_log_tells_that_a_crash_would_lose_data() -> None:
+    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_DURABILITY": "memory"})
+    assert ("warning", "OPENQOE_DURABILITY is memory") in [
+        (line.level, line.event.partition(":")[0]) for line in lines
+    ]
+    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_DURABILITY": "normal"})
+    assert {line.level for line in lines} == {"info"}
 
 
 def test_the_log_names_settings_that_do_not_exist() -> None:

@@ -25,6 +25,8 @@ class Host:
         settings: Settings that select it.
         owns_http: Whether the HTTP layer is ours, so that its limits and answers are, too.
         keeps_alive: Whether a connection serves more than one request.
+        answers_half_closed: Whether a client that has closed its side still gets an answer that
+            had to wait for the disk.
         stop_signal: What ends it cleanly.
         exits: Its exit statuses after that.
     """
@@ -34,6 +36,7 @@ class Host:
     settings: Mapping[str, str] = field(default_factory=dict)
     owns_http: bool = True
     keeps_alive: bool = True
+    answers_half_closed: bool = True
     stop_signal: signal.Signals = signal.SIGTERM
     exits: frozenset[int] = frozenset({0})
 
@@ -51,7 +54,14 @@ HOSTS = (
     Host("asyncio-httptools", serve, {"OPENQOE_HTTP_PARSER": "httptools"}),
     Host("trio", serve_trio),
     # uvicorn ends itself with the signal it was sent, after a clean shutdown.
-    Host("uvicorn", uvicorn, owns_http=False, exits=frozenset({0, -signal.SIGTERM})),
+    # It also drops a connection as soon as the client has closed its side.
+    Host(
+        "uvicorn",
+        uvicorn,
+        owns_http=False,
+        answers_half_closed=False,
+        exits=frozenset({0, -signal.SIGTERM}),
+    ),
     Host("gunicorn-gthread", gunicorn("gthread", "--threads", "8"), owns_http=False),
     Host("gunicorn-sync", gunicorn("sync", "--threads", "1"), owns_http=False, keeps_alive=False),
     # waitress does not handle SIGTERM, so the process would end at once.
