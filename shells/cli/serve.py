@@ -1,0 +1,83 @@
+"""``openqoe serve``: the worker as a service of its own."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from openqoe.core.http import parser_named
+from openqoe.shells.cli.common import FILE, config_of, fail
+from openqoe.shells.extras import MissingExtraError, needs
+from openqoe.shells.listening import Listening, ListeningError
+from openqoe.shells.storage import StorageError
+
+
+@click.command()
+@click.option(
+    "--shell",
+    type=click.Choice(["asyncio", "trio"]),
+    default="asyncio",
+    show_default=True,
+    help="The runtime to serve on.",
+)
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    default=["127.0.0.1"],
+    show_default=True,
+    help='Address or name to listen on; repeatable. "*" is every address, IPv4 and IPv6.',
+)
+@click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--unix", type=FILE, help="Listen on a Unix socket instead.")
+@click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate chain (PEM).")
+@click.option("--tls-key", type=FILE, help="Its key, if it is not in the same file (PEM).")
+@click.option(
+    "--backlog",
+    default=2048,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Connections that may wait to be accepted.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    help="Connections open at once (OPENQOE_MAX_CONNECTIONS).",
+)
+@click.option(
+    "--env-file",
+    type=FILE,
+    help="Read settings from this file; the environment takes precedence.",
+)
+def serve(
+    shell: str,
+    hosts: tuple[str, ...],
+    port: int,
+    unix: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    backlog: int,
+    max_connections: int | None,
+    env_file: Path | None,
+) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP.
+
+    \b
+    Examples:
+      PROMETHEUS_URL=http://127.0.0.1:9090/api/v1/write openqoe serve
+      openqoe serve --shell trio --host '*' --port 443 --tls-cert cert.pem --tls-key key.pem
+      openqoe serve --unix /run/openqoe.sock --env-file /etc/openqoe.env
+    """
+    if tls_key is not None and tls_cert is None:
+        fail("--tls-key needs --tls-cert")
+    connections = None if max_connections is None else str(max_connections)
+    config, environment = config_of(env_file, OPENQOE_MAX_CONNECTIONS=connections)
+    listening = Listening(hosts, port, unix, backlog, tls_cert, tls_key)
+    try:
+        with needs("fast"):
+            parser_named(config.http_parser)
+        module: Any = import_module(f"openqoe.shells.{shell}_shell")
+        module.run(config, environment, listening)
+    except (MissingExtraError, ListeningError, StorageError) as error:
+        fail(str(error))
