@@ -238,7 +238,14 @@ class KvResult:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An ``Append`` or ``Persist`` is on disk, as safe as the durability asked for."""
+    """An ``Append`` or ``Persist`` is on disk, as safe as the durability asked for.
+
+    Attributes:
+        no_room: After a ``Persist``: why the journal could not take a record all the same,
+            in words for the log; "" if it could.
+    """
+
+    no_room: str = ""
 
 
 @dataclass(frozen=True, slots=True)

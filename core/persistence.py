@@ -19,7 +19,8 @@ in the journal then, so a crash logs them once more, which receivers recognise a
 When a record could not be written its sender is told to come again, although the batch has
 taken effect. That is made good by the next ``Persist``: until one succeeds, no batch is
 accepted, and afterwards the repeated batch is recognised as a duplicate. After a crash
-before that, it was never counted.
+before that, it was never counted. A ``Persist`` may tell that it is the last thing there is room
+for: then no batch is accepted either, or each attempt would let one more take effect in vain.
 """
 
 from openqoe.core.delivery.payload import Payload
@@ -143,7 +144,9 @@ class Persistence:
                 self._unstored.pop(stored.number, None)
             del self._batches[: len(persist.batches)]
             staged, self._staged = self._staged, ()
-            if self.failure:
+            if result.no_room:
+                self._fail(StorageFailure(result.no_room, full=True), now)
+            elif self.failure:
                 self.failure = ""
                 self._effects.append(Notice("info", "storage works again"))
             return staged

@@ -6,13 +6,17 @@ closes it at once, which flushes and delivers. Whatever cannot be delivered then
 """
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 
 from openqoe.core.config import Config
 from openqoe.shells import logs
 from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import Home, open_slot
-from openqoe.shells.storage import Slots, StorageError, inspect
+from openqoe.shells.storage import Slot, Slots, StorageError, inspect
+
+FIRST = 3.0
+"""Seconds until the first look: processes that start together take their own slots before it."""
 
 INTERVAL = 30.0
 """Seconds between two looks at the data directory."""
@@ -24,24 +28,40 @@ DELIVERY = 60.0
 """Seconds for which delivery is tried each time."""
 
 
+def waits() -> Iterator[float]:
+    """The seconds to wait before each look."""
+    return chain((FIRST,), repeat(INTERVAL))
+
+
 def left_behind(config: Config, log: logs.Log, *, patience: int = PATIENCE) -> Iterator[Home]:
     """Opens one by one the slots that nobody has and that hold something to deliver."""
     if config.durability == "memory":
         return
     slots = Slots(Path(config.data_dir))
     for number in slots.numbers():
+        slot: Slot | None = None
         try:
             slot = slots.adopt(number)
             if slot is None:
                 continue
-            file = slots.file(number)
-            if _latest_change(file) > now_ms() - patience or inspect(file).is_empty:
+            if _latest_change(slot.path) > now_ms() - patience or _is_empty(slot.path):
                 slot.release()
                 continue
             log.info("delivering what another process left", slot=number)
-            yield open_slot(config, slot, log)
+            home = open_slot(config, slot, log)
         except StorageError as error:
+            if slot is not None:
+                slot.release()
             log.error("slot left behind cannot be used", slot=number, reason=str(error))
+        else:
+            yield home
+
+
+def _is_empty(file: Path) -> bool:
+    try:
+        return inspect(file).is_empty
+    except StorageError:
+        return False  # opening it saves what is sound, or says what is the matter
 
 
 def _latest_change(file: Path) -> int:

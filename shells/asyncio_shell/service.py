@@ -39,8 +39,8 @@ class Service(BaseService):
 
     async def adopt(self) -> None:
         """Deliver what processes left behind that did not come back, again and again."""
-        while True:
-            await asyncio.sleep(adoption.INTERVAL)
+        for seconds in adoption.waits():
+            await asyncio.sleep(seconds)
             try:
                 for home in adoption.left_behind(self.worker.config, self.log):
                     other = Service(home, self.log)

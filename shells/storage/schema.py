@@ -55,10 +55,13 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
     # Damaged text must not keep the good rows beside it from being read.
     database.text_factory = lambda text: text.decode("utf-8", "replace")
     try:
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        if not pages:
+            # What an outage has filled is given back to the file system afterwards. To be said
+            # before anything is written to a new file, even its mode.
+            database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-        # What an outage has filled is given back to the file system afterwards.
-        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > len(FORMATS):
             raise NewerFormatError(
@@ -169,6 +172,15 @@ def trim_batches(database: sqlite3.Connection, since: int, most: int) -> None:
             "DELETE FROM batches WHERE digest IN (SELECT digest FROM batches ORDER BY at LIMIT ?)",
             (count - most,),
         )
+
+
+def give_back(database: sqlite3.Connection, most: int) -> None:
+    """Give pages that have become free back to the file system."""
+    (free,) = database.execute("PRAGMA freelist_count").fetchone()
+    for _ in range(min(free, most)):
+        # One by one: sqlite3 takes a single step of a statement without columns, and a step of
+        # this one is a page.
+        database.execute("PRAGMA incremental_vacuum(1)")
 
 
 def raise_highest(database: sqlite3.Connection, name: str, number: int) -> None:

@@ -44,8 +44,15 @@ RESERVE = 16 * 1024 * 1024
 GROUP = 1_000
 """Effects in a transaction at the most."""
 
+ENOUGH = 1024 * 1024
+"""Bytes beside the reserve with which the journal is said to have room: for a few batches at
+least, or it would be full again at once."""
+
 PAGE = 4096
 """Bytes by which a small record can make the file grow."""
+
+VACUUMED = 256
+"""Free pages at the most that go back to the file system with what is forgotten."""
 
 PATIENCE = 1.0
 """Seconds for which payloads to forget may wait for a commit to go along with."""
@@ -256,21 +263,20 @@ class Storage:
                         # Each byte is written twice: to the log, then to its place.
                         room -= 2 * len(record.body) + PAGE
                         if room < 0:
-                            reason = f"less than {self._reserve // 2**20} MiB left on the disk"
-                            results.append((effect, StorageFailure(reason, full=True)))
+                            results.append((effect, StorageFailure(self._no_room, full=True)))
                             continue
                         schema.append_record(database, record)
                         results.append((effect, Stored()))
                     case Persist():
                         self._persist(effect)
-                        results.append((effect, Stored()))
+                        results.append((effect, Stored("" if room > ENOUGH else self._no_room)))
                     case LoadPayload(number=number):
                         results.append((effect, PayloadBody(schema.read_body(database, number))))
             database.executemany(
                 "DELETE FROM outbox WHERE number = ?", [(number,) for number in forgotten]
             )
             if forgotten:
-                database.execute("PRAGMA incremental_vacuum(256)").fetchall()
+                schema.give_back(database, VACUUMED)
             database.execute("COMMIT")
         except BaseException:
             if database.in_transaction:
@@ -293,6 +299,10 @@ class Storage:
         schema.raise_highest(database, "record", effect.through)
         schema.add_batches(database, effect.batches)
         schema.trim_batches(database, effect.batches_since, effect.most_batches)
+
+    @property
+    def _no_room(self) -> str:
+        return f"less than {self._reserve // 2**20} MiB left on the disk"
 
     def _room(self) -> int:
         """Bytes that the journal may still take on the file system."""

@@ -37,8 +37,8 @@ class Service(BaseService):
 
     async def adopt(self) -> None:
         """Deliver what processes left behind that did not come back, again and again."""
-        while True:
-            await trio.sleep(adoption.INTERVAL)
+        for seconds in adoption.waits():
+            await trio.sleep(seconds)
             try:
                 for home in adoption.left_behind(self.worker.config, self.log):
                     async with trio.open_nursery() as nursery:

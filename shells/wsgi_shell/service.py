@@ -55,7 +55,9 @@ class Service(BaseService):
 
     def _adopt(self) -> None:
         """Deliver what processes left behind that did not come back, again and again."""
-        while not self._ending.wait(adoption.INTERVAL):
+        for seconds in adoption.waits():
+            if self._ending.wait(seconds):
+                return
             try:
                 for home in adoption.left_behind(self.worker.config, self.log):
                     other = Service(home, self.log)

@@ -140,6 +140,34 @@ def test_the_next_attempt_makes_good_what_was_not_written() -> None:
     assert (again.response.status, again.after) == (202, None)
 
 
+def test_what_fits_only_into_the_reserve_does_not_end_a_failure() -> None:
+    made = worker()
+    made.complete(accepted(made).id, FULL, NOW)
+    now = NOW
+    for _ in range(3):
+        now += 1_000
+        (persist,) = of(Persist, made.poll(now))
+        assert not of(Notice, made.complete(persist.id, Stored("no space left"), now))
+        assert status(made, "/ready", now) == 503
+        refused = made.handle(post(event(view_id="v2"), now=now), now)
+        assert (refused.response.status, refused.after) == (503, None)
+    now += 1_000
+    (persist,) = of(Persist, made.poll(now))
+    (notice,) = of(Notice, made.complete(persist.id, Stored(), now))
+    assert notice.event == "storage works again"
+    assert status(made, "/ready", now) == 200
+
+
+def test_a_flush_that_leaves_no_room_for_the_journal_is_sent_and_no_batch_accepted() -> None:
+    made = worker()
+    accepted(made)
+    persist = flushed(made, NOW + 15_000)
+    effects = made.complete(persist.id, Stored("no space left"), NOW + 15_000)
+    assert of(RemoteWrite, effects)
+    assert [notice.level for notice in of(Notice, effects)] == ["error"]
+    assert status(made, "/ready", NOW + 15_000) == 503
+
+
 def test_a_flush_that_could_not_be_written_is_written_later_and_sent_once() -> None:
     made = worker()
     accepted(made)

@@ -183,8 +183,21 @@ def test_the_journal_leaves_room_on_the_disk(path: Path) -> None:
     appended, persisted = one.do(Append(1, record(1)), persist(2, payload(1)))
     assert isinstance(appended, StorageFailure)
     assert appended.full
-    assert persisted == Stored()  # which is what makes room
+    assert isinstance(persisted, Stored)  # which is what makes room
+    assert persisted.no_room == appended.reason
     one.storage.close()
+
+
+def test_a_persist_tells_whether_the_journal_has_room(opened: Open) -> None:
+    assert opened.do(persist(1)) == [Stored()]
+
+
+def test_what_was_delivered_is_given_back_to_the_file_system(opened: Open, path: Path) -> None:
+    numbers = tuple(range(1, 41))
+    opened.do(persist(1, *(payload(number, os.urandom(20_000)) for number in numbers)))
+    opened.do(Forget(numbers), Append(2, record(1)))
+    opened.storage.close()
+    assert path.stat().st_size < 100_000
 
 
 def test_closing_carries_out_what_was_submitted_and_may_be_repeated(path: Path) -> None:
@@ -219,7 +232,8 @@ def test_a_full_disk_fails_what_does_not_fit_and_works_again_when_there_is_room(
         failed = [result for result in results if result != Stored()]
         assert stored and failed
         assert all(isinstance(result, StorageFailure) and result.full for result in failed)
-        assert one.do(persist(100, through=80)) == [Stored()]  # trims the journal
+        (persisted,) = one.do(persist(100, through=80))  # trims the journal
+        assert isinstance(persisted, Stored)
         assert one.do(Append(101, record(101))) == [Stored()]
         one.storage.close()
         assert [r.number for r in reopened(mount / "worker.db").records] == [101]
