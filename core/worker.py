@@ -337,7 +337,11 @@ class Worker:
         self._outflow.resume(payloads, now)
 
     def replay(self, record: Record) -> None:
-        """Take in once more what the journal holds; in order, before anything else."""
+        """Take in once more what the journal holds; in order, before anything else.
+
+        Raises:
+            ValueError: It is no batch that this version accepts. The next may be replayed.
+        """
         self._begin(record.at)
         self._ingest.replay(record)
         if self._outflow.has_many_logs:

@@ -113,8 +113,11 @@ def _restore(config: Config, instance: str, loaded: Loaded, log: logs.Log) -> tu
     )
     records = 0
     for record in loaded.records:
-        worker.replay(record)
         records += 1
+        try:
+            worker.replay(record)
+        except Exception:  # whatever is the matter with one: the others are sound, and we start
+            log.exception("journalled batch cannot be replayed", number=record.number)
     return worker, records
 
 

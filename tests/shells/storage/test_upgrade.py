@@ -1,0 +1,83 @@
+"""A data directory of an earlier version goes on with this one."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from openqoe.core.config import Config
+from openqoe.core.effects import Append, LoadPayload, PayloadBody, Persist, Record
+from openqoe.shells import logs
+from openqoe.shells.clock import now_ms
+from openqoe.shells.keeping import open_home
+from openqoe.shells.storage import Storage
+from tests.support import golden_data_directory as golden
+from tests.support.events import NOW
+from tests.support.wire import decode_write_request
+
+DIRECTORIES = sorted(golden.PATH.parent.glob("data-directory-v*"))
+
+
+@pytest.fixture(params=DIRECTORIES, ids=[path.name for path in DIRECTORIES])
+def data_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A directory in which a process of that version was killed."""
+    slot = tmp_path / "slot-0"
+    slot.mkdir()
+    original: Path = request.param
+    shutil.copy(original / "worker.db", slot)
+    return tmp_path
+
+
+def test_there_is_a_directory_of_this_version() -> None:
+    assert golden.PATH in DIRECTORIES
+
+
+def test_all_that_it_held_is_found(data_directory: Path) -> None:
+    storage = Storage(data_directory / "slot-0" / "worker.db", "normal")
+    loaded = storage.load()
+    assert loaded.snapshot == golden.SNAPSHOT
+    assert tuple(loaded.records) == golden.RECORDS
+    assert loaded.payloads == tuple(replace(one, body=b"") for one in golden.PAYLOADS)
+    assert loaded.batches == golden.BATCHES
+    assert (loaded.last_record, loaded.last_payload) == (22, 9)
+    results: list[object] = []
+    storage.start(lambda completions: results.extend(result for _, result in completions))
+    for payload in golden.PAYLOADS:
+        storage.submit(LoadPayload(payload.number, payload.number))
+    storage.submit(Append(10, Record(23, NOW, b"{}", None, b"\x05" * 16)))
+    storage.close()
+    assert results[:2] == [PayloadBody(payload.body) for payload in golden.PAYLOADS]
+    assert storage.notices == []
+
+
+def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = Config.from_environment(
+        {
+            "PROMETHEUS_URL": "http://127.0.0.1:9/api/v1/write",
+            "LOKI_URL": "http://127.0.0.1:9/loki/api/v1/push",
+            "OPENQOE_DATA_DIR": str(data_directory),
+            "OPENQOE_LOG_FORMAT": "json",
+        }
+    )
+    home = open_home(config, "", logs.configure(config))
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert home.worker.undelivered == {"prometheus": 12, "loki": 2}
+    assert [(line["event"], line.get("number")) for line in told] == [
+        ("journalled batch cannot be replayed", 22),
+        ("going on where the last process ended", None),
+    ]
+    # One view of the snapshot and one of the sound record; the series of the other one has idled.
+    home.start(lambda completions: None)
+    (flush,) = [e for e in home.worker.poll(now_ms() + 60_000) if isinstance(e, Persist)]
+    metrics = [one for one in flush.payloads if one.kind == "metrics"]
+    sent = [decode_write_request(one.body) for one in metrics]
+    started = [
+        series.samples[-1].value
+        for request in sent
+        for series in request.series
+        if dict(series.labels)["__name__"] == "openqoe_views_started_total"
+    ]
+    assert sum(value for value in started if isinstance(value, float)) == 2
+    home.close()

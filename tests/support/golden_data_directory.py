@@ -1,0 +1,67 @@
+"""The data directory that every later version has to open: what a killed process left.
+
+    python -m tests.support.golden_data_directory
+
+writes it anew. Do so only together with a new format of the file, under a new name: it stands for
+the workers in the field that wrote such files.
+"""
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Final
+
+from openqoe.core.effects import AcceptedBatch, Append, Persist, Record, StoredPayload
+from openqoe.shells.storage import Storage, schema
+from tests.support import golden_snapshot
+from tests.support.events import NOW, batch, event
+
+PATH: Final = Path(__file__).parents[1] / "fixtures" / f"data-directory-v{len(schema.FORMATS)}"
+
+SNAPSHOT: Final = golden_snapshot.PATH.read_bytes()
+
+PAYLOADS: Final = (
+    StoredPayload(
+        7,
+        "metrics",
+        (("Content-Encoding", "snappy"),),
+        b"metrics \x00\xff" * 30,
+        300,
+        12,
+        NOW,
+        True,
+    ),
+    StoredPayload(
+        9, "logs", (("Content-Type", "application/json"),), b"logs", 4, 2, NOW + 1, False
+    ),
+)
+
+RECORDS: Final = (
+    Record(21, NOW + 2, batch(event("viewstart", view_id="view-3")), "DE", b"\x01" * 16),
+    Record(22, NOW + 3, b"\xff not JSON" * 100, None, b"\x02" * 16),
+)
+
+BATCHES: Final = (AcceptedBatch(b"\x03" * 16, NOW - 5, 10), AcceptedBatch(b"\x04" * 16, NOW, 1))
+
+
+def write(path: Path) -> None:
+    """Write the file of a slot."""
+    done = threading.Event()
+    storage = Storage(path, "normal")
+    storage.load()
+    storage.start(lambda completions: done.set())
+    storage.submit(Persist(1, SNAPSHOT, PAYLOADS, (), 20, BATCHES, NOW - 86_400_000, 1_000))
+    for number, record in enumerate(RECORDS, 2):
+        storage.submit(Append(number, record))
+    storage.close()
+    assert done.is_set()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "worker.db"
+        write(file)
+        PATH.mkdir(exist_ok=True)
+        shutil.copy(file, PATH / "worker.db")
+    print(f"{PATH}: {(PATH / 'worker.db').stat().st_size} bytes")
