@@ -54,6 +54,8 @@ typecheck: $(VENV)/.dev $(VENV)/.installed ## Check the types of the package and
 bench: $(VENV)/.dev $(VENV)/.installed ## Measure (prints ratios of one run)
 	$(BIN)/python -m bench.core
 	$(BIN)/python -m bench.serve
+	$(BIN)/python -m bench.durability
+	$(BIN)/python -m bench.snapshot
 
 chaos: $(VENV)/.dev $(VENV)/.installed services ## Kill it 20 times under load, each shell (minutes)
 	$(BIN)/python -m tests.support.chaos

@@ -95,7 +95,7 @@ def deliver(effects: Iterable[Effect], deadline: int) -> None:
                 if isinstance(effect, Notice):
                     line = {"level": effect.level, "event": effect.event, **dict(effect.fields)}
                     print(json.dumps(line))
-                else:
+                elif isinstance(effect, RemoteWrite | LokiPush | KvUpdate):  # none is of a disk
                     running[pool.submit(perform, effect, deadline)] = effect.id
             following: list[Effect] = []
             for future in as_completed(running):

@@ -89,7 +89,7 @@ def serve(worker: Worker, listener: socket.socket) -> None:
         for effect in effects:
             if isinstance(effect, Notice):
                 print(effect.level, effect.event, dict(effect.fields), file=sys.stderr)
-            else:
+            elif isinstance(effect, RemoteWrite | LokiPush | KvUpdate):  # none is of a disk
                 running[pool.submit(perform, effect)] = effect.id
 
 
