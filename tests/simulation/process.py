@@ -1,0 +1,194 @@
+"""A process of the simulated service: a worker on the disk of its slot, with all that it has under
+way. Whatever goes wrong is drawn from the world's one source of chance.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from random import Random
+
+from openqoe.core import Config, HttpResult
+from openqoe.core.effects import (
+    Append,
+    Effect,
+    Forget,
+    KvResult,
+    KvUpdate,
+    LoadPayload,
+    LokiPush,
+    NetworkFailure,
+    Notice,
+    Persist,
+    RemoteWrite,
+    StorageFailure,
+    StorageResult,
+    Stored,
+)
+from openqoe.core.worker import Outcome
+from tests.simulation.disk import Disk
+from tests.support.events import NOW, event, post
+from tests.support.loki import LokiDouble
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.rig import deliver
+
+
+class Player:
+    """Sends one batch until it is acknowledged, and now and then once more.
+
+    Attributes:
+        slot: Where the load balancer sends it.
+    """
+
+    def __init__(self, number: int, slot: int, now: int) -> None:
+        self.number = number
+        self.slot = slot
+        view = f"view-{number}"
+        events = [
+            event("viewstart", at=now, view_id=view),
+            event("heartbeat", at=now, view_id=view, data={"playing_time": 1000 * (number + 1)}),
+        ]
+        self.request = post(*events, now=now)
+        self.acknowledged = False
+
+
+@dataclass
+class Surroundings:
+    """What all processes share.
+
+    Attributes:
+        calm: Whether nothing goes wrong any more.
+        latest: The latest time there ever was, which is what receivers believe.
+        faults: What went wrong so far, by kind.
+    """
+
+    config: Config
+    random: Random
+    now: int = NOW
+    latest: int = NOW
+    calm: bool = False
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.receiver = RemoteWriteDouble(now_ms=lambda: self.latest)
+        self.loki = LokiDouble(now_ms=lambda: self.latest)
+
+
+class Process:
+    """One process, from its start to its death.
+
+    Attributes:
+        is_ending: Whether it only delivers what there is: it was told to stop, or has been
+            opened by a neighbour because its slot was left behind.
+    """
+
+    def __init__(self, around: Surroundings, slot: int, disk: Disk) -> None:
+        self.is_ending = False
+        self._around = around
+        self._disk = disk
+        self._writing: deque[Append | Persist | LoadPayload | Forget] = deque()
+        self._sending: list[RemoteWrite | LokiPush] = []
+        self._held: dict[int, list[tuple[Player, Outcome]]] = {}
+        seed = around.random.randrange(2**32)
+        self._worker = disk.restore(around.config, f"sim-{slot}", seed, around.now)
+        self.poll()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has done all that it had to before its end."""
+        return self.is_ending and self._worker.drained and not self._writing and not self._sending
+
+    def poll(self) -> None:
+        """Time has passed."""
+        self._run(self._worker.poll(self._around.now))
+
+    def close(self) -> None:
+        """It is told to stop."""
+        if not self.is_ending:
+            self.is_ending = True
+            self._run(self._worker.close(self._around.now))
+
+    def die(self) -> None:
+        """What it had given to the disk is there up to some point."""
+        chance = self._around.random
+        for _ in range(chance.randint(0, len(self._writing))):
+            self._disk.carry_out(self._writing.popleft())
+        for effect in self._sending:  # on their way: they arrive, or they do not
+            if chance.random() < 0.5:
+                self._receive(effect)
+
+    def take(self, player: Player) -> None:
+        """A player's batch comes in."""
+        outcome = self._worker.handle(player.request, self._around.now)
+        if outcome.after is not None:
+            self._held.setdefault(outcome.after, []).append((player, outcome))
+        else:
+            player.acknowledged |= outcome.response.status == 202
+        self._run(outcome.effects)
+
+    def write(self, most: int) -> None:
+        """The disk carries out what it was given, or fails."""
+        around = self._around
+        for _ in range(min(most, len(self._writing))):
+            effect = self._writing.popleft()
+            if isinstance(effect, Forget):
+                self._disk.carry_out(effect)
+                continue
+            result: StorageResult
+            if not around.calm and around.random.random() < 0.08:
+                around.faults["writes failed"] += 1
+                result = StorageFailure("no space left", full=True)
+            else:
+                result = self._disk.carry_out(effect)
+            self._run(self._worker.complete(effect.id, result, around.now))
+            for player, outcome in self._held.pop(effect.id, ()):
+                if isinstance(result, Stored):
+                    player.acknowledged |= outcome.response.status == 202
+
+    def answer(self) -> None:
+        """A receiver answers, or something on the way does."""
+        if not self._sending:
+            return
+        around = self._around
+        effect = self._sending.pop(around.random.randrange(len(self._sending)))
+        what = 1.0 if around.calm else around.random.random()
+        answer: HttpResult | NetworkFailure
+        if what < 0.10:
+            answer = NetworkFailure("refused")
+        elif what < 0.20:
+            self._receive(effect)
+            answer = NetworkFailure("the answer was lost")
+        elif what < 0.30:
+            answer = HttpResult(503)
+        elif what < 0.35:
+            answer = HttpResult(429, {"retry-after": "2"})
+        else:
+            answer = self._receive(effect)
+        if what < 0.35:
+            around.faults["answers gone wrong"] += 1
+        self._run(self._worker.complete(effect.id, answer, around.now))
+
+    def settle(self) -> None:
+        """All that is under way comes to its end."""
+        while self._writing or self._sending:
+            self.write(len(self._writing))
+            self.answer()
+
+    def _receive(self, effect: RemoteWrite | LokiPush) -> HttpResult:
+        around = self._around
+        return deliver(effect, around.receiver if isinstance(effect, RemoteWrite) else around.loki)
+
+    def _run(self, effects: tuple[Effect, ...]) -> None:
+        around = self._around
+        around.latest = max(around.latest, around.now)
+        waiting = deque(effects)
+        while waiting:
+            effect = waiting.popleft()
+            match effect:
+                case RemoteWrite() | LokiPush():
+                    self._sending.append(effect)
+                case KvUpdate():
+                    replies = tuple(operation.members for operation in effect.operations)
+                    waiting += self._worker.complete(effect.id, KvResult(replies), around.now)
+                case Notice():
+                    pass
+                case _:
+                    self._writing.append(effect)
