@@ -8,7 +8,7 @@ Options of the command line win over this file.
 from typing import Any
 
 # Wrong settings end gunicorn here, with a message.
-from openqoe.shells.wsgi_shell import application, close_all
+from openqoe.shells.wsgi_shell import application, close_all, start_or_exit
 
 bind = "127.0.0.1:8787"
 # One process: until processes share views and recent batches through a key-value store, the
@@ -23,7 +23,7 @@ graceful_timeout = 30
 def post_worker_init(worker: Any) -> None:
     """The worker process is ready: start its service before the first request needs it."""
     if worker.wsgi is application:  # and not an application that mounts one of ours
-        application.start()
+        start_or_exit(application)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -109,8 +109,7 @@ def replay(
       openqoe replay evening.ndjson --speed 10 --shift-time now --url https://qoe.example.com
       zcat events.ndjson.gz | openqoe replay - --shift-time 7d --batch 100
     """
-    address = urlsplit(url)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    if not _is_http(url):
         fail(f"--url {printable(url)} is not an http or https URL")
     try:
         with needs("asyncio"):
@@ -140,6 +139,14 @@ def replay(
     sys.exit(_report(overview, tally))
 
 
+def _is_http(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+    except ValueError:  # brackets without an address
+        return False
+    return address.scheme in ("http", "https") and bool(address.hostname)
+
+
 def _seekable(file: IO[bytes]) -> IO[bytes]:
     if file.seekable():
         return file
@@ -150,7 +157,7 @@ def _seekable(file: IO[bytes]) -> IO[bytes]:
 
 
 def _milliseconds(shift: int | None, overview: Overview, speed: float) -> int:
-    if isinstance(shift, int):
+    if shift is not None:
         return shift
     if overview.newest is None:
         return 0

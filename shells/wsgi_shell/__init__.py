@@ -15,9 +15,10 @@ with needs("wsgi"):
         close_all,
         create_application,
         default_application,
+        start_or_exit,
     )
 
-__all__ = ["Application", "Service", "close_all", "create_application"]
+__all__ = ["Application", "Service", "close_all", "create_application", "start_or_exit"]
 
 
 def __getattr__(name: str) -> Any:

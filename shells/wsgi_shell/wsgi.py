@@ -9,6 +9,7 @@ from http import HTTPStatus
 from threading import Lock
 from typing import Any
 
+from openqoe.core.api import answers
 from openqoe.core.config import Config
 from openqoe.core.http import Request, Response
 from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
@@ -18,6 +19,7 @@ from openqoe.shells import logs
 from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import open_home
 from openqoe.shells.settings import announce, process_instance
+from openqoe.shells.storage import StorageError
 from openqoe.shells.wsgi_shell.service import Service
 
 Environ = dict[str, Any]
@@ -25,7 +27,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 CHUNK = 65536
 
-EXIT_SETTINGS = 4
+EXIT_UNLOADABLE = 4
 """gunicorn's own status for an application that cannot be loaded: it ends, instead of trying
 for ever with new processes."""
 
@@ -45,8 +47,14 @@ class Application:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
-        service = self.start()
         method = environ["REQUEST_METHOD"]
+        try:
+            service = self.start()
+        except StorageError as error:
+            # The next request tries again: somebody may make room, or put the rights in order.
+            logs.configure(self.config).error("cannot start", reason=str(error))
+            unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
+            return _respond(unavailable, method, start_response)
         headers = _headers(environ)
         received = now_ms()
         try:
@@ -63,7 +71,11 @@ class Application:
         return _respond(response, method, start_response)
 
     def start(self) -> Service:
-        """Start the service of this process, if it does not run yet."""
+        """Start the service of this process, if it does not run yet.
+
+        Raises:
+            StorageError: The data directory cannot be used.
+        """
         service = self._service
         if service is not None and self._pid == os.getpid():
             return service
@@ -112,11 +124,23 @@ def default_application() -> Application:
         return create_application()
     except SettingsError as error:
         print(f"openqoe: {error}", file=sys.stderr, flush=True)
-        sys.exit(EXIT_SETTINGS)
+        sys.exit(EXIT_UNLOADABLE)
 
 
 _running: list[Application] = []
 """The applications whose service runs in this process."""
+
+
+def start_or_exit(application: Application) -> None:
+    """Start an application's service: for hosts that have a hook for its beginning.
+
+    Ends the process with a message if the data directory cannot be used.
+    """
+    try:
+        application.start()
+    except StorageError as error:
+        print(f"openqoe: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_UNLOADABLE)
 
 
 def close_all() -> None:

@@ -196,6 +196,7 @@ def test_an_interrupt_ends_it_with_a_report(worker: WorkerProcess) -> None:
     [
         (("nowhere.ndjson",), "nowhere.ndjson"),
         (("-", "--url", "example.com"), "not an http or https URL"),
+        (("-", "--url", "http://["), "not an http or https URL"),
         (("-", "--shift-time", "soon"), 'neither "now" nor a duration'),
         (("-", "--speed", "-1"), "--speed"),
     ],

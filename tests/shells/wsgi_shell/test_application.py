@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,6 +173,42 @@ def test_wrong_settings_stop_gunicorn_with_one_message(options: tuple[str, ...])
     assert ended.stderr.count("openqoe: invalid settings:") == 1
     assert "PROMETHEUS_URL is not an http or https URL" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_data_directory_that_cannot_be_used_stops_gunicorn_with_one_message(
+    tmp_path: Path,
+) -> None:
+    taken = tmp_path / "file"
+    taken.write_text("")
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "deploy/gunicorn.conf.py")),
+            *("--bind", f"127.0.0.1:{free_port()}", "openqoe.shells.wsgi_shell:application"),
+        ],
+        env={**os.environ, "OPENQOE_DATA_DIR": str(taken), "OPENQOE_DURABILITY": "normal"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode != 0
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("openqoe: ")]
+    assert str(taken) in line
+    assert "Traceback" not in ended.stderr
+
+
+def test_in_other_hosts_requests_are_refused_until_it_can_be_used(
+    receiver: RemoteWriteDouble, tmp_path: Path
+) -> None:
+    taken = tmp_path / "data"
+    taken.write_text("")
+    config = configured(receiver.write_url, data_dir=str(taken), durability="normal")
+    application = create_application(config)
+    assert post(application) == 503
+    taken.unlink()
+    assert post(application) == 202
+    application.close()
+    assert receiver.total("openqoe_views_started_total") == 1
 
 
 def test_gunicorn_without_our_configuration(receiver: RemoteWriteDouble) -> None:
