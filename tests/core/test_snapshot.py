@@ -30,6 +30,9 @@ SETTINGS = {
     "OPENQOE_VIEW_TIMEOUT": "300",
 }
 
+# With few flushes, or long silences would take long here as well.
+CALM = {**SETTINGS, "OPENQOE_FLUSH_INTERVAL": "60"}
+
 
 def restored(rig: Rig, blob: bytes | None = None, **changes: Any) -> Worker:
     """The worker of a rig after a crash."""
@@ -123,7 +126,7 @@ steps = st.lists(
 def test_nothing_tells_that_a_worker_was_interrupted(
     steps: list[tuple[list[Step], bool]],
 ) -> None:
-    whole, broken = Rig(SETTINGS), Rig(SETTINGS)
+    whole, broken = Rig(CALM), Rig(CALM)
     for until_flush, interrupted in [*steps, ([], False)]:
         for step in until_flush:
             for rig in (whole, broken):
@@ -144,7 +147,7 @@ def test_nothing_tells_that_a_worker_was_interrupted(
 
 @pytest.mark.parametrize("name", ["sdk1-hlsjs", "sdk1-html5", "sdk2-dashjs", "sdk2-shaka"])
 def test_nor_do_the_recordings_of_real_players_tell_it(name: str) -> None:
-    whole, broken = Rig(SETTINGS), Rig(SETTINGS)
+    whole, broken = Rig(CALM), Rig(CALM)
     capture = captures.load(name)
     length = capture.requests[-1].t
     began = 0
