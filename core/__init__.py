@@ -7,9 +7,9 @@ the time.
 
 from openqoe.core.config import Config
 from openqoe.core.effects import (
-    AddMembers,
     Effect,
     HttpResult,
+    KvFailure,
     KvResult,
     KvUpdate,
     LokiPush,
@@ -25,12 +25,12 @@ from openqoe.core.worker import Outcome, Worker
 
 __all__ = [
     "VERSION",
-    "AddMembers",
     "Config",
     "Connection",
     "Effect",
     "HttpLimits",
     "HttpResult",
+    "KvFailure",
     "KvResult",
     "KvUpdate",
     "LokiPush",

@@ -18,6 +18,7 @@ from openqoe.core.settings import (
     parse_json_object,
     parse_list,
     parse_seconds,
+    parse_store_url,
     parse_switch,
     parse_text,
     parse_url,
@@ -305,13 +306,6 @@ class Config:
         "Governance",
         default_text="`CF-IPCountry`, `CloudFront-Viewer-Country`, `X-Country-Code`",
     )
-    kv_sync_interval: int = _seconds(
-        "OPENQOE_KV_SYNC_INTERVAL",
-        5 * SECOND,
-        "How often newly admitted values are shared through the key-value store.",
-        "Governance",
-    )
-
     # Views
     view_timeout: int = _seconds(
         "OPENQOE_VIEW_TIMEOUT",
@@ -327,6 +321,45 @@ class Config:
         "Views remembered at once, ended ones included; past it those that were silent longest "
         "are forgotten. A view takes about 1.3 KB of memory.",
         "Views",
+    )
+
+    # Several processes
+    kv_url: str = setting(
+        "OPENQOE_KV_URL",
+        "auto",
+        "Where workers share what makes them count as one. `auto`: `sqlite` where several "
+        "processes are to be expected (`--workers`, WSGI and ASGI hosts) and the durability is "
+        "not `memory`, else `memory`; `memory`: each process for itself; `sqlite`: the processes "
+        "that share a data directory; `sqlite:///path`: those that share the file; "
+        "`redis://user:password@host:6379/0`, `rediss://` (TLS), `unix://`: all that share the "
+        "Redis or Valkey server (extra `redis`).",
+        parse=parse_store_url,
+        kind="URL",
+        secret=True,
+        group="Several processes",
+    )
+    kv_prefix: str = setting(
+        "OPENQOE_KV_PREFIX",
+        "openqoe",
+        "What all keys in Redis begin with: installations that share a server must differ in it.",
+        parse=parse_text,
+        kind="text",
+        group="Several processes",
+    )
+    kv_sync_interval: int = _seconds(
+        "OPENQOE_KV_SYNC_INTERVAL",
+        5 * SECOND,
+        "How often admitted values and concurrent views are exchanged.",
+        "Several processes",
+        minimum=100,
+    )
+    kv_patience: int = _seconds(
+        "OPENQOE_KV_PATIENCE",
+        30 * SECOND,
+        "How long a batch that was accepted waits for a store that is away, before it is counted "
+        "by what its worker knows alone.",
+        "Several processes",
+        minimum=0,
     )
 
     # Flush and delivery

@@ -36,6 +36,10 @@ class Duplicates:
             return None
         return found[1]
 
+    def forget(self, digest: bytes) -> None:
+        """A batch was not accepted after all."""
+        self._accepted.pop(digest, None)
+
     def remember(self, digest: bytes, events: int, now: int) -> None:
         """Note that a batch was accepted."""
         if not self._window:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from openqoe.core.kv import Operation, Reply
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteWrite:
@@ -42,35 +44,11 @@ class LokiPush:
 
 
 @dataclass(frozen=True, slots=True)
-class AddMembers:
-    """Add members to a set of bounded size; those that came first keep their place.
-
-    The reply (``KvResult.replies``) is the set after the addition, as a tuple, oldest
-    member first and at most ``limit`` long (None: unlimited).
-
-    Attributes:
-        key: The set's name.
-        members: What to add; members that are in the set already keep their place.
-        limit: How many members the set has at the most.
-        day: The current day (days since the epoch). A member that nobody has added
-            again on this day or the day before has left the set.
-    """
-
-    key: str
-    members: tuple[str, ...]
-    limit: int | None
-    day: int
-
-
-KvOperation = AddMembers
-
-
-@dataclass(frozen=True, slots=True)
 class KvUpdate:
-    """Run operations on the shared key-value store, in order."""
+    """Run operations on the shared key-value store, in order (``core/kv``)."""
 
     id: int
-    operations: tuple[KvOperation, ...]
+    operations: tuple[Operation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +211,18 @@ class NetworkFailure:
 class KvResult:
     """The store's replies, one for each operation of the ``KvUpdate``, in order."""
 
-    replies: tuple[tuple[str, ...], ...]
+    replies: tuple[Reply, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KvFailure:
+    """The store did not carry out all operations of the ``KvUpdate``; some it may have.
+
+    Attributes:
+        reason: What went wrong, in words for the log.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,4 +258,4 @@ class PayloadBody:
 
 
 StorageResult = Stored | StorageFailure | PayloadBody
-Result = HttpResult | NetworkFailure | KvResult | StorageResult
+Result = HttpResult | NetworkFailure | KvResult | KvFailure | StorageResult

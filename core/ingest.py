@@ -8,8 +8,12 @@ The steps, each in a module of its own:
     labels        core/qoe       governed labels of each event
     measure       core/qoe       events to series, through the state of their views
     log           core/sinks     events to log entries
+
+Where several workers share a store, the last three wait for what the store knows of the batch
+and its views (``core/sharing``).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from openqoe.core import duplicates
@@ -18,15 +22,18 @@ from openqoe.core.config import Config
 from openqoe.core.effects import AcceptedBatch, Record
 from openqoe.core.events.batch import Batch, BatchDecoder
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
+from openqoe.core.events.schema import Event
 from openqoe.core.governance.governor import Governor
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.metrics import health
 from openqoe.core.metrics.health import Health
-from openqoe.core.metrics.registry import Registry
+from openqoe.core.metrics.registry import Group, Registry
 from openqoe.core.persistence import Persistence
 from openqoe.core.qoe.labels import Labeller
 from openqoe.core.qoe.meter import Meter
+from openqoe.core.qoe.view import NO_VIEW
 from openqoe.core.qoe.views import Views
+from openqoe.core.sharing.views import Waiting
 from openqoe.core.sinks.logs import LogBuffer
 
 
@@ -76,6 +83,16 @@ class Ingest:
             self.governor.govern,
         )
         self.is_dirty = False
+        self._share: Callable[[Waiting, int], None] | None = None
+        self._unstored: dict[int, Waiting] = {}  # by the effect that is to put it in the journal
+
+    def share(self, add: Callable[[Waiting, int], None]) -> None:
+        """From now on batches wait for the shared store.
+
+        Args:
+            add: Takes a batch that was accepted, and the current time in ms.
+        """
+        self._share = add
 
     @property
     def labels_shortened(self) -> int:
@@ -121,11 +138,19 @@ class Ingest:
         except WrongShapeError as error:
             self._health.count(health.BATCHES_REJECTED, reason=error.fault.reason)
             return Taken(answers.invalid((error.fault,)))
-        self._count(batch)
         if not batch.events:
+            self._count(batch)
             return Taken(answers.invalid(batch.faults))
         country = self._country(request)
-        self._apply(batch, country, now)
+        number = 0 if self._persistence is None else self._persistence.last_record + 1
+        if self._share is None:
+            self.apply(batch, country, now)
+        else:
+            waiting = Waiting(number, digest, batch, country, now)
+            if self._persistence is None:
+                self._share(waiting, now)
+            else:
+                self._unstored[effect_id] = waiting
         # Only now: had that failed, the client would have to send the batch again.
         self.duplicates.remember(digest, batch.received, now)
         after = None
@@ -144,28 +169,86 @@ class Ingest:
     def replay(self, record: Record) -> None:
         """Take a batch of the journal in once more."""
         batch = self._decoder.decode(record.body, record.at)
-        self._count(batch)
-        self._apply(batch, record.country, record.at)
+        if self._share is None:
+            self.apply(batch, record.country, record.at)
+        else:
+            waiting = Waiting(record.number, record.digest, batch, record.country, record.at)
+            self._share(waiting, record.at)
         self.duplicates.remember(record.digest, batch.received, record.at)
+        if self._persistence is not None:
+            self._persistence.replayed(AcceptedBatch(record.digest, record.at, batch.received))
 
     def renew_labels(self, now: int) -> None:
         """Work out all labels anew, because governance has changed its mind."""
         self._labeller.renew(now)
 
-    def _apply(self, batch: Batch, country: str | None, now: int) -> None:
-        if self._labeller.is_worn(now):
-            self.renew_labels(now)
-        # By event time: players build events asynchronously and send them unsorted.
-        events = sorted(batch.events, key=lambda pair: pair[0].event_time)
+    def stored(self, effect_id: int, now: int, *, is_safe: bool) -> None:
+        """The record of a batch is in the journal, or it is not to be had."""
+        waiting = self._unstored.pop(effect_id, None)
+        if waiting is None or self._share is None:
+            return
+        if is_safe:
+            self._share(waiting, now)
+        else:
+            self.duplicates.forget(waiting.digest)
+
+    @property
+    def first_unstored(self) -> int | None:
+        """The number of the first record that is on its way to the journal and has no effect
+        before it is there."""
+        return next((waiting.number for waiting in self._unstored.values()), None)
+
+    def apply(self, batch: Batch, country: str | None, at: int) -> None:
+        """Take a batch in by what is known here alone.
+
+        Args:
+            batch: The batch.
+            country: The viewer's country as a CDN's header told it.
+            at: Time of arrival in ms.
+        """
+        self.meter.measure(self._begin(batch, country, at), at)
+
+    def begin(
+        self, batch: Batch, country: str | None, at: int, *, is_ours: bool
+    ) -> list[tuple[Event, Group]]:
+        """Take in of a batch what is not of its views.
+
+        Args:
+            batch: The batch.
+            country: The viewer's country as a CDN's header told it.
+            at: Time of arrival in ms.
+            is_ours: Whether no other worker had accepted it before.
+
+        Returns:
+            Its events, with the groups of their labels, by event time.
+        """
+        if not is_ours:
+            self._health.count(health.DUPLICATES)
+            return self._labelled(batch, country, at)
+        events = self._begin(batch, country, at)
+        self.meter.measure((pair for pair in events if pair[0].view_id == NO_VIEW), at)
+        return events
+
+    def _begin(self, batch: Batch, country: str | None, at: int) -> list[tuple[Event, Group]]:
+        self._count(batch)
+        if self._labeller.is_worn(at):
+            self.renew_labels(at)
         labelled = [
-            (event, line, self._labeller.label_set(event, country, now)) for event, line in events
+            (event, line, self._labeller.label_set(event, country, at))
+            for event, line in _by_time(batch)
         ]
-        self.meter.measure(((event, labels.group) for event, _, labels in labelled), now)
         if self._log is not None:
             for event, line, labels in labelled:
-                stream = self._labeller.stream(labels, event.event_type, now)
-                self._log.add(event, line, stream, now)
+                stream = self._labeller.stream(labels, event.event_type, at)
+                self._log.add(event, line, stream, at)
         self.is_dirty = True
+        return [(event, labels.group) for event, _, labels in labelled]
+
+    def _labelled(self, batch: Batch, country: str | None, at: int) -> list[tuple[Event, Group]]:
+        return [
+            (event, self._labeller.label_set(event, country, at).group)
+            for event, _ in _by_time(batch)
+        ]
 
     def _count(self, batch: Batch) -> None:
         if batch.events:
@@ -185,3 +268,8 @@ class Ingest:
             if value and value not in ("XX", "T1"):
                 return value[: self._config.max_id_length]
         return None
+
+
+def _by_time(batch: Batch) -> list[tuple[Event, bytes]]:
+    # Players build events asynchronously and send them unsorted.
+    return sorted(batch.events, key=lambda pair: pair[0].event_time)

@@ -16,7 +16,11 @@ totals, and what was flushed is in the outbox.
 Log entries may leave earlier, when many gather between two flushes. Their batches are still
 in the journal then, so a crash logs them once more, which receivers recognise as equal.
 
-When a record could not be written its sender is told to come again, although the batch has
+Where workers share a store a batch has no effect before its record is in the journal: once
+the store knows that it is ours, no other worker will take it. So if the record could not be
+written, nothing has happened.
+
+Otherwise, when a record could not be written its sender is told to come again, although the batch has
 taken effect. That is made good by the next ``Persist``: until one succeeds, no batch is
 accepted, and afterwards the repeated batch is recognised as a duplicate. After a crash
 before that, it was never counted. A ``Persist`` may tell that it is the last thing there is room
@@ -50,11 +54,12 @@ class Persistence:
         failure: Why nothing can be written at present; "" while all is well.
     """
 
-    def __init__(self, window: int, most_batches: int) -> None:
+    def __init__(self, window: int, most_batches: int, *, shared: bool) -> None:
+        self._shared = shared
         self._window = window
         self._most_batches = most_batches
         self._effects: list[Effect] = []
-        self._appending: dict[int, bytes] = {}  # effect id to digest
+        self._appending: dict[int, AcceptedBatch] = {}  # by effect id
         self._persist: Persist | None = None
         self._staged: tuple[Payload, ...] = ()  # what the Persist in flight or to come holds
         self._unstored: dict[int, Payload] = {}  # went to their queue before any Persist
@@ -79,15 +84,21 @@ class Persistence:
     ) -> None:
         """A batch was accepted: its record goes into the journal."""
         self.last_record += 1
-        self._appending[effect_id] = batch.digest
-        self._batches.append(batch)
+        self._appending[effect_id] = batch
+        if not self._shared:
+            self._batches.append(batch)
         record = Record(self.last_record, at, body, country, batch.digest)
         self._effects.append(Append(effect_id, record))
+
+    def replayed(self, batch: AcceptedBatch) -> None:
+        """A batch came from the journal: it leaves that with the next snapshot, and then only
+        the window of duplicates knows of it."""
+        self._batches.append(batch)
 
     def pending(self, digest: bytes) -> int | None:
         """The effect that is to put this batch into the journal, if it is on its way."""
         for effect_id, appending in self._appending.items():
-            if appending == digest:
+            if appending.digest == digest:
                 return effect_id
         return None
 
@@ -104,15 +115,24 @@ class Persistence:
         """Payloads of a flush: they go to their queues once they are stored."""
         self._staged = payloads
 
-    def persist(self, effect_id: int, snapshot: bytes, now: int) -> None:
-        """Write everything down: the snapshot with what is staged."""
+    def persist(
+        self, effect_id: int, snapshot: bytes, now: int, first_left: int | None = None
+    ) -> None:
+        """Write everything down: the snapshot with what is staged.
+
+        Args:
+            effect_id: Becomes the id of the effect.
+            snapshot: The snapshot.
+            now: Current time in ms.
+            first_left: The first record that is not part of the snapshot; None: all are.
+        """
         early = tuple(self._unstored.values())
         self._persist = Persist(
             effect_id,
             snapshot,
             tuple(_stored(payload) for payload in (*early, *self._staged)),
             (),
-            self.last_record,
+            self.last_record if first_left is None else first_left - 1,
             tuple(self._batches),
             now - self._window,
             self._most_batches,
@@ -132,9 +152,11 @@ class Persistence:
         """Take the result of an effect; returns the payloads that may go out now."""
         persist = self._persist
         if effect_id in self._appending:
-            del self._appending[effect_id]
+            batch = self._appending.pop(effect_id)
             if isinstance(result, StorageFailure):
                 self._fail(result, now)
+            elif self._shared:
+                self._batches.append(batch)
         elif persist is not None and persist.id == effect_id:
             self._persist = None
             if isinstance(result, StorageFailure):

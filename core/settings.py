@@ -135,6 +135,30 @@ def parse_url(text: str) -> str:
     return text.strip()
 
 
+def parse_store_url(text: str) -> str:
+    """Where a key-value store is."""
+    text = text.strip()
+    if text.lower() in ("auto", "memory", "sqlite"):
+        return text.lower()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL ({error})") from None
+    match parts.scheme:
+        case "sqlite" | "unix":
+            if not parts.path.strip("/"):
+                raise ValueError(f"names no file ({parts.scheme}:///path)")
+        case "redis" | "rediss":
+            if not parts.hostname or port == 0:
+                raise ValueError(f"names no host ({parts.scheme}://host:6379/0)")
+            if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+                raise ValueError("ends in something that is not the number of a database")
+        case _:
+            raise ValueError("is not auto, memory, sqlite, or a sqlite, redis, rediss or unix URL")
+    return text
+
+
 def parse_json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)

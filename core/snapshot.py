@@ -31,6 +31,7 @@ from openqoe.core.metrics.registry import RegistryState
 from openqoe.core.outflow import OutflowState
 from openqoe.core.qoe.labels import LabellerState
 from openqoe.core.qoe.meter import MeterState
+from openqoe.core.sharing.exchange import SharingState
 
 MARK = b"OQOE"
 VERSION = 1
@@ -58,9 +59,10 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
         queues: What has become of payloads so far, by destination.
         outflow: What else flushes go by.
         flushed_at: When the flush timer was started last.
-        shared_at: The same for the exchange with the key-value store.
+        shared_at: Of earlier versions.
         noticed: Limits of which the operator has been told.
         is_dirty: Whether events came in since the latest flush.
+        sharing: What the exchange with the shared store knows; None if there is no store.
     """
 
     labels: LabelTableState
@@ -79,6 +81,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     shared_at: int | None
     noticed: list[str]
     is_dirty: bool
+    sharing: SharingState | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode

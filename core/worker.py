@@ -23,6 +23,7 @@ from openqoe.core.config import Config
 from openqoe.core.effects import (
     AcceptedBatch,
     Effect,
+    KvFailure,
     KvResult,
     Notice,
     Record,
@@ -40,7 +41,7 @@ from openqoe.core.metrics.registry import metric_name
 from openqoe.core.outflow import Outflow
 from openqoe.core.persistence import Persistence
 from openqoe.core.qoe import catalogue
-from openqoe.core.sharing import Sharing
+from openqoe.core.sharing.exchange import Exchange, SharingState
 from openqoe.core.snapshot import Snapshot
 from openqoe.core.timer import Timer
 from openqoe.core.version import VERSION
@@ -75,21 +76,34 @@ class Worker:
         seed: Of the jitter between retries; should differ between workers.
         durable: Whether the outside carries out storage effects, so that what is accepted
             survives a crash.
+        shared: Whether the outside carries out ``KvUpdate`` effects on a store that other
+            workers use, too, so that all of them count as one.
     """
 
     def __init__(
-        self, config: Config, *, instance: str, seed: int = 0, durable: bool = False
+        self,
+        config: Config,
+        *,
+        instance: str,
+        seed: int = 0,
+        durable: bool = False,
+        shared: bool = False,
     ) -> None:
         self.config = config
         self.instance = instance
         self._health = Health(VERSION)
-        self._persistence = Persistence(config.dedup_window, config.dedup_max) if durable else None
+        self._persistence: Persistence | None = None
+        if durable:
+            self._persistence = Persistence(config.dedup_window, config.dedup_max, shared=shared)
         self._outflow = Outflow(
             config, self._health, self._persistence, instance=instance, seed=seed
         )
         self._ingest = Ingest(config, self._health, self._outflow.log, self._persistence)
         self._outflow.export(self._ingest.registry, self._health.registry)
-        self._sharing = Sharing(self._ingest.governor, config.kv_sync_interval)
+        self._exchange: Exchange | None = None
+        if shared:
+            self._exchange = Exchange(config, self._ingest, self._ingest.governor, instance)
+            self._ingest.share(self._exchange.add)
         self._flush_timer = Timer(config.flush_interval)
         self._next_id = 1
         self._draining = False
@@ -152,8 +166,9 @@ class Worker:
     def _answer(self, route: Route, request: Request, now: int) -> Response:
         match route:
             case Route.STATS:
+                shared = None if self._exchange is None else self._exchange.status(now)
                 return reports.stats(
-                    request.query, self._ingest, self._outflow.queues, self.instance, now
+                    request.query, self._ingest, self._outflow.queues, shared, self.instance, now
                 )
             case Route.METRICS:
                 self._collect(now)
@@ -175,11 +190,15 @@ class Worker:
         self._begin(now)
         if self._wants_flush and self._flush_timer.is_due(now):
             self._flush(now)
+        if self._closed:
+            self._catch_up(now)
         return self._due(now)
 
     def next_poll(self) -> int | None:
         """When ``poll`` will have something to do; None while nothing is in sight."""
-        times = [self._outflow.next_poll(), self._sharing.next_poll()]
+        times = [self._outflow.next_poll()]
+        if self._exchange is not None:
+            times.append(self._exchange.next_poll())
         if self._wants_flush:
             times.append(self._flush_timer.next)
         if self._persistence is not None:
@@ -197,11 +216,12 @@ class Worker:
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
         """Take the result of an effect; returns what follows from it."""
-        if self._sharing.complete(effect_id, result, now):
-            self._ingest.renew_labels(now)
-        if not isinstance(result, KvResult | Stored):
+        if isinstance(result, KvResult | KvFailure):
+            self._share(effect_id, result, now)
+        elif not isinstance(result, Stored):
             self._outflow.complete(effect_id, result, now)
         if self._persistence is not None and isinstance(result, Stored | StorageFailure):
+            self._ingest.stored(effect_id, now, is_safe=isinstance(result, Stored))
             self._outflow.stored(self._persistence.complete(effect_id, result, now), now)
         self._catch_up(now)
         return self._due(now)
@@ -219,6 +239,9 @@ class Worker:
         self._begin(now)
         self._draining = self._closed = True
         self._last_flush_waits = True
+        if self._exchange is not None:
+            self._exchange.lapse(now, all_of_them=True)
+            self._exchange.end(now, keeps_rest=self._persistence is not None)
         self._catch_up(now)
         self._outflow.hurry()
         return self._due(now)
@@ -226,7 +249,9 @@ class Worker:
     @property
     def drained(self) -> bool:
         """Whether nothing waits for delivery, nor for the disk."""
-        waits = self._persistence is not None and not self._persistence.is_idle
+        waits = self._last_flush_waits
+        if self._persistence is not None:
+            waits |= not self._persistence.is_idle
         return not waits and all(queue.empty for queue in self._outflow.queues)
 
     @property
@@ -264,9 +289,10 @@ class Worker:
                 {queue.destination.name: queue.state() for queue in self._outflow.queues},
                 self._outflow.state(),
                 self._flush_timer.state(),
-                self._sharing.state(),
+                None,
                 sorted(self._noticed),
                 ingest.is_dirty,
+                None if self._exchange is None else self._exchange.state(),
             )
         )
 
@@ -279,6 +305,7 @@ class Worker:
         instance: str,
         seed: int = 0,
         durable: bool = False,
+        shared: bool = False,
     ) -> Self:
         """The worker of a snapshot; ``resume`` and ``replay`` what stands beside it.
 
@@ -286,7 +313,7 @@ class Worker:
             SnapshotError: The snapshot is damaged, or of another version.
         """
         saved = snapshots.decode(blob)
-        worker = cls(config, instance=instance, seed=seed, durable=durable)
+        worker = cls(config, instance=instance, seed=seed, durable=durable, shared=shared)
         ingest, outflow = worker._ingest, worker._outflow
         table = LabelTable.restored(saved.labels)
         ingest.registry.restore(saved.qoe, table, _METRICS)
@@ -307,7 +334,8 @@ class Worker:
                 queue.restore(saved.queues[queue.destination.name])
         outflow.restore(saved.outflow)
         worker._flush_timer.restore(saved.flushed_at)
-        worker._sharing.restore(saved.shared_at)
+        if worker._exchange is not None:
+            worker._exchange.restore(saved.sharing or SharingState())
         worker._noticed.update(saved.noticed)
         ingest.is_dirty = saved.is_dirty
         return worker
@@ -350,7 +378,8 @@ class Worker:
     def _begin(self, now: int) -> None:
         """The first call of any kind tells when the worker came to life."""
         self._flush_timer.start(now)
-        self._sharing.begin(now)
+        if self._exchange is not None:
+            self._exchange.begin(now)
         self._outflow.begin(now)
 
     def _after_request(self, now: int) -> tuple[Effect, ...]:
@@ -366,10 +395,18 @@ class Worker:
         if self._persistence is not None and self._persistence.is_busy:
             return
         if self._last_flush_waits:
+            if self._closed and self._is_counting(now):
+                return
             self._last_flush_waits = False
             self._flush(now, last=True)
         elif self._outflow.may_catch_up:
             self._flush(now, last=self._closed)  # there may be no later: we may be ending
+
+    def _is_counting(self, now: int) -> bool:
+        """Whether the last flush may still wait for the shared store."""
+        if self._exchange is None or not self._exchange.may_wait(now):
+            return False
+        return self._ingest.first_unstored is not None or not self._exchange.is_counted
 
     def _flush(self, now: int, *, last: bool = False) -> None:
         """Send everything.
@@ -382,23 +419,33 @@ class Worker:
         self._flush_timer.restart(now)
         self._ingest.is_dirty = False
         meter = self._ingest.meter
-        meter.settle(now, all_of_them=last)
-        meter.expire(now)
-        meter.count_concurrent(now)
+        if self._exchange is None:
+            meter.settle(now, all_of_them=last)
+            meter.expire(now)
+        elif not self._closed:
+            self._exchange.lapse(now, all_of_them=last)
+        concurrent = meter.views.concurrent(now)
+        if self._exchange is not None:
+            concurrent = self._exchange.concurrent(now, concurrent)
+        meter.count_concurrent(concurrent)
         self._collect(now)
         self._outflow.flush(now)
         self._persist(now)
 
     def _persist(self, now: int) -> None:
         if self._persistence is not None:
-            self._persistence.persist(self._take_id(), self.snapshot(), now)
+            left = None if self._exchange is None else self._exchange.first_uncounted
+            first_left = self._ingest.first_unstored if left is None else left
+            self._persistence.persist(self._take_id(), self.snapshot(), now, first_left)
 
     def _due(self, now: int) -> tuple[Effect, ...]:
         effects: list[Effect] = [*self._outflow.notices(), *self._limits_reached()]
-        update = self._sharing.due(self._next_id, now)
-        if update is not None:
-            self._next_id += 1
-            effects.append(update)
+        if self._exchange is not None:
+            update = self._exchange.due(self._next_id, now)
+            if update is not None:
+                self._next_id += 1
+                effects.append(update)
+            effects += self._exchange.notices()
         requests = self._outflow.due(self._next_id, now)
         self._next_id += len(requests)
         if self._persistence is not None:
@@ -407,6 +454,17 @@ class Worker:
                 self._persist(now)
             effects += self._persistence.take_effects()
         return (*effects, *requests)
+
+    def _share(self, effect_id: int, result: KvResult | KvFailure, now: int) -> None:
+        """Take what the shared store has answered."""
+        assert self._exchange is not None, "only a worker that shares has asked a store"
+        self._exchange.complete(effect_id, result, now)
+        if self._exchange.labels_void():
+            self._ingest.renew_labels(now)
+        if self._outflow.has_many_logs:
+            self._outflow.flush_logs(now)
+        if not self.config.flush_interval and self._ingest.is_dirty:
+            self._last_flush_waits = True  # there may be no later
 
     def _take_id(self) -> int:
         taken = self._next_id
@@ -434,6 +492,8 @@ class Worker:
             batches_forgotten=ingest.duplicates.forgotten,
             storage_ok=not self._storage_failure,
         )
+        if self._exchange is not None:
+            self._health.collect_sharing(self._exchange)
         self._health.collect(vitals, self._outflow.queues, now)
 
     def _limits_reached(self) -> list[Notice]:

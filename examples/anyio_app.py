@@ -28,8 +28,6 @@ from openqoe.core import (
     Config,
     Effect,
     HttpResult,
-    KvResult,
-    KvUpdate,
     LokiPush,
     NetworkFailure,
     Notice,
@@ -39,7 +37,6 @@ from openqoe.core import (
 )
 from openqoe.core.http import Connection, HttpLimits
 from openqoe.shells.clock import now_ms
-from openqoe.shells.stores import MemoryStore
 
 log = logging.getLogger("openqoe")
 
@@ -52,7 +49,6 @@ class Application:
         self.limits = HttpLimits.from_config(worker.config)
         self.tasks = tasks
         self.client = client
-        self.store = MemoryStore()
         self.changed = anyio.Event()
         self.receiving: dict[Connection, anyio.CancelScope] = {}
         self.is_stopping = False
@@ -65,8 +61,6 @@ class Application:
             match effect:
                 case RemoteWrite() | LokiPush():
                     self.tasks.start_soon(self.deliver, effect)
-                case KvUpdate():
-                    self.complete(effect.id, KvResult(self.store.run(effect.operations)))
                 case Notice():
                     level = logging.getLevelNamesMapping()[effect.level.upper()]
                     log.log(level, "%s %s", effect.event, dict(effect.fields))

@@ -32,8 +32,6 @@ from openqoe.core import (
     Config,
     Effect,
     HttpResult,
-    KvResult,
-    KvUpdate,
     LokiPush,
     NetworkFailure,
     Notice,
@@ -44,7 +42,6 @@ from openqoe.core import (
     Worker,
 )
 from openqoe.shells.clock import now_ms
-from openqoe.shells.stores import MemoryStore
 
 BUDGET = 5_000
 """How long, in ms, an invocation may spend on deliveries: the player waits meanwhile."""
@@ -52,7 +49,6 @@ BUDGET = 5_000
 RESERVE = 500
 """Time, in ms, that is left to return the answer before Lambda ends the invocation."""
 
-STORE = MemoryStore()
 """An environment serves one request at a time, so there is nobody to share with."""
 
 
@@ -95,7 +91,9 @@ def deliver(effects: Iterable[Effect], deadline: int) -> None:
                 if isinstance(effect, Notice):
                     line = {"level": effect.level, "event": effect.event, **dict(effect.fields)}
                     print(json.dumps(line))
-                elif isinstance(effect, RemoteWrite | LokiPush | KvUpdate):  # none is of a disk
+                elif isinstance(
+                    effect, RemoteWrite | LokiPush
+                ):  # it has no disk and shares nothing
                     running[pool.submit(perform, effect, deadline)] = effect.id
             following: list[Effect] = []
             for future in as_completed(running):
@@ -109,10 +107,8 @@ def deliver(effects: Iterable[Effect], deadline: int) -> None:
             effects = following
 
 
-def perform(effect: RemoteWrite | LokiPush | KvUpdate, deadline: int) -> Result:
+def perform(effect: RemoteWrite | LokiPush, deadline: int) -> Result:
     """Run one effect. Each gets a result, even if there is no time left to try."""
-    if isinstance(effect, KvUpdate):
-        return KvResult(STORE.run(effect.operations))
     timeout = (deadline - now_ms()) / 2000  # half to connect, half to answer
     if timeout <= 0:
         return NetworkFailure("no time left in this invocation")

@@ -28,8 +28,6 @@ from urllib.parse import urlsplit
 from openqoe.core import (
     Config,
     HttpResult,
-    KvResult,
-    KvUpdate,
     LokiPush,
     NetworkFailure,
     Notice,
@@ -39,9 +37,6 @@ from openqoe.core import (
 )
 from openqoe.core.http import Connection, HttpLimits
 from openqoe.shells.clock import now_ms
-from openqoe.shells.stores import MemoryStore
-
-STORE = MemoryStore()
 
 
 def serve(worker: Worker, listener: socket.socket) -> None:
@@ -89,14 +84,12 @@ def serve(worker: Worker, listener: socket.socket) -> None:
         for effect in effects:
             if isinstance(effect, Notice):
                 print(effect.level, effect.event, dict(effect.fields), file=sys.stderr)
-            elif isinstance(effect, RemoteWrite | LokiPush | KvUpdate):  # none is of a disk
+            elif isinstance(effect, RemoteWrite | LokiPush):  # it has no disk and shares nothing
                 running[pool.submit(perform, effect)] = effect.id
 
 
-def perform(effect: RemoteWrite | LokiPush | KvUpdate) -> Result:
-    """Send a request, or run operations on the store. What goes wrong is a result, too."""
-    if isinstance(effect, KvUpdate):
-        return KvResult(STORE.run(effect.operations))
+def perform(effect: RemoteWrite | LokiPush) -> Result:
+    """Send a request. What goes wrong is a result, too."""
     url = urlsplit(effect.url)
     target = f"{url.path or '/'}?{url.query}".removesuffix("?")
     connect = HTTPSConnection if url.scheme == "https" else HTTPConnection

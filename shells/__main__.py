@@ -2,4 +2,5 @@
 
 from openqoe.shells.command import main
 
-main()
+if __name__ == "__main__":
+    main()

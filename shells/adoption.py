@@ -12,7 +12,7 @@ from pathlib import Path
 from openqoe.core.config import Config
 from openqoe.shells import logs
 from openqoe.shells.clock import now_ms
-from openqoe.shells.keeping import Home, open_slot
+from openqoe.shells.keeping import Home, OpenStore, open_slot
 from openqoe.shells.storage import Slot, Slots, StorageError, inspect
 
 FIRST = 3.0
@@ -33,7 +33,9 @@ def waits() -> Iterator[float]:
     return chain((FIRST,), repeat(INTERVAL))
 
 
-def left_behind(config: Config, log: logs.Log, *, patience: int = PATIENCE) -> Iterator[Home]:
+def left_behind(
+    config: Config, log: logs.Log, open_store: OpenStore, *, patience: int = PATIENCE
+) -> Iterator[Home]:
     """Opens one by one the slots that nobody has and that hold something to deliver."""
     if config.durability == "memory":
         return
@@ -48,7 +50,7 @@ def left_behind(config: Config, log: logs.Log, *, patience: int = PATIENCE) -> I
                 slot.release()
                 continue
             log.info("delivering what another process left", slot=number)
-            home = open_slot(config, slot, log)
+            home = open_slot(config, slot, log, open_store)
         except StorageError as error:
             if slot is not None:
                 slot.release()

@@ -18,8 +18,16 @@ from openqoe.shells import logs
 from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.settings import slot_instance
 from openqoe.shells.storage import Loaded, Slot, Slots, Storage, StorageError
+from openqoe.shells.stores.runner import Report as StoreReport
+from openqoe.shells.stores.runner import StoreRunner
 
 Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
+
+OpenStore = Callable[[], StoreRunner | None]
+
+
+def no_store() -> None:
+    """A worker that is on its own."""
 
 
 @dataclass(slots=True)
@@ -30,47 +38,60 @@ class Home:
         worker: The worker, restored.
         storage: Where it keeps what it must not lose; None with durability ``memory``.
         slot: The slot that is ours while the process lives.
+        store: What it shares with other workers; None if it is on its own.
+        open_store: Opens the same store once more, for a worker of another slot.
     """
 
     worker: Worker
     storage: Storage | None = None
     slot: Slot | None = None
+    store: StoreRunner | None = None
+    open_store: OpenStore = no_store
 
-    def start(self, report: Report) -> None:
-        """Begin to carry out effects; ``report`` is called by the storage's thread."""
+    def start(self, report: Report, report_store: StoreReport) -> None:
+        """Begin to carry out effects; the reports may be called by threads of theirs."""
         if self.storage is not None:
             self.storage.start(report)
+        if self.store is not None:
+            self.store.start(report_store)
 
     def close(self) -> None:
         """Carry out what was begun, and give the slot back."""
+        if self.store is not None:
+            self.store.close()
         if self.storage is not None:
             self.storage.close()
         if self.slot is not None:
             self.slot.release()
 
 
-def open_home(config: Config, instance: str, log: logs.Log) -> Home:
+def open_home(
+    config: Config, instance: str, log: logs.Log, open_store: OpenStore = no_store
+) -> Home:
     """A worker for this process.
 
     Args:
         config: The settings.
         instance: The worker's instance if it lives in memory only; a slot has its own.
         log: Where to tell what was found.
+        open_store: Opens the store that it shares with other workers.
 
     Raises:
-        StorageError: The data directory or the file in it cannot be used.
+        StorageError: The data directory, a file in it or the store cannot be used.
     """
     if config.durability == "memory":
-        return Home(Worker(config, instance=instance, seed=randbits(64)))
+        store = open_store()
+        worker = Worker(config, instance=instance, seed=randbits(64), shared=store is not None)
+        return Home(worker, store=store, open_store=open_store)
     slot = Slots(Path(config.data_dir)).claim()
     try:
-        return open_slot(config, slot, log)
+        return open_slot(config, slot, log, open_store)
     except BaseException:
         slot.release()
         raise
 
 
-def open_slot(config: Config, slot: Slot, log: logs.Log) -> Home:
+def open_slot(config: Config, slot: Slot, log: logs.Log, open_store: OpenStore = no_store) -> Home:
     """The worker of a slot that is ours.
 
     Raises:
@@ -79,11 +100,16 @@ def open_slot(config: Config, slot: Slot, log: logs.Log) -> Home:
     assert config.durability != "memory"
     began = monotonic()
     storage = Storage(slot.path, config.durability)
+    store: StoreRunner | None = None
     try:
+        store = open_store()
         loaded = storage.load()
-        worker, records = _restore(config, slot_instance(config, slot.number), loaded, log)
+        instance = slot_instance(config, slot.number)
+        worker, records = _restore(config, instance, loaded, log, shared=store is not None)
     except BaseException:
         storage.close()
+        if store is not None:
+            store.close()
         raise
     for notice in storage.notices:
         log.warning(notice, slot=slot.number)
@@ -95,16 +121,23 @@ def open_slot(config: Config, slot: Slot, log: logs.Log) -> Home:
             waiting_payloads=len(loaded.payloads),
             seconds=round(monotonic() - began, 3),
         )
-    return Home(worker, storage, slot)
+    return Home(worker, storage, slot, store, open_store)
 
 
-def _restore(config: Config, instance: str, loaded: Loaded, log: logs.Log) -> tuple[Worker, int]:
+def _restore(
+    config: Config, instance: str, loaded: Loaded, log: logs.Log, *, shared: bool
+) -> tuple[Worker, int]:
     seed = randbits(64)
-    worker = Worker(config, instance=instance, seed=seed, durable=True)
+    worker = Worker(config, instance=instance, seed=seed, durable=True, shared=shared)
     if loaded.snapshot is not None:
         try:
             worker = Worker.restore(
-                config, loaded.snapshot, instance=instance, seed=seed, durable=True
+                config,
+                loaded.snapshot,
+                instance=instance,
+                seed=seed,
+                durable=True,
+                shared=shared,
             )
         except SnapshotError as error:
             log.error("snapshot not usable, counters begin anew", reason=str(error))
@@ -121,4 +154,4 @@ def _restore(config: Config, instance: str, loaded: Loaded, log: logs.Log) -> tu
     return worker, records
 
 
-__all__ = ["Home", "Report", "StorageError", "open_home", "open_slot"]
+__all__ = ["Home", "OpenStore", "Report", "StorageError", "open_home", "open_slot"]

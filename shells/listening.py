@@ -27,7 +27,12 @@ class Listeners:
     """
 
     def __init__(
-        self, sockets: list[socket.socket], backlog: int, tls: ssl.SSLContext | None
+        self,
+        sockets: list[socket.socket],
+        backlog: int,
+        tls: ssl.SSLContext | None,
+        *,
+        inherited: bool = False,
     ) -> None:
         self.sockets = sockets
         self.backlog = backlog
@@ -35,7 +40,9 @@ class Listeners:
         self.addresses = [_describe(one) for one in sockets]
         name = sockets[0].getsockname()
         self.port: int | None = None if isinstance(name, str) else name[1]
-        self._unix = Path(name).absolute() if isinstance(name, str) else None
+        # Of an inherited socket the path is the business of whoever opened it.
+        is_ours = isinstance(name, str) and not inherited
+        self._unix = Path(name).absolute() if is_ours else None
         self._inode = None if self._unix is None else _inode(self._unix)
 
     def close(self) -> None:
@@ -59,6 +66,7 @@ class Listening:
         backlog: Connections that may wait to be accepted.
         tls_cert: PEM file of the certificate chain; None serves without TLS.
         tls_key: PEM file of its key, if it is not in the same file.
+        fds: Descriptors of sockets that listen already, in place of all of the above but TLS.
     """
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
@@ -67,6 +75,7 @@ class Listening:
     backlog: int = 2048
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    fds: tuple[int, ...] = ()
 
     def open(self) -> Listeners:
         """Bind and listen; connections wait from now on.
@@ -76,10 +85,13 @@ class Listening:
         """
         tls = self._tls()
         try:
-            sockets = [self._open_unix(self.unix)] if self.unix else self._open_all()
+            if self.fds:
+                sockets = [self._inherit(fd) for fd in self.fds]
+            else:
+                sockets = [self._open_unix(self.unix)] if self.unix else self._open_all()
         except OSError as error:
             raise ListeningError(f"cannot listen: {error.strerror or error}") from None
-        return Listeners(sockets, self.backlog, tls)
+        return Listeners(sockets, self.backlog, tls, inherited=bool(self.fds))
 
     def _tls(self) -> ssl.SSLContext | None:
         if self.tls_cert is None:
@@ -103,6 +115,17 @@ class Listening:
             ) from None
         context.set_alpn_protocols(["http/1.1"])
         return context
+
+    def _inherit(self, fd: int) -> socket.socket:
+        try:
+            one = socket.socket(fileno=fd)
+        except OSError as error:
+            raise OSError(error.errno, f"--fd {fd}: {error.strerror}") from None
+        if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            one.detach()
+            raise OSError(errno.EINVAL, f"--fd {fd}: not a socket that listens")
+        one.setblocking(False)
+        return one
 
     def _open_all(self) -> list[socket.socket]:
         opened: list[socket.socket] = []

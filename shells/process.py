@@ -1,8 +1,10 @@
 """What a process of our own (``openqoe serve``) has from its system: descriptors, signals."""
 
 import dataclasses
+import os
 import signal
 from contextlib import suppress
+from threading import Thread
 
 from openqoe.core.config import Config
 from openqoe.shells import logs
@@ -36,6 +38,18 @@ def _raise_file_limit() -> int | None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return None if soft == resource.RLIM_INFINITY else soft
+
+
+def follow_parent(descriptor: int) -> None:
+    """End cleanly when the process that holds the other end of a pipe is gone."""
+
+    def wait() -> None:
+        with suppress(OSError):
+            while os.read(descriptor, 1):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=wait, name="openqoe-parent", daemon=True).start()
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:

@@ -5,14 +5,14 @@ send a request in the background, and wake up at a time.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from openqoe.core.effects import (
     Append,
     Effect,
     Forget,
-    KvResult,
+    KvFailure,
     KvUpdate,
     LoadPayload,
     LokiPush,
@@ -28,10 +28,10 @@ from openqoe.core.effects import (
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Outcome, Worker
 from openqoe.shells import logs
+from openqoe.shells.adoption import left_behind
 from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.keeping import Home
 from openqoe.shells.storage import Storage
-from openqoe.shells.stores import MemoryStore
 
 Completions = tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]
 Answer = Callable[[Response], None]
@@ -74,7 +74,6 @@ class BaseService(ABC):
     Args:
         home: The worker and where it keeps what it must not lose.
         log: Where notices go.
-        store: The key-value store.
 
     Attributes:
         worker: The core.
@@ -82,12 +81,11 @@ class BaseService(ABC):
         closed: Whether the last flush has begun, so that no request is taken any more.
     """
 
-    def __init__(self, home: Home, log: logs.Log, store: MemoryStore | None = None) -> None:
+    def __init__(self, home: Home, log: logs.Log) -> None:
         self.worker: Worker = home.worker
         self.log = log
         self.closed = False
         self._home = home
-        self._store = store or MemoryStore()
         self._held: dict[int, list[_Held]] = {}  # by the effect that they wait for
 
     def handle(self, request: Request, answer: Answer) -> None:
@@ -159,8 +157,14 @@ class BaseService(ABC):
         self.log.error("effect failed", effect=type(effect).__name__, exc_info=error)
         if isinstance(effect, Append | Persist | LoadPayload):
             self.stored(((effect, StorageFailure(type(error).__name__)),))
+        elif isinstance(effect, KvUpdate):
+            self.complete(effect, KvFailure(type(error).__name__))
         else:
             self.complete(effect, NetworkFailure(type(error).__name__))
+
+    def left_behind(self) -> Iterator[Home]:
+        """The slots that other processes left behind, opened one by one."""
+        return left_behind(self.worker.config, self.log, self._home.open_store)
 
     def drain(self) -> Shutdown:
         """The process is about to stop: tell load balancers. Close the server, then close."""
@@ -200,7 +204,8 @@ class BaseService(ABC):
             case RemoteWrite() | LokiPush():
                 self.send(effect)
             case KvUpdate():
-                self.complete(effect, KvResult(self._store.run(effect.operations)))
+                assert self._home.store is not None, "a worker on its own shares nothing"
+                self._home.store.submit(effect)
             case Notice():
                 logs.write(self.log, effect)
             case Append() | Persist() | LoadPayload() | Forget():

@@ -1,6 +1,6 @@
 """What the worker says of itself: ``/health``, ``/ready``, ``/metrics``, ``/stats``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -42,9 +42,14 @@ def metrics(health: Health) -> Response:
 
 
 def stats(
-    query: str, ingest: Ingest, queues: Iterable[DeliveryQueue], instance: str, now: int
+    query: str,
+    ingest: Ingest,
+    queues: Iterable[DeliveryQueue],
+    shared: Mapping[str, object] | None,
+    instance: str,
+    now: int,
 ) -> Response:
-    """Cardinality and delivery, or the values of one dimension (``?dimension=``)."""
+    """Cardinality, sharing and delivery, or the values of one dimension (``?dimension=``)."""
     dimensions = ingest.governor.dimensions
     asked = parse_qs(query).get("dimension")
     if asked:
@@ -72,6 +77,7 @@ def stats(
                 "overflowed": ingest.registry.overflowed,
             },
             "views": len(ingest.meter.views),
+            "shared_store": shared,
             "destinations": [queue.status(now) for queue in queues],
         },
     )

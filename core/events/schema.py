@@ -51,18 +51,18 @@ class Cmcd(msgspec.Struct, frozen=True, gc=False):
     st: Text = None
 
 
-class Resolution(msgspec.Struct, frozen=True, gc=False):
+class Resolution(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     width: Number = None
     height: Number = None
 
 
-class DroppedFrames(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class DroppedFrames(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """The object that dash.js sends where others send a number."""
 
     dropped_frames: Number = None
 
 
-class Rendition(msgspec.Struct, frozen=True, gc=False):
+class Rendition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     bitrate_kb: Number = None
     resolution: Resolution | None = None
 
@@ -71,7 +71,7 @@ class ErrorContext(msgspec.Struct, frozen=True, gc=False):
     error_details: Text = None
 
 
-class Data(msgspec.Struct, frozen=True, gc=False):
+class Data(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The event-specific part: the union of what the event types carry."""
 
     playing_time: Number = None

@@ -112,15 +112,24 @@ class Dimension:
         return tuple(self._admitted)
 
     @property
-    def has_fresh(self) -> bool:
-        """Whether there is anything the shared store should hear of."""
-        return bool(self._fresh)
+    def is_limited(self) -> bool:
+        """Whether values are admitted at all, so that workers have to agree on them."""
+        action = self.limit.action
+        return action != "drop" and (action != "hash" or self.limit.max_cardinality is not None)
 
-    def take_fresh(self) -> tuple[str, ...]:
+    @property
+    def fresh(self) -> tuple[str, ...]:
         """Values that the shared store should hear of; each is told once a day."""
-        fresh = tuple(value for value in self._fresh if value in self._admitted)
-        self._fresh = {}
-        return fresh
+        return tuple(value for value in self._fresh if value in self._admitted)
+
+    def told(self, values: Iterable[str]) -> None:
+        """The shared store has heard of these values."""
+        for value in values:
+            self._fresh.pop(value, None)
+
+    def tell_again(self) -> None:
+        """The shared store has forgotten what it was told."""
+        self._fresh = dict.fromkeys(self._admitted)
 
     def adopt(self, members: Iterable[str], day: int) -> bool:
         """Take over the shared store's set: first come over all processes.
@@ -133,7 +142,9 @@ class Dimension:
         """
         limit = self.limit.max_cardinality
         before = self._admitted
-        merged = {value: before.get(value, day) for value in members}
+        # What only others have seen counts as seen yesterday: it stays as long as they tell of
+        # it, and is told from here as well once it is seen here.
+        merged = {value: max(before.get(value, 0), day - 1) for value in members}
         for value in self._fresh:
             if limit is None or len(merged) < limit:
                 merged.setdefault(value, before.get(value, day))

@@ -1,8 +1,7 @@
-"""The governor: all dimensions together, and their share in the key-value store."""
+"""The governor: all dimensions together."""
 
 from collections.abc import Mapping
 
-from openqoe.core.effects import AddMembers
 from openqoe.core.governance.dimension import Dimension, fold
 from openqoe.core.governance.limits import Limit
 
@@ -41,29 +40,3 @@ class Governor:
     def cardinality(self, now: int) -> dict[str, int]:
         """How many values each dimension has admitted."""
         return {name: len(self.values(name, now)) for name in self.dimensions}
-
-    @property
-    def has_fresh(self) -> bool:
-        """Whether the shared store should hear of something."""
-        return any(dimension.has_fresh for dimension in self.dimensions.values())
-
-    def fresh(self, now: int) -> tuple[AddMembers, ...]:
-        """Operations that tell the shared store what was admitted since the last call."""
-        return tuple(
-            AddMembers(f"cardinality:{name}", values, dimension.limit.max_cardinality, now // DAY)
-            for name, dimension in self.dimensions.items()
-            if (values := dimension.take_fresh())
-        )
-
-    def adopt(
-        self,
-        operations: tuple[AddMembers, ...],
-        replies: tuple[tuple[str, ...], ...],
-        now: int,
-    ) -> bool:
-        """Take over what the store answered; True if cached labels are void."""
-        changed = [
-            self.dimensions[operation.key.removeprefix("cardinality:")].adopt(reply, now // DAY)
-            for operation, reply in zip(operations, replies, strict=True)
-        ]
-        return any(changed)

@@ -6,6 +6,7 @@ are shown; only what happens at a request is counted here.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from openqoe.core.delivery.queue import DeliveryQueue
 from openqoe.core.metrics import exposition
@@ -133,6 +134,26 @@ BYTES_OUT = _metric(
     "delivery_bytes_total", COUNTER, "Bytes sent to destinations.", "destination", unit="bytes"
 )
 
+KV_OK = _metric(
+    "kv_ok", GAUGE, "1 while the shared key-value store answers, else 0 (only where there is one)."
+)
+KV_UPDATES = _metric(
+    "kv_updates_total",
+    COUNTER,
+    "Exchanges with the shared key-value store, by outcome: done, failed.",
+    "outcome",
+)
+KV_WAITING = _metric(
+    "kv_batches_waiting",
+    GAUGE,
+    "Batches accepted and not counted yet, because the shared store has not answered.",
+)
+KV_ALONE = _metric(
+    "kv_batches_alone_total",
+    COUNTER,
+    "Batches counted without the shared store, because it was away for too long: views that "
+    "other workers saw as well may be counted twice.",
+)
 STORAGE_OK = _metric(
     "storage_ok", GAUGE, "1 while the journal and the outbox can be written, else 0."
 )
@@ -140,6 +161,21 @@ STORAGE_OK = _metric(
 METRICS: tuple[Metric, ...] = tuple(
     value for value in globals().values() if isinstance(value, Metric)
 )
+
+
+class Shared(Protocol):
+    """What is read of the exchange with the shared store."""
+
+    updates: dict[str, int]
+    failure: str
+
+    @property
+    def waiting(self) -> int:
+        """Batches that wait to be counted."""
+
+    @property
+    def alone(self) -> int:
+        """Batches counted without the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +244,14 @@ class Health:
             self._total(LOGS_ADJUSTED, count, reason=reason)
         for queue in queues:
             self._collect_queue(queue, now)
+
+    def collect_sharing(self, shared: Shared) -> None:
+        """Read what the exchange with the shared store knows."""
+        self._gauge(KV_OK, not shared.failure)
+        self._gauge(KV_WAITING, shared.waiting)
+        self._total(KV_ALONE, shared.alone)
+        for outcome, count in shared.updates.items():
+            self._total(KV_UPDATES, count, outcome=outcome)
 
     def _collect_queue(self, queue: DeliveryQueue, now: int) -> None:
         name, status, counters = queue.destination.name, queue.status(now), queue.counters

@@ -4,7 +4,7 @@ Deterministic and in order: events of a batch are taken by event time, because p
 them asynchronously and send them unsorted.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -17,11 +17,14 @@ from openqoe.core.qoe import playback
 from openqoe.core.qoe.catalogue import CONCURRENT_VIEWS, TAKEN_ON
 from openqoe.core.qoe.labels import Labeller, label_text
 from openqoe.core.qoe.moment import Moment
-from openqoe.core.qoe.view import Labels
+from openqoe.core.qoe.view import Labels, View
 from openqoe.core.qoe.views import Views, ViewsState
 from openqoe.core.qoe.vocabulary import KINDS, Kind
 
 Govern = Callable[[str, str], str | None]
+
+Own = Sequence[tuple[Event, Group]]
+"""Events of one view with the groups of their base labels."""
 
 
 class MeterState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -59,34 +62,44 @@ class Meter:
             now: Time of arrival in ms.
         """
         for event, group in events:
-            kind = KINDS.get(event.event_type, Kind.OTHER)
-            view = self.views.of(event, group.labels, now)
-            self._take(Moment(Kind.ANY, event, view), group, now)
-            if view is None:
-                for moment in _without_view(event, kind):
-                    self._take(moment, group, now)
-                continue
-            if TAKEN_ON[kind]:
-                self._take(Moment(kind, event, view), group, now)
-            for moment in playback.follow(view, event, kind):
+            self._measure(event, group, self.views.of(event, group.labels, now), now)
+
+    def measure_view(self, view: View, events: Own, now: int) -> None:
+        """Take events of one view into account."""
+        for event, group in events:
+            view.labels = group.labels
+            self._measure(event, group, view, now)
+
+    def take(self, view: View, moments: Iterable[Moment], now: int) -> None:
+        """Count what has followed for a view from the lapse of time."""
+        for moment in moments:
+            self._take(moment, self._labeller.group(view.labels), now)
+
+    def _measure(self, event: Event, group: Group, view: View | None, now: int) -> None:
+        kind = KINDS.get(event.event_type, Kind.OTHER)
+        self._take(Moment(Kind.ANY, event, view), group, now)
+        if view is None:
+            for moment in _without_view(event, kind):
                 self._take(moment, group, now)
-            self.views.note(view, event, now)
+            return
+        if TAKEN_ON[kind]:
+            self._take(Moment(kind, event, view), group, now)
+        for moment in playback.follow(view, event, kind):
+            self._take(moment, group, now)
+        self.views.note(view, event, now)
 
     def settle(self, now: int, *, all_of_them: bool = False) -> None:
         """Count what has waited for an explanation long enough."""
         for view in self.views.unsettled(now, all_of_them=all_of_them):
-            for moment in playback.settle(view):
-                self._take(moment, self._labeller.group(view.labels), now)
+            self.take(view, playback.settle(view), now)
 
     def expire(self, now: int) -> None:
         """End the views that have been silent for too long."""
         for view in self.views.expire(now):
-            for moment in playback.expire(view):
-                self._take(moment, self._labeller.group(view.labels), now)
+            self.take(view, playback.expire(view), now)
 
-    def count_concurrent(self, now: int) -> None:
+    def count_concurrent(self, counts: Mapping[Labels, int]) -> None:
         """Set the gauge of concurrent views; label sets that have none left get a 0 once."""
-        counts = self.views.concurrent(now)
         gauges: dict[Gauge, int] = {}
         for labels in (*counts, *sorted(self._concurrent - counts.keys())):
             group = self._labeller.group(labels)

@@ -240,3 +240,6 @@ HANDLERS: dict[Kind, Handler] = {
     Kind.ENDED: _ended,
     Kind.DETACHED: _detached,
 }
+
+LOOKS_AT_DATA = frozenset({*HANDLERS, Kind.SEEK})
+"""Events whose own data matters to what follows; a seek's may explain a stall."""

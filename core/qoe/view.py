@@ -25,13 +25,13 @@ def view_key(event: Event) -> ViewKey:
     return (
         event.org_id,
         event.view_id,
-        None if video is None else _text(video.id),
-        None if player is None else _text(player.name),
+        None if video is None else text_of(video.id),
+        None if player is None else text_of(player.name),
     )
 
 
-def _text(value: Text) -> str | None:
-    # A number is its digits, as in labels. JSON has larger ones than snapshots could hold.
+def text_of(value: Text) -> str | None:
+    """A text; a number is its digits, as in labels. JSON has larger ones than msgpack holds."""
     return str(value) if isinstance(value, int) else value
 
 
@@ -88,6 +88,7 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     progressed: bool
     stall: Stall | None
     open_pause: Number | None
+    known: int = 0
 
 
 state_of = attrgetter(*ViewState.__struct_fields__)
@@ -106,6 +107,7 @@ class View:
         quartile: Highest quartile reached, 0 if none.
         completion_told: Whether its completion has been measured.
         open_pause: Time of a pause that an ``ended`` may still explain.
+        known: How many entries of its shared log it has followed (``core/qoe/view_log``).
     """
 
     __slots__ = (
@@ -118,6 +120,7 @@ class View:
         "generation",
         "height",
         "key",
+        "known",
         "labels",
         "last_position",
         "last_position_at",
@@ -166,6 +169,7 @@ class View:
         self.progressed = False
         self.stall: Stall | None = None
         self.open_pause: float | None = None
+        self.known = 0
 
     @classmethod
     def restored(cls, state: ViewState, labels: Labels) -> Self:
@@ -174,6 +178,12 @@ class View:
         for name, value in zip(ViewState.__struct_fields__, state_of(state), strict=True):
             setattr(view, name, value)
         return view
+
+    def take(self, state: ViewState) -> None:
+        """Go on from what another worker knows of the view."""
+        for name, value in zip(ViewState.__struct_fields__, state_of(state), strict=True):
+            if name not in ("key", "last_seen", "known"):
+                setattr(self, name, value)
 
     def note_restart(self, at: float) -> None:
         """Remember a start event, after which totals may begin anew."""

@@ -85,14 +85,27 @@ class Views:
         """The view of an event, made if it is new; None if the event belongs to none."""
         if event.view_id == NO_VIEW:
             return None
-        key = view_key(event)
+        view = self.open(view_key(event), labels, now)
+        view.labels = labels
+        return view
+
+    def knows(self, key: ViewKey) -> bool:
+        """Whether a view is remembered, ended or not."""
+        return key in self._views or key in self._ended
+
+    def known(self, key: ViewKey) -> int:
+        """How many entries of the log of a view have been followed."""
+        view = self._views.get(key) or self._ended.get(key)
+        return 0 if view is None else view.known
+
+    def open(self, key: ViewKey, labels: Labels, now: int) -> View:
+        """The view of a key, of which something came now; made if it is new."""
         view = self._views.get(key)
         if view is None:
             view = self._ended.pop(key) if key in self._ended else View(key, labels)
             self._views[key] = view
             self._sequence += 1
             heapq.heappush(self._due, (now + self._timeout, self._sequence, key))
-        view.labels = labels
         view.last_seen = max(view.last_seen, now)
         return view
 
@@ -106,6 +119,15 @@ class Views:
             self._unsettled[view] = now
         else:
             self._unsettled.pop(view, None)
+
+    def plays(self, view: View) -> bool:
+        """Whether a view counts as playing, as long as it is not silent."""
+        return view in self._playing
+
+    def lose_logs(self) -> None:
+        """The store has lost the logs of the views: what is known of them is only here."""
+        for view in (*self._views.values(), *self._ended.values()):
+            view.known = 0
 
     def unsettled(self, now: int, *, all_of_them: bool) -> list[View]:
         """Take out the views whose explanations have had their time."""

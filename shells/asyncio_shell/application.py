@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from openqoe.core.http.hosted import BodyCollector, host_response, join_headers,
 from openqoe.core.http.refusal import RefusedError
 from openqoe.shells import logs
 from openqoe.shells.asyncio_shell.service import Service
+from openqoe.shells.asyncio_shell.store import open_store
 from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import open_home
 from openqoe.shells.settings import announce, process_instance
@@ -58,7 +60,9 @@ class Application:
                 ) from None
             config = self._config or Config.from_environment(os.environ)
             log = logs.configure(config)
-            home = open_home(config, process_instance(config), log)
+            home = open_home(
+                config, process_instance(config), log, partial(open_store, config, several=True)
+            )
             self._service = Service(home, log)
             await self._service.start()
             self._service.watch()

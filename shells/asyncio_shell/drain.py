@@ -3,12 +3,15 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 
 from openqoe.core.config import Config
 from openqoe.shells import logs
 from openqoe.shells.adoption import left_behind
 from openqoe.shells.asyncio_shell.service import Service
+from openqoe.shells.asyncio_shell.store import open_store
 from openqoe.shells.clock import monotonic
+from openqoe.shells.stores.opening import has_store
 
 
 def drain(config: Config, timeout: float) -> Mapping[str, int]:
@@ -20,7 +23,8 @@ async def _drain(config: Config, timeout: float) -> Mapping[str, int]:
     log = logs.configure(config)
     end = monotonic() + timeout
     left: Counter[str] = Counter()
-    for home in left_behind(config, log, patience=0):
+    store = partial(open_store, config, several=has_store(config))
+    for home in left_behind(config, log, store, patience=0):
         service = Service(home, log)
         await service.start()
         await service.close(max(1.0, end - monotonic()))

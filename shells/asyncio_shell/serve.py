@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from openqoe.core.config import Config
 from openqoe.shells import logs, process
 from openqoe.shells.asyncio_shell.server import Server
 from openqoe.shells.asyncio_shell.service import Service
+from openqoe.shells.asyncio_shell.store import open_store
 from openqoe.shells.keeping import open_home
 from openqoe.shells.listening import Listening
 from openqoe.shells.settings import announce, server_instance
@@ -27,7 +29,8 @@ async def serve(config: Config, environment: Mapping[str, str], listening: Liste
     log = logs.configure(config)
     config = process.fit(config, log)
     listeners = listening.open()
-    home = open_home(config, server_instance(config, listeners.port), log)
+    store = partial(open_store, config, several=False)
+    home = open_home(config, server_instance(config, listeners.port), log, store)
     service = Service(home, log)
     server = Server(service, listeners)
     stop = asyncio.Event()

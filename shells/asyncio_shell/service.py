@@ -3,21 +3,20 @@
 import asyncio
 from contextlib import suppress
 
-from openqoe.core.effects import LokiPush, RemoteWrite
+from openqoe.core.effects import KvFailure, KvResult, KvUpdate, LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request, Response
 from openqoe.shells import adoption, logs
 from openqoe.shells.asyncio_shell.client import Client
 from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import Home
 from openqoe.shells.service import BaseService, Completions
-from openqoe.shells.stores import MemoryStore
 
 
 class Service(BaseService):
     """A worker on asyncio."""
 
-    def __init__(self, home: Home, log: logs.Log, store: MemoryStore | None = None) -> None:
-        super().__init__(home, log, store)
+    def __init__(self, home: Home, log: logs.Log) -> None:
+        super().__init__(home, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._sending: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
@@ -29,7 +28,7 @@ class Service(BaseService):
         """Begin to keep time."""
         await self._client.open()
         self._loop = asyncio.get_running_loop()
-        self._home.start(self._report)
+        self._home.start(self._report, self._report_store)
         self.poll()
 
     def watch(self) -> None:
@@ -42,7 +41,7 @@ class Service(BaseService):
         for seconds in adoption.waits():
             await asyncio.sleep(seconds)
             try:
-                for home in adoption.left_behind(self.worker.config, self.log):
+                for home in self.left_behind():
                     other = Service(home, self.log)
                     await other.start()
                     await other.close(adoption.DELIVERY)
@@ -90,6 +89,15 @@ class Service(BaseService):
         self.stored(completions)
         self._progress.set()
 
+    def _report_store(self, update: KvUpdate, result: KvResult | KvFailure) -> None:
+        """Called by the store's thread, if it has one."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._take_store, update, result)
+
+    def _take_store(self, update: KvUpdate, result: KvResult | KvFailure) -> None:
+        self.complete(update, result)
+        self._progress.set()
+
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         task = asyncio.create_task(self._send(effect))
         self._sending.add(task)
@@ -118,3 +126,4 @@ class Service(BaseService):
     def _wake(self) -> None:
         self._timer = self._due = None
         self.poll()
+        self._progress.set()

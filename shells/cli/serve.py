@@ -1,16 +1,21 @@
 """``openqoe serve``: the worker as a service of its own."""
 
+import sys
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
+from openqoe.core.config import Config
 from openqoe.core.http import parser_named
+from openqoe.shells import logs, process, settings
 from openqoe.shells.cli.common import FILE, config_of, fail
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.listening import Listening, ListeningError
 from openqoe.shells.storage import StorageError
+from openqoe.shells.workers import Workers, worker_command
 
 
 @click.command()
@@ -46,6 +51,21 @@ from openqoe.shells.storage import StorageError
     help="Connections open at once (OPENQOE_MAX_CONNECTIONS).",
 )
 @click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes to serve with.",
+)
+@click.option(
+    "--fd",
+    "fds",
+    multiple=True,
+    type=click.IntRange(0),
+    help="Listen on a socket that is open already, by its descriptor; repeatable.",
+)
+@click.option("--parent-fd", type=click.IntRange(0), hidden=True)
+@click.option(
     "--env-file",
     type=FILE,
     help="Read settings from this file; the environment takes precedence.",
@@ -59,25 +79,55 @@ def serve(
     tls_key: Path | None,
     backlog: int,
     max_connections: int | None,
+    workers: int,
+    fds: tuple[int, ...],
+    parent_fd: int | None,
     env_file: Path | None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP.
+
+    With several workers SIGHUP replaces them one by one, with the settings as they are then.
 
     \b
     Examples:
       PROMETHEUS_URL=http://127.0.0.1:9090/api/v1/write openqoe serve
       openqoe serve --shell trio --host '*' --port 443 --tls-cert cert.pem --tls-key key.pem
       openqoe serve --unix /run/openqoe.sock --env-file /etc/openqoe.env
+      openqoe serve --workers 4
     """
     if tls_key is not None and tls_cert is None:
         fail("--tls-key needs --tls-cert")
     connections = None if max_connections is None else str(max_connections)
     config, environment = config_of(env_file, OPENQOE_MAX_CONNECTIONS=connections)
-    listening = Listening(hosts, port, unix, backlog, tls_cert, tls_key)
+    listening = Listening(hosts, port, unix, backlog, tls_cert, tls_key, fds)
+    if parent_fd is not None:
+        process.follow_parent(parent_fd)
     try:
         with needs("fast"):
             parser_named(config.http_parser)
         module: Any = import_module(f"openqoe.shells.{shell}_shell")
-        module.run(config, environment, listening)
+        if workers == 1:
+            module.run(config, environment, listening)
+            return
+        options = {
+            "--shell": shell,
+            "--backlog": backlog,
+            "--tls-cert": tls_cert,
+            "--tls-key": tls_key,
+            "--max-connections": max_connections,
+            "--env-file": env_file,
+        }
+        given = {name: str(value) for name, value in options.items() if value is not None}
+        command = [*worker_command(), "serve", *chain.from_iterable(given.items())]
+        sys.exit(
+            Workers(
+                workers,
+                command,
+                config,
+                lambda: Config.from_environment(settings.environment(env_file)),
+                listening.open(),
+                logs.configure(config),
+            ).run()
+        )
     except (MissingExtraError, ListeningError, StorageError) as error:
         fail(str(error))

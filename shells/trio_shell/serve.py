@@ -5,6 +5,7 @@ outlives its owner.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import trio
 
@@ -13,6 +14,7 @@ from openqoe.shells import logs, process
 from openqoe.shells.keeping import open_home
 from openqoe.shells.listening import Listening
 from openqoe.shells.settings import announce, server_instance
+from openqoe.shells.stores.opening import open_store
 from openqoe.shells.trio_shell.server import Server
 from openqoe.shells.trio_shell.service import Service
 
@@ -31,7 +33,8 @@ async def serve(config: Config, environment: Mapping[str, str], listening: Liste
     log = logs.configure(config)
     config = process.fit(config, log)
     listeners = listening.open()
-    home = open_home(config, server_instance(config, listeners.port), log)
+    store = partial(open_store, config, several=False)
+    home = open_home(config, server_instance(config, listeners.port), log, store)
     service = Service(home, log)
     server = Server(service, listeners)
     with trio.open_signal_receiver(*process.stop_signals()) as signals:

@@ -5,21 +5,20 @@ from contextlib import suppress
 
 import trio
 
-from openqoe.core.effects import LokiPush, RemoteWrite
+from openqoe.core.effects import KvFailure, KvResult, KvUpdate, LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request, Response
 from openqoe.shells import adoption, logs
 from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import Home
 from openqoe.shells.service import BaseService, Completions
-from openqoe.shells.stores import MemoryStore
 from openqoe.shells.trio_shell.client import Client
 
 
 class Service(BaseService):
     """A worker on Trio. Its tasks live in the nursery that ``start`` is given."""
 
-    def __init__(self, home: Home, log: logs.Log, store: MemoryStore | None = None) -> None:
-        super().__init__(home, log, store)
+    def __init__(self, home: Home, log: logs.Log) -> None:
+        super().__init__(home, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._nursery: trio.Nursery | None = None
         self._progress = trio.Event()
@@ -31,7 +30,7 @@ class Service(BaseService):
         self._nursery = nursery
         await self._client.open()
         self._token = trio.lowlevel.current_trio_token()
-        self._home.start(self._report)
+        self._home.start(self._report, self._report_store)
         nursery.start_soon(self._keep_time)
         self.poll()
 
@@ -40,7 +39,7 @@ class Service(BaseService):
         for seconds in adoption.waits():
             await trio.sleep(seconds)
             try:
-                for home in adoption.left_behind(self.worker.config, self.log):
+                for home in self.left_behind():
                     async with trio.open_nursery() as nursery:
                         other = Service(home, self.log)
                         await other.start(nursery)
@@ -83,6 +82,15 @@ class Service(BaseService):
         self.stored(completions)
         self._progress.set()
 
+    def _report_store(self, update: KvUpdate, result: KvResult | KvFailure) -> None:
+        """Called by the store's thread."""
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._take_store, update, result)
+
+    def _take_store(self, update: KvUpdate, result: KvResult | KvFailure) -> None:
+        self.complete(update, result)
+        self._progress.set()
+
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         assert self._nursery is not None, "the service has not been started"
         self._nursery.start_soon(self._send, effect)
@@ -110,3 +118,4 @@ class Service(BaseService):
             if sleep.cancelled_caught:
                 self._due = None
                 self.poll()
+                self._progress.set()

@@ -19,7 +19,6 @@ from openqoe.shells import adoption, logs
 from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.keeping import Home
 from openqoe.shells.service import Answer, BaseService, Completions
-from openqoe.shells.stores import MemoryStore
 from openqoe.shells.wsgi_shell.client import Client
 
 TIDYING = 0.5
@@ -29,8 +28,8 @@ TIDYING = 0.5
 class Service(BaseService):
     """A worker in a process whose threads are somebody else's."""
 
-    def __init__(self, home: Home, log: logs.Log, store: MemoryStore | None = None) -> None:
-        super().__init__(home, log, store)
+    def __init__(self, home: Home, log: logs.Log) -> None:
+        super().__init__(home, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._lock = RLock()
         self._ending = ThreadEvent()
@@ -46,7 +45,7 @@ class Service(BaseService):
         """Begin to keep time."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
-        self._home.start(self.stored)
+        self._home.start(self.stored, self.complete)
         self.poll()
 
     def watch(self) -> None:
@@ -59,7 +58,7 @@ class Service(BaseService):
             if self._ending.wait(seconds):
                 return
             try:
-                for home in adoption.left_behind(self.worker.config, self.log):
+                for home in self.left_behind():
                     other = Service(home, self.log)
                     other.start()
                     other.close(adoption.DELIVERY)
@@ -143,9 +142,10 @@ class Service(BaseService):
 
     def _wake(self) -> None:
         self._timer = None
-        with self._lock:
+        with self._progress:
             self._due = None
             self.poll()
+            self._progress.notify_all()
 
     def _live(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from threading import Lock
 from typing import Any
@@ -20,6 +20,7 @@ from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import open_home
 from openqoe.shells.settings import announce, process_instance
 from openqoe.shells.storage import StorageError
+from openqoe.shells.stores.opening import open_store
 from openqoe.shells.wsgi_shell.service import Service
 
 Environ = dict[str, Any]
@@ -82,7 +83,8 @@ class Application:
         with self._starting:
             if self._service is None or self._pid != os.getpid():
                 log = logs.configure(self.config)
-                home = open_home(self.config, process_instance(self.config), log)
+                store = partial(open_store, self.config, several=True)
+                home = open_home(self.config, process_instance(self.config), log, store)
                 self._service, self._pid = Service(home, log), os.getpid()
                 self._service.start()
                 self._service.watch()

@@ -118,7 +118,7 @@ import json, sys
 from hashlib import sha256
 
 from openqoe.core import (
-    Config, HttpResult, KvResult, KvUpdate, NetworkFailure, Notice, Request, Worker,
+    Config, HttpResult, KvFailure, KvResult, KvUpdate, NetworkFailure, Notice, Request, Worker,
 )
 from openqoe.shells.stores import MemoryStore
 from tests.support.events import NOW, batch, event
@@ -128,13 +128,13 @@ config = Config.from_environment({
     "CARDINALITY_LIMITS": '{"env":{"max_cardinality":3}}', "OPENQOE_MAX_SERIES": "400",
     "OPENQOE_LOKI_ENCODING": sys.argv[1], "OPENQOE_EXTRA_LABELS": "view_id,network_region",
 })
-worker, store = Worker(config, instance="i", seed=5), MemoryStore()
+worker, store = Worker(config, instance="i", seed=5, shared=True), MemoryStore(lambda: now)
 answers = [HttpResult(204), NetworkFailure("refused"), HttpResult(503, {"retry-after": "7"}),
            HttpResult(413), HttpResult(400, {}, b"out of order")]
-lines, step = [], 0
+lines, step, asked, now = [], 0, 0, NOW
 
 def run(effects, now):
-    global step
+    global step, asked
     todo = list(effects)
     while todo:
         effect = todo.pop(0)
@@ -142,7 +142,8 @@ def run(effects, now):
         if isinstance(effect, Notice):
             continue
         if isinstance(effect, KvUpdate):
-            result = KvResult(store.run(effect.operations))
+            asked += 1
+            result = KvResult(store.run(effect.operations)) if asked % 9 else KvFailure("away")
         else:
             lines.append(sha256(effect.body).hexdigest() + repr(effect.headers))
             result, step = answers[step % len(answers)], step + 1
@@ -150,7 +151,6 @@ def run(effects, now):
 
 kinds = ["viewstart", "playing", "stall_start", "stall_end", "heartbeat", "qualitychange", "seek",
          "error", "quartile", "pause", "ended", "stallstart", "custom"]
-now = NOW
 for turn in range(60):
     now += 1_700
     events = [

@@ -57,12 +57,14 @@ class Disk:
         """Whether nothing is left to deliver."""
         return not self.journal and not self.outbox
 
-    def restore(self, config: Config, instance: str, seed: int, now: int) -> Worker:
+    def restore(
+        self, config: Config, instance: str, seed: int, now: int, *, shared: bool
+    ) -> Worker:
         """The worker of a process that starts here."""
-        worker = Worker(config, instance=instance, seed=seed, durable=True)
+        worker = Worker(config, instance=instance, seed=seed, durable=True, shared=shared)
         if self.snapshot is not None:
             worker = Worker.restore(
-                config, self.snapshot, instance=instance, seed=seed, durable=True
+                config, self.snapshot, instance=instance, seed=seed, durable=True, shared=shared
             )
         references = [
             StoredPayload(p.number, p.kind, p.headers, b"", p.size, p.items, p.created, p.thinnable)

@@ -11,6 +11,7 @@ from openqoe.core.effects import (
     Append,
     Effect,
     Forget,
+    KvFailure,
     KvResult,
     KvUpdate,
     LoadPayload,
@@ -24,6 +25,7 @@ from openqoe.core.effects import (
     Stored,
 )
 from openqoe.core.worker import Outcome
+from openqoe.shells.stores import MemoryStore
 from tests.simulation.disk import Disk
 from tests.support.events import NOW, event, post
 from tests.support.loki import LokiDouble
@@ -35,16 +37,25 @@ class Player:
     """Sends one batch until it is acknowledged, and now and then once more.
 
     Attributes:
-        slot: Where the load balancer sends it.
+        slot: Where the load balancer sends it; None: anywhere, every time.
+        view: Which view it is of.
+        seconds: What the batch says of the time played so far.
     """
 
-    def __init__(self, number: int, slot: int, now: int) -> None:
-        self.number = number
+    def __init__(self, number: int, slot: int | None, view: int, seconds: int, now: int) -> None:
         self.slot = slot
-        view = f"view-{number}"
+        self.view = view
+        self.seconds = seconds
+        name = f"view-{view}"
         events = [
-            event("viewstart", at=now, view_id=view),
-            event("heartbeat", at=now, view_id=view, data={"playing_time": 1000 * (number + 1)}),
+            event("viewstart", at=NOW, view_id=name, session_id=str(number)),
+            event(
+                "heartbeat",
+                at=NOW + seconds,
+                view_id=name,
+                session_id=str(number),
+                data={"playing_time": 1000 * seconds},
+            ),
         ]
         self.request = post(*events, now=now)
         self.acknowledged = False
@@ -57,6 +68,7 @@ class Surroundings:
     Attributes:
         calm: Whether nothing goes wrong any more.
         latest: The latest time there ever was, which is what receivers believe.
+        shared: Whether the processes share a store.
         faults: What went wrong so far, by kind.
     """
 
@@ -65,11 +77,13 @@ class Surroundings:
     now: int = NOW
     latest: int = NOW
     calm: bool = False
+    shared: bool = False
     faults: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.receiver = RemoteWriteDouble(now_ms=lambda: self.latest)
         self.loki = LokiDouble(now_ms=lambda: self.latest)
+        self.store = MemoryStore(lambda: self.latest)
 
 
 class Process:
@@ -86,15 +100,19 @@ class Process:
         self._disk = disk
         self._writing: deque[Append | Persist | LoadPayload | Forget] = deque()
         self._sending: list[RemoteWrite | LokiPush] = []
+        self._asking: deque[KvUpdate] = deque()
         self._held: dict[int, list[tuple[Player, Outcome]]] = {}
         seed = around.random.randrange(2**32)
-        self._worker = disk.restore(around.config, f"sim-{slot}", seed, around.now)
+        self._worker = disk.restore(
+            around.config, f"sim-{slot}", seed, around.now, shared=around.shared
+        )
         self.poll()
 
     @property
     def is_over(self) -> bool:
         """Whether it has done all that it had to before its end."""
-        return self.is_ending and self._worker.drained and not self._writing and not self._sending
+        waits = self._writing or self._sending or self._asking
+        return self.is_ending and self._worker.drained and not waits
 
     def poll(self) -> None:
         """Time has passed."""
@@ -111,6 +129,9 @@ class Process:
         chance = self._around.random
         for _ in range(chance.randint(0, len(self._writing))):
             self._disk.carry_out(self._writing.popleft())
+        for update in self._asking:
+            if chance.random() < 0.5:
+                self._around.store.run(update.operations)
         for effect in self._sending:  # on their way: they arrive, or they do not
             if chance.random() < 0.5:
                 self._receive(effect)
@@ -166,10 +187,26 @@ class Process:
             around.faults["answers gone wrong"] += 1
         self._run(self._worker.complete(effect.id, answer, around.now))
 
+    def ask(self) -> None:
+        """The shared store answers, or something on the way does."""
+        if not self._asking:
+            return
+        around = self._around
+        update = self._asking.popleft()
+        what = 1.0 if around.calm else around.random.random()
+        result: KvResult | KvFailure = KvFailure("it is away")
+        if what >= 0.1:
+            result = KvResult(around.store.run(update.operations))
+        if what < 0.2:
+            around.faults["store failed"] += 1
+            result = KvFailure("the answer was lost")
+        self._run(self._worker.complete(update.id, result, around.now))
+
     def settle(self) -> None:
         """All that is under way comes to its end."""
-        while self._writing or self._sending:
+        while self._writing or self._sending or self._asking:
             self.write(len(self._writing))
+            self.ask()
             self.answer()
 
     def _receive(self, effect: RemoteWrite | LokiPush) -> HttpResult:
@@ -186,8 +223,7 @@ class Process:
                 case RemoteWrite() | LokiPush():
                     self._sending.append(effect)
                 case KvUpdate():
-                    replies = tuple(operation.members for operation in effect.operations)
-                    waiting += self._worker.complete(effect.id, KvResult(replies), around.now)
+                    self._asking.append(effect)
                 case Notice():
                     pass
                 case _:

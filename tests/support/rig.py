@@ -22,8 +22,6 @@ from openqoe.core.config import Config
 from openqoe.core.effects import (
     Effect,
     HttpResult,
-    KvResult,
-    KvUpdate,
     LokiPush,
     NetworkFailure,
     Notice,
@@ -131,7 +129,6 @@ class Rig:
             RemoteWrite: None,
             LokiPush: None,
         }
-        self._store: dict[str, dict[str, None]] = {}
         self._run(self.worker.poll(NOW))
 
     # --- what happens -----------------------------------------------------------------------------
@@ -213,10 +210,10 @@ class Rig:
             effect = waiting.popleft()
             if isinstance(effect, Notice):
                 self.notices.append(effect)
-            elif isinstance(effect, KvUpdate):
-                waiting += self.worker.complete(effect.id, self._keep(effect), self.now)
             else:
-                assert isinstance(effect, RemoteWrite | LokiPush), "the rig's worker has no disk"
+                assert isinstance(effect, RemoteWrite | LokiPush), (
+                    "the rig's worker has neither disk nor store"
+                )
                 answer = self._answer(effect)
                 self.sent.append((self.now, effect, answer))
                 waiting += self.worker.complete(effect.id, answer, self.now)
@@ -230,16 +227,6 @@ class Rig:
         if stuck is not None:
             return stuck
         return deliver(effect, self.receiver if kind is RemoteWrite else self.loki)
-
-    def _keep(self, update: KvUpdate) -> KvResult:
-        replies = []
-        for operation in update.operations:
-            members = self._store.setdefault(operation.key, {})
-            for member in operation.members:
-                if operation.limit is None or len(members) < operation.limit:
-                    members.setdefault(member)
-            replies.append(tuple(members))
-        return KvResult(tuple(replies))
 
 
 def deliver(effect: RemoteWrite | LokiPush, double: HttpDouble) -> HttpResult:

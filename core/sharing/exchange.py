@@ -1,0 +1,286 @@
+"""The exchange with the shared store: one update at a time, and none is lost.
+
+Batches go to the store as soon as the update before has been answered, cardinality and
+presence at an interval. If an update fails, all of it is asked again: the store takes every
+operation twice without harm. Meanwhile the worker goes on by what it knows itself; what it may
+not know alone waits for the patience.
+
+A store that was emptied (a server without a disk was restarted, keys were evicted) has lost
+the mark that the first worker left there. Then every worker tells again what it knows.
+"""
+
+from itertools import islice
+from typing import cast
+
+import msgspec
+
+from openqoe.core.config import Config
+from openqoe.core.effects import KvFailure, KvResult, KvUpdate, Notice, Result
+from openqoe.core.governance.governor import Governor
+from openqoe.core.kv import Claim, Operation, Reply
+from openqoe.core.qoe.view import Labels
+from openqoe.core.sharing.admissions import Admissions
+from openqoe.core.sharing.part import Part
+from openqoe.core.sharing.presence import Presence
+from openqoe.core.sharing.views import SharedViews, Taker, Waiting
+from openqoe.core.timer import Timer
+
+FIRST_RETRY = 250
+"""ms until an update that failed is tried again; twice as long each time."""
+
+LAST_RETRY = 5_000
+"""ms between attempts at the most."""
+
+AT_THE_END = 2_000
+"""ms for which the store is waited for when the process is about to stop."""
+
+EPOCH = "epoch"
+"""Key of the mark that tells one life of the store from the next."""
+
+
+class SharingState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The exchange in a snapshot.
+
+    Attributes:
+        synced_at: When cardinality and presence were exchanged last, ms.
+        epoch: The mark of the store; "" if none was seen.
+        alone: Batches counted without the store so far.
+        duplicates: Batches that another worker had accepted so far.
+        updates: Updates by outcome so far.
+    """
+
+    synced_at: int | None = None
+    epoch: str = ""
+    alone: int = 0
+    duplicates: int = 0
+    updates: dict[str, int] = {}
+
+
+class Exchange:
+    """Talks to the store.
+
+    Attributes:
+        updates: Updates so far by outcome.
+        failure: Why the store does not answer at present; "" while it does.
+    """
+
+    def __init__(self, config: Config, taker: Taker, governor: Governor, instance: str) -> None:
+        views = taker.meter.views
+        self._instance = instance
+        self._patience = config.kv_patience
+        self._timer = Timer(config.kv_sync_interval)
+        self._admissions = Admissions(governor)
+        self._presence = Presence(views, instance, config.kv_sync_interval)
+        self._views = SharedViews(
+            taker,
+            self._presence,
+            instance,
+            batches_kept=config.dedup_window,
+            views_kept=config.max_event_age + config.view_timeout,
+        )
+        self._update: KvUpdate | None = None
+        self._parts: tuple[tuple[Part, int], ...] = ()  # of the update, with their operations
+        self._epoch = ""
+        self._failures = 0
+        self._failed_since = 0
+        self._failed_at = 0
+        self._notices: list[Notice] = []
+        self._ends: int | None = None  # when the process is to stop waiting for the store
+        self._keeps_rest = False
+        self.updates = {"done": 0, "failed": 0}
+        self.failure = ""
+
+    def begin(self, now: int) -> None:
+        """Note when the worker came to life; only the first call counts."""
+        self._timer.start(now)
+
+    # What comes in
+
+    def add(self, waiting: Waiting, now: int) -> None:
+        """A batch is in the journal, if there is one."""
+        self._views.add(waiting)
+        if self.is_alone(now):
+            waiting.since = now - self._patience
+            self._lose_patience(now)
+
+    def lapse(self, now: int, *, all_of_them: bool) -> None:
+        """Look for views for which time has passed."""
+        self._views.settle(now, all_of_them=all_of_them)
+        self._views.expire(now)
+        if self.is_alone(now):
+            self._lose_patience(now)
+
+    def concurrent(self, now: int, alone: dict[Labels, int]) -> dict[Labels, int]:
+        """Concurrent views by base labels, as far as this worker is to tell of them.
+
+        Args:
+            now: Current time in ms.
+            alone: What it knows itself, which is told while the store is away.
+        """
+        if self.is_alone(now):
+            return alone
+        return {} if self._ends is not None else dict(self._presence.counts)
+
+    # What goes out
+
+    def due(self, effect_id: int, now: int) -> KvUpdate | None:
+        """The update that is to be run now, if there is one."""
+        self._lose_patience(now)
+        if self._update is not None or (self.failure and now < self._next_attempt):
+            return None
+        is_time = self._timer.is_due(now)
+        if not is_time and not self._views.is_waiting:
+            return None
+        parts: list[Part] = [self._views]
+        if is_time:
+            self._timer.restart(now)
+            parts += (self._admissions, self._presence)
+        operations: list[Operation] = [Claim(EPOCH, f"{self._instance} {now}", None)]
+        counts = []
+        for part in parts:
+            before = len(operations)
+            operations += part.operations(now)
+            counts.append(len(operations) - before)
+        self._parts = tuple(zip(parts, counts, strict=True))
+        self._update = KvUpdate(effect_id, tuple(operations))
+        return self._update
+
+    def next_poll(self) -> int | None:
+        """When there will be something to do."""
+        times: list[int | None] = []
+        waits_since = self._views.waits_since
+        if waits_since is not None:
+            times.append(waits_since + self._patience)
+        if self._ends is not None:
+            times.append(self._ends)
+        if self._update is None:
+            if self.failure:
+                times.append(self._next_attempt)
+            elif self._views.is_waiting:
+                times.append(0)
+            else:
+                times.append(self._timer.next)
+        return min((time for time in times if time is not None), default=None)
+
+    def complete(self, effect_id: int, result: Result, now: int) -> None:
+        """Take the result of an update."""
+        update = self._update
+        if update is None or update.id != effect_id:
+            return
+        self._update = None
+        if not isinstance(result, KvResult):
+            self._fail(result.reason if isinstance(result, KvFailure) else "no result", now)
+            return
+        self.updates["done"] += 1
+        if self.failure:
+            self._notices.append(
+                Notice("info", "the shared store answers again", (("alone", self._views.alone),))
+            )
+            self.failure, self._failures = "", 0
+        replies = iter(result.replies)
+        epoch = cast(str, next(replies))
+        lost, self._epoch = self._epoch not in ("", epoch), epoch
+        if lost:
+            self._notices.append(Notice("warning", "the shared store has lost what it was told"))
+            for each in (self._views, self._admissions, self._presence):
+                each.store_lost()
+            self._timer.hasten()
+            return
+        for part, count in self._parts:
+            part.take(cast(list[Reply], list(islice(replies, count))), now)
+
+    def notices(self) -> list[Notice]:
+        """What the operator should read, once."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def labels_void(self) -> bool:
+        """Whether admissions have changed since this was asked last."""
+        changed, self._admissions.changed = self._admissions.changed, False
+        return changed
+
+    # Its state
+
+    def end(self, now: int, *, keeps_rest: bool) -> None:
+        """The process is about to stop: there is little time for the store.
+
+        Args:
+            now: Current time in ms.
+            keeps_rest: Whether the journal keeps what has not been counted then.
+        """
+        self._ends = now + AT_THE_END
+        self._keeps_rest = keeps_rest
+
+    def may_wait(self, now: int) -> bool:
+        """Whether there is time left to wait."""
+        return self._ends is not None and now < self._ends
+
+    def is_alone(self, now: int) -> bool:
+        """Whether the store has been away for longer than the patience."""
+        return bool(self.failure) and now - self._failed_since >= self._patience
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether all has been counted that came in."""
+        return self._views.is_counted
+
+    @property
+    def waiting(self) -> int:
+        """Batches that have been accepted and not counted yet."""
+        return len(self._views)
+
+    @property
+    def first_uncounted(self) -> int | None:
+        """The record number of the first of them."""
+        return self._views.first_uncounted
+
+    @property
+    def alone(self) -> int:
+        """Batches counted without the store so far."""
+        return self._views.alone
+
+    @property
+    def duplicates(self) -> int:
+        """Batches that another worker had accepted before, so far."""
+        return self._views.duplicates
+
+    def status(self, now: int) -> dict[str, object]:
+        """How it stands, for ``/stats``."""
+        return {
+            "state": "alone" if self.is_alone(now) else "waiting" if self.failure else "shared",
+            "failure": self.failure or None,
+            "failing_since": self._failed_since if self.failure else None,
+            "waiting_batches": self.waiting,
+            "batches_counted_alone": self.alone,
+        }
+
+    def state(self) -> SharingState:
+        """The state, for a snapshot. What waits is in the journal."""
+        return SharingState(
+            self._timer.state(), self._epoch, self.alone, self.duplicates, dict(self.updates)
+        )
+
+    def restore(self, state: SharingState) -> None:
+        """Take a state back."""
+        self._timer.restore(state.synced_at)
+        self._epoch = state.epoch
+        self._views.alone, self._views.duplicates = state.alone, state.duplicates
+        self.updates.update(state.updates)
+
+    @property
+    def _next_attempt(self) -> int:
+        return self._failed_at + min(FIRST_RETRY << min(self._failures - 1, 10), LAST_RETRY)
+
+    def _fail(self, reason: str, now: int) -> None:
+        self.updates["failed"] += 1
+        if not self.failure:
+            self._failed_since = now
+            fields = (("reason", reason),)
+            self._notices.append(Notice("warning", "the shared store does not answer", fields))
+        self.failure = reason or "unknown"
+        self._failures += 1
+        self._failed_at = now
+
+    def _lose_patience(self, now: int) -> None:
+        is_over = self._ends is not None and now >= self._ends and not self._keeps_rest
+        self._views.lose_patience(now if is_over else now - self._patience, now)

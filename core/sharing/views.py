@@ -1,0 +1,338 @@
+"""Batches and views, shared: each batch counts once, each view is followed by all together.
+
+Theory of operation. A batch is answered as soon as it is in the journal. What it holds is
+counted when the store has told two things: whether the batch is ours (it may have been sent to
+another worker as well), and what the others have seen of its views in the meantime. Batches
+wait in the order of arrival; all that wait go to the store in one update, which is a matter of
+milliseconds. The journal keeps them as long as they wait.
+
+If the store does not answer within the patience, a batch is counted by what is known here
+alone. It stays in the queue so that the others hear of it once the store is back.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Protocol, cast
+
+from openqoe.core.events.batch import Batch
+from openqoe.core.events.schema import Event
+from openqoe.core.kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
+from openqoe.core.metrics.registry import Group
+from openqoe.core.qoe import playback, view_log
+from openqoe.core.qoe.meter import Meter, Own
+from openqoe.core.qoe.moment import Moment
+from openqoe.core.qoe.view import NO_VIEW, View, ViewKey, view_key
+from openqoe.core.sharing.part import Part
+from openqoe.core.sharing.presence import Presence
+
+AT_ONCE = 500
+"""Batches in one update at the most."""
+
+MOST_WAITING = 20_000
+"""Batches that wait for the store at the most; past it the oldest are counted alone."""
+
+
+class Taker(Protocol):
+    """What the batches are for: takes them in."""
+
+    meter: Meter
+
+    def apply(self, batch: Batch, country: str | None, at: int) -> None:
+        """Take a batch in by what is known here alone."""
+
+    def begin(
+        self, batch: Batch, country: str | None, at: int, *, is_ours: bool
+    ) -> list[tuple[Event, Group]]:
+        """Take in of a batch what is not of its views; returns all its events."""
+
+
+class Waiting:
+    """A batch that waits for the store.
+
+    Attributes:
+        number: Of its record in the journal.
+        digest: Identifies it.
+        at: Time of its arrival, ms.
+        since: When it was ready to be sent, ms; None: not yet.
+        slices: What the logs of its views will say of it.
+        is_counted: Whether it has been counted without the store.
+    """
+
+    __slots__ = ("at", "batch", "country", "digest", "is_counted", "number", "since", "slices")
+
+    def __init__(
+        self, number: int, digest: bytes, batch: Batch, country: str | None, at: int
+    ) -> None:
+        self.number = number
+        self.digest = digest
+        self.batch = batch
+        self.country = country
+        self.at = at
+        self.since: int | None = None
+        self.is_counted = False
+        self.slices: dict[ViewKey, bytes] = {
+            key: view_log.encode_events(events) for key, events in _by_view(batch).items()
+        }
+
+
+def _by_view(batch: Batch) -> dict[ViewKey, list[Event]]:
+    """The events of each view, by event time."""
+    views: dict[ViewKey, list[Event]] = {}
+    for event, _ in sorted(batch.events, key=lambda pair: pair[0].event_time):
+        if event.view_id != NO_VIEW:
+            views.setdefault(view_key(event), []).append(event)
+    return views
+
+
+class _Lapse:
+    """Time has passed for a view: nothing explains its stall any more, or it has ended."""
+
+    __slots__ = ("at", "data", "is_counted", "known", "view")
+
+    def __init__(self, view: View, data: bytes, at: int) -> None:
+        self.view = view
+        self.data = data
+        self.at = at
+        self.known = 0  # entries of the log when the store was asked
+        self.is_counted = False
+
+    @property
+    def id(self) -> bytes:
+        """The id of its entry."""
+        return b"%s %d" % (b"expire" if self.data == view_log.EXPIRE else b"settle", self.known)
+
+
+class SharedViews(Part):
+    """The batches that wait, and what else the logs of views should hear.
+
+    Attributes:
+        alone: Batches counted without the store (grows only).
+        duplicates: Batches that another worker had accepted (grows only).
+    """
+
+    def __init__(
+        self,
+        taker: Taker,
+        presence: Presence,
+        instance: str,
+        *,
+        batches_kept: int,
+        views_kept: int,
+    ) -> None:
+        """
+        Args:
+            taker: Takes in what the store has decided.
+            presence: Hears of each view that is seen.
+            instance: This worker's name.
+            batches_kept: ms for which a batch is known to have been accepted.
+            views_kept: ms for which the log of a view is kept.
+        """
+        self._taker = taker
+        self._presence = presence
+        self._instance = instance
+        self._batches_kept = max(1, batches_kept)
+        self._views_kept = views_kept
+        self._batches: deque[Waiting] = deque()
+        self._late: deque[Waiting] = deque()  # counted alone, before all of those; not told yet
+        self._lapses: list[_Lapse] = []
+        self._summaries: list[Summarize] = []
+        self._asked = (0, 0, 0)
+        self.alone = 0
+        self.duplicates = 0
+
+    def add(self, waiting: Waiting) -> None:
+        """A batch was accepted."""
+        self._batches.append(waiting)
+        if len(self._batches) > MOST_WAITING:
+            self._count_first_alone()
+
+    def settle(self, now: int, *, all_of_them: bool) -> None:
+        """Views whose explanations have had their time: so it shall stand in their logs."""
+        for view in self._taker.meter.views.unsettled(now, all_of_them=all_of_them):
+            self._lapses.append(_Lapse(view, view_log.SETTLE, now))
+
+    def expire(self, now: int) -> None:
+        """Views that have been silent for too long: the same."""
+        for view in self._taker.meter.views.expire(now):
+            self._lapses.append(_Lapse(view, view_log.EXPIRE, now))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is something for the store."""
+        return bool(self._batches or self._late or self._lapses or self._summaries)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether all has been counted that came."""
+        return not self._lapses and not self._batches
+
+    def __len__(self) -> int:
+        """How many batches wait to be counted."""
+        return len(self._batches)
+
+    @property
+    def first_uncounted(self) -> int | None:
+        """The record number of the first batch that has not been counted."""
+        return self._batches[0].number if self._batches else None
+
+    @property
+    def waits_since(self) -> int | None:
+        """Since when the oldest waits of what has not been counted."""
+        times = [self._batches[0].since] if self._batches else []
+        times += [lapse.at for lapse in self._lapses if not lapse.is_counted][:1]
+        return min((time for time in times if time is not None), default=None)
+
+    def lose_patience(self, before: int, now: int) -> None:
+        """Count alone what has waited since before a time (ms), or longer."""
+        while self._batches:
+            since = self._batches[0].since
+            if since is None or since > before:
+                break
+            self._count_first_alone()
+        for lapse in self._lapses:
+            if lapse.at <= before and not lapse.is_counted:
+                lapse.is_counted = True
+                self._taker.meter.take(lapse.view, _moments(lapse), now)
+
+    def _count_first_alone(self) -> None:
+        waiting = self._batches.popleft()
+        self._taker.apply(waiting.batch, waiting.country, waiting.at)
+        waiting.is_counted = True
+        self._late.append(waiting)
+        self.alone += 1
+
+    # The store
+
+    def operations(self, now: int) -> list[Operation]:
+        """Claim the batches that wait, and extend the logs of their views."""
+        operations: list[Operation] = []
+        while len(self._late) > MOST_WAITING:
+            self._late.popleft()
+        asked = list(islice(chain(self._late, self._batches), AT_ONCE))
+        for waiting in asked:
+            if waiting.since is None:
+                waiting.since = now
+            operations.append(
+                Claim(f"batch:{waiting.digest.hex()}", self._instance, self._batches_kept)
+            )
+            operations += self._extensions(waiting)
+        operations += (self._lapse(lapse) for lapse in self._lapses)
+        operations += self._summaries
+        self._asked = (len(asked), len(self._lapses), len(self._summaries))
+        return operations
+
+    def _extensions(self, waiting: Waiting) -> Iterator[Extend]:
+        views = self._taker.meter.views
+        for key, data in waiting.slices.items():
+            entry = Entry(waiting.digest, self._instance, data)
+            yield Extend(view_log.log_key(key), entry, views.known(key), None, self._views_kept)
+
+    def _lapse(self, lapse: _Lapse) -> Extend:
+        known = lapse.known = lapse.view.known
+        entry = Entry(lapse.id, self._instance, lapse.data)
+        # Only if nothing has come of the view in the meantime.
+        return Extend(view_log.log_key(lapse.view.key), entry, known, known, self._views_kept)
+
+    def take(self, replies: Sequence[Reply], now: int) -> None:
+        """Count what the store has decided."""
+        batches, lapses, summaries = self._asked
+        self._asked = (0, 0, 0)
+        del self._summaries[:summaries]
+        rest = iter(replies)
+        asked = [(self._late or self._batches).popleft() for _ in range(batches)]
+        told = [
+            (waiting, cast(str, next(rest)), [cast(Tail, next(rest)) for _ in waiting.slices])
+            for waiting in asked
+        ]
+        own = self._begin(told)
+        for waiting, owner, tails in told:
+            is_ours = owner == self._instance
+            for key, tail in zip(waiting.slices, tails, strict=True):
+                self._catch_up(waiting, key, tail, own[key], is_ours=is_ours)
+        for lapse in self._lapses[:lapses]:
+            self._take_lapse(lapse, cast(Tail, next(rest)), now)
+        del self._lapses[:lapses]
+
+    def _begin(
+        self, told: Sequence[tuple[Waiting, str, list[Tail]]]
+    ) -> dict[ViewKey, dict[bytes, view_log.Action]]:
+        """Take in of the batches what is not of their views; returns what is to be done at
+        their entries, by view and entry."""
+        own: dict[ViewKey, dict[bytes, view_log.Action]] = {}
+        for waiting, owner, _ in told:
+            events: list[tuple[Event, Group]] = []
+            if not waiting.is_counted:
+                is_ours = owner == self._instance
+                self.duplicates += not is_ours
+                events = self._taker.begin(
+                    waiting.batch, waiting.country, waiting.at, is_ours=is_ours
+                )
+            views: dict[ViewKey, list[tuple[Event, Group]]] = {key: [] for key in waiting.slices}
+            for event, group in events:
+                if event.view_id != NO_VIEW:
+                    views[view_key(event)].append((event, group))
+            for key, of_view in views.items():
+                own.setdefault(key, {})[waiting.digest] = self._measuring(of_view, waiting.at)
+        return own
+
+    def _measuring(self, events: Own, at: int) -> view_log.Action:
+        def measure(view: View) -> None:
+            self._taker.meter.measure_view(view, events, at)
+            self._presence.note(view)
+
+        return measure
+
+    def _catch_up(
+        self,
+        waiting: Waiting,
+        key: ViewKey,
+        tail: Tail,
+        own: dict[bytes, view_log.Action],
+        *,
+        is_ours: bool,
+    ) -> None:
+        views = self._taker.meter.views
+        is_new = not views.knows(key)
+        view = views.open(key, (), waiting.at)
+        was_known = bool(view.known) or is_new
+        view_log.catch_up(view, tail, own, self._instance, is_new=is_new)
+        action = own.pop(waiting.digest, None)
+        if action is not None and is_ours and all(e.id != waiting.digest for e in tail.entries):
+            # Its entry is gone: the log was summed up long after we wrote it, and crashed.
+            action(view)
+        if tail.kept > view_log.LONG or not was_known:
+            self._sum_up(view, view_log.KEPT)
+
+    def _take_lapse(self, lapse: _Lapse, tail: Tail, now: int) -> None:
+        def count(view: View) -> None:
+            if not lapse.is_counted:
+                self._taker.meter.take(view, _moments(lapse), now)
+
+        view = lapse.view
+        own: dict[bytes, view_log.Action] = {lapse.id: count}
+        view_log.catch_up(view, tail, own, self._instance, is_new=False)
+        if not own and lapse.data == view_log.EXPIRE:
+            self._sum_up(view, keep=1)
+
+    def _sum_up(self, view: View, keep: int) -> None:
+        self._summaries.append(
+            Summarize(
+                view_log.log_key(view.key),
+                view.known,
+                view_log.summary(view),
+                keep,
+                self._views_kept,
+            )
+        )
+
+    def store_lost(self) -> None:
+        """The logs are gone: what is known of the views is only here."""
+        self._summaries.clear()
+        self._taker.meter.views.lose_logs()
+
+
+def _moments(lapse: _Lapse) -> list[Moment]:
+    if lapse.data == view_log.EXPIRE:
+        return playback.expire(lapse.view)
+    return playback.settle(lapse.view)

@@ -1,0 +1,296 @@
+"""A key-value store in a SQLite file: for the processes of one host.
+
+Every call is one transaction. What is in the file survives the processes; it is not forced to
+the disk, since a machine that fails takes all processes with it, and whatever they had told
+the store is told again from their journals.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from openqoe.core.kv import (
+    AddMembers,
+    Claim,
+    Entry,
+    Extend,
+    ListRecent,
+    Mark,
+    Members,
+    Operation,
+    Reply,
+    Summarize,
+    Tail,
+)
+from openqoe.shells.clock import now_ms
+from openqoe.shells.stores.store import StoreError
+
+VERSION = 1
+"""Of the schema. A file of another version is begun anew: what is in it can be told again."""
+
+BUSY = 5.0
+"""Seconds to wait for another process's transaction."""
+
+SWEEP = 60_000
+"""ms between two times at which what has ended is cleared away."""
+
+_SCHEMA = """
+CREATE TABLE sets (key TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE members (
+    place INTEGER PRIMARY KEY, key TEXT NOT NULL, member TEXT NOT NULL, day INTEGER NOT NULL,
+    UNIQUE (key, member)
+);
+CREATE INDEX members_place ON members (key, place);
+CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, ends INTEGER) WITHOUT ROWID;
+CREATE TABLE logs (
+    key TEXT PRIMARY KEY, length INTEGER NOT NULL, start INTEGER NOT NULL,
+    summarized INTEGER NOT NULL, summary BLOB, ends INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE entries (
+    key TEXT NOT NULL, place INTEGER NOT NULL, id BLOB NOT NULL, writer TEXT NOT NULL,
+    data BLOB NOT NULL, PRIMARY KEY (key, place)
+) WITHOUT ROWID;
+CREATE TABLE recent (
+    key TEXT NOT NULL, member TEXT NOT NULL, mark INTEGER NOT NULL, ends INTEGER NOT NULL,
+    PRIMARY KEY (key, member)
+) WITHOUT ROWID;
+CREATE INDEX claims_ends ON claims (ends);
+CREATE INDEX logs_ends ON logs (ends)
+"""
+
+
+class SqliteStore:
+    """The store in a file.
+
+    Args:
+        path: The file; made if it is missing.
+        clock: Tells the time in ms.
+
+    Raises:
+        StoreError: The file cannot be made or used.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], int] = now_ms) -> None:
+        self._path = path
+        self._clock = clock
+        self._swept_at = 0
+        self._database: sqlite3.Connection | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {path.parent}: {error.strerror}") from None
+        self._connect()
+
+    def run(self, operations: tuple[Operation, ...]) -> tuple[Reply, ...]:
+        """Run operations in order; returns their replies.
+
+        Raises:
+            StoreError: The file cannot be written, or is locked for too long.
+        """
+        now = self._clock()
+        try:
+            database = self._connect()
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                replies = tuple(self._run(database, operation, now) for operation in operations)
+                if not 0 <= now - self._swept_at < SWEEP:
+                    self._sweep(database, now)
+                    self._swept_at = now
+        except sqlite3.Error as error:
+            if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
+                self._begin_anew()
+            raise StoreError(f"{self._path}: {error}") from None
+        return replies
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._database is not None:
+            return self._database
+        try:
+            database = self._open()
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise StoreError(f"{self._path}: {error}") from None
+            self._begin_anew()  # it is no database
+            database, version = self._open(), 0
+        if version != VERSION:
+            self._make(database)
+        self._database = database
+        return database
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(
+            self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
+        )
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = OFF")
+        return database
+
+    def _make(self, database: sqlite3.Connection) -> None:
+        """Make the tables, unless another process is doing so."""
+        try:
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                (version,) = database.execute("PRAGMA user_version").fetchone()
+                if version == VERSION:
+                    return
+                tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                for (table,) in tables.fetchall():
+                    database.execute(f'DROP TABLE "{table}"')
+                for statement in _SCHEMA.split(";"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {VERSION}")
+        except sqlite3.Error as error:
+            database.close()
+            raise StoreError(f"{self._path}: {error}") from None
+
+    def _begin_anew(self) -> None:
+        """Put a file away that cannot be read; whoever has it open finds out by itself."""
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                self._path.with_name(self._path.name + suffix).unlink()
+
+    def _run(self, database: sqlite3.Connection, operation: Operation, now: int) -> Reply:
+        match operation:
+            case AddMembers():
+                return _add_members(database, operation)
+            case Claim():
+                return _claim(database, operation, now)
+            case Extend():
+                return _extend(database, operation, now)
+            case Summarize():
+                _summarize(database, operation, now)
+                return None
+            case Mark():
+                return _mark(database, operation, now)
+            case ListRecent(key, since):
+                rows = database.execute(
+                    "SELECT member FROM recent WHERE key = ? AND mark >= ? ORDER BY member",
+                    (key, since),
+                )
+                return tuple(member for (member,) in rows)
+
+    def _sweep(self, database: sqlite3.Connection, now: int) -> None:
+        database.execute("DELETE FROM claims WHERE ends <= ?", (now,))
+        database.execute("DELETE FROM recent WHERE ends <= ?", (now,))
+        database.execute(
+            "DELETE FROM entries WHERE key IN (SELECT key FROM logs WHERE ends <= ?)", (now,)
+        )
+        database.execute("DELETE FROM logs WHERE ends <= ?", (now,))
+
+
+def _add_members(database: sqlite3.Connection, operation: AddMembers) -> Members:
+    key, limit, day = operation.key, operation.limit, operation.day
+    left = database.execute("DELETE FROM members WHERE key = ? AND day < ?", (key, day - 1))
+    database.execute("INSERT OR IGNORE INTO sets VALUES (?, 0)", (key,))
+    if left.rowcount:
+        database.execute("UPDATE sets SET version = version + 1 WHERE key = ?", (key,))
+    (version,) = database.execute("SELECT version FROM sets WHERE key = ?", (key,)).fetchone()
+    (size,) = database.execute("SELECT count(*) FROM members WHERE key = ?", (key,)).fetchone()
+    for member in operation.members:
+        known = database.execute(
+            "UPDATE members SET day = max(day, ?) WHERE key = ? AND member = ?", (day, key, member)
+        )
+        if not known.rowcount and (limit is None or size < limit):
+            database.execute(
+                "INSERT INTO members (key, member, day) VALUES (?, ?, ?)", (key, member, day)
+            )
+            size += 1
+    start = operation.known if operation.version == version and operation.known <= size else 0
+    rows = database.execute(
+        "SELECT member FROM members WHERE key = ? ORDER BY place LIMIT -1 OFFSET ?", (key, start)
+    )
+    return Members(version, start, tuple(member for (member,) in rows))
+
+
+def _claim(database: sqlite3.Connection, operation: Claim, now: int) -> str:
+    row = database.execute(
+        "SELECT owner, ends FROM claims WHERE key = ?", (operation.key,)
+    ).fetchone()
+    owner: str = operation.by
+    if row is not None and (row[1] is None or row[1] > now):
+        owner = row[0]
+    if owner == operation.by:
+        until = None if operation.lifetime is None else now + operation.lifetime
+        database.execute(
+            "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (operation.key, owner, until)
+        )
+    return owner
+
+
+def _extend(database: sqlite3.Connection, operation: Extend, now: int) -> Tail:
+    key, entry = operation.key, operation.entry
+    length, start, summarized = _log(database, key, now)
+    if operation.only_at in (None, length):
+        known = database.execute("SELECT 1 FROM entries WHERE key = ? AND id = ?", (key, entry.id))
+        if known.fetchone() is None:
+            length += 1
+            database.execute(
+                "INSERT INTO entries VALUES (?, ?, ?, ?, ?)",
+                (key, length, entry.id, entry.by, entry.data),
+            )
+    database.execute(
+        "INSERT INTO logs VALUES (?1, ?2, 0, 0, NULL, ?3) "
+        "ON CONFLICT (key) DO UPDATE SET length = ?2, ends = ?3",
+        (key, length, now + operation.lifetime),
+    )
+    begin, summary = operation.after, None
+    if begin < start:
+        begin = summarized
+        (summary,) = database.execute("SELECT summary FROM logs WHERE key = ?", (key,)).fetchone()
+    rows = database.execute(
+        "SELECT id, writer, data FROM entries WHERE key = ? AND place > ? ORDER BY place",
+        (key, begin),
+    )
+    return Tail(begin, summary, tuple(Entry(*row) for row in rows), length - start)
+
+
+def _summarize(database: sqlite3.Connection, operation: Summarize, now: int) -> None:
+    key = operation.key
+    length, start, summarized = _log(database, key, now)
+    if not summarized < operation.length <= length:
+        return
+    start = max(start, operation.length - operation.keep)
+    database.execute("DELETE FROM entries WHERE key = ? AND place <= ?", (key, start))
+    database.execute(
+        "UPDATE logs SET start = ?, summarized = ?, summary = ?, ends = ? WHERE key = ?",
+        (start, operation.length, operation.summary, now + operation.lifetime, key),
+    )
+
+
+def _log(database: sqlite3.Connection, key: str, now: int) -> tuple[int, int, int]:
+    """Length of a log, entries that are not kept any more, entries in its summary."""
+    row = database.execute(
+        "SELECT length, start, summarized, ends FROM logs WHERE key = ?", (key,)
+    ).fetchone()
+    if row is None:
+        return 0, 0, 0
+    length, start, summarized, ends = row
+    if ends <= now:
+        database.execute("DELETE FROM entries WHERE key = ?", (key,))
+        database.execute("DELETE FROM logs WHERE key = ?", (key,))
+        return 0, 0, 0
+    return length, start, summarized
+
+
+def _mark(database: sqlite3.Connection, operation: Mark, now: int) -> int:
+    key, ends = operation.key, now + operation.lifetime
+    database.executemany(
+        "INSERT INTO recent VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key, member) DO UPDATE "
+        "SET mark = ?3, ends = ?4 "
+        "WHERE abs(?3) > abs(mark) OR (?3 = -mark AND ?3 < 0)",
+        [(key, member, mark, ends) for member, mark in operation.marks],
+    )
+    database.execute("DELETE FROM recent WHERE key = ? AND abs(mark) < ?", (key, operation.since))
+    (count,) = database.execute(
+        "SELECT count(*) FROM recent WHERE key = ? AND mark > 0", (key,)
+    ).fetchone()
+    return int(count)
