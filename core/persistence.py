@@ -20,11 +20,11 @@ Where workers share a store a batch has no effect before its record is in the jo
 the store knows that it is ours, no other worker will take it. So if the record could not be
 written, nothing has happened.
 
-Otherwise, when a record could not be written its sender is told to come again, although the batch has
-taken effect. That is made good by the next ``Persist``: until one succeeds, no batch is
-accepted, and afterwards the repeated batch is recognised as a duplicate. After a crash
-before that, it was never counted. A ``Persist`` may tell that it is the last thing there is room
-for: then no batch is accepted either, or each attempt would let one more take effect in vain.
+Otherwise its sender is told to come again, although the batch has taken effect. That is made
+good by the next ``Persist``: until one succeeds, no batch is accepted, and afterwards the
+repeated batch is recognised as a duplicate. After a crash before that, it was never counted. A
+``Persist`` may tell that it is the last thing there is room for: then no batch is accepted either,
+or each attempt would let one more take effect in vain.
 """
 
 from openqoe.core.delivery.payload import Payload

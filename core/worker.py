@@ -188,6 +188,8 @@ class Worker:
     def poll(self, now: int) -> tuple[Effect, ...]:
         """Do what is due: flushes, retries, the exchange with the key-value store."""
         self._begin(now)
+        if self._exchange is not None:
+            self._exchange.poll(now)
         if self._wants_flush and self._flush_timer.is_due(now):
             self._flush(now)
         if self._closed:

@@ -101,14 +101,14 @@ class Exchange:
         self._views.add(waiting)
         if self.is_alone(now):
             waiting.since = now - self._patience
-            self._lose_patience(now)
+            self.poll(now)
 
     def lapse(self, now: int, *, all_of_them: bool) -> None:
         """Look for views for which time has passed."""
         self._views.settle(now, all_of_them=all_of_them)
         self._views.expire(now)
         if self.is_alone(now):
-            self._lose_patience(now)
+            self.poll(now)
 
     def concurrent(self, now: int, alone: dict[Labels, int]) -> dict[Labels, int]:
         """Concurrent views by base labels, as far as this worker is to tell of them.
@@ -123,9 +123,13 @@ class Exchange:
 
     # What goes out
 
+    def poll(self, now: int) -> None:
+        """Time has passed: count alone what has waited for too long."""
+        is_over = self._ends is not None and now >= self._ends and not self._keeps_rest
+        self._views.lose_patience(now if is_over else now - self._patience, now)
+
     def due(self, effect_id: int, now: int) -> KvUpdate | None:
         """The update that is to be run now, if there is one."""
-        self._lose_patience(now)
         if self._update is not None or (self.failure and now < self._next_attempt):
             return None
         is_time = self._timer.is_due(now)
@@ -280,7 +284,3 @@ class Exchange:
         self.failure = reason or "unknown"
         self._failures += 1
         self._failed_at = now
-
-    def _lose_patience(self, now: int) -> None:
-        is_over = self._ends is not None and now >= self._ends and not self._keeps_rest
-        self._views.lose_patience(now if is_over else now - self._patience, now)

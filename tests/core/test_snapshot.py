@@ -247,18 +247,6 @@ def saved(rig: Rig) -> Snapshot:
     return snapshots.decode(rig.worker.snapshot())
 
 
-def test_the_shared_store_is_told_of_all_that_was_admitted() -> None:
-    """It may have ended with the process; what it is not told again would lose its place."""
-    rig = Rig()
-    rig.post(event())
-    rig.pass_time(10 * MINUTE)
-    rig.worker = restored(rig)
-    rig._store.clear()
-    rig.post(event(env="other", view_id="v2"))
-    rig.pass_time(10 * MINUTE)
-    assert list(saved(rig).dimensions["env"].admitted) == ["prod", "other"]
-
-
 def test_how_the_delivery_stood_is_not_forgotten() -> None:
     rig = Rig()
     rig.flush()

@@ -10,7 +10,7 @@ Nothing sleeps. Every effect is run the moment it comes out, unless the store is
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -26,13 +26,13 @@ from openqoe.core.effects import (
 )
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
-from openqoe.shells.stores import MemoryStore, Store
+from openqoe.shells.stores import MemoryStore
 from tests.support.events import NOW, post
 from tests.support.loki import LokiDouble
 from tests.support.receiver import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS, deliver
 
-STEP: Final = 500
+STEP: Final = 1_000
 """ms by which time goes on while it passes."""
 
 
@@ -42,22 +42,20 @@ class Fleet:
     Args:
         size: How many.
         shared: Whether they share a store; one alone needs none.
-        store: The store; one in memory if None.
         **settings: Environment variables.
 
     Attributes:
         now: The time in ms.
+        store: What they share.
         away: Whether the store does not answer.
         notices: What the operator was told.
     """
 
-    def __init__(
-        self, size: int, *, shared: bool = True, store: Store | None = None, **settings: str
-    ) -> None:
+    def __init__(self, size: int, *, shared: bool = True, **settings: str) -> None:
         self.now = NOW
         self.away = False
         self.notices: list[Notice] = []
-        self.store: Store = store or MemoryStore(lambda: self.now)
+        self.store = MemoryStore(lambda: self.now)
         self.receiver = RemoteWriteDouble(now_ms=lambda: self.now)
         self.loki = LokiDouble(now_ms=lambda: self.now)
         self._config = Config.from_environment({**DESTINATIONS, **settings})
@@ -69,6 +67,16 @@ class Fleet:
     def begin(self, number: int) -> Worker:
         """A new worker of a number."""
         return Worker(self._config, instance=f"w-{number}", seed=number, shared=self._shared)
+
+    def restart(self, number: int) -> None:
+        """One of them is put away and comes back from its snapshot."""
+        self.workers[number] = Worker.restore(
+            self._config,
+            self.workers[number].snapshot(),
+            instance=f"w-{number}",
+            seed=number,
+            shared=self._shared,
+        )
 
     def handle(self, number: int, request: Request) -> Response:
         """A request comes to one of them now."""
@@ -104,15 +112,15 @@ class Fleet:
         """What one of them says of itself."""
         return self.handle(number, Request("GET", "/stats")).body
 
-    def counts(self) -> Counter[str]:
+    def counts(self) -> dict[str, float]:
         """The counters and histograms of all together, without those that are 0."""
-        counts: Counter[str] = Counter()
+        counts: defaultdict[str, float] = defaultdict(float)
         for labels, value in self._newest():
             name = dict(labels)["__name__"]
             if name.endswith(("_total", "_count", "_bucket", "_sum")) or name == PLAYED:
                 text = ",".join(f"{k}={v}" for k, v in labels if k not in ("__name__", "instance"))
                 counts[f"{name}{{{text}}}"] += value
-        return +Counter({series: round(value, 6) for series, value in counts.items()})
+        return {series: round(value, 6) for series, value in counts.items() if value}
 
     def concurrent(self) -> float:
         """What a dashboard shows of concurrent views: the sum over all instances."""

@@ -69,7 +69,7 @@ def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFi
         ("going on where the last process ended", None),
     ]
     # One view of the snapshot and one of the sound record; the series of the other one has idled.
-    home.start(lambda completions: None)
+    home.start(lambda completions: None, lambda update, result: None)
     (flush,) = [e for e in home.worker.poll(now_ms() + 60_000) if isinstance(e, Persist)]
     metrics = [one for one in flush.payloads if one.kind == "metrics"]
     sent = [decode_write_request(one.body) for one in metrics]
