@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import socket
 from contextlib import suppress
 from threading import Thread
 
@@ -40,16 +41,29 @@ def _raise_file_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def follow_parent(descriptor: int) -> None:
-    """End cleanly when the process that holds the other end of a pipe is gone."""
+class Parent:
+    """The process that started this one and holds the other end of a socket.
 
-    def wait() -> None:
+    This process ends cleanly when the parent is gone, however it ended.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._channel = socket.socket(fileno=descriptor)
+        Thread(target=self._wait, name="openqoe-parent", daemon=True).start()
+
+    def tell_serving(self) -> None:
+        """This process serves from now on."""
         with suppress(OSError):
-            while os.read(descriptor, 1):
-                pass
+            self._channel.send(b"s")
+
+    def _wait(self) -> None:
+        with suppress(OSError):
+            self._channel.recv(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    Thread(target=wait, name="openqoe-parent", daemon=True).start()
+
+def no_parent() -> None:
+    """Nobody wants to know that this process serves."""
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:

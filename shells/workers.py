@@ -46,6 +46,8 @@ class _Worker:
     Attributes:
         number: Its place, from 0.
         process: The process; None while it is to be started again.
+        channel: The worker says here when it serves, and ends when our end is gone.
+        is_serving: Whether it has said so.
         began: When it was started.
         due: When it is to be started again.
         failures: How many times in a row it has not started well.
@@ -54,6 +56,8 @@ class _Worker:
 
     number: int
     process: subprocess.Popen[bytes] | None = None
+    channel: socket.socket | None = None
+    is_serving: bool = False
     began: float = 0.0
     due: float = 0.0
     failures: int = 0
@@ -91,8 +95,6 @@ class Workers:
         self._is_stopping = False
         self._has_served = False
         self._status = 0
-        # Workers hold the other end: it tells them when the parent is gone, however it ended.
-        self._alive, self._life = os.pipe()
         self._wakeup, self._signals = socket.socketpair()
 
     def run(self) -> int:
@@ -118,7 +120,12 @@ class Workers:
         while not self._is_stopping or any(worker.process for worker in self._workers):
             for worker in self._workers:
                 self._look_after(worker)
-            select.select([self._wakeup], [], [], self._delay())
+            channels = [
+                worker.channel
+                for worker in self._workers
+                if worker.channel is not None and not worker.is_serving
+            ]
+            select.select([self._wakeup, *channels], [], [], self._delay())
             for number in self._taken():
                 if handler := handlers.get(signal.Signals(number)):
                     handler()
@@ -143,6 +150,9 @@ class Workers:
         process = worker.process
         if process is not None and process.poll() is not None:
             self._take_end(worker, process.returncode, now)
+        elif process is not None and not worker.is_serving and _has_spoken(worker.channel):
+            worker.is_serving = self._has_served = True
+            self._reload_next()
         elif process is not None and worker.kill_at is not None and now >= worker.kill_at:
             self._log.error("worker does not end, killing it", worker=worker.number)
             worker.kill_at = None
@@ -153,13 +163,16 @@ class Workers:
     def _start(self, worker: _Worker, now: float) -> None:
         fds = [one.fileno() for one in self._listeners.sockets]
         more = [part for fd in fds for part in ("--fd", str(fd))]
-        worker.process = subprocess.Popen(
-            [*self._command, *more, "--parent-fd", str(self._alive)],
-            env=self._environment(worker),
-            pass_fds=[*fds, self._alive],
-            stdin=subprocess.DEVNULL,
-        )
-        worker.began, worker.kill_at = now, None
+        worker.channel, theirs = socket.socketpair()
+        worker.channel.setblocking(False)
+        with theirs:
+            worker.process = subprocess.Popen(
+                [*self._command, *more, "--parent-fd", str(theirs.fileno())],
+                env=self._environment(worker),
+                pass_fds=[*fds, theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        worker.began, worker.kill_at, worker.is_serving = now, None, False
 
     def _environment(self, worker: _Worker) -> Mapping[str, str]:
         config, more = self._config, dict[str, str]()
@@ -173,12 +186,13 @@ class Workers:
     def _take_end(self, worker: _Worker, status: int, now: float) -> None:
         was_told = worker.kill_at is not None or self._is_stopping
         worker.process, worker.kill_at = None, None
+        if worker.channel is not None:
+            worker.channel.close()
+            worker.channel = None
         if was_told:
             worker.due = now
-            self._reload_next()
             return
-        steady = now - worker.began >= STEADY
-        self._has_served |= steady
+        steady = worker.is_serving and now - worker.began >= STEADY
         if status == EXIT_USAGE and not self._has_served:
             self._status = EXIT_USAGE  # it has said why
             self._stop()
@@ -201,29 +215,35 @@ class Workers:
             self._tell_to_end(worker)
 
     def _reload(self) -> None:
-        """Replace the workers one by one: the others go on serving."""
+        """Replace the workers one by one: the next when the one before serves."""
         try:
             self._config = self._read_config()
         except (SettingsError, OSError) as error:
             self._log.error("workers are not replaced", reason=str(error))
             return
         self._log.info("replacing workers one by one")
-        was_idle = not self._reloading
         self._reloading = list(self._workers)
-        if was_idle:
-            self._reload_next()
+        self._reload_next()
 
     def _reload_next(self) -> None:
-        while self._reloading and not self._is_stopping:
-            worker = self._reloading.pop(0)
-            if worker.process is not None:
-                self._tell_to_end(worker)
-                return
+        others_serve = all(worker.is_serving for worker in self._workers)
+        if self._reloading and others_serve and not self._is_stopping:
+            self._tell_to_end(self._reloading.pop(0))
 
     def _tell_to_end(self, worker: _Worker) -> None:
         if worker.process is not None and worker.kill_at is None:
             worker.kill_at = monotonic() + self._config.shutdown_timeout / 1000 + GRACE
+            worker.is_serving = False
             worker.process.terminate()
+
+
+def _has_spoken(channel: socket.socket | None) -> bool:
+    """Whether the worker has said that it serves."""
+    if channel is None:
+        return False
+    with suppress(OSError):
+        return bool(channel.recv(1))
+    return False
 
 
 def worker_command() -> list[str]:

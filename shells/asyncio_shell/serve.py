@@ -14,17 +14,27 @@ from openqoe.shells.listening import Listening
 from openqoe.shells.settings import announce, server_instance
 
 
-def run(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
-    """Serve until a signal comes.
+def run(
+    config: Config,
+    environment: Mapping[str, str],
+    listening: Listening,
+    serving: Callable[[], None] = process.no_parent,
+) -> None:
+    """Serve until a signal comes; ``serving`` is called when requests are taken.
 
     Raises:
         ListeningError: An address cannot be bound, or a TLS file cannot be used.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(config, environment, listening))
+        runner.run(serve(config, environment, listening, serving))
 
 
-async def serve(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
+async def serve(
+    config: Config,
+    environment: Mapping[str, str],
+    listening: Listening,
+    serving: Callable[[], None] = process.no_parent,
+) -> None:
     """Serve until a signal comes."""
     log = logs.configure(config)
     config = process.fit(config, log)
@@ -40,6 +50,7 @@ async def serve(config: Config, environment: Mapping[str, str], listening: Liste
     service.watch()
     await server.listen()
     announce(log, service.worker, environment, listeners.addresses)
+    serving()
     await stop.wait()
     shutdown = service.drain()
     await server.close(shutdown.for_requests)

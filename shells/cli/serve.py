@@ -100,14 +100,13 @@ def serve(
     connections = None if max_connections is None else str(max_connections)
     config, environment = config_of(env_file, OPENQOE_MAX_CONNECTIONS=connections)
     listening = Listening(hosts, port, unix, backlog, tls_cert, tls_key, fds)
-    if parent_fd is not None:
-        process.follow_parent(parent_fd)
+    serving = process.no_parent if parent_fd is None else process.Parent(parent_fd).tell_serving
     try:
         with needs("fast"):
             parser_named(config.http_parser)
         module: Any = import_module(f"openqoe.shells.{shell}_shell")
         if workers == 1:
-            module.run(config, environment, listening)
+            module.run(config, environment, listening, serving)
             return
         options = {
             "--shell": shell,

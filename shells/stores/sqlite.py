@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 
 from openqoe.core.kv import (
     AddMembers,
@@ -23,7 +24,7 @@ from openqoe.core.kv import (
     Summarize,
     Tail,
 )
-from openqoe.shells.clock import now_ms
+from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.stores.store import StoreError
 
 VERSION = 1
@@ -129,7 +130,17 @@ class SqliteStore:
         database = sqlite3.connect(
             self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
         )
-        database.execute("PRAGMA journal_mode = WAL")
+        end = monotonic() + BUSY
+        while True:
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError:
+                # SQLite does not wait for others that are doing the same.
+                if monotonic() > end:
+                    database.close()
+                    raise
+                sleep(0.01)
         database.execute("PRAGMA synchronous = OFF")
         return database
 

@@ -4,7 +4,7 @@ One tree of nurseries: the process's holds the connections' and the service's, s
 outlives its owner.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import trio
@@ -19,16 +19,26 @@ from openqoe.shells.trio_shell.server import Server
 from openqoe.shells.trio_shell.service import Service
 
 
-def run(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
-    """Serve until a signal comes.
+def run(
+    config: Config,
+    environment: Mapping[str, str],
+    listening: Listening,
+    serving: Callable[[], None] = process.no_parent,
+) -> None:
+    """Serve until a signal comes; ``serving`` is called when requests are taken.
 
     Raises:
         ListeningError: An address cannot be bound, or a TLS file cannot be used.
     """
-    trio.run(serve, config, environment, listening)
+    trio.run(serve, config, environment, listening, serving)
 
 
-async def serve(config: Config, environment: Mapping[str, str], listening: Listening) -> None:
+async def serve(
+    config: Config,
+    environment: Mapping[str, str],
+    listening: Listening,
+    serving: Callable[[], None] = process.no_parent,
+) -> None:
     """Serve until a signal comes."""
     log = logs.configure(config)
     config = process.fit(config, log)
@@ -44,6 +54,7 @@ async def serve(config: Config, environment: Mapping[str, str], listening: Liste
             async with trio.open_nursery() as connections:
                 await server.listen(connections)
                 announce(log, service.worker, environment, listeners.addresses)
+                serving()
                 await anext(signals)
                 shutdown = service.drain()
                 await server.close(shutdown.for_requests)
