@@ -32,7 +32,7 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 run: $(VENV)/.installed ## Serve on http://127.0.0.1:8787 (PORT=…)
 	$(BIN)/openqoe serve --port $(PORT)
 
-services: ## Install the Debian services that the tests use (prometheus), where possible
+services: ## Install the Debian services that the tests use (prometheus, redis), where possible
 	@./tests/install-services
 
 test: $(VENV)/.dev $(VENV)/.installed services ## Run all tests

@@ -93,6 +93,17 @@ class Meter:
         for view in self.views.unsettled(now, all_of_them=all_of_them):
             self.take(view, playback.settle(view), now)
 
+    def settle_view(self, view: View, now: int) -> None:
+        """The same for a view of which no explanation will come from elsewhere."""
+        if self.views.take_unsettled(view):
+            self.take(view, playback.settle(view), now)
+
+    def lose_logs(self, now: int) -> None:
+        """The shared store has lost the logs of the views: each worker counts what it has seen
+        begin and nobody has explained."""
+        self.settle(now, all_of_them=True)
+        self.views.lose_logs()
+
     def expire(self, now: int) -> None:
         """End the views that have been silent for too long."""
         for view in self.views.expire(now):

@@ -89,6 +89,7 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     stall: Stall | None
     open_pause: Number | None
     known: int = 0
+    followed: int = 0
 
 
 state_of = attrgetter(*ViewState.__struct_fields__)
@@ -108,6 +109,7 @@ class View:
         completion_told: Whether its completion has been measured.
         open_pause: Time of a pause that an ``ended`` may still explain.
         known: How many entries of its shared log it has followed (``core/qoe/view_log``).
+        followed: The same, with those of logs that the store has lost.
     """
 
     __slots__ = (
@@ -117,6 +119,7 @@ class View:
         "completion_told",
         "dropped_frames",
         "first_position",
+        "followed",
         "generation",
         "height",
         "key",
@@ -170,6 +173,7 @@ class View:
         self.stall: Stall | None = None
         self.open_pause: float | None = None
         self.known = 0
+        self.followed = 0
 
     @classmethod
     def restored(cls, state: ViewState, labels: Labels) -> Self:

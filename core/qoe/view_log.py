@@ -147,9 +147,11 @@ def catch_up(
         by: This worker's name.
         is_new: Whether nothing is known of the view here but what the log says.
     """
-    # Who knows the view without its log goes on from what it knows itself.
-    if tail.summary is not None and (is_new or view.known):
-        view.take(_decode_state(tail.summary))
+    if tail.summary is not None:
+        state = _decode_state(tail.summary)
+        # If a log was lost, the one who had read more of it knows more.
+        if is_new or view.known or state.followed > view.followed:
+            view.take(state)
     view.known = max(view.known, tail.start)
     for place, entry in enumerate(tail.entries, tail.start + 1):
         if place <= view.known:
@@ -160,6 +162,7 @@ def catch_up(
         else:
             action(view)
         view.known = place
+        view.followed += 1
 
 
 def summary(view: View) -> bytes:

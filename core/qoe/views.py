@@ -125,9 +125,17 @@ class Views:
         return view in self._playing
 
     def lose_logs(self) -> None:
-        """The store has lost the logs of the views: what is known of them is only here."""
+        """The store has lost the logs of the views: what is known of them is only here.
+
+        What waits for an explanation is no longer ours: others will count it.
+        """
         for view in (*self._views.values(), *self._ended.values()):
             view.known = 0
+            playback.settle(view)
+
+    def take_unsettled(self, view: View) -> bool:
+        """Take a view out of those that wait for an explanation; returns whether it did."""
+        return self._unsettled.pop(view, None) is not None
 
     def unsettled(self, now: int, *, all_of_them: bool) -> list[View]:
         """Take out the views whose explanations have had their time."""

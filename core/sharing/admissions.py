@@ -52,7 +52,7 @@ class Admissions(Part):
                 self.changed |= dimension.adopt(members, day)
         self._day = day
 
-    def store_lost(self) -> None:
+    def store_lost(self, now: int) -> None:
         """Tell everything again."""
         for name, dimension in self._dimensions.items():
             self._shared[name] = Members(-1, 0, ())

@@ -187,7 +187,7 @@ class Exchange:
         if lost:
             self._notices.append(Notice("warning", "the shared store has lost what it was told"))
             for each in (self._views, self._admissions, self._presence):
-                each.store_lost()
+                each.store_lost(now)
             self._timer.hasten()
             return
         for part, count in self._parts:

@@ -21,5 +21,5 @@ class Part(ABC):
         """Take the replies to the operations given last."""
 
     @abstractmethod
-    def store_lost(self) -> None:
+    def store_lost(self, now: int) -> None:
         """The store does not know any more what it was told."""

@@ -97,6 +97,6 @@ class Presence(Part):
             told = zip(self._counted, cast(list[int], counts), strict=True)
             self.counts = {_decode_labels(text.encode()): count for text, count in told if count}
 
-    def store_lost(self) -> None:
+    def store_lost(self, now: int) -> None:
         """Mark all that plays once more."""
         self._seen.update(dict.fromkeys(self._texts))

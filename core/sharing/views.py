@@ -249,7 +249,7 @@ class SharedViews(Part):
         for waiting, owner, tails in told:
             is_ours = owner == self._instance
             for key, tail in zip(waiting.slices, tails, strict=True):
-                self._catch_up(waiting, key, tail, own[key], is_ours=is_ours)
+                self._catch_up(waiting, key, tail, own[key], is_ours=is_ours, now=now)
         for lapse in self._lapses[:lapses]:
             self._take_lapse(lapse, cast(Tail, next(rest)), now)
         del self._lapses[:lapses]
@@ -291,17 +291,23 @@ class SharedViews(Part):
         own: dict[bytes, view_log.Action],
         *,
         is_ours: bool,
+        now: int,
     ) -> None:
         views = self._taker.meter.views
         is_new = not views.knows(key)
         view = views.open(key, (), waiting.at)
         was_known = bool(view.known) or is_new
+        if waiting.is_counted:
+            # The others did not know what waits here when they went on without us.
+            self._taker.meter.settle_view(view, now)
         view_log.catch_up(view, tail, own, self._instance, is_new=is_new)
         action = own.pop(waiting.digest, None)
         if action is not None and is_ours and all(e.id != waiting.digest for e in tail.entries):
             # Its entry is gone: the log was summed up long after we wrote it, and crashed.
             action(view)
-        if tail.kept > view_log.LONG or not was_known:
+        if not was_known:  # its log was lost: nobody can read there what came before
+            self._sum_up(view, keep=0)
+        elif tail.kept > view_log.LONG:
             self._sum_up(view, view_log.KEPT)
 
     def _take_lapse(self, lapse: _Lapse, tail: Tail, now: int) -> None:
@@ -326,10 +332,13 @@ class SharedViews(Part):
             )
         )
 
-    def store_lost(self) -> None:
+    def store_lost(self, now: int) -> None:
         """The logs are gone: what is known of the views is only here."""
         self._summaries.clear()
-        self._taker.meter.views.lose_logs()
+        for lapse in self._lapses:
+            if not lapse.is_counted and lapse.data == view_log.SETTLE:
+                self._taker.meter.take(lapse.view, _moments(lapse), now)
+        self._taker.meter.lose_logs(now)
 
 
 def _moments(lapse: _Lapse) -> list[Moment]:

@@ -11,7 +11,7 @@ Nothing sleeps. Every effect is run the moment it comes out, unless the store is
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from openqoe.core.config import Config
@@ -112,15 +112,9 @@ class Fleet:
         """What one of them says of itself."""
         return self.handle(number, Request("GET", "/stats")).body
 
-    def counts(self) -> dict[str, float]:
-        """The counters and histograms of all together, without those that are 0."""
-        counts: defaultdict[str, float] = defaultdict(float)
-        for labels, value in self._newest():
-            name = dict(labels)["__name__"]
-            if name.endswith(("_total", "_count", "_bucket", "_sum")) or name == PLAYED:
-                text = ",".join(f"{k}={v}" for k, v in labels if k not in ("__name__", "instance"))
-                counts[f"{name}{{{text}}}"] += value
-        return {series: round(value, 6) for series, value in counts.items() if value}
+    def counts(self, without: Collection[str] = ("instance",)) -> dict[str, float]:
+        """The counters and histograms of all together, without some labels."""
+        return totals(self._newest(), without)
 
     def concurrent(self) -> float:
         """What a dashboard shows of concurrent views: the sum over all instances."""
@@ -130,7 +124,7 @@ class Fleet:
     def _newest(self) -> Iterable[tuple[tuple[tuple[str, str], ...], float]]:
         for labels, samples in self.receiver.samples.items():
             value = samples[-1][1]
-            if isinstance(value, float) and "_worker_" not in dict(labels)["__name__"]:
+            if isinstance(value, float):
                 yield labels, value
 
     def _run(self, worker: Worker, effects: Iterable[Effect]) -> None:
@@ -153,6 +147,26 @@ class Fleet:
                 case _:
                     raise AssertionError(f"a worker in memory asks for {effect}")
         assert self.receiver.violations == []
+
+
+def totals(
+    series: Iterable[tuple[Iterable[tuple[str, str]], float]],
+    without: Collection[str] = ("instance",),
+) -> dict[str, float]:
+    """QoE counters and histograms added up over some labels, without those that are 0.
+
+    Args:
+        series: The labels of each, sorted by name, and its newest value.
+        without: The labels that are left out.
+    """
+    counts: defaultdict[str, float] = defaultdict(float)
+    for labels, value in series:
+        name = dict(labels)["__name__"]
+        is_counter = name.endswith(("_total", "_count", "_bucket", "_sum")) or name == PLAYED
+        if is_counter and "_worker_" not in name:
+            text = ",".join(f"{k}={v}" for k, v in labels if k not in ("__name__", *without))
+            counts[f"{name}{{{text}}}"] += value
+    return {key: round(value, 6) for key, value in counts.items() if value}
 
 
 PLAYED: Final = "openqoe_playing_time_seconds"

@@ -59,6 +59,11 @@ def serve_trio(port: int) -> Sequence[str]:
     return (sys.executable, "-m", "openqoe.shells.trio_shell", "--port", str(port))
 
 
+def with_options(command: Command, *options: str) -> Command:
+    """A command with more options."""
+    return lambda port: (*command(port), *options)
+
+
 class WorkerProcess:
     """A running worker; a context manager that kills it.
 

@@ -113,7 +113,7 @@ def test_a_store_that_has_forgotten_is_told_all_again() -> None:
     side = Side(limits)
     side.sees("a", "b")
     side.sync(MemoryStore())
-    side.admissions.store_lost()
+    side.admissions.store_lost(NOW)
     emptied = MemoryStore()
     assert side.sync(emptied) is False
     other = Side(limits)

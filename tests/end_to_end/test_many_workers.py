@@ -1,0 +1,89 @@
+"""Four processes behind one port count as one: real shells, a real Redis, a real Prometheus."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.dealt import GOVERNED, LATE, Clients, rounds, single, stored
+from tests.support.events import NOW
+from tests.support.loki import LokiDouble
+from tests.support.process import WorkerProcess, gunicorn, serve, uvicorn, with_options
+from tests.support.prometheus import Prometheus
+from tests.support.redis import Redis
+
+VIEWS = 2000
+WORKERS = 4
+MOST_VALUES = 10
+
+SETTINGS = {
+    "CARDINALITY_LIMITS": json.dumps({GOVERNED: {"max_cardinality": MOST_VALUES}}),
+    "OPENQOE_KV_SYNC_INTERVAL": "1",
+    "OPENQOE_FLUSH_INTERVAL": "2",
+}
+
+WORKERS_OPTION = ("--workers", str(WORKERS))
+
+FLEETS = {
+    "asyncio": (with_options(serve, *WORKERS_OPTION), "sqlite"),
+    "trio": (with_options(serve, "--shell", "trio", *WORKERS_OPTION), "redis"),
+    "gunicorn": (gunicorn("gthread", *WORKERS_OPTION), "redis"),
+    "uvicorn": (with_options(uvicorn, *WORKERS_OPTION), "sqlite"),
+}
+"""The hosts, and what their workers share."""
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, float]:
+    return single(rounds(VIEWS, seed=1, begin=NOW - 60_000))
+
+
+@pytest.mark.parametrize("name", FLEETS)
+def test_batches_dealt_at_random_are_counted_as_by_one(
+    name: str, truth: dict[str, float], redis: Redis
+) -> None:
+    command, store = FLEETS[name]
+    settings = dict(SETTINGS)
+    if store == "redis":
+        redis.empty()
+        settings["OPENQOE_KV_URL"] = redis.url
+    with Prometheus() as prometheus, LokiDouble() as loki:
+        settings |= {"PROMETHEUS_URL": prometheus.write_url, "LOKI_URL": loki.push_url}
+        with WorkerProcess(settings, command=command) as worker:
+            clients = Clients(worker.port)
+            *before, last = rounds(VIEWS, seed=1, begin=int(time.time() * 1000) - 60_000)
+            for turn in before:
+                clients.send(turn)
+                time.sleep(0.5)
+            time.sleep(2)  # all have heard of each other
+            clients.send(last)
+            cardinality = json.loads(worker.request("GET", "/stats")[2])["cardinality"]
+            assert worker.stop(30) == 0, worker.log_text()[-2000:]
+        counts = stored(prometheus)
+        prometheus.assert_nothing_rejected()
+        instances = prometheus.label_values("instance")
+        at_first, at_last = admitted(prometheus, "prod"), admitted(prometheus, LATE)
+    assert clients.refused == []
+    assert counts == truth
+    assert len(loki.entries()) == sum(
+        value for series, value in truth.items() if series.startswith("openqoe_events_total")
+    )
+    assert len(instances) == WORKERS
+    assert cardinality[GOVERNED] == MOST_VALUES
+    assert len(at_last) == MOST_VALUES
+    assert at_last <= at_first
+    assert len(at_first) <= WORKERS * MOST_VALUES
+
+
+def admitted(prometheus: Prometheus, env: str) -> set[str]:
+    """The governed values that have series of their own."""
+    found = prometheus.series(f'openqoe_events_total{{env="{env}"}}')
+    values = {labels[GOVERNED] for labels in found}
+    return {value for value in values if not value.startswith("hash_")}

@@ -1,0 +1,175 @@
+"""The shared store goes away in the middle: no player notices, and the bound on the error holds."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from tests.support.dealt import Clients, Round, rounds, single, stored, total, within_bound
+from tests.support.events import NOW
+from tests.support.process import (
+    Command,
+    WorkerProcess,
+    gunicorn,
+    serve,
+    serve_trio,
+    with_options,
+)
+from tests.support.prometheus import Prometheus
+from tests.support.redis import Redis
+from tests.support.services import wait_until
+
+VIEWS = 300
+WORKERS = 3
+PROMPT = 2.0
+"""Seconds in which a request is answered, whatever the store does."""
+
+SETTINGS = {"OPENQOE_KV_SYNC_INTERVAL": "1", "OPENQOE_FLUSH_INTERVAL": "1"}
+
+SERVED = with_options(serve, "--workers", str(WORKERS))
+HOSTED = gunicorn("gthread", "--workers", str(WORKERS))
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def well(redis: Redis) -> None:
+    redis.empty()
+
+
+@pytest.fixture
+def prometheus() -> Iterator[Prometheus]:
+    with Prometheus() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, float]:
+    return single(rounds(VIEWS, seed=2, begin=NOW - 60_000))
+
+
+def fresh_rounds() -> Sequence[Round]:
+    return rounds(VIEWS, seed=2, begin=int(time.time() * 1000) - 60_000)
+
+
+def state(worker: WorkerProcess) -> str:
+    """What /stats says of the store."""
+    stats = json.loads(worker.request("GET", "/stats")[2])
+    found: str = stats["shared_store"]["state"]
+    return found
+
+
+def all_say(worker: WorkerProcess, *expected: str) -> bool:
+    """Whether every one of the processes (most likely) tells this of the store."""
+    return all(state(worker) in expected for _ in range(4 * WORKERS))
+
+
+def away_and_back(
+    worker: WorkerProcess, leave: Callable[[], None], back: Callable[[], None]
+) -> None:
+    """Send all rounds; the store leaves before the second and is back after it."""
+    clients = Clients(worker.port)
+    first, second, *rest = fresh_rounds()
+    clients.send(first)
+    leave()
+    clients.send(second)
+    wait_until(lambda: all_say(worker, "waiting", "alone"), 15, "all to notice")
+    assert worker.metric("openqoe_worker_kv_ok") == 0
+    back()
+    wait_until(lambda: all_say(worker, "shared"), 30, "all to have the store again")
+    assert worker.metric("openqoe_worker_kv_ok") == 1
+    for turn in rest:
+        clients.send(turn)
+        time.sleep(0.5)
+    assert clients.refused == []
+    assert clients.slowest < PROMPT
+    assert worker.stop(30) == 0, worker.log_text()[-2000:]
+    assert worker.log_text().count("the shared store answers again") >= 1
+
+
+@pytest.mark.parametrize("command", [SERVED, HOSTED], ids=["serve", "gunicorn"])
+@pytest.mark.parametrize("outage", ["paused", "full"])
+def test_an_outage_shorter_than_the_patience_changes_no_number(
+    outage: str, command: Command, redis: Redis, prometheus: Prometheus, truth: dict[str, float]
+) -> None:
+    leave, back = {
+        "paused": (redis.freeze, redis.thaw),
+        "full": (redis.fill_up, redis.make_room),
+    }[outage]
+    settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
+    with WorkerProcess(settings, command=command) as worker:
+        away_and_back(worker, leave, back)
+        assert "a-secret" not in worker.log_text()
+    assert stored(prometheus) == truth
+    prometheus.assert_nothing_rejected()
+
+
+def test_a_store_killed_and_back_empty_is_told_again(
+    redis: Redis, prometheus: Prometheus, truth: dict[str, float]
+) -> None:
+    settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
+    with WorkerProcess(settings, command=SERVED) as worker:
+        away_and_back(worker, redis.stop, redis.start)
+        assert "the shared store has lost what it was told" in worker.log_text()
+    # Nothing is lost, and what several workers have seen counts once for each at the most.
+    assert within_bound(stored(prometheus), truth, WORKERS) == []
+    prometheus.assert_nothing_rejected()
+
+
+def test_past_the_patience_each_worker_counts_alone(
+    redis: Redis, prometheus: Prometheus, truth: dict[str, float]
+) -> None:
+    settings = SETTINGS | {
+        "PROMETHEUS_URL": prometheus.write_url,
+        "OPENQOE_KV_URL": redis.url,
+        "OPENQOE_KV_PATIENCE": "1",
+    }
+    with WorkerProcess(settings, command=with_options(SERVED, "--shell", "trio")) as worker:
+        clients = Clients(worker.port)
+        *some, last = fresh_rounds()
+        clients.send(some[0])
+        redis.freeze()
+        for turn in some[1:]:
+            clients.send(turn)
+        wait_until(lambda: all_say(worker, "alone"), 15, "all to count alone")
+        wait_until(
+            lambda: total(stored(prometheus), "openqoe_views_started_total") >= VIEWS,
+            10,
+            "what was counted alone to be delivered during the outage",
+        )
+        assert worker.metric("openqoe_worker_kv_batches_alone_total") > 0
+        redis.thaw()
+        wait_until(lambda: all_say(worker, "shared"), 30, "all to have the store again")
+        clients.send(last)
+        assert clients.refused == []
+        assert clients.slowest < PROMPT
+        assert worker.stop(30) == 0, worker.log_text()[-2000:]
+    # Nothing is lost, and what several workers have seen counts once for each at the most.
+    assert within_bound(stored(prometheus), truth, WORKERS) == []
+    prometheus.assert_nothing_rejected()
+
+
+def test_two_hosts_with_different_shells_count_as_one(
+    redis: Redis, prometheus: Prometheus, truth: dict[str, float]
+) -> None:
+    shared = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
+    one = WorkerProcess(shared | {"OPENQOE_INSTANCE": "host-a"}, command=HOSTED)
+    other = WorkerProcess(shared | {"OPENQOE_INSTANCE": "host-b"}, command=serve_trio)
+    with one, other:
+        clients = Clients(one.port, other.port)
+        for turn in fresh_rounds():
+            clients.send(turn)
+            time.sleep(0.5)
+        assert clients.refused == []
+        assert one.stop(30) == 0, one.log_text()[-2000:]
+        assert other.stop(30) == 0, other.log_text()[-2000:]
+    assert stored(prometheus) == truth
+    instances = prometheus.label_values("instance")
+    assert {name.partition("-")[0] for name in instances} == {"host"}
+    assert {"host-a", "host-b"} <= {name[:6] for name in instances}
+    prometheus.assert_nothing_rejected()

@@ -1,0 +1,179 @@
+"""Views whose batches may go to any worker: what is sent, in rounds, and what it has to come to.
+
+A view is some batches in order. A round holds at most one batch of a view, so that the order of a
+view's batches is the same wherever they go; its repetition comes a round later.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from typing import Any, Final
+
+from openqoe.core.http.messages import Request
+from tests.support.events import batch, event
+from tests.support.fleet import Fleet, totals
+from tests.support.prometheus import Prometheus
+
+Batch = tuple[dict[str, Any], ...]
+Round = list[bytes]
+
+GOVERNED: Final = "app_name"
+"""The label of which there are too many values: not the same ones are admitted everywhere."""
+
+VALUES: Final = 100
+"""How many values it has."""
+
+LATE: Final = "late"
+"""The `env` of what is sent when all workers have heard of each other."""
+
+LEFT_OUT: Final = ("instance", GOVERNED)
+
+HEADERS: Final = {"content-type": "application/json"}
+
+CLIENTS: Final = 8
+
+
+def view(number: int, chance: random.Random, begin: int) -> list[Batch]:
+    """The three batches of a view of 40 s: startup, heartbeats, a stall, a seek, an error."""
+
+    def at(second: float, event_type: str, **data: Any) -> dict[str, Any]:
+        return event(
+            event_type,
+            at=begin + int(second * 1000),
+            playback_time=int(second * 1000),
+            view_id=f"view-{number}",
+            session_id=f"session-{number}",
+            app_name=f"app-{chance.randrange(VALUES)}",
+            device={"category": ("desktop", "mobile")[number % 2]},
+            data=data,
+        )
+
+    stall = chance.randrange(200, 4000)
+    first = [at(0, "viewstart"), at(0.5, "playing", video_startup_time=chance.randrange(80, 4000))]
+    middle = [
+        at(10, "heartbeat", playing_time=9_500, dropped_frames=3),
+        at(11, "quartile", quartile=25, playing_time=10_500),
+        at(20, "heartbeat", playing_time=19_500, dropped_frames=5, bitrate=2_400_000),
+    ]
+    last = [
+        at(30, "heartbeat", playing_time=29_500 - stall, dropped_frames=9),
+        at(40, "ended", playing_time=39_500 - stall, completion_rate=1),
+    ]
+    if number % 3 == 0:  # its two ends are in different batches
+        middle.append(at(24, "stall_start"))
+        last.insert(0, at(24 + stall / 1000, "stall_end", stall_duration=stall))
+    if number % 5 == 0:
+        middle.insert(2, at(15, "seek", **{"from": 15_000, "to": 15_000, "seek_latency": 40}))
+    if number % 7 == 0:
+        last.insert(-1, at(35, "error", error_family="network", error_code=str(number % 2)))
+    return [tuple(first), tuple(middle), tuple(last)]
+
+
+def rounds(views: int, seed: int, begin: int) -> list[Round]:
+    """The batches of many views; of these 10% are sent twice and 5% after the one that follows.
+
+    The last round has the governed values once more, to see which of them are admitted.
+    """
+    chance = random.Random(seed)
+    dealt: list[list[Batch]] = [[], [], [], []]
+    for number in range(views):
+        batches = view(number, chance, begin)
+        if chance.random() < 0.05 * len(batches):
+            swapped = chance.randrange(len(batches) - 1)
+            batches[swapped : swapped + 2] = reversed(batches[swapped : swapped + 2])
+        for turn, one in enumerate(batches):
+            dealt[turn].append(one)
+            if chance.random() < 0.1:
+                dealt[turn + 1].append(one)
+    dealt.append([(late(number, begin),) for number in range(2 * VALUES)])
+    return [[batch(*one) for one in turn] for turn in dealt]
+
+
+def late(number: int, begin: int) -> dict[str, Any]:
+    """An event of the last round."""
+    return event(
+        at=begin, view_id=f"late-{number}", env=LATE, app_name=f"app-{number % VALUES}", data={}
+    )
+
+
+def single(dealt: Sequence[Round]) -> dict[str, float]:
+    """What one worker counts that gets all of it and shares nothing."""
+    fleet = Fleet(1, shared=False, OPENQOE_FLUSH_INTERVAL="60")
+    for turn in dealt:
+        for body in turn:
+            request = Request("POST", "/v1/events", headers=HEADERS, body=body, received=fleet.now)
+            answer = fleet.handle(0, request)
+            assert answer.status == 202, answer.body
+        fleet.pass_time(1000)
+    fleet.close()
+    return fleet.counts(LEFT_OUT)
+
+
+class Clients:
+    """Clients of a service, each request on a connection of its own, so that any worker may get it.
+
+    Args:
+        *ports: Where it listens; each in turn.
+
+    Attributes:
+        refused: The answers that were not 202.
+        slowest: Seconds that an answer took at the most.
+    """
+
+    def __init__(self, *ports: int) -> None:
+        self._ports = ports
+        self._lock = threading.Lock()
+        self.refused: list[str] = []
+        self.slowest = 0.0
+
+    def send(self, turn: Iterable[bytes]) -> None:
+        """Send the batches of a round, in any order; returns when all are answered."""
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(self._send, turn, itertools.cycle(self._ports)))
+
+    def _send(self, body: bytes, port: int) -> None:
+        began = time.monotonic()
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            connection.request("POST", "/v1/events", body=body, headers=HEADERS)
+            response = connection.getresponse()
+            answer = response.read()
+        finally:
+            connection.close()
+        with self._lock:
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            if response.status != 202:
+                self.refused.append(f"{response.status} {answer.decode()}")
+
+
+def stored(prometheus: Prometheus) -> dict[str, float]:
+    """The counters and histograms of all workers together, as Prometheus has them."""
+    found = prometheus.samples('{__name__=~"openqoe_.+"}')
+    return totals(((sorted(one.labels.items()), one.samples[-1][1]) for one in found), LEFT_OUT)
+
+
+def within_bound(
+    counts: Mapping[str, float], truth: Mapping[str, float], workers: int
+) -> list[tuple[str, float, float]]:
+    """The metrics of which something is lost, or counts more often than once for each worker: name,
+    truth and count of each."""
+    names = {series.partition("{")[0] for series in truth}
+    found = [(name, total(truth, name), total(counts, name)) for name in sorted(names)]
+    return [
+        (name, right, told)
+        for name, right, told in found
+        if not name.endswith("_bucket") and not right <= told <= workers * right
+    ]
+
+
+def total(counts: Mapping[str, float], name: str) -> float:
+    """All series of a metric added up."""
+    return round(
+        sum(value for series, value in counts.items() if series.startswith(f"{name}{{")), 6
+    )
