@@ -11,9 +11,7 @@ from typing import Any
 from openqoe.shells.wsgi_shell import application, close_all, start_or_exit
 
 bind = "127.0.0.1:8787"
-# One process: until processes share views and recent batches through a key-value store, the
-# batches of one view must reach one process, or its watch time is counted too high.
-workers = 1
+# How many processes: -w N, or WEB_CONCURRENCY. They share a store in the data directory.
 worker_class = "gthread"
 threads = 16
 # The last flush has OPENQOE_SHUTDOWN_TIMEOUT (10 s) from the end of the last request on.

@@ -40,6 +40,9 @@ from openqoe.core.http.response import CONTINUE, encode_response
 
 _EMPTY_LINES = re.compile(rb"(?:\r\n)++")
 
+FIRST_REQUEST: Final = 1_000
+"""How long, in ms, a new client's request is waited for at the stop: it may be on its way."""
+
 LINGER: Final = 2_000
 """How long, in ms, a client that was refused in the midst of sending gets to notice."""
 
@@ -88,7 +91,9 @@ class Connection:
         self._outgoing = b""
         self._peer_is_done = False  # the client has closed its sending side
         self._is_deaf = False  # what comes is thrown away
+        self._is_new = True  # no request has been answered
         self._is_last = False  # no request follows the one at hand
+        self._stops: int | None = None  # when to close, if it is new and nothing comes
         self._held: int | None = None  # since when the client takes no output
         self._is_lost = False
         self._linger = 0
@@ -138,7 +143,8 @@ class Connection:
             return self._held + self._limits.request_timeout
         match self._state:
             case State.IDLE:
-                return self._since + self._limits.keep_alive_timeout
+                silent = self._since + self._limits.keep_alive_timeout
+                return silent if self._stops is None else min(silent, self._stops)
             case State.HEAD | State.BODY:
                 return self._since + self._limits.request_timeout
         return None
@@ -208,6 +214,7 @@ class Connection:
             connection="close" if not keep else "keep-alive" if head.is_1_0 else "",
         )
         self._head = None
+        self._is_new = False
         if keep:
             self._state, self._since = State.IDLE, now
         else:
@@ -225,10 +232,16 @@ class Connection:
             self._since = now
         self._held = None
 
-    def stop(self) -> None:
-        """Serve a request that has begun and then close; without one close now."""
+    def stop(self, now: int) -> None:
+        """Serve a request that has begun and then close; without one close now.
+
+        A client that has just come may have sent one already, and would not try again as one
+        does whose connection was open for longer (RFC 9112, 9.3.1): it gets a moment.
+        """
         self._is_last = True
-        if self.is_idle:
+        if self.is_idle and self._is_new:
+            self._stops = now + FIRST_REQUEST
+        elif self.is_idle:
             self._close()
 
     def turn_away(self, now: int) -> None:

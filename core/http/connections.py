@@ -35,7 +35,7 @@ class Connections:
         connection = Connection(self._limits, now, self._parser, refuse=self._refuse)
         self._open.add(connection)
         if self._is_stopping:
-            connection.stop()
+            connection.stop(now)
         elif len(self._open) > self._max:
             connection.turn_away(now)
         return connection
@@ -44,8 +44,8 @@ class Connections:
         """The client is gone."""
         self._open.discard(connection)
 
-    def stop(self) -> None:
+    def stop(self, now: int) -> None:
         """Let each connection end behind the request that has begun."""
         self._is_stopping = True
         for connection in self._open:
-            connection.stop()
+            connection.stop(now)

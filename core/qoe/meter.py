@@ -94,9 +94,11 @@ class Meter:
             self.take(view, playback.settle(view), now)
 
     def settle_view(self, view: View, now: int) -> None:
-        """The same for a view of which no explanation will come from elsewhere."""
+        """Decide what waits in a view that is followed by several workers; count it if its
+        latest event was ours."""
+        moments = playback.settle(view)
         if self.views.take_unsettled(view):
-            self.take(view, playback.settle(view), now)
+            self.take(view, moments, now)
 
     def lose_logs(self, now: int) -> None:
         """The shared store has lost the logs of the views: each worker counts what it has seen

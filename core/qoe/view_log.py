@@ -12,6 +12,10 @@ An entry is a slice of a batch (the events of one view), or says that the view w
 for an explanation ("settle") or has ended ("expire"). Its id is that of its batch, so a batch
 that is sent to two workers is one entry.
 
+While the store is away a worker counts its batches without the log, and writes them there
+afterwards ("alone"). It did not know what the others wait for an explanation of, so that will
+not come: at such an entry they decide it, each for what it has seen begin.
+
 A log would grow as long as its view lives. When it has become long, a worker writes down its
 state in place of the beginning (``Summarize``). The latest entries stay all the same, for a
 worker that crashed: it follows its own entries once more from where its snapshot was.
@@ -51,7 +55,7 @@ class Told(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What an entry says."""
 
-    what: Literal["events", "settle", "expire"]
+    what: Literal["events", "alone", "settle", "expire"]
     events: tuple[Told, ...] = ()
 
 
@@ -92,6 +96,11 @@ def encode_events(events: Iterable[Event]) -> bytes:
     )
 
 
+def as_alone(data: bytes) -> bytes:
+    """The same slice, counted without the log."""
+    return _encode(msgspec.structs.replace(_decode(data), what="alone"))
+
+
 def _kind(event: Event | Told) -> Kind:
     return KINDS.get(event.event_type, Kind.OTHER)
 
@@ -109,17 +118,24 @@ def _data(event: Event) -> Data | None:
     return data
 
 
-def follow(view: View, data: bytes) -> None:
-    """Let a view follow an entry of another worker, of which nothing is counted here."""
+def follow(view: View, data: bytes, decide: Action) -> None:
+    """Let a view follow an entry of another worker, of which nothing is counted here.
+
+    Args:
+        view: The view.
+        data: What the entry says.
+        decide: Decides what waits for an explanation, and counts it if it began here.
+    """
     told = _decode(data)
     match told.what:
         case "settle":
             playback.settle(view)
         case "expire":
             playback.expire(view)
-        case "events":
-            for one in told.events:
-                playback.follow(view, _event(one), _kind(one))
+        case "alone":
+            decide(view)
+    for one in told.events:
+        playback.follow(view, _event(one), _kind(one))
 
 
 def _event(told: Told) -> Event:
@@ -135,8 +151,14 @@ def _event(told: Told) -> Event:
 
 
 def catch_up(
-    view: View, tail: Tail, own: MutableMapping[bytes, Action], by: str, *, is_new: bool
-) -> None:
+    view: View,
+    tail: Tail,
+    own: MutableMapping[bytes, Action],
+    by: str,
+    decide: Action,
+    *,
+    is_new: bool,
+) -> bool:
     """Let a view follow the end of its log.
 
     Args:
@@ -145,24 +167,32 @@ def catch_up(
         own: What is to be done at the entries of this worker that have not been followed
             yet, by their id. Those that are met are taken out.
         by: This worker's name.
+        decide: See ``follow``.
         is_new: Whether nothing is known of the view here but what the log says.
+
+    Returns:
+        Whether what was known here was given up for the summary.
     """
-    if tail.summary is not None:
+    is_given_up = False
+    # Of two tails that were asked for at once, the second begins where the first did.
+    if tail.summary is not None and view.known < tail.start:
         state = _decode_state(tail.summary)
         # If a log was lost, the one who had read more of it knows more.
         if is_new or view.known or state.followed > view.followed:
             view.take(state)
+            is_given_up = True
     view.known = max(view.known, tail.start)
     for place, entry in enumerate(tail.entries, tail.start + 1):
         if place <= view.known:
             continue
         action = own.pop(entry.id, None) if entry.by == by else None
         if action is None:
-            follow(view, entry.data)
+            follow(view, entry.data, decide)
         else:
             action(view)
         view.known = place
         view.followed += 1
+    return is_given_up
 
 
 def summary(view: View) -> bytes:

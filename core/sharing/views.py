@@ -191,9 +191,8 @@ class SharedViews(Part):
                 break
             self._count_first_alone()
         for lapse in self._lapses:
-            if lapse.at <= before and not lapse.is_counted:
-                lapse.is_counted = True
-                self._taker.meter.take(lapse.view, _moments(lapse), now)
+            if lapse.at <= before:
+                self._count_lapse(lapse, now)
 
     def _count_first_alone(self) -> None:
         waiting = self._batches.popleft()
@@ -201,6 +200,18 @@ class SharedViews(Part):
         waiting.is_counted = True
         self._late.append(waiting)
         self.alone += 1
+
+    def _count_lapse(self, lapse: _Lapse, now: int) -> None:
+        if not lapse.is_counted:
+            lapse.is_counted = True
+            self._taker.meter.take(lapse.view, _moments(lapse), now)
+
+    def _decide(self, view: View, now: int) -> None:
+        """Decide what waits for an explanation, and count it if it began here."""
+        for lapse in self._lapses:
+            if lapse.view is view and lapse.data == view_log.SETTLE:
+                self._count_lapse(lapse, now)
+        self._taker.meter.settle_view(view, now)
 
     # The store
 
@@ -225,6 +236,8 @@ class SharedViews(Part):
     def _extensions(self, waiting: Waiting) -> Iterator[Extend]:
         views = self._taker.meter.views
         for key, data in waiting.slices.items():
+            if waiting.is_counted:
+                data = view_log.as_alone(data)
             entry = Entry(waiting.digest, self._instance, data)
             yield Extend(view_log.log_key(key), entry, views.known(key), None, self._views_kept)
 
@@ -297,29 +310,37 @@ class SharedViews(Part):
         is_new = not views.knows(key)
         view = views.open(key, (), waiting.at)
         was_known = bool(view.known) or is_new
-        if waiting.is_counted:
-            # The others did not know what waits here when they went on without us.
-            self._taker.meter.settle_view(view, now)
-        view_log.catch_up(view, tail, own, self._instance, is_new=is_new)
+        knew = view.followed
+        if waiting.is_counted or not was_known:
+            self._decide(view, now)
+        gave_up = self._follow(view, tail, own, now, is_new=is_new)
         action = own.pop(waiting.digest, None)
         if action is not None and is_ours and all(e.id != waiting.digest for e in tail.entries):
             # Its entry is gone: the log was summed up long after we wrote it, and crashed.
             action(view)
-        if not was_known:  # its log was lost: nobody can read there what came before
+        is_first = not tail.start and bool(tail.entries) and tail.entries[0].id == waiting.digest
+        if not was_known and not gave_up and (knew or is_first):
+            # Its log was lost: nobody can read there what came before.
             self._sum_up(view, keep=0)
         elif tail.kept > view_log.LONG:
             self._sum_up(view, view_log.KEPT)
 
     def _take_lapse(self, lapse: _Lapse, tail: Tail, now: int) -> None:
-        def count(view: View) -> None:
-            if not lapse.is_counted:
-                self._taker.meter.take(view, _moments(lapse), now)
-
         view = lapse.view
-        own: dict[bytes, view_log.Action] = {lapse.id: count}
-        view_log.catch_up(view, tail, own, self._instance, is_new=False)
+        if not view.known:  # its log was lost
+            self._decide(view, now)
+        own: dict[bytes, view_log.Action] = {lapse.id: lambda _: self._count_lapse(lapse, now)}
+        self._follow(view, tail, own, now, is_new=False)
         if not own and lapse.data == view_log.EXPIRE:
             self._sum_up(view, keep=1)
+
+    def _follow(
+        self, view: View, tail: Tail, own: dict[bytes, view_log.Action], now: int, *, is_new: bool
+    ) -> bool:
+        def decide(view: View) -> None:
+            self._decide(view, now)
+
+        return view_log.catch_up(view, tail, own, self._instance, decide, is_new=is_new)
 
     def _sum_up(self, view: View, keep: int) -> None:
         self._summaries.append(
@@ -336,8 +357,8 @@ class SharedViews(Part):
         """The logs are gone: what is known of the views is only here."""
         self._summaries.clear()
         for lapse in self._lapses:
-            if not lapse.is_counted and lapse.data == view_log.SETTLE:
-                self._taker.meter.take(lapse.view, _moments(lapse), now)
+            if lapse.data == view_log.SETTLE:
+                self._count_lapse(lapse, now)
         self._taker.meter.lose_logs(now)
 
 

@@ -3,12 +3,16 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, Final, cast
 
 from openqoe.core.http import Connections, Response
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import now_ms
 from openqoe.shells.listening import Listeners
+
+ACCEPTED: Final = 0.02
+"""Seconds in which a connection comes up that was accepted just before the stop."""
 
 
 class Server:
@@ -39,12 +43,15 @@ class Server:
         for accepting in self._accepting:
             accepting.close()
         self._listeners.close()
-        self.http.stop()
+        self.http.stop(now_ms())
         for connection in tuple(self.connections):
             connection.stop()
-        if self.connections:
-            closings = [connection.closed for connection in self.connections]
-            await asyncio.wait(closings, timeout=timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                # What the loop has accepted comes up within its next turns.
+                await asyncio.sleep(ACCEPTED)
+                while self.connections:
+                    await asyncio.wait([connection.closed for connection in self.connections])
         for connection in tuple(self.connections):
             connection.abort()
 

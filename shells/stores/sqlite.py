@@ -77,6 +77,7 @@ class SqliteStore:
         self._clock = clock
         self._swept_at = 0
         self._database: sqlite3.Connection | None = None
+        self._inode: int | None = None  # of the file that is open
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -112,7 +113,9 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         if self._database is not None:
-            return self._database
+            if self._inode == self._inode_now():
+                return self._database
+            self.close()  # the file was removed, or another process has begun it anew
         try:
             database = self._open()
             (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -124,6 +127,7 @@ class SqliteStore:
         if version != VERSION:
             self._make(database)
         self._database = database
+        self._inode = self._inode_now()
         return database
 
     def _open(self) -> sqlite3.Connection:
@@ -163,11 +167,20 @@ class SqliteStore:
             raise StoreError(f"{self._path}: {error}") from None
 
     def _begin_anew(self) -> None:
-        """Put a file away that cannot be read; whoever has it open finds out by itself."""
+        """Remove a file that cannot be read; whoever has it open finds out by itself."""
+        was_open = self._database is not None
         self.close()
+        if was_open and self._inode != self._inode_now():
+            return  # another process has done so
         for suffix in ("", "-wal", "-shm"):
             with suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
+
+    def _inode_now(self) -> int | None:
+        try:
+            return self._path.stat().st_ino
+        except OSError:
+            return None
 
     def _run(self, database: sqlite3.Connection, operation: Operation, now: int) -> Reply:
         match operation:

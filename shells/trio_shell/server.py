@@ -50,10 +50,11 @@ class Server:
         """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
         self._accepting.cancel()
         self._listeners.close()
-        self.http.stop()
+        self.http.stop(now_ms())
         for connection in tuple(self.connections):
             connection.stop()
         with trio.move_on_after(timeout):
+            await trio.sleep(0)  # what was accepted just before comes up
             while self.connections:
                 self._all_closed = trio.Event()
                 await self._all_closed.wait()
@@ -102,9 +103,13 @@ class ServerConnection:
             await trio.aclose_forcefully(self._stream)
 
     def stop(self) -> None:
-        """Close if there is nothing left to do: the core has been told to stop."""
-        if self._http.should_close and self._waiting is not None:
+        """Wait no longer than the core says, which has been told to stop."""
+        if self._waiting is None:
+            return
+        if self._http.should_close:
             self._waiting.cancel()
+        else:
+            self._waiting.deadline = trio.current_time() + self._time_left()
 
     def abort(self) -> None:
         """Close at once."""

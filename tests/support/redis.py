@@ -99,6 +99,12 @@ class Redis:
         """Forget everything."""
         assert self.command("FLUSHALL").startswith("+OK")
 
+    def cpu_seconds(self) -> float:
+        """CPU time that it has used."""
+        lines = self.command("INFO", "cpu").splitlines()
+        used = dict(line.split(":", 1) for line in lines if ":" in line)
+        return float(used["used_cpu_sys"]) + float(used["used_cpu_user"])
+
     def command(self, *parts: str) -> str:
         """Say something to it in its own protocol; returns the answer as it came, or ""."""
         try:

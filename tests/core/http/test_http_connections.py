@@ -32,9 +32,11 @@ def test_one_too_many_is_turned_away_and_makes_no_room() -> None:
 def test_a_stop_lets_what_has_begun_finish() -> None:
     server = connections()
     idle, half, whole = (server.open(0) for _ in range(3))
+    idle.receive_data(GET, 0)
+    answer(idle)
     half.receive_data(GET[:5], 0)
     whole.receive_data(GET + GET, 0)
-    server.stop()
+    server.stop(0)
     assert (idle.should_close, idle.linger, idle.data_to_send()) == (True, 0, b"")
     half.receive_data(GET[5:], 1)
     for connection in (half, whole):
@@ -42,7 +44,19 @@ def test_a_stop_lets_what_has_begun_finish() -> None:
         assert b"\r\nConnection: close\r\n" in answer(connection)
         assert connection.should_close
         assert connection.next_request(1) is None
-    assert server.open(2).should_close
+
+
+def test_at_the_stop_the_first_request_of_a_new_client_is_waited_for() -> None:
+    server = connections()
+    silent, talking = server.open(0), server.open(0)
+    server.stop(100)
+    late = server.open(200)  # accepted before, seen now
+    talking.receive_data(GET, 1099)
+    assert b"\r\nConnection: close\r\n" in answer(talking, 1099)
+    for connection, deadline in ((silent, 1100), (late, 1200)):
+        assert connection.deadline == deadline
+        connection.handle_timeout(deadline)
+        assert (connection.should_close, connection.linger) == (True, 0)
 
 
 def test_a_client_that_does_not_read_has_the_time_of_a_request(connect: Connect) -> None:

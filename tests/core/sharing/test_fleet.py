@@ -120,6 +120,21 @@ def test_a_long_view_is_summed_up() -> None:
     assert played(fleet) == 100
 
 
+def test_two_batches_of_a_long_view_at_once_are_followed_in_turn() -> None:
+    fleet = Fleet(2)
+    for second in range(2 * LONG):
+        heartbeat = told(second, "heartbeat", second, playing_time=second * 1000)
+        fleet.post(0, heartbeat)
+        fleet.pass_time(100)
+    fleet.away = True
+    fleet.post(1, told(99, "heartbeat", 99.0, playing_time=99_000), told(100, "stallstart", 100.0))
+    fleet.post(1, told(104, "stallend", 100.0), told(110, "heartbeat", 106.0, playing_time=105_000))
+    fleet.away = False
+    fleet.pass_time(15 * SECOND)
+    assert played(fleet) == 105
+    assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="rebuffer") == 1
+
+
 def test_a_worker_that_was_away_for_long_goes_on_from_the_summary() -> None:
     fleet = Fleet(2)
     fleet.post(0, told(0, "playing", 0.0))

@@ -1,0 +1,125 @@
+"""What a shared store costs, and what a second worker brings, in one run.
+
+    python -m bench.scale_out
+
+Batches of 10 events, durability normal, 16 connections. First one worker with each store: requests
+a second and CPU time a request of the worker (of Redis itself, too), beside a worker that is alone.
+Then two workers with each store beside the one that is alone. The load generator shares the
+machine's cores, so with two workers on two cores three processes want the time of two.
+"""
+
+import os
+import platform
+import statistics
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import load, workload
+from tests.support.process import Command, WorkerProcess, gunicorn, serve, with_options
+from tests.support.redis import Redis
+
+CONNECTIONS = 16
+ROUNDS = 5
+SECONDS = 2.0
+BATCH = 10
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def two(name: str) -> Command:
+    """Two workers of a shell."""
+    if name == "gunicorn":
+        return gunicorn("gthread", "--threads", "16", "--workers", "2")
+    return with_options(serve, "--shell", name, "--workers", "2")
+
+
+def one(name: str) -> Command:
+    """One worker of a shell."""
+    if name == "gunicorn":
+        return gunicorn("gthread", "--threads", "16")
+    return with_options(serve, "--shell", name)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One round: requests a second; CPU µs a request of the workers and of Redis."""
+
+    rate: float
+    cpu: float
+    redis_cpu: float
+
+
+def cpu_ticks(group: int) -> int:
+    """The CPU time that the processes of a process group have used, in ticks."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, _, rest = status.read_text().rpartition(")")
+        except OSError:  # it has ended
+            continue
+        fields = rest.split()
+        if int(fields[2]) == group:
+            total += int(fields[11]) + int(fields[12])
+    return total
+
+
+def measure(worker: WorkerProcess, redis: Redis, bodies: list[bytes]) -> Measured:
+    assert worker.process is not None
+    before, redis_before = cpu_ticks(worker.process.pid), redis.cpu_seconds()
+    done = load.run(worker.port, load.posts(bodies), CONNECTIONS, SECONDS)
+    requests = done.rate * SECONDS
+    ticks = cpu_ticks(worker.process.pid) - before
+    redis_cpu = redis.cpu_seconds() - redis_before
+    return Measured(done.rate, ticks / TICK / requests * 1e6, redis_cpu / requests * 1e6)
+
+
+def main() -> None:
+    bodies = list(workload.bodies(BATCH, 3000))
+    cores = os.cpu_count()
+    print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}")
+    heads = (
+        f"{'requests/s':>11}{'events/s':>10}{'ratio':>7}{'CPU µs':>8}{'ratio':>7}{'Redis µs':>10}"
+    )
+    print(f"{'shell':10}{'workers':>8} {'store':8}{heads}")
+    with Redis() as redis:
+        urls = {"memory": "memory", "sqlite": "sqlite", "redis": redis.url}
+        for shell in ("asyncio", "trio", "gunicorn"):
+            with ExitStack() as stack:
+                workers = {
+                    (number, store): stack.enter_context(
+                        WorkerProcess(
+                            {
+                                "OPENQOE_KV_URL": url,
+                                "OPENQOE_KV_PREFIX": f"{shell}{number}",
+                                "OPENQOE_LOG_LEVEL": "error",
+                            },
+                            command=one(shell) if number == 1 else two(shell),
+                        )
+                    )
+                    for number, store, url in [(1, *item) for item in urls.items()]
+                    + [(2, *item) for item in urls.items() if item[0] != "memory"]
+                }
+                rounds: dict[tuple[int, str], list[Measured]] = {key: [] for key in workers}
+                for _ in range(ROUNDS):
+                    for key, worker in workers.items():
+                        rounds[key].append(measure(worker, redis, bodies))
+                _tell(shell, rounds)
+
+
+def _tell(shell: str, rounds: dict[tuple[int, str], list[Measured]]) -> None:
+    base_rate = base_cpu = 0.0
+    for (number, store), measured in rounds.items():
+        rate = statistics.median(each.rate for each in measured)
+        cpu = statistics.median(each.cpu for each in measured)
+        redis_cpu = statistics.median(each.redis_cpu for each in measured)
+        base_rate, base_cpu = base_rate or rate, base_cpu or cpu
+        print(
+            f"{shell:10}{number:8} {store:8}{rate:11.0f}{rate * BATCH:10.0f}"
+            f"{rate / base_rate:7.2f}{cpu:8.0f}{cpu / base_cpu:7.2f}{redis_cpu:10.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

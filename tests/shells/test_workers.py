@@ -1,0 +1,245 @@
+"""``openqoe serve --workers N``: the parent keeps its workers alive, replaces and stops them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.events import batch, event
+from tests.support.process import WorkerProcess, serve, with_options
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.services import free_port, wait_until
+
+TWO = with_options(serve, "--workers", "2")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def service(request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
+    """Two workers that serve."""
+    shell: str = request.param
+    with WorkerProcess(command=with_options(TWO, "--shell", shell)) as worker:
+        wait_until(lambda: serving(worker) == 2, 20, "both to serve")
+        yield worker
+
+
+def serving(worker: WorkerProcess) -> int:
+    """How many workers have begun to serve so far."""
+    return sum(line["event"] == "serving" for line in worker.log())
+
+
+def lines(worker: WorkerProcess, text: str) -> list[dict[str, object]]:
+    return [line for line in worker.log() if line["event"] == text]
+
+
+def children(worker: WorkerProcess) -> set[int]:
+    """The process ids of the workers."""
+    assert worker.process is not None
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, _, rest = status.read_text().rpartition(")")
+        except OSError:  # it has ended
+            continue
+        state, parent = rest.split()[:2]
+        if int(parent) == worker.process.pid and state != "Z":
+            found.add(int(status.parent.name))
+    return found
+
+
+class Visitor:
+    """Asks all the time, on new connections; `failures` are the requests without an answer."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self.answers = 0
+        self.failures: list[str] = []
+        self._worker = worker
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._end.is_set():
+            try:
+                status = self._worker.request("GET", "/health")[0]
+            except OSError as error:
+                self.failures.append(repr(error))
+                continue
+            self.answers += status == 200
+
+
+def test_a_worker_that_dies_is_started_again_later_each_time(service: WorkerProcess) -> None:
+    assert len(children(service)) == 2
+    for kills in (1, 2):
+        victim = min(children(service))
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: victim not in children(service), 5, "it to be dead")  # noqa: B023
+        assert service.request("GET", "/health")[0] == 200  # the other one serves
+        wait_until(lambda: serving(service) == 2 + kills, 20, "another to serve")  # noqa: B023
+    died = lines(service, "worker has died, starting it again")
+    by_number: dict[object, list[object]] = {}
+    for line in died:
+        assert line["status"] == -signal.SIGKILL
+        by_number.setdefault(line["worker"], []).append(line["seconds"])
+    assert all(waits == [1.0, 2.0][: len(waits)] for waits in by_number.values())
+
+
+def test_a_reload_replaces_all_one_by_one_and_no_request_is_lost(service: WorkerProcess) -> None:
+    before = children(service)
+    visitor = Visitor(service)
+    assert service.process is not None
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: serving(service) == 4, 30, "all to be replaced")
+    visitor.end()
+    assert children(service).isdisjoint(before)
+    assert visitor.failures == []
+    assert visitor.answers > 10
+    assert lines(service, "worker has died, starting it again") == []
+
+
+def test_all_stop_with_their_parent_and_deliver_what_they_have() -> None:
+    with RemoteWriteDouble() as receiver:
+        settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
+        with WorkerProcess(settings, command=TWO) as worker:
+            now = int(time.time() * 1000)
+            for number in range(40):
+                body = batch(event("viewstart", at=now, view_id=f"v-{number}"))
+                assert worker.post(body)[0] == 202
+            assert worker.stop() == 0
+            assert children(worker) == set()
+        assert receiver.total("openqoe_views_started_total") == 40
+        assert receiver.violations == []
+
+
+def test_when_the_parent_is_killed_the_workers_end_and_deliver() -> None:
+    with RemoteWriteDouble() as receiver:
+        settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
+        with WorkerProcess(settings, command=TWO) as worker:
+            assert worker.post(batch(event("viewstart", at=int(time.time() * 1000))))[0] == 202
+            workers = children(worker)
+            assert worker.process is not None
+            worker.process.kill()
+            worker.process.wait()
+            wait_until(lambda: not any(is_alive(pid) for pid in workers), 20, "them to end")
+        assert receiver.total("openqoe_views_started_total") == 1
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_reload_brings_new_settings_but_not_wrong_ones(tmp_path: Path) -> None:
+    file = tmp_path / "settings"
+    file.write_text("OPENQOE_MAX_EVENTS=1\n")
+    two = batch(*(event(at=int(time.time() * 1000)) for _ in range(2)))
+    with WorkerProcess(command=with_options(TWO, "--env-file", str(file))) as worker:
+        assert worker.post(two)[0] == 400
+        before = children(worker)
+        assert worker.process is not None
+        file.write_text("OPENQOE_MAX_EVENTS=many\n")
+        worker.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: lines(worker, "workers are not replaced"), 10, "the refusal")
+        assert "OPENQOE_MAX_EVENTS" in str(lines(worker, "workers are not replaced")[0])
+        assert children(worker) == before
+        file.write_text("OPENQOE_MAX_EVENTS=2\n")
+        worker.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: serving(worker) == 4, 30, "all to be replaced")
+        assert worker.post(two)[0] == 202
+        assert worker.stop() == 0
+
+
+def test_workers_that_cannot_run_as_they_were_called_end_it(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = subprocess.run(
+        TWO(free_port()),
+        env={
+            **os.environ,
+            "OPENQOE_DURABILITY": "normal",
+            "OPENQOE_DATA_DIR": str(tmp_path / "file"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert str(tmp_path / "file") in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "starting it again" not in run.stderr
+
+
+def test_workers_without_a_common_store_say_so() -> None:
+    with WorkerProcess({"OPENQOE_DURABILITY": "memory"}, command=TWO) as worker:
+        (warning,) = [
+            line for line in worker.log() if line["event"].startswith("workers do not share views")
+        ]
+        assert "OPENQOE_KV_URL" in warning["event"]
+        wait_until(lambda: serving(worker) == 2, 20, "both to serve")
+        names = {line["instance"] for line in lines(worker, "serving")}
+        assert {str(name).rpartition("-")[2] for name in names} == {"0", "1"}
+
+
+@pytest.mark.parametrize("shell", ["asyncio", "trio"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sockets_that_are_open_already_are_served(shell: str, workers: str, tmp_path: Path) -> None:
+    with socket.socket() as one, socket.socket(socket.AF_UNIX) as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(str(tmp_path / "s"))
+        fds = []
+        for listener in (one, other):
+            listener.listen()
+            fds += ["--fd", str(listener.fileno())]
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "openqoe.shells", "serve"),
+                *("--shell", shell, "--workers", workers, *fds),
+            ],
+            env={
+                **os.environ,
+                "OPENQOE_DURABILITY": "normal",
+                "OPENQOE_DATA_DIR": str(tmp_path / "data"),
+            },
+            pass_fds=[one.fileno(), other.fileno()],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            for address in (one.getsockname(), other.getsockname()):
+                family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+                with socket.socket(family) as client:
+                    client.settimeout(20)
+                    client.connect(address)
+                    client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                    assert client.recv(12) == b"HTTP/1.1 200"
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+        assert (tmp_path / "s").exists()  # it belongs to whoever opened it
+
+
+def test_a_descriptor_that_does_not_listen_is_named(tmp_path: Path) -> None:
+    for wrong, reason in ((str(99), "Bad file descriptor"), ("0", "--fd 0")):
+        run = subprocess.run(
+            [sys.executable, "-m", "openqoe.shells", "serve", "--fd", wrong],
+            env={**os.environ, "OPENQOE_DATA_DIR": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert run.returncode == 2
+        assert f"--fd {wrong}" in run.stderr
+        assert reason in run.stderr
