@@ -50,8 +50,9 @@ CREATE TABLE logs (
 ) WITHOUT ROWID;
 CREATE TABLE entries (
     key TEXT NOT NULL, place INTEGER NOT NULL, id BLOB NOT NULL, writer TEXT NOT NULL,
-    data BLOB NOT NULL, PRIMARY KEY (key, place)
-) WITHOUT ROWID;
+    data BLOB NOT NULL
+);
+CREATE INDEX entries_place ON entries (key, place, id);
 CREATE TABLE recent (
     key TEXT NOT NULL, member TEXT NOT NULL, mark INTEGER NOT NULL, ends INTEGER NOT NULL,
     PRIMARY KEY (key, member)
