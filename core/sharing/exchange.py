@@ -1,8 +1,7 @@
 """The exchange with the shared store: one update at a time, and none is lost.
 
-Batches go to the store as soon as the update before has been answered and a moment is over (an
-update of many batches costs little more than one of a single batch), cardinality and presence
-at an interval. If an update fails, all of it is asked again: the store takes every
+Batches go to the store as soon as the update before has been answered, cardinality and
+presence at an interval. If an update fails, all of it is asked again: the store takes every
 operation twice without harm. Meanwhile the worker goes on by what it knows itself; what it may
 not know alone waits for the patience.
 
@@ -25,9 +24,6 @@ from openqoe.core.sharing.part import Part
 from openqoe.core.sharing.presence import Presence
 from openqoe.core.sharing.views import SharedViews, Taker, Waiting
 from openqoe.core.timer import Timer
-
-GATHERING = 10
-"""ms between the beginnings of two updates at the least. The batches are answered already."""
 
 FIRST_RETRY = 250
 """ms until an update that failed is tried again; twice as long each time."""
@@ -88,7 +84,6 @@ class Exchange:
         self._failures = 0
         self._failed_since = 0
         self._failed_at = 0
-        self._asked_at: int | None = None  # when the latest update was begun
         self._notices: list[Notice] = []
         self._ends: int | None = None  # when the process is to stop waiting for the store
         self._keeps_rest = False
@@ -138,9 +133,8 @@ class Exchange:
         if self._update is not None or (self.failure and now < self._next_attempt):
             return None
         is_time = self._timer.is_due(now)
-        if not is_time and not (self._views.is_waiting and now >= self._next_update(now)):
+        if not is_time and not self._views.is_waiting:
             return None
-        self._asked_at = now
         parts: list[Part] = [self._views]
         if is_time:
             self._timer.restart(now)
@@ -167,7 +161,7 @@ class Exchange:
             if self.failure:
                 times.append(self._next_attempt)
             elif self._views.is_waiting:
-                times.append(self._next_update(None))
+                times.append(0)
             else:
                 times.append(self._timer.next)
         return min((time for time in times if time is not None), default=None)
@@ -276,14 +270,6 @@ class Exchange:
         self._epoch = state.epoch
         self._views.alone, self._views.duplicates = state.alone, state.duplicates
         self.updates.update(state.updates)
-
-    def _next_update(self, now: int | None) -> int:
-        """When batches that wait may go to the store."""
-        is_first = self._asked_at is None or self._ends is not None
-        is_put_back = now is not None and self._asked_at is not None and now < self._asked_at
-        if is_first or is_put_back:
-            return 0
-        return self._asked_at + GATHERING
 
     @property
     def _next_attempt(self) -> int:
