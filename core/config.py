@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from openqoe.core import settings
-from openqoe.core.delivery.destinations import Destination, Faults, grafana_cloud, self_hosted
+from openqoe.core.delivery.destinations import (
+    EMBEDDED_LOGS,
+    EMBEDDED_METRICS,
+    Destination,
+    Faults,
+    grafana_cloud,
+    self_hosted,
+)
 from openqoe.core.governance.limits import DEFAULT_LIMITS, EXTRA_DIMENSIONS, Limit, parse_limits
 from openqoe.core.settings import (
     SettingsError,
@@ -155,6 +162,40 @@ class Config:
         "GRAFANA_CLOUD_LOGS_URL",
         "Loki push endpoint of the stack; wins over the region.",
         "Destinations, Grafana Cloud",
+    )
+
+    # Embedded store
+    embedded: Literal["auto", "on", "off"] = setting(
+        "OPENQOE_EMBEDDED",
+        "auto",
+        "The embedded store, a SQLite file in the data directory, as a destination of metrics and "
+        "logs. `auto`: when no other destination is configured; `on`: beside others, too; `off`: "
+        "never. See [the embedded store](embedded.md).",
+        parse=one_of("auto", "on", "off"),
+        kind="choice",
+        group="Embedded store",
+    )
+    embedded_max_age: int = _seconds(
+        "OPENQOE_EMBEDDED_MAX_AGE",
+        7 * 24 * HOUR,
+        "How long the embedded store keeps samples and log entries.",
+        "Embedded store",
+        minimum=MINUTE,
+    )
+    embedded_max_bytes: int = _bytes(
+        "OPENQOE_EMBEDDED_MAX_BYTES",
+        2048 * MIB,
+        "How large the embedded store may become; past it the oldest samples and entries leave "
+        "early.",
+        "Embedded store",
+        minimum=16 * MIB,
+    )
+    dashboard: bool = _switch(
+        "OPENQOE_DASHBOARD",
+        True,
+        "Serve the dashboard at `/`, where the embedded store is a destination. Where API_KEY is "
+        "set it asks for one of the keys.",
+        "Embedded store",
     )
 
     # Access
@@ -513,6 +554,35 @@ class Config:
     def logs_destination(self) -> Destination | None:
         """Where logs go, or None if nowhere."""
         return self._destinations()[1]
+
+    @property
+    def metrics_destinations(self) -> tuple[Destination, ...]:
+        """Where metrics go; several if the embedded store stands beside another."""
+        return self._with_embedded(self._destinations()[0], EMBEDDED_METRICS)
+
+    @property
+    def logs_destinations(self) -> tuple[Destination, ...]:
+        """Where logs go; several if the embedded store stands beside another."""
+        return self._with_embedded(self._destinations()[1], EMBEDDED_LOGS)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the embedded store is a destination."""
+        if self.embedded == "auto":
+            metrics, logs, _ = self._destinations()
+            return metrics is None and logs is None
+        return self.embedded == "on"
+
+    @property
+    def has_dashboard(self) -> bool:
+        """Whether there is a dashboard to be served."""
+        return self.dashboard and self.is_embedded
+
+    def _with_embedded(
+        self, configured: Destination | None, embedded: Destination
+    ) -> tuple[Destination, ...]:
+        first = () if configured is None else (configured,)
+        return (*first, embedded) if self.is_embedded else first
 
     def _destinations(self) -> tuple[Destination | None, Destination | None, Faults]:
         cloud = (

@@ -3,7 +3,8 @@
 An effect is a small frozen value that needs no further thought: a shell sends the body
 to the URL, or runs the operations on the store, and hands the result back with
 ``Worker.complete(effect.id, result, now)``. Two effects have no result: a ``Notice`` is
-something an operator should read in the log, ``Forget`` tidies up.
+something an operator should read in the log, ``Forget`` tidies up. That of a ``LoadPage`` goes
+into the answer that waits for it (``Worker.shown``).
 """
 
 from collections.abc import Mapping
@@ -177,8 +178,23 @@ class Forget:
     numbers: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LoadPage:
+    """Make a page of the dashboard, from files and from the embedded store.
+
+    Attributes:
+        id: Identifies the effect.
+        path: "/" or below "/dashboard/", without a query.
+        query: The query's fields.
+    """
+
+    id: int
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
 StorageEffect = Append | Persist | LoadPayload | Forget
-Effect = RemoteWrite | LokiPush | KvUpdate | Notice | StorageEffect
+Effect = RemoteWrite | LokiPush | KvUpdate | Notice | LoadPage | StorageEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +271,21 @@ class PayloadBody:
     """The body that ``LoadPayload`` asked for; None if the outbox does not have it."""
 
     body: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page that ``LoadPage`` asked for.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Content-Type, ETag and the like; the worker adds those of security.
+        body: The content.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = field(default=b"", repr=False)
 
 
 StorageResult = Stored | StorageFailure | PayloadBody

@@ -1,7 +1,7 @@
 """Destinations: where metrics and logs go, and how that follows from the settings.
 
 Any Grafana Cloud setting selects Grafana Cloud; else any URL selects self-hosted
-servers; else there is no destination.
+servers. Without either there is the embedded store, which can also stand beside them.
 """
 
 import re
@@ -17,7 +17,7 @@ class Destination:
     """A server that takes remote-write or Loki push requests.
 
     Attributes:
-        name: As in metrics and logs ("mimir", "loki").
+        name: As in metrics and logs ("mimir", "loki"). No two destinations share one.
         url: The push endpoint.
         headers: Credentials and tenant.
         derived: Whether the URL was guessed from a region rather than given.
@@ -27,6 +27,14 @@ class Destination:
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     derived: bool = False
+
+
+EMBEDDED = "embedded:"
+"""The scheme of the embedded store: its requests go to no network, the shell carries them to the
+store in its own process."""
+
+EMBEDDED_METRICS = Destination("embedded_metrics", EMBEDDED + "metrics")
+EMBEDDED_LOGS = Destination("embedded_logs", EMBEDDED + "logs")
 
 
 def self_hosted(

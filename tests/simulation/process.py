@@ -226,5 +226,5 @@ class Process:
                     self._asking.append(effect)
                 case Notice():
                     pass
-                case _:
+                case Append() | Persist() | LoadPayload() | Forget():
                     self._writing.append(effect)
