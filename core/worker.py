@@ -106,10 +106,15 @@ class Worker:
             self._ingest.share(self._exchange.add)
         self._flush_timer = Timer(config.flush_interval)
         self._next_id = 1
+        self._started_at: int | None = None
         self._draining = False
         self._closed = False
         self._last_flush_waits = False
         self._noticed: set[str] = set()
+
+    def started(self, now: int) -> None:
+        """A process has begun to run this worker (ms): its health tells restarts by that."""
+        self._started_at = now
 
     # Requests
 
@@ -482,6 +487,7 @@ class Worker:
         ingest = self._ingest
         log = self._outflow.log
         vitals = Vitals(
+            started_at=self._started_at,
             series=ingest.registry.size,
             overflowed=ingest.registry.overflowed,
             views=len(ingest.meter.views),

@@ -82,10 +82,13 @@ def open_home(
     if config.durability == "memory":
         store = open_store()
         worker = Worker(config, instance=instance, seed=randbits(64), shared=store is not None)
+        worker.started(now_ms())
         return Home(worker, store=store, open_store=open_store)
     slot = Slots(Path(config.data_dir)).claim()
     try:
-        return open_slot(config, slot, log, open_store)
+        home = open_slot(config, slot, log, open_store)
+        home.worker.started(now_ms())
+        return home
     except BaseException:
         slot.release()
         raise

@@ -31,6 +31,12 @@ def _metric(
 
 
 BUILD = _metric("build_info", GAUGE, "Always 1; the version is the label.", "version")
+STARTED = _metric(
+    "start_time_seconds",
+    GAUGE,
+    "When the process began its work, in seconds since the epoch: it changes with every restart.",
+    unit="seconds",
+)
 REQUESTS = _metric(
     "requests_total", COUNTER, "Requests answered, by route and status.", "route", "status"
 )
@@ -183,6 +189,7 @@ class Vitals:
     """What is read elsewhere when health is shown.
 
     Attributes:
+        started_at: When the process began its work, ms; None if it did not tell.
         series: Live series.
         overflowed: Label sets sent to overflow series.
         views: Views remembered.
@@ -196,6 +203,7 @@ class Vitals:
         storage_ok: Whether the disk takes what it is given.
     """
 
+    started_at: int | None
     series: int
     overflowed: int
     views: int
@@ -228,6 +236,8 @@ class Health:
     def collect(self, vitals: Vitals, queues: Iterable[DeliveryQueue], now: int) -> None:
         """Read what is kept elsewhere."""
         self._gauge(BUILD, 1, version=self._version)
+        if vitals.started_at is not None:
+            self._gauge(STARTED, vitals.started_at / 1000)
         self._gauge(SERIES, vitals.series)
         self._total(OVERFLOWED, vitals.overflowed)
         self._gauge(VIEWS, vitals.views)

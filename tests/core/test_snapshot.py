@@ -37,7 +37,10 @@ CALM = {**SETTINGS, "OPENQOE_FLUSH_INTERVAL": "60"}
 def restored(rig: Rig, blob: bytes | None = None, **changes: Any) -> Worker:
     """The worker of a rig after a crash."""
     blob = rig.worker.snapshot() if blob is None else blob
-    return Worker.restore(rig.worker.config, blob, **{"instance": "rig-0", "seed": 1, **changes})
+    changes = {"instance": "rig-0", "seed": 1, **changes}
+    worker = Worker.restore(rig.worker.config, blob, **changes)
+    worker.started(NOW)  # the same as before: it is there to tell of the interruption
+    return worker
 
 
 def left(rig: Rig) -> list[tuple[int, str, bytes]]:

@@ -116,6 +116,7 @@ class Rig:
         config = Config.from_environment({k: v for k, v in environment.items() if v is not None})
         self.now = NOW
         self.worker = Worker(config, instance="rig-0", seed=seed)
+        self.worker.started(NOW)
         self._latest = NOW
         self.receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
         self.loki = LokiDouble(now_ms=lambda: self._latest)

@@ -11,7 +11,8 @@ from openqoe.core.api.routes import Route
 from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request
 from openqoe.core.metrics import health
-from tests.support.events import event, post
+from openqoe.core.worker import Worker
+from tests.support.events import NOW, event, post
 from tests.support.rig import MINUTE, Rig, told
 
 SAMPLE = re.compile(r"(openqoe_worker_[a-z_]+)(?:\{(.*)\})? (\S+)")
@@ -171,3 +172,12 @@ def test_health_needs_no_place_among_the_series() -> None:
     rig.flush()
     for labels in rig.receiver.samples:
         assert "overflow" not in dict(labels)
+
+
+def test_the_start_is_that_of_the_process_not_of_its_data() -> None:
+    rig = Rig()
+    rig.flush(2)
+    assert shown(rig)["openqoe_worker_start_time_seconds{}"] == NOW / 1000
+    rig.worker = Worker.restore(rig.worker.config, rig.worker.snapshot(), instance="rig-0")
+    rig.worker.started(rig.now)
+    assert shown(rig)["openqoe_worker_start_time_seconds{}"] == rig.now / 1000 > NOW / 1000
