@@ -35,8 +35,9 @@ run: $(VENV)/.installed ## Serve on http://127.0.0.1:8787 (PORT=…)
 services: ## Install the Debian services that the tests use (prometheus, redis), where possible
 	@./tests/install-services
 
+# Most tests wait for processes rather than compute, so four at a time keep two cores busy.
 test: $(VENV)/.dev $(VENV)/.installed services ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4 --dist loadscope
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

@@ -6,16 +6,27 @@ Batches of 10 events, durability normal, 16 connections. First one worker with e
 a second and CPU time a request of the worker (of Redis itself, too), beside a worker that is alone.
 Then two workers with each store beside the one that is alone. The load generator shares the
 machine's cores, so with two workers on two cores three processes want the time of two.
+
+Last, the room that views take in each store.
 """
 
 import os
 import platform
 import statistics
+import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import load, workload
+from openqoe.core.http.messages import Request
+from openqoe.shells.stores.redis import RedisStore
+from openqoe.shells.stores.sqlite import SqliteStore
+from openqoe.shells.stores.store import Store
+from tests.support.dealt import HEADERS, rounds
+from tests.support.events import NOW
+from tests.support.fleet import Fleet
 from tests.support.process import Command, WorkerProcess, gunicorn, serve, with_options
 from tests.support.redis import Redis
 
@@ -23,6 +34,7 @@ CONNECTIONS = 16
 ROUNDS = 5
 SECONDS = 2.0
 BATCH = 10
+VIEWS = 2_000
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -100,16 +112,18 @@ def main() -> None:
                     for number, store, url in [(1, *item) for item in urls.items()]
                     + [(2, *item) for item in urls.items() if item[0] != "memory"]
                 }
-                rounds: dict[tuple[int, str], list[Measured]] = {key: [] for key in workers}
+                found: dict[tuple[int, str], list[Measured]] = {key: [] for key in workers}
                 for _ in range(ROUNDS):
                     for key, worker in workers.items():
-                        rounds[key].append(measure(worker, redis, bodies))
-                _tell(shell, rounds)
+                        found[key].append(measure(worker, redis, bodies))
+                tell_costs(shell, found)
+        tell_sizes(redis)
 
 
-def _tell(shell: str, rounds: dict[tuple[int, str], list[Measured]]) -> None:
+def tell_costs(shell: str, found: dict[tuple[int, str], list[Measured]]) -> None:
+    """A line for each number of workers and store."""
     base_rate = base_cpu = 0.0
-    for (number, store), measured in rounds.items():
+    for (number, store), measured in found.items():
         rate = statistics.median(each.rate for each in measured)
         cpu = statistics.median(each.cpu for each in measured)
         redis_cpu = statistics.median(each.redis_cpu for each in measured)
@@ -119,6 +133,27 @@ def _tell(shell: str, rounds: dict[tuple[int, str], list[Measured]]) -> None:
             f"{rate / base_rate:7.2f}{cpu:8.0f}{cpu / base_cpu:7.2f}{redis_cpu:10.0f}",
             flush=True,
         )
+
+
+def tell_sizes(redis: Redis) -> None:
+    """The room that views of three batches take, their batches' claims included."""
+    print(f"{'store':8}{'views':>7}{'bytes a view':>14}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "shared.db"
+        redis.empty()
+        stores: dict[str, tuple[Store, Callable[[], int]]] = {
+            "sqlite": (SqliteStore(file), lambda: file.stat().st_size),
+            "redis": (RedisStore(redis.url, "size"), redis.used_memory),
+        }
+        for name, (store, size) in stores.items():
+            before = size()
+            fleet = Fleet(2, store=store)
+            for turn in rounds(VIEWS, seed=1, begin=NOW - 60_000)[:-1]:
+                for number, body in enumerate(turn):
+                    fleet.handle(number % 2, Request("POST", "/events", "", HEADERS, body, NOW))
+                fleet.pass_time(1_000)
+            store.close()
+            print(f"{name:8}{VIEWS:7}{(size() - before) / VIEWS:14.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def test_a_bad_request_is_refused_and_the_worker_goes_on(
 
 
 def test_200_connections_at_once(worker: WorkerProcess) -> None:
-    before = worker.metric("openqoe_worker_events_accepted_total")
+    before = worker.events_counted()
     clients = [RawClient(worker.port) for _ in range(200)]
 
     def ask(client: RawClient) -> int:
@@ -161,7 +161,7 @@ def test_200_connections_at_once(worker: WorkerProcess) -> None:
 
     with ThreadPoolExecutor(len(clients)) as pool:
         assert set(pool.map(ask, clients)) == {202}
-    assert worker.metric("openqoe_worker_events_accepted_total") == before + 200
+    assert worker.events_counted() == before + 200
 
 
 def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> None:

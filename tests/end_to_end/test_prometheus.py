@@ -129,7 +129,7 @@ def truth(prometheus: Prometheus, host: Host) -> Truth:
                 status, answer = worker.post(json.dumps({"events": batch}).encode())
                 assert (status, answer["events_received"]) == (202, len(batch))
             time.sleep(0.55)
-        assert worker.metric("openqoe_worker_events_accepted_total") == truth.counters["events"]
+        assert worker.events_counted() == truth.counters["events"]
         assert worker.stop() in host.exits
     return truth
 

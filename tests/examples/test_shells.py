@@ -79,7 +79,7 @@ def test_requests_arrive_in_every_form(command: Command) -> None:
             client = RawClient(worker.port)
             client.send(post(views(3, 1))[:end])
             client.reset()
-        assert worker.metric("openqoe_worker_events_accepted_total") == 2
+        assert worker.events_counted() == 2
         assert worker.stop(10) == 0
         assert_clean(worker)
 

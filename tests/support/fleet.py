@@ -27,6 +27,7 @@ from openqoe.core.effects import (
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from openqoe.shells.stores import MemoryStore
+from openqoe.shells.stores.store import Store
 from tests.support.events import NOW, post
 from tests.support.loki import LokiDouble
 from tests.support.receiver import RemoteWriteDouble
@@ -42,6 +43,7 @@ class Fleet:
     Args:
         size: How many.
         shared: Whether they share a store; one alone needs none.
+        store: The store, if it is not to be one in memory.
         **settings: Environment variables.
 
     Attributes:
@@ -51,11 +53,13 @@ class Fleet:
         notices: What the operator was told.
     """
 
-    def __init__(self, size: int, *, shared: bool = True, **settings: str) -> None:
+    def __init__(
+        self, size: int, *, shared: bool = True, store: Store | None = None, **settings: str
+    ) -> None:
         self.now = NOW
         self.away = False
         self.notices: list[Notice] = []
-        self.store = MemoryStore(lambda: self.now)
+        self.store: Store = store or MemoryStore(lambda: self.now)
         self.receiver = RemoteWriteDouble(now_ms=lambda: self.now)
         self.loki = LokiDouble(now_ms=lambda: self.now)
         self._config = Config.from_environment({**DESTINATIONS, **settings})

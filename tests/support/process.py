@@ -192,6 +192,17 @@ class WorkerProcess:
                 total += float(value)
         return total
 
+    def events_counted(self) -> float:
+        """The events accepted so far, once all of them are counted.
+
+        A worker that shares a store answers first, and counts when the store has replied.
+        """
+        wait_until(
+            lambda: self.metric("openqoe_worker_kv_batches_waiting") == 0,
+            what="the shared store's replies",
+        )
+        return self.metric("openqoe_worker_events_accepted_total")
+
     def _answers(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:

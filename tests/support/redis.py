@@ -81,6 +81,7 @@ class Redis:
         """From now on connections are taken by the system and nobody answers."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # a signal takes a moment
 
     def thaw(self) -> None:
         """It goes on."""
@@ -101,9 +102,16 @@ class Redis:
 
     def cpu_seconds(self) -> float:
         """CPU time that it has used."""
-        lines = self.command("INFO", "cpu").splitlines()
-        used = dict(line.split(":", 1) for line in lines if ":" in line)
+        used = self._info("cpu")
         return float(used["used_cpu_sys"]) + float(used["used_cpu_user"])
+
+    def used_memory(self) -> int:
+        """Bytes of memory that what it holds takes."""
+        return int(self._info("memory")["used_memory"])
+
+    def _info(self, section: str) -> dict[str, str]:
+        lines = self.command("INFO", section).splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
 
     def command(self, *parts: str) -> str:
         """Say something to it in its own protocol; returns the answer as it came, or ""."""
