@@ -129,7 +129,8 @@ def run(shell: str, *, kills: int, seed: int = 1) -> Report:
         views = Counter(entry.line for entry in loki.entries())
         report.logged = len(views)
         report.logged_twice = sum(views.values()) - len(views)
-        prometheus.assert_nothing_rejected(cut_off_allowed=True)
+        # Killed in the middle of a delivery, or after it and before it was noted.
+        prometheus.assert_nothing_rejected(cut_off_allowed=True, copies_allowed=True)
     return report
 
 
