@@ -57,7 +57,7 @@ def test_batches_dealt_at_random_are_counted_as_by_one(
     with Prometheus() as prometheus, LokiDouble() as loki:
         settings |= {"PROMETHEUS_URL": prometheus.write_url, "LOKI_URL": loki.push_url}
         with WorkerProcess(settings, command=command) as worker:
-            clients = Clients(worker.port)
+            clients = Clients(worker)
             *before, last = rounds(VIEWS, seed=1, begin=int(time.time() * 1000) - 60_000)
             for turn in before:
                 clients.send(turn)

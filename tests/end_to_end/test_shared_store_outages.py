@@ -73,7 +73,7 @@ def away_and_back(
     worker: WorkerProcess, leave: Callable[[], None], back: Callable[[], None]
 ) -> None:
     """Send all rounds; the store leaves before the second and is back after it."""
-    clients = Clients(worker.port)
+    clients = Clients(worker)
     first, second, *rest = fresh_rounds()
     clients.send(first)
     leave()
@@ -130,7 +130,7 @@ def test_past_the_patience_each_worker_counts_alone(
         "OPENQOE_KV_PATIENCE": "1",
     }
     with WorkerProcess(settings, command=with_options(SERVED, "--shell", "trio")) as worker:
-        clients = Clients(worker.port)
+        clients = Clients(worker)
         *some, last = fresh_rounds()
         clients.send(some[0])
         redis.freeze()
@@ -161,7 +161,7 @@ def test_two_hosts_with_different_shells_count_as_one(
     one = WorkerProcess(shared | {"OPENQOE_INSTANCE": "host-a"}, command=HOSTED)
     other = WorkerProcess(shared | {"OPENQOE_INSTANCE": "host-b"}, command=serve_trio)
     with one, other:
-        clients = Clients(one.port, other.port)
+        clients = Clients(one, other)
         for turn in fresh_rounds():
             clients.send(turn)
             time.sleep(0.5)

@@ -18,6 +18,7 @@ from typing import Any, Final
 from openqoe.core.http.messages import Request
 from tests.support.events import batch, event
 from tests.support.fleet import Fleet, totals
+from tests.support.process import WorkerProcess
 from tests.support.prometheus import Prometheus
 
 Batch = tuple[dict[str, Any], ...]
@@ -119,15 +120,15 @@ class Clients:
     """Clients of a service, each request on a connection of its own, so that any worker may get it.
 
     Args:
-        *ports: Where it listens; each in turn.
+        *services: Where it runs; each in turn.
 
     Attributes:
         refused: The answers that were not 202.
         slowest: Seconds that an answer took at the most.
     """
 
-    def __init__(self, *ports: int) -> None:
-        self._ports = ports
+    def __init__(self, *services: WorkerProcess) -> None:
+        self._services = services
         self._lock = threading.Lock()
         self.refused: list[str] = []
         self.slowest = 0.0
@@ -135,11 +136,11 @@ class Clients:
     def send(self, turn: Iterable[bytes]) -> None:
         """Send the batches of a round, in any order; returns when all are answered."""
         with ThreadPoolExecutor(CLIENTS) as pool:
-            list(pool.map(self._send, turn, itertools.cycle(self._ports)))
+            list(pool.map(self._send, turn, itertools.cycle(self._services)))
 
-    def _send(self, body: bytes, port: int) -> None:
+    def _send(self, body: bytes, service: WorkerProcess) -> None:
         began = time.monotonic()
-        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = HTTPConnection(service.address, service.port, timeout=30)
         try:
             connection.request("POST", "/v1/events", body=body, headers=HEADERS)
             response = connection.getresponse()

@@ -71,6 +71,7 @@ class WorkerProcess:
         settings: Environment variables beside those of this process.
         command: Makes the command line.
         stop_signal: Ends it cleanly.
+        address: Where clients reach it.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class WorkerProcess:
         *,
         command: Command = serve,
         stop_signal: signal.Signals = signal.SIGTERM,
+        address: str = "127.0.0.1",
     ) -> None:
         self.stop_signal = stop_signal
+        self.address = address
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{address}:{self.port}"
         self._command = command(self.port)
         self.data = Path(tempfile.mkdtemp(prefix="openqoe-data-"))
         self._environment = {

@@ -93,10 +93,13 @@ class Prometheus:
     loopback port.
     """
 
-    def __init__(self, *, flags: Sequence[str] = (), config: str = "") -> None:
+    def __init__(
+        self, *, flags: Sequence[str] = (), config: str = "", address: str = "127.0.0.1"
+    ) -> None:
         """`flags` are added to the command line; `config` is added to the configuration file
-        (YAML).
+        (YAML); `address` is where it listens: "0.0.0.0" is everywhere.
         """
+        self._address = address
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.write_url = f"{self.url}{WRITE_HANDLER}"
@@ -130,7 +133,7 @@ class Prometheus:
                     binary,
                     f"--config.file={self._home / 'prometheus.yml'}",
                     f"--storage.tsdb.path={self._home / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
+                    f"--web.listen-address={self._address}:{self.port}",
                     "--web.enable-remote-write-receiver",
                     "--query.lookback-delta=5m",
                     *self._flags,

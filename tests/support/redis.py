@@ -18,6 +18,7 @@ import socket
 import subprocess
 import tempfile
 from typing import Final, Self
+from urllib.parse import quote
 
 from tests.support.services import free_port, require, wait_until
 
@@ -26,9 +27,14 @@ PASSWORD: Final = "a-secret/with:signs"
 
 
 class Redis:
-    """A server of its own on loopback, with a password and a folder of its own."""
+    """A server of its own on loopback, with a password and a folder of its own.
 
-    def __init__(self) -> None:
+    Args:
+        address: Where it listens; "0.0.0.0" is everywhere.
+    """
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._address = address
         self._binary = require(BINARY)
         self._folder = tempfile.mkdtemp(prefix="openqoe-redis-")
         self.port = free_port()
@@ -37,9 +43,11 @@ class Redis:
     @property
     def url(self) -> str:
         """Where it is, as OPENQOE_KV_URL says it."""
-        return (
-            f"redis://:{PASSWORD.replace('/', '%2F').replace(':', '%3A')}@127.0.0.1:{self.port}/0"
-        )
+        return self.url_at("127.0.0.1")
+
+    def url_at(self, address: str) -> str:
+        """The same for somebody to whom this machine has another address."""
+        return f"redis://:{quote(PASSWORD, safe='')}@{address}:{self.port}/0"
 
     def __enter__(self) -> Self:
         self.start()
@@ -56,7 +64,7 @@ class Redis:
         self._process = subprocess.Popen(
             [
                 self._binary,
-                *("--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD),
+                *("--port", str(self.port), "--bind", self._address, "--requirepass", PASSWORD),
                 *("--save", "", "--appendonly", "no", "--dir", self._folder),
             ],
             stdout=subprocess.DEVNULL,
