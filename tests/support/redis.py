@@ -31,10 +31,12 @@ class Redis:
 
     Args:
         address: Where it listens; "0.0.0.0" is everywhere.
+        *options: More of its command line.
     """
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", *options: str) -> None:
         self._address = address
+        self._options = options
         self._binary = require(BINARY)
         self._folder = tempfile.mkdtemp(prefix="openqoe-redis-")
         self.port = free_port()
@@ -66,6 +68,7 @@ class Redis:
                 self._binary,
                 *("--port", str(self.port), "--bind", self._address, "--requirepass", PASSWORD),
                 *("--save", "", "--appendonly", "no", "--dir", self._folder),
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
