@@ -13,3 +13,12 @@ os.environ.setdefault("OPENQOE_DURABILITY", "memory")
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data directory is below the current folder by default: no test shares it."""
     monkeypatch.chdir(tmp_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take long come first: where several run at a time, none is left for the end."""
+    items.sort(key=lambda item: _takes_long(item.path), reverse=True)
+
+
+def _takes_long(path: Path) -> bool:
+    return "end_to_end" in path.parts or path.name == "test_documentation.py"
