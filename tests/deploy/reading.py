@@ -1,0 +1,48 @@
+"""Reads what deploy/ holds, and asks the worker whether it understands it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from openqoe.core.config import Config
+from openqoe.core.settings import unknown_variables
+from openqoe.shells import cli
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    """The documents of a YAML file."""
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def tool(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that the `dev` extra brings, in deploy/, with next to no environment."""
+    return subprocess.run(
+        [str(Path(sys.executable).parent / name), *arguments],
+        cwd=DEPLOY,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def config_of(variables: Mapping[str, str]) -> Config:
+    """What the worker makes of variables, every one of which it has to know."""
+    assert list(unknown_variables(Config, variables)) == []
+    return Config.from_environment(variables)
+
+
+def assert_accepts(arguments: Sequence[str]) -> None:
+    """The `openqoe` command takes these arguments; click raises what is wrong with them."""
+    name, *options = arguments
+    command = cli.main.commands[name]
+    command.make_context(name, list(options))

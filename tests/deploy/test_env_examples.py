@@ -1,0 +1,88 @@
+"""The examples of deploy/env: as they are, and with every line that is commented out."""
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from tests.deploy.reading import DEPLOY, config_of
+
+FOLDER = DEPLOY / "env"
+SELF_HOSTED = FOLDER / "self-hosted.env.example"
+GRAFANA_CLOUD = FOLDER / "grafana-cloud.env.example"
+
+
+def variables(file: Path) -> dict[str, str]:
+    values = dotenv_values(file, interpolate=False)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def commented(file: Path) -> dict[str, str]:
+    lines = re.findall(r"^#([A-Z_]+)=(.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(lines)
+
+
+def test_self_hosted_goes_to_mimir_and_loki() -> None:
+    config = config_of(variables(SELF_HOSTED))
+    metrics, logs = config.metrics_destination, config.logs_destination
+    assert metrics is not None
+    assert logs is not None
+    assert (metrics.name, metrics.url) == ("mimir", "http://mimir.internal:9009/api/v1/push")
+    assert (logs.name, logs.url) == ("loki", "http://loki.internal:3100/loki/api/v1/push")
+    assert metrics.headers == logs.headers == ()
+    assert config.api_keys
+
+
+def test_self_hosted_may_go_to_prometheus_instead() -> None:
+    chosen = variables(SELF_HOSTED) | {"PROMETHEUS_URL": commented(SELF_HOSTED)["PROMETHEUS_URL"]}
+    del chosen["MIMIR_URL"]
+    metrics = config_of(chosen).metrics_destination
+    assert metrics is not None
+    assert (metrics.name, metrics.url) == (
+        "prometheus",
+        "http://prometheus.internal:9090/api/v1/write",
+    )
+
+
+def test_grafana_cloud_goes_to_the_urls_that_are_given() -> None:
+    chosen = variables(GRAFANA_CLOUD)
+    config = config_of(chosen)
+    metrics, logs = config.metrics_destination, config.logs_destination
+    assert metrics is not None
+    assert logs is not None
+    assert metrics.url == chosen["GRAFANA_CLOUD_METRICS_URL"]
+    assert logs.url == chosen["GRAFANA_CLOUD_LOGS_URL"]
+    assert not metrics.derived
+    credentials = base64.b64encode(b"123456:glc_change-me").decode()
+    for destination in (metrics, logs):
+        headers = {name.lower(): value for name, value in destination.headers}
+        assert headers["authorization"] == f"Basic {credentials}"
+
+
+def test_two_instance_ids_of_grafana_cloud_go_each_to_its_own() -> None:
+    chosen = {
+        name: value
+        for name, value in commented(GRAFANA_CLOUD).items()
+        if name.startswith(("MIMIR_", "LOKI_"))
+    }
+    config = config_of(chosen)
+    metrics, logs = config.metrics_destination, config.logs_destination
+    assert metrics is not None
+    assert logs is not None
+    assert metrics.headers != logs.headers
+
+
+@pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
+def test_every_line_that_is_commented_out_may_be_used(file: Path) -> None:
+    assert len(commented(file)) >= 15
+    config = config_of(commented(file) | variables(file))
+    assert config.kv_url.startswith("rediss://")
+
+
+@pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
+def test_docker_and_systemd_read_the_same_as_we_do(file: Path) -> None:
+    """Both take a value as it stands, quotes and all, so there must be none around it."""
+    for name, value in (commented(file) | variables(file)).items():
+        assert value == value.strip(" \"'"), name

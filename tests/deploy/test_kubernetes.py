@@ -1,0 +1,214 @@
+"""The manifests of deploy/kubernetes: valid by Kubernetes' own schemas, and fit for each other."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from openqoe.core.config import Config
+from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents
+
+FOLDER = DEPLOY / "kubernetes"
+OLDEST = "1.31"
+"""The oldest Kubernetes that the manifests are for; the newest is what we have a schema of."""
+
+Manifest = dict[str, Any]
+
+
+def built(folder: Path) -> list[Manifest]:
+    """What `kubectl kustomize` makes of a folder: the resources, in their namespace."""
+    (kustomization,) = documents(folder / "kustomization.yaml")
+    assert set(kustomization) <= {"apiVersion", "kind", "namespace", "resources"}
+    found: list[Manifest] = []
+    for resource in kustomization["resources"]:
+        path = folder / resource
+        found += built(path) if path.is_dir() else documents(path)
+    for manifest in found:
+        if manifest["kind"] != "Namespace" and "namespace" in kustomization:
+            manifest["metadata"]["namespace"] = kustomization["namespace"]
+    return found
+
+
+def only(manifests: list[Manifest], kind: str, name: str = "openqoe") -> Manifest:
+    (found,) = (m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name)
+    return found
+
+
+RECOMMENDED = built(FOLDER)
+DEPLOYMENT = built(FOLDER / "deployment")
+SECRETS = documents(FOLDER / "secret.example.yaml")
+(DRAIN,) = documents(FOLDER / "drain-job.yaml")
+
+STATEFUL_SET = only(RECOMMENDED, "StatefulSet")
+FORMS = {"statefulset": RECOMMENDED, "deployment": DEPLOYMENT}
+WORKLOADS = {
+    "statefulset": STATEFUL_SET,
+    "deployment": only(DEPLOYMENT, "Deployment"),
+    "drain": DRAIN,
+    "redis": only(RECOMMENDED, "StatefulSet", "openqoe-redis"),
+}
+
+
+def all_files() -> list[Path]:
+    return [file for file in sorted(FOLDER.rglob("*.yaml")) if file.name != "kustomization.yaml"]
+
+
+def pod(workload: Manifest) -> Manifest:
+    spec: Manifest = workload["spec"]["template"]["spec"]
+    return spec
+
+
+def container(workload: Manifest) -> Manifest:
+    (one,) = pod(workload)["containers"]
+    assert isinstance(one, dict)
+    return one
+
+
+def environment(workload: Manifest) -> dict[str, str]:
+    """The variables that its container gets."""
+    sources = [only(RECOMMENDED, "ConfigMap")["data"], SECRETS[0]["stringData"]]
+    variables = {name: value for source in sources for name, value in source.items()}
+    for variable in container(workload)["env"]:
+        variables[variable["name"]] = variable.get("value", "openqoe-0")
+    return variables
+
+
+@pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("file", all_files(), ids=lambda file: file.stem)
+def test_every_manifest_is_valid(file: Path, version: str) -> None:
+    for manifest in documents(file):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_a_field_that_is_misspelt_would_be_found() -> None:
+    wrong = deepcopy(STATEFUL_SET)
+    pod(wrong)["enableServiceLink"] = False
+    with pytest.raises(kubernetes_validate.ValidationError, match="enableServiceLink"):
+        kubernetes_validate.validate(wrong, OLDEST, strict=True)
+
+
+def test_no_manifest_is_forgotten() -> None:
+    names = {(m["kind"], m["metadata"]["name"]) for m in (*RECOMMENDED, *DEPLOYMENT)}
+    by_hand = {"secret.example.yaml", "drain-job.yaml"}
+    for file in all_files():
+        for manifest in documents(file):
+            applied = (manifest["kind"], manifest["metadata"]["name"]) in names
+            assert applied != (file.name in by_hand), file
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_lead_somewhere(form: str) -> None:
+    manifests, workload = FORMS[form], WORKLOADS[form]
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    ports = {port["name"] for port in container(workload)["ports"]}
+    assert workload["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    for manifest in manifests:
+        spec = manifest.get("spec", {})
+        if manifest["metadata"]["name"].startswith("openqoe-redis"):
+            continue
+        match manifest["kind"]:
+            case "Service":
+                assert spec["selector"].items() <= labels.items()
+                assert {port["targetPort"] for port in spec["ports"]} <= ports
+            case "PodDisruptionBudget":
+                assert spec["selector"]["matchLabels"].items() <= labels.items()
+            case "NetworkPolicy":
+                assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+                assert {rule["ports"][0]["port"] for rule in spec["ingress"]} <= ports
+            case "HorizontalPodAutoscaler":
+                target = spec["scaleTargetRef"]
+                assert only(manifests, target["kind"], target["name"]) is workload
+                assert target["apiVersion"] == workload["apiVersion"]
+    only(manifests, "ServiceAccount", pod(workload)["serviceAccountName"])
+
+
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
+def test_a_pod_has_what_it_refers_to(workload: Manifest) -> None:
+    one = container(workload)
+    secrets = {secret["metadata"]["name"]: secret["stringData"] for secret in SECRETS}
+    for source in one.get("envFrom", []):
+        if "secretRef" in source:
+            assert source["secretRef"]["name"] in secrets
+        else:
+            only(RECOMMENDED, "ConfigMap", source["configMapRef"]["name"])
+    for variable in one.get("env", []):
+        if key := variable.get("valueFrom", {}).get("secretKeyRef"):
+            assert key["key"] in secrets[key["name"]]
+    volumes = {volume["name"] for volume in pod(workload).get("volumes", [])}
+    volumes |= {
+        claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])
+    }
+    assert {mount["name"] for mount in one["volumeMounts"]} == volumes
+    ports = {port["name"] for port in one.get("ports", [])}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        asked = one.get(probe, {})
+        asked = asked.get("httpGet") or asked.get("tcpSocket")
+        assert asked is None or asked["port"] in ports
+
+
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
+def test_a_pod_keeps_to_the_restricted_standard(workload: Manifest) -> None:
+    spec, one = pod(workload), container(workload)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert one["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert one["resources"]["limits"]["memory"]
+    assert not one["image"].endswith(":latest")
+
+
+@pytest.mark.parametrize("name", ["statefulset", "deployment", "drain"])
+def test_the_worker_understands_its_settings_and_arguments(name: str) -> None:
+    workload = WORKLOADS[name]
+    config = config_of(environment(workload))
+    assert config.metrics_destination is not None
+    assert config.logs_destination is not None
+    assert config.kv_url == SECRETS[0]["stringData"]["OPENQOE_KV_URL"]
+    assert config.api_keys
+    assert config.durability == {"deployment": "normal"}.get(name, "full")
+    mounts = {mount["mountPath"] for mount in container(workload)["volumeMounts"]}
+    assert config.data_dir in mounts
+    assert_accepts(container(workload)["args"])
+
+
+@pytest.mark.parametrize("name", ["statefulset", "deployment"])
+def test_a_pod_has_time_to_end(name: str) -> None:
+    spec, one = pod(WORKLOADS[name]), container(WORKLOADS[name])
+    pause = int(one["lifecycle"]["preStop"]["exec"]["command"][1])
+    shutdown = Config.from_environment(environment(WORKLOADS[name])).shutdown_timeout / 1000
+    assert spec["terminationGracePeriodSeconds"] >= pause + shutdown + 10
+
+
+def test_the_two_forms_differ_only_in_what_they_keep() -> None:
+    pods = [deepcopy(pod(WORKLOADS[name])) for name in ("statefulset", "deployment")]
+    for spec in pods:
+        spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] != "data"]
+        (one,) = spec["containers"]
+        one["env"] = [v for v in one["env"] if v["name"] != "OPENQOE_DURABILITY"]
+    assert pods[0] == pods[1]
+
+
+def test_the_drain_job_takes_the_volume_of_a_pod_with_its_image_and_its_name() -> None:
+    (volume, _) = pod(DRAIN)["volumes"]
+    claim = volume["persistentVolumeClaim"]["claimName"]
+    (template,) = STATEFUL_SET["spec"]["volumeClaimTemplates"]
+    instance = environment(DRAIN)["OPENQOE_INSTANCE"]
+    assert claim == f"{template['metadata']['name']}-{instance}"
+    assert instance == f"{STATEFUL_SET['metadata']['name']}-2"
+    assert container(DRAIN)["image"] == container(STATEFUL_SET)["image"]
+    assert pod(DRAIN)["securityContext"] == pod(STATEFUL_SET)["securityContext"]
+
+
+def test_redis_takes_the_password_of_the_workers_url_and_evicts_nothing() -> None:
+    password = SECRETS[1]["stringData"]["REDIS_PASSWORD"]
+    service = only(RECOMMENDED, "Service", "openqoe-redis")
+    url = f"redis://:{password}@openqoe-redis:{service['spec']['ports'][0]['port']}/0"
+    assert SECRETS[0]["stringData"]["OPENQOE_KV_URL"] == url
+    arguments = container(WORKLOADS["redis"])["args"]
+    assert arguments[arguments.index("--maxmemory-policy") + 1] == "noeviction"

@@ -1,0 +1,115 @@
+"""The units of deploy/systemd, read by systemd itself, and started as systemd would."""
+
+import shlex
+import subprocess
+import sys
+from configparser import RawConfigParser
+from contextlib import closing, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from signal import SIGTERM
+
+import pytest
+
+from openqoe.core.config import Config
+from openqoe.shells.workers import EXIT_USAGE, GRACE
+from tests.deploy.reading import DEPLOY, assert_accepts, config_of
+from tests.support.services import free_port, require, wait_until
+
+FOLDER = DEPLOY / "systemd"
+OPENQOE = "/opt/openqoe/bin/openqoe"
+
+
+class Unit(RawConfigParser):
+    def __init__(self, name: str) -> None:
+        super().__init__(strict=False, delimiters=["="], comment_prefixes=["#"])
+        self.optionxform = str  # type: ignore[assignment, method-assign]
+        self.read_string((FOLDER / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def service() -> Unit:
+    return Unit("openqoe.service")
+
+
+@pytest.mark.parametrize("name", ["openqoe.service", "openqoe.socket"])
+def test_systemd_understands_every_line(name: str, tmp_path: Path) -> None:
+    analyze = require("systemd-analyze")
+    for file in FOLDER.iterdir():
+        unit = file.read_text(encoding="utf-8").replace(OPENQOE, sys.executable)
+        (tmp_path / file.name).write_text(unit)
+    run = subprocess.run(
+        [analyze, "verify", "--man=no", str(tmp_path / name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in run.stderr.splitlines() if "openqoe" in line]
+    assert (run.returncode, ours) == (0, [])
+
+
+def test_systemd_would_not_understand_a_line_that_is_wrong(tmp_path: Path) -> None:
+    analyze = require("systemd-analyze")
+    unit = f"[Service]\nExecStart={sys.executable}\nStateDirectroy=openqoe\n"
+    (tmp_path / "openqoe.service").write_text(unit)
+    run = subprocess.run(
+        [analyze, "verify", "--man=no", str(tmp_path / "openqoe.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "StateDirectroy" in run.stderr
+
+
+def test_it_starts_a_command_of_ours_that_systemd_may_reload(service: Unit) -> None:
+    program, *arguments = shlex.split(service["Service"]["ExecStart"])
+    assert program == OPENQOE
+    assert_accepts(arguments)
+    # With one process SIGHUP would end it.
+    assert int(arguments[arguments.index("--workers") + 1]) > 1
+    assert service["Service"]["ExecReload"].endswith("-HUP $MAINPID")
+
+
+def test_it_waits_for_the_last_delivery(service: Unit) -> None:
+    longest = Config().shutdown_timeout / 1000 + GRACE
+    assert float(service["Service"]["TimeoutStopSec"]) > longest
+
+
+def test_wrong_settings_are_not_tried_again_and_again(service: Unit) -> None:
+    assert service["Service"]["RestartPreventExitStatus"] == str(EXIT_USAGE)
+
+
+def test_its_data_are_where_systemd_lets_it_write(service: Unit) -> None:
+    pairs = shlex.split(service["Service"]["Environment"])
+    variables = dict(pair.split("=", 1) for pair in pairs)
+    assert config_of(variables).data_dir == f"%S/{service['Service']['StateDirectory']}"
+
+
+def test_workers_serve_on_the_socket_that_systemd_opened(service: Unit, tmp_path: Path) -> None:
+    activate = require("systemd-socket-activate")
+    port = free_port()
+    _, *arguments = shlex.split(service["Service"]["ExecStart"])
+    environment = [f"--setenv=OPENQOE_DATA_DIR={tmp_path}", "--setenv=OPENQOE_DURABILITY=normal"]
+    process = subprocess.Popen(
+        [
+            *(activate, f"--listen=127.0.0.1:{port}", *environment),
+            *(sys.executable, "-m", "openqoe.shells", *arguments),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+
+    def is_ready() -> bool:
+        with (
+            closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection,
+            suppress(OSError),
+        ):
+            connection.request("GET", "/ready")
+            return connection.getresponse().status == 200
+        return False
+
+    try:
+        wait_until(is_ready, timeout=20, what="a worker behind systemd's socket")
+    finally:
+        process.send_signal(SIGTERM)
+        status = process.wait(30)
+    assert status == 0
