@@ -17,7 +17,15 @@ from openqoe.core.worker import Worker
 from openqoe.shells import logs
 from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.settings import slot_instance
-from openqoe.shells.storage import Loaded, Slot, Slots, Storage, StorageError
+from openqoe.shells.storage import (
+    Later,
+    Loaded,
+    Slot,
+    Slots,
+    Storage,
+    StorageError,
+    at_once,
+)
 from openqoe.shells.stores.runner import Report as StoreReport
 from openqoe.shells.stores.runner import StoreRunner
 
@@ -48,10 +56,16 @@ class Home:
     store: StoreRunner | None = None
     open_store: OpenStore = no_store
 
-    def start(self, report: Report, report_store: StoreReport) -> None:
-        """Begin to carry out effects; the reports may be called by threads of theirs."""
+    def start(self, report: Report, report_store: StoreReport, later: Later = at_once) -> None:
+        """Begin to carry out effects.
+
+        Args:
+            report: Is called with results of the storage, by a thread of its own.
+            report_store: Is called with results of the store, by a thread of its own, perhaps.
+            later: Has something called at the end of the runtime's turn.
+        """
         if self.storage is not None:
-            self.storage.start(report)
+            self.storage.start(report, later)
         if self.store is not None:
             self.store.start(report_store)
 

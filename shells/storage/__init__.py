@@ -8,10 +8,11 @@ all shells use the same.
 from openqoe.shells.storage.errors import NewerFormatError, StorageError
 from openqoe.shells.storage.inspection import Contents, Waiting, inspect
 from openqoe.shells.storage.slots import Slot, Slots
-from openqoe.shells.storage.storage import Loaded, Storage
+from openqoe.shells.storage.storage import Later, Loaded, Storage, at_once
 
 __all__ = [
     "Contents",
+    "Later",
     "Loaded",
     "NewerFormatError",
     "Slot",
@@ -19,5 +20,6 @@ __all__ = [
     "Storage",
     "StorageError",
     "Waiting",
+    "at_once",
     "inspect",
 ]
