@@ -11,9 +11,15 @@ The steps, each in a module of its own:
 
 Where several workers share a store, the last three wait for what the store knows of the batch
 and its views (``core/sharing``).
+
+While a flush is made, they wait for its end as well: it takes series and views in parts, and
+all of them must be of one moment. The journal keeps what waits, so it is acknowledged.
 """
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from openqoe.core import duplicates
@@ -49,6 +55,31 @@ class Taken(NamedTuple):
     after: int | None = None
 
 
+EVENT = 5
+"""What it takes to take in one event, in units of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A batch that waits for the end of a flush.
+
+    Attributes:
+        number: Of its record in the journal; 0 without one.
+        effect_id: The effect that puts it there.
+        digest: Identifies it.
+        events: How many it has.
+        size: Bytes of its body.
+        take_in: Takes it in.
+    """
+
+    number: int
+    effect_id: int
+    digest: bytes
+    events: int
+    size: int
+    take_in: Callable[[], None]
+
+
 class Ingest:
     """Takes batches of events in.
 
@@ -58,6 +89,8 @@ class Ingest:
         governor: Governs labels.
         duplicates: The batches accepted lately.
         is_dirty: Whether events came in since the latest flush.
+        holds: Whether batches wait, because a flush is being made.
+        held_bytes: Bytes of the batches that wait for it.
     """
 
     def __init__(
@@ -85,6 +118,9 @@ class Ingest:
         self.is_dirty = False
         self._share: Callable[[Waiting, int], None] | None = None
         self._unstored: dict[int, Waiting] = {}  # by the effect that is to put it in the journal
+        self.holds = False
+        self.held_bytes = 0
+        self._held: deque[_Held] = deque()
 
     def share(self, add: Callable[[Waiting, int], None]) -> None:
         """From now on batches wait for the shared store.
@@ -143,19 +179,23 @@ class Ingest:
             return Taken(answers.invalid(batch.faults))
         country = self._country(request)
         number = 0 if self._persistence is None else self._persistence.last_record + 1
+        accepted = AcceptedBatch(digest, now, batch.received)
         if self._share is None:
-            self.apply(batch, country, now)
+            take_in = partial(self._take_in, batch, country, accepted)
+            if self.is_behind:
+                self._hold(_Held(number, effect_id, digest, len(batch.events), len(body), take_in))
+            else:
+                take_in()
         else:
             waiting = Waiting(number, digest, batch, country, now)
             if self._persistence is None:
-                self._share(waiting, now)
+                self._pass_on(waiting, effect_id, now)
             else:
                 self._unstored[effect_id] = waiting
         # Only now: had that failed, the client would have to send the batch again.
         self.duplicates.remember(digest, batch.received, now)
         after = None
         if self._persistence is not None:
-            accepted = AcceptedBatch(digest, now, batch.received)
             self._persistence.append(effect_id, now, body, country, accepted)
             after = effect_id
         if batch.faults:
@@ -176,7 +216,7 @@ class Ingest:
             self._share(waiting, record.at)
         self.duplicates.remember(record.digest, batch.received, record.at)
         if self._persistence is not None:
-            self._persistence.replayed(AcceptedBatch(record.digest, record.at, batch.received))
+            self._persistence.took_in(AcceptedBatch(record.digest, record.at, batch.received))
 
     def renew_labels(self, now: int) -> None:
         """Work out all labels anew, because governance has changed its mind."""
@@ -185,18 +225,79 @@ class Ingest:
     def stored(self, effect_id: int, now: int, *, is_safe: bool) -> None:
         """The record of a batch is in the journal, or it is not to be had."""
         waiting = self._unstored.pop(effect_id, None)
-        if waiting is None or self._share is None:
-            return
-        if is_safe:
-            self._share(waiting, now)
-        else:
+        if waiting is not None and is_safe:
+            self._pass_on(waiting, effect_id, now)
+        elif waiting is not None:
             self.duplicates.forget(waiting.digest)
+        elif not is_safe:
+            self._withdraw(effect_id)
 
     @property
-    def first_unstored(self) -> int | None:
-        """The number of the first record that is on its way to the journal and has no effect
-        before it is there."""
+    def first_left(self) -> int | None:
+        """The number of the first record that has had no effect yet: its batch waits for a
+        flush, or for the journal itself because others must not hear of it before."""
+        if self._held:
+            return self._held[0].number
         return next((waiting.number for waiting in self._unstored.values()), None)
+
+    # Waiting for a flush
+
+    def hold(self) -> None:
+        """From now on batches wait."""
+        self.holds = True
+
+    def release(self) -> None:
+        """The flush has taken what it needs."""
+        self.holds = False
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether batches wait, or have to: each is taken in behind those before it."""
+        return self.holds or bool(self._held)
+
+    def catch_up(self, units: int) -> int:
+        """Take in what has waited, oldest first.
+
+        Args:
+            units: Of work, after which to stop.
+
+        Returns:
+            How many it were.
+        """
+        done = 0
+        while self._held and done < units and not self.holds:
+            held = self._held.popleft()
+            self.held_bytes -= held.size
+            held.take_in()
+            done += held.events * EVENT
+        return done
+
+    def _hold(self, held: _Held) -> None:
+        self._held.append(held)
+        self.held_bytes += held.size
+
+    def _withdraw(self, effect_id: int) -> None:
+        """A batch could not be written down. If it still waits, nothing has happened."""
+        for held in self._held:
+            if held.effect_id == effect_id:
+                self._held.remove(held)
+                self.held_bytes -= held.size
+                self.duplicates.forget(held.digest)
+                return
+
+    def _take_in(self, batch: Batch, country: str | None, accepted: AcceptedBatch) -> None:
+        self.apply(batch, country, accepted.at)
+        if self._persistence is not None:
+            self._persistence.took_in(accepted)
+
+    def _pass_on(self, waiting: Waiting, effect_id: int, now: int) -> None:
+        """Hand a batch to what waits for the shared store."""
+        assert self._share is not None
+        if not self.is_behind:
+            self._share(waiting, now)
+            return
+        take_in = partial(self._share, waiting, now)
+        self._hold(_Held(waiting.number, effect_id, waiting.digest, 1, 0, take_in))
 
     def apply(self, batch: Batch, country: str | None, at: int) -> None:
         """Take a batch in by what is known here alone.

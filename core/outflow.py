@@ -1,6 +1,6 @@
 """The way out: flushes turn series and log entries into payloads, queues deliver them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import msgspec
@@ -33,6 +33,7 @@ from openqoe.core.sinks.logs import LogBuffer
 from openqoe.core.timer import Timer
 from openqoe.core.version import VERSION
 from openqoe.core.wire.loki import ENCODINGS
+from openqoe.core.work import Work
 
 METADATA_INTERVAL = 300_000
 """ms between requests that carry the metrics' metadata."""
@@ -117,9 +118,10 @@ class Outflow:
         for exporter in self._exporters:
             exporter.begin(now)
 
-    def flush(self, now: int) -> None:
+    def flush(self, now: int) -> Work[None]:
         """Send everything, or stage it to be stored first."""
-        payloads = (*self._metric_payloads(now), *self._log_payloads(now))
+        metrics = yield from self._metric_payloads(now)
+        payloads = (*metrics, *self._log_payloads(now))
         if self._persistence is None:
             self._offer(payloads, now)
         else:
@@ -161,7 +163,7 @@ class Outflow:
                 if queue.kind == payload.kind:
                     self._notices += queue.offer(payload, now)
 
-    def _metric_payloads(self, now: int) -> tuple[Payload, ...]:
+    def _metric_payloads(self, now: int) -> Work[Sequence[Payload]]:
         """All series, unless their queue is full."""
         queue = self._metrics
         if queue is not None and queue.full:
@@ -174,12 +176,19 @@ class Outflow:
         exported = chain.from_iterable(exporter.export(now) for exporter in self._exporters)
         if queue is None:
             for _ in exported:  # series still have to age and end
-                pass
+                yield 1
             return ()
-        described = self._described(now)
-        most = self._config.max_samples_per_request
-        apart = self._persistence is not None
-        return tuple(metric_sink.payloads(exported, described, now, most, edges_apart=apart))
+        writer = metric_sink.PayloadWriter(
+            self._described(now),
+            now,
+            self._config.max_samples_per_request,
+            edges_apart=self._persistence is not None,
+        )
+        for series in exported:
+            writer.add(series)
+            yield 1
+        yield from writer.close()
+        return writer.payloads
 
     def _log_payloads(self, now: int) -> tuple[Payload, ...]:
         """All log entries."""

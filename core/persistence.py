@@ -20,11 +20,14 @@ Where workers share a store a batch has no effect before its record is in the jo
 the store knows that it is ours, no other worker will take it. So if the record could not be
 written, nothing has happened.
 
-Otherwise its sender is told to come again, although the batch has taken effect. That is made
-good by the next ``Persist``: until one succeeds, no batch is accepted, and afterwards the
-repeated batch is recognised as a duplicate. After a crash before that, it was never counted. A
-``Persist`` may tell that it is the last thing there is room for: then no batch is accepted either,
-or each attempt would let one more take effect in vain.
+A flush takes series and views in parts, and what it stores must be of one moment. So batches
+that come meanwhile take effect behind it, too; the journal has them, so they are acknowledged.
+
+If the record of one that has taken effect could not be written, its sender is told to come
+again. That is made good by the next ``Persist``: until one succeeds that was begun later, no batch
+is accepted, and afterwards the repeated batch is recognised as a duplicate. After a crash before
+that, it was never counted. A ``Persist`` may tell that it is the last thing there is room for: then
+no batch is accepted either, or each attempt would let one more take effect in vain.
 """
 
 from openqoe.core.delivery.payload import Payload
@@ -59,8 +62,10 @@ class Persistence:
         self._window = window
         self._most_batches = most_batches
         self._effects: list[Effect] = []
-        self._appending: dict[int, AcceptedBatch] = {}  # by effect id
+        self._appending: dict[int, tuple[int, AcceptedBatch]] = {}  # by effect id, with number
         self._persist: Persist | None = None
+        self._begun: tuple[int, tuple[AcceptedBatch, ...]] | None = None  # the next Persist
+        self._lost = 0  # the latest record that could not be written
         self._staged: tuple[Payload, ...] = ()  # what the Persist in flight or to come holds
         self._unstored: dict[int, Payload] = {}  # went to their queue before any Persist
         self._batches: list[AcceptedBatch] = []
@@ -72,7 +77,7 @@ class Persistence:
     @property
     def is_busy(self) -> bool:
         """Whether a ``Persist`` is on its way or has failed: no flush before its end."""
-        return self._persist is not None or bool(self._staged)
+        return self._persist is not None or self._begun is not None or bool(self._staged)
 
     @property
     def is_idle(self) -> bool:
@@ -84,21 +89,19 @@ class Persistence:
     ) -> None:
         """A batch was accepted: its record goes into the journal."""
         self.last_record += 1
-        self._appending[effect_id] = batch
-        if not self._shared:
-            self._batches.append(batch)
+        self._appending[effect_id] = self.last_record, batch
         record = Record(self.last_record, at, body, country, batch.digest)
         self._effects.append(Append(effect_id, record))
 
-    def replayed(self, batch: AcceptedBatch) -> None:
-        """A batch came from the journal: it leaves that with the next snapshot, and then only
-        the window of duplicates knows of it."""
+    def took_in(self, batch: AcceptedBatch) -> None:
+        """A batch has taken effect: the next snapshot holds it, and then only the window of
+        duplicates knows of it."""
         self._batches.append(batch)
 
     def pending(self, digest: bytes) -> int | None:
         """The effect that is to put this batch into the journal, if it is on its way."""
         for effect_id, appending in self._appending.items():
-            if appending.digest == digest:
+            if appending[1].digest == digest:
                 return effect_id
         return None
 
@@ -115,25 +118,33 @@ class Persistence:
         """Payloads of a flush: they go to their queues once they are stored."""
         self._staged = payloads
 
-    def persist(
-        self, effect_id: int, snapshot: bytes, now: int, first_left: int | None = None
-    ) -> None:
+    def begin(self, first_left: int | None) -> None:
+        """A snapshot is taken of this moment; it will be told to ``persist``.
+
+        Args:
+            first_left: The first record that is not part of the snapshot; None: all are.
+        """
+        through = self.last_record if first_left is None else first_left - 1
+        self._begun = through, tuple(self._batches)
+
+    def persist(self, effect_id: int, snapshot: bytes, now: int) -> None:
         """Write everything down: the snapshot with what is staged.
 
         Args:
             effect_id: Becomes the id of the effect.
-            snapshot: The snapshot.
+            snapshot: The snapshot of the moment when ``begin`` was called.
             now: Current time in ms.
-            first_left: The first record that is not part of the snapshot; None: all are.
         """
+        assert self._begun is not None, "a snapshot begins before it is written"
+        (through, batches), self._begun = self._begun, None
         early = tuple(self._unstored.values())
         self._persist = Persist(
             effect_id,
             snapshot,
             tuple(_stored(payload) for payload in (*early, *self._staged)),
             (),
-            self.last_record if first_left is None else first_left - 1,
-            tuple(self._batches),
+            through,
+            batches,
             now - self._window,
             self._most_batches,
         )
@@ -152,9 +163,11 @@ class Persistence:
         """Take the result of an effect; returns the payloads that may go out now."""
         persist = self._persist
         if effect_id in self._appending:
-            batch = self._appending.pop(effect_id)
+            number, batch = self._appending.pop(effect_id)
             if isinstance(result, StorageFailure):
                 self._fail(result, now)
+                if not self._shared:
+                    self._lost = number
             elif self._shared:
                 self._batches.append(batch)
         elif persist is not None and persist.id == effect_id:
@@ -168,6 +181,8 @@ class Persistence:
             staged, self._staged = self._staged, ()
             if result.no_room:
                 self._fail(StorageFailure(result.no_room, full=True), now)
+            elif self._lost > persist.through:
+                self._failed_at = now  # that snapshot was begun before
             elif self.failure:
                 self.failure = ""
                 self._effects.append(Notice("info", "storage works again"))
@@ -182,7 +197,9 @@ class Persistence:
     @property
     def next_attempt(self) -> int | None:
         """When that will be."""
-        return self._failed_at + RETRY if self.failure and self._persist is None else None
+        if not self.failure or self._persist is not None or self._begun is not None:
+            return None
+        return self._failed_at + RETRY
 
     def take_effects(self) -> list[Effect]:
         """What the outside must do, in order."""

@@ -32,10 +32,17 @@ from openqoe.core.outflow import OutflowState
 from openqoe.core.qoe.labels import LabellerState
 from openqoe.core.qoe.meter import MeterState
 from openqoe.core.sharing.exchange import SharingState
+from openqoe.core.work import Work
 
 MARK = b"OQOE"
 VERSION = 1
 _HEAD = len(MARK) + 2 + 4
+
+PIECE = 16 * 1024
+"""Bytes that are compressed at a time."""
+
+BYTES_A_UNIT = 256
+"""Bytes whose compression is a unit of work."""
 
 
 class SnapshotError(ValueError):
@@ -88,9 +95,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Snapshot).decode
 
 
-def encode(snapshot: Snapshot) -> bytes:
+def encode(snapshot: Snapshot) -> Work[bytes]:
     """A snapshot as bytes."""
-    body = zlib.compress(_encode(snapshot), 1)
+    compressor = zlib.compressobj(1)
+    names = Snapshot.__struct_fields__
+    pieces = [compressor.compress(b"\xdc" + len(names).to_bytes(2, "big"))]  # msgpack's list
+    for name in names:
+        with memoryview(_encode(getattr(snapshot, name))) as plain:
+            for begin in range(0, len(plain), PIECE):
+                pieces.append(compressor.compress(plain[begin : begin + PIECE]))
+                yield min(len(plain), PIECE) // BYTES_A_UNIT
+    pieces.append(compressor.flush())
+    body = b"".join(pieces)
     return MARK + VERSION.to_bytes(2, "big") + zlib.crc32(body).to_bytes(4, "big") + body
 
 

@@ -45,6 +45,11 @@ from openqoe.core.sharing.exchange import Exchange, SharingState
 from openqoe.core.snapshot import Snapshot
 from openqoe.core.timer import Timer
 from openqoe.core.version import VERSION
+from openqoe.core.work import PACE, Work, finish
+
+BYTES_A_UNIT = 64
+"""Bytes of a batch for which a unit of work is done that it waits for: what its events will
+take, and more."""
 
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health.METRICS)}
 
@@ -76,6 +81,8 @@ class Worker:
         seed: Of the jitter between retries; should differ between workers.
         durable: Whether the outside carries out storage effects, so that what is accepted
             survives a crash.
+        pace: How much of a flush one call does at the most, in series and views. ``next_poll``
+            asks to be called again at once for the rest.
         shared: Whether the outside carries out ``KvUpdate`` effects on a store that other
             workers use, too, so that all of them count as one.
     """
@@ -88,6 +95,7 @@ class Worker:
         seed: int = 0,
         durable: bool = False,
         shared: bool = False,
+        pace: int = PACE,
     ) -> None:
         self.config = config
         self.instance = instance
@@ -105,6 +113,10 @@ class Worker:
             self._exchange = Exchange(config, self._ingest, self._ingest.governor, instance)
             self._ingest.share(self._exchange.add)
         self._flush_timer = Timer(config.flush_interval)
+        self._flushing: Work[None] | None = None
+        self._pace = pace
+        self._pressing = 0  # the time at which the work under way was due
+        self._late: list[tuple[int, KvResult | KvFailure]] = []  # wait for the end of a flush
         self._next_id = 1
         self._started_at: int | None = None
         self._draining = False
@@ -145,7 +157,7 @@ class Worker:
         else:
             response = self._answer(route, request, now)
         response = self._finish(response, request.headers, route)
-        return Outcome(response, self._after_request(now), route, after)
+        return Outcome(response, self._after_request(request, now), route, after)
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one (malformed, too large, too slow)."""
@@ -191,18 +203,25 @@ class Worker:
     # Time and effects
 
     def poll(self, now: int) -> tuple[Effect, ...]:
-        """Do what is due: flushes, retries, the exchange with the key-value store."""
+        """Do what is due: flushes, retries, the exchange with the key-value store.
+
+        A flush of many series takes several calls.
+        """
         self._begin(now)
-        if self._exchange is not None:
+        if self._exchange is not None and not self._ingest.holds:
             self._exchange.poll(now)
         if self._wants_flush and self._flush_timer.is_due(now):
             self._flush(now)
+        else:
+            self._work(self._pace, now)
         if self._closed:
             self._catch_up(now)
         return self._due(now)
 
     def next_poll(self) -> int | None:
         """When ``poll`` will have something to do; None while nothing is in sight."""
+        if self._is_working:
+            return self._pressing
         times = [self._outflow.next_poll()]
         if self._exchange is not None:
             times.append(self._exchange.next_poll())
@@ -217,14 +236,17 @@ class Worker:
         """Whether a flush may be made when its time comes."""
         if self._closed:  # what comes in late would only keep the queues from running empty
             return False
-        if self._persistence is not None and self._persistence.is_busy:
+        if self._is_working or (self._persistence is not None and self._persistence.is_busy):
             return False
         return bool(self.config.flush_interval or self._ingest.is_dirty)
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
         """Take the result of an effect; returns what follows from it."""
         if isinstance(result, KvResult | KvFailure):
-            self._share(effect_id, result, now)
+            if self._ingest.holds:
+                self._late.append((effect_id, result))
+            else:
+                self._share(effect_id, result, now)
         elif not isinstance(result, Stored):
             self._outflow.complete(effect_id, result, now)
         if self._persistence is not None and isinstance(result, Stored | StorageFailure):
@@ -246,6 +268,7 @@ class Worker:
         self._begin(now)
         self._draining = self._closed = True
         self._last_flush_waits = True
+        self._end_work(now)
         if self._exchange is not None:
             self._exchange.lapse(now, all_of_them=True)
             self._exchange.end(now, keeps_rest=self._persistence is not None)
@@ -256,7 +279,7 @@ class Worker:
     @property
     def drained(self) -> bool:
         """Whether nothing waits for delivery, nor for the disk."""
-        waits = self._last_flush_waits
+        waits = self._last_flush_waits or self._is_working
         if self._persistence is not None:
             waits |= not self._persistence.is_idle
         return not waits and all(queue.empty for queue in self._outflow.queues)
@@ -274,33 +297,39 @@ class Worker:
     # State
 
     def snapshot(self) -> bytes:
-        """The state as bytes, to be taken right after a flush; see ``core/snapshot``."""
+        """The state as bytes, to be taken right after a flush; see ``core/snapshot``.
+
+        Ends a flush that is under way.
+        """
+        self._end_work(self._pressing)
+        return finish(snapshots.encode(finish(self._state())))
+
+    def _state(self) -> Work[Snapshot]:
+        """The state. Meanwhile batches must be held."""
         ingest, table = self._ingest, LabelTable()
-        qoe = ingest.registry.state(table)
-        own = self._health.registry.state(table)
+        qoe = yield from ingest.registry.state(table)
+        meter = yield from ingest.meter.state(table)
+        own = finish(self._health.registry.state(table))  # few, and requests go on
         exporters = tuple(exporter.state(table) for exporter in self._outflow.exporters)
-        meter = ingest.meter.state(table)
         log = self._outflow.log
-        return snapshots.encode(
-            Snapshot(
-                table.state(),
-                qoe,
-                own,
-                exporters,
-                meter,
-                {name: d.state() for name, d in ingest.governor.dimensions.items()},
-                ingest.governor.faults,
-                ingest.labeller.state(),
-                {} if log is None else dict(log.adjusted),
-                ingest.duplicates.forgotten,
-                {queue.destination.name: queue.state() for queue in self._outflow.queues},
-                self._outflow.state(),
-                self._flush_timer.state(),
-                None,
-                sorted(self._noticed),
-                ingest.is_dirty,
-                None if self._exchange is None else self._exchange.state(),
-            )
+        return Snapshot(
+            table.state(),
+            qoe,
+            own,
+            exporters,
+            meter,
+            {name: d.state() for name, d in ingest.governor.dimensions.items()},
+            ingest.governor.faults,
+            ingest.labeller.state(),
+            {} if log is None else dict(log.adjusted),
+            ingest.duplicates.forgotten,
+            {queue.destination.name: queue.state() for queue in self._outflow.queues},
+            self._outflow.state(),
+            self._flush_timer.state(),
+            None,
+            sorted(self._noticed),
+            ingest.is_dirty,
+            None if self._exchange is None else self._exchange.state(),
         )
 
     @classmethod
@@ -313,6 +342,7 @@ class Worker:
         seed: int = 0,
         durable: bool = False,
         shared: bool = False,
+        pace: int = PACE,
     ) -> Self:
         """The worker of a snapshot; ``resume`` and ``replay`` what stands beside it.
 
@@ -320,7 +350,9 @@ class Worker:
             SnapshotError: The snapshot is damaged, or of another version.
         """
         saved = snapshots.decode(blob)
-        worker = cls(config, instance=instance, seed=seed, durable=durable, shared=shared)
+        worker = cls(
+            config, instance=instance, seed=seed, durable=durable, shared=shared, pace=pace
+        )
         ingest, outflow = worker._ingest, worker._outflow
         table = LabelTable.restored(saved.labels)
         ingest.registry.restore(saved.qoe, table, _METRICS)
@@ -385,11 +417,16 @@ class Worker:
     def _begin(self, now: int) -> None:
         """The first call of any kind tells when the worker came to life."""
         self._flush_timer.start(now)
+        if now < self._pressing:  # the clock was put back
+            self._pressing = now
         if self._exchange is not None:
             self._exchange.begin(now)
         self._outflow.begin(now)
 
-    def _after_request(self, now: int) -> tuple[Effect, ...]:
+    def _after_request(self, request: Request, now: int) -> tuple[Effect, ...]:
+        if self._is_working:
+            # What comes in waits for this work: it must not come faster than that gets on.
+            self._work(min(len(request.body) // BYTES_A_UNIT, self._pace), now)
         if not self.config.flush_interval and self._ingest.is_dirty:
             self._last_flush_waits = True  # there may be no later
             self._catch_up(now)
@@ -399,7 +436,7 @@ class Worker:
 
     def _catch_up(self, now: int) -> None:
         """Make a flush that could not be made when its time came."""
-        if self._persistence is not None and self._persistence.is_busy:
+        if self._is_working or (self._persistence is not None and self._persistence.is_busy):
             return
         if self._last_flush_waits:
             if self._closed and self._is_counting(now):
@@ -413,37 +450,87 @@ class Worker:
         """Whether the last flush may still wait for the shared store."""
         if self._exchange is None or not self._exchange.may_wait(now):
             return False
-        return self._ingest.first_unstored is not None or not self._exchange.is_counted
+        return self._ingest.first_left is not None or not self._exchange.is_counted
+
+    # Flushes
 
     def _flush(self, now: int, *, last: bool = False) -> None:
-        """Send everything.
+        """Begin to send everything.
 
         Args:
             now: Current time in ms.
             last: Whether this may be the last flush, so that nothing can wait for an
                 explanation by later events.
         """
+        self._begin_work(self._flush_work(now, last=last), now)
+        if last:
+            self._end_work(now)
+
+    def _flush_work(self, now: int, *, last: bool) -> Work[None]:
         self._flush_timer.restart(now)
         self._ingest.is_dirty = False
         meter = self._ingest.meter
         if self._exchange is None:
             meter.settle(now, all_of_them=last)
-            meter.expire(now)
+            yield from meter.expire(now)
         elif not self._closed:
             self._exchange.lapse(now, all_of_them=last)
-        concurrent = meter.views.concurrent(now)
+        concurrent = yield from meter.views.concurrent(now)
         if self._exchange is not None:
             concurrent = self._exchange.concurrent(now, concurrent)
         meter.count_concurrent(concurrent)
         self._collect(now)
-        self._outflow.flush(now)
-        self._persist(now)
+        yield from self._outflow.flush(now)
+        yield from self._persist_work(now)
 
-    def _persist(self, now: int) -> None:
-        if self._persistence is not None:
-            left = None if self._exchange is None else self._exchange.first_uncounted
-            first_left = self._ingest.first_unstored if left is None else left
-            self._persistence.persist(self._take_id(), self.snapshot(), now, first_left)
+    def _persist_work(self, now: int) -> Work[None]:
+        """Write everything down."""
+        if self._persistence is None:
+            return
+        self._outflow.flush_logs(now)  # a snapshot does not hold any
+        state = yield from self._state()
+        left = None if self._exchange is None else self._exchange.first_uncounted
+        self._persistence.begin(self._ingest.first_left if left is None else left)
+        self._release(now)
+        snapshot = yield from snapshots.encode(state)
+        self._persistence.persist(self._take_id(), snapshot, now)
+
+    @property
+    def _is_working(self) -> bool:
+        """Whether a flush is under way, or what has waited for it."""
+        return self._flushing is not None or self._ingest.is_behind
+
+    def _begin_work(self, work: Work[None], now: int) -> None:
+        self._flushing = work
+        self._pressing = now
+        self._ingest.hold()
+        self._work(self._pace, now)
+
+    def _work(self, units: int, now: int) -> None:
+        """Go on with what is under way."""
+        while self._flushing is not None and units > 0:
+            try:
+                units -= next(self._flushing)
+            except StopIteration:
+                self._flushing = None
+                self._release(now)
+            except BaseException:  # a fault of ours: it must not hold batches for ever
+                self._flushing = None
+                self._ingest.release()
+                raise
+        self._ingest.catch_up(units)
+
+    def _end_work(self, now: int) -> None:
+        """Do all of what is under way."""
+        while self._is_working:
+            self._work(self._pace, now)
+
+    def _release(self, now: int) -> None:
+        """The flush has taken what it needs: what waits for it may take effect."""
+        self._ingest.release()
+        late, self._late = self._late, []
+        for effect_id, result in late:
+            self._share(effect_id, result, now)
 
     def _due(self, now: int) -> tuple[Effect, ...]:
         effects: list[Effect] = [*self._outflow.notices(), *self._limits_reached()]
@@ -456,9 +543,10 @@ class Worker:
         requests = self._outflow.due(self._next_id, now)
         self._next_id += len(requests)
         if self._persistence is not None:
-            if self._persistence.needs_persist(now):
-                self._outflow.flush_logs(now)  # a snapshot does not hold any
-                self._persist(now)
+            if self._persistence.needs_persist(now) and not self._is_working:
+                # What was counted behind the last flush leaves the journal with this.
+                self._last_flush_waits |= self._closed and self._ingest.is_dirty
+                self._begin_work(self._persist_work(now), now)
             effects += self._persistence.take_effects()
         return (*effects, *requests)
 

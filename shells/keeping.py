@@ -5,6 +5,7 @@ have as long as this one lives, restores the worker from the snapshot there, has
 what the journal holds, and gives it back its outbox.
 """
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,7 @@ from openqoe.core.worker import Worker
 from openqoe.shells import logs
 from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.settings import slot_instance
-from openqoe.shells.storage import (
-    Later,
-    Loaded,
-    Slot,
-    Slots,
-    Storage,
-    StorageError,
-    at_once,
-)
+from openqoe.shells.storage import Loaded, Slot, Slots, Storage, StorageError
 from openqoe.shells.stores.runner import Report as StoreReport
 from openqoe.shells.stores.runner import StoreRunner
 
@@ -56,16 +49,10 @@ class Home:
     store: StoreRunner | None = None
     open_store: OpenStore = no_store
 
-    def start(self, report: Report, report_store: StoreReport, later: Later = at_once) -> None:
-        """Begin to carry out effects.
-
-        Args:
-            report: Is called with results of the storage, by a thread of its own.
-            report_store: Is called with results of the store, by a thread of its own, perhaps.
-            later: Has something called at the end of the runtime's turn.
-        """
+    def start(self, report: Report, report_store: StoreReport) -> None:
+        """Begin to carry out effects; the reports may be called by threads of theirs."""
         if self.storage is not None:
-            self.storage.start(report, later)
+            self.storage.start(report)
         if self.store is not None:
             self.store.start(report_store)
 
@@ -96,16 +83,20 @@ def open_home(
     if config.durability == "memory":
         store = open_store()
         worker = Worker(config, instance=instance, seed=randbits(64), shared=store is not None)
-        worker.started(now_ms())
-        return Home(worker, store=store, open_store=open_store)
-    slot = Slots(Path(config.data_dir)).claim()
-    try:
-        home = open_slot(config, slot, log, open_store)
-        home.worker.started(now_ms())
-        return home
-    except BaseException:
-        slot.release()
-        raise
+        home = Home(worker, store=store, open_store=open_store)
+    else:
+        slot = Slots(Path(config.data_dir)).claim()
+        try:
+            home = open_slot(config, slot, log, open_store)
+        except BaseException:
+            slot.release()
+            raise
+    home.worker.started(now_ms())
+    # What is there now stays (modules above all): to look at it each time that garbage is
+    # collected would hold all clients up.
+    gc.collect()
+    gc.freeze()
+    return home
 
 
 def open_slot(config: Config, slot: Slot, log: logs.Log, open_store: OpenStore = no_store) -> Home:

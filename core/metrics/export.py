@@ -15,7 +15,6 @@ behaviour of real receivers):
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -35,8 +34,7 @@ would have vanished from queries anyway."""
 Sample = tuple[int, float]
 
 
-@dataclass(frozen=True, slots=True)
-class ExportedSeries:
+class ExportedSeries(msgspec.Struct, frozen=True, gc=False):
     """One series of a write request.
 
     Attributes:
@@ -91,7 +89,8 @@ class Exporter:
         just_ended = self._just_ended
         self._just_ended = set()
         ending: list[Series] = []
-        for series in self._registry:
+        # What is new while the export goes on comes with the next one.
+        for series in tuple(self._registry):
             if series.has_changed():
                 series.changed_at = at
             elif self._has_idled(series, at):

@@ -5,6 +5,7 @@ from typing import Self
 import msgspec
 
 from openqoe.core.metrics.series import Labels
+from openqoe.core.packed import PackedList
 
 
 class LabelTableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -23,26 +24,35 @@ class LabelTable:
     """Gives each label set a number.
 
     Attributes:
-        rows: The label sets by number.
+        rows: The label sets by number; only in a table that was restored.
     """
 
     def __init__(self) -> None:
         self.rows: list[Labels] = []
         self._numbers: dict[Labels, int] = {}
+        self._pairs: dict[tuple[str, str], int] = {}
+        self._packed_pairs = PackedList()
+        self._packed_rows = PackedList()
 
     def number(self, labels: Labels) -> int:
         """The number of a label set."""
         number = self._numbers.get(labels)
         if number is None:
-            number = self._numbers[labels] = len(self.rows)
-            self.rows.append(labels)
+            number = self._numbers[labels] = len(self._packed_rows)
+            pairs = self._pairs
+            row = []
+            for pair in labels:
+                place = pairs.get(pair)
+                if place is None:
+                    place = pairs[pair] = len(pairs)
+                    self._packed_pairs.add(pair)
+                row.append(place)
+            self._packed_rows.add(row)
         return number
 
     def state(self) -> LabelTableState:
         """The state, for a snapshot."""
-        pairs: dict[tuple[str, str], int] = {}
-        rows = [[pairs.setdefault(pair, len(pairs)) for pair in labels] for labels in self.rows]
-        return LabelTableState(list(pairs), rows)
+        return LabelTableState(self._packed_pairs.raw(), self._packed_rows.raw())
 
     @classmethod
     def restored(cls, state: LabelTableState) -> Self:

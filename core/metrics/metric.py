@@ -1,7 +1,8 @@
 """What a metric is: the declaration from which series, metadata and documentation follow."""
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 
 class Type(Enum):
@@ -12,8 +13,7 @@ class Type(Enum):
     HISTOGRAM = 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Metric:
+class Metric(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One metric family. Each declaration is one of its kind: compared by identity, which
     makes it a cheap key.
 

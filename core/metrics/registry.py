@@ -12,6 +12,8 @@ import msgspec
 from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.series import CLASSES, Labels, Series, sample_count
+from openqoe.core.packed import PackedList
+from openqoe.core.work import Work
 
 OVERFLOW: Labels = (("overflow", "true"),)
 
@@ -132,24 +134,21 @@ class Registry:
         group.cache((metric, *values) if values else metric, series)
         return series
 
-    def state(self, table: LabelTable) -> RegistryState:
-        """The state, for a snapshot."""
+    def state(self, table: LabelTable) -> Work[RegistryState]:
+        """The state, for a snapshot. Meanwhile nothing must change."""
         metrics: dict[Metric, int] = {}
-        saved = [
-            SeriesState(
-                metrics.setdefault(series.metric, len(metrics)),
-                table.number(series.labels),
-                series.exported_at,
-                series.changed_at,
-                series.numbers(),
-            )
-            for series in self._series.values()
-        ]
+        saved = PackedList()
+        for series in self._series.values():
+            numbers = series.numbers()
+            metric = metrics.setdefault(series.metric, len(metrics))
+            labels = table.number(series.labels)
+            saved.add((metric, labels, series.exported_at, series.changed_at, numbers))
+            yield 1
         named = [
             MetricState(metric_name(metric), tuple(float(bound) for bound in metric.buckets))
             for metric in metrics
         ]
-        return RegistryState(named, saved, self.overflowed)
+        return RegistryState(named, saved.raw(), self.overflowed)
 
     def restore(
         self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]

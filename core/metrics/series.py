@@ -7,6 +7,8 @@ everything that can wait for the flush waits.
 from bisect import bisect_left
 from collections.abc import Iterator
 
+import msgspec
+
 from openqoe.core.metrics.metric import Metric, Type
 
 Labels = tuple[tuple[str, str], ...]
@@ -15,8 +17,11 @@ GAUGE_LIFETIME = 300_000
 """ms without an observation after which a gauge ends."""
 
 
-class Series:
+class Series(msgspec.Struct, gc=False, eq=False):
     """What counters, gauges and histograms have in common.
+
+    They are many and refer to nothing that refers back: the garbage collector need not look
+    at them, which would hold everybody up.
 
     Attributes:
         metric: The metric it belongs to.
@@ -28,15 +33,12 @@ class Series:
         has_ended: Whether the registry has forgotten it; a cache may still hold it.
     """
 
-    __slots__ = ("changed_at", "exported_at", "has_ended", "labels", "metric", "wire")
-
-    def __init__(self, metric: Metric, labels: Labels) -> None:
-        self.metric = metric
-        self.labels = labels
-        self.wire: tuple[bytes, ...] = ()
-        self.exported_at: int | None = None
-        self.changed_at = 0
-        self.has_ended = False
+    metric: Metric
+    labels: Labels
+    wire: tuple[bytes, ...] = ()
+    exported_at: int | None = None
+    changed_at: int = 0
+    has_ended: bool = False
 
     def observe(self, value: float) -> None:
         """Add to a counter; add an observation to a gauge's mean or to a histogram."""
@@ -63,13 +65,9 @@ class Series:
         yield self.metric.name, ()
 
 
-class Counter(Series):
-    __slots__ = ("_seen", "value")
-
-    def __init__(self, metric: Metric, labels: Labels) -> None:
-        super().__init__(metric, labels)
-        self.value = 0.0
-        self._seen = -1.0
+class Counter(Series, gc=False, eq=False):
+    value: float = 0.0
+    _seen: float = -1.0
 
     def observe(self, value: float) -> None:
         self.value += value
@@ -90,16 +88,12 @@ class Counter(Series):
         self.value, self._seen = numbers
 
 
-class Gauge(Series):
+class Gauge(Series, gc=False, eq=False):
     """The mean of what was observed since the latest flush, else the last such mean."""
 
-    __slots__ = ("_count", "_sum", "value")
-
-    def __init__(self, metric: Metric, labels: Labels) -> None:
-        super().__init__(metric, labels)
-        self.value = 0.0
-        self._sum = 0.0
-        self._count = 0
+    value: float = 0.0
+    _sum: float = 0.0
+    _count: int = 0
 
     def observe(self, value: float) -> None:
         self._sum += value
@@ -129,16 +123,16 @@ class Gauge(Series):
         self._count = int(count)
 
 
-class Histogram(Series):
-    __slots__ = ("_bounds", "_seen", "counts", "sum")
+class Histogram(Series, gc=False, eq=False):
+    counts: list[int] = []
+    """Observations by bucket, not yet cumulative; the last is above all bounds."""
+    sum: float = 0.0
+    _seen: int = -1
+    _bounds: tuple[float, ...] = ()
 
-    def __init__(self, metric: Metric, labels: Labels) -> None:
-        super().__init__(metric, labels)
-        self._bounds = metric.buckets
-        self.counts = [0] * (len(metric.buckets) + 1)
-        """Observations by bucket, not yet cumulative; the last is above all bounds."""
-        self.sum = 0.0
-        self._seen = -1
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.metric.buckets) + 1)
+        self._bounds = self.metric.buckets
 
     def observe(self, value: float) -> None:
         # bisect_left: a value equal to a bound belongs to that bound's bucket (le).

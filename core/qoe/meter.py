@@ -20,6 +20,7 @@ from openqoe.core.qoe.moment import Moment
 from openqoe.core.qoe.view import Labels, View
 from openqoe.core.qoe.views import Views, ViewsState
 from openqoe.core.qoe.vocabulary import KINDS, Kind
+from openqoe.core.work import Work
 
 Govern = Callable[[str, str], str | None]
 
@@ -106,10 +107,11 @@ class Meter:
         self.settle(now, all_of_them=True)
         self.views.lose_logs()
 
-    def expire(self, now: int) -> None:
+    def expire(self, now: int) -> Work[None]:
         """End the views that have been silent for too long."""
         for view in self.views.expire(now):
             self.take(view, playback.expire(view), now)
+            yield 1
 
     def count_concurrent(self, counts: Mapping[Labels, int]) -> None:
         """Set the gauge of concurrent views; label sets that have none left get a 0 once."""
@@ -126,10 +128,11 @@ class Meter:
             gauge.set(count)
         self._concurrent = set(counts)
 
-    def state(self, table: LabelTable) -> MeterState:
-        """The state, for a snapshot."""
+    def state(self, table: LabelTable) -> Work[MeterState]:
+        """The state, for a snapshot. Meanwhile nothing must change."""
         concurrent = [table.number(labels) for labels in sorted(self._concurrent)]
-        return MeterState(self.views.state(table), concurrent)
+        views = yield from self.views.state(table)
+        return MeterState(views, concurrent)
 
     def restore(self, state: MeterState, table: LabelTable) -> None:
         """Take a state back."""

@@ -97,8 +97,11 @@ state_of = attrgetter(*ViewState.__struct_fields__)
 100,000 views to write down at every flush. It shares with the view what goes on changing."""
 
 
-class View:
+class View(msgspec.Struct, gc=False, eq=False):
     """The state of one view. Times are event times in ms unless said otherwise.
+
+    There may be a million, and they refer to nothing that refers back: the garbage collector
+    need not look at them, which would hold everybody up.
 
     Attributes:
         labels: Base labels of its latest event.
@@ -112,68 +115,35 @@ class View:
         followed: The same, with those of logs that the store has lost.
     """
 
-    __slots__ = (
-        "audio_bps",
-        "can_play_ms",
-        "completed",
-        "completion_told",
-        "dropped_frames",
-        "first_position",
-        "followed",
-        "generation",
-        "height",
-        "key",
-        "known",
-        "labels",
-        "last_position",
-        "last_position_at",
-        "last_seen",
-        "open_pause",
-        "play_requested",
-        "played",
-        "player_startup_ms",
-        "playing",
-        "playing_at",
-        "progressed",
-        "quartile",
-        "quartiles",
-        "restarts",
-        "stall",
-        "started",
-        "startup_known",
-        "video_bps",
-    )
-
-    def __init__(self, key: ViewKey, labels: Labels) -> None:
-        self.key = key
-        self.labels = labels
-        self.last_seen = 0
-        self.generation = 0
-        self.started = False
-        self.completed = False
-        self.completion_told = False
-        self.quartiles: frozenset[int] = frozenset()
-        self.quartile = 0
-        self.playing = False
-        self.playing_at = 0.0
-        self.restarts: tuple[float, ...] = ()
-        self.played = RunningTotal()
-        self.dropped_frames = RunningTotal()
-        self.play_requested = False
-        self.startup_known = False
-        self.player_startup_ms: float | None = None
-        self.can_play_ms: float | None = None
-        self.video_bps: float | None = None
-        self.audio_bps: float | None = None
-        self.height: float | None = None
-        self.first_position: float | None = None
-        self.last_position: float | None = None
-        self.last_position_at = 0.0
-        self.progressed = False
-        self.stall: Stall | None = None
-        self.open_pause: float | None = None
-        self.known = 0
-        self.followed = 0
+    key: ViewKey
+    labels: Labels
+    last_seen: int = 0
+    generation: int = 0
+    started: bool = False
+    completed: bool = False
+    completion_told: bool = False
+    quartiles: frozenset[int] = frozenset()
+    quartile: int = 0
+    playing: bool = False
+    playing_at: float = 0.0
+    restarts: tuple[float, ...] = ()
+    played: RunningTotal = msgspec.field(default_factory=RunningTotal)
+    dropped_frames: RunningTotal = msgspec.field(default_factory=RunningTotal)
+    play_requested: bool = False
+    startup_known: bool = False
+    player_startup_ms: float | None = None
+    can_play_ms: float | None = None
+    video_bps: float | None = None
+    audio_bps: float | None = None
+    height: float | None = None
+    first_position: float | None = None
+    last_position: float | None = None
+    last_position_at: float = 0.0
+    progressed: bool = False
+    stall: Stall | None = None
+    open_pause: float | None = None
+    known: int = 0
+    followed: int = 0
 
     @classmethod
     def restored(cls, state: ViewState, labels: Labels) -> Self:

@@ -1,16 +1,17 @@
 """All views that are known, and the questions that are asked of them together."""
 
 import heapq
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Iterator
 
 import msgspec
 
 from openqoe.core.events.schema import Event
 from openqoe.core.metrics.label_table import LabelTable
+from openqoe.core.packed import PackedList
 from openqoe.core.qoe import playback
 from openqoe.core.qoe.stalls import PATIENCE
 from openqoe.core.qoe.view import NO_VIEW, Labels, View, ViewKey, ViewState, state_of, view_key
+from openqoe.core.work import HANDFUL, Work
 
 CONCURRENCY_WINDOW = 30_000
 """ms; a view counts as concurrent this long after its latest event (players send a heartbeat
@@ -19,11 +20,8 @@ every 10 s)."""
 LATE = 300_000
 """ms; an event older than this when it comes says nothing of the present."""
 
-
 NumberedView = tuple[int, ViewState]
 """The number of a view's labels, and the view."""
-
-_encode_into = msgspec.msgpack.Encoder().encode_into
 
 
 class ViewsState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -144,22 +142,23 @@ class Views:
             del self._unsettled[view]
         return due
 
-    def concurrent(self, now: int) -> dict[Labels, int]:
-        """How many views play now, by base labels."""
+    def concurrent(self, now: int) -> Work[dict[Labels, int]]:
+        """How many views play now, by base labels. Meanwhile nothing must change."""
         counts: dict[Labels, int] = {}
         lapsed = []
-        for view in self._playing:
+        for number, view in enumerate(self._playing):
             if now - view.last_seen > CONCURRENCY_WINDOW:
                 lapsed.append(view)
             else:
                 counts[view.labels] = counts.get(view.labels, 0) + 1
+            if number % HANDFUL == 0:
+                yield 1
         for view in lapsed:
             del self._playing[view]
         return counts
 
-    def expire(self, now: int) -> list[View]:
+    def expire(self, now: int) -> Iterator[View]:
         """End the views that have been silent for the time-out, or are too many."""
-        expired = []
         while self._due:
             due, _, key = self._due[0]
             surplus = len(self._views) > self._limit
@@ -173,18 +172,33 @@ class Views:
                 heapq.heappush(self._due, (until, self._sequence, key))
                 continue
             self._end(view)
-            expired.append(view)
+            yield view
         self._forget(now)
-        return expired
 
-    def state(self, table: LabelTable) -> ViewsState:
-        """The state, for a snapshot."""
-        place = {key: n for n, key in enumerate(self._views)}
-        times, sequence, keys = zip(*self._due, strict=True) if self._due else ((), (), ())
+    def state(self, table: LabelTable) -> Work[ViewsState]:
+        """The state, for a snapshot. Meanwhile nothing must change."""
+        place: dict[ViewKey, int] = {}
+        views = PackedList()
+        for key, view in self._views.items():
+            place[key] = len(place)
+            views.add((table.number(view.labels), state_of(view)))
+            yield 1
+        ended = PackedList()
+        for view in self._ended.values():
+            ended.add((table.number(view.labels), state_of(view)))
+            yield 1
+        due = (PackedList(), PackedList(), PackedList())
+        times, sequence, places = due
+        for time, number, key in self._due:
+            times.add(time)
+            sequence.add(number)
+            places.add(place[key])
+            if len(times) % HANDFUL == 0:
+                yield 1
         return ViewsState(
-            _encoded(self._views.values(), table),
-            _encoded(self._ended.values(), table),
-            (times, sequence, tuple([place[key] for key in keys])),
+            views.raw(),
+            ended.raw(),
+            (times.raw(), sequence.raw(), places.raw()),
             self._sequence,
             [place[view.key] for view in self._playing],
             [(place[view.key], since) for view, since in self._unsettled.items()],
@@ -220,19 +234,3 @@ class Views:
                 break
             self.forgotten += not is_due
             del self._ended[oldest]
-
-
-def _encoded(views: Iterable[View], table: LabelTable) -> list[NumberedView]:
-    """The states of views as the list that they make in a snapshot.
-
-    Encoded one by one: all the states at once would leave the processor's cache before they
-    are, which takes twice as long.
-    """
-    number = table.number
-    encoded = bytearray()
-    count = 0
-    for view in views:
-        _encode_into((number(view.labels), state_of(view)), encoded, -1)
-        count += 1
-    head = b"\xdd" + count.to_bytes(4, "big")  # msgpack's list of this length
-    return cast(list[NumberedView], msgspec.Raw(head + encoded))

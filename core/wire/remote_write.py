@@ -58,21 +58,23 @@ def encode_metadata(metrics: Iterable[Metric]) -> bytes:
     return encoded
 
 
-def encode_series(series: Iterable[SeriesSamples]) -> list[bytes]:
-    """Encode series as the fields they are of a WriteRequest, one part each."""
-    timestamps: dict[int, bytes] = {}  # a flush has two different timestamps at the most
-    parts = []
-    for one in series:
-        content = one.labels
-        for at, value in one.samples:
-            tail = timestamps.get(at)
+class SeriesEncoder:
+    """Encodes the series of a flush, as the fields they are of a WriteRequest."""
+
+    def __init__(self) -> None:
+        self._timestamps: dict[int, bytes] = {}  # a flush has a few different ones at the most
+
+    def encode(self, series: SeriesSamples) -> bytes:
+        """Encode a series."""
+        content = series.labels
+        for at, value in series.samples:
+            tail = self._timestamps.get(at)
             if tail is None:
-                tail = timestamps[at] = b"\x10" + varint(at)
+                tail = self._timestamps[at] = b"\x10" + varint(at)
             # Sample: value is field 1 (double, so a stale marker's bits survive),
             # timestamp field 2.
             content += field(2, b"\x09" + _pack_double(value) + tail)
-        parts.append(field(1, content))
-    return parts
+        return field(1, content)
 
 
 def compress(parts: Iterable[bytes]) -> bytes:

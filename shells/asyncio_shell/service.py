@@ -28,7 +28,7 @@ class Service(BaseService):
         """Begin to keep time."""
         await self._client.open()
         self._loop = asyncio.get_running_loop()
-        self._home.start(self._report, self._report_store, self._loop.call_soon)
+        self._home.start(self._report, self._report_store)
         self.poll()
 
     def watch(self) -> None:

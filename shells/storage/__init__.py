@@ -8,11 +8,10 @@ all shells use the same.
 from openqoe.shells.storage.errors import NewerFormatError, StorageError
 from openqoe.shells.storage.inspection import Contents, Waiting, inspect
 from openqoe.shells.storage.slots import Slot, Slots
-from openqoe.shells.storage.storage import Later, Loaded, Storage, at_once
+from openqoe.shells.storage.storage import Loaded, Storage
 
 __all__ = [
     "Contents",
-    "Later",
     "Loaded",
     "NewerFormatError",
     "Slot",
@@ -20,6 +19,5 @@ __all__ = [
     "Storage",
     "StorageError",
     "Waiting",
-    "at_once",
     "inspect",
 ]

@@ -1,12 +1,10 @@
 """The storage of one worker: a thread that writes what it is given, in groups.
 
-Theory of operation. ``submit`` never waits. What is submitted in one turn of the runtime is
-handed over to the writer together: to wake a thread for each request would cost more than the
-core takes to answer it. The writer takes all that has gathered, carries it out in one
-transaction, and reports the results together: while one group is on its way to the disk the next
-one gathers, so many requests share one commit. Effects are carried out in order. If one of a group
-is at fault, the group is rolled back and its effects are carried out one by one, so that none
-suffers for another.
+Theory of operation. ``submit`` puts effects into a queue and never waits. The writer takes
+all that has gathered, carries it out in one transaction, and reports the results together:
+while one group is on its way to the disk the next one gathers, so many requests share one
+commit. Effects are carried out in order. If one of a group is at fault, the group is rolled
+back and its effects are carried out one by one, so that none suffers for another.
 """
 
 import os
@@ -40,9 +38,6 @@ from openqoe.shells.storage.salvage import set_aside
 Answered = Append | Persist | LoadPayload
 Report = Callable[[tuple[tuple[Answered, StorageResult], ...]], None]
 
-Later = Callable[[Callable[[], None]], object]
-"""Has something called when what the runtime has at hand is done, in the same thread."""
-
 RESERVE = 16 * 1024 * 1024
 """Bytes left free on the file system: what makes room there needs some itself."""
 
@@ -61,11 +56,6 @@ VACUUMED = 256
 
 PATIENCE = 1.0
 """Seconds for which payloads to forget may wait for a commit to go along with."""
-
-
-def at_once(call: Callable[[], None]) -> None:
-    """For a runtime without turns, where each request has a thread of its own."""
-    call()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +104,7 @@ class Storage:
         self._path = path
         self._full = durability == "full"
         self._reserve = reserve
-        self._queue: SimpleQueue[list[StorageEffect] | None] = SimpleQueue()
-        self._submitted: list[StorageEffect] = []  # not handed over yet
-        self._later: Later = at_once
+        self._queue: SimpleQueue[StorageEffect | None] = SimpleQueue()
         self._writer: Thread | None = None
         self._closed = False
         self._database = self._open()
@@ -143,35 +131,25 @@ class Storage:
             schema.highest(self._database, "payload"),
         )
 
-    def start(self, report: Report, later: Later = at_once) -> None:
+    def start(self, report: Report) -> None:
         """Start the writer.
 
         Args:
             report: Is called in the writer's thread with the results of each group, in order.
-            later: Ends the turn in which effects are submitted.
         """
-        self._later = later
         self._writer = Thread(target=self._write, args=(report,), name="openqoe-storage")
         self._writer.daemon = True
         self._writer.start()
 
     def submit(self, effect: StorageEffect) -> None:
         """Have an effect carried out. Does not wait."""
-        self._submitted.append(effect)
-        if len(self._submitted) == 1:
-            self._later(self._hand_over)
-
-    def _hand_over(self) -> None:
-        if self._submitted:
-            submitted, self._submitted = self._submitted, []
-            self._queue.put(submitted)
+        self._queue.put(effect)
 
     def close(self) -> None:
         """Carry out what was submitted, and close the file."""
         if self._closed:
             return
         self._closed = True
-        self._hand_over()
         if self._writer is not None:
             self._queue.put(None)
             self._writer.join()
@@ -227,9 +205,10 @@ class Storage:
         forgotten: list[int] = []
         while not ended:
             group: list[Answered] = []
-            effects, ended = self._gather(patiently=bool(forgotten))
-            for effect in effects:
-                if isinstance(effect, Forget):
+            for effect in self._gather(patiently=bool(forgotten)):
+                if effect is None:
+                    ended = True
+                elif isinstance(effect, Forget):
                     forgotten += effect.numbers
                 else:
                     group.append(effect)
@@ -240,20 +219,18 @@ class Storage:
                 if results:
                     report(results)
 
-    def _gather(self, *, patiently: bool) -> tuple[list[StorageEffect], bool]:
-        """What has gathered, and whether it is all; waits for the first. Nothing if there is
-        only to forget."""
-        gathered: list[StorageEffect] = []
+    def _gather(self, *, patiently: bool) -> list[StorageEffect | None]:
+        """What has gathered; waits for the first. Nothing if there is only to forget."""
         try:
-            more = self._queue.get(timeout=PATIENCE if patiently else None)
-            while more is not None:
-                gathered += more
-                if len(gathered) >= GROUP:
-                    return gathered, False
-                more = self._queue.get_nowait()
+            gathered = [self._queue.get(timeout=PATIENCE if patiently else None)]
         except Empty:
-            return gathered, False
-        return gathered, True
+            return []
+        try:
+            while len(gathered) < GROUP and gathered[-1] is not None:
+                gathered.append(self._queue.get_nowait())
+        except Empty:
+            pass
+        return gathered
 
     def _carry_out(
         self, group: list[Answered], forgotten: list[int]

@@ -30,7 +30,7 @@ class Service(BaseService):
         self._nursery = nursery
         await self._client.open()
         self._token = trio.lowlevel.current_trio_token()
-        self._home.start(self._report, self._report_store, self._token.run_sync_soon)
+        self._home.start(self._report, self._report_store)
         nursery.start_soon(self._keep_time)
         self.poll()
 

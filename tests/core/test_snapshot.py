@@ -18,6 +18,7 @@ from openqoe.core.config import Config
 from openqoe.core.effects import HttpResult, NetworkFailure, RemoteWrite
 from openqoe.core.http.messages import Request
 from openqoe.core.snapshot import Snapshot, SnapshotError
+from openqoe.core.work import finish
 from openqoe.core.worker import Worker
 from tests.support import captures, golden_snapshot
 from tests.support.events import NOW, event, post
@@ -313,7 +314,7 @@ def changed(blob: bytes, which: tuple[str, str], **changes: Any) -> bytes:
     ]
     assert metrics != snapshot.qoe.metrics
     qoe = msgspec.structs.replace(snapshot.qoe, metrics=metrics)
-    return snapshots.encode(msgspec.structs.replace(snapshot, qoe=qoe))
+    return finish(snapshots.encode(msgspec.structs.replace(snapshot, qoe=qoe)))
 
 
 @pytest.mark.parametrize(

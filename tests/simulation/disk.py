@@ -58,13 +58,21 @@ class Disk:
         return not self.journal and not self.outbox
 
     def restore(
-        self, config: Config, instance: str, seed: int, now: int, *, shared: bool
+        self, config: Config, instance: str, seed: int, now: int, *, shared: bool, pace: int
     ) -> Worker:
         """The worker of a process that starts here."""
-        worker = Worker(config, instance=instance, seed=seed, durable=True, shared=shared)
+        worker = Worker(
+            config, instance=instance, seed=seed, durable=True, shared=shared, pace=pace
+        )
         if self.snapshot is not None:
             worker = Worker.restore(
-                config, self.snapshot, instance=instance, seed=seed, durable=True, shared=shared
+                config,
+                self.snapshot,
+                instance=instance,
+                seed=seed,
+                durable=True,
+                shared=shared,
+                pace=pace,
             )
         references = [
             StoredPayload(p.number, p.kind, p.headers, b"", p.size, p.items, p.created, p.thinnable)

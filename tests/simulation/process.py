@@ -104,7 +104,12 @@ class Process:
         self._held: dict[int, list[tuple[Player, Outcome]]] = {}
         seed = around.random.randrange(2**32)
         self._worker = disk.restore(
-            around.config, f"sim-{slot}", seed, around.now, shared=around.shared
+            around.config,
+            f"sim-{slot}",
+            seed,
+            around.now,
+            shared=around.shared,
+            pace=around.random.choice([1, 1, 1, 1000]),
         )
         self.poll()
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openqoe.core.delivery.payload import Payload
 from openqoe.core.metrics.export import MAX_ZERO_AGE, Exporter
 from openqoe.core.metrics.metric import Metric, Type
 from openqoe.core.metrics.registry import Registry
-from openqoe.core.sinks.metrics import payloads
+from openqoe.core.sinks.metrics import PayloadWriter
+from openqoe.core.work import finish
 from tests.support.events import NOW
 from tests.support.rig import FLUSH, MINUTE, Rig, told
 from tests.support.wire import STALE, STALE_BITS, Sample, decode_write_request
@@ -39,12 +41,18 @@ class Sender:
     def observe(self, metric: Metric, org: str, value: float) -> None:
         self.registry.series(metric, (("org_id", org),)).observe(value)
 
+    def payloads(self, now: int) -> list[Payload]:
+        """The requests of a flush."""
+        writer = PayloadWriter((), now, self.max_samples, edges_apart=False)
+        for series in self.exporter.export(now):
+            writer.add(series)
+        finish(writer.close())
+        return writer.payloads
+
     def flush(self, now: int) -> dict[SeriesKey, list[Sample]]:
         """The samples of this flush by series."""
         flushed: dict[SeriesKey, list[Sample]] = {}
-        for payload in payloads(
-            self.exporter.export(now), (), now, self.max_samples, edges_apart=False
-        ):
+        for payload in self.payloads(now):
             for series in decode_write_request(payload.body).series:
                 flushed.setdefault(series.labels, []).extend(series.samples)
         for labels, samples in flushed.items():
@@ -172,7 +180,7 @@ def test_requests_are_bounded_and_a_series_is_never_torn() -> None:
     for number in range(4):
         sender.observe(COUNTER, str(number), 1)
     sizes = []
-    for payload in payloads(sender.exporter.export(NOW + 1), (), NOW + 1, 3, edges_apart=False):
+    for payload in sender.payloads(NOW + 1):
         series = decode_write_request(payload.body).series
         assert payload.items == sum(len(one.samples) for one in series)
         assert all(len(one.samples) == 2 for one in series)

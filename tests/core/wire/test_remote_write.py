@@ -14,6 +14,7 @@ from openqoe.core.metrics.export import STALE, ExportedSeries
 from openqoe.core.metrics.metric import Metric, Type
 from openqoe.core.sinks import metrics as sink
 from openqoe.core.wire import remote_write
+from openqoe.core.work import finish
 from tests.support.events import NOW
 from tests.support.rig import Rig, told
 from tests.support.wire import STALE_BITS, MetricMetadata, TimeSeries, decode_write_request
@@ -41,7 +42,8 @@ class Series:
 
 
 def encode(*series: Series) -> bytes:
-    return remote_write.compress(remote_write.encode_series(series))
+    encoder = remote_write.SeriesEncoder()
+    return remote_write.compress(encoder.encode(one) for one in series)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -116,10 +118,11 @@ def test_metadata_goes_with_the_first_request_only() -> None:
     labels = remote_write.encode_labels([("__name__", "x")])
     exported = [ExportedSeries(labels, ((NOW, float(n)),)) for n in range(3)]
     described = [Metric("x", Type.GAUGE, "X.")]
-    requests = [
-        decode_write_request(payload.body)
-        for payload in sink.payloads(exported, described, NOW, max_samples=1, edges_apart=False)
-    ]
+    writer = sink.PayloadWriter(described, NOW, max_samples=1, edges_apart=False)
+    for series in exported:
+        writer.add(series)
+    finish(writer.close())
+    requests = [decode_write_request(payload.body) for payload in writer.payloads]
     assert [len(request.metadata) for request in requests] == [1, 0, 0]
     assert [len(request.series) for request in requests] == [1, 1, 1]
 

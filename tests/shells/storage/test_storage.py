@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -207,22 +207,6 @@ def test_closing_carries_out_what_was_submitted_and_may_be_repeated(path: Path) 
     one.storage.close()
     one.storage.close()
     assert len(reopened(path).records) == 199
-
-
-def test_what_is_submitted_in_one_turn_of_the_runtime_is_one_commit(path: Path) -> None:
-    storage = Storage(path, "normal", reserve=0)
-    came = threading.Event()
-    ends_of_turns: list[Callable[[], None]] = []
-    storage.start(lambda results: came.set() if len(results) == 3 else None, ends_of_turns.append)
-    for number in (1, 2, 3):
-        storage.submit(Append(number, record(number)))
-    (end_of_turn,) = ends_of_turns
-    end_of_turn()
-    assert came.wait(20)
-    storage.submit(Append(4, record(4)))  # the runtime ends before its turn does
-    storage.close()
-    assert storage.commits == 2
-    assert [record.number for record in reopened(path).records] == [1, 2, 3, 4]
 
 
 # A full disk
