@@ -127,7 +127,7 @@ def _play(view: View, event: Event, out: list[Moment]) -> None:
         out.append(Moment(Kind.STARTUP, event, view, startup, "playing"))
     view.play_requested = True
     view.note_playing(True, event.event_time)
-    bps = fields.rendition_bps(event)
+    bps = _video_bps(view, event)
     view.video_bps = bps or view.video_bps
     view.height = fields.height(event) or view.height
     out.append(Moment(Kind.RENDITION, event, view, bps))
@@ -147,12 +147,17 @@ def _heartbeat(view: View, event: Event, out: list[Moment]) -> None:
         increase = view.dropped_frames.advance(total, event.event_time, view.restarts)
         if increase:
             out.append(Moment(Kind.FRAMES_DROPPED, event, view, increase))
-    bps = fields.rendition_bps(event)
-    # dash.js reports the bit rate that changed last, be it the sound's.
-    if bps is not None and bps == view.audio_bps and view.video_bps is not None:
-        bps = view.video_bps
+    bps = _video_bps(view, event)
     if bps is not None:
         out.append(Moment(Kind.HEARTBEAT_BITRATE, event, view, bps))
+
+
+def _video_bps(view: View, event: Event) -> float | None:
+    """dash.js reports the bit rate that changed last, be it the sound's."""
+    bps = fields.rendition_bps(event)
+    if bps is not None and bps == view.audio_bps and view.video_bps is not None:
+        return view.video_bps
+    return bps
 
 
 def _quartile(view: View, event: Event, out: list[Moment]) -> None:

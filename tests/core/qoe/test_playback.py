@@ -302,3 +302,21 @@ def test_the_time_played_is_taken_from_an_end_that_comes_again() -> None:
     rig = measured([ended(60)], [told(130, "ended", 60.0, playing_time=118_000)])
     assert rig.total("openqoe_playing_time_seconds") == 118.0
     assert rig.total("openqoe_views_completed_total") == 1
+
+
+def test_the_sound_that_dash_tells_of_is_not_the_picture() -> None:
+    """Its ``bitrate`` is that of what changed last, picture or sound."""
+
+    def dash(second: float, event_type: str, position: float, **data: Any) -> dict[str, Any]:
+        return told(second, event_type, position, player="dashjs", **data)
+
+    rig = measured(
+        [
+            dash(0, "qualitychange", 0, bitrate_kb=2000, media_type="video"),
+            dash(0, "qualitychange", 0, bitrate_kb=64, media_type="audio"),
+            dash(8, "playing", 5.4, bitrate=64),
+            dash(20, "qualitychange", 17.4, bitrate_kb=800, media_type="video"),
+        ]
+    )
+    assert rig.total("openqoe_quality_changes_total", change_direction="downshift") == 1
+    assert rig.total("openqoe_bitrate_bps_sum") == 2_000_000 + 2_000_000 + 800_000
