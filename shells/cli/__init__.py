@@ -7,6 +7,7 @@ from openqoe.shells.cli.drain import drain
 from openqoe.shells.cli.outbox import outbox
 from openqoe.shells.cli.replay import replay
 from openqoe.shells.cli.serve import serve
+from openqoe.shells.cli.simulate import simulate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,5 +22,5 @@ def version() -> None:
     click.echo(VERSION)
 
 
-for command in (serve, replay, outbox, drain):
+for command in (serve, simulate, replay, outbox, drain):
     main.add_command(command)

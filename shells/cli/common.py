@@ -1,15 +1,18 @@
 """What the commands have in common: exit codes, settings, options."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 import click
 
 from openqoe.core.config import Config
 from openqoe.core.settings import SettingsError
 from openqoe.shells import settings
+from openqoe.shells.logs import printable
 
 EXIT_INCOMPLETE: Final = 1
 """The command ran, and not everything went through."""
@@ -42,6 +45,29 @@ def config_of(env_file: Path | None, **more: str | None) -> tuple[Config, dict[s
         fail(str(error))
     except OSError as error:
         fail(f"cannot read {env_file}: {error.strerror}")
+
+
+UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Reads an option's duration, such as 90s, 10m or 1.5h; the value is in ms."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value)
+    if match is None:
+        message = f"{printable(value)} is not a duration like 90s, 10m or 1.5h"
+        raise click.BadParameter(message, context, parameter)
+    return float(match[1]) * UNITS[match[2]]
+
+
+def is_http(url: str) -> bool:
+    """Whether a text is an http or https URL with a host."""
+    try:
+        address = urlsplit(url)
+    except ValueError:  # brackets without an address
+        return False
+    return address.scheme in ("http", "https") and bool(address.hostname)
 
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,12 +9,11 @@ from importlib import import_module
 from shutil import copyfileobj
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final, cast
-from urllib.parse import urlsplit
 
 import click
 
 from openqoe.shells import recording
-from openqoe.shells.cli.common import EXIT_INCOMPLETE, fail
+from openqoe.shells.cli.common import EXIT_INCOMPLETE, UNITS, fail, is_http
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.logs import printable
 from openqoe.shells.recording import Overview, RecordedBatch
@@ -25,8 +24,6 @@ IN_MEMORY: Final = 32 << 20
 MAX_FAULTS: Final = 10
 """Lines that cannot be used are told one by one up to here."""
 
-_UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
 
 def _shift(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
     """Milliseconds; None for "now"."""
@@ -36,7 +33,7 @@ def _shift(context: click.Context, parameter: click.Parameter, value: str) -> in
     if match is None:
         message = f'{printable(value)} is neither "now" nor a duration like 90s, -2h or 3d'
         raise click.BadParameter(message, context, parameter)
-    return round(float(match[1]) * _UNITS[match[2]])
+    return round(float(match[1]) * UNITS[match[2]])
 
 
 @click.command()
@@ -109,7 +106,7 @@ def replay(
       openqoe replay evening.ndjson --speed 10 --shift-time now --url https://qoe.example.com
       zcat events.ndjson.gz | openqoe replay - --shift-time 7d --batch 100
     """
-    if not _is_http(url):
+    if not is_http(url):
         fail(f"--url {printable(url)} is not an http or https URL")
     try:
         with needs("asyncio"):
@@ -137,14 +134,6 @@ def replay(
     except MissingExtraError as error:
         fail(str(error))
     sys.exit(_report(overview, tally))
-
-
-def _is_http(url: str) -> bool:
-    try:
-        address = urlsplit(url)
-    except ValueError:  # brackets without an address
-        return False
-    return address.scheme in ("http", "https") and bool(address.hostname)
 
 
 def _seekable(file: IO[bytes]) -> IO[bytes]:

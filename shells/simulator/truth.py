@@ -1,0 +1,163 @@
+"""What a worker must count of what was sent.
+
+The model says with every event what it tells: a view has started, a stall has this cause, so
+much media was played. Such facts are added up here, after the documentation of the metrics and
+without the worker's code for events, so that the two can be compared. Of the core only the
+declarations of the metrics are used: names, types, buckets.
+
+Gauges are means of a flush's window and no one's truth. Labels are as sent: with the default
+limits a worker writes ``video_id`` as a bucket.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from openqoe.core.metrics.metric import Type
+from openqoe.core.qoe.catalogue import METRICS
+
+Labels = tuple[tuple[str, str], ...]
+"""Label names and values, sorted."""
+
+BUCKETS: Final = {m.name: m.buckets for m in METRICS if m.type is Type.HISTOGRAM}
+"""Upper bounds of histograms by name."""
+
+
+class Fact(NamedTuple):
+    """One thing that an event tells.
+
+    Attributes:
+        metric: The name of a counter or a histogram.
+        own: The metric's own labels.
+        value: What a counter grows by, or what a histogram observes.
+        expiry: Not 0: a histogram observes it only if nothing more comes of the view, when the
+            worker takes the view for ended. -1 takes such an observation back.
+    """
+
+    metric: str
+    own: Labels = ()
+    value: float = 1.0
+    expiry: int = 0
+
+
+@dataclass(slots=True)
+class Histogram:
+    """The observations of one histogram series.
+
+    Attributes:
+        counts: By upper bound, not cumulative; the last is beyond all bounds.
+        total: Their sum.
+    """
+
+    counts: list[int]
+    total: float = 0.0
+
+
+class Truth:
+    """Counters and histograms that were told of so far."""
+
+    def __init__(self) -> None:
+        self._counters: dict[tuple[str, Labels], float] = {}
+        self._histograms: dict[tuple[str, Labels], Histogram] = {}
+        self._expiring: dict[tuple[str, Labels], Histogram] = {}
+
+    def take(self, base: Labels, facts: Iterable[Fact]) -> None:
+        """Add what a batch tells.
+
+        Args:
+            base: The labels of the view.
+            facts: What its events tell.
+        """
+        for metric, own, value, expiry in facts:
+            key = metric, (tuple(sorted((*base, *own))) if own else base)
+            bounds = BUCKETS.get(metric)
+            if bounds is None:
+                self._counters[key] = self._counters.get(key, 0.0) + value
+                continue
+            histograms = self._expiring if expiry else self._histograms
+            series = histograms.get(key)
+            if series is None:
+                series = histograms[key] = Histogram([0] * (len(bounds) + 1))
+            place = next((n for n, bound in enumerate(bounds) if value <= bound), len(bounds))
+            series.counts[place] += expiry or 1
+            series.total += value * (expiry or 1)
+
+    def expire(self) -> None:
+        """All views have been silent for long: count what the worker counts then."""
+        for key, expired in self._expiring.items():
+            if any(expired.counts):
+                series = self._histograms.setdefault(key, Histogram([0] * len(expired.counts)))
+                pairs = zip(series.counts, expired.counts, strict=True)
+                series.counts = [one + other for one, other in pairs]
+                series.total += expired.total
+        self._expiring.clear()
+
+    def samples(self) -> dict[str, dict[Labels, float]]:
+        """All series as Prometheus writes them: a histogram has ``_bucket``, ``_sum`` and
+        ``_count``."""
+        out: dict[str, dict[Labels, float]] = {}
+        for (metric, labels), value in self._counters.items():
+            if value:
+                out.setdefault(metric, {})[labels] = value
+        for (metric, labels), series in self._histograms.items():
+            reached = 0
+            buckets = out.setdefault(f"{metric}_bucket", {})
+            for bound, count in zip((*BUCKETS[metric], math.inf), series.counts, strict=True):
+                reached += count
+                le = "+Inf" if bound == math.inf else f"{bound:g}"
+                buckets[tuple(sorted((*labels, ("le", le))))] = reached
+            out.setdefault(f"{metric}_sum", {})[labels] = series.total
+            out.setdefault(f"{metric}_count", {})[labels] = reached
+        return out
+
+    def as_json(self) -> dict[str, list[dict[str, Any]]]:
+        """The same, to be written as JSON: by name a list of labels and values."""
+        return {
+            name: [{"labels": dict(labels), "value": value} for labels, value in series.items()]
+            for name, series in sorted(self.samples().items())
+        }
+
+    def total(self, metric: str, **labels: str) -> float:
+        """The sum of a counter over all series that have these labels."""
+        wanted = labels.items()
+        return math.fsum(
+            value
+            for (name, found), value in self._counters.items()
+            if name == metric and wanted <= dict(found).items()
+        )
+
+    def by(self, metric: str, *names: str) -> dict[tuple[str, ...], float]:
+        """A counter by some of its labels, largest first."""
+        sums: dict[tuple[str, ...], float] = {}
+        for (name, found), value in self._counters.items():
+            if name == metric and value:
+                labels = dict(found)
+                key = tuple(labels.get(label, "") for label in names)
+                sums[key] = sums.get(key, 0.0) + value
+        return dict(sorted(sums.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def histogram(self, metric: str, **labels: str) -> Histogram:
+        """A histogram over all series that have these labels."""
+        merged = Histogram([0] * (len(BUCKETS[metric]) + 1))
+        for (name, found), series in self._histograms.items():
+            if name == metric and labels.items() <= dict(found).items():
+                merged.counts = [a + b for a, b in zip(merged.counts, series.counts, strict=True)]
+                merged.total += series.total
+        return merged
+
+
+def quantile(metric: str, histogram: Histogram, q: float) -> float | None:
+    """A quantile as ``histogram_quantile()`` of Prometheus estimates it; None without data."""
+    count = sum(histogram.counts)
+    if not count:
+        return None
+    bounds = BUCKETS[metric]
+    rank, below = q * count, 0
+    for place, bound in enumerate(bounds):
+        inside = histogram.counts[place]
+        if below + inside >= rank and inside:
+            lower = bounds[place - 1] if place else 0.0
+            return lower + (bound - lower) * (rank - below) / inside
+        below += inside
+    return bounds[-1]

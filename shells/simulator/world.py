@@ -1,0 +1,283 @@
+"""The world that is simulated: sites, videos, devices, countries, CDNs, faults.
+
+Everything is invented, and small on purpose: each combination of labels makes about a hundred
+series, and a laptop shall keep them all.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One step of a bit rate ladder.
+
+    Attributes:
+        bps: Average bandwidth in bit/s.
+        width, height: Of the picture.
+        fps: Frames per second.
+    """
+
+    bps: int
+    width: int
+    height: int
+    fps: int = 25
+
+
+LADDER: Final = (
+    Rendition(317_790, 426, 240),
+    Rendition(720_400, 640, 360),
+    Rendition(1_385_600, 854, 480),
+    Rendition(2_740_900, 1280, 720),
+    Rendition(5_210_300, 1920, 1080),
+    Rendition(14_380_000, 3840, 2160, 50),
+)
+
+PROGRESSIVE: Final = (Rendition(1_900_000, 1280, 720),)
+"""A plain file has one rendition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video or a live channel.
+
+    Attributes:
+        id, title: What the page says of it.
+        seconds: How long it is; 0: live.
+        series: A series it belongs to, if it does.
+    """
+
+    id: str
+    title: str
+    seconds: int = 0
+    series: str | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self.seconds == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a viewer watches on.
+
+    Attributes:
+        category, os, browser, version: As the SDK tells them.
+        height: Pixels of its screen; no higher rendition is played.
+        speed: How its network compares with its country's.
+        weakness: Frames that it drops in a minute of 1080p.
+        faults: Share of views that fail in its decoder.
+    """
+
+    category: str
+    os: str
+    browser: str
+    version: str
+    height: int
+    speed: float = 1.0
+    weakness: float = 2.0
+    faults: float = 0.002
+
+
+DESKTOP: Final = Device("desktop", "Windows", "Chrome", "141", 1080)
+MAC: Final = Device("desktop", "macOS", "Safari", "18", 1440, faults=0.004)
+FIREFOX: Final = Device("desktop", "Linux", "Firefox", "143", 1080, weakness=6.0)
+PHONE: Final = Device("mobile", "Android", "Chrome", "141", 1080, 0.55, 5.0)
+IPHONE: Final = Device("mobile", "macOS", "Safari", "18", 1080, 0.7)  # what the SDK calls iOS
+TABLET: Final = Device("tablet", "Android", "Chrome", "138", 1080, 0.8, 4.0)
+TV: Final = Device("tv", "Unknown", "Chrome", "94", 2160, 1.4, 14.0, 0.03)
+
+
+@dataclass(frozen=True, slots=True)
+class Country:
+    """Where viewers are.
+
+    Attributes:
+        code: ISO 3166-1 alpha-2.
+        bps: Median throughput of a viewer's network.
+        spread: Standard deviation of its logarithm.
+        rtt: Round trip to the nearest edge, ms.
+        cdn: Which CDN serves it.
+        blocked: Share of views that the rights do not allow.
+    """
+
+    code: str
+    bps: float
+    spread: float
+    rtt: float
+    cdn: str
+    blocked: float = 0.0
+
+
+COUNTRIES: Final = {
+    country.code: country
+    for country in (
+        Country("DE", 24e6, 0.7, 18, "borealis"),
+        Country("AT", 20e6, 0.7, 24, "borealis"),
+        Country("NL", 40e6, 0.6, 12, "borealis"),
+        Country("FR", 28e6, 0.7, 20, "meridian"),
+        Country("GB", 22e6, 0.7, 16, "meridian"),
+        Country("US", 32e6, 0.8, 25, "meridian"),
+        Country("CA", 26e6, 0.8, 30, "meridian", blocked=0.04),
+        Country("BR", 9e6, 0.9, 60, "austral"),
+        Country("IN", 6e6, 0.9, 75, "austral"),
+        Country("ZA", 5e6, 0.9, 90, "austral"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place where videos are watched: one page or app, with one player.
+
+    Attributes:
+        org, player_id: Its labels.
+        app: Its name.
+        versions: Releases in use with their weights; the last is the newest.
+        generation: Of the SDK.
+        player, player_version: The player; html5 and video.js tell no version.
+        videos: What it shows, most popular first.
+        devices, countries: Who watches, with weights.
+        autoplay: Whether playback begins by itself.
+        weight: Share of the viewers.
+    """
+
+    org: str
+    player_id: str
+    app: str
+    versions: tuple[tuple[str, int], ...]
+    generation: int
+    player: str
+    player_version: str | None
+    videos: tuple[Video, ...]
+    devices: tuple[tuple[Device, int], ...]
+    countries: tuple[tuple[str, int], ...]
+    autoplay: bool
+    weight: int
+
+
+SITES: Final = (
+    Site(
+        *("nordlicht", "web-mediathek", "Mediathek"),
+        (("5.3.0", 1), ("5.4.0", 4)),
+        *(2, "hlsjs", "1.7.4"),
+        (
+            Video("nl-1001", "Fjordlicht, Folge 1", 240, "Fjordlicht"),
+            Video("nl-1002", "Fjordlicht, Folge 2", 300, "Fjordlicht"),
+            Video("nl-2001", "Die Brücke am Sund", 1500),
+            Video("nl-3001", "Trailer: Eiswinter", 75),
+        ),
+        ((DESKTOP, 5), (PHONE, 3), (FIREFOX, 2)),
+        (("DE", 7), ("AT", 2), ("NL", 2)),
+        True,
+        26,
+    ),
+    Site(
+        *("nordlicht", "tv-live", "Nordlicht Live"),
+        (("3.1.4", 1),),
+        *(2, "shaka", "v5.2.12"),
+        (Video("nl-live-1", "Nordlicht Eins"), Video("nl-live-sport", "Nordlicht Sport")),
+        ((TV, 3), (TABLET, 1)),
+        (("DE", 6), ("AT", 2)),
+        True,
+        14,
+    ),
+    Site(
+        *("acme", "web-player", "Acme Play"),
+        (("12.0.1", 2), ("12.1.0", 5)),
+        *(1, "hlsjs", "1.7.4"),
+        (
+            Video("launch-keynote", "Launch keynote", 620),
+            Video("how-it-is-made", "How it is made", 180, "Inside Acme"),
+            Video("teaser-spring", "Teaser: Spring collection", 48),
+            Video("acme-live", "Acme Live"),
+        ),
+        ((DESKTOP, 4), (MAC, 2), (PHONE, 4)),
+        (("US", 6), ("GB", 2), ("CA", 2)),
+        False,
+        22,
+    ),
+    Site(
+        *("acme", "shop-embed", "Acme Shop"),
+        (("2.8.0", 1),),
+        *(1, "html5", None),
+        (
+            Video("product-360", "Product tour", 55),
+            Video("sizing-guide", "Sizing guide", 95),
+        ),
+        ((IPHONE, 4), (PHONE, 3)),
+        (("US", 5), ("FR", 3)),
+        False,
+        10,
+    ),
+    Site(
+        *("samba", "ott-web", "Samba OTT"),
+        (("0.9.7", 1),),
+        *(2, "dashjs", "5.2.1"),
+        (
+            Video("novela-017", "Novela, capítulo 17", 420, "Novela"),
+            Video("novela-018", "Novela, capítulo 18", 410, "Novela"),
+            Video("gols-da-rodada", "Gols da rodada", 130),
+        ),
+        ((DESKTOP, 4), (PHONE, 5)),
+        (("BR", 8), ("ZA", 2)),
+        True,
+        16,
+    ),
+    Site(
+        *("samba", "clips", "Samba Clips"),
+        (("4.4.0", 1), ("4.5.0", 1)),
+        *(1, "dashjs", "4.7.4"),
+        (
+            Video("clip-501", "Street food in 90 seconds", 90),
+            Video("clip-502", "Monsoon timelapse", 60),
+        ),
+        ((PHONE, 6), (TABLET, 1)),
+        (("IN", 6), ("BR", 2)),
+        True,
+        8,
+    ),
+    Site(
+        *("campus", "lectures", "Campus"),
+        (("1.2.0", 1),),
+        *(2, "videojs", None),
+        (
+            Video("algebra-04", "Linear algebra 4: eigenvalues", 900, "Linear algebra"),
+            Video("safety-intro", "Laboratory safety", 160),
+        ),
+        ((MAC, 2), (FIREFOX, 1), (DESKTOP, 2)),
+        (("GB", 4), ("FR", 2)),
+        False,
+        8,
+    ),
+    Site(
+        *("campus", "museum", "Museum"),
+        (("1.0.3", 1),),
+        *(1, "shaka", "v5.2.12"),
+        (Video("tour-egypt", "Gallery tour: Egypt", 210),),
+        ((TABLET, 3), (TV, 1)),
+        (("NL", 3), ("GB", 1)),
+        False,
+        4,
+    ),
+    Site(
+        *("campus", "archive", "Archive"),
+        (("1.0.3", 1),),
+        *(2, "html5", None),
+        (Video("newsreel-1956", "Newsreel 1956", 120),),
+        ((FIREFOX, 1), (MAC, 1)),
+        (("FR", 2), ("GB", 1)),
+        False,
+        3,
+    ),
+    Site(
+        *("acme", "blog", "Acme Blog"),
+        (("2.8.0", 1),),
+        *(1, "videojs", None),
+        (Video("founder-talk", "A talk with the founders", 330),),
+        ((DESKTOP, 2), (MAC, 1)),
+        (("US", 3), ("CA", 1)),
+        False,
+        4,
+    ),
+)
