@@ -120,7 +120,8 @@ def _snappy(packed: bytes) -> bytes:
             break
     if announced > 64 * len(packed):
         raise snappy.UncompressError("it announces too much")
-    return snappy.uncompress(packed)
+    plain: bytes = snappy.uncompress(packed)
+    return plain
 
 
 def add_payload(database: sqlite3.Connection, payload: StoredPayload) -> None:
