@@ -6,7 +6,7 @@ SOURCES := $(shell find core shells -name '*.py')
 PORT ?= 8787
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services lint format typecheck bench chaos docs clean
+.PHONY: help run test services lint format typecheck bench chaos docs dashboards clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,6 +51,7 @@ typecheck: $(VENV)/.dev $(VENV)/.installed ## Check the types of the package and
 	$(BIN)/mypy -p openqoe
 	$(BIN)/mypy -p tests
 	$(BIN)/mypy examples docs/generate.py deploy/gunicorn.conf.py
+	MYPYPATH=deploy/grafana $(BIN)/mypy deploy/grafana/generate.py
 
 bench: $(VENV)/.dev $(VENV)/.installed ## Measure (prints ratios of one run)
 	$(BIN)/python -m bench.core
@@ -64,6 +65,9 @@ chaos: $(VENV)/.dev $(VENV)/.installed services ## Kill it 20 times under load, 
 
 docs: $(VENV)/.dev $(VENV)/.installed ## Write the generated pages of docs/
 	$(BIN)/python docs/generate.py
+
+dashboards: $(VENV)/.dev $(VENV)/.installed ## Write the Grafana dashboards (deploy/grafana)
+	$(BIN)/python deploy/grafana/generate.py
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

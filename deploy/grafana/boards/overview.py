@@ -1,0 +1,62 @@
+"""Overview: how are the viewers, and where are they not well?"""
+
+from boards import variables, views
+from boards.board import Row, board
+from boards.panels import Limits, number
+from boards.promql import Scope
+
+
+def build(runbooks: str | None = None) -> str:
+    """The dashboard as JSON."""
+    scope = Scope(views.matchers())
+    return board(
+        "overview",
+        "Overview",
+        "How the viewers are: start, stalls, errors, completion; by organisation, country, device.",
+        [variables.source(), *variables.view_labels(), variables.further_filters()],
+        [
+            Row(
+                "Now and in this time",
+                [
+                    views.concurrent(scope),
+                    views.started(scope),
+                    views.played_number(scope),
+                    views.startup_number(scope, 0.5, "Startup, median"),
+                    views.startup_number(scope, 0.95, "Startup, 95 %"),
+                    number(
+                        "Alerts",
+                        "Alerts of OpenQoE that fire (rules in deploy/prometheus). Runbooks: "
+                        "`docs/runbooks/`.",
+                        'count(ALERTS{alertname=~"OpenQoE.+",alertstate="firing"}) or vector(0)',
+                        limits=Limits(1, 2),
+                        decimals=0,
+                    ),
+                    views.rebuffering_number(scope),
+                    views.errors_number(scope),
+                    views.completion_number(scope),
+                ],
+            ),
+            Row(
+                "Over time",
+                [
+                    views.concurrent_graph(scope),
+                    views.starts_graph(scope),
+                    views.startup_graph(scope),
+                    views.rebuffering_graph(scope),
+                    views.errors_graph(scope),
+                    views.bitrate_graph(scope),
+                ],
+            ),
+            Row(
+                "Where",
+                [
+                    views.by_label(scope, "org_id", "Organisation"),
+                    views.by_label(scope, "network_country", "Country"),
+                    views.by_label(scope, "device_category", "Device"),
+                    views.by_label(scope, "player_name", "Player software"),
+                ],
+            ),
+            Row("Videos", views.worst_videos(scope)),
+        ],
+        runbooks=runbooks,
+    )

@@ -1,0 +1,383 @@
+"""Panels: how queries are shown. Each says what it means and what it is taken from."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    dashboard,
+    heatmap,
+    logs,
+    loki,
+    prometheus,
+    stat,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.models import common as looks
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import heatmap as heatmap_models
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from boards.promql import METRICS
+from openqoe.core.qoe import catalogue
+
+PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
+LOKI = models.DataSourceRef(type_val="loki", uid="${logs}")
+
+WIDTH = 24
+
+Panel = timeseries.Panel | stat.Panel | table.Panel | bargauge.Panel | heatmap.Panel | logs.Panel
+
+GOOD, WARN, BAD = "green", "yellow", "red"
+
+_SOURCES = {row.metric.name: row.source for row in catalogue.CATALOGUE}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From which values on something is doubtful, and bad. Where the bad ones are the lower
+    ones, ``warn`` is above ``bad``."""
+
+    warn: float
+    bad: float
+
+    def build(self) -> dashboard.ThresholdsConfig:
+        if self.warn < self.bad:
+            steps = ((None, GOOD), (self.warn, WARN), (self.bad, BAD))
+        else:
+            steps = ((None, BAD), (self.bad, WARN), (self.warn, GOOD))
+        return dashboard.ThresholdsConfig().steps(
+            [models.Threshold(value, colour) for value, colour in steps]
+        )
+
+
+NO_LIMITS = dashboard.ThresholdsConfig().steps([models.Threshold(None, "blue")])
+
+
+def described(text: str, exprs: Sequence[str], alert: str = "") -> str:
+    """A panel's description: what it means, what it is taken from, what to do about it."""
+    names = dict.fromkeys(
+        METRICS[name].name
+        for expr in exprs
+        for name in re.findall(r"openqoe_\w+", expr)
+        if name in METRICS
+    )
+    parts = [text]
+    if names:
+        parts.append("Taken from:\n" + "\n".join(f"- `{name}`: {_source(name)}" for name in names))
+    if alert:
+        parts.append(f"Alert: {alert}. What to do: `docs/runbooks/{alert}.md`")
+    return "\n\n".join(parts)
+
+
+def _source(name: str) -> str:
+    metric = next(m for m in METRICS.values() if m.name == name)
+    return metric.help + (f" From {_SOURCES[name]}." if name in _SOURCES else "")
+
+
+def _target(
+    expr: str,
+    legend: str,
+    ref: str,
+    *,
+    instant: bool = False,
+    shape: PromQueryFormat = PromQueryFormat.TIME_SERIES,
+) -> prometheus.Dataquery:
+    query = prometheus.Dataquery().expr(expr).ref_id(ref).datasource(PROMETHEUS).format(shape)
+    if legend:
+        query = query.legend_format(legend)
+    return query.instant() if instant else query.range()
+
+
+def number(
+    title: str,
+    text: str,
+    expr: str,
+    *,
+    unit: str = "short",
+    limits: Limits | None = None,
+    decimals: int | None = None,
+    alert: str = "",
+    width: int = 4,
+    by_label: str = "",
+) -> stat.Panel:
+    """One number over the whole time range."""
+    panel = (
+        stat.Panel()
+        .title(title)
+        .description(described(text, [expr], alert))
+        .datasource(PROMETHEUS)
+        .with_target(_target(expr, by_label, "A", instant=True))
+        .unit(unit)
+        .thresholds(NO_LIMITS if limits is None else limits.build())
+        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+        .graph_mode(looks.BigValueGraphMode.NONE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .height(4)
+        .span(width)
+    )
+    return panel if decimals is None else panel.decimals(decimals)
+
+
+def graph(
+    title: str,
+    text: str,
+    queries: Sequence[tuple[str, str]],
+    *,
+    unit: str = "short",
+    limits: Limits | None = None,
+    stacked: bool = False,
+    share: bool = False,
+    alert: str = "",
+    width: int = 12,
+    most: float | None = None,
+) -> timeseries.Panel:
+    """Lines over time.
+
+    Args:
+        queries: Expressions with their legends.
+        stacked: Whether they add up.
+        share: Whether they are shown as shares of their sum.
+        most: The axis's end.
+    """
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(described(text, [expr for expr, _ in queries], alert))
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .min(0)
+        .line_width(1)
+        .fill_opacity(25 if stacked or share else 8)
+        .show_points(looks.VisibilityMode.NEVER)
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(looks.LegendDisplayMode.LIST)
+            .placement(looks.LegendPlacement.BOTTOM)
+            .show_legend(True)
+        )
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(looks.TooltipDisplayMode.MULTI)
+            .sort(looks.SortOrder.DESCENDING)
+        )
+        .height(8)
+        .span(width)
+    )
+    if stacked or share:
+        mode = looks.StackingMode.PERCENT if share else looks.StackingMode.NORMAL
+        panel = panel.stacking(common.StackingConfig().mode(mode).group("A"))
+    if limits is not None:
+        panel = panel.thresholds(limits.build()).thresholds_style(
+            common.GraphThresholdsStyleConfig().mode(looks.GraphThresholdsStyleMode.DASHED)
+        )
+    if most is not None:
+        panel = panel.max(most)
+    for place, (expr, legend) in enumerate(queries):
+        panel = panel.with_target(_target(expr, legend, chr(ord("A") + place)))
+    return panel
+
+
+def bars(
+    title: str,
+    text: str,
+    queries: Sequence[tuple[str, str]],
+    *,
+    unit: str = "short",
+    alert: str = "",
+    width: int = 12,
+    height: int = 8,
+) -> bargauge.Panel:
+    """Numbers over the whole time range, side by side."""
+    panel = (
+        bargauge.Panel()
+        .title(title)
+        .description(described(text, [expr for expr, _ in queries], alert))
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .min(0)
+        .thresholds(NO_LIMITS)
+        .display_mode(looks.BarGaugeDisplayMode.BASIC)
+        .orientation(looks.VizOrientation.HORIZONTAL)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .height(height)
+        .span(width)
+    )
+    for place, (expr, legend) in enumerate(queries):
+        panel = panel.with_target(_target(expr, legend, chr(ord("A") + place), instant=True))
+    return panel
+
+
+def spread(title: str, text: str, expr: str, *, unit: str, width: int = 12) -> heatmap.Panel:
+    """A histogram's buckets over time."""
+    return (
+        heatmap.Panel()
+        .title(title)
+        .description(described(text, [expr]))
+        .datasource(PROMETHEUS)
+        .with_target(_target(expr, "{{le}}", "A", shape=PromQueryFormat.HEATMAP))
+        .calculate(False)
+        .y_axis(heatmap.YAxisConfig().unit(unit))
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode(heatmap_models.HeatmapColorMode.SCHEME)
+            .scheme("Spectral")
+            .steps(64)
+        )
+        .height(8)
+        .span(width)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of numbers in a table."""
+
+    title: str
+    expr: str
+    unit: str = "short"
+    limits: Limits | None = None
+    decimals: int | None = None
+
+
+def rows(
+    title: str,
+    text: str,
+    labels: Sequence[tuple[str, str]],
+    columns: Sequence[Column],
+    *,
+    alert: str = "",
+    width: int = 12,
+    link: str = "",
+) -> table.Panel:
+    """A table: one row a label set, one column a query over the whole time range.
+
+    Args:
+        labels: The labels of the rows with their titles.
+        columns: The numbers; rows are in order of the first.
+        link: Where the first label leads; ``${__value.text}`` is its value.
+    """
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(described(text, [column.expr for column in columns], alert))
+        .datasource(PROMETHEUS)
+        .sort_by([common.TableSortByFieldState().display_name(columns[0].title).desc(True)])
+        .with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
+        .height(9)
+        .span(width)
+    )
+    names = dict(labels)
+    for place, column in enumerate(columns):
+        ref = chr(ord("A") + place)
+        panel = panel.with_target(
+            _target(column.expr, "", ref, instant=True, shape=PromQueryFormat.TABLE)
+        )
+        # With a single query Grafana calls its column "Value", else "Value #A".
+        names["Value" if len(columns) == 1 else f"Value #{ref}"] = column.title
+        panel = panel.override_by_name(column.title, _properties(column))
+    if link:
+        first = labels[0][1]
+        links = [{"title": "Show", "url": link}]
+        panel = panel.override_by_name(first, [models.DynamicConfigValue("links", links)])
+    return panel.with_transformation(
+        models.DataTransformerConfig(
+            id_val="organize", options={"excludeByName": {"Time": True}, "renameByName": names}
+        )
+    )
+
+
+def _properties(column: Column) -> list[models.DynamicConfigValue]:
+    found: list[models.DynamicConfigValue] = [models.DynamicConfigValue("unit", column.unit)]
+    if column.decimals is not None:
+        found.append(models.DynamicConfigValue("decimals", column.decimals))
+    if column.limits is not None:
+        found.append(models.DynamicConfigValue("thresholds", column.limits.build().build()))
+        found.append(models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
+    return found
+
+
+# Logs
+
+
+def log_graph(
+    title: str, text: str, expr: str, legend: str, *, width: int = 24
+) -> timeseries.Panel:
+    """Counts of log lines over time."""
+    return (
+        timeseries.Panel()
+        .title(title)
+        .description(text)
+        .datasource(LOKI)
+        .with_target(
+            loki.Dataquery()
+            .expr(expr)
+            .legend_format(legend)
+            .query_type("range")
+            .ref_id("A")
+            .datasource(LOKI)
+        )
+        .draw_style(looks.GraphDrawStyle.BARS)
+        .fill_opacity(60)
+        .stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL).group("A"))
+        .min(0)
+        .height(8)
+        .span(width)
+    )
+
+
+def log_rows(
+    title: str, text: str, expr: str, names: dict[str, str], *, link: str = "", width: int = 12
+) -> table.Panel:
+    """Counts of log lines over the whole time range, by labels.
+
+    Args:
+        names: Titles of the labels; the first is the one that leads to ``link``.
+    """
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(text)
+        .datasource(LOKI)
+        .with_target(loki.Dataquery().expr(expr).query_type("instant").ref_id("A").datasource(LOKI))
+        .sort_by([common.TableSortByFieldState().display_name("Events").desc(True)])
+        .with_transformation(
+            models.DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": {"Time": True},
+                    "renameByName": {**names, "Value #A": "Events", "Value": "Events"},
+                },
+            )
+        )
+        .height(9)
+        .span(width)
+    )
+    if link:
+        links = [{"title": "Show", "url": link}]
+        first = next(iter(names.values()))
+        panel = panel.override_by_name(first, [models.DynamicConfigValue("links", links)])
+    return panel
+
+
+def log_lines(title: str, text: str, expr: str, *, ascending: bool = False) -> logs.Panel:
+    """The lines themselves."""
+    order = looks.LogsSortOrder.ASCENDING if ascending else looks.LogsSortOrder.DESCENDING
+    return (
+        logs.Panel()
+        .title(title)
+        .description(text)
+        .datasource(LOKI)
+        .with_target(loki.Dataquery().expr(expr).query_type("range").ref_id("A").datasource(LOKI))
+        .show_time(True)
+        .wrap_log_message(True)
+        .prettify_log_message(False)
+        .enable_log_details(True)
+        .sort_order(order)
+        .dedup_strategy(looks.LogsDedupStrategy.NONE)
+        .height(14)
+        .span(WIDTH)
+    )

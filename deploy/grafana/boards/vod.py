@@ -1,0 +1,67 @@
+"""Video on demand: start, stalls and how far viewers get."""
+
+from boards import variables, views
+from boards.board import Row, board
+from boards.panels import graph
+from boards.promql import Scope
+
+
+def build(runbooks: str | None = None) -> str:
+    """The dashboard as JSON."""
+    # The SDKs send no content type unless the page gives one, so what is not live is on demand.
+    scope = Scope(views.matchers('content_type!="live"', without="content_type"))
+    return board(
+        "vod",
+        "Video on demand",
+        "Views whose content_type is not `live`: start, stalls, errors, how far viewers get.",
+        [
+            variables.source(),
+            *variables.view_labels(without=("content_type",)),
+            variables.further_filters(),
+        ],
+        [
+            Row(
+                "In this time",
+                [
+                    views.started(scope),
+                    views.played_number(scope),
+                    views.startup_number(scope, 0.95, "Startup, 95 %"),
+                    views.rebuffering_number(scope),
+                    views.errors_number(scope),
+                    views.completion_number(scope),
+                ],
+            ),
+            Row(
+                "How far viewers get",
+                [
+                    views.funnel(scope),
+                    graph(
+                        "Completion",
+                        "Mean share of the video that views reached which ended then.",
+                        [(scope.mean("openqoe_completion_rate"), "mean")],
+                        unit="percentunit",
+                        limits=views.COMPLETION,
+                        most=1,
+                        alert="OpenQoECompletionDrop",
+                    ),
+                ],
+            ),
+            Row(
+                "Over time",
+                [
+                    views.starts_graph(scope),
+                    views.startup_graph(scope),
+                    views.rebuffering_graph(scope),
+                    views.errors_graph(scope),
+                ],
+            ),
+            Row(
+                "Videos",
+                [
+                    views.by_label(scope, "video_id", "Video", link=views.VIDEO_LINK, width=24),
+                    *views.worst_videos(scope),
+                ],
+            ),
+        ],
+        runbooks=runbooks,
+    )

@@ -1,0 +1,199 @@
+"""The dashboards: made of the catalogue, up to date, and nothing in them leads nowhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from openqoe.core.metrics import health
+from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.qoe import catalogue
+from openqoe.core.qoe.labels import METRIC_LABELS
+from tests.deploy import dashboards
+from tests.deploy.dashboards import NAMES, ROOT
+
+GRAFANA: Final = ROOT / "deploy" / "grafana"
+
+BUILT_IN: Final = {"__range", "__rate_interval", "__auto"}
+"""Variables that Grafana has by itself."""
+
+OWN: Final = {"ALERTS": {"alertname", "alertstate"}}
+"""Metrics of Prometheus itself, with their labels."""
+
+
+def sample_names(metric: Metric) -> Iterator[str]:
+    parts = ("_bucket", "_sum", "_count") if metric.type is Type.HISTOGRAM else ("",)
+    yield from (metric.name + part for part in parts)
+
+
+LABELS: Final = {
+    name: {*metric.labels, "instance", "le", *labels}
+    for metrics, labels in (
+        (catalogue.METRICS, METRIC_LABELS),
+        (health.METRICS, ("job",)),
+    )
+    for metric in metrics
+    for name in sample_names(metric)
+} | OWN
+"""The labels that the samples of each metric can have."""
+
+
+def generated(folder: Path, *arguments: str) -> dict[str, str]:
+    command = [sys.executable, str(GRAFANA / "generate.py"), "--output", str(folder), *arguments]
+    subprocess.run(command, check=True)
+    return {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
+
+
+@pytest.fixture(params=NAMES)
+def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return dashboards.load(request.param)
+
+
+def test_they_are_up_to_date(tmp_path: Path) -> None:
+    committed = {
+        path.stem: path.read_text(encoding="utf-8") for path in dashboards.FOLDER.glob("*.json")
+    }
+    assert generated(tmp_path) == committed, "run `make dashboards`"
+
+
+def test_runbooks_become_links_where_their_address_is_known(tmp_path: Path) -> None:
+    for text in generated(tmp_path, "--runbooks", "https://wiki.test/qoe/").values():
+        links = {link["title"]: link for link in json.loads(text)["links"]}
+        assert links["Runbooks"]["url"] == "https://wiki.test/qoe/"
+        assert "docs/runbooks" not in text
+        for page in re.findall(r"https://wiki\.test/qoe/(\w+\.md)", text):
+            assert (ROOT / "docs" / "runbooks" / page).exists()
+
+
+def test_each_has_an_address_of_its_own_that_its_file_tells() -> None:
+    for name in NAMES:
+        assert dashboards.load(name)["uid"] == name
+
+
+def test_it_is_of_grafana_11_and_linked_with_the_others(dashboard: dict[str, Any]) -> None:
+    assert dashboard["schemaVersion"] == 39
+    assert dashboard["tags"] == ["openqoe"]
+    (link,) = (link for link in dashboard["links"] if link["type"] == "dashboards")
+    assert link["tags"] == ["openqoe"]
+    assert link["includeVars"]
+    assert link["keepTime"]
+
+
+def test_every_panel_says_what_it_means(dashboard: dict[str, Any]) -> None:
+    for panel in dashboards.panels(dashboard):
+        text = panel["description"]
+        assert len(text) > 20, panel["title"]
+        for target in panel["targets"]:
+            for name in re.findall(r"openqoe_\w+", target["expr"]):
+                metric = re.sub("_(bucket|sum|count)$", "", name)
+                assert f"`{metric}`" in text or f"`{name}`" in text, panel["title"]
+        for page in re.findall(r"docs/runbooks/(\w+\.md)", text):
+            assert (ROOT / "docs" / "runbooks" / page).exists(), panel["title"]
+
+
+def test_every_number_has_a_unit(dashboard: dict[str, Any]) -> None:
+    for panel in dashboards.panels(dashboard):
+        if panel["type"] in ("stat", "bargauge") or (
+            panel["type"] == "timeseries" and panel["datasource"]["type"] == "prometheus"
+        ):
+            assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def test_panels_lie_side_by_side(dashboard: dict[str, Any]) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert place["x"] + place["w"] <= 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_queries_use_metrics_and_labels_that_exist(dashboard: dict[str, Any]) -> None:
+    for query in dashboards.queries(dashboard):
+        if query.language != "prometheus":
+            continue
+        for name, inside in re.findall(r"\b(openqoe_\w+|ALERTS)\b(?:\{([^}]*)\})?", query.expr):
+            assert name in LABELS, f"{query.where}: there is no {name}"
+            labels = set(re.findall(r'(\w+)(?:=~|!~|=|!=)"', inside))
+            assert labels <= LABELS[name], f"{query.where}: {name} has no such label"
+        for group in re.findall(r"\bby \(([\w, ]+)\)", query.expr):
+            metrics = re.findall(r"\bopenqoe_\w+", query.expr)
+            assert set(group.split(", ")) <= set.union(*(LABELS[name] for name in metrics)), (
+                query.where
+            )
+
+
+def test_every_variable_of_a_query_is_one_of_the_dashboard(dashboard: dict[str, Any]) -> None:
+    variables = dashboards.variables(dashboard)
+    for query in dashboards.queries(dashboard):
+        assert dashboards.names_in(query.expr) <= variables.keys() | BUILT_IN, query.where
+    for name, variable in variables.items():
+        if variable["type"] == "query":
+            asked = json.dumps(variable["query"])
+            before = list(variables)[: list(variables).index(name)]
+            assert dashboards.names_in(asked) <= set(before), name
+            assert dashboards.names_in(variable["datasource"]["uid"]) <= set(before), name
+            assert variable["includeAll"]
+            assert variable["multi"]
+    for panel in dashboards.panels(dashboard):
+        source = panel["datasource"]
+        assert source["uid"] == {"prometheus": "${datasource}", "loki": "${logs}"}[source["type"]]
+        assert dashboards.names_in(source["uid"]) <= variables.keys()
+
+
+def test_every_variable_of_a_dashboard_is_used(dashboard: dict[str, Any]) -> None:
+    used = {
+        name for query in dashboards.queries(dashboard) for name in dashboards.names_in(query.expr)
+    }
+    for name, variable in dashboards.variables(dashboard).items():
+        if variable["type"] not in ("datasource", "adhoc"):
+            assert name in used, name
+
+
+def test_links_in_tables_lead_to_a_dashboard_that_knows_the_variable(
+    dashboard: dict[str, Any],
+) -> None:
+    for url in re.findall(r'"(/d/[^"]+)"', json.dumps(dashboard)):
+        match = re.fullmatch(r"/d/([\w-]+)\?\$\{__url_time_range\}&var-(\w+)=.*", url)
+        assert match is not None, url
+        assert match[2] in dashboards.variables(dashboards.load(match[1]))
+
+
+def test_no_metric_is_left_out() -> None:
+    shown = " ".join(
+        query.expr for name in NAMES for query in dashboards.queries(dashboards.load(name))
+    )
+    families: dict[str, set[str]] = {}  # some are a gauge and a histogram of one name
+    for metric in (*catalogue.METRICS, *health.METRICS):
+        families.setdefault(metric.name, set()).update(sample_names(metric))
+    for name, samples in families.items():
+        assert re.search(rf"\b(?:{'|'.join(samples)})\b", shown), f"no panel shows {name}"
+
+
+def test_provisioning_names_what_there_is() -> None:
+    (provider,) = yaml.safe_load(
+        (GRAFANA / "provisioning" / "dashboards" / "openqoe.yaml").read_text(encoding="utf-8")
+    )["providers"]
+    assert provider["type"] == "file"
+    assert provider["options"]["path"] == "/var/lib/grafana/dashboards"
+    sources = yaml.safe_load(
+        (GRAFANA / "provisioning" / "datasources" / "openqoe.yaml").read_text(encoding="utf-8")
+    )["datasources"]
+    assert [source["type"] for source in sources] == ["prometheus", "loki"]
+    for source in sources:
+        assert source["url"].startswith("$OPENQOE_")  # no address and no secret in the file
+        assert all(value.startswith("$OPENQOE_") for value in source["secureJsonData"].values())
