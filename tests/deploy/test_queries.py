@@ -1,0 +1,364 @@
+"""Every query of the dashboards, rules and runbooks, asked of a real Prometheus.
+
+It is filled by simulated viewers and a worker in trouble (`world`), so none may be empty; and where
+the simulation knows the truth, the answer is the truth. Queries are asked at the moment of the last
+flush: Prometheus then has nothing to extrapolate, and counts are exact.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from openqoe.core.qoe.labels import STREAM_LABELS
+from openqoe.shells.simulator.truth import quantile
+from tests.deploy import dashboards, rules
+from tests.deploy.dashboards import NAMES, Query
+from tests.deploy.logql import read
+from tests.deploy.test_rules import PAGES, blocks
+from tests.deploy.world import FLUSH, INCIDENT_FROM, LENGTH, SECOND, World
+from tests.support.loki import LogEntry
+from tests.support.prometheus import Instant, Prometheus
+from tests.support.services import require
+
+ALL_OF_IT: Final = f"{(LENGTH + FLUSH) // SECOND}s"
+"""From before the first flush: a counter begins with a 0 there."""
+
+TIMES: Final = {
+    "__range": ALL_OF_IT,
+    "__rate_interval": f"{4 * FLUSH // SECOND}s",  # as Grafana makes it of the flush interval
+    "__auto": "1m",
+}
+
+ORGANISATIONS: Final = ("acme", "campus", "nordlicht", "samba")
+
+
+@pytest.fixture(scope="module")
+def prometheus() -> Iterator[Prometheus]:
+    require("prometheus")
+    with Prometheus() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def world(prometheus: Prometheus) -> World:
+    return World(prometheus)
+
+
+def test_prometheus_took_all_of_it(prometheus: Prometheus, world: World) -> None:
+    prometheus.assert_nothing_rejected()
+
+
+# Nothing is empty
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_panel_is_empty(prometheus: Prometheus, world: World, name: str) -> None:
+    dashboard = dashboards.load(name)
+    values = {**TIMES, **dashboards.chosen(dashboard)}
+    for query in dashboards.queries(dashboard):
+        if query.language == "prometheus":
+            found = ask(prometheus, world, query, values)
+            assert any(map(math.isfinite, found)), f"{query.where}: {query.expr}"
+
+
+def ask(prometheus: Prometheus, world: World, query: Query, values: dict[str, str]) -> list[float]:
+    """All numbers that a panel would show."""
+    expr, end = dashboards.put_in(query.expr, values), world.end / SECOND
+    if query.instant:
+        return [one.value for one in prometheus.query(expr, end)]
+    ranges = prometheus.query_range(expr, end - 3600, end, 60)
+    return [value for one in ranges for _, value in one.samples]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_has_values(prometheus: Prometheus, world: World, name: str) -> None:
+    dashboard = dashboards.load(name)
+    chosen = dashboards.chosen(dashboard)
+    for variable in dashboards.variables(dashboard).values():
+        if variable["type"] != "query":
+            continue
+        asked = variable["query"]
+        if variable["datasource"]["type"] == "loki":
+            assert {entry.labels.get(asked["label"]) for entry in world.loki.entries()} - {None}
+            continue
+        selector, _, label = asked["query"].removeprefix("label_values(")[:-1].rpartition(",")
+        found = prometheus.series(dashboards.put_in(selector, chosen), start=world.begin / SECOND)
+        assert {labels.get(label) for labels in found} - {None}, variable["name"]
+
+
+def test_no_recording_is_empty(prometheus: Prometheus, world: World) -> None:
+    for rule in rules.recordings():
+        labels = ",".join(f'{name}="{value}"' for name, value in rule.get("labels", {}).items())
+        assert prometheus.query(f"{rule['record']}{{{labels}}}", world.end / SECOND), rule
+
+
+def test_every_series_that_a_rule_looks_at_is_there(prometheus: Prometheus, world: World) -> None:
+    """An alert is empty as long as all is well; what it would look at must not be."""
+    for rule in rules.rules():
+        for selector in rules.selectors(rule["expr"]):
+            if rules.metric_of(selector) != "up":  # Prometheus' own, of what it scrapes
+                window = f"last_over_time({selector}[{ALL_OF_IT}])"
+                assert prometheus.query(window, world.end / SECOND), (rule, selector)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_queries_of_runbooks_can_be_asked(prometheus: Prometheus, world: World, page: Path) -> None:
+    """At some time of the simulation each of them tells something, unless it is about a moment that
+    has passed."""
+    for query in blocks(page.read_text(encoding="utf-8"), "promql"):
+        end = world.end / SECOND
+        found = prometheus.query_range(query, end - 3600, end, 60)
+        assert found or query.endswith("== 0"), query
+
+
+# The numbers are right
+
+
+def panel(name: str, title: str, place: int = 0) -> Query:
+    """The query of a panel."""
+    found = [query for query in dashboards.queries(dashboards.load(name)) if query.where == title]
+    return found[place]
+
+
+def value(prometheus: Prometheus, world: World, query: Query, **chosen: str) -> float:
+    """The one number that a panel shows."""
+    (one,) = table(prometheus, world, query, **chosen)
+    return one.value
+
+
+def table(prometheus: Prometheus, world: World, query: Query, **chosen: str) -> list[Instant]:
+    """What a panel shows when variables are chosen, and the others are All."""
+    values = {**TIMES, **dict.fromkeys(dashboards.names_in(query.expr) - TIMES.keys(), ".*")}
+    expr = dashboards.put_in(query.expr, {**values, **chosen})
+    return prometheus.query(expr, world.end / SECOND)
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+@pytest.mark.parametrize(
+    ("title", "metric"),
+    [
+        ("Views started", "openqoe_views_started_total"),
+        ("Playing time", "openqoe_playing_time_seconds"),
+    ],
+)
+def test_what_has_happened(
+    prometheus: Prometheus, world: World, title: str, metric: str, org: str
+) -> None:
+    found = value(prometheus, world, panel("openqoe-overview", title), org_id=org)
+    assert found == pytest.approx(world.truth.total(metric, org_id=org), rel=1e-9)
+    assert found > 0
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+def test_rebuffering_ratio_and_frequency(prometheus: Prometheus, world: World, org: str) -> None:
+    truth = world.truth
+    labels = {"org_id": org, "cause": "rebuffer"}
+    stalled = truth.histogram("openqoe_rebuffer_duration_seconds", **labels).total
+    stalls = truth.total("openqoe_rebuffer_events_total", **labels)
+    played = truth.total("openqoe_playing_time_seconds", org_id=org)
+    found = value(prometheus, world, panel("openqoe-overview", "Rebuffering ratio"), org_id=org)
+    assert found == pytest.approx(stalled / played, rel=1e-9)
+    often = panel("openqoe-quality", "Rebufferings per hour played")
+    assert value(prometheus, world, often, org_id=org) == pytest.approx(
+        3600 * stalls / played, rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+@pytest.mark.parametrize(("title", "q"), [("Startup, median", 0.5), ("Startup, 95 %", 0.95)])
+def test_startup_quantiles(
+    prometheus: Prometheus, world: World, org: str, title: str, q: float
+) -> None:
+    metric = "openqoe_video_startup_seconds"
+    true = quantile(metric, world.truth.histogram(metric, org_id=org), q)
+    found = value(prometheus, world, panel("openqoe-overview", title), org_id=org)
+    assert found == pytest.approx(true, rel=1e-9)
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+def test_errors_for_each_view(prometheus: Prometheus, world: World, org: str) -> None:
+    truth = world.truth
+    errors = truth.total("openqoe_errors_total", org_id=org)
+    views = truth.total("openqoe_views_started_total", org_id=org)
+    found = value(prometheus, world, panel("openqoe-overview", "Errors for each view"), org_id=org)
+    assert found == pytest.approx(errors / views, rel=1e-9)
+
+
+def test_errors_by_video_and_code(prometheus: Prometheus, world: World) -> None:
+    found = table(prometheus, world, panel("openqoe-overview", "Most errors"), org_id="nordlicht")
+    wanted = world.truth.by("openqoe_errors_total", "org_id", "video_id")
+    assert {(one.labels["video_id"]): one.value for one in found if one.value} == pytest.approx(
+        {video: count for (org, video), count in wanted.items() if org == "nordlicht"}
+    )
+    codes = (
+        "sum by (error_family, error_code) "
+        f'(increase(openqoe_errors_total{{org_id="nordlicht"}}[{ALL_OF_IT}])) > 0'
+    )
+    by_code = world.truth.by("openqoe_errors_total", "org_id", "error_family", "error_code")
+    assert {
+        (one.labels["error_family"], one.labels["error_code"]): one.value
+        for one in prometheus.query(codes, world.end / SECOND)
+    } == pytest.approx(
+        {(family, code): n for (org, family, code), n in by_code.items() if org == "nordlicht"}
+    )
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+def test_completion_funnel(prometheus: Prometheus, world: World, org: str) -> None:
+    bars = [
+        query
+        for query in dashboards.queries(dashboards.load("openqoe-engagement"))
+        if query.where == "Completion funnel"
+    ]
+    truth = world.truth
+    wanted = [
+        truth.total("openqoe_views_started_total", org_id=org),
+        *(
+            truth.total("openqoe_quartile_reached_total", org_id=org, quartile=quartile)
+            for quartile in ("25", "50", "75", "100")
+        ),
+        truth.total("openqoe_views_completed_total", org_id=org),
+    ]
+    found = [value(prometheus, world, bar, org_id=org) for bar in bars]
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_filter_filters(prometheus: Prometheus, world: World) -> None:
+    query = panel("openqoe-overview", "Views started")
+    for chosen in (
+        {"org_id": "nordlicht", "network_country": "DE"},
+        {"org_id": "acme|samba", "device_category": "mobile"},
+        {"player_name": "dashjs"},
+        {"org_id": "nordlicht", "content_type": "live"},
+    ):
+        wanted = sum(
+            count
+            for labels, count in world.truth.by("openqoe_views_started_total", *chosen).items()
+            if all(
+                one in text.split("|") for one, text in zip(labels, chosen.values(), strict=True)
+            )
+        )
+        # The worker in trouble has views of its own, of other organisations.
+        chosen = {"org_id": "|".join(ORGANISATIONS), **chosen}
+        assert value(prometheus, world, query, **chosen) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_by_country(prometheus: Prometheus, world: World) -> None:
+    found = table(prometheus, world, panel("openqoe-overview", "By country"), org_id="nordlicht")
+    wanted = world.truth.by("openqoe_views_started_total", "org_id", "network_country")
+    assert {one.labels["network_country"]: one.value for one in found} == pytest.approx(
+        {country: count for (org, country), count in wanted.items() if org == "nordlicht"}
+    )
+
+
+def test_live_and_on_demand_are_all(prometheus: Prometheus, world: World) -> None:
+    for org in ORGANISATIONS:
+        parts = [
+            value(prometheus, world, panel(name, "Views started"), org_id=org)
+            for name in ("openqoe-live", "openqoe-vod")
+            if table(prometheus, world, panel(name, "Views started"), org_id=org)
+        ]
+        whole = value(prometheus, world, panel("openqoe-overview", "Views started"), org_id=org)
+        assert sum(parts) == pytest.approx(whole, rel=1e-9)
+
+
+# Alerts
+
+
+@pytest.mark.parametrize(
+    "alert", ["OpenQoERebuffering", "OpenQoEStartupSlow", "OpenQoEErrors", "OpenQoEBitrateCollapse"]
+)
+def test_an_incident_raises_its_alert_and_nothing_does_before(
+    prometheus: Prometheus, world: World, alert: str
+) -> None:
+    """A sick CDN and a bad release, for one organisation."""
+    selector = f'ALERTS{{alertname="{alert}",org_id="nordlicht",severity="warning"}}'
+    fired = [
+        at
+        for one in prometheus.samples(selector, "2h", world.end / SECOND)
+        for at, _ in one.samples
+    ]
+    assert fired
+    assert min(fired) >= (world.begin + INCIDENT_FROM) / SECOND
+
+
+@pytest.mark.parametrize(
+    "alert",
+    [
+        "OpenQoERestartLoop",
+        "OpenQoEDeliveryLate",
+        "OpenQoEDataDropped",
+        "OpenQoEItemsRefused",
+        "OpenQoESeriesOverflow",
+        "OpenQoECardinalityFolded",
+        "OpenQoEViewsForgotten",
+        "OpenQoESharedStoreAway",
+        "OpenQoECountedAlone",
+    ],
+)
+def test_trouble_raises_its_alert(prometheus: Prometheus, world: World, alert: str) -> None:
+    selector = f'ALERTS{{alertname="{alert}"}}'
+    assert prometheus.samples(selector, "2h", world.end / SECOND)
+
+
+# Logs
+
+
+def log_queries() -> list[Query]:
+    found = [
+        query
+        for name in NAMES
+        for query in dashboards.queries(dashboards.load(name))
+        if query.language == "loki"
+    ]
+    for page in PAGES:
+        for text in blocks(page.read_text(encoding="utf-8"), "logql"):
+            found.append(Query(page.stem, "loki", text))
+    return found
+
+
+def test_queries_of_logs_use_what_the_worker_sends(world: World) -> None:
+    entries = list(world.loki.entries())
+    stream = set().union(*(entry.labels for entry in entries))
+    metadata = set().union(*(entry.metadata for entry in entries))
+    assert stream <= {*STREAM_LABELS, "event_type"}
+    members = paths(entries)
+    for query in log_queries():
+        asked = read(query.expr)
+        assert {label for label, _, _ in asked.matchers} <= stream, query
+        assert any(label == "event_type" for label, _, _ in asked.matchers), query
+        assert set(asked.filters) <= metadata, query
+        assert set(asked.paths.values()) <= members, query
+        assert set(asked.used) <= stream | metadata | asked.paths.keys(), query
+
+
+def test_kinds_of_events_that_logs_are_asked_for_are_sent(world: World) -> None:
+    types = {entry.labels["event_type"] for entry in world.loki.entries()}
+    assert "error" in types
+    assert {"stall_start", "stallstart"} <= types
+
+
+def paths(entries: Iterable[LogEntry]) -> set[str]:
+    """The members of the lines, as `json` names them: of one line of each kind of event and
+    player, since they are alike."""
+    kinds = {
+        (e.labels["event_type"], e.labels["player_name"], len(e.line) // 200): e.line
+        for e in entries
+    }
+    found: set[str] = set()
+
+    def walk(value: object, path: str) -> None:
+        found.add(path)
+        if isinstance(value, dict):
+            for name, member in value.items():
+                walk(member, f"{path}.{name}" if path else name)
+
+    for line in kinds.values():
+        walk(json.loads(line), "")
+    return found
