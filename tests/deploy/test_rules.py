@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 import yaml
 
+from openqoe.core.api import routes
 from tests.deploy import rules
 from tests.deploy.logql import read
 from tests.deploy.rules import FOLDER, ROOT
@@ -130,6 +131,13 @@ def test_settings_and_commands_of_a_page_exist(page: str) -> None:
         assert f"`{setting}`" in configuration, setting
     for command in re.findall(r"^openqoe (\w+)|`openqoe (\w+)", page, re.MULTILINE):
         assert "".join(command) in ("serve", "outbox", "drain"), command
+
+
+def test_addresses_of_a_page_are_those_of_the_worker(page: str) -> None:
+    for path in re.findall(
+        r"https?://(?:127\.0\.0\.1:8787|collector\.example\.com)(/[\w/]*)", page
+    ):
+        assert routes.find(path) is not None, path
 
 
 def blocks(page: str, language: str) -> list[str]:

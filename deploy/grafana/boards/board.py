@@ -79,6 +79,8 @@ def board(
     document["annotations"] = {"list": [_alerts()]}
     for number, panel in enumerate(document["panels"], start=1):
         panel["id"] = number
+        if panel["type"] != "row":
+            panel.setdefault("fieldConfig", {"defaults": {}, "overrides": []})
         if runbooks is not None and "description" in panel:
             base = runbooks.rstrip("/")
             panel["description"] = panel["description"].replace("docs/runbooks", base)

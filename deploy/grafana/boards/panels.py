@@ -225,6 +225,8 @@ def spread(title: str, text: str, expr: str, *, unit: str, width: int = 12) -> h
             heatmap.HeatmapColorOptions()
             .mode(heatmap_models.HeatmapColorMode.SCHEME)
             .scheme("Spectral")
+            .exponent(0.5)
+            .fill("dark-orange")
             .steps(64)
         )
         .height(8)

@@ -1,6 +1,6 @@
 """Worker health: is everything taken, counted and delivered?"""
 
-from boards import promql, variables
+from boards import variables
 from boards.board import Row, board
 from boards.panels import Column, Limits, Panel, bars, graph, number, rows
 from boards.promql import RANGE, STEP, Scope
@@ -39,6 +39,9 @@ def build(runbooks: str | None = None) -> str:
 
 
 def _now(scope: Scope) -> list[Panel]:
+    refused = scope.rate("openqoe_worker_events_rejected_total", over=RANGE)
+    taken = scope.rate("openqoe_worker_events_accepted_total", over=RANGE)
+    lost = scope.increase("openqoe_worker_dropped_total", 'reason!="thinned"')
     return [
         number(
             "Workers",
@@ -57,10 +60,7 @@ def _now(scope: Scope) -> list[Panel]:
         number(
             "Events refused",
             "Share of all events that could not be taken.",
-            promql.ratio(
-                scope.rate("openqoe_worker_events_rejected_total", over=RANGE),
-                scope.rate("openqoe_worker_events_accepted_total", over=RANGE),
-            ),
+            f"({refused} or 0 * {taken}) / ({taken} + ({refused} or 0 * {taken}) > 0)",
             unit="percentunit",
             decimals=2,
             limits=Limits(0.01, 0.05),
@@ -76,8 +76,8 @@ def _now(scope: Scope) -> list[Panel]:
         ),
         number(
             "Given up",
-            "Samples and log entries that were lost.",
-            f"{scope.increase('openqoe_worker_dropped_total')} or vector(0)",
+            "Samples and log entries that were lost. Metrics that were only thinned are not.",
+            f"{lost} or vector(0)",
             decimals=0,
             limits=ANY,
             alert="OpenQoEDataDropped",
