@@ -1,26 +1,52 @@
 """From the bytes of a request body to a batch of events and a list of faults.
 
-A good event is taken whatever stands beside it. The body is first cut into events without
-decoding them, then each is decoded by its type: that costs a tenth more than decoding all
-at once, and it gives each event's own bytes, which are its log line, and each event's own
-errors.
+A good event is taken whatever stands beside it. Nearly all batches are flawless, so a body is
+first taken for one: all events are decoded by their type and judged at once, at half the cost
+of one by one. If anything is wrong, the body is cut into events without decoding them, and each
+is decoded, mended and judged by itself: that gives each event's own errors.
+
+Each event's own bytes are its log line.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Annotated, Protocol
 
 import msgspec
 
 from openqoe.core.config import Config
-from openqoe.core.events.cut import SMALL, compact, cut
+from openqoe.core.events.cut import MAX_MENDED, SMALL, compact, cut, cut_compact
 from openqoe.core.events.faults import Fault, WrongShapeError
 from openqoe.core.events.repair import repair
-from openqoe.core.events.schema import Event
+from openqoe.core.events.schema import IDENTITY, Event
 
 HOUR = 3_600_000
 MINUTE = 60_000
 
 
 _decode_event = msgspec.json.Decoder(Event).decode
+_time_of = attrgetter("event_time")
+
+
+class _Events(Protocol):
+    @property
+    def events(self) -> list[Event]: ...
+
+
+def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
+    """A decoder of bodies that knows the limits of the identity, and raises if one is broken."""
+    identity = Annotated[str, msgspec.Meta(min_length=1, max_length=longest)]
+    bounded = msgspec.defstruct(
+        "BoundedEvent",
+        [(name, identity) for name in IDENTITY],
+        bases=(Event,),
+        frozen=True,
+        gc=False,
+        kw_only=True,
+    )
+    body = msgspec.defstruct("Body", [("events", list[bounded])])  # type: ignore[valid-type]
+    return msgspec.json.Decoder(body).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +76,7 @@ class BatchDecoder:
         self._max_string = config.max_string_length
         self._max_age = config.max_event_age
         self._max_lead = config.max_event_lead
+        self._decode_flawless = _flawless_decoder(config.max_id_length)
 
     def decode(self, body: bytes, now: int) -> Batch:
         """Decode a body.
@@ -58,6 +85,36 @@ class BatchDecoder:
             NotJsonError: The body as a whole cannot be read.
             WrongShapeError: It is JSON, but holds no list of 1 to ``max_events`` events.
         """
+        return self._all_at_once(body, now) or self._one_by_one(body, now)
+
+    def _all_at_once(self, body: bytes, now: int) -> Batch | None:
+        """The batch if nothing at all is wrong with it."""
+        if len(body) > MAX_MENDED or not _is_utf8(body):
+            return None
+        try:
+            events = self._decode_flawless(body).events
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if not 1 <= len(events) <= self._max_events:
+            return None
+        # Judged by their extremes: passes that run in C cost a tenth of a loop.
+        times = list(map(_time_of, events))
+        if now - min(times) > self._max_age or max(times) - now > self._max_lead:
+            return None
+        lines = cut_compact(body)
+        longest = max(map(len, lines))
+        if longest > self._max_event:
+            return None
+        # A string cannot be longer than the event that holds it, and most events are
+        # shorter than the limit for one string.
+        if longest > self._max_string and any(
+            len(line) > self._max_string and self._too_long(event) is not None
+            for event, line in zip(events, lines, strict=True)
+        ):
+            return None
+        return Batch(len(events), tuple(zip(events, lines, strict=True)), ())
+
+    def _one_by_one(self, body: bytes, now: int) -> Batch:
         # Two more than allowed, so that one more is told as exactly that.
         slices = cut(body, self._max_events + 2)
         count = len(slices)
@@ -118,13 +175,17 @@ class BatchDecoder:
                 f"is too far in the future (more than {_span(self._max_lead)})",
                 "too_new",
             )
-        # A string cannot be longer than the event that holds it, and most events are
-        # shorter than the limit for one string.
-        if len(raw) > self._max_string:
-            for field, text in label_texts(event):
-                if len(text) > self._max_string:
-                    error = f"is longer than {self._max_string} characters"
-                    return Fault(index, field, error, "too_long")
+        field = self._too_long(event) if len(raw) > self._max_string else None
+        if field is not None:
+            error = f"is longer than {self._max_string} characters"
+            return Fault(index, field, error, "too_long")
+        return None
+
+    def _too_long(self, event: Event) -> str | None:
+        """The first string of an event that is too long for a label, if any."""
+        for field, text in label_texts(event):
+            if len(text) > self._max_string:
+                return field
         return None
 
     def _judge_identity(self, event: Event, index: int) -> Fault:

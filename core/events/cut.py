@@ -64,6 +64,19 @@ def cut(body: bytes, most: int) -> Sequence[Slice]:
         raise NotJsonError(str(error)) from None
 
 
+def cut_compact(body: bytes) -> list[bytes]:
+    """The events of a body that is known to hold some, compact."""
+    # Senders write all events of a body alike, so the first tells whether there is white space
+    # between tokens; that is a tenth of the cost of writing all of them anew. Line ends and
+    # tabs cannot stand in strings, so they are found without reading any.
+    if not (b"\n" in body or b"\r" in body or b"\t" in body):
+        events = _decode_envelope(body).events
+        first = bytes(events[0])
+        if compact(first) == first:
+            return list(map(bytes, events))
+    return list(map(bytes, _decode_envelope(msgspec.json.format(body, indent=-1)).events))
+
+
 def compact(text: Slice) -> bytes:
     """JSON without white space; what is no JSON as it is."""
     try:
