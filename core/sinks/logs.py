@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.events.schema import IDENTITY, Event
+from openqoe.core.events.schema import IDENTITY, Event, Text
 from openqoe.core.wire.loki import LokiEncoding, Metadata
 
 MAX_LINE = 262_144
@@ -45,7 +45,7 @@ class LogBuffer:
         self._encoding = encoding
         self._with_metadata = with_metadata
         self._streams: dict[str, list[bytes]] = {}
-        self._metadata: dict[Metadata, bytes] = {}
+        self._metadata: dict[tuple[str, str, str, Text], bytes] = {}
         self.size = 0
         self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
 
@@ -79,6 +79,12 @@ class LogBuffer:
         chunk: list[tuple[str, list[bytes]]] = []
         size = items = 0
         for labels, entries in streams.items():
+            total = sum(map(len, entries))
+            if size + total <= max_bytes:  # most streams fit: no need to go through them
+                chunk.append((labels, entries))
+                size += total
+                items += len(entries)
+                continue
             for entry in entries:
                 if items and size + len(entry) > max_bytes:
                     yield self._payload(chunk, items, now)
@@ -104,19 +110,25 @@ class LogBuffer:
     def _metadata_of(self, event: Event) -> bytes:
         if not self._with_metadata:
             return b""
-        video = event.video.id if event.video is not None else None
+        video = event.video
         key = (
-            ("view_id", event.view_id),
-            ("session_id", event.session_id),
-            ("viewer_id", event.viewer_id),
-            *((("video_id", str(video)),) if video is not None and video != "" else ()),
+            event.view_id,
+            event.session_id,
+            event.viewer_id,
+            None if video is None else video.id,
         )
         encoded = self._metadata.get(key)
         if encoded is None:
             if len(self._metadata) >= CACHED_METADATA:
                 self._metadata.clear()
-            encoded = self._metadata[key] = self._encoding.metadata(key)
+            encoded = self._metadata[key] = self._encoding.metadata(_metadata(*key))
         return encoded
+
+
+def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:
+    """The structured metadata of an event."""
+    ids = (("view_id", view), ("session_id", session), ("viewer_id", viewer))
+    return ids if video is None or video == "" else (*ids, ("video_id", str(video)))
 
 
 def shorten(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:

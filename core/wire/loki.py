@@ -8,13 +8,14 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
 import snappy
 
 from openqoe.core.wire.messages import Entry, PushRequest
-from openqoe.core.wire.varint import field, varint
+from openqoe.core.wire.varint import field, size_of_field_2, varint
 
 Metadata = tuple[tuple[str, str], ...]
 Stream = tuple[str, Sequence[bytes]]
@@ -46,6 +47,14 @@ class LokiEncoding(Protocol):
 
 # Each fraction of a second that a timestamp in ms can have, as a field.
 _NANOS = (b"", *(b"\x10" + varint(ms * 1_000_000) for ms in range(1, 1000)))
+# How the field of a timestamp begins, by the timestamp's length.
+_STAMP = tuple(b"\x0a" + varint(length) for length in range(32))
+
+
+@lru_cache(maxsize=1024)
+def _seconds(seconds: int) -> bytes:
+    """The first field of google.protobuf.Timestamp. Many entries are of the same second."""
+    return b"\x08" + varint(seconds)
 
 
 class ProtobufEncoding:
@@ -59,15 +68,19 @@ class ProtobufEncoding:
         return encoded
 
     def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
-        seconds, ms = divmod(timestamp, 1000)
         # google.protobuf.Timestamp: seconds are field 1, nanoseconds field 2.
-        stamp = b"\x08" + varint(seconds) + _NANOS[ms]
-        return field(2, field(1, stamp) + field(2, line) + metadata)
+        stamp = _seconds(timestamp // 1000) + _NANOS[timestamp % 1000]
+        head = _STAMP[len(stamp)] + stamp + size_of_field_2(len(line))
+        # The line is copied once, not once for each field that it stands in.
+        size = size_of_field_2(len(head) + len(line) + len(metadata))
+        return b"".join((size, head, line, metadata))
 
     def request(self, streams: Sequence[Stream]) -> bytes:
-        parts = (
-            field(1, field(1, labels.encode()) + b"".join(entries)) for labels, entries in streams
-        )
+        parts: list[bytes] = []
+        for labels, entries in streams:
+            name = field(1, labels.encode())
+            parts += (b"\x0a", varint(len(name) + sum(map(len, entries))), name)
+            parts += entries
         body: bytes = snappy.compress(b"".join(parts))
         return body
 

@@ -32,3 +32,12 @@ def field(number: int, content: bytes) -> bytes:
     length = len(content)
     size = _SMALL[length] if length < 4096 else _encode(length)
     return _SMALL[number << 3 | 2] + size + content
+
+
+# The same for the number that entries and their lines have.
+_FIELD_2 = tuple(b"\x12" + size for size in _SMALL)
+
+
+def size_of_field_2(length: int) -> bytes:
+    """How a length-delimited field of number 2 begins."""
+    return _FIELD_2[length] if length < 4096 else b"\x12" + _encode(length)
