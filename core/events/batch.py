@@ -11,7 +11,7 @@ Each event's own bytes are its log line.
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, cast
 
 import msgspec
 
@@ -46,7 +46,7 @@ def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
         kw_only=True,
     )
     body = msgspec.defstruct("Body", [("events", list[bounded])])  # type: ignore[valid-type]
-    return msgspec.json.Decoder(body).decode
+    return cast(Callable[[bytes], _Events], msgspec.json.Decoder(body).decode)
 
 
 @dataclass(frozen=True, slots=True)
