@@ -1,5 +1,9 @@
 """The manifests of deploy/kubernetes: valid by Kubernetes' own schemas, and fit for each other."""
 
+import os
+import subprocess
+import sys
+import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,11 @@ import pytest
 
 from openqoe.core.config import Config
 from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents
+from tests.support.events import batch, event
+from tests.support.loki import LokiDouble
+from tests.support.process import WorkerProcess
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.redis import Redis
 
 FOLDER = DEPLOY / "kubernetes"
 OLDEST = "1.31"
@@ -71,7 +80,7 @@ def environment(workload: Manifest) -> dict[str, str]:
     sources = [only(RECOMMENDED, "ConfigMap")["data"], SECRETS[0]["stringData"]]
     variables = {name: value for source in sources for name, value in source.items()}
     for variable in container(workload)["env"]:
-        variables[variable["name"]] = variable.get("value", "openqoe-0")
+        variables[variable["name"]] = variable.get("value", "openqoe-2")
     return variables
 
 
@@ -203,6 +212,38 @@ def test_the_drain_job_takes_the_volume_of_a_pod_with_its_image_and_its_name() -
     assert instance == f"{STATEFUL_SET['metadata']['name']}-2"
     assert container(DRAIN)["image"] == container(STATEFUL_SET)["image"]
     assert pod(DRAIN)["securityContext"] == pod(STATEFUL_SET)["securityContext"]
+
+
+def test_the_drain_job_delivers_what_a_pod_left_on_its_volume(tmp_path: Path) -> None:
+    """Scaled down while the destinations were away: the pod's series get their last samples."""
+    with RemoteWriteDouble() as metrics, LokiDouble() as logs, Redis() as redis:
+        there = {
+            "MIMIR_URL": metrics.write_url,
+            "LOKI_URL": logs.push_url,
+            "OPENQOE_KV_URL": redis.url,
+            "OPENQOE_DATA_DIR": str(tmp_path),
+        }
+        metrics.fail_with(503, times=None)
+        logs.fail_with(503, times=None)
+        with WorkerProcess(environment(STATEFUL_SET) | there) as one:
+            now = int(time.time() * 1000)
+            body, key = batch(event("viewstart", at=now)), SECRETS[0]["stringData"]["API_KEY"]
+            assert one.post(body, Authorization=key)[0] == 202
+            one.kill()
+        metrics.heal()
+        logs.heal()
+        job = subprocess.run(
+            [sys.executable, "-m", "openqoe.shells", *container(DRAIN)["args"]],
+            env={"PATH": os.environ["PATH"]} | environment(DRAIN) | there,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert job.returncode == 0, job.stderr
+        assert metrics.last("openqoe_views_started_total", instance="openqoe-2-0") == 1
+        assert metrics.violations == []
+        assert len(logs.entries()) == 1
 
 
 def test_redis_takes_the_password_of_the_workers_url_and_evicts_nothing() -> None:
