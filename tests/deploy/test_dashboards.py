@@ -190,10 +190,15 @@ def test_provisioning_names_what_there_is() -> None:
     )["providers"]
     assert provider["type"] == "file"
     assert provider["options"]["path"] == "/var/lib/grafana/dashboards"
-    sources = yaml.safe_load(
-        (GRAFANA / "provisioning" / "datasources" / "openqoe.yaml").read_text(encoding="utf-8")
-    )["datasources"]
-    assert [source["type"] for source in sources] == ["prometheus", "loki"]
-    for source in sources:
-        assert source["url"].startswith("$OPENQOE_")  # no address and no secret in the file
-        assert all(value.startswith("$OPENQOE_") for value in source["secureJsonData"].values())
+    text = (GRAFANA / "provisioning" / "datasources" / "openqoe.yaml").read_text(encoding="utf-8")
+    with_login = re.sub(r"^( +)# (?=basicAuth)", r"\1", text, flags=re.MULTILINE)
+    for variant in (text, with_login):
+        sources = yaml.safe_load(variant)["datasources"]
+        assert [source["type"] for source in sources] == ["prometheus", "loki"]
+        for source in sources:
+            assert source["url"].startswith("$OPENQOE_")  # no address and no secret in the file
+            secrets = source["secureJsonData"].values()
+            assert all(value.startswith("$OPENQOE_") for value in secrets)
+            # Grafana reads switches as they stand: an empty variable would stop its start.
+            assert isinstance(source.get("basicAuth", False), bool)
+            assert ("basicAuthPassword" in source["secureJsonData"]) is (variant == with_login)

@@ -37,7 +37,7 @@ def view_labels(*, without: tuple[str, ...] = ()) -> list[Variable]:
     """One variable a label, each narrowed down by those before it."""
     names = [name for name in TITLES if name not in without]
     return [
-        metric_label(name, TITLES[name], "openqoe_events_total", tuple(names[:place]))
+        metric_label(name, TITLES[name], "openqoe_views_started_total", tuple(names[:place]))
         for place, name in enumerate(names)
     ]
 
