@@ -100,7 +100,7 @@ def test_a_field_that_is_misspelt_would_be_found() -> None:
 
 def test_no_manifest_is_forgotten() -> None:
     names = {(m["kind"], m["metadata"]["name"]) for m in (*RECOMMENDED, *DEPLOYMENT)}
-    by_hand = {"secret.example.yaml", "drain-job.yaml"}
+    by_hand = {"secret.example.yaml", "ingress.example.yaml", "drain-job.yaml"}
     for file in all_files():
         for manifest in documents(file):
             applied = (manifest["kind"], manifest["metadata"]["name"]) in names
@@ -201,6 +201,19 @@ def test_the_two_forms_differ_only_in_what_they_keep() -> None:
         (one,) = spec["containers"]
         one["env"] = [v for v in one["env"] if v["name"] != "OPENQOE_DURABILITY"]
     assert pods[0] == pods[1]
+
+
+def test_the_ingress_leads_to_the_service_and_lets_nobody_to_what_is_inside() -> None:
+    (ingress,) = documents(FOLDER / "ingress.example.yaml")
+    service = only(RECOMMENDED, "Service", "openqoe")
+    ports = {port["name"] for port in service["spec"]["ports"]}
+    (rule,) = ingress["spec"]["rules"]
+    for path in rule["http"]["paths"]:
+        assert path["path"].endswith(("/events", "/health"))
+        assert path["pathType"] == "Exact"
+        assert path["backend"]["service"]["name"] == service["metadata"]["name"]
+        assert path["backend"]["service"]["port"]["name"] in ports
+    assert ingress["metadata"]["namespace"] == service["metadata"]["namespace"]
 
 
 def test_the_drain_job_takes_the_volume_of_a_pod_with_its_image_and_its_name() -> None:
