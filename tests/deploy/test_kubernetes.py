@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 
 from openqoe.core.config import Config
+from openqoe.core.version import VERSION
 from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents
 from tests.support.events import batch, event
 from tests.support.loki import LokiDouble
@@ -184,6 +185,11 @@ def test_the_worker_understands_its_settings_and_arguments(name: str) -> None:
     mounts = {mount["mountPath"] for mount in container(workload)["volumeMounts"]}
     assert config.data_dir in mounts
     assert_accepts(container(workload)["args"])
+
+
+@pytest.mark.parametrize("name", ["statefulset", "deployment", "drain"])
+def test_the_image_is_this_version(name: str) -> None:
+    assert container(WORKLOADS[name])["image"].endswith(f":{VERSION}")
 
 
 @pytest.mark.parametrize("name", ["statefulset", "deployment"])
