@@ -1,6 +1,8 @@
 """The units of deploy/systemd, read by systemd itself, and started as systemd would."""
 
+import os
 import shlex
+import socket
 import subprocess
 import sys
 from configparser import RawConfigParser
@@ -113,3 +115,32 @@ def test_workers_serve_on_the_socket_that_systemd_opened(service: Unit, tmp_path
         process.send_signal(SIGTERM)
         status = process.wait(30)
     assert status == 0
+
+
+def test_connections_wait_while_the_service_restarts(service: Unit, tmp_path: Path) -> None:
+    _, *arguments = shlex.split(service["Service"]["ExecStart"])
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # systemd's, which stays
+        descriptor = listener.fileno()
+        arguments[arguments.index("--fd") + 1] = str(descriptor)
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                [sys.executable, "-m", "openqoe.shells", *arguments],
+                env=os.environ | {"OPENQOE_DATA_DIR": str(tmp_path)},
+                pass_fds=[descriptor],
+                stderr=subprocess.DEVNULL,
+            )
+
+        def asked() -> HTTPConnection:
+            connection = HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=30)
+            connection.request("GET", "/ready")
+            return connection
+
+        for _ in range(2):
+            with closing(asked()) as connection:  # before anybody is there to answer
+                process = start()
+                try:
+                    assert connection.getresponse().status == 200
+                finally:
+                    process.send_signal(SIGTERM)
+                    assert process.wait(30) == 0
