@@ -180,7 +180,7 @@ class Config:
         7 * 24 * HOUR,
         "How long the embedded store keeps samples and log entries.",
         "Embedded store",
-        minimum=MINUTE,
+        minimum=HOUR,
     )
     embedded_max_bytes: int = _bytes(
         "OPENQOE_EMBEDDED_MAX_BYTES",
@@ -544,16 +544,6 @@ class Config:
         if faults:
             raise SettingsError(faults)
         return config
-
-    @property
-    def metrics_destination(self) -> Destination | None:
-        """Where metrics go, or None if nowhere."""
-        return self._destinations()[0]
-
-    @property
-    def logs_destination(self) -> Destination | None:
-        """Where logs go, or None if nowhere."""
-        return self._destinations()[1]
 
     @property
     def metrics_destinations(self) -> tuple[Destination, ...]:

@@ -99,6 +99,8 @@ class StoredPayload:
         items: Samples or log entries in it.
         created: When it was flushed, ms since the epoch.
         thinnable: Whether a later payload of its kind repeats all that it says.
+        destination: The name of the destination that it is for; "" if an earlier version stored
+            it, which had one for each kind.
     """
 
     number: int
@@ -109,6 +111,7 @@ class StoredPayload:
     items: int
     created: int
     thinnable: bool
+    destination: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,24 @@
-"""The way out: flushes turn series and log entries into payloads, queues deliver them."""
+"""The way out: flushes turn series and log entries into payloads, queues deliver them.
 
-from collections.abc import Iterable, Mapping, Sequence
+Theory of operation. There may be several destinations of a kind (the embedded store beside
+Prometheus and Loki), each with a queue of its own. A payload is encoded once and offered to each;
+in the outbox it is stored once for each, under a number of its own and with the destination's
+name. So a queue lets go of its payloads when it likes, thins them and drops them, and no other
+has to be asked; what that costs is a second body on the disk, in this one setting.
+
+A queue of metrics that is full holds the flush, if it is the only one or all are. Otherwise the
+flush is made, for the sake of those that have room: one destination's outage is not the others'.
+What the full one then misses is what the next flush repeats anyway; requests in which series
+begin or end it is given all the same.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import msgspec
 
 from openqoe.core.config import Config
+from openqoe.core.delivery.counters import CountersState
 from openqoe.core.delivery.destinations import Destination
 from openqoe.core.delivery.payload import Payload, Split
 from openqoe.core.delivery.queue import DeliveryQueue
@@ -45,12 +58,14 @@ class OutflowState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     Attributes:
         described_at: When the metrics' metadata was sent last.
         described: Whether it ever was.
-        held: Whether the latest flush of metrics was put off.
+        held: Whether the latest flush of metrics was put off, for some destination at least.
+        heirs: Which destination gets what the outbox has for another that is no more.
     """
 
     described_at: int | None
     described: bool
     held: bool
+    heirs: dict[str, str] = {}
 
 
 class Outflow:
@@ -68,6 +83,7 @@ class Outflow:
         *,
         instance: str,
         seed: int,
+        embedded: bool,
     ) -> None:
         self._config = config
         self._persistence = persistence
@@ -76,17 +92,28 @@ class Outflow:
         self._exporters: tuple[Exporter, ...] = ()
         self._metadata_timer = Timer(METADATA_INTERVAL)
         self._metadata_sent = False
-        self._held = False
         self._notices: list[Notice] = []
-        self._metrics = self._queue(config.metrics_destination, "metrics", metric_sink.split, seed)
+        self._metrics = tuple(
+            self._queue(destination, "metrics", metric_sink.split, seed)
+            for destination in config.metrics_destinations
+            if embedded or not destination.is_embedded
+        )
+        self._left_out: tuple[DeliveryQueue, ...] = ()  # of the latest flush of metrics
         self.log: LogBuffer | None = None
-        self._logs: DeliveryQueue | None = None
-        if config.logs_destination is not None:
+        self._logs: tuple[DeliveryQueue, ...] = ()
+        destinations = [d for d in config.logs_destinations if embedded or not d.is_embedded]
+        if destinations:
             self.log = LogBuffer(
                 ENCODINGS[config.loki_encoding], with_metadata=config.loki_structured_metadata
             )
-            self._logs = self._queue(config.logs_destination, "logs", self.log.split, seed)
-        self.queues = tuple(q for q in (self._metrics, self._logs) if q is not None)
+            self._logs = tuple(
+                self._queue(destination, "logs", self.log.split, seed)
+                for destination in destinations
+            )
+        self.queues = (*self._metrics, *self._logs)
+        self._by_name = {queue.destination.name: queue for queue in self.queues}
+        self._known: frozenset[str] = frozenset()  # destinations that the last process had
+        self._heirs: dict[str, str] = {}
 
     def export(self, qoe: Registry, health: Registry) -> None:
         """Name the registries that flushes send."""
@@ -105,12 +132,23 @@ class Outflow:
 
     def state(self) -> OutflowState:
         """The state, for a snapshot."""
-        return OutflowState(self._metadata_timer.state(), self._metadata_sent, self._held)
+        return OutflowState(
+            self._metadata_timer.state(),
+            self._metadata_sent,
+            bool(self._left_out),
+            dict(self._heirs),
+        )
 
-    def restore(self, state: OutflowState) -> None:
-        """Take a state back."""
+    def restore(self, state: OutflowState, queues: Mapping[str, CountersState]) -> None:
+        """Take a state back, and those of the queues by destination."""
         self._metadata_timer.restore(state.described_at)
-        self._metadata_sent, self._held = state.described, state.held
+        self._metadata_sent = state.described
+        self._left_out = self._metrics if state.held else ()
+        self._known = frozenset(queues)
+        self._heirs = {name: h for name, h in state.heirs.items() if name not in self._by_name}
+        for name, queue in self._by_name.items():
+            if name in queues:
+                queue.restore(queues[name])
 
     def begin(self, now: int) -> None:
         """Note when the worker came to life; only the first call counts."""
@@ -130,7 +168,7 @@ class Outflow:
 
     def flush_logs(self, now: int) -> None:
         """Send all log entries, because they are many."""
-        payloads = self._log_payloads(now)
+        payloads = tuple(self._log_payloads(now))
         if self._persistence is not None:
             payloads = tuple(self._persistence.number(payload) for payload in payloads)
             for payload in payloads:
@@ -146,10 +184,11 @@ class Outflow:
         assert self._persistence is not None
         unwanted: dict[str, list[StoredPayload]] = {}
         for stored in payloads:
-            if any(queue.kind == stored.kind for queue in self.queues):
-                self._offer((Payload.stored(stored),), now)
-            else:
+            queue = self._queue_of(stored)
+            if queue is None:
                 unwanted.setdefault(stored.kind, []).append(stored)
+            else:
+                self._notices += queue.offer(Payload.stored(stored), now)
         for kind, group in unwanted.items():
             self._persistence.left(tuple(stored.number for stored in group))
             fields = (("kind", kind), ("items", sum(stored.items for stored in group)))
@@ -157,24 +196,41 @@ class Outflow:
                 Notice("warning", "dropped from the outbox: no destination for it", fields)
             )
 
+    def _queue_of(self, stored: StoredPayload) -> DeliveryQueue | None:
+        """The queue that a payload of the outbox belongs to; None if nobody wants it.
+
+        If its destination is no more, whichever took its place is its heir: one that the last
+        process did not have. One that it had got a copy of its own.
+        """
+        queues = {
+            queue.destination.name: queue for queue in self.queues if queue.kind == stored.kind
+        }
+        if not stored.destination:
+            return next(iter(queues.values()), None)
+        name = self._heirs.get(stored.destination, stored.destination)
+        if name not in queues:
+            taken = {*self._known, *self._heirs.values()}
+            heir = next((name for name in queues if name not in taken), None)
+            if heir is None:
+                return None
+            name = self._heirs[stored.destination] = heir
+        return queues[name]
+
     def _offer(self, payloads: Iterable[Payload], now: int) -> None:
         for payload in payloads:
-            for queue in self.queues:
-                if queue.kind == payload.kind:
-                    self._notices += queue.offer(payload, now)
+            self._notices += self._by_name[payload.destination].offer(payload, now)
 
     def _metric_payloads(self, now: int) -> Work[Sequence[Payload]]:
-        """All series, unless their queue is full."""
-        queue = self._metrics
-        if queue is not None and queue.full:
+        """All series for each destination, unless all queues are full."""
+        full = self._left_out = tuple(queue for queue in self._metrics if queue.full)
+        if full:
             # The registry goes on counting and the next flush sends the totals: what an
             # outage costs is resolution in time, never a count.
             self._health.count(health.FLUSHES_HELD)
-            self._held = True
-            return ()
-        self._held = False
+            if len(full) == len(self._metrics):
+                return ()
         exported = chain.from_iterable(exporter.export(now) for exporter in self._exporters)
-        if queue is None:
+        if not self._metrics:
             for _ in exported:  # series still have to age and end
                 yield 1
             return ()
@@ -182,19 +238,32 @@ class Outflow:
             self._described(now),
             now,
             self._config.max_samples_per_request,
-            edges_apart=self._persistence is not None,
+            edges_apart=self._persistence is not None or len(self._metrics) > 1,
         )
         for series in exported:
             writer.add(series)
             yield 1
         yield from writer.close()
-        return writer.payloads
+        return tuple(self._addressed(writer.payloads, full, now))
 
-    def _log_payloads(self, now: int) -> tuple[Payload, ...]:
-        """All log entries."""
-        if self.log is None:
-            return ()
-        return tuple(self.log.drain(now, self._config.loki_batch_bytes))
+    def _addressed(
+        self, payloads: Iterable[Payload], full: tuple[DeliveryQueue, ...], now: int
+    ) -> Iterator[Payload]:
+        """Payloads of metrics for each destination; for a full one those that it cannot miss."""
+        overfull = tuple(queue for queue in full if queue.overfull)
+        for payload in payloads:
+            for queue in self._metrics:
+                if queue not in full or (not payload.thinnable and queue not in overfull):
+                    yield payload.to(queue.destination.name)
+                elif not payload.thinnable:
+                    self._notices += queue.decline(payload, now)
+
+    def _log_payloads(self, now: int) -> Iterator[Payload]:
+        """All log entries for each destination."""
+        if self.log is not None:
+            for payload in self.log.drain(now, self._config.loki_batch_bytes):
+                for queue in self._logs:
+                    yield payload.to(queue.destination.name)
 
     @property
     def has_many_logs(self) -> bool:
@@ -225,7 +294,7 @@ class Outflow:
     @property
     def may_catch_up(self) -> bool:
         """Whether a flush of metrics was held that could be made now."""
-        return self._held and self._metrics is not None and not self._metrics.full
+        return any(not queue.full for queue in self._left_out)
 
     def notices(self) -> tuple[Notice, ...]:
         """What there is to tell since the last call."""
@@ -260,10 +329,8 @@ class Outflow:
         return tuple(by_name.values())
 
     def _queue(
-        self, destination: Destination | None, kind: Kind, split: Split, seed: int
-    ) -> DeliveryQueue | None:
-        if destination is None:
-            return None
+        self, destination: Destination, kind: Kind, split: Split, seed: int
+    ) -> DeliveryQueue:
         memory = self._persistence is None
         return DeliveryQueue(
             destination,

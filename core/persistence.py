@@ -226,4 +226,5 @@ def _stored(payload: Payload) -> StoredPayload:
         payload.items,
         payload.created,
         payload.thinnable,
+        payload.destination,
     )

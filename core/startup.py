@@ -15,16 +15,13 @@ def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...
     """Lines for the log at start: where data goes, and what is probably not meant so."""
     lines: list[Notice] = []
     for kind, destination in (
-        ("metrics", config.metrics_destination),
-        ("logs", config.logs_destination),
+        *(("metrics", one) for one in config.metrics_destinations),
+        *(("logs", one) for one in config.logs_destinations),
     ):
-        if destination is None:
-            continue
-        fields = (
-            ("kind", kind),
-            ("destination", destination.name),
-            ("host", urlsplit(destination.url).netloc),
-        )
+        where = ("host", urlsplit(destination.url).netloc)
+        if destination.is_embedded:
+            where = ("directory", config.data_dir)
+        fields = (("kind", kind), ("destination", destination.name), where)
         lines.append(Notice("info", "destination", fields))
         if destination.derived:
             lines.append(
@@ -35,12 +32,12 @@ def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...
                     (("destination", destination.name), ("url", destination.url)),
                 )
             )
-    if config.metrics_destination is None and config.logs_destination is None:
+    if not config.metrics_destinations and not config.logs_destinations:
         lines.append(
             Notice(
                 "warning",
-                "no destination is configured: events are counted and go nowhere; set MIMIR_URL "
-                "or PROMETHEUS_URL, and LOKI_URL",
+                "no destination is configured and OPENQOE_EMBEDDED is off: events are counted and "
+                "go nowhere; set MIMIR_URL or PROMETHEUS_URL, and LOKI_URL",
             )
         )
     if config.durability == "memory":

@@ -18,6 +18,7 @@ from typing import Self
 
 from openqoe.core import snapshot as snapshots
 from openqoe.core.api import answers, auth, cors, reports, routes
+from openqoe.core.api.dashboard import Dashboard
 from openqoe.core.api.routes import Route
 from openqoe.core.config import Config
 from openqoe.core.effects import (
@@ -26,6 +27,7 @@ from openqoe.core.effects import (
     KvFailure,
     KvResult,
     Notice,
+    Page,
     Record,
     Result,
     StorageFailure,
@@ -59,11 +61,13 @@ class Outcome:
     """What became of a request.
 
     Attributes:
-        response: The answer.
+        response: The answer. Where a page of the dashboard was asked for, it says that there is
+            none: ``Worker.shown`` makes the answer of the page.
         effects: What the outside must do.
         route: Where the request led.
         after: The effect after which the answer may be given. If that fails, the answer is
-            ``Worker.unstored`` instead. None: at once.
+            ``Worker.unstored`` instead; if it is a ``LoadPage``, it is ``Worker.shown``. None: at
+            once.
     """
 
     response: Response
@@ -85,6 +89,8 @@ class Worker:
             asks to be called again at once for the rest.
         shared: Whether the outside carries out ``KvUpdate`` effects on a store that other
             workers use, too, so that all of them count as one.
+        embedded: Whether the outside has an embedded store (requests to ``embedded:`` URLs) and
+            a dashboard (``LoadPage`` effects); the settings then say whether they are used.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class Worker:
         durable: bool = False,
         shared: bool = False,
         pace: int = PACE,
+        embedded: bool = False,
     ) -> None:
         self.config = config
         self.instance = instance
@@ -104,7 +111,12 @@ class Worker:
         if durable:
             self._persistence = Persistence(config.dedup_window, config.dedup_max, shared=shared)
         self._outflow = Outflow(
-            config, self._health, self._persistence, instance=instance, seed=seed
+            config,
+            self._health,
+            self._persistence,
+            instance=instance,
+            seed=seed,
+            embedded=embedded,
         )
         self._ingest = Ingest(config, self._health, self._outflow.log, self._persistence)
         self._outflow.export(self._ingest.registry, self._health.registry)
@@ -112,6 +124,9 @@ class Worker:
         if shared:
             self._exchange = Exchange(config, self._ingest, self._ingest.governor, instance)
             self._ingest.share(self._exchange.add)
+        self._dashboard: Dashboard | None = None
+        if embedded and config.has_dashboard:
+            self._dashboard = Dashboard(config.api_keys)
         self._flush_timer = Timer(config.flush_interval)
         self._flushing: Work[None] | None = None
         self._pace = pace
@@ -139,6 +154,10 @@ class Worker:
         self._begin(now)
         after: int | None = None
         endpoint = routes.find(request.path)
+        if endpoint is routes.DASHBOARD:
+            if self._dashboard is not None:
+                return self._show(self._dashboard, request, now)
+            endpoint = None
         route = Route.NONE if endpoint is None else endpoint.route
         if request.method == "OPTIONS":
             route = Route.PREFLIGHT
@@ -159,6 +178,16 @@ class Worker:
         response = self._finish(response, request.headers, route)
         return Outcome(response, self._after_request(request, now), route, after)
 
+    def _show(self, dashboard: Dashboard, request: Request, now: int) -> Outcome:
+        answer = dashboard.answer(request, self._next_id, now)
+        if isinstance(answer, Response):
+            response = self._finish(answer, request.headers, Route.DASHBOARD)
+            return Outcome(response, self._after_request(request, now), Route.DASHBOARD)
+        self._next_id += 1
+        effects = (*self._after_request(request, now), answer)
+        none = answers.failure(503, "There is no dashboard")
+        return Outcome(none, effects, Route.DASHBOARD, answer.id)
+
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one (malformed, too large, too slow)."""
         if status == 503:
@@ -175,6 +204,11 @@ class Worker:
         """Answer a request whose batch could not be put into the journal."""
         response = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
         return self._finish(response, request.headers, Route.EVENTS)
+
+    def shown(self, request: Request, page: Page) -> Response:
+        """Answer a request for a page of the dashboard, which is there now."""
+        assert self._dashboard is not None, "without a dashboard no page is asked for"
+        return self._finish(self._dashboard.shown(request, page), request.headers, Route.DASHBOARD)
 
     def answered(self, route: Route, seconds: float) -> None:
         """Note how long a request took, from its last byte to the answer's hand-over (s)."""
@@ -197,6 +231,8 @@ class Worker:
 
     def _finish(self, response: Response, headers: Mapping[str, str], route: Route) -> Response:
         self._health.count(health.REQUESTS, route=route.value, status=str(response.status))
+        if route is Route.DASHBOARD:  # no other page may read it
+            return response
         cross_origin = cors.headers(headers, self.config.cors_allowed_origins)
         return Response(response.status, (*response.headers, *cross_origin), response.body)
 
@@ -343,6 +379,7 @@ class Worker:
         durable: bool = False,
         shared: bool = False,
         pace: int = PACE,
+        embedded: bool = False,
     ) -> Self:
         """The worker of a snapshot; ``resume`` and ``replay`` what stands beside it.
 
@@ -351,7 +388,13 @@ class Worker:
         """
         saved = snapshots.decode(blob)
         worker = cls(
-            config, instance=instance, seed=seed, durable=durable, shared=shared, pace=pace
+            config,
+            instance=instance,
+            seed=seed,
+            durable=durable,
+            shared=shared,
+            embedded=embedded,
+            pace=pace,
         )
         ingest, outflow = worker._ingest, worker._outflow
         table = LabelTable.restored(saved.labels)
@@ -368,10 +411,7 @@ class Worker:
         if outflow.log is not None:
             outflow.log.adjusted.update(saved.logs_adjusted)
         ingest.duplicates.forgotten = saved.batches_forgotten
-        for queue in outflow.queues:
-            if queue.destination.name in saved.queues:
-                queue.restore(saved.queues[queue.destination.name])
-        outflow.restore(saved.outflow)
+        outflow.restore(saved.outflow, saved.queues)
         worker._flush_timer.restore(saved.flushed_at)
         if worker._exchange is not None:
             worker._exchange.restore(saved.sharing or SharingState())

@@ -12,17 +12,28 @@ from pathlib import Path
 from secrets import randbits
 
 from openqoe.core.config import Config
-from openqoe.core.effects import Append, LoadPayload, Persist, StorageResult
+from openqoe.core.effects import (
+    Append,
+    Effect,
+    LoadPayload,
+    Page,
+    Persist,
+    Result,
+    StorageResult,
+)
 from openqoe.core.snapshot import SnapshotError
 from openqoe.core.worker import Worker
 from openqoe.shells import logs
 from openqoe.shells.clock import monotonic, now_ms
+from openqoe.shells.dashboard import PageThreads
+from openqoe.shells.embedded import EmbeddedStore, open_embedded
 from openqoe.shells.settings import slot_instance
 from openqoe.shells.storage import Loaded, Slot, Slots, Storage, StorageError
-from openqoe.shells.stores.runner import Report as StoreReport
 from openqoe.shells.stores.runner import StoreRunner
 
 Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
+
+EffectReport = Callable[[Effect, Result | Page], None]
 
 OpenStore = Callable[[], StoreRunner | None]
 
@@ -40,6 +51,8 @@ class Home:
         storage: Where it keeps what it must not lose; None with durability ``memory``.
         slot: The slot that is ours while the process lives.
         store: What it shares with other workers; None if it is on its own.
+        embedded: The embedded store; None if it is no destination.
+        pages: Loads the pages of the dashboard.
         open_store: Opens the same store once more, for a worker of another slot.
     """
 
@@ -47,17 +60,29 @@ class Home:
     storage: Storage | None = None
     slot: Slot | None = None
     store: StoreRunner | None = None
+    embedded: EmbeddedStore | None = None
+    pages: PageThreads | None = None
     open_store: OpenStore = no_store
 
-    def start(self, report: Report, report_store: StoreReport) -> None:
-        """Begin to carry out effects; the reports may be called by threads of theirs."""
+    def start(self, report: Report, report_effect: EffectReport) -> None:
+        """Begin to carry out effects; the reports may be called by threads of theirs.
+
+        Args:
+            report: Is told of effects on the storage, in groups.
+            report_effect: Is told of all others.
+        """
         if self.storage is not None:
             self.storage.start(report)
-        if self.store is not None:
-            self.store.start(report_store)
+        for one in (self.store, self.embedded, self.pages):
+            if one is not None:
+                one.start(report_effect)
 
     def close(self) -> None:
         """Carry out what was begun, and give the slot back."""
+        if self.pages is not None:
+            self.pages.close()
+        if self.embedded is not None:
+            self.embedded.close()
         if self.store is not None:
             self.store.close()
         if self.storage is not None:
@@ -81,9 +106,13 @@ def open_home(
         StorageError: The data directory, a file in it or the store cannot be used.
     """
     if config.durability == "memory":
+        embedded = open_embedded(config, log)
         store = open_store()
-        worker = Worker(config, instance=instance, seed=randbits(64), shared=store is not None)
-        home = Home(worker, store=store, open_store=open_store)
+        worker = Worker(
+            config, instance=instance, seed=randbits(64), shared=store is not None, embedded=True
+        )
+        pages = PageThreads(config, log)
+        home = Home(worker, store=store, embedded=embedded, pages=pages, open_store=open_store)
     else:
         slot = Slots(Path(config.data_dir)).claim()
         try:
@@ -109,15 +138,18 @@ def open_slot(config: Config, slot: Slot, log: logs.Log, open_store: OpenStore =
     began = monotonic()
     storage = Storage(slot.path, config.durability)
     store: StoreRunner | None = None
+    embedded: EmbeddedStore | None = None
     try:
+        embedded = open_embedded(config, log)
         store = open_store()
         loaded = storage.load()
         instance = slot_instance(config, slot.number)
         worker, records = _restore(config, instance, loaded, log, shared=store is not None)
     except BaseException:
         storage.close()
-        if store is not None:
-            store.close()
+        for one in (embedded, store):
+            if one is not None:
+                one.close()
         raise
     for notice in storage.notices:
         log.warning(notice, slot=slot.number)
@@ -129,14 +161,16 @@ def open_slot(config: Config, slot: Slot, log: logs.Log, open_store: OpenStore =
             waiting_payloads=len(loaded.payloads),
             seconds=round(monotonic() - began, 3),
         )
-    return Home(worker, storage, slot, store, open_store)
+    return Home(worker, storage, slot, store, embedded, PageThreads(config, log), open_store)
 
 
 def _restore(
     config: Config, instance: str, loaded: Loaded, log: logs.Log, *, shared: bool
 ) -> tuple[Worker, int]:
     seed = randbits(64)
-    worker = Worker(config, instance=instance, seed=seed, durable=True, shared=shared)
+    worker = Worker(
+        config, instance=instance, seed=seed, durable=True, shared=shared, embedded=True
+    )
     if loaded.snapshot is not None:
         try:
             worker = Worker.restore(
@@ -146,6 +180,7 @@ def _restore(
                 seed=seed,
                 durable=True,
                 shared=shared,
+                embedded=True,
             )
         except SnapshotError as error:
             log.error("snapshot not usable, counters begin anew", reason=str(error))

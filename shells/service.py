@@ -8,16 +8,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from openqoe.core.delivery.destinations import EMBEDDED
 from openqoe.core.effects import (
     Append,
     Effect,
     Forget,
     KvFailure,
     KvUpdate,
+    LoadPage,
     LoadPayload,
     LokiPush,
     NetworkFailure,
     Notice,
+    Page,
     Persist,
     RemoteWrite,
     Result,
@@ -30,6 +33,7 @@ from openqoe.core.worker import Outcome, Worker
 from openqoe.shells import logs
 from openqoe.shells.adoption import left_behind
 from openqoe.shells.clock import monotonic, now_ms
+from openqoe.shells.dashboard import BROKEN
 from openqoe.shells.keeping import Home
 from openqoe.shells.storage import Storage
 
@@ -128,6 +132,19 @@ class BaseService(ABC):
                     held.outcome.response if is_safe else self.worker.unstored(held.request),
                 )
 
+    def take(self, effect: Effect, result: Result | Page) -> None:
+        """Take what a thread of ours has made of an effect."""
+        if isinstance(result, Page):
+            self.show(effect, result)
+        else:
+            self.complete(effect, result)
+
+    def show(self, effect: Effect, page: Page) -> None:
+        """Give the answer that waited for a page."""
+        assert isinstance(effect, LoadPage)
+        for held in self._held.pop(effect.id, ()):
+            self._release(held, self.worker.shown(held.request, page))
+
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one."""
         return self.worker.refuse(status, message, headers)
@@ -155,7 +172,9 @@ class BaseService(ABC):
     def fail(self, effect: Effect, error: Exception) -> None:
         """Running it raised what it should not have: the worker waits for a result all the same."""
         self.log.error("effect failed", effect=type(effect).__name__, exc_info=error)
-        if isinstance(effect, Append | Persist | LoadPayload):
+        if isinstance(effect, LoadPage):
+            self.show(effect, BROKEN)
+        elif isinstance(effect, Append | Persist | LoadPayload):
             self.stored(((effect, StorageFailure(type(error).__name__)),))
         elif isinstance(effect, KvUpdate):
             self.complete(effect, KvFailure(type(error).__name__))
@@ -202,7 +221,14 @@ class BaseService(ABC):
     def _run(self, effect: Effect) -> None:
         match effect:
             case RemoteWrite() | LokiPush():
-                self.send(effect)
+                if effect.url.startswith(EMBEDDED):
+                    assert self._home.embedded is not None, "there is a store if it is used"
+                    self._home.embedded.submit(effect)
+                else:
+                    self.send(effect)
+            case LoadPage():
+                assert self._home.pages is not None, "every home can load pages"
+                self._home.pages.submit(effect)
             case KvUpdate():
                 assert self._home.store is not None, "a worker on its own shares nothing"
                 self._home.store.submit(effect)

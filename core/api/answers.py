@@ -18,6 +18,9 @@ MAX_LISTED = 100
 
 JSON = ("Content-Type", "application/json")
 
+CHALLENGE = ("WWW-Authenticate", 'Bearer realm="OpenQoE"')
+"""Goes along with every 401 (RFC 9110)."""
+
 _encode = msgspec.json.encode
 
 
@@ -78,7 +81,7 @@ def unauthorized() -> Response:
     return failure(
         401,
         "Unauthorized: Invalid or missing API key",
-        ("WWW-Authenticate", 'Bearer realm="OpenQoE"'),
+        CHALLENGE,
     )
 
 

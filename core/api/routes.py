@@ -13,6 +13,7 @@ class Route(Enum):
     READY = "ready"
     STATS = "stats"
     METRICS = "metrics"
+    DASHBOARD = "dashboard"
     PREFLIGHT = "preflight"
     NONE = "none"
 
@@ -38,8 +39,14 @@ VERSIONS: Final = ("/v1", "/v2")
 """Prefixes under which every path exists as well; both serve both SDK generations."""
 
 
+DASHBOARD: Final = Endpoint(Route.DASHBOARD, ("GET", "HEAD", "POST"))
+"""``/`` and everything below ``/dashboard``, without versions; see ``api/dashboard``."""
+
+
 def find(path: str) -> Endpoint | None:
     """The endpoint of a path, with or without a version and a slash at the end."""
+    if path in ("/", "/dashboard") or path.startswith("/dashboard/"):
+        return DASHBOARD
     for version in VERSIONS:
         if path.startswith(version + "/"):
             path = path[len(version) :]

@@ -28,6 +28,11 @@ class Destination:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     derived: bool = False
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is the embedded store."""
+        return self.url.startswith(EMBEDDED)
+
 
 EMBEDDED = "embedded:"
 """The scheme of the embedded store: its requests go to no network, the shell carries them to the

@@ -28,6 +28,7 @@ class Payload:
         thinnable: Whether later payloads repeat all that it says: samples of series that go
             on, no beginning of one and no end.
         unloaded: Bytes of the body if that was left in the outbox, else 0.
+        destination: The name of the destination that it is for; "" while that is open.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Payload:
     number: int = 0
     thinnable: bool = False
     unloaded: int = 0
+    destination: str = ""
 
     @classmethod
     def stored(cls, stored: StoredPayload) -> "Payload":
@@ -52,6 +54,7 @@ class Payload:
             number=stored.number,
             thinnable=stored.thinnable,
             unloaded=stored.size,
+            destination=stored.destination,
         )
 
     @property
@@ -62,6 +65,10 @@ class Payload:
     def numbered(self, number: int) -> "Payload":
         """The same with a number."""
         return replace(self, number=number)
+
+    def to(self, destination: str) -> "Payload":
+        """The same for one destination; the body is shared."""
+        return replace(self, destination=destination)
 
     def without_body(self) -> "Payload":
         """The same with its body left in the outbox."""

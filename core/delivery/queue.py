@@ -17,7 +17,9 @@ on asking after each answer until the queue is empty or the deadline has come.
 
 Bounds. Logs that have no room push out the oldest ones, but never the one in flight, whose
 fate is not known. Metrics are never dropped for want of room: while the queue is ``full`` the
-owner does not flush them, and the registry goes on counting.
+owner does not flush them, and the registry goes on counting. Where another destination must not
+wait for that, it flushes all the same: a full queue is then given only what later flushes do not
+repeat (series that begin or end), and from twice its bound on (``overfull``) not even that.
 
 With an outbox, payloads have numbers. Those past ``MAX_LOADED`` bytes leave their bodies there
 and get them back (``LoadPayload``) when they are the head, so that an outage costs disk and no
@@ -132,6 +134,12 @@ class DeliveryQueue:
         self.counters.offered += payload.items
         return self._make_room(now)
 
+    def decline(self, payload: Payload, now: int) -> tuple[Notice, ...]:
+        """Give up a payload that there is no room for."""
+        self.counters.offered += payload.items
+        self._count_dropped(payload, "queue_full")
+        return self._notices.crowded_out(now, items=payload.items, max_bytes=self._max_bytes)
+
     def due(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | LoadPayload | None:
         """The request that is to be sent now, if there is one, or what it takes to make it.
 
@@ -222,6 +230,11 @@ class DeliveryQueue:
     def full(self) -> bool:
         """Whether the bound is reached, and metrics should stay in the registry."""
         return self._bytes >= self._max_bytes
+
+    @property
+    def overfull(self) -> bool:
+        """Whether the bound is reached twice over, so that nothing more should come in."""
+        return self._bytes >= 2 * self._max_bytes
 
     @property
     def waiting(self) -> tuple[Payload, ...]:

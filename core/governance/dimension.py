@@ -36,6 +36,19 @@ def bucket(value: str, size: int) -> str:
     return f"bucket_{hash32(value) % size}"
 
 
+def admissible(value: str, limit: Limit) -> str | None:
+    """The label value that a value has while there is room; None if the label is left out."""
+    match limit.action:
+        case "drop":
+            return None
+        case "bucket":
+            return bucket(value, limit.bucket_size)
+        case "hash":
+            return hashed(value)
+        case "allow":
+            return value
+
+
 class DimensionState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A dimension in a snapshot."""
 
@@ -63,19 +76,14 @@ class Dimension:
 
     def govern(self, value: str, day: int) -> str | None:
         """The label value to use for a value, or None to leave the label out."""
-        action = self.limit.action
-        if action == "drop":
-            return None
-        if action == "bucket":
-            value = bucket(value, self.limit.bucket_size)
-        elif action == "hash":
-            value = hashed(value)
-            if self.limit.max_cardinality is None:
-                return value  # hashes of ids: far too many to remember
-        if self._admit(value, day):
-            return value
+        limit = self.limit
+        label = admissible(value, limit)
+        if label is None or (limit.action == "hash" and limit.max_cardinality is None):
+            return label  # hashes of ids are far too many to remember
+        if self._admit(label, day):
+            return label
         self.folded += 1
-        return fold(value)
+        return fold(label)
 
     def _admit(self, value: str, day: int) -> bool:
         limit = self.limit.max_cardinality

@@ -68,6 +68,7 @@ class Connection:
         parser: Parser | None = None,
         *,
         refuse: Refuse = refuse_plainly,
+        is_secure: bool = False,
     ) -> None:
         """
         Args:
@@ -75,8 +76,10 @@ class Connection:
             now: When the connection was opened.
             parser: Reads heads; by default the fastest that is installed.
             refuse: Makes the answer to a request that cannot be read.
+            is_secure: Whether it is a TLS connection.
         """
         self._limits = limits
+        self._is_secure = is_secure
         self._parse = parser_named("auto") if parser is None else parser
         self._make_refusal = refuse
         self._state = State.IDLE
@@ -322,7 +325,7 @@ class Connection:
             with memoryview(self._buffer) as view, view[:length] as part:
                 body = bytes(part)
             del self._buffer[:length]
-        self._request = head.with_body(body, self._received)
+        self._request = head.with_body(body, self._received, is_secure=self._is_secure)
         self._state = State.READY
 
     def _refuse(self, refused: RefusedError, now: int) -> None:

@@ -17,22 +17,26 @@ class Connections:
     Args:
         config: The settings: limits, parser, how many connections there may be.
         refuse: Makes the answer to a request that cannot be read.
+        is_secure: Whether they are TLS connections.
 
     Raises:
         ImportError: The parser that the settings name is not installed.
     """
 
-    def __init__(self, config: "Config", refuse: Refuse) -> None:
+    def __init__(self, config: "Config", refuse: Refuse, *, is_secure: bool = False) -> None:
         self._limits = HttpLimits.from_config(config)
         self._parser = parser_named(config.http_parser)
         self._max = config.max_connections
         self._refuse = refuse
+        self._is_secure = is_secure
         self._open: set[Connection] = set()
         self._is_stopping = False
 
     def open(self, now: int) -> Connection:
         """A connection for a client that has come; one too many is turned away."""
-        connection = Connection(self._limits, now, self._parser, refuse=self._refuse)
+        connection = Connection(
+            self._limits, now, self._parser, refuse=self._refuse, is_secure=self._is_secure
+        )
         self._open.add(connection)
         if self._is_stopping:
             connection.stop(now)

@@ -30,9 +30,9 @@ class RequestHead(NamedTuple):
     keep_alive: bool
     expects: str
 
-    def with_body(self, body: bytes, received: int) -> Request:
+    def with_body(self, body: bytes, received: int, *, is_secure: bool = False) -> Request:
         """The complete request."""
-        return Request(self.method, self.path, self.query, self.headers, body, received)
+        return Request(self.method, self.path, self.query, self.headers, body, received, is_secure)
 
 
 def read_head(head: bytes, parse: Parser) -> RequestHead:

@@ -83,6 +83,6 @@ def host_response(response: Response, method: str) -> tuple[list[tuple[str, str]
     leaves out (RFC 9110, 8.6).
     """
     headers = list(response.headers)
-    if response.status != 204:
+    if response.status not in (204, 304):
         headers.append(("Content-Length", str(len(response.body))))
     return headers, b"" if method == "HEAD" else response.body

@@ -20,6 +20,7 @@ class Request:
         body: The body after removal of the transfer coding (chunked), before any
             content coding (gzip) is undone.
         received: When the first byte of the request came in, ms since the epoch.
+        is_secure: Whether it came over TLS, as far as we know: a proxy may have ended it.
     """
 
     method: str
@@ -28,6 +29,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     received: int = 0
+    is_secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

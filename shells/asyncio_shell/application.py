@@ -105,7 +105,8 @@ class Application:
             return
         else:
             query = scope.get("query_string", b"").decode("latin-1")
-            request = Request(method, _path(scope), query, headers, body, received)
+            is_secure = scope.get("scheme") == "https"
+            request = Request(method, _path(scope), query, headers, body, received, is_secure)
             response = await service.answer(request)
         await _respond(response, method, send)
 

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from openqoe.core.effects import KvFailure, KvResult, KvUpdate, LokiPush, RemoteWrite
+from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 from openqoe.shells import adoption, logs
 from openqoe.shells.asyncio_shell.client import Client
@@ -28,7 +28,7 @@ class Service(BaseService):
         """Begin to keep time."""
         await self._client.open()
         self._loop = asyncio.get_running_loop()
-        self._home.start(self._report, self._report_store)
+        self._home.start(self._report, self._report_effect)
         self.poll()
 
     def watch(self) -> None:
@@ -89,13 +89,13 @@ class Service(BaseService):
         self.stored(completions)
         self._progress.set()
 
-    def _report_store(self, update: KvUpdate, result: KvResult | KvFailure) -> None:
-        """Called by the store's thread, if it has one."""
+    def _report_effect(self, effect: Effect, result: Result | Page) -> None:
+        """Called by the threads of stores and pages."""
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._take_store, update, result)
+            self._loop.call_soon_threadsafe(self._take_effect, effect, result)
 
-    def _take_store(self, update: KvUpdate, result: KvResult | KvFailure) -> None:
-        self.complete(update, result)
+    def _take_effect(self, effect: Effect, result: Result | Page) -> None:
+        self.take(effect, result)
         self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:

@@ -5,5 +5,6 @@ the content. ``static/`` holds the files.
 """
 
 from openqoe.shells.dashboard.pages import Pages
+from openqoe.shells.dashboard.threads import BROKEN, PageThreads
 
-__all__ = ["Pages"]
+__all__ = ["BROKEN", "PageThreads", "Pages"]

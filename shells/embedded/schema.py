@@ -6,6 +6,8 @@ format. Times are ms since the epoch.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 from typing import Final
@@ -20,6 +22,9 @@ FILE: Final = "embedded.db"
 
 BUSY: Final = 5.0
 """Seconds to wait for another process's transaction."""
+
+SEEN_EVERY: Final = 60_000
+"""ms; how precisely ``last_seen`` is kept: a row need not be written for every sample."""
 
 SERIES_LABELS: Final = (
     "instance",
@@ -64,6 +69,7 @@ CREATE TABLE series (
     UNIQUE (name, labels)
 );
 CREATE INDEX series_name ON series (name);
+CREATE INDEX series_video ON series (video_id) WHERE video_id IS NOT NULL;
 -- A sample stands for the time until the next one. value is NULL where the series ended.
 CREATE TABLE samples (
     series INTEGER NOT NULL, at INTEGER NOT NULL, value REAL, PRIMARY KEY (series, at)
@@ -89,9 +95,12 @@ CREATE TABLE videos (
     PRIMARY KEY (label, video_id)
 ) WITHOUT ROWID;
 CREATE TABLE metrics (name TEXT PRIMARY KEY, type TEXT, help TEXT, unit TEXT) WITHOUT ROWID;
--- When one of the workers last looked after retention.
-CREATE TABLE upkeep (one INTEGER PRIMARY KEY CHECK (one = 1), swept_at INTEGER NOT NULL);
-INSERT INTO upkeep VALUES (1, 0);
+-- When one of the workers last looked after retention, and how often series or streams were
+-- removed by that: then what workers remember of them is void.
+CREATE TABLE upkeep (
+    one INTEGER PRIMARY KEY CHECK (one = 1), swept_at INTEGER NOT NULL, removals INTEGER NOT NULL
+);
+INSERT INTO upkeep VALUES (1, 0, 0);
 PRAGMA user_version = {VERSION};
 """
 
@@ -135,6 +144,19 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return database
 
 
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """One transaction: all of it is written, or nothing."""
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
 def _use_wal(database: sqlite3.Connection) -> None:
     end = monotonic() + BUSY
     while True:
@@ -158,14 +180,8 @@ def _make(database: sqlite3.Connection, path: Path) -> None:
         )
     if version == VERSION:
         return
-    database.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(database):
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if not version:
             for statement in _SCHEMA.split(";"):
                 database.execute(statement)
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise

@@ -18,7 +18,7 @@ def set_aside(path: Path) -> tuple[Path, str]:
     Returns:
         Where the damaged file is now, and what was saved, in words.
     """
-    damaged = _free_name(path)
+    damaged = free_name(path)
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{damaged}{suffix}")
@@ -28,9 +28,11 @@ def set_aside(path: Path) -> tuple[Path, str]:
             fresh.execute("BEGIN")
             for table in TABLES:
                 for row in _rows(source, table):
-                    marks = ", ".join("?" * len(row))
+                    # By name: a file of an earlier format has fewer columns.
+                    columns, marks = ", ".join(row.keys()), ", ".join("?" * len(row))
                     with suppress(sqlite3.Error):
-                        fresh.execute(f"REPLACE INTO {table} VALUES ({marks})", row)
+                        statement = f"REPLACE INTO {table} ({columns}) VALUES ({marks})"
+                        fresh.execute(statement, tuple(row))
                         saved[table] += 1
             fresh.execute("COMMIT")
         if fresh.in_transaction:
@@ -45,11 +47,12 @@ def set_aside(path: Path) -> tuple[Path, str]:
 def _reader(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None)
     database.text_factory = lambda text: text.decode("utf-8", "replace")
+    database.row_factory = sqlite3.Row
     database.execute("PRAGMA query_only = ON")
     return database
 
 
-def _rows(source: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
+def _rows(source: sqlite3.Connection, table: str) -> Iterator[sqlite3.Row]:
     """The rows that can be read: in order, and around a damaged page from the other end."""
     seen: set[object] = set()
     key = KEYS.get(table)
@@ -63,7 +66,8 @@ def _rows(source: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]
             return
 
 
-def _free_name(path: Path) -> Path:
+def free_name(path: Path) -> Path:
+    """Where a damaged file can be kept."""
     number = 1
     while (damaged := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1

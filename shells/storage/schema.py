@@ -35,6 +35,7 @@ FORMATS = (
     CREATE TABLE highest (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO highest VALUES ('record', 0), ('payload', 0);
     """,
+    "ALTER TABLE outbox ADD COLUMN destination TEXT NOT NULL DEFAULT '';",
 )
 
 SMALL = 256
@@ -126,7 +127,7 @@ def _snappy(packed: bytes) -> bytes:
 
 def add_payload(database: sqlite3.Connection, payload: StoredPayload) -> None:
     database.execute(
-        "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             payload.number,
             payload.kind,
@@ -137,22 +138,31 @@ def add_payload(database: sqlite3.Connection, payload: StoredPayload) -> None:
             payload.thinnable,
             zlib.crc32(payload.body),
             payload.body,
+            payload.destination,
         ),
     )
 
 
-def read_payload(row: tuple[int, str, str, int, int, int, int]) -> StoredPayload | None:
+def read_payload(row: tuple[int, str, str, int, int, int, int, str]) -> StoredPayload | None:
     """The payload of a row, its body left there; None if it is damaged."""
-    number, kind, headers, size, items, created, thinnable = row
+    number, kind, headers, size, items, created, thinnable, destination = row
     try:
         pairs = tuple((str(name), str(value)) for name, value in json.loads(headers))
     except (ValueError, TypeError):
         return None
-    if kind == "metrics":
-        return StoredPayload(number, "metrics", pairs, b"", size, items, created, bool(thinnable))
-    if kind == "logs":
-        return StoredPayload(number, "logs", pairs, b"", size, items, created, bool(thinnable))
-    return None
+    if kind not in ("metrics", "logs"):
+        return None
+    return StoredPayload(
+        number,
+        "metrics" if kind == "metrics" else "logs",
+        pairs,
+        b"",
+        size,
+        items,
+        created,
+        bool(thinnable),
+        destination,
+    )
 
 
 def read_body(database: sqlite3.Connection, number: int) -> bytes | None:

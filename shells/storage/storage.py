@@ -117,8 +117,8 @@ class Storage:
             snapshot = None
             self.notices.append(f"{error}: counters begin anew, the journal is replayed")
         rows = self._database.execute(
-            "SELECT number, kind, headers, size, items, created, thinnable FROM outbox "
-            "ORDER BY number"
+            "SELECT number, kind, headers, size, items, created, thinnable, destination "
+            "FROM outbox ORDER BY number"
         )
         payloads = tuple(p for row in rows if (p := schema.read_payload(row)) is not None)
         batches = self._database.execute("SELECT digest, at, events FROM batches ORDER BY at")

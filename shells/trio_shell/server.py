@@ -22,7 +22,9 @@ class Server:
 
     def __init__(self, service: Service, listeners: Listeners) -> None:
         self.service = service
-        self.http = Connections(service.worker.config, service.refuse)
+        self.http = Connections(
+            service.worker.config, service.refuse, is_secure=listeners.tls is not None
+        )
         self.connections: set[ServerConnection] = set()
         self._listeners = listeners
         self._accepting = trio.CancelScope()

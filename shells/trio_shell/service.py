@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import trio
 
-from openqoe.core.effects import KvFailure, KvResult, KvUpdate, LokiPush, RemoteWrite
+from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 from openqoe.shells import adoption, logs
 from openqoe.shells.clock import now_ms
@@ -30,7 +30,7 @@ class Service(BaseService):
         self._nursery = nursery
         await self._client.open()
         self._token = trio.lowlevel.current_trio_token()
-        self._home.start(self._report, self._report_store)
+        self._home.start(self._report, self._report_effect)
         nursery.start_soon(self._keep_time)
         self.poll()
 
@@ -82,13 +82,13 @@ class Service(BaseService):
         self.stored(completions)
         self._progress.set()
 
-    def _report_store(self, update: KvUpdate, result: KvResult | KvFailure) -> None:
-        """Called by the store's thread."""
+    def _report_effect(self, effect: Effect, result: Result | Page) -> None:
+        """Called by the threads of stores and pages."""
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._take_store, update, result)
+            self._token.run_sync_soon(self._take_effect, effect, result)
 
-    def _take_store(self, update: KvUpdate, result: KvResult | KvFailure) -> None:
-        self.complete(update, result)
+    def _take_effect(self, effect: Effect, result: Result | Page) -> None:
+        self.take(effect, result)
         self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:

@@ -13,7 +13,7 @@ from threading import Condition, RLock, Thread
 from threading import Event as ThreadEvent
 from typing import Any
 
-from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
+from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 from openqoe.shells import adoption, logs
 from openqoe.shells.clock import monotonic, now_ms
@@ -45,7 +45,7 @@ class Service(BaseService):
         """Begin to keep time."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
-        self._home.start(self.stored, self.complete)
+        self._home.start(self.stored, self.take)
         self.poll()
 
     def watch(self) -> None:
@@ -74,6 +74,7 @@ class Service(BaseService):
             self._progress.wait_for(lambda: self.worker.drained, timeout)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(max(TIDYING, end - monotonic()))
+        self._home.close()  # its threads may wait for the lock
         with self._lock:
             self.report_end()
 
@@ -106,6 +107,10 @@ class Service(BaseService):
         with self._progress:
             super().complete(effect, result)
             self._progress.notify_all()
+
+    def show(self, effect: Effect, page: Page) -> None:
+        with self._lock:
+            super().show(effect, page)
 
     def flush_last(self) -> None:
         with self._lock:

@@ -68,7 +68,9 @@ class Application:
             # a character that would make a difference.
             path = environ.get("PATH_INFO", "")
             query = environ.get("QUERY_STRING", "")
-            response = service.answer(Request(method, path, query, headers, body, received))
+            is_secure = environ.get("wsgi.url_scheme") == "https"
+            request = Request(method, path, query, headers, body, received, is_secure)
+            response = service.answer(request)
         return _respond(response, method, start_response)
 
     def start(self) -> Service:

@@ -21,6 +21,10 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("PROMETHEUS_URL", "http://p/w", "prometheus_url", None, "http://p/w"),
     ("LOKI_URL", "http://l/push", "loki_url", None, "http://l/push"),
     ("OPENQOE_TENANT", "team", "tenant", None, "team"),
+    ("OPENQOE_EMBEDDED", "On", "embedded", "auto", "on"),
+    ("OPENQOE_EMBEDDED_MAX_AGE", "3600", "embedded_max_age", 7 * 24 * HOUR, HOUR),
+    ("OPENQOE_EMBEDDED_MAX_BYTES", "16M", "embedded_max_bytes", 2048 * MIB, 16 * MIB),
+    ("OPENQOE_DASHBOARD", "off", "dashboard", True, False),
     ("API_KEY", "old, new", "api_keys", (), ("old", "new")),
     (
         "CORS_ALLOWED_ORIGINS",
@@ -186,7 +190,7 @@ def test_secrets_are_neither_shown_nor_told() -> None:
         GRAFANA_CLOUD_REGION="us-central1",
     )
     for one in (config, cloud):
-        shown = repr(one), repr(one.metrics_destination), repr(one.logs_destination)
+        shown = repr(one), repr(one.metrics_destinations), repr(one.logs_destinations)
         assert "hush" not in "".join(shown)
     with pytest.raises(SettingsError) as caught:
         configured(

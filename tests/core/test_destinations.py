@@ -5,7 +5,7 @@ from base64 import b64encode
 import pytest
 
 from openqoe.core.config import Config
-from openqoe.core.delivery.destinations import Destination
+from openqoe.core.delivery.destinations import EMBEDDED_LOGS, EMBEDDED_METRICS, Destination
 from openqoe.core.effects import Notice
 from openqoe.core.settings import SettingsError
 from openqoe.core.startup import notices
@@ -103,8 +103,12 @@ def test_destinations(
     environment: dict[str, str], metrics: Destination | None, logs: Destination | None
 ) -> None:
     config = Config.from_environment(environment)
-    assert config.metrics_destination == metrics
-    assert config.logs_destination == logs
+    found = metrics, logs
+    given = (config.metrics_destinations, config.logs_destinations)
+    if found == (None, None):
+        assert given == ((EMBEDDED_METRICS,), (EMBEDDED_LOGS,))
+    else:
+        assert given == tuple(() if one is None else (one,) for one in found)
 
 
 @pytest.mark.parametrize(
@@ -119,10 +123,8 @@ def test_destinations(
 )
 def test_the_region_names_a_cluster(region: str, cluster: str) -> None:
     config = Config.from_environment(CLOUD | {"GRAFANA_CLOUD_REGION": region})
-    assert config.logs_destination is not None
-    assert (
-        config.logs_destination.url == f"https://logs-prod-{cluster}.grafana.net/loki/api/v1/push"
-    )
+    (logs,) = config.logs_destinations
+    assert logs.url == f"https://logs-prod-{cluster}.grafana.net/loki/api/v1/push"
 
 
 @pytest.mark.parametrize(
@@ -179,10 +181,45 @@ def test_the_log_tells_that_a_url_was_derived() -> None:
 
 
 def test_the_log_tells_that_nothing_is_sent_and_that_the_door_is_open() -> None:
-    goes_nowhere, is_open = told({})
+    goes_nowhere, is_open = told({"OPENQOE_EMBEDDED": "off"})
     assert goes_nowhere.level == is_open.level == "warning"
-    assert goes_nowhere.event.startswith("no destination is configured: events are counted and go")
+    assert goes_nowhere.event.startswith("no destination is configured and OPENQOE_EMBEDDED is off")
     assert is_open.event == OPEN
+
+
+def test_the_log_tells_that_data_stays_here() -> None:
+    lines = told({"API_KEY": "k", "OPENQOE_DATA_DIR": "/var/lib/qoe"})
+    assert [(line.level, dict(line.fields)) for line in lines] == [
+        (
+            "info",
+            {"kind": kind, "destination": f"embedded_{kind}", "directory": "/var/lib/qoe"},
+        )
+        for kind in ("metrics", "logs")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "metrics", "logs"),
+    [
+        ({}, ["embedded_metrics"], ["embedded_logs"]),
+        ({"OPENQOE_EMBEDDED": "off"}, [], []),
+        (LOKI, [], ["loki"]),
+        (LOKI | {"OPENQOE_EMBEDDED": "on"}, ["embedded_metrics"], ["loki", "embedded_logs"]),
+        (
+            MIMIR | LOKI | {"OPENQOE_EMBEDDED": "on"},
+            ["mimir", "embedded_metrics"],
+            ["loki", "embedded_logs"],
+        ),
+    ],
+)
+def test_the_embedded_store_stands_alone_or_beside_others(
+    environment: dict[str, str], metrics: list[str], logs: list[str]
+) -> None:
+    config = Config.from_environment(environment)
+    assert [one.name for one in config.metrics_destinations] == metrics
+    assert [one.name for one in config.logs_destinations] == logs
+    assert config.is_embedded == ("embedded_metrics" in metrics)
+    assert config.has_dashboard == config.is_embedded
 
 
 def test_the_log_tells_that_a_crash_would_lose_data() -> None:

@@ -31,9 +31,10 @@ PAYLOADS: Final = (
         12,
         NOW,
         True,
+        "prometheus",
     ),
     StoredPayload(
-        9, "logs", (("Content-Type", "application/json"),), b"logs", 4, 2, NOW + 1, False
+        9, "logs", (("Content-Type", "application/json"),), b"logs", 4, 2, NOW + 1, False, "loki"
     ),
 )
 

@@ -34,12 +34,16 @@ def test_there_is_a_directory_of_this_version() -> None:
     assert golden.PATH in DIRECTORIES
 
 
-def test_all_that_it_held_is_found(data_directory: Path) -> None:
+def test_all_that_it_held_is_found(data_directory: Path, request: pytest.FixtureRequest) -> None:
     storage = Storage(data_directory / "slot-0" / "worker.db", "normal")
     loaded = storage.load()
     assert loaded.snapshot == golden.SNAPSHOT
     assert tuple(loaded.records) == golden.RECORDS
-    assert loaded.payloads == tuple(replace(one, body=b"") for one in golden.PAYLOADS)
+    told = "data-directory-v1" not in request.node.name  # which had one destination of each kind
+    assert loaded.payloads == tuple(
+        replace(one, body=b"", destination=one.destination if told else "")
+        for one in golden.PAYLOADS
+    )
     assert loaded.batches == golden.BATCHES
     assert (loaded.last_record, loaded.last_payload) == (22, 9)
     results: list[object] = []
