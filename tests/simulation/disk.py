@@ -1,5 +1,7 @@
 """What survives of a slot: the storage of the shells, without SQLite."""
 
+from dataclasses import replace
+
 from openqoe.core import Config, Worker
 from openqoe.core.effects import (
     AcceptedBatch,
@@ -62,7 +64,13 @@ class Disk:
     ) -> Worker:
         """The worker of a process that starts here."""
         worker = Worker(
-            config, instance=instance, seed=seed, durable=True, shared=shared, pace=pace
+            config,
+            instance=instance,
+            seed=seed,
+            durable=True,
+            shared=shared,
+            pace=pace,
+            embedded=True,
         )
         if self.snapshot is not None:
             worker = Worker.restore(
@@ -73,11 +81,9 @@ class Disk:
                 durable=True,
                 shared=shared,
                 pace=pace,
+                embedded=True,
             )
-        references = [
-            StoredPayload(p.number, p.kind, p.headers, b"", p.size, p.items, p.created, p.thinnable)
-            for _, p in sorted(self.outbox.items())
-        ]
+        references = [replace(payload, body=b"") for _, payload in sorted(self.outbox.items())]
         batches = sorted(self.batches.values(), key=lambda batch: batch.at)
         worker.resume(references, batches, self.last_record, self.last_payload, now)
         for _, record in sorted(self.journal.items()):

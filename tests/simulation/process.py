@@ -3,6 +3,7 @@ way. Whatever goes wrong is drawn from the world's one source of chance.
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -28,6 +29,7 @@ from openqoe.core.worker import Outcome
 from openqoe.shells.stores import MemoryStore
 from tests.simulation.disk import Disk
 from tests.support.events import NOW, event, post
+from tests.support.http_double import HttpDouble
 from tests.support.loki import LokiDouble
 from tests.support.receiver import RemoteWriteDouble
 from tests.support.rig import deliver
@@ -81,8 +83,14 @@ class Surroundings:
     faults: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.receiver = RemoteWriteDouble(now_ms=lambda: self.latest)
-        self.loki = LokiDouble(now_ms=lambda: self.latest)
+        self.receivers = {
+            name: RemoteWriteDouble(now_ms=lambda: self.latest)
+            for name in (one.name for one in self.config.metrics_destinations)
+        }
+        self.lokis = {
+            name: LokiDouble(now_ms=lambda: self.latest)
+            for name in (one.name for one in self.config.logs_destinations)
+        }
         self.store = MemoryStore(lambda: self.latest)
 
 
@@ -215,8 +223,10 @@ class Process:
             self.answer()
 
     def _receive(self, effect: RemoteWrite | LokiPush) -> HttpResult:
-        around = self._around
-        return deliver(effect, around.receiver if isinstance(effect, RemoteWrite) else around.loki)
+        doubles: Mapping[str, HttpDouble] = (
+            self._around.receivers if isinstance(effect, RemoteWrite) else self._around.lokis
+        )
+        return deliver(effect, doubles[effect.destination])
 
     def _run(self, effects: tuple[Effect, ...]) -> None:
         around = self._around

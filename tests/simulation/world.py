@@ -4,8 +4,8 @@ Everything that can go wrong is drawn from one seed: processes die before or aft
 back, stay away or become more, neighbours adopt the slots of the dead, writes fail, answers of the
 receivers are late, lost, refusals or storms of errors, players send again what was answered and
 what was not, the clock jumps. In half of the histories the processes share a store, which fails as
-well: then the batches of a view go anywhere, and so does each repetition. `World(seed).run()` is
-repeatable.
+well: then the batches of a view go anywhere, and so does each repetition. In some there are two
+destinations of each kind, which fail each on its own. `World(seed).run()` is repeatable.
 """
 
 from collections import Counter
@@ -14,6 +14,7 @@ from random import Random
 from openqoe.core import Config
 from tests.simulation.disk import Disk
 from tests.simulation.process import Player, Process, Surroundings
+from tests.support.receiver import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS
 
 
@@ -32,6 +33,7 @@ class World:
             **DESTINATIONS,
             "OPENQOE_FLUSH_INTERVAL": self.random.choice(["1", "5", "15"]),
             "OPENQOE_LOKI_BATCH_BYTES": self.random.choice(["1024", "1MiB"]),
+            "OPENQOE_EMBEDDED": self.random.choice(["off", "off", "off", "on"]),
             "OPENQOE_KV_PATIENCE": "1000000",  # what is counted alone may be counted twice
         }
         self.around = Surroundings(Config.from_environment(settings), self.random)
@@ -55,10 +57,16 @@ class World:
         self.check()
 
     def check(self) -> None:
-        """What was acknowledged is counted exactly once and logged exactly once."""
-        receiver = self.around.receiver
-        batches = len(self.players)
+        """What was acknowledged is counted exactly once and logged exactly once, everywhere."""
         assert all(player.acknowledged for player in self.players)
+        for receiver in self.around.receivers.values():
+            self._check_metrics(receiver)
+        for loki in self.around.lokis.values():
+            lines = Counter(entry.line for entry in loki.entries())
+            assert len(lines) == 2 * len(self.players)
+
+    def _check_metrics(self, receiver: RemoteWriteDouble) -> None:
+        batches = len(self.players)
         assert receiver.violations == []
         played: dict[int, int] = {}
         for player in self.players:
@@ -66,8 +74,6 @@ class World:
         assert receiver.total("openqoe_events_total") == 2 * batches
         assert receiver.total("openqoe_views_started_total") == len(played)
         assert receiver.total("openqoe_playing_time_seconds") == sum(played.values())
-        lines = Counter(entry.line for entry in self.around.loki.entries())
-        assert len(lines) == 2 * batches
         for labels, samples in receiver.samples.items():
             name = dict(labels)["__name__"]
             if name.endswith(("_total", "_count", "_bucket")):

@@ -19,6 +19,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from openqoe.core.config import Config
+from openqoe.core.delivery.destinations import EMBEDDED
 from openqoe.core.effects import (
     Effect,
     HttpResult,
@@ -99,10 +100,13 @@ class Rig:
     Attributes:
         receiver: What the metrics came to.
         loki: What the logs came to.
+        embedded_receiver: What the metrics of the embedded store came to (OPENQOE_EMBEDDED=on).
+        embedded_loki: What its logs came to.
         notices: What the operator was told, in order.
         sent: Every request to a destination with its time and answer, in order.
         answers: Answers to give in place of the receiver's own, by kind of request, one each.
         stuck: The same, as long as it stands there; see `down` and `up`.
+        embedded_stuck: The same for the embedded store, which has no other script.
     """
 
     def __init__(
@@ -115,11 +119,15 @@ class Rig:
         environment = {**DESTINATIONS, **(settings or {}), **more_settings}
         config = Config.from_environment({k: v for k, v in environment.items() if v is not None})
         self.now = NOW
-        self.worker = Worker(config, instance="rig-0", seed=seed)
+        embedded = config.embedded == "on"
+        self.worker = Worker(config, instance="rig-0", seed=seed, embedded=embedded)
         self.worker.started(NOW)
         self._latest = NOW
         self.receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
         self.loki = LokiDouble(now_ms=lambda: self._latest)
+        self.embedded_receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
+        self.embedded_loki = LokiDouble(now_ms=lambda: self._latest)
+        self.embedded_stuck: Answer | None = None
         self.notices: list[Notice] = []
         self.sent: list[tuple[int, RemoteWrite | LokiPush, Answer]] = []
         self.answers: dict[type[RemoteWrite] | type[LokiPush], deque[Answer]] = {
@@ -170,6 +178,7 @@ class Rig:
     def up(self) -> None:
         """All receivers work again."""
         self.stuck = dict.fromkeys(self.stuck)
+        self.embedded_stuck = None
 
     # --- what came of it --------------------------------------------------------------------------
 
@@ -218,10 +227,13 @@ class Rig:
                 answer = self._answer(effect)
                 self.sent.append((self.now, effect, answer))
                 waiting += self.worker.complete(effect.id, answer, self.now)
-        assert self.receiver.violations == []
+        assert self.receiver.violations == self.embedded_receiver.violations == []
 
     def _answer(self, effect: RemoteWrite | LokiPush) -> Answer:
         kind = type(effect)
+        if effect.url.startswith(EMBEDDED):
+            embedded = self.embedded_receiver if kind is RemoteWrite else self.embedded_loki
+            return self.embedded_stuck or deliver(effect, embedded)
         if self.answers[kind]:
             return self.answers[kind].popleft()
         stuck = self.stuck[kind]
@@ -234,5 +246,7 @@ def deliver(effect: RemoteWrite | LokiPush, double: HttpDouble) -> HttpResult:
     """Hand a request to a double without a network."""
     headers = {name.lower(): value for name, value in effect.headers}
     path = urlsplit(effect.url).path
+    if effect.url.startswith(EMBEDDED):
+        path = urlsplit(DESTINATIONS["PROMETHEUS_URL" if path == "metrics" else "LOKI_URL"]).path
     reply = double.respond(ReceivedRequest("POST", path, headers, effect.body, time.monotonic()))
     return HttpResult(reply.status, dict(reply.headers), reply.body)
