@@ -26,9 +26,7 @@ def commented(file: Path) -> dict[str, str]:
 
 def test_self_hosted_goes_to_mimir_and_loki() -> None:
     config = config_of(variables(SELF_HOSTED))
-    metrics, logs = config.metrics_destination, config.logs_destination
-    assert metrics is not None
-    assert logs is not None
+    (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert (metrics.name, metrics.url) == ("mimir", "http://mimir.internal:9009/api/v1/push")
     assert (logs.name, logs.url) == ("loki", "http://loki.internal:3100/loki/api/v1/push")
     assert metrics.headers == logs.headers == ()
@@ -38,8 +36,7 @@ def test_self_hosted_goes_to_mimir_and_loki() -> None:
 def test_self_hosted_may_go_to_prometheus_instead() -> None:
     chosen = variables(SELF_HOSTED) | {"PROMETHEUS_URL": commented(SELF_HOSTED)["PROMETHEUS_URL"]}
     del chosen["MIMIR_URL"]
-    metrics = config_of(chosen).metrics_destination
-    assert metrics is not None
+    (metrics,) = config_of(chosen).metrics_destinations
     assert (metrics.name, metrics.url) == (
         "prometheus",
         "http://prometheus.internal:9090/api/v1/write",
@@ -49,9 +46,7 @@ def test_self_hosted_may_go_to_prometheus_instead() -> None:
 def test_grafana_cloud_goes_to_the_urls_that_are_given() -> None:
     chosen = variables(GRAFANA_CLOUD)
     config = config_of(chosen)
-    metrics, logs = config.metrics_destination, config.logs_destination
-    assert metrics is not None
-    assert logs is not None
+    (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert metrics.url == chosen["GRAFANA_CLOUD_METRICS_URL"]
     assert logs.url == chosen["GRAFANA_CLOUD_LOGS_URL"]
     assert not metrics.derived
@@ -68,9 +63,7 @@ def test_two_instance_ids_of_grafana_cloud_go_each_to_its_own() -> None:
         if name.startswith(("MIMIR_", "LOKI_"))
     }
     config = config_of(chosen)
-    metrics, logs = config.metrics_destination, config.logs_destination
-    assert metrics is not None
-    assert logs is not None
+    (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert metrics.headers != logs.headers
 
 

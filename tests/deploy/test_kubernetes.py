@@ -177,8 +177,8 @@ def test_a_pod_keeps_to_the_restricted_standard(workload: Manifest) -> None:
 def test_the_worker_understands_its_settings_and_arguments(name: str) -> None:
     workload = WORKLOADS[name]
     config = config_of(environment(workload))
-    assert config.metrics_destination is not None
-    assert config.logs_destination is not None
+    assert config.metrics_destinations
+    assert config.logs_destinations
     assert config.kv_url == SECRETS[0]["stringData"]["OPENQOE_KV_URL"]
     assert config.api_keys
     assert config.durability == {"deployment": "normal"}.get(name, "full")
