@@ -120,11 +120,12 @@ def open_writer(path: Path, *, full: bool) -> sqlite3.Connection:
     # Only one thread uses it at a time: whoever opens it, then the writer.
     database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
+        _check_version(database, path)
         # To be said before anything is written to a new file, even its mode.
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(database)
         database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-        _make(database, path)
+        _make(database)
     except BaseException:
         database.close()
         raise
@@ -170,15 +171,19 @@ def _use_wal(database: sqlite3.Connection) -> None:
             sleep(0.01)
 
 
-def _make(database: sqlite3.Connection, path: Path) -> None:
-    """Make the tables, unless they are there or another process is making them."""
+def _check_version(database: sqlite3.Connection, path: Path) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise NewerFormatError(
             f"{path} has format {version}, this version of the worker knows up to {VERSION}: "
             "start the newer version again"
         )
-    if version == VERSION:
+
+
+def _make(database: sqlite3.Connection) -> None:
+    """Make the tables, unless they are there or another process is making them."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version:
         return
     with transaction(database):
         (version,) = database.execute("PRAGMA user_version").fetchone()
