@@ -222,7 +222,7 @@ class Life:
 
     def start(self, **settings: str) -> None:
         config = Config.from_environment({"OPENQOE_FLUSH_INTERVAL": "15", **settings})
-        self.worker = self.disk.restore(config, "l-0", 1, self.now, shared=False)
+        self.worker = self.disk.restore(config, "l-0", 1, self.now, shared=False, pace=1_000_000)
         self.run(self.worker.poll(self.now))
 
     def post(self, view: str) -> None:
