@@ -26,7 +26,7 @@ def configuration() -> str:
         "that lists every fault. Durations are in seconds and may have fractions; sizes are in "
         "bytes and may end in KiB, MiB or GiB.\n",
         "Any `GRAFANA_CLOUD_` setting selects Grafana Cloud, else any URL selects self-hosted "
-        "servers.\n",
+        "servers; without either there is the [embedded store](embedded.md).\n",
     ]
     defaults = Config()
     group = ""

@@ -45,6 +45,15 @@ class Listeners:
         self._unix = Path(name).absolute() if is_ours else None
         self._inode = None if self._unix is None else _inode(self._unix)
 
+    @property
+    def url(self) -> str | None:
+        """Where a browser on this machine finds us; None on a Unix socket."""
+        if self.port is None:
+            return None
+        address = self.addresses[0].rpartition(":")[0]
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)
+        return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}/"
+
     def close(self) -> None:
         """Close them, and remove the Unix socket, unless another process has taken its place."""
         for one in self.sockets:

@@ -56,9 +56,20 @@ def announce(
     worker: Worker,
     environment: Mapping[str, str],
     addresses: list[str] | None = None,
+    url: str | None = None,
 ) -> None:
-    """Say at start what an operator should know."""
+    """Say at start what an operator should know.
+
+    Args:
+        log: Where to say it.
+        worker: The worker.
+        environment: What its settings were read from.
+        addresses: Where it listens, if it is we who do.
+        url: Where a browser finds it, if that is known.
+    """
     for notice in startup.notices(worker.config, environment):
         logs.write(log, notice)
-    where = {} if addresses is None else {"addresses": addresses}
+    where: dict[str, object] = {} if addresses is None else {"addresses": addresses}
+    if url is not None and worker.config.has_dashboard:
+        where["dashboard"] = url
     log.info("serving", **where, instance=worker.instance)

@@ -49,7 +49,7 @@ async def serve(
     await service.start()
     service.watch()
     await server.listen()
-    announce(log, service.worker, environment, listeners.addresses)
+    announce(log, service.worker, environment, listeners.addresses, listeners.url)
     serving()
     await stop.wait()
     shutdown = service.drain()

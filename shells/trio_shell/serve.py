@@ -53,7 +53,7 @@ async def serve(
             sending.start_soon(service.adopt)
             async with trio.open_nursery() as connections:
                 await server.listen(connections)
-                announce(log, service.worker, environment, listeners.addresses)
+                announce(log, service.worker, environment, listeners.addresses, listeners.url)
                 serving()
                 await anext(signals)
                 shutdown = service.drain()

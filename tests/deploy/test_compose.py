@@ -60,8 +60,8 @@ def test_redis_is_a_profile() -> None:
 def test_prometheus_takes_the_place_of_mimir(prometheus: Project) -> None:
     assert set(prometheus["services"]) == {"worker", "prometheus", "loki", "grafana"}
     config = config_of(prometheus["services"]["worker"]["environment"])
-    assert config.metrics_destination is not None
-    assert config.metrics_destination.url == "http://prometheus:9090/api/v1/write"
+    (metrics,) = config.metrics_destinations
+    assert metrics.url == "http://prometheus:9090/api/v1/write"
     assert "--web.enable-remote-write-receiver" in prometheus["services"]["prometheus"]["command"]
     assert "mimir" not in prometheus["volumes"]
 
@@ -69,9 +69,7 @@ def test_prometheus_takes_the_place_of_mimir(prometheus: Project) -> None:
 def test_the_worker_understands_its_settings_and_arguments(project: Project) -> None:
     worker = project["services"]["worker"]
     config = config_of(worker["environment"])
-    metrics, logs = config.metrics_destination, config.logs_destination
-    assert metrics is not None
-    assert logs is not None
+    (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     mimir = settings("mimir.yaml")["server"]["http_listen_port"]
     loki = settings("loki.yaml")["server"]["http_listen_port"]
     assert metrics.url == f"http://mimir:{mimir}/api/v1/push"
