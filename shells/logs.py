@@ -37,7 +37,7 @@ def configure(config: Config) -> Log:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[config.log_level.upper()]
         ),
-        logger_factory=lambda *_: structlog.PrintLogger(stream),  # type: ignore[arg-type]
+        logger_factory=lambda *_: structlog.WriteLogger(stream),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
     log: Log = structlog.get_logger()
