@@ -6,7 +6,7 @@ SOURCES := $(shell find core shells -name '*.py')
 PORT ?= 8787
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services lint format typecheck bench chaos docs dashboards clean
+.PHONY: help run serve test services lint format typecheck bench chaos docs dashboards clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,8 +29,11 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 	@rm -rf build *.egg-info
 	@touch $@
 
-run: $(VENV)/.installed ## Serve on http://127.0.0.1:8787 (PORT=…)
-	$(BIN)/openqoe serve --port $(PORT)
+run: $(VENV)/.installed ## Worker, dashboard, simulated viewers on http://127.0.0.1:8787 (PORT=…)
+	@$(BIN)/openqoe demo --port $(PORT)
+
+serve: $(VENV)/.installed ## The worker alone on http://127.0.0.1:8787 (PORT=…)
+	@$(BIN)/openqoe serve --port $(PORT)
 
 services: ## Install the Debian services that the tests use (prometheus, redis), where possible
 	@./tests/install-services

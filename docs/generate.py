@@ -3,7 +3,11 @@
 ``make docs`` runs it; a test checks that the pages are up to date.
 """
 
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
+
+import click
 
 from openqoe.core.config import Config
 from openqoe.core.governance.limits import DEFAULT_LIMITS
@@ -11,6 +15,7 @@ from openqoe.core.metrics import health
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.qoe import catalogue
 from openqoe.core.settings import Setting, declared
+from openqoe.shells import cli
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code; edit there. -->\n"
@@ -102,7 +107,75 @@ def _row(metric: Metric, source: str) -> str:
     return f"| `{metric.name}` | {kind} | {metric.unit} | {labels} | {source} | {buckets} |"
 
 
-PAGES = {"configuration.md": configuration, "metrics.md": metrics}
+EXIT_CODES = (
+    (0, "It went well; for what is interrupted with Ctrl-C, too."),
+    (1, "It ran, and something did not go well: a destination that cannot be reached, a batch "
+    "that was refused, a payload that is left."),
+    (2, "It cannot run as it was called, or with the settings as they are."),
+)  # fmt: skip
+
+
+def command_line() -> str:
+    """The page of all commands."""
+    lines = [
+        "# The command line\n",
+        NOTE,
+        "Settings are environment variables, or lines of a file given with `--env-file` (see "
+        "[configuration](configuration.md)). Colours stand on terminals only, and not where "
+        "`NO_COLOR` is set. What others wrote (fields of events, answers of servers) is shown as "
+        "text: an escape sequence in it never steers your terminal.\n",
+        "| exit code | meaning |",
+        "| --- | --- |",
+        *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES),
+        "",
+    ]
+    for name, command in cli.main.commands.items():
+        lines += _command(name, command)
+    return "\n".join(lines) + "\n"
+
+
+def _command(name: str, command: click.Command) -> Iterator[str]:
+    text, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExamples:\n")
+    arguments = "".join(
+        f" {one.make_metavar(click.Context(command))}"
+        for one in command.params
+        if isinstance(one, click.Argument)
+    )
+    yield f"## `openqoe {name}{arguments}`\n"
+    yield text.strip() + "\n"
+    yield "```bash"
+    yield inspect.cleandoc(examples)
+    yield "```\n"
+    options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+    if options:
+        yield "| option | default | meaning |"
+        yield "| --- | --- | --- |"
+        for option in options:
+            help = (option.help or "").replace("|", "\\|")
+            yield f"| {_names(option)} | {_option_default(option)} | {help} |"
+        yield ""
+
+
+def _names(option: click.Option) -> str:
+    return ", ".join(f"`{name}`" for name in option.opts)
+
+
+def _option_default(option: click.Option) -> str:
+    value = option.default
+    values = value if isinstance(value, list | tuple) else (value,)
+    shown = [
+        f"{one:g}" if isinstance(one, float) else str(one)
+        for one in values
+        if isinstance(one, str | int | float) and not isinstance(one, bool) and one != ""
+    ]
+    return " ".join(f"`{one}`" for one in shown)
+
+
+PAGES = {
+    "configuration.md": configuration,
+    "metrics.md": metrics,
+    "command-line.md": command_line,
+}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():

@@ -15,4 +15,4 @@ def main() -> None:
             from openqoe.shells import cli
     except MissingExtraError as error:
         sys.exit(f"openqoe: {error}")
-    cli.main()
+    cli.main(prog_name="openqoe")

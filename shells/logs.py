@@ -1,6 +1,7 @@
 """The operator's log: structured lines on standard error, as JSON or for people."""
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from typing import TextIO
@@ -23,7 +24,8 @@ def configure(config: Config) -> Log:
         else [
             _escape_controls,
             structlog.dev.ConsoleRenderer(
-                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=stream.isatty() and not os.environ.get("NO_COLOR"),
+                exception_formatter=structlog.dev.plain_traceback,
             ),
         ]
     )

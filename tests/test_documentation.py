@@ -25,7 +25,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "metrics.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "metrics.md", "command-line.md"])
 def test_generated_pages_are_up_to_date(page: str) -> None:
     written = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert written == generator().PAGES[page](), "run `make docs`"
@@ -49,11 +49,17 @@ def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
     for port in ("9090", "8787"):
         script = script.replace(port, str(free_port()))
     script = script.replace("openqoe serve", f"openqoe serve --port {_port_of(script)}")
+    worker = f"http://127.0.0.1:{_port_of(script)}"
     (tmp_path / ".venv/bin").mkdir(parents=True)
     command = shutil.which("openqoe", path=str(Path(sys.executable).parent))
     launcher = f'#!/bin/sh\nexec {command or sys.executable + " -m openqoe.shells"} "$@"\n'
     (tmp_path / ".venv/bin/openqoe").write_text(launcher)
     (tmp_path / ".venv/bin/openqoe").chmod(0o755)
+    # On a busy machine three seconds may be too few to start. What is left ends in any case.
+    wait = f"curl -s --retry 20 --retry-connrefused --retry-delay 1 {worker}/health"
+    script = "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n" + script.replace(
+        "NOW=", f"{wait}\nNOW=", 1
+    )
     # Job control, as in a terminal, for `kill %1`.
     run = subprocess.run(
         ["bash", "-m", "-e", "-c", script],

@@ -107,14 +107,14 @@ def retry_after(headers: Mapping[str, str], now: int) -> int | None:
         # Python refuses to convert thousands of digits; ten of them are too many already.
         wait = int(text) * 1000 if len(text) < 10 else MAX_RETRY_AFTER
     else:
-        date = _parse_date(text)
+        date = http_date(text)
         if date is None or date < now:
             return None
         wait = date - now
     return min(wait, MAX_RETRY_AFTER)
 
 
-def _parse_date(text: str) -> int | None:
+def http_date(text: str) -> int | None:
     """An HTTP date, in any of its three forms, as ms since the epoch."""
     try:
         fields = parsedate_tz(text)

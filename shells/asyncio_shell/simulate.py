@@ -116,7 +116,7 @@ def simulate(simulation: Simulation, plan: Plan, tally: Tally, tick: Callable[[]
         simulation: What is sent.
         plan: How.
         tally: Is filled in as answers come.
-        tick: Is called every second.
+        tick: Is called every second; ends it by saying why in ``tally.stopped``.
     """
     asyncio.run(_Sender(simulation, plan, tally, tick).run())
 
@@ -168,6 +168,8 @@ class _Sender:
             await asyncio.sleep(1.0)
             self._tally.seconds = monotonic() - began
             self._tick()
+            if self._tally.stopped:
+                self._stop.set()
 
     async def _run(self, session: aiohttp.ClientSession) -> None:
         if not await self._is_there(session):

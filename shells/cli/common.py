@@ -1,10 +1,9 @@
-"""What the commands have in common: exit codes, settings, options."""
+"""What the commands have in common: settings, options."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 from urllib.parse import urlsplit
 
 import click
@@ -12,21 +11,10 @@ import click
 from openqoe.core.config import Config
 from openqoe.core.settings import SettingsError
 from openqoe.shells import settings
+from openqoe.shells.cli.output import fail
 from openqoe.shells.logs import printable
 
-EXIT_INCOMPLETE: Final = 1
-"""The command ran, and not everything went through."""
-
-EXIT_USAGE: Final = 2
-"""The command could not run as it was called."""
-
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
-
-
-def fail(message: str) -> NoReturn:
-    """Say in one line why the command cannot run, and exit."""
-    click.echo(f"openqoe: {message}", err=True)
-    sys.exit(EXIT_USAGE)
 
 
 def config_of(env_file: Path | None, **more: str | None) -> tuple[Config, dict[str, str]]:

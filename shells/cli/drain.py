@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from openqoe.shells.cli.common import EXIT_INCOMPLETE, config_of, data_options, fail
+from openqoe.shells.cli.common import config_of, data_options
+from openqoe.shells.cli.output import EXIT_FAILED, fail, say
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.storage import StorageError
 
@@ -41,5 +42,5 @@ def drain(data_dir: str | None, env_file: Path | None, timeout: float) -> None:
     except (MissingExtraError, StorageError) as error:
         fail(str(error))
     for destination, items in left.items():
-        click.echo(f"still waiting for {destination}: {items} items", err=True)
-    sys.exit(EXIT_INCOMPLETE if left else 0)
+        say(f"still waiting for {destination}: {items} items", err=True)
+    sys.exit(EXIT_FAILED if left else 0)

@@ -1,46 +1,82 @@
 """``openqoe outbox``: what waits on disk."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from openqoe.shells.cli.common import config_of, data_options
+from openqoe.shells.cli.output import say, say_json
 from openqoe.shells.clock import now_ms
-from openqoe.shells.logs import printable
-from openqoe.shells.storage import Slots, StorageError, inspect
+from openqoe.shells.storage import Contents, Slots, StorageError, inspect
 
 
 @click.command()
 @data_options
-def outbox(data_dir: str | None, env_file: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def outbox(data_dir: str | None, env_file: Path | None, as_json: bool) -> None:
     """Show what waits on disk, for whom, and for how long.
 
     \b
     Examples:
       openqoe outbox
-      openqoe outbox --data-dir /var/lib/openqoe
+      openqoe outbox --data-dir /var/lib/openqoe --json
     """
     config, _ = config_of(env_file, OPENQOE_DATA_DIR=data_dir)
     slots = Slots(Path(config.data_dir))
-    numbers = slots.numbers()
-    if not numbers:
-        click.echo("no slots: nothing was ever stored here")
-    for number in numbers:
-        try:
-            contents = inspect(slots.file(number))
-        except StorageError as error:
-            click.echo(f"slot {number}: {error}", err=True)
+    if as_json:
+        say_json({"slots": [_as_json(*slot) for slot in _slots(slots)]})
+        return
+    if not slots.numbers():
+        say("no slots: nothing was ever stored here")
+    for number, in_use, contents in _slots(slots):
+        if isinstance(contents, StorageError):
+            say(f"slot {number}: {contents}", err=True)
             continue
-        owner = slots.adopt(number)
-        state = "in use" if owner is None else "left behind"
-        if owner is not None:
-            owner.release()
-        click.echo(f"slot {number} ({state}): {contents.records} batches not flushed yet")
+        state = "in use" if in_use else "left behind"
+        say(f"slot {number} ({state}): {contents.records} batches not flushed yet")
         for waiting in contents.waiting:
             age = max(0, now_ms() - waiting.oldest) / 1000
-            click.echo(
+            say(
                 f"  {waiting.kind}: {waiting.payloads} requests, {waiting.items} items, "
                 f"{waiting.bytes} bytes, oldest {age:.0f} s"
             )
         for destination, said in contents.last_errors.items():
-            click.echo(f"  {destination} said last: {printable(said)}")
+            say(f"  {destination} said last: {said}")
+
+
+def _slots(slots: Slots) -> Iterator[tuple[int, bool, Contents | StorageError]]:
+    """Each slot: its number, whether a process has it, and what it holds."""
+    for number in slots.numbers():
+        try:
+            contents = inspect(slots.file(number))
+            owner = slots.adopt(number)
+        except StorageError as error:
+            yield number, False, error
+            continue
+        if owner is not None:
+            owner.release()
+        yield number, owner is None, contents
+
+
+def _as_json(number: int, in_use: bool, contents: Contents | StorageError) -> dict[str, Any]:
+    if isinstance(contents, StorageError):
+        return {"slot": number, "error": str(contents)}
+    waiting = [
+        {
+            "kind": one.kind,
+            "payloads": one.payloads,
+            "items": one.items,
+            "bytes": one.bytes,
+            "oldest": one.oldest,
+        }
+        for one in contents.waiting
+    ]
+    return {
+        "slot": number,
+        "in_use": in_use,
+        "batches_not_flushed": contents.records,
+        "waiting": waiting,
+        "last_errors": dict(contents.last_errors),
+    }

@@ -13,7 +13,8 @@ from typing import IO, Any, Final, cast
 import click
 
 from openqoe.shells import recording
-from openqoe.shells.cli.common import EXIT_INCOMPLETE, UNITS, fail, is_http
+from openqoe.shells.cli.common import UNITS, is_http
+from openqoe.shells.cli.output import EXIT_FAILED, fail, is_terminal, say
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.logs import printable
 from openqoe.shells.recording import Overview, RecordedBatch
@@ -107,7 +108,7 @@ def replay(
       zcat events.ndjson.gz | openqoe replay - --shift-time 7d --batch 100
     """
     if not is_http(url):
-        fail(f"--url {printable(url)} is not an http or https URL")
+        fail(f"--url {url} is not an http or https URL")
     try:
         with needs("asyncio"):
             sender: Any = import_module("openqoe.shells.asyncio_shell.replay")
@@ -163,7 +164,7 @@ def _batches(file: IO[bytes], batch_size: int) -> Iterator[RecordedBatch]:
 @contextmanager
 def _progress(batches: int) -> Iterator[Callable[[int], None]]:
     """A progress bar where somebody looks at it."""
-    if not sys.stderr.isatty():
+    if not is_terminal(err=True):
         yield lambda _: None
         return
     with click.progressbar(length=batches, label="batches", show_pos=True, file=sys.stderr) as bar:
@@ -173,11 +174,11 @@ def _progress(batches: int) -> Iterator[Callable[[int], None]]:
 def _report(overview: Overview, tally: Any) -> int:
     """Say what came of it; returns the exit status."""
     for fault in overview.faults[:MAX_FAULTS]:
-        click.echo(f"line {fault.line}: not sent: {printable(fault.reason or '')}", err=True)
+        say(f"line {fault.line}: not sent: {fault.reason}", err=True)
     for problem in tally.problems:
-        click.echo(problem, err=True)
+        say(problem, err=True)
     if tally.stopped:
-        click.echo(f"stopped, the rest was not sent: {tally.stopped}", err=True)
+        say(f"stopped, the rest was not sent: {tally.stopped}", err=True)
     rate = tally.accepted / tally.seconds if tally.seconds else 0.0
     parts = (
         (True, f"{tally.batches} of {overview.batches} batches sent"),
@@ -187,6 +188,6 @@ def _report(overview: Overview, tally: Any) -> int:
         (overview.faults, f"{len(overview.faults)} lines not usable"),
         (overview.skipped, f"{overview.skipped} lines without events"),
     )
-    click.echo(", ".join(part for shown, part in parts if shown))
+    say(", ".join(part for shown, part in parts if shown))
     is_complete = not (overview.faults or tally.stopped or tally.refused or tally.refused_batches)
-    return 0 if is_complete else EXIT_INCOMPLETE
+    return 0 if is_complete else EXIT_FAILED

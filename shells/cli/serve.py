@@ -11,7 +11,8 @@ import click
 from openqoe.core.config import Config
 from openqoe.core.http import parser_named
 from openqoe.shells import logs, process, settings
-from openqoe.shells.cli.common import FILE, config_of, fail
+from openqoe.shells.cli.common import FILE, config_of
+from openqoe.shells.cli.output import fail
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.listening import Listening, ListeningError
 from openqoe.shells.storage import StorageError
@@ -34,7 +35,13 @@ from openqoe.shells.workers import Workers, worker_command
     show_default=True,
     help='Address or name to listen on; repeatable. "*" is every address, IPv4 and IPv6.',
 )
-@click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=8787,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on.",
+)
 @click.option("--unix", type=FILE, help="Listen on a Unix socket instead.")
 @click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate chain (PEM).")
 @click.option("--tls-key", type=FILE, help="Its key, if it is not in the same file (PEM).")

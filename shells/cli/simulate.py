@@ -11,8 +11,9 @@ from typing import Any, Final
 import click
 
 from openqoe.core.version import VERSION
-from openqoe.shells.cli.common import EXIT_INCOMPLETE, FILE, fail, is_http
+from openqoe.shells.cli.common import FILE, is_http
 from openqoe.shells.cli.common import duration as read_duration
+from openqoe.shells.cli.output import EXIT_FAILED, fail, is_terminal, overwrite, say
 from openqoe.shells.clock import now_ms
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.logs import printable
@@ -65,7 +66,7 @@ def _incidents(
     "--speed",
     type=click.FloatRange(0),
     help="Viewers' seconds a second, in the past; 0 is as fast as the worker takes it. "
-    "[default: 1; with --history 0]",
+    "Without it 1; with --history 0.",
 )
 @click.option(
     "--history",
@@ -86,7 +87,7 @@ def _incidents(
     + ".",
 )
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="The same seed gives the same viewers."
+    "--seed", type=int, default=1, show_default=True, help="With another seed other things happen."
 )
 @click.option(
     "--connections",
@@ -155,14 +156,14 @@ def simulate(
         url, api_key.partition(",")[0].strip(), pace, duration, connections, patience
     )
     tally = sender.Tally()
-    progress = _Progress(simulation, tally)
+    progress = Progress(simulation, tally)
     sender.simulate(simulation, plan, tally, progress.show)
     progress.end()
-    _report(tally)
+    tell(tally)
     if truth is not None:
         _write(truth, simulation, tally)
     is_complete = tally.is_exact and tally.stopped in ("", "interrupted")
-    sys.exit(0 if is_complete else EXIT_INCOMPLETE)
+    sys.exit(0 if is_complete else EXIT_FAILED)
 
 
 def _began_ago(speed: float, duration: float | None, history: float | None) -> float:
@@ -184,13 +185,13 @@ def _began_ago(speed: float, duration: float | None, history: float | None) -> f
     return ago
 
 
-class _Progress:
+class Progress:
     """One line on a terminal; elsewhere a plain line now and then."""
 
     def __init__(self, simulation: Simulation, tally: Any) -> None:
         self._simulation = simulation
         self._tally = tally
-        self._is_terminal = sys.stderr.isatty()
+        self._is_terminal = is_terminal(err=True)
         self._ticks = 0
         self._sent = 0
 
@@ -198,13 +199,13 @@ class _Progress:
         """Is called every second."""
         self._ticks += 1
         if self._is_terminal:
-            click.echo(f"\r\x1b[K{self._text()}", nl=False, err=True)
+            overwrite(self._text())
         elif self._ticks % QUIET_EVERY == 0:
-            click.echo(self._text(), err=True)
+            say(self._text(), err=True)
 
     def end(self) -> None:
         if self._is_terminal and self._ticks:
-            click.echo("\r\x1b[K", nl=False, err=True)
+            overwrite("")
 
     def _text(self) -> str:
         tally = self._tally
@@ -230,11 +231,12 @@ def _clock(ms: float) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def _report(tally: Any) -> None:
+def tell(tally: Any) -> None:
+    """Say what was sent."""
     for problem in tally.problems:
-        click.echo(f"not accepted: {problem}", err=True)
+        say(f"not accepted: {problem}", err=True)
     if tally.stopped and tally.stopped != "interrupted":
-        click.echo(f"openqoe: stopped: {tally.stopped}", err=True)
+        say(f"openqoe: stopped: {tally.stopped}", err=True)
     rate = tally.events / tally.seconds if tally.seconds else 0.0
     parts = (
         (True, f"{tally.events:,} events in {tally.batches:,} batches accepted"),
@@ -245,13 +247,13 @@ def _report(tally: Any) -> None:
         (tally.refused, f"{tally.refused:,} batches refused"),
         (tally.given_up, f"{tally.given_up:,} given up"),
     )
-    click.echo(", ".join(part for shown, part in parts if shown))
+    say(", ".join(part for shown, part in parts if shown))
     if tally.batches:
-        click.echo("What the worker must have counted, and where:")
+        say("What the worker must have counted, and where:")
         for line in report.lines(tally.truth):
-            click.echo(line.rstrip())
+            say(line.rstrip())
     if not tally.is_exact:
-        click.echo("Not exact: the worker may have counted more or less of what was not accepted.")
+        say("Not exact: the worker may have counted more or less of what was not accepted.")
 
 
 def _check_writable(path: Path) -> None:

@@ -31,7 +31,8 @@ class Simulation:
 
     Args:
         viewers: How many are there at once, about.
-        seed: Two simulations with the same arguments are the same, byte by byte.
+        seed: Two simulations with the same arguments are the same, byte by byte. With another
+            start the same happens, to other viewers: a worker may know the ids of before.
         start: When it begins, ms since the epoch.
         incidents: What goes wrong.
     """
@@ -65,14 +66,17 @@ class Simulation:
     def _life(self, viewer: int) -> Iterator[Batch]:
         """One after the other, each with a page of their own."""
         rng = Random(f"{self.seed}/{viewer}")
+        ids = Random(f"{self.seed}/{viewer}/{self.start}")
         at = self.start + rng.uniform(0.0, RAMP)
         while True:
-            at = yield from self._visit(viewer, rng, at)
+            at = yield from self._visit(viewer, rng, ids, at)
             at += rng.expovariate(1 / GAP) + 200.0
 
-    def _visit(self, viewer: int, rng: Random, at: float) -> Generator[Batch, None, float]:
+    def _visit(
+        self, viewer: int, rng: Random, ids: Random, at: float
+    ) -> Generator[Batch, None, float]:
         """Somebody opens a page, watches a video or more, and goes; returns when they have."""
-        identity, circumstances = self._somebody(rng), self.circumstances
+        identity, circumstances = self._somebody(rng, ids), self.circumstances
         site, device = identity.site, identity.device
         country = COUNTRIES[identity.country]
         network = Network(
@@ -117,13 +121,13 @@ class Simulation:
                 return max(at, outbox.sent_at)
             at += rng.uniform(300, 2_500)
 
-    def _somebody(self, rng: Random) -> Identity:
+    def _somebody(self, rng: Random, ids: Random) -> Identity:
         site = rng.choices(SITES, [one.weight for one in SITES])[0]
         device = rng.choices([d for d, _ in site.devices], [w for _, w in site.devices])[0]
         country = rng.choices([c for c, _ in site.countries], [w for _, w in site.countries])[0]
         version = rng.choices([v for v, _ in site.versions], [w for _, w in site.versions])[0]
-        viewer_id = sha256(f"{uuid(rng)}{site.org}".encode()).hexdigest()
-        return Identity(site, device, version, country, uuid(rng), uuid(rng), viewer_id)
+        viewer_id = sha256(f"{uuid(ids)}{site.org}".encode()).hexdigest()
+        return Identity(site, device, version, country, uuid(ids), uuid(ids), viewer_id)
 
 
 def _choose(site: Site, watched: set[str], rng: Random) -> Video:

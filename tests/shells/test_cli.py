@@ -43,7 +43,7 @@ def fault(*arguments: str, **settings: str) -> str:
 
 def test_the_version() -> None:
     assert VERSION in run("--version").stdout
-    assert run("version").stdout.strip() == VERSION
+    assert run("version").stdout.splitlines()[0] == f"openqoe-worker {VERSION}"
 
 
 def test_faults_of_files_are_one_line(tmp_path: Path) -> None:

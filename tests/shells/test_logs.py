@@ -52,3 +52,28 @@ def test_nothing_of_others_steers_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
     assert "\\x1b[2J" in text
     assert "Traceback (most recent call last):\n" in text
     assert len(text.split("\n\n")[0].splitlines()[0].split("serving")) >= 2  # still one line
+
+
+def test_nor_does_anything_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure(Config(log_format="json")).info("failed", path=HOSTILE, words=[HOSTILE])
+    (line,) = stream.getvalue().splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("no_color", "is_plain"), [("", False), ("1", True)])
+def test_colours_are_left_out_where_they_are_not_wanted(
+    no_color: str, is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    logs.configure(Config(log_format="human")).info("serving")
+    assert ("\x1b" not in stream.getvalue()) is is_plain
