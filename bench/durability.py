@@ -45,7 +45,12 @@ def main() -> None:
             workers = {
                 mode: stack.enter_context(
                     WorkerProcess(
-                        {"OPENQOE_DURABILITY": mode, "OPENQOE_LOG_LEVEL": "error"}, command=command
+                        {
+                            "OPENQOE_DURABILITY": mode,
+                            "OPENQOE_LOG_LEVEL": "error",
+                            "OPENQOE_EMBEDDED": "off",
+                        },
+                        command=command,
                     )
                 )
                 for mode in MODES

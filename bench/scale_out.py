@@ -105,6 +105,7 @@ def main() -> None:
                                 "OPENQOE_KV_URL": url,
                                 "OPENQOE_KV_PREFIX": f"{shell}{number}",
                                 "OPENQOE_LOG_LEVEL": "error",
+                                "OPENQOE_EMBEDDED": "off",
                             },
                             command=one(shell) if number == 1 else two(shell),
                         )

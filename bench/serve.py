@@ -59,7 +59,7 @@ def main() -> None:
             with lock:
                 return "POST", "/v1/events", next(tens)
 
-        with host.run({"OPENQOE_LOG_LEVEL": "error"}) as worker:
+        with host.run({"OPENQOE_LOG_LEVEL": "error", "OPENQOE_EMBEDDED": "off"}) as worker:
             health = ask(worker, lambda: ("GET", "/health", None))
             batches = ask(worker, batch)
             times = []

@@ -48,8 +48,12 @@ def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...
             )
         )
     if not config.api_keys:
+        seen = ", and see the dashboard" if config.has_dashboard else ""
         lines.append(
-            Notice("warning", "API_KEY is not set: anybody who reaches this port may post events")
+            Notice(
+                "warning",
+                f"API_KEY is not set: anybody who reaches this port may post events{seen}",
+            )
         )
     if config.flush_interval > STALE_AFTER:
         lines.append(

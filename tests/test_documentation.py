@@ -1,16 +1,22 @@
 """The documentation tells the truth: generated pages are fresh, the README's session works."""
 
+import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from importlib import util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.support.events import batch, event
+from tests.support.process import WorkerProcess
 from tests.support.services import free_port, require
 
 ROOT = Path(__file__).parent.parent
@@ -74,6 +80,30 @@ def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
     assert '"message":"Events accepted","events_received":3' in run.stdout
     values = re.findall(r'"__name__":"(\w+)".*?"value":\[[\d.]+,"([\d.]+)"\]', run.stdout)
     assert values == [("openqoe_views_started_total", "1"), ("openqoe_playing_time_seconds", "10")]
+
+
+def test_the_queries_on_the_page_of_the_embedded_store_work(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "embedded.md").read_text(encoding="utf-8")
+    videos, error = re.findall(r"<!-- test: sql -->\n```sql\n(.*?)```", page, re.DOTALL)
+    now = int(time.time() * 1000)
+    film = {"id": "film-7", "title": "The film"}
+    steps: list[tuple[str, dict[str, int]]] = [
+        ("viewstart", {}),
+        ("error", {"error_code": 5}),
+        ("error", {"error_code": 7}),
+    ]
+    with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "0"}) as worker:
+        for number, (kind, data) in enumerate(steps):
+            told = event(kind, at=now + number * 10, view_id="v-1", video=film, data=data)
+            assert worker.post(batch(told))[0] == 202
+        assert worker.stop() == 0
+        with closing(sqlite3.connect(worker.data / "embedded.db")) as database:
+            ((_, titles, views),) = database.execute(videos).fetchall()
+            happened = database.execute(error).fetchall()
+    assert (titles, views) == ("The film", 1)
+    assert [(kind, ms, json.loads(data)) for _, kind, ms, data in happened] == [
+        (kind, number * 10, data) for number, (kind, data) in enumerate(steps)
+    ]
 
 
 def _port_of(script: str) -> str:

@@ -38,8 +38,9 @@ def outbox(data_dir: str | None, env_file: Path | None, as_json: bool) -> None:
         say(f"slot {number} ({state}): {contents.records} batches not flushed yet")
         for waiting in contents.waiting:
             age = max(0, now_ms() - waiting.oldest) / 1000
+            whose = f" for {waiting.destination}" if waiting.destination else ""
             say(
-                f"  {waiting.kind}: {waiting.payloads} requests, {waiting.items} items, "
+                f"  {waiting.kind}{whose}: {waiting.payloads} requests, {waiting.items} items, "
                 f"{waiting.bytes} bytes, oldest {age:.0f} s"
             )
         for destination, said in contents.last_errors.items():
@@ -66,6 +67,7 @@ def _as_json(number: int, in_use: bool, contents: Contents | StorageError) -> di
     waiting = [
         {
             "kind": one.kind,
+            "destination": one.destination,
             "payloads": one.payloads,
             "items": one.items,
             "bytes": one.bytes,

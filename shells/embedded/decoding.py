@@ -93,7 +93,7 @@ METRIC_TYPES: Final = (
 )
 """By their numbers in MetricMetadata."""
 
-_LABEL: Final = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*("(?:[^"\\]|\\.)*")\s*(?:,|$)')
+_LABEL: Final = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*("(?:[^"\\]|\\.)*")\s*(?:,\s*|\Z)')
 
 
 class UndecodableError(ValueError):

@@ -23,6 +23,9 @@ FILE: Final = "embedded.db"
 BUSY: Final = 5.0
 """Seconds to wait for another process's transaction."""
 
+CACHE: Final = 16 * 1024 * 1024
+"""Bytes of pages kept in memory, and of the log kept on disk between transactions."""
+
 SEEN_EVERY: Final = 60_000
 """ms; how precisely ``last_seen`` is kept: a row need not be written for every sample."""
 
@@ -61,14 +64,14 @@ STREAM_LABELS: Final = (
 
 _SCHEMA: Final = f"""
 -- A series of Prometheus: a metric's name and a label set. labels is a JSON object sorted by
--- name, without __name__. le is infinite for the last bucket of a histogram.
+-- name, without __name__. le is infinite for the last bucket of a histogram. hash is of the
+-- labels: an index of them would be as large as the table.
 CREATE TABLE series (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, labels TEXT NOT NULL,
     {", ".join(f"{name} TEXT" for name in SERIES_LABELS)}, le REAL,
-    first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL,
-    UNIQUE (name, labels)
+    first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, hash INTEGER NOT NULL
 );
-CREATE INDEX series_name ON series (name);
+CREATE UNIQUE INDEX series_name ON series (name, hash);
 CREATE INDEX series_video ON series (video_id) WHERE video_id IS NOT NULL;
 -- A sample stands for the time until the next one. value is NULL where the series ended.
 CREATE TABLE samples (
@@ -125,6 +128,9 @@ def open_writer(path: Path, *, full: bool) -> sqlite3.Connection:
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(database)
         database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+        # A flush touches as many places of the file as series have changed.
+        database.execute(f"PRAGMA cache_size = -{CACHE // 1024}")
+        database.execute(f"PRAGMA journal_size_limit = {CACHE}")
         _make(database)
     except BaseException:
         database.close()

@@ -43,7 +43,10 @@ REFRESH: Final = 300_000
 REMEMBERED: Final = 500_000
 """Series, streams or videos kept in memory."""
 
-_SERIES_COLUMNS: Final = ("name", "labels", *SERIES_LABELS, "le", "first_seen", "last_seen")
+_SERIES_COLUMNS: Final = (
+    *("name", "labels", *SERIES_LABELS),
+    *("le", "first_seen", "last_seen", "hash"),
+)
 _STREAM_COLUMNS: Final = ("labels", *STREAM_LABELS, "last_seen")
 _ENTRY_COLUMNS: Final = (
     *("at", "stream", "event_type", "view_id", "session_id", "viewer_id", "video_id"),
@@ -189,15 +192,16 @@ class Tables:
         labels = decode_labels(series.labels)
         name = labels.pop("__name__", "")
         text = json.dumps(labels, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        database = self._database
+        database, digest = self._database, _hash(text)
         row = database.execute(
-            "SELECT id, last_seen FROM series WHERE name = ? AND labels = ?", (name, text)
+            "SELECT id, last_seen FROM series WHERE name = ? AND hash = ?", (name, digest)
         ).fetchone()
         if row is None:
             first, last = series.samples[0][0], series.samples[-1][0]
             columns = [labels.get(label) for label in SERIES_LABELS]
             made = database.execute(
-                _INSERT_SERIES, (name, text, *columns, _bound(labels.get("le")), first, last)
+                _INSERT_SERIES,
+                (name, text, *columns, _bound(labels.get("le")), first, last, digest),
             )
             known = _Known(made.lastrowid or 0, last)
         else:
@@ -300,6 +304,6 @@ def _bound(text: str | None) -> float | None:
         return None
 
 
-def _hash(line: str) -> int:
-    digest = blake2b(line.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _hash(text: str) -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

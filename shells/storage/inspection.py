@@ -13,10 +13,11 @@ from openqoe.shells.storage.errors import StorageError
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for one kind of destination.
+    """What waits for one destination.
 
     Attributes:
         kind: "metrics" or "logs".
+        destination: Its name; "" in files of earlier versions.
         payloads: How many requests.
         items: Samples or log entries in them.
         bytes: Their size.
@@ -24,6 +25,7 @@ class Waiting:
     """
 
     kind: str
+    destination: str
     payloads: int
     items: int
     bytes: int
@@ -36,7 +38,7 @@ class Contents:
 
     Attributes:
         records: Batches in the journal, accepted and not flushed yet.
-        waiting: The outbox, by kind.
+        waiting: The outbox, by kind and destination.
         last_errors: What destinations said when they last took nothing, as of the snapshot.
     """
 
@@ -63,9 +65,11 @@ def inspect(path: Path) -> Contents:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as database:
             database.execute("PRAGMA query_only = ON")
             (records,) = database.execute("SELECT count(*) FROM journal").fetchone()
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            destination = "destination" if version > 1 else "''"
             rows = database.execute(
-                "SELECT kind, count(*), sum(items), sum(size), min(created) FROM outbox "
-                "GROUP BY kind ORDER BY kind"
+                f"SELECT kind, {destination}, count(*), sum(items), sum(size), min(created) "
+                "FROM outbox GROUP BY 1, 2 ORDER BY 1, min(number)"
             ).fetchall()
             errors = _last_errors(schema.read_snapshot(database))
     except (sqlite3.Error, ValueError) as error:

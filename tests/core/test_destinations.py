@@ -187,6 +187,11 @@ def test_the_log_tells_that_nothing_is_sent_and_that_the_door_is_open() -> None:
     assert is_open.event == OPEN
 
 
+def test_the_log_tells_that_the_dashboard_is_open_too() -> None:
+    assert told({})[-1].event == f"{OPEN}, and see the dashboard"
+    assert told({"OPENQOE_DASHBOARD": "no"})[-1].event == OPEN
+
+
 def test_the_log_tells_that_data_stays_here() -> None:
     lines = told({"API_KEY": "k", "OPENQOE_DATA_DIR": "/var/lib/qoe"})
     assert [(line.level, dict(line.fields)) for line in lines] == [

@@ -38,7 +38,9 @@ def test_what_a_dead_process_left_is_delivered_by_the_drain_command() -> None:
         with WorkerProcess(settings, command=serve) as worker:
             for number in range(5):
                 assert worker.post(view(number))[0] == 202
-            wait_until(lambda: "metrics:" in worker.command("outbox"), what="the outbox")
+            wait_until(
+                lambda: "metrics for prometheus:" in worker.command("outbox"), what="the outbox"
+            )
             shown = worker.command("outbox")
             assert "slot 0 (in use)" in shown
             worker.kill()
@@ -48,7 +50,7 @@ def test_what_a_dead_process_left_is_delivered_by_the_drain_command() -> None:
             loki.heal()
             worker.command("drain", "--timeout", "20")
             assert "slot 0 (left behind): 0 batches" in worker.command("outbox")
-            assert "metrics:" not in worker.command("outbox")
+            assert "metrics for" not in worker.command("outbox")
         assert receiver.total("openqoe_views_started_total") == 5
         assert len(loki.entries()) == 5
         assert receiver.violations == []

@@ -104,7 +104,7 @@ def test_the_columns_are_the_labels(tmp_path: Path) -> None:
                 for name, value in zip(row.keys(), row, strict=True)
                 if value is not None
             }
-            for name in ("id", "name", "labels", "first_seen", "last_seen"):
+            for name in ("id", "name", "labels", "first_seen", "last_seen", "hash"):
                 columns.pop(name, None)
             if "le" in labels:
                 columns["le"] = labels["le"]

@@ -252,6 +252,35 @@ def test_a_file_that_cannot_grow_is_waited_for_and_loses_nothing(tmp_path: Path)
         assert store.rows("SELECT count(*) FROM entries") == [(100,)]
 
 
+def test_a_disk_that_is_full_loses_nothing_and_is_used_again_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody mount a small file system")
+    try:
+        (small / "ballast").write_bytes(bytes(2_000_000))
+        pushes = [
+            entries(
+                STREAM,
+                *((NOW + number, {"x": "x" * 9_000, "n": f"{number}-{n}"}) for n in range(9)),
+            )
+            for number in range(30)
+        ]
+        with stored(small) as store:
+            given = statuses(store, *pushes)
+            assert set(given) == {204, 503}
+            failed = given.index(503)
+            assert store.rows("SELECT count(*) FROM entries") == [(9 * given.count(204),)]
+            (small / "ballast").unlink()
+            assert statuses(store, pushes[failed]) == [204]
+            assert not list(small.glob("*.damaged-*"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
 def test_a_file_that_is_locked_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from openqoe.core.effects import Append, LoadPayload, PayloadBody, Persist, Reco
 from openqoe.shells import logs
 from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import open_home
-from openqoe.shells.storage import Storage
+from openqoe.shells.storage import Storage, inspect
 from tests.support import golden_data_directory as golden
 from tests.support.events import NOW
 from tests.support.wire import decode_write_request
@@ -54,6 +54,17 @@ def test_all_that_it_held_is_found(data_directory: Path, request: pytest.Fixture
     storage.close()
     assert results[:2] == [PayloadBody(payload.body) for payload in golden.PAYLOADS]
     assert storage.notices == []
+
+
+def test_what_waits_in_it_is_shown_before_it_is_opened(
+    data_directory: Path, request: pytest.FixtureRequest
+) -> None:
+    told = "data-directory-v1" not in request.node.name
+    waiting = inspect(data_directory / "slot-0" / "worker.db").waiting
+    assert [(one.kind, one.destination, one.items) for one in waiting] == [
+        ("logs", "loki" if told else "", 2),
+        ("metrics", "prometheus" if told else "", 12),
+    ]
 
 
 def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
