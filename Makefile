@@ -61,6 +61,7 @@ bench: $(VENV)/.dev $(VENV)/.installed ## Measure (prints ratios of one run)
 	$(BIN)/python -m bench.serve
 	$(BIN)/python -m bench.durability
 	$(BIN)/python -m bench.snapshot
+	$(BIN)/python -m bench.embedded
 	$(BIN)/python -m bench.scale_out
 
 chaos: $(VENV)/.dev $(VENV)/.installed services ## Kill it 20 times under load, each shell (minutes)
