@@ -5,6 +5,8 @@ import os
 import ssl
 import subprocess
 import sys
+import tracemalloc
+from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +16,11 @@ from typing import Any
 import pytest
 import trustme
 
-from openqoe.shells.checking import file_system
+from openqoe.core.metrics.export import Exporter
+from openqoe.core.metrics.registry import Registry
+from openqoe.core.qoe.catalogue import METRICS
+from openqoe.core.qoe.labels import METRIC_LABELS
+from openqoe.shells.checking import SERIES_BYTES, file_system
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.loki import LokiDouble
 from tests.support.process import WorkerProcess
@@ -220,3 +226,18 @@ def test_file_systems_are_told_apart(tmp_path: Path) -> None:
     assert file_system(Path("/mnt/far away/openqoe"), mounts) == "nfs4"
     assert file_system(Path("/mnt/far"), mounts) == "ext4"
     assert file_system(Path("/"), tmp_path / "none") == ""
+
+
+def test_the_memory_of_a_series_is_about_what_is_told() -> None:
+    tracemalloc.start()
+    try:
+        registry = Registry(100_000)
+        for number in range(100):
+            labels = tuple((name, f"{name}-{number}") for name in sorted(METRIC_LABELS))
+            for metric in METRICS:
+                registry.series(metric, labels)
+        deque(Exporter(registry, "host-0", None).export(1_000_000), maxlen=0)
+        took, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.5 < took / registry.size / SERIES_BYTES < 2

@@ -114,20 +114,20 @@ def test_what_is_refused_is_told_and_makes_the_status() -> None:
 
 def test_a_wrong_key_ends_it_at_once() -> None:
     with WorkerProcess({"API_KEY": "other"}) as worker:
-        _, errors = simulate("--url", worker.url, "--viewers", "200", status=1)
+        _, errors = simulate("--url", worker.url, "--speed", "0", "--duration", "1m", status=1)
     assert "the worker answers 401 Unauthorized" in errors
 
 
 def test_an_interrupt_ends_it_with_the_figures_so_far() -> None:
     with WorkerProcess({"API_KEY": "secret"}) as worker:
         running = subprocess.Popen(
-            [*OPENQOE, "simulate", "--url", worker.url, "--viewers", "300"],
+            [*OPENQOE, "simulate", "--url", worker.url, "--viewers", "900"],
             env={**os.environ, "API_KEY": "secret"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         accepted = "openqoe_worker_events_accepted_total"
-        wait_until(lambda: worker.metric(accepted) > 20, 30, "events")
+        wait_until(lambda: worker.metric(accepted) > 5, 30, "events")
         running.send_signal(signal.SIGINT)
         output, errors = running.communicate(timeout=30)
         assert running.returncode == 0, errors

@@ -135,11 +135,11 @@ def test_there_are_several_of_everything(evening: list[Batch]) -> None:
 def test_a_cdn_that_goes_bad_is_seen_in_its_countries_only() -> None:
     """Stalls and errors for DE, AT and NL while it lasts, and not before."""
     trouble: Counter[tuple[bool, bool]] = Counter()
-    for batch in batches(2, 300, 10, Incident("cdn", 5 * MINUTE, 5 * MINUTE, 0)):
+    for batch in batches(2, 150, 8, Incident("cdn", 4 * MINUTE, 4 * MINUTE, 0)):
         is_sick = dict(batch.headers)["X-Country-Code"] in ("DE", "AT", "NL")
         for event in events_of(batch):
             if event["event_type"] in ("stallstart", "stall_start", "error"):
-                trouble[is_sick, event["event_time"] > NOW + 5 * MINUTE] += 1
+                trouble[is_sick, event["event_time"] > NOW + 4 * MINUTE] += 1
     assert trouble[True, True] > 3 * trouble[True, False]
     assert trouble[False, True] < 2 * trouble[False, False]
 
