@@ -109,10 +109,10 @@ def measure(rate: int, directory: Path) -> str:
         (series,) = database.execute("SELECT count(*) FROM series").fetchone()
         bytes_each = (used_bytes(database) - warm[2]) / (taken - warm[1])
     share = (spent - warm[0]) / (MINUTES * 30)
-    days = worker.config.embedded_max_bytes / (rate * bytes_each) / 86_400
+    hours = worker.config.embedded_max_bytes / (rate * bytes_each) / 3_600
     return (
         f"{rate:9}{series:9}{share:11.1%}{longest * 1000:12.0f}"
-        f"{(taken - warm[1]) / (spent - warm[0]):14.0f}{bytes_each:13.0f}{days:15.1f}"
+        f"{(taken - warm[1]) / (spent - warm[0]):14.0f}{bytes_each:13.0f}{hours:16.1f}"
     )
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}")
     print(
         f"{'events/s':>9}{'series':>9}{'of a core':>11}{'longest ms':>12}{'events/CPU s':>14}"
-        f"{'bytes/event':>13}{'days in 2 GiB':>15}"
+        f"{'bytes/event':>13}{'hours in 2 GiB':>16}"
     )
     for rate in RATES:
         with tempfile.TemporaryDirectory() as directory:
