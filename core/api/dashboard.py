@@ -52,7 +52,8 @@ _STYLE: Final = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { margin: 0; min-height: 100vh; display: grid; place-items: center;
   background: light-dark(#f4f5f7, #14161a); color: light-dark(#1b1f27, #e7e9ee); }
-main { width: min(22rem, calc(100vw - 4rem)); padding: 2rem; border-radius: 12px;
+main { box-sizing: border-box; width: min(26rem, 100vw - 2rem); padding: 2rem;
+  border-radius: 12px;
   background: light-dark(#fff, #1d2026); border: 1px solid light-dark(#dfe2e8, #2d323b); }
 h1 { margin: 0 0 .25rem; font-size: 1.4rem; }
 p { margin: 0 0 1.25rem; color: light-dark(#5a6272, #9aa3b2); }
@@ -72,6 +73,7 @@ _FORM: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sign in · OpenQoE</title>
+<link rel="icon" href="data:,">
 <style>%(style)s</style>
 </head>
 <body>
@@ -79,6 +81,7 @@ _FORM: Final = """<!doctype html>
 <h1>OpenQoE</h1>
 <p>Video quality of experience</p>
 %(alert)s<form method="post" action="%(action)s">
+<input name="username" value="openqoe" autocomplete="username" hidden>
 <label for="key">API key</label>
 <input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
 <button type="submit">Sign in</button>
@@ -94,8 +97,10 @@ _LIMITS: Final = "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 _STYLE_HASH: Final = b64encode(sha256(_STYLE.encode()).digest()).decode()
 
-FORM_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; {_LIMITS}"
-"""The Content-Security-Policy of the form: its own style, and nothing else at all."""
+FORM_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; {_LIMITS}"
+)
+"""The Content-Security-Policy of the form: its own style and no icon, and nothing else at all."""
 
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
