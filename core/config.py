@@ -275,6 +275,22 @@ class Config:
         "Connections open at once; further ones are answered 503.",
         "Limits of requests",
     )
+    max_wait: int = _seconds(
+        "OPENQOE_MAX_WAIT",
+        100,
+        "How long a batch may have waited for the worker; on Linux, the time counts that it lay "
+        "with the system, too. If all wait longer for 2 s, those that do are answered 503 at once, "
+        "so that the others need not wait as long. 0 switches this off.",
+        "Limits of requests",
+        minimum=0,
+    )
+    max_waiting_bytes: int = _bytes(
+        "OPENQOE_MAX_WAITING_BYTES",
+        64 * MIB,
+        "Size of all bodies together that are being received, and again of all batches that wait "
+        "for the journal or for a flush; past it requests are answered 503.",
+        "Limits of requests",
+    )
     http_parser: Literal["auto", "h11", "httptools"] = setting(
         "OPENQOE_HTTP_PARSER",
         "auto",

@@ -34,6 +34,7 @@ from openqoe.core.http.messages import Request, Response
 from openqoe.core.metrics import health
 from openqoe.core.metrics.health import Health
 from openqoe.core.metrics.registry import Group, Registry
+from openqoe.core.overload import Overload
 from openqoe.core.persistence import Persistence
 from openqoe.core.qoe.labels import Labeller
 from openqoe.core.qoe.meter import Meter
@@ -91,6 +92,7 @@ class Ingest:
         is_dirty: Whether events came in since the latest flush.
         holds: Whether batches wait, because a flush is being made.
         held_bytes: Bytes of the batches that wait for it.
+        refused: Batches refused because of too much work since the start, by reason.
     """
 
     def __init__(
@@ -121,14 +123,19 @@ class Ingest:
         self.holds = False
         self.held_bytes = 0
         self._held: deque[_Held] = deque()
+        self.refused: dict[str, int] = {}
+        self._overload = Overload(config.max_wait)
+        self._store_is_behind: Callable[[], bool] = lambda: False
 
-    def share(self, add: Callable[[Waiting, int], None]) -> None:
+    def share(self, add: Callable[[Waiting, int], None], is_behind: Callable[[], bool]) -> None:
         """From now on batches wait for the shared store.
 
         Args:
             add: Takes a batch that was accepted, and the current time in ms.
+            is_behind: Tells whether too many wait already.
         """
         self._share = add
+        self._store_is_behind = is_behind
 
     @property
     def labels_shortened(self) -> int:
@@ -149,6 +156,10 @@ class Ingest:
             effect_id: Becomes the id of the effect that puts the batch into the journal.
         """
         elapsed = max(0, now - request.received) if request.received else 0
+        if reason := self._too_much(request, now):
+            self.refused[reason] = self.refused.get(reason, 0) + 1
+            self._health.count(health.REFUSED, reason=reason)
+            return Taken(answers.unavailable("Overloaded", answers.RETRY_AFTER))
         try:
             body = content.plain_body(
                 request, self._config.max_body_bytes, self._config.max_inflated_bytes
@@ -205,6 +216,20 @@ class Ingest:
         else:
             response = answers.accepted(batch.received, elapsed)
         return Taken(response, after)
+
+    def _too_much(self, request: Request, now: int) -> str:
+        """What there is too much of to take a batch in; "" if nothing.
+
+        To be asked before anything is done with it: refusing must cost little.
+        """
+        if request.arrived and self._overload.refuses(now - request.arrived, now):
+            return "wait"
+        waiting = self.held_bytes
+        if self._persistence is not None:
+            waiting += self._persistence.appending_bytes
+        if waiting > self._config.max_waiting_bytes:
+            return "bytes"
+        return "store" if self._store_is_behind() else ""
 
     def replay(self, record: Record) -> None:
         """Take a batch of the journal in once more."""

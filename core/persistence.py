@@ -52,6 +52,7 @@ class Persistence:
     """Knows what is on disk, what is on its way there, and what waits for it.
 
     Attributes:
+        appending_bytes: Bytes of the records on their way to the journal.
         last_record: Number of the latest record.
         last_payload: Number of the latest payload.
         failure: Why nothing can be written at present; "" while all is well.
@@ -62,7 +63,8 @@ class Persistence:
         self._window = window
         self._most_batches = most_batches
         self._effects: list[Effect] = []
-        self._appending: dict[int, tuple[int, AcceptedBatch]] = {}  # by effect id, with number
+        # By effect id, with the number of the record and its bytes
+        self._appending: dict[int, tuple[int, AcceptedBatch, int]] = {}
         self._persist: Persist | None = None
         self._begun: tuple[int, tuple[AcceptedBatch, ...]] | None = None  # the next Persist
         self._lost = 0  # the latest record that could not be written
@@ -70,6 +72,7 @@ class Persistence:
         self._unstored: dict[int, Payload] = {}  # went to their queue before any Persist
         self._batches: list[AcceptedBatch] = []
         self._failed_at = 0
+        self.appending_bytes = 0
         self.last_record = 0
         self.last_payload = 0
         self.failure = ""
@@ -89,7 +92,8 @@ class Persistence:
     ) -> None:
         """A batch was accepted: its record goes into the journal."""
         self.last_record += 1
-        self._appending[effect_id] = self.last_record, batch
+        self._appending[effect_id] = self.last_record, batch, len(body)
+        self.appending_bytes += len(body)
         record = Record(self.last_record, at, body, country, batch.digest)
         self._effects.append(Append(effect_id, record))
 
@@ -163,7 +167,8 @@ class Persistence:
         """Take the result of an effect; returns the payloads that may go out now."""
         persist = self._persist
         if effect_id in self._appending:
-            number, batch = self._appending.pop(effect_id)
+            number, batch, size = self._appending.pop(effect_id)
+            self.appending_bytes -= size
             if isinstance(result, StorageFailure):
                 self._fail(result, now)
                 if not self._shared:

@@ -123,7 +123,7 @@ class Worker:
         self._exchange: Exchange | None = None
         if shared:
             self._exchange = Exchange(config, self._ingest, self._ingest.governor, instance)
-            self._ingest.share(self._exchange.add)
+            self._ingest.share(self._exchange.add, self._exchange.is_behind)
         self._dashboard: Dashboard | None = None
         if embedded and config.has_dashboard:
             self._dashboard = Dashboard(config.api_keys)

@@ -6,6 +6,7 @@ what the journal holds, and gives it back its outbox.
 """
 
 import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ from openqoe.shells.stores.runner import StoreRunner
 Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
 
 EffectReport = Callable[[Effect, Result | Page], None]
+
+SWITCHING = 0.0005
+"""Seconds after which a thread that is busy lets one in that waits (Python's default is 0.005)."""
 
 OpenStore = Callable[[], StoreRunner | None]
 
@@ -125,6 +129,9 @@ def open_home(
     # collected would hold all clients up.
     gc.collect()
     gc.freeze()
+    # The thread that writes to the disk needs the interpreter often and for a moment only. All
+    # answers wait for it, so it must not wait for long while requests keep the interpreter busy.
+    sys.setswitchinterval(SWITCHING)
     return home
 
 

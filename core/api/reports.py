@@ -77,6 +77,7 @@ def stats(
                 "overflowed": ingest.registry.overflowed,
             },
             "views": len(ingest.meter.views),
+            "refused": ingest.refused,
             "shared_store": shared,
             "destinations": [queue.status(now) for queue in queues],
         },

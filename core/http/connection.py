@@ -29,6 +29,7 @@ import re
 from enum import Enum, auto
 from typing import Final
 
+from openqoe.core.http.budget import Budget
 from openqoe.core.http.framing import NO_BODY, ChunkedBody
 from openqoe.core.http.grammar import check_partial_head
 from openqoe.core.http.head import RequestHead, read_head
@@ -69,6 +70,7 @@ class Connection:
         *,
         refuse: Refuse = refuse_plainly,
         is_secure: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         """
         Args:
@@ -77,7 +79,10 @@ class Connection:
             parser: Reads heads; by default the fastest that is installed.
             refuse: Makes the answer to a request that cannot be read.
             is_secure: Whether it is a TLS connection.
+            budget: What it may hold together with others; by default, one request.
         """
+        self._budget = budget or Budget(limits.max_header_bytes + limits.max_body_bytes)
+        self._accounted = 0
         self._limits = limits
         self._is_secure = is_secure
         self._parse = parser_named("auto") if parser is None else parser
@@ -153,7 +158,12 @@ class Connection:
         return None
 
     def receive_data(self, data: bytes, now: int) -> None:
-        """Take what the client has sent; b"" means that it has closed its sending side."""
+        """Take what the client has sent; b"" means that it has closed its sending side.
+
+        Args:
+            data: What has come.
+            now: When it came. If it has lain with the system since, that is earlier than now.
+        """
         if self._peer_is_done or self._is_deaf:
             return
         self._heard = now
@@ -167,6 +177,9 @@ class Connection:
             # More than a whole request sent ahead. The one at hand is answered, the rest
             # is not: the client sees the connection close and sends it again.
             self._turn_deaf()
+        self._account()
+        if self._budget.is_spent and self._state is State.BODY:
+            self._refuse(RefusedError(503, "Too many requests at once"), now)
 
     def next_request(self, now: int) -> Request | None:
         """The next complete request.
@@ -180,6 +193,7 @@ class Connection:
             return None
         self._state = State.HANDLING
         request, self._request = self._request, None
+        self._account()
         return request
 
     def data_to_send(self) -> bytes:
@@ -223,6 +237,10 @@ class Connection:
         else:
             self._close(linger=head.keep_alive)
         return data
+
+    def release(self) -> None:
+        """The client is gone: hold nothing any more."""
+        self._close()
 
     def output_held(self, now: int) -> None:
         """Tell that output waits because the client does not read."""
@@ -325,7 +343,7 @@ class Connection:
             with memoryview(self._buffer) as view, view[:length] as part:
                 body = bytes(part)
             del self._buffer[:length]
-        self._request = head.with_body(body, self._received, is_secure=self._is_secure)
+        self._request = head.with_body(body, self._received, self._heard, is_secure=self._is_secure)
         self._state = State.READY
 
     def _refuse(self, refused: RefusedError, now: int) -> None:
@@ -336,6 +354,16 @@ class Connection:
         self._outgoing += encode_response(response, now, to_head=is_head, connection="close")
         self._close(linger=True)
 
+    def _account(self) -> None:
+        """Tell the others how much this one holds."""
+        held = len(self._buffer)
+        if self._chunks is not None:
+            held += len(self._chunks)
+        if self._request is not None:
+            held += len(self._request.body)
+        self._budget.used += held - self._accounted
+        self._accounted = held
+
     def _turn_deaf(self) -> None:
         self._is_deaf = True
         self._buffer.clear()
@@ -344,4 +372,5 @@ class Connection:
         self._turn_deaf()
         self._state = State.CLOSED
         self._head = self._chunks = self._request = None
+        self._account()
         self._linger = LINGER if linger and not self._peer_is_done else 0

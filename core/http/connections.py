@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from openqoe.core.http.budget import Budget
 from openqoe.core.http.connection import Connection
 from openqoe.core.http.limits import HttpLimits
 from openqoe.core.http.parser import parser_named
@@ -29,13 +30,19 @@ class Connections:
         self._max = config.max_connections
         self._refuse = refuse
         self._is_secure = is_secure
+        self._budget = Budget(config.max_waiting_bytes)
         self._open: set[Connection] = set()
         self._is_stopping = False
 
     def open(self, now: int) -> Connection:
         """A connection for a client that has come; one too many is turned away."""
         connection = Connection(
-            self._limits, now, self._parser, refuse=self._refuse, is_secure=self._is_secure
+            self._limits,
+            now,
+            self._parser,
+            refuse=self._refuse,
+            is_secure=self._is_secure,
+            budget=self._budget,
         )
         self._open.add(connection)
         if self._is_stopping:
@@ -47,6 +54,7 @@ class Connections:
     def close(self, connection: Connection) -> None:
         """The client is gone."""
         self._open.discard(connection)
+        connection.release()
 
     def stop(self, now: int) -> None:
         """Let each connection end behind the request that has begun."""

@@ -112,6 +112,10 @@ class ChunkedBody:
         """The data so far."""
         return bytes(self._data)
 
+    def __len__(self) -> int:
+        """Bytes of the data so far."""
+        return len(self._data)
+
     def take(self, buffer: bytearray) -> bool:
         """Take from the front of the buffer what belongs to the body.
 

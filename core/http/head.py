@@ -30,9 +30,13 @@ class RequestHead(NamedTuple):
     keep_alive: bool
     expects: str
 
-    def with_body(self, body: bytes, received: int, *, is_secure: bool = False) -> Request:
+    def with_body(
+        self, body: bytes, received: int, arrived: int, *, is_secure: bool = False
+    ) -> Request:
         """The complete request."""
-        return Request(self.method, self.path, self.query, self.headers, body, received, is_secure)
+        return Request(
+            self.method, self.path, self.query, self.headers, body, received, is_secure, arrived
+        )
 
 
 def read_head(head: bytes, parse: Parser) -> RequestHead:

@@ -21,6 +21,7 @@ class Request:
             content coding (gzip) is undone.
         received: When the first byte of the request came in, ms since the epoch.
         is_secure: Whether it came over TLS, as far as we know: a proxy may have ended it.
+        arrived: When its last byte came in; 0 if nobody knows.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Request:
     body: bytes = b""
     received: int = 0
     is_secure: bool = False
+    arrived: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,14 @@ REJECTED = _metric("events_rejected_total", COUNTER, "Events refused, by reason.
 BATCHES_REJECTED = _metric(
     "batches_rejected_total", COUNTER, "Requests of which nothing could be read.", "reason"
 )
+REFUSED = _metric(
+    "requests_refused_total",
+    COUNTER,
+    "Batches refused unread because of too much work (answered 503), by what was too much: wait "
+    "(it had waited too long), bytes (of batches that wait), store (batches that wait for the "
+    "shared store).",
+    "reason",
+)
 DUPLICATES = _metric(
     "batches_duplicate_total", COUNTER, "Batches acknowledged again and not counted again."
 )

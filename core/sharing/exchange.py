@@ -34,6 +34,9 @@ LAST_RETRY = 5_000
 AT_THE_END = 2_000
 """ms for which the store is waited for when the process is about to stop."""
 
+MOST_BEHIND = 5_000
+"""Batches that may wait for a store that answers; past it there are too many for it."""
+
 EPOCH = "epoch"
 """Key of the mark that tells one life of the store from the next."""
 
@@ -222,6 +225,13 @@ class Exchange:
     def is_alone(self, now: int) -> bool:
         """Whether the store has been away for longer than the patience."""
         return bool(self.failure) and now - self._failed_since >= self._patience
+
+    def is_behind(self) -> bool:
+        """Whether the store answers, but not as fast as batches come.
+
+        While it is away, batches are taken as long as there is patience.
+        """
+        return not self.failure and len(self._views) > MOST_BEHIND
 
     @property
     def is_counted(self) -> bool:

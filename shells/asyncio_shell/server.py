@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from openqoe.core.http import Connections, Response
+from openqoe.shells.arrival import waited
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import now_ms
 from openqoe.shells.listening import Listeners
@@ -78,6 +79,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._http = self._server.http.open(now_ms())
         self._transport = cast(asyncio.Transport, transport)
+        self._socket = transport.get_extra_info("socket")
         if transport.get_extra_info("sslcontext") is None:
             # Tell as soon as the kernel does not take all that is written. (asyncio's TLS
             # would never write again: it holds its own messages back while reading is paused.)
@@ -158,7 +160,7 @@ class ServerConnection(asyncio.Protocol):
             self._turn = self._loop.call_soon(self._guard, self._serve)
 
     def _receive(self, data: bytes) -> None:
-        self._http.receive_data(data, now_ms())
+        self._http.receive_data(data, now_ms() - waited(self._socket))
         self._serve()
 
     def _watch_deadline(self) -> None:

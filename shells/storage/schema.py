@@ -8,6 +8,7 @@ good ones beside it are kept. ``PRAGMA user_version`` is the version of the form
 import json
 import sqlite3
 import zlib
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import snappy
@@ -42,6 +43,28 @@ SMALL = 256
 """Bytes below which compression gains nothing."""
 
 
+Row = tuple[object, ...]
+
+PUT_TOGETHER = (256, 32, 4, 1)
+"""Rows that one statement puts in: few different statements, so that they stay prepared."""
+
+
+def _put(database: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
+    """Put rows in by few statements.
+
+    At each step of a statement other threads may run, and while they are busy it takes
+    milliseconds to be let in again.
+    """
+    done = 0
+    for size in PUT_TOGETHER:
+        while len(rows) - done >= size:
+            part = rows[done : done + size]
+            holes = f"({', '.join('?' * len(part[0]))})"
+            values = ", ".join([holes] * size)
+            database.execute(f"{statement} {values}", [value for row in part for value in row])
+            done += size
+
+
 def open_database(path: str, *, full: bool) -> sqlite3.Connection:
     """Open a file, or make it.
 
@@ -65,6 +88,9 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
             # before anything is written to a new file, even its mode.
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         database.execute("PRAGMA journal_mode = WAL")
+        # Some systems have SQLite overwrite what is deleted: the journal would be written three
+        # times, the third time while all answers wait for the flush.
+        database.execute("PRAGMA secure_delete = OFF")
         database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > len(FORMATS):
@@ -83,14 +109,17 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
     return database
 
 
-def append_record(database: sqlite3.Connection, record: Record) -> None:
+def append_records(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Append records, given as rows."""
+    _put(database, "INSERT INTO journal VALUES", rows)
+
+
+def record_row(record: Record) -> Row:
+    """The row of a record."""
     body = record.body
     # A third larger than by zlib, and half the time that this function takes.
     packed = snappy.compress(body) if len(body) > SMALL else body
-    database.execute(
-        "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)",
-        (record.number, record.at, record.country, record.digest, zlib.crc32(body), packed),
-    )
+    return record.number, record.at, record.country, record.digest, zlib.crc32(body), packed
 
 
 def read_record(row: tuple[int, int, str | None, bytes, int, bytes]) -> Record | None:
@@ -143,6 +172,15 @@ def add_payload(database: sqlite3.Connection, payload: StoredPayload) -> None:
     )
 
 
+def forget_payloads(database: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    numbers = list(numbers)
+    if numbers:
+        database.execute(
+            "DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?))",
+            (json.dumps(numbers),),
+        )
+
+
 def read_payload(row: tuple[int, str, str, int, int, int, int, str]) -> StoredPayload | None:
     """The payload of a row, its body left there; None if it is damaged."""
     number, kind, headers, size, items, created, thinnable, destination = row
@@ -192,10 +230,8 @@ def read_snapshot(database: sqlite3.Connection) -> bytes | None:
 
 
 def add_batches(database: sqlite3.Connection, batches: tuple[AcceptedBatch, ...]) -> None:
-    database.executemany(
-        "REPLACE INTO batches VALUES (?, ?, ?)",
-        [(batch.digest, batch.at, batch.events) for batch in batches],
-    )
+    rows: list[Row] = [(batch.digest, batch.at, batch.events) for batch in batches]
+    _put(database, "REPLACE INTO batches VALUES", rows)
 
 
 def trim_batches(database: sqlite3.Connection, since: int, most: int) -> None:

@@ -105,6 +105,7 @@ class Storage:
         self._full = durability == "full"
         self._reserve = reserve
         self._queue: SimpleQueue[StorageEffect | None] = SimpleQueue()
+        self._rows: dict[int, schema.Row] = {}  # of the records in the queue, by effect
         self._writer: Thread | None = None
         self._closed = False
         self._database = self._open()
@@ -143,6 +144,10 @@ class Storage:
 
     def submit(self, effect: StorageEffect) -> None:
         """Have an effect carried out. Does not wait."""
+        if isinstance(effect, Append):
+            # Packing lets other threads run. Here that is the writer, which waits for it; there
+            # it would be this thread, which is busy, and the writer had to wait for each record.
+            self._rows[effect.id] = schema.record_row(effect.record)
         self._queue.put(effect)
 
     def close(self) -> None:
@@ -214,6 +219,8 @@ class Storage:
                     group.append(effect)
             if group or forgotten:
                 results = self._carry_out(group, forgotten)
+                for effect in group:
+                    self._rows.pop(effect.id, None)
                 # What could not be removed now will be with the next group.
                 forgotten = [] if self._committed else forgotten
                 if results:
@@ -257,7 +264,11 @@ class Storage:
         results: list[tuple[Answered, StorageResult]] = []
         try:
             database.execute("BEGIN IMMEDIATE")
+            records: list[schema.Row] = []
             for effect in group:
+                if records and not isinstance(effect, Append):
+                    schema.append_records(database, records)
+                    records = []
                 match effect:
                     case Append(record=record):
                         # Each byte is written twice: to the log, then to its place.
@@ -265,16 +276,15 @@ class Storage:
                         if room < 0:
                             results.append((effect, StorageFailure(self._no_room, full=True)))
                             continue
-                        schema.append_record(database, record)
+                        records.append(self._rows[effect.id])
                         results.append((effect, Stored()))
                     case Persist():
                         self._persist(effect)
                         results.append((effect, Stored("" if room > ENOUGH else self._no_room)))
                     case LoadPayload(number=number):
                         results.append((effect, PayloadBody(schema.read_body(database, number))))
-            database.executemany(
-                "DELETE FROM outbox WHERE number = ?", [(number,) for number in forgotten]
-            )
+            schema.append_records(database, records)
+            schema.forget_payloads(database, forgotten)
             if forgotten:
                 schema.give_back(database, VACUUMED)
             database.execute("COMMIT")
@@ -291,10 +301,9 @@ class Storage:
         schema.write_snapshot(database, effect.snapshot)
         for payload in effect.payloads:
             schema.add_payload(database, payload)
-            schema.raise_highest(database, "payload", payload.number)
-        database.executemany(
-            "DELETE FROM outbox WHERE number = ?", [(number,) for number in effect.forgotten]
-        )
+        highest = max((payload.number for payload in effect.payloads), default=0)
+        schema.raise_highest(database, "payload", highest)
+        schema.forget_payloads(database, effect.forgotten)
         database.execute("DELETE FROM journal WHERE number <= ?", (effect.through,))
         schema.raise_highest(database, "record", effect.through)
         schema.add_batches(database, effect.batches)

@@ -5,6 +5,7 @@ import math
 import trio
 
 from openqoe.core.http import Connections
+from openqoe.shells.arrival import waited
 from openqoe.shells.clock import now_ms
 from openqoe.shells.listening import Listeners
 from openqoe.shells.trio_shell.service import Service
@@ -84,6 +85,8 @@ class ServerConnection:
         self._server = server
         self._service = server.service
         self._stream = stream
+        plain = stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+        self._socket = plain.socket
         self._life = trio.CancelScope()
         self._waiting: trio.CancelScope | None = None
 
@@ -129,7 +132,8 @@ class ServerConnection:
     async def _receive(self) -> None:
         """Wait for data, or for the deadline."""
         with trio.move_on_after(self._time_left()) as self._waiting:
-            self._http.receive_data(bytes(await self._stream.receive_some(CHUNK)), now_ms())
+            data = bytes(await self._stream.receive_some(CHUNK))
+            self._http.receive_data(data, now_ms() - waited(self._socket))
         self._waiting = None
         self._http.handle_timeout(now_ms())
 

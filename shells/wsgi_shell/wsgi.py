@@ -16,6 +16,7 @@ from openqoe.core.http.hosted import BodyCollector, host_response, join_headers,
 from openqoe.core.http.refusal import RefusedError
 from openqoe.core.settings import SettingsError
 from openqoe.shells import logs
+from openqoe.shells.arrival import waited
 from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import open_home
 from openqoe.shells.settings import announce, process_instance
@@ -57,7 +58,8 @@ class Application:
             unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
             return _respond(unavailable, method, start_response)
         headers = _headers(environ)
-        received = now_ms()
+        # gunicorn's thread may have had others to serve before.
+        received = now_ms() - waited(environ.get("gunicorn.socket"))
         try:
             body = _body(environ, self.config.max_body_bytes)
         except RefusedError as refused:
@@ -69,7 +71,7 @@ class Application:
             path = environ.get("PATH_INFO", "")
             query = environ.get("QUERY_STRING", "")
             is_secure = environ.get("wsgi.url_scheme") == "https"
-            request = Request(method, path, query, headers, body, received, is_secure)
+            request = Request(method, path, query, headers, body, received, is_secure, received)
             response = service.answer(request)
         return _respond(response, method, start_response)
 

@@ -125,6 +125,9 @@ def test_what_the_worker_says_of_itself(guarded: WorkerProcess) -> None:
     stats = json.loads(guarded.request("GET", "/stats", None, KEY)[2])
     assert stats["worker_version"] == health["version"]
     assert stats["cardinality_limits"]["env"] == {"action": "allow", "max_cardinality": 10}
+    body = good(f"says-{time.time_ns()}")
+    assert guarded.request("POST", "/v1/events", body, {**JSON, **KEY})[0] == 202
+    assert guarded.events_counted()
     one = json.loads(guarded.request("GET", "/v1/stats?dimension=org_id", None, KEY)[2])
     assert one == {"dimension": "org_id", "cardinality": 1, "values": ["acme"]}
 

@@ -16,9 +16,9 @@ VIEWS = 40
 FULL = StorageFailure("no space left", full=True)
 
 
-def busy(pace: int = 10, *, durable: bool = True) -> Worker:
+def busy(pace: int = 10, *, durable: bool = True, **settings: str) -> Worker:
     """A worker with some views, each with series of its own, that has begun its flush."""
-    config = Config.from_environment({**DESTINATIONS, "OPENQOE_FLUSH_INTERVAL": "15"})
+    config = Config.from_environment({**DESTINATIONS, "OPENQOE_FLUSH_INTERVAL": "15", **settings})
     made = Worker(config, instance="p-0", durable=durable, pace=pace)
     made.poll(NOW)
     for number in range(VIEWS):

@@ -144,6 +144,7 @@ def test_stats_of_a_new_worker() -> None:
         "cardinality": dict.fromkeys(DEFAULT_LIMITS, 0),
         "series": {"live": 0, "overflowed": 0},
         "views": 0,
+        "refused": {},
         "shared_store": None,
         "destinations": [],
     }

@@ -18,13 +18,13 @@ def request(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Request:
-    return Request(method, path, query, headers or {"host": "a"}, body, NOW)
+    return Request(method, path, query, headers or {"host": "a"}, body, NOW, arrived=NOW)
 
 
 GOOD = {
     "the least there can be": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", request()),
     "HTTP/1.0 needs no Host": (b"GET / HTTP/1.0\r\nA: b\r\n\r\n", request(headers={"a": "b"})),
-    "no header at all": (b"GET / HTTP/1.0\r\n\r\n", Request("GET", "/", received=NOW)),
+    "no header at all": (b"GET / HTTP/1.0\r\n\r\n", Request("GET", "/", received=NOW, arrived=NOW)),
     "empty lines before it": (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", request()),
     "query split off, nothing decoded": (
         b"GET /a%2Fb//c;d?x=%20&y=?z HTTP/1.1\r\nHost: a\r\n\r\n",

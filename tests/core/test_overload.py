@@ -1,0 +1,137 @@
+"""Too much work: refused early and cheaply, so that nobody waits long and nothing grows."""
+
+import dataclasses
+
+from openqoe.core import Config, Response, Worker
+from openqoe.core.effects import Append, Stored
+from openqoe.core.http import Connections, Request
+from openqoe.core.http.refusal import refuse_plainly
+from tests.core.test_flush_in_parts import THEN, busy
+from tests.core.test_persistence import of, worker
+from tests.support.events import NOW, event, post
+
+BODY = 10_000
+
+
+def asked(made: Worker, waited: int, now: int = NOW) -> Response:
+    """The answer to a batch that came a while ago."""
+    request = post(event("viewstart", at=NOW), now=now - waited)
+    return made.handle(dataclasses.replace(request, arrived=now - waited), now).response
+
+
+def statuses(made: Worker, waited: int, *times: int) -> list[int]:
+    """The answers to batches that have waited all the same, at these times (ms since NOW)."""
+    return [asked(made, waited, NOW + time).status for time in times]
+
+
+def test_a_burst_is_served() -> None:
+    assert statuses(worker(), 1_900, *range(0, 2_000, 100)) == [202] * 20
+
+
+def test_a_flood_is_refused_as_far_as_it_waits_too_long() -> None:
+    made = worker()
+    assert statuses(made, 101, 0, 1_000, 1_999, 2_000, 3_000) == [202, 202, 202, 503, 503]
+    assert dict(asked(made, 101, NOW + 3_000).headers)["Retry-After"] == "5"
+    assert statuses(made, 100, 3_100, 3_200) == [202, 202]
+    assert statuses(made, 101, 3_300) == [503], "it is not over yet"
+
+
+def test_it_is_over_when_none_has_waited_too_long_for_a_while() -> None:
+    made = worker()
+    assert statuses(made, 500, 0, 2_000) == [202, 503]
+    assert statuses(made, 1, 3_000, 12_000) == [202, 202]
+    assert statuses(made, 500, 12_500) == [202]
+
+
+def test_the_clock_may_be_put_back() -> None:
+    made = worker()
+    assert statuses(made, 500, 0, 2_000) == [202, 503]
+    assert statuses(made, 1, -60_000) == [202]
+    assert statuses(made, 500, -50_000, -49_000) == [202, 202]
+
+
+def test_how_long_a_batch_may_wait_is_a_setting() -> None:
+    assert statuses(worker(OPENQOE_MAX_WAIT="2"), 2_000, 0, 2_000, 4_000) == [202] * 3
+    assert statuses(worker(OPENQOE_MAX_WAIT="0"), 60_000, 0, 2_000, 4_000) == [202] * 3
+
+
+def test_what_was_refused_is_not_lost_and_no_duplicate_when_it_comes_again() -> None:
+    made = worker()
+    statuses(made, 500, 0, 1_000)
+    late = post(event("viewstart", at=NOW, view_id="late"), now=NOW + 1_500)
+    late = dataclasses.replace(late, arrived=NOW + 1_500)
+    assert made.handle(late, NOW + 2_000).response.status == 503
+    assert made.handle(dataclasses.replace(late, arrived=0), NOW + 2_000).response.status == 202
+    stats = made.handle(Request("GET", "/stats"), NOW).response.body
+    assert b'"refused":{"wait":1}' in stats
+    assert b'"views":2' in stats
+    metrics = made.handle(Request("GET", "/metrics"), NOW).response.body
+    assert b'openqoe_worker_requests_refused_total{reason="wait"} 1' in metrics
+
+
+def test_health_answers_however_long_it_waited() -> None:
+    made = worker()
+    for path in ("/health", "/ready", "/metrics", "/stats"):
+        request = Request("GET", path, received=NOW - 9_000, arrived=NOW - 9_000)
+        assert made.handle(request, NOW).response.status == 200
+
+
+def test_a_journal_that_falls_behind_refuses_batches_until_it_catches_up() -> None:
+    made = worker(OPENQOE_MAX_WAITING_BYTES="1024")
+    appends: list[Append] = []
+    answers = []
+    for number in range(10):
+        outcome = made.handle(post(event("viewstart", view_id=str(number)), now=NOW), NOW)
+        answers.append(outcome.response.status)
+        appends += of(Append, outcome.effects)
+    assert answers == sorted(answers)
+    assert {*answers} == {202, 503}
+    for append in appends:
+        made.complete(append.id, Stored(), NOW)
+    assert asked(made, 0).status == 202
+
+
+def test_batches_that_wait_for_a_flush_are_bounded_too() -> None:
+    made = busy(1, OPENQOE_MAX_WAITING_BYTES="2048")
+    made.poll(THEN)
+    for number in range(100):
+        outcome = made.handle(post(event("viewstart", view_id=f"n{number}"), now=THEN), THEN)
+        for append in of(Append, outcome.effects):
+            made.complete(append.id, Stored(), THEN)
+        if outcome.response.status == 503:
+            break
+    else:
+        raise AssertionError("they are without bound")
+    while made.next_poll() == THEN:
+        made.poll(THEN)
+    assert asked(made, 0, THEN).status == 202
+
+
+def head(length: int) -> bytes:
+    return b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
+
+
+def test_bodies_on_their_way_are_bounded_over_all_connections() -> None:
+    connections = Connections(Config(max_waiting_bytes=5 * BODY), refuse_plainly)
+    clients = [connections.open(NOW) for _ in range(8)]
+    for client in clients:
+        client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)
+    refused = [client for client in clients if b" 503 " in client.data_to_send()]
+    assert len(refused) == 3
+    for client in refused:
+        connections.close(client)
+    for client in clients[:5]:  # those that had begun go on
+        client.receive_data(b"x", NOW)
+        assert client.next_request(NOW) is not None
+    late = connections.open(NOW)
+    late.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)
+    assert late.data_to_send() == b""
+
+
+def test_a_client_that_goes_away_leaves_its_room_to_others() -> None:
+    connections = Connections(Config(max_waiting_bytes=BODY), refuse_plainly)
+    for _ in range(5):
+        client = connections.open(NOW)
+        client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)
+        assert client.data_to_send() == b""
+        connections.close(client)
