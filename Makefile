@@ -6,10 +6,10 @@ SOURCES := $(shell find core shells -name '*.py')
 PORT ?= 8787
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test services lint format typecheck bench chaos docs dashboards clean
+.PHONY: help run serve test services lint format typecheck bench bench-more performance-page chaos docs dashboards clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,11 +58,16 @@ typecheck: $(VENV)/.dev $(VENV)/.installed ## Check the types of the package and
 
 bench: $(VENV)/.dev $(VENV)/.installed ## Measure (prints ratios of one run)
 	$(BIN)/python -m bench.core
+	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.serve
-	$(BIN)/python -m bench.durability
-	$(BIN)/python -m bench.snapshot
+
+bench-more: $(VENV)/.dev $(VENV)/.installed ## Measure the embedded store, and what a shared one costs
 	$(BIN)/python -m bench.embedded
 	$(BIN)/python -m bench.scale_out
+
+performance-page: $(VENV)/.dev $(VENV)/.installed ## Write the figures of docs/performance.md
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[bench]'
+	$(BIN)/python -m bench.page
 
 chaos: $(VENV)/.dev $(VENV)/.installed services ## Kill it 20 times under load, each shell (minutes)
 	$(BIN)/python -m tests.support.chaos

@@ -1,12 +1,26 @@
-"""A load generator that costs little beside the worker: plain sockets, prepared bytes."""
+"""A load generator that costs little beside the worker: plain sockets, prepared bytes.
+
+Two kinds of load. ``run`` keeps so many connections busy, each with one request after the other:
+that tells what a worker can do. ``at_rate`` sends at a rate, whether answers come or not, as
+players do, which tells what they feel, also where the worker falls behind.
+"""
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, cycle
+from typing import Any, cast
 
 _numbers = count()
+
+NOT_SENT = -1
+"""Stands for a status: all connections were busy."""
+
+GIVING_UP = 10.0
+"""s after which an answer is not waited for any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +28,33 @@ class Load:
     """What came of it.
 
     Attributes:
-        rate: Requests a second.
-        p99: s that 99% of the requests took at the most.
+        seconds: How long it took.
+        statuses: Answers by status; under 0 are requests that got none, under -1 those that found
+            all connections busy.
+        times: How long each answer took in s, ascending.
+        late: How late the generator itself was at the most, s.
     """
 
-    rate: float
-    p99: float
+    seconds: float
+    statuses: Counter[int]
+    times: list[float]
+    late: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Requests a second that were accepted."""
+        return self.statuses[202] / self.seconds
+
+    def percentile(self, part: float) -> float:
+        """ms that this part of the answers took at the most; 0 if there were none."""
+        if not self.times:
+            return 0.0
+        return self.times[min(int(len(self.times) * part), len(self.times) - 1)] * 1000
+
+    @property
+    def p99(self) -> float:
+        """s that 99% of the answers took at the most."""
+        return self.percentile(0.99) / 1000
 
 
 def posts(bodies: list[bytes]) -> Iterator[bytes]:
@@ -36,35 +71,155 @@ def run(port: int, requests: Iterator[bytes], connections: int, seconds: float) 
     """Send requests over so many connections, on each one after the other.
 
     Raises:
-        RuntimeError: One was not answered with 202.
+        RuntimeError: One was answered with neither 202 nor 503.
     """
-    return asyncio.run(_run(port, requests, connections, seconds))
+    load = _in_loop(_closed(port, requests, connections, seconds))
+    if load.statuses.keys() - {202, 503}:
+        raise RuntimeError(f"unexpected answers: {dict(load.statuses)}")
+    return load
 
 
-async def _run(port: int, requests: Iterator[bytes], connections: int, seconds: float) -> Load:
-    began = time.perf_counter()
-    end = began + seconds
-    times: list[float] = []
-    async with asyncio.TaskGroup() as group:
-        for _ in range(connections):
-            group.create_task(_client(port, requests, end, times))
-    times.sort()
-    return Load(len(times) / (time.perf_counter() - began), times[int(len(times) * 0.99)])
+def at_rate(
+    port: int, requests: Iterator[bytes], rate: float, seconds: float, connections: int = 1_500
+) -> Load:
+    """Send so many requests a second, each on a connection that is free.
+
+    Args:
+        port: Of the worker.
+        requests: The requests.
+        rate: Requests a second.
+        seconds: For how long.
+        connections: How many are open; a request that finds all busy is not sent.
+    """
+    return _in_loop(_open(port, requests, rate, seconds, connections))
 
 
-async def _client(port: int, requests: Iterator[bytes], end: float, times: list[float]) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while (begin := time.perf_counter()) < end:
-        writer.write(next(requests))
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 202"):
-            raise RuntimeError(head.decode())
-        await reader.readexactly(_length(head))
-        times.append(time.perf_counter() - begin)
-    writer.close()
+def _in_loop(load: Any) -> Load:
+    try:
+        import uvloop
+    except ImportError:
+        return cast(Load, asyncio.run(load))
+    return cast(Load, uvloop.run(load))
+
+
+class _Client(asyncio.Protocol):
+    """A connection that carries one request at a time."""
+
+    def __init__(self, done: Callable[["_Client", int, float], None]) -> None:
+        self._done = done
+        self._buffer = b""
+        self._due: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def send(self, request: bytes, due: float) -> None:
+        self._due = due
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0 or len(self._buffer) < end + 4 + _length(self._buffer[: end + 2]):
+            return
+        status, self._buffer = int(self._buffer[9:12]), b""
+        self._end(status)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._due is not None:
+            self._end(0)
+
+    def _end(self, status: int) -> None:
+        assert self._due is not None
+        due, self._due = self._due, None
+        self._done(self, status, time.perf_counter() - due)
 
 
 def _length(head: bytes) -> int:
     """The length that a head announces."""
     _, _, rest = head.lower().partition(b"content-length:")
     return int(rest.partition(b"\r\n")[0])
+
+
+async def _closed(port: int, requests: Iterator[bytes], connections: int, seconds: float) -> Load:
+    loop = asyncio.get_running_loop()
+    statuses: Counter[int] = Counter()
+    times: list[float] = []
+    ended = loop.create_future()
+    busy = connections
+    began = time.perf_counter()
+    end = began + seconds
+
+    def done(client: _Client, status: int, took: float) -> None:
+        nonlocal busy
+        statuses[status] += 1
+        times.append(took)
+        now = time.perf_counter()
+        if now < end and status:
+            client.send(next(requests), now)
+            return
+        busy -= 1
+        if not busy and not ended.done():
+            ended.set_result(None)
+
+    clients = [await _connect(port, done) for _ in range(connections)]
+    for client in clients:
+        client.send(next(requests), time.perf_counter())
+    await ended
+    took = time.perf_counter() - began
+    for client in clients:
+        client.transport.abort()
+    return Load(took, statuses, sorted(times))
+
+
+async def _open(
+    port: int, requests: Iterator[bytes], rate: float, seconds: float, connections: int
+) -> Load:
+    statuses: Counter[int] = Counter()
+    times: list[float] = []
+    late = 0.0
+    under_way = 0
+    free: deque[_Client] = deque()
+
+    def done(client: _Client, status: int, took: float) -> None:
+        nonlocal under_way
+        under_way -= 1
+        statuses[status] += 1
+        if status:
+            times.append(took)
+        free.append(client)
+
+    clients = [await _connect(port, done) for _ in range(connections)]
+    free.extend(clients)
+    began = time.perf_counter()
+    for number in range(int(rate * seconds)):
+        due = began + number / rate
+        if (early := due - time.perf_counter()) > 0.0005:
+            await asyncio.sleep(early)
+        elif number % 8 == 0:
+            await asyncio.sleep(0)
+        # That this process is late is not the worker's fault.
+        now = time.perf_counter()
+        late = max(late, now - due)
+        while free and free[0].transport.is_closing():
+            free.popleft()
+        if free:
+            under_way += 1
+            free.popleft().send(next(requests), now)
+        else:
+            statuses[NOT_SENT] += 1
+    took = time.perf_counter() - began
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GIVING_UP):
+            while under_way:
+                await asyncio.sleep(0.01)
+    statuses[0] += under_way
+    for client in clients:
+        client.transport.abort()
+    return Load(took, +statuses, sorted(times), late)
+
+
+async def _connect(port: int, done: Callable[[_Client, int, float], None]) -> _Client:
+    loop = asyncio.get_running_loop()
+    _, client = await loop.create_connection(lambda: _Client(done), "127.0.0.1", port)
+    return client

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import load, workload
+from bench import load, machine, workload
 from openqoe.core.http.messages import Request
 from openqoe.shells.stores.redis import RedisStore
 from openqoe.shells.stores.sqlite import SqliteStore
@@ -35,8 +35,6 @@ ROUNDS = 5
 SECONDS = 2.0
 BATCH = 10
 VIEWS = 2_000
-
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 def two(name: str) -> Command:
@@ -62,28 +60,14 @@ class Measured:
     redis_cpu: float
 
 
-def cpu_ticks(group: int) -> int:
-    """The CPU time that the processes of a process group have used, in ticks."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            _, _, rest = status.read_text().rpartition(")")
-        except OSError:  # it has ended
-            continue
-        fields = rest.split()
-        if int(fields[2]) == group:
-            total += int(fields[11]) + int(fields[12])
-    return total
-
-
 def measure(worker: WorkerProcess, redis: Redis, bodies: list[bytes]) -> Measured:
     assert worker.process is not None
-    before, redis_before = cpu_ticks(worker.process.pid), redis.cpu_seconds()
+    before, redis_before = machine.cpu_seconds(worker.process.pid), redis.cpu_seconds()
     done = load.run(worker.port, load.posts(bodies), CONNECTIONS, SECONDS)
     requests = done.rate * SECONDS
-    ticks = cpu_ticks(worker.process.pid) - before
+    cpu = machine.cpu_seconds(worker.process.pid) - before
     redis_cpu = redis.cpu_seconds() - redis_before
-    return Measured(done.rate, ticks / TICK / requests * 1e6, redis_cpu / requests * 1e6)
+    return Measured(done.rate, cpu / requests * 1e6, redis_cpu / requests * 1e6)
 
 
 def main() -> None:

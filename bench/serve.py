@@ -1,75 +1,214 @@
-"""Requests a second of a running worker, each shell, beside /health of the same shell.
+"""Running workers under load, each shell, beside its null server.
 
-    python -m bench.serve
+    python -m bench.serve [--quick] [asyncio] [trio] [gunicorn]
 
-Every shell is started as a process and asked over keep-alive connections by threads of this
-one, so both share the machine's cores: compare the ratios, not the figures.
+Three parts, each with workers that deliver to a receiver that takes everything:
+
+- throughput: ``wrk`` keeps connections busy; the workers of all durabilities and the null server
+  run at the same time and are asked in turn, so that what else the machine does hits all of them.
+- rates: a generator that sends at a rate, whether answers come or not: at 70% of what the worker
+  can do, the same while a flush of 100,000 series is made again and again, and at twice.
+- memory: what the worker takes after minutes' worth of events, and how long it takes to start.
+
+The generator shares the machine's cores: compare the ratios of one run.
 """
 
-import http.client
-import statistics
-import threading
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
+from contextlib import ExitStack
+from statistics import median
+from typing import Any
 
-from bench import workload
-from tests.support.hosts import HOSTS
-from tests.support.process import WorkerProcess
+from bench import load, machine, population, results, workload, wrk
+from bench.sink import Sink
+from tests.support.process import Command, WorkerProcess, gunicorn, serve, serve_trio
 
-Request = tuple[str, str, bytes | None]
+QUICK = results.is_quick()
+ROUNDS = 1 if QUICK else 3
+SECONDS = 1 if QUICK else 2
+RATED_SECONDS = 2.0 if QUICK else 8.0
 
-CLIENTS = 4
-SECONDS = 3
+SHELLS: dict[str, Command] = {
+    "asyncio": serve,
+    "trio": serve_trio,
+    "gunicorn": gunicorn("gthread"),
+}
+DURABILITIES = ("memory", "normal", "full")
+LOADS = ((10, 16), (10, 256), (1000, 16))
+"""Events a batch, connections."""
 
 
-def ask(worker: WorkerProcess, next_request: Callable[[], Request]) -> float:
-    """Requests a second, all clients together."""
-    counts = [0] * CLIENTS
-    end = time.perf_counter() + SECONDS
+def null_server(shell: str) -> Command:
+    """The command that starts a shell's null server."""
+    if shell == "gunicorn":
+        python = sys.executable
+        return lambda port: (
+            *(python, "-m", "gunicorn", "-k", "gthread", "--threads", "16"),
+            *("--bind", f"127.0.0.1:{port}", "bench.null:application"),
+        )
+    return lambda port: (sys.executable, "-m", "bench.null", shell, str(port))
 
-    def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", worker.port)
-        while time.perf_counter() < end:
-            method, path, body = next_request()
-            connection.request(method, path, body)
-            response = connection.getresponse()
-            response.read()
-            assert response.status in (200, 202), response.status
-            counts[number] += 1
-        connection.close()
 
-    threads = [threading.Thread(target=client, args=(n,)) for n in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / SECONDS
+def settings(sink: Sink, **more: str) -> Mapping[str, str]:
+    """The settings of a worker that delivers."""
+    return {
+        "OPENQOE_LOG_LEVEL": "error",
+        "PROMETHEUS_URL": f"{sink.url}/api/v1/write",
+        "LOKI_URL": f"{sink.url}/loki/api/v1/push",
+        **more,
+    }
+
+
+def group(worker: WorkerProcess) -> int:
+    assert worker.process is not None
+    return worker.process.pid
+
+
+def throughput(shell: str, sink: Sink) -> list[dict[str, Any]]:
+    """Requests a second of all durabilities beside the null server."""
+    rows = []
+    with ExitStack() as stack:
+        workers = {
+            mode: stack.enter_context(
+                WorkerProcess(settings(sink, OPENQOE_DURABILITY=mode), command=SHELLS[shell])
+            )
+            for mode in DURABILITIES
+        }
+        workers["null"] = stack.enter_context(WorkerProcess(command=null_server(shell)))
+        for batch, connections in LOADS:
+            bodies = stack.enter_context(wrk.Bodies(workload.bodies(batch, 20_000 // batch)))
+            rounds: dict[str, list[tuple[wrk.Load, float]]] = {name: [] for name in workers}
+            for _ in range(ROUNDS):
+                for name, worker in workers.items():
+                    before = machine.cpu_seconds(group(worker))
+                    done = wrk.run(worker.port, bodies, connections, SECONDS)
+                    cpu = machine.cpu_seconds(group(worker)) - before
+                    rounds[name].append((done, cpu / done.requests / batch * 1e6))
+            null = median(done.rate for done, _ in rounds["null"])
+            for name, measured in rounds.items():
+                loads = [done for done, _ in measured]
+                rate = median(done.rate for done in loads)
+                row = {
+                    "shell": shell,
+                    "durability": name,
+                    "batch": batch,
+                    "connections": connections,
+                    "requests/s": round(rate),
+                    "events/s": round(rate * batch),
+                    "of null": round(rate / null, 2),
+                    "CPU µs/event": round(median(cpu for _, cpu in measured), 1),
+                    "p50": median(done.p50 for done in loads),
+                    "p95": median(done.p95 for done in loads),
+                    "p99": median(done.p99 for done in loads),
+                    "p99.9": median(done.p999 for done in loads),
+                    "refused": sum(done.refused for done in loads),
+                }
+                results.show(row)
+                rows.append(row)
+    return rows
+
+
+def rates(shell: str, sink: Sink) -> list[dict[str, Any]]:
+    """Times at 70% of what the worker can do, beside flushes of many series, and at twice."""
+    rows = []
+    bodies = list(workload.bodies(10, 2_000))
+    more = {"OPENQOE_FLUSH_INTERVAL": "5"}
+    with WorkerProcess(settings(sink, **more), command=SHELLS[shell]) as worker:
+        load.run(worker.port, load.posts(bodies), 16, SECONDS)
+        rounds = [load.run(worker.port, load.posts(bodies), 16, SECONDS) for _ in range(ROUNDS)]
+        most = median(done.rate for done in rounds)
+        for name, part in (
+            ("70%", 0.7),
+            ("70%, 100,000 series", 0.7),
+            ("twice", 2.0),
+        ):
+            if "series" in name:
+                for body in population.series(3_000 if QUICK else 100_000):
+                    worker.post(body)
+                time.sleep(6)
+            done = load.at_rate(worker.port, load.posts(bodies), most * part, RATED_SECONDS)
+            row = {
+                "shell": shell,
+                "load": name,
+                "sent/s": round(most * part),
+                "accepted/s": round(done.rate),
+                "refused": done.statuses[503],
+                "not answered": done.statuses[0],
+                "not sent": done.statuses[load.NOT_SENT],
+                "p50": round(done.percentile(0.50), 1),
+                "p95": round(done.percentile(0.95), 1),
+                "p99": round(done.percentile(0.99), 1),
+                "p99.9": round(done.percentile(0.999), 1),
+                "generator late ms": round(done.late * 1000),
+            }
+            results.show(row)
+            rows.append(row)
+    return rows
+
+
+def memory(shell: str, sink: Sink) -> list[dict[str, Any]]:
+    """MB with 10,000 series and 100,000 views, and again behind more events of the same; seconds
+    to start, and to start again with 100,000 journalled events."""
+    rows = []
+    views = 5_000 if QUICK else 100_000
+    events = 10_000 if QUICK else 100_000
+    more = {"OPENQOE_FLUSH_INTERVAL": "5"}
+    with WorkerProcess(settings(sink, **more), command=SHELLS[shell]) as worker:
+        start = _restart(worker)
+        empty = machine.memory(group(worker))
+        for body in population.series(views // 10):
+            worker.post(body)
+        for body in population.views(views):
+            worker.post(body)
+        time.sleep(6)
+        full = machine.memory(group(worker))
+        for turn in range(2 if QUICK else 5):
+            for body in population.views(views, again=turn + 1):
+                worker.post(body)
+        time.sleep(6)
+        row = {
+            "shell": shell,
+            "series": round(worker.metric("openqoe_worker_series_live")),
+            "views": round(worker.metric("openqoe_worker_views_live")),
+            "start s": start,
+            "MB empty": round(empty / 1e6),
+            "MB": round(full / 1e6),
+            "MB after": round(machine.memory(group(worker)) / 1e6),
+            "events after": views * (2 if QUICK else 5),
+        }
+    with WorkerProcess(
+        settings(sink, OPENQOE_FLUSH_INTERVAL="3600"), command=SHELLS[shell]
+    ) as worker:
+        for body in workload.bodies(100, events // 100):
+            worker.post(body)
+        row["replayed"] = events
+        row["start again s"] = _restart(worker)
+        lines = [line for line in worker.log() if "replayed_batches" in line]
+        row["replay s"] = lines[-1]["seconds"] if lines else 0.0
+    results.show(row)
+    rows.append(row)
+    return rows
+
+
+def _restart(worker: WorkerProcess) -> float:
+    """Kill it and start it; seconds until it answers."""
+    worker.kill()
+    began = time.perf_counter()
+    worker.start()
+    return round(time.perf_counter() - began, 2)
 
 
 def main() -> None:
-    print(
-        f"{'shell':18} {'health/s':>9} {'batches of 10/s':>16} {'ratio':>6} {'ms/1000 events':>15}"
-    )
-    for host in HOSTS:
-        tens = workload.bodies(10, 40_000)
-        thousands = list(workload.bodies(1000, 12))
-        lock = threading.Lock()
-
-        def batch(tens: Iterator[bytes] = tens, lock: threading.Lock = lock) -> Request:
-            with lock:
-                return "POST", "/v1/events", next(tens)
-
-        with host.run({"OPENQOE_LOG_LEVEL": "error", "OPENQOE_EMBEDDED": "off"}) as worker:
-            health = ask(worker, lambda: ("GET", "/health", None))
-            batches = ask(worker, batch)
-            times = []
-            for body in thousands:
-                begin = time.perf_counter()
-                status, _ = worker.post(body)
-                assert status == 202
-                times.append(time.perf_counter() - begin)
-        large = statistics.median(times) * 1000
-        print(f"{host.name:18} {health:9.0f} {batches:16.0f} {batches / health:6.2f} {large:15.1f}")
+    asked = [name for name in SHELLS if name in sys.argv[1:]] or list(SHELLS)
+    found: dict[str, list[dict[str, Any]]] = {"throughput": [], "rates": [], "memory": []}
+    with Sink() as sink:
+        for shell in asked:
+            found["throughput"] += throughput(shell, sink)
+            found["rates"] += rates(shell, sink)
+            found["memory"] += memory(shell, sink)
+    for name, rows in found.items():
+        results.save(name, rows)
 
 
 if __name__ == "__main__":

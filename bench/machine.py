@@ -1,0 +1,57 @@
+"""The machine that is measured on, and what processes use of it."""
+
+import os
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def describe() -> dict[str, str]:
+    """What it is, for a reader of the figures."""
+    model = platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    disk = subprocess.run(
+        ["stat", "-f", "-c", "%T", tempfile.gettempdir()],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    return {
+        "processor": model,
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "file system": disk,
+        "load before": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def _processes(group: int) -> list[list[str]]:
+    """The fields of /proc/…/stat of the processes of a process group, from the state on."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, _, rest = status.read_text().rpartition(")")
+        except OSError:  # it has ended
+            continue
+        fields = rest.split()
+        if int(fields[2]) == group:
+            found.append(fields)
+    return found
+
+
+def cpu_seconds(group: int) -> float:
+    """The CPU time that the processes of a process group have used."""
+    return sum(int(fields[11]) + int(fields[12]) for fields in _processes(group)) / TICK
+
+
+def memory(group: int) -> int:
+    """Bytes that the processes of a process group have in memory."""
+    return sum(int(fields[21]) * PAGE for fields in _processes(group))

@@ -1,0 +1,95 @@
+"""The null server: a shell that answers every request with the same 202, without the core's part.
+
+    python -m bench.null asyncio|trio PORT
+    gunicorn -k gthread --threads 16 bench.null:application
+
+The sockets, the HTTP layer and the answer are those of the worker: what it is faster by is what the
+batches themselves cost.
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
+
+from openqoe.core import Config, Request, Response
+from openqoe.core.api import answers
+from openqoe.shells import logs
+from openqoe.shells.listening import Listening
+
+ACCEPTED = answers.accepted(10, 0)
+
+
+def _response(request: Request) -> Response:
+    return ACCEPTED if request.method == "POST" else answers.reply(200, {})
+
+
+class _Worker:
+    """What a server reads of the worker."""
+
+    config = Config()
+
+
+class Service:
+    """What a server asks of a service."""
+
+    worker = _Worker()
+    log = logs.configure(Config(log_level="error"))
+
+    def handle(self, request: Request, answer: Any) -> None:
+        answer(_response(request))
+
+    async def answer(self, request: Request) -> Response:
+        return _response(request)
+
+    def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
+        return answers.failure(status, message)
+
+
+class _BlockingService(Service):
+    def answer(self, request: Request) -> Response:  # type: ignore[override]
+        return _response(request)
+
+
+def serve_asyncio(port: int) -> None:
+    from openqoe.shells.asyncio_shell.serve import _loop_factory
+    from openqoe.shells.asyncio_shell.server import Server
+
+    async def serve() -> None:
+        await Server(cast(Any, Service()), _listeners(port)).listen()
+        await asyncio.Event().wait()
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve())
+
+
+def serve_trio(port: int) -> None:
+    import trio
+
+    from openqoe.shells.trio_shell.server import Server
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            await Server(cast(Any, Service()), _listeners(port)).listen(nursery)
+
+    trio.run(serve)
+
+
+def _listeners(port: int) -> Any:
+    return Listening(port=port).open()
+
+
+def __getattr__(name: str) -> Any:
+    if name != "application":
+        raise AttributeError(name)
+    from openqoe.shells.wsgi_shell.wsgi import Application
+
+    class Null(Application):
+        def start(self) -> Any:
+            return _BlockingService()
+
+    return Null(Config())
+
+
+if __name__ == "__main__":
+    {"asyncio": serve_asyncio, "trio": serve_trio}[sys.argv[1]](int(sys.argv[2]))

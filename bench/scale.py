@@ -1,0 +1,124 @@
+"""What grows with series, views and admitted values, and what does not, in the core alone.
+
+    python -m bench.scale [--quick]
+
+Each row fills a worker, then takes the µs of CPU that an event of the usual load costs, and what a
+flush costs with its snapshot: all of it, and the longest single call, which is how long a request
+may have to wait for it. CPU time of the process, so other processes do not count.
+"""
+
+import gc
+import json
+import time
+from collections.abc import Iterable
+from statistics import median
+from typing import Any
+
+from bench import population, results, workload
+from openqoe.core import Config, Request, Worker
+from openqoe.core.effects import Append, Effect, Persist, Stored
+
+QUICK = results.is_quick()
+ROUNDS = 3 if QUICK else 5
+EVENTS = 2_000 if QUICK else 10_000
+INTERVAL = 15_000
+
+SERIES = (1_000, 10_000) if QUICK else (1_000, 10_000, 100_000, 200_000)
+VIEWS = (1_000, 10_000) if QUICK else (10_000, 100_000, 1_000_000)
+ADMITTED = (100, 1_000) if QUICK else (100, 10_000, 100_000)
+
+
+def limits(most: int) -> str:
+    return json.dumps({"limits": {"player_id": {"max_cardinality": most, "action": "allow"}}})
+
+
+class Filled:
+    """A worker with what was put into it, as if its disk were fast."""
+
+    def __init__(self, bodies: Iterable[bytes], most: int = 200_000) -> None:
+        config = Config.from_environment(
+            {
+                "PROMETHEUS_URL": "http://localhost/w",
+                "LOKI_URL": "http://localhost/l",
+                "OPENQOE_MAX_SERIES": "10000000",
+                "OPENQOE_MAX_VIEWS": "10000000",
+                "CARDINALITY_LIMITS": limits(most),
+            }
+        )
+        self.worker = Worker(config, instance="bench-0", durable=True)
+        self.now = int(time.time() * 1000)
+        self.snapshot = 0
+        for body in bodies:
+            self.take(body)
+        self.flush()  # a series costs more once: when its labels are encoded
+
+    def take(self, body: bytes) -> None:
+        request = Request("POST", "/v1/events", body=body, received=self.now)
+        outcome = self.worker.handle(request, self.now)
+        assert outcome.response.status == 202, outcome.response
+        self._run(outcome.effects)
+
+    def flush(self) -> tuple[float, float, int]:
+        """ms of a whole flush, ms of its longest call, how many calls it took."""
+        self.now += INTERVAL
+        calls = []
+        persisted = False
+        while not persisted:
+            begin = time.process_time()
+            effects = self.worker.poll(self.now)
+            calls.append((time.process_time() - begin) * 1000)
+            persisted = self._run(effects)
+        return sum(calls), max(calls), len(calls)
+
+    def _run(self, effects: Iterable[Effect]) -> bool:
+        persisted = False
+        for effect in effects:
+            if isinstance(effect, Persist):
+                persisted = True
+                self.snapshot = len(effect.snapshot)
+            if isinstance(effect, Append | Persist):
+                self._run(self.worker.complete(effect.id, Stored(), self.now))
+        return persisted
+
+
+def measure(what: str, count: int, filled: Filled, bodies: list[bytes]) -> dict[str, Any]:
+    gc.collect()
+    gc.freeze()
+    each = len(bodies) // ROUNDS
+    costs = []
+    flushes = []
+    for number in range(ROUNDS):
+        begin = time.process_time()
+        for body in bodies[number * each : (number + 1) * each]:
+            filled.take(body)
+        costs.append((time.process_time() - begin) / each / 10 * 1e6)
+        flushes.append(filled.flush())
+    row = {
+        "what": what,
+        "count": count,
+        "µs/event": round(median(costs), 2),
+        "flush ms": round(median(flush[0] for flush in flushes), 1),
+        "longest hold ms": round(max(flush[1] for flush in flushes), 1),
+        "calls": flushes[-1][2],
+        "snapshot MB": round(filled.snapshot / 1e6, 2),
+    }
+    results.show(row)
+    gc.unfreeze()
+    return row
+
+
+def main() -> None:
+    rows = []
+    bodies = list(workload.bodies(10, EVENTS // 10))
+    for count in SERIES:
+        rows.append(measure("live series", count, Filled(population.series(count)), bodies))
+    for count in VIEWS:
+        rows.append(measure("known views", count, Filled(population.views(count)), bodies))
+    for count in ADMITTED:
+        made = population.series(count, codes=1)
+        rows.append(measure("admitted values", count, Filled(made, most=10 * count), bodies))
+    results.save("scale", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Debian's ``wrk`` as the load generator: it costs the machine less than any of ours would.
+
+A number of connections, on each one request after the other.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+_SCRIPT = Path(__file__).with_suffix(".lua")
+
+_runs = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of it; times in ms.
+
+    Attributes:
+        rate: Requests a second that were accepted.
+        refused: Requests answered with another status than 2xx.
+    """
+
+    rate: float
+    requests: int
+    refused: int
+    p50: float
+    p95: float
+    p99: float
+    p999: float
+
+
+class Bodies:
+    """Batches in a file, as ``wrk`` reads them; a context manager that removes it."""
+
+    def __init__(self, bodies: Iterable[bytes]) -> None:
+        descriptor, self.path = tempfile.mkstemp(prefix="openqoe-bodies-")
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(body + b"\n" for body in bodies)
+
+    def __enter__(self) -> "Bodies":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Path(self.path).unlink()
+
+
+def run(port: int, bodies: Bodies, connections: int, seconds: float) -> Load:
+    """Keep so many connections busy.
+
+    Raises:
+        RuntimeError: ``wrk`` failed, or requests got no answer.
+    """
+    done = subprocess.run(
+        [
+            *("wrk", "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s"),
+            *("-s", str(_SCRIPT), f"http://127.0.0.1:{port}", "--", bodies.path),
+            f"run-{next(_runs)}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise RuntimeError(f"wrk failed: {done.stderr or done.stdout}")
+    told = json.loads(lines[-1])
+    accepted = told["requests"] - told["refused"]
+    return Load(
+        accepted / told["seconds"],
+        told["requests"],
+        told["refused"],
+        told["p50"],
+        told["p95"],
+        told["p99"],
+        told["p99.9"],
+    )
