@@ -137,9 +137,7 @@ def command_line() -> str:
 def _command(name: str, command: click.Command) -> Iterator[str]:
     text, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExamples:\n")
     arguments = "".join(
-        f" {one.make_metavar(click.Context(command))}"
-        for one in command.params
-        if isinstance(one, click.Argument)
+        f" {_metavar(one)}" for one in command.params if isinstance(one, click.Argument)
     )
     yield f"## `openqoe {name}{arguments}`\n"
     yield text.strip() + "\n"
@@ -154,6 +152,12 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
             help = (option.help or "").replace("|", "\\|")
             yield f"| {_names(option)} | {_option_default(option)} | {help} |"
         yield ""
+
+
+def _metavar(argument: click.Argument) -> str:
+    if isinstance(argument.type, click.Choice):
+        return "|".join(map(str, argument.type.choices))
+    return str(argument.name).upper()
 
 
 def _names(option: click.Option) -> str:

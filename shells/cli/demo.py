@@ -159,7 +159,11 @@ def _introduce(url: str, viewers: int, config: Config) -> None:
         if not one.url.startswith("embedded:")
     ]
     say("")
-    say("  ", Painted("SIMULATED DATA", "yellow"), f": {viewers} viewers who do not exist watch.")
+    say(
+        "  ",
+        Painted("SIMULATED DATA", "yellow"),
+        f': {viewers} viewers who do not exist watch, as env="simulated".',
+    )
     say("")
     if config.has_dashboard:
         say("  dashboard   ", Painted(f"{url}/", "cyan"))

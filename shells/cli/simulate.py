@@ -123,8 +123,8 @@ def simulate(
 
     They watch live and VOD on phones, desktops and televisions, with both generations of the SDK
     and five players, over good and bad networks; they pause, seek, lose patience and leave. All
-    of it is made up. At the end, and on Ctrl-C, it prints what was sent, so that it can be
-    compared with a dashboard or Prometheus.
+    of it is made up, and says so: env="simulated". At the end, and on Ctrl-C, it prints what was
+    sent, so that it can be compared with a dashboard or Prometheus.
 
     Events never lie in the future, so what goes faster than real time must lie in the past:
     --speed 60 --duration 1h tells the last hour in one minute. Metrics are sampled when they

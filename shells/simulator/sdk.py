@@ -16,6 +16,10 @@ from openqoe.shells.simulator.world import Device, Rendition, Site, Video
 
 Data = dict[str, Any]
 
+ENV: Final = "simulated"
+"""The environment that all events name, so that nobody takes them for real ones: they can be told
+apart, and left out, wherever they have been sent."""
+
 UNRELIABLE: Final = frozenset({"shaka", "videojs"})
 """Players whose adapters send something else as ``bitrate`` than the rendition's."""
 
@@ -93,7 +97,7 @@ class Identity:
             "view_id": self.view_id,
             "session_id": self.session_id,
             "viewer_id": self.viewer_id,
-            "env": "prod",
+            "env": ENV,
             "app_name": site.app,
             "app_version": self.version,
             "device": {"category": device.category},
@@ -112,7 +116,7 @@ class Identity:
                 {
                     "org_id": site.org,
                     "player_id": site.player_id,
-                    "env": "prod",
+                    "env": ENV,
                     "app_name": site.app,
                     "app_version": self.version,
                     "device_category": device.category,

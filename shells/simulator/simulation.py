@@ -17,7 +17,7 @@ from openqoe.shells.simulator.sdk import Adapter, Identity, uuid
 from openqoe.shells.simulator.world import COUNTRIES, SITES, Site, Video
 
 RAMP: Final = 15_000.0
-"""ms within which the first viewers come."""
+"""ms within which the first viewers come, most of them early: somebody waits for numbers."""
 
 GAP: Final = 6_000.0
 """ms on average until somebody comes after somebody has gone."""
@@ -67,7 +67,7 @@ class Simulation:
         """One after the other, each with a page of their own."""
         rng = Random(f"{self.seed}/{viewer}")
         ids = Random(f"{self.seed}/{viewer}/{self.start}")
-        at = self.start + rng.uniform(0.0, RAMP)
+        at = self.start + RAMP * rng.random() ** 2
         while True:
             at = yield from self._visit(viewer, rng, ids, at)
             at += rng.expovariate(1 / GAP) + 200.0

@@ -130,6 +130,7 @@ def test_there_are_several_of_everything(evening: list[Batch]) -> None:
     assert len({e["browser"]["family"] for e in sample}) >= 3
     assert len({dict(b.headers)["X-Country-Code"] for b in evening}) >= 6
     assert all(e["network"] == {} for e in sample)
+    assert {e["env"] for e in sample} == {"simulated"}
 
 
 def test_a_cdn_that_goes_bad_is_seen_in_its_countries_only() -> None:
