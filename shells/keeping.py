@@ -111,7 +111,12 @@ def open_home(
     """
     if config.durability == "memory":
         embedded = open_embedded(config, log)
-        store = open_store()
+        try:
+            store = open_store()
+        except BaseException:
+            if embedded is not None:
+                embedded.close()
+            raise
         worker = Worker(
             config, instance=instance, seed=randbits(64), shared=store is not None, embedded=True
         )
