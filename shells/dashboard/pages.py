@@ -10,11 +10,16 @@ from typing import Final
 
 from openqoe.core.config import Config
 from openqoe.core.effects import Page
+from openqoe.shells.dashboard import charting
+from openqoe.shells.dashboard.api import Api
+from openqoe.shells.dashboard.charting import Charting
 from openqoe.shells.embedded import FILE
 
 STATIC: Final = Path(__file__).with_name("static")
 
 PREFIX: Final = "/dashboard/"
+
+API: Final = PREFIX + "api/"
 
 INDEX: Final = "index.html"
 
@@ -30,6 +35,16 @@ CONTENT_TYPES: Final = {
     ".woff2": "font/woff2",
 }
 """By suffix. Files with another one are not served."""
+
+CHARTS: Final = "{charts}"
+"""Stands in the index for the address of the charting library; replaced by nothing if it is not
+installed."""
+
+UNWANTED: Final = "{unwanted}"
+"""Stands there for ``Charting.unwanted``."""
+
+KEYS: Final = "{keys}"
+"""Stands there for whether one has to sign in."""
 
 UNCHANGING: Final = "private, max-age=31536000, immutable"
 """Of a file that was asked for with its version (``?v=``)."""
@@ -69,7 +84,8 @@ class Pages:
     """
 
     def __init__(self, config: Config) -> None:
-        self._database = Path(config.data_dir) / FILE
+        self._api = Api(config, Path(config.data_dir) / FILE)
+        self._charting = Charting()
         self._files = {
             path.name: StaticFile(path.read_bytes(), CONTENT_TYPES[path.suffix])
             for path in STATIC.iterdir()
@@ -78,12 +94,22 @@ class Pages:
         index = (STATIC / INDEX).read_text(encoding="utf-8")
         for name, file in self._files.items():
             index = index.replace(f'"dashboard/{name}"', f'"dashboard/{name}?v={file.version}"')
+        charts = f"dashboard/{charting.NAME}?v={self._charting.version}"
+        index = index.replace(CHARTS, charts if self._charting.version else "")
+        index = index.replace(UNWANTED, " ".join(self._charting.unwanted))
+        index = index.replace(KEYS, "yes" if config.api_keys else "")
         self._index = StaticFile(index.encode(), CONTENT_TYPES[".html"])
 
     def load(self, path: str, query: Mapping[str, str]) -> Page:
         """The page at a path; with status 404 if there is none."""
         if path == "/":
             return self._index.page(None)
+        if path.startswith(API):
+            return self._api.answer(path.removeprefix(API), query)
+        if path == PREFIX + charting.NAME:
+            library = self._charting.page(query, UNCHANGING)
+            if library is not None:
+                return library
         file = self._files.get(path.removeprefix(PREFIX))
         if file is None:
             return Page(404, (("Content-Type", CONTENT_TYPES[".txt"]),), b"Not found\n")

@@ -1,0 +1,32 @@
+// Questions to the worker.
+
+export class ApiError extends Error {}
+
+/**
+ * Ask and get the answer's document.
+ * Throws ApiError with a text for people; AbortError if the question is not wanted any more.
+ */
+export async function ask(question, parameters, signal) {
+  let response;
+  try {
+    response = await fetch(`dashboard/api/${question}?${new URLSearchParams(parameters)}`, {
+      signal, headers: { Accept: "application/json" }, credentials: "same-origin",
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The worker cannot be reached.");
+  }
+  if (response.status === 401) {
+    window.location.reload(); // the session has ended: the worker asks to sign in
+    throw new ApiError("Please sign in again.");
+  }
+  let document;
+  try {
+    document = await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(`The worker answered ${response.status} and no JSON.`);
+  }
+  if (!response.ok) throw new ApiError(document.message ?? `The worker answered ${response.status}.`);
+  return document;
+}

@@ -1,0 +1,219 @@
+// Charts over time, drawn by plotly.js. It is loaded when the first chart is wanted, so that the
+// tiles need not wait for it. Where it is not installed there are no charts, and a notice says so.
+
+import { byId, el, empty } from "./dom.js";
+import * as format from "./format.js";
+import { state } from "./state.js";
+
+const ADDRESS = document.body.dataset.charts;
+
+let library = null;
+
+function load() {
+  library ??= new Promise((resolve, reject) => {
+    const script = el("script", { src: ADDRESS });
+    script.addEventListener("load", () => resolve(window.Plotly));
+    script.addEventListener("error", () => {
+      library = null;
+      reject(new Error("The charting library could not be loaded."));
+    });
+    // The library styles its elements from scripts, which the page's policy forbids; app.css has
+    // what these charts need. It leaves elements alone that are there already.
+    document.head.append(
+      el("link", { id: "plotly.js-style-global", class: "no-inline-styles" }),
+      ...document.body.dataset.unwanted.split(" ").filter(Boolean).map((id) => el("meta", { id })),
+      script,
+    );
+  });
+  return library;
+}
+
+/** A colour of the style sheet as the library takes it. */
+function color(name) {
+  const probe = el("span", { class: `c-${name}`, hidden: true });
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+/** The library reads a little markup in texts; this takes it for what it is. */
+const literal = (text) =>
+  format.visible(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+const FAMILIES = ["red", "amber", "violet", "teal", "blue", "green"];
+
+// Each chart: its title, and the traces that it makes of an answer.
+const CHARTS = [
+  {
+    id: "concurrent", title: "Concurrent views", note: "highest in each step", unit: format.count,
+    traces: ({ series }) => [
+      { name: "Concurrent views", y: series.concurrent_views, color: "blue", area: true, stairs: true },
+    ],
+  },
+  {
+    id: "views", title: "Views", note: "in each step", unit: format.count,
+    traces: ({ series }) => [
+      { name: "Started", y: series.views_started, color: "blue", area: true },
+      { name: "Completed", y: series.views_completed, color: "teal", area: true },
+    ],
+  },
+  {
+    id: "startup", title: "Start-up time", note: "percentiles", unit: format.seconds, suffix: " s",
+    traces: ({ series }) => [
+      { name: "p50", y: series.startup_p50, color: "blue" },
+      { name: "p95", y: series.startup_p95, color: "violet" },
+      { name: "p99", y: series.startup_p99, color: "amber" },
+    ],
+  },
+  {
+    id: "rebuffering", title: "Rebuffering ratio", note: "of playing time", unit: format.percent,
+    suffix: " %", scale: 100,
+    traces: ({ series }) => [
+      { name: "Rebuffering", y: series.rebuffering_ratio, color: "amber", area: true },
+    ],
+  },
+  {
+    id: "errors-time", title: "Errors", note: "by family, in each step", unit: format.count,
+    traces: ({ errors }) =>
+      Object.entries(errors).slice(0, 12).map(([family, y], index) => ({
+        name: family || "unknown", y, color: FAMILIES[index % FAMILIES.length], bars: true, stack: true,
+      })),
+    none: "No errors in this time.",
+  },
+  {
+    id: "bitrate-time", title: "Bit rate", note: "percentiles of what plays", unit: format.bits,
+    suffix: "bit/s", si: true,
+    traces: ({ series }) => [
+      { name: "p90", y: series.bitrate_p90, color: "green" },
+      { name: "p50", y: series.bitrate_p50, color: "blue" },
+      { name: "p10", y: series.bitrate_p10, color: "amber" },
+    ],
+  },
+];
+
+let latest = null;
+
+export function build() {
+  byId("charts").append(
+    ...CHARTS.map(({ id, title, note }) =>
+      el("figure", { class: "panel chart" },
+        el("figcaption", {}, el("h3", {}, title, " ", el("small", {}, note))),
+        el("div", { class: "plot", id }))),
+  );
+  byId("no-charts").hidden = Boolean(ADDRESS);
+  const wide = new ResizeObserver(() => latest && window.Plotly && draw(window.Plotly, latest));
+  wide.observe(byId("charts"));
+}
+
+/** Draw an answer of `timeline`. */
+export async function show(answer) {
+  latest = answer;
+  if (!ADDRESS) {
+    for (const chart of CHARTS) summarise(chart, answer);
+    return;
+  }
+  const plotly = await load();
+  if (latest === answer) draw(plotly, answer);
+}
+
+/** Draw again, with the colours of a theme that has just been chosen. */
+export function repaint() {
+  if (latest && window.Plotly) draw(window.Plotly, latest);
+}
+
+/** Without the library: the newest values in words. */
+function summarise({ id, traces, unit }, answer) {
+  const lines = traces(answer).map(({ name, y }) => {
+    const value = y.findLast((one) => one !== null);
+    return el("li", {}, `${format.visible(name)}: ${unit(value)}`);
+  });
+  byId(id).replaceChildren(el("ul", { class: "summary" }, ...lines));
+}
+
+function draw(plotly, answer) {
+  const times = answer.times.map((ms) => new Date(ms));
+  const tone = { text: color("muted"), line: color("line"), surface: color("surface"), strong: color("text") };
+  for (const chart of CHARTS) {
+    const traces = chart.traces(answer);
+    const place = byId(chart.id);
+    const hasAny = traces.some(({ y }) => y.some((value) => value));
+    if (!hasAny) {
+      if (place.data) plotly.purge(place);
+      const none = chart.none ?? "Nothing in this time.";
+      place.replaceChildren(empty(answer.times.length ? none : "The first step is not over yet."));
+      place.setAttribute("aria-label", `${chart.title}: nothing in this time`);
+      continue;
+    }
+    if (!place.data) place.replaceChildren();
+    plotly.react(
+      place, traces.map((one) => trace(one, chart, times)), layout(chart, traces, answer, tone),
+      { displayModeBar: false, doubleClick: false, showTips: false, responsive: false },
+    );
+    listen(place);
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", label(chart, traces));
+  }
+}
+
+function label({ title, unit }, traces) {
+  const parts = traces.map(({ name, y }) => {
+    const known = y.filter((value) => value !== null);
+    return `${name}: latest ${unit(known.at(-1))}, highest ${unit(Math.max(...known))}`;
+  });
+  return format.visible(`${title}. ${parts.join("; ")}`);
+}
+
+function trace(one, { unit, scale = 1 }, times) {
+  const paint = color(one.color);
+  const common = {
+    name: literal(one.name), x: times, y: one.y.map((value) => value === null ? null : value * scale),
+    text: one.y.map((value) => literal(unit(value))), hovertemplate: "%{text}",
+  };
+  if (one.bars) return { ...common, type: "bar", marker: { color: paint }, textposition: "none" };
+  return {
+    ...common, type: "scatter", mode: one.y.filter((value) => value !== null).length < 3 ? "lines+markers" : "lines",
+    line: { color: paint, width: 2, shape: one.stairs ? "hv" : "linear" }, connectgaps: false,
+    ...(one.area ? { fill: "tozeroy", fillcolor: paint.replace(/^rgb\((.*)\)$/, "rgba($1, 0.14)") } : {}),
+  };
+}
+
+function layout({ suffix = "", si = false }, traces, { from, to, step }, tone) {
+  const isTouch = window.matchMedia("(pointer: coarse)").matches;
+  return {
+    autosize: true, height: 220, margin: { l: 8, r: 8, t: traces.length > 1 ? 28 : 8, b: 24 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: tone.text },
+    barmode: traces.some(({ stack }) => stack) ? "stack" : "overlay", bargap: 0.25,
+    hovermode: "x unified",
+    hoverlabel: { bgcolor: tone.surface, bordercolor: tone.line, font: { color: tone.strong, size: 12 } },
+    showlegend: traces.length > 1,
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", itemclick: "toggle", font: { size: 12 } },
+    dragmode: isTouch ? false : "zoom",
+    xaxis: {
+      type: "date", range: [new Date(from), new Date(to + step / 2)], showgrid: false, zeroline: false,
+      linecolor: tone.line, tickcolor: tone.line, ticks: "outside", ticklen: 4, nticks: 6,
+      hoverformat: to - from > 86_400_000 ? "%b %-d %H:%M" : "%H:%M:%S",
+      tickformatstops: [
+        { dtickrange: [null, 60_000], value: "%H:%M:%S" },
+        { dtickrange: [60_000, 86_400_000], value: "%H:%M" },
+        { dtickrange: [86_400_000, null], value: "%b %-d" },
+      ],
+    },
+    yaxis: {
+      rangemode: "tozero", fixedrange: true, gridcolor: tone.line, zeroline: false, nticks: 5,
+      automargin: true, ticksuffix: suffix, exponentformat: si ? "SI" : "none", ticklen: 4,
+      separatethousands: !si,
+    },
+  };
+}
+
+/** Drawing a range with the mouse looks at that time more closely. */
+function listen(place) {
+  if (place.dataset.listens) return;
+  place.dataset.listens = "yes";
+  place.on("plotly_relayout", (change) => {
+    const [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]].map((at) => Date.parse(at));
+    if (to - from >= 10_000) state.set({ zoom: { from: Math.round(from), to: Math.round(to) } });
+  });
+}
