@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find core shells -name '*.py')
+SOURCES := $(shell find core shells -name '*.py') $(wildcard shells/dashboard/static/*)
 PORT ?= 8787
 
 .DEFAULT_GOAL := help
@@ -17,7 +17,7 @@ $(VENV)/bin/python:
 # The package is installed as a wheel, not in place: what is tested and type-checked is what
 # users get. A change of the sources reinstalls it, without its dependencies.
 $(VENV)/.dependencies: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[asyncio,fast]'
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[asyncio,fast,dashboard]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
@@ -35,7 +35,7 @@ run: $(VENV)/.installed ## Worker, dashboard, simulated viewers on http://127.0.
 serve: $(VENV)/.installed ## The worker alone on http://127.0.0.1:8787 (PORT=…)
 	@$(BIN)/openqoe serve --port $(PORT)
 
-services: ## Install the Debian services that the tests use (prometheus, redis), where possible
+services: ## Install the Debian services that the tests use (prometheus, redis, chromium …), where possible
 	@./tests/install-services
 
 # Most tests wait for processes rather than compute, so four at a time keep two cores busy.

@@ -37,9 +37,7 @@ class Api:
         clock: Tells the current time in ms.
     """
 
-    def __init__(
-        self, config: Config, database: Path, clock: Callable[[], int] = now_ms
-    ) -> None:
+    def __init__(self, config: Config, database: Path, clock: Callable[[], int] = now_ms) -> None:
         self._config = config
         self._database = database
         self._clock = clock

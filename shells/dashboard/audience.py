@@ -74,15 +74,14 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
         "step": step,
         "times": [scope.since + (number + 1) * step for number in range(count)],
         "series": {
-            "concurrent_views": course(
-                reader, measures.CONCURRENT, scope, step, lookback
-            ).peaks,
+            "concurrent_views": course(reader, measures.CONCURRENT, scope, step, lookback).peaks,
             "views_started": [one.views for one in steps],
             "views_completed": [one.completed for one in steps],
             "startup_p50": [quantile(0.5, one.startup) for one in steps],
             "startup_p95": [quantile(0.95, one.startup) for one in steps],
             "startup_p99": [quantile(0.99, one.startup) for one in steps],
             "rebuffering_ratio": [one.rebuffering_ratio for one in steps],
+            "rebuffers_per_hour": [one.rebuffers_per_hour for one in steps],
             "playing_seconds": [one.played for one in steps],
             "bitrate_p10": [quantile(0.1, one) for one in bitrates],
             "bitrate_p50": [quantile(0.5, one) for one in bitrates],
@@ -149,7 +148,9 @@ def breakdown(
         for value, one in tally(found, (), key=2).items()
         if one.views >= least_views and _has_any(one, order)
     ]
-    groups.sort(key=lambda group: (-(_rank(group[1], order) or 0.0), -group[1].views, group[0] or ""))
+    groups.sort(
+        key=lambda group: (-(_rank(group[1], order) or 0.0), -group[1].views, group[0] or "")
+    )
     rows: list[dict[str, Any]] = [
         {"value": value, **one.document()} for value, one in groups[:limit]
     ]

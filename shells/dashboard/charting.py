@@ -74,4 +74,3 @@ def _installed() -> Path | None:
         if path.is_file():
             return path
     return None
-

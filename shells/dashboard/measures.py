@@ -81,6 +81,11 @@ class Measures:
         """Seconds of rebuffering for each second played."""
         return ratio(self.rebuffered, self.played)
 
+    @property
+    def rebuffers_per_hour(self) -> float | None:
+        """Stalls for each hour played."""
+        return ratio(self.rebuffers * HOUR, self.played)
+
     def document(self) -> dict[str, Any]:
         """All of it, for a JSON answer."""
         return {
@@ -96,7 +101,7 @@ class Measures:
             "rebuffer_events": self.rebuffers,
             "rebuffer_seconds": self.rebuffered,
             "rebuffering_ratio": self.rebuffering_ratio,
-            "rebuffers_per_hour": ratio(self.rebuffers * HOUR, self.played),
+            "rebuffers_per_hour": self.rebuffers_per_hour,
             "errors": self.errors,
             "errors_per_view": ratio(self.errors, self.views),
         }

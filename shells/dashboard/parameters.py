@@ -218,9 +218,11 @@ def text(query: Mapping[str, str], name: str) -> str:
     """Any text, "" if there is none.
 
     Raises:
-        ParameterError: It is too long.
+        ParameterError: It is too long, or cannot be written as UTF-8.
     """
     given = query.get(name, "")
     if len(given) > MAX_LENGTH:
         raise ParameterError(name, f"is longer than {MAX_LENGTH} characters")
+    if any("\ud800" <= char <= "\udfff" for char in given):
+        raise ParameterError(name, "is not valid Unicode")
     return given

@@ -76,7 +76,8 @@ export function table(caption, columns, rows) {
     });
     body.append(line);
   }
-  return el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, head), body);
+  const made = el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, head), body);
+  return el("div", { class: "table" }, made);
 }
 
 export const empty = (text) => el("p", { class: "empty" }, text);

@@ -2,6 +2,9 @@
 
 export const NONE = "–";
 
+/** Between number and unit: no line ends there. */
+const SPACE = "\u00a0";
+
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
@@ -32,12 +35,12 @@ export function secondsParts(value) {
 /** A duration that is a whole number of its unit: of a step, of a range. */
 export function span(ms) {
   for (const [unit, length] of [["d", 86_400_000], ["h", 3_600_000], ["min", 60_000]]) {
-    if (ms >= length && ms % length === 0) return `${ms / length} ${unit}`;
+    if (ms >= length && ms % length === 0) return `${ms / length}${SPACE}${unit}`;
   }
-  return seconds(ms / 1000).replace(/\.0+ /, " ");
+  return seconds(ms / 1000).replace(/\.0+(?!\d)/, "");
 }
 
-export const seconds = (value) => secondsParts(value).join(" ").trim();
+export const seconds = (value) => secondsParts(value).filter(Boolean).join(SPACE);
 
 /** Number of a share, 0 to 1, in percent. */
 export function percentNumber(value) {
@@ -49,7 +52,7 @@ export function percentNumber(value) {
 
 export const percent = (value) => {
   const number = percentNumber(value);
-  return number === NONE ? NONE : `${number} %`;
+  return number === NONE ? NONE : `${number}${SPACE}%`;
 };
 
 function scaled(value, units, base) {
@@ -59,7 +62,7 @@ function scaled(value, units, base) {
     value /= base;
     power += 1;
   }
-  return `${digits(value, value < 10 && power ? 1 : 0)} ${units[power]}`;
+  return `${digits(value, value < 10 && power ? 1 : 0)}${SPACE}${units[power]}`;
 }
 
 export const bits = (value) => scaled(value, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"], 1000);

@@ -31,7 +31,7 @@ const TILES = [
     measure: (one) => one.views_completed,
   },
   {
-    id: "startup", title: "Start-up time", spark: "startup_p50", better: -1, hint: "median",
+    id: "startup", title: "Start-up time", spark: "startup_p50", better: -1, hint: "p50",
     value: ({ current }) => format.secondsParts(current.startup_seconds.p50),
     note: ({ current: { startup_seconds: startup } }) =>
       `p95 ${format.seconds(startup.p95)} · p99 ${format.seconds(startup.p99)}`,
@@ -44,7 +44,7 @@ const TILES = [
     measure: (one) => one.rebuffering_ratio,
   },
   {
-    id: "frequency", title: "Rebuffer frequency", spark: null, better: -1,
+    id: "frequency", title: "Rebuffer frequency", spark: "rebuffers_per_hour", better: -1,
     value: ({ current }) => [format.decimal(current.rebuffers_per_hour), "/ h"],
     note: ({ current }) => `${format.plural(current.rebuffer_events, "stall", "stalls")} while playing`,
     measure: (one) => one.rebuffers_per_hour,
@@ -193,7 +193,7 @@ export function showBreakdown(answer) {
     { title: "p95", className: "number", value: (row) => format.seconds(row.startup_seconds.p95) },
     { title: "Rebuffering", className: "number", value: (row) => format.percent(row.rebuffering_ratio) },
     { title: "Stalls / h", className: "number wide", value: (row) => format.decimal(row.rebuffers_per_hour) },
-    { title: "Errors / 100", className: "number", value: (row) => format.decimal(hundred(row.errors_per_view)) },
+    { title: "Errors/100", className: "number", value: (row) => format.decimal(hundred(row.errors_per_view)) },
   ];
   const more = values > rows.length ? el("p", { class: "muted small" }, `The ${rows.length} with the most views of ${format.count(values)}.`) : null;
   return fill("breakdown", table(`Views by ${NAMES[by]}`, columns, rows), more);
@@ -227,7 +227,7 @@ export function showErrors({ total, errors }, onchoose) {
       type: "button", class: "link", title: "Show events with this code below",
       onclick: () => onchoose(code ?? ""),
     }, visible(code ?? "none")) },
-    { title: "Family", className: "", value: ({ family }) => el("span", { class: "tag" }, visible(family ?? "none")) },
+    { title: "Family", className: "family", value: ({ family }) => el("span", { class: "tag" }, visible(family ?? "none")) },
     { title: "Errors", className: "number", value: (row) => format.count(row.errors) },
     { title: "", className: "number", value: (row) => format.percent(row.errors / total) },
   ];

@@ -26,8 +26,8 @@ class Store:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.path = folder / FILE
         self.database = open_writer(self.path, full=False)
-        config = Config.from_environment({"OPENQOE_DATA_DIR": str(folder), **settings})
-        self.api = Api(config, self.path, clock=lambda: NOW)
+        self.config = Config.from_environment({"OPENQOE_DATA_DIR": str(folder), **settings})
+        self.api = Api(self.config, self.path, clock=lambda: NOW)
         self._entries = 0
 
     def series(self, name: str, samples: Samples, **labels: str) -> int:
@@ -59,14 +59,14 @@ class Store:
     def histogram(
         self, name: str, observations: Iterable[float], bounds: Iterable[float], **labels: str
     ) -> None:
-        """A histogram that had no observation ten minutes ago and has these by now."""
+        """A histogram with no observation ten minutes ago, and with these a minute ago."""
         seen = list(observations)
         for bound in (*bounds, inf):
             count = sum(value <= bound for value in seen)
             le = "+Inf" if bound == inf else f"{bound:g}"
-            self.series(f"{name}_bucket", [(-600, 0), (0, count)], le=le, **labels)
-        self.series(f"{name}_sum", [(-600, 0), (0, sum(seen))], **labels)
-        self.series(f"{name}_count", [(-600, 0), (0, len(seen))], **labels)
+            self.series(f"{name}_bucket", [(-600, 0), (-60, count)], le=le, **labels)
+        self.series(f"{name}_sum", [(-600, 0), (-60, sum(seen))], **labels)
+        self.series(f"{name}_count", [(-600, 0), (-60, len(seen))], **labels)
 
     def entry(self, event: Mapping[str, Any], second: float = 0, **labels: str) -> None:
         """An event as a log entry."""

@@ -37,9 +37,7 @@ def test_counts_that_do_not_fit_together_do_not_go_down() -> None:
     assert quantile(0.5, {1: 10, 2: 9, inf: 10}) == 0.5
 
 
-@given(
-    st.lists(st.floats(0.01, 9.99), min_size=1, max_size=60), st.sampled_from([0.5, 0.95, 0.99])
-)
+@given(st.lists(st.floats(0.01, 9.99), min_size=1, max_size=60), st.sampled_from([0.5, 0.95, 0.99]))
 def test_it_lies_in_the_bucket_of_the_true_quantile(observations: list[float], q: float) -> None:
     ordered = sorted(observations)
     true = next(v for i, v in enumerate(ordered, 1) if i >= q * len(ordered))
