@@ -1,0 +1,128 @@
+"""A real browser, driven by Selenium: Debian's Chromium, without a window.
+
+The flags keep it from talking to anybody but the worker. The driver is Debian's too: Selenium is
+told where it is, or it would look for one on the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver import Chrome
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.support.services import require, wait_until
+
+FLAGS: Final = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+)
+
+DESKTOP: Final = (1440, 1000)
+PHONE: Final = (390, 844)
+
+
+class Browser:
+    """The browser and the page that it shows.
+
+    Args:
+        profile: A folder of its own.
+    """
+
+    def __init__(self, profile: Path) -> None:
+        options = Options()
+        options.binary_location = require("chromium")
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = Chrome(options=options, service=Service(require("chromedriver")))
+        self.resize(*DESKTOP)
+
+    def close(self) -> None:
+        self.driver.quit()
+
+    def resize(self, width: int, height: int, scale: float = 1) -> None:
+        """Be a screen of this size; a narrow one is a phone."""
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 500,
+        )
+
+    def scheme(self, name: str) -> None:
+        """Prefer "light" or "dark", as a system does."""
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self.command("Emulation.setEmulatedMedia", features=features)
+
+    def command(self, name: str, **parameters: Any) -> Any:
+        """A command of the DevTools protocol."""
+        return self.driver.execute_cdp_cmd(name, parameters)
+
+    def open(self, url: str) -> None:
+        """Show a page; what the console said before is forgotten."""
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.driver.get(url)
+
+    def run(self, script: str) -> Any:
+        """The value of a piece of JavaScript."""
+        return self.driver.execute_script(f"return {script}")
+
+    def complaints(self) -> list[str]:
+        """What the console has said since the page was opened: errors, broken policies."""
+        return [f"{e['level']}: {e['message']}" for e in self.driver.get_log("browser")]
+
+    def find(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        """What an element says, as people see it."""
+        return self.find(selector).text.replace("\u00a0", " ")
+
+    def tile(self, name: str) -> str:
+        """The number of a tile with its unit."""
+        return self.text(f"#tile-{name} .value")
+
+    def wait(self, condition: Callable[[], object], what: str, timeout: float = 20) -> None:
+        """Until something is so; the page may be drawn anew meanwhile."""
+
+        def holds() -> object:
+            try:
+                return condition()
+            except StaleElementReferenceException:
+                return False
+
+        wait_until(holds, timeout=timeout, what=what, interval=0.05)
+
+    def wait_for_charts(self) -> None:
+        """Until everything has been asked for and drawn."""
+        self.wait(
+            lambda: (
+                self.run("!document.body.hasAttribute('aria-busy')")
+                and self.all("#charts .main-svg")
+            ),
+            "the charts",
+        )
+
+    def picture(self, path: Path) -> None:
+        """What is on the screen, as PNG."""
+        self.driver.get_screenshot_as_file(str(path))

@@ -1,0 +1,59 @@
+"""Views as players tell of them, a minute and a half ago."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.support.events import batch, event
+from tests.support.process import WorkerProcess
+
+Events = list[dict[str, Any]]
+
+
+def view(
+    name: str, *, startup: int = 800, played: int = 60_000, stalls: int = 0, **fields: Any
+) -> Events:
+    """A view that plays for a minute (ms) with stalls of 1.5 s."""
+    begin = round(time.time() * 1000) - 90_000
+
+    def told(second: float, event_type: str, **data: Any) -> dict[str, Any]:
+        return event(
+            event_type,
+            at=begin + round(second * 1000),
+            playback_time=second * 1000,
+            view_id=name,
+            data=data,
+            **fields,
+        )
+
+    events = [
+        told(0, "viewstart"),
+        told(1, "playing", video_startup_time=startup, bitrate=3_000_000),
+        told(11, "heartbeat", playing_time=10_000, bitrate=3_000_000),
+    ]
+    for number in range(stalls):
+        second = 15 + 4 * number
+        events += [
+            told(second, "stall_start"),
+            told(second + 1.5, "stall_end", stall_duration=1500),
+        ]
+    return [*events, told(80, "heartbeat", playing_time=played, bitrate=3_000_000)]
+
+
+def ended(events: Events) -> Events:
+    """The same, and the viewer stayed until the end."""
+    last = events[-1]
+    data = {"playing_time": last["data"]["playing_time"], "completion_rate": 1}
+    return [*events, {**last, "event_type": "ended", "data": data}]
+
+
+def failed(events: Events, family: str, code: str, message: str) -> Events:
+    """The same, and then an error."""
+    data = {"error_family": family, "error_code": code, "error_message": message}
+    return [*events, {**events[-1], "event_type": "error", "data": data}]
+
+
+def post(worker: WorkerProcess, *views: Events) -> None:
+    for one in views:
+        assert worker.post(batch(*one))[0] == 202
