@@ -54,11 +54,12 @@ def overview(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
 
 
 def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str, Any]:
-    """The charts: a value for each step, which ends at the time of the same place."""
+    """The charts: a value for each step, which ends at the time of the same place.
+
+    The last step may be running still; what is counted in it will be more.
+    """
     scope = scope.on_grid(step)
-    count = scope.length // step
-    if not count:
-        return {"step": step, "times": [], "series": {}, "errors": {}}
+    count = -(-scope.length // step)
     names = (*measures.MEASURED, measures.BITRATE)
     found = increases(reader, names, scope, (*measures.BY, "error_family"), step)
     groups = tally(found, range(count))
@@ -72,7 +73,8 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
             bitrates[increase.step][increase.labels[1]] += increase.amount
     return {
         "step": step,
-        "times": [scope.since + (number + 1) * step for number in range(count)],
+        "times": [min(scope.since + (number + 1) * step, scope.until) for number in range(count)],
+        "running": scope.length % step > 0,
         "series": {
             "concurrent_views": course(reader, measures.CONCURRENT, scope, step, lookback).peaks,
             "views_started": [one.views for one in steps],

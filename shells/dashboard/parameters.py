@@ -93,11 +93,8 @@ class Scope:
         return Scope(self.since - self.length, self.until, self.filters)
 
     def on_grid(self, step: int) -> "Scope":
-        """The same from and to whole multiples of a step.
-
-        A step that has begun is left out: half of it would look like a drop.
-        """
-        return Scope(self.since // step * step, self.until // step * step, self.filters)
+        """The same from a whole multiple of a step: steps stay where they are as time goes by."""
+        return Scope(self.since // step * step, self.until, self.filters)
 
 
 def reject_unknown(query: Mapping[str, str], known: Collection[str]) -> None:

@@ -77,7 +77,7 @@ class Browser:
     def open(self, url: str) -> None:
         """Show a page; what the console said before is forgotten."""
         self.driver.get("about:blank")
-        self.driver.get_log("browser")
+        self._log()
         self.driver.get(url)
 
     def run(self, script: str) -> Any:
@@ -86,7 +86,10 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the console has said since the page was opened: errors, broken policies."""
-        return [f"{e['level']}: {e['message']}" for e in self.driver.get_log("browser")]
+        return [f"{e['level']}: {e['message']}" for e in self._log()]
+
+    def _log(self) -> Any:
+        return self.driver.execute("getLog", {"type": "browser"})["value"]
 
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
@@ -102,7 +105,7 @@ class Browser:
         """The number of a tile with its unit."""
         return self.text(f"#tile-{name} .value")
 
-    def wait(self, condition: Callable[[], object], what: str, timeout: float = 20) -> None:
+    def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
         """Until something is so; the page may be drawn anew meanwhile."""
 
         def holds() -> object:
@@ -121,6 +124,7 @@ class Browser:
                 and self.all("#charts .main-svg")
             ),
             "the charts",
+            timeout=60,
         )
 
     def picture(self, path: Path) -> None:

@@ -73,6 +73,7 @@ async function load() {
   const { signal } = asked;
   document.body.setAttribute("aria-busy", "true");
   await put("overview", signal);
+  charts.prepare();
   await Promise.all(Object.keys(QUESTIONS).filter((name) => name !== "overview").map((name) => put(name, signal)));
   if (signal.aborted) return;
   document.body.removeAttribute("aria-busy");

@@ -54,8 +54,8 @@ const CHARTS = [
   {
     id: "views", title: "Views", note: "in each step", unit: format.count,
     traces: ({ series }) => [
-      { name: "Started", y: series.views_started, color: "blue", area: true },
-      { name: "Completed", y: series.views_completed, color: "teal", area: true },
+      { name: "Started", y: series.views_started, color: "blue", area: true, counts: true },
+      { name: "Completed", y: series.views_completed, color: "teal", area: true, counts: true },
     ],
   },
   {
@@ -77,7 +77,7 @@ const CHARTS = [
     id: "errors-time", title: "Errors", note: "by family, in each step", unit: format.count,
     traces: ({ errors }) =>
       Object.entries(errors).slice(0, 12).map(([family, y], index) => ({
-        name: family || "unknown", y, color: FAMILIES[index % FAMILIES.length], bars: true, stack: true,
+        name: family || "unknown", y, color: FAMILIES[index % FAMILIES.length], bars: true, stack: true, counts: true,
       })),
     none: "No errors in this time.",
   },
@@ -106,6 +106,11 @@ export function build() {
   wide.observe(byId("charts"));
 }
 
+/** Fetch the library while the numbers are asked for. */
+export function prepare() {
+  if (ADDRESS) load().catch(() => {}); // said where the charts are
+}
+
 /** Draw an answer of `timeline`. */
 export async function show(answer) {
   latest = answer;
@@ -124,7 +129,7 @@ export function repaint() {
 
 /** Without the library: the newest values in words. */
 function summarise({ id, traces, unit }, answer) {
-  const lines = traces(answer).map(({ name, y }) => {
+  const lines = finished(traces(answer), answer).map(({ name, y }) => {
     const value = y.findLast((one) => one !== null);
     return el("li", {}, `${format.visible(name)}: ${unit(value)}`);
   });
@@ -135,13 +140,12 @@ function draw(plotly, answer) {
   const times = answer.times.map((ms) => new Date(ms));
   const tone = { text: color("muted"), line: color("line"), surface: color("surface"), strong: color("text") };
   for (const chart of CHARTS) {
-    const traces = chart.traces(answer);
+    const traces = finished(chart.traces(answer), answer);
     const place = byId(chart.id);
     const hasAny = traces.some(({ y }) => y.some((value) => value));
     if (!hasAny) {
       if (place.data) plotly.purge(place);
-      const none = chart.none ?? "Nothing in this time.";
-      place.replaceChildren(empty(answer.times.length ? none : "The first step is not over yet."));
+      place.replaceChildren(empty(chart.none ?? "Nothing in this time."));
       place.setAttribute("aria-label", `${chart.title}: nothing in this time`);
       continue;
     }
@@ -155,6 +159,10 @@ function draw(plotly, answer) {
     place.setAttribute("aria-label", label(chart, traces));
   }
 }
+
+/** What is counted in a step that is not over would look like a drop, so it is left out. */
+const finished = (traces, { running }) =>
+  traces.map((one) => (one.counts && running ? { ...one, y: [...one.y.slice(0, -1), null] } : one));
 
 function label({ title, unit }, traces) {
   const parts = traces.map(({ name, y }) => {

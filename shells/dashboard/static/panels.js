@@ -95,10 +95,12 @@ function change({ measure, better }, { current, previous, from, to }) {
   return el("span", { class: `delta ${tone}`, title }, `${share > 0 ? "▲" : "▼"} ${size}`);
 }
 
-export function showTrends({ series, errors, times }) {
+export function showTrends({ series, errors, times, running }) {
   const summed = times.map((_, at) => Object.values(errors).reduce((sum, one) => sum + one[at], 0));
   for (const { id, spark } of TILES) {
-    const values = spark === "errors" ? summed : series[spark];
+    let values = spark === "errors" ? summed : series[spark];
+    // Of a step that is not over, counts would look like a drop.
+    if (running && ["started", "completed", "errors"].includes(id)) values = values.slice(0, -1);
     byId(`tile-${id}`).querySelector(".trend").replaceChildren(values ? sparkline(values) : "");
   }
 }

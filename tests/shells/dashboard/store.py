@@ -26,6 +26,7 @@ class Store:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.path = folder / FILE
         self.database = open_writer(self.path, full=False)
+        self.database.execute("PRAGMA synchronous = OFF")
         self.config = Config.from_environment({"OPENQOE_DATA_DIR": str(folder), **settings})
         self.api = Api(self.config, self.path, clock=lambda: NOW)
         self._entries = 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.shells.dashboard.increases import increases
@@ -106,21 +108,31 @@ def model(series: list[tuple[int, int | None]], since: int, until: int, step: in
     return grown
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One store for all examples, each of which has a metric of its own."""
+    store = Store(Path(tmp_path_factory.mktemp("store")))
+    yield store
+    store.database.close()
+
+
+numbers = count()
+
+
+@settings(deadline=None)
 @given(st.lists(Series, max_size=4), st.integers(-90, -10), st.integers(1, 40))
 def test_increases_are_those_of_the_model(
-    all_series: list[list[tuple[int, int | None]]], since: int, step: int
+    lasting: Store, all_series: list[list[tuple[int, int | None]]], since: int, step: int
 ) -> None:
+    name = f"metric_{next(numbers)}"
     expected = [0] * len(model([], since, 0, step))
-    with TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        for number, series in enumerate(all_series):
-            store.series("views", list(series), instance=f"host-{number}")
-            found = model(series, since, 0, step)
-            expected = [a + b for a, b in zip(expected, found, strict=True)]
-        scope = Scope(NOW + since * 1000, NOW, {})
-        with Reader(store.path) as reader:
-            got = [0.0] * len(expected)
-            for one in increases(reader, ("views",), scope, step=step * 1000):
-                got[one.step] += one.amount
-        store.database.close()
+    for number, series in enumerate(all_series):
+        lasting.series(name, list(series), instance=f"host-{number}")
+        found = model(series, since, 0, step)
+        expected = [a + b for a, b in zip(expected, found, strict=True)]
+    scope = Scope(NOW + since * 1000, NOW, {})
+    got = [0.0] * len(expected)
+    with Reader(lasting.path) as reader:
+        for one in increases(reader, (name,), scope, step=step * 1000):
+            got[one.step] += one.amount
     assert got == expected

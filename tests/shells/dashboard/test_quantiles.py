@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.shells.dashboard.quantiles import quantile, spread
@@ -37,6 +37,7 @@ def test_counts_that_do_not_fit_together_do_not_go_down() -> None:
     assert quantile(0.5, {1: 10, 2: 9, inf: 10}) == 0.5
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 9.99), min_size=1, max_size=60), st.sampled_from([0.5, 0.95, 0.99]))
 def test_it_lies_in_the_bucket_of_the_true_quantile(observations: list[float], q: float) -> None:
     ordered = sorted(observations)
@@ -48,6 +49,7 @@ def test_it_lies_in_the_bucket_of_the_true_quantile(observations: list[float], q
     assert lower <= found <= upper + 1e-9
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 20), max_size=60))
 def test_the_spread_counts_each_observation_once(observations: list[float]) -> None:
     counts = dict(spread(buckets(observations)))

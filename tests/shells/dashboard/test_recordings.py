@@ -63,7 +63,7 @@ def test_the_dashboard_shows_what_is_true_of_a_recording(name: str, tmp_path: Pa
         assert sum(row["views_started"] for row in rows) == known.started
         assert sum(row["errors"] for row in rows) == known.errors
         assert sum(row["playing_seconds"] for row in rows) == pytest.approx(known.playing_s)
-    series = ask(api, "timeline", step="15s", to=str(rig.now + 15_000))["series"]
+    series = ask(api, "timeline", step="15s")["series"]
     assert sum(series["views_started"]) == known.started
     assert sum(series["playing_seconds"]) == pytest.approx(known.playing_s)
     assert max(value or 0 for value in series["concurrent_views"]) >= 1
