@@ -6,7 +6,7 @@ SOURCES := $(shell find core shells -name '*.py') $(wildcard shells/dashboard/st
 PORT ?= 8787
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test services lint format typecheck bench bench-more performance-page chaos docs dashboards clean
+.PHONY: help run serve test services lint format typecheck bench bench-more performance-page chaos docs dashboards screenshots clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ docs: $(VENV)/.dev $(VENV)/.installed ## Write the generated pages of docs/
 
 dashboards: $(VENV)/.dev $(VENV)/.installed ## Write the Grafana dashboards (deploy/grafana)
 	$(BIN)/python deploy/grafana/generate.py
+
+screenshots: $(VENV)/.dev $(VENV)/.installed services ## Make the pictures of docs/images
+	$(BIN)/python -m tests.browser.screenshots
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,5 +1,6 @@
 """The dashboard is the same in every host: served to whoever may see it, and to nobody else."""
 
+import json
 import re
 from collections.abc import Iterator
 from urllib.parse import urlencode
@@ -57,6 +58,15 @@ def test_what_does_not_exist_is_not_found(worker: WorkerProcess) -> None:
         assert worker.request("GET", path)[0] == 404
 
 
+def test_the_api_answers(worker: WorkerProcess) -> None:
+    status, headers, body = worker.request("GET", "/dashboard/api/overview?last=15m&org_id=nobody")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+    assert json.loads(body)["current"]["views_started"] == 0
+    status, _, body = worker.request("GET", "/dashboard/api/overview?last=soon")
+    assert (status, json.loads(body)["errors"][0]["parameter"]) == (400, "last")
+
+
 def test_strangers_see_nothing_but_the_form(locked: WorkerProcess) -> None:
     status, headers, form = locked.request("GET", "/")
     assert (status, headers["content-type"]) == (401, "text/html; charset=utf-8")
@@ -72,7 +82,8 @@ def test_whoever_signs_in_sees_it(locked: WorkerProcess) -> None:
     cookie = {"Cookie": headers["set-cookie"].partition(";")[0]}
     status, _, page = locked.request("GET", "/", headers=cookie)
     assert status == 200
-    assert b"<form" not in page
+    assert b'name="key"' not in page
+    assert b'id="tiles"' in page
     assert locked.request("GET", "/dashboard/app.css", headers=cookie)[0] == 200
 
 
