@@ -29,26 +29,26 @@ class Store:
         self.database.execute("PRAGMA synchronous = OFF")
         self.config = Config.from_environment({"OPENQOE_DATA_DIR": str(folder), **settings})
         self.api = Api(self.config, self.path, clock=lambda: NOW)
-        self._entries = 0
+        self._rows = 0
 
     def series(self, name: str, samples: Samples, **labels: str) -> int:
         """A series with its samples."""
         labels.setdefault("instance", "host-0")
         points = sorted((NOW + round(second * 1000), value) for second, value in samples)
         le = None if "le" not in labels else float(labels["le"].replace("+Inf", "inf"))
-        columns = [labels.get(column) for column in SERIES_LABELS]
-        marks = ", ".join("?" * (len(columns) + 6))
+        self._rows += 1
+        row = {
+            "name": name,
+            "labels": json.dumps(labels, sort_keys=True, separators=(",", ":")),
+            **{column: labels.get(column) for column in SERIES_LABELS},
+            "le": le,
+            "first_seen": points[0][0],
+            "last_seen": points[-1][0],
+            "hash": self._rows,
+        }
         cursor = self.database.execute(
-            f"INSERT INTO series VALUES ({marks})",
-            (
-                None,
-                name,
-                json.dumps(labels, sort_keys=True, separators=(",", ":")),
-                *columns,
-                le,
-                points[0][0],
-                points[-1][0],
-            ),
+            f"INSERT INTO series ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+            tuple(row.values()),
         )
         assert cursor.lastrowid is not None
         self.database.executemany(
@@ -79,7 +79,7 @@ class Store:
             f"INSERT OR IGNORE INTO streams (labels, {known}, last_seen) VALUES (?, {marks}, ?)",
             (text, *(labels.get(name) for name in STREAM_LABELS), NOW),
         )
-        self._entries += 1
+        self._rows += 1
         self.database.execute(
             "INSERT INTO entries (at, stream, event_type, view_id, session_id, viewer_id, "
             "video_id, line, hash) SELECT ?, id, ?, ?, ?, ?, ?, ?, ? FROM streams WHERE labels = ?",
@@ -91,7 +91,7 @@ class Store:
                 event.get("viewer_id"),
                 (event.get("video") or {}).get("id"),
                 json.dumps(event, separators=(",", ":")),
-                self._entries,
+                self._rows,
                 text,
             ),
         )
