@@ -16,7 +16,7 @@ from openqoe.shells.clock import now_ms
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.process import RESERVE
 from openqoe.shells.storage import Slots, StorageError, inspect
-from openqoe.shells.stores.opening import kind_of_store
+from openqoe.shells.stores.opening import kind_of_store, store_file
 from openqoe.shells.stores.store import StoreError
 
 SERIES_BYTES: Final = 450
@@ -41,9 +41,24 @@ def directory(config: Config) -> Iterator[Finding]:
         return
     path = Path(config.data_dir).absolute()
     subject = f"data directory {path}"
-    there = next(one for one in (path, *path.parents) if one.exists())
+    there = _existing(path)
+    findings = tuple(_folder(there, path, subject, "OPENQOE_DATA_DIR"))
+    yield from findings
+    if any(finding.level == "fail" for finding in findings):
+        return
+    yield _room(config, there, subject)
+    yield from _slots(path, subject)
+
+
+def _existing(path: Path) -> Path:
+    """What is there of a path."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
+def _folder(there: Path, path: Path, subject: str, setting: str) -> Iterator[Finding]:
+    """Whether a folder, or what is there of it, can be written and is of the right kind."""
     if not there.is_dir():
-        yield Finding("fail", subject, f"{there} is no directory", "set OPENQOE_DATA_DIR")
+        yield Finding("fail", subject, f"{there} is no directory", f"set {setting}")
         return
     try:
         with NamedTemporaryFile(dir=there, prefix=".openqoe-check-") as file:
@@ -51,19 +66,17 @@ def directory(config: Config) -> Iterator[Finding]:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        advice = "give the worker's user the right to write there, or set OPENQOE_DATA_DIR"
+        advice = f"give the worker's user the right to write there, or set {setting}"
         yield Finding("fail", subject, f"cannot write in {there}: {error.strerror}", advice)
         return
     yield Finding("ok", subject, "can be written" if there == path else f"can be made in {there}")
     system = file_system(there)
     if system.startswith(REMOTE):
-        advice = "set OPENQOE_DATA_DIR to a local disk: locks and WAL do not hold elsewhere"
+        advice = f"set {setting} to a local disk: locks and WAL do not hold elsewhere"
         yield Finding("fail", subject, f"is on {system}, a network file system", advice)
     elif system in ("tmpfs", "ramfs"):
         advice = "what is acknowledged does not survive a restart of the host: use a disk"
         yield Finding("warn", subject, f"is on {system}, which is memory", advice)
-    yield _room(config, there, subject)
-    yield from _slots(path, subject)
 
 
 def _room(config: Config, path: Path, subject: str) -> Finding:
@@ -164,6 +177,10 @@ def store(config: Config) -> Iterator[Finding]:
     kind = kind_of_store(config, several=True)
     if kind == "redis":
         yield from _redis(config)
+    elif kind == "sqlite" and config.kv_url.startswith("sqlite:"):
+        folder = store_file(config).absolute().parent
+        subject = f"shared store {folder}"
+        yield from _folder(_existing(folder), folder, subject, "OPENQOE_KV_URL")
     elif kind == "memory" and config.kv_url != "auto":
         yield Finding("ok", "shared store", "none: each worker counts for itself")
 

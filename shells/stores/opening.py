@@ -46,7 +46,7 @@ def open_store(config: Config, *, several: bool) -> StoreRunner | None:
     try:
         store: Store
         if kind == "sqlite":
-            store = SqliteStore(_file(config))
+            store = SqliteStore(store_file(config))
         else:
             with needs("redis"):
                 from openqoe.shells.stores.redis import RedisStore
@@ -61,7 +61,8 @@ def has_store(config: Config) -> bool:
     return (Path(config.data_dir) / FILE).exists()
 
 
-def _file(config: Config) -> Path:
+def store_file(config: Config) -> Path:
+    """The SQLite file that the settings ask for."""
     if config.kv_url.startswith("sqlite:"):
         return Path(unquote(urlsplit(config.kv_url).path))
     return Path(config.data_dir) / FILE

@@ -220,6 +220,18 @@ def test_a_redis_that_throws_away_and_one_that_is_not_there(home: Path) -> None:
     assert "is it running" in text
 
 
+def test_a_shared_store_in_a_file(home: Path, tmp_path: Path) -> None:
+    there = check(home, OPENQOE_KV_URL=f"sqlite://{tmp_path}/shared.db")
+    assert of(there, "shared store")[0][0] == "ok"
+    made = check(home, OPENQOE_KV_URL=f"sqlite://{tmp_path}/new/shared.db")
+    assert "can be made" in of(made, "shared store")[0][1]
+    (tmp_path / "file").write_text("")
+    wrong = check(home, status=1, OPENQOE_KV_URL=f"sqlite://{tmp_path}/file/shared.db")
+    ((level, text),) = of(wrong, "shared store")
+    assert level == "fail"
+    assert "is no directory" in text
+
+
 def test_file_systems_are_told_apart(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text("/dev/sda / ext4 rw 0 0\nserver:/x /mnt/far\\040away nfs4 rw 0 0\n")
