@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-import pytest
-
 # Here, before a test opens a worker in this process: that freezes what the garbage collector looks
-# at, and hypothesis, which asks it about Trio's random numbers, would see nothing of them.
-import trio  # noqa: F401
+# at, and hypothesis, which asks it about Trio's random numbers at its own import, would see nothing.
+import hypothesis  # noqa: F401
+import pytest
 
 # What has to survive says so: tests/support/process.py gives each worker a directory of its own.
 os.environ.setdefault("OPENQOE_DURABILITY", "memory")
