@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 # Here, before a test opens a worker in this process: that freezes what the garbage collector looks
-# at, and hypothesis, which asks it about Trio's random numbers at its own import, would see nothing.
+# at, and hypothesis, which asks it about Trio's random numbers when imported, would see nothing.
 import hypothesis  # noqa: F401
 import pytest
 
