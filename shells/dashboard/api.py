@@ -14,7 +14,7 @@ import msgspec
 from openqoe.core.config import Config
 from openqoe.core.effects import Page
 from openqoe.core.version import VERSION
-from openqoe.shells.clock import now_ms
+from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.dashboard import audience, operations, parameters
 from openqoe.shells.dashboard.gauges import REPEATED
 from openqoe.shells.dashboard.parameters import FILTERS, MINUTE, RANGE, ParameterError
@@ -22,6 +22,18 @@ from openqoe.shells.dashboard.reader import TIME_LIMIT, QueryTimeoutError, Reade
 from openqoe.shells.dashboard.tail import tail
 
 Query = Mapping[str, str]
+
+Key = tuple[object, ...]
+
+COSTLY: Final = 0.1
+"""Seconds. An answer that took longer is given again for a while, so that many who look at the
+same do not cost more than one."""
+
+KEPT_FOR: Final = 5
+"""Times as long as it took to make is it given again: then making it takes a sixth of one core."""
+
+KEPT: Final = 100
+"""Answers that are kept."""
 
 _HEADERS: Final = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -42,6 +54,7 @@ class Api:
         self._database = database
         self._clock = clock
         self._lookback = REPEATED + max(MINUTE, 2 * config.flush_interval)
+        self._kept: dict[Key, tuple[float, Page]] = {}
         self._questions: dict[str, tuple[tuple[str, ...], Callable[[Reader, Query], Any]]] = {
             "overview": ((*RANGE, *FILTERS), self._overview),
             "timeline": ((*RANGE, "step", *FILTERS), self._timeline),
@@ -63,10 +76,17 @@ class Api:
             there_are = ", ".join(self._questions)
             return _reply(404, {"success": False, "message": f"Not found: there are {there_are}"})
         known, ask = self._questions[name]
+        key = (name, *sorted(query.items()))
+        begun = monotonic()
+        kept = self._kept.get(key)
+        if kept is not None and begun < kept[0]:
+            return kept[1]
         try:
             parameters.reject_unknown(query, known)
             with Reader(self._database) as reader:
-                return _reply(200, ask(reader, query))
+                page = _reply(200, ask(reader, query))
+            self._keep(key, page, monotonic() - begun)
+            return page
         except ParameterError as error:
             fault = {"parameter": error.name, "error": error.fault}
             return _reply(400, {"success": False, "message": str(error), "errors": [fault]})
@@ -79,6 +99,12 @@ class Api:
         except sqlite3.Error:
             message = "The embedded store cannot be read; the worker's log says why"
             return _reply(503, {"success": False, "message": message})
+
+    def _keep(self, key: Key, page: Page, took: float) -> None:
+        if took >= COSTLY:
+            if len(self._kept) >= KEPT:
+                self._kept.clear()
+            self._kept[key] = (monotonic() + KEPT_FOR * took, page)
 
     def _scope(self, query: Query) -> parameters.Scope:
         return parameters.scope(query, self._clock())

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from openqoe.shells.dashboard import measures
 from openqoe.shells.dashboard.gauges import course
-from openqoe.shells.dashboard.increases import increases
+from openqoe.shells.dashboard.increases import bounds, increases
 from openqoe.shells.dashboard.measures import Measures, tally
 from openqoe.shells.dashboard.parameters import FILTERS, Scope
 from openqoe.shells.dashboard.quantiles import quantile, spread
@@ -33,7 +33,7 @@ def overview(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
         (*measures.BY, "quartile"),
         scope.length,
     )
-    groups = tally(found, (0, 1))
+    groups = tally(found, bounds(reader, measures.STARTUP), (0, 1))
     quartiles: dict[str, float] = defaultdict(float)
     for increase in found:
         if increase.name == measures.QUARTILES and increase.step == 1:
@@ -62,10 +62,11 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
     count = -(-scope.length // step)
     names = (*measures.MEASURED, measures.BITRATE)
     found = increases(reader, names, scope, (*measures.BY, "error_family"), step)
-    groups = tally(found, range(count))
+    groups = tally(found, bounds(reader, measures.STARTUP), range(count))
     steps = [groups[number] for number in range(count)]
     errors: dict[str, list[float]] = defaultdict(lambda: [0.0] * count)
-    bitrates: list[dict[float, float]] = [defaultdict(float) for _ in range(count)]
+    no_bitrates = dict.fromkeys(bounds(reader, measures.BITRATE), 0.0)
+    bitrates = [{**no_bitrates} for _ in range(count)]
     for increase in found:
         if increase.name == measures.ERRORS and increase.amount:
             errors[str(increase.labels[2] or "")][increase.step] += increase.amount
@@ -75,6 +76,7 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
         "step": step,
         "times": [min(scope.since + (number + 1) * step, scope.until) for number in range(count)],
         "running": scope.length % step > 0,
+        "known_since": _known_since(reader),
         "series": {
             "concurrent_views": course(reader, measures.CONCURRENT, scope, step, lookback).peaks,
             "views_started": [one.views for one in steps],
@@ -96,16 +98,16 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
 def picture(reader: Reader, scope: Scope) -> dict[str, Any]:
     """The mix of bit rates and of resolutions."""
     names = (measures.BITRATE, measures.RESOLUTION)
-    bounds: dict[float, float] = defaultdict(float)
+    bitrates = dict.fromkeys(bounds(reader, measures.BITRATE), 0.0)
     resolutions: dict[str, float] = defaultdict(float)
     for increase in increases(reader, names, scope, ("le", "resolution")):
         le, resolution = increase.labels
         if isinstance(le, float):
-            bounds[le] += increase.amount
+            bitrates[le] += increase.amount
         else:
             resolutions[str(resolution or "unknown")] += increase.amount
     mix, lower = [], 0.0
-    for bound, count in spread(bounds):
+    for bound, count in spread(bitrates):
         # JSON has no infinity: the last bucket has no upper end.
         upper = None if bound == float("inf") else bound
         mix.append({"from": lower, "to": upper, "observations": count})
@@ -147,7 +149,7 @@ def breakdown(
     found = increases(reader, measures.MEASURED, scope, (*measures.BY, by))
     groups = [
         (str(value) if value is not None else None, one)
-        for value, one in tally(found, (), key=2).items()
+        for value, one in tally(found, bounds(reader, measures.STARTUP), (), key=2).items()
         if one.views >= least_views and _has_any(one, order)
     ]
     groups.sort(
@@ -192,10 +194,16 @@ def choices(reader: Reader, since: int) -> dict[str, Any]:
 
 def _knows(reader: Reader, scope: Scope) -> bool:
     """Whether the store was there when a range began."""
+    first = _known_since(reader)
+    return first is not None and first <= scope.since
+
+
+def _known_since(reader: Reader) -> int | None:
+    """When the first event came, ms; None if none has come."""
     ((first,),) = reader.rows(
         "SELECT min(first_seen) FROM series WHERE name = :name", {"name": measures.EVENTS}
     )
-    return first is not None and first <= scope.since
+    return None if first is None else int(first)
 
 
 def _rank(one: Measures, order: str) -> float | None:

@@ -23,6 +23,27 @@ from openqoe.shells.dashboard.selection import chosen
 Label = str | float | None
 
 
+def bounds(reader: Reader, name: str) -> tuple[float, ...]:
+    """The upper bounds of a histogram's buckets.
+
+    A bucket that did not grow has no increase; to tell what lies between two bounds one has to
+    know of those as well.
+
+    Args:
+        reader: The store.
+        name: The metric with its ending, ``…_bucket``.
+
+    Raises:
+        QueryTimeoutError: It takes too long.
+        sqlite3.Error: The store cannot be read.
+    """
+    rows = reader.rows(
+        "SELECT DISTINCT le FROM series WHERE name = :name AND le IS NOT NULL ORDER BY le",
+        {"name": name},
+    )
+    return tuple(le for (le,) in rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Increase:
     """What a group of series grew by within one step.
@@ -31,7 +52,7 @@ class Increase:
         name: The metric.
         labels: The labels that were asked for, in that order; None where there is none.
         step: The number of the step from ``since``.
-        amount: How much.
+        amount: How much. What did not grow at all may be left out.
     """
 
     name: str

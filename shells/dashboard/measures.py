@@ -4,9 +4,8 @@ A measure that has nothing to divide by (no view, no second played) is None, not
 seen, neither good nor bad. All are defined as in ``docs/dashboard.md``.
 """
 
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from openqoe.shells.dashboard.increases import Increase, Label
@@ -48,16 +47,16 @@ class Measures:
         rebuffers: Stalls in the middle of playing.
         rebuffered: Seconds that these took.
         errors: Errors.
-        startup: Start-up times by ``le``.
+        startup: Start-up times by ``le``, of every bound that there is.
     """
 
+    startup: dict[float, float]
     views: float = 0.0
     completed: float = 0.0
     played: float = 0.0
     rebuffers: float = 0.0
     rebuffered: float = 0.0
     errors: float = 0.0
-    startup: dict[float, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, name: str, cause: Label, le: Label, amount: float) -> None:
         """Add an increase of one of the metrics above."""
@@ -70,7 +69,7 @@ class Measures:
         elif name == ERRORS:
             self.errors += amount
         elif name == STARTUP and isinstance(le, float):
-            self.startup[le] += amount
+            self.startup[le] = self.startup.get(le, 0.0) + amount
         elif name == STALLS and cause == REBUFFER:
             self.rebuffers += amount
         elif name == STALLED and cause == REBUFFER:
@@ -113,19 +112,24 @@ def ratio(part: float, whole: float) -> float | None:
 
 
 def tally(
-    found: Iterable[Increase], keys: Sequence[Hashable], key: int | None = None
+    found: Iterable[Increase],
+    startup_bounds: Iterable[float],
+    keys: Sequence[Hashable],
+    key: int | None = None,
 ) -> dict[Hashable, Measures]:
     """Add increases up to measures.
 
     Args:
         found: Increases of ``MEASURED`` by ``BY``, and by more labels after these.
+        startup_bounds: The bounds of ``STARTUP``.
         keys: Groups that there are even if nothing was found.
         key: Which of the labels is the group; None to group by step.
     """
-    groups: dict[Hashable, Measures] = {name: Measures() for name in keys}
+    empty = dict.fromkeys(startup_bounds, 0.0)
+    groups: dict[Hashable, Measures] = {name: Measures({**empty}) for name in keys}
     for increase in found:
         group = increase.step if key is None else increase.labels[key]
         if group not in groups:
-            groups[group] = Measures()
+            groups[group] = Measures({**empty})
         groups[group].add(increase.name, increase.labels[0], increase.labels[1], increase.amount)
     return groups

@@ -72,6 +72,7 @@ async function load() {
   asked = new AbortController();
   const { signal } = asked;
   document.body.setAttribute("aria-busy", "true");
+  const begun = performance.now();
   await put("overview", signal);
   charts.prepare();
   await Promise.all(Object.keys(QUESTIONS).filter((name) => name !== "overview").map((name) => put(name, signal)));
@@ -79,12 +80,13 @@ async function load() {
   document.body.removeAttribute("aria-busy");
   if (![...failures.values()].includes("The worker cannot be reached.")) updatedAt = Date.now();
   pulse();
-  schedule();
+  // A worker that takes long to answer has much to do: it is asked less often.
+  schedule(Math.max(EVERY[state.last], 5 * (performance.now() - begun)));
 }
 
-function schedule() {
+function schedule(wait) {
   clearTimeout(timer);
-  if (byId("refresh").checked && !document.hidden && !state.zoom) timer = setTimeout(load, EVERY[state.last]);
+  if (byId("refresh").checked && !document.hidden && !state.zoom) timer = setTimeout(load, wait);
 }
 
 /** Say in its own place what did not work, and keep what was shown before. */

@@ -41,7 +41,9 @@ function color(name) {
 const literal = (text) =>
   format.visible(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
-const FAMILIES = ["red", "amber", "violet", "teal", "blue", "green"];
+// A family of errors has the same colour whatever else there is.
+const FAMILIES = { network: "red", decoder: "amber", source: "violet", business: "teal" };
+const OTHERS = ["blue", "green", "teal", "violet"];
 
 // Each chart: its title, and the traces that it makes of an answer.
 const CHARTS = [
@@ -77,7 +79,7 @@ const CHARTS = [
     id: "errors-time", title: "Errors", note: "by family, in each step", unit: format.count,
     traces: ({ errors }) =>
       Object.entries(errors).slice(0, 12).map(([family, y], index) => ({
-        name: family || "unknown", y, color: FAMILIES[index % FAMILIES.length], bars: true, stack: true, counts: true,
+        name: family || "unknown", y, color: FAMILIES[family] ?? OTHERS[index % OTHERS.length], bars: true, stack: true, counts: true,
       })),
     none: "No errors in this time.",
   },
@@ -186,7 +188,13 @@ function trace(one, { unit, scale = 1 }, times) {
   };
 }
 
-function layout({ suffix = "", si = false }, traces, { from, to, step }, tone) {
+/** Where the axis begins: not long before there was anything, but a few steps are always seen. */
+export const beginning = ({ from, to, step, known_since: first }) =>
+  first === null ? from : Math.max(from, Math.min(first - step, to - 20 * step));
+
+function layout({ suffix = "", si = false }, traces, answer, tone) {
+  const { to, step } = answer;
+  const from = beginning(answer);
   const isTouch = window.matchMedia("(pointer: coarse)").matches;
   return {
     autosize: true, height: 220, margin: { l: 8, r: 8, t: traces.length > 1 ? 28 : 8, b: 24 },

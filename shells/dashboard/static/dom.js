@@ -55,9 +55,12 @@ export function sparkline(values) {
 
 /** A bar that fills a share (0 to 1) of its width. */
 export function bar(share, className = "") {
+  const made = el("span", { class: `bar ${className}`, "aria-hidden": "true" });
+  if (!(share > 0)) return made;
   const fill = el("span", { class: "fill" });
-  fill.style.width = `${Math.min(100, Math.max(0, share * 100)).toFixed(2)}%`;
-  return el("span", { class: `bar ${className}`, "aria-hidden": "true" }, fill);
+  fill.style.width = `${Math.min(100, share * 100).toFixed(2)}%`;
+  made.append(fill);
+  return made;
 }
 
 /** A table. Columns: `{title, value(row), className}`; a value is text or an element. */

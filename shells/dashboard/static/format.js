@@ -25,6 +25,7 @@ export function decimal(value) {
 /** Number and unit of a duration in seconds. */
 export function secondsParts(value) {
   if (value === null || value === undefined) return [NONE, ""];
+  if (value === 0) return ["0", "s"];
   if (value < 0.9995) return [digits(value * 1000, 0), "ms"];
   if (value < 60) return [digits(value, value < 10 ? 2 : 1), "s"];
   if (value < 3600) return [digits(value / 60, 1), "min"];

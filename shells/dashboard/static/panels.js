@@ -1,5 +1,6 @@
 // Tiles, bars and tables: each function shows one answer in one place.
 
+import { beginning } from "./charts.js";
 import { bar, byId, el, empty, sparkline, table } from "./dom.js";
 import * as format from "./format.js";
 import { NAMES, state } from "./state.js";
@@ -95,13 +96,15 @@ function change({ measure, better }, { current, previous, from, to }) {
   return el("span", { class: `delta ${tone}`, title }, `${share > 0 ? "▲" : "▼"} ${size}`);
 }
 
-export function showTrends({ series, errors, times, running }) {
+export function showTrends(answer) {
+  const { series, errors, times, running } = answer;
+  const first = Math.max(0, times.findIndex((time) => time >= beginning(answer)));
   const summed = times.map((_, at) => Object.values(errors).reduce((sum, one) => sum + one[at], 0));
   for (const { id, spark } of TILES) {
     let values = spark === "errors" ? summed : series[spark];
     // Of a step that is not over, counts would look like a drop.
     if (running && ["started", "completed", "errors"].includes(id)) values = values.slice(0, -1);
-    byId(`tile-${id}`).querySelector(".trend").replaceChildren(values ? sparkline(values) : "");
+    byId(`tile-${id}`).querySelector(".trend").replaceChildren(values ? sparkline(values.slice(first)) : "");
   }
 }
 
@@ -127,6 +130,7 @@ export function showBitrates({ bitrate }) {
   const parts = bitrate.map(({ from, to, observations }) => ({
     name: to === null ? `over ${rate(from)} Mbit/s` : from ? `${rate(from)} – ${rate(to)} Mbit/s` : `up to ${rate(to)} Mbit/s`,
     amount: observations,
+    tone: to === null ? 7 : Math.min(7, bitrate.findIndex((one) => one.to === to)),
   }));
   mix("bitrate", parts, "No player has told a bit rate in this time.");
 }
@@ -134,10 +138,12 @@ export function showBitrates({ bitrate }) {
 const HEIGHTS = ["240p", "360p", "480p", "720p", "1080p", "1440p", "4k", "8k"];
 
 export function showResolutions({ resolution }) {
-  const place = (name) => (HEIGHTS.indexOf(name) + 100) % 100;
   const parts = resolution
-    .map(({ resolution: name, renditions }) => ({ name: visible(name), amount: renditions }))
-    .sort((a, b) => place(a.name) - place(b.name));
+    .map(({ resolution: name, renditions }) => {
+      const place = HEIGHTS.indexOf(name);
+      return { name: visible(name), amount: renditions, tone: place < 0 ? "other" : place };
+    })
+    .sort((a, b) => (a.tone === "other") - (b.tone === "other") || a.tone - b.tone);
   mix("resolution", parts, "No player has told a resolution in this time.");
 }
 
@@ -147,8 +153,8 @@ function mix(id, parts, none) {
   const shown = parts.filter(({ amount }) => amount > 0);
   const stack = el("div", { class: "stack", "aria-hidden": "true" });
   const list = el("ul", { class: "mix" });
-  shown.forEach(({ name, amount }, index) => {
-    const tone = `step-${Math.round((index * 7) / Math.max(1, shown.length - 1))}`;
+  for (const { name, amount, tone: step } of shown) {
+    const tone = `step-${step}`;
     const part = el("span", { class: tone });
     part.style.flexGrow = String(amount);
     stack.append(part);
@@ -156,7 +162,7 @@ function mix(id, parts, none) {
       el("span", { class: `key ${tone}`, "aria-hidden": "true" }),
       el("span", { class: "name" }, name),
       el("span", { class: "share" }, format.percent(amount / total))));
-  });
+  }
   return fill(id, stack, list);
 }
 

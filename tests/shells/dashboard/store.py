@@ -65,7 +65,9 @@ class Store:
         for bound in (*bounds, inf):
             count = sum(value <= bound for value in seen)
             le = "+Inf" if bound == inf else f"{bound:g}"
-            self.series(f"{name}_bucket", [(-600, 0), (-60, count)], le=le, **labels)
+            # A value that does not change is not stored again.
+            grown: Samples = [(-600, 0), (-60, count)] if count else [(-600, 0)]
+            self.series(f"{name}_bucket", grown, le=le, **labels)
         self.series(f"{name}_sum", [(-600, 0), (-60, sum(seen))], **labels)
         self.series(f"{name}_count", [(-600, 0), (-60, len(seen))], **labels)
 

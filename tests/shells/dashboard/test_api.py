@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from openqoe.shells.dashboard.api import Api
-from openqoe.shells.dashboard.reader import QueryTimeoutError, Reader
+from openqoe.shells.dashboard.reader import QueryTimeoutError, Reader, Values
 from tests.shells.dashboard.store import MINUTE, NOW, Store
 
 STARTUP_BOUNDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30)
@@ -349,6 +350,26 @@ def test_a_query_that_takes_too_long_is_given_up(store: Store) -> None:
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
             {},
         )
+
+
+def test_what_took_long_is_given_again_for_a_while(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("openqoe.shells.dashboard.api.monotonic", lambda: clock[0])
+    rows = Reader.rows
+
+    def slow(self: Reader, statement: str, values: Values) -> list[tuple[Any, ...]]:
+        clock[0] += 1
+        return rows(self, statement, values)
+
+    monkeypatch.setattr(Reader, "rows", slow)
+    before = filled.ask("errors")
+    filled.series("openqoe_errors_total", [(-600, 0), (-60, 1)], error_family="source")
+    assert filled.ask("errors") == before
+    assert filled.ask("errors", last="2h")["total"] == before["total"] + 1, "another question"
+    clock[0] += 6
+    assert filled.ask("errors")["total"] == before["total"] + 1
 
 
 def test_what_takes_too_long_is_said_to_the_user(

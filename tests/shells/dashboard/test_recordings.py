@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from openqoe.core.http.messages import Request
+from openqoe.core.qoe.catalogue import CATALOGUE
 from openqoe.shells.dashboard.api import Api
 from openqoe.shells.embedded import FILE
 from tests.shells.embedded.storing import config_of, stored
@@ -19,11 +20,31 @@ from tests.support.captures import NAMES, load, truth
 from tests.support.events import NOW
 from tests.support.rig import Rig
 
+STARTUP = "openqoe_video_startup_seconds"
+
 
 def ask(api: Api, question: str, **query: str) -> Any:
     page = api.answer(question, query)
     assert page.status == 200, page.body
     return json.loads(page.body)
+
+
+def quantile(q: float, rig: Rig) -> float | None:
+    """Of the start-up times that Prometheus got, in its way."""
+    metric = next(row.metric for row in CATALOGUE if row.metric.name == STARTUP)
+    below, counts = 0.0, []
+    for bound in metric.buckets:
+        count = rig.total(f"{STARTUP}_bucket", le=f"{bound:g}")
+        counts.append((bound, count - below))
+        below = count
+    total, rank, lower = rig.total(f"{STARTUP}_count"), 0.0, 0.0
+    if not total:
+        return None
+    for bound, count in counts:
+        if count and rank + count >= q * total:
+            return lower + (bound - lower) * (q * total - rank) / count
+        rank, lower = rank + count, bound
+    return lower
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,6 +67,9 @@ def test_the_dashboard_shows_what_is_true_of_a_recording(name: str, tmp_path: Pa
     assert current["views_completed"] == known.ended
     assert current["playing_seconds"] == pytest.approx(known.playing_s)
     assert current["startup_seconds"]["count"] == known.startups
+    for q in (50, 95, 99):
+        expected = quantile(q / 100, rig)
+        assert current["startup_seconds"][f"p{q}"] == pytest.approx(expected), q
     assert current["errors"] == known.errors
     nudged = name == "sdk2-videojs"  # as in tests/core/qoe/test_captures.py
     assert current["rebuffer_events"] == element.rebuffers - nudged
