@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
@@ -13,9 +14,6 @@ from tests.browser.browser import PHONE, Browser
 from tests.browser.players import ended, failed, post, view
 from tests.support.process import WorkerProcess
 from tests.support.services import wait_until
-
-# The browser and the worker are made once.
-pytestmark = pytest.mark.xdist_group("browser")
 
 HOSTILE = '<img src=x onerror="window.pwned=1"><script>window.pwned=2</script>&amp;<b>bold</b>'
 NOTHING = "\N{EN DASH}"
@@ -223,6 +221,7 @@ def test_numbers_move_by_themselves_and_an_outage_is_said(browser: Browser) -> N
         worker.kill()
         browser.wait(lambda: "not reachable" in browser.text("#pulse"), "the outage to show")
         assert browser.tile("started") == "1", "what was known is still shown"
+        assert browser.all(".failure") == [], "it is said once"
         worker.start()
         browser.wait(lambda: browser.text("#pulse").startswith("Live"), "the worker's return")
         assert browser.all(".failure") == []
@@ -248,3 +247,30 @@ def test_a_key_keeps_strangers_out_and_lets_people_in(browser: Browser) -> None:
         browser.wait(lambda: browser.tile("started") == "0", "its numbers")
         browser.driver.delete_all_cookies()
         browser.wait(lambda: browser.all("[name=key]"), "the form")
+
+
+def test_a_range_drawn_in_a_chart_is_looked_at_more_closely(
+    browser: Browser, worker: WorkerProcess
+) -> None:
+    browser.open(worker.url)
+    browser.wait_for_charts()
+    plot = browser.find("#concurrent .nsewdrag")
+    width = plot.size["width"]
+    mouse = ActionChains(browser.driver).move_to_element(plot).move_by_offset(-width // 4, 0)
+    mouse.click_and_hold().move_by_offset(width // 8, 0).move_by_offset(width // 8, 0)
+    mouse.release().perform()
+    browser.wait(lambda: "from=" in browser.driver.current_url, "the range")
+    browser.wait(lambda: browser.find("#zoomed").is_displayed(), "the way back")
+    browser.find("#zoomed").click()
+    browser.wait(lambda: "last=1h" in browser.driver.current_url, "the range until now")
+    browser.wait(lambda: browser.tile("started") == "4", "its numbers")
+    assert browser.complaints() == []
+
+
+def test_a_question_that_is_refused_is_said_in_its_place(
+    browser: Browser, worker: WorkerProcess
+) -> None:
+    browser.open(f"{worker.url}/?from=1&to=99999999999999")
+    browser.wait(lambda: len(browser.all(".failure")) >= 10, "the refusals")
+    assert "from: the range is over 400 days" in browser.text("#errors-panel .failure")
+    assert browser.all("#tail details"), "the tail has no range"

@@ -2,9 +2,12 @@
 
 export class ApiError extends Error {}
 
+/** There was no answer at all. */
+export class AwayError extends ApiError {}
+
 /**
  * Ask and get the answer's document.
- * Throws ApiError with a text for people; AbortError if the question is not wanted any more.
+ * Throws ApiError (or AwayError) with a text for people; AbortError if the question is not wanted any more.
  */
 export async function ask(question, parameters, signal) {
   let response;
@@ -14,7 +17,7 @@ export async function ask(question, parameters, signal) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The worker cannot be reached.");
+    throw new AwayError("The worker cannot be reached.");
   }
   if (response.status === 401) {
     window.location.reload(); // the session has ended: the worker asks to sign in

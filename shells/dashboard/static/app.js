@@ -1,6 +1,6 @@
 // The page: what is asked when, and what becomes of answers and of failures.
 
-import { ask } from "./api.js";
+import { AwayError, ask } from "./api.js";
 import * as charts from "./charts.js";
 import { byId, el } from "./dom.js";
 import * as filters from "./filters.js";
@@ -78,7 +78,7 @@ async function load() {
   await Promise.all(Object.keys(QUESTIONS).filter((name) => name !== "overview").map((name) => put(name, signal)));
   if (signal.aborted) return;
   document.body.removeAttribute("aria-busy");
-  if (![...failures.values()].includes("The worker cannot be reached.")) updatedAt = Date.now();
+  if (!isAway()) updatedAt = Date.now();
   pulse();
   // A worker that takes long to answer has much to do: it is asked less often.
   schedule(Math.max(EVERY[state.last], 5 * (performance.now() - begun)));
@@ -91,26 +91,29 @@ function schedule(wait) {
 
 /** Say in its own place what did not work, and keep what was shown before. */
 function report(name, error) {
-  if (error) failures.set(name, error.message);
+  if (error) failures.set(name, error);
   else failures.delete(name);
   for (const place of document.querySelectorAll(`[data-panel="${name}"]`)) {
     place.parentElement.querySelector(`:scope > .failure[data-of="${name}"]`)?.remove();
     place.classList.toggle("stale", Boolean(error));
-    if (!error) continue;
+    // That the worker is away is said once, at the top.
+    if (!error || error instanceof AwayError) continue;
     const again = el("button", { type: "button", onclick: () => load() }, "Try again");
     place.before(el("p", { class: "failure", role: "alert", "data-of": name }, format.visible(error.message), " ", again));
   }
   pulse();
 }
 
+const isAway = () => [...failures.values()].some((error) => error instanceof AwayError);
+
 function pulse() {
   const place = byId("pulse");
-  const isAway = [...failures.values()].includes("The worker cannot be reached.");
+  const away = isAway();
   const isLive = byId("refresh").checked && !state.zoom;
-  place.dataset.state = isAway ? "away" : failures.size ? "partly" : isLive ? "live" : "still";
+  place.dataset.state = away ? "away" : failures.size ? "partly" : isLive ? "live" : "still";
   const age = updatedAt === null ? "" : ago(Date.now() - updatedAt);
-  const words = isAway ? "Worker not reachable" : failures.size ? "Some numbers are missing" : isLive ? "Live" : "Updated";
-  const text = age ? `${words} · ${age}` : updatedAt === null && !isAway ? "Loading" : words;
+  const words = away ? "Worker not reachable" : failures.size ? "Some numbers are missing" : isLive ? "Live" : "Updated";
+  const text = age ? `${words} · ${age}` : updatedAt === null && !away ? "Loading" : words;
   if (byId("pulse-text").textContent !== text) byId("pulse-text").textContent = text;
 }
 
