@@ -164,6 +164,7 @@ def test_200_connections_at_once(worker: WorkerProcess) -> None:
     assert worker.events_counted() == before + 200
 
 
+@pytest.mark.timing
 def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> None:
     stop = threading.Event()
 

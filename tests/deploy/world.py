@@ -237,6 +237,8 @@ class World:
         sick.handle(Request("POST", "/v1/events", body=b"{"), now)
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000)
         sick.handle(post(late, now=now), now)
+        for at in (now, now + 2 * SECOND):  # batches that have waited, seconds apart
+            sick.handle(Request("POST", "/v1/events", body=b"{", arrived=at - 500), at)
         # As a shell answers when the disk takes nothing.
         sick.worker.unstored(Request("POST", "/v1/events"))
 

@@ -139,6 +139,10 @@ def _requests(scope: Scope) -> list[Panel]:
                     scope.increase("openqoe_worker_batches_rejected_total", by="reason"),
                     "batches: {{reason}}",
                 ),
+                (
+                    scope.increase("openqoe_worker_requests_refused_total", by="reason"),
+                    "batches, too much work: {{reason}}",
+                ),
                 (scope.increase("openqoe_worker_batches_duplicate_total"), "duplicate batches"),
                 (
                     scope.increase("openqoe_worker_fields_ignored_total", by="field"),

@@ -13,7 +13,7 @@ from openqoe.core.http.messages import Request
 from openqoe.core.metrics import health
 from openqoe.core.worker import Worker
 from tests.support.events import NOW, event, post
-from tests.support.rig import MINUTE, Rig, told
+from tests.support.rig import MINUTE, SECOND, Rig, told
 
 SAMPLE = re.compile(r"(openqoe_worker_[a-z_]+)(?:\{(.*)\})? (\S+)")
 
@@ -47,7 +47,6 @@ def eventful() -> Rig:
     rig.post(told(0, "playing", 0.0))
     rig.post({**told(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"})
     rig.handle(post(told(0, "playing"), event(at=0), "nonsense"))
-    rig.handle(Request("POST", "/v1/events", body=b"{"))
     rig.post(told(-3600, "seek", 0.0, note="x" * 300_000))
     outcome = rig.worker.handle(Request("GET", "/health"), rig.now)
     rig.worker.answered(outcome.route, 0.002)
@@ -55,6 +54,9 @@ def eventful() -> Rig:
     rig.down(RemoteWrite, answer=HttpResult(503))
     rig.flush(3)
     rig.up()
+    for _ in range(2):  # too much work: both have waited, seconds apart; the other is refused
+        rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 500))
+        rig.pass_time(2 * SECOND)
     rig.pass_time(7 * MINUTE)
     return rig
 
