@@ -33,12 +33,13 @@ from openqoe.core.governance.governor import Governor
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.metrics import health
 from openqoe.core.metrics.health import Health
-from openqoe.core.metrics.registry import Group, Registry
+from openqoe.core.metrics.registry import Registry
 from openqoe.core.overload import Overload
 from openqoe.core.persistence import Persistence
 from openqoe.core.qoe.labels import Labeller
 from openqoe.core.qoe.meter import Meter
-from openqoe.core.qoe.view import NO_VIEW
+from openqoe.core.qoe.origin import Origin
+from openqoe.core.qoe.view import NO_VIEW, view_key
 from openqoe.core.qoe.views import Views
 from openqoe.core.sharing.views import Waiting
 from openqoe.core.sinks.logs import LogBuffer
@@ -336,7 +337,7 @@ class Ingest:
 
     def begin(
         self, batch: Batch, country: str | None, at: int, *, is_ours: bool
-    ) -> list[tuple[Event, Group]]:
+    ) -> list[tuple[Event, Origin]]:
         """Take in of a batch what is not of its views.
 
         Args:
@@ -346,35 +347,49 @@ class Ingest:
             is_ours: Whether no other worker had accepted it before.
 
         Returns:
-            Its events, with the groups of their labels, by event time.
+            Its events, with their origins, by event time.
         """
         if not is_ours:
             self._health.count(health.DUPLICATES)
-            return self._labelled(batch, country, at)
+            return [(event, origin) for event, _, origin in self._by_time(batch, country, at)]
         events = self._begin(batch, country, at)
-        self.meter.measure((pair for pair in events if pair[0].view_id == NO_VIEW), at)
+        self.meter.measure((pair for pair in events if pair[1].view is None), at)
         return events
 
-    def _begin(self, batch: Batch, country: str | None, at: int) -> list[tuple[Event, Group]]:
+    def _begin(self, batch: Batch, country: str | None, at: int) -> list[tuple[Event, Origin]]:
         self._count(batch)
         if self._labeller.is_worn(at):
             self.renew_labels(at)
-        labelled = [
-            (event, line, self._labeller.label_set(event, country, at))
-            for event, line in _by_time(batch)
-        ]
+        events = self._by_time(batch, country, at)
         if self._log is not None:
-            for event, line, labels in labelled:
-                stream = self._labeller.stream(labels, event.event_type, at)
-                self._log.add(event, line, stream, at)
+            for event, line, origin in events:
+                stream = self._labeller.stream(origin.labels, event.event_type, at)
+                self._log.add(event, line, stream, origin.metadata, at)
         self.is_dirty = True
-        return [(event, labels.group) for event, _, labels in labelled]
+        return [(event, origin) for event, _, origin in events]
 
-    def _labelled(self, batch: Batch, country: str | None, at: int) -> list[tuple[Event, Group]]:
-        return [
-            (event, self._labeller.label_set(event, country, at).group)
-            for event, _ in _by_time(batch)
-        ]
+    def _by_time(
+        self, batch: Batch, country: str | None, at: int
+    ) -> list[tuple[Event, bytes, Origin]]:
+        """The events of a batch, each with its line and its origin, by event time."""
+        events = []
+        origins: dict[str, Origin] = {}  # by view: a batch may hold the events of many
+        for event, line in batch.events:
+            origin = origins.get(event.view_id)
+            if origin is None or not origin.is_of(event):
+                origin = origins[event.view_id] = self._origin(event, country, at)
+            events.append((event, line, origin))
+        # Players build events asynchronously and send them unsorted.
+        events.sort(key=_time_of)
+        return events
+
+    def _origin(self, event: Event, country: str | None, at: int) -> Origin:
+        return Origin(
+            event,
+            self._labeller.label_set(event, country, at),
+            None if event.view_id == NO_VIEW else view_key(event),
+            b"" if self._log is None else self._log.metadata(event),
+        )
 
     def _count(self, batch: Batch) -> None:
         if batch.events:
@@ -396,6 +411,5 @@ class Ingest:
         return None
 
 
-def _by_time(batch: Batch) -> list[tuple[Event, bytes]]:
-    # Players build events asynchronously and send them unsorted.
-    return sorted(batch.events, key=lambda pair: pair[0].event_time)
+def _time_of(entry: tuple[Event, bytes, Origin]) -> float:
+    return entry[0].event_time

@@ -347,14 +347,30 @@ CONCURRENT_VIEWS = Metric(
 
 METRICS: tuple[Metric, ...] = (*(row.metric for row in CATALOGUE), CONCURRENT_VIEWS)
 
-Taking = tuple[Metric, Value | None, tuple[Label, ...]]
+SeriesKey = Metric | tuple[Metric | str, ...]
+"""Under what a group knows a series: the metric, with the values of its labels if it has any."""
 
-TAKEN_ON: dict[Kind, tuple[Taking, ...]] = {
-    kind: tuple(
-        (row.metric, row.value, tuple(label for _, label in row.labels))
-        for row in CATALOGUE
-        if kind in row.on
-    )
-    for kind in Kind
-}
+Taking = tuple[Metric, Value | None, Callable[[Moment], SeriesKey] | None]
+"""A row as the meter uses it: the metric, its number, and the key of its series if that is not
+the metric alone."""
+
+
+def _keyed(row: Row) -> Callable[[Moment], SeriesKey] | None:
+    metric, labels = row.metric, tuple(label for _, label in row.labels)
+    match labels:
+        case ():
+            return None
+        case (label,):  # nearly all of them: no list to go through
+            return lambda moment: (metric, label(moment))
+    return lambda moment: (metric, *[label(moment) for label in labels])
+
+
+def _taken_on(kind: Kind) -> tuple[Taking, ...]:
+    return tuple((row.metric, row.value, _keyed(row)) for row in CATALOGUE if kind in row.on)
+
+
+TAKEN_ON: dict[Kind, tuple[Taking, ...]] = {kind: _taken_on(kind) for kind in Kind}
 """The rows by kind, as bare tuples: the meter goes through them for every event."""
+
+TAKEN_ON_EVENT = {kind: TAKEN_ON[Kind.ANY] + rows for kind, rows in TAKEN_ON.items()}
+"""Of an event itself: what is taken on its kind, and on any."""

@@ -5,6 +5,7 @@ them asynchronously and send them unsorted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
@@ -14,9 +15,16 @@ from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.registry import Group, Registry
 from openqoe.core.metrics.series import Gauge, Series
 from openqoe.core.qoe import playback
-from openqoe.core.qoe.catalogue import CONCURRENT_VIEWS, TAKEN_ON
+from openqoe.core.qoe.catalogue import (
+    CONCURRENT_VIEWS,
+    TAKEN_ON,
+    TAKEN_ON_EVENT,
+    SeriesKey,
+    Taking,
+)
 from openqoe.core.qoe.labels import Labeller, label_text
 from openqoe.core.qoe.moment import Moment
+from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.view import Labels, View
 from openqoe.core.qoe.views import Views, ViewsState
 from openqoe.core.qoe.vocabulary import KINDS, Kind
@@ -24,8 +32,10 @@ from openqoe.core.work import Work
 
 Govern = Callable[[str, str], str | None]
 
-Own = Sequence[tuple[Event, Group]]
-"""Events of one view with the groups of their base labels."""
+Own = Sequence[tuple[Event, Origin]]
+"""Events of one view with their origins."""
+
+_OTHER = Kind.OTHER  # an enum finds its members ten times slower than a module its names
 
 
 class MeterState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -55,39 +65,42 @@ class Meter:
         self._concurrent: set[Labels] = set()
         self.views = views
 
-    def measure(self, events: Iterable[tuple[Event, Group]], now: int) -> None:
+    def measure(self, events: Iterable[tuple[Event, Origin]], now: int) -> None:
         """Take events into account.
 
         Args:
-            events: Events with the groups of their base labels.
+            events: Events with their origins.
             now: Time of arrival in ms.
         """
-        for event, group in events:
-            self._measure(event, group, self.views.of(event, group.labels, now), now)
+        latest: Origin | None = None
+        view: View | None = None
+        for event, origin in events:
+            if origin is not latest:  # of a batch nearly all events are of one view
+                latest, view = origin, self.views.of(origin, now)
+            self._measure(event, origin.labels.group, view, now)
 
     def measure_view(self, view: View, events: Own, now: int) -> None:
         """Take events of one view into account."""
-        for event, group in events:
-            view.labels = group.labels
-            self._measure(event, group, view, now)
+        for event, origin in events:
+            view.labels = origin.labels.group.labels
+            self._measure(event, origin.labels.group, view, now)
 
     def take(self, view: View, moments: Iterable[Moment], now: int) -> None:
         """Count what has followed for a view from the lapse of time."""
         for moment in moments:
-            self._take(moment, self._labeller.group(view.labels), now)
+            group = self._labeller.group(view.labels)
+            self._take(moment, TAKEN_ON[moment.kind], group, now)
 
     def _measure(self, event: Event, group: Group, view: View | None, now: int) -> None:
-        kind = KINDS.get(event.event_type, Kind.OTHER)
-        self._take(Moment(Kind.ANY, event, view), group, now)
+        kind = KINDS.get(event.event_type, _OTHER)
+        self._take(Moment(kind, event, view), TAKEN_ON_EVENT[kind], group, now)
         if view is None:
-            for moment in _without_view(event, kind):
-                self._take(moment, group, now)
-            return
-        if TAKEN_ON[kind]:
-            self._take(Moment(kind, event, view), group, now)
-        for moment in playback.follow(view, event, kind):
-            self._take(moment, group, now)
-        self.views.note(view, event, now)
+            facts = _without_view(event, kind)
+        else:
+            facts = playback.follow(view, event, kind)
+            self.views.note(view, event, now)
+        for fact in facts:
+            self._take(fact, TAKEN_ON[fact.kind], group, now)
 
     def settle(self, now: int, *, all_of_them: bool = False) -> None:
         """Count what has waited for an explanation long enough."""
@@ -139,23 +152,20 @@ class Meter:
         self.views.restore(state.views, table)
         self._concurrent = {table.rows[number] for number in state.concurrent}
 
-    def _take(self, moment: Moment, group: Group, now: int) -> None:
-        for metric, take_value, take_labels in TAKEN_ON[moment.kind]:
+    def _take(self, moment: Moment, rows: Iterable[Taking], group: Group, now: int) -> None:
+        for metric, take_value, key_of in rows:
             value = 1.0 if take_value is None else take_value(moment)
             if value is None:
                 continue
-            values: tuple[str, ...] = ()
-            key: object = metric
-            if take_labels:
-                values = tuple([take(moment) for take in take_labels])
-                key = (metric, *values)
+            key = metric if key_of is None else key_of(moment)
             series = group.cached(key)
             if series is None:
-                series = self._find(group, metric, values, now)
+                series = self._find(group, metric, key, now)
             series.observe(value)
 
-    def _find(self, group: Group, metric: Metric, values: tuple[str, ...], now: int) -> Series:
+    def _find(self, group: Group, metric: Metric, key: SeriesKey, now: int) -> Series:
         """The series of a metric under raw label values; the group remembers it."""
+        values = cast(tuple[str, ...], key[1:]) if isinstance(key, tuple) else ()
 
         def govern(name: str, text: str) -> str | None:
             return self._govern(name, label_text(text), now)
@@ -164,10 +174,9 @@ class Meter:
 
 
 def _without_view(event: Event, kind: Kind) -> list[Moment]:
-    """What an event tells that belongs to no view: itself, but nothing once a view."""
-    moments = [Moment(kind, event, None)] if kind is not Kind.OTHER else []
+    """What an event tells beside itself if it belongs to no view: nothing once a view."""
     if kind is Kind.STALL_START:
-        moments.append(Moment(Kind.STALL, event, None, None, "rebuffer"))
-    elif kind is Kind.PAUSE:
-        moments.append(Moment(Kind.PAUSED, event, None))
-    return moments
+        return [Moment(Kind.STALL, event, None, None, "rebuffer")]
+    if kind is Kind.PAUSE:
+        return [Moment(Kind.PAUSED, event, None)]
+    return []

@@ -1,11 +1,13 @@
 """A moment: an event, or a fact derived from events, ready to be measured."""
 
+import msgspec
+
 from openqoe.core.events.schema import Event
 from openqoe.core.qoe.view import View
 from openqoe.core.qoe.vocabulary import Kind
 
 
-class Moment:
+class Moment(msgspec.Struct, gc=False):
     """What the rows of the metric catalogue look at.
 
     Attributes:
@@ -16,21 +18,11 @@ class Moment:
         label: A derived fact's label value.
     """
 
-    __slots__ = ("event", "kind", "label", "value", "view")
-
-    def __init__(
-        self,
-        kind: Kind,
-        event: Event,
-        view: View | None,
-        value: float | None = None,
-        label: str = "",
-    ) -> None:
-        self.kind = kind
-        self.event = event
-        self.view = view
-        self.value = value
-        self.label = label
+    kind: Kind
+    event: Event
+    view: View | None
+    value: float | None = None
+    label: str = ""
 
 
 SILENCE = Event("", 0, 0, "", "", "", "", "")

@@ -23,15 +23,20 @@ STARTUP_FROM_PLAYING = frozenset({"shaka", "videojs"})
 """Second-generation players that report the startup time with ``playing``."""
 
 
+_VIEW_START = Kind.VIEW_START  # looked at for every event
+
+
 def follow(view: View, event: Event, kind: Kind) -> list[Moment]:
     """Let a view follow one of its events; returns the facts in order."""
     out: list[Moment] = []
     at = event.event_time
-    if event.event_type in GENERATIONS:
-        view.generation = GENERATIONS[event.event_type]
-    elif kind is Kind.VIEW_START and fields.player_of(event) not in STARTUP_FROM_PLAYING:
+    generation = GENERATIONS.get(event.event_type)
+    if generation is not None:
+        view.generation = generation
+    elif kind is _VIEW_START and fields.player_of(event) not in STARTUP_FROM_PLAYING:
         view.generation = 1
-    _settle_before(view, event, kind, out)
+    if view.stall is not None or view.open_pause is not None:
+        _settle_before(view, event, kind, out)
     if kind in RESTARTS:
         view.note_restart(at)
     handler = HANDLERS.get(kind)

@@ -9,8 +9,9 @@ from openqoe.core.events.schema import Event
 from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.packed import PackedList
 from openqoe.core.qoe import playback
+from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.stalls import PATIENCE
-from openqoe.core.qoe.view import NO_VIEW, Labels, View, ViewKey, ViewState, state_of, view_key
+from openqoe.core.qoe.view import Labels, View, ViewKey, ViewState, state_of
 from openqoe.core.work import HANDFUL, Work
 
 CONCURRENCY_WINDOW = 30_000
@@ -79,11 +80,12 @@ class Views:
     def __len__(self) -> int:
         return len(self._views)
 
-    def of(self, event: Event, labels: Labels, now: int) -> View | None:
+    def of(self, origin: Origin, now: int) -> View | None:
         """The view of an event, made if it is new; None if the event belongs to none."""
-        if event.view_id == NO_VIEW:
+        if origin.view is None:
             return None
-        view = self.open(view_key(event), labels, now)
+        labels = origin.labels.group.labels
+        view = self.open(origin.view, labels, now)
         view.labels = labels
         return view
 
@@ -104,7 +106,8 @@ class Views:
             self._views[key] = view
             self._sequence += 1
             heapq.heappush(self._due, (now + self._timeout, self._sequence, key))
-        view.last_seen = max(view.last_seen, now)
+        if now > view.last_seen:
+            view.last_seen = now
         return view
 
     def note(self, view: View, event: Event, now: int) -> None:
@@ -115,8 +118,8 @@ class Views:
             self._playing[view] = None
         if playback.is_unsettled(view):
             self._unsettled[view] = now
-        else:
-            self._unsettled.pop(view, None)
+        elif view in self._unsettled:
+            del self._unsettled[view]
 
     def plays(self, view: View) -> bool:
         """Whether a view counts as playing, as long as it is not silent."""

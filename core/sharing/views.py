@@ -18,10 +18,10 @@ from typing import Protocol, cast
 from openqoe.core.events.batch import Batch
 from openqoe.core.events.schema import Event
 from openqoe.core.kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
-from openqoe.core.metrics.registry import Group
 from openqoe.core.qoe import playback, view_log
 from openqoe.core.qoe.meter import Meter, Own
 from openqoe.core.qoe.moment import Moment
+from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.view import NO_VIEW, View, ViewKey, view_key
 from openqoe.core.sharing.part import Part
 from openqoe.core.sharing.presence import Presence
@@ -43,7 +43,7 @@ class Taker(Protocol):
 
     def begin(
         self, batch: Batch, country: str | None, at: int, *, is_ours: bool
-    ) -> list[tuple[Event, Group]]:
+    ) -> list[tuple[Event, Origin]]:
         """Take in of a batch what is not of its views; returns all its events."""
 
 
@@ -274,17 +274,17 @@ class SharedViews(Part):
         their entries, by view and entry."""
         own: dict[ViewKey, dict[bytes, view_log.Action]] = {}
         for waiting, owner, _ in told:
-            events: list[tuple[Event, Group]] = []
+            events: list[tuple[Event, Origin]] = []
             if not waiting.is_counted:
                 is_ours = owner == self._instance
                 self.duplicates += not is_ours
                 events = self._taker.begin(
                     waiting.batch, waiting.country, waiting.at, is_ours=is_ours
                 )
-            views: dict[ViewKey, list[tuple[Event, Group]]] = {key: [] for key in waiting.slices}
-            for event, group in events:
-                if event.view_id != NO_VIEW:
-                    views[view_key(event)].append((event, group))
+            views: dict[ViewKey, list[tuple[Event, Origin]]] = {key: [] for key in waiting.slices}
+            for event, origin in events:
+                if origin.view is not None:
+                    views[origin.view].append((event, origin))
             for key, of_view in views.items():
                 own.setdefault(key, {})[waiting.digest] = self._measuring(of_view, waiting.at)
         return own

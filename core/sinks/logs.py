@@ -49,13 +49,14 @@ class LogBuffer:
         self.size = 0
         self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
 
-    def add(self, event: Event, line: bytes, stream: str, now: int) -> None:
+    def add(self, event: Event, line: bytes, stream: str, metadata: bytes, now: int) -> None:
         """Add an event.
 
         Args:
             event: The event.
             line: Its JSON as received.
             stream: The labels of its stream, as Loki writes them.
+            metadata: What ``metadata`` has made of it.
             now: Time of arrival in ms.
         """
         timestamp = int(event.event_time)
@@ -65,7 +66,7 @@ class LogBuffer:
         if len(line) > MAX_LINE:
             line = shorten(line, event)
             self.adjusted["line_shortened"] += 1
-        entry = self._encoding.entry(timestamp, line, self._metadata_of(event))
+        entry = self._encoding.entry(timestamp, line, metadata)
         entries = self._streams.get(stream)
         if entries is None:
             entries = self._streams[stream] = []
@@ -107,7 +108,8 @@ class LogBuffer:
     def _payload(self, chunk: list[tuple[str, list[bytes]]], items: int, now: int) -> Payload:
         return Payload("logs", self._encoding.headers, self._encoding.request(chunk), items, now)
 
-    def _metadata_of(self, event: Event) -> bytes:
+    def metadata(self, event: Event) -> bytes:
+        """The structured metadata of an event, encoded."""
         if not self._with_metadata:
             return b""
         video = event.video
