@@ -10,14 +10,16 @@ CAPTURES = ("sdk1-hlsjs", "sdk2-hlsjs", "sdk1-html5", "sdk2-dashjs")
 
 
 def events() -> list[dict[str, object]]:
-    """The recorded events of two players and both SDK generations."""
-    return [
-        event
+    """The recorded events of three players and both SDK generations; none is there twice."""
+    now = int(time.time() * 1000)
+    recorded = [
+        json.dumps(event)
         for name in CAPTURES
-        for request in captures.load(name).shifted(int(time.time() * 1000))
+        for request in captures.load(name).shifted(now)
         if request.method == "POST"
         for event in json.loads(request.body)["events"]
     ]
+    return [json.loads(event) for event in dict.fromkeys(recorded)]
 
 
 EVENTS_PER_VIEW = 30

@@ -127,6 +127,7 @@ class Ingest:
         self.refused: dict[str, int] = {}
         self._overload = Overload(config.max_wait)
         self._store_is_behind: Callable[[], bool] = lambda: False
+        self._country_headers = tuple(name.lower() for name in config.country_headers)
 
     def share(self, add: Callable[[Waiting, int], None], is_behind: Callable[[], bool]) -> None:
         """From now on batches wait for the shared store.
@@ -404,10 +405,11 @@ class Ingest:
 
     def _country(self, request: Request) -> str | None:
         """The viewer's country as a CDN in front tells it; "XX" and "T1" are unknown."""
-        for name in self._config.country_headers:
-            value = request.headers.get(name.lower(), "").strip().upper()
-            if value and value not in ("XX", "T1"):
-                return value[: self._config.max_id_length]
+        for name in self._country_headers:
+            if name in request.headers:
+                value = request.headers[name].strip().upper()
+                if value and value not in ("XX", "T1"):
+                    return value[: self._config.max_id_length]
         return None
 
 

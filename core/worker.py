@@ -13,8 +13,9 @@ out. The same calls give the same bytes.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from openqoe.core import snapshot as snapshots
 from openqoe.core.api import answers, auth, cors, reports, routes
@@ -56,8 +57,7 @@ take, and more."""
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health.METRICS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of a request.
 
     Attributes:
@@ -138,6 +138,7 @@ class Worker:
         self._closed = False
         self._last_flush_waits = False
         self._noticed: set[str] = set()
+        self._asked = (-1, -1)
 
     def started(self, now: int) -> None:
         """A process has begun to run this worker (ms): its health tells restarts by that."""
@@ -399,7 +400,7 @@ class Worker:
         ingest, outflow = worker._ingest, worker._outflow
         table = LabelTable.restored(saved.labels)
         ingest.registry.restore(saved.qoe, table, _METRICS)
-        worker._health.registry.restore(saved.health, table, _METRICS)
+        worker._health.restore(saved.health, table, _METRICS)
         for exporter, state in zip(outflow.exporters, saved.exporters, strict=True):
             exporter.restore(state, table, _METRICS)
         ingest.meter.restore(saved.meter, table)
@@ -634,6 +635,10 @@ class Worker:
 
     def _limits_reached(self) -> list[Notice]:
         """Say once that a limit was reached: from then on labels lose detail."""
+        asked = self._ingest.governor.asked, self._ingest.registry.overflowed
+        if asked == self._asked:  # most requests bring no label that is new
+            return []
+        self._asked = asked
         notices = []
         for name, dimension in self._ingest.governor.dimensions.items():
             if dimension.folded and name not in self._noticed:

@@ -42,9 +42,15 @@ VERSIONS: Final = ("/v1", "/v2")
 DASHBOARD: Final = Endpoint(Route.DASHBOARD, ("GET", "HEAD", "POST"))
 """``/`` and everything below ``/dashboard``, without versions; see ``api/dashboard``."""
 
+_EXACT: Final = {
+    version + path: endpoint for version in ("", *VERSIONS) for path, endpoint in ENDPOINTS.items()
+}
+
 
 def find(path: str) -> Endpoint | None:
     """The endpoint of a path, with or without a version and a slash at the end."""
+    if path in _EXACT:
+        return _EXACT[path]
     if path in ("/", "/dashboard") or path.startswith("/dashboard/"):
         return DASHBOARD
     for version in VERSIONS:

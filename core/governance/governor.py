@@ -13,17 +13,24 @@ class Governor:
 
     A fault on one dimension never refuses an event: that dimension falls back to the
     folded value, which is always safe.
+
+    Attributes:
+        dimensions: The dimensions by name.
+        faults: How often that has happened (grows only).
+        asked: How often a label was governed: what is known in caches is not (grows only).
     """
 
     def __init__(self, limits: Mapping[str, Limit]) -> None:
         self.dimensions = {name: Dimension(name, limit) for name, limit in limits.items()}
         self.faults = 0
+        self.asked = 0
 
     def govern(self, name: str, value: str, now: int) -> str | None:
         """The label value to use, or None to leave the label out.
 
         A name without a limit (a label whose values the worker itself chooses) passes.
         """
+        self.asked += 1
         dimension = self.dimensions.get(name)
         if dimension is None:
             return value

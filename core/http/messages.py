@@ -7,6 +7,8 @@ a WSGI environ, an ASGI scope or a serverless event.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -34,8 +36,7 @@ class Request:
     arrived: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """One complete HTTP response; Content-Length is added when it is sent.
 
     Attributes:

@@ -10,9 +10,10 @@ from typing import Protocol
 
 from openqoe.core.delivery.queue import DeliveryQueue
 from openqoe.core.metrics import exposition
+from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric, Type
-from openqoe.core.metrics.registry import Registry
-from openqoe.core.metrics.series import Counter, Gauge
+from openqoe.core.metrics.registry import MetricName, Registry, RegistryState
+from openqoe.core.metrics.series import Counter, Gauge, Series
 
 COUNTER, GAUGE, HISTOGRAM = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
 
@@ -236,10 +237,24 @@ class Health:
         # Every label here has values of the worker's own choosing, so there is no limit.
         self.registry = Registry(max_series=1_000_000)
         self._version = version
+        self._counted: dict[tuple[object, ...], Series] = {}
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Add to a counter, or observe a histogram."""
-        self.registry.series(metric, tuple(sorted(labels.items()))).observe(amount)
+        # Several times in each request: found as the labels come, without sorting them.
+        key = (metric, *labels.items())
+        series = self._counted.get(key)
+        if series is None:
+            series = self.registry.series(metric, tuple(sorted(labels.items())))
+            self._counted[key] = series
+        series.observe(amount)
+
+    def restore(
+        self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]
+    ) -> None:
+        """Take the series of a snapshot."""
+        self.registry.restore(state, table, metrics)
+        self._counted.clear()
 
     def collect(self, vitals: Vitals, queues: Iterable[DeliveryQueue], now: int) -> None:
         """Read what is kept elsewhere."""

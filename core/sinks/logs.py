@@ -14,7 +14,7 @@ import msgspec
 
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.events.schema import IDENTITY, Event, Text
-from openqoe.core.wire.loki import LokiEncoding, Metadata
+from openqoe.core.wire.loki import Entry, LokiEncoding, Metadata
 
 MAX_LINE = 262_144
 """Bytes in a line (Loki's max_line_size)."""
@@ -26,6 +26,9 @@ newest may be up to five minutes ahead of us by its player's clock."""
 MAX_AHEAD = 9 * 60_000
 """ms. Loki refuses an entry ten minutes ahead."""
 
+ENTRY = 24
+"""Bytes that an entry takes beside its line and its metadata, about."""
+
 CACHED_METADATA = 10_000
 
 _IDENTITY = (*IDENTITY, "event_time")
@@ -34,17 +37,17 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class LogBuffer:
-    """Entries by stream, encoded, until they are flushed.
+    """Entries by stream, until they are flushed.
 
     Attributes:
-        size: Bytes of encoded entries.
+        size: Bytes of entries, about as many as they take in a request.
         adjusted: How many entries were put right, by reason (grow only).
     """
 
     def __init__(self, encoding: LokiEncoding, *, with_metadata: bool) -> None:
         self._encoding = encoding
         self._with_metadata = with_metadata
-        self._streams: dict[str, list[bytes]] = {}
+        self._streams: dict[str, list[Entry]] = {}
         self._metadata: dict[tuple[str, str, str, Text], bytes] = {}
         self.size = 0
         self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
@@ -66,34 +69,33 @@ class LogBuffer:
         if len(line) > MAX_LINE:
             line = shorten(line, event)
             self.adjusted["line_shortened"] += 1
-        entry = self._encoding.entry(timestamp, line, metadata)
         entries = self._streams.get(stream)
         if entries is None:
             entries = self._streams[stream] = []
-        entries.append(entry)
-        self.size += len(entry)
+        entries.append((timestamp, line, metadata))
+        self.size += len(line) + len(metadata) + ENTRY
 
     def drain(self, now: int, max_bytes: int) -> Iterator[Payload]:
         """Take everything out, in requests of about ``max_bytes`` before compression."""
         streams, self._streams = self._streams, {}
         self.size = 0
-        chunk: list[tuple[str, list[bytes]]] = []
+        chunk: list[tuple[str, list[Entry]]] = []
         size = items = 0
         for labels, entries in streams.items():
-            total = sum(map(len, entries))
+            total = sum([len(line) + len(metadata) + ENTRY for _, line, metadata in entries])
             if size + total <= max_bytes:  # most streams fit: no need to go through them
                 chunk.append((labels, entries))
                 size += total
                 items += len(entries)
                 continue
             for entry in entries:
-                if items and size + len(entry) > max_bytes:
+                if items and size + _size(entry) > max_bytes:
                     yield self._payload(chunk, items, now)
                     chunk, size, items = [], 0, 0
                 if not chunk or chunk[-1][0] != labels:
                     chunk.append((labels, []))
                 chunk[-1][1].append(entry)
-                size += len(entry)
+                size += _size(entry)
                 items += 1
         if items:
             yield self._payload(chunk, items, now)
@@ -131,6 +133,10 @@ def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:
     """The structured metadata of an event."""
     ids = (("view_id", view), ("session_id", session), ("viewer_id", viewer))
     return ids if video is None or video == "" else (*ids, ("video_id", str(video)))
+
+
+def _size(entry: Entry) -> int:
+    return len(entry[1]) + len(entry[2]) + ENTRY
 
 
 def shorten(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:

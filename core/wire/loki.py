@@ -1,7 +1,7 @@
 """Loki's push API in both encodings: protobuf with snappy, and JSON with gzip.
 
-An entry is encoded when it arrives and a request is put together from encoded entries, so
-a flush of many lines does little more than compress them.
+A request is joined from its entries in one go, so that each line is copied once. Their
+metadata, which is the same for many, comes encoded.
 """
 
 import gzip
@@ -14,12 +14,16 @@ from typing import Any, Protocol
 import msgspec
 import snappy
 
-from openqoe.core.wire.messages import Entry, PushRequest
+from openqoe.core.wire.messages import Entry as EntryMessage
+from openqoe.core.wire.messages import PushRequest
 from openqoe.core.wire.varint import field, size_of_field_2, varint
 
 Metadata = tuple[tuple[str, str], ...]
-Stream = tuple[str, Sequence[bytes]]
-"""A stream's labels as Loki writes them, and its encoded entries."""
+Entry = tuple[int, bytes, bytes]
+"""A timestamp in ms since the epoch, a line, and encoded metadata."""
+
+Stream = tuple[str, Sequence[Entry]]
+"""A stream's labels as Loki writes them, and its entries."""
 
 
 class LokiEncoding(Protocol):
@@ -34,9 +38,6 @@ class LokiEncoding(Protocol):
 
     def metadata(self, metadata: Metadata) -> bytes:
         """Encode structured metadata, to be used for many entries."""
-
-    def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
-        """Encode an entry; the timestamp is in ms since the epoch."""
 
     def request(self, streams: Sequence[Stream]) -> bytes:
         """Put a request body together."""
@@ -61,26 +62,23 @@ class ProtobufEncoding:
     headers = (("Content-Type", "application/x-protobuf"),)
 
     def metadata(self, metadata: Metadata) -> bytes:
-        message = Entry()
+        message = EntryMessage()
         for name, value in metadata:
             message.structuredMetadata.add(name=name, value=value)
         encoded: bytes = message.SerializeToString()
         return encoded
 
-    def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
-        # google.protobuf.Timestamp: seconds are field 1, nanoseconds field 2.
-        stamp = _seconds(timestamp // 1000) + _NANOS[timestamp % 1000]
-        head = _STAMP[len(stamp)] + stamp + size_of_field_2(len(line))
-        # The line is copied once, not once for each field that it stands in.
-        size = size_of_field_2(len(head) + len(line) + len(metadata))
-        return b"".join((size, head, line, metadata))
-
     def request(self, streams: Sequence[Stream]) -> bytes:
         parts: list[bytes] = []
         for labels, entries in streams:
-            name = field(1, labels.encode())
-            parts += (b"\x0a", varint(len(name) + sum(map(len, entries))), name)
-            parts += entries
+            stream = [field(1, labels.encode())]
+            for timestamp, line, metadata in entries:
+                # google.protobuf.Timestamp: seconds are field 1, nanoseconds field 2.
+                stamp = _seconds(timestamp // 1000) + _NANOS[timestamp % 1000]
+                head = _STAMP[len(stamp)] + stamp + size_of_field_2(len(line))
+                size = size_of_field_2(len(head) + len(line) + len(metadata))
+                stream += (size, head, line, metadata)
+            parts += (b"\x0a", varint(sum(map(len, stream))), *stream)
         body: bytes = snappy.compress(b"".join(parts))
         return body
 
@@ -106,14 +104,10 @@ class JsonEncoding:
     def metadata(self, metadata: Metadata) -> bytes:
         return msgspec.json.encode(dict(metadata)) if metadata else b""
 
-    def entry(self, timestamp: int, line: bytes, metadata: bytes) -> bytes:
-        encoded = b'["%d000000",%b' % (timestamp, msgspec.json.encode(line.decode()))
-        return encoded + (b",%b]" % metadata if metadata else b"]")
-
     def request(self, streams: Sequence[Stream]) -> bytes:
         parts = (
             b'{"stream":%b,"values":[%b]}'
-            % (msgspec.json.encode(parse_labels(labels)), b",".join(entries))
+            % (msgspec.json.encode(parse_labels(labels)), b",".join(map(_json_entry, entries)))
             for labels, entries in streams
         )
         return _gzip(b'{"streams":[%b]}' % b",".join(parts))
@@ -136,6 +130,12 @@ class JsonEncoding:
                 streams[-1]["values"].append(value)
             halves.append((_gzip(msgspec.json.encode({"streams": streams})), len(half)))
         return tuple(halves)
+
+
+def _json_entry(entry: Entry) -> bytes:
+    timestamp, line, metadata = entry
+    encoded = b'["%d000000",%b' % (timestamp, msgspec.json.encode(line.decode()))
+    return encoded + (b",%b]" % metadata if metadata else b"]")
 
 
 ENCODINGS: Mapping[str, LokiEncoding] = {"protobuf": ProtobufEncoding(), "json": JsonEncoding()}

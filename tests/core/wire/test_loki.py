@@ -57,9 +57,7 @@ def encode(encoding: LokiEncoding, streams: Sequence[tuple[Metadata, list[Writte
             (
                 format_labels(labels),
                 [
-                    encoding.entry(
-                        entry.timestamp, entry.line.encode(), encoding.metadata(entry.metadata)
-                    )
+                    (entry.timestamp, entry.line.encode(), encoding.metadata(entry.metadata))
                     for entry in written
                 ],
             )
