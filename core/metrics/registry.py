@@ -29,23 +29,24 @@ class Group:
 
     Attributes:
         labels: The base labels, sorted.
+        known: Series by key, for a quick look; they may have ended.
     """
 
-    __slots__ = ("_cache", "labels")
+    __slots__ = ("known", "labels")
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
-        self._cache: dict[object, Series] = {}
+        self.known: dict[object, Series] = {}
 
     def cached(self, key: object) -> Series | None:
         """The series under a key, if it is known here and still lives."""
-        series = self._cache.get(key)
+        series = self.known.get(key)
         return None if series is None or series.has_ended else series
 
     def cache(self, key: object, series: Series) -> None:
-        if len(self._cache) >= CACHED_PER_GROUP:
-            self._cache.clear()
-        self._cache[key] = series
+        if len(self.known) >= CACHED_PER_GROUP:
+            self.known.clear()
+        self.known[key] = series
 
 
 MetricName = tuple[str, str]

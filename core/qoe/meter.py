@@ -153,13 +153,14 @@ class Meter:
         self._concurrent = {table.rows[number] for number in state.concurrent}
 
     def _take(self, moment: Moment, rows: Iterable[Taking], group: Group, now: int) -> None:
+        known = group.known
         for metric, take_value, key_of in rows:
             value = 1.0 if take_value is None else take_value(moment)
             if value is None:
                 continue
             key = metric if key_of is None else key_of(moment)
-            series = group.cached(key)
-            if series is None:
+            series = known.get(key)
+            if series is None or series.has_ended:
                 series = self._find(group, metric, key, now)
             series.observe(value)
 

@@ -42,9 +42,8 @@ def follow(view: View, event: Event, kind: Kind) -> list[Moment]:
     handler = HANDLERS.get(kind)
     if handler is not None:
         handler(view, event, out)
-    position = fields.position_s(event)
-    if position is not None:
-        view.note_position(position, at)
+    if event.playback_time is not None:
+        view.note_position(event.playback_time / 1000, at)
     return out
 
 
