@@ -107,7 +107,7 @@ class LogBuffer:
             for body, items in self._encoding.split(payload.body)
         )
 
-    def _payload(self, chunk: list[tuple[str, list[bytes]]], items: int, now: int) -> Payload:
+    def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:
         return Payload("logs", self._encoding.headers, self._encoding.request(chunk), items, now)
 
     def metadata(self, event: Event) -> bytes:

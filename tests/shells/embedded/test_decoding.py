@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import suppress
 
@@ -104,10 +105,9 @@ def test_no_bytes_do_anything_but_be_refused(body: bytes, packed: bool) -> None:
 
 
 def test_json_that_is_not_a_push_is_refused() -> None:
-    one = ENCODINGS["json"]
-    good = one.request([('{a="b"}', [one.entry(NOW, b"{}", b"")])])
+    good = ENCODINGS["json"].request([('{a="b"}', [(NOW, b"{}", b"")])])
     assert len(decode_logs(good, "application/json")) == 1
     for entry in (b'["x","{}"]', b"[1]", b"[]", b'["1"]', b"{}", json.dumps([None]).encode()):
-        body = one.request([('{a="b"}', [entry])])
+        body = gzip.compress(b'{"streams":[{"stream":{"a":"b"},"values":[%b]}]}' % entry)
         with pytest.raises(UndecodableError):
             decode_logs(body, "application/json")
