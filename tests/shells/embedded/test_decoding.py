@@ -50,7 +50,7 @@ def test_entries_are_read_as_by_an_independent_decoder(
             (
                 format_labels(sorted(labels.items())),
                 [
-                    one.entry(at, line.encode(), one.metadata(tuple(metadata.items())))
+                    (at, line.encode(), one.metadata(tuple(metadata.items())))
                     for at, line, metadata in lines
                 ],
             )
