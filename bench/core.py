@@ -1,63 +1,176 @@
-"""µs per event through the core, beside the floor: typed decode and snappy of the same bytes.
+"""µs of CPU per event through the core, by stage, beside the floor.
 
-python -m bench.core
+    python -m bench.core
+
+The floor is what no implementation can do without: typed decode and snappy of the same bytes. It
+is measured in turn with each stage, in process time, and medians count: so a busy machine, which
+slows both alike, hardly changes a ratio.
 """
 
+import gc
+import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 import snappy
 
 from bench import workload
 from openqoe.core import Config, Request, Worker
+from openqoe.core.duplicates import digest_of
+from openqoe.core.events.batch import BatchDecoder
 from openqoe.core.events.schema import Event
 
-EVENTS = 20_000
-RUNS = 5
+SIZES = (1, 10, 100, 1000)
+EVENTS = 10_000
+RUNS = 7
+
+CONFIG = Config(prometheus_url="http://localhost/w", loki_url="http://localhost/l")
+
+
+class Row(NamedTuple):
+    """What one stage costs at one size of batches.
+
+    Attributes:
+        size: Events in a batch.
+        stage: "floor", one of ``STAGES``, or "total" for all stages together.
+        micros: µs of CPU per event.
+        floors: The same in floors.
+    """
+
+    size: int
+    stage: str
+    micros: float
+    floors: float
 
 
 class _Batch(msgspec.Struct):
     events: list[Event]
 
 
-def floor(bodies: list[bytes]) -> None:
-    """What no implementation can do without."""
-    decode = msgspec.json.Decoder(_Batch).decode
-    for body in bodies:
-        decode(body)
-        snappy.compress(body)
+_decode = msgspec.json.Decoder(_Batch).decode
 
 
-def handle(bodies: list[bytes]) -> None:
-    """Everything: validation, governance, views, metrics, logs, encoding, compression."""
-    config = Config(prometheus_url="http://localhost/w", loki_url="http://localhost/l")
-    worker = Worker(config, instance="bench-0")
-    now = int(time.time() * 1000)
-    for body in bodies:
-        request = Request("POST", "/v1/events", body=body, received=now)
-        status = worker.handle(request, now).response.status
-        assert status == 202, status
-    worker.close(now + 15_000)
+class Bench:
+    """Batches of one size, and the stages that they go through."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.now = int(time.time() * 1000)
+        self.bodies = list(workload.bodies(size, EVENTS // size))
+        decoder = BatchDecoder(CONFIG)
+        self._decode = decoder.decode
+        self.batches = [decoder.decode(body, self.now) for body in self.bodies]
+        ingest = self.worker()._ingest
+        self.events = [ingest._by_time(batch, None, self.now) for batch in self.batches]
+
+    def worker(self) -> Worker:
+        """A new worker, which knows nothing."""
+        return Worker(CONFIG, instance="bench-0")
+
+    def fed(self) -> Worker:
+        """A worker with all events."""
+        worker = self.worker()
+        self.handle(worker)
+        return worker
+
+    def floor(self, _: object = None) -> None:
+        for body in self.bodies:
+            _decode(body)
+            snappy.compress(body)
+
+    def decode(self, _: object) -> None:
+        for body in self.bodies:
+            self._decode(body, self.now)
+
+    def digest(self, _: object) -> None:
+        for body in self.bodies:
+            digest_of(body)
+
+    def origins(self, worker: Worker) -> None:
+        for batch in self.batches:
+            worker._ingest._by_time(batch, None, self.now)
+
+    def logs(self, worker: Worker) -> None:
+        log = worker._outflow.log
+        assert log is not None
+        stream = worker._ingest.labeller.stream
+        for events in self.events:
+            for event, line, origin in events:
+                labels = stream(origin.labels, event.event_type, self.now)
+                log.add(event, line, labels, origin.metadata, self.now)
+
+    def metrics(self, worker: Worker) -> None:
+        for events in self.events:
+            worker._ingest.meter.measure([(event, origin) for event, _, origin in events], self.now)
+
+    def handle(self, worker: Worker) -> None:
+        for body in self.bodies:
+            request = Request("POST", "/v1/events", body=body, received=self.now)
+            status = worker.handle(request, self.now).response.status
+            assert status == 202, status
+
+    def flush(self, worker: Worker) -> None:
+        worker.close(self.now + 15_000)
+
+    def whole(self, worker: Worker) -> None:
+        self.handle(worker)
+        self.flush(worker)
 
 
-def measure(run: Callable[[list[bytes]], None], bodies: list[bytes]) -> float:
-    """Median of several runs, in µs per event."""
-    times = []
+STAGES = {
+    "decode": "bytes to valid events",
+    "digest": "is it a duplicate?",
+    "origins": "governed labels, order by time",
+    "logs": "log entries, kept",
+    "metrics": "views followed, series counted",
+    "request": "routing, answer, effects; log requests that are full",
+    "flush": "series and the rest of the entries encoded and compressed",
+}
+
+
+def measure(sizes: Iterable[int] = SIZES) -> list[Row]:
+    """The cost of every stage at each size of batches."""
+    rows: list[Row] = []
+    for size in sizes:
+        bench = Bench(size)
+        inner = ("decode", "digest", "origins", "logs", "metrics")
+        costs = {name: _cost(bench, getattr(bench, name), bench.worker) for name in inner}
+        handled = _cost(bench, bench.handle, bench.worker)
+        costs["request"] = handled - sum(costs.values())
+        costs["flush"] = _cost(bench, bench.flush, bench.fed)
+        costs["total"] = _cost(bench, bench.whole, bench.worker)
+        floor = statistics.median(_time(bench.floor, None) for _ in range(RUNS)) / EVENTS * 1e6
+        rows.append(Row(size, "floor", floor, 1.0))
+        rows += (Row(size, stage, cost * floor, cost) for stage, cost in costs.items())
+    return rows
+
+
+def _cost(bench: Bench, stage: Callable[[Any], None], prepare: Callable[[], Any]) -> float:
+    """What a stage costs, in floors."""
+    ratios = []
     for _ in range(RUNS):
-        begin = time.process_time()
-        run(bodies)
-        times.append(time.process_time() - begin)
-    return statistics.median(times) / EVENTS * 1e6
+        subject = prepare()
+        gc.collect()
+        ratios.append(_time(stage, subject) / _time(bench.floor, None))
+    return statistics.median(ratios)
+
+
+def _time(run: Callable[[Any], None], subject: object) -> float:
+    begin = time.process_time()
+    run(subject)
+    return time.process_time() - begin
 
 
 def main() -> None:
-    print(f"{'batch':>6} {'floor µs':>9} {'core µs':>9} {'ratio':>6} {'ms/batch':>9}")
-    for size in (1, 10, 100, 1000):
-        bodies = list(workload.bodies(size, EVENTS // size))
-        base, core = measure(floor, bodies), measure(handle, bodies)
-        print(f"{size:6} {base:9.2f} {core:9.2f} {core / base:6.1f} {core * size / 1000:9.2f}")
+    print(f"{platform.machine()}, Python {platform.python_version()}; µs of CPU per event (floors)")
+    rows = measure()
+    cells = {(row.size, row.stage): f"{row.micros:.2f} ({row.floors:.1f})" for row in rows}
+    print(f"{'batches of':12}" + "".join(f"{size:>14}" for size in SIZES))
+    for stage in ("floor", *STAGES, "total"):
+        print(f"{stage:12}" + "".join(f"{cells[size, stage]:>14}" for size in SIZES))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from typing import Any, Protocol
 import msgspec
 import snappy
 
-from openqoe.core.wire.messages import Entry as EntryMessage
 from openqoe.core.wire.messages import PushRequest
-from openqoe.core.wire.varint import field, size_of_field_2, varint
+from openqoe.core.wire.varint import field, size_of_field_2, text_field, varint
 
 Metadata = tuple[tuple[str, str], ...]
 Entry = tuple[int, bytes, bytes]
@@ -62,11 +61,9 @@ class ProtobufEncoding:
     headers = (("Content-Type", "application/x-protobuf"),)
 
     def metadata(self, metadata: Metadata) -> bytes:
-        message = EntryMessage()
-        for name, value in metadata:
-            message.structuredMetadata.add(name=name, value=value)
-        encoded: bytes = message.SerializeToString()
-        return encoded
+        return b"".join(
+            [field(3, text_field(1, name) + text_field(2, value)) for name, value in metadata]
+        )
 
     def request(self, streams: Sequence[Stream]) -> bytes:
         parts: list[bytes] = []

@@ -80,6 +80,4 @@ _prometheus = _build("prometheus")
 _logproto = _build("logproto")
 
 WriteRequest: Any = _prometheus["WriteRequest"]
-TimeSeries: Any = _prometheus["TimeSeries"]
 PushRequest: Any = _logproto["PushRequest"]
-Entry: Any = _logproto["Entry"]

@@ -1,20 +1,20 @@
 """Prometheus remote write 1.0: snappy-compressed ``prometheus.WriteRequest``.
 
-A flush sends every live series, so what can be encoded once is: a series' label set is
-encoded by protobuf when it is first exported, a sample's timestamp once for each flush, and
-a request is put together from these parts. The bytes are
-those that protobuf makes of the whole.
+A flush sends every live series, so what can be encoded once is: a series' label set when it is
+first exported, a sample's timestamp once for each flush, and a request is put together from these
+parts. The bytes are those that protobuf makes of the whole.
 """
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import snappy
 
 from openqoe.core.metrics.metric import Metric
-from openqoe.core.wire.messages import TimeSeries, WriteRequest
-from openqoe.core.wire.varint import field, varint
+from openqoe.core.wire.messages import WriteRequest
+from openqoe.core.wire.varint import field, text_field, varint
 
 HEADERS = (
     ("Content-Type", "application/x-protobuf"),
@@ -37,11 +37,13 @@ class SeriesSamples(Protocol):
 
 def encode_labels(labels: Sequence[tuple[str, str]]) -> bytes:
     """Encode a label set, sorted by name, as the fields it is of a TimeSeries."""
-    message = TimeSeries()
-    for name, value in labels:
-        message.labels.add(name=name, value=value)
-    encoded: bytes = message.SerializeToString()
-    return encoded
+    return b"".join([_label(name, value) for name, value in labels])
+
+
+# The samples of a series share nearly all their labels, and many series do.
+@lru_cache(maxsize=8192)
+def _label(name: str, value: str) -> bytes:
+    return field(1, text_field(1, name) + text_field(2, value))
 
 
 def encode_metadata(metrics: Iterable[Metric]) -> bytes:

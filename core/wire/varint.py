@@ -1,7 +1,7 @@
-"""The two pieces of protobuf's encoding that joining ready-made parts takes.
+"""The pieces of protobuf's encoding that it takes to write fields by hand.
 
-A message is the concatenation of its fields, so parts that protobuf has encoded once can be
-put together again and again without it.
+A message is the concatenation of its fields, so parts that were encoded once can be put together
+again and again. Building messages as objects costs five times as much.
 """
 
 from functools import lru_cache
@@ -32,6 +32,11 @@ def field(number: int, content: bytes) -> bytes:
     length = len(content)
     size = _SMALL[length] if length < 4096 else _encode(length)
     return _SMALL[number << 3 | 2] + size + content
+
+
+def text_field(number: int, text: str) -> bytes:
+    """A string field; protobuf leaves an empty one out."""
+    return field(number, text.encode()) if text else b""
 
 
 # The same for the number that entries and their lines have.
