@@ -14,7 +14,7 @@ from openqoe.core.delivery.probe import Finding
 from openqoe.core.http import parser_named
 from openqoe.core.settings import SettingsError, declared
 from openqoe.shells import checking, settings
-from openqoe.shells.cli.common import FILE
+from openqoe.shells.cli.options import FILE
 from openqoe.shells.cli.output import EXIT_FAILED, Colour, Painted, fail, say, say_json
 from openqoe.shells.extras import MissingExtraError, needs
 

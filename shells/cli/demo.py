@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from openqoe.core.config import Config
-from openqoe.shells.cli.common import FILE, config_of
+from openqoe.shells.cli.options import FILE, config_of
 from openqoe.shells.cli.output import EXIT_FAILED, EXIT_USAGE, Painted, fail, say
 from openqoe.shells.cli.simulate import Progress, tell
 from openqoe.shells.clock import now_ms

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from openqoe.shells.cli.common import config_of, data_options
+from openqoe.shells.cli.options import config_of, data_options
 from openqoe.shells.cli.output import EXIT_FAILED, fail, say
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.storage import StorageError

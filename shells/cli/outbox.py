@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from openqoe.shells.cli.common import config_of, data_options
+from openqoe.shells.cli.options import config_of, data_options
 from openqoe.shells.cli.output import say, say_json
 from openqoe.shells.clock import now_ms
 from openqoe.shells.storage import Contents, Slots, StorageError, inspect

@@ -13,7 +13,7 @@ from typing import IO, Any, Final, cast
 import click
 
 from openqoe.shells import recording
-from openqoe.shells.cli.common import UNITS, is_http
+from openqoe.shells.cli.options import UNITS, is_http
 from openqoe.shells.cli.output import EXIT_FAILED, fail, is_terminal, say
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.logs import printable

@@ -11,7 +11,7 @@ import click
 from openqoe.core.config import Config
 from openqoe.core.http import parser_named
 from openqoe.shells import logs, process, settings
-from openqoe.shells.cli.common import FILE, config_of
+from openqoe.shells.cli.options import FILE, config_of
 from openqoe.shells.cli.output import fail
 from openqoe.shells.extras import MissingExtraError, needs
 from openqoe.shells.listening import Listening, ListeningError

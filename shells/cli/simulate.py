@@ -11,8 +11,8 @@ from typing import Any, Final
 import click
 
 from openqoe.core.version import VERSION
-from openqoe.shells.cli.common import FILE, is_http
-from openqoe.shells.cli.common import duration as read_duration
+from openqoe.shells.cli.options import FILE, is_http
+from openqoe.shells.cli.options import duration as read_duration
 from openqoe.shells.cli.output import EXIT_FAILED, fail, is_terminal, overwrite, say
 from openqoe.shells.clock import now_ms
 from openqoe.shells.extras import MissingExtraError, needs

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from openqoe.shells.cli.common import is_http
+from openqoe.shells.cli.options import is_http
 from openqoe.shells.cli.output import (
     EXIT_FAILED,
     Colour,
