@@ -37,7 +37,11 @@ function pause(wanted) {
   isPaused = wanted;
   byId("pause").setAttribute("aria-pressed", String(isPaused));
   byId("pause").textContent = isPaused ? "Go on" : "Pause";
-  if (!isPaused) next(0);
+  if (isPaused) {
+    // Neither what is about to be asked nor what was asked already comes any more.
+    clearTimeout(timer);
+    asked.abort();
+  } else next(0);
 }
 
 /** Show events that match, from elsewhere on the page. */
