@@ -20,6 +20,8 @@ A snapshot that cannot be used is refused as a whole: half a state would count w
 """
 
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -98,16 +100,29 @@ _decode = msgspec.msgpack.Decoder(Snapshot).decode
 def encode(snapshot: Snapshot) -> Work[bytes]:
     """A snapshot as bytes."""
     compressor = zlib.compressobj(1)
-    names = Snapshot.__struct_fields__
-    pieces = [compressor.compress(b"\xdc" + len(names).to_bytes(2, "big"))]  # msgpack's list
-    for name in names:
-        with memoryview(_encode(getattr(snapshot, name))) as plain:
+    pieces = []
+    for part in _parts(snapshot):
+        with memoryview(part) as plain:
             for begin in range(0, len(plain), PIECE):
                 pieces.append(compressor.compress(plain[begin : begin + PIECE]))
                 yield min(len(plain), PIECE) // BYTES_A_UNIT
     pieces.append(compressor.flush())
     body = b"".join(pieces)
     return MARK + VERSION.to_bytes(2, "big") + zlib.crc32(body).to_bytes(4, "big") + body
+
+
+def _parts(value: Any) -> Iterator[bytes | msgspec.Raw]:
+    """The bytes of a value, one part after the other. The large lists are bytes already, and are
+    not copied: there may be hundreds of MB."""
+    if isinstance(value, msgspec.Raw):
+        yield value
+    elif isinstance(value, msgspec.Struct | tuple):
+        members = msgspec.structs.astuple(value) if isinstance(value, msgspec.Struct) else value
+        yield b"\xdc" + len(members).to_bytes(2, "big")  # msgpack's list
+        for member in members:
+            yield from _parts(member)
+    else:
+        yield _encode(value)
 
 
 def decode(blob: bytes) -> Snapshot:

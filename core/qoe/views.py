@@ -198,12 +198,17 @@ class Views:
             places.add(place[key])
             if len(times) % HANDFUL == 0:
                 yield 1
+        playing = PackedList()
+        for view in self._playing:
+            playing.add(place[view.key])
+            if len(playing) % HANDFUL == 0:
+                yield 1
         return ViewsState(
             views.raw(),
             ended.raw(),
             (times.raw(), sequence.raw(), places.raw()),
             self._sequence,
-            [place[view.key] for view in self._playing],
+            playing.raw(),
             [(place[view.key], since) for view, since in self._unsettled.items()],
             self.forgotten,
         )
