@@ -162,12 +162,17 @@ def test_the_window_of_duplicates_is_bounded_by_age_and_number(opened: Open, pat
     assert [batch.at for batch in reopened(path).loaded.batches] == [6, 7, 8, 9]
 
 
-def test_what_is_submitted_together_shares_commits(opened: Open) -> None:
-    before = opened.storage.commits
-    results = opened.do(*(Append(n, record(n)) for n in range(1, 501)))
-    assert results == [Stored()] * 500
-    assert opened.storage.commits - before < 100
-    assert [effect.id for effect, _ in opened.results] == list(range(1, 501))
+def test_what_has_gathered_is_one_commit(path: Path) -> None:
+    storage = Storage(path, "normal", reserve=0)
+    for number in range(1, 501):
+        storage.submit(Append(number, record(number)))
+    reported: list[tuple[tuple[Answered, StorageResult], ...]] = []
+    storage.start(reported.append)
+    storage.close()
+    (results,) = reported
+    assert [effect.id for effect, _ in results] == list(range(1, 501))
+    assert [result for _, result in results] == [Stored()] * 500
+    assert storage.commits == 1
 
 
 def test_one_effect_at_fault_harms_no_other(opened: Open, path: Path) -> None:
