@@ -122,7 +122,9 @@ class Storage:
             "FROM outbox ORDER BY number"
         )
         payloads = tuple(p for row in rows if (p := schema.read_payload(row)) is not None)
-        batches = self._database.execute("SELECT digest, at, events FROM batches ORDER BY at")
+        batches = self._database.execute(
+            "SELECT digest, at, events FROM batches ORDER BY at, rowid"
+        )
         return Loaded(
             snapshot,
             self._records(),
