@@ -51,8 +51,12 @@ from openqoe.core.version import VERSION
 from openqoe.core.work import PACE, Work, finish
 
 BYTES_A_UNIT = 64
-"""Bytes of a batch for which a unit of work is done that it waits for: what its events will
-take, and more."""
+"""Bytes of a batch for which a unit of work is done of what waits behind a flush: what its own
+events will take, and more."""
+
+BYTES_A_UNIT_OF_A_FLUSH = 512
+"""Bytes of a batch for which a unit of a flush is done. Much less: clients wait for it, while the
+flush gets on with what time they leave. Not nothing, or they might leave none."""
 
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health.METRICS)}
 
@@ -467,7 +471,8 @@ class Worker:
     def _after_request(self, request: Request, now: int) -> tuple[Effect, ...]:
         if self._is_working:
             # What comes in waits for this work: it must not come faster than that gets on.
-            self._work(min(len(request.body) // BYTES_A_UNIT, self._pace), now)
+            share = BYTES_A_UNIT if self._flushing is None else BYTES_A_UNIT_OF_A_FLUSH
+            self._work(min(len(request.body) // share, self._pace), now)
         if not self.config.flush_interval and self._ingest.is_dirty:
             self._last_flush_waits = True  # there may be no later
             self._catch_up(now)
