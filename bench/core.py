@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import snappy
 
-from bench import workload
+from bench import results, workload
 from openqoe.core import Config, Request, Worker
 from openqoe.core.duplicates import digest_of
 from openqoe.core.events.batch import BatchDecoder
@@ -171,6 +171,21 @@ def main() -> None:
     print(f"{'batches of':12}" + "".join(f"{size:>14}" for size in SIZES))
     for stage in ("floor", *STAGES, "total"):
         print(f"{stage:12}" + "".join(f"{cells[size, stage]:>14}" for size in SIZES))
+    micros = {(row.size, row.stage): round(row.micros, 2) for row in rows}
+    floors = {row.size: round(row.floors, 1) for row in rows if row.stage == "total"}
+    results.save(
+        "core",
+        [
+            {
+                "batch": size,
+                "core µs": micros[size, "total"],
+                "floor µs": micros[size, "floor"],
+                "floors": floors[size],
+                **{f"{stage} µs": micros[size, stage] for stage in STAGES},
+            }
+            for size in SIZES
+        ],
+    )
 
 
 if __name__ == "__main__":

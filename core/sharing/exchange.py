@@ -34,8 +34,8 @@ LAST_RETRY = 5_000
 AT_THE_END = 2_000
 """ms for which the store is waited for when the process is about to stop."""
 
-MOST_BEHIND = 5_000
-"""Batches that may wait for a store that answers; past it there are too many for it."""
+MOST_BEHIND = 50_000
+"""Events that may wait for a store that answers; past it there are too many for it."""
 
 EPOCH = "epoch"
 """Key of the mark that tells one life of the store from the next."""
@@ -231,7 +231,7 @@ class Exchange:
 
         While it is away, batches are taken as long as there is patience.
         """
-        return not self.failure and len(self._views) > MOST_BEHIND
+        return not self.failure and self._views.events > MOST_BEHIND
 
     @property
     def is_counted(self) -> bool:

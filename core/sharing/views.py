@@ -12,7 +12,7 @@ alone. It stays in the queue so that the others hear of it once the store is bac
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Protocol, cast
 
 from openqoe.core.events.batch import Batch
@@ -26,11 +26,14 @@ from openqoe.core.qoe.view import NO_VIEW, View, ViewKey, view_key
 from openqoe.core.sharing.part import Part
 from openqoe.core.sharing.presence import Presence
 
-AT_ONCE = 500
-"""Batches in one update at the most."""
+AT_ONCE = 5_000
+"""Events in one update, about: those of the batch that reaches it are the last."""
 
-MOST_WAITING = 20_000
-"""Batches that wait for the store at the most; past it the oldest are counted alone."""
+MOST_WAITING = 200_000
+"""Events that wait for the store at the most; past it the oldest batches are counted alone."""
+
+MOST_LATE = 20_000
+"""Batches that were counted alone and are still to be told, at the most."""
 
 
 class Taker(Protocol):
@@ -107,6 +110,7 @@ class SharedViews(Part):
     """The batches that wait, and what else the logs of views should hear.
 
     Attributes:
+        events: How many events wait to be counted.
         alone: Batches counted without the store (grows only).
         duplicates: Batches that another worker had accepted (grows only).
     """
@@ -138,13 +142,15 @@ class SharedViews(Part):
         self._lapses: list[_Lapse] = []
         self._summaries: list[Summarize] = []
         self._asked = (0, 0, 0)
+        self.events = 0
         self.alone = 0
         self.duplicates = 0
 
     def add(self, waiting: Waiting) -> None:
         """A batch was accepted."""
         self._batches.append(waiting)
-        if len(self._batches) > MOST_WAITING:
+        self.events += len(waiting.batch.events)
+        while self.events > MOST_WAITING:
             self._count_first_alone()
 
     def settle(self, now: int, *, all_of_them: bool) -> None:
@@ -196,6 +202,7 @@ class SharedViews(Part):
 
     def _count_first_alone(self) -> None:
         waiting = self._batches.popleft()
+        self.events -= len(waiting.batch.events)
         self._taker.apply(waiting.batch, waiting.country, waiting.at)
         waiting.is_counted = True
         self._late.append(waiting)
@@ -218,9 +225,9 @@ class SharedViews(Part):
     def operations(self, now: int) -> list[Operation]:
         """Claim the batches that wait, and extend the logs of their views."""
         operations: list[Operation] = []
-        while len(self._late) > MOST_WAITING:
+        while len(self._late) > MOST_LATE:
             self._late.popleft()
-        asked = list(islice(chain(self._late, self._batches), AT_ONCE))
+        asked = self._next()
         for waiting in asked:
             if waiting.since is None:
                 waiting.since = now
@@ -232,6 +239,16 @@ class SharedViews(Part):
         operations += self._summaries
         self._asked = (len(asked), len(self._lapses), len(self._summaries))
         return operations
+
+    def _next(self) -> list[Waiting]:
+        """The batches of the next update, in order."""
+        asked, events = [], 0
+        for waiting in chain(self._late, self._batches):
+            asked.append(waiting)
+            events += len(waiting.batch.events)
+            if events >= AT_ONCE:
+                break
+        return asked
 
     def _extensions(self, waiting: Waiting) -> Iterator[Extend]:
         views = self._taker.meter.views
@@ -254,6 +271,7 @@ class SharedViews(Part):
         del self._summaries[:summaries]
         rest = iter(replies)
         asked = [(self._late or self._batches).popleft() for _ in range(batches)]
+        self.events -= sum(len(each.batch.events) for each in asked if not each.is_counted)
         told = [
             (waiting, cast(str, next(rest)), [cast(Tail, next(rest)) for _ in waiting.slices])
             for waiting in asked

@@ -3,9 +3,11 @@
 import dataclasses
 
 from openqoe.core import Config, Response, Worker
-from openqoe.core.effects import Append, Stored
+from openqoe.core.effects import Append, KvResult, KvUpdate, Stored
 from openqoe.core.http import Connections, Request
 from openqoe.core.http.refusal import refuse_plainly
+from openqoe.core.sharing.exchange import MOST_BEHIND
+from openqoe.shells.stores import MemoryStore
 from tests.core.test_flush_in_parts import THEN, busy
 from tests.core.test_persistence import of, worker
 from tests.support.events import NOW, event, post
@@ -105,6 +107,26 @@ def test_batches_that_wait_for_a_flush_are_bounded_too() -> None:
     while made.next_poll() == THEN:
         made.poll(THEN)
     assert asked(made, 0, THEN).status == 202
+
+
+def test_a_shared_store_that_falls_behind_refuses_batches_until_it_catches_up() -> None:
+    made = Worker(Config(), instance="a", shared=True)
+    updates: list[KvUpdate] = []
+
+    def status(number: int) -> int:
+        events = (event("custom", view_id=f"view-{number}") for _ in range(1_000))
+        outcome = made.handle(post(*events, now=NOW), NOW)
+        updates.extend(of(KvUpdate, outcome.effects))
+        return outcome.response.status
+
+    taken = next(number for number in range(1_000) if status(number) == 503)
+    assert taken == MOST_BEHIND // 1_000 + 1
+    store = MemoryStore(lambda: NOW)
+    while updates:
+        update = updates.pop(0)
+        result = KvResult(store.run(update.operations))
+        updates += of(KvUpdate, made.complete(update.id, result, NOW))
+    assert status(taken) == 202
 
 
 def head(length: int) -> bytes:
