@@ -66,7 +66,7 @@ def state(worker: WorkerProcess) -> str:
 
 def all_say(worker: WorkerProcess, *expected: str) -> bool:
     """Whether every one of the processes (most likely) tells this of the store."""
-    return all(state(worker) in expected for _ in range(4 * WORKERS))
+    return all(state(worker) in expected for _ in range(12 * WORKERS))
 
 
 def away_and_back(
@@ -79,10 +79,10 @@ def away_and_back(
     leave()
     clients.send(second)
     wait_until(lambda: all_say(worker, "waiting", "alone"), 15, "all to notice")
-    assert worker.metric("openqoe_worker_kv_ok") == 0
+    wait_until(lambda: worker.metric("openqoe_worker_kv_ok") == 0, 5, "the metric to tell")
     back()
     wait_until(lambda: all_say(worker, "shared"), 30, "all to have the store again")
-    assert worker.metric("openqoe_worker_kv_ok") == 1
+    wait_until(lambda: worker.metric("openqoe_worker_kv_ok") == 1, 5, "the metric to tell")
     for turn in rest:
         clients.send(turn)
         time.sleep(0.5)

@@ -335,7 +335,6 @@ def test_a_damaged_file_is_set_aside_when_it_is_opened(
 def test_damage_that_shows_later_costs_what_was_there_and_no_request(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         store.write(*(metrics((VIEWS, [(NOW + n, float(n))])) for n in range(50)))
-        store.store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     damage(tmp_path / FILE)
     with stored(tmp_path) as store:
         assert statuses(store, metrics((VIEWS, [(NOW + 99, 5.0)]))) == [204]
