@@ -4,6 +4,7 @@ An SDK turns sights into events and says with each what a worker must count of i
 told before matters (a switch is a change of what was told), so it is kept here.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -164,7 +165,7 @@ class Told:
 
 
 @dataclass(slots=True)
-class Adapter:
+class Adapter(ABC):
     """One SDK on one playback: the base of both generations.
 
     Attributes:
@@ -187,9 +188,9 @@ class Adapter:
         self.look(sight, int(at))
         return self.events
 
+    @abstractmethod
     def look(self, sight: Sight, at: int) -> None:
         """Emit the events of a sight."""
-        raise NotImplementedError
 
     # Events
 
