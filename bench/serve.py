@@ -178,7 +178,8 @@ def memory(shell: str, sink: Sink) -> list[dict[str, Any]]:
             "events after": views * (2 if QUICK else 5),
         }
     with WorkerProcess(
-        settings(sink, OPENQOE_FLUSH_INTERVAL="3600"), command=SHELLS[shell]
+        settings(sink, OPENQOE_FLUSH_INTERVAL="3600", OPENQOE_LOG_LEVEL="info"),
+        command=SHELLS[shell],
     ) as worker:
         for body in workload.bodies(100, events // 100):
             worker.post(body)

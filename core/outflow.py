@@ -48,6 +48,9 @@ from openqoe.core.version import VERSION
 from openqoe.core.wire.loki import ENCODINGS
 from openqoe.core.work import Work
 
+SERIES_BEGUN = 6
+"""Units of work that a series takes in its first export: its labels are encoded, once."""
+
 METADATA_INTERVAL = 300_000
 """ms between requests that carry the metrics' metadata."""
 
@@ -242,7 +245,7 @@ class Outflow:
         )
         for series in exported:
             writer.add(series)
-            yield 1
+            yield SERIES_BEGUN if len(series.samples) > 1 else 1
         yield from writer.close()
         return tuple(self._addressed(writer.payloads, full, now))
 

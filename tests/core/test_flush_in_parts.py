@@ -54,6 +54,16 @@ def test_no_call_does_more_than_its_pace() -> None:
     assert calls == 1
 
 
+def test_series_that_begin_take_more_calls_because_their_labels_are_encoded() -> None:
+    made = busy(pace=10)
+    first, calls = ended(made)
+    made.complete(first.id, Stored(), THEN)
+    while made.next_poll() == THEN:
+        made.poll(THEN)
+    _, calls_then = ended(made, THEN + FLUSH)
+    assert calls >= 2 * calls_then
+
+
 def test_the_parts_make_the_same_bytes_as_the_whole() -> None:
     in_parts, _ = ended(busy(pace=1))
     at_once, _ = ended(busy(pace=1_000_000))
