@@ -133,7 +133,8 @@ class AcceptedBatch:
 class Append:
     """Put a record into the journal, behind all others.
 
-    Effects on the storage are carried out in the order in which they were given.
+    Effects on the storage are carried out in the order in which they were given, but a record
+    need not wait for a ``Persist`` before it.
     """
 
     id: int

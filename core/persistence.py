@@ -1,7 +1,8 @@
 """Acknowledged means kept: what goes to disk, when, and what may happen only after it.
 
 Theory of operation. Three things are on disk, changed only by the effects ``Append`` and
-``Persist``, which are carried out in the order in which they are given:
+``Persist``. A ``Persist`` is carried out behind the records given before it; a record may well
+overtake one, because it names the last record that it deals with:
 
     journal     batches accepted since the snapshot
     snapshot    the state of the whole worker as of a flush

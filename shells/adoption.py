@@ -13,7 +13,7 @@ from openqoe.core.config import Config
 from openqoe.shells import logs
 from openqoe.shells.clock import now_ms
 from openqoe.shells.keeping import Home, OpenStore, open_slot
-from openqoe.shells.storage import Slot, Slots, StorageError, inspect
+from openqoe.shells.storage import Slot, Slots, StorageError, inspect, journal
 
 FIRST = 3.0
 """Seconds until the first look: processes that start together take their own slots before it."""
@@ -68,5 +68,5 @@ def _is_empty(file: Path) -> bool:
 
 def _latest_change(file: Path) -> int:
     """When a slot was last written to, ms since the epoch; 0 if it never was."""
-    files = (file, file.with_name(f"{file.name}-wal"))
+    files = (file, file.with_name(f"{file.name}-wal"), *journal.files(file.parent))
     return max((int(one.stat().st_mtime * 1000) for one in files if one.exists()), default=0)

@@ -134,8 +134,9 @@ def open_home(
     # collected would hold all clients up.
     gc.collect()
     gc.freeze()
-    # The thread that writes to the disk needs the interpreter often and for a moment only. All
-    # answers wait for it, so it must not wait for long while requests keep the interpreter busy.
+    # The threads that write to the disk need the interpreter often and for a moment only. With
+    # durability "full" all answers wait for one of them, so it must not wait for long while
+    # requests keep the interpreter busy.
     sys.setswitchinterval(SWITCHING)
     return home
 

@@ -235,7 +235,10 @@ class BaseService(ABC):
             case Notice():
                 logs.write(self.log, effect)
             case Append() | Persist() | LoadPayload() | Forget():
-                self._storage.submit(effect)
+                result = self._storage.submit(effect)
+                if result is not None:
+                    assert isinstance(effect, Append), "nothing else is done at once"
+                    self.stored(((effect, result),))
 
     @property
     def _storage(self) -> Storage:

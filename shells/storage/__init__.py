@@ -1,8 +1,8 @@
 """What survives a crash: journal, snapshot, outbox and window of duplicates.
 
-One SQLite file for each slot of the data directory. The core decides what is written and
-when (``core/persistence.py``); here it is carried out. Standard library only, no runtime:
-all shells use the same.
+Each slot of the data directory has a journal (``journal``: files that only grow) and a SQLite file
+for the rest (``storage``). The core decides what is written and when (``core/persistence.py``);
+here it is carried out, without a runtime: all shells use the same.
 """
 
 from openqoe.shells.storage.errors import NewerFormatError, StorageError

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openqoe.core.snapshot import decode
-from openqoe.shells.storage import schema
+from openqoe.shells.storage import journal, schema
 from openqoe.shells.storage.errors import StorageError
 
 
@@ -66,13 +66,15 @@ def inspect(path: Path) -> Contents:
             database.execute("PRAGMA query_only = ON")
             (records,) = database.execute("SELECT count(*) FROM journal").fetchone()
             (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version > 3:
+                records += journal.waiting(path.parent, schema.through(database))
             destination = "destination" if version > 1 else "''"
             rows = database.execute(
                 f"SELECT kind, {destination}, count(*), sum(items), sum(size), min(created) "
                 "FROM outbox GROUP BY 1, 2 ORDER BY 1, min(number)"
             ).fetchall()
             errors = _last_errors(schema.read_snapshot(database))
-    except (sqlite3.Error, ValueError) as error:
+    except (sqlite3.Error, OSError, ValueError) as error:
         raise StorageError(f"cannot read {path}: {error}") from None
     return Contents(records, tuple(Waiting(*row) for row in rows), errors)
 

@@ -37,10 +37,9 @@ def set_aside(path: Path) -> tuple[Path, str]:
             fresh.execute("COMMIT")
         if fresh.in_transaction:
             fresh.execute("COMMIT")
-    words = (
-        f"{saved['journal']} journalled batches, {saved['outbox']} payloads, "
-        f"{'the' if saved['snapshot'] else 'no'} snapshot"
-    )
+    words = f"{saved['outbox']} payloads, {'the' if saved['snapshot'] else 'no'} snapshot"
+    if saved["journal"]:  # of an earlier version
+        words = f"{saved['journal']} journalled batches, {words}"
     return damaged, words
 
 

@@ -46,11 +46,10 @@ FORMATS = (
     ALTER TABLE accepted RENAME TO batches;
     CREATE INDEX batches_by_time ON batches (at);
     """,
+    # The journal has files of its own from here on; what earlier versions left in the table is
+    # still read. The snapshot says through which record it goes.
+    "ALTER TABLE snapshot ADD COLUMN through INTEGER NOT NULL DEFAULT 0;",
 )
-
-SMALL = 256
-"""Bytes below which compression gains nothing."""
-
 
 Row = tuple[object, ...]
 
@@ -97,8 +96,7 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
             # before anything is written to a new file, even its mode.
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         database.execute("PRAGMA journal_mode = WAL")
-        # Some systems have SQLite overwrite what is deleted: the journal would be written three
-        # times, the third time while all answers wait for the flush.
+        # Some systems have SQLite overwrite what is deleted, which is most of what is written.
         database.execute("PRAGMA secure_delete = OFF")
         database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -118,21 +116,8 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
     return database
 
 
-def append_records(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Append records, given as rows."""
-    _put(database, "INSERT INTO journal VALUES", rows)
-
-
-def record_row(record: Record) -> Row:
-    """The row of a record."""
-    body = record.body
-    # A third larger than by zlib, and half the time that this function takes.
-    packed = snappy.compress(body) if len(body) > SMALL else body
-    return record.number, record.at, record.country, record.digest, zlib.crc32(body), packed
-
-
 def read_record(row: tuple[int, int, str | None, bytes, int, bytes]) -> Record | None:
-    """The record of a row; None if it is damaged."""
+    """The record of a row, as earlier versions wrote it; None if it is damaged."""
     number, at, country, digest, crc, packed = row
     if not isinstance(packed, bytes):
         return None
@@ -220,8 +205,23 @@ def read_body(database: sqlite3.Connection, number: int) -> bytes | None:
     return row[1]
 
 
-def write_snapshot(database: sqlite3.Connection, state: bytes) -> None:
-    database.execute("REPLACE INTO snapshot VALUES (1, ?, ?)", (zlib.crc32(state), state))
+def write_snapshot(database: sqlite3.Connection, state: bytes, through: int) -> None:
+    database.execute(
+        "REPLACE INTO snapshot (one, crc, state, through) VALUES (1, ?, ?, ?)",
+        (zlib.crc32(state), state, through),
+    )
+
+
+def through(database: sqlite3.Connection) -> int:
+    """The number of the last record that the snapshot holds.
+
+    In two places, because a damaged file may lose one of them.
+    """
+    (number,) = database.execute(
+        "SELECT max(coalesce((SELECT number FROM highest WHERE name = 'record'), 0), "
+        "coalesce((SELECT through FROM snapshot), 0))"
+    ).fetchone()
+    return int(number or 0)
 
 
 def read_snapshot(database: sqlite3.Connection) -> bytes | None:

@@ -1,21 +1,21 @@
-"""The storage of one worker: a thread that writes what it is given, in groups.
+"""The storage of one worker: what is accepted goes into the journal, the rest into a database.
 
-Theory of operation. ``submit`` puts effects into a queue and never waits. The writer takes
-all that has gathered, carries it out in one transaction, and reports the results together:
-while one group is on its way to the disk the next one gathers, so many requests share one
-commit. Effects are carried out in order. If one of a group is at fault, the group is rolled
-back and its effects are carried out one by one, so that none suffers for another.
+Theory of operation. ``submit`` never waits for a transaction. A record is written to the journal
+at once, by the thread that submits it (``journal``); with durability ``full`` a thread writes and
+syncs what has gathered, and reports it. All other effects are for the writer, a thread that takes
+what has gathered and carries it out in one transaction. Effects are carried out in order, except
+that a record does not wait for the transactions before it. If one of a group is at fault, its
+effects are carried out one by one, so that none suffers for another.
 """
 
-import os
+import errno
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Literal
+from typing import Literal, TypeVar
 
 from openqoe.core.effects import (
     AcceptedBatch,
@@ -33,29 +33,34 @@ from openqoe.core.effects import (
 )
 from openqoe.shells.storage import schema
 from openqoe.shells.storage.errors import StorageError
+from openqoe.shells.storage.journal import ENOUGH, RESERVE, Framed, Journal, framed
 from openqoe.shells.storage.salvage import set_aside
 
-Answered = Append | Persist | LoadPayload
-Report = Callable[[tuple[tuple[Answered, StorageResult], ...]], None]
+Written = Persist | LoadPayload
+"""What the writer reports."""
 
-RESERVE = 16 * 1024 * 1024
-"""Bytes left free on the file system: what makes room there needs some itself."""
+Answered = Append | Written
+Results = tuple[tuple[Answered, StorageResult], ...]
+Report = Callable[[Results], None]
+
+Item = TypeVar("Item")
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 GROUP = 1_000
-"""Effects in a transaction at the most."""
-
-ENOUGH = 1024 * 1024
-"""Bytes beside the reserve with which the journal is said to have room: for a few batches at
-least, or it would be full again at once."""
-
-PAGE = 4096
-"""Bytes by which a small record can make the file grow."""
+"""Effects in a transaction, or records in a sync, at the most."""
 
 VACUUMED = 256
 """Free pages at the most that go back to the file system with what is forgotten."""
 
 PATIENCE = 1.0
 """Seconds for which payloads to forget may wait for a commit to go along with."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsynced:
+    effect: Append
+    record: Framed
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +88,14 @@ class Storage:
     """The file of a slot.
 
     Args:
-        path: The file; made if it is missing.
+        path: The file; made if it is missing. The journal is beside it.
         durability: ``full``: what is reported as stored is on the disk. ``normal``: it is
             with the operating system and survives the process.
         reserve: Bytes that the journal leaves free on the file system.
 
     Attributes:
         notices: What an operator should know about the file.
-        commits: Transactions committed so far.
+        journal: The batches accepted since the snapshot.
 
     Raises:
         StorageError: The file cannot be used.
@@ -100,15 +105,19 @@ class Storage:
         self, path: Path, durability: Literal["full", "normal"], *, reserve: int = RESERVE
     ) -> None:
         self.notices: list[str] = []
-        self.commits = 0
         self._path = path
         self._full = durability == "full"
-        self._reserve = reserve
         self._queue: SimpleQueue[StorageEffect | None] = SimpleQueue()
-        self._rows: dict[int, schema.Row] = {}  # of the records in the queue, by effect
+        self._unsynced: SimpleQueue[_Unsynced | StorageEffect | None] = SimpleQueue()
         self._writer: Thread | None = None
+        self._syncer: Thread | None = None
         self._closed = False
         self._database = self._open()
+        try:
+            self.journal = Journal(path.parent, sync=self._full, reserve=reserve)
+        except OSError as error:
+            self._database.close()
+            raise StorageError(f"cannot read the journal of {path}: {error.strerror}") from None
 
     def load(self) -> Loaded:
         """Read what an earlier process left."""
@@ -130,36 +139,56 @@ class Storage:
             self._records(),
             payloads,
             tuple(AcceptedBatch(*row) for row in batches),
-            schema.highest(self._database, "record"),
+            max(schema.highest(self._database, "record"), self.journal.last),
             schema.highest(self._database, "payload"),
         )
 
     def start(self, report: Report) -> None:
-        """Start the writer.
+        """Start the threads.
 
         Args:
-            report: Is called in the writer's thread with the results of each group, in order.
+            report: Is called in a thread of the storage's with the results of each group, in
+                order.
         """
-        self._writer = Thread(target=self._write, args=(report,), name="openqoe-storage")
-        self._writer.daemon = True
-        self._writer.start()
+        if self._full:
+            self._syncer = self._started(self._sync, report, "openqoe-journal")
+        self._writer = self._started(self._write, report, "openqoe-storage")
 
-    def submit(self, effect: StorageEffect) -> None:
-        """Have an effect carried out. Does not wait."""
+    @staticmethod
+    def _started(run: Callable[[Report], None], report: Report, name: str) -> Thread:
+        thread = Thread(target=run, args=(report,), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def submit(self, effect: StorageEffect) -> StorageResult | None:
+        """Have an effect carried out. Does not wait for a transaction, nor for a sync.
+
+        Returns:
+            The result if it is there already. Else it will be reported, unless there is none.
+        """
         if isinstance(effect, Append):
-            # Packing lets other threads run. Here that is the writer, which waits for it; there
-            # it would be this thread, which is busy, and the writer had to wait for each record.
-            self._rows[effect.id] = schema.record_row(effect.record)
-        self._queue.put(effect)
+            record = framed(effect.record)
+            if not self._full:
+                return self._append(record)
+            self._unsynced.put(_Unsynced(effect, record))
+        elif self._full:
+            self._unsynced.put(effect)
+        else:
+            self._pass_on(effect)
+        return None
 
     def close(self) -> None:
-        """Carry out what was submitted, and close the file."""
+        """Carry out what was submitted, and close the files."""
         if self._closed:
             return
         self._closed = True
+        if self._syncer is not None:
+            self._unsynced.put(None)
+            self._syncer.join()
         if self._writer is not None:
             self._queue.put(None)
             self._writer.join()
+        self.journal.close()
         self._database.close()
 
     def _open(self) -> sqlite3.Connection:
@@ -192,6 +221,7 @@ class Storage:
         return database
 
     def _records(self) -> Iterator[Record]:
+        """What earlier versions left in the database, then the journal."""
         lost = 0
         rows = self._database.execute(
             "SELECT number, at, country, digest, crc, body FROM journal ORDER BY number"
@@ -202,90 +232,98 @@ class Storage:
                 lost += 1
             else:
                 yield record
+        yield from self.journal.read(schema.through(self._database))
+        lost += self.journal.lost
         if lost:
             self.notices.append(f"{lost} batches of the journal are damaged and left out")
 
-    # The writer's thread
+    # The journal: the thread that submits, or the one that syncs
+
+    def _append(self, *records: Framed) -> StorageResult:
+        try:
+            self.journal.append(records)
+        except OSError as error:
+            return StorageFailure(error.strerror or str(error), full=error.errno in _FULL)
+        return Stored()
+
+    def _pass_on(self, effect: StorageEffect) -> None:
+        """Leave an effect to the writer, behind the records before it."""
+        if isinstance(effect, Persist):
+            self.journal.rotate()
+        self._queue.put(effect)
+
+    def _sync(self, report: Report) -> None:
+        ended = False
+        while not ended:
+            group: list[_Unsynced] = []
+            for one in _gather(self._unsynced):
+                if isinstance(one, _Unsynced):
+                    group.append(one)
+                    continue
+                self._sync_group(group, report)
+                group = []
+                if one is None:
+                    ended = True
+                else:
+                    self._pass_on(one)
+            self._sync_group(group, report)
+
+    def _sync_group(self, group: list["_Unsynced"], report: Report) -> None:
+        if not group:
+            return
+        result = self._append(*(one.record for one in group))
+        if isinstance(result, Stored) or len(group) == 1:
+            report(tuple((one.effect, result) for one in group))
+        else:
+            report(tuple((one.effect, self._append(one.record)) for one in group))
+
+    # The database: the writer's thread
 
     def _write(self, report: Report) -> None:
         ended = False
         forgotten: list[int] = []
         while not ended:
-            group: list[Answered] = []
-            for effect in self._gather(patiently=bool(forgotten)):
+            group: list[Written] = []
+            for effect in _gather(self._queue, PATIENCE if forgotten else None):
                 if effect is None:
                     ended = True
                 elif isinstance(effect, Forget):
                     forgotten += effect.numbers
-                else:
+                elif not isinstance(effect, Append):
                     group.append(effect)
             if group or forgotten:
                 results = self._carry_out(group, forgotten)
-                for effect in group:
-                    self._rows.pop(effect.id, None)
                 # What could not be removed now will be with the next group.
                 forgotten = [] if self._committed else forgotten
                 if results:
                     report(results)
 
-    def _gather(self, *, patiently: bool) -> list[StorageEffect | None]:
-        """What has gathered; waits for the first. Nothing if there is only to forget."""
-        try:
-            gathered = [self._queue.get(timeout=PATIENCE if patiently else None)]
-        except Empty:
-            return []
-        try:
-            while len(gathered) < GROUP and gathered[-1] is not None:
-                gathered.append(self._queue.get_nowait())
-        except Empty:
-            pass
-        return gathered
-
-    def _carry_out(
-        self, group: list[Answered], forgotten: list[int]
-    ) -> tuple[tuple[Answered, StorageResult], ...]:
-        room = self._room()
+    def _carry_out(self, group: list[Written], forgotten: list[int]) -> Results:
         self._committed = False
         try:
-            return self._transaction(group, forgotten, room=room)
+            return self._transaction(group, forgotten)
         except sqlite3.Error as error:
             if len(group) < 2:
                 return tuple((effect, _failure(error)) for effect in group)
         results: list[tuple[Answered, StorageResult]] = []
         for effect in group:
             try:
-                results += self._transaction([effect], forgotten, room=room)
+                results += self._transaction([effect], forgotten)
             except sqlite3.Error as error:
                 results.append((effect, _failure(error)))
         return tuple(results)
 
-    def _transaction(
-        self, group: list[Answered], forgotten: list[int], *, room: int
-    ) -> tuple[tuple[Answered, StorageResult], ...]:
+    def _transaction(self, group: list[Written], forgotten: list[int]) -> Results:
         database = self._database
-        results: list[tuple[Answered, StorageResult]] = []
+        bodies: dict[int, bytes | None] = {}
         try:
             database.execute("BEGIN IMMEDIATE")
-            records: list[schema.Row] = []
             for effect in group:
-                if records and not isinstance(effect, Append):
-                    schema.append_records(database, records)
-                    records = []
                 match effect:
-                    case Append(record=record):
-                        # Each byte is written twice: to the log, then to its place.
-                        room -= 2 * len(record.body) + PAGE
-                        if room < 0:
-                            results.append((effect, StorageFailure(self._no_room, full=True)))
-                            continue
-                        records.append(self._rows[effect.id])
-                        results.append((effect, Stored()))
                     case Persist():
                         self._persist(effect)
-                        results.append((effect, Stored("" if room > ENOUGH else self._no_room)))
-                    case LoadPayload(number=number):
-                        results.append((effect, PayloadBody(schema.read_body(database, number))))
-            schema.append_records(database, records)
+                    case LoadPayload(id=asked, number=number):
+                        bodies[asked] = schema.read_body(database, number)
             schema.forget_payloads(database, forgotten)
             if forgotten:
                 schema.give_back(database, VACUUMED)
@@ -294,34 +332,48 @@ class Storage:
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
-        self.commits += 1
         self._committed = True
+        if not self._full and any(isinstance(effect, Persist) for effect in group):
+            # What leaves the journal must be no worse off than it was there.
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        results: list[tuple[Answered, StorageResult]] = []
+        for effect in group:
+            match effect:
+                case Persist(through=through):
+                    self.journal.trim(through)
+                    has_room = self.journal.room() > ENOUGH
+                    results.append((effect, Stored("" if has_room else self.journal.no_room)))
+                case LoadPayload(id=asked):
+                    results.append((effect, PayloadBody(bodies[asked])))
         return tuple(results)
 
     def _persist(self, effect: Persist) -> None:
         database = self._database
-        schema.write_snapshot(database, effect.snapshot)
+        schema.write_snapshot(database, effect.snapshot, effect.through)
         for payload in effect.payloads:
             schema.add_payload(database, payload)
         highest = max((payload.number for payload in effect.payloads), default=0)
         schema.raise_highest(database, "payload", highest)
         schema.forget_payloads(database, effect.forgotten)
+        # Of earlier versions: this one's is trimmed when all this is on the disk.
         database.execute("DELETE FROM journal WHERE number <= ?", (effect.through,))
         schema.raise_highest(database, "record", effect.through)
         schema.add_batches(database, effect.batches)
         schema.trim_batches(database, effect.batches_since, effect.most_batches)
 
-    @property
-    def _no_room(self) -> str:
-        return f"less than {self._reserve // 2**20} MiB left on the disk"
 
-    def _room(self) -> int:
-        """Bytes that the journal may still take on the file system."""
-        try:
-            system = os.statvfs(self._path.parent)
-        except OSError:
-            return sys.maxsize  # then the write itself will tell
-        return system.f_bavail * system.f_frsize - self._reserve
+def _gather(queue: SimpleQueue[Item], patience: float | None = None) -> list[Item]:
+    """What has gathered; waits for the first. Nothing if that does not come in time (s)."""
+    try:
+        gathered = [queue.get(timeout=patience)]
+    except Empty:
+        return []
+    try:
+        while len(gathered) < GROUP and gathered[-1] is not None:
+            gathered.append(queue.get_nowait())
+    except Empty:
+        pass
+    return gathered
 
 
 def _failure(error: sqlite3.Error) -> StorageFailure:

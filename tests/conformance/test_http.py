@@ -82,8 +82,10 @@ def test_the_client_may_close_its_side_before_the_answer(host: Host, worker: Wor
     with RawClient(worker.port) as client:
         client.send(post(body))
         client.finish_sending()
-        if host.answers_half_closed:
+        try:
             assert client.answer().status == 202
+        except ConnectionError:
+            assert not host.answers_half_closed
         assert client.is_closed()
     assert worker.request("POST", "/v1/events", body)[0] == 202
 

@@ -2,7 +2,7 @@
 
     python -m tests.support.golden_data_directory
 
-writes it anew. Do so only together with a new format of the file, under a new name: it stands for
+writes it anew. Do so only together with a new format of its files, under a new name: it stands for
 the workers in the field that wrote such files.
 """
 
@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from openqoe.core.effects import AcceptedBatch, Append, Persist, Record, StoredPayload
+from openqoe.core.effects import AcceptedBatch, Append, Persist, Record, Stored, StoredPayload
 from openqoe.shells.storage import Storage, schema
 from tests.support import golden_snapshot
 from tests.support.events import NOW, batch, event
@@ -47,22 +47,20 @@ BATCHES: Final = (AcceptedBatch(b"\x03" * 16, NOW - 5, 10), AcceptedBatch(b"\x04
 
 
 def write(path: Path) -> None:
-    """Write the file of a slot."""
+    """Write the files of a slot."""
     done = threading.Event()
     storage = Storage(path, "normal")
     storage.load()
     storage.start(lambda completions: done.set())
     storage.submit(Persist(1, SNAPSHOT, PAYLOADS, (), 20, BATCHES, NOW - 86_400_000, 1_000))
     for number, record in enumerate(RECORDS, 2):
-        storage.submit(Append(number, record))
+        assert storage.submit(Append(number, record)) == Stored()
     storage.close()
     assert done.is_set()
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "worker.db"
-        write(file)
-        PATH.mkdir(exist_ok=True)
-        shutil.copy(file, PATH / "worker.db")
-    print(f"{PATH}: {(PATH / 'worker.db').stat().st_size} bytes")
+        write(Path(directory) / "worker.db")
+        shutil.copytree(directory, PATH)
+    print(f"{PATH}: {', '.join(sorted(one.name for one in PATH.iterdir()))}")

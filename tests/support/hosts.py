@@ -25,8 +25,7 @@ class Host:
         settings: Settings that select it.
         owns_http: Whether the HTTP layer is ours, so that its limits and answers are, too.
         keeps_alive: Whether a connection serves more than one request.
-        answers_half_closed: Whether a client that has closed its side is sure to get an answer that
-            had to wait for the disk.
+        answers_half_closed: Whether a client that has closed its side is sure to get an answer.
         stop_signal: What ends it cleanly.
         exits: Its exit statuses after that.
     """

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -28,6 +29,7 @@ from openqoe.core.effects import (
     StoredPayload,
 )
 from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect
+from openqoe.shells.storage.journal import waiting
 from openqoe.shells.storage.storage import Answered
 
 
@@ -56,8 +58,10 @@ def persist(
 class Open:
     """A storage at work, and what it has reported."""
 
-    def __init__(self, path: Path, *, reserve: int = 0) -> None:
-        self.storage = Storage(path, "normal", reserve=reserve)
+    def __init__(
+        self, path: Path, durability: Literal["full", "normal"] = "normal", *, reserve: int = 0
+    ) -> None:
+        self.storage = Storage(path, durability, reserve=reserve)
         self.loaded = self.storage.load()
         self.records = list(self.loaded.records)
         self.results: list[tuple[Answered, StorageResult]] = []
@@ -70,14 +74,19 @@ class Open:
             self._came.notify_all()
 
     def do(self, *effects: StorageEffect) -> list[StorageResult]:
-        """Submit effects; the results of those that have one, in order."""
+        """Submit effects; the results of those that have one, in the order of the effects."""
         before = len(self.results)
         for effect in effects:
-            self.storage.submit(effect)
-        expected = before + sum(not isinstance(effect, Forget) for effect in effects)
+            result = self.storage.submit(effect)
+            if result is not None:
+                assert isinstance(effect, Append)
+                self._report(((effect, result),))
+        answered = [effect for effect in effects if not isinstance(effect, Forget)]
+        expected = before + len(answered)
         with self._came:
             assert self._came.wait_for(lambda: len(self.results) >= expected, 20)
-        return [result for _, result in self.results[before:]]
+        results = {effect.id: result for effect, result in self.results[before:]}
+        return [results[effect.id] for effect in answered]
 
 
 @pytest.fixture
@@ -85,9 +94,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "worker.db"
 
 
-@pytest.fixture
-def opened(path: Path) -> Iterator[Open]:
-    one = Open(path)
+@pytest.fixture(params=["normal", "full"])
+def opened(path: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
+    one = Open(path, request.param)
     yield one
     one.storage.close()
 
@@ -162,17 +171,54 @@ def test_the_window_of_duplicates_is_bounded_by_age_and_number(opened: Open, pat
     assert [batch.at for batch in reopened(path).loaded.batches] == [6, 7, 8, 9]
 
 
-def test_what_has_gathered_is_one_commit(path: Path) -> None:
-    storage = Storage(path, "normal", reserve=0)
+def test_a_record_is_safe_when_submit_returns(path: Path) -> None:
+    one = Open(path)
+    assert one.storage.submit(Append(1, record(1))) == Stored()
+    assert reopened(path).records == [record(1)]
+    one.storage.close()
+
+
+def test_what_has_gathered_is_one_sync(path: Path) -> None:
+    storage = Storage(path, "full", reserve=0)
     for number in range(1, 501):
-        storage.submit(Append(number, record(number)))
+        assert storage.submit(Append(number, record(number))) is None
     reported: list[tuple[tuple[Answered, StorageResult], ...]] = []
     storage.start(reported.append)
     storage.close()
     (results,) = reported
     assert [effect.id for effect, _ in results] == list(range(1, 501))
     assert [result for _, result in results] == [Stored()] * 500
-    assert storage.commits == 1
+    assert storage.journal.writes == 1
+
+
+@pytest.mark.parametrize("durability", ["normal", "full"])
+def test_a_record_does_not_wait_for_a_transaction(
+    path: Path, durability: Literal["full", "normal"]
+) -> None:
+    one = Open(path, durability)
+    one.do(persist(1))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        one.storage.submit(persist(2))
+        assert one.do(Append(3, record(1))) == [Stored()]
+        other.execute("COMMIT")
+    one.storage.close()
+    assert reopened(path).records == [record(1)]
+
+
+def test_what_was_counted_does_not_come_back_where_the_process_ended_before_it_was_removed(
+    opened: Open, path: Path
+) -> None:
+    opened.do(Append(1, record(1)), Append(2, record(2)), persist(3), Append(4, record(3)))
+    copies = {one: one.read_bytes() for one in path.parent.glob("journal-*")}
+    opened.do(persist(5, through=2))
+    opened.storage.close()
+    for one, content in copies.items():
+        one.write_bytes(content)
+    again = reopened(path)
+    assert again.records == [record(3)]
+    assert again.loaded.last_record == 3
+    assert waiting(path.parent, 2) == 1
 
 
 def test_one_effect_at_fault_harms_no_other(opened: Open, path: Path) -> None:
@@ -218,8 +264,9 @@ def test_closing_carries_out_what_was_submitted_and_may_be_repeated(path: Path) 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+@pytest.mark.parametrize("durability", ["normal", "full"])
 def test_a_full_disk_fails_what_does_not_fit_and_works_again_when_there_is_room(
-    tmp_path: Path,
+    tmp_path: Path, durability: Literal["full", "normal"]
 ) -> None:
     mount = tmp_path / "small"
     mount.mkdir()
@@ -231,7 +278,7 @@ def test_a_full_disk_fails_what_does_not_fit_and_works_again_when_there_is_room(
     if mounted.returncode:
         pytest.skip("this system lets nobody mount a small file system")
     try:
-        one = Open(mount / "worker.db", reserve=2**20)
+        one = Open(mount / "worker.db", durability, reserve=2**20)
         results = one.do(*(Append(n, record(n, os.urandom(50_000))) for n in range(1, 80)))
         stored = [n for n, result in enumerate(results, 1) if result == Stored()]
         failed = [result for result in results if result != Stored()]
@@ -241,7 +288,9 @@ def test_a_full_disk_fails_what_does_not_fit_and_works_again_when_there_is_room(
         assert isinstance(persisted, Stored)
         assert one.do(Append(101, record(101))) == [Stored()]
         one.storage.close()
-        assert [r.number for r in reopened(mount / "worker.db").records] == [101]
+        again = reopened(mount / "worker.db")
+        assert [r.number for r in again.records] == [101]
+        assert again.storage.notices == []
     finally:
         subprocess.run(["umount", str(mount)], check=True)
 
@@ -302,14 +351,15 @@ os._exit(0)
 """
 
 
-def test_a_torn_log_costs_only_its_end(path: Path) -> None:
+def test_a_torn_end_costs_only_that(path: Path) -> None:
     code = TORN.format(path=sys.path, file=str(path))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
-    log = path.with_name("worker.db-wal")
-    with log.open("r+b") as file:
-        file.truncate(log.stat().st_size * 2 // 3)
-    records = reopened(path).records
-    assert [r.number for r in records] == list(range(1, len(records) + 1))
+    (segment,) = path.parent.glob("journal-*")
+    with segment.open("r+b") as file:
+        file.truncate(segment.stat().st_size * 2 // 3)
+    again = reopened(path)
+    assert again.records == [record(number) for number in range(1, 33)]
+    assert again.storage.notices == []
 
 
 def test_a_newer_format_is_refused_and_left_alone(path: Path) -> None:
@@ -336,7 +386,7 @@ from tests.shells.storage.test_storage import record
 from openqoe.core.effects import Append
 from openqoe.shells.storage import Storage
 
-storage = Storage(Path({file!r}), "full", reserve=0)
+storage = Storage(Path({file!r}), {durability!r}, reserve=0)
 loaded = storage.load()
 list(loaded.records)
 
@@ -348,15 +398,17 @@ storage.start(report)
 number = loaded.last_record
 while True:
     number += 1
-    storage.submit(Append(number, record(number)))
+    if storage.submit(Append(number, record(number))) is not None:
+        print(number, flush=True)
     if number % 20 == 0:
         import time; time.sleep(0.002)
 """
 
 
 @pytest.mark.parametrize("after", [5, 120, 700])
-def test_what_was_reported_is_there_after_sigkill(path: Path, after: int) -> None:
-    code = APPENDER.format(path=sys.path, file=str(path))
+@pytest.mark.parametrize("durability", ["normal", "full"])
+def test_what_was_reported_is_there_after_sigkill(path: Path, durability: str, after: int) -> None:
+    code = APPENDER.format(path=sys.path, file=str(path), durability=durability)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
     reported = [int(process.stdout.readline()) for _ in range(after)]

@@ -23,10 +23,7 @@ DIRECTORIES = sorted(golden.PATH.parent.glob("data-directory-v*"))
 @pytest.fixture(params=DIRECTORIES, ids=[path.name for path in DIRECTORIES])
 def data_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A directory in which a process of that version was killed."""
-    slot = tmp_path / "slot-0"
-    slot.mkdir()
-    original: Path = request.param
-    shutil.copy(original / "worker.db", slot)
+    shutil.copytree(request.param, tmp_path / "slot-0")
     return tmp_path
 
 
@@ -60,8 +57,9 @@ def test_what_waits_in_it_is_shown_before_it_is_opened(
     data_directory: Path, request: pytest.FixtureRequest
 ) -> None:
     told = "data-directory-v1" not in request.node.name
-    waiting = inspect(data_directory / "slot-0" / "worker.db").waiting
-    assert [(one.kind, one.destination, one.items) for one in waiting] == [
+    contents = inspect(data_directory / "slot-0" / "worker.db")
+    assert contents.records == 2
+    assert [(one.kind, one.destination, one.items) for one in contents.waiting] == [
         ("logs", "loki" if told else "", 2),
         ("metrics", "prometheus" if told else "", 12),
     ]
