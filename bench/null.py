@@ -56,7 +56,7 @@ def serve_asyncio(port: int) -> None:
     from openqoe.shells.asyncio_shell.server import Server
 
     async def serve() -> None:
-        await Server(cast(Any, Service()), _listeners(port)).listen()
+        Server(cast(Any, Service()), _listeners(port)).listen()
         await asyncio.Event().wait()
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -70,7 +70,7 @@ def serve_trio(port: int) -> None:
 
     async def serve() -> None:
         async with trio.open_nursery() as nursery:
-            await Server(cast(Any, Service()), _listeners(port)).listen(nursery)
+            Server(cast(Any, Service()), _listeners(port)).listen(nursery)
 
     trio.run(serve)
 

@@ -1,17 +1,27 @@
 """Overload: when to refuse batches because they have waited too long.
 
-A burst is served, however long that takes, and so is what has waited because the process was
-held up for a moment: it will catch up. A flood is not, or every batch would wait longer than the
-one before. What tells them apart is time: the worker is overloaded once batches have waited too
-long throughout a second or two, and until they have not for some more. Meanwhile those that have
-waited too long are refused, so that the next ones find a shorter queue.
+A burst is served, and so is what has waited because the process was held up for a moment: it will
+catch up. A flood is not, or every batch would wait longer than the one before. What tells them
+apart is time: the worker is overloaded once all batches have waited too long for half a second,
+and until none has for some more. Meanwhile those that have waited too long are refused, so that
+the next ones find a shorter queue.
+
+But not all of them. A refusal takes time, too. Where that is much of what a batch takes, a worker
+that refused all would do nothing else, and have all wait too long all the same. What it managed
+in that half second tells what it can do, and most of that it goes on to accept.
 
 Source of the idea: controlled delay (RFC 8289), which also looks at the time that was spent in
-a queue, and drops only when that has been long for a while.
+a queue, and drops only when that has been long for a while, and never all.
 """
 
-BURST = 2_000
+BURST = 500
 """ms for which all batches may wait too long before any is refused."""
+
+SHARE = 0.8
+"""How much of what the worker has managed it goes on to accept, however long that has waited."""
+
+SAVED = 250
+"""ms for which what was not accepted of that may be made up later."""
 
 CALM = 10_000
 """ms without one that waited too long after which the overload is over."""
@@ -31,8 +41,12 @@ class Overload:
         """
         self._most = most
         self._since: int | None = None  # since when none has waited less
+        self._managed = 0  # batches since then
         self._latest = 0  # when one has waited too long
         self.is_on = False
+        self._pace = 0.0  # batches a ms that are accepted at least
+        self._credit = 0.0  # how many of these still may be
+        self._counted = 0  # when that was worked out
 
     def refuses(self, waited: int, now: int) -> bool:
         """Whether to refuse a batch.
@@ -43,14 +57,31 @@ class Overload:
         """
         if not self._most:
             return False
-        if waited <= self._most:
+        is_late = waited > self._most
+        if is_late:
+            self._latest = now
+            if self._since is None or now < self._since:
+                self._since, self._managed = now, 0
+            if not self.is_on and now - self._since >= BURST:
+                self._begin(self._managed / (now - self._since), now)
+            self._managed += 1
+        else:
             self._since = None
             if self.is_on and not self._latest <= now < self._latest + CALM:
                 self.is_on = False
+        return self.is_on and not self._may_pass(now, is_late=is_late)
+
+    def _begin(self, managed: float, now: int) -> None:
+        self.is_on = True
+        self._pace = managed * SHARE
+        self._credit, self._counted = 0.0, now
+
+    def _may_pass(self, now: int, *, is_late: bool) -> bool:
+        """Those that have not waited too long always may, and use up what others could have."""
+        earned = max(0, now - self._counted) * self._pace
+        self._credit = min(self._credit + earned, SAVED * self._pace)
+        self._counted = now
+        if is_late and self._credit < 1:
             return False
-        self._latest = now
-        if self._since is None or now < self._since:
-            self._since = now
-        if now - self._since >= BURST:
-            self.is_on = True
-        return self.is_on
+        self._credit = max(0.0, self._credit - 1)
+        return True

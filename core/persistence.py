@@ -162,20 +162,27 @@ class Persistence:
                 self._unstored.pop(number, None)
             self._effects.append(Forget(numbers))
 
+    def landed(self, effect_id: int) -> None:
+        """A record is in the journal."""
+        _number, batch, size = self._appending.pop(effect_id)
+        self.appending_bytes -= size
+        if self._shared:
+            self._batches.append(batch)
+
     def complete(
         self, effect_id: int, result: Stored | StorageFailure, now: int
     ) -> tuple[Payload, ...]:
         """Take the result of an effect; returns the payloads that may go out now."""
         persist = self._persist
         if effect_id in self._appending:
-            number, batch, size = self._appending.pop(effect_id)
+            if isinstance(result, Stored):
+                self.landed(effect_id)
+                return ()
+            number, _batch, size = self._appending.pop(effect_id)
             self.appending_bytes -= size
-            if isinstance(result, StorageFailure):
-                self._fail(result, now)
-                if not self._shared:
-                    self._lost = number
-            elif self._shared:
-                self._batches.append(batch)
+            self._fail(result, now)
+            if not self._shared:
+                self._lost = number
         elif persist is not None and persist.id == effect_id:
             self._persist = None
             if isinstance(result, StorageFailure):

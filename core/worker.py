@@ -249,6 +249,18 @@ class Worker:
         self._flushes.catch_up(now)
         return self._due(now)
 
+    def landed(self, effect_id: int) -> bool:
+        """A record is in the journal: most often that is all, and a call of ``complete`` saved.
+
+        Returns:
+            Whether it is. If not, call ``complete``.
+        """
+        if self._exchange is not None or self._parts.storage_failure:
+            return False
+        assert self._persistence is not None, "only a durable worker has a journal"
+        self._persistence.landed(effect_id)
+        return True
+
     def drain(self) -> None:
         """The process is about to stop: tell load balancers by ``/ready``."""
         self._draining = True

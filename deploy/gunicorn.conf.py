@@ -14,6 +14,8 @@ bind = "127.0.0.1:8787"
 # How many processes: -w N, or WEB_CONCURRENCY. They share a store in the data directory.
 worker_class = "gthread"
 threads = 16
+# Connections of one process. Players keep theirs open, and further ones would not be accepted.
+worker_connections = 10_000
 # The last flush has OPENQOE_SHUTDOWN_TIMEOUT (10 s) from the end of the last request on.
 graceful_timeout = 30
 

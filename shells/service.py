@@ -124,7 +124,9 @@ class BaseService(ABC):
     def stored(self, completions: Completions) -> None:
         """Take the results of effects on the storage, and give the answers that waited."""
         for effect, result in completions:
-            self.complete(effect, result)
+            is_record = isinstance(effect, Append) and isinstance(result, Stored)
+            if not (is_record and self.worker.landed(effect.id)):
+                self.complete(effect, result)
             for held in self._held.pop(effect.id, ()):
                 is_safe = isinstance(result, Stored)
                 self._release(

@@ -48,7 +48,7 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await service.start()
     service.watch()
-    await server.listen()
+    server.listen()
     announce(log, service.worker, environment, listeners.addresses, listeners.url)
     serving()
     await stop.wait()

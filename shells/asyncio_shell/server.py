@@ -4,16 +4,14 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from openqoe.core.http import Connections, Response
+from openqoe.shells import accepting
 from openqoe.shells.arrival import waited
 from openqoe.shells.asyncio_shell.service import Service
 from openqoe.shells.clock import now_ms
 from openqoe.shells.listening import Listeners
-
-ACCEPTED: Final = 0.02
-"""Seconds in which a connection comes up that was accepted just before the stop."""
 
 
 class Server:
@@ -26,37 +24,60 @@ class Server:
         )
         self.connections: set[ServerConnection] = set()
         self._listeners = listeners
-        self._accepting: list[asyncio.Server] = []
+        self._opening: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
-    async def listen(self) -> None:
+    def listen(self) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
         for one in self._listeners.sockets:
-            create = loop.create_server if one.family != socket.AF_UNIX else loop.create_unix_server
-            accepting = await create(
-                lambda: ServerConnection(self),
-                sock=one,
-                backlog=self._listeners.backlog,
-                ssl=self._listeners.tls,
-            )
-            self._accepting.append(accepting)
+            one.setblocking(False)
+            loop.add_reader(one, self._accept, one)
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
-        for accepting in self._accepting:
-            accepting.close()
+        loop = asyncio.get_running_loop()
+        for one in self._listeners.sockets:
+            loop.remove_reader(one)
+        self._stopping = True
         self._listeners.close()
         self.http.stop(now_ms())
         for connection in tuple(self.connections):
             connection.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                # What the loop has accepted comes up within its next turns.
-                await asyncio.sleep(ACCEPTED)
+                if self._opening:  # accepted just before
+                    await asyncio.wait(self._opening)
                 while self.connections:
                     await asyncio.wait([connection.closed for connection in self.connections])
         for connection in tuple(self.connections):
             connection.abort()
+
+    def _accept(self, listener: socket.socket) -> None:
+        if self._stopping:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            for accepted in accepting.accept_all(listener):
+                task = loop.create_task(self._open(accepted))
+                self._opening.add(task)
+                task.add_done_callback(self._opening.discard)
+        except accepting.NoCapacityError as error:
+            self.service.log.error("cannot accept connections", reason=str(error))
+            loop.remove_reader(listener)
+            loop.call_later(accepting.PAUSE, self._go_on_accepting, listener)
+
+    def _go_on_accepting(self, listener: socket.socket) -> None:
+        if not self._stopping:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    async def _open(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        # Where the client breaks the connection off, in the TLS handshake say, that is its affair.
+        with suppress(OSError, TimeoutError):
+            await loop.connect_accepted_socket(
+                lambda: ServerConnection(self), accepted, ssl=self._listeners.tls
+            )
 
 
 class ServerConnection(asyncio.Protocol):
@@ -156,12 +177,17 @@ class ServerConnection(asyncio.Protocol):
         if self._closing or self._transport.is_closing():
             return
         self._transport.write(self._http.send_response(response, now_ms()))
+        self._take_turn()
+
+    def _take_turn(self) -> None:
         if self._turn is None:
             self._turn = self._loop.call_soon(self._guard, self._serve)
 
     def _receive(self, data: bytes) -> None:
         self._http.receive_data(data, now_ms() - waited(self._socket))
-        self._serve()
+        # Not at once: libuv goes on asking for data as long as a thousand sockets have some, and
+        # neither timers nor the listeners would have their turn.
+        self._take_turn()
 
     def _watch_deadline(self) -> None:
         # A deadline that moves away is looked at when the timer fires: most are never reached.

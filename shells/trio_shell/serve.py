@@ -52,7 +52,7 @@ async def serve(
             await service.start(sending)
             sending.start_soon(service.adopt)
             async with trio.open_nursery() as connections:
-                await server.listen(connections)
+                server.listen(connections)
                 announce(log, service.worker, environment, listeners.addresses, listeners.url)
                 serving()
                 await anext(signals)

@@ -1,10 +1,12 @@
 """The server on Trio: streams to the core's HTTP connections and back."""
 
 import math
+import socket
 
 import trio
 
 from openqoe.core.http import Connections
+from openqoe.shells import accepting
 from openqoe.shells.arrival import waited
 from openqoe.shells.clock import now_ms
 from openqoe.shells.listening import Listeners
@@ -29,29 +31,17 @@ class Server:
         self.connections: set[ServerConnection] = set()
         self._listeners = listeners
         self._accepting = trio.CancelScope()
+        self._accepted = trio.Event()  # all there will be
         self._all_closed = trio.Event()
 
-    async def listen(self, nursery: trio.Nursery) -> None:
+    def listen(self, nursery: trio.Nursery) -> None:
         """Begin to accept; connections live in the nursery."""
-        tls = self._listeners.tls
-        plain = [
-            trio.SocketListener(trio.socket.from_stdlib_socket(one))
-            for one in self._listeners.sockets
-        ]
-
-        async def accept() -> None:
-            with self._accepting:
-                if tls is None:
-                    await trio.serve_listeners(self._serve, plain, handler_nursery=nursery)
-                else:
-                    secure = [trio.SSLListener(one, tls, https_compatible=True) for one in plain]
-                    await trio.serve_listeners(self._serve, secure, handler_nursery=nursery)
-
-        nursery.start_soon(accept)
+        nursery.start_soon(self._accept_all, nursery)
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
         self._accepting.cancel()
+        await self._accepted.wait()  # one that was just woken goes on with its socket first
         self._listeners.close()
         self.http.stop(now_ms())
         for connection in tuple(self.connections):
@@ -64,8 +54,35 @@ class Server:
         for connection in tuple(self.connections):
             connection.abort()
 
-    async def _serve(self, stream: Stream) -> None:
-        connection = ServerConnection(self, stream)
+    async def _accept_all(self, connections: trio.Nursery) -> None:
+        try:
+            with self._accepting:
+                async with trio.open_nursery() as listeners:
+                    for one in self._listeners.sockets:
+                        one.setblocking(False)
+                        listeners.start_soon(self._accept, one, connections)
+        finally:
+            self._accepted.set()
+
+    async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                for accepted in accepting.accept_all(listener):
+                    connections.start_soon(self._serve, accepted)
+            except accepting.NoCapacityError as error:
+                self.service.log.error("cannot accept connections", reason=str(error))
+                await trio.sleep(accepting.PAUSE)
+
+    def _stream(self, accepted: socket.socket) -> Stream:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+        tls = self._listeners.tls
+        if tls is None:
+            return stream
+        return trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        connection = ServerConnection(self, self._stream(accepted))
         self.connections.add(connection)
         try:
             await connection.run()
@@ -124,8 +141,8 @@ class ServerConnection:
         """Answer the requests that are complete."""
         while (request := self._http.next_request(now_ms())) is not None:
             response = await self._service.answer(request)
+            # Sending is a checkpoint, so others get their turn between pipelined requests, too.
             await self._send(self._http.send_response(response, now_ms()))
-            await trio.lowlevel.checkpoint()  # between pipelined requests, too
         if data := self._http.data_to_send():
             await self._send(data)
 
