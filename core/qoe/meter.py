@@ -124,6 +124,7 @@ class Meter:
         """End the views that have been silent for too long."""
         for view in self.views.expire(now):
             self.take(view, playback.expire(view), now)
+            self.views.fold(view)
             yield 1
 
     def count_concurrent(self, counts: Mapping[Labels, int]) -> None:

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -9,6 +10,7 @@ from openqoe.core.events.schema import Event
 from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.packed import PackedList
 from openqoe.core.qoe import playback
+from openqoe.core.qoe.ended import EndedView, fold, packed, unfolded
 from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.stalls import PATIENCE
 from openqoe.core.qoe.view import Labels, View, ViewKey, ViewState, state_of
@@ -20,6 +22,11 @@ every 10 s)."""
 
 LATE = 300_000
 """ms; an event older than this when it comes says nothing of the present."""
+
+TEXTS = 10_000
+"""Texts (names of players, ids of videos) that are shared by the views at the most."""
+
+AnyText = TypeVar("AnyText", str, str | None)
 
 NumberedView = tuple[int, ViewState]
 """The number of a view's labels, and the view."""
@@ -68,7 +75,8 @@ class Views:
         self._limit = limit
         self._memory = memory
         self._views: dict[ViewKey, View] = {}
-        self._ended: dict[ViewKey, View] = {}  # in order of their end
+        self._ended: dict[ViewKey, View | EndedView] = {}  # in order of their end
+        self._texts: dict[str, str] = {}
         # Each view stands here once, under the earliest time at which it could expire. It
         # is looked at only then, so an event costs nothing to keep the order.
         self._due: list[tuple[int, int, ViewKey]] = []
@@ -95,17 +103,19 @@ class Views:
 
     def known(self, key: ViewKey) -> int:
         """How many entries of the log of a view have been followed."""
-        view = self._views.get(key) or self._ended.get(key)
+        view = self._views.get(key)
+        if view is None and key in self._ended:
+            view = unfolded(key, self._ended[key])
         return 0 if view is None else view.known
 
     def open(self, key: ViewKey, labels: Labels, now: int) -> View:
         """The view of a key, of which something came now; made if it is new."""
         view = self._views.get(key)
         if view is None:
-            view = self._ended.pop(key) if key in self._ended else View(key, labels)
-            self._views[key] = view
+            view = self._begin(key, labels)
+            self._views[view.key] = view
             self._sequence += 1
-            heapq.heappush(self._due, (now + self._timeout, self._sequence, key))
+            heapq.heappush(self._due, (now + self._timeout, self._sequence, view.key))
         if now > view.last_seen:
             view.last_seen = now
         return view
@@ -130,9 +140,15 @@ class Views:
 
         What waits for an explanation is no longer ours: others will count it.
         """
-        for view in (*self._views.values(), *self._ended.values()):
+        for view in self._views.values():
             view.known = 0
             playback.settle(view)
+        for key, ended in self._ended.items():
+            view = unfolded(key, ended)
+            view.known = 0
+            playback.settle(view)
+            if view is not ended:
+                self._ended[key] = fold(view, view.labels)
 
     def take_unsettled(self, view: View) -> bool:
         """Take a view out of those that wait for an explanation; returns whether it did."""
@@ -161,7 +177,8 @@ class Views:
         return counts
 
     def expire(self, now: int) -> Iterator[View]:
-        """End the views that have been silent for the time-out, or are too many."""
+        """End the views that have been silent for the time-out, or are too many. What follows
+        from its end changes each once more: then ``fold`` it."""
         while self._due:
             due, _, key = self._due[0]
             surplus = len(self._views) > self._limit
@@ -178,6 +195,11 @@ class Views:
             yield view
         self._forget(now)
 
+    def fold(self, view: View) -> None:
+        """Nobody will change a view that has ended, unless it comes back: keep it small."""
+        if self._ended.get(view.key) is view:
+            self._ended[view.key] = fold(view, view.labels)
+
     def state(self, table: LabelTable) -> Work[ViewsState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         place: dict[ViewKey, int] = {}
@@ -187,8 +209,8 @@ class Views:
             views.add((table.number(view.labels), state_of(view)))
             yield 1
         ended = PackedList()
-        for view in self._ended.values():
-            ended.add((table.number(view.labels), state_of(view)))
+        for key, one in self._ended.items():
+            ended.add((table.number(one.labels), packed(key, one)))
             yield 1
         due = (PackedList(), PackedList(), PackedList())
         times, sequence, places = due
@@ -217,14 +239,26 @@ class Views:
         """Take a state back."""
         views = [View.restored(saved, table.rows[labels]) for labels, saved in state.views]
         self._views = {view.key: view for view in views}
-        self._ended = {
-            saved.key: View.restored(saved, table.rows[labels]) for labels, saved in state.ended
-        }
+        self._ended = {saved.key: fold(saved, table.rows[labels]) for labels, saved in state.ended}
         self._due = [(due, n, views[v].key) for due, n, v in zip(*state.due, strict=True)]
         self._sequence = state.sequence
         self._playing = {views[n]: None for n in state.playing}
         self._unsettled = {views[n]: since for n, since in state.unsettled}
         self.forgotten = state.forgotten
+
+    def _begin(self, key: ViewKey, labels: Labels) -> View:
+        if key in self._ended:
+            return unfolded(key, self._ended.pop(key))
+        org, view_id, video, player = key
+        return View((self._shared(org), view_id, self._shared(video), self._shared(player)), labels)
+
+    def _shared(self, text: AnyText) -> AnyText:
+        """The same object for the same text: each view brings new ones, which it keeps."""
+        if text is None:
+            return text
+        if len(self._texts) >= TEXTS:
+            self._texts.clear()
+        return self._texts.setdefault(text, text)
 
     def _end(self, view: View) -> None:
         del self._views[view.key]

@@ -283,7 +283,14 @@ class SharedViews(Part):
                 self._catch_up(waiting, key, tail, own[key], is_ours=is_ours, now=now)
         for lapse in self._lapses[:lapses]:
             self._take_lapse(lapse, cast(Tail, next(rest)), now)
-        del self._lapses[:lapses]
+        self._forget_lapses(lapses)
+
+    def _forget_lapses(self, count: int) -> None:
+        done, self._lapses = self._lapses[:count], self._lapses[count:]
+        awaited = {lapse.view.key for lapse in self._lapses}
+        for lapse in done:
+            if lapse.data == view_log.EXPIRE and lapse.view.key not in awaited:
+                self._taker.meter.views.fold(lapse.view)
 
     def _begin(
         self, told: Sequence[tuple[Waiting, str, list[Tail]]]
