@@ -28,6 +28,7 @@ from openqoe.core.config import Config
 from openqoe.core.effects import AcceptedBatch, Record
 from openqoe.core.events.batch import Batch, BatchDecoder
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
+from openqoe.core.events.kept import MOST_DECODED, KeptBatch
 from openqoe.core.events.schema import Event
 from openqoe.core.governance.governor import Governor
 from openqoe.core.http.messages import Request, Response
@@ -69,16 +70,18 @@ class _Held:
         number: Of its record in the journal; 0 without one.
         effect_id: The effect that puts it there.
         digest: Identifies it.
-        events: How many it has.
+        kept: What it holds.
         size: Bytes of its body.
-        take_in: Takes it in.
+        units: Of work that it takes to take it in.
+        take_in: Does so.
     """
 
     number: int
     effect_id: int
     digest: bytes
-    events: int
+    kept: KeptBatch
     size: int
+    units: int
     take_in: Callable[[], None]
 
 
@@ -124,6 +127,7 @@ class Ingest:
         self.holds = False
         self.held_bytes = 0
         self._held: deque[_Held] = deque()
+        self._held_events = 0
         self.refused: dict[str, int] = {}
         self._overload = Overload(config.max_wait)
         self._store_is_behind: Callable[[], bool] = lambda: False
@@ -194,13 +198,15 @@ class Ingest:
         number = 0 if self._persistence is None else self._persistence.last_record + 1
         accepted = AcceptedBatch(digest, now, batch.received)
         if self._share is None:
-            take_in = partial(self._take_in, batch, country, accepted)
             if self.is_behind:
-                self._hold(_Held(number, effect_id, digest, len(batch.events), len(body), take_in))
+                kept = KeptBatch(body, batch, now)
+                take_in = partial(self._take_in_kept, kept, country, accepted)
+                units = kept.events * EVENT
+                self._hold(_Held(number, effect_id, digest, kept, len(body), units, take_in))
             else:
-                take_in()
+                self._take_in(batch, country, accepted)
         else:
-            waiting = Waiting(number, digest, batch, country, now)
+            waiting = Waiting(number, digest, body, batch, country, now)
             if self._persistence is None:
                 self._pass_on(waiting, effect_id, now)
             else:
@@ -237,10 +243,14 @@ class Ingest:
         """Take a batch of the journal in once more."""
         batch = self._decoder.decode(record.body, record.at)
         if self._share is None:
-            self.apply(batch, record.country, record.at)
+            self._apply(batch, record.country, record.at)
         else:
-            waiting = Waiting(record.number, record.digest, batch, record.country, record.at)
-            self._share(waiting, record.at)
+            self._share(
+                Waiting(
+                    record.number, record.digest, record.body, batch, record.country, record.at
+                ),
+                record.at,
+            )
         self.duplicates.remember(record.digest, batch.received, record.at)
         if self._persistence is not None:
             self._persistence.took_in(AcceptedBatch(record.digest, record.at, batch.received))
@@ -295,13 +305,17 @@ class Ingest:
         while self._held and done < units and not self.holds:
             held = self._held.popleft()
             self.held_bytes -= held.size
+            self._held_events -= held.kept.events
             held.take_in()
-            done += held.events * EVENT
+            done += held.units
         return done
 
     def _hold(self, held: _Held) -> None:
         self._held.append(held)
         self.held_bytes += held.size
+        self._held_events += held.kept.events
+        if self._held_events > MOST_DECODED:
+            held.kept.pack()
 
     def _withdraw(self, effect_id: int) -> None:
         """A batch could not be written down. If it still waits, nothing has happened."""
@@ -309,11 +323,15 @@ class Ingest:
             if held.effect_id == effect_id:
                 self._held.remove(held)
                 self.held_bytes -= held.size
+                self._held_events -= held.kept.events
                 self.duplicates.forget(held.digest)
                 return
 
+    def _take_in_kept(self, kept: KeptBatch, country: str | None, accepted: AcceptedBatch) -> None:
+        self._take_in(kept.open(self._decoder), country, accepted)
+
     def _take_in(self, batch: Batch, country: str | None, accepted: AcceptedBatch) -> None:
-        self.apply(batch, country, accepted.at)
+        self._apply(batch, country, accepted.at)
         if self._persistence is not None:
             self._persistence.took_in(accepted)
 
@@ -324,32 +342,35 @@ class Ingest:
             self._share(waiting, now)
             return
         take_in = partial(self._share, waiting, now)
-        self._hold(_Held(waiting.number, effect_id, waiting.digest, 1, 0, take_in))
+        kept = waiting.kept
+        self._hold(_Held(waiting.number, effect_id, waiting.digest, kept, 0, EVENT, take_in))
 
-    def apply(self, batch: Batch, country: str | None, at: int) -> None:
+    def apply(self, kept: KeptBatch, country: str | None) -> None:
         """Take a batch in by what is known here alone.
 
         Args:
-            batch: The batch.
+            kept: The batch.
             country: The viewer's country as a CDN's header told it.
-            at: Time of arrival in ms.
         """
+        self._apply(kept.open(self._decoder), country, kept.at)
+
+    def _apply(self, batch: Batch, country: str | None, at: int) -> None:
         self.meter.measure(self._begin(batch, country, at), at)
 
     def begin(
-        self, batch: Batch, country: str | None, at: int, *, is_ours: bool
+        self, kept: KeptBatch, country: str | None, *, is_ours: bool
     ) -> list[tuple[Event, Origin]]:
         """Take in of a batch what is not of its views.
 
         Args:
-            batch: The batch.
+            kept: The batch.
             country: The viewer's country as a CDN's header told it.
-            at: Time of arrival in ms.
             is_ours: Whether no other worker had accepted it before.
 
         Returns:
             Its events, with their origins, by event time.
         """
+        batch, at = kept.open(self._decoder), kept.at
         if not is_ours:
             self._health.count(health.DUPLICATES)
             return [(event, origin) for event, _, origin in self._by_time(batch, country, at)]

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Protocol, cast
 
 from openqoe.core.events.batch import Batch
+from openqoe.core.events.kept import MOST_DECODED, KeptBatch
 from openqoe.core.events.schema import Event
 from openqoe.core.kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
 from openqoe.core.qoe import playback, view_log
@@ -41,11 +42,11 @@ class Taker(Protocol):
 
     meter: Meter
 
-    def apply(self, batch: Batch, country: str | None, at: int) -> None:
+    def apply(self, kept: KeptBatch, country: str | None) -> None:
         """Take a batch in by what is known here alone."""
 
     def begin(
-        self, batch: Batch, country: str | None, at: int, *, is_ours: bool
+        self, kept: KeptBatch, country: str | None, *, is_ours: bool
     ) -> list[tuple[Event, Origin]]:
         """Take in of a batch what is not of its views; returns all its events."""
 
@@ -56,20 +57,27 @@ class Waiting:
     Attributes:
         number: Of its record in the journal.
         digest: Identifies it.
+        kept: What it holds.
         at: Time of its arrival, ms.
         since: When it was ready to be sent, ms; None: not yet.
         slices: What the logs of its views will say of it.
         is_counted: Whether it has been counted without the store.
     """
 
-    __slots__ = ("at", "batch", "country", "digest", "is_counted", "number", "since", "slices")
+    __slots__ = ("at", "country", "digest", "is_counted", "kept", "number", "since", "slices")
 
     def __init__(
-        self, number: int, digest: bytes, batch: Batch, country: str | None, at: int
+        self,
+        number: int,
+        digest: bytes,
+        body: bytes,
+        batch: Batch,
+        country: str | None,
+        at: int,
     ) -> None:
         self.number = number
         self.digest = digest
-        self.batch = batch
+        self.kept = KeptBatch(body, batch, at)
         self.country = country
         self.at = at
         self.since: int | None = None
@@ -149,7 +157,9 @@ class SharedViews(Part):
     def add(self, waiting: Waiting) -> None:
         """A batch was accepted."""
         self._batches.append(waiting)
-        self.events += len(waiting.batch.events)
+        self.events += waiting.kept.events
+        if self.events > MOST_DECODED:
+            waiting.kept.pack()
         while self.events > MOST_WAITING:
             self._count_first_alone()
 
@@ -202,8 +212,9 @@ class SharedViews(Part):
 
     def _count_first_alone(self) -> None:
         waiting = self._batches.popleft()
-        self.events -= len(waiting.batch.events)
-        self._taker.apply(waiting.batch, waiting.country, waiting.at)
+        self.events -= waiting.kept.events
+        self._taker.apply(waiting.kept, waiting.country)
+        waiting.kept.empty()
         waiting.is_counted = True
         self._late.append(waiting)
         self.alone += 1
@@ -245,7 +256,7 @@ class SharedViews(Part):
         asked, events = [], 0
         for waiting in chain(self._late, self._batches):
             asked.append(waiting)
-            events += len(waiting.batch.events)
+            events += waiting.kept.events
             if events >= AT_ONCE:
                 break
         return asked
@@ -271,7 +282,7 @@ class SharedViews(Part):
         del self._summaries[:summaries]
         rest = iter(replies)
         asked = [(self._late or self._batches).popleft() for _ in range(batches)]
-        self.events -= sum(len(each.batch.events) for each in asked if not each.is_counted)
+        self.events -= sum(each.kept.events for each in asked if not each.is_counted)
         told = [
             (waiting, cast(str, next(rest)), [cast(Tail, next(rest)) for _ in waiting.slices])
             for waiting in asked
@@ -303,9 +314,7 @@ class SharedViews(Part):
             if not waiting.is_counted:
                 is_ours = owner == self._instance
                 self.duplicates += not is_ours
-                events = self._taker.begin(
-                    waiting.batch, waiting.country, waiting.at, is_ours=is_ours
-                )
+                events = self._taker.begin(waiting.kept, waiting.country, is_ours=is_ours)
             views: dict[ViewKey, list[tuple[Event, Origin]]] = {key: [] for key in waiting.slices}
             for event, origin in events:
                 if origin.view is not None:
