@@ -90,6 +90,7 @@ class Ingest:
 
     Attributes:
         registry: The series of the QoE metrics.
+        decoder: Makes events of bytes.
         meter: Takes events into them, and knows the views.
         governor: Governs labels.
         duplicates: The batches accepted lately.
@@ -110,7 +111,7 @@ class Ingest:
         self._config = config
         self._health = health
         self._log = log
-        self._decoder = BatchDecoder(config)
+        self.decoder = BatchDecoder(config)
         self.duplicates = duplicates.Duplicates(config.dedup_window, config.dedup_max)
         self.governor = Governor(config.cardinality_limits)
         self.registry = Registry(config.max_series)
@@ -184,7 +185,7 @@ class Ingest:
             pending = None if self._persistence is None else self._persistence.pending(digest)
             return Taken(answers.accepted(known, elapsed), pending)
         try:
-            batch = self._decoder.decode(body, now)
+            batch = self.decoder.decode(body, now)
         except NotJsonError as error:
             self._health.count(health.BATCHES_REJECTED, reason="not_json")
             return Taken(answers.not_json(str(error) if body else "the body is empty"))
@@ -241,7 +242,7 @@ class Ingest:
 
     def replay(self, record: Record) -> None:
         """Take a batch of the journal in once more."""
-        batch = self._decoder.decode(record.body, record.at)
+        batch = self.decoder.decode(record.body, record.at)
         if self._share is None:
             self._apply(batch, record.country, record.at)
         else:
@@ -328,7 +329,7 @@ class Ingest:
                 return
 
     def _take_in_kept(self, kept: KeptBatch, country: str | None, accepted: AcceptedBatch) -> None:
-        self._take_in(kept.open(self._decoder), country, accepted)
+        self._take_in(kept.open(self.decoder), country, accepted)
 
     def _take_in(self, batch: Batch, country: str | None, accepted: AcceptedBatch) -> None:
         self._apply(batch, country, accepted.at)
@@ -352,7 +353,7 @@ class Ingest:
             kept: The batch.
             country: The viewer's country as a CDN's header told it.
         """
-        self._apply(kept.open(self._decoder), country, kept.at)
+        self._apply(kept.open(self.decoder), country, kept.at)
 
     def _apply(self, batch: Batch, country: str | None, at: int) -> None:
         self.meter.measure(self._begin(batch, country, at), at)
@@ -370,7 +371,7 @@ class Ingest:
         Returns:
             Its events, with their origins, by event time.
         """
-        batch, at = kept.open(self._decoder), kept.at
+        batch, at = kept.open(self.decoder), kept.at
         if not is_ours:
             self._health.count(health.DUPLICATES)
             return [(event, origin) for event, _, origin in self._by_time(batch, country, at)]

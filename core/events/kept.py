@@ -37,8 +37,10 @@ class KeptBatch:
         self._decoded = None
 
     def open(self, decoder: BatchDecoder) -> Batch:
-        """Its events."""
-        return self._decoded or decoder.decode(self._body, self.at)
+        """Its events; its time has come, so they are kept from now on."""
+        if self._decoded is None:
+            self._decoded = decoder.decode(self._body, self.at)
+        return self._decoded
 
     def empty(self) -> None:
         """It has taken effect: keep nothing."""

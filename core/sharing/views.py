@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Protocol, cast
 
-from openqoe.core.events.batch import Batch
+from openqoe.core.events.batch import Batch, BatchDecoder
 from openqoe.core.events.kept import MOST_DECODED, KeptBatch
 from openqoe.core.events.schema import Event
 from openqoe.core.kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
@@ -40,6 +40,7 @@ MOST_LATE = 20_000
 class Taker(Protocol):
     """What the batches are for: takes them in."""
 
+    decoder: BatchDecoder
     meter: Meter
 
     def apply(self, kept: KeptBatch, country: str | None) -> None:
@@ -60,11 +61,14 @@ class Waiting:
         kept: What it holds.
         at: Time of its arrival, ms.
         since: When it was ready to be sent, ms; None: not yet.
-        slices: What the logs of its views will say of it.
+        slices: What the logs of its views will say of it, once it is ``sliced``.
         is_counted: Whether it has been counted without the store.
     """
 
-    __slots__ = ("at", "country", "digest", "is_counted", "kept", "number", "since", "slices")
+    __slots__ = (
+        *("at", "country", "digest", "is_counted", "is_sliced", "kept", "number", "since"),
+        "slices",
+    )
 
     def __init__(
         self,
@@ -82,9 +86,15 @@ class Waiting:
         self.at = at
         self.since: int | None = None
         self.is_counted = False
-        self.slices: dict[ViewKey, bytes] = {
-            key: view_log.encode_events(events) for key, events in _by_view(batch).items()
-        }
+        self.is_sliced = False
+        self.slices: dict[ViewKey, bytes] = {}
+
+    def slice(self, decoder: BatchDecoder) -> None:
+        """Its time has come: work out what the logs of its views will say."""
+        if not self.is_sliced:
+            self.is_sliced = True
+            for key, events in _by_view(self.kept.open(decoder)).items():
+                self.slices[key] = view_log.encode_events(events)
 
 
 def _by_view(batch: Batch) -> dict[ViewKey, list[Event]]:
@@ -213,6 +223,7 @@ class SharedViews(Part):
     def _count_first_alone(self) -> None:
         waiting = self._batches.popleft()
         self.events -= waiting.kept.events
+        waiting.slice(self._taker.decoder)
         self._taker.apply(waiting.kept, waiting.country)
         waiting.kept.empty()
         waiting.is_counted = True
@@ -255,6 +266,7 @@ class SharedViews(Part):
         """The batches of the next update, in order."""
         asked, events = [], 0
         for waiting in chain(self._late, self._batches):
+            waiting.slice(self._taker.decoder)
             asked.append(waiting)
             events += waiting.kept.events
             if events >= AT_ONCE:
