@@ -1,5 +1,6 @@
 """From the bytes of a head to a request that still lacks its body."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -39,8 +40,16 @@ class RequestHead(NamedTuple):
         )
 
 
+_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,18})\r\n")
+_KEY = re.compile(rb"\r\n[Ii]dempotency-[Kk]ey: ([0-9A-Za-z-]++)\r\n")
+
+
 def read_head(head: bytes, parse: Parser) -> RequestHead:
     """Judge a head and take it apart.
+
+    A client sends the same head again and again, but for the length of the body and perhaps the
+    name of the batch. So heads are judged and remembered with a 0 in their places, and a head
+    that was seen before costs a quarter.
 
     Args:
         head: From the request line to the empty line.
@@ -49,6 +58,33 @@ def read_head(head: bytes, parse: Parser) -> RequestHead:
     Raises:
         RefusedError: It is malformed, or it is doubtful where its body ends.
     """
+    length = _LENGTH.search(head)
+    if length is None:
+        return _read(head, parse)
+    usual = head[: length.start(1)] + b"0" + head[length.end(1) :]
+    key = _KEY.search(usual)
+    if key is not None:
+        usual = usual[: key.start(1)] + b"0" + usual[key.end(1) :]
+    same = _read_before(usual, parse)
+    headers = {**same.headers, "content-length": length[1].decode()}
+    if key is not None:
+        if headers["idempotency-key"] != "0":  # there are several
+            return _read(head, parse)
+        headers["idempotency-key"] = key[1].decode()
+    return RequestHead(
+        same.method,
+        same.path,
+        same.query,
+        headers,
+        # There is no other field that says it: such a head has been refused.
+        Framing(int(length[1])),
+        same.is_1_0,
+        same.keep_alive,
+        same.expects,
+    )
+
+
+def _read(head: bytes, parse: Parser) -> RequestHead:
     check_head(head)
     framing = read_framing(head)
     try:
@@ -69,6 +105,10 @@ def read_head(head: bytes, parse: Parser) -> RequestHead:
         keep_alive=not is_1_0 if connection is None else _keep_alive(connection, is_1_0),
         expects="" if is_1_0 else headers.get("expect", "").lower(),
     )
+
+
+_read_before = lru_cache(maxsize=1_024)(_read)
+"""Browsers and players are of a few hundred kinds; behind a proxy each may send to any page."""
 
 
 def _headers(parsed: Head) -> dict[str, str]:

@@ -1,11 +1,16 @@
 """Requests that are accepted, and what the owner gets to see of them."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openqoe.core.http import Request, h11_parser, httptools_parser, parser_named
+from openqoe.core.http.head import RequestHead, _read, read_head
+from openqoe.core.http.parser import Parser
+from openqoe.core.http.refusal import RefusedError
 from tests.core.http.talk import Connect, Say, next_request
 
 NOW = 1_700_000_000_000
@@ -163,3 +168,41 @@ def test_without_httptools_h11_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert uncached("auto") is h11_parser.parse_head
     with pytest.raises(ImportError):
         uncached("httptools")
+
+
+@pytest.mark.parametrize("name", ["httptools", "h11"])
+@given(data=st.data())
+def test_a_head_is_read_the_same_whether_one_like_it_was_seen_before_or_not(
+    name: str, data: st.DataObject
+) -> None:
+    """Heads that differ in the length, the key, their spelling and what stands beside them."""
+    fields = data.draw(
+        st.lists(
+            st.sampled_from(
+                [
+                    b"Host: a.example",
+                    b"Content-Length: 5",
+                    b"Content-Length: 12",
+                    b"content-length:7",
+                    b"Content-Length: 5x",
+                    b"Transfer-Encoding: chunked",
+                    b"Idempotency-Key: a-1",
+                    b"Idempotency-Key: 0",
+                    b"idempotency-key:b",
+                    b"Idempotency-Key: b, c",
+                    b"X-Length: Content-Length: 9",
+                ]
+            ),
+            max_size=5,
+        )
+    )
+    head = b"\r\n".join([b"POST /events HTTP/1.1", *fields, b"", b""])
+    parse = parser_named(name)
+
+    def outcome(read: Callable[[bytes, Parser], RequestHead]) -> object:
+        try:
+            return read(head, parse)
+        except RefusedError as refused:
+            return refused.status, refused.message
+
+    assert outcome(read_head) == outcome(_read)
