@@ -80,7 +80,7 @@ def run(port: int, requests: Iterator[bytes], connections: int, seconds: float) 
 
 
 def at_rate(
-    port: int, requests: Iterator[bytes], rate: float, seconds: float, connections: int = 1_500
+    port: int, requests: Iterator[bytes], rate: float, seconds: float, connections: int
 ) -> Load:
     """Send so many requests a second, each on a connection that is free.
 

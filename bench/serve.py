@@ -34,6 +34,12 @@ SHELLS: dict[str, Command] = {
     "trio": serve_trio,
     "gunicorn": gunicorn("gthread"),
 }
+CONNECTIONS = 256
+"""Connections of the generator that sends at a rate, in turn: each costs the processor's cache."""
+
+CROWD = 1_500
+"""The same where more is sent than can be answered."""
+
 DURABILITIES = ("memory", "normal", "full")
 LOADS = ((10, 16), (10, 256), (1000, 16))
 """Events a batch, connections."""
@@ -115,19 +121,22 @@ def rates(shell: str, sink: Sink) -> list[dict[str, Any]]:
     bodies = list(workload.bodies(10, 2_000))
     more = {"OPENQOE_FLUSH_INTERVAL": "5"}
     with WorkerProcess(settings(sink, **more), command=SHELLS[shell]) as worker:
-        load.run(worker.port, load.posts(bodies), 16, SECONDS)
-        rounds = [load.run(worker.port, load.posts(bodies), 16, SECONDS) for _ in range(ROUNDS)]
+        load.run(worker.port, load.posts(bodies), CONNECTIONS, SECONDS)
+        rounds = [
+            load.run(worker.port, load.posts(bodies), CONNECTIONS, SECONDS) for _ in range(ROUNDS)
+        ]
         most = median(done.rate for done in rounds)
-        for name, part in (
-            ("70%", 0.7),
-            ("70%, 100,000 series", 0.7),
-            ("twice", 2.0),
+        for name, part, connections in (
+            ("70%", 0.7, CONNECTIONS),
+            ("70%, 100,000 series", 0.7, CONNECTIONS),
+            ("twice", 2.0, CROWD),
         ):
             if "series" in name:
                 for body in population.series(3_000 if QUICK else 100_000):
                     worker.post(body)
                 time.sleep(6)
-            done = load.at_rate(worker.port, load.posts(bodies), most * part, RATED_SECONDS)
+            requests = load.posts(bodies)
+            done = load.at_rate(worker.port, requests, most * part, RATED_SECONDS, connections)
             row = {
                 "shell": shell,
                 "load": name,
