@@ -172,6 +172,7 @@ def test_a_worker_that_stays_away(worker: WorkerProcess) -> None:
 
 def test_an_interrupt_ends_it_with_a_report(worker: WorkerProcess) -> None:
     text = lines(*({"t": t, "body": lines({"events": [event()]}).decode()} for t in (0, 60_000)))
+    before = worker.events_counted()
     process = subprocess.Popen(
         [*OPENQOE, "replay", "-", "--url", worker.url, "--speed", "1", "--shift-time", "now"],
         env={**os.environ, "API_KEY": "secret"},
@@ -183,7 +184,8 @@ def test_an_interrupt_ends_it_with_a_report(worker: WorkerProcess) -> None:
     process.stdin.write(text)
     process.stdin.close()
     process.stdin = None
-    time.sleep(2)
+    wait_until(lambda: worker.events_counted() > before, timeout=20, what="the first batch")
+    time.sleep(0.5)  # until it has read the answer
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=10)
     assert b"1 of 2 batches sent" in output
