@@ -376,7 +376,7 @@ class Config:
         "OPENQOE_MAX_VIEWS",
         1_000_000,
         "Views remembered at once, ended ones included; past it those that were silent longest "
-        "are forgotten. A view takes about 1.3 KB of memory.",
+        "are forgotten. A view takes about 1 KB of memory, one that has ended half of that.",
         "Views",
     )
 
