@@ -5,6 +5,7 @@ batches again on the next page load. The bytes are the same each time, so their 
 Source: the retry queue of both SDK generations.
 """
 
+from collections import OrderedDict
 from hashlib import blake2b
 
 
@@ -23,7 +24,9 @@ class Duplicates:
     def __init__(self, window: int, limit: int) -> None:
         self._window = window
         self._limit = limit
-        self._accepted: dict[bytes, tuple[int, int]] = {}  # in order of acceptance
+        # In order of acceptance. To find the oldest of a plain dictionary whose oldest are removed
+        # again and again takes the longer the more have been: 60 µs where 200,000 are kept.
+        self._accepted: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         self.forgotten = 0
 
     def __len__(self) -> int:

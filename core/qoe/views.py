@@ -268,11 +268,15 @@ class Views:
 
     def _forget(self, now: int) -> None:
         """Let go of views that ended long ago, or are too many."""
-        room = self._limit - len(self._views)
-        while self._ended:
-            oldest = next(iter(self._ended))
-            is_due = now - self._ended[oldest].last_seen > self._memory
-            if not is_due and len(self._ended) <= room:
+        surplus = len(self._ended) + len(self._views) - self._limit
+        gone: list[
+            ViewKey
+        ] = []  # found in one go: a dictionary whose front was removed is slow to begin with
+        for key, ended in self._ended.items():
+            is_due = now - ended.last_seen > self._memory
+            if not is_due and len(gone) >= surplus:
                 break
             self.forgotten += not is_due
-            del self._ended[oldest]
+            gone.append(key)
+        for key in gone:
+            del self._ended[key]

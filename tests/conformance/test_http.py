@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
+from statistics import median
 
 import pytest
 
@@ -169,11 +170,14 @@ def test_200_connections_at_once(worker: WorkerProcess) -> None:
 @pytest.mark.timing
 def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> None:
     stop = threading.Event()
+    posts: list[float] = []
 
     def pour() -> None:
         while not stop.is_set():
+            begin = time.monotonic()
             status, answer = worker.post(fresh_batch(*["heartbeat"] * 1000))
             assert (status, answer["events_received"]) == (202, 1000)
+            posts.append(time.monotonic() - begin)
 
     with ThreadPoolExecutor(2) as pool:
         pouring = [pool.submit(pour) for _ in range(2)]
@@ -187,7 +191,8 @@ def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> N
         stop.set()
         for future in pouring:
             future.result()
-    assert sorted(times)[len(times) // 2] < 0.1
+    # It waits for no more than the two that pour.
+    assert median(times) < 1.5 * median(posts) + 0.05
 
 
 def test_new_values_from_many_clients_at_once_are_admitted_up_to_the_limit(
