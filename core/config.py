@@ -279,7 +279,7 @@ class Config:
         "OPENQOE_MAX_WAIT",
         200,
         "How long a batch may have waited for the worker; on Linux, the time counts that it lay "
-        "with the system, too. If all wait longer for half a second, most of those that do are "
+        "with the system, too. If all wait longer for two seconds, most of those that do are "
         "answered 503 at once, so that the others need not wait as long. 0 switches this off.",
         "Limits of requests",
         minimum=0,

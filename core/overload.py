@@ -2,19 +2,19 @@
 
 A burst is served, and so is what has waited because the process was held up for a moment: it will
 catch up. A flood is not, or every batch would wait longer than the one before. What tells them
-apart is time: the worker is overloaded once all batches have waited too long for half a second,
+apart is time: the worker is overloaded once all batches have waited too long for two seconds,
 and until none has for some more. Meanwhile those that have waited too long are refused, so that
 the next ones find a shorter queue.
 
 But not all of them. A refusal takes time, too. Where that is much of what a batch takes, a worker
 that refused all would do nothing else, and have all wait too long all the same. What it managed
-in that half second tells what it can do, and most of that it goes on to accept.
+in these two seconds tells what it can do, and most of that it goes on to accept.
 
 Source of the idea: controlled delay (RFC 8289), which also looks at the time that was spent in
 a queue, and drops only when that has been long for a while, and never all.
 """
 
-BURST = 500
+BURST = 2_000
 """ms for which all batches may wait too long before any is refused."""
 
 SHARE = 0.8

@@ -8,7 +8,7 @@ from openqoe.core import Config, Response, Worker
 from openqoe.core.effects import Append, KvResult, KvUpdate, Stored
 from openqoe.core.http import Connections, Request
 from openqoe.core.http.refusal import refuse_plainly
-from openqoe.core.overload import SAVED, SHARE
+from openqoe.core.overload import BURST, SAVED, SHARE
 from openqoe.core.sharing.exchange import MOST_BEHIND
 from openqoe.shells.stores import MemoryStore
 from tests.core.test_flush_in_parts import THEN, busy
@@ -30,15 +30,16 @@ def statuses(made: Worker, waited: int, *times: int) -> list[int]:
 
 
 def test_a_burst_is_served() -> None:
-    assert statuses(worker(), 1_900, *range(0, 500, 25)) == [202] * 20
+    assert statuses(worker(), 1_900, *range(0, BURST, 100)) == [202] * 20
 
 
 def test_a_flood_is_refused_as_far_as_it_waits_too_long() -> None:
     made = worker()
-    assert statuses(made, 201, 0, 300, 499, 500, 501) == [202, 202, 202, 503, 503]
-    assert dict(asked(made, 201, NOW + 502).headers)["Retry-After"] == "5"
-    assert statuses(made, 200, 510, 511) == [202, 202]
-    assert statuses(made, 201, 512) == [503], "it is not over yet"
+    times = (0, 1_000, BURST - 1, BURST, BURST + 1)
+    assert statuses(made, 201, *times) == [202, 202, 202, 503, 503]
+    assert dict(asked(made, 201, NOW + BURST + 2).headers)["Retry-After"] == "5"
+    assert statuses(made, 200, BURST + 10, BURST + 11) == [202, 202]
+    assert statuses(made, 201, BURST + 12) == [503], "it is not over yet"
 
 
 @pytest.mark.parametrize("waited", [201, 60_000])
@@ -46,40 +47,40 @@ def test_most_of_what_was_managed_before_is_accepted_however_long_it_has_waited(
     waited: int,
 ) -> None:
     made = worker()
-    managed = statuses(made, waited, *range(0, 500, 5))  # 200 a second
-    assert managed == [202] * 100
-    flood = statuses(made, waited, *range(500, 2_500, 2))  # 500 a second, for 2 s
+    managed = statuses(made, waited, *range(0, BURST, 5))  # 200 a second
+    assert managed == [202] * 400
+    flood = statuses(made, waited, *range(BURST, BURST + 2_000, 2))  # 500 a second, for 2 s
     assert flood.count(202) == pytest.approx(2 * 200 * SHARE, abs=2)
     assert 202 in flood[-10:], "evenly, not all at once"
 
 
 def test_those_that_come_in_time_are_accepted_first() -> None:
     made = worker()
-    statuses(made, 500, *range(0, 501, 5))
-    for time in range(505, 2_500, 5):  # 200 a second in time, and as many late
+    statuses(made, 500, *range(0, BURST + 1, 5))
+    for time in range(BURST + 5, BURST + 2_000, 5):  # 200 a second in time, and as many late
         assert asked(made, 10, NOW + time).status == 202
         assert asked(made, 500, NOW + time).status == 503
 
 
 def test_after_a_pause_no_flood_is_let_in() -> None:
     made = worker()
-    statuses(made, 500, *range(0, 501, 5))
+    statuses(made, 500, *range(0, BURST + 1, 5))
     flood = statuses(made, 500, *[60_000] * 500)
     assert flood.count(202) == 200 * SHARE * SAVED / 1_000
 
 
 def test_it_is_over_when_none_has_waited_too_long_for_a_while() -> None:
     made = worker()
-    assert statuses(made, 500, 0, 600) == [202, 503]
-    assert statuses(made, 1, 3_000, 10_600) == [202, 202]
-    assert statuses(made, 500, 10_700) == [202]
+    assert statuses(made, 500, 0, BURST) == [202, 503]
+    assert statuses(made, 1, 3_000, 12_000) == [202, 202]
+    assert statuses(made, 500, 12_500) == [202]
 
 
 def test_the_clock_may_be_put_back() -> None:
     made = worker()
-    assert statuses(made, 500, 0, 600) == [202, 503]
+    assert statuses(made, 500, 0, BURST) == [202, 503]
     assert statuses(made, 1, -60_000) == [202]
-    assert statuses(made, 500, -50_000, -49_600) == [202, 202]
+    assert statuses(made, 500, -50_000, -49_000) == [202, 202]
 
 
 def test_how_long_a_batch_may_wait_is_a_setting() -> None:
