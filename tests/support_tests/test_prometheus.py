@@ -118,3 +118,20 @@ def test_where_refused_samples_show(prometheus: Prometheus) -> None:
     assert (rejects.refused_requests, len(rejects.complaints)) == (4, 4)
     with pytest.raises(AssertionError, match="refused samples"):
         prometheus.assert_nothing_rejected()
+
+
+def test_a_copy_behind_newer_samples_is_told_from_a_sample_that_is_lost(
+    prometheus: Prometheus,
+) -> None:
+    now = time.time_ns() // 1_000_000
+    series = {"__name__": "m", "quoted": 'a "b" \\ c\nd é'}
+    for at in (now, now + 2):
+        assert write(prometheus, (series, [(at, 1.0)])) == 204
+    assert write(prometheus, (series, [(now, 1.0)])) == 400
+    prometheus.assert_nothing_rejected(copies_allowed=True)
+    with pytest.raises(AssertionError, match="refused samples"):
+        prometheus.assert_nothing_rejected()
+
+    assert write(prometheus, (series, [(now + 1, 1.0)])) == 400
+    with pytest.raises(AssertionError, match="out_of_order=1"):
+        prometheus.assert_nothing_rejected(copies_allowed=True)
