@@ -40,8 +40,8 @@ services: ## Install the Debian services that the tests use (prometheus, redis, 
 
 # Most tests wait for processes rather than compute, so four at a time keep two cores busy.
 test: $(VENV)/.dev $(VENV)/.installed services ## Run all tests
-	$(BIN)/python -m pytest -m timing
-	$(BIN)/python -m pytest -m "not timing" -n 4 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m "not alone" -n 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

@@ -167,7 +167,7 @@ def test_200_connections_at_once(worker: WorkerProcess) -> None:
     assert worker.events_counted() == before + 200
 
 
-@pytest.mark.timing
+@pytest.mark.alone
 def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> None:
     stop = threading.Event()
     posts: list[float] = []

@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from tests.support.dealt import Clients, rounds, single, stored
 from tests.support.events import NOW
 from tests.support.network import Host
@@ -25,6 +27,7 @@ def served_on(host: Host, shell: str) -> Command:
     return command
 
 
+@pytest.mark.alone  # a browser reloads its page's data when the host gets an address
 def test_a_host_that_is_cut_off_for_a_while_changes_no_number() -> None:
     seed, begin = 3, int(time.time() * 1000) - 60_000
     truth = single(rounds(VIEWS, seed, begin=NOW - 60_000))
