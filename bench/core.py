@@ -96,11 +96,8 @@ class Bench:
     def logs(self, worker: Worker) -> None:
         log = worker._outflow.log
         assert log is not None
-        stream = worker._ingest.labeller.stream
         for events in self.events:
-            for event, line, origin in events:
-                labels = stream(origin.labels, event.event_type, self.now)
-                log.add(event, line, labels, origin.metadata, self.now)
+            log.add(events, worker._ingest.labeller, self.now)
 
     def metrics(self, worker: Worker) -> None:
         for events in self.events:

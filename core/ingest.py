@@ -385,9 +385,7 @@ class Ingest:
             self.renew_labels(at)
         events = self._by_time(batch, country, at)
         if self._log is not None:
-            for event, line, origin in events:
-                stream = self._labeller.stream(origin.labels, event.event_type, at)
-                self._log.add(event, line, stream, origin.metadata, at)
+            self._log.add(events, self._labeller, at)
         self.is_dirty = True
         return [(event, origin) for event, _, origin in events]
 

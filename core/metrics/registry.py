@@ -118,11 +118,13 @@ class Registry:
     def grouped(
         self,
         group: Group,
+        key: object,
         metric: Metric,
         values: tuple[str, ...],
         govern: Govern,
     ) -> Series:
-        """The series of a metric under a group's labels and the metric's own label values."""
+        """The series of a metric under a group's labels and the metric's own label values; the
+        group knows it by the key from now on."""
         labels = group.labels
         if values:
             own = [
@@ -132,7 +134,7 @@ class Registry:
             ]
             labels = tuple(sorted((*labels, *own)))
         series = self.series(metric, labels)
-        group.cache((metric, *values) if values else metric, series)
+        group.cache(key, series)
         return series
 
     def state(self, table: LabelTable) -> Work[RegistryState]:

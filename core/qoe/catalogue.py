@@ -372,5 +372,5 @@ def _taken_on(kind: Kind) -> tuple[Taking, ...]:
 TAKEN_ON: dict[Kind, tuple[Taking, ...]] = {kind: _taken_on(kind) for kind in Kind}
 """The rows by kind, as bare tuples: the meter goes through them for every event."""
 
-TAKEN_ON_EVENT = {kind: TAKEN_ON[Kind.ANY] + rows for kind, rows in TAKEN_ON.items()}
-"""Of an event itself: what is taken on its kind, and on any."""
+(EVENTS_TOTAL,) = (row.metric for row in CATALOGUE if Kind.ANY in row.on)
+"""The one metric of every event: a number more for its type, which the meter counts directly."""

@@ -17,25 +17,22 @@ from openqoe.core.metrics.series import Gauge, Series
 from openqoe.core.qoe import playback
 from openqoe.core.qoe.catalogue import (
     CONCURRENT_VIEWS,
+    EVENTS_TOTAL,
     TAKEN_ON,
-    TAKEN_ON_EVENT,
-    SeriesKey,
     Taking,
 )
 from openqoe.core.qoe.labels import Labeller, label_text
-from openqoe.core.qoe.moment import Moment
+from openqoe.core.qoe.moment import SILENCE, Moment
 from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.view import Labels, View
 from openqoe.core.qoe.views import Views, ViewsState
-from openqoe.core.qoe.vocabulary import KINDS, Kind
+from openqoe.core.qoe.vocabulary import Kind
 from openqoe.core.work import Work
 
 Govern = Callable[[str, str], str | None]
 
 Own = Sequence[tuple[Event, Origin]]
 """Events of one view with their origins."""
-
-_OTHER = Kind.OTHER  # an enum finds its members ten times slower than a module its names
 
 
 class MeterState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -74,16 +71,24 @@ class Meter:
         """
         latest: Origin | None = None
         view: View | None = None
+        last = SILENCE
         for event, origin in events:
             if origin is not latest:  # of a batch nearly all events are of one view
+                if view is not None:
+                    self.views.note(view, last, now)
                 latest, view = origin, self.views.of(origin, now)
             self._measure(event, origin.labels.group, view, now)
+            last = event
+        if view is not None:
+            self.views.note(view, last, now)
 
     def measure_view(self, view: View, events: Own, now: int) -> None:
         """Take events of one view into account."""
         for event, origin in events:
             view.labels = origin.labels.group.labels
             self._measure(event, origin.labels.group, view, now)
+        if events:
+            self.views.note(view, events[-1][0], now)
 
     def take(self, view: View, moments: Iterable[Moment], now: int) -> None:
         """Count what has followed for a view from the lapse of time."""
@@ -92,13 +97,20 @@ class Meter:
             self._take(moment, TAKEN_ON[moment.kind], group, now)
 
     def _measure(self, event: Event, group: Group, view: View | None, now: int) -> None:
-        kind = KINDS.get(event.event_type, _OTHER)
-        self._take(Moment(kind, event, view), TAKEN_ON_EVENT[kind], group, now)
+        event_type = event.event_type
+        # The group knows the counter by the bare type: no key to be made.
+        counter = group.known.get(event_type)
+        if counter is None or counter.has_ended:
+            counter = self._find(group, EVENTS_TOTAL, event_type, (event_type,), now)
+        counter.observe(1.0)
+        meaning = playback.meaning_of(event_type)
+        rows = TAKEN_ON[meaning.kind]
+        if rows:
+            self._take(Moment(meaning.kind, event, view), rows, group, now)
         if view is None:
-            facts = _without_view(event, kind)
+            facts = _without_view(event, meaning.kind)
         else:
-            facts = playback.follow(view, event, kind)
-            self.views.note(view, event, now)
+            facts = playback.follow(view, event, meaning)
         for fact in facts:
             self._take(fact, TAKEN_ON[fact.kind], group, now)
 
@@ -133,7 +145,7 @@ class Meter:
         for labels in (*counts, *sorted(self._concurrent - counts.keys())):
             group = self._labeller.group(labels)
             gauge = group.cached(CONCURRENT_VIEWS) or self._registry.grouped(
-                group, CONCURRENT_VIEWS, (), lambda name, text: text
+                group, CONCURRENT_VIEWS, CONCURRENT_VIEWS, (), lambda name, text: text
             )
             assert isinstance(gauge, Gauge)
             # Label sets past the limit share one series, which holds their sum.
@@ -162,20 +174,22 @@ class Meter:
             key = metric if key_of is None else key_of(moment)
             series = known.get(key)
             if series is None or series.has_ended:
-                series = self._find(group, metric, key, now)
+                values = cast(tuple[str, ...], key[1:]) if isinstance(key, tuple) else ()
+                series = self._find(group, metric, key, values, now)
             series.observe(value)
 
-    def _find(self, group: Group, metric: Metric, key: SeriesKey, now: int) -> Series:
-        """The series of a metric under raw label values; the group remembers it."""
-        values = cast(tuple[str, ...], key[1:]) if isinstance(key, tuple) else ()
+    def _find(
+        self, group: Group, metric: Metric, key: object, values: tuple[str, ...], now: int
+    ) -> Series:
+        """The series of a metric under raw label values; the group remembers it by the key."""
 
         def govern(name: str, text: str) -> str | None:
             return self._govern(name, label_text(text), now)
 
-        return self._registry.grouped(group, metric, values, govern)
+        return self._registry.grouped(group, key, metric, values, govern)
 
 
-def _without_view(event: Event, kind: Kind) -> list[Moment]:
+def _without_view(event: Event, kind: Kind) -> Sequence[Moment]:
     """What an event tells beside itself if it belongs to no view: nothing once a view."""
     if kind is Kind.STALL_START:
         return [Moment(Kind.STALL, event, None, None, "rebuffer")]

@@ -5,14 +5,15 @@ as moments, which the metric catalogue counts and measures. Facts that hold once
 emitted once, whatever is sent twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from openqoe.core.events.schema import Event
 from openqoe.core.qoe import fields, stalls
 from openqoe.core.qoe.fields import data_of
 from openqoe.core.qoe.moment import SILENCE, Moment
 from openqoe.core.qoe.view import View
-from openqoe.core.qoe.vocabulary import GENERATIONS, RESTARTS, Kind
+from openqoe.core.qoe.vocabulary import GENERATIONS, KINDS, RESTARTS, Kind
 
 Handler = Callable[[View, Event, list[Moment]], None]
 
@@ -26,24 +27,43 @@ STARTUP_FROM_PLAYING = frozenset({"shaka", "videojs"})
 _VIEW_START = Kind.VIEW_START  # looked at for every event
 
 
-def follow(view: View, event: Event, kind: Kind) -> list[Moment]:
+class Meaning(NamedTuple):
+    """What events of a type mean for their view.
+
+    Attributes:
+        kind: What they are about.
+        generation: The generation of the SDK that alone sends them, 0 if both do.
+        is_restart: Whether running totals may begin anew after them.
+        handler: What follows from them, if anything does.
+    """
+
+    kind: Kind
+    generation: int
+    is_restart: bool
+    handler: Handler | None
+
+
+def meaning_of(event_type: str) -> Meaning:
+    """What events of a type mean: one look-up, where each of its parts would be one."""
+    return _MEANINGS.get(event_type, _CUSTOM)
+
+
+def follow(view: View, event: Event, meaning: Meaning) -> Sequence[Moment]:
     """Let a view follow one of its events; returns the facts in order."""
+    kind, generation, is_restart, handler = meaning
     out: list[Moment] = []
-    at = event.event_time
-    generation = GENERATIONS.get(event.event_type)
-    if generation is not None:
+    if generation:
         view.generation = generation
     elif kind is _VIEW_START and fields.player_of(event) not in STARTUP_FROM_PLAYING:
         view.generation = 1
     if view.stall is not None or view.open_pause is not None:
         _settle_before(view, event, kind, out)
-    if kind in RESTARTS:
-        view.note_restart(at)
-    handler = HANDLERS.get(kind)
+    if is_restart:
+        view.note_restart(event.event_time)
     if handler is not None:
         handler(view, event, out)
     if event.playback_time is not None:
-        view.note_position(event.playback_time / 1000, at)
+        view.note_position(event.playback_time / 1000, event.event_time)
     return out
 
 
@@ -249,6 +269,14 @@ HANDLERS: dict[Kind, Handler] = {
     Kind.ENDED: _ended,
     Kind.DETACHED: _detached,
 }
+
+_CUSTOM = Meaning(Kind.OTHER, 0, False, None)
+_MEANINGS: dict[str, Meaning] = {}
+for _event_type in (*KINDS, *GENERATIONS):
+    _kind = KINDS.get(_event_type, Kind.OTHER)
+    _MEANINGS[_event_type] = Meaning(
+        _kind, GENERATIONS.get(_event_type, 0), _kind in RESTARTS, HANDLERS.get(_kind)
+    )
 
 LOOKS_AT_DATA = frozenset({*HANDLERS, Kind.SEEK})
 """Events whose own data matters to what follows; a seek's may explain a stall."""

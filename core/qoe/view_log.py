@@ -31,7 +31,6 @@ from openqoe.core.events.schema import Data, Event, Player
 from openqoe.core.kv import Tail
 from openqoe.core.qoe import playback
 from openqoe.core.qoe.view import View, ViewKey, ViewState, state_of, text_of
-from openqoe.core.qoe.vocabulary import KINDS, Kind
 
 Action = Callable[[View], None]
 
@@ -101,13 +100,9 @@ def as_alone(data: bytes) -> bytes:
     return _encode(msgspec.structs.replace(_decode(data), what="alone"))
 
 
-def _kind(event: Event | Told) -> Kind:
-    return KINDS.get(event.event_type, Kind.OTHER)
-
-
 def _data(event: Event) -> Data | None:
     data = event.data
-    if data is None or _kind(event) not in playback.LOOKS_AT_DATA:
+    if data is None or playback.meaning_of(event.event_type).kind not in playback.LOOKS_AT_DATA:
         return None
     # JSON has larger numbers than msgpack; where a text may stand, they are one.
     if isinstance(data.media_type, int) or isinstance(data.trigger, int):
@@ -135,7 +130,7 @@ def follow(view: View, data: bytes, decide: Action) -> None:
         case "alone":
             decide(view)
     for one in told.events:
-        playback.follow(view, _event(one), _kind(one))
+        playback.follow(view, _event(one), playback.meaning_of(one.event_type))
 
 
 def _event(told: Told) -> Event:

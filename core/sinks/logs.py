@@ -8,12 +8,14 @@ whole request along (the limits are Loki's defaults):
 - label values and label counts are within bounds by construction (``core/qoe/labels.py``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.events.schema import IDENTITY, Event, Text
+from openqoe.core.qoe.labels import Labeller
+from openqoe.core.qoe.origin import Origin
 from openqoe.core.wire.loki import Entry, LokiEncoding, Metadata
 
 MAX_LINE = 262_144
@@ -52,28 +54,36 @@ class LogBuffer:
         self.size = 0
         self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
 
-    def add(self, event: Event, line: bytes, stream: str, metadata: bytes, now: int) -> None:
-        """Add an event.
+    def add(
+        self, events: Iterable[tuple[Event, bytes, Origin]], labeller: Labeller, now: int
+    ) -> None:
+        """Add the events of a batch.
 
         Args:
-            event: The event.
-            line: Its JSON as received.
-            stream: The labels of its stream, as Loki writes them.
-            metadata: What ``metadata`` has made of it.
+            events: Events, each with its JSON as received and its origin.
+            labeller: Knows the labels of their streams.
             now: Time of arrival in ms.
         """
-        timestamp = int(event.event_time)
-        if not -MAX_AHEAD <= now - timestamp <= MAX_BEHIND:
-            self.adjusted["late" if timestamp < now else "early"] += 1
-            timestamp = now
-        if len(line) > MAX_LINE:
-            line = shorten(line, event)
-            self.adjusted["line_shortened"] += 1
-        entries = self._streams.get(stream)
-        if entries is None:
-            entries = self._streams[stream] = []
-        entries.append((timestamp, line, metadata))
-        self.size += len(line) + len(metadata) + ENTRY
+        # One call a batch: a call for each event costs as much again as what is done for it.
+        earliest, latest = now - MAX_BEHIND, now + MAX_AHEAD
+        streams, size = self._streams, 0
+        for event, line, origin in events:
+            timestamp = int(event.event_time)
+            if not earliest <= timestamp <= latest:
+                self.adjusted["late" if timestamp < now else "early"] += 1
+                timestamp = now
+            if len(line) > MAX_LINE:
+                line = shorten(line, event)
+                self.adjusted["line_shortened"] += 1
+            labels, event_type = origin.labels, event.event_type
+            stream = labels.streams.get(event_type) or labeller.stream(labels, event_type, now)
+            entries = streams.get(stream)
+            if entries is None:
+                entries = streams[stream] = []
+            metadata = origin.metadata
+            entries.append((timestamp, line, metadata))
+            size += len(line) + len(metadata) + ENTRY
+        self.size += size
 
     def drain(self, now: int, max_bytes: int) -> Iterator[Payload]:
         """Take everything out, in requests of about ``max_bytes`` before compression."""

@@ -45,16 +45,15 @@ class LokiEncoding(Protocol):
         """Halve a request body: each half and its number of entries; () if it has only one."""
 
 
-# Each fraction of a second that a timestamp in ms can have, as a field.
+# The second field of google.protobuf.Timestamp, nanoseconds, for each ms of a second.
 _NANOS = (b"", *(b"\x10" + varint(ms * 1_000_000) for ms in range(1, 1000)))
-# How the field of a timestamp begins, by the timestamp's length.
-_STAMP = tuple(b"\x0a" + varint(length) for length in range(32))
 
 
 @lru_cache(maxsize=1024)
-def _seconds(seconds: int) -> bytes:
-    """The first field of google.protobuf.Timestamp. Many entries are of the same second."""
-    return b"\x08" + varint(seconds)
+def _stamps_of(second: int) -> tuple[bytes, ...]:
+    """How the field of a timestamp begins, up to its nanoseconds, by the length of these."""
+    seconds = b"\x08" + varint(second)
+    return tuple(b"\x0a" + varint(len(seconds) + length) + seconds for length in range(8))
 
 
 class ProtobufEncoding:
@@ -69,10 +68,13 @@ class ProtobufEncoding:
         parts: list[bytes] = []
         for labels, entries in streams:
             stream = [field(1, labels.encode())]
+            latest = -1
             for timestamp, line, metadata in entries:
-                # google.protobuf.Timestamp: seconds are field 1, nanoseconds field 2.
-                stamp = _seconds(timestamp // 1000) + _NANOS[timestamp % 1000]
-                head = _STAMP[len(stamp)] + stamp + size_of_field_2(len(line))
+                second, ms = divmod(timestamp, 1000)
+                if second != latest:  # many entries are of the same second
+                    latest, stamps = second, _stamps_of(second)
+                nanos = _NANOS[ms]
+                head = stamps[len(nanos)] + nanos + size_of_field_2(len(line))
                 size = size_of_field_2(len(head) + len(line) + len(metadata))
                 stream += (size, head, line, metadata)
             parts += (b"\x0a", varint(sum(map(len, stream))), *stream)

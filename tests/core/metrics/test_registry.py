@@ -40,16 +40,16 @@ def test_the_same_labels_find_the_same_series() -> None:
 def test_a_groups_series_carry_its_labels_and_the_metrics_own_sorted() -> None:
     registry = Registry(100)
     group = Group((("a", "1"), ("z", "1")))
-    series = registry.grouped(group, ERRORS, ("404",), as_it_is)
+    series = registry.grouped(group, (ERRORS, "404"), ERRORS, ("404",), as_it_is)
     assert series.labels == (("a", "1"), ("error_code", "404"), ("z", "1"))
     assert group.cached((ERRORS, "404")) is series
-    assert registry.grouped(group, SEEKS, (), as_it_is) is group.cached(SEEKS)
+    assert registry.grouped(group, SEEKS, SEEKS, (), as_it_is) is group.cached(SEEKS)
 
 
 @pytest.mark.parametrize("governed", [None, ""])
 def test_a_label_that_governance_drops_is_left_out(governed: str | None) -> None:
     registry = Registry(100)
-    series = registry.grouped(Group(ACME), ERRORS, ("404",), lambda name, value: governed)
+    series = registry.grouped(Group(ACME), "404", ERRORS, ("404",), lambda name, value: governed)
     assert series.labels == ACME
 
 
@@ -57,7 +57,7 @@ def test_governance_decides_the_values() -> None:
     registry = Registry(100)
     group = Group(ACME)
     first, second = (
-        registry.grouped(group, ERRORS, (code,), lambda name, value: f"{name}-{value[0]}")
+        registry.grouped(group, code, ERRORS, (code,), lambda name, value: f"{name}-{value[0]}")
         for code in ("404", "410")
     )
     assert first is second
@@ -135,18 +135,18 @@ def test_totals_are_right_past_the_limit_of_a_worker() -> None:
 def test_a_series_that_ends_leaves_every_cache() -> None:
     registry = Registry(100)
     groups = [Group(ACME), Group(ACME)]
-    series = [registry.grouped(group, SEEKS, (), as_it_is) for group in groups]
+    series = [registry.grouped(group, SEEKS, SEEKS, (), as_it_is) for group in groups]
     assert series[0] is series[1]
     registry.end(series[0])
     assert [group.cached(SEEKS) for group in groups] == [None, None]
-    assert registry.grouped(groups[0], SEEKS, (), as_it_is) is not series[0]
+    assert registry.grouped(groups[0], SEEKS, SEEKS, (), as_it_is) is not series[0]
 
 
 def test_a_groups_cache_is_bounded() -> None:
     registry = Registry(1)
     group = Group(ACME)
     for number in range(CACHED_PER_GROUP + 5):
-        registry.grouped(group, ERRORS, (str(number),), as_it_is)
+        registry.grouped(group, (ERRORS, str(number)), ERRORS, (str(number),), as_it_is)
     cached = sum(group.cached((ERRORS, str(n))) is not None for n in range(CACHED_PER_GROUP + 5))
     assert cached == 5
 
