@@ -18,9 +18,11 @@ from openqoe.core.timer import Timer
 from openqoe.core.vitals import Limits
 from openqoe.core.work import Work, finish
 
-BYTES_A_UNIT = 64
-"""Bytes of a batch for which a unit of work is done of what waits behind a flush: what its own
-events will take, and more."""
+CATCHING_UP = 5, 4
+"""How much of what waits behind a flush a request takes in, by what it brings to wait itself. A
+quarter more, so that it grows less however many requests there are; not much more, because all
+that come meanwhile would take so much longer that they might be more than can be answered. The
+rest is done in what time they leave."""
 
 BYTES_A_UNIT_OF_A_FLUSH = 512
 """Bytes of a batch for which a unit of a flush is done. Much less: clients wait for it, while the
@@ -58,6 +60,7 @@ class Flushes:
         self.last_waits = False
         self.pressing = 0
         self._flushing: Work[None] | None = None
+        self._brought = 0  # of what waits behind a flush, before the request at hand
         self._late: list[tuple[int, KvResult | KvFailure]] = []  # wait for the end of a flush
 
     def begin(self, now: int) -> None:
@@ -100,8 +103,13 @@ class Flushes:
         """
         if self.is_working:
             # What comes in waits for this work: it must not come faster than that gets on.
-            share = BYTES_A_UNIT if self._flushing is None else BYTES_A_UNIT_OF_A_FLUSH
-            self._work(min(size // share, self._pace), now)
+            brought = self._ingest.brought - self._brought
+            if self._flushing is None:
+                units = brought * CATCHING_UP[0] // CATCHING_UP[1]
+            else:
+                units = size // BYTES_A_UNIT_OF_A_FLUSH
+            self._work(min(units, self._pace), now)
+        self._brought = self._ingest.brought
         if not self._interval and self._ingest.is_dirty:
             self.last_waits = True  # there may be no later
             self.catch_up(now)

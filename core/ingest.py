@@ -97,6 +97,7 @@ class Ingest:
         is_dirty: Whether events came in since the latest flush.
         holds: Whether batches wait, because a flush is being made.
         held_bytes: Bytes of the batches that wait for it.
+        brought: Units of work that have come to wait, all in all (grow only).
         refused: Batches refused because of too much work since the start, by reason.
     """
 
@@ -127,6 +128,7 @@ class Ingest:
         self._unstored: dict[int, Waiting] = {}  # by the effect that is to put it in the journal
         self.holds = False
         self.held_bytes = 0
+        self.brought = 0
         self._held: deque[_Held] = deque()
         self._held_events = 0
         self.refused: dict[str, int] = {}
@@ -314,6 +316,7 @@ class Ingest:
     def _hold(self, held: _Held) -> None:
         self._held.append(held)
         self.held_bytes += held.size
+        self.brought += held.units
         self._held_events += held.kept.events
         if self._held_events > MOST_DECODED:
             held.kept.pack()

@@ -1,6 +1,7 @@
 """A flush of many series is made in parts, and is of one moment all the same."""
 
 import dataclasses
+from itertools import pairwise
 
 from openqoe.core import Config, Worker
 from openqoe.core.effects import Append, KvResult, KvUpdate, Persist, StorageFailure, Stored
@@ -133,6 +134,25 @@ def test_what_comes_meanwhile_drives_it_on() -> None:
         if of(Persist, outcome.effects):
             return
     raise AssertionError("batches come faster than it gets on")
+
+
+def test_what_waits_shrinks_though_requests_leave_no_time_but_each_takes_in_little() -> None:
+    made = busy(pace=500)
+    ingest = made._parts.ingest
+    ingest.hold()
+    waited = []
+    for number in range(1_000, 1_400):
+        if number == 1_100:
+            ingest.release()
+        data = {"n": f"{number:1000}"}
+        beats = [event(at=THEN + n, view_id=f"v-{n}", data=data) for n in range(4)]
+        request = post(*beats, now=THEN)
+        made.handle(request, THEN)
+        waited.append(ingest.held_bytes / len(request.body))
+    assert max(waited) == 100
+    assert waited[-1] == 0
+    # As much as it brings, or one batch more: a client waits for it.
+    assert min(after - before for before, after in pairwise(waited)) >= -1
 
 
 def test_a_clock_that_is_put_back_does_not_stop_it() -> None:
