@@ -13,20 +13,24 @@ the last one is made behind it.
 from openqoe.core import snapshot as snapshots
 from openqoe.core import state, vitals
 from openqoe.core.effects import KvFailure, KvResult
+from openqoe.core.ingest import EVENT
 from openqoe.core.parts import Parts
 from openqoe.core.timer import Timer
 from openqoe.core.vitals import Limits
 from openqoe.core.work import Work, finish
 
-CATCHING_UP = 5, 4
-"""How much of what waits behind a flush a request takes in, by what it brings to wait itself. A
-quarter more, so that it grows less however many requests there are; not much more, because all
-that come meanwhile would take so much longer that they might be more than can be answered. The
-rest is done in what time they leave."""
+# What comes in meanwhile waits for the work under way: it must not come faster than that gets on.
+# So each batch that has to wait does some of it, by the events that it brings. What is refused
+# does none, because refusing must cost little.
 
-BYTES_A_UNIT_OF_A_FLUSH = 512
-"""Bytes of a batch for which a unit of a flush is done. Much less: clients wait for it, while the
-flush gets on with what time they leave. Not nothing, or they might leave none."""
+OF_A_FLUSH = 2
+"""Units of a flush that are done for an event. Few: clients wait for it, while the flush gets on
+with what time they leave. Not none, or they might leave none."""
+
+OF_WHAT_WAITS = EVENT + 1
+"""Units of what waits behind a flush that are done for an event: what it brings, and some more,
+so that it grows less however many come. Not much more: all that come meanwhile would take so much
+longer that they might be more than can be answered."""
 
 
 class Flushes:
@@ -60,7 +64,7 @@ class Flushes:
         self.last_waits = False
         self.pressing = 0
         self._flushing: Work[None] | None = None
-        self._brought = 0  # of what waits behind a flush, before the request at hand
+        self._brought = 0  # events that had come to wait before the request at hand
         self._late: list[tuple[int, KvResult | KvFailure]] = []  # wait for the end of a flush
 
     def begin(self, now: int) -> None:
@@ -94,22 +98,13 @@ class Flushes:
         if self.closed:
             self.catch_up(now)
 
-    def came_in(self, size: int, now: int) -> None:
-        """A request was handled: do what is due because of it.
-
-        Args:
-            size: Bytes of its body.
-            now: Current time in ms.
-        """
-        if self.is_working:
-            # What comes in waits for this work: it must not come faster than that gets on.
-            brought = self._ingest.brought - self._brought
-            if self._flushing is None:
-                units = brought * CATCHING_UP[0] // CATCHING_UP[1]
-            else:
-                units = size // BYTES_A_UNIT_OF_A_FLUSH
-            self._work(min(units, self._pace), now)
-        self._brought = self._ingest.brought
+    def came_in(self, now: int) -> None:
+        """A request was handled: do what is due because of it."""
+        brought = self._ingest.brought - self._brought
+        if brought:
+            self._brought += brought
+            share = OF_WHAT_WAITS if self._flushing is None else OF_A_FLUSH
+            self._work(min(brought * share, self._pace), now)
         if not self._interval and self._ingest.is_dirty:
             self.last_waits = True  # there may be no later
             self.catch_up(now)

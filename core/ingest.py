@@ -97,7 +97,7 @@ class Ingest:
         is_dirty: Whether events came in since the latest flush.
         holds: Whether batches wait, because a flush is being made.
         held_bytes: Bytes of the batches that wait for it.
-        brought: Units of work that have come to wait, all in all (grow only).
+        brought: Events that have come to wait for it, all in all (grows only).
         refused: Batches refused because of too much work since the start, by reason.
     """
 
@@ -316,7 +316,7 @@ class Ingest:
     def _hold(self, held: _Held) -> None:
         self._held.append(held)
         self.held_bytes += held.size
-        self.brought += held.units
+        self.brought += held.kept.events
         self._held_events += held.kept.events
         if self._held_events > MOST_DECODED:
             held.kept.pack()

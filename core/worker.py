@@ -150,15 +150,15 @@ class Worker:
         else:
             response = self._answer(route, request, now)
         response = self._finish(response, request.headers, route)
-        return Outcome(response, self._after_request(request, now), route, after)
+        return Outcome(response, self._after_request(now), route, after)
 
     def _show(self, dashboard: Dashboard, request: Request, now: int) -> Outcome:
         answer = dashboard.answer(request, self._ids.next, now)
         if isinstance(answer, Response):
             response = self._finish(answer, request.headers, Route.DASHBOARD)
-            return Outcome(response, self._after_request(request, now), Route.DASHBOARD)
+            return Outcome(response, self._after_request(now), Route.DASHBOARD)
         self._ids.next += 1
-        effects = (*self._after_request(request, now), answer)
+        effects = (*self._after_request(now), answer)
         none = answers.failure(503, "There is no dashboard")
         return Outcome(none, effects, Route.DASHBOARD, answer.id)
 
@@ -377,8 +377,8 @@ class Worker:
             self._exchange.begin(now)
         self._outflow.begin(now)
 
-    def _after_request(self, request: Request, now: int) -> tuple[Effect, ...]:
-        self._flushes.came_in(len(request.body), now)
+    def _after_request(self, now: int) -> tuple[Effect, ...]:
+        self._flushes.came_in(now)
         return self._due(now)
 
     def _due(self, now: int) -> tuple[Effect, ...]:
