@@ -8,7 +8,9 @@ the next ones find a shorter queue.
 
 But not all of them. A refusal takes time, too. Where that is much of what a batch takes, a worker
 that refused all would do nothing else, and have all wait too long all the same. What it managed
-in these two seconds tells what it can do, and most of that it goes on to accept.
+in these two seconds tells what it can do, and most of that it goes on to accept. It may come to
+manage less, because a flush begins, or its machine slows down. Then it refuses hardly anything,
+and all wait too long again: so what it accepts meanwhile is the new measure.
 
 Source of the idea: controlled delay (RFC 8289), which also looks at the time that was spent in
 a queue, and drops only when that has been long for a while, and never all.
@@ -22,6 +24,12 @@ SHARE = 0.8
 
 SAVED = 250
 """ms for which what was not accepted of that may be made up later."""
+
+PERIOD = 1_000
+"""ms in which all have waited too long and few were refused, after which that is looked at anew."""
+
+FEW = 1 / 3
+"""How many few are, beside those that were accepted."""
 
 CALM = 10_000
 """ms without one that waited too long after which the overload is over."""
@@ -47,6 +55,8 @@ class Overload:
         self._pace = 0.0  # batches a ms that are accepted at least
         self._credit = 0.0  # how many of these still may be
         self._counted = 0  # when that was worked out
+        self._period = 0  # since when all have waited too long, while it is on
+        self._accepted = self._refused = 0  # batches since then
 
     def refuses(self, waited: int, now: int) -> bool:
         """Whether to refuse a batch.
@@ -69,12 +79,32 @@ class Overload:
             self._since = None
             if self.is_on and not self._latest <= now < self._latest + CALM:
                 self.is_on = False
-        return self.is_on and not self._may_pass(now, is_late=is_late)
+        if not self.is_on:
+            return False
+        passes = self._may_pass(now, is_late=is_late)
+        self._measure(now, passes=passes, is_late=is_late)
+        return not passes
 
     def _begin(self, managed: float, now: int) -> None:
         self.is_on = True
         self._pace = managed * SHARE
         self._credit, self._counted = 0.0, now
+        self._begin_period(now)
+
+    def _begin_period(self, now: int) -> None:
+        self._period, self._accepted, self._refused = now, 0, 0
+
+    def _measure(self, now: int, *, passes: bool, is_late: bool) -> None:
+        """See whether the worker has come to manage less."""
+        lasts = now - self._period
+        if not is_late or lasts < 0:
+            self._begin_period(now)
+        elif lasts >= PERIOD:
+            if self._refused < self._accepted * FEW:
+                self._pace, self._credit = self._accepted / lasts * SHARE, 0.0
+            self._begin_period(now)
+        self._accepted += passes
+        self._refused += not passes
 
     def _may_pass(self, now: int, *, is_late: bool) -> bool:
         """Those that have not waited too long always may, and use up what others could have."""

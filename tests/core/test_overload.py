@@ -54,6 +54,24 @@ def test_most_of_what_was_managed_before_is_accepted_however_long_it_has_waited(
     assert 202 in flood[-10:], "evenly, not all at once"
 
 
+def test_a_worker_that_comes_to_manage_less_accepts_less() -> None:
+    made = worker()
+    statuses(made, 500, *range(0, BURST, 2))  # 500 a second
+    slower = range(BURST, BURST + 2_000, 5)  # 200 a second are all that it gets to
+    assert statuses(made, 500, *slower).count(503) == pytest.approx(200 * (1 - SHARE), abs=3)
+    refusing = range(BURST + 2_000, BURST + 6_000, 4)  # 250 a second, most of them cheaper
+    accepted = statuses(made, 500, *refusing).count(202)
+    assert accepted == pytest.approx(4 * 200 * SHARE, abs=4), "and no less again and again"
+
+
+def test_a_worker_that_is_in_time_again_now_and_then_goes_on_as_before() -> None:
+    made = worker()
+    statuses(made, 500, *range(0, BURST, 2))
+    for time in range(BURST, BURST + 4_000, 5):
+        waited = 10 if time % 500 == 0 else 500
+        assert asked(made, waited, NOW + time).status == 202
+
+
 def test_those_that_come_in_time_are_accepted_first() -> None:
     made = worker()
     statuses(made, 500, *range(0, BURST + 1, 5))
