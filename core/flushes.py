@@ -108,8 +108,8 @@ class Flushes:
         if not self._interval and self._ingest.is_dirty:
             self.last_waits = True  # there may be no later
             self.catch_up(now)
-        elif self._outflow.has_many_logs:
-            self._outflow.flush_logs(now)
+        else:
+            self._outflow.flush_many_logs(now)
 
     def catch_up(self, now: int) -> None:
         """Make a flush that could not be made when its time came."""
@@ -158,8 +158,7 @@ class Flushes:
         self._exchange.complete(effect_id, result, now)
         if self._exchange.labels_void():
             self._ingest.renew_labels(now)
-        if self._outflow.has_many_logs:
-            self._outflow.flush_logs(now)
+        self._outflow.flush_many_logs(now)
         if not self._interval and self._ingest.is_dirty:
             self.last_waits = True  # there may be no later
 

@@ -170,8 +170,16 @@ class Outflow:
             self._persistence.stage(numbered)
 
     def flush_logs(self, now: int) -> None:
-        """Send all log entries, because they are many."""
-        payloads = tuple(self._log_payloads(now))
+        """Send all log entries."""
+        self._send_early(self._log_payloads(now), now)
+
+    def flush_many_logs(self, now: int) -> None:
+        """Send log entries that fill a request: so many should not wait for the flush."""
+        if self.log is not None and self.log.size >= self._config.loki_batch_bytes:
+            self._send_early(self._log_payloads(now, full_only=True), now)
+
+    def _send_early(self, payloads: Iterable[Payload], now: int) -> None:
+        payloads = tuple(payloads)
         if self._persistence is not None:
             payloads = tuple(self._persistence.number(payload) for payload in payloads)
             for payload in payloads:
@@ -261,17 +269,12 @@ class Outflow:
                 elif not payload.thinnable:
                     self._notices += queue.decline(payload, now)
 
-    def _log_payloads(self, now: int) -> Iterator[Payload]:
-        """All log entries for each destination."""
+    def _log_payloads(self, now: int, *, full_only: bool = False) -> Iterator[Payload]:
+        """Log entries for each destination."""
         if self.log is not None:
-            for payload in self.log.drain(now, self._config.loki_batch_bytes):
+            for payload in self.log.drain(now, self._config.loki_batch_bytes, full_only=full_only):
                 for queue in self._logs:
                     yield payload.to(queue.destination.name)
-
-    @property
-    def has_many_logs(self) -> bool:
-        """Whether so many entries wait that they should not wait for the flush."""
-        return self.log is not None and self.log.size >= self._config.loki_batch_bytes
 
     def due(self, next_id: int, now: int) -> tuple[RemoteWrite | LokiPush | LoadPayload, ...]:
         """The requests that are to be sent now, with ids from ``next_id`` on."""

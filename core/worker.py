@@ -367,8 +367,7 @@ class Worker:
         """
         self._begin(record.at)
         self._ingest.replay(record)
-        if self._outflow.has_many_logs:
-            self._outflow.flush_logs(record.at)
+        self._outflow.flush_many_logs(record.at)
 
     def _begin(self, now: int) -> None:
         """The first call of any kind tells when the worker came to life."""

@@ -85,8 +85,15 @@ class LogBuffer:
             size += len(line) + len(metadata) + ENTRY
         self.size += size
 
-    def drain(self, now: int, max_bytes: int) -> Iterator[Payload]:
-        """Take everything out, in requests of about ``max_bytes`` before compression."""
+    def drain(self, now: int, max_bytes: int, *, full_only: bool = False) -> Iterator[Payload]:
+        """Take out what there is, in requests of about ``max_bytes`` before compression.
+
+        Args:
+            now: Current time in ms.
+            max_bytes: Bound for each request.
+            full_only: Whether what does not fill a request stays: one of a few entries costs
+                its receiver and us nearly as much.
+        """
         streams, self._streams = self._streams, {}
         self.size = 0
         chunk: list[tuple[str, list[Entry]]] = []
@@ -107,7 +114,9 @@ class LogBuffer:
                 chunk[-1][1].append(entry)
                 size += _size(entry)
                 items += 1
-        if items:
+        if full_only:
+            self._streams, self.size = dict(chunk), size
+        elif items:
             yield self._payload(chunk, items, now)
 
     def split(self, payload: Payload) -> tuple[Payload, ...]:

@@ -393,12 +393,16 @@ def test_a_line_larger_than_a_request_may_be_goes_alone() -> None:
     assert sum(isinstance(effect, LokiPush) for _, effect, _ in rig.sent) == 2
 
 
-def test_many_lines_do_not_wait_for_the_flush() -> None:
+def test_many_lines_do_not_wait_for_the_flush_but_those_that_do_not_fill_a_request() -> None:
     rig = Rig(OPENQOE_LOKI_BATCH_BYTES="4096")
     rig.post(told(0, "seek"))
     assert rig.lines() == []
     rig.post(*(told(n, "seek") for n in range(1, 20)))
+    early = len(rig.lines())
+    assert 20 - 4_096 // 400 <= early < 20
+    rig.flush()
     assert len(rig.lines()) == 20
+    assert len([effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]) == 3
 
 
 def test_without_a_destination_nothing_is_kept() -> None:
