@@ -90,9 +90,9 @@ def scale(rows: list[Row]) -> str:
     for what in dict.fromkeys(row["what"] for row in rows):
         shown = [row for row in rows if row["what"] == what]
         counts = [row["count"] for row in shown]
-        left.plot(counts, [row["µs/event"] for row in shown], "o-", label=what)
+        left.plot(counts, [row["floors"] for row in shown], "o-", label=what)
         right.plot(counts, [row["longest hold ms"] for row in shown], "o-", label=what)
-    for axes, title in ((left, "CPU µs an event"), (right, "longest hold, ms")):
+    for axes, title in ((left, "CPU of an event, in floors"), (right, "longest hold, ms")):
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.set_title(title)

@@ -2,8 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import msgspec
+import snappy
+
+from openqoe.core.events.schema import Event
 from tests.support import captures
 
 CAPTURES = ("sdk1-hlsjs", "sdk2-hlsjs", "sdk1-html5", "sdk2-dashjs")
@@ -42,3 +46,17 @@ def bodies(size: int, count: int) -> Iterator[bytes]:
             parts.append(f'{head}"view-{number // EVENTS_PER_VIEW}"{tail}')
             number += 1
         yield ('{"events":[' + ",".join(parts) + "]}").encode()
+
+
+class _Batch(msgspec.Struct):
+    events: list[Event]
+
+
+_decode = msgspec.json.Decoder(_Batch).decode
+
+
+def floor(bodies: Iterable[bytes]) -> None:
+    """What no implementation can do without: typed decode, and snappy of the same bytes."""
+    for body in bodies:
+        _decode(body)
+        snappy.compress(body)

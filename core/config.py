@@ -453,7 +453,8 @@ class Config:
     loki_batch_bytes: int = _bytes(
         "OPENQOE_LOKI_BATCH_BYTES",
         MIB,
-        "Log lines are pushed as soon as this much waits, without waiting for the flush.",
+        "Log lines are pushed as soon as this much waits, without waiting for the flush; those "
+        "that do not fill a request wait for more, or for the flush.",
         "Flush and delivery",
     )
     loki_structured_metadata: bool = _switch(
