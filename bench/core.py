@@ -19,8 +19,8 @@ from openqoe.core.duplicates import digest_of
 from openqoe.core.events.batch import BatchDecoder
 
 SIZES = (1, 10, 100, 1000)
-EVENTS = 5_000
-RUNS = 25
+EVENTS = 10_000
+RUNS = 15
 
 CONFIG = Config(prometheus_url="http://localhost/w", loki_url="http://localhost/l")
 

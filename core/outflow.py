@@ -254,8 +254,7 @@ class Outflow:
         for series in exported:
             writer.add(series)
             yield SERIES_BEGUN if len(series.samples) > 1 else 1
-        yield from writer.close()
-        return tuple(self._addressed(writer.payloads, full, now))
+        return tuple(self._addressed(writer.close(), full, now))
 
     def _addressed(
         self, payloads: Iterable[Payload], full: tuple[DeliveryQueue, ...], now: int

@@ -6,16 +6,12 @@ from openqoe.core.delivery.payload import Payload
 from openqoe.core.metrics.export import ExportedSeries
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.wire import remote_write
-from openqoe.core.work import Work
 
 
 class PayloadWriter:
     """Encodes exported series, with at most ``max_samples`` samples in a request.
 
     All samples of a series stay together, in order.
-
-    Attributes:
-        payloads: What is finished.
     """
 
     def __init__(
@@ -23,61 +19,77 @@ class PayloadWriter:
     ) -> None:
         """
         Args:
-            described: Metrics whose metadata goes with the first request.
+            described: Metrics whose metadata goes with a request.
             now: Time of the flush in ms.
             max_samples: Bound for each request.
             edges_apart: Whether series that begin or end come last, in requests of their own:
                 the others can then be thinned in a long outage.
         """
-        self.payloads: list[Payload] = []
         self._metadata = [remote_write.encode_metadata(described)]
         self._now = now
         self._max_samples = max_samples
-        self._edges_apart = edges_apart
-        self._edges: list[ExportedSeries] = []
         self._encoder = remote_write.SeriesEncoder()
-        self._parts: list[bytes] = []
-        self._oldest: int | None = None
-        self._samples = 0
-        self._thinnable = edges_apart
+        self._others = _Requests(thinnable=edges_apart)
+        self._edges = _Requests(thinnable=False) if edges_apart else self._others
 
     def add(self, series: ExportedSeries) -> None:
         """Take a series."""
-        if self._thinnable and _is_edge(series):
-            self._edges.append(series)
-            return
-        if self._samples + len(series.samples) > self._max_samples:
-            self._end_request()
-        self._parts.append(self._encoder.encode(series))
-        self._samples += len(series.samples)
+        requests = self._edges if _is_edge(series) else self._others
+        if requests.samples + len(series.samples) > self._max_samples:
+            self._end_request(requests)
+        # Encoded at once: as objects, 200,000 that begin keep the garbage collector busy.
+        requests.parts.append(self._encoder.encode(series))
+        requests.samples += len(series.samples)
         begins = series.samples[0][0]
-        self._oldest = begins if self._oldest is None else min(self._oldest, begins)
+        requests.oldest = begins if requests.oldest is None else min(requests.oldest, begins)
 
-    def close(self) -> Work[None]:
-        """Finish the last requests."""
-        self._end_request()
-        edges, self._edges, self._thinnable = self._edges, [], False
-        for series in edges:
-            self.add(series)
-            yield 1
-        self._end_request()
+    def close(self) -> list[Payload]:
+        """Finish the last requests; returns all."""
+        self._end_request(self._others)
+        if self._edges is self._others:
+            return self._others.payloads
+        self._end_request(self._edges)
+        return [*self._others.payloads, *self._edges.payloads]
 
-    def _end_request(self) -> None:
-        if not self._parts:
+    def _end_request(self, requests: "_Requests") -> None:
+        if not requests.parts:
             return
-        self.payloads.append(
+        requests.payloads.append(
             Payload(
                 "metrics",
                 remote_write.HEADERS,
-                remote_write.compress((*self._parts, *self._metadata)),
-                self._samples,
+                remote_write.compress((*requests.parts, *self._metadata)),
+                requests.samples,
                 self._now,
-                self._oldest,
-                thinnable=self._thinnable,
+                requests.oldest,
+                thinnable=requests.thinnable,
             )
         )
-        self._parts, self._metadata = [], []
-        self._samples, self._oldest = 0, None
+        self._metadata = []
+        requests.begin()
+
+
+class _Requests:
+    """Requests of one kind: those that are finished, and the next.
+
+    Attributes:
+        thinnable: Whether they may be thinned in a long outage.
+        payloads: Those that are finished.
+        parts: The encoded series of the next.
+        samples: How many samples they have.
+        oldest: The timestamp of the oldest, in ms.
+    """
+
+    def __init__(self, *, thinnable: bool) -> None:
+        self.thinnable = thinnable
+        self.payloads: list[Payload] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """The next has nothing yet."""
+        self.parts: list[bytes] = []
+        self.samples = 0
+        self.oldest: int | None = None
 
 
 def _is_edge(series: ExportedSeries) -> bool:

@@ -14,7 +14,6 @@ from openqoe.core.metrics.export import MAX_ZERO_AGE, Exporter
 from openqoe.core.metrics.metric import Metric, Type
 from openqoe.core.metrics.registry import Registry
 from openqoe.core.sinks.metrics import PayloadWriter
-from openqoe.core.work import finish
 from tests.support.events import NOW
 from tests.support.rig import FLUSH, MINUTE, Rig, told
 from tests.support.wire import STALE, STALE_BITS, Sample, decode_write_request
@@ -46,8 +45,7 @@ class Sender:
         writer = PayloadWriter((), now, self.max_samples, edges_apart=False)
         for series in self.exporter.export(now):
             writer.add(series)
-        finish(writer.close())
-        return writer.payloads
+        return writer.close()
 
     def flush(self, now: int) -> dict[SeriesKey, list[Sample]]:
         """The samples of this flush by series."""

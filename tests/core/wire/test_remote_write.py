@@ -14,7 +14,6 @@ from openqoe.core.metrics.export import STALE, ExportedSeries
 from openqoe.core.metrics.metric import Metric, Type
 from openqoe.core.sinks import metrics as sink
 from openqoe.core.wire import remote_write
-from openqoe.core.work import finish
 from tests.support.events import NOW
 from tests.support.rig import Rig, told
 from tests.support.wire import STALE_BITS, MetricMetadata, TimeSeries, decode_write_request
@@ -121,8 +120,7 @@ def test_metadata_goes_with_the_first_request_only() -> None:
     writer = sink.PayloadWriter(described, NOW, max_samples=1, edges_apart=False)
     for series in exported:
         writer.add(series)
-    finish(writer.close())
-    requests = [decode_write_request(payload.body) for payload in writer.payloads]
+    requests = [decode_write_request(payload.body) for payload in writer.close()]
     assert [len(request.metadata) for request in requests] == [1, 0, 0]
     assert [len(request.series) for request in requests] == [1, 1, 1]
 
