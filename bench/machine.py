@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -30,7 +31,19 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "file system": disk,
         "load before": f"{os.getloadavg()[0]:.1f}",
+        "speed varies by": f"{_variation():.1f}",
     }
+
+
+def _variation() -> float:
+    """How much longer the same loop takes at one time than at another, within a second: on a
+    machine that is shared with others, by how much a figure may be off."""
+    times = []
+    for _ in range(20):
+        begin = time.process_time()
+        sum(range(2_000_000))
+        times.append(time.process_time() - begin)
+    return max(times) / min(times)
 
 
 def _processes(group: int) -> list[list[str]]:
