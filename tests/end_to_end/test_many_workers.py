@@ -21,6 +21,7 @@ SETTINGS = {
     "CARDINALITY_LIMITS": json.dumps({GOVERNED: {"max_cardinality": MOST_VALUES}}),
     "OPENQOE_KV_SYNC_INTERVAL": "1",
     "OPENQOE_FLUSH_INTERVAL": "2",
+    "OPENQOE_MAX_WAIT": "0",  # a slow host is not what is tested
 }
 
 WORKERS_OPTION = ("--workers", str(WORKERS))
