@@ -31,7 +31,7 @@ FIRST_RETRY = 250
 LAST_RETRY = 5_000
 """ms between attempts at the most."""
 
-AT_THE_END = 5_000
+AT_THE_END = 2_000
 """ms for which the store is waited for when the process is about to stop."""
 
 MOST_BEHIND = 50_000

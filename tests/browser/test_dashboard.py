@@ -215,7 +215,7 @@ def test_numbers_move_by_themselves_and_an_outage_is_said(browser: Browser) -> N
         assert f"POST {worker.url}/v1/events" in browser.text("#welcome")
         assert browser.tile("ratio") == NOTHING
         post(worker, view("view-1"))
-        browser.wait(lambda: browser.tile("started") == "1", "the first view", timeout=60)
+        browser.wait(lambda: browser.tile("started") == "1", "the first view")
         browser.wait(lambda: not browser.find("#welcome").is_displayed(), "the welcome to go")
         assert browser.complaints() == []
         worker.kill()

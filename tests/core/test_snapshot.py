@@ -125,7 +125,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps=st.lists(st.tuples(steps, st.booleans()), min_size=1, max_size=4))
 def test_nothing_tells_that_a_worker_was_interrupted(
     steps: list[tuple[list[Step], bool]],

@@ -8,7 +8,6 @@ import pytest
 
 from openqoe.core.http.messages import Request
 from openqoe.core.qoe.view_log import KEPT, LONG
-from openqoe.core.sharing.exchange import AT_THE_END
 from openqoe.shells.stores import MemoryStore
 from tests.support.captures import NAMES, CapturedRequest, load
 from tests.support.events import NOW
@@ -282,7 +281,7 @@ def test_a_worker_that_stops_while_the_store_is_away_counts_all_that_it_has() ->
     worker = fleet.workers[0]
     fleet._run(worker, worker.close(fleet.now))
     assert not worker.drained  # it waits a little
-    fleet.pass_time(AT_THE_END + SECOND)
+    fleet.pass_time(3 * SECOND)
     assert worker.drained
     assert played(fleet) == 10
 
