@@ -116,26 +116,38 @@ class Flushes:
         if self.is_working or (self._persistence is not None and self._persistence.is_busy):
             return
         if self.last_waits:
-            if self.closed and self._is_counting(now):
+            if self.closed and not self._may_end(now):
                 return
             self.last_waits = False
             self._flush(now, last=True)
         elif self._outflow.may_catch_up:
             self._flush(now, last=self.closed)  # there may be no later: we may be ending
 
-    def _is_counting(self, now: int) -> bool:
-        """Whether the last flush may still wait for the shared store."""
-        if self._exchange is None or not self._exchange.may_wait(now):
-            return False
-        return self._ingest.first_left is not None or not self._exchange.is_counted
+    def _may_end(self, now: int) -> bool:
+        """Whether all has been counted that the shared store decides, or the time is over."""
+        exchange = self._exchange
+        if exchange is None:
+            return True
+        if self._ingest.first_left is None and exchange.is_counted:
+            # What was counted last may wait for an explanation, which will not come any more.
+            exchange.lapse(now, all_of_them=True)
+        if exchange.may_wait(now):
+            return self._ingest.first_left is None and exchange.is_counted
+        exchange.give_up(now)
+        return True
 
-    def close(self, now: int) -> None:
-        """Make the last flush, as soon as it may be made."""
+    def close(self, now: int, left: int) -> None:
+        """Make the last flush, as soon as it may be made.
+
+        Args:
+            now: Current time in ms.
+            left: ms until the process has to have stopped.
+        """
         self.closed = self.last_waits = True
         self.end(now)
         if self._exchange is not None:
             self._exchange.lapse(now, all_of_them=True)
-            self._exchange.end(now, keeps_rest=self._persistence is not None)
+            self._exchange.end(now, left, keeps_rest=self._persistence is not None)
         self.catch_up(now)
 
     def persist_if_needed(self, now: int) -> None:

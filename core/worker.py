@@ -265,15 +265,19 @@ class Worker:
         """The process is about to stop: tell load balancers by ``/ready``."""
         self._draining = True
 
-    def close(self, now: int) -> tuple[Effect, ...]:
+    def close(self, now: int, left: int | None = None) -> tuple[Effect, ...]:
         """Flush for the last time.
 
         Go on with ``poll`` and ``complete`` until ``drained``, or as long as there is time.
         No series gets a stale marker: each goes on when the process comes back.
+
+        Args:
+            now: Current time in ms.
+            left: ms until the process has to have stopped; None: what the settings allow.
         """
         self._begin(now)
         self._draining = True
-        self._flushes.close(now)
+        self._flushes.close(now, self.config.shutdown_timeout if left is None else left)
         self._outflow.hurry()
         return self._due(now)
 

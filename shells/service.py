@@ -193,11 +193,15 @@ class BaseService(ABC):
         self.worker.drain()
         return Shutdown(self.worker.config.shutdown_timeout)
 
-    def flush_last(self) -> None:
-        """Flush for the last time, and take no more requests: nobody would flush them."""
+    def flush_last(self, left: float) -> None:
+        """Flush for the last time, and take no more requests: nobody would flush them.
+
+        Args:
+            left: Seconds until the process has to have stopped.
+        """
         self.closed = True
         try:
-            self.run(self.worker.close(now_ms()))
+            self.run(self.worker.close(now_ms(), int(left * 1000)))
         except Exception:
             self.log.exception("last flush failed")
 

@@ -101,6 +101,13 @@ class Views:
         """Whether a view is remembered, ended or not."""
         return key in self._views or key in self._ended
 
+    def find(self, key: ViewKey) -> View | None:
+        """A view that is remembered, to be changed: one that has ended is to be folded again."""
+        view = self._views.get(key)
+        if view is None and key in self._ended:
+            view = self._ended[key] = unfolded(key, self._ended[key])
+        return view
+
     def known(self, key: ViewKey) -> int:
         """How many entries of the log of a view have been followed."""
         view = self._views.get(key)

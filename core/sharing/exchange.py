@@ -20,6 +20,7 @@ from openqoe.core.governance.governor import Governor
 from openqoe.core.kv import Claim, Operation, Reply
 from openqoe.core.qoe.view import Labels
 from openqoe.core.sharing.admissions import Admissions
+from openqoe.core.sharing.lapse import LapseState
 from openqoe.core.sharing.part import Part
 from openqoe.core.sharing.presence import Presence
 from openqoe.core.sharing.views import SharedViews, Taker, Waiting
@@ -31,8 +32,8 @@ FIRST_RETRY = 250
 LAST_RETRY = 5_000
 """ms between attempts at the most."""
 
-AT_THE_END = 2_000
-"""ms for which the store is waited for when the process is about to stop."""
+AWAY_AT_THE_END = 2_000
+"""ms for which a store that is away is waited for when the process is about to stop."""
 
 MOST_BEHIND = 50_000
 """Events that may wait for a store that answers; past it there are too many for it."""
@@ -50,6 +51,7 @@ class SharingState(msgspec.Struct, array_like=True, frozen=True, gc=False):
         alone: Batches counted without the store so far.
         duplicates: Batches that another worker had accepted so far.
         updates: Updates by outcome so far.
+        lapses: What the logs of views should still hear.
     """
 
     synced_at: int | None = None
@@ -57,6 +59,7 @@ class SharingState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     alone: int = 0
     duplicates: int = 0
     updates: dict[str, int] = {}
+    lapses: list[LapseState] = []
 
 
 class Exchange:
@@ -88,8 +91,10 @@ class Exchange:
         self._failed_since = 0
         self._failed_at = 0
         self._notices: list[Notice] = []
-        self._ends: int | None = None  # when the process is to stop waiting for the store
+        # When the process is to stop waiting for the store: one that is away, any
+        self._ends: tuple[int, int] | None = None
         self._keeps_rest = False
+        self._gave_up = False
         self.updates = {"done": 0, "failed": 0}
         self.failure = ""
 
@@ -128,8 +133,7 @@ class Exchange:
 
     def poll(self, now: int) -> None:
         """Time has passed: count alone what has waited for too long."""
-        is_over = self._ends is not None and now >= self._ends and not self._keeps_rest
-        self._views.lose_patience(now if is_over else now - self._patience, now)
+        self._views.lose_patience(now - self._patience, now)
 
     def due(self, effect_id: int, now: int) -> KvUpdate | None:
         """The update that is to be run now, if there is one."""
@@ -158,8 +162,8 @@ class Exchange:
         waits_since = self._views.waits_since
         if waits_since is not None:
             times.append(waits_since + self._patience)
-        if self._ends is not None:
-            times.append(self._ends)
+        if self._ends is not None and not self._gave_up:
+            times += self._ends
         if self._update is None:
             if self.failure:
                 times.append(self._next_attempt)
@@ -208,19 +212,35 @@ class Exchange:
 
     # Its state
 
-    def end(self, now: int, *, keeps_rest: bool) -> None:
+    def end(self, now: int, left: int, *, keeps_rest: bool) -> None:
         """The process is about to stop: there is little time for the store.
 
         Args:
             now: Current time in ms.
-            keeps_rest: Whether the journal keeps what has not been counted then.
+            left: ms that are left. Half of them are for the store; delivery needs the others.
+            keeps_rest: Whether snapshot and journal keep what has not been counted then.
         """
-        self._ends = now + AT_THE_END
+        most = left // 2
+        self._ends = now + min(AWAY_AT_THE_END, most), now + most
         self._keeps_rest = keeps_rest
 
     def may_wait(self, now: int) -> bool:
-        """Whether there is time left to wait."""
-        return self._ends is not None and now < self._ends
+        """Whether there is time left to wait for the store before the process stops."""
+        if self._ends is None or self._gave_up:
+            return False
+        away, longest = self._ends
+        return now < (away if self.failure else longest)
+
+    def give_up(self, now: int) -> None:
+        """Do without the store: the process stops before it has answered."""
+        if self._gave_up or self.is_counted:
+            return
+        self._gave_up = True
+        what = "kept for the next start" if self._keeps_rest else "counted without it"
+        fields = (("reason", self.failure or "too slow"), ("batches", self.waiting))
+        self._notices.append(Notice("warning", f"the shared store did not answer: {what}", fields))
+        if not self._keeps_rest:
+            self._views.count_alone(now)
 
     def is_alone(self, now: int) -> bool:
         """Whether the store has been away for longer than the patience."""
@@ -269,17 +289,23 @@ class Exchange:
         }
 
     def state(self) -> SharingState:
-        """The state, for a snapshot. What waits is in the journal."""
+        """The state, for a snapshot. Batches that wait are in the journal."""
         return SharingState(
-            self._timer.state(), self._epoch, self.alone, self.duplicates, dict(self.updates)
+            self._timer.state(),
+            self._epoch,
+            self.alone,
+            self.duplicates,
+            dict(self.updates),
+            self._views.lapses(),
         )
 
     def restore(self, state: SharingState) -> None:
-        """Take a state back."""
+        """Take a state back, when the views are."""
         self._timer.restore(state.synced_at)
         self._epoch = state.epoch
         self._views.alone, self._views.duplicates = state.alone, state.duplicates
         self.updates.update(state.updates)
+        self._views.restore(state.lapses)
 
     @property
     def _next_attempt(self) -> int:

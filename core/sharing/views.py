@@ -11,7 +11,7 @@ alone. It stays in the queue so that the others hear of it once the store is bac
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Protocol, cast
 
@@ -19,11 +19,11 @@ from openqoe.core.events.batch import Batch, BatchDecoder
 from openqoe.core.events.kept import MOST_DECODED, KeptBatch
 from openqoe.core.events.schema import Event
 from openqoe.core.kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
-from openqoe.core.qoe import playback, view_log
+from openqoe.core.qoe import view_log
 from openqoe.core.qoe.meter import Meter, Own
-from openqoe.core.qoe.moment import Moment
 from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.view import NO_VIEW, View, ViewKey, view_key
+from openqoe.core.sharing.lapse import Lapse, LapseState
 from openqoe.core.sharing.part import Part
 from openqoe.core.sharing.presence import Presence
 
@@ -106,24 +106,6 @@ def _by_view(batch: Batch) -> dict[ViewKey, list[Event]]:
     return views
 
 
-class _Lapse:
-    """Time has passed for a view: nothing explains its stall any more, or it has ended."""
-
-    __slots__ = ("at", "data", "is_counted", "known", "view")
-
-    def __init__(self, view: View, data: bytes, at: int) -> None:
-        self.view = view
-        self.data = data
-        self.at = at
-        self.known = 0  # entries of the log when the store was asked
-        self.is_counted = False
-
-    @property
-    def id(self) -> bytes:
-        """The id of its entry."""
-        return b"%s %d" % (b"expire" if self.data == view_log.EXPIRE else b"settle", self.known)
-
-
 class SharedViews(Part):
     """The batches that wait, and what else the logs of views should hear.
 
@@ -157,7 +139,7 @@ class SharedViews(Part):
         self._views_kept = views_kept
         self._batches: deque[Waiting] = deque()
         self._late: deque[Waiting] = deque()  # counted alone, before all of those; not told yet
-        self._lapses: list[_Lapse] = []
+        self._lapses: list[Lapse] = []
         self._summaries: list[Summarize] = []
         self._asked = (0, 0, 0)
         self.events = 0
@@ -176,12 +158,12 @@ class SharedViews(Part):
     def settle(self, now: int, *, all_of_them: bool) -> None:
         """Views whose explanations have had their time: so it shall stand in their logs."""
         for view in self._taker.meter.views.unsettled(now, all_of_them=all_of_them):
-            self._lapses.append(_Lapse(view, view_log.SETTLE, now))
+            self._lapses.append(Lapse(view, now, is_end=False))
 
     def expire(self, now: int) -> None:
         """Views that have been silent for too long: the same."""
         for view in self._taker.meter.views.expire(now):
-            self._lapses.append(_Lapse(view, view_log.EXPIRE, now))
+            self._lapses.append(Lapse(view, now, is_end=True))
 
     @property
     def is_waiting(self) -> bool:
@@ -220,6 +202,14 @@ class SharedViews(Part):
             if lapse.at <= before:
                 self._count_lapse(lapse, now)
 
+    def count_alone(self, now: int) -> None:
+        """Count all that waits, because the process ends."""
+        while self._batches:
+            self._count_first_alone()
+        self.settle(now, all_of_them=True)
+        for lapse in self._lapses:
+            self._count_lapse(lapse, now)
+
     def _count_first_alone(self) -> None:
         waiting = self._batches.popleft()
         self.events -= waiting.kept.events
@@ -230,15 +220,15 @@ class SharedViews(Part):
         self._late.append(waiting)
         self.alone += 1
 
-    def _count_lapse(self, lapse: _Lapse, now: int) -> None:
+    def _count_lapse(self, lapse: Lapse, now: int) -> None:
         if not lapse.is_counted:
             lapse.is_counted = True
-            self._taker.meter.take(lapse.view, _moments(lapse), now)
+            self._taker.meter.take(lapse.view, lapse.moments(), now)
 
     def _decide(self, view: View, now: int) -> None:
         """Decide what waits for an explanation, and count it if it began here."""
         for lapse in self._lapses:
-            if lapse.view is view and lapse.data == view_log.SETTLE:
+            if lapse.view is view and not lapse.is_end:
                 self._count_lapse(lapse, now)
         self._taker.meter.settle_view(view, now)
 
@@ -257,7 +247,7 @@ class SharedViews(Part):
                 Claim(f"batch:{waiting.digest.hex()}", self._instance, self._batches_kept)
             )
             operations += self._extensions(waiting)
-        operations += (self._lapse(lapse) for lapse in self._lapses)
+        operations += (each.operation(self._instance, self._views_kept) for each in self._lapses)
         operations += self._summaries
         self._asked = (len(asked), len(self._lapses), len(self._summaries))
         return operations
@@ -280,12 +270,6 @@ class SharedViews(Part):
                 data = view_log.as_alone(data)
             entry = Entry(waiting.digest, self._instance, data)
             yield Extend(view_log.log_key(key), entry, views.known(key), None, self._views_kept)
-
-    def _lapse(self, lapse: _Lapse) -> Extend:
-        known = lapse.known = lapse.view.known
-        entry = Entry(lapse.id, self._instance, lapse.data)
-        # Only if nothing has come of the view in the meantime.
-        return Extend(view_log.log_key(lapse.view.key), entry, known, known, self._views_kept)
 
     def take(self, replies: Sequence[Reply], now: int) -> None:
         """Count what the store has decided."""
@@ -312,7 +296,7 @@ class SharedViews(Part):
         done, self._lapses = self._lapses[:count], self._lapses[count:]
         awaited = {lapse.view.key for lapse in self._lapses}
         for lapse in done:
-            if lapse.data == view_log.EXPIRE and lapse.view.key not in awaited:
+            if lapse.is_end and lapse.view.key not in awaited:
                 self._taker.meter.views.fold(lapse.view)
 
     def _begin(
@@ -371,13 +355,13 @@ class SharedViews(Part):
         elif tail.kept > view_log.LONG:
             self._sum_up(view, view_log.KEPT)
 
-    def _take_lapse(self, lapse: _Lapse, tail: Tail, now: int) -> None:
+    def _take_lapse(self, lapse: Lapse, tail: Tail, now: int) -> None:
         view = lapse.view
         if not view.known:  # its log was lost
             self._decide(view, now)
         own: dict[bytes, view_log.Action] = {lapse.id: lambda _: self._count_lapse(lapse, now)}
         self._follow(view, tail, own, now, is_new=False)
-        if not own and lapse.data == view_log.EXPIRE:
+        if not own and lapse.is_end:
             self._sum_up(view, keep=1)
 
     def _follow(
@@ -399,16 +383,24 @@ class SharedViews(Part):
             )
         )
 
+    # Its state
+
+    def lapses(self) -> list[LapseState]:
+        """What the logs of views should still hear, for a snapshot. Batches are in the journal."""
+        return [lapse.state() for lapse in self._lapses]
+
+    def restore(self, lapses: Iterable[LapseState]) -> None:
+        """Take it back."""
+        for saved in lapses:
+            view = self._taker.meter.views.find(saved.view)
+            if view is not None:
+                lapse = Lapse(view, saved.at, is_end=saved.is_end, is_counted=saved.is_counted)
+                self._lapses.append(lapse)
+
     def store_lost(self, now: int) -> None:
         """The logs are gone: what is known of the views is only here."""
         self._summaries.clear()
         for lapse in self._lapses:
-            if lapse.data == view_log.SETTLE:
+            if not lapse.is_end:
                 self._count_lapse(lapse, now)
         self._taker.meter.lose_logs(now)
-
-
-def _moments(lapse: _Lapse) -> list[Moment]:
-    if lapse.data == view_log.EXPIRE:
-        return playback.expire(lapse.view)
-    return playback.settle(lapse.view)

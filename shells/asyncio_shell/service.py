@@ -53,7 +53,7 @@ class Service(BaseService):
         for watching in self._watching:
             watching.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
-        self.flush_last()
+        self.flush_last(timeout)
         try:
             async with asyncio.timeout(timeout):
                 while not self.worker.drained:

@@ -49,7 +49,7 @@ class Service(BaseService):
 
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
-        self.flush_last()
+        self.flush_last(timeout)
         with trio.move_on_after(timeout):
             while not self.worker.drained:
                 await self._progress.wait()

@@ -69,7 +69,7 @@ class Service(BaseService):
         """Flush for the last time and deliver, for at most ``timeout`` s."""
         end = monotonic() + timeout
         self._ending.set()
-        self.flush_last()
+        self.flush_last(timeout)
         with self._progress:
             self._progress.wait_for(lambda: self.worker.drained, timeout)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -112,9 +112,9 @@ class Service(BaseService):
         with self._lock:
             super().show(effect, page)
 
-    def flush_last(self) -> None:
+    def flush_last(self, left: float) -> None:
         with self._lock:
-            super().flush_last()
+            super().flush_last(left)
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         self._loop.call_soon_threadsafe(self._start_sending, effect)

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 from openqoe.core import Config, Worker
 from openqoe.core.effects import Append, KvResult, KvUpdate, Persist, StorageFailure, Stored
-from openqoe.core.sharing.exchange import AT_THE_END
 from openqoe.core.snapshot import decode
 from openqoe.shells.stores import MemoryStore
 from tests.core.test_persistence import accepted, of
@@ -190,13 +189,13 @@ def test_what_the_store_decides_behind_a_last_flush_that_failed_is_flushed_as_we
     made.poll(NOW)
     append = accepted(made)
     (update,) = of(KvUpdate, made.complete(append.id, Stored(), NOW))
-    made.close(NOW)
-    (persist,) = of(Persist, made.poll(NOW + AT_THE_END))
+    made.close(NOW, 2_000)
+    (persist,) = of(Persist, made.poll(NOW + 1_000))
     assert persist.through == 0
-    made.complete(persist.id, FULL, NOW + AT_THE_END)
+    made.complete(persist.id, FULL, NOW + 1_000)
     replies = MemoryStore(lambda: NOW).run(update.operations)
-    made.complete(update.id, KvResult(replies), NOW + AT_THE_END)
-    (again,) = of(Persist, made.poll(NOW + AT_THE_END + 1_000))
+    made.complete(update.id, KvResult(replies), NOW + 1_000)
+    (again,) = of(Persist, made.poll(NOW + 2_000))
     assert again.through == 1
-    effects = made.complete(again.id, Stored(), NOW + AT_THE_END + 1_000)
+    effects = made.complete(again.id, Stored(), NOW + 2_000)
     assert of(Persist, effects), "counted, out of the journal, and never sent"

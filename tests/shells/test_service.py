@@ -85,7 +85,7 @@ def test_a_fault_of_the_worker_ends_nothing(
     monkeypatch.setattr(service.worker, method, raising)
     calls: dict[str, Callable[[], None]] = {
         "complete": lambda: service.complete(service.sent[0], HttpResult(204)),
-        "close": service.flush_last,
+        "close": lambda: service.flush_last(1.0),
     }
     calls[method]()
     assert service.closed == (method == "close")
@@ -100,7 +100,7 @@ def test_a_request_whose_handling_breaks_is_answered_500(
 
 def test_behind_the_last_flush_no_request_is_taken(service: Service) -> None:
     assert take_one(service) == 202
-    service.flush_last()
+    service.flush_last(1.0)
     sent = len(service.sent)
     assert take_one(service) == 503
     assert len(service.sent) == sent

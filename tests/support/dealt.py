@@ -159,6 +159,14 @@ def stored(prometheus: Prometheus) -> dict[str, float]:
     return totals(((sorted(one.labels.items()), one.samples[-1][1]) for one in found), LEFT_OUT)
 
 
+def differences(
+    counts: Mapping[str, float], truth: Mapping[str, float]
+) -> dict[str, tuple[float, float]]:
+    """The series that are not as they should be: what was counted of each, and the truth."""
+    both = {series: (counts.get(series, 0), truth.get(series, 0)) for series in {*counts, *truth}}
+    return {series: pair for series, pair in sorted(both.items()) if pair[0] != pair[1]}
+
+
 def within_bound(
     counts: Mapping[str, float], truth: Mapping[str, float], workers: int
 ) -> list[tuple[str, float, float]]:

@@ -50,6 +50,7 @@ class Fleet:
         now: The time in ms.
         store: What they share.
         away: Whether the store does not answer.
+        is_slow: Whether it takes its time: what it is asked waits for ``answer``.
         notices: What the operator was told.
     """
 
@@ -58,6 +59,8 @@ class Fleet:
     ) -> None:
         self.now = NOW
         self.away = False
+        self.is_slow = False
+        self._asked: deque[tuple[Worker, KvUpdate]] = deque()
         self.notices: list[Notice] = []
         self.store: Store = store or MemoryStore(lambda: self.now)
         self.receiver = RemoteWriteDouble(now_ms=lambda: self.now)
@@ -112,6 +115,13 @@ class Fleet:
             for _ in range(10):
                 self._run(worker, worker.poll(self.now))
 
+    def answer(self) -> None:
+        """The store answers what it was asked, and what it is asked because of that."""
+        while self._asked:
+            worker, update = self._asked.popleft()
+            result = KvResult(self.store.run(update.operations))
+            self._run(worker, worker.complete(update.id, result, self.now))
+
     def stats(self, number: int) -> bytes:
         """What one of them says of itself."""
         return self.handle(number, Request("GET", "/stats")).body
@@ -138,6 +148,8 @@ class Fleet:
             match effect:
                 case Notice():
                     self.notices.append(effect)
+                case KvUpdate() if self.is_slow:
+                    self._asked.append((worker, effect))
                 case KvUpdate():
                     result = (
                         KvFailure("it is away")

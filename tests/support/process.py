@@ -23,6 +23,9 @@ ROOT = Path(__file__).parents[2]
 Command = Callable[[int], Sequence[str]]
 """The command line that serves on a port."""
 
+SHOWN = 8_000
+"""Characters of its log that are printed at its end."""
+
 
 def serve(port: int) -> Sequence[str]:
     """The asyncio shell as users start it."""
@@ -66,6 +69,8 @@ def with_options(command: Command, *options: str) -> Command:
 
 class WorkerProcess:
     """A running worker; a context manager that kills it.
+
+    At its end it prints its log, which pytest shows if the test fails.
 
     Args:
         settings: Environment variables beside those of this process.
@@ -111,6 +116,7 @@ class WorkerProcess:
         if self.process is not None:
             with suppress(ProcessLookupError):
                 self.kill()
+        print(f"--- the log of {self.url}\n{self.log_text()[-SHOWN:]}")
         self._log.unlink(missing_ok=True)
         shutil.rmtree(self.data, ignore_errors=True)
 

@@ -274,16 +274,69 @@ def test_a_store_that_was_emptied_hears_of_the_views_again() -> None:
     assert played(fleet) == 100
 
 
-def test_a_worker_that_stops_while_the_store_is_away_counts_all_that_it_has() -> None:
+def test_what_the_logs_should_still_hear_outlives_a_restart() -> None:
+    fleet = Fleet(1)
+    for number, quartile in enumerate((25, 50, 75)):
+        fleet.post(0, told(10 * number, "quartile", 15.0, quartile=quartile))
+    fleet.pass_time(30 * MINUTE - 10 * SECOND)
+    fleet.post(0, told(1_789, "playing", 0.0, view="another"))
+    fleet.post(0, told(1_790, "stallstart", 1.0, view="another"))
+    fleet.away = True
+    fleet.pass_time(20 * SECOND)  # one has ended, nothing explains the other's stall
+    assert fleet.receiver.total("openqoe_completion_rate_count") == 0
+    fleet.restart(0)
+    fleet.away = False
+    fleet.pass_time(30 * SECOND)
+    assert fleet.receiver.total("openqoe_completion_rate_count") == 1
+    assert fleet.receiver.total("openqoe_completion_rate_sum") == 0.75
+    assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
+
+
+# A worker stops
+
+
+def test_what_the_store_decides_while_the_worker_stops_counts() -> None:
+    fleet = Fleet(2)
+    fleet.post(0, told(0, "playing", 0.0), told(20, "heartbeat", 20.0, playing_time=20_000))
+    fleet.is_slow = True
+    fleet.post(1, told(21, "stallstart", 21.0))
+    fleet.close(0, 1)
+    fleet.pass_time(4 * SECOND)
+    fleet.answer()
+    assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
+    assert all(worker.drained for worker in fleet.workers)
+    assert fleet.notices == []
+
+
+def test_a_worker_that_stops_does_not_wait_longer_for_the_store_than_there_is_time() -> None:
+    fleet = Fleet(1)
+    fleet.is_slow = True
+    fleet.post(0, told(0, "playing", 0.0), told(10, "heartbeat", 10.0, playing_time=10_000))
+    fleet.post(0, told(11, "stallstart", 11.0))  # the store has not even been asked
+    fleet.close(0)
+    fleet.pass_time(4 * SECOND)
+    assert not fleet.workers[0].drained
+    fleet.pass_time(1 * SECOND)
+    assert fleet.workers[0].drained
+    assert played(fleet) == 10
+    assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
+    (notice,) = fleet.notices
+    assert notice.event == "the shared store did not answer: counted without it"
+    assert dict(notice.fields) == {"reason": "too slow", "batches": 2}
+
+
+def test_a_worker_that_stops_waits_little_for_a_store_that_is_away() -> None:
     fleet = Fleet(1)
     fleet.away = True
     fleet.post(0, told(0, "playing", 0.0), told(10, "heartbeat", 10.0, playing_time=10_000))
-    worker = fleet.workers[0]
-    fleet._run(worker, worker.close(fleet.now))
-    assert not worker.drained  # it waits a little
-    fleet.pass_time(3 * SECOND)
-    assert worker.drained
+    fleet.close(0)
+    fleet.pass_time(1 * SECOND)
+    assert not fleet.workers[0].drained
+    fleet.pass_time(1 * SECOND)
+    assert fleet.workers[0].drained
     assert played(fleet) == 10
+    due = fleet.workers[0].next_poll()
+    assert due is None or due > fleet.now  # nothing wakes it all the time meanwhile
 
 
 def test_a_view_is_known_for_as_long_as_its_events_may_come() -> None:
