@@ -33,3 +33,21 @@ export async function ask(question, parameters, signal) {
   if (!response.ok) throw new ApiError(document.message ?? `The worker answered ${response.status}.`);
   return document;
 }
+
+/**
+ * Milliseconds since a time (of performance.now) in which answers of the worker were waited for.
+ * As the network saw it: what the page itself had to do meanwhile is not the worker's time.
+ */
+export function workerTime(since) {
+  const waits = performance.getEntriesByType("resource")
+    .filter(({ name, startTime }) => startTime >= since && name.includes("/dashboard/api/"))
+    .map(({ startTime, requestStart, responseEnd }) => [requestStart || startTime, responseEnd]) // 0: it failed
+    .sort(([one], [other]) => one - other);
+  performance.clearResourceTimings(); // a browser keeps only so many
+  let [total, until] = [0, 0];
+  for (const [start, end] of waits) {
+    total += Math.max(0, end - Math.max(start, until));
+    until = Math.max(until, end);
+  }
+  return total;
+}

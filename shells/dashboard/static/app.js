@@ -1,6 +1,6 @@
 // The page: what is asked when, and what becomes of answers and of failures.
 
-import { AwayError, ask } from "./api.js";
+import { AwayError, ask, workerTime } from "./api.js";
 import * as charts from "./charts.js";
 import { byId, el } from "./dom.js";
 import * as filters from "./filters.js";
@@ -81,7 +81,7 @@ async function load() {
   if (!isAway()) updatedAt = Date.now();
   pulse();
   // A worker that takes long to answer has much to do: it is asked less often.
-  schedule(Math.max(EVERY[state.last], 5 * (performance.now() - begun)));
+  schedule(Math.max(EVERY[state.last], 5 * workerTime(begun)));
 }
 
 function schedule(wait) {
