@@ -101,7 +101,7 @@ def away_and_back(
         time.sleep(0.5)
     assert clients.refused == []
     assert clients.slowest < PROMPT
-    assert worker.stop(30) == 0, worker.log_text()[-2000:]
+    worker.stop_and_deliver()
     assert worker.log_text().count("the shared store answers again") >= 1
 
 
@@ -161,7 +161,7 @@ def test_past_the_patience_each_worker_counts_alone(
         clients.send(last)
         assert clients.refused == []
         assert clients.slowest < PROMPT
-        assert worker.stop(30) == 0, worker.log_text()[-2000:]
+        worker.stop_and_deliver()
     # Nothing is lost, and what several workers have seen counts once for each at the most.
     assert within_bound(stored(prometheus), truth, WORKERS) == []
     prometheus.assert_nothing_rejected()
@@ -179,8 +179,8 @@ def test_two_hosts_with_different_shells_count_as_one(
             clients.send(turn)
             time.sleep(0.5)
         assert clients.refused == []
-        assert one.stop(30) == 0, one.log_text()[-2000:]
-        assert other.stop(30) == 0, other.log_text()[-2000:]
+        one.stop_and_deliver()
+        other.stop_and_deliver()
     assert differences(stored(prometheus), truth) == {}
     instances = prometheus.label_values("instance")
     assert {name.partition("-")[0] for name in instances} == {"host"}

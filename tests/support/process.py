@@ -138,6 +138,12 @@ class WorkerProcess:
         self.process.send_signal(self.stop_signal)
         return self.process.wait(timeout)
 
+    def stop_and_deliver(self, timeout: float = 30) -> None:
+        """Ask it to end well. What its destinations had no time for is delivered by the command
+        for that."""
+        assert self.stop(timeout) == 0, self.log_text()[-2000:]
+        self.command("drain")
+
     def kill(self) -> None:
         """SIGKILL, to the children of a host, too."""
         assert self.process is not None

@@ -16,7 +16,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -24,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from tests.support.services import free_port, require, wait_until
+from tests.support.services import fast_folder, free_port, require, wait_until
 
 BINARY: Final = "prometheus"
 WRITE_HANDLER: Final = "/api/v1/write"
@@ -126,7 +125,7 @@ class Prometheus:
             raise RuntimeError("Prometheus is running already")
         binary = require(BINARY)
         if self._home is None:
-            self._home = Path(tempfile.mkdtemp(prefix="openqoe-prometheus-"))
+            self._home = fast_folder("openqoe-prometheus-")
             (self._home / "prometheus.yml").write_text(
                 f"global:\n  scrape_interval: 1h\n{self._config}"
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply, system_now_ms
@@ -133,7 +134,7 @@ class RemoteWriteDouble(HttpDouble):
             self.metadata[entry.family] = entry
         late_copy = False
         for series in message.series:
-            faults = list(_label_faults(series.labels))
+            faults = list(_label_faults_of(series.labels))
             if not series.samples:
                 faults.append(("samples", "a series without samples"))
             if not faults:
@@ -199,6 +200,12 @@ def _header_faults(request: ReceivedRequest) -> Iterator[tuple[str, str]]:
             yield "header", f"{name} is {actual!r}, not {expected!r}"
     if not request.headers.get("user-agent", "").strip():
         yield "header", "no User-Agent"
+
+
+@cache
+def _label_faults_of(labels: Labels) -> tuple[tuple[str, str], ...]:
+    """The same series come again with each flush."""
+    return tuple(_label_faults(labels))
 
 
 def _label_faults(labels: Labels) -> Iterator[tuple[str, str]]:

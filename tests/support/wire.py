@@ -190,7 +190,10 @@ def _parse(message_class: Any, data: bytes) -> Any:
         message = message_class.FromString(data)
     except DecodeError as fault:
         raise WireError(f"not a {message_class.DESCRIPTOR.full_name}: {fault}") from None
-    _refuse_unknown_fields(message)
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != size:  # seldom, so that the slow way need not be gone for each
+        _refuse_unknown_fields(message_class.FromString(data))
     return message
 
 
