@@ -130,7 +130,7 @@ class Flushes:
             return True
         if self._ingest.first_left is None and exchange.is_counted:
             # What was counted last may wait for an explanation, which will not come any more.
-            exchange.lapse(now, all_of_them=True)
+            finish(exchange.lapse(now, all_of_them=True))
         if exchange.may_wait(now):
             return self._ingest.first_left is None and exchange.is_counted
         exchange.give_up(now)
@@ -146,7 +146,7 @@ class Flushes:
         self.closed = self.last_waits = True
         self.end(now)
         if self._exchange is not None:
-            self._exchange.lapse(now, all_of_them=True)
+            finish(self._exchange.lapse(now, all_of_them=True))
             self._exchange.end(now, left, keeps_rest=self._persistence is not None)
         self.catch_up(now)
 
@@ -202,11 +202,12 @@ class Flushes:
             meter.settle(now, all_of_them=last)
             yield from meter.expire(now)
         elif not self.closed:
-            self._exchange.lapse(now, all_of_them=last)
+            yield from self._exchange.lapse(now, all_of_them=last)
         concurrent = yield from meter.views.concurrent(now)
         if self._exchange is not None:
             concurrent = self._exchange.concurrent(now, concurrent)
-        meter.count_concurrent(concurrent)
+        yield from meter.count_concurrent(concurrent)
+        yield from self._ingest.labeller.sweep()
         vitals.collect(self._parts, self.started_at, now)
         yield from self._outflow.flush(now)
         yield from self._persist_work(now)

@@ -124,7 +124,7 @@ class Outflow:
         # one that did would come back from zero to the old total.
         idle = self._config.series_idle_timeout
         self._exporters = (
-            Exporter(qoe, self._instance, idle),
+            Exporter(qoe, self._instance, idle, is_held=True),
             Exporter(health, self._instance, None),
         )
 

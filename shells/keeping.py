@@ -24,7 +24,7 @@ from openqoe.core.effects import (
 )
 from openqoe.core.snapshot import SnapshotError
 from openqoe.core.worker import Worker
-from openqoe.shells import logs
+from openqoe.shells import allocator, logs
 from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.dashboard import PageThreads
 from openqoe.shells.embedded import EmbeddedStore, open_embedded
@@ -109,6 +109,7 @@ def open_home(
     Raises:
         StorageError: The data directory, a file in it or the store cannot be used.
     """
+    allocator.return_large_blocks()
     if config.durability == "memory":
         embedded = open_embedded(config, log)
         try:

@@ -65,7 +65,7 @@ class Dimension:
         folded: How many times a value had to be folded (grows only).
     """
 
-    __slots__ = ("_admitted", "_fresh", "folded", "limit", "name")
+    __slots__ = ("_admitted", "_forgot", "_fresh", "folded", "limit", "name")
 
     def __init__(self, name: str, limit: Limit) -> None:
         self.name = name
@@ -73,6 +73,7 @@ class Dimension:
         self.folded = 0
         self._admitted: dict[str, int] = {}  # value to the day it was last seen, in order
         self._fresh: dict[str, None] = {}  # seen since the store was last told
+        self._forgot = 0  # the day on which values were forgotten last
 
     def govern(self, value: str, day: int) -> str | None:
         """The label value to use for a value, or None to leave the label out."""
@@ -108,11 +109,22 @@ class Dimension:
         """Take a state back. The shared store is told all of it again: it may not have heard."""
         self._admitted = dict(state.admitted)
         self._fresh = dict.fromkeys(state.admitted)
+        self._forgot = 0
         self.folded = state.folded
 
     def _forget(self, day: int) -> None:
+        """Forget what was not seen yesterday nor today. Once a day: each value that finds the
+        dimension full asks for it, and there may be 100,000 to be looked at."""
+        if day == self._forgot:
+            return
+        self._forgot = day
         if any(seen < day - 1 for seen in self._admitted.values()):
             self._admitted = {v: seen for v, seen in self._admitted.items() if seen >= day - 1}
+
+    def size(self, day: int) -> int:
+        """How many values are admitted."""
+        self._forget(day)
+        return len(self._admitted)
 
     def values(self, day: int) -> tuple[str, ...]:
         """The admitted values in order of admission."""

@@ -46,4 +46,4 @@ class Governor:
 
     def cardinality(self, now: int) -> dict[str, int]:
         """How many values each dimension has admitted."""
-        return {name: len(self.values(name, now)) for name in self.dimensions}
+        return {name: d.size(now // DAY) for name, d in self.dimensions.items()}

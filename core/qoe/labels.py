@@ -4,7 +4,6 @@ Most events share their labels with many others, so the whole result is cached u
 values: one look-up instead of a dozen governed labels.
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -14,6 +13,7 @@ from openqoe.core.governance.governor import Governor
 from openqoe.core.metrics.registry import Group
 from openqoe.core.qoe.view import Labels
 from openqoe.core.wire.loki import format_labels
+from openqoe.core.work import Work
 
 METRIC_LABELS: Final = (
     "org_id",
@@ -49,9 +49,10 @@ MAX_AGE = 3_600_000
 _CONTENT_TYPES = {"v": "vod", "l": "live", "ll": "live", "on-demand": "vod", "ondemand": "vod"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelSet:
+class LabelSet(msgspec.Struct, frozen=True, gc=False, eq=False):
     """The labels of all events with the same raw values.
+
+    There are as many as groups, and the garbage collector need not look at them either.
 
     Attributes:
         group: Base labels of the metrics, with their series.
@@ -61,7 +62,7 @@ class LabelSet:
 
     group: Group
     stream: Labels
-    streams: dict[str, str] = field(default_factory=dict)
+    streams: dict[str, str] = {}
 
 
 class LabellerState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -84,6 +85,7 @@ class Labeller:
         self._extra = extra
         self._sets: dict[object, LabelSet] = {}
         self._groups: dict[Labels, Group] = {}
+        self._worn: list[dict[object, LabelSet] | dict[Labels, Group]] = []
         self._begun = 0
         self.shortened = 0
 
@@ -151,10 +153,18 @@ class Labeller:
         return len(self._sets) >= CACHED or now - self._begun >= MAX_AGE
 
     def renew(self, now: int) -> None:
-        """Throw all label sets and groups away."""
-        self._sets.clear()
-        self._groups.clear()
+        """Work all label sets out anew from now on."""
+        self._worn += (self._sets, self._groups)
+        self._sets, self._groups = {}, {}
         self._begun = now
+
+    def sweep(self) -> Work[None]:
+        """Throw away what is not used any more: all at once it would hold everybody up."""
+        while self._worn:
+            worn = self._worn.pop()
+            while worn:
+                worn.popitem()
+                yield 1
 
     def _make(self, event: Event, country: str | None, now: int) -> LabelSet:
         raw = _raw_values(event, country)

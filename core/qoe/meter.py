@@ -5,6 +5,7 @@ them asynchronously and send them unsorted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import cast
 
 import msgspec
@@ -14,6 +15,7 @@ from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.registry import Group, Registry
 from openqoe.core.metrics.series import Gauge, Series
+from openqoe.core.packed import PackedList
 from openqoe.core.qoe import playback
 from openqoe.core.qoe.catalogue import (
     CONCURRENT_VIEWS,
@@ -27,7 +29,7 @@ from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.view import Labels, View
 from openqoe.core.qoe.views import Views, ViewsState
 from openqoe.core.qoe.vocabulary import Kind
-from openqoe.core.work import Work
+from openqoe.core.work import HANDFUL, Work
 
 Govern = Callable[[str, str], str | None]
 
@@ -59,7 +61,7 @@ class Meter:
         self._registry = registry
         self._labeller = labeller
         self._govern = govern
-        self._concurrent: set[Labels] = set()
+        self._concurrent: Mapping[Labels, int] = {}  # as told last
         self.views = views
 
     def measure(self, events: Iterable[tuple[Event, Origin]], now: int) -> None:
@@ -135,14 +137,16 @@ class Meter:
     def expire(self, now: int) -> Work[None]:
         """End the views that have been silent for too long."""
         for view in self.views.expire(now):
-            self.take(view, playback.expire(view), now)
-            self.views.fold(view)
+            if view is not None:
+                self.take(view, playback.expire(view), now)
+                self.views.fold(view)
             yield 1
 
-    def count_concurrent(self, counts: Mapping[Labels, int]) -> None:
+    def count_concurrent(self, counts: Mapping[Labels, int]) -> Work[None]:
         """Set the gauge of concurrent views; label sets that have none left get a 0 once."""
         gauges: dict[Gauge, int] = {}
-        for labels in (*counts, *sorted(self._concurrent - counts.keys())):
+        gone = (labels for labels in self._concurrent if labels not in counts)
+        for number, labels in enumerate(chain(counts, gone)):
             group = self._labeller.group(labels)
             gauge = group.cached(CONCURRENT_VIEWS) or self._registry.grouped(
                 group, CONCURRENT_VIEWS, CONCURRENT_VIEWS, (), lambda name, text: text
@@ -150,20 +154,26 @@ class Meter:
             assert isinstance(gauge, Gauge)
             # Label sets past the limit share one series, which holds their sum.
             gauges[gauge] = gauges.get(gauge, 0) + counts.get(labels, 0)
+            if number % HANDFUL == 0:
+                yield 1
         for gauge, count in gauges.items():
             gauge.set(count)
-        self._concurrent = set(counts)
+        self._concurrent = counts
 
     def state(self, table: LabelTable) -> Work[MeterState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
-        concurrent = [table.number(labels) for labels in sorted(self._concurrent)]
+        concurrent = PackedList()
+        for number, labels in enumerate(self._concurrent):
+            concurrent.add(table.number(labels))
+            if number % HANDFUL == 0:
+                yield 1
         views = yield from self.views.state(table)
-        return MeterState(views, concurrent)
+        return MeterState(views, concurrent.raw())
 
     def restore(self, state: MeterState, table: LabelTable) -> None:
         """Take a state back."""
         self.views.restore(state.views, table)
-        self._concurrent = {table.rows[number] for number in state.concurrent}
+        self._concurrent = {table.rows[number]: 0 for number in state.concurrent}
 
     def _take(self, moment: Moment, rows: Iterable[Taking], group: Group, now: int) -> None:
         known = group.known

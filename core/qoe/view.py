@@ -113,6 +113,7 @@ class View(msgspec.Struct, gc=False, eq=False):
         open_pause: Time of a pause that an ``ended`` may still explain.
         known: How many entries of its shared log it has followed (``core/qoe/view_log``).
         followed: The same, with those of logs that the store has lost.
+        is_concurrent: Whether it counts as playing, as long as it is not silent.
     """
 
     key: ViewKey
@@ -144,6 +145,7 @@ class View(msgspec.Struct, gc=False, eq=False):
     open_pause: float | None = None
     known: int = 0
     followed: int = 0
+    is_concurrent: bool = False
 
     @classmethod
     def restored(cls, state: ViewState, labels: Labels) -> Self:

@@ -1,6 +1,5 @@
 """All views that are known, and the questions that are asked of them together."""
 
-import heapq
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -10,6 +9,7 @@ from openqoe.core.events.schema import Event
 from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.packed import PackedList
 from openqoe.core.qoe import playback
+from openqoe.core.qoe.agenda import SECOND, Agenda, second_of
 from openqoe.core.qoe.ended import EndedView, fold, packed, unfolded
 from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.stalls import PATIENCE
@@ -38,16 +38,16 @@ class ViewsState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     Attributes:
         views: The views that live.
         ended: Those that have ended and are remembered.
-        due: The books of when to look at them: times, numbers in sequence, views.
-        sequence: The latest number.
-        playing: Views that play.
+        due: Empty; in older snapshots when to look at them, which follows from ``views``.
+        sequence: 0; in older snapshots a part of that.
+        playing: Views that count as playing.
         unsettled: Views that wait for an explanation, and since when.
         forgotten: How many were dropped.
     """
 
     views: list[NumberedView]
     ended: list[NumberedView]
-    due: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    due: tuple[list[int], list[int], list[int]]
     sequence: int
     playing: list[int]
     unsettled: list[tuple[int, int]]
@@ -77,11 +77,7 @@ class Views:
         self._views: dict[ViewKey, View] = {}
         self._ended: dict[ViewKey, View | EndedView] = {}  # in order of their end
         self._texts: dict[str, str] = {}
-        # Each view stands here once, under the earliest time at which it could expire. It
-        # is looked at only then, so an event costs nothing to keep the order.
-        self._due: list[tuple[int, int, ViewKey]] = []
-        self._sequence = 0
-        self._playing: dict[View, None] = {}
+        self._agenda = Agenda()
         self._unsettled: dict[View, int] = {}
         self.forgotten = 0
 
@@ -121,8 +117,7 @@ class Views:
         if view is None:
             view = self._begin(key, labels)
             self._views[view.key] = view
-            self._sequence += 1
-            heapq.heappush(self._due, (now + self._timeout, self._sequence, view.key))
+            self._agenda.add(view, now + self._timeout)
         if now > view.last_seen:
             view.last_seen = now
         return view
@@ -130,17 +125,13 @@ class Views:
     def note(self, view: View, event: Event, now: int) -> None:
         """Keep the books after a view has followed an event."""
         if not view.playing:
-            self._playing.pop(view, None)
+            view.is_concurrent = False
         elif now - event.event_time <= LATE:
-            self._playing[view] = None
+            view.is_concurrent = True
         if playback.is_unsettled(view):
             self._unsettled[view] = now
         elif view in self._unsettled:
             del self._unsettled[view]
-
-    def plays(self, view: View) -> bool:
-        """Whether a view counts as playing, as long as it is not silent."""
-        return view in self._playing
 
     def lose_logs(self) -> None:
         """The store has lost the logs of the views: what is known of them is only here.
@@ -171,35 +162,44 @@ class Views:
     def concurrent(self, now: int) -> Work[dict[Labels, int]]:
         """How many views play now, by base labels. Meanwhile nothing must change."""
         counts: dict[Labels, int] = {}
-        lapsed = []
-        for number, view in enumerate(self._playing):
-            if now - view.last_seen > CONCURRENCY_WINDOW:
-                lapsed.append(view)
-            else:
-                counts[view.labels] = counts.get(view.labels, 0) + 1
+        for number, view in enumerate(self._views.values()):
+            if view.is_concurrent:
+                if now - view.last_seen > CONCURRENCY_WINDOW:
+                    view.is_concurrent = False
+                else:
+                    counts[view.labels] = counts.get(view.labels, 0) + 1
             if number % HANDFUL == 0:
                 yield 1
-        for view in lapsed:
-            del self._playing[view]
         return counts
 
-    def expire(self, now: int) -> Iterator[View]:
-        """End the views that have been silent for the time-out, or are too many. What follows
-        from its end changes each once more: then ``fold`` it."""
-        while self._due:
-            due, _, key = self._due[0]
-            surplus = len(self._views) > self._limit
-            if due > now and not surplus:
+    def expire(self, now: int) -> Iterator[View | None]:
+        """End the views that have been silent for the time-out, or are too many.
+
+        The order is the same for workers that know the same, whatever they have known before.
+
+        Yields:
+            Each view that ends: what follows from its end changes it once more, then ``fold``
+            it. None for one that was looked at in vain.
+        """
+        while (second := self._agenda.first) is not None:
+            is_due = second * SECOND <= now
+            if not is_due and len(self._views) <= self._limit:
                 break
-            heapq.heappop(self._due)
-            view = self._views[key]
-            until = view.last_seen + self._timeout
-            if until > now and not (surplus and until <= due):
-                self._sequence += 1
-                heapq.heappush(self._due, (until, self._sequence, key))
-                continue
-            self._end(view)
-            yield view
+            silent = []
+            for view in self._agenda.take():
+                until = view.last_seen + self._timeout
+                if second_of(until) > second:
+                    self._agenda.add(view, until)
+                    yield None
+                else:
+                    silent.append(view)
+            silent.sort(key=_by_silence)
+            for view in silent:
+                if is_due or len(self._views) > self._limit:
+                    self._end(view)
+                    yield view
+                else:
+                    self._agenda.add(view, view.last_seen + self._timeout)
         self._forget(now)
 
     def fold(self, view: View) -> None:
@@ -209,37 +209,21 @@ class Views:
 
     def state(self, table: LabelTable) -> Work[ViewsState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
-        place: dict[ViewKey, int] = {}
-        views = PackedList()
-        for key, view in self._views.items():
-            place[key] = len(place)
+        views, playing = PackedList(), PackedList()
+        unsettled = []
+        for place, view in enumerate(self._views.values()):
             views.add((table.number(view.labels), state_of(view)))
+            if view.is_concurrent:
+                playing.add(place)
+            if view in self._unsettled:
+                unsettled.append((place, self._unsettled[view]))
             yield 1
         ended = PackedList()
         for key, one in self._ended.items():
             ended.add((table.number(one.labels), packed(key, one)))
             yield 1
-        due = (PackedList(), PackedList(), PackedList())
-        times, sequence, places = due
-        for time, number, key in self._due:
-            times.add(time)
-            sequence.add(number)
-            places.add(place[key])
-            if len(times) % HANDFUL == 0:
-                yield 1
-        playing = PackedList()
-        for view in self._playing:
-            playing.add(place[view.key])
-            if len(playing) % HANDFUL == 0:
-                yield 1
         return ViewsState(
-            views.raw(),
-            ended.raw(),
-            (times.raw(), sequence.raw(), places.raw()),
-            self._sequence,
-            playing.raw(),
-            [(place[view.key], since) for view, since in self._unsettled.items()],
-            self.forgotten,
+            views.raw(), ended.raw(), ([], [], []), 0, playing.raw(), unsettled, self.forgotten
         )
 
     def restore(self, state: ViewsState, table: LabelTable) -> None:
@@ -247,9 +231,10 @@ class Views:
         views = [View.restored(saved, table.rows[labels]) for labels, saved in state.views]
         self._views = {view.key: view for view in views}
         self._ended = {saved.key: fold(saved, table.rows[labels]) for labels, saved in state.ended}
-        self._due = [(due, n, views[v].key) for due, n, v in zip(*state.due, strict=True)]
-        self._sequence = state.sequence
-        self._playing = {views[n]: None for n in state.playing}
+        for view in views:
+            self._agenda.add(view, view.last_seen + self._timeout)
+        for place in state.playing:
+            views[place].is_concurrent = True
         self._unsettled = {views[n]: since for n, since in state.unsettled}
         self.forgotten = state.forgotten
 
@@ -270,7 +255,7 @@ class Views:
     def _end(self, view: View) -> None:
         del self._views[view.key]
         self._ended[view.key] = view
-        self._playing.pop(view, None)
+        view.is_concurrent = False
         self._unsettled.pop(view, None)
 
     def _forget(self, now: int) -> None:
@@ -287,3 +272,8 @@ class Views:
             gone.append(key)
         for key in gone:
             del self._ended[key]
+
+
+def _by_silence(view: View) -> tuple[int, tuple[tuple[bool, str], ...]]:
+    """Sorts views: longest silence first, then by key, in which there may be None."""
+    return view.last_seen, tuple((part is not None, part or "") for part in view.key)

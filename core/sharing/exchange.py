@@ -25,6 +25,7 @@ from openqoe.core.sharing.part import Part
 from openqoe.core.sharing.presence import Presence
 from openqoe.core.sharing.views import SharedViews, Taker, Waiting
 from openqoe.core.timer import Timer
+from openqoe.core.work import Work
 
 FIRST_RETRY = 250
 """ms until an update that failed is tried again; twice as long each time."""
@@ -71,12 +72,11 @@ class Exchange:
     """
 
     def __init__(self, config: Config, taker: Taker, governor: Governor, instance: str) -> None:
-        views = taker.meter.views
         self._instance = instance
         self._patience = config.kv_patience
         self._timer = Timer(config.kv_sync_interval)
         self._admissions = Admissions(governor)
-        self._presence = Presence(views, instance, config.kv_sync_interval)
+        self._presence = Presence(instance, config.kv_sync_interval)
         self._views = SharedViews(
             taker,
             self._presence,
@@ -111,10 +111,10 @@ class Exchange:
             waiting.since = now - self._patience
             self.poll(now)
 
-    def lapse(self, now: int, *, all_of_them: bool) -> None:
+    def lapse(self, now: int, *, all_of_them: bool) -> Work[None]:
         """Look for views for which time has passed."""
         self._views.settle(now, all_of_them=all_of_them)
-        self._views.expire(now)
+        yield from self._views.expire(now)
         if self.is_alone(now):
             self.poll(now)
 

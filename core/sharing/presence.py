@@ -14,7 +14,7 @@ import msgspec
 from openqoe.core.kv import Claim, ListRecent, Mark, Operation, Reply
 from openqoe.core.qoe.view import Labels, View
 from openqoe.core.qoe.view_log import view_id
-from openqoe.core.qoe.views import CONCURRENCY_WINDOW, Views
+from openqoe.core.qoe.views import CONCURRENCY_WINDOW
 from openqoe.core.sharing.part import Part
 
 SETS = "playing"
@@ -22,6 +22,9 @@ SETS = "playing"
 
 LEASE = 3
 """Intervals of the exchange for which a reporter's claim holds."""
+
+TEXTS = 10_000
+"""Label sets as text that are kept for the next view at the most."""
 
 _encode_labels = msgspec.json.Encoder().encode
 _decode_labels = msgspec.json.Decoder(Labels).decode
@@ -34,12 +37,12 @@ class Presence(Part):
         counts: Concurrent views by base labels if this worker is the reporter, else nothing.
     """
 
-    def __init__(self, views: Views, instance: str, interval: int) -> None:
-        self._views = views
+    def __init__(self, instance: str, interval: int) -> None:
         self._instance = instance
         self._lease = LEASE * max(interval, 1000)
         self._seen: dict[View, None] = {}
         self._texts: dict[View, str] = {}  # where each view that plays was marked last
+        self._known: dict[Labels, str] = {}  # those texts by labels: many views share each
         self._sets: tuple[str, ...] = ()
         self._asked: dict[View, str | None] = {}  # the views asked about, and their marks
         self._counted: tuple[str, ...] = ()
@@ -57,14 +60,14 @@ class Presence(Part):
         self._seen = {}
         for view in self._asked:
             name, before = view_id(view.key), self._texts.get(view)
-            text = _encode_labels(view.labels).decode() if self._views.plays(view) else None
+            text = self._text(view.labels) if view.is_concurrent else None
             self._asked[view] = text
             if text is not None:
                 marks.setdefault(text, []).append((name, view.last_seen))
             if before is not None and before != text:
                 marks.setdefault(before, []).append((name, -view.last_seen))
             elif text is None:
-                labels = _encode_labels(view.labels).decode()  # another worker may have marked it
+                labels = self._text(view.labels)  # another worker may have marked it
                 marks.setdefault(labels, []).append((name, -view.last_seen))
         since = now - CONCURRENCY_WINDOW
         counted = dict.fromkeys((*marks, *(self._sets if self._is_reporter else ())))
@@ -89,13 +92,21 @@ class Presence(Part):
             else:
                 self._texts[view] = text
         self._asked = {}
-        self._texts = {v: text for v, text in self._texts.items() if self._views.plays(v)}
+        self._texts = {v: text for v, text in self._texts.items() if v.is_concurrent}
         self._sets = cast(tuple[str, ...], sets)
         self._is_reporter = owner == self._instance
         self.counts = {}
         if self._is_reporter:
             told = zip(self._counted, cast(list[int], counts), strict=True)
             self.counts = {_decode_labels(text.encode()): count for text, count in told if count}
+
+    def _text(self, labels: Labels) -> str:
+        text = self._known.get(labels)
+        if text is None:
+            if len(self._known) >= TEXTS:
+                self._known.clear()
+            text = self._known[labels] = _encode_labels(labels).decode()
+        return text
 
     def store_lost(self, now: int) -> None:
         """Mark all that plays once more."""

@@ -26,6 +26,7 @@ from openqoe.core.qoe.view import NO_VIEW, View, ViewKey, view_key
 from openqoe.core.sharing.lapse import Lapse, LapseState
 from openqoe.core.sharing.part import Part
 from openqoe.core.sharing.presence import Presence
+from openqoe.core.work import Work
 
 AT_ONCE = 5_000
 """Events in one update, about: those of the batch that reaches it are the last."""
@@ -160,10 +161,12 @@ class SharedViews(Part):
         for view in self._taker.meter.views.unsettled(now, all_of_them=all_of_them):
             self._lapses.append(Lapse(view, now, is_end=False))
 
-    def expire(self, now: int) -> None:
+    def expire(self, now: int) -> Work[None]:
         """Views that have been silent for too long: the same."""
         for view in self._taker.meter.views.expire(now):
-            self._lapses.append(Lapse(view, now, is_end=True))
+            if view is not None:
+                self._lapses.append(Lapse(view, now, is_end=True))
+            yield 1
 
     @property
     def is_waiting(self) -> bool:

@@ -142,6 +142,15 @@ def test_a_value_seen_each_day_keeps_its_place() -> None:
         assert dimension.govern("new", day) == fold("new")
 
 
+def test_a_clock_that_was_ahead_keeps_no_value_for_ever() -> None:
+    dimension = Dimension("any", Limit("allow", 1))
+    dimension.govern("old", DAY)
+    assert dimension.govern("ahead", DAY + 300) == "ahead"
+    assert dimension.govern("new", DAY + 300) == fold("new")
+    assert dimension.govern("new", DAY) == fold("new")
+    assert dimension.govern("new", DAY + 302) == "new"
+
+
 def test_only_what_was_not_seen_is_forgotten() -> None:
     dimension = Dimension("any", Limit("allow", 3))
     for value in ("a", "b", "c"):

@@ -1,0 +1,48 @@
+"""Memory that is not in use any more goes back to the system."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+from openqoe.shells.allocator import return_large_blocks
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+if {changed}:
+    return_large_blocks()
+bytes(20_000_000)  # a large block comes and goes
+before = resident()
+large, small = [], []
+for _ in range(100):
+    large.append(b"x" * 1_000_000)
+    small.append(b"x" * 50_000)
+large.clear()
+print(resident() - before)
+"""
+
+
+def kept(*, changed: bool, **environment: str) -> int:
+    """Bytes that a process keeps of 100 MB, between which 5 MB are in use still."""
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(changed=changed)],
+        capture_output=True,
+        check=True,
+        env=environment,
+    )
+    return int(run.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
+def test_large_blocks_between_small_ones_go_back() -> None:
+    assert kept(changed=True) < 20_000_000
+    assert kept(changed=False) > 50_000_000, "then there is no need for it"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
+def test_what_the_operator_has_set_holds() -> None:
+    assert kept(changed=True, MALLOC_MMAP_THRESHOLD_=str(32 << 20)) > 50_000_000
