@@ -80,7 +80,12 @@ def run(port: int, requests: Iterator[bytes], connections: int, seconds: float) 
 
 
 def at_rate(
-    port: int, requests: Iterator[bytes], rate: float, seconds: float, connections: int
+    port: int,
+    requests: Iterator[bytes],
+    rate: float,
+    seconds: float,
+    connections: int,
+    settling: float = 0.0,
 ) -> Load:
     """Send so many requests a second, each on a connection that is free.
 
@@ -90,8 +95,9 @@ def at_rate(
         rate: Requests a second.
         seconds: For how long.
         connections: How many are open; a request that finds all busy is not sent.
+        settling: Seconds before that in which the same is sent and not looked at.
     """
-    return _in_loop(_open(port, requests, rate, seconds, connections))
+    return _in_loop(_open(port, requests, rate, seconds, connections, settling))
 
 
 def _in_loop(load: Any) -> Load:
@@ -173,26 +179,35 @@ async def _closed(port: int, requests: Iterator[bytes], connections: int, second
 
 
 async def _open(
-    port: int, requests: Iterator[bytes], rate: float, seconds: float, connections: int
+    port: int,
+    requests: Iterator[bytes],
+    rate: float,
+    seconds: float,
+    connections: int,
+    settling: float,
 ) -> Load:
     statuses: Counter[int] = Counter()
     times: list[float] = []
     late = 0.0
     under_way = 0
     free: deque[_Client] = deque()
+    counted_from = 0.0
 
     def done(client: _Client, status: int, took: float) -> None:
         nonlocal under_way
         under_way -= 1
+        free.append(client)
+        if time.perf_counter() - took < counted_from:
+            return
         statuses[status] += 1
         if status:
             times.append(took)
-        free.append(client)
 
     clients = [await _connect(port, done) for _ in range(connections)]
     free.extend(clients)
     began = time.perf_counter()
-    for number in range(int(rate * seconds)):
+    counted_from = began + settling
+    for number in range(int(rate * (settling + seconds))):
         due = began + number / rate
         if (early := due - time.perf_counter()) > 0.0005:
             await asyncio.sleep(early)
@@ -200,15 +215,16 @@ async def _open(
             await asyncio.sleep(0)
         # That this process is late is not the worker's fault.
         now = time.perf_counter()
-        late = max(late, now - due)
+        is_counted = now >= counted_from
+        late = max(late, now - due) if is_counted else 0.0
         while free and free[0].transport.is_closing():
             free.popleft()
         if free:
             under_way += 1
             free.popleft().send(next(requests), now)
         else:
-            statuses[NOT_SENT] += 1
-    took = time.perf_counter() - began
+            statuses[NOT_SENT] += is_counted
+    took = time.perf_counter() - counted_from
     with suppress(TimeoutError):
         async with asyncio.timeout(GIVING_UP):
             while under_way:

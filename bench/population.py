@@ -1,8 +1,9 @@
 """Batches that fill a worker: with many views, with many series."""
 
+import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tests.support.events import batch as events_of
 from tests.support.events import event
@@ -52,3 +53,11 @@ def series(count: int, *, codes: int = 20, batch: int = 500) -> Iterator[bytes]:
                 for n in range(first, min(first + batch, count))
             )
         )
+
+
+def strangers(bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """The same batches, each from a player that nobody has heard of."""
+    for number, body in enumerate(bodies):
+        events = json.loads(body)["events"]
+        player = f"stranger-{number}"
+        yield json.dumps({"events": [one | {"player_id": player} for one in events]}).encode()

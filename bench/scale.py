@@ -125,6 +125,10 @@ def main() -> None:
     for count in ADMITTED:
         made = population.series(count, codes=1)
         rows.append(measure("admitted values", count, Filled(made, most=10 * count), bodies))
+    strange = list(population.strangers(bodies))
+    for count in ADMITTED:
+        made = population.series(count, codes=1)
+        rows.append(measure("values past a limit", count, Filled(made, most=count), strange))
     results.save("scale", rows)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from bench import load, machine, population, results, workload, wrk
 from bench.sink import Sink
+from openqoe.core import overload
 from tests.support.process import Command, WorkerProcess, gunicorn, serve, serve_trio
 
 QUICK = results.is_quick()
@@ -39,6 +40,12 @@ CONNECTIONS = 256
 
 CROWD = 1_500
 """The same where more is sent than can be answered."""
+
+SETTLING = 1.0 if QUICK else 6.0
+"""s of that before it is looked at: what comes in the first two is served, as a burst is."""
+
+CALM = overload.CALM / 1000 + 1
+"""s until a worker has forgotten an overload."""
 
 DURABILITIES = ("memory", "normal", "full")
 LOADS = ((10, 16), (10, 256), (1000, 16))
@@ -126,17 +133,21 @@ def rates(shell: str, sink: Sink) -> list[dict[str, Any]]:
             load.run(worker.port, load.posts(bodies), CONNECTIONS, SECONDS) for _ in range(ROUNDS)
         ]
         most = median(done.rate for done in rounds)
-        for name, part, connections in (
-            ("70%", 0.7, CONNECTIONS),
-            ("70%, 100,000 series", 0.7, CONNECTIONS),
-            ("twice", 2.0, CROWD),
+        for name, part, connections, settling in (
+            ("70%", 0.7, CONNECTIONS, 0.0),
+            ("70%, 100,000 series", 0.7, CONNECTIONS, 0.0),
+            ("twice, at first", 2.0, CROWD, 0.0),
+            ("twice", 2.0, CROWD, SETTLING),
         ):
+            time.sleep(0 if QUICK else CALM)
             if "series" in name:
                 for body in population.series(3_000 if QUICK else 100_000):
                     worker.post(body)
                 time.sleep(6)
             requests = load.posts(bodies)
-            done = load.at_rate(worker.port, requests, most * part, RATED_SECONDS, connections)
+            done = load.at_rate(
+                worker.port, requests, most * part, RATED_SECONDS, connections, settling
+            )
             row = {
                 "shell": shell,
                 "load": name,

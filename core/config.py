@@ -279,8 +279,9 @@ class Config:
         "OPENQOE_MAX_WAIT",
         200,
         "How long a batch may have waited for the worker; on Linux, the time counts that it lay "
-        "with the system, too. If all wait longer for two seconds, most of those that do are "
-        "answered 503 at once, so that the others need not wait as long. 0 switches this off.",
+        "with the system, too. If all wait longer for two seconds (a hundred and more), most of "
+        "those that do are answered 503 at once, so that the others need not wait as long. 0 "
+        "switches this off.",
         "Limits of requests",
         minimum=0,
     )
@@ -514,7 +515,8 @@ class Config:
     shutdown_timeout: int = _seconds(
         "OPENQOE_SHUTDOWN_TIMEOUT",
         10 * SECOND,
-        "How long the process may take to finish requests and deliver when told to stop.",
+        "How long the process may take to finish requests, hear of the shared store, and deliver "
+        "when told to stop.",
         "Flush and delivery",
         minimum=0,
     )

@@ -3,8 +3,9 @@
 A burst is served, and so is what has waited because the process was held up for a moment: it will
 catch up. A flood is not, or every batch would wait longer than the one before. What tells them
 apart is time: the worker is overloaded once all batches have waited too long for two seconds,
-and until none has for some more. Meanwhile those that have waited too long are refused, so that
-the next ones find a shorter queue.
+and until none has for some more. And number: a few clients, each of which waits for its answer
+before it sends again, are no flood, however slow the machine is. In an overload those that have
+waited too long are refused, so that the next ones find a shorter queue.
 
 But not all of them. A refusal takes time, too. Where that is much of what a batch takes, a worker
 that refused all would do nothing else, and have all wait too long all the same. What it managed
@@ -18,6 +19,9 @@ a queue, and drops only when that has been long for a while, and never all.
 
 BURST = 2_000
 """ms for which all batches may wait too long before any is refused."""
+
+FLOOD = 100
+"""Batches in a row that have waited too long, before any is refused."""
 
 SHARE = 0.8
 """How much of what the worker has managed it goes on to accept, however long that has waited."""
@@ -72,7 +76,7 @@ class Overload:
             self._latest = now
             if self._since is None or now < self._since:
                 self._since, self._managed = now, 0
-            if not self.is_on and now - self._since >= BURST:
+            if not self.is_on and self._managed >= FLOOD and now - self._since >= BURST:
                 self._begin(self._managed / (now - self._since), now)
             self._managed += 1
         else:

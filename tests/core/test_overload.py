@@ -8,7 +8,7 @@ from openqoe.core import Config, Response, Worker
 from openqoe.core.effects import Append, KvResult, KvUpdate, Stored
 from openqoe.core.http import Connections, Request
 from openqoe.core.http.refusal import refuse_plainly
-from openqoe.core.overload import BURST, PERIOD, SAVED, SHARE
+from openqoe.core.overload import BURST, FLOOD, PERIOD, SAVED, SHARE
 from openqoe.core.sharing.exchange import MOST_BEHIND
 from openqoe.shells.stores import MemoryStore
 from tests.core.test_flush_in_parts import THEN, busy
@@ -29,14 +29,24 @@ def statuses(made: Worker, waited: int, *times: int) -> list[int]:
     return [asked(made, waited, NOW + time).status for time in times]
 
 
+FLOODED = range(0, BURST, BURST // FLOOD)
+"""Times of a flood: of those behind it that wait as long some are refused."""
+
+
 def test_a_burst_is_served() -> None:
-    assert statuses(worker(), 1_900, *range(0, BURST, 100)) == [202] * 20
+    assert statuses(worker(), 1_900, *range(0, BURST, 5)) == [202] * 400
+
+
+def test_a_few_clients_of_a_slow_machine_are_no_flood() -> None:
+    made = worker()
+    assert statuses(made, 900, *range(0, 25_000, 250)) == [202] * FLOOD
+    assert statuses(made, 900, 25_000) == [503], "so many are one, however long it takes"
 
 
 def test_a_flood_is_refused_as_far_as_it_waits_too_long() -> None:
     made = worker()
-    times = (0, 1_000, BURST - 1, BURST, BURST + 1)
-    assert statuses(made, 201, *times) == [202, 202, 202, 503, 503]
+    assert statuses(made, 201, *FLOODED) == [202] * FLOOD
+    assert statuses(made, 201, BURST, BURST + 1) == [503, 503]
     assert dict(asked(made, 201, NOW + BURST + 2).headers)["Retry-After"] == "5"
     assert statuses(made, 200, BURST + 10, BURST + 11) == [202, 202]
     assert statuses(made, 201, BURST + 12) == [503], "it is not over yet"
@@ -89,26 +99,28 @@ def test_after_a_pause_no_flood_is_let_in() -> None:
 
 def test_it_is_over_when_none_has_waited_too_long_for_a_while() -> None:
     made = worker()
-    assert statuses(made, 500, 0, BURST) == [202, 503]
+    assert statuses(made, 500, *FLOODED, BURST)[-1] == 503
     assert statuses(made, 1, 3_000, 12_000) == [202, 202]
     assert statuses(made, 500, 12_500) == [202]
 
 
 def test_the_clock_may_be_put_back() -> None:
     made = worker()
-    assert statuses(made, 500, 0, BURST) == [202, 503]
+    assert statuses(made, 500, *FLOODED, BURST)[-1] == 503
     assert statuses(made, 1, -60_000) == [202]
     assert statuses(made, 500, -50_000, -49_000) == [202, 202]
 
 
 def test_how_long_a_batch_may_wait_is_a_setting() -> None:
-    assert statuses(worker(OPENQOE_MAX_WAIT="2"), 2_000, 0, 2_000, 4_000) == [202] * 3
-    assert statuses(worker(OPENQOE_MAX_WAIT="0"), 60_000, 0, 2_000, 4_000) == [202] * 3
+    times = range(0, 2 * BURST, 10)
+    assert statuses(worker(OPENQOE_MAX_WAIT="2"), 2_000, *times) == [202] * 400
+    assert 503 in statuses(worker(OPENQOE_MAX_WAIT="2"), 2_001, *times)
+    assert statuses(worker(OPENQOE_MAX_WAIT="0"), 60_000, *times) == [202] * 400
 
 
 def test_what_was_refused_is_not_lost_and_no_duplicate_when_it_comes_again() -> None:
     made = worker()
-    statuses(made, 500, 0, 400)
+    statuses(made, 500, *FLOODED)
     late = post(event("viewstart", at=NOW, view_id="late"), now=NOW + 1_500)
     late = dataclasses.replace(late, arrived=NOW + 1_500)
     assert made.handle(late, NOW + 2_000).response.status == 503

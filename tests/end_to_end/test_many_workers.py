@@ -13,7 +13,7 @@ from tests.support.process import WorkerProcess, gunicorn, serve, uvicorn, with_
 from tests.support.prometheus import Prometheus
 from tests.support.redis import Redis
 
-VIEWS = 2000
+VIEWS = 1000
 WORKERS = 4
 MOST_VALUES = 10
 
@@ -21,7 +21,6 @@ SETTINGS = {
     "CARDINALITY_LIMITS": json.dumps({GOVERNED: {"max_cardinality": MOST_VALUES}}),
     "OPENQOE_KV_SYNC_INTERVAL": "1",
     "OPENQOE_FLUSH_INTERVAL": "2",
-    "OPENQOE_MAX_WAIT": "0",  # a slow host is not what is tested
 }
 
 WORKERS_OPTION = ("--workers", str(WORKERS))
@@ -66,9 +65,9 @@ def test_batches_dealt_at_random_are_counted_as_by_one(
             time.sleep(2)  # all have heard of each other
             clients.send(last)
             cardinality = json.loads(worker.request("GET", "/stats")[2])["cardinality"]
-            worker.stop_and_deliver()
+            has_left = worker.stop_and_deliver()
         counts = stored(prometheus)
-        prometheus.assert_nothing_rejected()
+        prometheus.assert_nothing_rejected(copies_allowed=has_left)
         instances = prometheus.label_values("instance")
         at_first, at_last = admitted(prometheus, "prod"), admitted(prometheus, LATE)
     assert clients.refused == []

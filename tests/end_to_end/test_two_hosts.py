@@ -45,7 +45,6 @@ def test_a_host_that_is_cut_off_for_a_while_changes_no_number() -> None:
                 "OPENQOE_KV_SYNC_INTERVAL": "1",
                 "OPENQOE_FLUSH_INTERVAL": "1",
                 "OPENQOE_DELIVERY_TIMEOUT": "2",
-                "OPENQOE_MAX_WAIT": "0",  # a slow host is not what is tested
                 "OPENQOE_INSTANCE": name,
             }
             return WorkerProcess(settings, command=served_on(host, shell), address=host.front)

@@ -138,11 +138,16 @@ class WorkerProcess:
         self.process.send_signal(self.stop_signal)
         return self.process.wait(timeout)
 
-    def stop_and_deliver(self, timeout: float = 30) -> None:
+    def stop_and_deliver(self, timeout: float = 30) -> bool:
         """Ask it to end well. What its destinations had no time for is delivered by the command
-        for that."""
+        for that.
+
+        Returns:
+            Whether there was any: then what was on its way may have come twice.
+        """
         assert self.stop(timeout) == 0, self.log_text()[-2000:]
         self.command("drain")
+        return "kept for the next start" in self.log_text()
 
     def kill(self) -> None:
         """SIGKILL, to the children of a host, too."""
