@@ -210,18 +210,19 @@ class Views:
     def state(self, table: LabelTable) -> Work[ViewsState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         views, playing = PackedList(), PackedList()
-        unsettled = []
+        places: dict[View, int] = {}  # of those that wait for an explanation: they are few
         for place, view in enumerate(self._views.values()):
             views.add((table.number(view.labels), state_of(view)))
             if view.is_concurrent:
                 playing.add(place)
             if view in self._unsettled:
-                unsettled.append((place, self._unsettled[view]))
+                places[view] = place
             yield 1
         ended = PackedList()
         for key, one in self._ended.items():
             ended.add((table.number(one.labels), packed(key, one)))
             yield 1
+        unsettled = [(places[view], since) for view, since in self._unsettled.items()]
         return ViewsState(
             views.raw(), ended.raw(), ([], [], []), 0, playing.raw(), unsettled, self.forgotten
         )

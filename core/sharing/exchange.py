@@ -162,7 +162,7 @@ class Exchange:
         waits_since = self._views.waits_since
         if waits_since is not None:
             times.append(waits_since + self._patience)
-        if self._ends is not None and not self._gave_up:
+        if self._ends is not None and not self._gave_up and not self.is_counted:
             times += self._ends
         if self._update is None:
             if self.failure:

@@ -306,6 +306,10 @@ def test_what_the_store_decides_while_the_worker_stops_counts() -> None:
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
     assert all(worker.drained for worker in fleet.workers)
     assert fleet.notices == []
+    fleet.pass_time(MINUTE)
+    for worker in fleet.workers:  # nothing wakes it all the time while the rest is delivered
+        due = worker.next_poll()
+        assert due is None or due > fleet.now
 
 
 def test_a_worker_that_stops_does_not_wait_longer_for_the_store_than_there_is_time() -> None:
