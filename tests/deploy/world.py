@@ -26,6 +26,7 @@ from openqoe.core.effects import (
     RemoteWrite,
 )
 from openqoe.core.http.messages import Request
+from openqoe.core.overload import FLOOD
 from openqoe.core.worker import Worker
 from openqoe.shells.simulator import Simulation, Truth, parse_incident
 from openqoe.shells.stores import MemoryStore
@@ -237,7 +238,7 @@ class World:
         sick.handle(Request("POST", "/v1/events", body=b"{"), now)
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000)
         sick.handle(post(late, now=now), now)
-        for at in (now, now + 2 * SECOND):  # batches that have waited, seconds apart
+        for at in (*[now] * FLOOD, now + 2 * SECOND):  # batches that have waited, for seconds
             sick.handle(Request("POST", "/v1/events", body=b"{", arrived=at - 500), at)
         # As a shell answers when the disk takes nothing.
         sick.worker.unstored(Request("POST", "/v1/events"))
