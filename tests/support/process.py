@@ -70,7 +70,7 @@ def with_options(command: Command, *options: str) -> Command:
 class WorkerProcess:
     """A running worker; a context manager that kills it.
 
-    At its end it prints its log, which pytest shows if the test fails.
+    In a test it prints its log at its end, which pytest shows if the test fails.
 
     Args:
         settings: Environment variables beside those of this process.
@@ -116,7 +116,8 @@ class WorkerProcess:
         if self.process is not None:
             with suppress(ProcessLookupError):
                 self.kill()
-        print(f"--- the log of {self.url}\n{self.log_text()[-SHOWN:]}")
+        if "PYTEST_CURRENT_TEST" in os.environ:
+            print(f"--- the log of {self.url}\n{self.log_text()[-SHOWN:]}")
         self._log.unlink(missing_ok=True)
         shutil.rmtree(self.data, ignore_errors=True)
 
