@@ -124,24 +124,19 @@ class Clients:
 
     Attributes:
         refused: The answers that were not 202.
-        times: Seconds that each answer took.
+        slowest: Seconds that an answer took at the most.
     """
 
     def __init__(self, *services: WorkerProcess) -> None:
         self._services = services
         self._lock = threading.Lock()
         self.refused: list[str] = []
-        self.times: list[float] = []
+        self.slowest = 0.0
 
     def send(self, turn: Iterable[bytes]) -> None:
         """Send the batches of a round, in any order; returns when all are answered."""
         with ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(self._send, turn, itertools.cycle(self._services)))
-
-    def slow(self, seconds: float) -> int:
-        """How many answers took longer. What holds the whole machine up meets no more than the
-        ``CLIENTS`` that are under way."""
-        return sum(time > seconds for time in self.times)
 
     def _send(self, body: bytes, service: WorkerProcess) -> None:
         began = time.monotonic()
@@ -153,7 +148,7 @@ class Clients:
         finally:
             connection.close()
         with self._lock:
-            self.times.append(time.monotonic() - began)
+            self.slowest = max(self.slowest, time.monotonic() - began)
             if response.status != 202:
                 self.refused.append(f"{response.status} {answer.decode()}")
 
