@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from openqoe.core.kv import Operation, Reply
 
 
@@ -67,8 +69,7 @@ class Notice:
     fields: tuple[tuple[str, str | int | float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A batch as it was accepted: all that is needed to accept it once more after a crash.
 
     Attributes:
@@ -81,9 +82,12 @@ class Record:
 
     number: int
     at: int
-    body: bytes = field(repr=False)
+    body: bytes
     country: str | None
     digest: bytes
+
+    def __repr__(self) -> str:  # without the body, as that of all effects
+        return f"Record(number={self.number}, at={self.at})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,7 @@ class StoredPayload:
     destination: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedBatch:
+class AcceptedBatch(msgspec.Struct, frozen=True, gc=False):
     """A batch that was accepted, as the window of duplicates remembers it.
 
     Attributes:
@@ -129,8 +132,7 @@ class AcceptedBatch:
     events: int
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Put a record into the journal, behind all others.
 
     Effects on the storage are carried out in the order in which they were given, but a record
@@ -245,8 +247,7 @@ class KvFailure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """An ``Append`` or ``Persist`` is on disk, as safe as the durability asked for.
 
     Attributes:

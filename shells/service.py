@@ -6,7 +6,8 @@ send a request in the background, and wake up at a time.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from openqoe.core.delivery.destinations import EMBEDDED
 from openqoe.core.effects import (
@@ -24,6 +25,7 @@ from openqoe.core.effects import (
     Persist,
     RemoteWrite,
     Result,
+    StorageEffect,
     StorageFailure,
     StorageResult,
     Stored,
@@ -62,8 +64,7 @@ class Shutdown:
         return max(0.0, self._end - monotonic())
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True):
     """An answer that waits until what it acknowledges is safe."""
 
     request: Request
@@ -226,6 +227,8 @@ class BaseService(ABC):
 
     def _run(self, effect: Effect) -> None:
         match effect:
+            case Append():  # most of them
+                self._submit(effect)
             case RemoteWrite() | LokiPush():
                 if effect.url.startswith(EMBEDDED):
                     assert self._home.embedded is not None, "there is a store if it is used"
@@ -240,11 +243,14 @@ class BaseService(ABC):
                 self._home.store.submit(effect)
             case Notice():
                 logs.write(self.log, effect)
-            case Append() | Persist() | LoadPayload() | Forget():
-                result = self._storage.submit(effect)
-                if result is not None:
-                    assert isinstance(effect, Append), "nothing else is done at once"
-                    self.stored(((effect, result),))
+            case Persist() | LoadPayload() | Forget():
+                self._submit(effect)
+
+    def _submit(self, effect: StorageEffect) -> None:
+        result = self._storage.submit(effect)
+        if result is not None:
+            assert isinstance(effect, Append), "nothing else is done at once"
+            self.stored(((effect, result),))
 
     @property
     def _storage(self) -> Storage:

@@ -16,12 +16,13 @@ and redirects are relative, so that all this works behind a proxy that adds a pr
 
 import re
 from base64 import b64encode
-from dataclasses import replace
 from hashlib import sha256
 from hmac import compare_digest
 from hmac import new as hmac
 from typing import Final
 from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+from msgspec.structs import replace
 
 from openqoe.core.api import answers, auth
 from openqoe.core.effects import LoadPage, Page

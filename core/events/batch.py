@@ -9,7 +9,6 @@ Each event's own bytes are its log line.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Protocol, cast
 
@@ -49,8 +48,7 @@ def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
     return cast(Callable[[bytes], _Events], msgspec.json.Decoder(body).decode)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """A decoded request.
 
     Attributes:

@@ -59,6 +59,10 @@ class State(Enum):
     CLOSED = auto()  # nothing is read any more
 
 
+# Asked for several times in each request, and an enumeration takes its time to name a member.
+_IDLE, _HEAD, _BODY, _READY, _HANDLING, _CLOSED = State
+
+
 class Connection:
     """One connection to one client. Every ``now`` is in ms since the epoch."""
 
@@ -87,7 +91,7 @@ class Connection:
         self._is_secure = is_secure
         self._parse = parser_named("auto") if parser is None else parser
         self._make_refusal = refuse
-        self._state = State.IDLE
+        self._state = _IDLE
         self._since = now  # when IDLE, or HEAD and BODY together, began
         self._heard = now  # when data last came
         self._received = now  # when the first byte of the current request came
@@ -109,7 +113,7 @@ class Connection:
     @property
     def should_close(self) -> bool:
         """Whether to close, once what there is to send is sent."""
-        return self._state is State.CLOSED
+        return self._state is _CLOSED
 
     @property
     def linger(self) -> int:
@@ -130,7 +134,7 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether no request has begun, so that closing loses nothing."""
-        return self._state is State.IDLE and not self._buffer
+        return self._state is _IDLE and not self._buffer
 
     @property
     def can_receive(self) -> bool:
@@ -140,7 +144,7 @@ class Connection:
         ahead where they are, and the client feels it. One that reads on (to learn of a
         client that goes away) costs memory, of which there is a limit.
         """
-        return self._state in (State.IDLE, State.HEAD, State.BODY) and not self._peer_is_done
+        return self._state in (_IDLE, _HEAD, _BODY) and not self._peer_is_done
 
     @property
     def deadline(self) -> int | None:
@@ -149,12 +153,11 @@ class Connection:
             # A client that does not read its answers has no claim on us for longer than one
             # that does not send its requests.
             return self._held + self._limits.request_timeout
-        match self._state:
-            case State.IDLE:
-                silent = self._since + self._limits.keep_alive_timeout
-                return silent if self._stops is None else min(silent, self._stops)
-            case State.HEAD | State.BODY:
-                return self._since + self._limits.request_timeout
+        if self._state is _IDLE:
+            silent = self._since + self._limits.keep_alive_timeout
+            return silent if self._stops is None else min(silent, self._stops)
+        if self._state in (_HEAD, _BODY):
+            return self._since + self._limits.request_timeout
         return None
 
     def receive_data(self, data: bytes, now: int) -> None:
@@ -170,15 +173,18 @@ class Connection:
         if not data:
             self._peer_is_done = True
             self._linger = 0
+        if self._take_whole(data, now):
+            self._account()
+            return
         self._buffer += data
-        if self._state not in (State.READY, State.HANDLING):
+        if self._state not in (_READY, _HANDLING):
             self._read(now)
         elif len(self._buffer) > self._limits.max_header_bytes + self._limits.max_body_bytes:
             # More than a whole request sent ahead. The one at hand is answered, the rest
             # is not: the client sees the connection close and sends it again.
             self._turn_deaf()
         self._account()
-        if self._budget.is_spent and self._state is State.BODY:
+        if self._budget.is_spent and self._state is _BODY:
             self._refuse(RefusedError(503, "Too many requests at once"), now)
 
     def next_request(self, now: int) -> Request | None:
@@ -187,11 +193,11 @@ class Connection:
         Returns:
             None if more data is needed or the last request is not answered yet.
         """
-        if self._state is State.IDLE and (self._buffer or self._peer_is_done):
+        if self._state is _IDLE and (self._buffer or self._peer_is_done):
             self._read(now)
-        if self._state is not State.READY:
+        if self._state is not _READY:
             return None
-        self._state = State.HANDLING
+        self._state = _HANDLING
         request, self._request = self._request, None
         self._account()
         return request
@@ -219,7 +225,7 @@ class Connection:
             RuntimeError: There is no request to answer.
         """
         head = self._head
-        if self._state is not State.HANDLING or head is None:
+        if self._state is not _HANDLING or head is None:
             raise RuntimeError("no request waits for an answer")
         # Nothing more can come of a client that is done and has nothing in the buffer.
         keep = head.keep_alive and not (close or self._is_last or self._is_deaf)
@@ -233,7 +239,7 @@ class Connection:
         self._head = None
         self._is_new = False
         if keep:
-            self._state, self._since = State.IDLE, now
+            self._state, self._since = _IDLE, now
         else:
             self._close(linger=head.keep_alive)
         return data
@@ -249,7 +255,7 @@ class Connection:
 
     def output_taken(self, now: int) -> None:
         """Tell that nothing waits any more."""
-        if self._held is not None and self._state is State.IDLE:
+        if self._held is not None and self._state is _IDLE:
             self._since = now
         self._held = None
 
@@ -277,25 +283,54 @@ class Connection:
         if self._held is not None:
             self._held, self._is_lost = None, True
             self._close()
-        elif self._state is State.IDLE:
+        elif self._state is _IDLE:
             self._close()
         else:
             self._refuse(RefusedError(408, "Request not received in time"), now)
 
+    def _take_whole(self, data: bytes, now: int) -> bool:
+        """Read a request that has come in one piece, as nearly all do: half the cost of the way
+        through the buffer. Whatever is unusual about it goes that way.
+
+        Returns:
+            Whether it was read.
+        """
+        if self._buffer or self._state is not _IDLE:
+            return False
+        end = data.find(b"\r\n\r\n", 0, self._limits.max_header_bytes) + 4
+        if end < 4 or data.startswith(b"\r"):
+            return False
+        try:
+            head = read_head(data[:end], self._parse)
+        except RefusedError:
+            return False
+        framing = head.framing
+        end_of_body = end + framing.length
+        is_large = framing.length > self._limits.max_body_bytes
+        if is_large or framing.chunked or head.expects or len(data) < end_of_body:
+            return False
+        self._since = self._received = now
+        self._head, body = head, data[end:end_of_body]
+        if len(data) > end_of_body:
+            self._buffer += data[end_of_body:]
+        self._request = head.with_body(body, now, now, is_secure=self._is_secure)
+        self._state = _READY
+        return True
+
     def _read(self, now: int) -> None:
         """Go on with the current request as far as the buffer allows."""
         try:
-            if self._state is State.IDLE:
+            if self._state is _IDLE:
                 self._read_start(now)
-            if self._state is State.HEAD:
+            if self._state is _HEAD:
                 self._read_head()
-            if self._state is State.BODY:
+            if self._state is _BODY:
                 self._read_body()
-            if self._peer_is_done and self._state in (State.HEAD, State.BODY):
+            if self._peer_is_done and self._state in (_HEAD, _BODY):
                 raise RefusedError(400, "Request incomplete")
         except RefusedError as refused:
             self._refuse(refused, now)
-        if self._peer_is_done and self._state is State.IDLE:
+        if self._peer_is_done and self._state is _IDLE:
             self._close()
 
     def _read_start(self, now: int) -> None:
@@ -305,7 +340,7 @@ class Connection:
         if self._buffer and self._buffer != b"\r":  # which may yet be an empty line
             # The time runs from here even if the first byte came while the request before
             # was handled, since that was our time.
-            self._state, self._since, self._received = State.HEAD, now, self._heard
+            self._state, self._since, self._received = _HEAD, now, self._heard
             self._seen = 0
 
     def _read_head(self) -> None:
@@ -317,7 +352,7 @@ class Connection:
             return
         self._head = head = read_head(bytes(self._buffer[: end + 4]), self._parse)
         del self._buffer[: end + 4]
-        self._state = State.BODY
+        self._state = _BODY
         if head.framing.length > self._limits.max_body_bytes:
             raise RefusedError(413, "Request body too large")
         if head.framing.chunked:
@@ -344,7 +379,7 @@ class Connection:
                 body = bytes(part)
             del self._buffer[:length]
         self._request = head.with_body(body, self._received, self._heard, is_secure=self._is_secure)
-        self._state = State.READY
+        self._state = _READY
 
     def _refuse(self, refused: RefusedError, now: int) -> None:
         """Answer a request that was not handed out, and close."""
@@ -370,7 +405,7 @@ class Connection:
 
     def _close(self, *, linger: bool = False) -> None:
         self._turn_deaf()
-        self._state = State.CLOSED
+        self._state = _CLOSED
         self._head = self._chunks = self._request = None
         self._account()
         self._linger = LINGER if linger and not self._peer_is_done else 0

@@ -9,7 +9,8 @@ the server between refusing and guessing, we refuse.
 """
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 from openqoe.core.http.grammar import HOST, TOKEN_LIST, are_field_lines
 from openqoe.core.http.refusal import RefusedError
@@ -20,7 +21,7 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[\t\x20-\x7e\x80-\xff]
 _CHUNK_SIZE_DIGITS = 16
 
 
-class Framing(NamedTuple):
+class Framing(msgspec.Struct, frozen=True, gc=False):
     """How the body of a request is delimited.
 
     Attributes:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 from openqoe.core.http.framing import Framing, read_framing
 from openqoe.core.http.grammar import check_head
@@ -12,7 +13,7 @@ from openqoe.core.http.parser import Head, MalformedHeadError, Parser
 from openqoe.core.http.refusal import RefusedError
 
 
-class RequestHead(NamedTuple):
+class RequestHead(msgspec.Struct, frozen=True):
     """A request before its body. The first four are those of ``Request``.
 
     Attributes:

@@ -5,13 +5,11 @@ a WSGI environ, an ASGI scope or a serverless event.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One complete HTTP request.
 
     Attributes:
@@ -29,7 +27,7 @@ class Request:
     method: str
     path: str
     query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes = b""
     received: int = 0
     is_secure: bool = False

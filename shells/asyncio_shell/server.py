@@ -76,15 +76,16 @@ class Server:
         # Where the client breaks the connection off, in the TLS handshake say, that is its affair.
         with suppress(OSError, TimeoutError):
             await loop.connect_accepted_socket(
-                lambda: ServerConnection(self), accepted, ssl=self._listeners.tls
+                lambda: ServerConnection(self, accepted), accepted, ssl=self._listeners.tls
             )
 
 
 class ServerConnection(asyncio.Protocol):
     """One connection: moves bytes between a socket and the core."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, accepted: socket.socket) -> None:
         self._server = server
+        self._socket = accepted
         self._service = server.service
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -100,7 +101,6 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._http = self._server.http.open(now_ms())
         self._transport = cast(asyncio.Transport, transport)
-        self._socket = transport.get_extra_info("socket")
         if transport.get_extra_info("sslcontext") is None:
             # Tell as soon as the kernel does not take all that is written. (asyncio's TLS
             # would never write again: it holds its own messages back while reading is paused.)
@@ -177,7 +177,10 @@ class ServerConnection(asyncio.Protocol):
         if self._closing or self._transport.is_closing():
             return
         self._transport.write(self._http.send_response(response, now_ms()))
-        self._take_turn()
+        if self._http.is_idle:  # nothing was sent ahead
+            self._watch_deadline()
+        else:
+            self._take_turn()
 
     def _take_turn(self) -> None:
         if self._turn is None:

@@ -1,9 +1,9 @@
 """POST /events: every answer it can give."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from openqoe.core.http.messages import Request
 from tests.core.api.asking import ask, counted, make_worker, send
