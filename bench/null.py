@@ -39,7 +39,7 @@ class Service:
     def handle(self, request: Request, answer: Any) -> None:
         answer(_response(request))
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request, waits: Any = None) -> Response:
         return _response(request)
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
@@ -47,7 +47,7 @@ class Service:
 
 
 class _BlockingService(Service):
-    def answer(self, request: Request) -> Response:  # type: ignore[override]
+    def answer(self, request: Request, waits: Any = None) -> Response:  # type: ignore[override]
         return _response(request)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import socket
+from contextlib import suppress
 
 import trio
 
@@ -14,8 +15,8 @@ from openqoe.shells.trio_shell.service import Service
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
-GONE = (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionError)
-"""What Trio raises when the peer has gone away."""
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+"""What Trio and sockets raise when the peer has gone away or cannot be reached any more."""
 
 CHUNK = 65536
 
@@ -82,7 +83,7 @@ class Server:
         return trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
 
     async def _serve(self, accepted: socket.socket) -> None:
-        connection = ServerConnection(self, self._stream(accepted))
+        connection = ServerConnection(self, accepted, self._stream(accepted))
         self.connections.add(connection)
         try:
             await connection.run()
@@ -96,16 +97,23 @@ class Server:
 
 
 class ServerConnection:
-    """One connection: moves bytes between a stream and the core."""
+    """One connection: moves bytes between a stream and the core.
 
-    def __init__(self, server: Server, stream: Stream) -> None:
+    Trio's ways to read and to write, and a cancel scope around each, cost more than all that a
+    refused request does. So one scope lasts for as many requests as come before its deadline, and
+    the socket itself is asked where there is no TLS.
+    """
+
+    def __init__(self, server: Server, accepted: socket.socket, stream: Stream) -> None:
         self._server = server
         self._service = server.service
         self._stream = stream
-        plain = stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
-        self._socket = plain.socket
+        self._socket = accepted
+        self._is_plain = isinstance(stream, trio.SocketStream)
         self._life = trio.CancelScope()
-        self._waiting: trio.CancelScope | None = None
+        self._turn = trio.CancelScope()
+        self._due: int | None = None  # when that ends, ms since the epoch
+        self._is_receiving = False
 
     async def run(self) -> None:
         """Serve until the connection closes."""
@@ -113,9 +121,8 @@ class ServerConnection:
         try:
             with self._life:
                 while not self._http.should_close:
-                    await self._serve()
-                    if not self._http.should_close:
-                        await self._receive()
+                    await self._serve_until_due()
+                    self._http.handle_timeout(now_ms())
                 await self._serve()
                 await self._close()
         except GONE:
@@ -126,35 +133,72 @@ class ServerConnection:
 
     def stop(self) -> None:
         """Wait no longer than the core says, which has been told to stop."""
-        if self._waiting is None:
+        if not self._is_receiving:
             return
         if self._http.should_close:
-            self._waiting.cancel()
+            self._turn.cancel()
         else:
-            self._waiting.deadline = trio.current_time() + self._time_left()
+            self._bring_forward()
 
     def abort(self) -> None:
         """Close at once."""
         self._life.cancel()
 
+    async def _serve_until_due(self) -> None:
+        """Serve until the connection closes or its deadline has come, or seems to."""
+        self._due = None
+        with trio.CancelScope() as self._turn:
+            while not self._turn.cancel_called:
+                await self._serve()
+                if self._http.should_close:
+                    return
+                self._bring_forward()
+                await self._receive()
+
+    def _bring_forward(self) -> None:
+        """See to the deadline. One that moves away is looked at when the one before has come: most
+        are never reached."""
+        deadline = self._http.deadline
+        if deadline is not None and (self._due is None or deadline < self._due):
+            self._due = deadline
+            self._turn.deadline = trio.current_time() + max(0, deadline - now_ms()) / 1000
+
+    def _put_off(self) -> None:
+        """What is waited for has a deadline of its own, or is ours to do."""
+        self._due, self._turn.deadline = None, math.inf
+
     async def _serve(self) -> None:
         """Answer the requests that are complete."""
         while (request := self._http.next_request(now_ms())) is not None:
-            response = await self._service.answer(request)
-            # Sending is a checkpoint, so others get their turn between pipelined requests, too.
+            response = await self._service.answer(request, self._put_off)
             await self._send(self._http.send_response(response, now_ms()))
+            if not self._http.is_idle:  # others have their turn between pipelined requests, too
+                await trio.lowlevel.checkpoint()
         if data := self._http.data_to_send():
             await self._send(data)
 
     async def _receive(self) -> None:
-        """Wait for data, or for the deadline."""
-        with trio.move_on_after(self._time_left()) as self._waiting:
-            data = bytes(await self._stream.receive_some(CHUNK))
-            self._http.receive_data(data, now_ms() - waited(self._socket))
-        self._waiting = None
-        self._http.handle_timeout(now_ms())
+        """Wait for data."""
+        self._is_receiving = True
+        try:
+            if self._is_plain:
+                await trio.lowlevel.wait_readable(self._socket)
+                data = self._socket.recv(CHUNK)
+            else:
+                data = bytes(await self._stream.receive_some(CHUNK))
+        except BlockingIOError:
+            return
+        finally:
+            self._is_receiving = False
+        self._http.receive_data(data, now_ms() - waited(self._socket))
 
     async def _send(self, data: bytes) -> None:
+        if self._is_plain:
+            with suppress(BlockingIOError):
+                data = data[self._socket.send(data) :]
+            if not data:
+                return
+        self._put_off()
         self._http.output_held(now_ms())
         with trio.move_on_after(self._time_left()):
             await self._stream.send_all(data)

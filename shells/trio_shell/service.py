@@ -1,6 +1,7 @@
 """The service on Trio: tasks of a nursery send, one of them wakes."""
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -60,8 +61,13 @@ class Service(BaseService):
             await self._client.close()
         self.report_end()
 
-    async def answer(self, request: Request) -> Response:
-        """Answer a request."""
+    async def answer(self, request: Request, waits: Callable[[], None]) -> Response:
+        """Answer a request.
+
+        Args:
+            request: The request.
+            waits: Is called if the answer is not there at once.
+        """
         answers: list[Response] = []
         given = trio.Event()
 
@@ -71,6 +77,7 @@ class Service(BaseService):
 
         self.handle(request, give)
         if not answers:  # else the turn that waiting takes is one that the client waits
+            waits()
             await given.wait()
         return answers[0]
 
