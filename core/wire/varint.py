@@ -39,10 +39,10 @@ def text_field(number: int, text: str) -> bytes:
     return field(number, text.encode()) if text else b""
 
 
-# The same for the number that entries and their lines have.
-_FIELD_2 = tuple(b"\x12" + size for size in _SMALL)
+FIELD_2 = tuple(b"\x12" + size for size in _SMALL)
+"""How a length-delimited field of number 2 begins, by its length: that of entries and lines."""
 
 
 def size_of_field_2(length: int) -> bytes:
-    """How a length-delimited field of number 2 begins."""
-    return _FIELD_2[length] if length < 4096 else b"\x12" + _encode(length)
+    """The same for any length."""
+    return FIELD_2[length] if length < 4096 else b"\x12" + _encode(length)
