@@ -56,13 +56,17 @@ def _stamps_of(second: int) -> tuple[bytes, ...]:
     return tuple(b"\x0a" + varint(len(seconds) + length) + seconds for length in range(8))
 
 
+@lru_cache(maxsize=64)
+def _name(name: str) -> bytes:
+    """The field of a name of structured metadata; there are a few."""
+    return text_field(1, name)
+
+
 class ProtobufEncoding:
     headers = (("Content-Type", "application/x-protobuf"),)
 
     def metadata(self, metadata: Metadata) -> bytes:
-        return b"".join(
-            [field(3, text_field(1, name) + text_field(2, value)) for name, value in metadata]
-        )
+        return b"".join([field(3, _name(name) + text_field(2, value)) for name, value in metadata])
 
     def request(self, streams: Sequence[Stream]) -> bytes:
         parts: list[bytes] = []
