@@ -73,7 +73,7 @@ def throughput(rows: list[Row]) -> str:
 
 
 def rates(rows: list[Row]) -> str:
-    figure, axes = plot.subplots(figsize=(7, 3.2))
+    figure, axes = plot.subplots(figsize=(7, 3.8))
     names = [f"{row['shell']}, {row['load']}" for row in rows]
     axes.barh(names, [row["p99"] for row in rows], color=COLOURS["normal"], label="p99")
     axes.barh(names, [row["p50"] for row in rows], color=COLOURS["memory"], label="p50")

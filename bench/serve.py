@@ -7,7 +7,8 @@ Three parts, each with workers that deliver to a receiver that takes everything:
 - throughput: ``wrk`` keeps connections busy; the workers of all durabilities and the null server
   run at the same time and are asked in turn, so that what else the machine does hits all of them.
 - rates: a generator that sends at a rate, whether answers come or not: at 70% of what the worker
-  can do, the same while a flush of 100,000 series is made again and again, and at twice.
+  can do, the same while a flush of 100,000 series is made again and again, and at twice. The null
+  server at the first of these rates tells how much of that is the machine's and the generator's.
 - memory: what the worker takes after minutes' worth of events, and how long it takes to start.
 
 The generator shares the machine's cores: compare the ratios of one run.
@@ -123,22 +124,30 @@ def throughput(shell: str, sink: Sink) -> list[dict[str, Any]]:
 
 
 def rates(shell: str, sink: Sink) -> list[dict[str, Any]]:
-    """Times at 70% of what the worker can do, beside flushes of many series, and at twice."""
+    """Times at 70% of what the worker can do, beside flushes of many series, and at twice.
+
+    First those of the null server, which has hardly anything to do at the first of these rates.
+    """
     rows = []
     bodies = list(workload.bodies(10, 2_000))
     more = {"OPENQOE_FLUSH_INTERVAL": "5"}
-    with WorkerProcess(settings(sink, **more), command=SHELLS[shell]) as worker:
+    with (
+        WorkerProcess(settings(sink, **more), command=SHELLS[shell]) as worker,
+        WorkerProcess(command=null_server(shell)) as null,
+    ):
         load.run(worker.port, load.posts(bodies), CONNECTIONS, SECONDS)
         rounds = [
             load.run(worker.port, load.posts(bodies), CONNECTIONS, SECONDS) for _ in range(ROUNDS)
         ]
         most = median(done.rate for done in rounds)
         for name, part, connections, settling in (
+            ("null server, as many", 0.7, CONNECTIONS, 0.0),
             ("70%", 0.7, CONNECTIONS, 0.0),
             ("70%, 100,000 series", 0.7, CONNECTIONS, 0.0),
             ("twice, at first", 2.0, CROWD, 0.0),
             ("twice", 2.0, CROWD, SETTLING),
         ):
+            asked = null if "null" in name else worker
             time.sleep(0 if QUICK else CALM)
             if "series" in name:
                 for body in population.series(3_000 if QUICK else 100_000):
@@ -146,7 +155,7 @@ def rates(shell: str, sink: Sink) -> list[dict[str, Any]]:
                 time.sleep(6)
             requests = load.posts(bodies)
             done = load.at_rate(
-                worker.port, requests, most * part, RATED_SECONDS, connections, settling
+                asked.port, requests, most * part, RATED_SECONDS, connections, settling
             )
             row = {
                 "shell": shell,
