@@ -6,9 +6,13 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+
+SPINNING = 5
+"""s for which the machine's own hold-ups are looked for."""
 
 
 def describe() -> dict[str, str]:
@@ -32,6 +36,7 @@ def describe() -> dict[str, str]:
         "file system": disk,
         "load before": f"{os.getloadavg()[0]:.1f}",
         "speed varies by": f"{_variation():.1f}",
+        "less than half as fast": _slow_stretches(),
     }
 
 
@@ -44,6 +49,24 @@ def _variation() -> float:
         sum(range(2_000_000))
         times.append(time.process_time() - begin)
     return max(times) / min(times)
+
+
+def _slow_stretches() -> str:
+    """For how long a loop of about a ms took more than twice the CPU time that it mostly does, and
+    the longest such stretch: so long an answer may take whatever the program."""
+    times = []
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < SPINNING:
+        before = time.process_time()
+        sum(range(20_000))
+        times.append(time.process_time() - before)
+    usual = median(times)
+    stretch = longest = slow = 0.0
+    for spent in times:
+        stretch = stretch + spent if spent > 2 * usual else 0.0
+        slow += spent if spent > 2 * usual else 0.0
+        longest = max(longest, stretch)
+    return f"{slow * 1000:.0f} ms of {SPINNING} s, {longest * 1000:.0f} ms at a time"
 
 
 def _processes(group: int) -> list[list[str]]:
