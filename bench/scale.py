@@ -77,7 +77,7 @@ class Filled:
         for effect in effects:
             if isinstance(effect, Persist):
                 persisted = True
-                self.snapshot = len(effect.snapshot)
+                self.snapshot = sum(map(len, effect.snapshot))
             if isinstance(effect, Append | Persist):
                 self._run(self.worker.complete(effect.id, Stored(), self.now))
         return persisted

@@ -149,7 +149,8 @@ class Persist:
 
     Attributes:
         id: Identifies the effect in ``Worker.complete``.
-        snapshot: The new snapshot, which replaces the one before.
+        snapshot: The new snapshot, which replaces the one before, in pieces: it may be large,
+            and is best joined where nobody waits for it.
         payloads: Payloads to add to the outbox.
         forgotten: Numbers of payloads to remove from the outbox.
         through: Records up to this number, itself included, are part of the snapshot and
@@ -160,7 +161,7 @@ class Persist:
     """
 
     id: int
-    snapshot: bytes = field(repr=False)
+    snapshot: tuple[bytes, ...] = field(repr=False)
     payloads: tuple[StoredPayload, ...]
     forgotten: tuple[int, ...]
     through: int

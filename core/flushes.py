@@ -180,7 +180,7 @@ class Flushes:
         """The state as bytes. Ends a flush that is under way."""
         self.end(self.pressing)
         taken = finish(state.take(self._parts, self._limits, self.timer))
-        return finish(snapshots.encode(taken))
+        return b"".join(finish(snapshots.encode(taken)))
 
     def _flush(self, now: int, *, last: bool = False) -> None:
         """Begin to send everything.

@@ -1,37 +1,81 @@
-"""Lists of a snapshot, made into bytes item by item.
+"""Lists and dictionaries of a snapshot, made into bytes item by item.
 
 All the items at once would leave the processor's cache before they are encoded, which takes
-twice as long, and would hold everybody up until they are.
+twice as long, and would hold everybody up until they are. Nor do the bytes lie in one block: of a
+million views that is hundreds of MB, and each time that it grows or goes it is a hold of its own.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import msgspec
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
 
-_HEAD = b"\xdd\0\0\0\0"
-"""msgpack's list with a length of 32 bits."""
+BLOCK: Final = 64 * 1024
+"""Bytes after which a block is full."""
+
+_LIST: Final = b"\xdd"
+_DICT: Final = b"\xdf"
+"""How msgpack begins a list and a dictionary with a length of 32 bits."""
 
 
-class PackedList:
-    """A list that grows as bytes."""
+class Packed:
+    """Items as bytes."""
 
-    __slots__ = ("_bytes", "_count")
+    __slots__ = ("_blocks", "_count", "_open")
+
+    _begin = _LIST
 
     def __init__(self) -> None:
-        self._bytes = bytearray(_HEAD)
+        self._blocks: list[bytes] = []  # the full ones
+        self._open = bytearray()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
+    def raw(self) -> Any:
+        """What stands for it in a state that is to be encoded (``core/snapshot``)."""
+        return self
+
+    def take_blocks(self) -> Iterator[bytes]:
+        """All of it as msgpack has it, block by block. Each goes when the next one is asked for:
+        it can be taken once."""
+        yield self._begin + self._count.to_bytes(4, "big")
+        self._blocks.append(bytes(self._open))
+        self._open = bytearray()
+        self._blocks.reverse()
+        while self._blocks:
+            yield self._blocks.pop()
+
+    def _added(self) -> None:
+        self._count += 1
+        if len(self._open) >= BLOCK:
+            self._blocks.append(bytes(self._open))
+            self._open.clear()
+
+
+class PackedList(Packed):
+    """A list that grows as bytes."""
+
+    __slots__ = ()
+
     def add(self, item: object) -> None:
         """Encode one more item."""
-        _encode_into(item, self._bytes, -1)
-        self._count += 1
+        _encode_into(item, self._open, -1)
+        self._added()
 
-    def raw(self) -> Any:
-        """What stands for the list in a struct that is to be encoded."""
-        self._bytes[1 : len(_HEAD)] = self._count.to_bytes(4, "big")
-        return msgspec.Raw(self._bytes)
+
+class PackedDict(Packed):
+    """A dictionary that grows as bytes."""
+
+    __slots__ = ()
+
+    _begin = _DICT
+
+    def add(self, key: object, value: object) -> None:
+        """Encode one more item."""
+        _encode_into(key, self._open, -1)
+        _encode_into(value, self._open, -1)
+        self._added()

@@ -132,12 +132,12 @@ class Persistence:
         through = self.last_record if first_left is None else first_left - 1
         self._begun = through, tuple(self._batches)
 
-    def persist(self, effect_id: int, snapshot: bytes, now: int) -> None:
+    def persist(self, effect_id: int, snapshot: tuple[bytes, ...], now: int) -> None:
         """Write everything down: the snapshot with what is staged.
 
         Args:
             effect_id: Becomes the id of the effect.
-            snapshot: The snapshot of the moment when ``begin`` was called.
+            snapshot: The snapshot of the moment when ``begin`` was called, in pieces.
             now: Current time in ms.
         """
         assert self._begun is not None, "a snapshot begins before it is written"

@@ -31,6 +31,7 @@ from openqoe.core.metrics.export import ExporterState
 from openqoe.core.metrics.label_table import LabelTableState
 from openqoe.core.metrics.registry import RegistryState
 from openqoe.core.outflow import OutflowState
+from openqoe.core.packed import Packed
 from openqoe.core.qoe.labels import LabellerState
 from openqoe.core.qoe.meter import MeterState
 from openqoe.core.sharing.exchange import SharingState
@@ -97,28 +98,31 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Snapshot).decode
 
 
-def encode(snapshot: Snapshot) -> Work[bytes]:
-    """A snapshot as bytes."""
+def encode(snapshot: Snapshot) -> Work[tuple[bytes, ...]]:
+    """A snapshot as bytes, in pieces: of a million views they are 50 MB, and to join them is a
+    hold of its own. What is packed in the snapshot is gone afterwards."""
     compressor = zlib.compressobj(1)
     crc = 0  # piece by piece: of a million views' state it takes tens of ms
     pieces = [b""]  # the head, which comes last
     for part in _parts(snapshot):
         with memoryview(part) as plain:
             for begin in range(0, len(plain), PIECE):
-                pieces.append(compressor.compress(plain[begin : begin + PIECE]))
-                crc = zlib.crc32(pieces[-1], crc)
+                piece = compressor.compress(plain[begin : begin + PIECE])
+                if piece:  # it gathers some before it gives any
+                    pieces.append(piece)
+                    crc = zlib.crc32(piece, crc)
                 yield min(len(plain), PIECE) // BYTES_A_UNIT
     pieces.append(compressor.flush())
     crc = zlib.crc32(pieces[-1], crc)
     pieces[0] = MARK + VERSION.to_bytes(2, "big") + crc.to_bytes(4, "big")
-    return b"".join(pieces)
+    return tuple(pieces)
 
 
-def _parts(value: Any) -> Iterator[bytes | msgspec.Raw]:
-    """The bytes of a value, one part after the other. The large lists are bytes already, and are
+def _parts(value: Any) -> Iterator[bytes]:
+    """The bytes of a value, one part after the other. What is large is packed already, and is
     not copied: there may be hundreds of MB."""
-    if isinstance(value, msgspec.Raw):
-        yield value
+    if isinstance(value, Packed):
+        yield from value.take_blocks()
     elif isinstance(value, msgspec.Struct | tuple):
         members = msgspec.structs.astuple(value) if isinstance(value, msgspec.Struct) else value
         yield b"\xdc" + len(members).to_bytes(2, "big")  # msgpack's list

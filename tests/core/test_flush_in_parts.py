@@ -1,7 +1,9 @@
 """A flush of many series is made in parts, and is of one moment all the same."""
 
 import dataclasses
+import uuid
 from itertools import pairwise
+from typing import Any
 
 from openqoe.core import Config, Worker
 from openqoe.core.effects import Append, KvResult, KvUpdate, Persist, StorageFailure, Stored
@@ -22,12 +24,16 @@ def busy(pace: int = 10, *, durable: bool = True, **settings: str) -> Worker:
     made = Worker(config, instance="p-0", durable=durable, pace=pace)
     made.poll(NOW)
     for number in range(VIEWS):
-        request = post(
-            event("heartbeat", at=NOW, view_id=f"v-{number}", player_id=f"p-{number}"), now=NOW
+        accepted_all(
+            made, event("heartbeat", at=NOW, view_id=f"v-{number}", player_id=f"p-{number}")
         )
-        for effect in of(Append, made.handle(request, NOW).effects):
-            made.complete(effect.id, Stored(), NOW)
     return made
+
+
+def accepted_all(made: Worker, *events: dict[str, Any]) -> None:
+    """Take a batch in, with its record in the journal."""
+    for effect in of(Append, made.handle(post(*events, now=NOW), NOW).effects):
+        made.complete(effect.id, Stored(), NOW)
 
 
 def ended(made: Worker, now: int = THEN) -> tuple[Persist, int]:
@@ -43,7 +49,7 @@ def ended(made: Worker, now: int = THEN) -> tuple[Persist, int]:
 
 def views(persist: Persist) -> int:
     """How many views the snapshot holds."""
-    return len(decode(persist.snapshot).meter.views.views)
+    return len(decode(b"".join(persist.snapshot)).meter.views.views)
 
 
 def test_no_call_does_more_than_its_pace() -> None:
@@ -68,6 +74,20 @@ def test_the_parts_make_the_same_bytes_as_the_whole() -> None:
     in_parts, _ = ended(busy(pace=1))
     at_once, _ = ended(busy(pace=1_000_000))
     assert dataclasses.replace(in_parts, id=at_once.id) == at_once
+
+
+def test_what_it_stores_of_many_views_comes_in_pieces_of_bounded_size() -> None:
+    made = busy(pace=1_000_000)
+    ids = [uuid.UUID(int=n * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128) for n in range(5_000)]
+    for first in range(0, len(ids), 500):
+        some = ids[first : first + 500]
+        accepted_all(made, *(event("heartbeat", at=NOW, view_id=str(one)) for one in some))
+    persist, _ = ended(made)
+    sizes = [len(piece) for piece in persist.snapshot]
+    assert sum(sizes) > 4 * max(sizes)
+    assert max(sizes) <= 64 * 1024
+    assert min(sizes) > 0
+    assert views(persist) == VIEWS + len(ids)
 
 
 def test_a_batch_that_comes_meanwhile_is_not_part_of_it() -> None:

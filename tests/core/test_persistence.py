@@ -181,7 +181,7 @@ def test_a_flush_that_could_not_be_written_is_written_later_and_sent_once() -> N
 
 def resumed(persist: Persist, now: int, **settings: str) -> Worker:
     config = Config.from_environment({**DESTINATIONS, **settings})
-    made = Worker.restore(config, persist.snapshot, instance="p-0", durable=True)
+    made = Worker.restore(config, b"".join(persist.snapshot), instance="p-0", durable=True)
     made.resume(persist.payloads, persist.batches, persist.through, 10, now)
     return made
 

@@ -314,7 +314,7 @@ def changed(blob: bytes, which: tuple[str, str], **changes: Any) -> bytes:
     ]
     assert metrics != snapshot.qoe.metrics
     qoe = msgspec.structs.replace(snapshot.qoe, metrics=metrics)
-    return finish(snapshots.encode(msgspec.structs.replace(snapshot, qoe=qoe)))
+    return b"".join(finish(snapshots.encode(msgspec.structs.replace(snapshot, qoe=qoe))))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class Disk:
                 self.journal[record.number] = record
                 self.last_record = record.number
             case Persist():
-                self.snapshot = effect.snapshot
+                self.snapshot = b"".join(effect.snapshot)
                 for payload in effect.payloads:
                     assert payload.number not in self.outbox, "a payload was stored twice"
                     assert payload.body, "a payload was stored without its body"

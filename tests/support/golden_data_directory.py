@@ -52,7 +52,7 @@ def write(path: Path) -> None:
     storage = Storage(path, "normal")
     storage.load()
     storage.start(lambda completions: done.set())
-    storage.submit(Persist(1, SNAPSHOT, PAYLOADS, (), 20, BATCHES, NOW - 86_400_000, 1_000))
+    storage.submit(Persist(1, (SNAPSHOT,), PAYLOADS, (), 20, BATCHES, NOW - 86_400_000, 1_000))
     for number, record in enumerate(RECORDS, 2):
         assert storage.submit(Append(number, record)) == Stored()
     storage.close()

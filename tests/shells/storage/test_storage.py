@@ -52,7 +52,8 @@ def persist(
     most: int = 100,
     snapshot: bytes = b"state",
 ) -> Persist:
-    return Persist(effect_id, snapshot, payloads, forgotten, through, batches, since, most)
+    pieces = (snapshot[:2], snapshot[2:])
+    return Persist(effect_id, pieces, payloads, forgotten, through, batches, since, most)
 
 
 class Open:
@@ -120,6 +121,14 @@ def test_records_come_back_as_they_were_and_in_order(opened: Open, path: Path) -
     assert opened.do(*(Append(r.number, r) for r in records)) == [Stored()] * 3
     opened.storage.close()
     assert reopened(path).records == records
+
+
+def test_a_large_snapshot_is_read_as_it_was_written(opened: Open, path: Path) -> None:
+    pieces = tuple(random.Random(n).randbytes(9_999) for n in range(500))
+    opened.do(Persist(1, pieces, (), (), 0, (), 0, 100))
+    opened.do(Persist(2, pieces[::-1], (), (), 0, (), 0, 100))
+    opened.storage.close()
+    assert reopened(path).loaded.snapshot == b"".join(pieces[::-1])
 
 
 def test_a_persist_replaces_the_snapshot_trims_the_journal_and_fills_the_outbox(

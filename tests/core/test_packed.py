@@ -1,0 +1,46 @@
+"""Packed lists and dictionaries: the bytes of the whole, in blocks."""
+
+import msgspec
+import pytest
+
+from openqoe.core.packed import BLOCK, PackedDict, PackedList
+
+ITEM = ("a view", 12, None, [1.5, 2])
+
+
+def unpacked(packed: PackedList | PackedDict) -> object:
+    return msgspec.msgpack.decode(b"".join(packed.take_blocks()))
+
+
+@pytest.mark.parametrize("count", [0, 1, 17, 70_000])
+def test_a_list_is_what_was_added(count: int) -> None:
+    packed = PackedList()
+    for number in range(count):
+        packed.add(number)
+    assert len(packed) == count
+    assert unpacked(packed) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1, 17, 70_000])
+def test_a_dictionary_is_what_was_added(count: int) -> None:
+    packed = PackedDict()
+    for number in range(count):
+        packed.add(str(number), number)
+    assert len(packed) == count
+    assert unpacked(packed) == {str(number): number for number in range(count)}
+
+
+def test_no_block_grows_with_the_list() -> None:
+    packed = PackedList()
+    for _ in range(50_000):
+        packed.add(ITEM)
+    sizes = [len(block) for block in packed.take_blocks()]
+    assert sum(sizes) > 10 * BLOCK
+    assert max(sizes) <= BLOCK + 100
+
+
+def test_blocks_go_as_they_are_taken() -> None:
+    packed = PackedList()
+    packed.add(ITEM)
+    assert len(list(packed.take_blocks())) == 2
+    assert b"".join(packed.take_blocks())[5:] == b""
