@@ -57,6 +57,17 @@ def metric_name(metric: Metric) -> MetricName:
     return metric.name, metric.type.name
 
 
+class SeriesKey(msgspec.Struct, frozen=True, gc=False):
+    """What identifies a series.
+
+    Not a tuple: one that is new has the garbage collector go through the whole dictionary that it
+    is a key of, and there may be hundreds of thousands.
+    """
+
+    metric: Metric
+    labels: Labels
+
+
 class MetricState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A metric in a snapshot: enough to find it again, if it is still the same."""
 
@@ -92,7 +103,7 @@ class Registry:
 
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
-        self._series: dict[tuple[Metric, Labels], Series] = {}
+        self._series: dict[SeriesKey, Series] = {}
         self.size = 0
         self.overflowed = 0
 
@@ -104,14 +115,15 @@ class Registry:
 
         Past the limit it is the metric's overflow series, so that totals stay right.
         """
-        found = self._series.get((metric, labels))
+        key = SeriesKey(metric, labels)
+        found = self._series.get(key)
         if found is not None:
             return found
         if self.size + sample_count(metric) > self._max_series and labels != OVERFLOW:
             self.overflowed += 1
             return self.series(metric, OVERFLOW)
         made = CLASSES[metric.type](metric, labels)
-        self._series[metric, labels] = made
+        self._series[key] = made
         self.size += sample_count(metric)
         return made
 
@@ -169,12 +181,12 @@ class Registry:
             series = CLASSES[metric.type](metric, table.rows[saved.labels])
             series.take_numbers(saved.numbers)
             series.exported_at, series.changed_at = saved.exported_at, saved.changed_at
-            self._series[metric, series.labels] = series
+            self._series[SeriesKey(metric, series.labels)] = series
             self.size += sample_count(metric)
         self.overflowed = state.overflowed
 
     def end(self, series: Series) -> None:
         """Forget a series; a later observation makes a new one."""
-        del self._series[series.metric, series.labels]
+        del self._series[SeriesKey(series.metric, series.labels)]
         self.size -= sample_count(series.metric)
         series.has_ended = True

@@ -12,7 +12,19 @@ import msgspec
 from openqoe.core.events.schema import Event, Text
 from openqoe.core.qoe.totals import RESTARTS_KEPT, RunningTotal
 
-ViewKey = tuple[str, str, str | None, str | None]
+
+class ViewKey(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What identifies a view.
+
+    Not a tuple: one that is new has the garbage collector go through the whole dictionary that it
+    is a key of, and there may be a million.
+    """
+
+    org_id: str
+    view_id: str
+    video: str | None
+    player: str | None
+
 
 NO_VIEW = "unknown"
 """The SDK's view_id for events after its session ended: they belong to no view."""
@@ -22,7 +34,7 @@ Labels = tuple[tuple[str, str], ...]
 
 def view_key(event: Event) -> ViewKey:
     video, player = event.video, event.player
-    return (
+    return ViewKey(
         event.org_id,
         event.view_id,
         None if video is None else text_of(video.id),

@@ -193,6 +193,7 @@ class Views:
                     yield None
                 else:
                     silent.append(view)
+                    yield None
             silent.sort(key=_by_silence)
             for view in silent:
                 if is_due or len(self._views) > self._limit:
@@ -200,7 +201,7 @@ class Views:
                     yield view
                 else:
                     self._agenda.add(view, view.last_seen + self._timeout)
-        self._forget(now)
+        yield from self._forget(now)
 
     def fold(self, view: View) -> None:
         """Nobody will change a view that has ended, unless it comes back: keep it small."""
@@ -242,8 +243,13 @@ class Views:
     def _begin(self, key: ViewKey, labels: Labels) -> View:
         if key in self._ended:
             return unfolded(key, self._ended.pop(key))
-        org, view_id, video, player = key
-        return View((self._shared(org), view_id, self._shared(video), self._shared(player)), labels)
+        own = ViewKey(
+            self._shared(key.org_id),
+            key.view_id,
+            self._shared(key.video),
+            self._shared(key.player),
+        )
+        return View(own, labels)
 
     def _shared(self, text: AnyText) -> AnyText:
         """The same object for the same text: each view brings new ones, which it keeps."""
@@ -259,7 +265,7 @@ class Views:
         view.is_concurrent = False
         self._unsettled.pop(view, None)
 
-    def _forget(self, now: int) -> None:
+    def _forget(self, now: int) -> Iterator[None]:
         """Let go of views that ended long ago, or are too many."""
         surplus = len(self._ended) + len(self._views) - self._limit
         gone: list[
@@ -271,10 +277,15 @@ class Views:
                 break
             self.forgotten += not is_due
             gone.append(key)
-        for key in gone:
+            if len(gone) % HANDFUL == 0:
+                yield None
+        for number, key in enumerate(gone, 1):
             del self._ended[key]
+            if number % HANDFUL == 0:
+                yield None
 
 
 def _by_silence(view: View) -> tuple[int, tuple[tuple[bool, str], ...]]:
     """Sorts views: longest silence first, then by key, in which there may be None."""
-    return view.last_seen, tuple((part is not None, part or "") for part in view.key)
+    key = msgspec.structs.astuple(view.key)
+    return view.last_seen, tuple((part is not None, part or "") for part in key)

@@ -67,7 +67,7 @@ def test_series_that_begin_take_more_calls_because_their_labels_are_encoded() ->
     while made.next_poll() == THEN:
         made.poll(THEN)
     _, calls_then = ended(made, THEN + FLUSH)
-    assert calls >= 2 * calls_then
+    assert calls - calls_then >= 2 * VIEWS / 10
 
 
 def test_the_parts_make_the_same_bytes_as_the_whole() -> None:
@@ -114,7 +114,7 @@ def test_batches_are_taken_in_in_the_order_of_their_arrival() -> None:
         accepted(made, number, now=THEN)
     while made.next_poll() == THEN:
         made.poll(THEN)
-    names = [saved.key[1] for _, saved in decode(made.snapshot()).meter.views.views]
+    names = [saved.key.view_id for _, saved in decode(made.snapshot()).meter.views.views]
     assert names[VIEWS:] == [f"v{number}" for number in range(40)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from openqoe.core.qoe.view import ViewKey
 from openqoe.core.qoe.views import Views
 from tests.support.events import NOW
 from tests.support.rig import HOUR, MINUTE, SECOND, Rig, told
@@ -198,14 +199,14 @@ def test_the_gauge_is_by_base_labels_and_goes_to_zero_once() -> None:
 def test_the_order_in_which_views_end_is_that_of_their_silence() -> None:
     """Whatever else was known of them before: a worker that was restarted takes the same."""
     views = Views(timeout=MINUTE, limit=10, memory=HOUR)
-    keys = {name: ("org", name, None, "hlsjs") for name in "abcd"}
+    keys = {name: ViewKey("org", name, None, "hlsjs") for name in "abcd"}
     for name, seen in (("a", 0), ("b", 20), ("c", 700), ("d", 1_000)):
         views.open(keys[name], (), NOW + seen)
     for name, seen in (("c", 5_100), ("b", 5_200), ("a", 5_300)):
         views.open(keys[name], (), NOW + seen)
     assert [view for view in views.expire(NOW + MINUTE) if view is not None] == []
     ended = [view for view in views.expire(NOW + MINUTE + 6_000) if view is not None]
-    assert [view.key[1] for view in ended] == ["d", "c", "b", "a"]
+    assert [view.key.view_id for view in ended] == ["d", "c", "b", "a"]
 
 
 # Too many
