@@ -48,7 +48,7 @@ from openqoe.core.version import VERSION
 from openqoe.core.wire.loki import ENCODINGS
 from openqoe.core.work import Work
 
-SERIES_BEGUN = 6
+SERIES_BEGUN = 3
 """Units of work that a series takes in its first export: its labels are encoded, once."""
 
 METADATA_INTERVAL = 300_000
@@ -252,8 +252,11 @@ class Outflow:
             edges_apart=self._persistence is not None or len(self._metrics) > 1,
         )
         for series in exported:
-            writer.add(series)
-            yield SERIES_BEGUN if len(series.samples) > 1 else 1
+            if series is None:
+                yield 1
+            else:
+                writer.add(series)
+                yield SERIES_BEGUN if len(series.samples) > 1 else 1
         return tuple(self._addressed(writer.close(), full, now))
 
     def _addressed(

@@ -128,6 +128,11 @@ def _parts(value: Any) -> Iterator[bytes]:
         yield b"\xdc" + len(members).to_bytes(2, "big")  # msgpack's list
         for member in members:
             yield from _parts(member)
+    elif isinstance(value, dict):
+        yield b"\xdf" + len(value).to_bytes(4, "big")  # its dictionary
+        for key, member in value.items():
+            yield _encode(key)
+            yield from _parts(member)
     else:
         yield _encode(value)
 

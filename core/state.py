@@ -23,15 +23,21 @@ def take(parts: Parts, limits: Limits, flush_timer: Timer) -> Work[Snapshot]:
     qoe = yield from ingest.registry.state(table)
     meter = yield from ingest.meter.state(table)
     own = finish(parts.health.registry.state(table))  # few, and requests go on
-    exporters = tuple(exporter.state(table) for exporter in outflow.exporters)
+    exporters = []
+    for exporter in outflow.exporters:
+        exporters.append((yield from exporter.state(table)))
+    dimensions = {}
+    for name, dimension in ingest.governor.dimensions.items():
+        dimensions[name] = yield from dimension.state()
+    labels = yield from table.state()
     log = outflow.log
     return Snapshot(
-        table.state(),
+        labels,
         qoe,
         own,
-        exporters,
+        tuple(exporters),
         meter,
-        {name: d.state() for name, d in ingest.governor.dimensions.items()},
+        dimensions,
         ingest.governor.faults,
         ingest.labeller.state(),
         {} if log is None else dict(log.adjusted),

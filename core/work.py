@@ -15,11 +15,12 @@ Result = TypeVar("Result")
 Work = Generator[int, None, Result]
 """Work in parts, with a result at its end."""
 
-HANDFUL = 20
+HANDFUL = 10
 """Things of which so little is asked that this many make one unit."""
 
-PACE = 500
-"""Units of work in one call at the most: a few ms."""
+PACE = 250
+"""Units of work in one call at the most: one or two ms. More than that may come on top: the garbage
+collector, a processor that has become slow."""
 
 
 def finish(work: Work[Result]) -> Result:

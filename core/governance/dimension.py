@@ -17,6 +17,8 @@ import msgspec
 
 from openqoe.core.governance.hashing import hash32, hashed
 from openqoe.core.governance.limits import Limit
+from openqoe.core.packed import PackedDict
+from openqoe.core.work import HANDFUL, Work
 
 FOLDS = 64
 
@@ -101,9 +103,14 @@ class Dimension:
         self._fresh[value] = None
         return True
 
-    def state(self) -> DimensionState:
-        """The state, for a snapshot."""
-        return DimensionState(dict(self._admitted), self.folded)
+    def state(self) -> Work[DimensionState]:
+        """The state, for a snapshot. Meanwhile nothing must change."""
+        admitted = PackedDict()
+        for number, (value, day) in enumerate(self._admitted.items()):
+            admitted.add(value, day)
+            if number % HANDFUL == 0:
+                yield 1
+        return DimensionState(admitted.raw(), self.folded)
 
     def restore(self, state: DimensionState) -> None:
         """Take a state back. The shared store is told all of it again: it may not have heard."""

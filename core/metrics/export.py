@@ -20,9 +20,11 @@ import msgspec
 
 from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric, Type
-from openqoe.core.metrics.registry import MetricName, Registry, metric_name
-from openqoe.core.metrics.series import GAUGE_LIFETIME, Labels, Series
+from openqoe.core.metrics.registry import MetricName, Registry, SeriesKey, metric_name
+from openqoe.core.metrics.series import GAUGE_LIFETIME, Series
+from openqoe.core.packed import PackedList
 from openqoe.core.wire.remote_write import encode_labels
+from openqoe.core.work import Work
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """The NaN that marks the end of a series. Compare its bits: NaN equals nothing."""
@@ -83,7 +85,7 @@ class Exporter:
         self._instance = instance
         self._idle_timeout = idle_timeout
         self._is_held = is_held
-        self._just_ended: set[tuple[Metric, Labels]] = set()
+        self._just_ended: dict[SeriesKey, None] = {}  # in order of their end
         self.flushed_at: int | None = None
 
     def begin(self, now: int) -> None:
@@ -91,14 +93,19 @@ class Exporter:
         if self.flushed_at is None:
             self.flushed_at = now - 1
 
-    def export(self, now: int) -> Iterator[ExportedSeries]:
-        """Export everything as of now."""
+    def export(self, now: int) -> Iterator[ExportedSeries | None]:
+        """Export everything as of now.
+
+        Yields:
+            What is to be sent; None for a series that was found to have idled, so that whoever
+            does this in parts gets a say: they may be all.
+        """
         self.begin(now)
         assert self.flushed_at is not None
         previous = self.flushed_at
         at = self.flushed_at = max(now, previous + 1)
         just_ended = self._just_ended
-        self._just_ended = set()
+        self._just_ended = {}
         ending: list[Series] = []
         # What is new while the export goes on comes with the next one.
         for series in self._registry if self._is_held else tuple(self._registry):
@@ -106,12 +113,13 @@ class Exporter:
                 series.changed_at = at
             elif self._has_idled(series, at):
                 ending.append(series)
+                yield None
                 continue
             values = series.values()
             self._encode(series)
             if series.exported_at is None and series.metric.type is not Type.GAUGE:
                 zero_at = max(previous, at - MAX_ZERO_AGE)
-                if (series.metric, series.labels) in just_ended:
+                if SeriesKey(series.metric, series.labels) in just_ended:
                     # The stale marker stands at the previous flush already.
                     zero_at = max(zero_at, previous + 1)
                 if zero_at < at:
@@ -125,16 +133,18 @@ class Exporter:
         for series in ending:
             self._registry.end(series)
             if series.exported_at is not None:
-                self._just_ended.add((series.metric, series.labels))
+                self._just_ended[SeriesKey(series.metric, series.labels)] = None
                 self._encode(series)  # one that a snapshot brought back may end at once
                 for labels in series.wire:
                     yield ExportedSeries(labels, ((at, STALE),))
 
-    def state(self, table: LabelTable) -> ExporterState:
-        """The state, for a snapshot."""
-        # Sorted before they are numbered: the order of a set is not that of another process.
-        ended = sorted((metric_name(metric), labels) for metric, labels in self._just_ended)
-        return ExporterState(self.flushed_at, [(name, table.number(row)) for name, row in ended])
+    def state(self, table: LabelTable) -> Work[ExporterState]:
+        """The state, for a snapshot. Meanwhile nothing must change."""
+        ended = PackedList()
+        for key in self._just_ended:
+            ended.add((metric_name(key.metric), table.number(key.labels)))
+            yield 1
+        return ExporterState(self.flushed_at, ended.raw())
 
     def restore(
         self, state: ExporterState, table: LabelTable, metrics: Mapping[MetricName, Metric]
@@ -142,7 +152,7 @@ class Exporter:
         """Take a state back."""
         self.flushed_at = state.flushed_at
         self._just_ended = {
-            (metrics[name], table.rows[labels])
+            SeriesKey(metrics[name], table.rows[labels]): None
             for name, labels in state.just_ended
             if name in metrics
         }

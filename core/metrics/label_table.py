@@ -6,6 +6,7 @@ import msgspec
 
 from openqoe.core.metrics.series import Labels
 from openqoe.core.packed import PackedList
+from openqoe.core.work import HANDFUL, Work
 
 
 class LabelTableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -50,8 +51,14 @@ class LabelTable:
             self._packed_rows.add(row)
         return number
 
-    def state(self) -> LabelTableState:
-        """The state, for a snapshot."""
+    def state(self) -> Work[LabelTableState]:
+        """The state, for a snapshot; afterwards the table is empty."""
+        known: dict[Labels, int] | dict[tuple[str, str], int]
+        for known in (self._numbers, self._pairs):
+            while known:  # one by one: there may be hundreds of thousands
+                known.popitem()
+                if len(known) % HANDFUL == 0:
+                    yield 1
         return LabelTableState(self._packed_pairs.raw(), self._packed_rows.raw())
 
     @classmethod

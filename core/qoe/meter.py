@@ -146,7 +146,7 @@ class Meter:
         """Set the gauge of concurrent views; label sets that have none left get a 0 once."""
         gauges: dict[Gauge, int] = {}
         gone = (labels for labels in self._concurrent if labels not in counts)
-        for number, labels in enumerate(chain(counts, gone)):
+        for labels in chain(counts, gone):
             group = self._labeller.group(labels)
             gauge = group.cached(CONCURRENT_VIEWS) or self._registry.grouped(
                 group, CONCURRENT_VIEWS, CONCURRENT_VIEWS, (), lambda name, text: text
@@ -154,10 +154,11 @@ class Meter:
             assert isinstance(gauge, Gauge)
             # Label sets past the limit share one series, which holds their sum.
             gauges[gauge] = gauges.get(gauge, 0) + counts.get(labels, 0)
+            yield 1
+        for number, (gauge, count) in enumerate(gauges.items()):
+            gauge.set(count)
             if number % HANDFUL == 0:
                 yield 1
-        for gauge, count in gauges.items():
-            gauge.set(count)
         self._concurrent = counts
 
     def state(self, table: LabelTable) -> Work[MeterState]:

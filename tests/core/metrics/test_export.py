@@ -44,7 +44,8 @@ class Sender:
         """The requests of a flush."""
         writer = PayloadWriter((), now, self.max_samples, edges_apart=False)
         for series in self.exporter.export(now):
-            writer.add(series)
+            if series is not None:
+                writer.add(series)
         return writer.close()
 
     def flush(self, now: int) -> dict[SeriesKey, list[Sample]]:
