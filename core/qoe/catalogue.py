@@ -69,7 +69,7 @@ def _resolution(moment: Moment) -> str:
 
 def _seek_latency(moment: Moment) -> float | None:
     # The first generation's html5 adapter measures from the page's load.
-    if moment.view is not None and moment.view.generation == 1:
+    if moment.view is not None and moment.view.milestones.generation == 1:
         if fields.player_of(moment.event) == "html5":
             return None
     return fields.seek_latency_s(moment.event)
@@ -77,7 +77,7 @@ def _seek_latency(moment: Moment) -> float | None:
 
 def _rebuffer_count(moment: Moment) -> float | None:
     # The second generation's hls.js and dash.js adapters always send 0.
-    if moment.view is not None and moment.view.generation == 2:
+    if moment.view is not None and moment.view.milestones.generation == 2:
         if fields.player_of(moment.event) in ("hlsjs", "dashjs"):
             return None
     return fields.rebuffer_count(moment.event)

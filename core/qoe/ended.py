@@ -33,7 +33,7 @@ class EndedView(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 def fold(view: View | ViewState, labels: Labels) -> EndedView:
     """Fold a view."""
-    state = _encode(state_of(view))
+    state = _encode(view if isinstance(view, ViewState) else state_of(view))
     return EndedView(labels, view.last_seen, state[len(_LIST) + len(_encode(view.key)) :])
 
 

@@ -12,6 +12,7 @@ from openqoe.core.events.schema import Event
 from openqoe.core.qoe import fields, stalls
 from openqoe.core.qoe.fields import data_of
 from openqoe.core.qoe.moment import SILENCE, Moment
+from openqoe.core.qoe.totals import RunningTotal
 from openqoe.core.qoe.view import View
 from openqoe.core.qoe.vocabulary import GENERATIONS, KINDS, RESTARTS, Kind
 
@@ -52,10 +53,10 @@ def follow(view: View, event: Event, meaning: Meaning) -> Sequence[Moment]:
     """Let a view follow one of its events; returns the facts in order."""
     kind, generation, is_restart, handler = meaning
     out: list[Moment] = []
-    if generation:
-        view.generation = generation
-    elif kind is _VIEW_START and fields.player_of(event) not in STARTUP_FROM_PLAYING:
-        view.generation = 1
+    if not generation and kind is _VIEW_START:
+        generation = 0 if fields.player_of(event) in STARTUP_FROM_PLAYING else 1
+    if generation and generation != view.milestones.generation:
+        view.reach("generation", generation)
     if view.stall is not None or view.open_pause is not None:
         _settle_before(view, event, kind, out)
     if is_restart:
@@ -78,9 +79,10 @@ def settle(view: View, event: Event = SILENCE) -> list[Moment]:
 def expire(view: View) -> list[Moment]:
     """The view has been silent for long: it has ended where it was."""
     out = settle(view)
-    if not view.completion_told and view.quartile:
-        view.completion_told = True
-        out.append(Moment(Kind.COMPLETION, SILENCE, view, view.quartile / 100))
+    reached = view.milestones
+    if not reached.completion_told and reached.quartile:
+        view.reach("completion_told")
+        out.append(Moment(Kind.COMPLETION, SILENCE, view, reached.quartile / 100))
     return out
 
 
@@ -114,8 +116,8 @@ def _count_pause(view: View, event: Event, out: list[Moment]) -> None:
 
 
 def _start(view: View, event: Event, out: list[Moment]) -> None:
-    if not view.started:
-        view.started = True
+    if not view.milestones.started:
+        view.reach("started")
         out.append(Moment(Kind.VIEW_STARTED, event, view))
 
 
@@ -135,10 +137,10 @@ def _startup_from_can_play(view: View, event: Event, out: list[Moment]) -> None:
     """Second generation: both times count from navigation, and only the first canplay tells
     the startup (it comes again, growing, after each seek and stall)."""
     ready, can_play = view.player_startup_ms, view.can_play_ms
-    if view.startup_known or ready is None or can_play is None:
+    if view.milestones.startup_known or ready is None or can_play is None:
         return
     if can_play >= ready:
-        view.startup_known = True
+        view.reach("startup_known")
         out.append(Moment(Kind.STARTUP, event, view, (can_play - ready) / 1000, "canplay"))
 
 
@@ -146,10 +148,12 @@ def _play(view: View, event: Event, out: list[Moment]) -> None:
     _start(view, event, out)
     startup = fields.seconds(data_of(event).video_startup_time)
     # Only the first play request tells the startup; on a resume the same field has grown.
-    if not view.play_requested and not view.startup_known and startup is not None:
-        view.startup_known = True
+    reached = view.milestones
+    if not reached.play_requested and not reached.startup_known and startup is not None:
+        view.reach("startup_known")
         out.append(Moment(Kind.STARTUP, event, view, startup, "playing"))
-    view.play_requested = True
+    if not reached.play_requested:
+        view.reach("play_requested")
     view.note_playing(True, event.event_time)
     bps = _video_bps(view, event)
     view.video_bps = bps or view.video_bps
@@ -168,6 +172,8 @@ def _heartbeat(view: View, event: Event, out: list[Moment]) -> None:
     view.note_playing(True, event.event_time)
     total = fields.dropped_frames_total(event)
     if total is not None:
+        if view.dropped_frames is None:
+            view.dropped_frames = RunningTotal()
         increase = view.dropped_frames.advance(total, event.event_time, view.restarts)
         if increase:
             out.append(Moment(Kind.FRAMES_DROPPED, event, view, increase))
@@ -189,23 +195,23 @@ def _quartile(view: View, event: Event, out: list[Moment]) -> None:
     quartile = data_of(event).quartile
     if quartile is None or quartile not in (25, 50, 75, 100):
         return
-    reached = int(quartile)
-    if reached not in view.quartiles:
-        view.quartiles |= {reached}
-        view.quartile = max(view.quartile, reached)
-        out.append(Moment(Kind.QUARTILE_REACHED, event, view, None, str(reached)))
+    number, reached = int(quartile), view.milestones
+    if number not in reached.quartiles:
+        view.reach("quartiles", reached.quartiles | {number})
+        view.reach("quartile", max(reached.quartile, number))
+        out.append(Moment(Kind.QUARTILE_REACHED, event, view, None, str(number)))
 
 
 def _ended(view: View, event: Event, out: list[Moment]) -> None:
     _played(view, event, out)
     view.note_playing(False, event.event_time)
-    if view.completed:
+    if view.milestones.completed:
         return
-    view.completed = True
+    view.reach("completed")
     out.append(Moment(Kind.VIEW_COMPLETED, event, view))
     ratio = fields.completion_ratio(event)
-    if ratio is not None and not view.completion_told:
-        view.completion_told = True
+    if ratio is not None and not view.milestones.completion_told:
+        view.reach("completion_told")
         out.append(Moment(Kind.COMPLETION, event, view, ratio))
 
 
@@ -217,8 +223,10 @@ def _played(view: View, event: Event, out: list[Moment]) -> None:
     total = fields.played_total_s(event)
     if total is None:
         return
-    if total > 0:
-        view.progressed = True
+    if total > 0 and not view.milestones.progressed:
+        view.reach("progressed")
+    if view.played is None:
+        view.played = RunningTotal()
     increase = view.played.advance(total, event.event_time, view.restarts)
     if increase:
         out.append(Moment(Kind.PLAYED, event, view, increase))

@@ -146,7 +146,7 @@ def _decide(view: View, stall: Stall, cause: str, event: Event, out: list[Moment
 
 
 def _is_startup(view: View, position: float | None) -> bool:
-    if view.progressed or position is None:
+    if view.milestones.progressed or position is None:
         return False
     at_beginning = position < START_OF_VIDEO
     first = view.first_position

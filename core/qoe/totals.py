@@ -9,7 +9,7 @@ told from a late report by time: a smaller total is a restart only if a start ev
 between it and the reports before, by the client's clock.
 """
 
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -60,6 +60,10 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
         self._earlier, self._earlier_since = self._high, self._since
         self._high, self._high_at, self._since = total, at, began
         return total
+
+    def or_none(self) -> Self | None:
+        """None if it has taken no report into account."""
+        return None if self._high_at is None else self
 
     def _restart_between(self, at: float, restarts: tuple[float, ...]) -> float | None:
         """The latest start event after the report of the mark and not after this one."""

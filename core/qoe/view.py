@@ -1,10 +1,10 @@
 """What is remembered of one view: one playback of one video.
 
-A view's key is (org_id, view_id, video.id, player.name): the SDK keeps one view_id over
-several videos of a page, each with its own player adapter and totals.
+There may be a million, so each byte of one counts: what is the same for many they share, and what
+few have is made when it is needed.
 """
 
-from operator import attrgetter
+from functools import lru_cache
 from typing import Self
 
 import msgspec
@@ -14,10 +14,11 @@ from openqoe.core.qoe.totals import RESTARTS_KEPT, RunningTotal
 
 
 class ViewKey(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What identifies a view.
+    """What identifies a view. The SDK keeps one view_id over several videos of a page, each with
+    its own player adapter and totals.
 
     Not a tuple: one that is new has the garbage collector go through the whole dictionary that it
-    is a key of, and there may be a million.
+    is a key of, and there may be a million. It would also take half as much again.
     """
 
     org_id: str
@@ -104,24 +105,55 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     followed: int = 0
 
 
-state_of = attrgetter(*ViewState.__struct_fields__)
-"""The attributes of a view as a tuple that is encoded like a ``ViewState``: a worker may have
-100,000 views to write down at every flush. It shares with the view what goes on changing."""
+class Milestones(msgspec.Struct, frozen=True, gc=False):
+    """What a view has reached, mostly for good. There are few different ones, which views share.
+
+    Attributes:
+        generation: Which SDK generation it speaks, 0 while unknown.
+        completion_told: Whether its completion has been measured.
+        quartile: Highest quartile reached, 0 if none.
+        progressed: Whether it has shown anything.
+    """
+
+    generation: int = 0
+    started: bool = False
+    completed: bool = False
+    completion_told: bool = False
+    quartiles: frozenset[int] = frozenset()
+    quartile: int = 0
+    play_requested: bool = False
+    startup_known: bool = False
+    progressed: bool = False
+
+
+_NONE_REACHED = Milestones()
+
+
+@lru_cache(maxsize=2048)
+def _shared(milestones: Milestones) -> Milestones:
+    """The one that all views share which have reached the same."""
+    return milestones
+
+
+@lru_cache(maxsize=4096)
+def _with(milestones: Milestones, name: str, value: object) -> Milestones:
+    """The same and one more."""
+    return _shared(msgspec.structs.replace(milestones, **{name: value}))
 
 
 class View(msgspec.Struct, gc=False, eq=False):
     """The state of one view. Times are event times in ms unless said otherwise.
 
-    There may be a million, and they refer to nothing that refers back: the garbage collector
-    need not look at them, which would hold everybody up.
+    Views refer to nothing that refers back: the garbage collector need not look at them, which
+    would hold everybody up.
 
     Attributes:
         labels: Base labels of its latest event.
         last_seen: Arrival of its latest event, ms.
+        milestones: What it has reached.
+        played: Total of the media time played; None before the first report.
+        dropped_frames: The same of frames dropped, which many players never report.
         playing: Whether it was playing at its latest event.
-        generation: Which SDK generation it speaks, 0 while unknown.
-        quartile: Highest quartile reached, 0 if none.
-        completion_told: Whether its completion has been measured.
         open_pause: Time of a pause that an ``ended`` may still explain.
         known: How many entries of its shared log it has followed (``core/qoe/view_log``).
         followed: The same, with those of logs that the store has lost.
@@ -131,30 +163,22 @@ class View(msgspec.Struct, gc=False, eq=False):
     key: ViewKey
     labels: Labels
     last_seen: int = 0
-    generation: int = 0
-    started: bool = False
-    completed: bool = False
-    completion_told: bool = False
-    quartiles: frozenset[int] = frozenset()
-    quartile: int = 0
+    milestones: Milestones = _NONE_REACHED
     playing: bool = False
-    playing_at: float = 0.0
-    restarts: tuple[float, ...] = ()
-    played: RunningTotal = msgspec.field(default_factory=RunningTotal)
-    dropped_frames: RunningTotal = msgspec.field(default_factory=RunningTotal)
-    play_requested: bool = False
-    startup_known: bool = False
-    player_startup_ms: float | None = None
-    can_play_ms: float | None = None
-    video_bps: float | None = None
-    audio_bps: float | None = None
-    height: float | None = None
-    first_position: float | None = None
-    last_position: float | None = None
-    last_position_at: float = 0.0
-    progressed: bool = False
+    playing_at: Number = 0.0
+    restarts: tuple[Number, ...] = ()
+    played: RunningTotal | None = None
+    dropped_frames: RunningTotal | None = None
+    player_startup_ms: Number | None = None
+    can_play_ms: Number | None = None
+    video_bps: Number | None = None
+    audio_bps: Number | None = None
+    height: Number | None = None
+    first_position: Number | None = None
+    last_position: Number | None = None
+    last_position_at: Number = 0.0
     stall: Stall | None = None
-    open_pause: float | None = None
+    open_pause: Number | None = None
     known: int = 0
     followed: int = 0
     is_concurrent: bool = False
@@ -162,16 +186,23 @@ class View(msgspec.Struct, gc=False, eq=False):
     @classmethod
     def restored(cls, state: ViewState, labels: Labels) -> Self:
         """The view of a snapshot."""
-        view = cls(state.key, labels)
-        for name, value in zip(ViewState.__struct_fields__, state_of(state), strict=True):
-            setattr(view, name, value)
+        view = cls(state.key, labels, state.last_seen, known=state.known)
+        view.take(state)
         return view
 
     def take(self, state: ViewState) -> None:
         """Go on from what another worker knows of the view."""
-        for name, value in zip(ViewState.__struct_fields__, state_of(state), strict=True):
-            if name not in ("key", "last_seen", "known"):
-                setattr(self, name, value)
+        for name in _SAVED_AS_IT_IS:
+            setattr(self, name, getattr(state, name))
+        self.milestones = _shared(
+            Milestones(*[getattr(state, name) for name in Milestones.__struct_fields__])
+        )
+        self.played = state.played.or_none()
+        self.dropped_frames = state.dropped_frames.or_none()
+
+    def reach(self, name: str, value: object = True) -> None:
+        """Note a milestone."""
+        self.milestones = _with(self.milestones, name, value)
 
     def note_restart(self, at: float) -> None:
         """Remember a start event, after which totals may begin anew."""
@@ -182,8 +213,8 @@ class View(msgspec.Struct, gc=False, eq=False):
         """Remember the media position (s) that an event tells."""
         if self.first_position is None:
             self.first_position = position
-        elif position > self.first_position + 0.5:
-            self.progressed = True
+        elif not self.milestones.progressed and position > self.first_position + 0.5:
+            self.reach("progressed")
         if at >= self.last_position_at:
             self.last_position, self.last_position_at = position, at
 
@@ -191,3 +222,50 @@ class View(msgspec.Struct, gc=False, eq=False):
         """Remember whether the view plays, unless a later event has said so already."""
         if at >= self.playing_at:
             self.playing, self.playing_at = playing, at
+
+
+_UNTOLD = RunningTotal()
+"""Stands in a snapshot for a total that was never reported."""
+
+_SAVED_AS_IT_IS = tuple(
+    name
+    for name in View.__struct_fields__
+    if name in ViewState.__struct_fields__
+    and name not in ("key", "last_seen", "known", "played", "dropped_frames")
+)
+
+
+def state_of(view: View) -> tuple[object, ...]:
+    """The state of a view as a tuple that is encoded like a ``ViewState``: a worker may have
+    100,000 views to write down at every flush. It shares with the view what goes on changing."""
+    reached = view.milestones
+    return (
+        view.key,
+        view.last_seen,
+        reached.generation,
+        reached.started,
+        reached.completed,
+        reached.completion_told,
+        reached.quartiles,
+        reached.quartile,
+        view.playing,
+        view.playing_at,
+        view.restarts,
+        view.played or _UNTOLD,
+        view.dropped_frames or _UNTOLD,
+        reached.play_requested,
+        reached.startup_known,
+        view.player_startup_ms,
+        view.can_play_ms,
+        view.video_bps,
+        view.audio_bps,
+        view.height,
+        view.first_position,
+        view.last_position,
+        view.last_position_at,
+        reached.progressed,
+        view.stall,
+        view.open_pause,
+        view.known,
+        view.followed,
+    )
