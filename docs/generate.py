@@ -129,7 +129,7 @@ def command_line() -> str:
         *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES),
         "",
     ]
-    for name, command in cli.main.commands.items():
+    for name, command in ((name, cli.command(name)) for name in cli.COMMANDS):
         lines += _command(name, command)
     return "\n".join(lines) + "\n"
 

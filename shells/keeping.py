@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import randbits
+from typing import TYPE_CHECKING
 
 from openqoe.core.config import Config
 from openqoe.core.effects import (
@@ -27,10 +28,13 @@ from openqoe.core.worker import Worker
 from openqoe.shells import allocator, logs
 from openqoe.shells.clock import monotonic, now_ms
 from openqoe.shells.dashboard import PageThreads
-from openqoe.shells.embedded import EmbeddedStore, open_embedded
+from openqoe.shells.embedded import open_embedded
 from openqoe.shells.settings import slot_instance
 from openqoe.shells.storage import Loaded, Slot, Slots, Storage, StorageError
 from openqoe.shells.stores.runner import StoreRunner
+
+if TYPE_CHECKING:
+    from openqoe.shells.embedded.store import EmbeddedStore
 
 Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
 
@@ -64,7 +68,7 @@ class Home:
     storage: Storage | None = None
     slot: Slot | None = None
     store: StoreRunner | None = None
-    embedded: EmbeddedStore | None = None
+    embedded: "EmbeddedStore | None" = None
     pages: PageThreads | None = None
     open_store: OpenStore = no_store
 

@@ -9,13 +9,21 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Protocol
 
 import msgspec
 import snappy
 
-from openqoe.core.wire.messages import PushRequest
-from openqoe.core.wire.varint import FIELD_2, field, size_of_field_2, text_field, varint
+from openqoe.core.wire.varint import (
+    FIELD_2,
+    field,
+    fields_of,
+    size_of_field_2,
+    text_field,
+    varint,
+)
 
 Metadata = tuple[tuple[str, str], ...]
 Entry = tuple[int, bytes, bytes]
@@ -92,18 +100,19 @@ class ProtobufEncoding:
         return body
 
     def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
-        message = PushRequest.FromString(snappy.decompress(body))
-        entries = [(stream.labels, entry) for stream in message.streams for entry in stream.entries]
+        entries = []
+        for _, stream in fields_of(snappy.decompress(body)):
+            (_, labels), *rest = fields_of(stream)
+            entries += [(labels, entry) for _, entry in rest]
         if len(entries) < 2:
             return ()
         halves = []
         for half in (entries[: len(entries) // 2], entries[len(entries) // 2 :]):
-            request = PushRequest()
-            for labels, entry in half:
-                if not request.streams or request.streams[-1].labels != labels:
-                    request.streams.add(labels=labels)
-                request.streams[-1].entries.append(entry)
-            halves.append((snappy.compress(request.SerializeToString()), len(half)))
+            request = b"".join(
+                field(1, field(1, labels) + b"".join([field(2, entry) for _, entry in group]))
+                for labels, group in groupby(half, itemgetter(0))
+            )
+            halves.append((snappy.compress(request), len(half)))
         return tuple(halves)
 
 

@@ -8,13 +8,12 @@ parts. The bytes are those that protobuf makes of the whole.
 import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import snappy
 
 from openqoe.core.metrics.metric import Metric
-from openqoe.core.wire.messages import WriteRequest
-from openqoe.core.wire.varint import field, text_field, varint
+from openqoe.core.wire.varint import field, fields_of, number_field, text_field, varint
 
 HEADERS = (
     ("Content-Type", "application/x-protobuf"),
@@ -48,16 +47,16 @@ def _label(name: str, value: str) -> bytes:
 
 def encode_metadata(metrics: Iterable[Metric]) -> bytes:
     """Encode type, help and unit of metric families as the fields they are of a WriteRequest."""
-    message = WriteRequest()
-    for metric in metrics:
-        message.metadata.add(
-            type=metric.type.value,
-            metric_family_name=metric.name,
-            help=metric.help,
-            unit=metric.unit,
+    return b"".join(
+        field(
+            3,
+            number_field(1, metric.type.value)
+            + text_field(2, metric.name)
+            + text_field(4, metric.help)
+            + text_field(5, metric.unit),
         )
-    encoded: bytes = message.SerializeToString()
-    return encoded
+        for metric in metrics
+    )
 
 
 class SeriesEncoder:
@@ -85,31 +84,22 @@ def compress(parts: Iterable[bytes]) -> bytes:
     return body
 
 
-def decode(body: bytes) -> Any:
-    """Decode a request body into a WriteRequest message.
-
-    Raises:
-        ValueError: The body is not one.
-    """
-    try:
-        return WriteRequest.FromString(snappy.decompress(body))
-    except Exception as error:  # snappy and protobuf raise types of their own
-        raise ValueError(f"not a remote-write request: {error}") from None
-
-
 def split(body: bytes) -> tuple[tuple[bytes, int], ...]:
     """Split a request body in two halves by series.
 
     Returns:
         Each half's body and its number of samples; () if there is only one series.
     """
-    message = decode(body)
-    count = len(message.timeseries)
-    if count < 2:
+    series = [content for number, content in fields_of(snappy.decompress(body)) if number == 1]
+    if len(series) < 2:
         return ()
-    halves = []
-    for part in (slice(0, count // 2), slice(count // 2, count)):
-        half = WriteRequest(timeseries=message.timeseries[part])
-        samples = sum(len(series.samples) for series in half.timeseries)
-        halves.append((compress((half.SerializeToString(),)), samples))
-    return tuple(halves)
+    half = len(series) // 2
+    return tuple(
+        (compress(field(1, one) for one in part), sum(map(_samples, part)))
+        for part in (series[:half], series[half:])
+    )
+
+
+def _samples(series: bytes) -> int:
+    """How many samples an encoded series has."""
+    return sum(number == 2 for number, _ in fields_of(series))

@@ -1,9 +1,14 @@
-"""The pieces of protobuf's encoding that it takes to write fields by hand.
+"""The pieces of protobuf's encoding that it takes to write fields by hand, and to find them again.
 
 A message is the concatenation of its fields, so parts that were encoded once can be put together
-again and again. Building messages as objects costs five times as much.
+again and again. Building messages as objects costs five times as much, and protobuf's own package
+takes 4 MB of each worker.
+
+The messages (prometheus/prompb/remote.proto and types.proto, grafana/loki pkg/push/push.proto)
+are held against protobuf's own decoder by the tests.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 
@@ -34,6 +39,11 @@ def field(number: int, content: bytes) -> bytes:
     return _SMALL[number << 3 | 2] + size + content
 
 
+def number_field(number: int, value: int) -> bytes:
+    """An integer field; protobuf leaves a zero out."""
+    return _SMALL[number << 3] + varint(value) if value else b""
+
+
 def text_field(number: int, text: str) -> bytes:
     """A string field; protobuf leaves an empty one out."""
     return field(number, text.encode()) if text else b""
@@ -46,3 +56,32 @@ FIELD_2 = tuple(b"\x12" + size for size in _SMALL)
 def size_of_field_2(length: int) -> bytes:
     """The same for any length."""
     return FIELD_2[length] if length < 4096 else b"\x12" + _encode(length)
+
+
+def fields_of(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The fields of a message of ours that has only length-delimited ones: numbers and contents.
+
+    Raises:
+        ValueError: It is no such message.
+    """
+    at = 0
+    while at < len(message):
+        tag, at = _number_at(message, at)
+        length, at = _number_at(message, at)
+        begin, at = at, at + length
+        if tag & 7 != 2 or at > len(message):
+            raise ValueError("not a message of length-delimited fields")
+        yield tag >> 3, message[begin:at]
+
+
+def _number_at(message: bytes, at: int) -> tuple[int, int]:
+    """The number at a place in base 128, and where it ends."""
+    number = shift = 0
+    while at < len(message):
+        byte = message[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
+    raise ValueError("not a message: a number has no end")

@@ -1,28 +1,36 @@
 """The ``openqoe`` command: one module for each of its commands."""
 
+from importlib import import_module
+
 import click
 
 from openqoe.core.version import VERSION
-from openqoe.shells.cli.check import check
-from openqoe.shells.cli.completion import completion
-from openqoe.shells.cli.demo import demo
-from openqoe.shells.cli.drain import drain
-from openqoe.shells.cli.outbox import outbox
-from openqoe.shells.cli.replay import replay
-from openqoe.shells.cli.serve import serve
-from openqoe.shells.cli.simulate import simulate
-from openqoe.shells.cli.stats import stats
-from openqoe.shells.cli.version import version
+
+COMMANDS = (
+    *("serve", "check", "stats", "demo", "simulate", "replay", "outbox", "drain", "completion"),
+    "version",
+)
+"""In the order in which people need them."""
 
 
-class InOrder(click.Group):
-    """Commands in the order in which people need them."""
+def command(name: str) -> click.Command:
+    """One of them."""
+    found = getattr(import_module(f"openqoe.shells.cli.{name}"), name)
+    assert isinstance(found, click.Command)
+    return found
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for: a worker keeps what it has imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return command(cmd_name) if cmd_name in COMMANDS else None
 
 
-@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="openqoe")
 def main() -> None:
     """OpenQoE worker: QoE events of video players to Prometheus metrics and Loki logs.
@@ -38,9 +46,3 @@ def main() -> None:
       openqoe serve --env-file openqoe.env
       eval "$(openqoe completion bash)"
     """
-
-
-for command in (
-    *(serve, check, stats, demo, simulate, replay, outbox, drain, completion, version),
-):
-    main.add_command(command)

@@ -217,15 +217,6 @@ class EmbeddedStore:
             return None
 
 
-def open_embedded(config: Config, log: logs.Log) -> EmbeddedStore | None:
-    """The embedded store, if the settings make it a destination.
-
-    Raises:
-        StorageError: The file cannot be made or used.
-    """
-    return EmbeddedStore(config, log) if config.is_embedded else None
-
-
 def _failure(status: int, message: str) -> HttpResult:
     return HttpResult(status, {}, message.encode())
 

@@ -44,5 +44,5 @@ def config_of(variables: Mapping[str, str]) -> Config:
 def assert_accepts(arguments: Sequence[str]) -> None:
     """The `openqoe` command takes these arguments; click raises what is wrong with them."""
     name, *options = arguments
-    command = cli.main.commands[name]
+    command = cli.command(name)
     command.make_context(name, list(options))

@@ -78,9 +78,9 @@ def worker() -> Iterator[WorkerProcess]:
 # One style
 
 
-@pytest.mark.parametrize("name", cli.main.commands)
+@pytest.mark.parametrize("name", cli.COMMANDS)
 def test_each_command_has_help_with_examples(name: str) -> None:
-    command = cli.main.commands[name]
+    command = cli.command(name)
     help = command.get_help(click.Context(command, info_name=name))
     assert "Examples:\n" in help
     assert f"openqoe {name}" in help
@@ -89,7 +89,7 @@ def test_each_command_has_help_with_examples(name: str) -> None:
 
 def test_the_help_lists_all_and_the_exit_codes() -> None:
     output, _ = run("--help")
-    for name in cli.main.commands:
+    for name in cli.COMMANDS:
         assert f"\n  {name} " in output
     assert "Exit codes" in output.replace("\n  ", " ")
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.wire.loki import ENCODINGS, LokiEncoding, Metadata, format_labels, parse_labels
-from openqoe.core.wire.varint import field, varint
+from openqoe.core.wire.varint import field, fields_of, varint
 from tests.support.events import NOW
 from tests.support.wire import PushStream, decode_push_request, parse_label_set
 
@@ -174,3 +174,19 @@ def test_a_field_is_tag_length_content() -> None:
     assert field(1, b"ab") == b"\x0a\x02ab"
     assert field(16, b"") == b"\x82\x01\x00"
     assert field(2, b"x" * 200) == b"\x12\xc8\x01" + b"x" * 200
+
+
+def test_fields_are_found_again() -> None:
+    contents = [b"", b"a", b"b" * 127, b"c" * 128, b"d" * 5000]
+    message = b"".join(field(number, each) for number, each in enumerate(contents, 1))
+    assert list(fields_of(message)) == list(enumerate(contents, 1))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\x0a", b"\x0a\x80", b"\x0a\x02a", b"\x08\x01", b"\x09" + bytes(8)],
+    ids=["no length", "half a length", "too short", "a number", "a double"],
+)
+def test_fields_of_something_else_are_not_found(message: bytes) -> None:
+    with pytest.raises(ValueError, match="not a message"):
+        list(fields_of(message))

@@ -16,7 +16,13 @@ from openqoe.core.sinks import metrics as sink
 from openqoe.core.wire import remote_write
 from tests.support.events import NOW
 from tests.support.rig import Rig, told
-from tests.support.wire import STALE_BITS, MetricMetadata, TimeSeries, decode_write_request
+from tests.support.wire import (
+    STALE_BITS,
+    MetricMetadata,
+    TimeSeries,
+    decode_write_request,
+    encode_write_request,
+)
 
 
 def bits(value: float) -> int:
@@ -86,19 +92,6 @@ def test_the_stale_markers_bits_survive() -> None:
     assert [sample.bits for sample in series.samples] == [STALE_BITS]
 
 
-def test_our_own_decoder_reads_it_too() -> None:
-    message = remote_write.decode(encode(Series((("a", "b"),), ((NOW, 2.5),))))
-    (series,) = message.timeseries
-    assert [(label.name, label.value) for label in series.labels] == [("a", "b")]
-    assert [(sample.timestamp, sample.value) for sample in series.samples] == [(NOW, 2.5)]
-
-
-@pytest.mark.parametrize("body", [b"", b"\x00\x01garbage", b"\x05\x10hello"])
-def test_what_is_no_request_is_a_value_error(body: bytes) -> None:
-    with pytest.raises(ValueError, match="not a remote-write request"):
-        remote_write.decode(body)
-
-
 def test_metadata() -> None:
     described = [
         Metric("seeks_total", Type.COUNTER, "Seeks."),
@@ -106,11 +99,13 @@ def test_metadata() -> None:
         Metric("views", Type.GAUGE, "Views with ümläuts."),
     ]
     body = remote_write.compress([remote_write.encode_metadata(described)])
-    assert decode_write_request(body).metadata == (
+    metadata = (
         MetricMetadata("seeks_total", "counter", "Seeks.", ""),
         MetricMetadata("stall_seconds", "histogram", "Stalls.", "seconds"),
         MetricMetadata("views", "gauge", "Views with ümläuts.", ""),
     )
+    assert decode_write_request(body).metadata == metadata
+    assert body == encode_write_request((), metadata)  # which protobuf has encoded
 
 
 def test_metadata_goes_with_the_first_request_only() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 from openqoe.core.config import Config
 from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
 from openqoe.core.wire.loki import ENCODINGS, format_labels
-from openqoe.core.wire.messages import WriteRequest
-from openqoe.core.wire.remote_write import HEADERS, compress
+from openqoe.core.wire.remote_write import HEADERS
 from openqoe.shells import logs
-from openqoe.shells.embedded import FILE, EmbeddedStore, open_reader
+from openqoe.shells.embedded import FILE, open_reader
+from openqoe.shells.embedded.store import EmbeddedStore
+from tests.support.wire import MetricMetadata, encode_write_request
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -82,16 +83,10 @@ def metrics(
     *series: tuple[dict[str, str], list[tuple[int, float]]], described: tuple[str, ...] = ()
 ) -> RemoteWrite:
     """A remote-write request, encoded by protobuf itself."""
-    message = WriteRequest()
-    for labels, samples in series:
-        one = message.timeseries.add()
-        for name, text in sorted(labels.items()):
-            one.labels.add(name=name, value=text)
-        for at, value in samples:
-            one.samples.add(timestamp=at, value=value)
-    for name in described:
-        message.metadata.add(type=1, metric_family_name=name, help="Help.", unit="s")
-    body = compress((message.SerializeToString(),))
+    body = encode_write_request(
+        ((dict(sorted(labels.items())), samples) for labels, samples in series),
+        (MetricMetadata(name, "counter", "Help.", "s") for name in described),
+    )
     return RemoteWrite(1, "embedded_metrics", "embedded:metrics", HEADERS, body)
 
 
