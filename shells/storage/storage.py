@@ -31,6 +31,7 @@ from openqoe.core.effects import (
     Stored,
     StoredPayload,
 )
+from openqoe.shells import allocator
 from openqoe.shells.storage import schema
 from openqoe.shells.storage.errors import StorageError
 from openqoe.shells.storage.journal import ENOUGH, RESERVE, Framed, Journal, framed
@@ -297,6 +298,11 @@ class Storage:
                 forgotten = [] if self._committed else forgotten
                 if results:
                     report(results)
+                # Else they would stay until the next: a snapshot is megabytes.
+                is_flush = any(isinstance(effect, Persist) for effect in group)
+                effect, group, results = None, [], ()
+                if is_flush:
+                    allocator.return_free_pages()
 
     def _carry_out(self, group: list[Written], forgotten: list[int]) -> Results:
         self._committed = False

@@ -6,6 +6,21 @@ import sys
 
 import pytest
 
+FREED = """
+from openqoe.shells.allocator import return_free_pages
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+blocks = [b"x" * 10_000 for _ in range(5_000)]
+before = resident()
+blocks = [block for number, block in enumerate(blocks) if not number % 100]  # they lie between
+free = resident()
+return_free_pages()
+print(before - free, before - resident())
+"""
+
 SCRIPT = """
 from openqoe.shells.allocator import return_large_blocks
 
@@ -46,3 +61,11 @@ def test_large_blocks_between_small_ones_go_back() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
 def test_what_the_operator_has_set_holds() -> None:
     assert kept(changed=True, MALLOC_MMAP_THRESHOLD_=str(32 << 20)) > 50_000_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
+def test_free_pages_between_blocks_in_use_go_back() -> None:
+    run = subprocess.run([sys.executable, "-c", FREED], capture_output=True, check=True, env={})
+    by_themselves, given_back = map(int, run.stdout.split())
+    assert by_themselves < 10_000_000, "then there is no need for it"
+    assert given_back > 40_000_000
