@@ -198,7 +198,6 @@ def _quartile(view: View, event: Event, out: list[Moment]) -> None:
     number, reached = int(quartile), view.milestones
     if number not in reached.quartiles:
         view.reach("quartiles", reached.quartiles | {number})
-        view.reach("quartile", max(reached.quartile, number))
         out.append(Moment(Kind.QUARTILE_REACHED, event, view, None, str(number)))
 
 

@@ -4,8 +4,9 @@ There may be a million, so each byte of one counts: what is the same for many th
 few have is made when it is needed.
 """
 
-from functools import lru_cache
-from typing import Self
+from functools import cache
+from operator import attrgetter
+from typing import Any, Self
 
 import msgspec
 
@@ -105,14 +106,18 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     followed: int = 0
 
 
-class Milestones(msgspec.Struct, frozen=True, gc=False):
-    """What a view has reached, mostly for good. There are few different ones, which views share.
+class Milestones(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """What a view has reached, mostly for good.
+
+    There are few different ones, which views share: each is made once, and lives as long as the
+    process.
 
     Attributes:
         generation: Which SDK generation it speaks, 0 while unknown.
         completion_told: Whether its completion has been measured.
         quartile: Highest quartile reached, 0 if none.
         progressed: Whether it has shown anything.
+        following: Those that have followed, by what was reached.
     """
 
     generation: int = 0
@@ -124,21 +129,30 @@ class Milestones(msgspec.Struct, frozen=True, gc=False):
     play_requested: bool = False
     startup_known: bool = False
     progressed: bool = False
+    following: dict[tuple[str, object], "Milestones"] = {}
+
+    def then(self, name: str, value: object) -> "Milestones":
+        """The same, and one more."""
+        following = self.following.get((name, value))
+        if following is None:
+            values = {each: getattr(self, each) for each in _MILESTONES}
+            values[name] = value
+            values["quartile"] = max(values["quartiles"], default=0)
+            following = self.following[name, value] = _shared(tuple(values.values()))
+        return following
 
 
-_NONE_REACHED = Milestones()
+_MILESTONES = Milestones.__struct_fields__[:-1]
 
 
-@lru_cache(maxsize=2048)
-def _shared(milestones: Milestones) -> Milestones:
-    """The one that all views share which have reached the same."""
-    return milestones
+@cache
+def _shared(values: tuple[Any, ...]) -> Milestones:
+    """The one with these values."""
+    return Milestones(*values)
 
 
-@lru_cache(maxsize=4096)
-def _with(milestones: Milestones, name: str, value: object) -> Milestones:
-    """The same and one more."""
-    return _shared(msgspec.structs.replace(milestones, **{name: value}))
+_milestones_of = attrgetter(*_MILESTONES)
+_NONE_REACHED = _shared(_milestones_of(Milestones()))
 
 
 class View(msgspec.Struct, gc=False, eq=False):
@@ -194,15 +208,13 @@ class View(msgspec.Struct, gc=False, eq=False):
         """Go on from what another worker knows of the view."""
         for name in _SAVED_AS_IT_IS:
             setattr(self, name, getattr(state, name))
-        self.milestones = _shared(
-            Milestones(*[getattr(state, name) for name in Milestones.__struct_fields__])
-        )
+        self.milestones = _shared(_milestones_of(state))
         self.played = state.played.or_none()
         self.dropped_frames = state.dropped_frames.or_none()
 
     def reach(self, name: str, value: object = True) -> None:
         """Note a milestone."""
-        self.milestones = _with(self.milestones, name, value)
+        self.milestones = self.milestones.then(name, value)
 
     def note_restart(self, at: float) -> None:
         """Remember a start event, after which totals may begin anew."""

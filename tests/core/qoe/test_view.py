@@ -1,0 +1,83 @@
+"""What a view keeps, and what it shares with others."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from openqoe.core.qoe.totals import RunningTotal
+from openqoe.core.qoe.view import Milestones, View, ViewKey, ViewState, state_of
+
+KEY = ViewKey("org", "view", None, "hlsjs")
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(ViewState).decode
+
+
+def made() -> View:
+    view = View(KEY, ())
+    view.reach("started")
+    view.reach("generation", 2)
+    view.reach("quartiles", frozenset({25}))
+    return view
+
+
+def saved(view: View) -> ViewState:
+    return decode(encode(state_of(view)))
+
+
+def test_views_that_have_reached_the_same_share_it() -> None:
+    one, other = made(), View(KEY, ())
+    other.reach("quartiles", frozenset({25}))
+    other.reach("generation", 1)
+    other.reach("generation", 2)
+    assert one.milestones is not other.milestones
+    other.reach("started")
+    assert one.milestones is other.milestones
+    assert View.restored(saved(one), ()).milestones is one.milestones
+
+
+def test_the_highest_quartile_follows_from_all() -> None:
+    view = made()
+    assert view.milestones.quartile == 25
+    view.reach("quartiles", view.milestones.quartiles | {75})
+    view.reach("quartiles", view.milestones.quartiles | {50})
+    assert view.milestones.quartile == 75
+
+
+def test_what_is_shared_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        made().milestones.started = False  # type: ignore[misc]
+
+
+def test_a_key_is_encoded_as_the_list_that_it_was() -> None:
+    assert encode(KEY) == encode(("org", "view", None, "hlsjs"))
+
+
+def test_every_attribute_of_a_view_is_in_its_state() -> None:
+    mine = {*View.__struct_fields__, *Milestones.__struct_fields__}
+    not_saved = {"labels", "milestones", "following", "is_concurrent"}
+    assert mine - not_saved == set(ViewState.__struct_fields__)
+
+
+def test_a_view_comes_back_as_it_was() -> None:
+    view = made()
+    values = iter(range(1, 100))
+    for name in View.__struct_fields__:
+        if isinstance(getattr(view, name), int | float) or getattr(view, name) is None:
+            setattr(view, name, next(values))
+    view.playing = view.is_concurrent = True
+    view.restarts = (3, 4)
+    view.stall = None
+    view.played, view.dropped_frames = RunningTotal(), None
+    view.played.advance(5, 6, ())
+    back = View.restored(saved(view), ())
+    assert state_of(back)[:11] == state_of(view)[:11]
+    assert state_of(back)[13:] == state_of(view)[13:]
+    assert encode(state_of(back)) == encode(state_of(view))
+    assert back.dropped_frames is None, "there is none before the first report"
+
+
+def test_a_total_that_was_never_told_is_saved_as_one_of_nothing() -> None:
+    state = saved(View(KEY, ()))
+    assert encode(state.played) == encode(RunningTotal())
