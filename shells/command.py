@@ -13,6 +13,6 @@ def main() -> None:
     try:
         with needs("asyncio"):
             from openqoe.shells import cli
+        cli.main(prog_name="openqoe")  # which imports the command that is asked for
     except MissingExtraError as error:
         sys.exit(f"openqoe: {error}")
-    cli.main(prog_name="openqoe")

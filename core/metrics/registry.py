@@ -24,6 +24,10 @@ CACHED_PER_GROUP = 1_000
 """Entries after which a group's cache starts anew: label values come from outside."""
 
 
+SHARED = 10_000
+"""Labels of metrics' own that are shared by series at the most."""
+
+
 class Group(msgspec.Struct, frozen=True, gc=False, eq=False):
     """The series under one set of base labels.
 
@@ -104,6 +108,7 @@ class Registry:
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
         self._series: dict[SeriesKey, Series] = {}
+        self._own: dict[tuple[str, str], tuple[str, str]] = {}
         self.size = 0
         self.overflowed = 0
 
@@ -140,7 +145,7 @@ class Registry:
         labels = group.labels
         if values:
             own = [
-                (name, governed)
+                self._shared((name, governed))
                 for name, value in zip(metric.labels, values, strict=True)
                 if (governed := govern(name, value))
             ]
@@ -148,6 +153,12 @@ class Registry:
         series = self.series(metric, labels)
         group.cache(key, series)
         return series
+
+    def _shared(self, label: tuple[str, str]) -> tuple[str, str]:
+        """The same object for the same label: each series brings new ones, which it keeps."""
+        if len(self._own) >= SHARED:
+            self._own.clear()
+        return self._own.setdefault(label, label)
 
     def state(self, table: LabelTable) -> Work[RegistryState]:
         """The state, for a snapshot. Meanwhile nothing must change."""

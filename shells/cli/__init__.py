@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from openqoe.core.version import VERSION
+from openqoe.shells.extras import needs
 
 COMMANDS = (
     *("serve", "check", "stats", "demo", "simulate", "replay", "outbox", "drain", "completion"),
@@ -14,8 +15,13 @@ COMMANDS = (
 
 
 def command(name: str) -> click.Command:
-    """One of them."""
-    found = getattr(import_module(f"openqoe.shells.cli.{name}"), name)
+    """One of them.
+
+    Raises:
+        MissingExtraError: A package that it needs is not installed.
+    """
+    with needs("asyncio"):
+        found = getattr(import_module(f"openqoe.shells.cli.{name}"), name)
     assert isinstance(found, click.Command)
     return found
 
