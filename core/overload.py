@@ -2,14 +2,14 @@
 
 A burst is served, and so is what has waited because the process was held up for a moment: it will
 catch up. A flood is not, or every batch would wait longer than the one before. What tells them
-apart is time: the worker is overloaded once all batches have waited too long for a second,
+apart is time: the worker is overloaded once all batches have waited too long for two seconds,
 and until none has for some more. And number: a few clients, each of which waits for its answer
 before it sends again, are no flood, however slow the machine is. In an overload those that have
 waited too long are refused, so that the next ones find a shorter queue.
 
 But not all of them. A refusal takes time, too. Where that is much of what a batch takes, a worker
 that refused all would do nothing else, and have all wait too long all the same. So half of what it
-has managed in that second it goes on to accept however long that has waited. The other half pays
+has managed in that time it goes on to accept however long that has waited. The other half pays
 for the refusals, or for what comes in time again.
 
 The worker may come to manage less, because a flush begins, or its machine slows down. Then it
@@ -20,7 +20,7 @@ Source of the idea: controlled delay (RFC 8289), which also looks at the time th
 a queue, and drops only when that has been long for a while, and never all.
 """
 
-BURST = 1_000
+BURST = 2_000
 """ms for which all batches may wait too long before any is refused."""
 
 FLOOD = 100

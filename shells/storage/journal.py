@@ -53,10 +53,6 @@ ENOUGH = 1024 * 1024
 least, or it would be full again at once."""
 
 
-GRANT = 256 * 1024
-"""Bytes that may be written before the system is asked again how much room there is."""
-
-
 class _Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
     at: int
     country: str | None
@@ -119,7 +115,6 @@ class Journal:
         self._descriptor: int | None = None
         self._current: _Segment | None = None
         self._size = 0  # of the current segment, as far as it is sound
-        self._granted = 0  # bytes that there is room for, as the system said last
 
     @property
     def last(self) -> int:
@@ -157,7 +152,8 @@ class Journal:
                 ENOSPC as well if nothing but the reserve is left.
         """
         data = b"".join([data for _, data in records])
-        self._take_room(len(data))
+        if self.room() < len(data):
+            raise OSError(errno.ENOSPC, self.no_room)
         descriptor = self._descriptor
         if descriptor is None:
             descriptor = self._begin(records[0][0])
@@ -173,16 +169,6 @@ class Journal:
         self.writes += 1
         self._size += len(data)
         self._current.last = records[-1][0]
-
-    def _take_room(self, size: int) -> None:
-        """See whether there is room for so many bytes. The system is asked once for many records:
-        what others write meanwhile is nothing beside the reserve."""
-        if self._granted < size:
-            room = self.room()
-            if room < size:
-                raise OSError(errno.ENOSPC, self.no_room)
-            self._granted = min(room, max(size, GRANT))
-        self._granted -= size
 
     def _give_up(self) -> None:
         """Nobody knows what a disk that has failed has kept of a file: leave it with what is

@@ -61,7 +61,7 @@ class Service(BaseService):
             await self._client.close()
         self.report_end()
 
-    async def answer(self, request: Request, waits: Callable[[], None]) -> Response:
+    async def answer(self, request: Request, waits: Callable[[], None] | None = None) -> Response:
         """Answer a request.
 
         Args:
@@ -77,7 +77,8 @@ class Service(BaseService):
 
         self.handle(request, give)
         if not answers:  # else the turn that waiting takes is one that the client waits
-            waits()
+            if waits is not None:
+                waits()
             await given.wait()
         return answers[0]
 
