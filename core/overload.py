@@ -4,8 +4,9 @@ A burst is served, and so is what has waited because the process was held up for
 catch up. A flood is not, or every batch would wait longer than the one before. What tells them
 apart is time: the worker is overloaded once all batches have waited too long for two seconds,
 and until none has for some more. And number: a few clients, each of which waits for its answer
-before it sends again, are no flood, however slow the machine is. In an overload those that have
-waited too long are refused, so that the next ones find a shorter queue.
+before it sends again, are no flood, however slow the machine is. How many wait at once follows from
+how many are dealt with in a time, and how long one waits (Little's law). In an overload those that
+have waited too long are refused, so that the next ones find a shorter queue.
 
 But not all of them. A refusal takes time, too. Where that is much of what a batch takes, a worker
 that refused all would do nothing else, and have all wait too long all the same. So half of what it
@@ -24,7 +25,7 @@ BURST = 2_000
 """ms for which all batches may wait too long before any is refused."""
 
 FLOOD = 100
-"""Batches in a row that have waited too long, before any is refused."""
+"""Batches that wait at once, before any is refused."""
 
 SHARE = 0.5
 """How much of what the worker has managed it goes on to accept, however long that has waited."""
@@ -84,9 +85,10 @@ class Overload:
             self._latest = now
             if self._since is None or now < self._since:
                 self._since, self._managed = now, 0
-            if not self.is_on and self._managed >= FLOOD and now - self._since >= BURST:
-                self._begin(self._managed / (now - self._since), now)
             self._managed += 1
+            lasts = now - self._since
+            if not self.is_on and lasts >= BURST and self._managed * waited >= FLOOD * lasts:
+                self._begin(self._managed / lasts, now)
         else:
             self._since = None
             if self.is_on and not self._latest <= now < self._latest + CALM:
