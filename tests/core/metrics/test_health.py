@@ -58,7 +58,7 @@ def eventful() -> Rig:
     for number in range(FLOOD + 1):  # too much work: all have waited; the last is refused
         if number == FLOOD:
             rig.pass_time(2 * SECOND)
-        rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 500))
+        rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 5_000))
     rig.pass_time(7 * MINUTE)
     return rig
 
