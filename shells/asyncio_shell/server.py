@@ -122,6 +122,8 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._guard(self._receive, b"")
+        if self._http.should_close:  # its last word, before the transport closes
+            self._guard(self._serve)
         # Stay open for answers to what came before the end.
         return not self._http.should_close and self._transport.can_write_eof()
 

@@ -52,6 +52,15 @@ def test_a_bad_request_is_answered_and_the_connection_closed(
     assert_alive(own_worker)
 
 
+def test_a_client_that_ends_in_the_midst_of_a_request_is_told(own_worker: WorkerProcess) -> None:
+    with RawClient(own_worker.port) as client:
+        client.send(post(b"{}", "Content-Length: 7", length=False))
+        time.sleep(0.1)  # so that its end comes by itself
+        client.finish_sending()
+        assert client.answer().status == 400
+        assert client.is_closed()
+
+
 def test_a_refused_request_tells_its_reason_to_the_page(own_worker: WorkerProcess) -> None:
     origin = "https://watch.example"
     with RawClient(own_worker.port) as client:
