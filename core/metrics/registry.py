@@ -13,6 +13,7 @@ from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.series import CLASSES, Labels, Series, sample_count
 from openqoe.core.packed import PackedList
+from openqoe.core.same import Same
 from openqoe.core.work import Work
 
 OVERFLOW: Labels = (("overflow", "true"),)
@@ -23,8 +24,7 @@ Govern = Callable[[str, str], str | None]
 CACHED_PER_GROUP = 1_000
 """Entries after which a group's cache starts anew: label values come from outside."""
 
-
-SHARED = 10_000
+OWN_LABELS = 10_000
 """Labels of metrics' own that are shared by series at the most."""
 
 
@@ -108,7 +108,7 @@ class Registry:
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
         self._series: dict[SeriesKey, Series] = {}
-        self._own: dict[tuple[str, str], tuple[str, str]] = {}
+        self._own = Same(OWN_LABELS)
         self.size = 0
         self.overflowed = 0
 
@@ -145,7 +145,7 @@ class Registry:
         labels = group.labels
         if values:
             own = [
-                self._shared((name, governed))
+                self._own.of((name, governed))
                 for name, value in zip(metric.labels, values, strict=True)
                 if (governed := govern(name, value))
             ]
@@ -153,12 +153,6 @@ class Registry:
         series = self.series(metric, labels)
         group.cache(key, series)
         return series
-
-    def _shared(self, label: tuple[str, str]) -> tuple[str, str]:
-        """The same object for the same label: each series brings new ones, which it keeps."""
-        if len(self._own) >= SHARED:
-            self._own.clear()
-        return self._own.setdefault(label, label)
 
     def state(self, table: LabelTable) -> Work[RegistryState]:
         """The state, for a snapshot. Meanwhile nothing must change."""

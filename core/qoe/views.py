@@ -1,7 +1,6 @@
 """All views that are known, and the questions that are asked of them together."""
 
 from collections.abc import Iterator
-from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +13,7 @@ from openqoe.core.qoe.ended import EndedView, fold, packed, unfolded
 from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.stalls import PATIENCE
 from openqoe.core.qoe.view import Labels, View, ViewKey, ViewState, state_of
+from openqoe.core.same import Same
 from openqoe.core.work import HANDFUL, Work
 
 CONCURRENCY_WINDOW = 30_000
@@ -25,8 +25,6 @@ LATE = 300_000
 
 TEXTS = 10_000
 """Texts (names of players, ids of videos) that are shared by the views at the most."""
-
-AnyText = TypeVar("AnyText", str, str | None)
 
 NumberedView = tuple[int, ViewState]
 """The number of a view's labels, and the view."""
@@ -76,7 +74,7 @@ class Views:
         self._memory = memory
         self._views: dict[ViewKey, View] = {}
         self._ended: dict[ViewKey, View | EndedView] = {}  # in order of their end
-        self._texts: dict[str, str] = {}
+        self._texts = Same(TEXTS)
         self._agenda = Agenda()
         self._unsettled: dict[View, int] = {}
         self.forgotten = 0
@@ -243,21 +241,9 @@ class Views:
     def _begin(self, key: ViewKey, labels: Labels) -> View:
         if key in self._ended:
             return unfolded(key, self._ended.pop(key))
-        own = ViewKey(
-            self._shared(key.org_id),
-            key.view_id,
-            self._shared(key.video),
-            self._shared(key.player),
-        )
+        same = self._texts.of
+        own = ViewKey(same(key.org_id), key.view_id, same(key.video), same(key.player))
         return View(own, labels)
-
-    def _shared(self, text: AnyText) -> AnyText:
-        """The same object for the same text: each view brings new ones, which it keeps."""
-        if text is None:
-            return text
-        if len(self._texts) >= TEXTS:
-            self._texts.clear()
-        return self._texts.setdefault(text, text)
 
     def _end(self, view: View) -> None:
         del self._views[view.key]
