@@ -418,6 +418,8 @@ class Ingest:
     def _count(self, batch: Batch) -> None:
         if batch.events:
             self._health.count(health.ACCEPTED, len(batch.events))
+        if not batch.faults and not batch.ignored:
+            return
         seen: set[int | None] = set()
         for fault in batch.faults:
             if fault.index not in seen:  # an event may have several faults

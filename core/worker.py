@@ -112,6 +112,7 @@ class Worker:
         self._limits = Limits(parts)
         self._flushes = Flushes(parts, self._limits, pace)
         self._draining = False
+        self._latest: int | None = None  # the time of the last call, ms
 
     def started(self, now: int) -> None:
         """A process has begun to run this worker (ms): its health tells restarts by that."""
@@ -239,6 +240,7 @@ class Worker:
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
         """Take the result of an effect; returns what follows from it."""
+        self._begin(now)
         if isinstance(result, KvResult | KvFailure):
             self._flushes.share(effect_id, result, now)
         elif not isinstance(result, Stored):
@@ -374,7 +376,12 @@ class Worker:
         self._outflow.flush_many_logs(record.at)
 
     def _begin(self, now: int) -> None:
-        """The first call of any kind tells when the worker came to life."""
+        """The first call of any kind tells when the worker came to life; one that comes before
+        the last, that the clock was put back. No other need tell anybody."""
+        if self._latest is not None and now >= self._latest:
+            self._latest = now
+            return
+        self._latest = now
         self._flushes.begin(now)
         if self._exchange is not None:
             self._exchange.begin(now)

@@ -146,8 +146,10 @@ class DeliveryQueue:
         Args:
             effect_id: Becomes the request's id if there is one; unique over all queues.
         """
+        if self._in_flight is not None or not self._waiting:  # nearly always: keep it short
+            return None
         self._note_time(now)
-        if self._in_flight is not None or now < self._since + self._wait:
+        if now < self._since + self._wait:
             return None
         self._drop_aged(now)
         if not self._waiting:
@@ -205,6 +207,8 @@ class DeliveryQueue:
 
     def take_left(self) -> tuple[int, ...]:
         """The numbers of the payloads that have left for good since the last call."""
+        if not self._left:
+            return ()
         left, self._left = tuple(self._left), []
         return left
 

@@ -76,23 +76,18 @@ def view_id(key: ViewKey) -> str:
     return blake2b(_encode(key), digest_size=12).hexdigest()
 
 
-def encode_events(events: Iterable[Event]) -> bytes:
-    """The slice of a batch."""
-    return _encode(
-        Slice(
-            "events",
-            tuple(
-                Told(
-                    event.event_type,
-                    event.event_time,
-                    event.playback_time,
-                    None if event.player is None else text_of(event.player.name),
-                    _data(event),
-                )
-                for event in events
-            ),
-        )
-    )
+def encode_events(events: Iterable[Event], player: str | None) -> bytes:
+    """The slice of a batch.
+
+    Args:
+        events: Events of one view.
+        player: The name of its player.
+    """
+    told = [
+        Told(event.event_type, event.event_time, event.playback_time, player, _data(event))
+        for event in events
+    ]
+    return _encode(Slice("events", tuple(told)))
 
 
 def as_alone(data: bytes) -> bytes:

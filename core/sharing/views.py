@@ -95,16 +95,33 @@ class Waiting:
         if not self.is_sliced:
             self.is_sliced = True
             for key, events in _by_view(self.kept.open(decoder)).items():
-                self.slices[key] = view_log.encode_events(events)
+                self.slices[key] = view_log.encode_events(events, key.player)
 
 
 def _by_view(batch: Batch) -> dict[ViewKey, list[Event]]:
     """The events of each view, by event time."""
     views: dict[ViewKey, list[Event]] = {}
+    latest: Event | None = None
+    own: list[Event] = []
     for event, _ in sorted(batch.events, key=lambda pair: pair[0].event_time):
-        if event.view_id != NO_VIEW:
-            views.setdefault(view_key(event), []).append(event)
+        if event.view_id == NO_VIEW:
+            continue
+        # Nearly all events of a batch are of one view; to compare costs less than a key.
+        if latest is None or not _are_of_one_view(event, latest):
+            own = views.setdefault(view_key(event), [])
+        latest = event
+        own.append(event)
     return views
+
+
+def _are_of_one_view(one: Event, other: Event) -> bool:
+    """Whether two events are of one view; not always known if they tell the video differently."""
+    return (
+        one.view_id == other.view_id
+        and one.org_id == other.org_id
+        and one.player == other.player
+        and one.video == other.video
+    )
 
 
 class SharedViews(Part):

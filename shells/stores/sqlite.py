@@ -6,7 +6,7 @@ the store is told again from their journals.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import sleep
@@ -14,7 +14,6 @@ from time import sleep
 from openqoe.core.kv import (
     AddMembers,
     Claim,
-    Entry,
     Extend,
     ListRecent,
     Mark,
@@ -22,9 +21,9 @@ from openqoe.core.kv import (
     Operation,
     Reply,
     Summarize,
-    Tail,
 )
 from openqoe.shells.clock import monotonic, now_ms
+from openqoe.shells.stores import sqlite_logs as logs
 from openqoe.shells.stores.store import StoreError
 
 VERSION = 1
@@ -96,7 +95,7 @@ class SqliteStore:
             database = self._connect()
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                replies = tuple(self._run(database, operation, now) for operation in operations)
+                replies = _run(database, operations, now)
                 if not 0 <= now - self._swept_at < SWEEP:
                     self._sweep(database, now)
                     self._swept_at = now
@@ -183,26 +182,6 @@ class SqliteStore:
         except OSError:
             return None
 
-    def _run(self, database: sqlite3.Connection, operation: Operation, now: int) -> Reply:
-        match operation:
-            case AddMembers():
-                return _add_members(database, operation)
-            case Claim():
-                return _claim(database, operation, now)
-            case Extend():
-                return _extend(database, operation, now)
-            case Summarize():
-                _summarize(database, operation, now)
-                return None
-            case Mark():
-                return _mark(database, operation, now)
-            case ListRecent(key, since):
-                rows = database.execute(
-                    "SELECT member FROM recent WHERE key = ? AND mark >= ? ORDER BY member",
-                    (key, since),
-                )
-                return tuple(member for (member,) in rows)
-
     def _sweep(self, database: sqlite3.Connection, now: int) -> None:
         database.execute("DELETE FROM claims WHERE ends <= ?", (now,))
         database.execute("DELETE FROM recent WHERE ends <= ?", (now,))
@@ -210,6 +189,47 @@ class SqliteStore:
             "DELETE FROM entries WHERE key IN (SELECT key FROM logs WHERE ends <= ?)", (now,)
         )
         database.execute("DELETE FROM logs WHERE ends <= ?", (now,))
+
+
+def _run(
+    database: sqlite3.Connection, operations: Sequence[Operation], now: int
+) -> tuple[Reply, ...]:
+    """Run operations as if one behind the other: different kinds have nothing in common, so all
+    claims are made in one go, and all extensions of logs up to a summary."""
+    replies: list[Reply] = [None] * len(operations)
+    claims: list[tuple[int, Claim]] = []
+    extensions: list[tuple[int, Extend]] = []
+
+    def extend() -> None:
+        tails = logs.extend(database, [extension for _, extension in extensions], now)
+        for (place, _), tail in zip(extensions, tails, strict=True):
+            replies[place] = tail
+        extensions.clear()
+
+    for place, operation in enumerate(operations):
+        match operation:
+            case Claim():
+                claims.append((place, operation))
+            case Extend():
+                extensions.append((place, operation))
+            case Summarize():
+                extend()
+                logs.summarize(database, operation, now)
+            case AddMembers():
+                replies[place] = _add_members(database, operation)
+            case Mark():
+                replies[place] = _mark(database, operation, now)
+            case ListRecent(key, since):
+                rows = database.execute(
+                    "SELECT member FROM recent WHERE key = ? AND mark >= ? ORDER BY member",
+                    (key, since),
+                )
+                replies[place] = tuple(member for (member,) in rows)
+    extend()
+    owners = logs.claim(database, [claim for _, claim in claims], now)
+    for (place, _), owner in zip(claims, owners, strict=True):
+        replies[place] = owner
+    return tuple(replies)
 
 
 def _add_members(database: sqlite3.Connection, operation: AddMembers) -> Members:
@@ -234,76 +254,6 @@ def _add_members(database: sqlite3.Connection, operation: AddMembers) -> Members
         "SELECT member FROM members WHERE key = ? ORDER BY place LIMIT -1 OFFSET ?", (key, start)
     )
     return Members(version, start, tuple(member for (member,) in rows))
-
-
-def _claim(database: sqlite3.Connection, operation: Claim, now: int) -> str:
-    row = database.execute(
-        "SELECT owner, ends FROM claims WHERE key = ?", (operation.key,)
-    ).fetchone()
-    owner: str = operation.by
-    if row is not None and (row[1] is None or row[1] > now):
-        owner = row[0]
-    if owner == operation.by:
-        until = None if operation.lifetime is None else now + operation.lifetime
-        database.execute(
-            "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (operation.key, owner, until)
-        )
-    return owner
-
-
-def _extend(database: sqlite3.Connection, operation: Extend, now: int) -> Tail:
-    key, entry = operation.key, operation.entry
-    length, start, summarized = _log(database, key, now)
-    if operation.only_at in (None, length):
-        known = database.execute("SELECT 1 FROM entries WHERE key = ? AND id = ?", (key, entry.id))
-        if known.fetchone() is None:
-            length += 1
-            database.execute(
-                "INSERT INTO entries VALUES (?, ?, ?, ?, ?)",
-                (key, length, entry.id, entry.by, entry.data),
-            )
-    database.execute(
-        "INSERT INTO logs VALUES (?1, ?2, 0, 0, NULL, ?3) "
-        "ON CONFLICT (key) DO UPDATE SET length = ?2, ends = ?3",
-        (key, length, now + operation.lifetime),
-    )
-    begin, summary = operation.after, None
-    if begin < start:
-        begin = summarized
-        (summary,) = database.execute("SELECT summary FROM logs WHERE key = ?", (key,)).fetchone()
-    rows = database.execute(
-        "SELECT id, writer, data FROM entries WHERE key = ? AND place > ? ORDER BY place",
-        (key, begin),
-    )
-    return Tail(begin, summary, tuple(Entry(*row) for row in rows), length - start)
-
-
-def _summarize(database: sqlite3.Connection, operation: Summarize, now: int) -> None:
-    key = operation.key
-    length, start, summarized = _log(database, key, now)
-    if not summarized < operation.length <= length:
-        return
-    start = max(start, operation.length - operation.keep)
-    database.execute("DELETE FROM entries WHERE key = ? AND place <= ?", (key, start))
-    database.execute(
-        "UPDATE logs SET start = ?, summarized = ?, summary = ?, ends = ? WHERE key = ?",
-        (start, operation.length, operation.summary, now + operation.lifetime, key),
-    )
-
-
-def _log(database: sqlite3.Connection, key: str, now: int) -> tuple[int, int, int]:
-    """Length of a log, entries that are not kept any more, entries in its summary."""
-    row = database.execute(
-        "SELECT length, start, summarized, ends FROM logs WHERE key = ?", (key,)
-    ).fetchone()
-    if row is None:
-        return 0, 0, 0
-    length, start, summarized, ends = row
-    if ends <= now:
-        database.execute("DELETE FROM entries WHERE key = ?", (key,))
-        database.execute("DELETE FROM logs WHERE key = ?", (key,))
-        return 0, 0, 0
-    return length, start, summarized
 
 
 def _mark(database: sqlite3.Connection, operation: Mark, now: int) -> int:

@@ -1,0 +1,197 @@
+"""Claims and logs in SQLite: as many as there are, in a few statements.
+
+Each statement lets the process's other threads have the interpreter, and has to wait until it is
+let in again: where threads answer requests that takes many times what the statement does.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+from openqoe.core.kv import Claim, Entry, Extend, Summarize, Tail
+
+AT_ONCE = 150
+"""Rows in one statement. SQLite takes 999 values in one, before its version 3.32."""
+
+T = TypeVar("T")
+
+
+def _in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for at in range(0, len(items), AT_ONCE):
+        yield items[at : at + AT_ONCE]
+
+
+@lru_cache(maxsize=3 * AT_ONCE)
+def _rows(count: int, width: int) -> str:
+    """The place-holders of rows."""
+    return ",".join([f"({','.join('?' * width)})"] * count)
+
+
+def claim(database: sqlite3.Connection, claims: Sequence[Claim], now: int) -> Iterator[str]:
+    """Make claims; returns the owners."""
+    for part in _in_parts(claims):
+        values: list[object] = []
+        for each in part:
+            ends = None if each.lifetime is None else now + each.lifetime
+            values += (each.key, each.by, ends)
+        made = database.execute(
+            f"INSERT INTO claims VALUES {_rows(len(part), 3)} ON CONFLICT (key) DO UPDATE "
+            "SET owner = excluded.owner, ends = excluded.ends "
+            "WHERE owner = excluded.owner OR ends <= ?",
+            (*values, now),
+        )
+        if made.rowcount == len(part):  # nearly always: no other worker has had any of them
+            yield from (each.by for each in part)
+            continue
+        for each in part:
+            found = database.execute("SELECT owner FROM claims WHERE key = ?", (each.key,))
+            yield str(found.fetchone()[0])
+
+
+class _Log:
+    """A log while it is extended.
+
+    Attributes:
+        length: How many entries it has had.
+        start: How many of these are not kept any more.
+        summarized: How many its summary stands for.
+        ends: When it is to be forgotten, ms.
+        added: Its entries that are still to be written, the latest.
+    """
+
+    __slots__ = ("added", "ends", "length", "start", "summarized")
+
+    def __init__(self, length: int = 0, start: int = 0, summarized: int = 0, ends: int = 0) -> None:
+        self.length = length
+        self.start = start
+        self.summarized = summarized
+        self.ends = ends
+        self.added: list[Entry] = []
+
+    def add(self, entry: Entry) -> None:
+        self.added.append(entry)
+        self.length += 1
+
+    def places(self) -> Iterator[tuple[int, Entry]]:
+        """Those that are still to be written, with their places."""
+        return enumerate(self.added, self.length - len(self.added) + 1)
+
+
+def extend(database: sqlite3.Connection, extensions: Sequence[Extend], now: int) -> list[Tail]:
+    """Extend logs, one behind the other."""
+    logs: dict[str, _Log] = {}
+    known: set[tuple[str, bytes]] = set()
+    for part in _in_parts(extensions):
+        _read(database, part, now, logs, known)
+    tails = []
+    for each in extensions:
+        log, entry = logs[each.key], each.entry
+        if (each.key, entry.id) not in known and each.only_at in (None, log.length):
+            known.add((each.key, entry.id))
+            log.add(entry)
+        log.ends = now + each.lifetime
+        tails.append(_tail(database, each, log))
+    _write(database, logs)
+    return tails
+
+
+def _read(
+    database: sqlite3.Connection,
+    extensions: Sequence[Extend],
+    now: int,
+    logs: dict[str, _Log],
+    known: set[tuple[str, bytes]],
+) -> None:
+    """Find out how it is with logs, and which have the entries already."""
+    values = [
+        value
+        for number, each in enumerate(extensions)
+        for value in (number, each.key, each.entry.id)
+    ]
+    # All in one text, because each row would be a step of its own.
+    (found,) = database.execute(
+        f"WITH asked (number, key, id) AS (VALUES {_rows(len(extensions), 3)}) "
+        "SELECT group_concat(number || ' ' || length || ' ' || start || ' ' || summarized || ' ' "
+        "|| ends || ' ' || EXISTS ("
+        "SELECT 1 FROM entries WHERE entries.key = asked.key AND entries.id = asked.id"
+        ")) FROM asked JOIN logs ON logs.key = asked.key",
+        values,
+    ).fetchone()
+    for told in (found or "").split(",") if found else ():
+        number, length, start, summarized, ends, is_known = map(int, told.split())
+        key = extensions[number].key
+        if ends <= now:
+            _forget(database, key)
+            continue
+        if key not in logs:
+            logs[key] = _Log(length, start, summarized, ends)
+        if is_known:
+            known.add((key, extensions[number].entry.id))
+    for each in extensions:
+        logs.setdefault(each.key, _Log())
+
+
+def _tail(database: sqlite3.Connection, asked: Extend, log: _Log) -> Tail:
+    begin, summary = asked.after, None
+    if begin < log.start:
+        begin = log.summarized
+        found = database.execute("SELECT summary FROM logs WHERE key = ?", (asked.key,))
+        (summary,) = found.fetchone()
+    written = log.length - len(log.added)
+    entries: Iterable[Entry] = log.added[max(0, begin - written) :]
+    if begin < written:  # others have written since, or it has told us of itself before
+        rows = database.execute(
+            "SELECT id, writer, data FROM entries WHERE key = ? AND place > ? ORDER BY place",
+            (asked.key, begin),
+        )
+        entries = (*(Entry(*row) for row in rows.fetchall()), *entries)
+    return Tail(begin, summary, tuple(entries), log.length - log.start)
+
+
+def _write(database: sqlite3.Connection, logs: dict[str, _Log]) -> None:
+    entries = [
+        (key, place, entry.id, entry.by, entry.data)
+        for key, log in logs.items()
+        for place, entry in log.places()
+    ]
+    for rows in _in_parts(entries):
+        database.execute(
+            f"INSERT INTO entries VALUES {_rows(len(rows), 5)}",
+            [value for row in rows for value in row],
+        )
+    for part in _in_parts(list(logs.items())):
+        database.execute(
+            "INSERT INTO logs (key, length, ends, start, summarized) "
+            f"VALUES {_rows(len(part), 5)} "
+            "ON CONFLICT (key) DO UPDATE SET length = excluded.length, ends = excluded.ends",
+            [value for key, log in part for value in (key, log.length, log.ends, 0, 0)],
+        )
+
+
+def summarize(database: sqlite3.Connection, operation: Summarize, now: int) -> None:
+    """Let a summary stand for the beginning of a log."""
+    key = operation.key
+    row = database.execute(
+        "SELECT length, start, summarized, ends FROM logs WHERE key = ?", (key,)
+    ).fetchone()
+    if row is None:
+        return
+    length, start, summarized, ends = row
+    if ends <= now:
+        _forget(database, key)
+        return
+    if not summarized < operation.length <= length:
+        return
+    start = max(start, operation.length - operation.keep)
+    database.execute("DELETE FROM entries WHERE key = ? AND place <= ?", (key, start))
+    database.execute(
+        "UPDATE logs SET start = ?, summarized = ?, summary = ?, ends = ? WHERE key = ?",
+        (start, operation.length, operation.summary, now + operation.lifetime, key),
+    )
+
+
+def _forget(database: sqlite3.Connection, key: str) -> None:
+    """A log has had its time."""
+    database.execute("DELETE FROM entries WHERE key = ?", (key,))
+    database.execute("DELETE FROM logs WHERE key = ?", (key,))
