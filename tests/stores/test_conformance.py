@@ -313,6 +313,28 @@ def test_any_interleaving_of_several_clients_is_as_one_after_the_other(
         assert three[client].run(own) == model.run(own)
 
 
+def test_a_large_update_is_as_its_operations_one_after_the_other(three: list[Store]) -> None:
+    """500 batches of 200 views at once. Some are another worker's, and some are told again."""
+
+    def batch(number: int, by: str) -> tuple[Operation, ...]:
+        id, log = b"%d" % number, f"view-{number % 200}"
+        known = number // 200
+        entry = Entry(id, by, b"data of %d" % number)
+        return Claim(f"batch-{number}", by, HOUR), Extend(log, entry, known, None, HOUR)
+
+    def batches(numbers: range, by: str) -> tuple[Operation, ...]:
+        return tuple(operation for number in numbers for operation in batch(number, by))
+
+    summary = (Summarize("view-3", 2, b"summary", 1, HOUR),)
+    model = Model()
+    for client, operations in (
+        (0, batches(range(0, 500, 7), "a")),
+        (1, (*batches(range(300), "b"), *summary, *batches(range(290, 500), "b"))),
+        (2, batches(range(500), "c")),
+    ):
+        assert three[client].run(operations) == model.run(operations)
+
+
 def test_clients_at_the_same_time_lose_nothing_of_each_other(
     clients: Clients,
 ) -> None:
