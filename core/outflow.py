@@ -46,7 +46,7 @@ from openqoe.core.sinks.logs import LogBuffer
 from openqoe.core.timer import Timer
 from openqoe.core.version import VERSION
 from openqoe.core.wire.loki import ENCODINGS
-from openqoe.core.work import Work
+from openqoe.core.work import STEP, Work
 
 SERIES_BEGUN = 3
 """Units of work that a series takes in its first export: its labels are encoded, once."""
@@ -251,12 +251,16 @@ class Outflow:
             self._config.max_samples_per_request,
             edges_apart=self._persistence is not None or len(self._metrics) > 1,
         )
+        units = 0
         for series in exported:
-            if series is None:
-                yield 1
-            else:
+            if series is not None:
                 writer.add(series)
-                yield SERIES_BEGUN if len(series.samples) > 1 else 1
+                units += SERIES_BEGUN if len(series.samples) > 1 else 1
+            else:
+                units += 1
+            if units >= STEP:
+                yield units
+                units = 0
         return tuple(self._addressed(writer.close(), full, now))
 
     def _addressed(

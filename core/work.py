@@ -1,7 +1,7 @@
 """Work that is done in parts, so that nobody is held up by all of it.
 
 What a flush does grows with the series and views there are. So it is written as generators that
-yield after each of them, and tell how much that was, in units of about one series or view (some
+yield after each few of them, and tell how much that was, in units of about one series or view (some
 µs). ``Worker.poll`` goes on with it for as many units as its pace allows, and asks to be polled
 again at once. Units are counted, because the core has no clock, and the same calls must give the
 same bytes.
@@ -17,6 +17,10 @@ Work = Generator[int, None, Result]
 
 HANDFUL = 10
 """Things of which so little is asked that this many make one unit."""
+
+STEP = 10
+"""Units of work after which to yield, where many things of one unit each are gone through: yielding
+after each would be a tenth of the work."""
 
 PACE = 250
 """Units of work in one call at the most: one or two ms. More than that may come on top: the garbage

@@ -23,7 +23,7 @@ from openqoe.core.metrics.metric import Metric, Type
 from openqoe.core.metrics.registry import MetricName, Registry, SeriesKey, metric_name
 from openqoe.core.metrics.series import GAUGE_LIFETIME, Series
 from openqoe.core.packed import PackedList
-from openqoe.core.wire.remote_write import encode_labels
+from openqoe.core.wire.remote_write import encode_series
 from openqoe.core.work import Work
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
@@ -40,11 +40,11 @@ class ExportedSeries(msgspec.Struct, frozen=True, gc=False):
     """One series of a write request.
 
     Attributes:
-        labels: The encoded label set.
+        begin: How it begins, encoded (``remote_write.encode_series``).
         samples: Timestamps (ms) and values, ascending.
     """
 
-    labels: bytes
+    begin: bytes
     samples: tuple[Sample, ...]
 
 
@@ -109,34 +109,38 @@ class Exporter:
         ending: list[Series] = []
         # What is new while the export goes on comes with the next one.
         for series in self._registry if self._is_held else tuple(self._registry):
+            is_gauge = series.metric.type is Type.GAUGE
+            lifetime = GAUGE_LIFETIME if is_gauge else self._idle_timeout
             if series.has_changed():
                 series.changed_at = at
-            elif self._has_idled(series, at):
+            elif lifetime is not None and at - series.changed_at >= lifetime:
                 ending.append(series)
                 yield None
                 continue
             values = series.values()
-            self._encode(series)
-            if series.exported_at is None and series.metric.type is not Type.GAUGE:
+            if not series.wire:
+                self._encode(series)
+            if series.exported_at is None and not is_gauge:
                 zero_at = max(previous, at - MAX_ZERO_AGE)
                 if SeriesKey(series.metric, series.labels) in just_ended:
                     # The stale marker stands at the previous flush already.
                     zero_at = max(zero_at, previous + 1)
                 if zero_at < at:
-                    for labels, value in zip(series.wire, values, strict=True):
-                        yield ExportedSeries(labels, ((zero_at, 0.0), (at, value)))
+                    for begin, value in zip(series.wire, values, strict=True):
+                        yield ExportedSeries(begin, ((zero_at, 0.0), (at, value)))
                     series.exported_at = at
                     continue
             series.exported_at = at
-            for labels, value in zip(series.wire, values, strict=True):
-                yield ExportedSeries(labels, ((at, value),))
+            for begin, value in zip(series.wire, values, strict=True):
+                yield ExportedSeries(begin, ((at, value),))
         for series in ending:
             self._registry.end(series)
             if series.exported_at is not None:
                 self._just_ended[SeriesKey(series.metric, series.labels)] = None
-                self._encode(series)  # one that a snapshot brought back may end at once
-                for labels in series.wire:
-                    yield ExportedSeries(labels, ((at, STALE),))
+                if not series.wire:  # one that a snapshot brought back may end at once
+                    self._encode(series)
+                for begin in series.wire:
+                    yield ExportedSeries(begin, ((at, STALE),))
 
     def state(self, table: LabelTable) -> Work[ExporterState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
@@ -157,16 +161,10 @@ class Exporter:
             if name in metrics
         }
 
-    def _has_idled(self, series: Series, at: int) -> bool:
-        lifetime = GAUGE_LIFETIME if series.metric.type is Type.GAUGE else self._idle_timeout
-        return lifetime is not None and at - series.changed_at >= lifetime
-
     def _encode(self, series: Series) -> None:
-        # Labels never change, so a series is encoded once for all its exports.
-        if series.wire:
-            return
+        # Labels never change, so they are encoded once for all exports.
         series.wire = tuple(
-            encode_labels(
+            encode_series(
                 sorted(
                     (
                         ("__name__", name),

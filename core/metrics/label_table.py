@@ -37,19 +37,19 @@ class LabelTable:
 
     def number(self, labels: Labels) -> int:
         """The number of a label set."""
-        number = self._numbers.get(labels)
-        if number is None:
-            number = self._numbers[labels] = len(self._packed_rows)
-            pairs = self._pairs
-            row = []
-            for pair in labels:
-                place = pairs.get(pair)
-                if place is None:
-                    place = pairs[pair] = len(pairs)
-                    self._packed_pairs.add(pair)
-                row.append(place)
-            self._packed_rows.add(row)
+        following = len(self._packed_rows)
+        number = self._numbers.setdefault(labels, following)
+        if number == following:
+            row = list(map(self._pairs.get, labels))  # in C: hardly a pair is new
+            self._packed_rows.add(list(map(self._place, labels)) if None in row else row)
         return number
+
+    def _place(self, pair: tuple[str, str]) -> int:
+        place = self._pairs.get(pair)
+        if place is None:
+            place = self._pairs[pair] = len(self._pairs)
+            self._packed_pairs.add(pair)
+        return place
 
     def state(self) -> Work[LabelTableState]:
         """The state, for a snapshot; afterwards the table is empty."""

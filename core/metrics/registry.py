@@ -14,7 +14,7 @@ from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.series import CLASSES, Labels, Series, sample_count
 from openqoe.core.packed import PackedList
 from openqoe.core.same import Same
-from openqoe.core.work import Work
+from openqoe.core.work import STEP, Work
 
 OVERFLOW: Labels = (("overflow", "true"),)
 
@@ -158,12 +158,13 @@ class Registry:
         """The state, for a snapshot. Meanwhile nothing must change."""
         metrics: dict[Metric, int] = {}
         saved = PackedList()
-        for series in self._series.values():
+        for count, series in enumerate(self._series.values(), 1):
             numbers = series.numbers()
             metric = metrics.setdefault(series.metric, len(metrics))
             labels = table.number(series.labels)
             saved.add((metric, labels, series.exported_at, series.changed_at, numbers))
-            yield 1
+            if count % STEP == 0:
+                yield STEP
         named = [
             MetricState(metric_name(metric), tuple(float(bound) for bound in metric.buckets))
             for metric in metrics

@@ -26,7 +26,7 @@ class Series(msgspec.Struct, gc=False, eq=False):
     Attributes:
         metric: The metric it belongs to.
         labels: Its labels, sorted, without name and instance.
-        wire: The encoded label sets of its samples, made at the first export.
+        wire: How its samples begin in a request, encoded at the first export.
         exported_at: Time of its latest sample in ms; None before the first, and again
             after a stale marker.
         changed_at: Time of the latest export that found it changed, ms.

@@ -14,7 +14,7 @@ from openqoe.core.qoe.origin import Origin
 from openqoe.core.qoe.stalls import PATIENCE
 from openqoe.core.qoe.view import Labels, View, ViewKey, ViewState, state_of
 from openqoe.core.same import Same
-from openqoe.core.work import HANDFUL, Work
+from openqoe.core.work import HANDFUL, STEP, Work
 
 CONCURRENCY_WINDOW = 30_000
 """ms; a view counts as concurrent this long after its latest event (players send a heartbeat
@@ -216,11 +216,13 @@ class Views:
                 playing.add(place)
             if view in self._unsettled:
                 places[view] = place
-            yield 1
+            if place % STEP == 0:
+                yield STEP
         ended = PackedList()
-        for key, one in self._ended.items():
+        for count, (key, one) in enumerate(self._ended.items(), 1):
             ended.add((table.number(one.labels), packed(key, one)))
-            yield 1
+            if count % STEP == 0:
+                yield STEP
         unsettled = [(places[view], since) for view, since in self._unsettled.items()]
         return ViewsState(
             views.raw(), ended.raw(), ([], [], []), 0, playing.raw(), unsettled, self.forgotten

@@ -34,14 +34,18 @@ class PayloadWriter:
 
     def add(self, series: ExportedSeries) -> None:
         """Take a series."""
-        requests = self._edges if _is_edge(series) else self._others
-        if requests.samples + len(series.samples) > self._max_samples:
+        samples = series.samples
+        value = samples[-1][1]
+        # Does it begin, or end? A stale marker is not a number.
+        requests = self._edges if len(samples) > 1 or value != value else self._others
+        if requests.samples + len(samples) > self._max_samples:
             self._end_request(requests)
         # Encoded at once: as objects, 200,000 that begin keep the garbage collector busy.
         requests.parts.append(self._encoder.encode(series))
-        requests.samples += len(series.samples)
-        begins = series.samples[0][0]
-        requests.oldest = begins if requests.oldest is None else min(requests.oldest, begins)
+        requests.samples += len(samples)
+        begins = samples[0][0]
+        if requests.oldest is None or begins < requests.oldest:
+            requests.oldest = begins
 
     def close(self) -> list[Payload]:
         """Finish the last requests; returns all."""
@@ -90,12 +94,6 @@ class _Requests:
         self.parts: list[bytes] = []
         self.samples = 0
         self.oldest: int | None = None
-
-
-def _is_edge(series: ExportedSeries) -> bool:
-    """Whether the series begins or ends."""
-    value = series.samples[-1][1]
-    return len(series.samples) > 1 or value != value
 
 
 def split(payload: Payload) -> tuple[Payload, ...]:

@@ -1,6 +1,6 @@
 """Prometheus remote write 1.0: snappy-compressed ``prometheus.WriteRequest``.
 
-A flush sends every live series, so what can be encoded once is: a series' label set when it is
+A flush sends every live series, so what can be encoded once is: how a series begins when it is
 first exported, a sample's timestamp once for each flush, and a request is put together from these
 parts. The bytes are those that protobuf makes of the whole.
 """
@@ -13,7 +13,14 @@ from typing import Protocol
 import snappy
 
 from openqoe.core.metrics.metric import Metric
-from openqoe.core.wire.varint import field, fields_of, number_field, text_field, varint
+from openqoe.core.wire.varint import (
+    field,
+    fields_of,
+    number_at,
+    number_field,
+    text_field,
+    varint,
+)
 
 HEADERS = (
     ("Content-Type", "application/x-protobuf"),
@@ -25,18 +32,36 @@ _pack_double = struct.Struct("<d").pack
 
 
 class SeriesSamples(Protocol):
-    """A series of a write request: its encoded labels and its (ms, value) samples."""
+    """A series of a write request: how it begins, encoded, and its (ms, value) samples."""
 
     @property
-    def labels(self) -> bytes: ...
+    def begin(self) -> bytes: ...
 
     @property
     def samples(self) -> tuple[tuple[int, float], ...]: ...
 
 
-def encode_labels(labels: Sequence[tuple[str, str]]) -> bytes:
-    """Encode a label set, sorted by name, as the fields it is of a TimeSeries."""
-    return b"".join([_label(name, value) for name, value in labels])
+_TIMESTAMP = 7
+"""Bytes of a sample's timestamp between 1971 and 2109."""
+
+_SAMPLE = field(2, b"\x09" + bytes(8 + _TIMESTAMP))[: -8 - _TIMESTAMP]
+"""How a sample begins that has such a timestamp, up to its value."""
+
+
+def encode_series(labels: Sequence[tuple[str, str]]) -> bytes:
+    """Encode how a series of one sample begins, up to the value: nearly all have one.
+
+    Args:
+        labels: Its labels, sorted by name.
+    """
+    content = b"".join([_label(name, value) for name, value in labels]) + _SAMPLE
+    return b"\x0a" + varint(len(content) + 8 + _TIMESTAMP) + content
+
+
+def _labels_of(begin: bytes) -> bytes:
+    """The labels of a series that begins like that, as the fields they are of a TimeSeries."""
+    _, at = number_at(begin, 1)
+    return begin[at : -len(_SAMPLE)]
 
 
 # The samples of a series share nearly all their labels, and many series do.
@@ -67,15 +92,23 @@ class SeriesEncoder:
 
     def encode(self, series: SeriesSamples) -> bytes:
         """Encode a series."""
-        content = series.labels
-        for at, value in series.samples:
-            tail = self._timestamps.get(at)
-            if tail is None:
-                tail = self._timestamps[at] = b"\x10" + varint(at)
-            # Sample: value is field 1 (double, so a stale marker's bits survive),
-            # timestamp field 2.
-            content += field(2, b"\x09" + _pack_double(value) + tail)
+        # Sample: value is field 1 (double, so a stale marker's bits survive), timestamp field 2.
+        samples = series.samples
+        if len(samples) == 1:
+            ((at, value),) = samples
+            tail = self._timestamp(at)
+            if len(tail) == _TIMESTAMP:
+                return series.begin + _pack_double(value) + tail
+        content = _labels_of(series.begin)
+        for at, value in samples:
+            content += field(2, b"\x09" + _pack_double(value) + self._timestamp(at))
         return field(1, content)
+
+    def _timestamp(self, at: int) -> bytes:
+        encoded = self._timestamps.get(at)
+        if encoded is None:
+            encoded = self._timestamps[at] = b"\x10" + varint(at)
+        return encoded
 
 
 def compress(parts: Iterable[bytes]) -> bytes:

@@ -66,15 +66,15 @@ def fields_of(message: bytes) -> Iterator[tuple[int, bytes]]:
     """
     at = 0
     while at < len(message):
-        tag, at = _number_at(message, at)
-        length, at = _number_at(message, at)
+        tag, at = number_at(message, at)
+        length, at = number_at(message, at)
         begin, at = at, at + length
         if tag & 7 != 2 or at > len(message):
             raise ValueError("not a message of length-delimited fields")
         yield tag >> 3, message[begin:at]
 
 
-def _number_at(message: bytes, at: int) -> tuple[int, int]:
+def number_at(message: bytes, at: int) -> tuple[int, int]:
     """The number at a place in base 128, and where it ends."""
     number = shift = 0
     while at < len(message):

@@ -42,8 +42,8 @@ class Series:
     samples: tuple[tuple[int, float], ...]
 
     @property
-    def labels(self) -> bytes:
-        return remote_write.encode_labels(self.names)
+    def begin(self) -> bytes:
+        return remote_write.encode_series(self.names)
 
 
 def encode(*series: Series) -> bytes:
@@ -109,8 +109,8 @@ def test_metadata() -> None:
 
 
 def test_metadata_goes_with_the_first_request_only() -> None:
-    labels = remote_write.encode_labels([("__name__", "x")])
-    exported = [ExportedSeries(labels, ((NOW, float(n)),)) for n in range(3)]
+    begin = remote_write.encode_series([("__name__", "x")])
+    exported = [ExportedSeries(begin, ((NOW, float(n)),)) for n in range(3)]
     described = [Metric("x", Type.GAUGE, "X.")]
     writer = sink.PayloadWriter(described, NOW, max_samples=1, edges_apart=False)
     for series in exported:
