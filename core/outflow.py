@@ -253,11 +253,10 @@ class Outflow:
         )
         units = 0
         for series in exported:
+            begins = series is not None and len(series.samples) > 1
+            units += SERIES_BEGUN if begins else 1
             if series is not None:
                 writer.add(series)
-                units += SERIES_BEGUN if len(series.samples) > 1 else 1
-            else:
-                units += 1
             if units >= STEP:
                 yield units
                 units = 0

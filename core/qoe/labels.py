@@ -45,8 +45,8 @@ CACHED_STREAMS = 1_000
 """Event types kept in each label set: they come from outside, too."""
 
 SHARED = 10_000
-"""Labels that are shared by label sets at the most: each as an object would take 80 bytes, and be
-away from the processor's cache when a snapshot asks for its number."""
+"""Labels that are shared by label sets at the most. Otherwise each would be an object of its own,
+and not in the processor's cache when a snapshot asks for its number."""
 
 MAX_AGE = 3_600_000
 """ms after which the cache starts anew, so that governance sees which values are in use."""
