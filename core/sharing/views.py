@@ -115,7 +115,7 @@ def _by_view(batch: Batch) -> dict[ViewKey, list[Event]]:
 
 
 def _are_of_one_view(one: Event, other: Event) -> bool:
-    """Whether two events are of one view; not always known if they tell the video differently."""
+    """Whether two events are of one view for certain. Others may be, too: their keys tell."""
     return (
         one.view_id == other.view_id
         and one.org_id == other.org_id

@@ -56,17 +56,17 @@ class _Log:
         length: How many entries it has had.
         start: How many of these are not kept any more.
         summarized: How many its summary stands for.
-        ends: When it is to be forgotten, ms.
+        ends: When it is to be forgotten from now on, ms.
         added: Its entries that are still to be written, the latest.
     """
 
     __slots__ = ("added", "ends", "length", "start", "summarized")
 
-    def __init__(self, length: int = 0, start: int = 0, summarized: int = 0, ends: int = 0) -> None:
+    def __init__(self, length: int = 0, start: int = 0, summarized: int = 0) -> None:
         self.length = length
         self.start = start
         self.summarized = summarized
-        self.ends = ends
+        self.ends = 0
         self.added: list[Entry] = []
 
     def add(self, entry: Entry) -> None:
@@ -78,12 +78,13 @@ class _Log:
         return enumerate(self.added, self.length - len(self.added) + 1)
 
 
+_Asked = tuple[str, bytes]
+"""The key of a log, and the id of an entry that it may have."""
+
+
 def extend(database: sqlite3.Connection, extensions: Sequence[Extend], now: int) -> list[Tail]:
     """Extend logs, one behind the other."""
-    logs: dict[str, _Log] = {}
-    known: set[tuple[str, bytes]] = set()
-    for part in _in_parts(extensions):
-        _read(database, part, now, logs, known)
+    logs, known = _read(database, [(each.key, each.entry.id) for each in extensions], now)
     tails = []
     for each in extensions:
         log, entry = logs[each.key], each.entry
@@ -97,39 +98,33 @@ def extend(database: sqlite3.Connection, extensions: Sequence[Extend], now: int)
 
 
 def _read(
-    database: sqlite3.Connection,
-    extensions: Sequence[Extend],
-    now: int,
-    logs: dict[str, _Log],
-    known: set[tuple[str, bytes]],
-) -> None:
-    """Find out how it is with logs, and which have the entries already."""
-    values = [
-        value
-        for number, each in enumerate(extensions)
-        for value in (number, each.key, each.entry.id)
-    ]
-    # All in one text, because each row would be a step of its own.
-    (found,) = database.execute(
-        f"WITH asked (number, key, id) AS (VALUES {_rows(len(extensions), 3)}) "
-        "SELECT group_concat(number || ' ' || length || ' ' || start || ' ' || summarized || ' ' "
-        "|| ends || ' ' || EXISTS ("
-        "SELECT 1 FROM entries WHERE entries.key = asked.key AND entries.id = asked.id"
-        ")) FROM asked JOIN logs ON logs.key = asked.key",
-        values,
-    ).fetchone()
-    for told in (found or "").split(",") if found else ():
-        number, length, start, summarized, ends, is_known = map(int, told.split())
-        key = extensions[number].key
-        if ends <= now:
-            _forget(database, key)
-            continue
-        if key not in logs:
-            logs[key] = _Log(length, start, summarized, ends)
-        if is_known:
-            known.add((key, extensions[number].entry.id))
-    for each in extensions:
-        logs.setdefault(each.key, _Log())
+    database: sqlite3.Connection, asked: Sequence[_Asked], now: int
+) -> tuple[dict[str, _Log], set[_Asked]]:
+    """How it is with logs, and which have the entries already. Logs that have had their time are
+    forgotten."""
+    logs = {key: _Log() for key, _ in asked}
+    known = set()
+    for part in _in_parts(asked):
+        # All in one text, because each row would be a step of its own.
+        (found,) = database.execute(
+            f"WITH asked (number, key, id) AS (VALUES {_rows(len(part), 3)}) "
+            "SELECT group_concat(number || ' ' || length || ' ' || start || ' ' || summarized "
+            "|| ' ' || ends || ' ' || EXISTS ("
+            "SELECT 1 FROM entries WHERE entries.key = asked.key AND entries.id = asked.id"
+            ")) FROM asked JOIN logs ON logs.key = asked.key",
+            [value for number, (key, id) in enumerate(part) for value in (number, key, id)],
+        ).fetchone()
+        for told in found.split(",") if found else ():
+            number, length, start, summarized, ends, is_known = map(int, told.split())
+            key, id = part[number]
+            if ends <= now:
+                database.execute("DELETE FROM entries WHERE key = ?", (key,))
+                database.execute("DELETE FROM logs WHERE key = ?", (key,))
+                continue
+            logs[key] = _Log(length, start, summarized)
+            if is_known:
+                known.add((key, id))
+    return logs, known
 
 
 def _tail(database: sqlite3.Connection, asked: Extend, log: _Log) -> Tail:
@@ -172,26 +167,13 @@ def _write(database: sqlite3.Connection, logs: dict[str, _Log]) -> None:
 def summarize(database: sqlite3.Connection, operation: Summarize, now: int) -> None:
     """Let a summary stand for the beginning of a log."""
     key = operation.key
-    row = database.execute(
-        "SELECT length, start, summarized, ends FROM logs WHERE key = ?", (key,)
-    ).fetchone()
-    if row is None:
+    logs, _ = _read(database, [(key, b"")], now)
+    log = logs[key]
+    if not log.summarized < operation.length <= log.length:
         return
-    length, start, summarized, ends = row
-    if ends <= now:
-        _forget(database, key)
-        return
-    if not summarized < operation.length <= length:
-        return
-    start = max(start, operation.length - operation.keep)
+    start = max(log.start, operation.length - operation.keep)
     database.execute("DELETE FROM entries WHERE key = ? AND place <= ?", (key, start))
     database.execute(
         "UPDATE logs SET start = ?, summarized = ?, summary = ?, ends = ? WHERE key = ?",
         (start, operation.length, operation.summary, now + operation.lifetime, key),
     )
-
-
-def _forget(database: sqlite3.Connection, key: str) -> None:
-    """A log has had its time."""
-    database.execute("DELETE FROM entries WHERE key = ?", (key,))
-    database.execute("DELETE FROM logs WHERE key = ?", (key,))
