@@ -30,12 +30,23 @@ def require(binary: str) -> str:
     pytest.skip(reason)
 
 
+_held: Final[list[socket.socket]] = []
+
+
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback TCP port that nobody listens on, and that nobody else is given while this process
+    lives.
+
+    A socket that is bound to it but does not listen keeps the kernel from giving it to another test
+    before the server is up, which would then take that server for its own. Servers that set
+    `SO_REUSEADDR`, as all do, can bind it all the same.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    _held.append(held)
+    port: int = held.getsockname()[1]
+    return port
 
 
 def fast_folder(prefix: str) -> Path:

@@ -27,9 +27,18 @@ def test_a_missing_program_fails_the_test_where_services_are_required(
         require("no-such-program")
 
 
-def test_a_free_port_can_be_bound() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", free_port()))
+def test_a_free_port_can_be_listened_on() -> None:
+    with socket.create_server(("127.0.0.1", free_port())):
+        pass
+
+
+def test_the_kernel_gives_a_free_port_to_nobody_else() -> None:
+    ours = {free_port() for _ in range(50)}
+    for _ in range(5_000):  # of some 14,000 ports: eighteen of ours, if they were not held
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", 0))
+            assert other.getsockname()[1] not in ours
 
 
 def test_waiting_in_vain_names_what_it_waited_for() -> None:
