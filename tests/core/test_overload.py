@@ -7,7 +7,19 @@ from openqoe.core import Config, Response, Worker
 from openqoe.core.effects import Append, KvResult, KvUpdate, Stored
 from openqoe.core.http import Connections, Request
 from openqoe.core.http.refusal import refuse_plainly
-from openqoe.core.overload import BURST, FLOOD, PERIOD, SAVED, SHARE
+from openqoe.core.overload import (
+    BURST,
+    FAR,
+    FLOOD,
+    HOPELESS,
+    LEAST,
+    PAUSE,
+    PERIOD,
+    REST,
+    SAVED,
+    SHARE,
+    VAIN,
+)
 from openqoe.core.sharing.exchange import MOST_BEHIND
 from openqoe.shells.stores import MemoryStore
 from tests.core.test_flush_in_parts import THEN, busy
@@ -31,6 +43,16 @@ def statuses(made: Worker, waited: int, *times: int) -> list[int]:
 FLOODED = range(0, BURST, 1)
 """Times of a flood: of those behind it that wait as long some are refused."""
 
+ALLOWED = 400
+"""ms that a batch may wait for a patient worker."""
+
+LATE = 500
+"""ms that are too long for it, but not far too long."""
+
+
+def patient() -> Worker:
+    return worker(OPENQOE_MAX_WAIT=str(ALLOWED / 1_000))
+
 
 def test_a_burst_is_served() -> None:
     assert statuses(worker(), 1_900, *range(0, BURST, 5)) == [202] * 400
@@ -47,8 +69,27 @@ def test_it_is_one_if_so_many_wait_at_once() -> None:
     assert 503 in statuses(worker(), waited, *range(0, 2 * BURST, 10))
 
 
-def test_a_flood_is_refused_as_far_as_it_waits_too_long() -> None:
+def mixed(made: Worker, in_time: int) -> list[int]:
+    """The answers to a thousand a second, so many of ten of which are in time."""
+    waits = (10 if time % 10 < in_time else 500 for time in range(2 * BURST))
+    return [asked(made, waited, NOW + time).status for time, waited in enumerate(waits)]
+
+
+def test_a_flood_is_one_though_a_few_of_it_are_in_time() -> None:
+    assert 503 in mixed(worker(), 3)
+    assert 503 not in mixed(worker(), 4)
+
+
+def test_bursts_with_a_pause_between_them_are_no_flood() -> None:
     made = worker()
+    first = range(BURST - 1)
+    second = range(first.stop - 1 + PAUSE, first.stop - 1 + PAUSE + BURST)
+    assert 503 not in statuses(made, 500, *first, *second)
+    assert 503 in statuses(worker(), 500, *first, second.start - 1, *second)
+
+
+def test_a_flood_is_refused_as_far_as_it_waits_too_long() -> None:
+    made = worker(OPENQOE_MAX_WAIT="0.1")
     assert statuses(made, 101, *FLOODED) == [202] * BURST
     refused = asked(made, 101, NOW + BURST)
     assert refused.status == 503
@@ -58,16 +99,44 @@ def test_a_flood_is_refused_as_far_as_it_waits_too_long() -> None:
     assert 503 in statuses(made, 101, *[BURST + 12] * 10), "it is not over yet"
 
 
-@pytest.mark.parametrize("waited", [501, 60_000])
-def test_half_of_what_was_managed_before_is_accepted_however_long_it_has_waited(
-    waited: int,
-) -> None:
-    made = worker()
-    managed = statuses(made, waited, *range(0, BURST, 5))  # 200 a second
-    assert managed == [202] * 400
-    flood = statuses(made, waited, *range(BURST, BURST + 2_000, 2))  # 500 a second, for 2 s
-    assert flood.count(202) == pytest.approx(2 * 200 * SHARE, abs=2)
+@pytest.mark.parametrize("waited", [ALLOWED + 1, ALLOWED * FAR])
+def test_half_of_what_was_managed_before_is_accepted_however_late(waited: float) -> None:
+    made = patient()
+    managed = statuses(made, int(waited), *range(0, BURST, 2))  # 500 a second
+    assert managed == [202] * 1_000
+    flood = statuses(made, int(waited), *range(BURST, BURST + 2_000, 1))  # 1,000 a second
+    assert flood.count(202) == pytest.approx(2 * 500 * SHARE, abs=2)
     assert 202 in flood[-10:], "evenly, not all at once"
+
+
+def flooded(made: Worker, waited: int, since: int, seconds: int) -> list[int]:
+    """How many of 500 a second are accepted, in each second."""
+    return [
+        statuses(made, waited, *range(begin, begin + 1_000, 2)).count(202)
+        for begin in range(since, since + seconds * 1_000, 1_000)
+    ]
+
+
+def test_less_is_accepted_while_they_wait_far_too_long() -> None:
+    made = patient()
+    far = int(ALLOWED * FAR) + 1
+    assert flooded(made, far, 0, BURST // 1_000) == [500] * (BURST // 1_000)
+    *_, least = flooded(made, far, BURST, 30)
+    assert least == pytest.approx(500 * LEAST, abs=2)
+    *_, at_last = flooded(made, LATE, BURST + 30_000, 10)
+    assert at_last == pytest.approx(500 * SHARE, abs=2)
+
+
+def test_but_not_for_long_where_that_does_not_help() -> None:
+    made = patient()
+    hopeless = ALLOWED * HOPELESS + 1
+    flooded(made, hopeless, 0, BURST // 1_000)
+    accepted = flooded(made, hopeless, BURST, 30)
+    least = next(at for at, count in enumerate(accepted) if count <= 500 * LEAST + 2)
+    again = least + VAIN * PERIOD // 1_000
+    usual = accepted[again : again + REST // 1_000]
+    assert usual == pytest.approx([500 * SHARE] * len(usual), abs=2)
+    assert min(accepted[again + len(usual) :]) == pytest.approx(500 * LEAST, abs=2), "once more"
 
 
 def served(made: Worker, since: int, until: int, *, accepted: int, refused: int) -> list[int]:
@@ -82,23 +151,23 @@ def served(made: Worker, since: int, until: int, *, accepted: int, refused: int)
     """
     answers = []
     while since < until:
-        answers.append(asked(made, 500, NOW + since).status)
+        answers.append(asked(made, LATE, NOW + since).status)
         since += accepted if answers[-1] == 202 else refused
     return answers
 
 
 @pytest.mark.parametrize("refused", [1, 5])
 def test_half_of_it_is_accepted_whatever_refusals_cost(refused: int) -> None:
-    made = worker()
-    statuses(made, 500, *range(0, BURST, 5))  # 200 a second
+    made = patient()
+    statuses(made, LATE, *range(0, BURST, 5))  # 200 a second
     flood = served(made, BURST, BURST + 4_000, accepted=5, refused=refused)
     assert flood.count(202) == pytest.approx(4 * 200 * SHARE, rel=0.02)
     assert flood.count(503) == pytest.approx(4_000 * (1 - SHARE) / refused, rel=0.02)
 
 
 def test_a_worker_that_was_held_up_for_a_moment_comes_to_accept_as_much_as_before() -> None:
-    made = worker()
-    statuses(made, 500, *range(0, BURST, 2))  # 500 a second
+    made = patient()
+    statuses(made, LATE, *range(0, BURST, 2))  # 500 a second
     slower = BURST + 2 * PERIOD
     served(made, BURST, slower, accepted=10, refused=10)  # 100 a second are all that it gets to
     at_once = served(made, slower, slower + 1_000, accepted=2, refused=2)
@@ -109,36 +178,45 @@ def test_a_worker_that_was_held_up_for_a_moment_comes_to_accept_as_much_as_befor
 
 
 def test_a_worker_that_comes_to_manage_less_accepts_less() -> None:
-    made = worker()
-    statuses(made, 500, *range(0, BURST, 2))  # 500 a second
+    made = patient()
+    statuses(made, LATE, *range(0, BURST, 2))  # 500 a second
     slower = range(BURST, BURST + PERIOD, 5)  # 200 a second are all that it gets to
-    assert statuses(made, 500, *slower) == [503] + [202] * (PERIOD // 5 - 1)
+    assert statuses(made, LATE, *slower) == [503] + [202] * (PERIOD // 5 - 1)
     refusing = range(BURST + PERIOD, BURST + 2 * PERIOD, 4)
-    accepted = statuses(made, 500, *refusing).count(202)
+    accepted = statuses(made, LATE, *refusing).count(202)
     assert accepted == pytest.approx(PERIOD / 1_000 * 200 * SHARE, abs=4)
 
 
-def test_a_worker_that_is_in_time_again_now_and_then_goes_on_as_before() -> None:
-    made = worker()
-    statuses(made, 500, *range(0, BURST, 2))
-    for time in range(BURST, BURST + 4_000, 5):
-        waited = 10 if time % 500 == 0 else 500
+def test_a_worker_that_is_in_time_on_the_average_goes_on_as_before() -> None:
+    made = patient()
+    assert statuses(made, LATE, *range(0, BURST + 1, 2))[-1] == 503
+    for time in range(BURST + 5, BURST + 4_000, 5):
+        waited = LATE if time % 2 else ALLOWED - 150
         assert asked(made, waited, NOW + time).status == 202
 
 
 def test_those_that_come_in_time_are_accepted_first() -> None:
-    made = worker()
-    statuses(made, 500, *range(0, BURST + 1, 5))
+    made = patient()
+    statuses(made, LATE, *range(0, BURST + 1, 5))
     for time in range(BURST + 5, BURST + 2_000, 5):  # 200 a second in time, and as many late
         assert asked(made, 10, NOW + time).status == 202
-        assert asked(made, 500, NOW + time).status == 503
+        assert asked(made, LATE, NOW + time).status == 503
 
 
 def test_after_a_pause_no_flood_is_let_in() -> None:
-    made = worker()
-    statuses(made, 500, *range(0, BURST + 1, 5))
-    flood = statuses(made, 500, *[60_000] * 500)
+    made = patient()
+    statuses(made, LATE, *range(0, BURST + 1, 5))
+    flood = statuses(made, LATE, *[60_000] * 500)
     assert flood.count(202) == 200 * SHARE * SAVED / 1_000
+
+
+def test_a_pause_is_no_measure_of_what_a_worker_manages() -> None:
+    made = patient()
+    assert statuses(made, LATE, *range(0, BURST + 1, 2))[-1] == 503
+    assert statuses(made, LATE, *range(BURST + PERIOD, BURST + PERIOD + 100, 5)) == [202] * 20
+    assert flooded(made, LATE, 60_000, 1) == [
+        pytest.approx(500 * SHARE * (1 + SAVED / 1_000), abs=2)
+    ]
 
 
 def test_it_is_over_when_none_has_waited_too_long_for_a_while() -> None:
