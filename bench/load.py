@@ -7,11 +7,12 @@ players do, which tells what they feel, also where the worker falls behind.
 
 import asyncio
 import time
+from bisect import bisect
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count, cycle
+from itertools import accumulate, count, cycle
 from typing import Any, cast
 
 _numbers = count()
@@ -43,7 +44,11 @@ class Load:
     @property
     def rate(self) -> float:
         """Requests a second that were accepted."""
-        return self.statuses[202] / self.seconds
+        return self.per_second(202)
+
+    def per_second(self, status: int) -> float:
+        """Requests a second that this came of."""
+        return self.statuses[status] / self.seconds
 
     def percentile(self, part: float) -> float:
         """ms that this part of the answers took at the most; 0 if there were none."""
@@ -73,7 +78,7 @@ def run(port: int, requests: Iterator[bytes], connections: int, seconds: float) 
     Raises:
         RuntimeError: One was answered with neither 202 nor 503.
     """
-    load = _in_loop(_closed(port, requests, connections, seconds))
+    load = cast(Load, _in_loop(_closed(port, requests, connections, seconds)))
     if load.statuses.keys() - {202, 503}:
         raise RuntimeError(f"unexpected answers: {dict(load.statuses)}")
     return load
@@ -83,29 +88,30 @@ def at_rate(
     port: int,
     requests: Iterator[bytes],
     rate: float,
-    seconds: float,
+    parts: Sequence[float],
     connections: int,
-    settling: float = 0.0,
-) -> Load:
+) -> list[Load]:
     """Send so many requests a second, each on a connection that is free.
 
     Args:
         port: Of the worker.
         requests: The requests.
         rate: Requests a second.
-        seconds: For how long.
+        parts: Seconds for which it is sent, in parts without a pause between them.
         connections: How many are open; a request that finds all busy is not sent.
-        settling: Seconds before that in which the same is sent and not looked at.
+
+    Returns:
+        What came of each part: of the requests that were sent in it.
     """
-    return _in_loop(_open(port, requests, rate, seconds, connections, settling))
+    return cast(list[Load], _in_loop(_open(port, requests, rate, parts, connections)))
 
 
-def _in_loop(load: Any) -> Load:
+def _in_loop(load: Any) -> Any:
     try:
         import uvloop
     except ImportError:
-        return cast(Load, asyncio.run(load))
-    return cast(Load, uvloop.run(load))
+        return asyncio.run(load)
+    return uvloop.run(load)
 
 
 class _Client(asyncio.Protocol):
@@ -182,32 +188,27 @@ async def _open(
     port: int,
     requests: Iterator[bytes],
     rate: float,
-    seconds: float,
+    parts: Sequence[float],
     connections: int,
-    settling: float,
-) -> Load:
-    statuses: Counter[int] = Counter()
-    times: list[float] = []
-    late = 0.0
-    under_way = 0
+) -> list[Load]:
+    statuses: list[Counter[int]] = [Counter() for _ in parts]
+    times: list[list[float]] = [[] for _ in parts]
+    late = [0.0 for _ in parts]
+    under_way: dict[_Client, int] = {}  # and the part in which it was sent
     free: deque[_Client] = deque()
-    counted_from = 0.0
 
     def done(client: _Client, status: int, took: float) -> None:
-        nonlocal under_way
-        under_way -= 1
+        part = under_way.pop(client)
         free.append(client)
-        if time.perf_counter() - took < counted_from:
-            return
-        statuses[status] += 1
+        statuses[part][status] += 1
         if status:
-            times.append(took)
+            times[part].append(took)
 
     clients = [await _connect(port, done) for _ in range(connections)]
     free.extend(clients)
     began = time.perf_counter()
-    counted_from = began + settling
-    for number in range(int(rate * (settling + seconds))):
+    ends = [began + end for end in accumulate(parts)]
+    for number in range(int(rate * sum(parts))):
         due = began + number / rate
         if (early := due - time.perf_counter()) > 0.0005:
             await asyncio.sleep(early)
@@ -215,24 +216,28 @@ async def _open(
             await asyncio.sleep(0)
         # That this process is late is not the worker's fault.
         now = time.perf_counter()
-        is_counted = now >= counted_from
-        late = max(late, now - due) if is_counted else 0.0
+        part = bisect(ends, now, hi=len(parts) - 1)
+        late[part] = max(late[part], now - due)
         while free and free[0].transport.is_closing():
             free.popleft()
         if free:
-            under_way += 1
-            free.popleft().send(next(requests), now)
+            client = free.popleft()
+            under_way[client] = part
+            client.send(next(requests), now)
         else:
-            statuses[NOT_SENT] += is_counted
-    took = time.perf_counter() - counted_from
+            statuses[part][NOT_SENT] += 1
     with suppress(TimeoutError):
         async with asyncio.timeout(GIVING_UP):
             while under_way:
                 await asyncio.sleep(0.01)
-    statuses[0] += under_way
     for client in clients:
         client.transport.abort()
-    return Load(took, +statuses, sorted(times), late)
+    for part in under_way.values():
+        statuses[part][0] += 1
+    return [
+        Load(seconds, +answers, sorted(took), delay)
+        for seconds, answers, took, delay in zip(parts, statuses, times, late, strict=True)
+    ]
 
 
 async def _connect(port: int, done: Callable[[_Client, int, float], None]) -> _Client:

@@ -88,6 +88,13 @@ def cpu_seconds(group: int) -> float:
     return sum(int(fields[11]) + int(fields[12]) for fields in _processes(group)) / TICK
 
 
+def stolen_seconds() -> float:
+    """The CPU time that this machine was kept waiting for by others on the same hardware; 0 where
+    it is not a virtual one (proc(5), ``steal``)."""
+    _, *times = Path("/proc/stat").read_text().splitlines()[0].split()
+    return int(times[7]) / TICK
+
+
 def memory(group: int) -> int:
     """Bytes that the processes of a process group have in memory."""
     return sum(int(fields[21]) * PAGE for fields in _processes(group))

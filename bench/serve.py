@@ -9,6 +9,7 @@ Three parts, each with workers that deliver to a receiver that takes everything:
 - rates: a generator that sends at a rate, whether answers come or not: at 70% of what the worker
   can do, the same while a flush of 100,000 series is made again and again, and at twice. The null
   server at the first of these rates tells how much of that is the machine's and the generator's.
+  Several rounds, each with workers of its own.
 - memory: what the worker takes after minutes' worth of events, and how long it takes to start.
 
 The generator shares the machine's cores: compare the ratios of one run.
@@ -16,20 +17,21 @@ The generator shares the machine's cores: compare the ratios of one run.
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import load, machine, population, results, workload, wrk
 from bench.sink import Sink
-from openqoe.core import overload
 from tests.support.process import Command, WorkerProcess, gunicorn, serve, serve_trio
 
 QUICK = results.is_quick()
 ROUNDS = 1 if QUICK else 3
 SECONDS = 1 if QUICK else 2
-RATED_SECONDS = 2.0 if QUICK else 8.0
+RATED_SECONDS = 2.0 if QUICK else 6.0
+FLUSHED_SECONDS = 1 if QUICK else 5
+"""s between flushes, and for which it is found what a worker can do: so that is beside flushes."""
 
 SHELLS: dict[str, Command] = {
     "asyncio": serve,
@@ -47,10 +49,8 @@ CROWD = 1_500
 """The same where more is sent than can be answered."""
 
 SETTLING = 1.0 if QUICK else 6.0
-"""s of that before it is looked at: what comes in the first two is served, as a burst is."""
-
-CALM = overload.CALM / 1000 + 1
-"""s until a worker has forgotten an overload."""
+"""s of that which are looked at by themselves: what comes in the first two is served, as a burst
+is."""
 
 DURABILITIES = ("memory", "normal", "full")
 LOADS = ((10, 16), (10, 256), (1000, 16))
@@ -132,50 +132,85 @@ def rates(shell: str, sink: Sink) -> list[dict[str, Any]]:
 
     First those of the null server, which has hardly anything to do at the first of these rates.
     """
+    rounds = [_rates(shell, sink) for _ in range(ROUNDS)]
     rows = []
+    for name in rounds[0]:
+        parts = [part[name] for part in rounds]
+        row = {
+            "shell": shell,
+            "load": name,
+            "sent/s": round(median(part.asked for part in parts)),
+            "accepted/s": round(median(part.load.rate for part in parts)),
+            "refused/s": round(median(part.load.per_second(503) for part in parts)),
+            "not sent/s": round(median(part.load.per_second(load.NOT_SENT) for part in parts)),
+            "not answered": sum(part.load.statuses[0] for part in parts),
+        }
+        for percentile in (50, 95, 99, 99.9):
+            times = [part.load.percentile(percentile / 100) for part in parts]
+            row[f"p{percentile}"] = round(median(times), 1)
+        row["p99 of each round"] = _each(round(part.load.percentile(0.99)) for part in parts)
+        row["stolen %"] = _each(round(part.stolen * 100) for part in parts)
+        row["generator late ms"] = _each(round(part.load.late * 1000) for part in parts)
+        results.show(row)
+        rows.append(row)
+    return rows
+
+
+class _Part(NamedTuple):
+    """What came of one load in one round.
+
+    Attributes:
+        asked: Requests a second that it was.
+        load: What came of it.
+        stolen: How much of a processor others on the same hardware had meanwhile.
+    """
+
+    asked: float
+    load: load.Load
+    stolen: float
+
+
+def _rates(shell: str, sink: Sink) -> dict[str, _Part]:
+    """One round, by the name of the load."""
     bodies = list(workload.bodies(10, 2_000))
-    more = {"OPENQOE_FLUSH_INTERVAL": "5"}
+    delivering = settings(sink, OPENQOE_FLUSH_INTERVAL=str(FLUSHED_SECONDS))
+
+    def most(worker: WorkerProcess) -> float:
+        # Anew each time: some seconds later the machine may be half or twice as fast.
+        return load.run(worker.port, load.posts(bodies), BUSY, FLUSHED_SECONDS).rate
+
+    def ask(
+        worker: WorkerProcess, rate: float, connections: int, names: Mapping[str, float]
+    ) -> dict[str, _Part]:
+        before, began = machine.stolen_seconds(), time.perf_counter()
+        done = load.at_rate(
+            worker.port, load.posts(bodies), rate, list(names.values()), connections
+        )
+        stolen = (machine.stolen_seconds() - before) / (time.perf_counter() - began)
+        return {name: _Part(rate, one, stolen) for name, one in zip(names, done, strict=True)}
+
+    found: dict[str, _Part] = {}
     with (
-        WorkerProcess(settings(sink, **more), command=SHELLS[shell]) as worker,
+        WorkerProcess(delivering, command=SHELLS[shell]) as worker,
         WorkerProcess(command=null_server(shell)) as null,
     ):
-        load.run(worker.port, load.posts(bodies), BUSY, SECONDS)
-        for name, part, connections, settling in (
-            ("null server, as many", 0.7, CONNECTIONS, 0.0),
-            ("70%", 0.7, CONNECTIONS, 0.0),
-            ("70%, 100,000 series", 0.7, CONNECTIONS, 0.0),
-            ("twice, at first", 2.0, CROWD, 0.0),
-            ("twice", 2.0, CROWD, SETTLING),
-        ):
-            asked = null if "null" in name else worker
-            time.sleep(0 if QUICK else CALM)
-            if "series" in name:
-                for body in population.series(3_000 if QUICK else 100_000):
-                    worker.post(body)
-                time.sleep(6)
-            # Anew each time: some seconds later the machine may be half or twice as fast.
-            most = load.run(worker.port, load.posts(bodies), BUSY, SECONDS).rate
-            requests = load.posts(bodies)
-            done = load.at_rate(
-                asked.port, requests, most * part, RATED_SECONDS, connections, settling
-            )
-            row = {
-                "shell": shell,
-                "load": name,
-                "sent/s": round(most * part),
-                "accepted/s": round(done.rate),
-                "refused": done.statuses[503],
-                "not answered": done.statuses[0],
-                "not sent": done.statuses[load.NOT_SENT],
-                "p50": round(done.percentile(0.50), 1),
-                "p95": round(done.percentile(0.95), 1),
-                "p99": round(done.percentile(0.99), 1),
-                "p99.9": round(done.percentile(0.999), 1),
-                "generator late ms": round(done.late * 1000),
-            }
-            results.show(row)
-            rows.append(row)
-    return rows
+        most(worker)  # it gets into its stride
+        for name, asked in (("null server, as many", null), ("70%", worker)):
+            found |= ask(asked, most(worker) * 0.7, CONNECTIONS, {name: RATED_SECONDS})
+        for body in population.series(3_000 if QUICK else 100_000):
+            worker.post(body)
+        time.sleep(FLUSHED_SECONDS + 1)
+        series = {"70%, 100,000 series": RATED_SECONDS}
+        found |= ask(worker, most(worker) * 0.7, CONNECTIONS, series)
+    with WorkerProcess(delivering, command=SHELLS[shell]) as worker:
+        most(worker)
+        parts = {"twice, at first": SETTLING, "twice": RATED_SECONDS}
+        found |= ask(worker, most(worker) * 2, CROWD, parts)
+    return found
+
+
+def _each(values: Iterable[int]) -> str:
+    return " / ".join(str(value) for value in values)
 
 
 def memory(shell: str, sink: Sink) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ class Overload:
         """
         self._most = most
         self._since: int | None = None  # since when most have waited too long
-        self._late = self._in_time = 0  # batches since then
+        self._late = self._in_time = self._waited = 0  # batches since then; the ms they waited
         self._latest = 0  # when one has waited too long
         self._allowance: _Allowance | None = None  # while the worker is overloaded
 
@@ -102,6 +102,7 @@ class Overload:
             self._look(waited, now)
         else:
             self._in_time += 1
+            self._waited += waited
             if self._late < (self._late + self._in_time) * MOST:
                 self._since = None
             if not self._latest <= now < self._latest + CALM:
@@ -111,13 +112,14 @@ class Overload:
     def _look(self, waited: int, now: int) -> None:
         """See whether one that has waited too long makes a flood of those before it."""
         if self._since is None or not self._latest <= now < self._latest + PAUSE:
-            self._since, self._late, self._in_time = now, 0, 0
+            self._since, self._late, self._in_time, self._waited = now, 0, 0, 0
         self._latest = now
         self._late += 1
-        if self._allowance is None and (lasts := now - self._since) >= BURST:
+        self._waited += waited
+        lasts = now - self._since
+        if self._allowance is None and lasts >= BURST and self._waited >= FLOOD * lasts:
             managed = (self._late + self._in_time) / lasts
-            if managed * waited >= FLOOD:
-                self._allowance = _Allowance(self._most, managed, now)
+            self._allowance = _Allowance(self._most, managed, now)
 
 
 class _Allowance:

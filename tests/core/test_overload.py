@@ -63,6 +63,12 @@ def test_a_few_clients_of_a_slow_machine_are_no_flood() -> None:
     assert statuses(made, 900, *range(0, 25_000, 250)) == [202] * 100
 
 
+def test_that_one_of_them_is_held_up_for_long_makes_them_no_flood() -> None:
+    made = worker()
+    assert 503 not in statuses(made, 70, *range(2 * BURST))
+    assert asked(made, 5_000, NOW + 2 * BURST).status == 202
+
+
 def test_it_is_one_if_so_many_wait_at_once() -> None:
     waited = FLOOD * 10  # ms, at 100 a second
     assert 503 not in statuses(worker(), waited - 100, *range(0, 2 * BURST, 10))
