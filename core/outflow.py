@@ -35,7 +35,7 @@ from openqoe.core.effects import (
     StoredPayload,
 )
 from openqoe.core.metrics import health
-from openqoe.core.metrics.export import Exporter
+from openqoe.core.metrics.export import ExportedSeries, Exporter, SteadySeries
 from openqoe.core.metrics.health import Health
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.metrics.registry import Registry
@@ -242,8 +242,8 @@ class Outflow:
                 return ()
         exported = chain.from_iterable(exporter.export(now) for exporter in self._exporters)
         if not self._metrics:
-            for _ in exported:  # series still have to age and end
-                yield 1
+            for series in exported:  # they still have to age and end
+                yield len(series.samples) if isinstance(series, SteadySeries) else 1
             return ()
         writer = metric_sink.PayloadWriter(
             self._described(now),
@@ -253,8 +253,10 @@ class Outflow:
         )
         units = 0
         for series in exported:
-            begins = series is not None and len(series.samples) > 1
-            units += SERIES_BEGUN if begins else 1
+            if isinstance(series, ExportedSeries):
+                units += SERIES_BEGUN if len(series.samples) > 1 else 1
+            else:
+                units += 1 if series is None else len(series.samples)
             if series is not None:
                 writer.add(series)
             if units >= STEP:

@@ -24,7 +24,7 @@ from openqoe.core.metrics.registry import MetricName, Registry, SeriesKey, metri
 from openqoe.core.metrics.series import GAUGE_LIFETIME, Series
 from openqoe.core.packed import PackedList
 from openqoe.core.wire.remote_write import encode_series
-from openqoe.core.work import Work
+from openqoe.core.work import STEP, Work
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """The NaN that marks the end of a series. Compare its bits: NaN equals nothing."""
@@ -37,7 +37,7 @@ Sample = tuple[int, float]
 
 
 class ExportedSeries(msgspec.Struct, frozen=True, gc=False):
-    """One series of a write request.
+    """One series of a write request that begins or ends.
 
     Attributes:
         begin: How it begins, encoded (``remote_write.encode_series``).
@@ -46,6 +46,18 @@ class ExportedSeries(msgspec.Struct, frozen=True, gc=False):
 
     begin: bytes
     samples: tuple[Sample, ...]
+
+
+class SteadySeries(msgspec.Struct, frozen=True, gc=False):
+    """Series that go on, with a sample each: nearly all of a flush, so a few at a time.
+
+    Attributes:
+        at: The timestamp of the samples, ms.
+        samples: How each begins, encoded, and its value.
+    """
+
+    at: int
+    samples: list[tuple[bytes, float]]
 
 
 class ExporterState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -93,7 +105,7 @@ class Exporter:
         if self.flushed_at is None:
             self.flushed_at = now - 1
 
-    def export(self, now: int) -> Iterator[ExportedSeries | None]:
+    def export(self, now: int) -> Iterator[ExportedSeries | SteadySeries | None]:
         """Export everything as of now.
 
         Yields:
@@ -107,6 +119,7 @@ class Exporter:
         just_ended = self._just_ended
         self._just_ended = {}
         ending: list[Series] = []
+        steady: list[tuple[bytes, float]] = []
         # What is new while the export goes on comes with the next one.
         for series in self._registry if self._is_held else tuple(self._registry):
             is_gauge = series.metric.type is Type.GAUGE
@@ -126,13 +139,20 @@ class Exporter:
                     # The stale marker stands at the previous flush already.
                     zero_at = max(zero_at, previous + 1)
                 if zero_at < at:
+                    if steady:  # all come in their order
+                        yield SteadySeries(at, steady)
+                        steady = []
                     for begin, value in zip(series.wire, values, strict=True):
                         yield ExportedSeries(begin, ((zero_at, 0.0), (at, value)))
                     series.exported_at = at
                     continue
             series.exported_at = at
-            for begin, value in zip(series.wire, values, strict=True):
-                yield ExportedSeries(begin, ((at, value),))
+            steady += zip(series.wire, values, strict=True)
+            if len(steady) >= STEP:
+                yield SteadySeries(at, steady)
+                steady = []
+        if steady:
+            yield SteadySeries(at, steady)
         for series in ending:
             self._registry.end(series)
             if series.exported_at is not None:

@@ -158,13 +158,20 @@ class Registry:
         """The state, for a snapshot. Meanwhile nothing must change."""
         metrics: dict[Metric, int] = {}
         saved = PackedList()
-        for count, series in enumerate(self._series.values(), 1):
-            numbers = series.numbers()
+        few: list[tuple[int, int, int | None, int, list[float]]] = []
+        labels: Labels | None = None
+        row = 0
+        for series in self._series.values():
+            if series.labels is not labels:  # those that begin together share them
+                labels = series.labels
+                row = table.number(labels)
             metric = metrics.setdefault(series.metric, len(metrics))
-            labels = table.number(series.labels)
-            saved.add((metric, labels, series.exported_at, series.changed_at, numbers))
-            if count % STEP == 0:
+            few.append((metric, row, series.exported_at, series.changed_at, series.numbers()))
+            if len(few) == STEP:
+                saved.add_few(few)
+                few.clear()
                 yield STEP
+        saved.add_few(few)
         named = [
             MetricState(metric_name(metric), tuple(float(bound) for bound in metric.buckets))
             for metric in metrics

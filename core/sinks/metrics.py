@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.metrics.export import ExportedSeries
+from openqoe.core.metrics.export import ExportedSeries, SteadySeries
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.wire import remote_write
 
@@ -32,20 +32,26 @@ class PayloadWriter:
         self._others = _Requests(thinnable=edges_apart)
         self._edges = _Requests(thinnable=False) if edges_apart else self._others
 
-    def add(self, series: ExportedSeries) -> None:
-        """Take a series."""
-        samples = series.samples
-        value = samples[-1][1]
-        # Does it begin, or end? A stale marker is not a number.
-        requests = self._edges if len(samples) > 1 or value != value else self._others
-        if requests.samples + len(samples) > self._max_samples:
-            self._end_request(requests)
+    def add(self, series: ExportedSeries | SteadySeries) -> None:
+        """Take a series, or several that go on."""
         # Encoded at once: as objects, 200,000 that begin keep the garbage collector busy.
-        requests.parts.append(self._encoder.encode(series))
-        requests.samples += len(samples)
-        begins = samples[0][0]
-        if requests.oldest is None or begins < requests.oldest:
-            requests.oldest = begins
+        if isinstance(series, SteadySeries):
+            self._add_steady(series.at, series.samples)
+            return
+        count = len(series.samples)
+        requests = self._edges
+        if requests.samples + count > self._max_samples:
+            self._end_request(requests)
+        requests.add([self._encoder.encode(series)], count, series.samples[0][0])
+
+    def _add_steady(self, at: int, samples: list[tuple[bytes, float]]) -> None:
+        requests = self._others
+        while (room := self._max_samples - requests.samples) < len(samples):
+            if room:
+                requests.add(self._encoder.encode_steady(at, samples[:room]), room, at)
+                samples = samples[room:]
+            self._end_request(requests)
+        requests.add(self._encoder.encode_steady(at, samples), len(samples), at)
 
     def close(self) -> list[Payload]:
         """Finish the last requests; returns all."""
@@ -94,6 +100,13 @@ class _Requests:
         self.parts: list[bytes] = []
         self.samples = 0
         self.oldest: int | None = None
+
+    def add(self, encoded: list[bytes], samples: int, oldest: int) -> None:
+        """Take encoded series into the next."""
+        self.parts += encoded
+        self.samples += samples
+        if self.oldest is None or oldest < self.oldest:
+            self.oldest = oldest
 
 
 def split(payload: Payload) -> tuple[Payload, ...]:

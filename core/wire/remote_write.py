@@ -93,16 +93,25 @@ class SeriesEncoder:
     def encode(self, series: SeriesSamples) -> bytes:
         """Encode a series."""
         # Sample: value is field 1 (double, so a stale marker's bits survive), timestamp field 2.
-        samples = series.samples
-        if len(samples) == 1:
-            ((at, value),) = samples
-            tail = self._timestamp(at)
-            if len(tail) == _TIMESTAMP:
-                return series.begin + _pack_double(value) + tail
         content = _labels_of(series.begin)
-        for at, value in samples:
+        for at, value in series.samples:
             content += field(2, b"\x09" + _pack_double(value) + self._timestamp(at))
         return field(1, content)
+
+    def encode_steady(self, at: int, samples: Sequence[tuple[bytes, float]]) -> list[bytes]:
+        """Encode series of one sample each.
+
+        Args:
+            at: The timestamp of the samples, ms.
+            samples: How each series begins, encoded, and its value.
+        """
+        tail = self._timestamp(at)
+        if len(tail) == _TIMESTAMP:
+            return [begin + _pack_double(value) + tail for begin, value in samples]
+        return [
+            field(1, _labels_of(begin) + field(2, b"\x09" + _pack_double(value) + tail))
+            for begin, value in samples
+        ]
 
     def _timestamp(self, at: int) -> bytes:
         encoded = self._timestamps.get(at)

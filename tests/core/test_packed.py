@@ -21,6 +21,17 @@ def test_a_list_is_what_was_added(count: int) -> None:
     assert unpacked(packed) == list(range(count))
 
 
+@pytest.mark.parametrize("few", range(16))
+def test_a_few_at_once_are_as_one_after_the_other(few: int) -> None:
+    one_by_one, at_once = PackedList(), PackedList()
+    for _ in range(3_000):
+        for _ in range(few):
+            one_by_one.add(ITEM)
+        at_once.add_few([ITEM] * few)
+    assert len(at_once) == 3_000 * few
+    assert unpacked(at_once) == unpacked(one_by_one)
+
+
 @pytest.mark.parametrize("count", [0, 1, 17, 70_000])
 def test_a_dictionary_is_what_was_added(count: int) -> None:
     packed = PackedDict()

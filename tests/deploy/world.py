@@ -26,7 +26,7 @@ from openqoe.core.effects import (
     RemoteWrite,
 )
 from openqoe.core.http.messages import Request
-from openqoe.core.overload import FLOOD
+from openqoe.core.overload import BURST
 from openqoe.core.worker import Worker
 from openqoe.shells.simulator import Simulation, Truth, parse_incident
 from openqoe.shells.stores import MemoryStore
@@ -238,7 +238,7 @@ class World:
         sick.handle(Request("POST", "/v1/events", body=b"{"), now)
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000)
         sick.handle(post(late, now=now), now)
-        for at in (*[now] * FLOOD, now + 2 * SECOND):  # batches that have waited, for seconds
+        for at in range(now, now + BURST + 1, 50):  # batches that have waited, for seconds
             sick.handle(Request("POST", "/v1/events", body=b"{", arrived=at - 5 * SECOND), at)
         # As a shell answers when the disk takes nothing.
         sick.worker.unstored(Request("POST", "/v1/events"))

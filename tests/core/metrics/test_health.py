@@ -11,10 +11,13 @@ from openqoe.core.api.routes import Route
 from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request
 from openqoe.core.metrics import health
-from openqoe.core.overload import FLOOD
+from openqoe.core.overload import BURST
 from openqoe.core.worker import Worker
 from tests.support.events import NOW, event, post
-from tests.support.rig import MINUTE, SECOND, Rig, told
+from tests.support.rig import MINUTE, Rig, told
+
+LATE = 100
+"""Batches that are late before one is refused."""
 
 SAMPLE = re.compile(r"(openqoe_worker_[a-z_]+)(?:\{(.*)\})? (\S+)")
 
@@ -55,10 +58,9 @@ def eventful() -> Rig:
     rig.down(RemoteWrite, answer=HttpResult(503))
     rig.flush(3)
     rig.up()
-    for number in range(FLOOD + 1):  # too much work: all have waited; the last is refused
-        if number == FLOOD:
-            rig.pass_time(2 * SECOND)
+    for _ in range(LATE + 1):  # too much work: all have waited; the last is refused
         rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 5_000))
+        rig.pass_time(BURST // LATE)
     rig.pass_time(7 * MINUTE)
     return rig
 
@@ -104,7 +106,7 @@ def test_both_say_the_same(rig: Rig) -> None:
     [
         ('openqoe_worker_requests_total{route="events",status="202"}', 4),
         ('openqoe_worker_requests_total{route="events",status="207"}', 1),
-        ('openqoe_worker_requests_total{route="events",status="400"}', FLOOD),
+        ('openqoe_worker_requests_total{route="events",status="400"}', LATE),
         ('openqoe_worker_requests_total{route="health",status="200"}', 1),
         ('openqoe_worker_request_duration_seconds_count{route="health"}', 1),
         ('openqoe_worker_request_duration_seconds_sum{route="health"}', 0.002),
@@ -113,7 +115,7 @@ def test_both_say_the_same(rig: Rig) -> None:
         ("openqoe_worker_events_accepted_total{}", 4),
         ('openqoe_worker_events_rejected_total{reason="too_old"}', 1),
         ('openqoe_worker_events_rejected_total{reason="wrong_type"}', 1),
-        ('openqoe_worker_batches_rejected_total{reason="not_json"}', FLOOD),
+        ('openqoe_worker_batches_rejected_total{reason="not_json"}', LATE),
         ("openqoe_worker_batches_duplicate_total{}", 1),
         ('openqoe_worker_fields_ignored_total{field="data.bitrate"}', 1),
         ('openqoe_worker_log_entries_adjusted_total{reason="late"}', 1),

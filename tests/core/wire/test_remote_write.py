@@ -78,6 +78,17 @@ def test_what_is_encoded_is_what_is_read(written: list[Series]) -> None:
         ]
 
 
+@given(timestamps, st.lists(st.tuples(names, values), max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_series_that_go_on_are_encoded_as_any_other(
+    at: int, written: list[tuple[str, float]]
+) -> None:
+    series = [Series((("__name__", name),), ((at, value),)) for name, value in written]
+    encoder = remote_write.SeriesEncoder()
+    steady = encoder.encode_steady(at, [(one.begin, one.samples[0][1]) for one in series])
+    assert steady == [encoder.encode(one) for one in series]
+
+
 @pytest.mark.parametrize(
     "value",
     [0.0, -0.0, 1.5, 1e308, 5e-324, float("inf"), float("-inf"), from_bits(0x7FF8000000000001)],
