@@ -277,7 +277,7 @@ class Config:
     )
     max_wait: int = _seconds(
         "OPENQOE_MAX_WAIT",
-        50,
+        100,
         "How long a batch may have waited for the worker; on Linux, the time counts that it lay "
         "with the system, too. If most wait longer for two seconds (a hundred at once), many of "
         "those that do are answered 503 at once, so that the others need not wait as long. 0 "

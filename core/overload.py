@@ -6,7 +6,9 @@ apart is time: the worker is overloaded once most batches have waited too long f
 and until none has for some more. And number: a few clients, each of which waits for its answer
 before it sends again, are no flood, however slow the machine is. How many wait at once follows from
 how many are dealt with in a time, and how long one waits (Little's law). In an overload those that
-have waited too long are refused, so that the next ones find a shorter queue.
+have waited too long are refused, so that the next ones find a shorter queue. Too long is half as
+long then as before: so a worker that is only just busy enough refuses none, and one that is not
+does not stay at the edge.
 
 But not all of them. A refusal takes time, too. Where that is much of what a batch takes, a worker
 that refused all would do nothing else, and have all wait too long all the same. So of what it has
@@ -31,6 +33,9 @@ PAUSE = 500
 FLOOD = 100
 """Batches that wait at once, before any is refused."""
 
+TIGHTER = 0.5
+"""How much of the wait that is allowed is allowed in an overload."""
+
 MOST = 2 / 3
 """How many of all batches are most. Some are in time even where the worker falls behind: whoever is
 answered late in a turn of the loop and asks again is heard at once; the others wait for a turn."""
@@ -39,7 +44,7 @@ SHARE = 0.5
 """How much of what the worker has managed it goes on to accept, however long that has waited."""
 
 FAR = 1.5
-"""Times the wait that is allowed: past it, on the average of a period, less is accepted."""
+"""Times the wait that is allowed then: past it, on the average of a period, less is accepted."""
 
 LESS = 0.8
 """By how much the share comes down then."""
@@ -48,8 +53,8 @@ LEAST = 0.25
 """What it comes down to."""
 
 HOPELESS = 5
-"""Times the wait that is allowed: past it, with the least share, a worker cannot even refuse as
-fast as it is asked."""
+"""Times the wait that is allowed then: past it, with the least share, a worker cannot even refuse
+as fast as it is asked."""
 
 VAIN = 4
 """Periods of that, behind which so small a share has been in vain."""
@@ -80,7 +85,7 @@ class Overload:
     def __init__(self, most: int) -> None:
         """
         Args:
-            most: ms that a batch may wait; 0 for any time.
+            most: ms that a batch may wait before the worker is overloaded; 0 for any time.
         """
         self._most = most
         self._since: int | None = None  # since when most have waited too long
@@ -97,8 +102,7 @@ class Overload:
         """
         if not self._most:
             return False
-        is_late = waited > self._most
-        if is_late:
+        if waited > (self._most if self._allowance is None else self._allowance.most):
             self._look(waited, now)
         else:
             self._in_time += 1
@@ -119,20 +123,24 @@ class Overload:
         lasts = now - self._since
         if self._allowance is None and lasts >= BURST and self._waited >= FLOOD * lasts:
             managed = (self._late + self._in_time) / lasts
-            self._allowance = _Allowance(self._most, managed, now)
+            self._allowance = _Allowance(self._most * TIGHTER, managed, now)
 
 
 class _Allowance:
-    """What is accepted in an overload."""
+    """What is accepted in an overload.
 
-    def __init__(self, most: int, managed: float, now: int) -> None:
+    Attributes:
+        most: ms that a batch may wait.
+    """
+
+    def __init__(self, most: float, managed: float, now: int) -> None:
         """
         Args:
             most: ms that a batch may wait.
             managed: Batches a ms that the worker managed before it refused any.
             now: Current time in ms.
         """
-        self._most = most
+        self.most = most
         self._most_managed = self._managed = managed
         self._share = SHARE
         self._vain = 0  # periods with the least share that have not helped
@@ -153,7 +161,7 @@ class _Allowance:
         pace = self._managed * self._share
         self._credit = min(self._credit + max(0, now - self._counted) * pace, SAVED * pace)
         self._counted = now
-        takes = waited <= self._most or self._credit >= 1
+        takes = waited <= self.most or self._credit >= 1
         if takes:
             self._credit = max(0.0, self._credit - 1)
         lasts = now - self._period
@@ -170,11 +178,11 @@ class _Allowance:
     def _look_anew(self, lasts: int, now: int) -> None:
         """See whether the worker has come to manage less, and whether to refuse more."""
         mean = self._waited / (self._accepted + self._refused)
-        if mean <= self._most or self._refused >= self._accepted * FEW:
+        if mean <= self.most or self._refused >= self._accepted * FEW:
             self._managed = min(self._managed * GROWTH, self._most_managed)
         else:
             self._managed, self._credit = self._accepted / lasts, 0.0
-        if mean <= self._most * FAR:
+        if mean <= self.most * FAR:
             self._share, self._vain = min(self._share * GROWTH, SHARE), 0
         elif now >= self._rests_until:
             self._refuse_more(mean, now)
@@ -182,7 +190,7 @@ class _Allowance:
     def _refuse_more(self, mean: float, now: int) -> None:
         if self._share > LEAST:
             self._share = max(self._share * LESS, LEAST)
-        elif mean > self._most * HOPELESS:
+        elif mean > self.most * HOPELESS:
             self._vain += 1
             if self._vain == VAIN:
                 self._share, self._vain = SHARE, 0

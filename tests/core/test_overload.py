@@ -18,6 +18,7 @@ from openqoe.core.overload import (
     REST,
     SAVED,
     SHARE,
+    TIGHTER,
     VAIN,
 )
 from openqoe.core.sharing.exchange import MOST_BEHIND
@@ -43,15 +44,18 @@ def statuses(made: Worker, waited: int, *times: int) -> list[int]:
 FLOODED = range(0, BURST, 1)
 """Times of a flood: of those behind it that wait as long some are refused."""
 
-ALLOWED = 400
-"""ms that a batch may wait for a patient worker."""
+ALLOWED = 200
+"""ms that a batch may wait for a patient worker in an overload."""
 
-LATE = 500
-"""ms that are too long for it, but not far too long."""
+LATE = 250
+"""ms that are too long for it then, but not far too long."""
+
+TOO_LONG = 500
+"""ms that are too long for it in any case."""
 
 
 def patient() -> Worker:
-    return worker(OPENQOE_MAX_WAIT=str(ALLOWED / 1_000))
+    return worker(OPENQOE_MAX_WAIT=str(ALLOWED / TIGHTER / 1_000))
 
 
 def test_a_burst_is_served() -> None:
@@ -95,21 +99,21 @@ def test_bursts_with_a_pause_between_them_are_no_flood() -> None:
 
 
 def test_a_flood_is_refused_as_far_as_it_waits_too_long() -> None:
-    made = worker(OPENQOE_MAX_WAIT="0.1")
+    made = worker()
     assert statuses(made, 101, *FLOODED) == [202] * BURST
     refused = asked(made, 101, NOW + BURST)
     assert refused.status == 503
     assert dict(refused.headers)["Retry-After"] == "5"
     assert statuses(made, 101, BURST + 1) == [503]
-    assert statuses(made, 100, BURST + 10, BURST + 11) == [202, 202]
+    assert statuses(made, 50, BURST + 10, BURST + 11) == [202, 202]
     assert 503 in statuses(made, 101, *[BURST + 12] * 10), "it is not over yet"
 
 
-@pytest.mark.parametrize("waited", [ALLOWED + 1, ALLOWED * FAR])
+@pytest.mark.parametrize("waited", [ALLOWED + 1, ALLOWED * FAR - 1])
 def test_half_of_what_was_managed_before_is_accepted_however_late(waited: float) -> None:
     made = patient()
-    managed = statuses(made, int(waited), *range(0, BURST, 2))  # 500 a second
-    assert managed == [202] * 1_000
+    managed = statuses(made, TOO_LONG, *range(0, BURST + 1, 2))  # 500 a second
+    assert managed == [202] * 1_000 + [503]
     flood = statuses(made, int(waited), *range(BURST, BURST + 2_000, 1))  # 1,000 a second
     assert flood.count(202) == pytest.approx(2 * 500 * SHARE, abs=2)
     assert 202 in flood[-10:], "evenly, not all at once"
@@ -125,9 +129,8 @@ def flooded(made: Worker, waited: int, since: int, seconds: int) -> list[int]:
 
 def test_less_is_accepted_while_they_wait_far_too_long() -> None:
     made = patient()
-    far = int(ALLOWED * FAR) + 1
-    assert flooded(made, far, 0, BURST // 1_000) == [500] * (BURST // 1_000)
-    *_, least = flooded(made, far, BURST, 30)
+    assert flooded(made, TOO_LONG, 0, BURST // 1_000) == [500] * (BURST // 1_000)
+    *_, least = flooded(made, TOO_LONG, BURST, 30)
     assert least == pytest.approx(500 * LEAST, abs=2)
     *_, at_last = flooded(made, LATE, BURST + 30_000, 10)
     assert at_last == pytest.approx(500 * SHARE, abs=2)
@@ -165,7 +168,7 @@ def served(made: Worker, since: int, until: int, *, accepted: int, refused: int)
 @pytest.mark.parametrize("refused", [1, 5])
 def test_half_of_it_is_accepted_whatever_refusals_cost(refused: int) -> None:
     made = patient()
-    statuses(made, LATE, *range(0, BURST, 5))  # 200 a second
+    statuses(made, TOO_LONG, *range(0, BURST + 1, 5))  # 200 a second
     flood = served(made, BURST, BURST + 4_000, accepted=5, refused=refused)
     assert flood.count(202) == pytest.approx(4 * 200 * SHARE, rel=0.02)
     assert flood.count(503) == pytest.approx(4_000 * (1 - SHARE) / refused, rel=0.02)
@@ -173,7 +176,7 @@ def test_half_of_it_is_accepted_whatever_refusals_cost(refused: int) -> None:
 
 def test_a_worker_that_was_held_up_for_a_moment_comes_to_accept_as_much_as_before() -> None:
     made = patient()
-    statuses(made, LATE, *range(0, BURST, 2))  # 500 a second
+    statuses(made, TOO_LONG, *range(0, BURST + 1, 2))  # 500 a second
     slower = BURST + 2 * PERIOD
     served(made, BURST, slower, accepted=10, refused=10)  # 100 a second are all that it gets to
     at_once = served(made, slower, slower + 1_000, accepted=2, refused=2)
@@ -185,7 +188,7 @@ def test_a_worker_that_was_held_up_for_a_moment_comes_to_accept_as_much_as_befor
 
 def test_a_worker_that_comes_to_manage_less_accepts_less() -> None:
     made = patient()
-    statuses(made, LATE, *range(0, BURST, 2))  # 500 a second
+    statuses(made, TOO_LONG, *range(0, BURST + 1, 2))  # 500 a second
     slower = range(BURST, BURST + PERIOD, 5)  # 200 a second are all that it gets to
     assert statuses(made, LATE, *slower) == [503] + [202] * (PERIOD // 5 - 1)
     refusing = range(BURST + PERIOD, BURST + 2 * PERIOD, 4)
@@ -195,31 +198,42 @@ def test_a_worker_that_comes_to_manage_less_accepts_less() -> None:
 
 def test_a_worker_that_is_in_time_on_the_average_goes_on_as_before() -> None:
     made = patient()
-    assert statuses(made, LATE, *range(0, BURST + 1, 2))[-1] == 503
+    assert statuses(made, TOO_LONG, *range(0, BURST + 1, 2))[-1] == 503
     for time in range(BURST + 5, BURST + 4_000, 5):
-        waited = LATE if time % 2 else ALLOWED - 150
+        waited = LATE if time % 2 else ALLOWED - 100
         assert asked(made, waited, NOW + time).status == 202
 
 
 def test_those_that_come_in_time_are_accepted_first() -> None:
     made = patient()
-    statuses(made, LATE, *range(0, BURST + 1, 5))
+    statuses(made, TOO_LONG, *range(0, BURST + 1, 5))
     for time in range(BURST + 5, BURST + 2_000, 5):  # 200 a second in time, and as many late
         assert asked(made, 10, NOW + time).status == 202
         assert asked(made, LATE, NOW + time).status == 503
 
 
+def test_in_an_overload_half_as_long_is_too_long() -> None:
+    made = patient()
+    assert statuses(made, TOO_LONG, *range(0, BURST + 1, 2))[-1] == 503
+    at_once = [BURST + 1] * 10
+    assert statuses(made, ALLOWED, *at_once) == [202] * 10
+    assert statuses(made, ALLOWED + 1, *at_once) == [503] * 10
+    assert statuses(patient(), ALLOWED + 1, *range(2 * BURST)) == [202] * 2 * BURST, "not before"
+
+
 def test_after_a_pause_no_flood_is_let_in() -> None:
     made = patient()
-    statuses(made, LATE, *range(0, BURST + 1, 5))
+    statuses(made, TOO_LONG, *range(0, BURST + 1, 5))
     flood = statuses(made, LATE, *[60_000] * 500)
     assert flood.count(202) == 200 * SHARE * SAVED / 1_000
 
 
 def test_a_pause_is_no_measure_of_what_a_worker_manages() -> None:
     made = patient()
-    assert statuses(made, LATE, *range(0, BURST + 1, 2))[-1] == 503
-    assert statuses(made, LATE, *range(BURST + PERIOD, BURST + PERIOD + 100, 5)) == [202] * 20
+    assert statuses(made, TOO_LONG, *range(0, BURST + 1, 2))[-1] == 503
+    assert (
+        statuses(made, LATE, *range(BURST + 2 * PERIOD, BURST + 2 * PERIOD + 100, 5)) == [202] * 20
+    )
     assert flooded(made, LATE, 60_000, 1) == [
         pytest.approx(500 * SHARE * (1 + SAVED / 1_000), abs=2)
     ]
