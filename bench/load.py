@@ -9,11 +9,13 @@ import asyncio
 import time
 from bisect import bisect
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, count, cycle
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 _numbers = count()
 
@@ -78,7 +80,7 @@ def run(port: int, requests: Iterator[bytes], connections: int, seconds: float) 
     Raises:
         RuntimeError: One was answered with neither 202 nor 503.
     """
-    load = cast(Load, _in_loop(_closed(port, requests, connections, seconds)))
+    load = _in_loop(_closed(port, requests, connections, seconds))
     if load.statuses.keys() - {202, 503}:
         raise RuntimeError(f"unexpected answers: {dict(load.statuses)}")
     return load
@@ -103,10 +105,10 @@ def at_rate(
     Returns:
         What came of each part: of the requests that were sent in it.
     """
-    return cast(list[Load], _in_loop(_open(port, requests, rate, parts, connections)))
+    return _in_loop(_open(port, requests, rate, parts, connections))
 
 
-def _in_loop(load: Any) -> Any:
+def _in_loop(load: Coroutine[Any, Any, T]) -> T:
     try:
         import uvloop
     except ImportError:
