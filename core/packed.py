@@ -67,8 +67,8 @@ class PackedList(Packed):
         self._added()
 
     def add_few(self, items: list[Any]) -> None:
-        """Encode up to 15 more items, in one call: of hundreds of thousands that are small it takes
-        a third."""
+        """Encode up to 15 more items in one call: that is most of what a small one takes."""
+        assert len(items) <= 15, "the head of a longer list has more than one byte"
         begin = len(self._open)
         _encode_into(items, self._open, -1)
         del self._open[begin]  # msgpack's byte for a list of so many: the items remain

@@ -64,6 +64,16 @@ def _labels_of(begin: bytes) -> bytes:
     return begin[at : -len(_SAMPLE)]
 
 
+def _sample(value: float, timestamp: bytes) -> bytes:
+    """A sample as the field it is of a TimeSeries.
+
+    Args:
+        value: Its value: field 1, a double, so a stale marker's bits survive.
+        timestamp: Field 2, encoded.
+    """
+    return field(2, b"\x09" + _pack_double(value) + timestamp)
+
+
 # The samples of a series share nearly all their labels, and many series do.
 @lru_cache(maxsize=8192)
 def _label(name: str, value: str) -> bytes:
@@ -92,11 +102,8 @@ class SeriesEncoder:
 
     def encode(self, series: SeriesSamples) -> bytes:
         """Encode a series."""
-        # Sample: value is field 1 (double, so a stale marker's bits survive), timestamp field 2.
-        content = _labels_of(series.begin)
-        for at, value in series.samples:
-            content += field(2, b"\x09" + _pack_double(value) + self._timestamp(at))
-        return field(1, content)
+        samples = [_sample(value, self._timestamp(at)) for at, value in series.samples]
+        return field(1, b"".join((_labels_of(series.begin), *samples)))
 
     def encode_steady(self, at: int, samples: Sequence[tuple[bytes, float]]) -> list[bytes]:
         """Encode series of one sample each.
@@ -108,10 +115,7 @@ class SeriesEncoder:
         tail = self._timestamp(at)
         if len(tail) == _TIMESTAMP:
             return [begin + _pack_double(value) + tail for begin, value in samples]
-        return [
-            field(1, _labels_of(begin) + field(2, b"\x09" + _pack_double(value) + tail))
-            for begin, value in samples
-        ]
+        return [field(1, _labels_of(begin) + _sample(value, tail)) for begin, value in samples]
 
     def _timestamp(self, at: int) -> bytes:
         encoded = self._timestamps.get(at)
