@@ -279,9 +279,9 @@ class Config:
         "OPENQOE_MAX_WAIT",
         100,
         "How long a batch may have waited for the worker; on Linux, the time counts that it lay "
-        "with the system, too. If most wait longer for two seconds (a hundred at once), many of "
-        "those that do are answered 503 at once, so that the others need not wait as long. 0 "
-        "switches this off.",
+        "with the system, too. Once most wait longer for two seconds (a hundred at once), many of "
+        "those that have waited half as long are answered 503 at once, so that the others need "
+        "not wait as long. 0 switches this off.",
         "Limits of requests",
         minimum=0,
     )
