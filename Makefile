@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find core shells -name '*.py') $(wildcard shells/dashboard/static/*)
 PORT ?= 8787
 
 .DEFAULT_GOAL := help
@@ -14,20 +13,17 @@ help: ## List the targets
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The package is installed as a wheel, not in place: what is tested and type-checked is what
-# users get. A change of the sources reinstalls it, without its dependencies.
-$(VENV)/.dependencies: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[asyncio,fast,dashboard]'
+# Installed in place: an edit is seen at once, and an editor finds its way into the checkout.
+# CI passes EDITABLE= so that it tests the wheel, which is what users get.
+EDITABLE ?= --editable
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check $(EDITABLE) '.[asyncio,fast,dashboard]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[dev]'
-	@touch $@ $(VENV)/.dependencies
-
-$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
-	@rm -rf build *.egg-info
-	@touch $@
+	$(BIN)/pip install --quiet --disable-pip-version-check $(EDITABLE) '.[dev]'
+	@touch $@ $(VENV)/.installed
 
 run: $(VENV)/.installed ## Worker, dashboard, simulated viewers on http://127.0.0.1:8787 (PORT=…)
 	@$(BIN)/openqoe demo --port $(PORT)
@@ -39,7 +35,7 @@ services: ## Install the Debian services that the tests use (prometheus, redis, 
 	@./tests/install-services
 
 # Most tests wait for processes rather than compute, so four at a time keep two cores busy.
-test: $(VENV)/.dev $(VENV)/.installed services ## Run all tests
+test: $(VENV)/.dev services ## Run all tests
 	$(BIN)/python -m pytest -m alone
 	$(BIN)/python -m pytest -m "not alone" -n 4 --dist loadscope --no-loadscope-reorder
 
@@ -51,36 +47,36 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(VENV)/.dev $(VENV)/.installed ## Check the types of the package and the tests
+typecheck: $(VENV)/.dev ## Check the types of the package and the tests
 	$(BIN)/mypy -p openqoe
 	$(BIN)/mypy -p tests
 	$(BIN)/mypy examples docs/generate.py deploy/gunicorn.conf.py
 	MYPYPATH=deploy/grafana $(BIN)/mypy deploy/grafana/generate.py
 
-bench: $(VENV)/.dev $(VENV)/.installed ## Measure (prints ratios of one run)
+bench: $(VENV)/.dev ## Measure (prints ratios of one run)
 	$(BIN)/python -m bench.core
 	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.serve
 
-bench-more: $(VENV)/.dev $(VENV)/.installed ## Measure the embedded store, and what a shared one costs
+bench-more: $(VENV)/.dev ## Measure the embedded store, and what a shared one costs
 	$(BIN)/python -m bench.embedded
 	$(BIN)/python -m bench.scale_out
 
-performance-page: $(VENV)/.dev $(VENV)/.installed ## Write the figures of docs/performance.md
+performance-page: $(VENV)/.dev ## Write the figures of docs/performance.md
 	$(BIN)/pip install --quiet --disable-pip-version-check '.[bench]'
 	$(BIN)/python -m bench.page
 
-chaos: $(VENV)/.dev $(VENV)/.installed services ## Kill it 20 times under load, each shell (minutes)
+chaos: $(VENV)/.dev services ## Kill it 20 times under load, each shell (minutes)
 	$(BIN)/python -m tests.support.chaos
 
-docs: $(VENV)/.dev $(VENV)/.installed ## Write the generated pages of docs/
+docs: $(VENV)/.dev ## Write the generated pages of docs/
 	$(BIN)/python docs/generate.py
 
-dashboards: $(VENV)/.dev $(VENV)/.installed ## Write the Grafana dashboards (deploy/grafana)
+dashboards: $(VENV)/.dev ## Write the Grafana dashboards (deploy/grafana)
 	$(BIN)/python deploy/grafana/generate.py
 
-screenshots: $(VENV)/.dev $(VENV)/.installed services ## Make the pictures of docs/images
+screenshots: $(VENV)/.dev services ## Make the pictures of docs/images
 	$(BIN)/python -m tests.browser.screenshots
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist package/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

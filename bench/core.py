@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from bench import results, workload
 from openqoe.core import Config, Request, Worker
-from openqoe.core.duplicates import digest_of
-from openqoe.core.events.batch import BatchDecoder
+from openqoe.core.engine.dedup import digest_of
+from openqoe.core.events.decoder import BatchDecoder
 
 SIZES = (1, 10, 100, 1000)
 EVENTS = 10_000

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from bench.workload import events
 from openqoe.core import Config, HttpResult, LokiPush, Notice, RemoteWrite, Request, Worker
-from openqoe.shells.embedded.retention import used_bytes
-from openqoe.shells.embedded.schema import FILE, open_writer
-from openqoe.shells.embedded.writing import Tables
+from openqoe.embedded.retention import used_bytes
+from openqoe.embedded.sample_schema import FILE, open_writer
+from openqoe.embedded.sample_writer import Tables
 
 RATES = (1, 10, 100, 1_000)
 MINUTES = 6

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from openqoe.core import Config, Request, Response
 from openqoe.core.api import answers
-from openqoe.shells import logs
-from openqoe.shells.listening import Listening
+from openqoe.shells.net.listeners import Listening
+from openqoe.shells.service import logs
 
 ACCEPTED = answers.accepted(10, 0)
 
@@ -82,7 +82,7 @@ def _listeners(port: int) -> Any:
 def __getattr__(name: str) -> Any:
     if name != "application":
         raise AttributeError(name)
-    from openqoe.shells.wsgi_shell.wsgi import Application
+    from openqoe.shells.wsgi_shell.wsgi_application import Application
 
     class Null(Application):
         def start(self) -> Any:

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from bench import load, machine, workload
 from openqoe.core.http.messages import Request
-from openqoe.shells.stores.redis import RedisStore
-from openqoe.shells.stores.sqlite import SqliteStore
-from openqoe.shells.stores.store import Store
+from openqoe.shells.stores.redis_store import RedisStore
+from openqoe.shells.stores.sqlite_store import SqliteStore
+from openqoe.shells.stores.store_interface import Store
 from tests.support.dealt import HEADERS, rounds
 from tests.support.events import NOW
 from tests.support.fleet import Fleet

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import snappy
 
-from openqoe.core.events.schema import Event
+from openqoe.core.events.event_types import Event
 from tests.support import captures
 
 CAPTURES = ("sdk1-hlsjs", "sdk2-hlsjs", "sdk1-html5", "sdk2-dashjs")

@@ -5,8 +5,9 @@ reading. Nothing in this package imports from the shells, opens a socket or a fi
 the time.
 """
 
-from openqoe.core.config import Config
-from openqoe.core.effects import (
+from .config.declaration import SettingsError
+from .config.worker_config import Config
+from .effects import (
     Effect,
     HttpResult,
     KvFailure,
@@ -18,10 +19,9 @@ from openqoe.core.effects import (
     RemoteWrite,
     Result,
 )
-from openqoe.core.http import Connection, HttpLimits, Request, Response
-from openqoe.core.settings import SettingsError
-from openqoe.core.version import VERSION
-from openqoe.core.worker import Outcome, Worker
+from .http import Connection, HttpLimits, Request, Response
+from .version import VERSION
+from .worker import Outcome, Worker
 
 __all__ = [
     "VERSION",

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from openqoe.core.kv import Operation, Reply
+from .kv import Operation, Reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 This module is the table of contents:
 
     requests    core/api          routes, keys, CORS, and what the worker says of itself
-    events      core/ingest       from a body to series and log entries
-    flushes     core/flushes      when they are made, in parts, and what waits for them
-    the way out core/outflow      from series and log entries to requests, delivered in order
-    sharing     core/sharing      what several workers have to agree on
-    disk        core/persistence  journal, snapshot and outbox: acknowledged means kept
-    state       core/state        of all of these, for the snapshot
+    events      core/engine/ingest       from a body to series and log entries
+    flushes     core/engine/flush      when they are made, in parts, and what waits for them
+    the way out core/engine/export      from series and log entries to requests, delivered in order
+    sharing     core/cluster      what several workers have to agree on
+    disk        core/engine/durability  journal, snapshot and outbox: acknowledged means kept
+    state       core/engine/checkpoint        of all of these, for the snapshot
 
 Nothing here does I/O or knows the time: ``now`` comes in (ms since the epoch), effects go
 out. The same calls give the same bytes.
@@ -19,13 +19,11 @@ from typing import Self
 
 import msgspec
 
-from openqoe.core import snapshot as snapshots
-from openqoe.core import state, vitals
-from openqoe.core.api import answers, auth, cors, reports, routes
-from openqoe.core.api.dashboard import Dashboard
-from openqoe.core.api.routes import Route
-from openqoe.core.config import Config
-from openqoe.core.effects import (
+from .api import answers, auth, cors, reports, routes
+from .api.dashboard_access import Dashboard
+from .api.routes import Route
+from .config.worker_config import Config
+from .effects import (
     AcceptedBatch,
     Effect,
     KvFailure,
@@ -37,12 +35,13 @@ from openqoe.core.effects import (
     Stored,
     StoredPayload,
 )
-from openqoe.core.flushes import Flushes
-from openqoe.core.http.messages import Request, Response
-from openqoe.core.metrics import health
-from openqoe.core.parts import Parts
-from openqoe.core.vitals import Limits
-from openqoe.core.work import PACE
+from .engine import checkpoint, health_report, snapshot, stats_report
+from .engine.components import Components
+from .engine.flush import FlushScheduler
+from .engine.health_report import LimitNotifier
+from .http.messages import Request, Response
+from .metrics import health_metrics
+from .primitives.incremental import DEFAULT_BUDGET
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -89,10 +88,10 @@ class Worker:
         seed: int = 0,
         durable: bool = False,
         shared: bool = False,
-        pace: int = PACE,
+        pace: int = DEFAULT_BUDGET,
         embedded: bool = False,
     ) -> None:
-        self._parts = parts = Parts(
+        self._parts = parts = Components(
             config,
             instance=instance,
             seed=seed,
@@ -109,8 +108,8 @@ class Worker:
         self._persistence = parts.persistence
         self._exchange = parts.exchange
         self._dashboard = parts.dashboard
-        self._limits = Limits(parts)
-        self._flushes = Flushes(parts, self._limits, pace)
+        self._limits = LimitNotifier(parts)
+        self._flushes = FlushScheduler(parts, self._limits, pace)
         self._draining = False
         self._latest: int | None = None  # the time of the last call, ms
 
@@ -187,17 +186,17 @@ class Worker:
 
     def answered(self, route: Route, seconds: float) -> None:
         """Note how long a request took, from its last byte to the answer's hand-over (s)."""
-        self._health.count(health.DURATION, seconds, route=route.value)
+        self._health.count(health_metrics.DURATION, seconds, route=route.value)
 
     def _answer(self, route: Route, request: Request, now: int) -> Response:
         match route:
             case Route.STATS:
                 shared = None if self._exchange is None else self._exchange.status(now)
-                return reports.stats(
+                return stats_report.stats(
                     request.query, self._ingest, self._outflow.queues, shared, self.instance, now
                 )
             case Route.METRICS:
-                vitals.collect(self._parts, self._flushes.started_at, now)
+                health_report.collect(self._parts, self._flushes.started_at, now)
                 return reports.metrics(self._health)
             case Route.READY:
                 failure = self._parts.storage_failure
@@ -206,7 +205,7 @@ class Worker:
                 return reports.healthy(now)
 
     def _finish(self, response: Response, headers: Mapping[str, str], route: Route) -> Response:
-        self._health.count(health.REQUESTS, route=route.value, status=str(response.status))
+        self._health.count(health_metrics.REQUESTS, route=route.value, status=str(response.status))
         if route is Route.DASHBOARD:  # no other page may read it
             return response
         cross_origin = cors.headers(headers, self.config.cors_allowed_origins)
@@ -304,7 +303,7 @@ class Worker:
     # State
 
     def snapshot(self) -> bytes:
-        """The state as bytes, to be taken right after a flush; see ``core/snapshot``.
+        """The state as bytes, to be taken right after a flush; see ``core/engine/snapshot``.
 
         Ends a flush that is under way.
         """
@@ -320,7 +319,7 @@ class Worker:
         seed: int = 0,
         durable: bool = False,
         shared: bool = False,
-        pace: int = PACE,
+        pace: int = DEFAULT_BUDGET,
         embedded: bool = False,
     ) -> Self:
         """The worker of a snapshot; ``resume`` and ``replay`` what stands beside it.
@@ -328,7 +327,7 @@ class Worker:
         Raises:
             SnapshotError: The snapshot is damaged, or of another version.
         """
-        saved = snapshots.decode(blob)
+        saved = snapshot.decode(blob)
         worker = cls(
             config,
             instance=instance,
@@ -338,7 +337,7 @@ class Worker:
             embedded=embedded,
             pace=pace,
         )
-        state.put_back(saved, worker._parts, worker._limits, worker._flushes.timer)
+        checkpoint.put_back(saved, worker._parts, worker._limits, worker._flushes.timer)
         return worker
 
     def resume(

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from openqoe.core.config import Config
-from openqoe.core.governance.limits import DEFAULT_LIMITS
-from openqoe.core.metrics import health
+from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
+from openqoe.core.config.declaration import Setting, declared
+from openqoe.core.config.worker_config import Config
+from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.qoe import catalogue
-from openqoe.core.settings import Setting, declared
-from openqoe.shells import cli
+from openqoe.shells.cli import commands
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code; edit there. -->\n"
@@ -93,7 +93,7 @@ def metrics() -> str:
         "| metric | type | labels | meaning |",
         "| --- | --- | --- | --- |",
     ]
-    for metric in sorted(health.METRICS, key=lambda metric: metric.name):
+    for metric in sorted(health_metrics.METRICS, key=lambda metric: metric.name):
         labels = " ".join(f"`{label}`" for label in metric.labels)
         kind = metric.type.name.lower()
         lines.append(f"| `{metric.name}` | {kind} | {labels} | {metric.help} |")
@@ -129,7 +129,7 @@ def command_line() -> str:
         *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES),
         "",
     ]
-    for name, command in ((name, cli.command(name)) for name in cli.COMMANDS):
+    for name, command in ((name, commands.command(name)) for name in commands.COMMANDS):
         lines += _command(name, command)
     return "\n".join(lines) + "\n"
 

@@ -36,7 +36,7 @@ from openqoe.core import (
     Worker,
 )
 from openqoe.core.http import Connection, HttpLimits
-from openqoe.shells.clock import now_ms
+from openqoe.shells.service.clock import now_ms
 
 log = logging.getLogger("openqoe")
 

@@ -41,7 +41,7 @@ from openqoe.core import (
     Result,
     Worker,
 )
-from openqoe.shells.clock import now_ms
+from openqoe.shells.service.clock import now_ms
 
 BUDGET = 5_000
 """How long, in ms, an invocation may spend on deliveries: the player waits meanwhile."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from openqoe.core.events.faults import Fault
-from openqoe.core.http.messages import Response
+from ..events.faults import Fault
+from ..http.messages import Response
 
 RETRY_AFTER = 5
 """s after which a client that could not be served should try again."""

@@ -3,7 +3,7 @@
 from hmac import compare_digest
 from urllib.parse import parse_qs
 
-from openqoe.core.http.messages import Request
+from ..http.messages import Request
 
 
 def offered_keys(request: Request) -> list[str]:

@@ -2,7 +2,7 @@
 
 import zlib
 
-from openqoe.core.http.messages import Request
+from ..http.messages import Request
 
 CONTENT_TYPES = frozenset({"", "application/json", "text/plain"})
 """A beacon may send its JSON as text/plain, or name no type at all."""

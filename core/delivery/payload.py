@@ -9,8 +9,8 @@ wire formats (``core/wire``), so the queue is given a function for it.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from openqoe.core.delivery.verdict import Kind
-from openqoe.core.effects import StoredPayload
+from ..effects import StoredPayload
+from .verdict import Kind
 
 
 @dataclass(frozen=True, slots=True)

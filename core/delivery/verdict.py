@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from typing import Literal
 
-from openqoe.core.effects import HttpResult, NetworkFailure
+from ..effects import HttpResult, NetworkFailure
 
 Kind = Literal["metrics", "logs"]
 Outcome = Literal["delivered", "rejected", "dropped", "split", "retried"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from openqoe.core.events.faults import Fault
-from openqoe.core.events.schema import IDENTITY, TIMES, Event, Text
+from .event_types import IDENTITY, TIMES, Event, Text
+from .faults import Fault
 
 MAX_TIME = 1e300
 

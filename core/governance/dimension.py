@@ -15,10 +15,10 @@ from fractions import Fraction
 
 import msgspec
 
-from openqoe.core.governance.hashing import hash32, hashed
-from openqoe.core.governance.limits import Limit
-from openqoe.core.packed import PackedDict
-from openqoe.core.work import HANDFUL, Work
+from ..config.cardinality_limits import Limit
+from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, Work
+from ..primitives.msgpack_stream import MsgpackDict
+from .hashing import hash32, hashed
 
 FOLDS = 64
 
@@ -105,10 +105,10 @@ class Dimension:
 
     def state(self) -> Work[DimensionState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
-        admitted = PackedDict()
+        admitted = MsgpackDict()
         for number, (value, day) in enumerate(self._admitted.items()):
             admitted.add(value, day)
-            if number % HANDFUL == 0:
+            if number % SMALL_ITEMS_PER_UNIT == 0:
                 yield 1
         return DimensionState(admitted.raw(), self.folded)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from openqoe.core.governance.dimension import Dimension, fold
-from openqoe.core.governance.limits import Limit
+from ..config.cardinality_limits import Limit
+from .dimension import Dimension, fold
 
 DAY = 86_400_000
 

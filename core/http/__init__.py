@@ -7,16 +7,17 @@ modules are the server side of HTTP/1.1, for shells that have only a socket; beg
 ``head``; its answer passes ``response``. Nothing here does I/O or looks at a clock.
 """
 
-from openqoe.core.http.connection import Connection
-from openqoe.core.http.connections import Connections
-from openqoe.core.http.limits import HttpLimits
-from openqoe.core.http.messages import Request, Response
-from openqoe.core.http.parser import Parser, parser_named
-from openqoe.core.http.refusal import Refuse, RefusedError, refuse_plainly
+from .connection import Connection
+from .connection_limits import HttpLimits
+from .connection_set import ConnectionSet
+from .messages import Request, Response
+from .parser import Parser
+from .parser_choice import parser_named
+from .refusal import Refuse, RefusedError, refuse_plainly
 
 __all__ = [
     "Connection",
-    "Connections",
+    "ConnectionSet",
     "HttpLimits",
     "Parser",
     "Refuse",

@@ -29,15 +29,16 @@ import re
 from enum import Enum, auto
 from typing import Final
 
-from openqoe.core.http.budget import Budget
-from openqoe.core.http.framing import NO_BODY, ChunkedBody
-from openqoe.core.http.grammar import check_partial_head
-from openqoe.core.http.head import RequestHead, read_head
-from openqoe.core.http.limits import HttpLimits
-from openqoe.core.http.messages import Request, Response
-from openqoe.core.http.parser import Parser, parser_named
-from openqoe.core.http.refusal import Refuse, RefusedError, refuse_plainly
-from openqoe.core.http.response import CONTINUE, encode_response
+from .budget import Budget
+from .connection_limits import HttpLimits
+from .framing import NO_BODY, ChunkedBody
+from .grammar import check_partial_head
+from .head import RequestHead, read_head
+from .messages import Request, Response
+from .parser import Parser
+from .parser_choice import parser_named
+from .refusal import Refuse, RefusedError, refuse_plainly
+from .response_encoder import CONTINUE, encode_response
 
 _EMPTY_LINES = re.compile(rb"(?:\r\n)++")
 

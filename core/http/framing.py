@@ -12,8 +12,8 @@ import re
 
 import msgspec
 
-from openqoe.core.http.grammar import HOST, TOKEN_LIST, are_field_lines
-from openqoe.core.http.refusal import RefusedError
+from .grammar import HOST, TOKEN_LIST, are_field_lines
+from .refusal import RefusedError
 
 _FRAMING_FIELD = re.compile(rb"\n(host|content-length|transfer-encoding):[ \t]*+([^\r]*+)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")  # more digits do not fit every implementation's integer

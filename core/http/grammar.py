@@ -14,7 +14,7 @@ over disjoint sets, so they take time in proportion to the length.
 
 import re
 
-from openqoe.core.http.refusal import RefusedError
+from .refusal import RefusedError
 
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
 """Methods that are handed on; the owner answers 405 to those it has no use for. Any other

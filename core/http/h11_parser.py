@@ -7,7 +7,7 @@ that it takes to parse a head.
 
 import h11
 
-from openqoe.core.http.parser import Head, MalformedHeadError
+from .parser import Head, MalformedHeadError
 
 
 def parse_head(head: bytes) -> Head:

@@ -6,11 +6,11 @@ from functools import lru_cache
 
 import msgspec
 
-from openqoe.core.http.framing import Framing, read_framing
-from openqoe.core.http.grammar import check_head
-from openqoe.core.http.messages import Request
-from openqoe.core.http.parser import Head, MalformedHeadError, Parser
-from openqoe.core.http.refusal import RefusedError
+from .framing import Framing, read_framing
+from .grammar import check_head
+from .messages import Request
+from .parser import Head, MalformedHeadError, Parser
+from .refusal import RefusedError
 
 
 class RequestHead(msgspec.Struct, frozen=True):

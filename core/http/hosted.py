@@ -6,8 +6,8 @@ is the size of the body, and which answers have one.
 
 from collections.abc import Iterable
 
-from openqoe.core.http.messages import Response
-from openqoe.core.http.refusal import RefusedError
+from .messages import Response
+from .refusal import RefusedError
 
 
 def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -7,7 +7,7 @@ making one costs 0.6 µs of the 5 µs that it takes to parse a head.
 
 import httptools
 
-from openqoe.core.http.parser import Head, MalformedHeadError
+from .parser import Head, MalformedHeadError
 
 
 class _Fields:

@@ -1,15 +1,14 @@
-"""What a parser of request heads is, and which one is used.
+"""The interface of a request-head parser: one function from the bytes of a head to a ``Head``.
 
-Two libraries do this work: h11, pure Python and always there, and httptools (llhttp, the
-parser of Node.js), many times faster and optional. Either is wrapped into one function
-from the bytes of a head to a ``Head``. They are given a head only after ``grammar`` and
+Two libraries implement it: h11, pure Python and always installed, and httptools (llhttp, the
+parser of Node.js), many times faster and optional; ``parser_choice`` selects one.
+They are given a head only after ``grammar`` and
 ``framing`` have let it pass, and never a body; what is left to them is to take it apart.
 Should one of them refuse what those let pass, the request is refused: a head must please
 both the rules written here and the library.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 
@@ -36,23 +35,3 @@ class MalformedHeadError(ValueError):
 
 Parser = Callable[[bytes], Head]
 """Takes one complete head, from the request line to the empty line; raises MalformedHeadError."""
-
-
-@cache
-def parser_named(name: str) -> Parser:
-    """A parser by its library's name; "auto" is the fastest that is installed.
-
-    Raises:
-        ImportError: The library is not installed.
-    """
-    if name != "h11":
-        try:
-            from openqoe.core.http import httptools_parser
-        except ImportError:
-            if name != "auto":
-                raise
-        else:
-            return httptools_parser.parse_head
-    from openqoe.core.http import h11_parser
-
-    return h11_parser.parse_head

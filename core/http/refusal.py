@@ -8,7 +8,7 @@ answer of the worker carries CORS headers, and which ones is not this layer's bu
 import json
 from collections.abc import Callable, Mapping
 
-from openqoe.core.http.messages import Response
+from .messages import Response
 
 Refuse = Callable[[int, str, Mapping[str, str]], Response]
 """Makes the response to a refused request from the status, a message for people and the

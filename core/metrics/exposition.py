@@ -6,8 +6,8 @@ Source: the text-based exposition format 0.0.4 of the Prometheus documentation.
 import math
 from collections.abc import Iterable
 
-from openqoe.core.metrics.metric import Metric
-from openqoe.core.metrics.series import Series
+from .metric import Metric
+from .series import Series
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

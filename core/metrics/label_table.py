@@ -4,9 +4,9 @@ from typing import Self
 
 import msgspec
 
-from openqoe.core.metrics.series import Labels
-from openqoe.core.packed import PackedList
-from openqoe.core.work import HANDFUL, Work
+from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, Work
+from ..primitives.msgpack_stream import MsgpackList
+from .series import Labels
 
 
 class LabelTableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -32,8 +32,8 @@ class LabelTable:
         self.rows: list[Labels] = []
         self._numbers: dict[Labels, int] = {}
         self._pairs: dict[tuple[str, str], int] = {}
-        self._packed_pairs = PackedList()
-        self._packed_rows = PackedList()
+        self._packed_pairs = MsgpackList()
+        self._packed_rows = MsgpackList()
 
     def number(self, labels: Labels) -> int:
         """The number of a label set."""
@@ -57,7 +57,7 @@ class LabelTable:
         for known in (self._numbers, self._pairs):
             while known:  # one by one: there may be hundreds of thousands
                 known.popitem()
-                if len(known) % HANDFUL == 0:
+                if len(known) % SMALL_ITEMS_PER_UNIT == 0:
                     yield 1
         return LabelTableState(self._packed_pairs.raw(), self._packed_rows.raw())
 

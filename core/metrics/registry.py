@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from openqoe.core.metrics.label_table import LabelTable
-from openqoe.core.metrics.metric import Metric
-from openqoe.core.metrics.series import CLASSES, Labels, Series, sample_count
-from openqoe.core.packed import PackedList
-from openqoe.core.same import Same
-from openqoe.core.work import STEP, Work
+from ..primitives.incremental import STEP, Work
+from ..primitives.interning import Interner
+from ..primitives.msgpack_stream import MsgpackList
+from .label_table import LabelTable
+from .metric import Metric
+from .series import CLASSES, Labels, Series, sample_count
 
 OVERFLOW: Labels = (("overflow", "true"),)
 
@@ -108,7 +108,7 @@ class Registry:
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
         self._series: dict[SeriesKey, Series] = {}
-        self._own = Same(OWN_LABELS)
+        self._own = Interner(OWN_LABELS)
         self.size = 0
         self.overflowed = 0
 
@@ -157,7 +157,7 @@ class Registry:
     def state(self, table: LabelTable) -> Work[RegistryState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         metrics: dict[Metric, int] = {}
-        saved = PackedList()
+        saved = MsgpackList()
         few: list[tuple[int, int, int | None, int, list[float]]] = []
         labels: Labels | None = None
         row = 0

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from openqoe.core.metrics.metric import Metric, Type
+from .metric import Metric, Type
 
 Labels = tuple[tuple[str, str], ...]
 

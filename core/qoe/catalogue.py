@@ -9,15 +9,15 @@ in the field use.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openqoe.core.metrics.metric import Metric, Type
-from openqoe.core.qoe import fields
-from openqoe.core.qoe.moment import Moment
-from openqoe.core.qoe.vocabulary import Kind
+from ..metrics.metric import Metric, Type
+from . import fields
+from .observation import Observation
+from .vocabulary import Kind
 
 COUNTER, GAUGE, HISTOGRAM = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
 
-Value = Callable[[Moment], float | None]
-Label = Callable[[Moment], str]
+Value = Callable[[Observation], float | None]
+Label = Callable[[Observation], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +55,19 @@ def _row(
     return Row(Metric(name, kind, help, unit, names, buckets), on, source, value, labels)
 
 
-def _fact(moment: Moment) -> float | None:
+def _fact(moment: Observation) -> float | None:
     return moment.value
 
 
-def _label(moment: Moment) -> str:
+def _label(moment: Observation) -> str:
     return moment.label
 
 
-def _resolution(moment: Moment) -> str:
+def _resolution(moment: Observation) -> str:
     return fields.resolution_name(fields.height(moment.event))
 
 
-def _seek_latency(moment: Moment) -> float | None:
+def _seek_latency(moment: Observation) -> float | None:
     # The first generation's html5 adapter measures from the page's load.
     if moment.view is not None and moment.view.milestones.generation == 1:
         if fields.player_of(moment.event) == "html5":
@@ -75,7 +75,7 @@ def _seek_latency(moment: Moment) -> float | None:
     return fields.seek_latency_s(moment.event)
 
 
-def _rebuffer_count(moment: Moment) -> float | None:
+def _rebuffer_count(moment: Observation) -> float | None:
     # The second generation's hls.js and dash.js adapters always send 0.
     if moment.view is not None and moment.view.milestones.generation == 2:
         if fields.player_of(moment.event) in ("hlsjs", "dashjs"):
@@ -350,12 +350,12 @@ METRICS: tuple[Metric, ...] = (*(row.metric for row in CATALOGUE), CONCURRENT_VI
 SeriesKey = Metric | tuple[Metric | str, ...]
 """Under what a group knows a series: the metric, with the values of its labels if it has any."""
 
-Taking = tuple[Metric, Value | None, Callable[[Moment], SeriesKey] | None]
+Taking = tuple[Metric, Value | None, Callable[[Observation], SeriesKey] | None]
 """A row as the meter uses it: the metric, its number, and the key of its series if that is not
 the metric alone."""
 
 
-def _keyed(row: Row) -> Callable[[Moment], SeriesKey] | None:
+def _keyed(row: Row) -> Callable[[Observation], SeriesKey] | None:
     metric, labels = row.metric, tuple(label for _, label in row.labels)
     match labels:
         case ():

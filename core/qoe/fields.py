@@ -6,7 +6,7 @@ throughput that looks like a bit rate) are those of the recorded SDKs; a functio
 it handles.
 """
 
-from openqoe.core.events.schema import Data, DroppedFrames, Event
+from ..events.event_types import Data, DroppedFrames, Event
 
 NO_DATA = Data()
 

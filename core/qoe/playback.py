@@ -8,15 +8,15 @@ emitted once, whatever is sent twice.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from openqoe.core.events.schema import Event
-from openqoe.core.qoe import fields, stalls
-from openqoe.core.qoe.fields import data_of
-from openqoe.core.qoe.moment import SILENCE, Moment
-from openqoe.core.qoe.totals import RunningTotal
-from openqoe.core.qoe.view import View
-from openqoe.core.qoe.vocabulary import GENERATIONS, KINDS, RESTARTS, Kind
+from ..events.event_types import Event
+from . import fields, stalls
+from .fields import data_of
+from .observation import SILENCE, Observation
+from .totals import RunningTotal
+from .view import View
+from .vocabulary import GENERATIONS, KINDS, RESTARTS, Kind
 
-Handler = Callable[[View, Event, list[Moment]], None]
+Handler = Callable[[View, Event, list[Observation]], None]
 
 PAUSE_BEFORE_END = 50
 """ms; players pause right before they end, which is no pause of the viewer's."""
@@ -49,10 +49,10 @@ def meaning_of(event_type: str) -> Meaning:
     return _MEANINGS.get(event_type, _CUSTOM)
 
 
-def follow(view: View, event: Event, meaning: Meaning) -> Sequence[Moment]:
+def follow(view: View, event: Event, meaning: Meaning) -> Sequence[Observation]:
     """Let a view follow one of its events; returns the facts in order."""
     kind, generation, is_restart, handler = meaning
-    out: list[Moment] = []
+    out: list[Observation] = []
     if not generation and kind is _VIEW_START:
         generation = 0 if fields.player_of(event) in STARTUP_FROM_PLAYING else 1
     if generation and generation != view.milestones.generation:
@@ -68,30 +68,30 @@ def follow(view: View, event: Event, meaning: Meaning) -> Sequence[Moment]:
     return out
 
 
-def settle(view: View, event: Event = SILENCE) -> list[Moment]:
+def settle(view: View, event: Event = SILENCE) -> list[Observation]:
     """Decide what waits for an explanation; none will come."""
-    out: list[Moment] = []
+    out: list[Observation] = []
     _count_pause(view, event, out)
     stalls.settle(view, event, out)
     return out
 
 
-def expire(view: View) -> list[Moment]:
+def expire(view: View) -> list[Observation]:
     """The view has been silent for long: it has ended where it was."""
     out = settle(view)
     reached = view.milestones
     if not reached.completion_told and reached.quartile:
         view.reach("completion_told")
-        out.append(Moment(Kind.COMPLETION, SILENCE, view, reached.quartile / 100))
+        out.append(Observation(Kind.COMPLETION, SILENCE, view, reached.quartile / 100))
     return out
 
 
-def is_unsettled(view: View) -> bool:
+def is_pending(view: View) -> bool:
     """Whether something about the view waits for an explanation."""
     return view.open_pause is not None or (view.stall is not None and view.stall.cause is None)
 
 
-def _settle_before(view: View, event: Event, kind: Kind, out: list[Moment]) -> None:
+def _settle_before(view: View, event: Event, kind: Kind, out: list[Observation]) -> None:
     if view.open_pause is not None:
         if kind is Kind.ENDED and abs(event.event_time - view.open_pause) <= PAUSE_BEFORE_END:
             view.open_pause = None
@@ -109,31 +109,31 @@ def _settle_before(view: View, event: Event, kind: Kind, out: list[Moment]) -> N
         stalls.notice_progress(view, event, kind, out)
 
 
-def _count_pause(view: View, event: Event, out: list[Moment]) -> None:
+def _count_pause(view: View, event: Event, out: list[Observation]) -> None:
     if view.open_pause is not None:
         view.open_pause = None
-        out.append(Moment(Kind.PAUSED, event, view))
+        out.append(Observation(Kind.PAUSED, event, view))
 
 
-def _start(view: View, event: Event, out: list[Moment]) -> None:
+def _start(view: View, event: Event, out: list[Observation]) -> None:
     if not view.milestones.started:
         view.reach("started")
-        out.append(Moment(Kind.VIEW_STARTED, event, view))
+        out.append(Observation(Kind.VIEW_STARTED, event, view))
 
 
-def _player_ready(view: View, event: Event, out: list[Moment]) -> None:
+def _player_ready(view: View, event: Event, out: list[Observation]) -> None:
     if view.player_startup_ms is None:
         view.player_startup_ms = data_of(event).player_startup_time
     _startup_from_can_play(view, event, out)
 
 
-def _can_play(view: View, event: Event, out: list[Moment]) -> None:
+def _can_play(view: View, event: Event, out: list[Observation]) -> None:
     if view.can_play_ms is None:
         view.can_play_ms = data_of(event).video_startup_time
     _startup_from_can_play(view, event, out)
 
 
-def _startup_from_can_play(view: View, event: Event, out: list[Moment]) -> None:
+def _startup_from_can_play(view: View, event: Event, out: list[Observation]) -> None:
     """Second generation: both times count from navigation, and only the first canplay tells
     the startup (it comes again, growing, after each seek and stall)."""
     ready, can_play = view.player_startup_ms, view.can_play_ms
@@ -141,33 +141,33 @@ def _startup_from_can_play(view: View, event: Event, out: list[Moment]) -> None:
         return
     if can_play >= ready:
         view.reach("startup_known")
-        out.append(Moment(Kind.STARTUP, event, view, (can_play - ready) / 1000, "canplay"))
+        out.append(Observation(Kind.STARTUP, event, view, (can_play - ready) / 1000, "canplay"))
 
 
-def _play(view: View, event: Event, out: list[Moment]) -> None:
+def _play(view: View, event: Event, out: list[Observation]) -> None:
     _start(view, event, out)
     startup = fields.seconds(data_of(event).video_startup_time)
     # Only the first play request tells the startup; on a resume the same field has grown.
     reached = view.milestones
     if not reached.play_requested and not reached.startup_known and startup is not None:
         view.reach("startup_known")
-        out.append(Moment(Kind.STARTUP, event, view, startup, "playing"))
+        out.append(Observation(Kind.STARTUP, event, view, startup, "playing"))
     if not reached.play_requested:
         view.reach("play_requested")
     view.note_playing(True, event.event_time)
     bps = _video_bps(view, event)
     view.video_bps = bps or view.video_bps
     view.height = fields.height(event) or view.height
-    out.append(Moment(Kind.RENDITION, event, view, bps))
+    out.append(Observation(Kind.RENDITION, event, view, bps))
 
 
-def _pause(view: View, event: Event, out: list[Moment]) -> None:
+def _pause(view: View, event: Event, out: list[Observation]) -> None:
     _played(view, event, out)
     view.note_playing(False, event.event_time)
     view.open_pause = event.event_time
 
 
-def _heartbeat(view: View, event: Event, out: list[Moment]) -> None:
+def _heartbeat(view: View, event: Event, out: list[Observation]) -> None:
     _played(view, event, out)
     view.note_playing(True, event.event_time)
     total = fields.dropped_frames_total(event)
@@ -176,10 +176,10 @@ def _heartbeat(view: View, event: Event, out: list[Moment]) -> None:
             view.dropped_frames = RunningTotal()
         increase = view.dropped_frames.advance(total, event.event_time, view.restarts)
         if increase:
-            out.append(Moment(Kind.FRAMES_DROPPED, event, view, increase))
+            out.append(Observation(Kind.FRAMES_DROPPED, event, view, increase))
     bps = _video_bps(view, event)
     if bps is not None:
-        out.append(Moment(Kind.HEARTBEAT_BITRATE, event, view, bps))
+        out.append(Observation(Kind.HEARTBEAT_BITRATE, event, view, bps))
 
 
 def _video_bps(view: View, event: Event) -> float | None:
@@ -190,7 +190,7 @@ def _video_bps(view: View, event: Event) -> float | None:
     return bps
 
 
-def _quartile(view: View, event: Event, out: list[Moment]) -> None:
+def _quartile(view: View, event: Event, out: list[Observation]) -> None:
     _played(view, event, out)
     quartile = data_of(event).quartile
     if quartile is None or quartile not in (25, 50, 75, 100):
@@ -198,27 +198,27 @@ def _quartile(view: View, event: Event, out: list[Moment]) -> None:
     number, reached = int(quartile), view.milestones
     if number not in reached.quartiles:
         view.reach("quartiles", reached.quartiles | {number})
-        out.append(Moment(Kind.QUARTILE_REACHED, event, view, None, str(number)))
+        out.append(Observation(Kind.QUARTILE_REACHED, event, view, None, str(number)))
 
 
-def _ended(view: View, event: Event, out: list[Moment]) -> None:
+def _ended(view: View, event: Event, out: list[Observation]) -> None:
     _played(view, event, out)
     view.note_playing(False, event.event_time)
     if view.milestones.completed:
         return
     view.reach("completed")
-    out.append(Moment(Kind.VIEW_COMPLETED, event, view))
+    out.append(Observation(Kind.VIEW_COMPLETED, event, view))
     ratio = fields.completion_ratio(event)
     if ratio is not None and not view.milestones.completion_told:
         view.reach("completion_told")
-        out.append(Moment(Kind.COMPLETION, event, view, ratio))
+        out.append(Observation(Kind.COMPLETION, event, view, ratio))
 
 
-def _detached(view: View, event: Event, out: list[Moment]) -> None:
+def _detached(view: View, event: Event, out: list[Observation]) -> None:
     view.note_playing(False, event.event_time)
 
 
-def _played(view: View, event: Event, out: list[Moment]) -> None:
+def _played(view: View, event: Event, out: list[Observation]) -> None:
     total = fields.played_total_s(event)
     if total is None:
         return
@@ -228,10 +228,10 @@ def _played(view: View, event: Event, out: list[Moment]) -> None:
         view.played = RunningTotal()
     increase = view.played.advance(total, event.event_time, view.restarts)
     if increase:
-        out.append(Moment(Kind.PLAYED, event, view, increase))
+        out.append(Observation(Kind.PLAYED, event, view, increase))
 
 
-def _quality_change(view: View, event: Event, out: list[Moment]) -> None:
+def _quality_change(view: View, event: Event, out: list[Observation]) -> None:
     """A switch is a change against what the view had before; the first report is the
     initial choice. video.js repeats the event without any change, Shaka's adapters for
     sound send it too."""
@@ -249,11 +249,11 @@ def _quality_change(view: View, event: Event, out: list[Moment]) -> None:
         direction = "same"  # the page says that it has switched
     if direction is None and not (before_bps is None and before_pixels is None):
         return
-    out.append(Moment(Kind.RENDITION, event, view, bps))
+    out.append(Observation(Kind.RENDITION, event, view, bps))
     if direction is not None:
-        out.append(Moment(Kind.QUALITY_SWITCH, event, view, bps, direction))
+        out.append(Observation(Kind.QUALITY_SWITCH, event, view, bps, direction))
         if before_bps is not None:
-            out.append(Moment(Kind.RENDITION_LEFT, event, view, before_bps))
+            out.append(Observation(Kind.RENDITION_LEFT, event, view, before_bps))
 
 
 def _direction(before: float | None, after: float | None) -> str | None:

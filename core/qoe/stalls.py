@@ -14,11 +14,11 @@ after ``PATIENCE`` without an explanation. Source of the rules: recorded traffic
 SDK generations with five players.
 """
 
-from openqoe.core.events.schema import Event
-from openqoe.core.qoe.fields import data_of, player_of, position_s, seconds
-from openqoe.core.qoe.moment import Moment
-from openqoe.core.qoe.view import Stall, View
-from openqoe.core.qoe.vocabulary import Kind
+from ..events.event_types import Event
+from .fields import data_of, player_of, position_s, seconds
+from .observation import Observation
+from .view import Stall, View
+from .vocabulary import Kind
 
 PATIENCE = 10_000
 """ms of arrival time for which a stall waits for its explanation: the seek may come with the
@@ -43,7 +43,7 @@ FASTEST = 2.0
 """Media s that may pass in one s of real time without a seek."""
 
 
-def begin(view: View, event: Event, out: list[Moment]) -> None:
+def begin(view: View, event: Event, out: list[Observation]) -> None:
     """A stall starts."""
     at, position = event.event_time, position_s(event)
     current = view.stall
@@ -65,19 +65,19 @@ def begin(view: View, event: Event, out: list[Moment]) -> None:
         _decide(view, stall, "seek", event, out)
 
 
-def end(view: View, event: Event, out: list[Moment]) -> None:
+def end(view: View, event: Event, out: list[Observation]) -> None:
     """A stall ends: with the duration the event tells, else since its start."""
     told = seconds(data_of(event).stall_duration)
     stall = view.stall
     if stall is None or stall.duration is not None:
         if told is not None:  # its start is lost
-            out.append(Moment(Kind.STALL_DURATION, event, view, told, "rebuffer"))
+            out.append(Observation(Kind.STALL_DURATION, event, view, told, "rebuffer"))
         return
     elapsed = (event.event_time - stall.start) / 1000
     _close(view, stall, max(elapsed, 0) if told is None else told, event, out)
 
 
-def explain(view: View, event: Event, out: list[Moment]) -> None:
+def explain(view: View, event: Event, out: list[Observation]) -> None:
     """A seek has happened: was the stall a part of it?"""
     stall = view.stall
     if stall is None or stall.cause is not None:
@@ -97,7 +97,7 @@ def explain(view: View, event: Event, out: list[Moment]) -> None:
         _decide(view, stall, "seek", event, out)
 
 
-def notice_progress(view: View, event: Event, kind: Kind, out: list[Moment]) -> None:
+def notice_progress(view: View, event: Event, kind: Kind, out: list[Observation]) -> None:
     """Close a stall whose end the player does not report, once the picture moves again."""
     stall = view.stall
     if stall is None or stall.has_end or stall.duration is not None:
@@ -118,7 +118,7 @@ def is_over(stall: Stall, at: float) -> bool:
     return stall.duration is not None and at - stall.ended_at > SEEK_LAG
 
 
-def settle(view: View, event: Event, out: list[Moment]) -> None:
+def settle(view: View, event: Event, out: list[Observation]) -> None:
     """No explanation has come: it was rebuffering. A stall that is over is forgotten."""
     stall = view.stall
     if stall is None:
@@ -129,19 +129,19 @@ def settle(view: View, event: Event, out: list[Moment]) -> None:
         view.stall = None
 
 
-def _close(view: View, stall: Stall, duration: float, event: Event, out: list[Moment]) -> None:
+def _close(view: View, stall: Stall, duration: float, event: Event, out: list[Observation]) -> None:
     stall.duration = duration
     stall.ended_at = event.event_time
     if stall.cause is not None:
-        out.append(Moment(Kind.STALL_DURATION, event, view, duration, stall.cause))
+        out.append(Observation(Kind.STALL_DURATION, event, view, duration, stall.cause))
         view.stall = None
 
 
-def _decide(view: View, stall: Stall, cause: str, event: Event, out: list[Moment]) -> None:
+def _decide(view: View, stall: Stall, cause: str, event: Event, out: list[Observation]) -> None:
     stall.cause = cause
-    out.append(Moment(Kind.STALL, event, view, None, cause))
+    out.append(Observation(Kind.STALL, event, view, None, cause))
     if stall.duration is not None:
-        out.append(Moment(Kind.STALL_DURATION, event, view, stall.duration, cause))
+        out.append(Observation(Kind.STALL_DURATION, event, view, stall.duration, cause))
         view.stall = None
 
 

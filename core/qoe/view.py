@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import msgspec
 
-from openqoe.core.events.schema import Event, Text
-from openqoe.core.qoe.totals import RESTARTS_KEPT, RunningTotal
+from ..events.event_types import Event, Text
+from .totals import RESTARTS_KEPT, RunningTotal
 
 
 class ViewKey(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -169,7 +169,7 @@ class View(msgspec.Struct, gc=False, eq=False):
         dropped_frames: The same of frames dropped, which many players never report.
         playing: Whether it was playing at its latest event.
         open_pause: Time of a pause that an ``ended`` may still explain.
-        known: How many entries of its shared log it has followed (``core/qoe/view_log``).
+        known: How many entries of its shared log it has followed (``core/cluster/view_log``).
         followed: The same, with those of logs that the store has lost.
         is_concurrent: Whether it counts as playing, as long as it is not silent.
     """

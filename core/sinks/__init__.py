@@ -1,1 +1,1 @@
-"""Sinks: what a flush makes of metrics and logs, as payloads ready for delivery."""
+"""Sinks: turn series and log entries into payloads that are ready for delivery."""

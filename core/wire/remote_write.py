@@ -12,15 +12,8 @@ from typing import Protocol
 
 import snappy
 
-from openqoe.core.metrics.metric import Metric
-from openqoe.core.wire.varint import (
-    field,
-    fields_of,
-    number_at,
-    number_field,
-    text_field,
-    varint,
-)
+from ..metrics.metric import Metric
+from .varint import field, fields_of, number_at, number_field, text_field, varint
 
 HEADERS = (
     ("Content-Type", "application/x-protobuf"),

@@ -4,12 +4,12 @@
 effects, ``client`` sends them; ``application`` is the worker under another server (ASGI).
 """
 
-from openqoe.shells.extras import needs
+from ..service.extras import needs
 
 with needs("asyncio"):
-    from openqoe.shells.asyncio_shell.application import Application, asgi
-    from openqoe.shells.asyncio_shell.serve import run
-    from openqoe.shells.asyncio_shell.server import Server
-    from openqoe.shells.asyncio_shell.service import Service
+    from .asgi_application import Application, asgi
+    from .serve import run
+    from .server import Server
+    from .service import Service
 
 __all__ = ["Application", "Server", "Service", "asgi", "run"]

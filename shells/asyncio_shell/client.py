@@ -3,7 +3,8 @@
 import aiohttp
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
-from openqoe.shells.attempts import MAX_ANSWER, beginning, failed, timed_out
+
+from ..net.http_results import MAX_ANSWER, beginning, failed, timed_out
 
 
 class Client:

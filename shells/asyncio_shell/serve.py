@@ -4,21 +4,22 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from openqoe.core.config import Config
-from openqoe.shells import logs, process
-from openqoe.shells.asyncio_shell.server import Server
-from openqoe.shells.asyncio_shell.service import Service
-from openqoe.shells.asyncio_shell.store import open_store
-from openqoe.shells.keeping import open_home
-from openqoe.shells.listening import Listening
-from openqoe.shells.settings import announce, server_instance
+from openqoe.core.config.worker_config import Config
+
+from ..net.listeners import Listening
+from ..service import logs, os_process
+from ..service.bootstrap import open_runtime
+from ..service.environment import announce, server_instance
+from .server import Server
+from .service import Service
+from .store import open_store
 
 
 def run(
     config: Config,
     environment: Mapping[str, str],
     listening: Listening,
-    serving: Callable[[], None] = process.no_parent,
+    serving: Callable[[], None] = os_process.no_parent,
 ) -> None:
     """Serve until a signal comes; ``serving`` is called when requests are taken.
 
@@ -33,18 +34,18 @@ async def serve(
     config: Config,
     environment: Mapping[str, str],
     listening: Listening,
-    serving: Callable[[], None] = process.no_parent,
+    serving: Callable[[], None] = os_process.no_parent,
 ) -> None:
     """Serve until a signal comes."""
     log = logs.configure(config)
-    config = process.fit(config, log)
+    config = os_process.fit(config, log)
     listeners = listening.open()
     store = partial(open_store, config, several=False)
-    home = open_home(config, server_instance(config, listeners.port), log, store)
+    home = open_runtime(config, server_instance(config, listeners.port), log, store)
     service = Service(home, log)
     server = Server(service, listeners)
     stop = asyncio.Event()
-    for number in process.stop_signals():
+    for number in os_process.stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await service.start()
     service.watch()

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
-from openqoe.core.http import Connections, Response
-from openqoe.shells import accepting
-from openqoe.shells.arrival import waited
-from openqoe.shells.asyncio_shell.service import Service
-from openqoe.shells.clock import now_ms
-from openqoe.shells.listening import Listeners
+from openqoe.core.http import ConnectionSet, Response
+
+from ..net import sockets
+from ..net.listeners import Listeners
+from ..net.tcp_info import waited
+from ..service.clock import now_ms
+from .service import Service
 
 
 class Server:
@@ -19,7 +20,7 @@ class Server:
 
     def __init__(self, service: Service, listeners: Listeners) -> None:
         self.service = service
-        self.http = Connections(
+        self.http = ConnectionSet(
             service.worker.config, service.refuse, is_secure=listeners.tls is not None
         )
         self.connections: set[ServerConnection] = set()
@@ -58,14 +59,14 @@ class Server:
             return
         loop = asyncio.get_running_loop()
         try:
-            for accepted in accepting.accept_all(listener):
+            for accepted in sockets.accept_all(listener):
                 task = loop.create_task(self._open(accepted))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
-        except accepting.NoCapacityError as error:
+        except sockets.NoCapacityError as error:
             self.service.log.error("cannot accept connections", reason=str(error))
             loop.remove_reader(listener)
-            loop.call_later(accepting.PAUSE, self._go_on_accepting, listener)
+            loop.call_later(sockets.PAUSE, self._go_on_accepting, listener)
 
     def _go_on_accepting(self, listener: socket.socket) -> None:
         if not self._stopping:

@@ -2,18 +2,19 @@
 
 import asyncio
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import KvFailure, KvResult, KvUpdate
-from openqoe.shells.extras import needs
-from openqoe.shells.storage import StorageError
-from openqoe.shells.stores.opening import kind_of_store
-from openqoe.shells.stores.opening import open_store as open_in_thread
-from openqoe.shells.stores.runner import Report, StoreRunner
-from openqoe.shells.stores.store import StoreError
+
+from ..service.extras import needs
+from ..storage import StorageError
+from ..stores.store_interface import StoreError
+from ..stores.store_runner import Report, StoreRunner
+from ..stores.store_selection import kind_of_store
+from ..stores.store_selection import open_store as open_in_thread
 
 
 def open_store(config: Config, *, several: bool) -> StoreRunner | None:
-    """See ``shells/stores/opening.open_store``."""
+    """See ``shells/stores/store_selection.open_store``."""
     if kind_of_store(config, several=several) == "redis":
         return RedisTask(config)
     return open_in_thread(config, several=several)
@@ -24,7 +25,7 @@ class RedisTask:
 
     def __init__(self, config: Config) -> None:
         with needs("redis"):
-            from openqoe.shells.stores.redis import AsyncRedisStore
+            from ..stores.redis_store import AsyncRedisStore
         try:
             self._store = AsyncRedisStore(config.kv_url, config.kv_prefix)
         except StoreError as error:

@@ -8,15 +8,17 @@ from typing import Any
 
 import click
 
-from openqoe.core import startup
-from openqoe.core.config import Config
-from openqoe.core.delivery.probe import Finding
+from openqoe.core.api import startup_notices
+from openqoe.core.config.declaration import SettingsError, declared
+from openqoe.core.config.worker_config import Config
+from openqoe.core.delivery.destination_probe import Finding
 from openqoe.core.http import parser_named
-from openqoe.core.settings import SettingsError, declared
-from openqoe.shells import checking, settings
-from openqoe.shells.cli.options import FILE
-from openqoe.shells.cli.output import EXIT_FAILED, Colour, Painted, fail, say, say_json
-from openqoe.shells.extras import MissingExtraError, needs
+
+from ..service import environment
+from ..service.extras import MissingExtraError, needs
+from . import host_checks
+from .options import FILE
+from .output import EXIT_FAILED, Colour, Painted, fail, say, say_json
 
 LEVELS: Mapping[str, tuple[str, Colour]] = {
     "ok": ("OK  ", "green"),
@@ -48,11 +50,11 @@ def check(env_file: Path | None, as_json: bool) -> None:
       openqoe check --json | jq '.findings[] | select(.level != "ok")'
     """
     try:
-        environment = settings.environment(env_file)
+        variables = environment.environment(env_file)
     except OSError as error:
         fail(f"cannot read {env_file}: {error.strerror}")
     findings = []
-    for finding in _findings(environment):
+    for finding in _findings(variables):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -79,7 +81,7 @@ def _findings(environment: Mapping[str, str]) -> Iterator[Finding]:
         return
     given = sum(setting.env in environment for setting in declared(Config).values())
     yield Finding("ok", "settings", f"{given} given, none of them wrong")
-    for notice in startup.notices(config, environment):
+    for notice in startup_notices.notices(config, environment):
         if notice.level != "info":
             yield Finding("warn", "settings", _words(notice.event, notice.fields))
     try:
@@ -87,12 +89,12 @@ def _findings(environment: Mapping[str, str]) -> Iterator[Finding]:
             parser_named(config.http_parser)
     except MissingExtraError as error:
         yield Finding("fail", "setting OPENQOE_HTTP_PARSER", str(error), "install it, or use auto")
-    yield from checking.directory(config)
-    yield from checking.limits(config)
-    yield from checking.store(config)
+    yield from host_checks.directory(config)
+    yield from host_checks.limits(config)
+    yield from host_checks.store(config)
     try:
         with needs("asyncio"):
-            asking: Any = import_module("openqoe.shells.asyncio_shell.check")
+            asking: Any = import_module("openqoe.shells.cli.probe_client")
         yield from asking.check(config)
     except MissingExtraError as error:
         yield Finding("fail", "destinations", str(error), "install it to have them checked")

@@ -13,15 +13,16 @@ from typing import Any, Final
 
 import click
 
-from openqoe.core.config import Config
-from openqoe.shells.cli.options import FILE, config_of
-from openqoe.shells.cli.output import EXIT_FAILED, EXIT_USAGE, Painted, fail, say
-from openqoe.shells.cli.simulate import Progress, tell
-from openqoe.shells.clock import now_ms
-from openqoe.shells.extras import MissingExtraError, needs
-from openqoe.shells.process import stop_signals
-from openqoe.shells.simulator import Simulation, parse_incident
-from openqoe.shells.workers import GRACE, worker_command
+from openqoe.core.config.worker_config import Config
+from openqoe.simulator import Simulation, parse_incident
+
+from ..service.clock import now_ms
+from ..service.extras import MissingExtraError, needs
+from ..service.os_process import stop_signals
+from ..service.supervisor import GRACE, worker_command
+from .options import FILE, config_of
+from .output import EXIT_FAILED, EXIT_USAGE, Painted, fail, say
+from .simulate import Progress, tell
 
 PATIENCE: Final = 60.0
 """Seconds that the worker has to begin to serve."""
@@ -74,7 +75,7 @@ def demo(port: int, viewers: int, env_file: Path | None) -> None:
     config, environment = config_of(env_file, **defaults)
     try:
         with needs("asyncio"):
-            sender: Any = import_module("openqoe.shells.asyncio_shell.simulate")
+            sender: Any = import_module("openqoe.shells.cli.simulation_client")
     except MissingExtraError as error:
         fail(str(error))
     url = f"http://127.0.0.1:{port}"

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from openqoe.shells.cli.options import config_of, data_options
-from openqoe.shells.cli.output import EXIT_FAILED, fail, say
-from openqoe.shells.extras import MissingExtraError, needs
-from openqoe.shells.storage import StorageError
+from ..service.extras import MissingExtraError, needs
+from ..storage import StorageError
+from .options import config_of, data_options
+from .output import EXIT_FAILED, fail, say
 
 
 @click.command()
@@ -37,7 +37,7 @@ def drain(data_dir: str | None, env_file: Path | None, timeout: float) -> None:
         fail("OPENQOE_DURABILITY is memory: there is nothing on disk to deliver")
     try:
         with needs("asyncio"):
-            module: Any = import_module("openqoe.shells.asyncio_shell.drain")
+            module: Any = import_module("openqoe.shells.cli.orphan_delivery")
         left = module.drain(config, timeout)
     except (MissingExtraError, StorageError) as error:
         fail(str(error))

@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from openqoe.core.config import Config
-from openqoe.core.settings import SettingsError
-from openqoe.shells import settings
-from openqoe.shells.cli.output import fail
-from openqoe.shells.logs import printable
+from openqoe.core.config.declaration import SettingsError
+from openqoe.core.config.worker_config import Config
+
+from ..service import environment
+from ..service.logs import printable
+from .output import fail
 
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -26,9 +27,9 @@ def config_of(env_file: Path | None, **more: str | None) -> tuple[Config, dict[s
         **more: Settings by name; None leaves what the environment says.
     """
     try:
-        environment = dict(settings.environment(env_file))
-        environment.update({name: value for name, value in more.items() if value is not None})
-        return Config.from_environment(environment), environment
+        variables = dict(environment.environment(env_file))
+        variables.update({name: value for name, value in more.items() if value is not None})
+        return Config.from_environment(variables), variables
     except SettingsError as error:
         fail(str(error))
     except OSError as error:

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from openqoe.shells.cli.options import config_of, data_options
-from openqoe.shells.cli.output import say, say_json
-from openqoe.shells.clock import now_ms
-from openqoe.shells.storage import Contents, Slots, StorageError, inspect
+from ..service.clock import now_ms
+from ..storage import Contents, Slots, StorageError, inspect
+from .options import config_of, data_options
+from .output import say, say_json
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, NoReturn
 
 import click
 
-from openqoe.shells.logs import printable
+from ..service.logs import printable
 
 EXIT_FAILED: Final = 1
 """The command ran, and not everything went well."""

@@ -12,12 +12,12 @@ from typing import IO, Any, Final, cast
 
 import click
 
-from openqoe.shells import recording
-from openqoe.shells.cli.options import UNITS, is_http
-from openqoe.shells.cli.output import EXIT_FAILED, fail, is_terminal, say
-from openqoe.shells.extras import MissingExtraError, needs
-from openqoe.shells.logs import printable
-from openqoe.shells.recording import Overview, RecordedBatch
+from ..service.extras import MissingExtraError, needs
+from ..service.logs import printable
+from . import recording
+from .options import UNITS, is_http
+from .output import EXIT_FAILED, fail, is_terminal, say
+from .recording import Overview, RecordedBatch
 
 IN_MEMORY: Final = 32 << 20
 """Bytes of standard input that are kept in memory; more go to a temporary file."""
@@ -111,7 +111,7 @@ def replay(
         fail(f"--url {url} is not an http or https URL")
     try:
         with needs("asyncio"):
-            sender: Any = import_module("openqoe.shells.asyncio_shell.replay")
+            sender: Any = import_module("openqoe.shells.cli.replay_client")
         # It is read twice: its times are known only when all of it has been seen.
         text = recording.opened(_seekable(file))
         overview = recording.survey(recording.read(text, batch_size))

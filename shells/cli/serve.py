@@ -8,15 +8,17 @@ from typing import Any
 
 import click
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.http import parser_named
-from openqoe.shells import logs, process, settings
-from openqoe.shells.cli.options import FILE, config_of
-from openqoe.shells.cli.output import fail
-from openqoe.shells.extras import MissingExtraError, needs
-from openqoe.shells.listening import Listening, ListeningError
-from openqoe.shells.storage import StorageError
-from openqoe.shells.workers import Workers, worker_command
+
+from ..net.listeners import Listening, ListeningError
+from ..service import environment as settings
+from ..service import logs, os_process
+from ..service.extras import MissingExtraError, needs
+from ..service.supervisor import Supervisor, worker_command
+from ..storage import StorageError
+from .options import FILE, config_of
+from .output import fail
 
 
 @click.command()
@@ -107,7 +109,9 @@ def serve(
     connections = None if max_connections is None else str(max_connections)
     config, environment = config_of(env_file, OPENQOE_MAX_CONNECTIONS=connections)
     listening = Listening(hosts, port, unix, backlog, tls_cert, tls_key, fds)
-    serving = process.no_parent if parent_fd is None else process.Parent(parent_fd).tell_serving
+    serving = (
+        os_process.no_parent if parent_fd is None else os_process.Parent(parent_fd).tell_serving
+    )
     try:
         with needs("fast"):
             parser_named(config.http_parser)
@@ -126,7 +130,7 @@ def serve(
         given = {name: str(value) for name, value in options.items() if value is not None}
         command = [*worker_command(), "serve", *chain.from_iterable(given.items())]
         sys.exit(
-            Workers(
+            Supervisor(
                 workers,
                 command,
                 config,

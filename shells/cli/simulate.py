@@ -11,14 +11,15 @@ from typing import Any, Final
 import click
 
 from openqoe.core.version import VERSION
-from openqoe.shells.cli.options import FILE, is_http
-from openqoe.shells.cli.options import duration as read_duration
-from openqoe.shells.cli.output import EXIT_FAILED, fail, is_terminal, overwrite, say
-from openqoe.shells.clock import now_ms
-from openqoe.shells.extras import MissingExtraError, needs
-from openqoe.shells.logs import printable
-from openqoe.shells.simulator import Incident, Simulation, parse_incident, report
-from openqoe.shells.simulator.incidents import KINDS
+from openqoe.simulator import Incident, Simulation, parse_incident, truth_report
+from openqoe.simulator.incidents import KINDS
+
+from ..service.clock import now_ms
+from ..service.extras import MissingExtraError, needs
+from ..service.logs import printable
+from .options import FILE, is_http
+from .options import duration as read_duration
+from .output import EXIT_FAILED, fail, is_terminal, overwrite, say
 
 OLDEST: Final = 23 * 3_600_000.0
 """ms into the past; workers refuse what is a day old."""
@@ -147,7 +148,7 @@ def simulate(
     simulation = Simulation(viewers, seed, round(now_ms() - began_ago), incidents)
     try:
         with needs("asyncio"):
-            sender: Any = import_module("openqoe.shells.asyncio_shell.simulate")
+            sender: Any = import_module("openqoe.shells.cli.simulation_client")
     except MissingExtraError as error:
         fail(str(error))
     if truth is not None:
@@ -250,7 +251,7 @@ def tell(tally: Any) -> None:
     say(", ".join(part for shown, part in parts if shown))
     if tally.batches:
         say("What the worker must have counted, and where:")
-        for line in report.lines(tally.truth):
+        for line in truth_report.lines(tally.truth):
             say(line.rstrip())
     if not tally.is_exact:
         say("Not exact: the worker may have counted more or less of what was not accepted.")

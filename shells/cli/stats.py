@@ -9,19 +9,10 @@ from typing import Any
 
 import click
 
-from openqoe.shells.cli.options import is_http
-from openqoe.shells.cli.output import (
-    EXIT_FAILED,
-    Colour,
-    Painted,
-    clear_screen,
-    fail,
-    is_terminal,
-    say,
-    say_json,
-)
-from openqoe.shells.clock import now_ms
-from openqoe.shells.extras import MissingExtraError, needs
+from ..service.clock import now_ms
+from ..service.extras import MissingExtraError, needs
+from .options import is_http
+from .output import EXIT_FAILED, Colour, Painted, clear_screen, fail, is_terminal, say, say_json
 
 STATES: Mapping[str, Colour] = {"ok": "green", "failing": "red"}
 """Colours of the states of destinations; others are yellow."""
@@ -56,7 +47,7 @@ def stats(
         fail(f"--url {url} is not an http or https URL")
     try:
         with needs("asyncio"):
-            asking: Any = import_module("openqoe.shells.asyncio_shell.asking")
+            asking: Any = import_module("openqoe.shells.cli.api_client")
     except MissingExtraError as error:
         fail(str(error))
     query = {} if dimension is None else {"dimension": dimension}

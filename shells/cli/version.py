@@ -9,7 +9,8 @@ from typing import Final
 import click
 
 from openqoe.core.version import VERSION
-from openqoe.shells.cli.output import Painted, say, say_json
+
+from .output import Painted, say, say_json
 
 PACKAGES: Final[Mapping[str, str]] = {
     "aiohttp": "asyncio",

@@ -1,14 +1,14 @@
 """What survives a crash: journal, snapshot, outbox and window of duplicates.
 
 Each slot of the data directory has a journal (``journal``: files that only grow) and a SQLite file
-for the rest (``storage``). The core decides what is written and when (``core/persistence.py``);
+for the rest (``storage``). The core decides what is written and when (``engine/durability``);
 here it is carried out, without a runtime: all shells use the same.
 """
 
-from openqoe.shells.storage.errors import NewerFormatError, StorageError
-from openqoe.shells.storage.inspection import Contents, Waiting, inspect
-from openqoe.shells.storage.slots import Slot, Slots
-from openqoe.shells.storage.storage import Loaded, Storage
+from .inspection import Contents, Waiting, inspect
+from .slot_storage import Loaded, Storage
+from .slots import Slot, Slots
+from .storage_errors import NewerFormatError, StorageError
 
 __all__ = [
     "Contents",

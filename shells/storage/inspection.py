@@ -6,9 +6,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from openqoe.core.snapshot import decode
-from openqoe.shells.storage import journal, schema
-from openqoe.shells.storage.errors import StorageError
+from openqoe.core.engine.snapshot import decode
+
+from . import database_schema, journal
+from .storage_errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,13 @@ def inspect(path: Path) -> Contents:
             (records,) = database.execute("SELECT count(*) FROM journal").fetchone()
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version > 3:
-                records += journal.waiting(path.parent, schema.through(database))
+                records += journal.waiting(path.parent, database_schema.through(database))
             destination = "destination" if version > 1 else "''"
             rows = database.execute(
                 f"SELECT kind, {destination}, count(*), sum(items), sum(size), min(created) "
                 "FROM outbox GROUP BY 1, 2 ORDER BY 1, min(number)"
             ).fetchall()
-            errors = _last_errors(schema.read_snapshot(database))
+            errors = _last_errors(database_schema.read_snapshot(database))
     except (sqlite3.Error, OSError, ValueError) as error:
         raise StorageError(f"cannot read {path}: {error}") from None
     return Contents(records, tuple(Waiting(*row) for row in rows), errors)

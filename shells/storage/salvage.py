@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from openqoe.shells.storage import schema
+from . import database_schema
 
 TABLES = ("journal", "snapshot", "outbox", "batches", "highest")
 
@@ -23,7 +23,7 @@ def set_aside(path: Path) -> tuple[Path, str]:
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{damaged}{suffix}")
     saved = dict.fromkeys(TABLES, 0)
-    with closing(schema.open_database(str(path), full=True)) as fresh:
+    with closing(database_schema.open_database(str(path), full=True)) as fresh:
         with suppress(sqlite3.Error), closing(_reader(damaged)) as source:
             fresh.execute("BEGIN")
             for table in TABLES:

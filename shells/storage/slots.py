@@ -11,7 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from openqoe.shells.storage.errors import StorageError
+from .storage_errors import StorageError
 
 FILE = "worker.db"
 """The storage of a slot, in its folder."""

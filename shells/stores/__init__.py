@@ -5,8 +5,8 @@ process, one host, and several hosts. ``opening`` finds the one that the setting
 ``runner`` runs updates on it in the background.
 """
 
-from openqoe.shells.stores.memory import MemoryStore
-from openqoe.shells.stores.sqlite import SqliteStore
-from openqoe.shells.stores.store import Store, StoreError
+from .memory_store import MemoryStore
+from .sqlite_store import SqliteStore
+from .store_interface import Store, StoreError
 
 __all__ = ["MemoryStore", "SqliteStore", "Store", "StoreError"]

@@ -4,11 +4,11 @@
 effects, ``client`` sends them.
 """
 
-from openqoe.shells.extras import needs
+from ..service.extras import needs
 
 with needs("trio"):
-    from openqoe.shells.trio_shell.serve import run
-    from openqoe.shells.trio_shell.server import Server
-    from openqoe.shells.trio_shell.service import Service
+    from .serve import run
+    from .server import Server
+    from .service import Service
 
 __all__ = ["Server", "Service", "run"]

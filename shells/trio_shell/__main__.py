@@ -2,7 +2,7 @@
 
 import sys
 
-from openqoe.shells.command import main
+from ..cli.entry_point import main
 
 sys.argv[1:1] = ["serve", "--shell", "trio"]
 main()

@@ -1,5 +1,5 @@
 """Effects on Trio: HTTP requests to destinations, with pooled connections."""
 
-from openqoe.shells.httpx_client import Client
+from ..net.httpx_client import Client
 
 __all__ = ["Client"]

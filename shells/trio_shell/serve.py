@@ -9,21 +9,22 @@ from functools import partial
 
 import trio
 
-from openqoe.core.config import Config
-from openqoe.shells import logs, process
-from openqoe.shells.keeping import open_home
-from openqoe.shells.listening import Listening
-from openqoe.shells.settings import announce, server_instance
-from openqoe.shells.stores.opening import open_store
-from openqoe.shells.trio_shell.server import Server
-from openqoe.shells.trio_shell.service import Service
+from openqoe.core.config.worker_config import Config
+
+from ..net.listeners import Listening
+from ..service import logs, os_process
+from ..service.bootstrap import open_runtime
+from ..service.environment import announce, server_instance
+from ..stores.store_selection import open_store
+from .server import Server
+from .service import Service
 
 
 def run(
     config: Config,
     environment: Mapping[str, str],
     listening: Listening,
-    serving: Callable[[], None] = process.no_parent,
+    serving: Callable[[], None] = os_process.no_parent,
 ) -> None:
     """Serve until a signal comes; ``serving`` is called when requests are taken.
 
@@ -37,17 +38,17 @@ async def serve(
     config: Config,
     environment: Mapping[str, str],
     listening: Listening,
-    serving: Callable[[], None] = process.no_parent,
+    serving: Callable[[], None] = os_process.no_parent,
 ) -> None:
     """Serve until a signal comes."""
     log = logs.configure(config)
-    config = process.fit(config, log)
+    config = os_process.fit(config, log)
     listeners = listening.open()
     store = partial(open_store, config, several=False)
-    home = open_home(config, server_instance(config, listeners.port), log, store)
+    home = open_runtime(config, server_instance(config, listeners.port), log, store)
     service = Service(home, log)
     server = Server(service, listeners)
-    with trio.open_signal_receiver(*process.stop_signals()) as signals:
+    with trio.open_signal_receiver(*os_process.stop_signals()) as signals:
         async with trio.open_nursery() as sending:
             await service.start(sending)
             sending.start_soon(service.adopt)

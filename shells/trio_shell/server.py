@@ -6,12 +6,13 @@ from contextlib import suppress
 
 import trio
 
-from openqoe.core.http import Connections
-from openqoe.shells import accepting
-from openqoe.shells.arrival import waited
-from openqoe.shells.clock import now_ms
-from openqoe.shells.listening import Listeners
-from openqoe.shells.trio_shell.service import Service
+from openqoe.core.http import ConnectionSet
+
+from ..net import sockets
+from ..net.listeners import Listeners
+from ..net.tcp_info import waited
+from ..service.clock import now_ms
+from .service import Service
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -26,7 +27,7 @@ class Server:
 
     def __init__(self, service: Service, listeners: Listeners) -> None:
         self.service = service
-        self.http = Connections(
+        self.http = ConnectionSet(
             service.worker.config, service.refuse, is_secure=listeners.tls is not None
         )
         self.connections: set[ServerConnection] = set()
@@ -69,11 +70,11 @@ class Server:
         while True:
             await trio.lowlevel.wait_readable(listener)
             try:
-                for accepted in accepting.accept_all(listener):
+                for accepted in sockets.accept_all(listener):
                     connections.start_soon(self._serve, accepted)
-            except accepting.NoCapacityError as error:
+            except sockets.NoCapacityError as error:
                 self.service.log.error("cannot accept connections", reason=str(error))
-                await trio.sleep(accepting.PAUSE)
+                await trio.sleep(sockets.PAUSE)
 
     def _stream(self, accepted: socket.socket) -> Stream:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))

@@ -8,17 +8,18 @@ import trio
 
 from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
-from openqoe.shells import adoption, logs
-from openqoe.shells.clock import now_ms
-from openqoe.shells.keeping import Home
-from openqoe.shells.service import BaseService, Completions
-from openqoe.shells.trio_shell.client import Client
+
+from ..service import logs, orphan_recovery
+from ..service.base_service import BaseService, Completions
+from ..service.bootstrap import WorkerRuntime
+from ..service.clock import now_ms
+from .client import Client
 
 
 class Service(BaseService):
     """A worker on Trio. Its tasks live in the nursery that ``start`` is given."""
 
-    def __init__(self, home: Home, log: logs.Log) -> None:
+    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
         super().__init__(home, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._nursery: trio.Nursery | None = None
@@ -37,14 +38,14 @@ class Service(BaseService):
 
     async def adopt(self) -> None:
         """Deliver what processes left behind that did not come back, again and again."""
-        for seconds in adoption.waits():
+        for seconds in orphan_recovery.waits():
             await trio.sleep(seconds)
             try:
                 for home in self.left_behind():
                     async with trio.open_nursery() as nursery:
                         other = Service(home, self.log)
                         await other.start(nursery)
-                        await other.close(adoption.DELIVERY)
+                        await other.close(orphan_recovery.DELIVERY)
             except Exception:
                 self.log.exception("adoption failed")
 

@@ -6,11 +6,11 @@ them.
 
 from typing import Any
 
-from openqoe.shells.extras import needs
+from ..service.extras import needs
 
 with needs("wsgi"):
-    from openqoe.shells.wsgi_shell.service import Service
-    from openqoe.shells.wsgi_shell.wsgi import (
+    from .service import Service
+    from .wsgi_application import (
         Application,
         close_all,
         create_application,

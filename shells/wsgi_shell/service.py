@@ -15,11 +15,12 @@ from typing import Any
 
 from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
-from openqoe.shells import adoption, logs
-from openqoe.shells.clock import monotonic, now_ms
-from openqoe.shells.keeping import Home
-from openqoe.shells.service import Answer, BaseService, Completions
-from openqoe.shells.wsgi_shell.client import Client
+
+from ..service import logs, orphan_recovery
+from ..service.base_service import Answer, BaseService, Completions
+from ..service.bootstrap import WorkerRuntime
+from ..service.clock import monotonic, now_ms
+from .client import Client
 
 TIDYING = 0.5
 """Seconds that the thread may take to put its things away when the time is over."""
@@ -28,7 +29,7 @@ TIDYING = 0.5
 class Service(BaseService):
     """A worker in a process whose threads are somebody else's."""
 
-    def __init__(self, home: Home, log: logs.Log) -> None:
+    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
         super().__init__(home, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._lock = RLock()
@@ -54,14 +55,14 @@ class Service(BaseService):
 
     def _adopt(self) -> None:
         """Deliver what processes left behind that did not come back, again and again."""
-        for seconds in adoption.waits():
+        for seconds in orphan_recovery.waits():
             if self._ending.wait(seconds):
                 return
             try:
                 for home in self.left_behind():
                     other = Service(home, self.log)
                     other.start()
-                    other.close(adoption.DELIVERY)
+                    other.close(orphan_recovery.DELIVERY)
             except Exception:
                 self.log.exception("adoption failed")
 

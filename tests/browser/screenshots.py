@@ -14,13 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Effect, HttpResult, LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
-from openqoe.shells.embedded.schema import FILE, open_writer
-from openqoe.shells.embedded.writing import Tables
-from openqoe.shells.simulator import Simulation, parse_incident
+from openqoe.embedded.sample_schema import FILE, open_writer
+from openqoe.embedded.sample_writer import Tables
+from openqoe.simulator import Simulation, parse_incident
 from tests.browser.browser import DESKTOP, PHONE, Browser
 from tests.support.process import WorkerProcess
 

@@ -9,10 +9,10 @@ import pytest
 import trio
 
 from openqoe.core import Config, Request, Worker
-from openqoe.shells import logs, service, settings
 from openqoe.shells.asyncio_shell import Application
 from openqoe.shells.asyncio_shell import Service as AsyncioService
-from openqoe.shells.keeping import Home
+from openqoe.shells.service import base_service, environment, logs
+from openqoe.shells.service.bootstrap import WorkerRuntime
 from openqoe.shells.trio_shell import Service as TrioService
 from openqoe.shells.wsgi_shell import create_application
 from tests.support.events import NOW, batch, event
@@ -48,9 +48,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (service, settings):
+    for module in (base_service, environment):
         monkeypatch.setattr(module, "now_ms", clock, raising=False)
-    for name in ("asyncio_shell.application", "wsgi_shell.wsgi"):
+    for name in ("asyncio_shell.asgi_application", "wsgi_shell.wsgi_application"):
         monkeypatch.setattr(f"openqoe.shells.{name}.now_ms", clock)
         monkeypatch.setattr(f"openqoe.shells.{name}.process_instance", lambda config: INSTANCE)
     return clock
@@ -68,7 +68,7 @@ def log(config: Config) -> logs.Log:
 
 def on_asyncio(config: Config, clock: Clock) -> None:
     async def scenario() -> None:
-        running = AsyncioService(Home(Worker(config, instance=INSTANCE)), log(config))
+        running = AsyncioService(WorkerRuntime(Worker(config, instance=INSTANCE)), log(config))
         await running.start()
         for request in requests(clock):
             assert (await running.answer(request)).status in (202, 207)
@@ -80,7 +80,7 @@ def on_asyncio(config: Config, clock: Clock) -> None:
 def on_trio(config: Config, clock: Clock) -> None:
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
-            running = TrioService(Home(Worker(config, instance=INSTANCE)), log(config))
+            running = TrioService(WorkerRuntime(Worker(config, instance=INSTANCE)), log(config))
             await running.start(nursery)
             for request in requests(clock):
                 assert (await running.answer(request)).status in (202, 207)

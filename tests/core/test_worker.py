@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from openqoe.core import Config, HttpResult, NetworkFailure, RemoteWrite, Worker
-from openqoe.core.qoe.meter import Meter
+from openqoe.core.qoe.recorder import Recorder
 from tests.support.events import NOW, event, post
 from tests.support.rig import HOUR, Rig
 
@@ -17,7 +17,7 @@ def test_a_batch_whose_handling_broke_is_no_duplicate_when_it_comes_again(
     rig = Rig()
     request = post(event("viewstart"))
     with monkeypatch.context() as broken:
-        broken.setattr(Meter, "measure", lambda *args: 1 / 0)
+        broken.setattr(Recorder, "measure", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             rig.handle(request)
     assert rig.handle(request).status == 202

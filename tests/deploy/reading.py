@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from openqoe.core.config import Config
-from openqoe.core.settings import unknown_variables
-from openqoe.shells import cli
+from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.worker_config import Config
+from openqoe.shells.cli import commands
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -44,5 +44,5 @@ def config_of(variables: Mapping[str, str]) -> Config:
 def assert_accepts(arguments: Sequence[str]) -> None:
     """The `openqoe` command takes these arguments; click raises what is wrong with them."""
     name, *options = arguments
-    command = cli.command(name)
+    command = commands.command(name)
     command.make_context(name, list(options))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openqoe.shells.workers import GRACE
+from openqoe.shells.service.supervisor import GRACE
 from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents, tool
 
 BASE = ["--file", "compose.yaml"]

@@ -13,10 +13,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from openqoe.core.metrics import health
+from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric, Type
 from openqoe.core.qoe import catalogue
-from openqoe.core.qoe.labels import METRIC_LABELS
+from openqoe.core.qoe.labeller import METRIC_LABELS
 from tests.deploy import dashboards
 from tests.deploy.dashboards import NAMES, ROOT
 
@@ -38,7 +38,7 @@ LABELS: Final = {
     name: {*metric.labels, "instance", "le", *labels}
     for metrics, labels in (
         (catalogue.METRICS, METRIC_LABELS),
-        (health.METRICS, ("job",)),
+        (health_metrics.METRICS, ("job",)),
     )
     for metric in metrics
     for name in sample_names(metric)
@@ -178,7 +178,7 @@ def test_no_metric_is_left_out() -> None:
         query.expr for name in NAMES for query in dashboards.queries(dashboards.load(name))
     )
     families: dict[str, set[str]] = {}  # some are a gauge and a histogram of one name
-    for metric in (*catalogue.METRICS, *health.METRICS):
+    for metric in (*catalogue.METRICS, *health_metrics.METRICS):
         families.setdefault(metric.name, set()).update(sample_names(metric))
     for name, samples in families.items():
         assert re.search(rf"\b(?:{'|'.join(samples)})\b", shown), f"no panel shows {name}"

@@ -8,8 +8,8 @@ import sys
 import tomllib
 from fnmatch import fnmatch
 
-from openqoe.core.config import Config
-from openqoe.core.settings import unknown_variables
+from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.worker_config import Config
 from tests.deploy.reading import DEPLOY, ROOT, assert_accepts, tool
 from tests.support.process import WorkerProcess
 

@@ -11,7 +11,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.version import VERSION
 from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents
 from tests.support.events import batch, event

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openqoe.core.config import Config
-from openqoe.core.settings import unknown_variables
+from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.worker_config import Config
 from tests.deploy.reading import DEPLOY, ROOT
 
 PAGES = [

@@ -15,8 +15,8 @@ from typing import Final
 
 import pytest
 
-from openqoe.core.qoe.labels import STREAM_LABELS
-from openqoe.shells.simulator.truth import quantile
+from openqoe.core.qoe.labeller import STREAM_LABELS
+from openqoe.simulator.truth import quantile
 from tests.deploy import dashboards, rules
 from tests.deploy.dashboards import NAMES, Query
 from tests.deploy.logql import read

@@ -13,8 +13,8 @@ from signal import SIGTERM
 
 import pytest
 
-from openqoe.core.config import Config
-from openqoe.shells.workers import EXIT_USAGE, GRACE
+from openqoe.core.config.worker_config import Config
+from openqoe.shells.service.supervisor import EXIT_USAGE, GRACE
 from tests.deploy.reading import DEPLOY, assert_accepts, config_of
 from tests.support.services import free_port, require, wait_until
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import (
     Effect,
     HttpResult,
@@ -25,11 +25,11 @@ from openqoe.core.effects import (
     Notice,
     RemoteWrite,
 )
+from openqoe.core.engine.load_shedding import BURST
 from openqoe.core.http.messages import Request
-from openqoe.core.overload import BURST
 from openqoe.core.worker import Worker
-from openqoe.shells.simulator import Simulation, Truth, parse_incident
 from openqoe.shells.stores import MemoryStore
+from openqoe.simulator import Simulation, Truth, parse_incident
 from tests.deploy import rules
 from tests.support.events import event, post
 from tests.support.loki import LokiDouble

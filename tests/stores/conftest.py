@@ -10,7 +10,7 @@ import pytest
 
 from openqoe.core.kv import Operation, Reply
 from openqoe.shells.stores import MemoryStore, SqliteStore, Store
-from openqoe.shells.stores.redis import AsyncRedisStore, RedisStore
+from openqoe.shells.stores.redis_store import AsyncRedisStore, RedisStore
 from tests.support.redis import Redis
 
 KINDS = ("memory", "sqlite", "redis", "redis-async")

@@ -10,8 +10,8 @@ import pytest
 
 from openqoe.core.kv import Claim, ListRecent, Mark
 from openqoe.shells.stores import SqliteStore, StoreError
-from openqoe.shells.stores import sqlite as sqlite_module
-from openqoe.shells.stores.redis import RedisStore
+from openqoe.shells.stores import sqlite_store as sqlite_module
+from openqoe.shells.stores.redis_store import RedisStore
 from tests.stores.conftest import Blocking
 from tests.support.redis import PASSWORD, Redis
 from tests.support.services import free_port

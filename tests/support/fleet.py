@@ -14,7 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import (
     Effect,
     KvFailure,
@@ -27,7 +27,7 @@ from openqoe.core.effects import (
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from openqoe.shells.stores import MemoryStore
-from openqoe.shells.stores.store import Store
+from openqoe.shells.stores.store_interface import Store
 from tests.support.events import NOW, post
 from tests.support.loki import LokiDouble
 from tests.support.receiver import RemoteWriteDouble

@@ -9,7 +9,7 @@ stands for the workers in the field that wrote such files.
 from pathlib import Path
 from typing import Final
 
-from openqoe.core.snapshot import VERSION
+from openqoe.core.engine.snapshot import VERSION
 from tests.support.events import NOW
 from tests.support.rig import FLUSH, Rig, told
 

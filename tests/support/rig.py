@@ -18,16 +18,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from openqoe.core.config import Config
-from openqoe.core.delivery.destinations import EMBEDDED
-from openqoe.core.effects import (
-    Effect,
-    HttpResult,
-    LokiPush,
-    NetworkFailure,
-    Notice,
-    RemoteWrite,
-)
+from openqoe.core.config.destinations import EMBEDDED
+from openqoe.core.config.worker_config import Config
+from openqoe.core.effects import Effect, HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from tests.support.events import NOW, OMIT, event, post

@@ -9,7 +9,7 @@ from typing import Any, Final
 from openqoe.core.http.messages import Request
 from openqoe.core.metrics.metric import Type
 from openqoe.core.qoe.catalogue import METRICS
-from openqoe.shells.simulator import Batch, Simulation, Truth
+from openqoe.simulator import Batch, Simulation, Truth
 from tests.support.rig import Rig
 
 EXACT: Final = {

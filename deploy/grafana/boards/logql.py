@@ -1,6 +1,6 @@
 """LogQL: what the worker sends to Loki.
 
-Stream labels are those of ``core/qoe/labels.py`` and ``event_type``; the ids of views, sessions,
+Stream labels are those of ``core/qoe/labeller.py`` and ``event_type``; the ids of views, sessions,
 viewers and videos are structured metadata; the line is the event's own JSON.
 """
 

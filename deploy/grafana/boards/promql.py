@@ -7,7 +7,7 @@ panel is defined, not where it is looked at.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from openqoe.core.metrics import health
+from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric, Type
 from openqoe.core.qoe import catalogue
 
@@ -27,7 +27,7 @@ def _sample_names(metric: Metric) -> Iterator[str]:
 
 METRICS: dict[str, Metric] = {
     name: metric
-    for metric in (*catalogue.METRICS, *health.METRICS)
+    for metric in (*catalogue.METRICS, *health_metrics.METRICS)
     for name in _sample_names(metric)
 }
 """The metrics by the names of their samples."""

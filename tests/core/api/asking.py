@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from tests.support import exposition

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from openqoe.core.governance.limits import DEFAULT_LIMITS
+from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
 from openqoe.core.http.messages import Request
-from openqoe.core.metrics import health
+from openqoe.core.metrics import health_metrics
 from openqoe.core.version import VERSION
 from tests.core.api.asking import ask, counted, make_worker, send
 from tests.support import exposition
@@ -236,7 +236,7 @@ def test_metrics_are_well_formed_and_described() -> None:
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = exposition.parse(answer.body.decode())
     assert list(families) == sorted(families)
-    described = {metric.name: metric for metric in health.METRICS}
+    described = {metric.name: metric for metric in health_metrics.METRICS}
     for name, family in families.items():
         assert (family.type, family.help) == (
             described[name].type.name.lower(),

@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqoe.core.config import Config
-from openqoe.core.events.batch import Batch, BatchDecoder
+from openqoe.core.config.worker_config import Config
+from openqoe.core.events.decoder import Batch, BatchDecoder
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
 from tests.support.events import NOW, batch, event
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from openqoe.core.config import Config
-from openqoe.core.events.batch import Batch, BatchDecoder
+from openqoe.core.config.worker_config import Config
+from openqoe.core.events.decoder import Batch, BatchDecoder
 from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
 from tests.support.events import NOW, batch, event
 

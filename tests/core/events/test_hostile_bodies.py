@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import pytest
 
-from openqoe.core.config import Config
-from openqoe.core.events.batch import BatchDecoder
+from openqoe.core.config.worker_config import Config
+from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
 from tests.support.events import NOW, event
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from openqoe.core.config import Config
-from openqoe.core.events.batch import Batch, BatchDecoder
+from openqoe.core.config.worker_config import Config
+from openqoe.core.events.decoder import Batch, BatchDecoder
+from openqoe.core.events.event_types import Event
 from openqoe.core.events.faults import Fault
-from openqoe.core.events.schema import Event
 from tests.support.events import NOW, OMIT, batch, event
 
 IDENTITY = ("event_type", "org_id", "player_id", "view_id", "session_id", "viewer_id")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from openqoe.core.config.cardinality_limits import Action, Limit
 from openqoe.core.governance.dimension import FOLDS, Dimension, bucket, fold
 from openqoe.core.governance.hashing import hash32, hashed
-from openqoe.core.governance.limits import Action, Limit
 
 DAY = 20_000
 

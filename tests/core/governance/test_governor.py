@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, Limit
 from openqoe.core.governance.dimension import FOLDS, Dimension, fold
 from openqoe.core.governance.governor import Governor
-from openqoe.core.governance.limits import DEFAULT_LIMITS, Limit
 from tests.support.events import NOW
 
 ONE: Mapping[str, Limit] = {"env": Limit("allow", 1)}

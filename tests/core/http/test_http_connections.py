@@ -1,15 +1,15 @@
 """What holds for all connections of a server, and for clients that do not read."""
 
 from openqoe.core import Config
-from openqoe.core.http import Connection, Connections, Response, refuse_plainly
+from openqoe.core.http import Connection, ConnectionSet, Response, refuse_plainly
 from tests.core.http.talk import Connect, next_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LIMITS = {"request_timeout": 30, "keep_alive_timeout": 75}
 
 
-def connections(most: int = 10) -> Connections:
-    return Connections(Config(max_connections=most), refuse_plainly)
+def connections(most: int = 10) -> ConnectionSet:
+    return ConnectionSet(Config(max_connections=most), refuse_plainly)
 
 
 def answer(connection: Connection, now: int = 0) -> bytes:

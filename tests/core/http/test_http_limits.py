@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.http import Connection, HttpLimits, Response
 from tests.core.http.talk import Connect, Say
 

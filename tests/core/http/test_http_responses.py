@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.core.http import Response
-from openqoe.core.http.response import encode_response
+from openqoe.core.http.response_encoder import encode_response
 
 NOW = 784_111_777_000
 

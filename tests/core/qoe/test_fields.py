@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from openqoe.core.events.schema import Data, Event
+from openqoe.core.events.event_types import Data, Event
 from openqoe.core.qoe import fields
 from openqoe.core.qoe.vocabulary import KINDS
 from tests.support.rig import Rig, told

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.metrics.export import STALE, ExportedSeries
 from openqoe.core.metrics.metric import Metric, Type
-from openqoe.core.sinks import metrics as sink
+from openqoe.core.sinks import metrics_payloads as sink
+from openqoe.core.sinks.series_exporter import STALE, ExportedSeries
 from openqoe.core.wire import remote_write
 from tests.support.events import NOW
 from tests.support.rig import Rig, told

@@ -7,7 +7,7 @@ import pytest
 
 from openqoe.core import Config, Request, Response
 from openqoe.shells.asyncio_shell import Application
-from openqoe.shells.clock import now_ms
+from openqoe.shells.service.clock import now_ms
 from tests.support.events import batch, event
 
 

@@ -11,12 +11,12 @@ import pytest
 from aioresponses import aioresponses
 
 from openqoe.core import Config, HttpResult, NetworkFailure, RemoteWrite, Worker
-from openqoe.shells import logs
 from openqoe.shells.asyncio_shell.client import Client
 from openqoe.shells.asyncio_shell.service import Service
-from openqoe.shells.attempts import MAX_ANSWER
-from openqoe.shells.clock import now_ms
-from openqoe.shells.keeping import Home
+from openqoe.shells.net.http_results import MAX_ANSWER
+from openqoe.shells.service import logs
+from openqoe.shells.service.bootstrap import WorkerRuntime
+from openqoe.shells.service.clock import now_ms
 from tests.support.events import event, post
 
 
@@ -88,7 +88,7 @@ def test_no_answer_is_a_network_failure(error: Exception, reason: str) -> None:
 @asynccontextmanager
 async def service(log: logs.Log) -> AsyncIterator[Service]:
     config = Config(mimir_url=URL, flush_interval=0, shutdown_timeout=500)
-    made = Service(Home(Worker(config, instance="t-0")), log)
+    made = Service(WorkerRuntime(Worker(config, instance="t-0")), log)
     await made.start()
     try:
         yield made

@@ -6,7 +6,7 @@ import snappy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from openqoe.shells.storage.schema import read_record
+from openqoe.shells.storage.database_schema import read_record
 from tests.support.events import NOW
 
 BODY = b'{"events":[]}' * 100

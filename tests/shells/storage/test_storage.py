@@ -30,7 +30,7 @@ from openqoe.core.effects import (
 )
 from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect
 from openqoe.shells.storage.journal import waiting
-from openqoe.shells.storage.storage import Answered
+from openqoe.shells.storage.slot_storage import Answered
 
 
 def record(number: int, body: bytes | None = None) -> Record:

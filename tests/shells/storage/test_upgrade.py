@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from openqoe.core.config import Config
+from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Append, LoadPayload, PayloadBody, Persist, Record
-from openqoe.shells import logs
-from openqoe.shells.clock import now_ms
-from openqoe.shells.keeping import open_home
+from openqoe.shells.service import logs
+from openqoe.shells.service.bootstrap import open_runtime
+from openqoe.shells.service.clock import now_ms
 from openqoe.shells.storage import Storage, inspect
 from tests.support import golden_data_directory as golden
 from tests.support.events import NOW
@@ -74,7 +74,7 @@ def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFi
             "OPENQOE_LOG_FORMAT": "json",
         }
     )
-    home = open_home(config, "", logs.configure(config))
+    home = open_runtime(config, "", logs.configure(config))
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert home.worker.undelivered == {"prometheus": 12, "loki": 2}
     assert [(line["event"], line.get("number")) for line in told] == [

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from openqoe.core import Config
-from openqoe.shells.listening import Listening
+from openqoe.shells.net.listeners import Listening
 from openqoe.shells.trio_shell.serve import serve
 from tests.support.events import batch, event
 from tests.support.raw import get, post

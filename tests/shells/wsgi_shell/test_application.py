@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from openqoe.core import Config
-from openqoe.shells.clock import now_ms
+from openqoe.shells.service.clock import now_ms
 from openqoe.shells.wsgi_shell import Application, create_application
 from tests.support.events import batch, event
 from tests.support.process import ROOT, WorkerProcess

@@ -1,0 +1,309 @@
+"""The dashboard's rules: who may see it, how a person signs in, and what goes along with a page.
+
+Its content comes from outside (``LoadPage``); here it is decided whether it may be asked for.
+Without API keys the dashboard is as open as the rest of the worker. With them a browser shows one
+once, in a form, and gets a cookie for it:
+
+    openqoe_session = expiry "." HMAC-SHA256(secret of the key, expiry)
+
+So nothing has to be remembered of a session, every process of a service knows it, and it ends
+with its key. Programs send the key itself, as to the other endpoints, but only to the API.
+
+Another site can neither read an answer (no CORS), nor show one in a frame, nor sign anybody in
+or out: its requests come without the cookie (SameSite) and with an Origin that is not ours. Links
+and redirects are relative, so that all this works behind a proxy that adds a prefix.
+"""
+
+import re
+from base64 import b64encode
+from hashlib import sha256
+from hmac import compare_digest
+from hmac import new as hmac
+from typing import Final
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+from msgspec.structs import replace
+
+from ..effects import LoadPage, Page
+from ..http.messages import Request, Response
+from . import answers, auth
+
+API: Final = "/dashboard/api/"
+SIGN_IN: Final = "/dashboard/sign-in"
+SIGN_OUT: Final = "/dashboard/sign-out"
+
+COOKIE: Final = "openqoe_session"
+
+SESSION: Final = 12 * 60 * 60 * 1000
+"""ms for which a session lasts."""
+
+MAX_FAILURES: Final = 10
+"""Wrong keys that may be tried within ``FAILURES_WITHIN``, by everybody together."""
+
+FAILURES_WITHIN: Final = 60_000
+"""ms."""
+
+MAX_FORM: Final = 8_192
+"""Bytes of the form."""
+
+MAX_FIELDS: Final = 50
+"""Fields of a page's query."""
+
+_STYLE: Final = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center;
+  background: light-dark(#f4f5f7, #14161a); color: light-dark(#1b1f27, #e7e9ee); }
+main { box-sizing: border-box; width: min(26rem, 100vw - 2rem); padding: 2rem;
+  border-radius: 12px;
+  background: light-dark(#fff, #1d2026); border: 1px solid light-dark(#dfe2e8, #2d323b); }
+h1 { margin: 0 0 .25rem; font-size: 1.4rem; }
+p { margin: 0 0 1.25rem; color: light-dark(#5a6272, #9aa3b2); }
+p[role=alert] { color: light-dark(#b3261e, #ff8a80); }
+label { display: block; font-weight: 600; margin-bottom: .35rem; }
+input, button { box-sizing: border-box; width: 100%; font: inherit; padding: .6rem .75rem;
+  border-radius: 8px; border: 1px solid light-dark(#c3c9d4, #414854); }
+input { background: light-dark(#fff, #14161a); color: inherit; }
+button { margin-top: 1rem; border-color: transparent; background: #2f5fe0; color: #fff;
+  font-weight: 600; cursor: pointer; }
+:focus-visible { outline: 3px solid #7aa2ff; outline-offset: 1px; }
+"""
+
+_FORM: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sign in · OpenQoE</title>
+<link rel="icon" href="data:,">
+<style>%(style)s</style>
+</head>
+<body>
+<main>
+<h1>OpenQoE</h1>
+<p>Video quality of experience</p>
+%(alert)s<form method="post" action="%(action)s">
+<input name="username" value="openqoe" autocomplete="username" hidden>
+<label for="key">API key</label>
+<input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
+<button type="submit">Sign in</button>
+</form>
+</main>
+</body>
+</html>
+"""
+
+_HTML: Final = ("Content-Type", "text/html; charset=utf-8")
+
+_LIMITS: Final = "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+_STYLE_HASH: Final = b64encode(sha256(_STYLE.encode()).digest()).decode()
+
+FORM_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; {_LIMITS}"
+)
+"""The Content-Security-Policy of the form: its own style and no icon, and nothing else at all."""
+
+PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; " + _LIMITS
+)
+"""That of all else: the worker's own files, and nothing inline."""
+
+SECURITY: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    # Not "no-referrer": a browser would then send "Origin: null" with our own form.
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Vary", "Cookie"),
+)
+
+_SESSIONS: Final = re.compile(
+    rf"(?:^|[;,])[ \t]*{COOKIE}=([0-9]{{1,15}})\.([0-9a-f]{{64}})(?=[ \t]*(?:[;,]|$))"
+)
+
+
+class Dashboard:
+    """Decides on requests for the dashboard.
+
+    Args:
+        keys: The keys that open it; without any it is open.
+    """
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self._keys = keys
+        self._failures: list[int] = []  # when wrong keys were tried
+
+    def answer(self, request: Request, effect_id: int, now: int) -> Response | LoadPage:
+        """The answer to a request, or the page that it takes.
+
+        Args:
+            request: For "/" or a path below "/dashboard".
+            effect_id: Becomes the id of the effect.
+            now: Current time in ms.
+        """
+        reads = request.method in ("GET", "HEAD")
+        if request.path in (SIGN_IN, SIGN_OUT):
+            if reads:
+                return _to("../")
+            if request.method != "POST":
+                return _not_allowed("GET, HEAD, POST")
+            if not _is_same_origin(request):
+                return _form(403, "Please sign in from this page, not from another site.")
+            return self._sign_in(request, now) if request.path == SIGN_IN else _signed_out(request)
+        if not reads:
+            return _not_allowed("GET, HEAD")
+        if not self._may_see(request, now):
+            if request.path == "/":
+                return _form(401, action="dashboard/sign-in")
+            return _secured(answers.unauthorized())
+        if request.path.rstrip("/") == "/dashboard":
+            return _to("../" if request.path.endswith("/") else "./")
+        try:
+            query = dict(
+                parse_qsl(request.query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+            )
+        except ValueError:
+            return _secured(answers.failure(400, f"More than {MAX_FIELDS} fields in the query"))
+        return LoadPage(effect_id, request.path, query)
+
+    def shown(self, request: Request, page: Page) -> Response:
+        """The answer that a page makes."""
+        tags = [value for name, value in page.headers if name.lower() == "etag"]
+        known = [tag.strip().removeprefix("W/") for tag in _header(request, "if-none-match")]
+        if page.status == 200 and tags and (tags[0] in known or "*" in known):
+            kept = [pair for pair in page.headers if pair[0].lower() != "content-type"]
+            return _secured(Response(304, tuple(kept)))
+        return _secured(Response(page.status, page.headers, page.body))
+
+    def _may_see(self, request: Request, now: int) -> bool:
+        if not self._keys or self._has_session(request, now):
+            return True
+        # A key in the query would stay in histories and logs.
+        plain = replace(request, query="")
+        return request.path.startswith(API) and auth.is_allowed(plain, self._keys)
+
+    def _has_session(self, request: Request, now: int) -> bool:
+        matches = [
+            compare_digest(mac, signature(key, expiry)) and now < int(expiry)
+            for expiry, mac in _SESSIONS.findall(request.headers.get("cookie", ""))
+            for key in self._keys
+        ]
+        return any(matches)
+
+    def _sign_in(self, request: Request, now: int) -> Response:
+        if not self._keys:
+            return _to("../")
+        # One that lies ahead is of before the clock was put back.
+        self._failures = [at for at in self._failures if 0 <= now - at < FAILURES_WITHIN]
+        if len(self._failures) >= MAX_FAILURES:
+            wait = -((now - self._failures[0] - FAILURES_WITHIN) // 1000)
+            message = f"Too many wrong keys. Please try again in {wait} s."
+            return _form(429, message, ("Retry-After", str(wait)))
+        if len(request.body) > MAX_FORM:
+            return _form(413, "That is too long to be a key.")
+        offered = _key_of(request)
+        matching = [
+            key
+            for key in self._keys
+            if compare_digest(key.encode(), offered.encode("utf-8", "surrogatepass"))
+        ]
+        if not matching:
+            self._failures.append(now)
+            return _form(401, "That is not one of the keys.")
+        expiry = str(now + SESSION)
+        value = f"{expiry}.{signature(matching[0], expiry)}"
+        return _to("../", _cookie(request, value, SESSION // 1000))
+
+
+def signature(key: str, expiry: str) -> str:
+    """The second half of a session's cookie.
+
+    Args:
+        key: The API key that it was made with.
+        expiry: When the session ends, ms since the epoch.
+    """
+    secret = hmac(key.encode(), b"openqoe dashboard session", sha256).digest()
+    return hmac(secret, expiry.encode(), sha256).hexdigest()
+
+
+def _key_of(request: Request) -> str:
+    """The key that was typed into the form, "" if none was."""
+    try:
+        fields = parse_qs(request.body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
+    except ValueError:
+        return ""
+    return fields.get("key", [""])[0].strip()
+
+
+def _is_same_origin(request: Request) -> bool:
+    """Whether a request comes from one of our own pages, or from no page at all.
+
+    Browsers send an Origin with every POST. Its scheme says nothing, since a proxy may have
+    ended TLS. A page cannot make a browser send an X-Forwarded-Host with a form.
+    """
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    hosts = {*_header(request, "host"), *_header(request, "x-forwarded-host")}
+    try:
+        return urlsplit(origin).netloc.lower() in {host.strip().lower() for host in hosts if host}
+    except ValueError:
+        return False
+
+
+def _header(request: Request, name: str) -> list[str]:
+    return request.headers.get(name, "").split(",")
+
+
+def _is_secure(request: Request) -> bool:
+    """Whether the browser speaks TLS, to us or to a proxy in front."""
+    forwarded = _header(request, "x-forwarded-proto")[0].strip().lower()
+    return request.is_secure or forwarded == "https"
+
+
+def _cookie(request: Request, value: str, seconds: int) -> tuple[str, str]:
+    secure = "; Secure" if _is_secure(request) else ""
+    return (
+        "Set-Cookie",
+        f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
+    )
+
+
+def _signed_out(request: Request) -> Response:
+    return _to("../", _cookie(request, "", 0))
+
+
+def _form(
+    status: int, message: str = "", *headers: tuple[str, str], action: str = "sign-in"
+) -> Response:
+    """The sign-in form; without a script, so that it works in every browser."""
+    alert = f'<p role="alert">{message}</p>\n' if message else ""
+    content = _FORM % {"style": _STYLE, "alert": alert, "action": action}
+    if status == 401:
+        headers = (*headers, answers.CHALLENGE)
+    own = (_HTML, ("Content-Security-Policy", FORM_POLICY), *headers)
+    return _secured(Response(status, own, content.encode()))
+
+
+def _to(where: str, *headers: tuple[str, str]) -> Response:
+    return _secured(Response(303, (("Location", where), *headers)))
+
+
+def _not_allowed(methods: str) -> Response:
+    return _secured(answers.failure(405, "Method not allowed", ("Allow", methods)))
+
+
+def _secured(response: Response) -> Response:
+    """A response with what it needs to be safe; nothing is cached unless it says so itself."""
+    names = {name.lower() for name, _ in response.headers}
+    defaults = (
+        ("Content-Security-Policy", PAGE_POLICY),
+        ("Cache-Control", "no-store"),
+        *SECURITY,
+    )
+    more = (pair for pair in defaults if pair[0].lower() not in names)
+    return Response(response.status, (*response.headers, *more), response.body)

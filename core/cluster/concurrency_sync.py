@@ -1,0 +1,113 @@
+"""Concurrent views over all workers: marked in the store, counted there, told by one worker.
+
+A view may be seen by several workers within one window, and their flushes are not at the
+same time: gauges that each of them set for itself would count it twice. So each marks the
+views that it sees in the store, and one worker, the reporter, sets the gauge for all. Who is
+the reporter is a claim that has to be renewed; when it is not, another worker takes it over.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import msgspec
+
+from ..kv import Claim, ListRecent, Mark, Operation, Reply
+from ..qoe.view import Labels, View
+from ..qoe.view_table import CONCURRENCY_WINDOW
+from .sync_participant import Part
+from .view_log import view_id
+
+SETS = "playing"
+"""Key of the label sets that have views which play."""
+
+LEASE = 3
+"""Intervals of the exchange for which a reporter's claim holds."""
+
+TEXTS = 10_000
+"""Label sets as text that are kept for the next view at the most."""
+
+_encode_labels = msgspec.json.Encoder().encode
+_decode_labels = msgspec.json.Decoder(Labels).decode
+
+
+class ConcurrencySync(Part):
+    """Marks views and counts them.
+
+    Attributes:
+        counts: Concurrent views by base labels if this worker is the reporter, else nothing.
+    """
+
+    def __init__(self, instance: str, interval: int) -> None:
+        self._instance = instance
+        self._lease = LEASE * max(interval, 1000)
+        self._seen: dict[View, None] = {}
+        self._texts: dict[View, str] = {}  # where each view that plays was marked last
+        self._known: dict[Labels, str] = {}  # those texts by labels: many views share each
+        self._sets: tuple[str, ...] = ()
+        self._asked: dict[View, str | None] = {}  # the views asked about, and their marks
+        self._counted: tuple[str, ...] = ()
+        self._is_reporter = False
+        self.counts: Mapping[Labels, int] = {}
+
+    def note(self, view: View) -> None:
+        """An event of a view has come."""
+        self._seen[view] = None
+
+    def operations(self, now: int) -> list[Operation]:
+        """Claim the report, mark what was seen, and as the reporter count."""
+        marks: dict[str, list[tuple[str, int]]] = {}
+        self._asked = dict.fromkeys((*self._asked, *self._seen))
+        self._seen = {}
+        for view in self._asked:
+            name, before = view_id(view.key), self._texts.get(view)
+            text = self._text(view.labels) if view.is_concurrent else None
+            self._asked[view] = text
+            if text is not None:
+                marks.setdefault(text, []).append((name, view.last_seen))
+            if before is not None and before != text:
+                marks.setdefault(before, []).append((name, -view.last_seen))
+            elif text is None:
+                labels = self._text(view.labels)  # another worker may have marked it
+                marks.setdefault(labels, []).append((name, -view.last_seen))
+        since = now - CONCURRENCY_WINDOW
+        counted = dict.fromkeys((*marks, *(self._sets if self._is_reporter else ())))
+        operations: list[Operation] = [
+            Claim("reporter", self._instance, self._lease),
+            Mark(SETS, tuple((text, now) for text in marks), since, 4 * CONCURRENCY_WINDOW),
+            ListRecent(SETS, since),
+        ]
+        operations += (
+            Mark(f"{SETS}:{text}", tuple(marks.get(text, ())), since, 4 * CONCURRENCY_WINDOW)
+            for text in counted
+        )
+        self._counted = tuple(counted)
+        return operations
+
+    def take(self, replies: Sequence[Reply], now: int) -> None:
+        """Take the counts."""
+        owner, _, sets, *counts = replies
+        for view, text in self._asked.items():
+            if text is None:
+                self._texts.pop(view, None)
+            else:
+                self._texts[view] = text
+        self._asked = {}
+        self._texts = {v: text for v, text in self._texts.items() if v.is_concurrent}
+        self._sets = cast(tuple[str, ...], sets)
+        self._is_reporter = owner == self._instance
+        self.counts = {}
+        if self._is_reporter:
+            told = zip(self._counted, cast(list[int], counts), strict=True)
+            self.counts = {_decode_labels(text.encode()): count for text, count in told if count}
+
+    def _text(self, labels: Labels) -> str:
+        text = self._known.get(labels)
+        if text is None:
+            if len(self._known) >= TEXTS:
+                self._known.clear()
+            text = self._known[labels] = _encode_labels(labels).decode()
+        return text
+
+    def store_lost(self, now: int) -> None:
+        """Mark all that plays once more."""
+        self._seen.update(dict.fromkeys(self._texts))

@@ -1,0 +1,209 @@
+"""A harmless request to a destination, and what its answer says of the settings.
+
+It takes the same way as every other, with the same headers, and leaves nothing behind: a write
+request without series, only with the description of one metric (the worker sends the same), or a
+push without streams. Receivers of metrics answer 2xx. Loki answers 204, from 3.2 on 422 ("at
+least one valid stream is required", grafana/loki #13706), in both cases after it has looked at
+the credentials and the tenant.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from ..config.destinations import EMBEDDED, Destination
+from ..effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
+from ..metrics import health_metrics
+from ..version import VERSION
+from ..wire import remote_write
+from ..wire.loki_push import ENCODINGS
+from .delivery_queue import DeliveryQueue
+from .error_text import secrets_of, words
+from .payload import Payload
+from .verdict import Kind, http_date
+
+Level = Literal["ok", "warn", "fail"]
+
+SKEW: Final = 30_000
+"""ms by which clocks may differ without a word."""
+
+MUCH_SKEW: Final = 300_000
+"""ms by which they may not: receivers refuse samples and entries from the future."""
+
+
+_DESCRIPTION: Final = remote_write.encode_metadata((health_metrics.BUILD,))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out about one thing.
+
+    Attributes:
+        level: How good it is.
+        subject: What was looked at.
+        text: What is the matter.
+        advice: What to do; "" if nothing.
+    """
+
+    level: Level
+    subject: str
+    text: str
+    advice: str = ""
+
+
+def probe(
+    destination: Destination, kind: Kind, loki_encoding: str, now: int
+) -> RemoteWrite | LokiPush:
+    """A request without data to a destination, as the worker would send it.
+
+    Args:
+        destination: Where to; not the embedded store.
+        kind: What it takes.
+        loki_encoding: "protobuf" or "json".
+        now: Current time in ms.
+    """
+    assert not destination.url.startswith(EMBEDDED)
+    if kind == "metrics":
+        payload = Payload(
+            kind, remote_write.HEADERS, remote_write.compress((_DESCRIPTION,)), 0, now
+        )
+    else:
+        encoding = ENCODINGS[loki_encoding]
+        payload = Payload(kind, encoding.headers, encoding.request(()), 0, now)
+    queue = DeliveryQueue(
+        destination,
+        kind,
+        max_bytes=1 << 20,
+        seed=0,
+        split=lambda _: (),
+        user_agent=f"openqoe-worker/{VERSION}",
+    )
+    queue.offer(payload, now)
+    effect = queue.due(1, now)
+    assert isinstance(effect, RemoteWrite | LokiPush)
+    return effect
+
+
+def diagnose(
+    destination: Destination, kind: Kind, result: HttpResult | NetworkFailure, now: int
+) -> tuple[Finding, ...]:
+    """What an answer to a probe, or that none came, says.
+
+    Args:
+        destination: Where the probe went.
+        kind: What it takes.
+        result: What became of it.
+        now: The time of the answer by our clock, in ms.
+    """
+    subject = f"{kind}: {destination.name}"
+    said = words(result, secrets_of(destination.headers))
+    host = urlsplit(destination.url).netloc.rpartition("@")[2]
+    if isinstance(result, NetworkFailure):
+        return (Finding("fail", subject, f"cannot reach {host}: {said}", _network_advice(said)),)
+    level, text, advice = _meaning(destination, kind, result.status)
+    quoted = f': "{said}"' if said and level != "ok" else ""
+    finding = Finding(level, subject, f"{host} answers {result.status}, {text}{quoted}", advice)
+    return finding, *_clock(subject, result, now)
+
+
+def _meaning(destination: Destination, kind: Kind, status: int) -> tuple[Level, str, str]:
+    """What a status means, and what to do about it."""
+    path = urlsplit(destination.url).path or "/"
+    if kind == "logs" and status == 260:
+        return "fail", "ingestion is blocked", "ask whoever runs Loki: its limits block this tenant"
+    if 200 <= status < 300 or (kind == "logs" and status == 422):
+        return "ok", "it takes requests", ""
+    if 300 <= status < 400:
+        return "fail", "it points elsewhere", "set the URL that it points to; none is followed"
+    if status == 401:
+        return "fail", "the credentials are missing or wrong", _credentials(destination)
+    if status == 403:
+        more = "; the key needs the roles MetricsPublisher and LogsPublisher" * _is_cloud(
+            destination
+        )
+        return "fail", "the credentials do not allow writing", _credentials(destination) + more
+    if status in (404, 405):
+        return "fail", f"nothing takes requests at {path}", _path(destination, kind)
+    if status in (400, 422):
+        return (
+            "warn",
+            "it is there and refuses a request without data",
+            "see what it says to real ones",
+        )
+    if status in (413, 415):
+        return "fail", "it does not take what the worker sends", _path(destination, kind)
+    if status in (429, 529):
+        return "warn", "it limits the rate just now", "raise the tenant's limits if that stays"
+    if status >= 500:
+        return "fail", "it is not able to take anything now", "see its own log; try again"
+    return "fail", "which is no answer to a request like this", _path(destination, kind)
+
+
+def _credentials(destination: Destination) -> str:
+    if _is_cloud(destination):
+        return "check GRAFANA_CLOUD_INSTANCE_ID (a number, of this stack) and GRAFANA_CLOUD_API_KEY"
+    prefix = destination.name.upper()
+    return f"check {prefix}_USERNAME and {prefix}_PASSWORD, and OPENQOE_TENANT if it has tenants"
+
+
+def _is_cloud(destination: Destination) -> bool:
+    return destination.name.startswith("grafana_cloud")
+
+
+def _path(destination: Destination, kind: Kind) -> str:
+    if destination.derived:
+        return "the URL was derived from the region: set it as your stack's page shows it"
+    if kind == "logs":
+        return "the URL of Loki ends in /loki/api/v1/push"
+    if destination.name == "mimir":
+        return "the URL of Mimir ends in /api/v1/push"
+    if _is_cloud(destination):
+        return "the URL of Grafana Cloud ends in /api/prom/push"
+    return (
+        "the URL ends in /api/v1/write, and Prometheus has to be started with "
+        "--web.enable-remote-write-receiver"
+    )
+
+
+_NETWORK: Final = (
+    (
+        ("certificate", "CERTIFICATE"),
+        "its certificate is not trusted here: use the name it was made for, or add its CA to the "
+        "system's (SSL_CERT_FILE names a file of CAs)",
+    ),
+    (
+        ("Name or service", "resolution", "nodename", "getaddrinfo", "No address", "DNS"),
+        "the name is not known: check it for misspellings, and the DNS of this host",
+    ),
+    (
+        ("Connect call failed", "refused"),
+        "nobody listens there: is it running, and is the port right?",
+    ),
+    (
+        ("[SSL", "SSLError", "TLS", "record layer"),
+        "TLS does not come about: is it http:// rather than https://, or the other port?",
+    ),
+    (
+        ("no answer within", "imed out", "imeout"),
+        "something swallows the packets: look at firewalls, or it is overloaded",
+    ),
+)
+
+
+def _network_advice(reason: str) -> str:
+    for signs, advice in _NETWORK:
+        if any(sign in reason for sign in signs):
+            return advice
+    return "look at the network between this host and that one"
+
+
+def _clock(subject: str, result: HttpResult, now: int) -> tuple[Finding, ...]:
+    date = http_date(result.headers.get("date", ""))
+    if date is None:
+        return ()
+    skew = now - date
+    if abs(skew) <= SKEW:
+        return ()
+    text = f"this clock is {abs(skew) / 1000:,.0f} s {'ahead of' if skew > 0 else 'behind'} it"
+    level: Level = "fail" if abs(skew) > MUCH_SKEW else "warn"
+    return (Finding(level, subject, text, "set the clocks by NTP"),)

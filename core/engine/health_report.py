@@ -1,0 +1,105 @@
+"""Health report: gathers the worker's own metrics, and notices of limits that were reached."""
+
+from collections.abc import Iterable
+
+from ..cluster.coordinator import Coordinator
+from ..delivery.delivery_queue import DeliveryQueue
+from ..effects import Notice
+from ..metrics import health_metrics as names
+from ..metrics.health_metrics import Health
+from ..version import VERSION
+from .components import Components
+
+
+def collect(components: Components, started_at: int | None, now: int) -> None:
+    """Set the health metrics whose values are kept elsewhere.
+
+    Args:
+        components: The worker's components.
+        started_at: When its process began to run it (ms); None if it never said.
+        now: Current time in ms.
+    """
+    health, ingest, log = components.health, components.ingest, components.outflow.log
+    views, governor = ingest.meter.views, ingest.governor
+    health.set_gauge(names.BUILD, 1, version=VERSION)
+    if started_at is not None:
+        health.set_gauge(names.STARTED, started_at / 1000)
+    health.set_gauge(names.SERIES, ingest.registry.size)
+    health.set_total(names.OVERFLOWED, ingest.registry.overflowed)
+    health.set_gauge(names.VIEWS, len(views))
+    health.set_total(names.VIEWS_FORGOTTEN, views.forgotten)
+    health.set_total(names.DUPLICATES_FORGOTTEN, ingest.duplicates.forgotten)
+    health.set_total(names.GOVERNANCE_FAULTS, governor.faults)
+    health.set_total(names.LABELS_SHORTENED, ingest.labels_shortened)
+    health.set_gauge(names.STORAGE_OK, not components.storage_failure)
+    for name, count in governor.cardinality(now).items():
+        health.set_gauge(names.CARDINALITY, count, dimension=name)
+    for name, dimension in governor.dimensions.items():
+        health.set_total(names.FOLDED, dimension.folded, dimension=name)
+    if log is not None:
+        for reason, count in log.adjusted.items():
+            health.set_total(names.LOGS_ADJUSTED, count, reason=reason)
+    _collect_queues(health, components.outflow.queues, now)
+    if components.exchange is not None:
+        _collect_cluster(health, components.exchange)
+
+
+def _collect_queues(health: Health, queues: Iterable[DeliveryQueue], now: int) -> None:
+    for queue in queues:
+        name, status, counters = queue.destination.name, queue.status(now), queue.counters
+        health.set_gauge(names.QUEUE_PAYLOADS, status.payloads, destination=name)
+        health.set_gauge(names.QUEUE_BYTES, status.bytes, destination=name)
+        health.set_gauge(names.QUEUE_AGE, (status.oldest_age or 0) / 1000, destination=name)
+        for outcome, count in counters.answers.items():
+            health.set_total(names.DELIVERIES, count, destination=name, outcome=outcome)
+        health.set_total(names.ITEMS_DELIVERED, counters.delivered, destination=name)
+        health.set_total(names.ITEMS_REJECTED, counters.rejected, destination=name)
+        health.set_total(names.BYTES_OUT, counters.bytes_out, destination=name)
+        for reason, count in counters.dropped.items():
+            health.set_total(names.DROPPED, count, destination=name, reason=reason)
+
+
+def _collect_cluster(health: Health, coordinator: Coordinator) -> None:
+    health.set_gauge(names.KV_OK, not coordinator.failure)
+    health.set_gauge(names.KV_WAITING, coordinator.waiting)
+    health.set_total(names.KV_ALONE, coordinator.alone)
+    for outcome, count in coordinator.updates.items():
+        health.set_total(names.KV_UPDATES, count, outcome=outcome)
+
+
+class LimitNotifier:
+    """Gives one notice for each limit that was reached: from then on labels lose detail."""
+
+    def __init__(self, components: Components) -> None:
+        self._governor = components.ingest.governor
+        self._registry = components.ingest.registry
+        self._max_series = components.config.max_series
+        self._noticed: set[str] = set()
+        self._asked = (-1, -1)
+
+    def notices(self) -> list[Notice]:
+        """Notices for limits reached since the last call."""
+        asked = self._governor.asked, self._registry.overflowed
+        if asked == self._asked:  # most requests bring no label that is new
+            return []
+        self._asked = asked
+        notices = []
+        for name, dimension in self._governor.dimensions.items():
+            if dimension.folded and name not in self._noticed:
+                self._noticed.add(name)
+                most = dimension.limit.max_cardinality or 0
+                fields = (("dimension", name), ("max_cardinality", most))
+                notices.append(Notice("warning", "dimension is full", fields))
+        if self._registry.overflowed and "series" not in self._noticed:
+            self._noticed.add("series")
+            limit = (("max_series", self._max_series),)
+            notices.append(Notice("warning", "too many series", limit))
+        return notices
+
+    def state(self) -> list[str]:
+        """LimitNotifier already noticed, for a snapshot."""
+        return sorted(self._noticed)
+
+    def restore(self, state: list[str]) -> None:
+        """Restore a captured state."""
+        self._noticed.update(state)

@@ -1,0 +1,25 @@
+"""Selects the library that parses request heads."""
+
+from functools import cache
+
+from .parser import Parser
+
+
+@cache
+def parser_named(name: str) -> Parser:
+    """A parser by its library's name; "auto" is the fastest that is installed.
+
+    Raises:
+        ImportError: The library is not installed.
+    """
+    if name != "h11":
+        try:
+            from . import httptools_parser
+        except ImportError:
+            if name != "auto":
+                raise
+        else:
+            return httptools_parser.parse_head
+    from . import h11_parser
+
+    return h11_parser.parse_head

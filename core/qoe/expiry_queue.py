@@ -1,0 +1,62 @@
+"""The agenda: when to look at which views.
+
+Each view stands here once, under a second at which it could expire. It is looked at only then, so
+an event costs nothing to keep the order; one of which something came in the meantime is put off.
+There may be a million views, so each costs a place in its second's list and nothing else. The
+list is cut into tuples, which the garbage collector goes through once; a list it goes through again
+and again.
+"""
+
+import heapq
+from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple
+
+from .view import View
+
+SECOND = 1_000
+
+TOGETHER = 64
+"""Views in a tuple."""
+
+
+class ExpiryQueue:
+    """Views by the second (since the epoch) at which they could expire."""
+
+    def __init__(self) -> None:
+        self._seconds: list[int] = []  # a heap of those in ``_views``
+        self._views: dict[int, _Second] = {}
+
+    def add(self, view: View, due: int) -> None:
+        """Look at a view at a time (ms), or less than a second behind it."""
+        second = second_of(due)
+        views = self._views.get(second)
+        if views is None:
+            views = self._views[second] = _Second([], [])
+            heapq.heappush(self._seconds, second)
+        views.latest.append(view)
+        if len(views.latest) == TOGETHER:
+            views.others.append(tuple(views.latest))
+            views.latest.clear()
+
+    @property
+    def first(self) -> int | None:
+        """The first second at which there are views to look at."""
+        return self._seconds[0] if self._seconds else None
+
+    def take(self) -> Iterator[View]:
+        """Take out the views of the first second, in the order in which they came."""
+        views = self._views.pop(heapq.heappop(self._seconds))
+        return chain(chain.from_iterable(views.others), views.latest)
+
+
+class _Second(NamedTuple):
+    """The views of a second."""
+
+    others: list[tuple[View, ...]]
+    latest: list[View]
+
+
+def second_of(due: int) -> int:
+    """The second at which it is too late to be in time by less than one."""
+    return -(-due // SECOND)

@@ -1,0 +1,232 @@
+"""Base labels: from an event to the governed labels of its metrics and of its log stream.
+
+Most events share their labels with many others, so the whole result is cached under the raw
+values: one look-up instead of a dozen governed labels.
+"""
+
+from typing import Final
+
+import msgspec
+
+from ..events.event_types import Event, Text
+from ..governance.governor import Governor
+from ..metrics.registry import Group
+from ..primitives.incremental import Work
+from ..primitives.interning import Interner
+from ..wire.loki_push import format_labels
+from .view import Labels
+
+METRIC_LABELS: Final = (
+    "org_id",
+    "player_id",
+    "env",
+    "app_name",
+    "app_version",
+    "device_category",
+    "os_family",
+    "browser_family",
+    "player_name",
+    "network_country",
+    "video_id",
+    "content_type",
+)
+
+STREAM_LABELS: Final = tuple(name for name in METRIC_LABELS if name != "video_id")
+"""Loki stream labels besides event_type. Videos are many, so their ids are structured metadata,
+as are those of views, sessions and viewers."""
+
+MAX_LABEL_BYTES = 2048
+"""Loki's limit for a label value, and Mimir's."""
+
+CACHED = 50_000
+"""Raw label sets after which the cache starts anew: they come from outside."""
+
+CACHED_STREAMS = 1_000
+"""Event types kept in each label set: they come from outside, too."""
+
+SHARED = 10_000
+"""Labels that are shared by label sets at the most. Otherwise each would be an object of its own,
+and not in the processor's cache when a snapshot asks for its number."""
+
+MAX_AGE = 3_600_000
+"""ms after which the cache starts anew, so that governance sees which values are in use."""
+
+_CONTENT_TYPES = {"v": "vod", "l": "live", "ll": "live", "on-demand": "vod", "ondemand": "vod"}
+
+
+class LabelSet(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """The labels of all events with the same raw values.
+
+    There are as many as groups, and the garbage collector need not look at them either.
+
+    Attributes:
+        group: Base labels of the metrics, with their series.
+        stream: Labels of the log stream but for event_type.
+        streams: The labels of the streams of each event type, as Loki writes them.
+    """
+
+    group: Group
+    stream: Labels
+    streams: dict[str, str] = {}
+
+
+class LabellerState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A labeller in a snapshot. Its caches are none of it; see ``core/engine/snapshot``."""
+
+    shortened: int
+    begun: int
+
+
+class Labeller:
+    """Finds the label sets of events.
+
+    Attributes:
+        shortened: Label values cut to the receivers' limit (grows only; equal label sets
+            are worked out once an hour).
+    """
+
+    def __init__(self, governor: Governor, extra: tuple[str, ...]) -> None:
+        self._governor = governor
+        self._extra = extra
+        self._sets: dict[object, LabelSet] = {}
+        self._groups: dict[Labels, Group] = {}
+        self._labels = Interner(SHARED)
+        self._worn: list[dict[object, LabelSet] | dict[Labels, Group]] = []
+        self._begun = 0
+        self.shortened = 0
+
+    def state(self) -> LabellerState:
+        """The state, for a snapshot."""
+        return LabellerState(self.shortened, self._begun)
+
+    def restore(self, state: LabellerState) -> None:
+        """Take a state back."""
+        self.shortened, self._begun = state.shortened, state.begun
+
+    def label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
+        """The label set of an event.
+
+        Args:
+            event: The event.
+            country: The viewer's country as a CDN's header tells it.
+            now: Current time in ms.
+        """
+        # The sub-objects hash by their fields, in C.
+        video = event.video
+        key = (
+            event.org_id,
+            event.player_id,
+            event.env,
+            event.app_name,
+            event.app_version,
+            event.device,
+            event.os,
+            event.browser,
+            event.player,
+            event.network,
+            # Title and address of a video would only make more keys of the same labels.
+            None if video is None else (video.id, video.content_type, video.stream_type),
+            event.cmcd,
+            country,
+            (event.session_id, event.view_id, event.viewer_id, video) if self._extra else None,
+        )
+        found = self._sets.get(key)
+        if found is None:
+            found = self._make(event, country, now)
+            self._sets[key] = found
+        return found
+
+    def stream(self, labels: LabelSet, event_type: str, now: int) -> str:
+        """The labels of the log stream of an event, as Loki writes them."""
+        found = labels.streams.get(event_type)
+        if found is None:
+            governed = self._governor.govern("event_type", label_text(event_type), now)
+            own = (("event_type", governed),) if governed else ()
+            found = format_labels(sorted((*labels.stream, *own)))
+            if len(labels.streams) < CACHED_STREAMS:
+                labels.streams[event_type] = found
+        return found
+
+    def group(self, labels: Labels) -> Group:
+        """The group with these base labels."""
+        group = self._groups.get(labels)
+        if group is None:
+            group = self._groups[labels] = Group(labels)
+        return group
+
+    def is_worn(self, now: int) -> bool:
+        """Whether the cache should start anew, because of its size or age."""
+        return len(self._sets) >= CACHED or now - self._begun >= MAX_AGE
+
+    def renew(self, now: int) -> None:
+        """Work all label sets out anew from now on."""
+        self._worn += (self._sets, self._groups)
+        self._sets, self._groups = {}, {}
+        self._begun = now
+
+    def sweep(self) -> Work[None]:
+        """Throw away what is not used any more: all at once it would hold everybody up."""
+        while self._worn:
+            worn = self._worn.pop()
+            while worn:
+                worn.popitem()
+                yield 1
+
+    def _make(self, event: Event, country: str | None, now: int) -> LabelSet:
+        raw = _raw_values(event, country)
+        governed: dict[str, tuple[str, str]] = {}
+        for name in (*METRIC_LABELS, *self._extra):
+            value = raw.get(name)
+            text = label_text(value)
+            self.shortened += isinstance(value, str) and len(text) < len(value)
+            if text and (label := self._governor.govern(name, text, now)):
+                governed[name] = self._labels.of((name, label))
+        return LabelSet(
+            self.group(tuple(sorted(governed.values()))),
+            tuple(governed[name] for name in STREAM_LABELS if name in governed),
+        )
+
+
+def label_text(value: Text) -> str:
+    """A raw value as a label's text, cut to the receivers' limit at a character's edge."""
+    text = "" if value is None else str(value)
+    if len(text) * 4 <= MAX_LABEL_BYTES:
+        return text
+    return text.encode("utf-8", "replace")[:MAX_LABEL_BYTES].decode("utf-8", "ignore")
+
+
+def _raw_values(event: Event, country: str | None) -> dict[str, Text]:
+    network, video = event.network, event.video
+    own_country = None if network is None else (network.country_code or network.country)
+    return {
+        "org_id": event.org_id,
+        "player_id": event.player_id,
+        "env": event.env,
+        "app_name": event.app_name,
+        "app_version": event.app_version,
+        "device_category": event.device.category if event.device else None,
+        "os_family": event.os.family if event.os else None,
+        "browser_family": event.browser.family if event.browser else None,
+        "player_name": event.player.name if event.player else None,
+        "network_country": own_country or country,
+        "network_region": network.region if network else None,
+        "video_id": video.id if video else None,
+        "video_title": video.title if video else None,
+        "video_source_url": video.source_url if video else None,
+        "content_type": _content_type(event),
+        "session_id": event.session_id,
+        "view_id": event.view_id,
+        "viewer_id": event.viewer_id,
+    }
+
+
+def _content_type(event: Event) -> Text:
+    value: Text = None
+    if event.video is not None:
+        value = event.video.content_type or event.video.stream_type
+    if value is None and event.cmcd is not None:
+        value = event.cmcd.st
+    if value is None:
+        return None
+    text = str(value).lower()
+    return _CONTENT_TYPES.get(text, text)

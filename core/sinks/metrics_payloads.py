@@ -1,0 +1,117 @@
+"""The metrics sink: registries to remote-write payloads."""
+
+from collections.abc import Iterable
+
+from ..delivery.payload import Payload
+from ..metrics.metric import Metric
+from ..wire import remote_write
+from .series_exporter import ExportedSeries, SteadySeries
+
+
+class PayloadWriter:
+    """Encodes exported series, with at most ``max_samples`` samples in a request.
+
+    All samples of a series stay together, in order.
+    """
+
+    def __init__(
+        self, described: Iterable[Metric], now: int, max_samples: int, *, edges_apart: bool
+    ) -> None:
+        """
+        Args:
+            described: Metrics whose metadata goes with a request.
+            now: Time of the flush in ms.
+            max_samples: Bound for each request.
+            edges_apart: Whether series that begin or end come last, in requests of their own:
+                the others can then be thinned in a long outage.
+        """
+        self._metadata = [remote_write.encode_metadata(described)]
+        self._now = now
+        self._max_samples = max_samples
+        self._encoder = remote_write.SeriesEncoder()
+        self._others = _Requests(thinnable=edges_apart)
+        self._edges = _Requests(thinnable=False) if edges_apart else self._others
+
+    def add(self, series: ExportedSeries | SteadySeries) -> None:
+        """Take a series, or several that go on."""
+        # Encoded at once: as objects, 200,000 that begin keep the garbage collector busy.
+        if isinstance(series, SteadySeries):
+            self._add_steady(series.at, series.samples)
+            return
+        count = len(series.samples)
+        requests = self._edges
+        if requests.samples + count > self._max_samples:
+            self._end_request(requests)
+        requests.add([self._encoder.encode(series)], count, series.samples[0][0])
+
+    def _add_steady(self, at: int, samples: list[tuple[bytes, float]]) -> None:
+        requests = self._others
+        while (room := self._max_samples - requests.samples) < len(samples):
+            if room:
+                requests.add(self._encoder.encode_steady(at, samples[:room]), room, at)
+                samples = samples[room:]
+            self._end_request(requests)
+        requests.add(self._encoder.encode_steady(at, samples), len(samples), at)
+
+    def close(self) -> list[Payload]:
+        """Finish the last requests; returns all."""
+        self._end_request(self._others)
+        if self._edges is self._others:
+            return self._others.payloads
+        self._end_request(self._edges)
+        return [*self._others.payloads, *self._edges.payloads]
+
+    def _end_request(self, requests: "_Requests") -> None:
+        if not requests.parts:
+            return
+        requests.payloads.append(
+            Payload(
+                "metrics",
+                remote_write.HEADERS,
+                remote_write.compress((*requests.parts, *self._metadata)),
+                requests.samples,
+                self._now,
+                requests.oldest,
+                thinnable=requests.thinnable,
+            )
+        )
+        self._metadata = []
+        requests.begin()
+
+
+class _Requests:
+    """Requests of one kind: those that are finished, and the next.
+
+    Attributes:
+        thinnable: Whether they may be thinned in a long outage.
+        payloads: Those that are finished.
+        parts: The encoded series of the next.
+        samples: How many samples they have.
+        oldest: The timestamp of the oldest, in ms.
+    """
+
+    def __init__(self, *, thinnable: bool) -> None:
+        self.thinnable = thinnable
+        self.payloads: list[Payload] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """The next has nothing yet."""
+        self.parts: list[bytes] = []
+        self.samples = 0
+        self.oldest: int | None = None
+
+    def add(self, encoded: list[bytes], samples: int, oldest: int) -> None:
+        """Take encoded series into the next."""
+        self.parts += encoded
+        self.samples += samples
+        if self.oldest is None or oldest < self.oldest:
+            self.oldest = oldest
+
+
+def split(payload: Payload) -> tuple[Payload, ...]:
+    """Halve a payload that a destination finds too large."""
+    return tuple(
+        Payload("metrics", payload.headers, body, samples, payload.created, payload.oldest)
+        for body, samples in remote_write.split(payload.body)
+    )

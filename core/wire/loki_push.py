@@ -1,0 +1,183 @@
+"""Loki's push API in both encodings: protobuf with snappy, and JSON with gzip.
+
+A request is joined from its entries in one go, so that each line is copied once. Their
+metadata, which is the same for many, comes encoded.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Protocol
+
+import msgspec
+import snappy
+
+from .varint import FIELD_2, field, fields_of, size_of_field_2, text_field, varint
+
+Metadata = tuple[tuple[str, str], ...]
+Entry = tuple[int, bytes, bytes]
+"""A timestamp in ms since the epoch, a line, and encoded metadata."""
+
+Stream = tuple[str, Sequence[Entry]]
+"""A stream's labels as Loki writes them, and its entries."""
+
+
+class LokiEncoding(Protocol):
+    """One of the two encodings.
+
+    Attributes:
+        headers: The request headers that name it.
+    """
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]: ...
+
+    def metadata(self, metadata: Metadata) -> bytes:
+        """Encode structured metadata, to be used for many entries."""
+
+    def request(self, streams: Sequence[Stream]) -> bytes:
+        """Put a request body together."""
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        """Halve a request body: each half and its number of entries; () if it has only one."""
+
+
+# The second field of google.protobuf.Timestamp, nanoseconds, for each ms of a second.
+_NANOS = (b"", *(b"\x10" + varint(ms * 1_000_000) for ms in range(1, 1000)))
+
+
+@lru_cache(maxsize=1024)
+def _stamps_of(second: int) -> tuple[bytes, ...]:
+    """How the field of a timestamp begins, up to its nanoseconds, by the length of these."""
+    seconds = b"\x08" + varint(second)
+    return tuple(b"\x0a" + varint(len(seconds) + length) + seconds for length in range(8))
+
+
+@lru_cache(maxsize=64)
+def _name(name: str) -> bytes:
+    """The field of a name of structured metadata; there are a few."""
+    return text_field(1, name)
+
+
+class ProtobufEncoding:
+    headers = (("Content-Type", "application/x-protobuf"),)
+
+    def metadata(self, metadata: Metadata) -> bytes:
+        return b"".join([field(3, _name(name) + text_field(2, value)) for name, value in metadata])
+
+    def request(self, streams: Sequence[Stream]) -> bytes:
+        parts: list[bytes] = []
+        sizes, most = FIELD_2, len(FIELD_2)  # looked up here: a call for each would cost as much
+        for labels, entries in streams:
+            named = field(1, labels.encode())
+            stream: list[bytes] = []
+            total = len(named)
+            latest = -1
+            for timestamp, line, metadata in entries:
+                second, ms = divmod(timestamp, 1000)
+                if second != latest:  # many entries are of the same second
+                    latest, stamps = second, _stamps_of(second)
+                nanos, length = _NANOS[ms], len(line)
+                text = sizes[length] if length < most else size_of_field_2(length)
+                head = stamps[len(nanos)] + nanos + text
+                length += len(head) + len(metadata)
+                size = sizes[length] if length < most else size_of_field_2(length)
+                total += len(size) + length
+                stream += (size, head, line, metadata)
+            parts += (b"\x0a", varint(total), named, *stream)
+        body: bytes = snappy.compress(b"".join(parts))
+        return body
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        entries = []
+        for _, stream in fields_of(snappy.decompress(body)):
+            (_, labels), *rest = fields_of(stream)
+            entries += [(labels, entry) for _, entry in rest]
+        if len(entries) < 2:
+            return ()
+        halves = []
+        for half in (entries[: len(entries) // 2], entries[len(entries) // 2 :]):
+            request = b"".join(
+                field(1, field(1, labels) + b"".join([field(2, entry) for _, entry in group]))
+                for labels, group in groupby(half, itemgetter(0))
+            )
+            halves.append((snappy.compress(request), len(half)))
+        return tuple(halves)
+
+
+class JsonEncoding:
+    headers = (("Content-Type", "application/json"), ("Content-Encoding", "gzip"))
+
+    def metadata(self, metadata: Metadata) -> bytes:
+        return msgspec.json.encode(dict(metadata)) if metadata else b""
+
+    def request(self, streams: Sequence[Stream]) -> bytes:
+        parts = (
+            b'{"stream":%b,"values":[%b]}'
+            % (msgspec.json.encode(parse_labels(labels)), b",".join(map(_json_entry, entries)))
+            for labels, entries in streams
+        )
+        return _gzip(b'{"streams":[%b]}' % b",".join(parts))
+
+    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        document: dict[str, Any] = json.loads(gzip.decompress(body))
+        entries = [
+            (stream["stream"], value)
+            for stream in document["streams"]
+            for value in stream["values"]
+        ]
+        if len(entries) < 2:
+            return ()
+        halves = []
+        for half in (entries[: len(entries) // 2], entries[len(entries) // 2 :]):
+            streams: list[dict[str, Any]] = []
+            for labels, value in half:
+                if not streams or streams[-1]["stream"] != labels:
+                    streams.append({"stream": labels, "values": []})
+                streams[-1]["values"].append(value)
+            halves.append((_gzip(msgspec.json.encode({"streams": streams})), len(half)))
+        return tuple(halves)
+
+
+def _json_entry(entry: Entry) -> bytes:
+    timestamp, line, metadata = entry
+    encoded = b'["%d000000",%b' % (timestamp, msgspec.json.encode(line.decode()))
+    return encoded + (b",%b]" % metadata if metadata else b"]")
+
+
+ENCODINGS: Mapping[str, LokiEncoding] = {"protobuf": ProtobufEncoding(), "json": JsonEncoding()}
+
+
+def format_labels(labels: Sequence[tuple[str, str]]) -> str:
+    """A label set as Loki writes it: ``{a="b", c="d"}``, values quoted as Go quotes them."""
+    return "{" + ", ".join(f"{name}={_quote(value)}" for name, value in labels) + "}"
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """The inverse of ``format_labels``; our quoting is JSON's."""
+    decoder = json.JSONDecoder()
+    labels: dict[str, str] = {}
+    at = 1
+    while at < len(text) - 1:
+        equals = text.index("=", at)
+        name = text[at:equals].lstrip(", ")
+        labels[name], at = decoder.raw_decode(text, equals + 1)
+    return labels
+
+
+def _quote(value: str) -> str:
+    # JSON's escapes (\" \\ \n \u001f) are a subset of Go's, and text beyond ASCII stands as
+    # it is in both. DEL is the one character that Go escapes and JSON does not; Go's reader
+    # takes it raw.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _gzip(data: bytes) -> bytes:
+    # gzip.compress writes the time into the header; zlib's own container does not, and the
+    # same input has to give the same bytes.
+    compressor = zlib.compressobj(wbits=31)
+    return compressor.compress(data) + compressor.flush()

@@ -1,0 +1,71 @@
+"""Reading the embedded store: one connection for each question, and a time after which it stops."""
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from openqoe.embedded import open_reader
+from openqoe.shells.service.clock import monotonic
+
+TIME_LIMIT: Final = 8.0
+"""Seconds that the queries of one answer may take together."""
+
+_CHECKED_EVERY: Final = 20_000
+"""Instructions of SQLite's machine between two looks at the clock: well below a millisecond."""
+
+Values = Mapping[str, str | int | float | None]
+
+
+class QueryTimeoutError(Exception):
+    """The queries took too long."""
+
+
+class Reader:
+    """A connection to the store for one answer; a context manager that closes it.
+
+    Writers are never blocked by it, nor it by them.
+
+    Args:
+        path: The store's file.
+        time_limit: Seconds after which queries are given up.
+
+    Raises:
+        sqlite3.Error: The file is missing or damaged.
+    """
+
+    def __init__(self, path: Path, time_limit: float = TIME_LIMIT) -> None:
+        self._database = open_reader(path)
+        self._end = monotonic() + time_limit
+        self._database.set_progress_handler(self._is_late, _CHECKED_EVERY)
+
+    def __enter__(self) -> Self:
+        # All queries of an answer see the same state of the data.
+        self._database.execute("BEGIN")
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._database.close()
+
+    def rows(self, statement: str, values: Values) -> list[tuple[Any, ...]]:
+        """The rows of a query.
+
+        Raises:
+            QueryTimeoutError: It took too long.
+            sqlite3.Error: The file is damaged.
+        """
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise QueryTimeoutError from None
+            raise
+
+    def _is_late(self) -> bool:
+        return monotonic() > self._end

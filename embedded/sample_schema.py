@@ -1,0 +1,198 @@
+"""The tables of ``embedded.db``: what they hold, and how the file is opened.
+
+Anybody may read the file with SQLite's own tools while workers write to it; the tables are
+described for readers in ``docs/embedded.md``. ``PRAGMA user_version`` is the version of the
+format. Times are ms since the epoch.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from typing import Final
+
+from openqoe.shells.service.clock import monotonic
+from openqoe.shells.storage.storage_errors import NewerFormatError
+
+VERSION: Final = 1
+
+FILE: Final = "embedded.db"
+"""The store's file in the data directory, shared by all workers that use the directory."""
+
+BUSY: Final = 5.0
+"""Seconds to wait for another process's transaction."""
+
+CACHE: Final = 16 * 1024 * 1024
+"""Bytes of pages kept in memory, and of the log kept on disk between transactions."""
+
+SEEN_EVERY: Final = 60_000
+"""ms; how precisely ``last_seen`` is kept: a row need not be written for every sample."""
+
+SERIES_LABELS: Final = (
+    "instance",
+    "org_id",
+    "player_id",
+    "env",
+    "app_name",
+    "app_version",
+    "device_category",
+    "os_family",
+    "browser_family",
+    "player_name",
+    "network_country",
+    "video_id",
+    "content_type",
+)
+"""Labels of series that have a column, so that queries need not look into the JSON."""
+
+STREAM_LABELS: Final = (
+    "org_id",
+    "player_id",
+    "event_type",
+    "env",
+    "app_name",
+    "app_version",
+    "device_category",
+    "os_family",
+    "browser_family",
+    "player_name",
+    "network_country",
+    "content_type",
+)
+"""Labels of streams that have a column."""
+
+_SCHEMA: Final = f"""
+-- A series of Prometheus: a metric's name and a label set. labels is a JSON object sorted by
+-- name, without __name__. le is infinite for the last bucket of a histogram. hash is of the
+-- labels: an index of them would be as large as the table.
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, labels TEXT NOT NULL,
+    {", ".join(f"{name} TEXT" for name in SERIES_LABELS)}, le REAL,
+    first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, hash INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX series_name ON series (name, hash);
+CREATE INDEX series_video ON series (video_id) WHERE video_id IS NOT NULL;
+-- A sample stands for the time until the next one. value is NULL where the series ended.
+CREATE TABLE samples (
+    series INTEGER NOT NULL, at INTEGER NOT NULL, value REAL, PRIMARY KEY (series, at)
+) WITHOUT ROWID;
+-- A stream of Loki: a label set.
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY, labels TEXT NOT NULL UNIQUE,
+    {", ".join(f"{name} TEXT" for name in STREAM_LABELS)},
+    last_seen INTEGER NOT NULL
+);
+-- An event as it came in. hash is of the line: equal entries of a stream are stored once.
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, stream INTEGER NOT NULL,
+    event_type TEXT, view_id TEXT, session_id TEXT, viewer_id TEXT, video_id TEXT,
+    line TEXT NOT NULL, hash INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX entries_at ON entries (at, stream, hash);
+CREATE INDEX entries_video ON entries (video_id, at) WHERE video_id IS NOT NULL;
+CREATE INDEX entries_view ON entries (view_id, at) WHERE view_id IS NOT NULL;
+-- Which videos are behind a governed video_id label of series.
+CREATE TABLE videos (
+    label TEXT NOT NULL, video_id TEXT NOT NULL, title TEXT, last_seen INTEGER NOT NULL,
+    PRIMARY KEY (label, video_id)
+) WITHOUT ROWID;
+CREATE TABLE metrics (name TEXT PRIMARY KEY, type TEXT, help TEXT, unit TEXT) WITHOUT ROWID;
+-- When one of the workers last looked after retention, and how often series or streams were
+-- removed by that: then what workers remember of them is void.
+CREATE TABLE upkeep (
+    one INTEGER PRIMARY KEY CHECK (one = 1), swept_at INTEGER NOT NULL, removals INTEGER NOT NULL
+);
+INSERT INTO upkeep VALUES (1, 0, 0);
+PRAGMA user_version = {VERSION};
+"""
+
+
+def open_writer(path: Path, *, full: bool) -> sqlite3.Connection:
+    """Open the file to write, or make it.
+
+    Args:
+        path: The file.
+        full: Whether a commit is on the disk itself when it returns, not only with the
+            operating system.
+
+    Raises:
+        NewerFormatError: It belongs to a newer version.
+        sqlite3.Error: It is damaged, locked, or cannot be opened.
+    """
+    # Only one thread uses it at a time: whoever opens it, then the writer.
+    database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        _check_version(database, path)
+        # To be said before anything is written to a new file, even its mode.
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        _use_wal(database)
+        database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+        # A flush touches as many places of the file as series have changed.
+        database.execute(f"PRAGMA cache_size = -{CACHE // 1024}")
+        database.execute(f"PRAGMA journal_size_limit = {CACHE}")
+        _make(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open the file to read: never blocks a writer, and is never blocked by one.
+
+    Raises:
+        sqlite3.Error: It is missing or damaged.
+    """
+    database = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY, isolation_level=None
+    )
+    database.execute("PRAGMA query_only = ON")
+    return database
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """One transaction: all of it is written, or nothing."""
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _use_wal(database: sqlite3.Connection) -> None:
+    end = monotonic() + BUSY
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait for others that are doing the same.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > end:
+                raise
+            sleep(0.01)
+
+
+def _check_version(database: sqlite3.Connection, path: Path) -> None:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise NewerFormatError(
+            f"{path} has format {version}, this version of the worker knows up to {VERSION}: "
+            "start the newer version again"
+        )
+
+
+def _make(database: sqlite3.Connection) -> None:
+    """Make the tables, unless they are there or another process is making them."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version:
+        return
+    with transaction(database):
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if not version:
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)

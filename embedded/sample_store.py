@@ -1,0 +1,226 @@
+"""The embedded store: a thread that writes what Prometheus and Loki would get.
+
+Theory of operation. ``submit`` puts a request into a queue and never waits; the thread decodes
+it, writes it in one transaction and reports an HTTP status, as a server would: 204, 400 for what
+cannot be decoded, 503 while the file is locked or the disk full. What these mean is decided
+where it is for every destination (``core/delivery/verdict``). Between requests the thread looks
+after retention, a step at a time.
+
+All workers of a data directory write to the same file (WAL mode: one writer at a time, and
+readers that neither wait nor are waited for). A file that turns out to be damaged is set aside
+and begun anew by whoever notices first; the others see that it is another file now.
+"""
+
+import fcntl
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Final
+
+from openqoe.core.config.worker_config import Config
+from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
+from openqoe.shells.service import logs
+from openqoe.shells.service.clock import now_ms
+from openqoe.shells.storage.salvage import free_name
+from openqoe.shells.storage.storage_errors import StorageError
+
+from .payload_decoder import UndecodableError
+from .retention import LEAST, Retention
+from .sample_schema import FILE, open_writer
+from .sample_writer import Tables
+
+Report = Callable[[RemoteWrite | LokiPush, HttpResult], None]
+
+RESERVE: Final = 64 * 1024 * 1024
+"""Bytes left free on the file system. It is more than what the journal leaves: batches should
+still be taken in when the store has no room any more."""
+
+PAUSE: Final = 0.02
+"""Seconds between two steps of retention, for other processes to write."""
+
+_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class EmbeddedStore:
+    """The store of this process.
+
+    Args:
+        config: The settings.
+        log: Where to tell of damage.
+        reserve: Bytes left free on the file system.
+
+    Raises:
+        StorageError: The file cannot be made or used.
+    """
+
+    def __init__(self, config: Config, log: logs.Log, *, reserve: int = RESERVE) -> None:
+        self._config = config
+        self._log = log
+        self._reserve = reserve
+        self._path = Path(config.data_dir) / FILE
+        self._queue: SimpleQueue[RemoteWrite | LokiPush | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._closed = False
+        self._retention = Retention(config)
+        self._sweep: Iterator[None] | None = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._open_sound()
+        except OSError as error:
+            raise StorageError(
+                f"cannot use the data directory {self._path.parent}: {error.strerror} "
+                "(set OPENQOE_DATA_DIR, or OPENQOE_EMBEDDED=off)"
+            ) from None
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot open {self._path}: {error}") from None
+
+    def start(self, report: Report) -> None:
+        """Begin.
+
+        Args:
+            report: Is called in the store's thread with what came of each request.
+        """
+        self._thread = Thread(target=self._live, args=(report,), name="openqoe-embedded")
+        self._thread.daemon = True
+        self._thread.start()
+
+    def submit(self, effect: RemoteWrite | LokiPush) -> None:
+        """Have a request written. Does not wait."""
+        self._queue.put(effect)
+
+    def close(self) -> None:
+        """Write what was submitted, and close the file."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+        self._database.close()
+
+    # The store's thread
+
+    def _live(self, report: Report) -> None:
+        while True:
+            try:
+                effect = self._queue.get(timeout=LEAST / 1000 if self._sweep is None else PAUSE)
+            except Empty:
+                self._look_after()
+                continue
+            if effect is None:
+                return
+            report(effect, self._write(effect))
+            self._look_after()  # also where requests come without a pause
+
+    def _write(self, effect: RemoteWrite | LokiPush) -> HttpResult:
+        try:
+            if self._room() < 0:
+                megabytes = self._reserve // 2**20
+                return _failure(503, f"less than {megabytes} MiB left on the disk")
+            self._check_file()
+            try:
+                self._store(effect)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._begin_anew(error)
+                self._store(effect)
+        except UndecodableError as error:
+            return _failure(400, str(error))
+        except (sqlite3.Error, OSError, StorageError) as error:
+            return _failure(503, str(error))
+        except Exception as error:
+            self._log.exception("embedded store failed")
+            return _failure(500, type(error).__name__)
+        return HttpResult(204)
+
+    def _store(self, effect: RemoteWrite | LokiPush) -> None:
+        if isinstance(effect, RemoteWrite):
+            self._tables.write_metrics(effect.body)
+        else:
+            headers = {name.lower(): value for name, value in effect.headers}
+            self._tables.write_logs(effect.body, headers.get("content-type", ""))
+
+    def _look_after(self) -> None:
+        """Go on with retention by a step, or see whether it is time to begin."""
+        try:
+            if self._sweep is None:
+                self._check_file()
+                self._sweep = self._retention.sweep(self._database, now_ms())
+            next(self._sweep)
+        except StopIteration:
+            self._sweep = None
+        except (sqlite3.Error, OSError, StorageError) as error:
+            self._sweep = None  # locked, or full, or damaged: requests find out about that
+            self._log.debug("retention failed", reason=str(error))
+
+    def _room(self) -> int:
+        """Bytes that may still be taken on the file system."""
+        try:
+            system = os.statvfs(self._path.parent)
+        except OSError:
+            return sys.maxsize  # then the write itself will tell
+        return system.f_bavail * system.f_frsize - self._reserve
+
+    # The file
+
+    def _open(self) -> None:
+        self._database = open_writer(self._path, full=self._config.durability == "full")
+        self._inode = self._inode_now()
+        self._tables = Tables(self._database, self._config.cardinality_limits["video_id"])
+        self._sweep = None
+
+    def _open_sound(self) -> None:
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._inode = self._inode_now()
+            self._set_aside(error)
+            self._open()
+
+    def _check_file(self) -> None:
+        """Open the file that is there now: it was removed, or another process has begun anew."""
+        if self._inode != self._inode_now():
+            self._database.close()
+            self._open_sound()
+
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """The open file is damaged."""
+        self._database.close()
+        self._set_aside(error)
+        self._open_sound()
+
+    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Keep the damaged file for whoever wants to look at it, unless another process has."""
+        with self._path.with_name(f"{FILE}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._inode != self._inode_now():
+                return
+            damaged = free_name(self._path)
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    Path(f"{self._path}{suffix}").rename(f"{damaged}{suffix}")
+        self._log.error(
+            "embedded store is damaged and begins anew", reason=str(error), kept_as=damaged.name
+        )
+
+    def _inode_now(self) -> int | None:
+        try:
+            return self._path.stat().st_ino
+        except OSError:
+            return None
+
+
+def _failure(status: int, message: str) -> HttpResult:
+    return HttpResult(status, {}, message.encode())
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE

@@ -1,0 +1,305 @@
+"""What a request leaves in the tables.
+
+A flush sends every living series again, changed or not. Here a sample is stored when its value
+differs from the one before, and every five minutes while the series lives. So the newest sample
+at or before a time is the value at that time, as long as it is no older than that and a flush.
+
+Everything is idempotent: a request that comes twice (its answer was lost, its process killed)
+leaves what it had left the first time.
+"""
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from openqoe.core.config.cardinality_limits import Limit
+from openqoe.core.events.event_types import Text
+from openqoe.core.governance.dimension import admissible, fold
+from openqoe.core.qoe.labeller import label_text
+
+from .payload_decoder import (
+    Description,
+    Series,
+    Stream,
+    decode_labels,
+    decode_logs,
+    decode_metrics,
+    stream_labels,
+)
+from .sample_schema import SEEN_EVERY, SERIES_LABELS, STREAM_LABELS, transaction
+
+REFRESH: Final = 300_000
+"""ms after which a value that has not changed is stored again."""
+
+REMEMBERED: Final = 500_000
+"""Series, streams or videos kept in memory."""
+
+_SERIES_COLUMNS: Final = (
+    *("name", "labels", *SERIES_LABELS),
+    *("le", "first_seen", "last_seen", "hash"),
+)
+_STREAM_COLUMNS: Final = ("labels", *STREAM_LABELS, "last_seen")
+_ENTRY_COLUMNS: Final = (
+    *("at", "stream", "event_type", "view_id", "session_id", "viewer_id", "video_id"),
+    *("line", "hash"),
+)
+
+
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+_INSERT_SERIES: Final = _insert("series", _SERIES_COLUMNS)
+_INSERT_STREAM: Final = _insert("streams", _STREAM_COLUMNS)
+_INSERT_ENTRY: Final = (
+    _insert("entries", _ENTRY_COLUMNS) + " ON CONFLICT (at, stream, hash) DO NOTHING"
+)
+_INSERT_VIDEO: Final = (
+    "INSERT INTO videos VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "title = coalesce(excluded.title, title), last_seen = max(excluded.last_seen, last_seen)"
+)
+
+
+class _Known:
+    """What is known of a series or a stream that is in the file.
+
+    Attributes:
+        id: Its row.
+        value: The sample stored last.
+        at: When that was; -infinity if there is none.
+        seen: Its ``last_seen``.
+        event_type: Of a stream.
+    """
+
+    __slots__ = ("at", "event_type", "id", "seen", "value")
+
+    def __init__(self, row: int, seen: int, event_type: str | None = None) -> None:
+        self.id = row
+        self.value: float | None = None
+        self.at = -math.inf
+        self.seen = seen
+        self.event_type = event_type
+
+
+class _Video(msgspec.Struct):
+    id: Text = None
+    title: Text = None
+
+
+class _Line(msgspec.Struct):
+    """What is read of an event's JSON; the ids only where the entry does not tell them."""
+
+    view_id: Text = None
+    session_id: Text = None
+    viewer_id: Text = None
+    video: _Video | None = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+_NO_LINE: Final = _Line()
+
+
+class Tables:
+    """Writes requests into an open file. Remembers what is there, to look up little.
+
+    Args:
+        database: The file.
+        video_limit: What governance does to video ids.
+    """
+
+    def __init__(self, database: sqlite3.Connection, video_limit: Limit) -> None:
+        self._database = database
+        self._video_limit = video_limit
+        self._series: dict[bytes, _Known] = {}
+        self._streams: dict[str, _Known] = {}
+        self._videos: dict[str, tuple[str | None, int]] = {}  # title and last_seen
+        self._removals: tuple[int] | None = None
+
+    def write_metrics(self, body: bytes) -> None:
+        """Write a remote-write request, in one transaction.
+
+        Raises:
+            UndecodableError: It is not one.
+            sqlite3.Error: It could not be written, and nothing was.
+        """
+        series, described = decode_metrics(body)
+        self._transaction(lambda: self._write_metrics(series, described))
+
+    def write_logs(self, body: bytes, content_type: str) -> None:
+        """Write a Loki push request, in one transaction.
+
+        Raises:
+            UndecodableError: It is not one.
+            sqlite3.Error: It could not be written, and nothing was.
+        """
+        streams = decode_logs(body, content_type)
+        self._transaction(lambda: self._write_logs(streams))
+
+    def _transaction(self, write: Callable[[], None]) -> None:
+        try:
+            with transaction(self._database):
+                row = self._database.execute("SELECT removals FROM upkeep").fetchone()
+                if row != self._removals:
+                    self._forget()
+                    self._removals = row
+                write()
+        except BaseException:
+            self._forget()  # what it remembers may have been undone
+            raise
+
+    def _forget(self) -> None:
+        self._series.clear()
+        self._streams.clear()
+        self._videos.clear()
+
+    def _write_metrics(self, series: Iterable[Series], described: Iterable[Description]) -> None:
+        samples: list[tuple[int, int, float | None]] = []
+        seen: list[tuple[int, int]] = []
+        for one in series:
+            if not one.samples:
+                continue
+            key = b"".join(one.labels)
+            known = self._series.get(key)
+            if known is None:
+                known = self._find_series(key, one)
+            for at, value in one.samples:
+                if at <= known.at or (value == known.value and at - known.at < REFRESH):
+                    continue
+                samples.append((known.id, at, value))
+                known.at, known.value = at, value
+            newest = one.samples[-1][0]
+            if newest - known.seen >= SEEN_EVERY:
+                seen.append((newest, known.id))
+                known.seen = newest
+        database = self._database
+        database.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?)", samples)
+        database.executemany("UPDATE series SET last_seen = max(last_seen, ?) WHERE id = ?", seen)
+        database.executemany(
+            "INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?)",
+            [(one.name, one.type, one.help, one.unit) for one in described],
+        )
+
+    def _find_series(self, key: bytes, series: Series) -> _Known:
+        labels = decode_labels(series.labels)
+        name = labels.pop("__name__", "")
+        text = json.dumps(labels, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        database, digest = self._database, _hash(text)
+        row = database.execute(
+            "SELECT id, last_seen FROM series WHERE name = ? AND hash = ?", (name, digest)
+        ).fetchone()
+        if row is None:
+            first, last = series.samples[0][0], series.samples[-1][0]
+            columns = [labels.get(label) for label in SERIES_LABELS]
+            made = database.execute(
+                _INSERT_SERIES,
+                (name, text, *columns, _bound(labels.get("le")), first, last, digest),
+            )
+            known = _Known(made.lastrowid or 0, last)
+        else:
+            known = _Known(*row)
+            latest = database.execute(
+                "SELECT at, value FROM samples WHERE series = ? ORDER BY at DESC LIMIT 1",
+                (known.id,),
+            ).fetchone()
+            if latest is not None:
+                known.at, known.value = latest
+        if len(self._series) >= REMEMBERED:
+            self._series.clear()
+        self._series[key] = known
+        return known
+
+    def _write_logs(self, streams: Iterable[Stream]) -> None:
+        entries: list[tuple[object, ...]] = []
+        for stream in streams:
+            if not stream.entries:
+                continue
+            newest = max(at for at, _, _ in stream.entries)
+            known = self._find_stream(stream.labels, newest)
+            for at, line, metadata in stream.entries:
+                try:
+                    told = _decode_line(line)
+                except msgspec.DecodeError:  # an id of an odd type, say: the entry is kept as it is
+                    told = _NO_LINE
+                video = told.video
+                video_id = None if video is None or video.id in (None, "") else str(video.id)
+                if video_id is not None and video is not None:
+                    self._see_video(video_id, video.title, at)
+                entries.append(
+                    (
+                        at,
+                        known.id,
+                        known.event_type,
+                        metadata.get("view_id") or _text(told.view_id),
+                        metadata.get("session_id") or _text(told.session_id),
+                        metadata.get("viewer_id") or _text(told.viewer_id),
+                        metadata.get("video_id") or video_id,
+                        line,
+                        _hash(line),
+                    )
+                )
+        self._database.executemany(_INSERT_ENTRY, entries)
+
+    def _find_stream(self, labels: str, newest: int) -> _Known:
+        database = self._database
+        known = self._streams.get(labels)
+        if known is None:
+            pairs = stream_labels(labels)
+            text = json.dumps(pairs, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+            row = database.execute(
+                "SELECT id, last_seen FROM streams WHERE labels = ?", (text,)
+            ).fetchone()
+            if row is None:
+                columns = [pairs.get(label) for label in STREAM_LABELS]
+                made = database.execute(_INSERT_STREAM, (text, *columns, newest))
+                row = (made.lastrowid or 0, newest)
+            known = _Known(row[0], row[1], pairs.get("event_type"))
+            if len(self._streams) >= REMEMBERED:
+                self._streams.clear()
+            self._streams[labels] = known
+        if newest - known.seen >= SEEN_EVERY:
+            database.execute("UPDATE streams SET last_seen = ? WHERE id = ?", (newest, known.id))
+            known.seen = newest
+        return known
+
+    def _see_video(self, video_id: str, title: Text, at: int) -> None:
+        """Note what is behind the label that the metrics of a video have."""
+        text = None if title in (None, "") else str(title)
+        known = self._videos.get(video_id)
+        if known is not None and known[0] == (text or known[0]) and at - known[1] < SEEN_EVERY:
+            return
+        if len(self._videos) >= REMEMBERED:
+            self._videos.clear()
+        self._videos[video_id] = (text, at)
+        label = admissible(label_text(video_id), self._video_limit)
+        if label is None:
+            return
+        database = self._database
+        database.execute(_INSERT_VIDEO, (label, video_id, text, at))
+        # Whether there was room for it is known to the worker alone, and shows in its series.
+        folded = fold(label)
+        if database.execute("SELECT 1 FROM series WHERE video_id = ?", (folded,)).fetchone():
+            database.execute(_INSERT_VIDEO, (folded, video_id, text, at))
+
+
+def _text(value: Text) -> str | None:
+    return None if value is None else str(value)
+
+
+def _bound(text: str | None) -> float | None:
+    """The bound of a histogram's bucket."""
+    if text is None:
+        return None
+    try:
+        return math.inf if text == "+Inf" else float(text)
+    except ValueError:
+        return None
+
+
+def _hash(text: str) -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -1,0 +1,154 @@
+"""The worker as an ASGI application on asyncio: for uvicorn, granian, hypercorn."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from openqoe.core.config.worker_config import Config
+from openqoe.core.http import Request, Response
+from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
+from openqoe.core.http.refusal import RefusedError
+
+from ..service import logs
+from ..service.bootstrap import open_runtime
+from ..service.clock import now_ms
+from ..service.environment import announce, process_instance
+from .service import Service
+from .store import open_store
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Disconnected(Exception):  # noqa: N818 - an event, not an error
+    """The client went away before its request was complete."""
+
+
+class Application:
+    """An ASGI 3 application with lifespan.
+
+    Args:
+        config: The settings; those of the environment if None.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self._config = config
+        self._service: Service | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        match scope["type"]:
+            case "lifespan":
+                await self._live(receive, send)
+            case "http":
+                await self._serve(scope, receive, send)
+            case "websocket":
+                await send({"type": "websocket.close", "code": 1003})
+
+    async def start(self) -> Service:
+        """Start the service, for hosts that have no lifespan events."""
+        if self._service is None or self._service.closed:
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                raise RuntimeError(
+                    "openqoe's ASGI application runs on asyncio; use the host's asyncio mode "
+                    "(hypercorn: --worker-class asyncio), or openqoe serve --shell trio"
+                ) from None
+            config = self._config or Config.from_environment(os.environ)
+            log = logs.configure(config)
+            home = open_runtime(
+                config, process_instance(config), log, partial(open_store, config, several=True)
+            )
+            self._service = Service(home, log)
+            await self._service.start()
+            self._service.watch()
+            announce(log, home.worker, os.environ)
+        return self._service
+
+    async def close(self) -> None:
+        """Flush for the last time and deliver. Requests that come behind it are refused."""
+        service = self._service
+        if service is not None and not service.closed:
+            await service.close(service.drain().left)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service = self._service or await self.start()
+        method = scope["method"]
+        headers = join_headers(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        )
+        received = now_ms()
+        try:
+            body = await _body(headers, receive, service.worker.config.max_body_bytes)
+        except RefusedError as refused:
+            response = service.refuse(refused.status, refused.message, headers)
+        except Disconnected:
+            return
+        else:
+            query = scope.get("query_string", b"").decode("latin-1")
+            is_secure = scope.get("scheme") == "https"
+            request = Request(method, _path(scope), query, headers, body, received, is_secure)
+            response = await service.answer(request)
+        await _respond(response, method, send)
+
+
+def _path(scope: Scope) -> str:
+    """The path as it was sent, still percent-encoded, without the part where we are mounted."""
+    raw = scope.get("raw_path")  # optional; some hosts leave the query in it
+    path = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
+    return path.removeprefix(quote(scope.get("root_path", "")))
+
+
+async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
+    """Read the body.
+
+    Raises:
+        RefusedError: It is too large, or not as long as was announced.
+        Disconnected: The client went away.
+    """
+    body = BodyCollector(limit, parse_length(headers.get("content-length", "")))
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body.add(message.get("body", b""))
+        if not message.get("more_body", False):
+            return body.body()
+
+
+async def _respond(response: Response, method: str, send: Send) -> None:
+    headers, body = host_response(response, method)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [
+                (name.lower().encode(), value.encode("latin-1")) for name, value in headers
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+asgi = Application()
+"""``uvicorn openqoe.shells.asyncio_shell:asgi``"""

@@ -1,0 +1,53 @@
+"""Effects by httpx, on any runtime that httpx knows: Trio, asyncio."""
+
+import anyio
+import httpx
+
+from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
+
+from .http_results import beginning, failed, timed_out
+
+
+class Client:
+    """Sends effects to their destinations, with pooled connections.
+
+    Args:
+        timeout: How long a destination may take, in ms.
+    """
+
+    def __init__(self, timeout: int) -> None:
+        self._timeout = timeout / 1000
+        self._client: httpx.AsyncClient | None = None
+
+    async def open(self) -> None:
+        """Open the pool."""
+        # httpx has a time-out for each step; ours is for the whole (see send).
+        self._client = httpx.AsyncClient(timeout=None, follow_redirects=False)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
+        """Send one effect. Whatever goes wrong is a result, never an exception."""
+        assert self._client is not None, "the client is not open"
+        try:
+            with anyio.fail_after(self._timeout):
+                async with self._client.stream(
+                    "POST", effect.url, content=effect.body, headers=effect.headers
+                ) as response:
+                    body = await beginning(response.aiter_bytes())
+                    headers = {name.lower(): value for name, value in response.headers.items()}
+                    return HttpResult(response.status_code, headers, body)
+        except TimeoutError:
+            return timed_out(self._timeout)
+        # ValueError: a host or a header that cannot be encoded.
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            httpx.StreamError,
+            OSError,
+            ValueError,
+        ) as error:
+            return failed(error)

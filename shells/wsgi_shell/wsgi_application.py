@@ -1,0 +1,193 @@
+"""The worker as a WSGI application: for gunicorn, waitress, mod_wsgi."""
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from http import HTTPStatus
+from threading import Lock
+from typing import Any
+
+from openqoe.core.api import answers
+from openqoe.core.config.declaration import SettingsError
+from openqoe.core.config.worker_config import Config
+from openqoe.core.http import Request, Response
+from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
+from openqoe.core.http.refusal import RefusedError
+
+from ..net.tcp_info import waited
+from ..service import logs
+from ..service.bootstrap import open_runtime
+from ..service.clock import now_ms
+from ..service.environment import announce, process_instance
+from ..storage import StorageError
+from ..stores.store_selection import open_store
+from .service import Service
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+CHUNK = 65536
+
+EXIT_UNLOADABLE = 4
+"""gunicorn's own status for an application that cannot be loaded: it ends, instead of trying
+for ever with new processes."""
+
+
+class Application:
+    """A WSGI application. One for a process, whatever number of threads call it.
+
+    The service starts with the first request, in the process that serves it: a host may
+    import the application before it forks (gunicorn's ``--preload``).
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._service: Service | None = None
+        self._pid = 0
+        self._starting = Lock()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        method = environ["REQUEST_METHOD"]
+        try:
+            service = self.start()
+        except StorageError as error:
+            # The next request tries again: somebody may make room, or put the rights in order.
+            logs.configure(self.config).error("cannot start", reason=str(error))
+            unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
+            return _respond(unavailable, method, start_response)
+        headers = _headers(environ)
+        # gunicorn's thread may have had others to serve before.
+        received = now_ms() - waited(environ.get("gunicorn.socket"))
+        try:
+            body = _body(environ, self.config.max_body_bytes)
+        except RefusedError as refused:
+            response = service.refuse(refused.status, refused.message, headers)
+        else:
+            # SCRIPT_NAME is where we are mounted, and not our business. PATH_INFO comes
+            # decoded: WSGI has no word for the path as it was sent. None of our paths has
+            # a character that would make a difference.
+            path = environ.get("PATH_INFO", "")
+            query = environ.get("QUERY_STRING", "")
+            is_secure = environ.get("wsgi.url_scheme") == "https"
+            request = Request(method, path, query, headers, body, received, is_secure, received)
+            response = service.answer(request)
+        return _respond(response, method, start_response)
+
+    def start(self) -> Service:
+        """Start the service of this process, if it does not run yet.
+
+        Raises:
+            StorageError: The data directory cannot be used.
+        """
+        service = self._service
+        if service is not None and self._pid == os.getpid():
+            return service
+        with self._starting:
+            if self._service is None or self._pid != os.getpid():
+                log = logs.configure(self.config)
+                store = partial(open_store, self.config, several=True)
+                home = open_runtime(self.config, process_instance(self.config), log, store)
+                self._service, self._pid = Service(home, log), os.getpid()
+                self._service.start()
+                self._service.watch()
+                announce(log, home.worker, os.environ)
+                _running.append(self)
+                # For hosts without hooks; gunicorn's call close before this.
+                atexit.register(self.close)
+            return self._service
+
+    def close(self) -> None:
+        """Flush for the last time and deliver, if the service runs in this process.
+
+        Requests that come behind it are refused.
+        """
+        with self._starting:
+            service = self._service
+            if service is not None and self._pid == os.getpid() and not service.closed:
+                service.close(service.drain().left)
+
+
+def create_application(config: Config | None = None) -> Application:
+    """An application with these settings, or those of the environment.
+
+    Call it as PEP 3333 says, and its ``close`` when the host ends (it also runs at exit).
+
+    Raises:
+        SettingsError: The environment holds wrong settings.
+    """
+    return Application(Config.from_environment(os.environ) if config is None else config)
+
+
+@cache
+def default_application() -> Application:
+    """The application for a host to serve, with the settings of the environment.
+
+    Wrong settings end the process with a message: there is nobody to catch an exception.
+    """
+    try:
+        return create_application()
+    except SettingsError as error:
+        print(f"openqoe: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_UNLOADABLE)
+
+
+_running: list[Application] = []
+"""The applications whose service runs in this process."""
+
+
+def start_or_exit(application: Application) -> None:
+    """Start an application's service: for hosts that have a hook for its beginning.
+
+    Ends the process with a message if the data directory cannot be used.
+    """
+    try:
+        application.start()
+    except StorageError as error:
+        print(f"openqoe: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_UNLOADABLE)
+
+
+def close_all() -> None:
+    """Close every application of this process: for hosts that have a hook for its end."""
+    for application in tuple(_running):
+        application.close()
+
+
+def _headers(environ: Environ) -> dict[str, str]:
+    """The request's headers. The host has joined repeated ones already."""
+    plain = {"CONTENT_TYPE", "CONTENT_LENGTH"}
+    return join_headers(
+        (name.removeprefix("HTTP_").replace("_", "-"), value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or (name in plain and value)
+    )
+
+
+def _body(environ: Environ, limit: int) -> bytes:
+    """Read the body.
+
+    Raises:
+        RefusedError: It is too large, or not as long as was announced.
+    """
+    length = parse_length(environ.get("CONTENT_LENGTH") or "")
+    body = BodyCollector(limit, length)
+    stream = environ["wsgi.input"]
+    # Without a length the body is chunked if the host marks its end, else there is none.
+    left = length if length is not None else -1 if environ.get("wsgi.input_terminated") else 0
+    while left:
+        piece = stream.read(min(CHUNK, left) if left > 0 else CHUNK)
+        if not piece:
+            break
+        body.add(piece)
+        if left > 0:
+            left -= len(piece)
+    return body.body()
+
+
+def _respond(response: Response, method: str, start_response: StartResponse) -> Iterable[bytes]:
+    headers, body = host_response(response, method)
+    start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
+    return [body]

@@ -1,0 +1,393 @@
+"""What every SDK sends: the context of an event, and the totals that all generations tell alike.
+
+An SDK turns sights into events and says with each what a worker must count of it. What has been
+told before matters (a switch is a change of what was told), so it is kept here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+from uuid import UUID
+
+from .simulated_playback import Playback, Sight
+from .truth import Fact, Labels
+from .world import Device, Rendition, Site, Video
+
+Data = dict[str, Any]
+
+ENV: Final = "simulated"
+"""The environment that all events name, so that nobody takes them for real ones: they can be told
+apart, and left out, wherever they have been sent."""
+
+UNRELIABLE: Final = frozenset({"shaka", "videojs"})
+"""Players whose adapters send something else as ``bitrate`` than the rendition's."""
+
+RESOLUTIONS: Final = (
+    (2160, "4k"),
+    (1440, "1440p"),
+    (1080, "1080p"),
+    (720, "720p"),
+    (480, "480p"),
+    (360, "360p"),
+    (240, "240p"),
+)
+
+
+def resolution_label(height: float | None) -> str:
+    """The label of a height."""
+    return next((name for least, name in RESOLUTIONS if height and height >= least), "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it goes into a batch.
+
+    Attributes:
+        at: Its ``event_time``, ms since the epoch.
+        content: All of it.
+        facts: What a worker must count of it.
+    """
+
+    at: int
+    content: Data
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sends: the SDK's context, made once a page.
+
+    Attributes:
+        site, device: Where and on what.
+        version: Release of the app.
+        country: As the CDN in front of the worker tells it; no SDK does.
+        view_id, session_id, viewer_id: As the SDK makes them.
+    """
+
+    site: Site
+    device: Device
+    version: str
+    country: str
+    view_id: str
+    session_id: str
+    viewer_id: str
+
+    def context(self, video: Video) -> Data:
+        """The part that is the same in all events of a playback."""
+        site, device = self.site, self.device
+        player: Data = {"name": site.player}
+        if site.player_version is not None:
+            player["version"] = site.player_version
+        is_videojs = site.player == "videojs"
+        player["autoplay"] = "muted" if site.autoplay and is_videojs else site.autoplay
+        player["preload"] = "auto" if site.player in ("videojs", "dashjs") else "metadata"
+        ending = {"hlsjs": "m3u8", "videojs": "m3u8", "html5": "mp4"}.get(site.player, "mpd")
+        about: Data = {"id": video.id, "title": video.title}
+        if video.series is not None:
+            about["series"] = video.series
+        # The page's own number: in ms here, in s there.
+        about["duration"] = video.seconds * (1000 if site.generation == 1 else 1) or None
+        about["source_url"] = f"https://media.{site.org}.example/{video.id}/main.{ending}"
+        # Not from an SDK's own fields: a page adds it, so that live can be told from VOD.
+        about["stream_type"] = "live" if video.is_live else "vod"
+        return {
+            "org_id": site.org,
+            "player_id": site.player_id,
+            "view_id": self.view_id,
+            "session_id": self.session_id,
+            "viewer_id": self.viewer_id,
+            "env": ENV,
+            "app_name": site.app,
+            "app_version": self.version,
+            "device": {"category": device.category},
+            "os": {"family": device.os},
+            "browser": {"family": device.browser, "version": device.version},
+            "player": player,
+            "network": {},
+            "video": about,
+        }
+
+    def labels(self, video: Video) -> Labels:
+        """The base labels of the metrics."""
+        site, device = self.site, self.device
+        return tuple(
+            sorted(
+                {
+                    "org_id": site.org,
+                    "player_id": site.player_id,
+                    "env": ENV,
+                    "app_name": site.app,
+                    "app_version": self.version,
+                    "device_category": device.category,
+                    "os_family": device.os,
+                    "browser_family": device.browser,
+                    "player_name": site.player,
+                    "network_country": self.country,
+                    "video_id": video.id,
+                    "content_type": "live" if video.is_live else "vod",
+                }.items()
+            )
+        )
+
+
+def uuid(rng: Random) -> str:
+    """A version 4 UUID."""
+    return str(UUID(int=rng.getrandbits(128), version=4))
+
+
+@dataclass(slots=True)
+class LoggedEvent:
+    """What the events of a view have told so far.
+
+    Attributes:
+        started, startup: Whether the start, and how long it took, has been told.
+        bps, height: Of the rendition.
+        audio: Whether the player's adapter told a bit rate of the sound last.
+        played: The media time, ms.
+        dropped: Frames.
+        stall_at: ``event_time`` of the open stall; None if none is open.
+        cause: Of that stall.
+        ready: ms from navigation until the player was ready.
+    """
+
+    started: bool = False
+    startup: bool = False
+    bps: float | None = None
+    height: float | None = None
+    audio: bool = False
+    played: float = 0.0
+    dropped: float = 0.0
+    stall_at: int | None = None
+    cause: str = ""
+    ready: float | None = None
+
+
+@dataclass(slots=True)
+class Adapter(ABC):
+    """One SDK on one playback: the base of both generations.
+
+    Attributes:
+        playback: What it looks at.
+        context: The part of its events that does not change.
+        rng: For what real traffic shows no rule for.
+        told: What its events have told.
+        events: Those of the current sight.
+    """
+
+    playback: Playback
+    context: Mapping[str, Any]
+    rng: Random
+    told: LoggedEvent = field(default_factory=LoggedEvent)
+    events: list[Event] = field(default_factory=list)
+
+    def see(self, sight: Sight, at: float) -> list[Event]:
+        """The events of a sight."""
+        self.events = []
+        self.look(sight, int(at))
+        return self.events
+
+    @abstractmethod
+    def look(self, sight: Sight, at: int) -> None:
+        """Emit the events of a sight."""
+
+    # Events
+
+    def emit(
+        self,
+        event_type: str,
+        at: int,
+        data: Data | None,
+        *facts: Fact,
+        has_position: bool = True,
+    ) -> None:
+        """Emit an event."""
+        content: Data = {"event_type": event_type, "event_time": at, "viewer_time": at}
+        if has_position:
+            content["playback_time"] = self.playback.position
+        content.update(self.context)
+        if data is not None:
+            content["data"] = data
+        counted = Fact("openqoe_events_total", (("event_type", event_type),))
+        self.events.append(Event(at, content, (counted, *facts)))
+
+    # Facts that both generations tell
+
+    def start(self) -> list[Fact]:
+        """The view has started, once."""
+        if self.told.started:
+            return []
+        self.told.started = True
+        return [Fact("openqoe_views_started_total")]
+
+    def startup(self, ms: float, source: str) -> list[Fact]:
+        """How long the start took, once."""
+        if self.told.startup:
+            return []
+        self.told.startup = True
+        return [Fact("openqoe_video_startup_seconds", (("source", source),), ms / 1000)]
+
+    def total(self) -> tuple[float, list[Fact]]:
+        """The media time played as a total, and what it has grown by."""
+        played = round(self.playback.played, 3)
+        grown = max(0.0, played / 1000 - self.told.played / 1000)
+        self.told.played = max(played, self.told.played)
+        return played, [Fact("openqoe_playing_time_seconds", (), grown)] if grown else []
+
+    def frames(self) -> tuple[int, list[Fact]]:
+        """The frames dropped as a total, and what that has grown by."""
+        dropped = self.playback.dropped
+        grown = dropped - self.told.dropped
+        self.told.dropped = dropped
+        return dropped, [Fact("openqoe_dropped_frames_total", (), grown)] if grown else []
+
+    def buffer(self, ms: float | None) -> list[Fact]:
+        """What is in the buffer, where an event tells it."""
+        return [] if ms is None else [Fact("openqoe_buffer_length_seconds", (), ms / 1000)]
+
+    def bitrate(self, bps: float | None) -> list[Fact]:
+        """The bit rate of the rendition, where an event tells it."""
+        return [Fact("openqoe_bitrate_bps", (), bps)] if bps else []
+
+    def shown(self, bps: float | None, resolution: Data | None) -> list[Fact]:
+        """A rendition is told of."""
+        facts = self.bitrate(bps)
+        if resolution is not None:
+            label = resolution_label(resolution["height"])
+            facts.append(Fact("openqoe_resolution_total", (("resolution", label),)))
+        return facts
+
+    def note(self, bps: float | None, height: float | None) -> None:
+        """Remember what was told of the rendition."""
+        self.told.bps = bps or self.told.bps
+        self.told.height = height or self.told.height
+
+    def switch(self, bps: float | None, resolution: Data) -> list[Fact]:
+        """A report of the rendition: a switch if it differs from the one before, nothing if it
+        does not; the first is the initial choice."""
+        told = self.told
+        height = resolution["height"]
+        before = told.bps, told.height
+        direction = _direction(told.bps, bps) or _direction(told.height, height)
+        self.note(bps, height)
+        if direction is not None:
+            own = (("change_direction", direction), ("trigger", "unknown"))
+            return [*self.shown(bps, resolution), Fact("openqoe_quality_changes_total", own)]
+        return self.shown(bps, resolution) if before == (None, None) else []
+
+    def stall(self, at: int) -> list[Fact]:
+        """A stall begins."""
+        told = self.told
+        told.stall_at, told.cause = at, self.playback.cause
+        return [Fact("openqoe_rebuffer_events_total", (("cause", told.cause),))]
+
+    def stall_over(self, seconds: float) -> list[Fact]:
+        """The stall that is open ends."""
+        self.told.stall_at = None
+        own = (("cause", self.told.cause),)
+        return [Fact("openqoe_rebuffer_duration_seconds", own, seconds)]
+
+    def quartile(self) -> list[Fact]:
+        """A quartile is reached."""
+        reached = self.playback.reached
+        own = (("quartile", str(reached)),)
+        facts = [Fact("openqoe_quartile_reached_total", own), _left_at(reached, 1)]
+        if reached > 25:
+            facts.append(_left_at(reached - 25, -1))
+        return facts
+
+    def completed(self) -> list[Fact]:
+        """The end is reached."""
+        return [
+            Fact("openqoe_pause_events_total", (), -1.0),  # the one before was no viewer's
+            Fact("openqoe_views_completed_total"),
+            Fact("openqoe_completion_rate", (), 1.0),
+            _left_at(self.playback.reached, -1),
+        ]
+
+    def error(self) -> tuple[Data, list[Fact]]:
+        """An error as the player's adapter tells it."""
+        data = _error(self.playback)
+        context = data["error_context"]
+        code = context.get("error_details") or data["error_code"]
+        own = (("error_code", code), ("error_family", data["error_family"]))
+        return data, [Fact("openqoe_errors_total", own)]
+
+    # What events carry
+
+    @property
+    def resolution(self) -> Data:
+        """The resolution on the screen."""
+        return resolution_of(self.playback.rendition)
+
+    def since_load(self, at: int) -> float:
+        """ms since the load of the video began."""
+        return max(0.0, at - int(self.playback.load_at))
+
+
+def resolution_of(rendition: Rendition | None) -> Data:
+    """A resolution as the SDKs write it."""
+    if rendition is None:
+        return {"width": 0, "height": 0}
+    return {"width": rendition.width, "height": rendition.height}
+
+
+def _left_at(quartile: int, expiry: int) -> Fact:
+    """How far a view came, if nothing more comes of it."""
+    return Fact("openqoe_completion_rate", (), quartile / 100, expiry)
+
+
+def _direction(before: float | None, after: float | None) -> str | None:
+    if not before or not after or before == after:
+        return None
+    return "upshift" if after > before else "downshift"
+
+
+_SHAKA: Final = {
+    "segment": ("network", "1002", 1),
+    "manifest": ("network", "1001", 1),
+    "rights": ("source", "6007", 6),
+    "decoder": ("decoder", "3016", 3),
+}
+"""Family, code and category by kind of failure."""
+
+_HLS: Final = {
+    "segment": ("network", "networkError", "fragLoadError"),
+    "manifest": ("network", "networkError", "manifestLoadTimeOut"),
+    "rights": ("network", "networkError", "manifestLoadError"),
+    "decoder": ("decoder", "mediaError", "bufferAppendError"),
+}
+"""Family, type and details by kind of failure."""
+
+_MEDIA: Final = {
+    "segment": ("network", "2"),
+    "manifest": ("network", "2"),
+    "rights": ("source", "4"),
+    "decoder": ("decoder", "3"),
+}
+"""Family and code of the media element by kind of failure."""
+
+
+def _error(playback: Playback) -> Data:
+    failure = playback.failure
+    match playback.site.player:
+        case "hlsjs":
+            family, kind, details = _HLS[failure.kind]
+            context: Data = {"error_family": family, "error_type": kind, "error_details": details}
+            code, words = "-1", f"{kind}: {details}"
+        case "shaka":
+            family, code, category = _SHAKA[failure.kind]
+            severity = 2 if failure.is_fatal else 1
+            context = {"error_family": family, "severity": severity, "category": category}
+            context["data"] = [f"https://media.{playback.site.org}.example/s.m4s", 404, "", {}]
+            words = f"{family.capitalize()} error ({code})"
+        case _:
+            family, code = _MEDIA[failure.kind]
+            context, words = {"error_family": family}, f"Media {failure.kind} error"
+    return {
+        "error_family": family,
+        "error_code": code,
+        "error_message": words,
+        "error_context": context,
+    }

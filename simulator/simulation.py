@@ -1,0 +1,136 @@
+"""All viewers together: the batches of everybody in order of time."""
+
+import heapq
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from random import Random
+from typing import Final
+
+from .batching import Batch, Outbox
+from .first_generation import FirstGeneration
+from .incidents import Circumstances, Incident
+from .network import Network
+from .sdk_adapter import Adapter, Identity, uuid
+from .second_generation import SecondGeneration
+from .simulated_playback import Playback, Sight
+from .world import COUNTRIES, SITES, Site, Video
+
+RAMP: Final = 15_000.0
+"""ms within which the first viewers come, most of them early: somebody waits for numbers."""
+
+GAP: Final = 6_000.0
+"""ms on average until somebody comes after somebody has gone."""
+
+MOST_VIDEOS: Final = 4
+"""Videos that are watched on one page."""
+
+
+class Simulation:
+    """Viewers who watch, for ever.
+
+    Args:
+        viewers: How many are there at once, about.
+        seed: Two simulations with the same arguments are the same, byte by byte. With another
+            start the same happens, to other viewers: a worker may know the ids of before.
+        start: When it begins, ms since the epoch.
+        incidents: What goes wrong.
+    """
+
+    def __init__(
+        self, viewers: int, seed: int, start: int, incidents: tuple[Incident, ...] = ()
+    ) -> None:
+        self.viewers = viewers
+        self.seed = seed
+        self.start = start
+        self.circumstances = Circumstances(start, incidents)
+
+    def batches(self) -> Iterator[Batch]:
+        """All batches in order of time. There is no end to them."""
+        lives = [self._life(viewer) for viewer in range(self.viewers)]
+        queue: list[tuple[float, int, bool, Batch]] = []
+        for viewer, life in enumerate(lives):
+            batch = next(life)
+            heapq.heappush(queue, (batch.at, viewer, False, batch))
+        while queue:
+            _, viewer, is_copy, batch = heapq.heappop(queue)
+            yield batch
+            if is_copy:
+                continue
+            if batch.copy_at is not None:
+                copy = replace(batch, at=batch.copy_at, copy_at=None, is_copy=True)
+                heapq.heappush(queue, (copy.at, viewer, True, copy))
+            following = next(lives[viewer])
+            heapq.heappush(queue, (following.at, viewer, False, following))
+
+    def _life(self, viewer: int) -> Iterator[Batch]:
+        """One after the other, each with a page of their own."""
+        rng = Random(f"{self.seed}/{viewer}")
+        ids = Random(f"{self.seed}/{viewer}/{self.start}")
+        at = self.start + RAMP * rng.random() ** 2
+        while True:
+            at = yield from self._visit(viewer, rng, ids, at)
+            at += rng.expovariate(1 / GAP) + 200.0
+
+    def _visit(
+        self, viewer: int, rng: Random, ids: Random, at: float
+    ) -> Generator[Batch, None, float]:
+        """Somebody opens a page, watches a video or more, and goes; returns when they have."""
+        identity, circumstances = self._somebody(rng, ids), self.circumstances
+        site, device = identity.site, identity.device
+        country = COUNTRIES[identity.country]
+        network = Network(
+            rng, country.bps * device.speed, country.spread, country.rtt, device.category
+        )
+        outbox = Outbox(viewer, identity, rng)
+        is_newest = len(site.versions) > 1 and identity.version == site.versions[-1][0]
+        navigation = at
+        at += rng.uniform(80, 350) + network.rtt
+        watched: set[str] = set()
+        while True:
+            video = _choose(site, watched, rng)
+            watched.add(video.id)
+            playback = Playback(
+                *(
+                    site,
+                    video,
+                    device,
+                    country,
+                    is_newest,
+                    network,
+                    circumstances,
+                    rng,
+                    at,
+                    navigation,
+                )
+            )
+            generation = FirstGeneration if site.generation == 1 else SecondGeneration
+            adapter: Adapter = generation(playback, identity.context(video), rng)
+            labels = identity.labels(video)
+            has_ended = False
+            for sight, seen_at in playback.run():
+                at = seen_at
+                has_ended = has_ended or sight is Sight.ENDED
+                if sight is not Sight.CLOSED:
+                    yield from outbox.add(labels, adapter.see(sight, at))
+            goes_on = has_ended and len(watched) < min(MOST_VIDEOS, len(site.videos))
+            if not goes_on or rng.random() < 0.4:
+                yield from outbox.add(labels, adapter.see(Sight.CLOSED, at))
+                yield from outbox.wait(at)
+                yield from outbox.close(at)
+                return max(at, outbox.sent_at)
+            at += rng.uniform(300, 2_500)
+
+    def _somebody(self, rng: Random, ids: Random) -> Identity:
+        site = rng.choices(SITES, [one.weight for one in SITES])[0]
+        device = rng.choices([d for d, _ in site.devices], [w for _, w in site.devices])[0]
+        country = rng.choices([c for c, _ in site.countries], [w for _, w in site.countries])[0]
+        version = rng.choices([v for v, _ in site.versions], [w for _, w in site.versions])[0]
+        viewer_id = sha256(f"{uuid(ids)}{site.org}".encode()).hexdigest()
+        return Identity(site, device, version, country, uuid(ids), uuid(ids), viewer_id)
+
+
+def _choose(site: Site, watched: set[str], rng: Random) -> Video:
+    """What is watched next: the first videos of a site are watched most."""
+    left = [video for video in site.videos if video.id not in watched]
+    return rng.choices(left, [1 / (n + 1) for n in range(len(left))])[0]

@@ -1,0 +1,245 @@
+"""Which settings lead to which destinations."""
+
+from base64 import b64encode
+
+import pytest
+
+from openqoe.core.api.startup_notices import notices
+from openqoe.core.config.declaration import SettingsError
+from openqoe.core.config.destinations import EMBEDDED_LOGS, EMBEDDED_METRICS, Destination
+from openqoe.core.config.worker_config import Config
+from openqoe.core.effects import Notice
+
+
+def basic(text: str) -> tuple[str, str]:
+    return ("Authorization", f"Basic {b64encode(text.encode()).decode()}")
+
+
+MIMIR = {"MIMIR_URL": "http://m/push"}
+PROMETHEUS = {"PROMETHEUS_URL": "http://p/write"}
+LOKI = {"LOKI_URL": "http://l/push"}
+CLOUD = {"GRAFANA_CLOUD_INSTANCE_ID": "42", "GRAFANA_CLOUD_API_KEY": "k"}
+CLOUD_HEADERS = (basic("42:k"), ("X-Scope-OrgID", "42"))
+CENTRAL = "https://prometheus-prod-01-us-central-0.grafana.net/api/prom/push"
+CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
+
+
+@pytest.mark.parametrize(
+    ("environment", "metrics", "logs"),
+    [
+        ({}, None, None),
+        (MIMIR, Destination("mimir", "http://m/push"), None),
+        (PROMETHEUS, Destination("prometheus", "http://p/write"), None),
+        (MIMIR | PROMETHEUS, Destination("mimir", "http://m/push"), None),
+        (LOKI, None, Destination("loki", "http://l/push")),
+        (
+            PROMETHEUS | LOKI,
+            Destination("prometheus", "http://p/write"),
+            Destination("loki", "http://l/push"),
+        ),
+        # Credentials
+        (
+            MIMIR | {"MIMIR_USERNAME": "me", "MIMIR_PASSWORD": "pass:word"},
+            Destination("mimir", "http://m/push", (basic("me:pass:word"),)),
+            None,
+        ),
+        (
+            MIMIR | {"PROMETHEUS_USERNAME": "me", "PROMETHEUS_PASSWORD": "é"},
+            Destination("mimir", "http://m/push", (basic("me:é"),)),
+            None,
+        ),
+        (
+            MIMIR
+            | {"MIMIR_USERNAME": "m", "MIMIR_PASSWORD": "1"}
+            | {"PROMETHEUS_USERNAME": "p", "PROMETHEUS_PASSWORD": "2"},
+            Destination("mimir", "http://m/push", (basic("m:1"),)),
+            None,
+        ),
+        (
+            PROMETHEUS
+            | {"PROMETHEUS_USERNAME": "p", "PROMETHEUS_PASSWORD": "2"}
+            | {"MIMIR_USERNAME": "m", "MIMIR_PASSWORD": "1"},
+            Destination("prometheus", "http://p/write", (basic("p:2"),)),
+            None,
+        ),
+        (
+            PROMETHEUS | LOKI | {"LOKI_USERNAME": "l", "LOKI_PASSWORD": "3"},
+            Destination("prometheus", "http://p/write"),
+            Destination("loki", "http://l/push", (basic("l:3"),)),
+        ),
+        # Tenant
+        (
+            MIMIR | LOKI | {"OPENQOE_TENANT": "team", "LOKI_USERNAME": "l", "LOKI_PASSWORD": "3"},
+            Destination("mimir", "http://m/push", (("X-Scope-OrgID", "team"),)),
+            Destination("loki", "http://l/push", (basic("l:3"), ("X-Scope-OrgID", "team"))),
+        ),
+        # Grafana Cloud
+        (
+            CLOUD | {"GRAFANA_CLOUD_REGION": "us-central1"},
+            Destination("grafana_cloud_metrics", CENTRAL, CLOUD_HEADERS, True),
+            Destination("grafana_cloud_logs", CENTRAL_LOGS, CLOUD_HEADERS, True),
+        ),
+        (
+            CLOUD
+            | {"GRAFANA_CLOUD_METRICS_URL": "https://m", "GRAFANA_CLOUD_LOGS_URL": "https://l"},
+            Destination("grafana_cloud_metrics", "https://m", CLOUD_HEADERS, False),
+            Destination("grafana_cloud_logs", "https://l", CLOUD_HEADERS, False),
+        ),
+        (
+            CLOUD
+            | {"GRAFANA_CLOUD_METRICS_URL": "https://m", "GRAFANA_CLOUD_REGION": "us-central1"},
+            Destination("grafana_cloud_metrics", "https://m", CLOUD_HEADERS, False),
+            Destination("grafana_cloud_logs", CENTRAL_LOGS, CLOUD_HEADERS, True),
+        ),
+        # Grafana Cloud wins over self-hosted; another tenant has no say there
+        (
+            MIMIR | LOKI | CLOUD | {"GRAFANA_CLOUD_REGION": "us-central1", "OPENQOE_TENANT": "x"},
+            Destination("grafana_cloud_metrics", CENTRAL, CLOUD_HEADERS, True),
+            Destination("grafana_cloud_logs", CENTRAL_LOGS, CLOUD_HEADERS, True),
+        ),
+    ],
+)
+def test_destinations(
+    environment: dict[str, str], metrics: Destination | None, logs: Destination | None
+) -> None:
+    config = Config.from_environment(environment)
+    found = metrics, logs
+    given = (config.metrics_destinations, config.logs_destinations)
+    if found == (None, None):
+        assert given == ((EMBEDDED_METRICS,), (EMBEDDED_LOGS,))
+    else:
+        assert given == tuple(() if one is None else (one,) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("region", "cluster"),
+    [
+        ("us-central1", "us-central-0"),
+        ("eu-west2", "eu-west-0"),
+        ("us-central", "us-central-0"),
+        ("us-central-0", "us-central-0"),
+        ("eu-west-3", "eu-west-3"),
+    ],
+)
+def test_the_region_names_a_cluster(region: str, cluster: str) -> None:
+    config = Config.from_environment(CLOUD | {"GRAFANA_CLOUD_REGION": region})
+    (logs,) = config.logs_destinations
+    assert logs.url == f"https://logs-prod-{cluster}.grafana.net/loki/api/v1/push"
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({"GRAFANA_CLOUD_REGION": "eu"}, ["GRAFANA_CLOUD_INSTANCE_ID", "GRAFANA_CLOUD_API_KEY"]),
+        (
+            {"GRAFANA_CLOUD_API_KEY": "k", "GRAFANA_CLOUD_METRICS_URL": "https://m"},
+            ["GRAFANA_CLOUD_INSTANCE_ID", "GRAFANA_CLOUD_LOGS_URL"],
+        ),
+        (CLOUD, ["GRAFANA_CLOUD_METRICS_URL", "GRAFANA_CLOUD_LOGS_URL"]),
+        (CLOUD | MIMIR, ["GRAFANA_CLOUD_METRICS_URL", "GRAFANA_CLOUD_LOGS_URL"]),
+        (MIMIR | {"MIMIR_USERNAME": "m"}, ["MIMIR_PASSWORD"]),
+        (MIMIR | {"MIMIR_PASSWORD": "m"}, ["MIMIR_USERNAME"]),
+        (PROMETHEUS | {"PROMETHEUS_USERNAME": "m"}, ["PROMETHEUS_PASSWORD"]),
+        (
+            PROMETHEUS | LOKI | {"LOKI_PASSWORD": "l", "PROMETHEUS_PASSWORD": "p"},
+            ["PROMETHEUS_USERNAME", "LOKI_USERNAME"],
+        ),
+    ],
+)
+def test_half_a_destination_is_a_fault(environment: dict[str, str], missing: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Config.from_environment(environment)
+    assert [fault.split(" is missing")[0] for fault in caught.value.faults] == missing
+
+
+# What the operator is told at start
+
+
+def told(environment: dict[str, str]) -> list[Notice]:
+    return list(notices(Config.from_environment(environment), environment))
+
+
+OPEN = "API_KEY is not set: anybody who reaches this port may post events"
+
+
+def test_the_log_tells_where_data_goes_without_secrets() -> None:
+    access = {"LOKI_USERNAME": "me", "LOKI_PASSWORD": "hush", "API_KEY": "hush"}
+    lines = told(MIMIR | LOKI | access)
+    assert lines == [
+        Notice(
+            "info", "destination", (("kind", "metrics"), ("destination", "mimir"), ("host", "m"))
+        ),
+        Notice("info", "destination", (("kind", "logs"), ("destination", "loki"), ("host", "l"))),
+    ]
+
+
+def test_the_log_tells_that_a_url_was_derived() -> None:
+    lines = told(CLOUD | {"GRAFANA_CLOUD_REGION": "us-central1", "API_KEY": "k"})
+    derived = [line for line in lines if "derived" in line.event]
+    assert [dict(line.fields)["url"] for line in derived] == [CENTRAL, CENTRAL_LOGS]
+    assert {line.level for line in derived} == {"warning"}
+
+
+def test_the_log_tells_that_nothing_is_sent_and_that_the_door_is_open() -> None:
+    goes_nowhere, is_open = told({"OPENQOE_EMBEDDED": "off"})
+    assert goes_nowhere.level == is_open.level == "warning"
+    assert goes_nowhere.event.startswith("no destination is configured and OPENQOE_EMBEDDED is off")
+    assert is_open.event == OPEN
+
+
+def test_the_log_tells_that_the_dashboard_is_open_too() -> None:
+    assert told({})[-1].event == f"{OPEN}, and see the dashboard"
+    assert told({"OPENQOE_DASHBOARD": "no"})[-1].event == OPEN
+
+
+def test_the_log_tells_that_data_stays_here() -> None:
+    lines = told({"API_KEY": "k", "OPENQOE_DATA_DIR": "/var/lib/qoe"})
+    assert [(line.level, dict(line.fields)) for line in lines] == [
+        (
+            "info",
+            {"kind": kind, "destination": f"embedded_{kind}", "directory": "/var/lib/qoe"},
+        )
+        for kind in ("metrics", "logs")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "metrics", "logs"),
+    [
+        ({}, ["embedded_metrics"], ["embedded_logs"]),
+        ({"OPENQOE_EMBEDDED": "off"}, [], []),
+        (LOKI, [], ["loki"]),
+        (LOKI | {"OPENQOE_EMBEDDED": "on"}, ["embedded_metrics"], ["loki", "embedded_logs"]),
+        (
+            MIMIR | LOKI | {"OPENQOE_EMBEDDED": "on"},
+            ["mimir", "embedded_metrics"],
+            ["loki", "embedded_logs"],
+        ),
+    ],
+)
+def test_the_embedded_store_stands_alone_or_beside_others(
+    environment: dict[str, str], metrics: list[str], logs: list[str]
+) -> None:
+    config = Config.from_environment(environment)
+    assert [one.name for one in config.metrics_destinations] == metrics
+    assert [one.name for one in config.logs_destinations] == logs
+    assert config.is_embedded == ("embedded_metrics" in metrics)
+    assert config.has_dashboard == config.is_embedded
+
+
+def test_the_log_tells_that_a_crash_would_lose_data() -> None:
+    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_DURABILITY": "memory"})
+    assert ("warning", "OPENQOE_DURABILITY is memory") in [
+        (line.level, line.event.partition(":")[0]) for line in lines
+    ]
+    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_DURABILITY": "normal"})
+    assert {line.level for line in lines} == {"info"}
+
+
+def test_the_log_names_settings_that_do_not_exist() -> None:
+    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_FLUSH_INTERVALL": "1", "openqoe": "hush"})
+    assert [line.fields for line in lines[1:]] == [
+        (("name", "OPENQOE_FLUSH_INTERVALL"),),
+        (("name", "openqoe"),),
+    ]
+    assert {line.level for line in lines[1:]} == {"warning"}

@@ -1,0 +1,207 @@
+"""Every setting of the worker from its variable, and all faults in one message."""
+
+from typing import Any
+
+import pytest
+
+from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, Limit
+from openqoe.core.config.declaration import SettingsError, declared
+from openqoe.core.config.worker_config import Config
+
+MIB = 1024 * 1024
+HOUR = 3_600_000
+
+
+def configured(**environment: str) -> Config:
+    return Config.from_environment(environment)
+
+
+SETTINGS: list[tuple[str, str, str, Any, Any]] = [
+    ("MIMIR_URL", "http://m/push", "mimir_url", None, "http://m/push"),
+    ("PROMETHEUS_URL", "http://p/w", "prometheus_url", None, "http://p/w"),
+    ("LOKI_URL", "http://l/push", "loki_url", None, "http://l/push"),
+    ("OPENQOE_TENANT", "team", "tenant", None, "team"),
+    ("OPENQOE_EMBEDDED", "On", "embedded", "auto", "on"),
+    ("OPENQOE_EMBEDDED_MAX_AGE", "3600", "embedded_max_age", 7 * 24 * HOUR, HOUR),
+    ("OPENQOE_EMBEDDED_MAX_BYTES", "16M", "embedded_max_bytes", 2048 * MIB, 16 * MIB),
+    ("OPENQOE_DASHBOARD", "off", "dashboard", True, False),
+    ("API_KEY", "old, new", "api_keys", (), ("old", "new")),
+    (
+        "CORS_ALLOWED_ORIGINS",
+        "https://a.example,https://b.example",
+        "cors_allowed_origins",
+        ("*",),
+        ("https://a.example", "https://b.example"),
+    ),
+    ("OPENQOE_MAX_EVENTS", "10", "max_events", 1000, 10),
+    ("OPENQOE_MAX_BODY_BYTES", "1MiB", "max_body_bytes", 5 * MIB, MIB),
+    ("OPENQOE_MAX_INFLATED_BYTES", "1024", "max_inflated_bytes", 20 * MIB, 1024),
+    ("OPENQOE_MAX_EVENT_BYTES", "64KiB", "max_event_bytes", MIB, 64 * 1024),
+    ("OPENQOE_MAX_HEADER_BYTES", "64k", "max_header_bytes", 32 * 1024, 64 * 1024),
+    ("OPENQOE_MAX_ID_LENGTH", "64", "max_id_length", 256, 64),
+    ("OPENQOE_MAX_STRING_LENGTH", "99", "max_string_length", 2048, 99),
+    ("OPENQOE_MAX_EVENT_AGE", "3600", "max_event_age", 24 * HOUR, HOUR),
+    ("OPENQOE_MAX_EVENT_LEAD", "0", "max_event_lead", 300_000, 0),
+    ("OPENQOE_MAX_CONNECTIONS", "5", "max_connections", 10_000, 5),
+    ("OPENQOE_MAX_WAIT", "0.5", "max_wait", 100, 500),
+    ("OPENQOE_MAX_WAITING_BYTES", "1MiB", "max_waiting_bytes", 64 * 2**20, 2**20),
+    ("OPENQOE_REQUEST_TIMEOUT", "0.5", "request_timeout", 30_000, 500),
+    ("OPENQOE_KEEP_ALIVE_TIMEOUT", "5", "keep_alive_timeout", 75_000, 5_000),
+    ("OPENQOE_HTTP_PARSER", "h11", "http_parser", "auto", "h11"),
+    ("OPENQOE_DEDUP_WINDOW", "0", "dedup_window", 24 * HOUR, 0),
+    ("OPENQOE_DEDUP_MAX", "5", "dedup_max", 200_000, 5),
+    (
+        "CARDINALITY_LIMITS",
+        '{"limits":{"env":{"max_cardinality":3}}}',
+        "cardinality_limits",
+        DEFAULT_LIMITS,
+        {**DEFAULT_LIMITS, "env": Limit("allow", 3)},
+    ),
+    ("OPENQOE_MAX_SERIES", "9", "max_series", 200_000, 9),
+    ("OPENQOE_SERIES_IDLE_TIMEOUT", "60", "series_idle_timeout", 24 * HOUR, 60_000),
+    ("OPENQOE_EXTRA_LABELS", "view_id", "extra_labels", (), ("view_id",)),
+    (
+        "OPENQOE_COUNTRY_HEADERS",
+        "X-Geo",
+        "country_headers",
+        ("cf-ipcountry", "cloudfront-viewer-country", "x-country-code"),
+        ("X-Geo",),
+    ),
+    ("OPENQOE_KV_URL", "redis://:pw@kv:6379/0", "kv_url", "auto", "redis://:pw@kv:6379/0"),
+    ("OPENQOE_KV_PREFIX", "eu", "kv_prefix", "openqoe", "eu"),
+    ("OPENQOE_KV_SYNC_INTERVAL", "1", "kv_sync_interval", 5_000, 1_000),
+    ("OPENQOE_KV_PATIENCE", "0", "kv_patience", 30_000, 0),
+    ("OPENQOE_VIEW_TIMEOUT", "60", "view_timeout", 1_800_000, 60_000),
+    ("OPENQOE_MAX_VIEWS", "5", "max_views", 1_000_000, 5),
+    ("OPENQOE_FLUSH_INTERVAL", "0", "flush_interval", 15_000, 0),
+    ("OPENQOE_INSTANCE", "eu-1", "instance", None, "eu-1"),
+    ("OPENQOE_MAX_SAMPLES_PER_REQUEST", "2", "max_samples_per_request", 5_000, 2),
+    ("OPENQOE_LOKI_ENCODING", "JSON", "loki_encoding", "protobuf", "json"),
+    ("OPENQOE_LOKI_BATCH_BYTES", "2M", "loki_batch_bytes", MIB, 2 * MIB),
+    ("OPENQOE_LOKI_STRUCTURED_METADATA", "no", "loki_structured_metadata", True, False),
+    ("OPENQOE_QUEUE_MAX_BYTES", "1M", "queue_max_bytes", 64 * MIB, MIB),
+    ("OPENQOE_DATA_DIR", "/var/lib/openqoe", "data_dir", "./openqoe-data", "/var/lib/openqoe"),
+    ("OPENQOE_DURABILITY", "Normal", "durability", "full", "normal"),
+    ("OPENQOE_OUTBOX_MAX_BYTES", "5M", "outbox_max_bytes", 1024 * MIB, 5 * MIB),
+    ("OPENQOE_OUTBOX_MAX_AGE", "3600", "outbox_max_age", 48 * HOUR, HOUR),
+    ("OPENQOE_DELIVERY_TIMEOUT", "3", "delivery_timeout", 10_000, 3_000),
+    ("OPENQOE_SHUTDOWN_TIMEOUT", "0", "shutdown_timeout", 10_000, 0),
+    ("OPENQOE_LOG_LEVEL", "Debug", "log_level", "info", "debug"),
+    ("OPENQOE_LOG_FORMAT", "json", "log_format", "auto", "json"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "field", "default", "value"), SETTINGS)
+def test_settings(name: str, text: str, field: str, default: Any, value: Any) -> None:
+    assert getattr(Config(), field) == default
+    assert getattr(configured(**{name: text}), field) == value
+    assert getattr(configured(**{name: "  "}), field) == default
+
+
+def test_every_setting_is_in_the_table_above_or_a_part_of_a_destination() -> None:
+    rest = {one.env for one in declared(Config).values()} - {name for name, *_ in SETTINGS}
+    assert {name for name in rest if not name.startswith("GRAFANA_CLOUD_")} == {
+        f"{server}_{part}"
+        for server in ("MIMIR", "PROMETHEUS", "LOKI")
+        for part in ("USERNAME", "PASSWORD")
+    }
+
+
+@pytest.mark.parametrize("name", [one.env for one in declared(Config).values()])
+def test_every_setting_is_documented(name: str) -> None:
+    (found,) = (one for one in declared(Config).values() if one.env == name)
+    assert found.help.endswith(".")
+    assert found.kind
+    assert found.group
+
+
+@pytest.mark.parametrize(
+    ("environment", "fault"),
+    [
+        ({"MIMIR_URL": "mimir"}, "MIMIR_URL is not an http or https URL"),
+        ({"OPENQOE_MAX_EVENTS": "0"}, "OPENQOE_MAX_EVENTS must be at least 1"),
+        ({"OPENQOE_MAX_BODY_BYTES": "1"}, "OPENQOE_MAX_BODY_BYTES must be at least 1024 bytes"),
+        ({"OPENQOE_REQUEST_TIMEOUT": "0"}, "OPENQOE_REQUEST_TIMEOUT must be at least 0.001 s"),
+        ({"OPENQOE_FLUSH_INTERVAL": "-1"}, "OPENQOE_FLUSH_INTERVAL must be at least 0 s"),
+        ({"OPENQOE_VIEW_TIMEOUT": "59"}, "OPENQOE_VIEW_TIMEOUT must be at least 60 s"),
+        ({"OPENQOE_LOG_LEVEL": "loud"}, "OPENQOE_LOG_LEVEL is not one of debug, info, warning"),
+        ({"OPENQOE_LOKI_ENCODING": "xml"}, "OPENQOE_LOKI_ENCODING is not one of protobuf, json"),
+        ({"OPENQOE_EXTRA_LABELS": "mood"}, "OPENQOE_EXTRA_LABELS names 'mood', which is none of"),
+        ({"CARDINALITY_LIMITS": "{"}, "CARDINALITY_LIMITS is not JSON"),
+        ({"CARDINALITY_LIMITS": "[]"}, "CARDINALITY_LIMITS is not a JSON object"),
+        ({"CARDINALITY_LIMITS": '{"mood":{}}'}, "CARDINALITY_LIMITS is wrong at 'mood': no such"),
+    ],
+)
+def test_a_fault_begins_with_the_name_of_its_setting(
+    environment: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        configured(**environment)
+    (said,) = caught.value.faults
+    assert said.startswith(fault)
+
+
+def test_one_message_names_every_fault() -> None:
+    with pytest.raises(SettingsError) as caught:
+        configured(
+            PROMETHEUS_URL="nowhere",
+            LOKI_URL="http://loki/push",
+            LOKI_USERNAME="me",
+            OPENQOE_MAX_EVENTS="-5",
+            OPENQOE_FLUSH_INTERVAL="often",
+            OPENQOE_EXTRA_LABELS="mood,view_id",
+            CARDINALITY_LIMITS='{"env":{"action":"keep"}}',
+        )
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "invalid settings:"
+    assert sorted(line.split()[1] for line in lines[1:]) == [
+        "CARDINALITY_LIMITS",
+        "LOKI_PASSWORD",
+        "OPENQOE_EXTRA_LABELS",
+        "OPENQOE_FLUSH_INTERVAL",
+        "OPENQOE_MAX_EVENTS",
+        "PROMETHEUS_URL",
+    ]
+    assert all(line.startswith("  - ") for line in lines[1:])
+
+
+def test_a_configuration_made_in_code_is_checked_too() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Config(max_events=0, max_series=0, mimir_url="http://m", mimir_password="p")
+    assert [fault.split()[0] for fault in caught.value.faults] == [
+        "OPENQOE_MAX_EVENTS",
+        "OPENQOE_MAX_SERIES",
+        "MIMIR_USERNAME",
+    ]
+
+
+def test_secrets_are_neither_shown_nor_told() -> None:
+    config = configured(
+        API_KEY="hush1",
+        MIMIR_URL="http://m",
+        MIMIR_USERNAME="me",
+        MIMIR_PASSWORD="hush2",
+        PROMETHEUS_PASSWORD="hush3",
+        LOKI_URL="http://l",
+        LOKI_USERNAME="me",
+        LOKI_PASSWORD="hush4",
+    )
+    cloud = configured(
+        GRAFANA_CLOUD_INSTANCE_ID="1",
+        GRAFANA_CLOUD_API_KEY="hush5",
+        GRAFANA_CLOUD_REGION="us-central1",
+    )
+    for one in (config, cloud):
+        shown = repr(one), repr(one.metrics_destinations), repr(one.logs_destinations)
+        assert "hush" not in "".join(shown)
+    with pytest.raises(SettingsError) as caught:
+        configured(
+            MIMIR_URL="http://me:hush6@mimir/push", LOKI_URL="http://l", LOKI_PASSWORD="hush"
+        )
+    assert "hush" not in str(caught.value)
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(AttributeError):
+        Config().max_events = 5  # type: ignore[misc]
+    assert Config() == Config()

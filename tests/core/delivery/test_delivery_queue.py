@@ -1,0 +1,400 @@
+"""The queue by example: order, retries, splitting, bounds, counters, status."""
+
+from collections.abc import Callable
+
+import pytest
+
+from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.delivery_queue import DeliveryQueue
+from openqoe.core.delivery.payload import Payload, Split
+from openqoe.core.delivery.verdict import Kind
+from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
+
+NOW = 1_700_000_000_000
+OK = HttpResult(204)
+LOKI = Destination("loki", "http://loki/push", (("X-Scope-OrgID", "shop"),))
+
+
+def payload(body: bytes, kind: Kind = "logs", created: int = NOW) -> Payload:
+    """A payload with one item a byte of its body."""
+    return Payload(kind, (("Content-Type", "x"),), body, len(body), created)
+
+
+def halves(whole: Payload) -> tuple[Payload, ...]:
+    middle = len(whole.body) // 2
+    parts = whole.body[:middle], whole.body[middle:]
+    return tuple(payload(part, whole.kind, whole.created) for part in parts)
+
+
+def make(
+    kind: Kind = "logs", *, max_bytes: int = 1_000, seed: int = 1, split: Split = halves
+) -> DeliveryQueue:
+    return DeliveryQueue(
+        LOKI, kind, max_bytes=max_bytes, seed=seed, split=split, user_agent="openqoe-worker/1"
+    )
+
+
+def filled(
+    *bodies: bytes,
+    kind: Kind = "logs",
+    max_bytes: int = 1_000,
+    seed: int = 1,
+    split: Split = halves,
+) -> DeliveryQueue:
+    queue = make(kind, max_bytes=max_bytes, seed=seed, split=split)
+    for body in bodies:
+        queue.offer(payload(body, kind), NOW)
+    return queue
+
+
+def due(queue: DeliveryQueue, effect_id: int, now: int) -> RemoteWrite | LokiPush:
+    """The request that is to be sent now, which must be there."""
+    effect = queue.due(effect_id, now)
+    assert isinstance(effect, RemoteWrite | LokiPush)
+    return effect
+
+
+def next_poll(queue: DeliveryQueue) -> int:
+    """When the queue will have a request; it must wait for nothing but time."""
+    poll = queue.next_poll
+    assert poll is not None
+    return poll
+
+
+def run(
+    queue: DeliveryQueue, answer: Callable[[bytes], HttpResult], now: int = NOW, *, limit: int = 100
+) -> list[bytes]:
+    """Send until the queue waits or is empty; the bodies in the order in which they went."""
+    sent: list[bytes] = []
+    while len(sent) < limit and (effect := queue.due(len(sent), now)) is not None:
+        assert isinstance(effect, RemoteWrite | LokiPush)
+        sent.append(effect.body)
+        queue.complete(effect.id, answer(effect.body), now)
+    return sent
+
+
+# Requests
+
+
+@pytest.mark.parametrize(("kind", "effect"), [("metrics", RemoteWrite), ("logs", LokiPush)])
+def test_request_is_ready_to_send(kind: Kind, effect: type[RemoteWrite] | type[LokiPush]) -> None:
+    queue = filled(b"abc", kind=kind)
+    assert queue.due(7, NOW) == effect(
+        id=7,
+        destination="loki",
+        url="http://loki/push",
+        headers=(
+            ("Content-Type", "x"),
+            ("X-Scope-OrgID", "shop"),
+            ("User-Agent", "openqoe-worker/1"),
+        ),
+        body=b"abc",
+    )
+
+
+def test_one_request_at_a_time_in_order() -> None:
+    queue = filled(b"a", b"b", b"c")
+    assert due(queue, 1, NOW).body == b"a"
+    assert queue.due(2, NOW) is None
+    assert queue.next_poll is None
+    queue.complete(1, OK, NOW)
+    assert due(queue, 2, NOW).body == b"b"
+    queue.complete(2, OK, NOW)
+    assert not queue.empty
+    assert due(queue, 3, NOW).body == b"c"
+    queue.complete(3, OK, NOW)
+    assert queue.empty
+    assert queue.next_poll is None
+    assert queue.due(4, NOW) is None
+
+
+def test_wrong_kind_is_an_error_of_the_owner() -> None:
+    with pytest.raises(ValueError, match="queue of logs was offered metrics"):
+        make("logs").offer(payload(b"a", "metrics"), NOW)
+
+
+@pytest.mark.parametrize("stale", [0, 1, 3])
+def test_stale_results_are_ignored(stale: int) -> None:
+    queue = filled(b"a", b"b")
+    assert queue.complete(stale, OK, NOW) == ()
+    queue.due(1, NOW)
+    queue.complete(1, OK, NOW)
+    queue.due(2, NOW)
+    assert queue.complete(stale, HttpResult(404), NOW) == ()
+    assert queue.counters.answers["dropped"] == 0
+    assert queue.due(9, NOW) is None  # 2 is still in flight
+    queue.complete(2, OK, NOW)
+    assert queue.counters.delivered == 2
+
+
+# Retries
+
+
+@pytest.mark.parametrize(
+    "failure", [NetworkFailure("refused"), HttpResult(500), HttpResult(429), HttpResult(529)]
+)
+def test_retries_keep_the_order(failure: HttpResult | NetworkFailure) -> None:
+    queue, now = filled(b"a", b"b"), NOW
+    sent: list[bytes] = []
+    for attempt in range(5):
+        sent.append(due(queue, attempt, now).body)
+        queue.complete(attempt, failure, now)
+        assert queue.due(99, next_poll(queue) - 1) is None
+        now = next_poll(queue)
+    assert sent == [b"a"] * 5
+    assert queue.status(now).failures == 5
+    assert run(queue, lambda body: OK, now) == [b"a", b"b"]
+    assert queue.counters.answers["retried"] == 5
+    assert queue.counters.bytes_out == 7
+
+
+def waits(queue: DeliveryQueue, failure: HttpResult | NetworkFailure, count: int) -> list[int]:
+    now = NOW
+    result: list[int] = []
+    for attempt in range(count):
+        queue.due(attempt, now)
+        queue.complete(attempt, failure, now)
+        result.append(next_poll(queue) - now)
+        now = next_poll(queue)
+    return result
+
+
+def test_waits_grow_and_start_again_after_success() -> None:
+    queue = filled(b"a", b"b")
+    steps = (1, 2, 4, 8, 16, 32, 60, 60)
+    for wait, step in zip(waits(queue, HttpResult(500), 8), steps, strict=True):
+        assert step * 500 <= wait <= step * 1000
+    now = next_poll(queue)
+    queue.due(100, now)
+    queue.complete(100, OK, now)
+    assert queue.next_poll == now
+    queue.due(101, now)
+    queue.complete(101, HttpResult(500), now)
+    assert 500 <= next_poll(queue) - now <= 1000
+
+
+def test_waits_follow_from_the_seed() -> None:
+    def series(seed: int) -> list[int]:
+        return waits(filled(b"a", seed=seed), HttpResult(500), 10)
+
+    assert series(1) == series(1)
+    assert series(1) != series(2)
+    assert len(set(series(1))) == 10  # those at the cap differ, too
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [("20", 20_000, 20_000), ("0", 500, 1_000), ("99999", 300_000, 300_000), ("x", 500, 1_000)],
+)
+def test_retry_after_is_a_lower_bound(asked: str, least: int, most: int) -> None:
+    (wait,) = waits(filled(b"a"), HttpResult(429, {"retry-after": asked}), 1)
+    assert least <= wait <= most
+
+
+def test_payloads_offered_during_a_wait_do_not_shorten_it() -> None:
+    queue = filled(b"a")
+    queue.due(1, NOW)
+    queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
+    queue.offer(payload(b"b"), NOW + 10_000)
+    assert queue.next_poll == NOW + 30_000
+
+
+def test_a_clock_that_is_put_back_does_not_stop_the_queue() -> None:
+    queue = filled(b"a")
+    queue.due(1, NOW)
+    queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
+    earlier = NOW - 86_400_000
+    assert queue.due(2, earlier) is None
+    assert queue.next_poll == earlier + 30_000
+    assert queue.due(2, earlier + 30_000) is not None
+
+
+def test_hurry_ends_a_wait_but_not_the_one_that_was_asked_for() -> None:
+    queue = filled(b"a")
+    waits(queue, HttpResult(500), 6)
+    queue.hurry()
+    assert due(queue, 100, NOW + 60_000).body == b"a"
+    queue.complete(100, HttpResult(503, {"retry-after": "5"}), NOW)
+    queue.hurry()
+    assert queue.next_poll == NOW + 5_000
+
+
+# Answers that end a payload
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, "unauthorized"),
+        (403, "unauthorized"),
+        (404, "http_404"),
+        (307, "redirect"),
+        (260, "ingestion_blocked"),
+    ],
+)
+def test_poison_is_dropped_and_counted_and_blocks_nothing(status: int, reason: str) -> None:
+    queue = filled(b"a", b"bad", b"c")
+    sent = run(queue, lambda body: HttpResult(status) if body == b"bad" else OK)
+    assert sent == [b"a", b"bad", b"c"]
+    assert queue.counters.dropped == {reason: 3}
+    assert queue.counters.delivered == 2
+    assert queue.counters.answers["dropped"] == 1
+
+
+def test_rejected_is_not_sent_again() -> None:
+    queue = filled(b"a", b"bad", b"c")
+    sent = run(queue, lambda body: HttpResult(400) if body == b"bad" else OK)
+    assert sent == [b"a", b"bad", b"c"]
+    assert (queue.counters.rejected, queue.counters.delivered) == (3, 2)
+    assert queue.counters.dropped == {}
+
+
+# Splitting
+
+
+def test_split_takes_the_place_of_the_whole() -> None:
+    queue = filled(b"abcd", b"e")
+    sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
+    assert sent == [b"abcd", b"ab", b"a", b"b", b"cd", b"c", b"d", b"e"]
+    assert queue.counters.delivered == 5
+    assert queue.counters.answers == {
+        "delivered": 5,
+        "rejected": 0,
+        "dropped": 0,
+        "split": 3,
+        "retried": 0,
+    }
+
+
+def test_a_single_item_that_is_too_large_is_dropped() -> None:
+    queue = filled(b"aXb", b"c")
+    sent = run(queue, lambda body: HttpResult(413) if b"X" in body else OK)
+    assert sent == [b"aXb", b"a", b"Xb", b"X", b"b", b"c"]
+    assert queue.counters.dropped == {"too_large": 1}
+    assert queue.counters.delivered == 3
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        lambda whole: (),
+        lambda whole: (whole,),
+        lambda whole: (whole, whole),
+        lambda whole: (payload(b""), whole),
+        lambda whole: (payload(b"a"),),
+    ],
+)
+def test_what_is_no_division_cannot_loop_or_lose_items(split: Split) -> None:
+    queue = filled(b"abc", b"d", split=split)
+    sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
+    assert sent == [b"abc", b"d"]
+    assert queue.counters.dropped == {"too_large": 3}
+
+
+def test_parts_that_are_larger_than_the_whole_stay_within_the_bound() -> None:
+    def grown(whole: Payload) -> tuple[Payload, ...]:
+        return tuple(Payload("logs", (), b"x" * 60, 1, NOW) for _ in range(whole.items))
+
+    queue = filled(b"ab", max_bytes=100, split=grown)
+    queue.due(1, NOW)
+    queue.complete(1, HttpResult(413), NOW)
+    assert queue.status(NOW).bytes == 60
+    assert queue.counters.dropped == {"queue_full": 1}
+
+
+# Bounds
+
+
+def test_oldest_logs_make_room() -> None:
+    queue = filled(b"aaaa", b"bbbb", b"cccc", max_bytes=9)
+    assert queue.counters.dropped == {"queue_full": 4}
+    assert run(queue, lambda body: OK) == [b"bbbb", b"cccc"]
+
+
+def test_what_is_in_flight_is_not_dropped() -> None:
+    queue = filled(b"aaaa", b"bbbb", max_bytes=9)
+    queue.due(1, NOW)
+    queue.offer(payload(b"cccc"), NOW)
+    queue.complete(1, OK, NOW)
+    assert queue.counters.dropped == {"queue_full": 4}
+    assert queue.counters.delivered == 4
+    assert run(queue, lambda body: OK) == [b"cccc"]
+
+
+def test_one_oversized_payload_may_wait() -> None:
+    queue = filled(b"a", b"b" * 50, max_bytes=9)
+    assert queue.full
+    assert run(queue, lambda body: OK) == [b"b" * 50]
+
+
+def test_metrics_are_never_dropped_for_want_of_room() -> None:
+    queue = filled(b"aaaa", b"bbbb", kind="metrics", max_bytes=9)
+    assert not queue.full
+    queue.offer(payload(b"cccc", "metrics"), NOW)
+    assert queue.full
+    assert queue.counters.dropped == {}
+    assert run(queue, lambda body: OK) == [b"aaaa", b"bbbb", b"cccc"]
+    assert not queue.full
+
+
+def test_a_waiting_head_that_makes_room_leaves_the_wait_behind() -> None:
+    queue = filled(b"aaaa", max_bytes=5)
+    queue.due(1, NOW)
+    queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
+    queue.offer(payload(b"bbbb"), NOW + 1)
+    assert queue.next_poll == NOW + 30_000
+    assert due(queue, 2, NOW + 30_000).body == b"bbbb"
+
+
+# Status
+
+
+def test_status_of_a_new_queue() -> None:
+    status = make().status(NOW)
+    assert (status.state, status.payloads, status.items, status.bytes) == ("ok", 0, 0, 0)
+    assert (status.oldest_age, status.last_error, status.last_success) == (None, "", None)
+    assert status.next_attempt is None
+
+
+def test_status_tells_how_it_stands() -> None:
+    queue = make()
+    queue.offer(payload(b"abc", created=NOW - 5_000), NOW)
+    queue.offer(payload(b"d"), NOW)
+    queue.due(1, NOW)
+    queue.complete(1, HttpResult(503, body=b"down\nfor maintenance"), NOW)
+    status = queue.status(NOW + 1_000)
+    assert (status.state, status.failures) == ("failing", 1)
+    assert (status.payloads, status.items, status.bytes) == (2, 4, 4)
+    assert status.oldest_age == 6_000
+    assert status.last_error == r"503: down\nfor maintenance"
+    assert status.last_success is None
+    assert status.next_attempt == queue.next_poll
+
+    queue.due(2, NOW + 1_000)
+    queue.complete(2, OK, NOW + 1_000)
+    status = queue.status(NOW + 1_000)
+    assert (status.state, status.failures, status.last_success) == ("ok", 0, NOW + 1_000)
+
+    queue.due(3, NOW + 2_000)
+    queue.complete(3, HttpResult(400, body=b"too old"), NOW + 2_000)
+    status = queue.status(NOW + 2_000)
+    assert (status.state, status.last_error) == ("refusing", "400: too old")
+    assert status.last_success == NOW + 1_000
+
+
+def test_last_error_without_an_answer() -> None:
+    queue = filled(b"a")
+    queue.due(1, NOW)
+    queue.complete(1, NetworkFailure("connection refused"), NOW)
+    assert queue.status(NOW).last_error == "network: connection refused"
+
+
+def test_what_waits_can_be_offered_to_a_new_queue() -> None:
+    queue = filled(b"a", b"b", b"c")
+    queue.due(1, NOW)
+    queue.complete(1, OK, NOW)
+    queue.due(2, NOW)
+    again = make()
+    for each in queue.waiting:
+        again.offer(each, NOW)
+    assert run(again, lambda body: OK) == [b"b", b"c"]

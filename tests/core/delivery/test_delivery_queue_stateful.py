@@ -1,0 +1,189 @@
+"""The queue under any history: offers, answers, stale answers, a clock that jumps about."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.delivery_queue import DeliveryQueue
+from openqoe.core.delivery.payload import Payload
+from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, Kind
+from openqoe.core.effects import (
+    HttpResult,
+    LoadPayload,
+    LokiPush,
+    NetworkFailure,
+    Notice,
+    RemoteWrite,
+)
+
+MAX_BYTES = 200
+ITEM_BYTES = 10
+
+statuses = st.sampled_from([204, 260, 301, 400, 401, 404, 413, 429, 500, 503, 529, 0])
+results = st.one_of(
+    st.just(HttpResult(204)),
+    st.builds(
+        HttpResult,
+        statuses,
+        st.sampled_from(["", "0", "7", "100000", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"]).map(
+            lambda text: {"retry-after": text}
+        ),
+        st.binary(max_size=20),
+    ),
+    st.builds(NetworkFailure, st.text(max_size=20)),
+)
+
+
+def encode(kind: Kind, items: list[int], now: int) -> Payload:
+    """A payload whose body names its items."""
+    body = b"".join(b"%010d" % item for item in items)
+    return Payload(kind, (), body, len(items), now)
+
+
+def decode(body: bytes) -> list[int]:
+    return [int(body[at : at + ITEM_BYTES]) for at in range(0, len(body), ITEM_BYTES)]
+
+
+def split(payload: Payload) -> tuple[Payload, ...]:
+    items = decode(payload.body)
+    middle = len(items) // 2
+    return tuple(
+        encode(payload.kind, part, payload.created) for part in (items[:middle], items[middle:])
+    )
+
+
+class QueueMachine(RuleBasedStateMachine):
+    def make_queue(self, seed: int) -> DeliveryQueue:
+        return DeliveryQueue(
+            Destination("here", "http://here/push"),
+            self.kind,
+            max_bytes=MAX_BYTES,
+            seed=seed,
+            split=split,
+            user_agent="test",
+        )
+
+    @initialize(kind=st.sampled_from(["metrics", "logs"]), seed=st.integers())
+    def start(self, kind: Kind, seed: int) -> None:
+        self.kind = kind
+        self.queue = self.make_queue(seed)
+        self.now = 1_700_000_000_000
+        self.next_item = 0
+        self.next_id = 0
+        self.in_flight: RemoteWrite | LokiPush | None = None
+        self.offered = 0
+        self.taken: list[int] = []  # items in the order in which the destination took them
+        self.largest = 0
+
+    @rule(count=st.integers(1, 30))
+    def offer(self, count: int) -> None:
+        if self.kind == "metrics" and self.queue.full:
+            return
+        items = list(range(self.next_item, self.next_item + count))
+        self.next_item += count
+        self.offered += count
+        payload = encode(self.kind, items, self.now)
+        self.largest = max(self.largest, len(payload.body))
+        self.check_notices(self.queue.offer(payload, self.now))
+
+    @rule()
+    def send(self) -> None:
+        self.next_id += 1
+        effect = self.queue.due(self.next_id, self.now)
+        assert not isinstance(effect, LoadPayload), "nothing here is stored"
+        if effect is not None:
+            assert self.in_flight is None, "two in flight"
+            assert effect.id == self.next_id
+            self.in_flight = effect
+        elif not self.queue.empty and self.in_flight is None:
+            # However the clock has jumped, the next attempt is near.
+            poll = self.queue.next_poll
+            assert poll is not None
+            assert self.now < poll <= self.now + MAX_RETRY_AFTER
+
+    @precondition(lambda self: self.in_flight is not None)
+    @rule(result=results)
+    def answer(self, result: HttpResult | NetworkFailure) -> None:
+        effect, self.in_flight = self.in_flight, None
+        assert effect is not None
+        before = self.queue.counters.delivered + self.queue.counters.rejected
+        self.check_notices(self.queue.complete(effect.id, result, self.now))
+        if self.queue.counters.delivered + self.queue.counters.rejected > before:
+            self.taken += decode(effect.body)
+
+    @rule(result=results, back=st.integers(-3, 5))
+    def stale_answer(self, result: HttpResult | NetworkFailure, back: int) -> None:
+        stale = self.next_id - back
+        if self.in_flight is None or stale != self.in_flight.id:
+            before = self.queue.status(self.now), self.queue.counters.answers.copy()
+            assert self.queue.complete(stale, result, self.now) == ()
+            assert before == (self.queue.status(self.now), self.queue.counters.answers)
+
+    @rule(by=st.sampled_from([1, 1_000, 60_000, 3_600_000, -1, -1_000, -86_400_000]))
+    def time_passes(self, by: int) -> None:
+        self.now += by
+
+    @rule()
+    def wait_for_next_poll(self) -> None:
+        if self.queue.next_poll is not None:
+            self.now = max(self.now, self.queue.next_poll)
+            self.send()
+            assert self.in_flight is not None, "the queue was not due when it said"
+
+    @rule()
+    def hurry(self) -> None:
+        self.queue.hurry()
+
+    @rule()
+    def crash(self) -> None:
+        """A new queue takes over what waits; what was in flight goes out again."""
+        waiting, counters = self.queue.waiting, self.queue.counters
+        self.queue = self.make_queue(seed=2)
+        self.queue.counters = counters
+        for payload in waiting:
+            counters.offered -= payload.items
+            self.queue.offer(payload, self.now)
+        self.in_flight = None
+
+    def check_notices(self, notices: tuple[Notice, ...]) -> None:
+        assert isinstance(notices, tuple)
+        for notice in notices:
+            assert isinstance(notice, Notice)
+            assert all(isinstance(value, str | int | float) for _, value in notice.fields)
+
+    @invariant()
+    def order_is_kept(self) -> None:
+        assert self.taken == sorted(set(self.taken))
+        waiting = [item for payload in self.queue.waiting for item in decode(payload.body)]
+        assert waiting == sorted(set(waiting))
+        assert not self.taken or not waiting or self.taken[-1] < waiting[0]
+
+    @invariant()
+    def every_item_is_in_one_place(self) -> None:
+        counters, status = self.queue.counters, self.queue.status(self.now)
+        assert counters.offered == self.offered
+        assert counters.delivered + counters.rejected == len(self.taken)
+        dropped = sum(counters.dropped.values())
+        assert len(self.taken) + dropped + status.items == counters.offered
+
+    @invariant()
+    def bounds_hold(self) -> None:
+        status = self.queue.status(self.now)
+        assert status.bytes == sum(len(payload.body) for payload in self.queue.waiting)
+        if self.kind == "logs":
+            assert status.bytes <= MAX_BYTES or status.payloads == 1
+        else:
+            assert status.bytes < MAX_BYTES + self.largest
+            assert "queue_full" not in self.queue.counters.dropped
+
+    @invariant()
+    def it_waits_for_something(self) -> None:
+        waits_for_time = self.queue.next_poll is not None
+        waits_for_an_answer = self.in_flight is not None
+        waits_for_an_offer = self.queue.empty
+        assert waits_for_time + waits_for_an_answer + waits_for_an_offer == 1
+
+
+QueueMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestQueue = QueueMachine.TestCase

@@ -1,0 +1,168 @@
+"""What the operator is told: one line for each change of state, with the receiver's words."""
+
+import pytest
+
+from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.delivery_queue import DeliveryQueue
+from openqoe.core.delivery.payload import Payload
+from openqoe.core.effects import HttpResult, NetworkFailure, Notice
+
+NOW = 1_700_000_000_000
+MINUTE = 60_000
+OK = HttpResult(204)
+
+
+class LoggedEvent:
+    """A queue that never runs dry; ``answer`` sends its head and says what was logged."""
+
+    def __init__(self, max_bytes: int = 100) -> None:
+        self.queue = DeliveryQueue(
+            Destination(
+                "loki", "http://loki/push?token=t0ken", (("Authorization", "Bearer s3cret"),)
+            ),
+            "logs",
+            max_bytes=max_bytes,
+            seed=1,
+            split=lambda payload: (),
+            user_agent="openqoe-worker/1",
+        )
+        self.now = NOW
+        self.id = 0
+
+    def offer(self) -> tuple[Notice, ...]:
+        return self.queue.offer(Payload("logs", (), b"payl0ad", 3, self.now), self.now)
+
+    def answer(self, result: HttpResult | NetworkFailure, after: int = 0) -> tuple[Notice, ...]:
+        self.now += after
+        if self.queue.empty:
+            self.offer()
+        due = self.queue.next_poll
+        assert due is not None
+        self.now = max(self.now, due)
+        self.id += 1
+        assert self.queue.due(self.id, self.now) is not None
+        return self.queue.complete(self.id, result, self.now)
+
+    def events(self, *results: HttpResult | NetworkFailure, after: int = 0) -> list[str]:
+        return [n.event for result in results for n in self.answer(result, after)]
+
+
+FAILING = "destination is failing"
+BACK = "destination works again"
+DROPPED = "payload dropped"
+REJECTED = "destination rejected part of a payload"
+FULL = "queue is full, oldest dropped"
+
+
+def test_success_is_silent() -> None:
+    assert LoggedEvent().events(OK, OK, OK) == []
+
+
+def test_an_outage_is_two_lines() -> None:
+    told = LoggedEvent()
+    (notice,) = told.answer(HttpResult(503, {"retry-after": "30"}, b"down\nfor maintenance"))
+    assert (notice.level, notice.event) == ("warning", FAILING)
+    assert dict(notice.fields) == {
+        "destination": "loki",
+        "url": "http://loki/push",
+        "reason": "server_error",
+        "status": 503,
+        "answer": r"down\nfor maintenance",
+        "retry_in_seconds": 30.0,
+        "waiting_payloads": 1,
+    }
+    again = (HttpResult(500), HttpResult(429), NetworkFailure("refused"), HttpResult(502))
+    assert told.events(*again * 20) == []
+    told.offer()
+    (notice,) = told.answer(OK)
+    assert (notice.level, notice.event) == ("info", BACK)
+    assert dict(notice.fields) == {
+        "destination": "loki",
+        "url": "http://loki/push",
+        "away_seconds": round((told.now - NOW) / 1000, 1),
+        "waiting_payloads": 1,
+    }
+    assert told.events(OK, OK) == []
+
+
+def test_a_network_failure_has_no_status() -> None:
+    (notice,) = LoggedEvent().answer(NetworkFailure("name not found"))
+    fields = dict(notice.fields)
+    assert (fields["reason"], fields["answer"]) == ("network", "name not found")
+    assert "status" not in fields
+
+
+@pytest.mark.parametrize(
+    ("status", "event", "reason"),
+    [
+        (400, REJECTED, "bad_request"),
+        (401, DROPPED, "unauthorized"),
+        (404, DROPPED, "http_404"),
+        (413, DROPPED, "too_large"),
+        (260, DROPPED, "ingestion_blocked"),
+        (302, DROPPED, "redirect"),
+    ],
+)
+def test_a_steady_stream_of_refusals_is_one_line(status: int, event: str, reason: str) -> None:
+    told = LoggedEvent()
+    (notice,) = told.answer(HttpResult(status, body=b"no"))
+    assert (notice.level, notice.event) == ("warning", event)
+    fields = dict(notice.fields)
+    assert (fields["reason"], fields["status"], fields["items"]) == (reason, status, 3)
+    assert told.events(*[HttpResult(status)] * 50, after=MINUTE) == []
+    assert told.events(*[HttpResult(status)] * 5, after=60 * MINUTE) == []
+
+
+def test_each_reason_and_status_has_a_line() -> None:
+    told = LoggedEvent()
+    results = [HttpResult(status) for status in (401, 403, 404, 401, 403, 404)]
+    assert told.events(*results) == [DROPPED] * 3
+
+
+def test_refusals_between_successes_are_one_line() -> None:
+    assert LoggedEvent().events(*[HttpResult(400), OK] * 50, after=MINUTE) == [REJECTED]
+
+
+def test_a_refusal_after_success_and_quiet_is_news() -> None:
+    told = LoggedEvent()
+    told.answer(HttpResult(400))
+    assert told.events(OK, HttpResult(400), after=5 * MINUTE) == [REJECTED]
+    # Quiet alone is not enough: nothing has been taken since.
+    assert told.events(HttpResult(400), HttpResult(400), after=60 * MINUTE) == []
+
+
+def test_part_taken_ends_an_outage() -> None:
+    assert LoggedEvent().events(HttpResult(500), HttpResult(400)) == [FAILING, BACK, REJECTED]
+
+
+def test_a_refusal_does_not_end_an_outage() -> None:
+    told = LoggedEvent()
+    results = [HttpResult(500), HttpResult(404), HttpResult(500), HttpResult(404)]
+    assert told.events(*results * 5) == [FAILING, DROPPED]
+    assert told.events(OK) == [BACK]
+
+
+def test_crowding_out_is_one_line() -> None:
+    told = LoggedEvent(max_bytes=10)
+    assert told.offer() == ()
+    (notice,) = told.offer()
+    assert (notice.level, notice.event) == ("warning", FULL)
+    assert dict(notice.fields) == {
+        "destination": "loki",
+        "url": "http://loki/push",
+        "reason": "queue_full",
+        "items": 3,
+        "max_bytes": 10,
+    }
+    assert [told.offer() for _ in range(50)] == [()] * 50
+
+
+def test_no_notice_holds_a_payload_or_a_secret() -> None:
+    told = LoggedEvent(max_bytes=10)
+    echo = b"Authorization: Bearer s3cret"
+    results = [HttpResult(status, body=echo) for status in (500, 401, 400, 404, 204)]
+    notices = [notice for result in results for notice in told.answer(result)]
+    notices += [*told.offer(), *told.offer()]
+    assert len(notices) == 6
+    for secret in ("s3cret", "payl0ad", "t0ken"):
+        assert secret not in repr([notice.fields for notice in notices])

@@ -1,0 +1,113 @@
+"""What the answer to a request without data says of a destination's settings."""
+
+import pytest
+
+from openqoe.core.config.destinations import Destination
+from openqoe.core.config.worker_config import Config
+from openqoe.core.delivery.destination_probe import diagnose, probe
+from openqoe.core.delivery.verdict import Kind
+from openqoe.core.effects import HttpResult, NetworkFailure
+from tests.support.events import NOW
+from tests.support.loki import LokiDouble
+from tests.support.receiver import RemoteWriteDouble
+from tests.support.rig import deliver
+
+PASSWORD = "hunter2hunter2"
+
+CONFIG = Config.from_environment(
+    {
+        "PROMETHEUS_URL": "http://metrics.test/api/v1/write",
+        "PROMETHEUS_USERNAME": "me",
+        "PROMETHEUS_PASSWORD": PASSWORD,
+        "LOKI_URL": "http://logs.test/loki/api/v1/push",
+    }
+)
+
+
+def destination(kind: Kind) -> Destination:
+    (found,) = CONFIG.metrics_destinations if kind == "metrics" else CONFIG.logs_destinations
+    return found
+
+
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+def test_a_probe_breaks_no_rule_and_leaves_nothing(encoding: str) -> None:
+    metrics, logs = RemoteWriteDouble(), LokiDouble()
+    for kind, double in (("metrics", metrics), ("logs", logs)):
+        effect = probe(destination(kind), kind, encoding, NOW)  # type: ignore[arg-type]
+        result = deliver(effect, double)
+        assert 200 <= result.status < 300
+        (finding,) = diagnose(destination(kind), kind, result, NOW)  # type: ignore[arg-type]
+        assert finding.level == "ok"
+    assert (metrics.samples, metrics.violations) == ({}, [])
+    assert (logs.entries(), logs.rejected) == ([], [])
+
+
+def test_a_probe_has_the_credentials_of_the_worker() -> None:
+    effect = probe(destination("metrics"), "metrics", "protobuf", NOW)
+    assert dict(effect.headers)["Authorization"].startswith("Basic ")
+    assert dict(effect.headers)["User-Agent"].startswith("openqoe-worker/")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "level", "words"),
+    [
+        ("metrics", 204, "ok", "takes requests"),
+        ("logs", 422, "ok", "takes requests"),
+        ("logs", 260, "fail", "blocked"),
+        ("metrics", 301, "fail", "points elsewhere"),
+        ("metrics", 400, "warn", "without data"),
+        ("metrics", 401, "fail", "PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD"),
+        ("metrics", 403, "fail", "do not allow writing"),
+        ("metrics", 404, "fail", "--web.enable-remote-write-receiver"),
+        ("logs", 404, "fail", "/loki/api/v1/push"),
+        ("logs", 405, "fail", "/loki/api/v1/push"),
+        ("metrics", 415, "fail", "does not take"),
+        ("logs", 429, "warn", "limits the rate"),
+        ("metrics", 503, "fail", "not able"),
+    ],
+)
+def test_each_status_says_what_to_do(kind: Kind, status: int, level: str, words: str) -> None:
+    (finding,) = diagnose(destination(kind), kind, HttpResult(status, {}, b"because"), NOW)
+    assert finding.level == level
+    assert words in finding.text + finding.advice
+    assert level == "ok" or '"because"' in finding.text or status == 301
+    assert level == "ok" or finding.advice
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("Cannot connect to host x:80 ssl:default [Name or service not known]", "name"),
+        ("Cannot connect to host x:1 ssl:default [Connect call failed ('x', 1)]", "nobody listens"),
+        ("Cannot connect to host x:443 ssl:True [SSL: CERTIFICATE_VERIFY_FAILED]", "certificate"),
+        ("Cannot connect to host x:80 ssl:default [[SSL] record layer failure]", "https://"),
+        ("no answer within 10 s", "firewall"),
+        ("something else", "network"),
+    ],
+)
+def test_each_failure_of_the_network_says_what_to_do(reason: str, advice: str) -> None:
+    (finding,) = diagnose(destination("metrics"), "metrics", NetworkFailure(reason), NOW)
+    assert finding.level == "fail"
+    assert advice in finding.advice
+
+
+def test_neither_secrets_nor_escapes_are_passed_on() -> None:
+    said = f"no \x1b[31m{PASSWORD}".encode()
+    (finding,) = diagnose(destination("metrics"), "metrics", HttpResult(401, {}, said), NOW)
+    assert PASSWORD not in finding.text
+    assert "\x1b" not in finding.text
+
+
+@pytest.mark.parametrize(
+    ("date", "levels"),
+    [
+        ("Thu, 09 Oct 2025 08:53:20 GMT", ["ok"]),
+        ("Thu, 09 Oct 2025 08:54:20 GMT", ["ok", "warn"]),
+        ("Thu, 09 Oct 2025 07:53:20 GMT", ["ok", "fail"]),
+        ("some day", ["ok"]),
+    ],
+)
+def test_clocks_are_compared(date: str, levels: list[str]) -> None:
+    result = HttpResult(204, {"date": date})
+    found = diagnose(destination("metrics"), "metrics", result, 1_760_000_000_000)
+    assert [finding.level for finding in found] == levels

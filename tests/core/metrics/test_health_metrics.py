@@ -1,0 +1,189 @@
+"""The worker's own health: the same numbers at `/metrics` and in remote write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+from openqoe.core.api.routes import Route
+from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
+from openqoe.core.engine.load_shedding import BURST
+from openqoe.core.http.messages import Request
+from openqoe.core.metrics import health_metrics
+from openqoe.core.worker import Worker
+from tests.support.events import NOW, event, post
+from tests.support.rig import MINUTE, Rig, told
+
+LATE = 100
+"""Batches that are late before one is refused."""
+
+SAMPLE = re.compile(r"(openqoe_worker_[a-z_]+)(?:\{(.*)\})? (\S+)")
+
+
+def name_of(name: str, labels: Iterable[str]) -> str:
+    return f"{name}{{{','.join(sorted(labels))}}}"
+
+
+def shown(rig: Rig) -> dict[str, float]:
+    """What `/metrics` says, by name and labels."""
+    found = {}
+    for line in rig.metrics_text().splitlines():
+        if not line.startswith("#"):
+            match = SAMPLE.fullmatch(line)
+            assert match is not None, line
+            name, labels, value = match.groups()
+            found[name_of(name, (labels or "").split(","))] = float(value)
+    return found
+
+
+def eventful() -> Rig:
+    """A worker to which everything has happened that is counted."""
+    rig = Rig(
+        OPENQOE_MAX_SERIES="3",
+        OPENQOE_MAX_VIEWS="1",
+        OPENQOE_DEDUP_MAX="1",
+        OPENQOE_QUEUE_MAX_BYTES="1024",
+        CARDINALITY_LIMITS='{"limits":{"app_name":{"action":"allow","max_cardinality":1}}}',
+    )
+    rig.post(told(0, "playing", 0.0))
+    rig.post(told(0, "playing", 0.0))
+    rig.post({**told(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"})
+    rig.handle(post(told(0, "playing"), event(at=0), "nonsense"))
+    rig.post(told(-3600, "seek", 0.0, note="x" * 300_000))
+    outcome = rig.worker.handle(Request("GET", "/health"), rig.now)
+    rig.worker.answered(outcome.route, 0.002)
+    rig.answers[LokiPush].append(HttpResult(401, {}, b"who are you?"))
+    rig.down(RemoteWrite, answer=HttpResult(503))
+    rig.flush(3)
+    rig.up()
+    for _ in range(LATE + 1):  # too much work: all have waited; the last is refused
+        rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 5_000))
+        rig.pass_time(BURST // LATE)
+    rig.pass_time(7 * MINUTE)
+    return rig
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return eventful()
+
+
+def test_every_health_metric_is_shown_and_sent(rig: Rig) -> None:
+    text = rig.metrics_text()
+    sent = {dict(labels)["__name__"] for labels in rig.receiver.samples}
+    for metric in health_metrics.METRICS:
+        if metric.name.startswith("openqoe_worker_kv_"):
+            continue  # it shares nothing: tests/core/sharing
+        assert f"# HELP {metric.name} {metric.help}" in text
+        assert f"# TYPE {metric.name} {metric.type.name.lower()}" in text
+        sample = f"{metric.name}_count" if metric.buckets else metric.name
+        assert sample in sent, metric.name
+        assert rig.receiver.metadata[metric.name].help == metric.help
+
+
+def test_both_say_the_same(rig: Rig) -> None:
+    rig.flush()
+    told_there = {}
+    for labels, samples in rig.receiver.samples.items():
+        own = dict(labels)
+        name = own.pop("__name__")
+        if name.startswith("openqoe_worker_"):
+            assert own.pop("instance") == "rig-0"
+            parts = (f'{label}="{value}"' for label, value in own.items())
+            told_there[name_of(name, parts)] = samples[-1][1]
+    told_here = shown(rig)
+    assert told_here.keys() == told_there.keys()
+    for name, value in told_there.items():
+        # Deliveries and requests went on after the flush that tells of them.
+        if not re.search("deliver|requests|queue", name):
+            assert told_here[name] == value, name
+
+
+@pytest.mark.parametrize(
+    ("series", "value"),
+    [
+        ('openqoe_worker_requests_total{route="events",status="202"}', 4),
+        ('openqoe_worker_requests_total{route="events",status="207"}', 1),
+        ('openqoe_worker_requests_total{route="events",status="400"}', LATE),
+        ('openqoe_worker_requests_total{route="health",status="200"}', 1),
+        ('openqoe_worker_request_duration_seconds_count{route="health"}', 1),
+        ('openqoe_worker_request_duration_seconds_sum{route="health"}', 0.002),
+        ('openqoe_worker_request_duration_seconds_bucket{le="0.001",route="health"}', 0),
+        ('openqoe_worker_request_duration_seconds_bucket{le="0.0025",route="health"}', 1),
+        ("openqoe_worker_events_accepted_total{}", 4),
+        ('openqoe_worker_events_rejected_total{reason="too_old"}', 1),
+        ('openqoe_worker_events_rejected_total{reason="wrong_type"}', 1),
+        ('openqoe_worker_batches_rejected_total{reason="not_json"}', LATE),
+        ("openqoe_worker_batches_duplicate_total{}", 1),
+        ('openqoe_worker_fields_ignored_total{field="data.bitrate"}', 1),
+        ('openqoe_worker_log_entries_adjusted_total{reason="late"}', 1),
+        ('openqoe_worker_log_entries_adjusted_total{reason="line_shortened"}', 1),
+        ('openqoe_worker_cardinality{dimension="app_name"}', 1),
+        ('openqoe_worker_queue_length{destination="prometheus"}', 0),
+        ('openqoe_worker_queue_age_seconds{destination="prometheus"}', 0),
+        ('openqoe_worker_queue_bytes{destination="loki"}', 0),
+        ('openqoe_worker_deliveries_total{destination="loki",outcome="dropped"}', 1),
+        ('openqoe_worker_dropped_total{destination="loki",reason="unauthorized"}', 4),
+    ],
+)
+def test_what_is_counted(rig: Rig, series: str, value: float) -> None:
+    assert shown(rig)[series] == value
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        "openqoe_worker_series_overflowed_total{}",
+        "openqoe_worker_views_forgotten_total{}",
+        "openqoe_worker_batches_forgotten_total{}",
+        "openqoe_worker_flushes_held_total{}",
+        'openqoe_worker_cardinality_folded_total{dimension="app_name"}',
+        'openqoe_worker_deliveries_total{destination="prometheus",outcome="retried"}',
+        'openqoe_worker_deliveries_total{destination="prometheus",outcome="delivered"}',
+        'openqoe_worker_items_delivered_total{destination="prometheus"}',
+        'openqoe_worker_delivery_bytes_total{destination="prometheus"}',
+        "openqoe_worker_series_live{}",
+        "openqoe_worker_views_live{}",
+    ],
+)
+def test_what_has_happened_is_more_than_nothing(rig: Rig, series: str) -> None:
+    assert shown(rig)[series] > 0
+
+
+def test_the_queue_shows_an_outage() -> None:
+    rig = Rig()
+    rig.down(RemoteWrite, answer=HttpResult(503))
+    rig.flush(3)
+    found = shown(rig)
+    assert found['openqoe_worker_queue_length{destination="prometheus"}'] == 3
+    assert found['openqoe_worker_queue_bytes{destination="prometheus"}'] > 500
+    assert found['openqoe_worker_queue_age_seconds{destination="prometheus"}'] == 30
+
+
+def test_a_duration_is_kept_by_route() -> None:
+    rig = Rig()
+    for route in Route:
+        rig.worker.answered(route, 0.3)
+    rig.flush()
+    name = "openqoe_worker_request_duration_seconds_count"
+    routes = {dict(labels)["route"] for labels in rig.receiver.select(name)}
+    assert routes == {route.value for route in Route}
+
+
+def test_health_needs_no_place_among_the_series() -> None:
+    """The limit is for what comes from outside."""
+    rig = Rig(OPENQOE_MAX_SERIES="1")
+    rig.flush()
+    for labels in rig.receiver.samples:
+        assert "overflow" not in dict(labels)
+
+
+def test_the_start_is_that_of_the_process_not_of_its_data() -> None:
+    rig = Rig()
+    rig.flush(2)
+    assert shown(rig)["openqoe_worker_start_time_seconds{}"] == NOW / 1000
+    rig.worker = Worker.restore(rig.worker.config, rig.worker.snapshot(), instance="rig-0")
+    rig.worker.started(rig.now)
+    assert shown(rig)["openqoe_worker_start_time_seconds{}"] == rig.now / 1000 > NOW / 1000

@@ -1,0 +1,322 @@
+"""What a flush sends: the rules of a remote-write sender, over any history and any clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openqoe.core.delivery.payload import Payload
+from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.registry import Registry
+from openqoe.core.sinks.metrics_payloads import PayloadWriter
+from openqoe.core.sinks.series_exporter import MAX_ZERO_AGE, Exporter
+from tests.support.events import NOW
+from tests.support.rig import FLUSH, MINUTE, Rig, told
+from tests.support.wire import STALE, STALE_BITS, Sample, decode_write_request
+
+COUNTER = Metric("seeks_total", Type.COUNTER, "Seeks.")
+GAUGE = Metric("bitrate_bps", Type.GAUGE, "Bit rate.")
+HISTOGRAM = Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", buckets=(0.5, 2))
+IDLE = 10 * MINUTE
+GAUGE_LIFETIME = 5 * MINUTE
+
+SeriesKey = tuple[tuple[str, str], ...]
+
+
+class Sender:
+    """A registry and its exporter; each flush is decoded from the bytes that would go out."""
+
+    def __init__(self, now: int = NOW, max_samples: int = 5_000) -> None:
+        self.registry = Registry(10_000)
+        self.exporter = Exporter(self.registry, "host-0", IDLE)
+        self.exporter.begin(now)
+        self.max_samples = max_samples
+        self.history: dict[SeriesKey, list[Sample]] = {}
+
+    def observe(self, metric: Metric, org: str, value: float) -> None:
+        self.registry.series(metric, (("org_id", org),)).observe(value)
+
+    def payloads(self, now: int) -> list[Payload]:
+        """The requests of a flush."""
+        writer = PayloadWriter((), now, self.max_samples, edges_apart=False)
+        for series in self.exporter.export(now):
+            if series is not None:
+                writer.add(series)
+        return writer.close()
+
+    def flush(self, now: int) -> dict[SeriesKey, list[Sample]]:
+        """The samples of this flush by series."""
+        flushed: dict[SeriesKey, list[Sample]] = {}
+        for payload in self.payloads(now):
+            for series in decode_write_request(payload.body).series:
+                flushed.setdefault(series.labels, []).extend(series.samples)
+        for labels, samples in flushed.items():
+            self.history.setdefault(labels, []).extend(samples)
+        return flushed
+
+
+def of(
+    flushed: dict[SeriesKey, list[Sample]], name: str, **labels: str
+) -> list[tuple[int, object]]:
+    """Times (since NOW) and values of the one series with this name."""
+    wanted = {"__name__": name, **labels}.items()
+    (found,) = (samples for key, samples in flushed.items() if wanted <= dict(key).items())
+    return [(sample.timestamp_ms - NOW, sample.value) for sample in found]
+
+
+# One rule at a time
+
+
+@pytest.mark.parametrize("metric", [COUNTER, HISTOGRAM], ids=["counter", "histogram"])
+def test_a_new_cumulative_series_starts_at_zero_at_the_flush_before(metric: Metric) -> None:
+    sender = Sender()
+    assert sender.flush(NOW + 15_000) == {}
+    sender.observe(metric, "acme", 0.25)
+    flushed = sender.flush(NOW + 30_000)
+    assert flushed
+    for samples in flushed.values():
+        assert samples[0].timestamp_ms == NOW + 15_000
+        assert samples[0].value == 0.0
+        assert samples[1].timestamp_ms == NOW + 30_000
+        assert len(samples) == 2
+
+
+def test_before_the_first_flush_that_is_the_time_the_worker_came_to_life() -> None:
+    sender = Sender()
+    sender.observe(COUNTER, "acme", 3)
+    assert of(sender.flush(NOW + 15_000), "seeks_total") == [(-1, 0.0), (15_000, 3.0)]
+
+
+def test_after_a_long_silence_the_zero_stands_within_reach() -> None:
+    """Receivers refuse samples an hour older than their newest."""
+    sender = Sender()
+    sender.flush(NOW)
+    sender.observe(COUNTER, "acme", 3)
+    assert of(sender.flush(NOW + 7_200_000), "seeks_total") == [
+        (7_200_000 - MAX_ZERO_AGE, 0.0),
+        (7_200_000, 3.0),
+    ]
+
+
+def test_a_new_gauge_has_no_zero() -> None:
+    sender = Sender()
+    sender.observe(GAUGE, "acme", 3)
+    assert of(sender.flush(NOW + 15_000), "bitrate_bps") == [(15_000, 3.0)]
+
+
+def test_a_series_is_sent_at_every_flush_changed_or_not() -> None:
+    sender = Sender()
+    sender.observe(COUNTER, "acme", 1)
+    sender.observe(GAUGE, "acme", 5)
+    sender.flush(NOW + 15_000)
+    flushed = sender.flush(NOW + 30_000)
+    assert of(flushed, "seeks_total") == [(30_000, 1.0)]
+    assert of(flushed, "bitrate_bps") == [(30_000, 5.0)]
+
+
+def test_a_gauge_ends_five_minutes_after_its_last_observation() -> None:
+    sender = Sender()
+    sender.observe(GAUGE, "acme", 5)
+    sender.flush(NOW)
+    assert of(sender.flush(NOW + GAUGE_LIFETIME - 1), "bitrate_bps")[0][1] == 5.0
+    flushed = sender.flush(NOW + GAUGE_LIFETIME)
+    assert of(flushed, "bitrate_bps") == [(GAUGE_LIFETIME, STALE)]
+    assert [sample.bits for samples in flushed.values() for sample in samples] == [STALE_BITS]
+    assert STALE_BITS == 0x7FF0000000000002
+    assert sender.flush(NOW + GAUGE_LIFETIME + 15_000) == {}
+
+
+def test_the_same_observation_again_keeps_a_gauge_alive() -> None:
+    sender = Sender()
+    for minute in range(10):
+        sender.observe(GAUGE, "acme", 5)
+        assert of(sender.flush(NOW + minute * MINUTE), "bitrate_bps")[-1][1] == 5.0
+
+
+def test_a_cumulative_series_ends_when_it_has_been_idle() -> None:
+    sender = Sender()
+    sender.observe(HISTOGRAM, "acme", 1)
+    sender.flush(NOW)
+    assert STALE not in [
+        value for _, value in of(sender.flush(NOW + IDLE - 1), "stall_seconds_sum")
+    ]
+    flushed = sender.flush(NOW + IDLE)
+    assert len(flushed) == 5
+    assert {sample.value for samples in flushed.values() for sample in samples} == {STALE}
+    assert sender.registry.size == 0
+
+
+def test_a_revived_series_starts_at_zero_behind_its_stale_marker() -> None:
+    sender = Sender()
+    sender.observe(COUNTER, "acme", 7)
+    sender.flush(NOW)
+    sender.flush(NOW + IDLE)
+    sender.observe(COUNTER, "acme", 2)
+    assert of(sender.flush(NOW + IDLE + 15_000), "seeks_total") == [
+        (IDLE + 1, 0.0),
+        (IDLE + 15_000, 2.0),
+    ]
+
+
+@pytest.mark.parametrize("now", [NOW + 15_000, NOW + 14_999, NOW - 86_400_000])
+def test_a_clock_that_stands_still_or_goes_back(now: int) -> None:
+    sender = Sender()
+    sender.observe(COUNTER, "acme", 1)
+    sender.flush(NOW + 15_000)
+    sender.observe(COUNTER, "acme", 1)
+    sender.observe(COUNTER, "other", 1)
+    flushed = sender.flush(now)
+    assert of(flushed, "seeks_total", org_id="acme") == [(15_001, 2.0)]
+    assert of(flushed, "seeks_total", org_id="other") == [(15_000, 0.0), (15_001, 1.0)]
+
+
+def test_requests_are_bounded_and_a_series_is_never_torn() -> None:
+    sender = Sender(max_samples=3)
+    for number in range(4):
+        sender.observe(COUNTER, str(number), 1)
+    sizes = []
+    for payload in sender.payloads(NOW + 1):
+        series = decode_write_request(payload.body).series
+        assert payload.items == sum(len(one.samples) for one in series)
+        assert all(len(one.samples) == 2 for one in series)
+        assert payload.oldest == NOW - 1
+        sizes.append(payload.items)
+    assert sizes == [2, 2, 2, 2]
+
+
+# All rules, any history
+
+
+@dataclass
+class Expected:
+    """What the sender should know of one series, worked out beside it."""
+
+    value: float = 0.0
+    changed: bool = False
+    changed_at: int = 0
+    begun: bool = False
+
+
+STEPS = st.tuples(
+    st.lists(
+        st.tuples(
+            st.sampled_from([COUNTER, GAUGE, HISTOGRAM]),
+            st.sampled_from("ab"),
+            st.integers(0, 5),
+        ),
+        max_size=3,
+    ),
+    st.sampled_from(
+        [0, 1, 1, 15_000, 15_000, 60_000, GAUGE_LIFETIME, IDLE, 7_200_000, -1, -15_000, -3_600_000]
+    ),
+)
+
+
+@given(st.lists(STEPS, min_size=1, max_size=14))
+@settings(max_examples=150, deadline=None)
+def test_any_history_by_any_clock(
+    steps: list[tuple[list[tuple[Metric, str, int]], int]],
+) -> None:
+    sender = Sender()
+    model: dict[tuple[Metric, str], Expected] = {}
+    ended_before: set[tuple[Metric, str]] = set()
+    clock, previous = NOW, NOW - 1
+    for observations, passed in steps:
+        for metric, org, value in observations:
+            sender.observe(metric, org, value)
+            expected = model.setdefault((metric, org), Expected())
+            expected.changed |= metric is not COUNTER or value > 0 or not expected.begun
+            expected.value += value
+        clock += passed
+        flushed = sender.flush(clock)
+        at = max(clock, previous + 1)
+        ended_now = set()
+        for (metric, org), expected in list(model.items()):
+            samples = sum_samples(flushed, metric, org)
+            if expected.changed:
+                expected.changed_at = at
+            lifetime = GAUGE_LIFETIME if metric is GAUGE else IDLE
+            if at - expected.changed_at >= lifetime:
+                # rule: it ends with a stale marker, and is gone
+                assert [(s.timestamp_ms, s.bits) for s in samples] == [(at, STALE_BITS)]
+                ended_now.add((metric, org))
+                del model[metric, org]
+                continue
+            # rule: what lives is there, with its total
+            assert samples[-1].timestamp_ms == at
+            if metric is not GAUGE:
+                assert samples[-1].value == expected.value
+            # rule: what is new and cumulative starts at zero, at the flush before
+            zeros = [(s.timestamp_ms, s.value) for s in samples[:-1]]
+            zero_at = max(previous, at - MAX_ZERO_AGE)
+            if (metric, org) in ended_before:
+                zero_at = max(previous + 1, zero_at)
+            if not expected.begun and metric is not GAUGE and zero_at < at:
+                assert zeros == [(zero_at, 0.0)]
+            else:
+                assert zeros == []
+            expected.begun, expected.changed = True, False
+        assert len(flushed) == sum(
+            5 if metric is HISTOGRAM else 1 for metric, _ in {*model, *ended_now}
+        )
+        ended_before, previous = ended_now, at
+    for labels, samples in sender.history.items():
+        times = [sample.timestamp_ms for sample in samples]
+        assert times == sorted(set(times)), labels
+        if dict(labels)["__name__"] != "bitrate_bps":
+            assert never_falls(samples), labels
+
+
+def sum_samples(flushed: dict[SeriesKey, list[Sample]], metric: Metric, org: str) -> list[Sample]:
+    """The samples of a series in a flush; of a histogram those of its sum."""
+    name = f"{metric.name}_sum" if metric is HISTOGRAM else metric.name
+    wanted = {"__name__": name, "org_id": org}.items()
+    return next(samples for key, samples in flushed.items() if wanted <= dict(key).items())
+
+
+def never_falls(samples: Iterable[Sample]) -> bool:
+    """Whether the values only grow, but for a new beginning behind a stale marker."""
+    last = 0.0
+    for sample in samples:
+        if not isinstance(sample.value, float):
+            last = 0.0
+        elif sample.value < last:
+            return False
+        else:
+            last = sample.value
+    return True
+
+
+# Through the worker
+
+
+def test_closing_ends_no_series() -> None:
+    """Each goes on when the process comes back, or another adopts its slot."""
+    rig = Rig()
+    rig.post(told(0, "playing", 0.0, bitrate=1e6))
+    rig.flush()
+    rig.post(told(1, "seek", 9.0))
+    rig.pass_time(1_000)
+    rig.close()
+    assert rig.total("openqoe_seeks_total") == 1
+    for samples in rig.receiver.samples.values():
+        assert STALE not in [value for _, value in samples]
+
+
+def test_a_flush_right_at_another_is_no_second_value() -> None:
+    """Rig refuses a broken rule of the receiver in every test; here it is provoked."""
+    rig = Rig()
+    rig.post(told(0, "seek", 9.0))
+    rig.flush()
+    rig.post(told(1, "seek", 8.0))
+    rig.close()
+    (samples,) = rig.receiver.select("openqoe_seeks_total").values()
+    assert samples == [
+        (NOW - 1, 0.0),
+        (NOW + FLUSH, 1.0),
+        (NOW + FLUSH + 1, 2.0),
+    ]

@@ -1,0 +1,198 @@
+"""Loki push bodies in both encodings, read by a decoder that shares nothing with the encoder."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openqoe.core.wire.loki_push import (
+    ENCODINGS,
+    LokiEncoding,
+    Metadata,
+    format_labels,
+    parse_labels,
+)
+from openqoe.core.wire.varint import field, fields_of, varint
+from tests.support.events import NOW
+from tests.support.wire import PushStream, decode_push_request, parse_label_set
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+nasty = st.one_of(
+    text,
+    st.sampled_from(
+        ['"', "\\", '\\"', "\n", "\r\n", "\x00", "\x7f", "\x1b[0m", "\u2028", "🎬", "{}", ", "]
+    ),
+)
+names = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,10}", fullmatch=True)
+label_sets = st.dictionaries(names, nasty, min_size=1, max_size=5).map(
+    lambda labels: tuple(sorted(labels.items()))
+)
+
+
+class Written(NamedTuple):
+    """An entry before it is bytes."""
+
+    timestamp: int  # ms since the epoch
+    line: str
+    metadata: Metadata
+
+
+entries = st.builds(
+    Written,
+    st.one_of(st.integers(0, 2**42), st.just(NOW)),
+    nasty,
+    st.dictionaries(names, nasty, max_size=3).map(lambda pairs: tuple(pairs.items())),
+)
+requests = st.lists(st.tuples(label_sets, st.lists(entries, min_size=1, max_size=4)), max_size=4)
+
+
+@pytest.fixture(params=["protobuf", "json"])
+def encoding(request: pytest.FixtureRequest) -> LokiEncoding:
+    return ENCODINGS[request.param]
+
+
+def encode(encoding: LokiEncoding, streams: Sequence[tuple[Metadata, list[Written]]]) -> bytes:
+    return encoding.request(
+        [
+            (
+                format_labels(labels),
+                [
+                    (entry.timestamp, entry.line.encode(), encoding.metadata(entry.metadata))
+                    for entry in written
+                ],
+            )
+            for labels, written in streams
+        ]
+    )
+
+
+def decode(encoding: LokiEncoding, body: bytes) -> list[PushStream]:
+    headers = dict(encoding.headers)
+    return decode_push_request(body, headers["Content-Type"], headers.get("Content-Encoding", ""))
+
+
+Flat = list[tuple[dict[str, str], int, str, dict[str, str]]]
+
+
+def flat(streams: list[PushStream]) -> Flat:
+    return [
+        (stream.labels, entry.timestamp_ns, entry.line, entry.metadata)
+        for stream in streams
+        for entry in stream.entries
+    ]
+
+
+@pytest.mark.parametrize("name", ["protobuf", "json"])
+@given(streams=requests)
+@settings(max_examples=60, deadline=None)
+def test_what_is_encoded_is_what_is_read(
+    name: str, streams: list[tuple[Metadata, list[Written]]]
+) -> None:
+    encoding = ENCODINGS[name]
+    assert flat(decode(encoding, encode(encoding, streams))) == [
+        (dict(labels), entry.timestamp * 1_000_000, entry.line, dict(entry.metadata))
+        for labels, written in streams
+        for entry in written
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ms", "nanoseconds"),
+    [(0, 0), (1, 1_000_000), (NOW, NOW * 1_000_000), (NOW + 999, (NOW + 999) * 1_000_000)],
+)
+def test_timestamps_become_nanoseconds(encoding: LokiEncoding, ms: int, nanoseconds: int) -> None:
+    body = encode(encoding, [((("a", "b"),), [Written(ms, "x", ())])])
+    assert decode(encoding, body)[0].entries[0].timestamp_ns == nanoseconds
+
+
+def test_json_is_gzip_and_without_metadata_where_there_is_none() -> None:
+    body = encode(ENCODINGS["json"], [((("a", "b"),), [Written(5, "x", ())])])
+    assert json.loads(gzip.decompress(body)) == {
+        "streams": [{"stream": {"a": "b"}, "values": [["5000000", "x"]]}]
+    }
+
+
+def test_the_same_entries_give_the_same_bytes(encoding: LokiEncoding) -> None:
+    """gzip, too, must not write the time of day."""
+    streams = [((("a", "b"),), [Written(NOW, "x" * 1_000, (("view_id", "v"),))])]
+    body = encode(encoding, streams)
+    assert body == encode(encoding, streams)
+    if encoding is ENCODINGS["json"]:
+        assert body[4:8] == b"\0\0\0\0"
+
+
+# Label text
+
+
+@given(label_sets)
+@settings(max_examples=60, deadline=None)
+def test_label_text_is_read_as_go_reads_it(labels: Metadata) -> None:
+    written = format_labels(labels)
+    assert parse_label_set(written) == dict(labels)
+    assert parse_labels(written) == dict(labels)
+
+
+def test_label_text() -> None:
+    assert format_labels([("a", 'x"y'), ("b", "1\n2")]) == r'{a="x\"y", b="1\n2"}'
+    assert format_labels([]) == "{}"
+
+
+# Halves
+
+
+@pytest.mark.parametrize("name", ["protobuf", "json"])
+@given(streams=requests)
+@settings(max_examples=60, deadline=None)
+def test_halves_hold_all_of_it_in_order(
+    name: str, streams: list[tuple[Metadata, list[Written]]]
+) -> None:
+    encoding = ENCODINGS[name]
+    body = encode(encoding, streams)
+    whole = flat(decode(encoding, body))
+    halves = encoding.split(body)
+    if len(whole) < 2:
+        assert halves == ()
+        return
+    read = [flat(decode(encoding, half)) for half, _ in halves]
+    assert read[0] + read[1] == whole
+    assert [len(half) for half in read] == [items for _, items in halves]
+    assert abs(len(read[0]) - len(read[1])) <= 1
+
+
+# Protobuf's encoding by hand
+
+
+@pytest.mark.parametrize(
+    ("number", "encoded"),
+    [(0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**63 - 1, "ff" * 8 + "7f")],
+)
+def test_varint(number: int, encoded: str) -> None:
+    assert varint(number).hex() == encoded
+
+
+def test_a_field_is_tag_length_content() -> None:
+    assert field(1, b"ab") == b"\x0a\x02ab"
+    assert field(16, b"") == b"\x82\x01\x00"
+    assert field(2, b"x" * 200) == b"\x12\xc8\x01" + b"x" * 200
+
+
+def test_fields_are_found_again() -> None:
+    contents = [b"", b"a", b"b" * 127, b"c" * 128, b"d" * 5000]
+    message = b"".join(field(number, each) for number, each in enumerate(contents, 1))
+    assert list(fields_of(message)) == list(enumerate(contents, 1))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\x0a", b"\x0a\x80", b"\x0a\x02a", b"\x08\x01", b"\x09" + bytes(8)],
+    ids=["no length", "half a length", "too short", "a number", "a double"],
+)
+def test_fields_of_something_else_are_not_found(message: bytes) -> None:
+    with pytest.raises(ValueError, match="not a message"):
+        list(fields_of(message))

@@ -1,0 +1,113 @@
+"""Requests are decoded as Prometheus and Loki would, whatever comes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openqoe.core.wire.loki_push import ENCODINGS, format_labels
+from openqoe.core.wire.remote_write import compress
+from openqoe.embedded.payload_decoder import (
+    UndecodableError,
+    decode_labels,
+    decode_logs,
+    decode_metrics,
+    stream_labels,
+)
+from tests.embedded.storing import metrics
+from tests.support.events import NOW
+from tests.support.wire import decode_push_request, decode_write_request
+
+NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,9}", fullmatch=True)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+LABELS = st.dictionaries(NAMES, TEXT, max_size=5)
+
+
+@given(LABELS)
+def test_labels_of_a_stream_are_read_back(labels: dict[str, str]) -> None:
+    assert stream_labels(format_labels(sorted(labels.items()))) == labels
+
+
+def test_white_space_and_a_comma_at_the_end_are_allowed() -> None:
+    assert stream_labels('{ a = "1" ,b="2", }') == {"a": "1", "b": "2"}
+
+
+LINES = st.lists(st.tuples(st.integers(0, 2**42), TEXT, LABELS), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(LABELS, LINES), max_size=3), st.sampled_from(["protobuf", "json"]))
+def test_entries_are_read_as_by_an_independent_decoder(
+    streams: list[tuple[dict[str, str], list[tuple[int, str, dict[str, str]]]]], encoding: str
+) -> None:
+    one = ENCODINGS[encoding]
+    body = one.request(
+        [
+            (
+                format_labels(sorted(labels.items())),
+                [
+                    (at, line.encode(), one.metadata(tuple(metadata.items())))
+                    for at, line, metadata in lines
+                ],
+            )
+            for labels, lines in streams
+        ]
+    )
+    headers = {name.lower(): value for name, value in one.headers}
+    content_type = headers["content-type"]
+    found = [
+        (stream_labels(stream.labels), stream.entries) for stream in decode_logs(body, content_type)
+    ]
+    independent = decode_push_request(body, content_type, headers.get("content-encoding", ""))
+    assert found == [
+        (
+            stream.labels,
+            tuple((e.timestamp_ns // 1_000_000, e.line, e.metadata) for e in stream.entries),
+        )
+        for stream in independent
+    ]
+
+
+SAMPLES = st.lists(st.tuples(st.integers(0, 2**42), st.floats(allow_nan=False)), max_size=3)
+
+
+@given(st.lists(st.tuples(LABELS, SAMPLES), max_size=3))
+def test_samples_are_read_as_by_an_independent_decoder(
+    series: list[tuple[dict[str, str], list[tuple[int, float]]]],
+) -> None:
+    body = metrics(*series, described=("a_total",)).body
+    found, described = decode_metrics(body)
+    independent = decode_write_request(body)
+    assert [(decode_labels(one.labels), one.samples) for one in found] == [
+        (dict(one.labels), tuple((s.timestamp_ms, s.value) for s in one.samples))
+        for one in independent.series
+    ]
+    assert [(one.name, one.type, one.help, one.unit) for one in described] == [
+        (one.family, one.type, one.help, one.unit) for one in independent.metadata
+    ]
+
+
+@given(st.binary(max_size=60), st.booleans())
+def test_no_bytes_do_anything_but_be_refused(body: bytes, packed: bool) -> None:
+    body = compress((body,)) if packed else body
+    with suppress(UndecodableError):
+        series, _ = decode_metrics(body)
+        for one in series:
+            decode_labels(one.labels)
+    for content_type in ("application/json", "application/x-protobuf"):
+        with suppress(UndecodableError):
+            for stream in decode_logs(body, content_type):
+                stream_labels(stream.labels)
+
+
+def test_json_that_is_not_a_push_is_refused() -> None:
+    good = ENCODINGS["json"].request([('{a="b"}', [(NOW, b"{}", b"")])])
+    assert len(decode_logs(good, "application/json")) == 1
+    for entry in (b'["x","{}"]', b"[1]", b"[]", b'["1"]', b"{}", json.dumps([None]).encode()):
+        body = gzip.compress(b'{"streams":[{"stream":{"a":"b"},"values":[%b]}]}' % entry)
+        with pytest.raises(UndecodableError):
+            decode_logs(body, "application/json")

@@ -1,0 +1,98 @@
+"""Sockets that are taken, left behind or replaced; TLS files that are none."""
+
+import errno
+import socket
+from pathlib import Path
+
+import pytest
+import trustme
+
+from openqoe.shells.net.listeners import Listening, ListeningError
+
+
+def fault(listening: Listening) -> str:
+    with pytest.raises(ListeningError) as caught:
+        listening.open()
+    return str(caught.value)
+
+
+def test_a_unix_socket_that_lives_is_not_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    first = Listening(unix=path, backlog=1).open()
+    for _ in range(4):  # also when so many connections wait that none more is taken
+        assert fault(Listening(unix=path)) == f"cannot listen: {path}: already in use"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        assert client.connect_ex(str(path)) != errno.ECONNREFUSED
+    first.close()
+    assert not path.exists()
+
+
+def test_a_unix_socket_left_behind_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    Listening(unix=path).open().close()
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_text("precious")
+    assert str(path) in fault(Listening(unix=path))
+    assert path.read_text() == "precious"
+
+
+def test_only_the_own_unix_socket_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    first = Listening(unix=path).open()
+    path.rename(tmp_path / "old")
+    second = Listening(unix=path).open()
+    first.close()
+    assert path.exists()
+    second.close()
+    assert not path.exists()
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    files = {name: folder / f"{name}.pem" for name in ("cert", "key", "other", "none", "missing")}
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(files["cert"])
+    certificate.private_key_pem.write_to_path(files["key"])
+    authority.issue_cert("localhost").private_key_pem.write_to_path(files["other"])
+    files["none"].write_text("nothing")
+    return files
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "option", "named"),
+    [
+        ("missing", None, "--tls-cert", "missing"),
+        ("cert", "missing", "--tls-key", "missing"),
+        ("none", "key", "--tls-cert", "none"),
+        ("cert", "none", "--tls-key", "none"),
+        ("cert", "other", "--tls-key", "other"),
+        ("cert", None, "--tls-cert", "cert"),
+    ],
+)
+def test_a_tls_file_that_cannot_be_used_is_named(
+    pem: dict[str, Path], cert: str, key: str | None, option: str, named: str
+) -> None:
+    message = fault(
+        Listening(port=0, tls_cert=pem[cert], tls_key=None if key is None else pem[key])
+    )
+    assert f"{option} {pem[named]}" in message
+    assert "cannot listen" not in message
+
+
+def test_good_tls_files(pem: dict[str, Path]) -> None:
+    listeners = Listening(port=0, tls_cert=pem["cert"], tls_key=pem["key"]).open()
+    assert listeners.tls is not None
+    listeners.close()
+
+
+def test_a_host_name_that_is_none_is_named() -> None:
+    assert fault(Listening(("x" * 70 + ".test",))).startswith("cannot listen: xxx")

@@ -1,0 +1,82 @@
+"""Accepting connections: a crowd at once, and not more than the system can give."""
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from openqoe.shells.net.sockets import CROWD, NoCapacityError, accept_all
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * CROWD) as one:
+        one.setblocking(False)
+        yield one
+
+
+def connect(listener: socket.socket, count: int) -> list[socket.socket]:
+    return [socket.create_connection(listener.getsockname()) for _ in range(count)]
+
+
+def closed(sockets: list[socket.socket]) -> int:
+    for one in sockets:
+        one.close()
+    return len(sockets)
+
+
+def test_nobody_came(listener: socket.socket) -> None:
+    assert list(accept_all(listener)) == []
+
+
+def test_a_crowd_is_accepted_at_once_as_far_as_it_is_not_endless(listener: socket.socket) -> None:
+    clients = connect(listener, CROWD + 3)
+    assert closed(list(accept_all(listener))) == CROWD
+    assert closed(list(accept_all(listener))) == 3
+    closed(clients)
+
+
+def test_what_is_accepted_neither_blocks_nor_holds_small_answers_back(
+    listener: socket.socket,
+) -> None:
+    clients = connect(listener, 1)
+    (accepted,) = accept_all(listener)
+    assert not accepted.getblocking()
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    closed([*clients, accepted])
+
+
+class Listener:
+    """A listener on which each attempt to accept ends as it is told."""
+
+    def __init__(self, *ends: OSError | socket.socket) -> None:
+        self._ends = iter(ends)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        end = next(self._ends)
+        if isinstance(end, OSError):
+            raise end
+        return end, None
+
+
+def test_one_that_has_gone_again_keeps_nobody_out() -> None:
+    one, other = socket.socketpair()
+    listener = Listener(ConnectionAbortedError(), one, BlockingIOError())
+    assert list(accept_all(listener)) == [one]  # type: ignore[arg-type]
+    closed([one, other])
+
+
+def test_what_the_system_lacks_is_said_and_who_was_accepted_is_served() -> None:
+    one, other = socket.socketpair()
+    listener = Listener(one, OSError(errno.EMFILE, "Too many open files"))
+    accepted = accept_all(listener)  # type: ignore[arg-type]
+    assert next(accepted) is one
+    with pytest.raises(NoCapacityError, match="Too many open files"):
+        next(accepted)
+    closed([one, other])
+
+
+def test_a_broken_listener_is_no_passing_trouble() -> None:
+    with pytest.raises(OSError, match="Bad file"):
+        list(accept_all(Listener(OSError(errno.EBADF, "Bad file"))))  # type: ignore[arg-type]

@@ -1,0 +1,54 @@
+"""What the simulated viewers send is counted by the core exactly as the model says."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openqoe.simulator import Batch, Incident, Simulation
+from tests.support.events import NOW
+from tests.support.rig import MINUTE, Rig
+from tests.support.viewers import EXACT, assert_counted, watch
+
+INCIDENT = (Incident("cdn", MINUTE, 3 * MINUTE, 8 * MINUTE),)
+
+
+def seen(rig: Rig) -> list[tuple[dict[str, str], float]]:
+    return [
+        (dict(labels), samples[-1][1])
+        for labels, samples in rig.receiver.samples.items()
+        if isinstance(samples[-1][1], float)
+    ]
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32))
+def test_the_core_counts_exactly_what_was_told(seed: int) -> None:
+    """Whatever is sent late, twice, out of order, or cut off in the middle of a stall."""
+    rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="150", LOKI_URL=None)
+    truth, _ = watch(rig, Simulation(14, seed, NOW, INCIDENT), 260)
+    rig.pass_time(12_000)
+    rig.close()
+    assert_counted(truth.samples(), seen(rig))
+
+
+def test_views_that_fall_silent_have_ended_where_they_were() -> None:
+    rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="120", OPENQOE_VIEW_TIMEOUT="120", LOKI_URL=None)
+    truth, _ = watch(rig, Simulation(20, 3, NOW), 100)
+    before = sum(truth.histogram("openqoe_completion_rate").counts)
+    rig.pass_time(5 * MINUTE)
+    rig.close()
+    truth.expire()
+    assert sum(truth.histogram("openqoe_completion_rate").counts) > before
+    assert_counted(truth.samples(), seen(rig))
+
+
+def test_some_batches_come_late_and_some_twice() -> None:
+    rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="600", LOKI_URL=None)
+    _, sent = watch(rig, Simulation(40, 1, NOW), 600)
+    assert 0 < sum(batch.is_copy for batch in sent) < len(sent) / 10
+    assert 0 < sum(batch.is_late for batch in sent) < len(sent) / 10
+    assert newest_last(sent)
+
+
+def newest_last(batches: list[Batch]) -> bool:
+    times = [batch.at for batch in batches]
+    return times == sorted(times)
