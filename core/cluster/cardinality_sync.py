@@ -5,10 +5,10 @@ from typing import cast
 
 from ..governance.governor import DAY, Governor
 from ..kv import AddMembers, Members, Operation, Reply
-from .sync_participant import Part
+from .sync_participant import SyncParticipant
 
 
-class CardinalitySync(Part):
+class CardinalitySync(SyncParticipant):
     """Tells the store what was admitted here, and takes over what was admitted elsewhere.
 
     Attributes:
@@ -37,7 +37,7 @@ class CardinalitySync(Part):
         ]
         return list(self._asked)
 
-    def take(self, replies: Sequence[Reply], now: int) -> None:
+    def process_replies(self, replies: Sequence[Reply], now: int) -> None:
         """Take over the sets of the store."""
         day = now // DAY
         asked = zip(self._dimensions.items(), self._asked, replies, strict=True)
@@ -52,7 +52,7 @@ class CardinalitySync(Part):
                 self.changed |= dimension.adopt(members, day)
         self._day = day
 
-    def store_lost(self, now: int) -> None:
+    def republish(self, now: int) -> None:
         """Tell everything again."""
         for name, dimension in self._dimensions.items():
             self._shared[name] = Members(-1, 0, ())

@@ -14,7 +14,7 @@ import msgspec
 from ..kv import Claim, ListRecent, Mark, Operation, Reply
 from ..qoe.view import Labels, View
 from ..qoe.view_table import CONCURRENCY_WINDOW
-from .sync_participant import Part
+from .sync_participant import SyncParticipant
 from .view_log import view_id
 
 SETS = "playing"
@@ -30,7 +30,7 @@ _encode_labels = msgspec.json.Encoder().encode
 _decode_labels = msgspec.json.Decoder(Labels).decode
 
 
-class ConcurrencySync(Part):
+class ConcurrencySync(SyncParticipant):
     """Marks views and counts them.
 
     Attributes:
@@ -83,7 +83,7 @@ class ConcurrencySync(Part):
         self._counted = tuple(counted)
         return operations
 
-    def take(self, replies: Sequence[Reply], now: int) -> None:
+    def process_replies(self, replies: Sequence[Reply], now: int) -> None:
         """Take the counts."""
         owner, _, sets, *counts = replies
         for view, text in self._asked.items():
@@ -108,6 +108,6 @@ class ConcurrencySync(Part):
             text = self._known[labels] = _encode_labels(labels).decode()
         return text
 
-    def store_lost(self, now: int) -> None:
+    def republish(self, now: int) -> None:
         """Mark all that plays once more."""
         self._seen.update(dict.fromkeys(self._texts))

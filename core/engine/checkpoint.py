@@ -1,6 +1,6 @@
-"""The state of a worker's parts: taken for a snapshot, and put back into new ones.
+"""Checkpoints: captures the state of all components, and restores it into new ones.
 
-Its form as bytes is the matter of ``core/engine/snapshot``.
+``snapshot`` turns a captured state into bytes.
 """
 
 from ..cluster.coordinator import CoordinatorState
@@ -17,61 +17,63 @@ from .snapshot import Snapshot
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health_metrics.METRICS)}
 
 
-def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[Snapshot]:
-    """The state. Meanwhile batches must be held."""
-    ingest, outflow, table = parts.ingest, parts.outflow, LabelTable()
-    qoe = yield from ingest.registry.state(table)
-    meter = yield from ingest.meter.state(table)
-    own = finish(parts.health.registry.state(table))  # few, and requests go on
+def capture(components: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[Snapshot]:
+    """Capture the state. No batch may be applied meanwhile."""
+    applier, export, table = components.applier, components.export, LabelTable()
+    coordinator = components.coordinator
+    qoe = yield from applier.registry.state(table)
+    recorder = yield from applier.recorder.state(table)
+    health = finish(components.health.registry.state(table))  # few, and requests go on
     exporters = []
-    for exporter in outflow.exporters:
+    for exporter in export.exporters:
         exporters.append((yield from exporter.state(table)))
     dimensions = {}
-    for name, dimension in ingest.governor.dimensions.items():
+    for name, dimension in applier.governor.dimensions.items():
         dimensions[name] = yield from dimension.state()
     labels = yield from table.state()
-    log = outflow.log
     return Snapshot(
         labels,
         qoe,
-        own,
+        health,
         tuple(exporters),
-        meter,
+        recorder,
         dimensions,
-        ingest.governor.faults,
-        ingest.labeller.state(),
-        {} if log is None else dict(log.adjusted),
-        ingest.duplicates.forgotten,
-        {queue.destination.name: queue.state() for queue in outflow.queues},
-        outflow.state(),
+        applier.governor.faults,
+        applier.labeller.state(),
+        {} if export.log is None else dict(export.log.adjusted),
+        components.ingest.dedup.forgotten,
+        {queue.destination.name: queue.state() for queue in export.queues},
+        export.capture_state(),
         flush_timer.state(),
         None,
         limits.state(),
-        ingest.is_dirty,
-        None if parts.exchange is None else parts.exchange.state(),
+        applier.is_dirty,
+        None if coordinator is None else coordinator.capture_state(),
     )
 
 
-def put_back(saved: Snapshot, parts: Components, limits: LimitNotifier, flush_timer: Timer) -> None:
-    """Go on from a state, with parts that are new."""
-    ingest, outflow = parts.ingest, parts.outflow
+def restore(
+    saved: Snapshot, components: Components, limits: LimitNotifier, flush_timer: Timer
+) -> None:
+    """Restore a captured state into new components."""
+    applier, export = components.applier, components.export
     table = LabelTable.restored(saved.labels)
-    ingest.registry.restore(saved.qoe, table, _METRICS)
-    parts.health.restore(saved.health, table, _METRICS)
-    for exporter, state in zip(outflow.exporters, saved.exporters, strict=True):
+    applier.registry.restore(saved.qoe, table, _METRICS)
+    components.health.restore(saved.health, table, _METRICS)
+    for exporter, state in zip(export.exporters, saved.exporters, strict=True):
         exporter.restore(state, table, _METRICS)
-    ingest.meter.restore(saved.meter, table)
-    for name, dimension in ingest.governor.dimensions.items():
+    applier.recorder.restore(saved.meter, table)
+    for name, dimension in applier.governor.dimensions.items():
         if name in saved.dimensions:
             dimension.restore(saved.dimensions[name])
-    ingest.governor.faults = saved.governance_faults
-    ingest.labeller.restore(saved.labeller)
-    if outflow.log is not None:
-        outflow.log.adjusted.update(saved.logs_adjusted)
-    ingest.duplicates.forgotten = saved.batches_forgotten
-    outflow.restore(saved.outflow, saved.queues)
+    applier.governor.faults = saved.governance_faults
+    applier.labeller.restore(saved.labeller)
+    if export.log is not None:
+        export.log.adjusted.update(saved.logs_adjusted)
+    components.ingest.dedup.forgotten = saved.batches_forgotten
+    export.restore_state(saved.outflow, saved.queues)
     flush_timer.restore(saved.flushed_at)
-    if parts.exchange is not None:
-        parts.exchange.restore(saved.sharing or CoordinatorState())
+    if components.coordinator is not None:
+        components.coordinator.restore_state(saved.sharing or CoordinatorState())
     limits.restore(saved.noticed)
-    ingest.is_dirty = saved.is_dirty
+    applier.is_dirty = saved.is_dirty

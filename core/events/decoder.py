@@ -48,7 +48,7 @@ def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
     return cast(Callable[[bytes], _Events], msgspec.json.Decoder(body).decode)
 
 
-class Batch(msgspec.Struct, frozen=True, gc=False):
+class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
     """A decoded request.
 
     Attributes:
@@ -76,7 +76,7 @@ class BatchDecoder:
         self._max_lead = config.max_event_lead
         self._decode_flawless = _flawless_decoder(config.max_id_length)
 
-    def decode(self, body: bytes, now: int) -> Batch:
+    def decode(self, body: bytes, now: int) -> DecodedBatch:
         """Decode a body.
 
         Raises:
@@ -85,7 +85,7 @@ class BatchDecoder:
         """
         return self._all_at_once(body, now) or self._one_by_one(body, now)
 
-    def _all_at_once(self, body: bytes, now: int) -> Batch | None:
+    def _all_at_once(self, body: bytes, now: int) -> DecodedBatch | None:
         """The batch if nothing at all is wrong with it."""
         if len(body) > MAX_MENDED or not _is_utf8(body):
             return None
@@ -110,9 +110,9 @@ class BatchDecoder:
             for event, line in zip(events, lines, strict=True)
         ):
             return None
-        return Batch(len(events), tuple(zip(events, lines, strict=True)), ())
+        return DecodedBatch(len(events), tuple(zip(events, lines, strict=True)), ())
 
-    def _one_by_one(self, body: bytes, now: int) -> Batch:
+    def _one_by_one(self, body: bytes, now: int) -> DecodedBatch:
         # Two more than allowed, so that one more is told as exactly that.
         slices = cut(body, self._max_events + 2)
         count = len(slices)
@@ -147,7 +147,7 @@ class BatchDecoder:
                 events.append((event, raw))
             else:
                 faults.append(fault)
-        return Batch(count, tuple(events), tuple(faults), tuple(ignored))
+        return DecodedBatch(count, tuple(events), tuple(faults), tuple(ignored))
 
     def _judge(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
         """The first rule that a well-formed event breaks, if any."""

@@ -14,7 +14,7 @@ from secrets import randbits
 from typing import TYPE_CHECKING
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Append, Effect, LoadPayload, Page, Persist, Result, StorageResult
+from openqoe.core.effects import Append, Effect, LoadPayload, Persist, Result, StorageResult
 from openqoe.core.engine.snapshot import SnapshotError
 from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
 
-EffectReport = Callable[[Effect, Result | Page], None]
+EffectReport = Callable[[Effect, Result], None]
 
 SWITCHING = 0.0005
 """Seconds after which a thread that is busy lets one in that waits (Python's default is 0.005)."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import trio
 
-from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
+from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..service import logs, orphan_recovery
@@ -89,16 +89,16 @@ class Service(BaseService):
             self._token.run_sync_soon(self._take, completions)
 
     def _take(self, completions: Completions) -> None:
-        self.stored(completions)
+        self.complete_stored(completions)
         self._progress.set()
 
-    def _report_effect(self, effect: Effect, result: Result | Page) -> None:
+    def _report_effect(self, effect: Effect, result: Result) -> None:
         """Called by the threads of stores and pages."""
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._take_effect, effect, result)
 
-    def _take_effect(self, effect: Effect, result: Result | Page) -> None:
-        self.take(effect, result)
+    def _take_effect(self, effect: Effect, result: Result) -> None:
+        self.complete(effect, result)
         self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:

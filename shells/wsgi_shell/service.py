@@ -13,7 +13,7 @@ from threading import Condition, RLock, Thread
 from threading import Event as ThreadEvent
 from typing import Any
 
-from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
+from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..service import logs, orphan_recovery
@@ -46,7 +46,7 @@ class Service(BaseService):
         """Begin to keep time."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
-        self._home.start(self.stored, self.take)
+        self._home.start(self.complete_stored, self.complete)
         self.poll()
 
     def watch(self) -> None:
@@ -91,9 +91,9 @@ class Service(BaseService):
         with self._lock:
             super().handle(request, answer)
 
-    def stored(self, completions: Completions) -> None:
+    def complete_stored(self, completions: Completions) -> None:
         with self._progress:
-            super().stored(completions)
+            super().complete_stored(completions)
             self._progress.notify_all()
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
@@ -108,10 +108,6 @@ class Service(BaseService):
         with self._progress:
             super().complete(effect, result)
             self._progress.notify_all()
-
-    def show(self, effect: Effect, page: Page) -> None:
-        with self._lock:
-            super().show(effect, page)
 
     def flush_last(self, left: float) -> None:
         with self._lock:
