@@ -1,6 +1,6 @@
 """Where a worker lives: its slot of the data directory, or memory only.
 
-Opening a home is what a process does first: it takes a slot, which no other process can
+Opening a runtime is what a process does first: it takes a slot, which no other process can
 have as long as this one lives, restores the worker from the snapshot there, has it take in
 what the journal holds, and gives it back its outbox.
 """
@@ -20,7 +20,7 @@ from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
 
-from ..storage import Loaded, Slot, Slots, Storage, StorageError
+from ..storage import LoadedSlot, Slot, Slots, Storage, StorageError
 from ..stores.store_runner import StoreRunner
 from . import allocator, logs
 from .clock import monotonic, now_ms
@@ -29,11 +29,11 @@ from .environment import slot_instance
 if TYPE_CHECKING:
     from openqoe.embedded.sample_store import EmbeddedStore
 
-Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
+StorageCallback = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
 
-EffectReport = Callable[[Effect, Result | Page], None]
+EffectCallback = Callable[[Effect, Result | Page], None]
 
-SWITCHING = 0.0005
+THREAD_SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that is busy lets one in that waits (Python's default is 0.005)."""
 
 OpenStore = Callable[[], StoreRunner | None]
@@ -65,7 +65,7 @@ class WorkerRuntime:
     pages: PageThreads | None = None
     open_store: OpenStore = no_store
 
-    def start(self, report: Report, report_effect: EffectReport) -> None:
+    def start(self, report: StorageCallback, report_effect: EffectCallback) -> None:
         """Begin to carry out effects; the reports may be called by threads of theirs.
 
         Args:
@@ -119,17 +119,17 @@ def open_runtime(
             config, instance=instance, seed=randbits(64), shared=store is not None, embedded=True
         )
         pages = PageThreads(config, log)
-        home = WorkerRuntime(
+        runtime = WorkerRuntime(
             worker, store=store, embedded=embedded, pages=pages, open_store=open_store
         )
     else:
         slot = Slots(Path(config.data_dir)).claim()
         try:
-            home = open_slot(config, slot, log, open_store)
+            runtime = open_slot(config, slot, log, open_store)
         except BaseException:
             slot.release()
             raise
-    home.worker.started(now_ms())
+    runtime.worker.started(now_ms())
     # What is there now stays (modules above all): to look at it each time that garbage is
     # collected would hold all clients up.
     gc.collect()
@@ -137,8 +137,8 @@ def open_runtime(
     # The threads that write to the disk need the interpreter often and for a moment only. With
     # durability "full" all answers wait for one of them, so it must not wait for long while
     # requests keep the interpreter busy.
-    sys.setswitchinterval(SWITCHING)
-    return home
+    sys.setswitchinterval(THREAD_SWITCH_INTERVAL)
+    return runtime
 
 
 def open_slot(
@@ -159,7 +159,7 @@ def open_slot(
         store = open_store()
         loaded = storage.load()
         instance = slot_instance(config, slot.number)
-        worker, records = _restore(config, instance, loaded, log, shared=store is not None)
+        worker, records = _restore_worker(config, instance, loaded, log, shared=store is not None)
     except BaseException:
         storage.close()
         for one in (embedded, store):
@@ -181,8 +181,8 @@ def open_slot(
     )
 
 
-def _restore(
-    config: Config, instance: str, loaded: Loaded, log: logs.Log, *, shared: bool
+def _restore_worker(
+    config: Config, instance: str, loaded: LoadedSlot, log: logs.Log, *, shared: bool
 ) -> tuple[Worker, int]:
     seed = randbits(64)
     worker = Worker(
@@ -214,4 +214,11 @@ def _restore(
     return worker, records
 
 
-__all__ = ["OpenStore", "Report", "StorageError", "WorkerRuntime", "open_runtime", "open_slot"]
+__all__ = [
+    "OpenStore",
+    "StorageCallback",
+    "StorageError",
+    "WorkerRuntime",
+    "open_runtime",
+    "open_slot",
+]

@@ -28,9 +28,9 @@ from openqoe.core.effects import (
     Stored,
     StoredPayload,
 )
-from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect
-from openqoe.shells.storage.journal import waiting
-from openqoe.shells.storage.slot_storage import Answered
+from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect_slot
+from openqoe.shells.storage.journal import count_records
+from openqoe.shells.storage.slot_storage import ReportedEffect
 
 
 def record(number: int, body: bytes | None = None) -> Record:
@@ -65,11 +65,11 @@ class Open:
         self.storage = Storage(path, durability, reserve=reserve)
         self.loaded = self.storage.load()
         self.records = list(self.loaded.records)
-        self.results: list[tuple[Answered, StorageResult]] = []
+        self.results: list[tuple[ReportedEffect, StorageResult]] = []
         self._came = threading.Condition()
         self.storage.start(self._report)
 
-    def _report(self, results: tuple[tuple[Answered, StorageResult], ...]) -> None:
+    def _report(self, results: tuple[tuple[ReportedEffect, StorageResult], ...]) -> None:
         with self._came:
             self.results += results
             self._came.notify_all()
@@ -191,7 +191,7 @@ def test_what_has_gathered_is_one_sync(path: Path) -> None:
     storage = Storage(path, "full", reserve=0)
     for number in range(1, 501):
         assert storage.submit(Append(number, record(number))) is None
-    reported: list[tuple[tuple[Answered, StorageResult], ...]] = []
+    reported: list[tuple[tuple[ReportedEffect, StorageResult], ...]] = []
     storage.start(reported.append)
     storage.close()
     (results,) = reported
@@ -227,7 +227,7 @@ def test_what_was_counted_does_not_come_back_where_the_process_ended_before_it_w
     again = reopened(path)
     assert again.records == [record(3)]
     assert again.loaded.last_record == 3
-    assert waiting(path.parent, 2) == 1
+    assert count_records(path.parent, 2) == 1
 
 
 def test_one_effect_at_fault_harms_no_other(opened: Open, path: Path) -> None:
@@ -431,6 +431,6 @@ def test_what_was_reported_is_there_after_sigkill(path: Path, durability: str, a
 
 
 def test_what_waits_can_be_seen_beside_the_writer(opened: Open, path: Path) -> None:
-    assert inspect(path).is_empty
+    assert inspect_slot(path).is_empty
     opened.do(Append(1, record(1)))
-    assert inspect(path).records == 1
+    assert inspect_slot(path).records == 1
