@@ -17,6 +17,7 @@ from bench import results, workload
 from openqoe.core import Config, Request, Worker
 from openqoe.core.engine.dedup import digest_of
 from openqoe.core.events.decoder import BatchDecoder
+from tests.support.handling import handle
 
 SIZES = (1, 10, 100, 1000)
 EVENTS = 10_000
@@ -92,7 +93,7 @@ class Bench:
     def handle(self, worker: Worker) -> None:
         for body in self.bodies:
             request = Request("POST", "/v1/events", body=body, received=self.now)
-            status = worker.handle(request, self.now).response.status
+            status = handle(worker, request, self.now).response.status
             assert status == 202, status
 
     def flush(self, worker: Worker) -> None:

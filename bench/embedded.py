@@ -25,6 +25,7 @@ from openqoe.core import Config, HttpResult, LokiPush, Notice, RemoteWrite, Requ
 from openqoe.embedded.retention import used_bytes
 from openqoe.embedded.sample_schema import FILE, open_writer
 from openqoe.embedded.sample_writer import Tables
+from tests.support.handling import handle
 
 RATES = (1, 10, 100, 1_000)
 MINUTES = 6
@@ -70,7 +71,7 @@ def _skewed(chance: random.Random, values: tuple[str, ...]) -> str:
 
 def measure(rate: int, directory: Path) -> str:
     start = int(time.time() * 1000)
-    worker = Worker(Config(), instance="bench-0", pace=1_000_000, embedded=True)
+    worker = Worker(Config(), instance="bench-0", budget=1_000_000, embedded=True)
     with closing(open_writer(directory / FILE, full=False)) as database:
         tables = Tables(database, worker.config.cardinality_limits["video_id"])
         spent = longest = 0.0
@@ -98,7 +99,7 @@ def measure(rate: int, directory: Path) -> str:
         for now, body in batches(rate, start):
             if warm is None and now >= half:
                 warm = spent, taken, used_bytes(database)
-            outcome = worker.handle(Request("POST", "/v1/events", body=body, received=now), now)
+            outcome = handle(worker, Request("POST", "/v1/events", body=body, received=now), now)
             assert outcome.response.status == 202, outcome.response.body
             taken += 10
             run(iter(outcome.effects), now)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from openqoe.core import Config, Request, Response
 from openqoe.core.api import answers
-from openqoe.shells.net.listeners import Listening
+from openqoe.shells.net.listeners import ListenOptions
 from openqoe.shells.service import logs
 
 ACCEPTED = answers.accepted(10, 0)
@@ -76,7 +76,7 @@ def serve_trio(port: int) -> None:
 
 
 def _listeners(port: int) -> Any:
-    return Listening(port=port).open()
+    return ListenOptions(port=port).open()
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 from bench import population, results, workload
 from openqoe.core import Config, Request, Worker
 from openqoe.core.effects import Append, Effect, Persist, Stored
+from tests.support.handling import handle
 
 QUICK = results.is_quick()
 ROUNDS = 3 if QUICK else 10
@@ -56,7 +57,7 @@ class Filled:
 
     def take(self, body: bytes) -> None:
         request = Request("POST", "/v1/events", body=body, received=self.now)
-        outcome = self.worker.handle(request, self.now)
+        outcome = handle(self.worker, request, self.now)
         assert outcome.response.status == 202, outcome.response
         self._run(outcome.effects)
 

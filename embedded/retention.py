@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from openqoe.core.config.worker_config import Config
-from openqoe.shells.storage.database_schema import give_back
+from openqoe.shells.storage.database_schema import release_pages
 
 from .sample_schema import SEEN_EVERY, transaction
 
@@ -158,5 +158,5 @@ def _free_pages(database: sqlite3.Connection) -> Iterator[None]:
         (pages,) = database.execute("PRAGMA page_count").fetchone()
         if free < PAGES or free * 8 < pages:
             return
-        give_back(database, PAGES)
+        release_pages(database, PAGES)
         yield

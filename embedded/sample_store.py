@@ -26,7 +26,7 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
 from openqoe.shells.service import logs
 from openqoe.shells.service.clock import now_ms
-from openqoe.shells.storage.salvage import free_name
+from openqoe.shells.storage.salvage import damaged_name
 from openqoe.shells.storage.storage_errors import StorageError
 
 from .payload_decoder import UndecodableError
@@ -203,7 +203,7 @@ class EmbeddedStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self._inode != self._inode_now():
                 return
-            damaged = free_name(self._path)
+            damaged = damaged_name(self._path)
             for suffix in ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     Path(f"{self._path}{suffix}").rename(f"{damaged}{suffix}")

@@ -205,10 +205,9 @@ class Coordinator:
         was_reset, self._epoch = self._epoch not in ("", epoch), epoch
         if was_reset:
             self._notices.append(Notice("warning", "shared store was reset; republishing"))
-            everyone: tuple[SyncParticipant, ...]
-            everyone = (self._views, self._cardinality, self._concurrency)
-            for participant in everyone:
-                participant.republish(now)
+            self._views.republish(now)
+            self._cardinality.republish(now)
+            self._concurrency.republish(now)
             self._timer.hasten()
             return
         for participant, count in self._participants:

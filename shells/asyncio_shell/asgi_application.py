@@ -15,7 +15,7 @@ from openqoe.core.http.refusal import RefusedError
 from ..service import logs
 from ..service.bootstrap import open_runtime
 from ..service.clock import now_ms
-from ..service.environment import announce, process_instance
+from ..service.environment import log_start, process_instance
 from .service import Service
 from .store import open_store
 
@@ -61,13 +61,13 @@ class Application:
                 ) from None
             config = self._config or Config.from_environment(os.environ)
             log = logs.configure(config)
-            home = open_runtime(
+            runtime = open_runtime(
                 config, process_instance(config), log, partial(open_store, config, several=True)
             )
-            self._service = Service(home, log)
+            self._service = Service(runtime, log)
             await self._service.start()
             self._service.watch()
-            announce(log, home.worker, os.environ)
+            log_start(log, runtime.worker, os.environ)
         return self._service
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ import aiohttp
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
-from ..net.http_results import MAX_ANSWER, beginning, failed, timed_out
+from ..net.http_results import MAX_ANSWER, network_failure, read_start, timeout_failure
 
 
 class Client:
@@ -38,11 +38,11 @@ class Client:
             async with self._session.post(
                 effect.url, data=effect.body, headers=effect.headers, allow_redirects=False
             ) as response:
-                body = await beginning(response.content.iter_chunked(MAX_ANSWER))
+                body = await read_start(response.content.iter_chunked(MAX_ANSWER))
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpResult(response.status, headers, body)
         except TimeoutError:
-            return timed_out(self._timeout)
+            return timeout_failure(self._timeout)
         # ValueError: a host or a header that cannot be encoded.
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return failed(error)
+            return network_failure(error)

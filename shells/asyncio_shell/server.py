@@ -10,7 +10,7 @@ from openqoe.core.http import ConnectionSet, Response
 
 from ..net import sockets
 from ..net.listeners import Listeners
-from ..net.tcp_info import waited
+from ..net.tcp_info import kernel_queue_ms
 from ..service.clock import now_ms
 from .service import Service
 
@@ -59,16 +59,16 @@ class Server:
             return
         loop = asyncio.get_running_loop()
         try:
-            for accepted in sockets.accept_all(listener):
+            for accepted in sockets.accept_pending(listener):
                 task = loop.create_task(self._open(accepted))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
         except sockets.NoCapacityError as error:
             self.service.log.error("cannot accept connections", reason=str(error))
             loop.remove_reader(listener)
-            loop.call_later(sockets.PAUSE, self._go_on_accepting, listener)
+            loop.call_later(sockets.RETRY_DELAY, self._resume_accepting, listener)
 
-    def _go_on_accepting(self, listener: socket.socket) -> None:
+    def _resume_accepting(self, listener: socket.socket) -> None:
         if not self._stopping:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
@@ -190,7 +190,7 @@ class ServerConnection(asyncio.Protocol):
             self._turn = self._loop.call_soon(self._guard, self._serve)
 
     def _receive(self, data: bytes) -> None:
-        self._http.receive_data(data, now_ms() - waited(self._socket))
+        self._http.receive_data(data, now_ms() - kernel_queue_ms(self._socket))
         # Not at once: libuv goes on asking for data as long as a thousand sockets have some, and
         # neither timers nor the listeners would have their turn.
         self._take_turn()

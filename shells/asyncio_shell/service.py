@@ -16,8 +16,8 @@ from .client import Client
 class Service(BaseService):
     """A worker on asyncio."""
 
-    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
-        super().__init__(home, log)
+    def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
+        super().__init__(runtime, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._sending: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
@@ -29,23 +29,23 @@ class Service(BaseService):
         """Begin to keep time."""
         await self._client.open()
         self._loop = asyncio.get_running_loop()
-        self._home.start(self._report, self._report_effect)
+        self._runtime.start(self._report, self._report_effect)
         self.poll()
 
     def watch(self) -> None:
         """Look after slots left behind, from now on."""
-        task = asyncio.create_task(self.adopt())
+        task = asyncio.create_task(self.recover_orphans())
         self._watching.append(task)
 
-    async def adopt(self) -> None:
+    async def recover_orphans(self) -> None:
         """Deliver what processes left behind that did not come back, again and again."""
-        for seconds in orphan_recovery.waits():
+        for seconds in orphan_recovery.scan_delays():
             await asyncio.sleep(seconds)
             try:
-                for home in self.left_behind():
-                    other = Service(home, self.log)
+                for runtime in self.open_orphaned_slots():
+                    other = Service(runtime, self.log)
                     await other.start()
-                    await other.close(orphan_recovery.DELIVERY)
+                    await other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
                 self.log.exception("adoption failed")
 

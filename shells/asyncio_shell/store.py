@@ -8,14 +8,14 @@ from openqoe.core.effects import KvFailure, KvResult, KvUpdate
 from ..service.extras import needs
 from ..storage import StorageError
 from ..stores.store_interface import StoreError
-from ..stores.store_runner import Report, StoreRunner
-from ..stores.store_selection import kind_of_store
+from ..stores.store_runner import StoreRunner, UpdateCallback
 from ..stores.store_selection import open_store as open_in_thread
+from ..stores.store_selection import store_kind
 
 
 def open_store(config: Config, *, several: bool) -> StoreRunner | None:
     """See ``shells/stores/store_selection.open_store``."""
-    if kind_of_store(config, several=several) == "redis":
+    if store_kind(config, several=several) == "redis":
         return RedisTask(config)
     return open_in_thread(config, several=several)
 
@@ -33,9 +33,9 @@ class RedisTask:
         self._updates: asyncio.Queue[KvUpdate] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, report: Report) -> None:
+    def start(self, report: UpdateCallback) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._live(report))
+        self._task = asyncio.create_task(self._run_updates(report))
 
     def submit(self, update: KvUpdate) -> None:
         """Run an update as soon as those before it are done."""
@@ -46,7 +46,7 @@ class RedisTask:
         if self._task is not None:
             self._task.cancel()
 
-    async def _live(self, report: Report) -> None:
+    async def _run_updates(self, report: UpdateCallback) -> None:
         try:
             while True:
                 update = await self._updates.get()

@@ -16,9 +16,9 @@ from openqoe.core.kv import ListRecent
 from ..service.clock import now_ms
 from ..service.extras import MissingExtraError, needs
 from ..service.os_process import RESERVE
-from ..storage import Slots, StorageError, inspect
+from ..storage import Slots, StorageError, inspect_slot
 from ..stores.store_interface import StoreError
-from ..stores.store_selection import kind_of_store, store_file
+from ..stores.store_selection import store_file, store_kind
 
 SERIES_BYTES: Final = 450
 """Memory of one series, about, most of it its labels as they go out."""
@@ -103,8 +103,8 @@ def _slots(path: Path, subject: str) -> Iterator[Finding]:
     slots = Slots(path)
     for number in slots.numbers():
         try:
-            contents = inspect(slots.file(number))
-            owner = slots.adopt(number)
+            contents = inspect_slot(slots.database_path(number))
+            owner = slots.claim_orphan(number)
         except StorageError as error:
             advice = "its worker sets it aside and saves what is sound; see its log"
             yield Finding("warn", f"{subject}, slot {number}", str(error), advice)
@@ -112,7 +112,7 @@ def _slots(path: Path, subject: str) -> Iterator[Finding]:
         if owner is not None:
             owner.release()
         state = "left behind" if owner is not None else "in use"
-        waiting = sum(one.payloads for one in contents.waiting)
+        waiting = sum(one.payloads for one in contents.pending)
         text = f"{state}, {contents.records} batches not flushed, {waiting} requests wait"
         if owner is not None and not contents.is_empty:
             advice = "the next worker delivers it, or openqoe drain"
@@ -175,7 +175,7 @@ def _memory() -> int | None:
 
 def store(config: Config) -> Iterator[Finding]:
     """What several workers share."""
-    kind = kind_of_store(config, several=True)
+    kind = store_kind(config, several=True)
     if kind == "redis":
         yield from _redis(config)
     elif kind == "sqlite" and config.kv_url.startswith("sqlite:"):

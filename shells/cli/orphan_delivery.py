@@ -11,7 +11,7 @@ from ..asyncio_shell.service import Service
 from ..asyncio_shell.store import open_store
 from ..service import logs
 from ..service.clock import monotonic
-from ..service.orphan_recovery import left_behind
+from ..service.orphan_recovery import open_orphaned_slots
 from ..stores.store_selection import has_store
 
 
@@ -25,8 +25,8 @@ async def _drain(config: Config, timeout: float) -> Mapping[str, int]:
     end = monotonic() + timeout
     left: Counter[str] = Counter()
     store = partial(open_store, config, several=has_store(config))
-    for home in left_behind(config, log, store, patience=0):
-        service = Service(home, log)
+    for runtime in open_orphaned_slots(config, log, store, min_idle=0):
+        service = Service(runtime, log)
         await service.start()
         await service.close(max(1.0, end - monotonic()))
         left.update(service.worker.undelivered)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..service.clock import now_ms
-from ..storage import Contents, Slots, StorageError, inspect
+from ..storage import SlotContents, Slots, StorageError, inspect_slot
 from .options import config_of, data_options
 from .output import say, say_json
 
@@ -36,7 +36,7 @@ def outbox(data_dir: str | None, env_file: Path | None, as_json: bool) -> None:
             continue
         state = "in use" if in_use else "left behind"
         say(f"slot {number} ({state}): {contents.records} batches not flushed yet")
-        for waiting in contents.waiting:
+        for waiting in contents.pending:
             age = max(0, now_ms() - waiting.oldest) / 1000
             whose = f" for {waiting.destination}" if waiting.destination else ""
             say(
@@ -47,12 +47,12 @@ def outbox(data_dir: str | None, env_file: Path | None, as_json: bool) -> None:
             say(f"  {destination} said last: {said}")
 
 
-def _slots(slots: Slots) -> Iterator[tuple[int, bool, Contents | StorageError]]:
+def _slots(slots: Slots) -> Iterator[tuple[int, bool, SlotContents | StorageError]]:
     """Each slot: its number, whether a process has it, and what it holds."""
     for number in slots.numbers():
         try:
-            contents = inspect(slots.file(number))
-            owner = slots.adopt(number)
+            contents = inspect_slot(slots.database_path(number))
+            owner = slots.claim_orphan(number)
         except StorageError as error:
             yield number, False, error
             continue
@@ -61,7 +61,7 @@ def _slots(slots: Slots) -> Iterator[tuple[int, bool, Contents | StorageError]]:
         yield number, owner is None, contents
 
 
-def _as_json(number: int, in_use: bool, contents: Contents | StorageError) -> dict[str, Any]:
+def _as_json(number: int, in_use: bool, contents: SlotContents | StorageError) -> dict[str, Any]:
     if isinstance(contents, StorageError):
         return {"slot": number, "error": str(contents)}
     waiting = [
@@ -73,7 +73,7 @@ def _as_json(number: int, in_use: bool, contents: Contents | StorageError) -> di
             "bytes": one.bytes,
             "oldest": one.oldest,
         }
-        for one in contents.waiting
+        for one in contents.pending
     ]
     return {
         "slot": number,

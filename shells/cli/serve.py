@@ -11,7 +11,7 @@ import click
 from openqoe.core.config.worker_config import Config
 from openqoe.core.http import parser_named
 
-from ..net.listeners import Listening, ListeningError
+from ..net.listeners import ListenError, ListenOptions
 from ..service import environment as settings
 from ..service import logs, os_process
 from ..service.extras import MissingExtraError, needs
@@ -108,16 +108,18 @@ def serve(
         fail("--tls-key needs --tls-cert")
     connections = None if max_connections is None else str(max_connections)
     config, environment = config_of(env_file, OPENQOE_MAX_CONNECTIONS=connections)
-    listening = Listening(hosts, port, unix, backlog, tls_cert, tls_key, fds)
+    listen_options = ListenOptions(hosts, port, unix, backlog, tls_cert, tls_key, fds)
     serving = (
-        os_process.no_parent if parent_fd is None else os_process.Parent(parent_fd).tell_serving
+        os_process.no_parent
+        if parent_fd is None
+        else os_process.ParentProcess(parent_fd).report_serving
     )
     try:
         with needs("fast"):
             parser_named(config.http_parser)
         module: Any = import_module(f"openqoe.shells.{shell}_shell")
         if workers == 1:
-            module.run(config, environment, listening, serving)
+            module.run(config, environment, listen_options, serving)
             return
         options = {
             "--shell": shell,
@@ -135,9 +137,9 @@ def serve(
                 command,
                 config,
                 lambda: Config.from_environment(settings.environment(env_file)),
-                listening.open(),
+                listen_options.open(),
                 logs.configure(config),
             ).run()
         )
-    except (MissingExtraError, ListeningError, StorageError) as error:
+    except (MissingExtraError, ListenError, StorageError) as error:
         fail(str(error))

@@ -8,7 +8,7 @@ MAX_ANSWER = 8192
 """Bytes of an answer that are read: enough for its words."""
 
 
-async def beginning(pieces: AsyncIterator[bytes]) -> bytes:
+async def read_start(pieces: AsyncIterator[bytes]) -> bytes:
     """The first MAX_ANSWER bytes of an answer, or all of it if it is shorter."""
     body = b""
     async for piece in pieces:
@@ -18,11 +18,11 @@ async def beginning(pieces: AsyncIterator[bytes]) -> bytes:
     return body[:MAX_ANSWER]
 
 
-def timed_out(timeout: float) -> NetworkFailure:
+def timeout_failure(timeout: float) -> NetworkFailure:
     """No answer came within so many seconds."""
     return NetworkFailure(f"no answer within {timeout:g} s")
 
 
-def failed(error: Exception) -> NetworkFailure:
+def network_failure(error: Exception) -> NetworkFailure:
     """No answer came, for what the runtime says."""
     return NetworkFailure(str(error) or type(error).__name__)

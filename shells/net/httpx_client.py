@@ -5,7 +5,7 @@ import httpx
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
-from .http_results import beginning, failed, timed_out
+from .http_results import network_failure, read_start, timeout_failure
 
 
 class Client:
@@ -37,11 +37,11 @@ class Client:
                 async with self._client.stream(
                     "POST", effect.url, content=effect.body, headers=effect.headers
                 ) as response:
-                    body = await beginning(response.aiter_bytes())
+                    body = await read_start(response.aiter_bytes())
                     headers = {name.lower(): value for name, value in response.headers.items()}
                     return HttpResult(response.status_code, headers, body)
         except TimeoutError:
-            return timed_out(self._timeout)
+            return timeout_failure(self._timeout)
         # ValueError: a host or a header that cannot be encoded.
         except (
             httpx.HTTPError,
@@ -50,4 +50,4 @@ class Client:
             OSError,
             ValueError,
         ) as error:
-            return failed(error)
+            return network_failure(error)

@@ -11,7 +11,7 @@ from pathlib import Path
 ANY = ("0.0.0.0", "::")
 
 
-class ListeningError(Exception):
+class ListenError(Exception):
     """It is not possible to listen so; the text says what is wrong with which address or file."""
 
 
@@ -64,7 +64,7 @@ class Listeners:
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class ListenOptions:
     """What to listen on.
 
     Attributes:
@@ -90,7 +90,7 @@ class Listening:
         """Bind and listen; connections wait from now on.
 
         Raises:
-            ListeningError: An address cannot be bound, or a TLS file cannot be used.
+            ListenError: An address cannot be bound, or a TLS file cannot be used.
         """
         tls = self._tls()
         try:
@@ -99,7 +99,7 @@ class Listening:
             else:
                 sockets = [self._open_unix(self.unix)] if self.unix else self._open_all()
         except OSError as error:
-            raise ListeningError(f"cannot listen: {error.strerror or error}") from None
+            raise ListenError(f"cannot listen: {error.strerror or error}") from None
         return Listeners(sockets, self.backlog, tls, inherited=bool(self.fds))
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -112,14 +112,14 @@ class Listening:
             try:
                 path.open("rb").close()
             except OSError as error:
-                raise ListeningError(f"{option} {path}: {error.strerror}") from None
+                raise ListenError(f"{option} {path}: {error.strerror}") from None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             # Without a password OpenSSL would ask for one at the terminal.
             context.load_cert_chain(self.tls_cert, self.tls_key, password="")
         except (OSError, ValueError) as error:
             named = ", ".join(f"{option} {path}" for option, path in files.items())
-            raise ListeningError(
+            raise ListenError(
                 f"{named}: not a certificate and its key, unencrypted, in PEM format ({error})"
             ) from None
         context.set_alpn_protocols(["http/1.1"])

@@ -9,10 +9,10 @@ import errno
 import socket
 from collections.abc import Iterator
 
-CROWD = 256
+ACCEPT_BATCH = 256
 """Connections that are accepted in one turn at the most."""
 
-PAUSE = 0.1
+RETRY_DELAY = 0.1
 """Seconds to wait where the system can give no more connections; that passes."""
 
 _CAPACITY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -22,14 +22,14 @@ class NoCapacityError(Exception):
     """The system can give no more connections at present; the text says what it lacks."""
 
 
-def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+def accept_pending(listener: socket.socket) -> Iterator[socket.socket]:
     """Accept what has come, without waiting.
 
     Raises:
         NoCapacityError: There is more, and it cannot be accepted now.
         OSError: The listener is broken.
     """
-    for _ in range(CROWD):
+    for _ in range(ACCEPT_BATCH):
         try:
             accepted, _address = listener.accept()
         except BlockingIOError:

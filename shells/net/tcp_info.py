@@ -15,7 +15,7 @@ linux/tcp.h); it has stood there since TCP_INFO exists."""
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 
 
-def waited(sock: Any) -> int:
+def kernel_queue_ms(sock: Any) -> int:
     """For how many ms the latest data of a connection has been there.
 
     0 where nobody knows: a Unix socket, another system than Linux.

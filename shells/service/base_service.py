@@ -25,7 +25,6 @@ from openqoe.core.effects import (
     StorageEffect,
     StorageFailure,
     StorageResult,
-    Stored,
 )
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
@@ -35,7 +34,7 @@ from ..storage import Storage
 from . import logs
 from .bootstrap import WorkerRuntime
 from .clock import monotonic, now_ms
-from .orphan_recovery import left_behind
+from .orphan_recovery import open_orphaned_slots
 
 Completions = tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]
 Answer = Callable[[Response], None]
@@ -66,7 +65,7 @@ class BaseService(ABC):
     """Runs a worker. A fault in one thing it does never keeps it from the next.
 
     Args:
-        home: The worker and where it keeps what it must not lose.
+        runtime: The worker and where it keeps what it must not lose.
         log: Where notices go.
 
     Attributes:
@@ -75,11 +74,11 @@ class BaseService(ABC):
         closed: Whether the last flush has begun, so that no request is taken any more.
     """
 
-    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
-        self.worker: Worker = home.worker
+    def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
+        self.worker: Worker = runtime.worker
         self.log = log
         self.closed = False
-        self._home = home
+        self._runtime = runtime
         self._clients: dict[int, Answer] = {}  # by the id of the request that waits for it
         self._requests = 0
 
@@ -147,9 +146,9 @@ class BaseService(ABC):
         else:
             self.complete(effect, NetworkFailure(type(error).__name__))
 
-    def left_behind(self) -> Iterator[WorkerRuntime]:
+    def open_orphaned_slots(self) -> Iterator[WorkerRuntime]:
         """The slots that other processes left behind, opened one by one."""
-        return left_behind(self.worker.config, self.log, self._home.open_store)
+        return open_orphaned_slots(self.worker.config, self.log, self._runtime.open_store)
 
     def drain(self) -> Shutdown:
         """The process is about to stop: tell load balancers. Close the server, then close."""
@@ -171,9 +170,9 @@ class BaseService(ABC):
 
     def report_end(self) -> None:
         """Put the storage away, and say that it is over and what was not delivered."""
-        self._home.close()
+        self._runtime.close()
         for destination, items in self.worker.undelivered.items():
-            if items and self._home.storage is not None:
+            if items and self._runtime.storage is not None:
                 self.log.warning("kept for the next start", destination=destination, items=items)
             elif items:
                 self.log.error("not delivered", destination=destination, items=items)
@@ -196,18 +195,18 @@ class BaseService(ABC):
                 self._submit(effect)
             case RemoteWrite() | LokiPush():
                 if effect.is_embedded:
-                    assert self._home.embedded is not None, "there is a store if it is used"
-                    self._home.embedded.submit(effect)
+                    assert self._runtime.embedded is not None, "there is a store if it is used"
+                    self._runtime.embedded.submit(effect)
                 else:
                     self.send(effect)
             case LoadPage():
-                assert self._home.pages is not None, "every home can load pages"
-                self._home.pages.submit(effect)
+                assert self._runtime.pages is not None, "every runtime can load pages"
+                self._runtime.pages.submit(effect)
             case KvUpdate():
-                assert self._home.store is not None, "a worker on its own shares nothing"
-                self._home.store.submit(effect)
+                assert self._runtime.store is not None, "a worker on its own shares nothing"
+                self._runtime.store.submit(effect)
             case Notice():
-                logs.write(self.log, effect)
+                logs.write_notice(self.log, effect)
             case Persist() | LoadPayload() | Forget():
                 self._submit(effect)
 
@@ -219,8 +218,8 @@ class BaseService(ABC):
 
     @property
     def _storage(self) -> Storage:
-        assert self._home.storage is not None, "a worker that is not durable has no such effects"
-        return self._home.storage
+        assert self._runtime.storage is not None, "a worker that is not durable has no such effects"
+        return self._runtime.storage
 
     @abstractmethod
     def send(self, effect: RemoteWrite | LokiPush) -> None:

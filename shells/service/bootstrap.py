@@ -1,6 +1,6 @@
 """Where a worker lives: its slot of the data directory, or memory only.
 
-Opening a home is what a process does first: it takes a slot, which no other process can
+Opening a runtime is what a process does first: it takes a slot, which no other process can
 have as long as this one lives, restores the worker from the snapshot there, has it take in
 what the journal holds, and gives it back its outbox.
 """
@@ -20,7 +20,7 @@ from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
 
-from ..storage import Loaded, Slot, Slots, Storage, StorageError
+from ..storage import LoadedSlot, Slot, Slots, Storage, StorageError
 from ..stores.store_runner import StoreRunner
 from . import allocator, logs
 from .clock import monotonic, now_ms
@@ -29,11 +29,11 @@ from .environment import slot_instance
 if TYPE_CHECKING:
     from openqoe.embedded.sample_store import EmbeddedStore
 
-Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
+StorageCallback = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
 
-EffectReport = Callable[[Effect, Result], None]
+EffectCallback = Callable[[Effect, Result], None]
 
-SWITCHING = 0.0005
+THREAD_SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that is busy lets one in that waits (Python's default is 0.005)."""
 
 OpenStore = Callable[[], StoreRunner | None]
@@ -65,7 +65,7 @@ class WorkerRuntime:
     pages: PageThreads | None = None
     open_store: OpenStore = no_store
 
-    def start(self, report: Report, report_effect: EffectReport) -> None:
+    def start(self, report: StorageCallback, report_effect: EffectCallback) -> None:
         """Begin to carry out effects; the reports may be called by threads of theirs.
 
         Args:
@@ -116,20 +116,24 @@ def open_runtime(
                 embedded.close()
             raise
         worker = Worker(
-            config, instance=instance, seed=randbits(64), shared=store is not None, embedded=True
+            config,
+            instance=instance,
+            seed=randbits(64),
+            shared=store is not None,
+            embedded=True,
+            started_at=now_ms(),
         )
         pages = PageThreads(config, log)
-        home = WorkerRuntime(
+        runtime = WorkerRuntime(
             worker, store=store, embedded=embedded, pages=pages, open_store=open_store
         )
     else:
         slot = Slots(Path(config.data_dir)).claim()
         try:
-            home = open_slot(config, slot, log, open_store)
+            runtime = open_slot(config, slot, log, open_store, started_at=now_ms())
         except BaseException:
             slot.release()
             raise
-    home.worker.started(now_ms())
     # What is there now stays (modules above all): to look at it each time that garbage is
     # collected would hold all clients up.
     gc.collect()
@@ -137,12 +141,17 @@ def open_runtime(
     # The threads that write to the disk need the interpreter often and for a moment only. With
     # durability "full" all answers wait for one of them, so it must not wait for long while
     # requests keep the interpreter busy.
-    sys.setswitchinterval(SWITCHING)
-    return home
+    sys.setswitchinterval(THREAD_SWITCH_INTERVAL)
+    return runtime
 
 
 def open_slot(
-    config: Config, slot: Slot, log: logs.Log, open_store: OpenStore = no_store
+    config: Config,
+    slot: Slot,
+    log: logs.Log,
+    open_store: OpenStore = no_store,
+    *,
+    started_at: int | None = None,
 ) -> WorkerRuntime:
     """The worker of a slot that is ours.
 
@@ -159,7 +168,16 @@ def open_slot(
         store = open_store()
         loaded = storage.load()
         instance = slot_instance(config, slot.number)
-        worker, records = _restore(config, instance, loaded, log, shared=store is not None)
+        worker = Worker(
+            config,
+            instance=instance,
+            seed=randbits(64),
+            durable=True,
+            shared=store is not None,
+            embedded=True,
+            started_at=started_at,
+        )
+        records = _restore(worker, loaded, log)
     except BaseException:
         storage.close()
         for one in (embedded, store):
@@ -181,24 +199,11 @@ def open_slot(
     )
 
 
-def _restore(
-    config: Config, instance: str, loaded: Loaded, log: logs.Log, *, shared: bool
-) -> tuple[Worker, int]:
-    seed = randbits(64)
-    worker = Worker(
-        config, instance=instance, seed=seed, durable=True, shared=shared, embedded=True
-    )
+def _restore(worker: Worker, loaded: LoadedSlot, log: logs.Log) -> int:
+    """Restore what a slot holds; returns how many records of the journal were replayed."""
     if loaded.snapshot is not None:
         try:
-            worker = Worker.restore(
-                config,
-                loaded.snapshot,
-                instance=instance,
-                seed=seed,
-                durable=True,
-                shared=shared,
-                embedded=True,
-            )
+            worker.restore(loaded.snapshot)
         except SnapshotError as error:
             log.error("snapshot not usable, counters begin anew", reason=str(error))
     worker.resume(
@@ -211,7 +216,14 @@ def _restore(
             worker.replay(record)
         except Exception:  # whatever is the matter with one: the others are sound, and we start
             log.exception("journalled batch cannot be replayed", number=record.number)
-    return worker, records
+    return records
 
 
-__all__ = ["OpenStore", "Report", "StorageError", "WorkerRuntime", "open_runtime", "open_slot"]
+__all__ = [
+    "OpenStore",
+    "StorageCallback",
+    "StorageError",
+    "WorkerRuntime",
+    "open_runtime",
+    "open_slot",
+]

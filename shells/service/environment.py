@@ -52,7 +52,7 @@ def process_instance(config: Config) -> str:
     return f"{config.instance or socket.gethostname()}-{os.getpid()}"
 
 
-def announce(
+def log_start(
     log: logs.Log,
     worker: Worker,
     environment: Mapping[str, str],
@@ -69,7 +69,7 @@ def announce(
         url: Where a browser finds it, if that is known.
     """
     for notice in startup_notices.notices(worker.config, environment):
-        logs.write(log, notice)
+        logs.write_notice(log, notice)
     where: dict[str, object] = {} if addresses is None else {"addresses": addresses}
     if url is not None and worker.config.has_dashboard:
         where["dashboard"] = url

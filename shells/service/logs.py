@@ -16,7 +16,7 @@ Log = structlog.typing.FilteringBoundLogger
 
 def configure(config: Config) -> Log:
     """Set the log up once for the process, and return it."""
-    stream = _Lenient(sys.stderr)
+    stream = _LenientStream(sys.stderr)
     as_json = config.log_format == "json" or (config.log_format == "auto" and not stream.isatty())
     renderers: list[structlog.typing.Processor] = (
         [structlog.processors.JSONRenderer()]
@@ -46,14 +46,14 @@ def configure(config: Config) -> Log:
     return log
 
 
-def write(log: Log, notice: Notice) -> None:
+def write_notice(log: Log, notice: Notice) -> None:
     """Write a notice of the core."""
     log.log(
         logging.getLevelNamesMapping()[notice.level.upper()], notice.event, **dict(notice.fields)
     )
 
 
-class _Lenient:
+class _LenientStream:
     """A stream whose faults concern nobody: a full disk or a pipe that nobody reads must not
     keep the service from its work."""
 

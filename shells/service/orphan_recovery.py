@@ -11,31 +11,31 @@ from pathlib import Path
 
 from openqoe.core.config.worker_config import Config
 
-from ..storage import Slot, Slots, StorageError, inspect, journal
+from ..storage import Slot, Slots, StorageError, inspect_slot, journal
 from . import logs
 from .bootstrap import OpenStore, WorkerRuntime, open_slot
 from .clock import now_ms
 
-FIRST = 3.0
+FIRST_SCAN = 3.0
 """Seconds until the first look: processes that start together take their own slots before it."""
 
-INTERVAL = 30.0
+SCAN_INTERVAL = 30.0
 """Seconds between two looks at the data directory."""
 
-PATIENCE = 30_000
+MIN_IDLE = 30_000
 """ms that a slot must have been still: a process that restarts comes back to its own."""
 
-DELIVERY = 60.0
+DELIVERY_TIMEOUT = 60.0
 """Seconds for which delivery is tried each time."""
 
 
-def waits() -> Iterator[float]:
+def scan_delays() -> Iterator[float]:
     """The seconds to wait before each look."""
-    return chain((FIRST,), repeat(INTERVAL))
+    return chain((FIRST_SCAN,), repeat(SCAN_INTERVAL))
 
 
-def left_behind(
-    config: Config, log: logs.Log, open_store: OpenStore, *, patience: int = PATIENCE
+def open_orphaned_slots(
+    config: Config, log: logs.Log, open_store: OpenStore, *, min_idle: int = MIN_IDLE
 ) -> Iterator[WorkerRuntime]:
     """Opens one by one the slots that nobody has and that hold something to deliver."""
     if config.durability == "memory":
@@ -44,30 +44,30 @@ def left_behind(
     for number in slots.numbers():
         slot: Slot | None = None
         try:
-            slot = slots.adopt(number)
+            slot = slots.claim_orphan(number)
             if slot is None:
                 continue
-            if _latest_change(slot.path) > now_ms() - patience or _is_empty(slot.path):
+            if _last_modified(slot.path) > now_ms() - min_idle or _is_empty(slot.path):
                 slot.release()
                 continue
             log.info("delivering what another process left", slot=number)
-            home = open_slot(config, slot, log, open_store)
+            runtime = open_slot(config, slot, log, open_store)
         except StorageError as error:
             if slot is not None:
                 slot.release()
             log.error("slot left behind cannot be used", slot=number, reason=str(error))
         else:
-            yield home
+            yield runtime
 
 
 def _is_empty(file: Path) -> bool:
     try:
-        return inspect(file).is_empty
+        return inspect_slot(file).is_empty
     except StorageError:
         return False  # opening it saves what is sound, or says what is the matter
 
 
-def _latest_change(file: Path) -> int:
+def _last_modified(file: Path) -> int:
     """When a slot was last written to, ms since the epoch; 0 if it never was."""
     files = (file, file.with_name(f"{file.name}-wal"), *journal.files(file.parent))
     return max((int(one.stat().st_mtime * 1000) for one in files if one.exists()), default=0)

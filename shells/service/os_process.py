@@ -15,7 +15,7 @@ RESERVE = 64
 """Descriptors for what is not a client: listeners, destinations, the event loop, files."""
 
 
-def fit(config: Config, log: logs.Log) -> Config:
+def raise_limits(config: Config, log: logs.Log) -> Config:
     """Take all the descriptors that there are; no more connections than they allow."""
     limit = _raise_file_limit()
     if limit is None or config.max_connections + RESERVE <= limit:
@@ -42,7 +42,7 @@ def _raise_file_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-class Parent:
+class ParentProcess:
     """The process that started this one and holds the other end of a socket.
 
     This process ends cleanly when the parent is gone, however it ended.
@@ -52,7 +52,7 @@ class Parent:
         self._channel = socket.socket(fileno=descriptor)
         Thread(target=self._wait, name="openqoe-parent", daemon=True).start()
 
-    def tell_serving(self) -> None:
+    def report_serving(self) -> None:
         """This process serves from now on."""
         with suppress(OSError):
             self._channel.send(b"s")

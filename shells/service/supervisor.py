@@ -21,16 +21,16 @@ from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 
 from ..net.listeners import Listeners
-from ..stores.store_selection import kind_of_store
+from ..stores.store_selection import store_kind
 from . import logs
 from .clock import monotonic
 from .environment import server_instance
 
-STEADY: Final = 10.0
+MIN_UPTIME: Final = 10.0
 """Seconds after which a worker counts as having started well."""
 
-FIRST_BACKOFF: Final = 1.0
-LAST_BACKOFF: Final = 30.0
+MIN_BACKOFF: Final = 1.0
+MAX_BACKOFF: Final = 30.0
 """Seconds until a worker that did not start well is started again; twice as long each time."""
 
 GRACE: Final = 5.0
@@ -41,7 +41,7 @@ EXIT_USAGE: Final = 2
 
 
 @dataclass(slots=True)
-class _Worker:
+class _Process:
     """One of the processes.
 
     Attributes:
@@ -49,8 +49,8 @@ class _Worker:
         process: The process; None while it is to be started again.
         channel: The worker says here when it serves, and ends when our end is gone.
         is_serving: Whether it has said so.
-        began: When it was started.
-        due: When it is to be started again.
+        started_at: When it was started.
+        restart_at: When it is to be started again.
         failures: How many times in a row it has not started well.
         kill_at: When its time to end is over, once it was told to.
     """
@@ -59,8 +59,8 @@ class _Worker:
     process: subprocess.Popen[bytes] | None = None
     channel: socket.socket | None = None
     is_serving: bool = False
-    began: float = 0.0
-    due: float = 0.0
+    started_at: float = 0.0
+    restart_at: float = 0.0
     failures: int = 0
     kill_at: float | None = None
 
@@ -91,8 +91,8 @@ class Supervisor:
         self._read_config = read_config
         self._listeners = listeners
         self._log = log
-        self._workers = [_Worker(number) for number in range(count)]
-        self._reloading: list[_Worker] = []
+        self._workers = [_Process(number) for number in range(count)]
+        self._reloading: list[_Process] = []
         self._is_stopping = False
         self._has_served = False
         self._status = 0
@@ -112,7 +112,7 @@ class Supervisor:
             handlers[signal.SIGHUP] = self._reload
         for expected in handlers:
             signal.signal(expected, lambda *_: None)  # the loop below sees to it
-        if kind_of_store(self._config, several=True) == "memory":
+        if store_kind(self._config, several=True) == "memory":
             self._log.warning(
                 "workers do not share views: a view that reaches several of them is counted by "
                 "each; set OPENQOE_KV_URL, or a durability other than memory"
@@ -120,48 +120,48 @@ class Supervisor:
         self._log.info("starting workers", workers=len(self._workers))
         while not self._is_stopping or any(worker.process for worker in self._workers):
             for worker in self._workers:
-                self._look_after(worker)
+                self._supervise_worker(worker)
             channels = [
                 worker.channel
                 for worker in self._workers
                 if worker.channel is not None and not worker.is_serving
             ]
-            select.select([self._wakeup, *channels], [], [], self._delay())
-            for number in self._taken():
+            select.select([self._wakeup, *channels], [], [], self._seconds_until_due())
+            for number in self._read_signals():
                 if handler := handlers.get(signal.Signals(number)):
                     handler()
         self._listeners.close()
         self._log.info("all workers have stopped")
         return self._status
 
-    def _taken(self) -> bytes:
+    def _read_signals(self) -> bytes:
         with suppress(BlockingIOError):
             return self._wakeup.recv(4096)
         return b""
 
-    def _delay(self) -> float:
+    def _seconds_until_due(self) -> float:
         """Seconds until something is due."""
         now = monotonic()
-        times = [worker.due for worker in self._workers if worker.process is None]
+        times = [worker.restart_at for worker in self._workers if worker.process is None]
         times += [worker.kill_at for worker in self._workers if worker.kill_at is not None]
         return max(0.0, min([*times, now + 60.0]) - now)
 
-    def _look_after(self, worker: _Worker) -> None:
+    def _supervise_worker(self, worker: _Process) -> None:
         now = monotonic()
         process = worker.process
         if process is not None and process.poll() is not None:
-            self._take_end(worker, process.returncode, now)
-        elif process is not None and not worker.is_serving and _has_spoken(worker.channel):
+            self._handle_exit(worker, process.returncode, now)
+        elif process is not None and not worker.is_serving and _reports_serving(worker.channel):
             worker.is_serving = self._has_served = True
             self._reload_next()
         elif process is not None and worker.kill_at is not None and now >= worker.kill_at:
             self._log.error("worker does not end, killing it", worker=worker.number)
             worker.kill_at = None
             process.kill()
-        if worker.process is None and not self._is_stopping and now >= worker.due:
+        if worker.process is None and not self._is_stopping and now >= worker.restart_at:
             self._start(worker, now)
 
-    def _start(self, worker: _Worker, now: float) -> None:
+    def _start(self, worker: _Process, now: float) -> None:
         fds = [one.fileno() for one in self._listeners.sockets]
         more = [part for fd in fds for part in ("--fd", str(fd))]
         worker.channel, theirs = socket.socketpair()
@@ -173,34 +173,34 @@ class Supervisor:
                 pass_fds=[*fds, theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
-        worker.began, worker.kill_at, worker.is_serving = now, None, False
+        worker.started_at, worker.kill_at, worker.is_serving = now, None, False
 
-    def _environment(self, worker: _Worker) -> Mapping[str, str]:
+    def _environment(self, worker: _Process) -> Mapping[str, str]:
         config, more = self._config, dict[str, str]()
         if config.kv_url == "auto":
-            more["OPENQOE_KV_URL"] = kind_of_store(config, several=True)
+            more["OPENQOE_KV_URL"] = store_kind(config, several=True)
         if config.durability == "memory":  # otherwise its slot tells it apart
             name = server_instance(config, self._listeners.port)
             more["OPENQOE_INSTANCE"] = f"{name}-{worker.number}"
         return {**os.environ, **more}
 
-    def _take_end(self, worker: _Worker, status: int, now: float) -> None:
-        was_told = worker.kill_at is not None or self._is_stopping
+    def _handle_exit(self, worker: _Process, status: int, now: float) -> None:
+        was_terminated = worker.kill_at is not None or self._is_stopping
         worker.process, worker.kill_at = None, None
         if worker.channel is not None:
             worker.channel.close()
             worker.channel = None
-        if was_told:
-            worker.due = now
+        if was_terminated:
+            worker.restart_at = now
             return
-        steady = worker.is_serving and now - worker.began >= STEADY
+        was_steady = worker.is_serving and now - worker.started_at >= MIN_UPTIME
         if status == EXIT_USAGE and not self._has_served:
             self._status = EXIT_USAGE  # it has said why
             self._stop()
             return
-        worker.failures = 0 if steady else worker.failures + 1
-        wait = min(FIRST_BACKOFF * 2 ** (worker.failures - 1), LAST_BACKOFF) if not steady else 0.0
-        worker.due = now + wait
+        worker.failures = 0 if was_steady else worker.failures + 1
+        wait = min(MIN_BACKOFF * 2 ** (worker.failures - 1), MAX_BACKOFF) if not was_steady else 0.0
+        worker.restart_at = now + wait
         self._log.error(
             "worker has died, starting it again",
             worker=worker.number,
@@ -213,7 +213,7 @@ class Supervisor:
             self._is_stopping = True
             self._log.info("stopping workers")
         for worker in self._workers:
-            self._tell_to_end(worker)
+            self._terminate_worker(worker)
 
     def _reload(self) -> None:
         """Replace the workers one by one: the next when the one before serves."""
@@ -229,16 +229,16 @@ class Supervisor:
     def _reload_next(self) -> None:
         others_serve = all(worker.is_serving for worker in self._workers)
         if self._reloading and others_serve and not self._is_stopping:
-            self._tell_to_end(self._reloading.pop(0))
+            self._terminate_worker(self._reloading.pop(0))
 
-    def _tell_to_end(self, worker: _Worker) -> None:
+    def _terminate_worker(self, worker: _Process) -> None:
         if worker.process is not None and worker.kill_at is None:
             worker.kill_at = monotonic() + self._config.shutdown_timeout / 1000 + GRACE
             worker.is_serving = False
             worker.process.terminate()
 
 
-def _has_spoken(channel: socket.socket | None) -> bool:
+def _reports_serving(channel: socket.socket | None) -> bool:
     """Whether the worker has said that it serves."""
     if channel is None:
         return False

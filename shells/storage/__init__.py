@@ -5,19 +5,19 @@ for the rest (``storage``). The core decides what is written and when (``engine/
 here it is carried out, without a runtime: all shells use the same.
 """
 
-from .inspection import Contents, Waiting, inspect
-from .slot_storage import Loaded, Storage
+from .inspection import PendingPayloads, SlotContents, inspect_slot
+from .slot_storage import LoadedSlot, Storage
 from .slots import Slot, Slots
 from .storage_errors import NewerFormatError, StorageError
 
 __all__ = [
-    "Contents",
-    "Loaded",
+    "LoadedSlot",
     "NewerFormatError",
+    "PendingPayloads",
     "Slot",
+    "SlotContents",
     "Slots",
     "Storage",
     "StorageError",
-    "Waiting",
-    "inspect",
+    "inspect_slot",
 ]

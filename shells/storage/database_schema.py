@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import snappy
 
-from openqoe.core.effects import AcceptedBatch, Record, StoredPayload
+from openqoe.core.effects import DedupEntry, Record, StoredPayload
 
 from .storage_errors import NewerFormatError
 
@@ -54,24 +54,24 @@ FORMATS = (
 
 Row = tuple[object, ...]
 
-WRITTEN_TOGETHER = 1024 * 1024
+BLOB_CHUNK = 1024 * 1024
 """Bytes of a snapshot that are written at a time."""
 
-CACHE = 512
+CACHE_KIB = 512
 """KiB of pages in memory; SQLite's own idea is 2 MiB."""
 
-PUT_TOGETHER = (256, 32, 4, 1)
+ROWS_PER_STATEMENT = (256, 32, 4, 1)
 """Rows that one statement puts in: few different statements, so that they stay prepared."""
 
 
-def _put(database: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
+def _insert_rows(database: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
     """Put rows in by few statements.
 
     At each step of a statement other threads may run, and while they are busy it takes
     milliseconds to be let in again.
     """
     done = 0
-    for size in PUT_TOGETHER:
+    for size in ROWS_PER_STATEMENT:
         while len(rows) - done >= size:
             part = rows[done : done + size]
             holes = f"({', '.join('?' * len(part[0]))})"
@@ -104,7 +104,7 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         database.execute("PRAGMA journal_mode = WAL")
         # It is written to, and hardly read: of the pages in memory few are used again.
-        database.execute(f"PRAGMA cache_size = -{CACHE}")
+        database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         # Some systems have SQLite overwrite what is deleted, which is most of what is written.
         database.execute("PRAGMA secure_delete = OFF")
         database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
@@ -175,7 +175,7 @@ def add_payload(database: sqlite3.Connection, payload: StoredPayload) -> None:
     )
 
 
-def forget_payloads(database: sqlite3.Connection, numbers: Iterable[int]) -> None:
+def delete_payloads(database: sqlite3.Connection, numbers: Iterable[int]) -> None:
     numbers = list(numbers)
     if numbers:
         database.execute(
@@ -219,7 +219,7 @@ def write_snapshot(database: sqlite3.Connection, pieces: Sequence[bytes], throug
 
     In one piece SQLite would copy it while no other thread may run: 54 MB took 60 ms.
     """
-    blocks = tuple(_blocks(pieces))
+    blocks = tuple(_join_pieces(pieces))
     crc = 0
     for block in blocks:
         crc = zlib.crc32(block, crc)
@@ -232,7 +232,7 @@ def write_snapshot(database: sqlite3.Connection, pieces: Sequence[bytes], throug
             blob.write(block)
 
 
-def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes in larger pieces: behind each that is dealt with other threads run, and
     while they are busy it takes milliseconds to be let in again."""
     gathered: list[bytes] = []
@@ -240,13 +240,13 @@ def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         gathered.append(piece)
         size += len(piece)
-        if size >= WRITTEN_TOGETHER:
+        if size >= BLOB_CHUNK:
             yield b"".join(gathered)
             gathered, size = [], 0
     yield b"".join(gathered)
 
 
-def through(database: sqlite3.Connection) -> int:
+def snapshot_position(database: sqlite3.Connection) -> int:
     """The number of the last record that the snapshot holds.
 
     In two places, because a damaged file may lose one of them.
@@ -272,9 +272,9 @@ def read_snapshot(database: sqlite3.Connection) -> bytes | None:
     return row[1]
 
 
-def add_batches(database: sqlite3.Connection, batches: tuple[AcceptedBatch, ...]) -> None:
+def add_batches(database: sqlite3.Connection, batches: tuple[DedupEntry, ...]) -> None:
     rows: list[Row] = [(batch.digest, batch.at, batch.events) for batch in batches]
-    _put(database, "INSERT INTO batches VALUES", rows)
+    _insert_rows(database, "INSERT INTO batches VALUES", rows)
 
 
 def trim_batches(database: sqlite3.Connection, since: int, most: int) -> None:
@@ -287,7 +287,7 @@ def trim_batches(database: sqlite3.Connection, since: int, most: int) -> None:
         )
 
 
-def give_back(database: sqlite3.Connection, most: int) -> None:
+def release_pages(database: sqlite3.Connection, most: int) -> None:
     """Give pages that have become free back to the file system."""
     (free,) = database.execute("PRAGMA freelist_count").fetchone()
     for _ in range(min(free, most)):
@@ -296,11 +296,11 @@ def give_back(database: sqlite3.Connection, most: int) -> None:
         database.execute("PRAGMA incremental_vacuum(1)")
 
 
-def raise_highest(database: sqlite3.Connection, name: str, number: int) -> None:
+def raise_highest_number(database: sqlite3.Connection, name: str, number: int) -> None:
     database.execute("UPDATE highest SET number = max(number, ?) WHERE name = ?", (number, name))
 
 
-def highest(database: sqlite3.Connection, name: str) -> int:
+def highest_number(database: sqlite3.Connection, name: str) -> int:
     """The highest number ever used, so that none is used twice."""
     table = {"record": "journal", "payload": "outbox"}[name]
     (number,) = database.execute(

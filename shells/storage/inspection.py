@@ -13,7 +13,7 @@ from .storage_errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingPayloads:
     """What waits for one destination.
 
     Attributes:
@@ -34,33 +34,33 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class SlotContents:
     """What a slot holds.
 
     Attributes:
         records: Batches in the journal, accepted and not flushed yet.
-        waiting: The outbox, by kind and destination.
+        pending: The outbox, by kind and destination.
         last_errors: What destinations said when they last took nothing, as of the snapshot.
     """
 
     records: int
-    waiting: tuple[Waiting, ...]
+    pending: tuple[PendingPayloads, ...]
     last_errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to deliver."""
-        return not self.records and not self.waiting
+        return not self.records and not self.pending
 
 
-def inspect(path: Path) -> Contents:
+def inspect_slot(path: Path) -> SlotContents:
     """Read what waits in a file.
 
     Raises:
         StorageError: It cannot be read.
     """
     if not path.exists():
-        return Contents(0, ())
+        return SlotContents(0, ())
     try:
         # Not read-only by the URI: a file left by a crash needs its log recovered first.
         with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as database:
@@ -68,7 +68,9 @@ def inspect(path: Path) -> Contents:
             (records,) = database.execute("SELECT count(*) FROM journal").fetchone()
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version > 3:
-                records += journal.waiting(path.parent, database_schema.through(database))
+                records += journal.count_records(
+                    path.parent, database_schema.snapshot_position(database)
+                )
             destination = "destination" if version > 1 else "''"
             rows = database.execute(
                 f"SELECT kind, {destination}, count(*), sum(items), sum(size), min(created) "
@@ -77,7 +79,7 @@ def inspect(path: Path) -> Contents:
             errors = _last_errors(database_schema.read_snapshot(database))
     except (sqlite3.Error, OSError, ValueError) as error:
         raise StorageError(f"cannot read {path}: {error}") from None
-    return Contents(records, tuple(Waiting(*row) for row in rows), errors)
+    return SlotContents(records, tuple(PendingPayloads(*row) for row in rows), errors)
 
 
 def _last_errors(snapshot: bytes | None) -> Mapping[str, str]:

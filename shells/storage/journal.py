@@ -48,7 +48,7 @@ SMALL = 256
 RESERVE = 16 * 1024 * 1024
 """Bytes left free on the file system: what makes room there needs some itself."""
 
-ENOUGH = 1024 * 1024
+MIN_FREE = 1024 * 1024
 """Bytes beside the reserve with which the journal is said to have room: for a few batches at
 least, or it would be full again at once."""
 
@@ -65,11 +65,11 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Body).decode
 
 
-Framed = tuple[int, bytes]
+FramedRecord = tuple[int, bytes]
 """The number of a record, and the record as it stands in the journal."""
 
 
-def framed(record: Record) -> Framed:
+def frame_record(record: Record) -> FramedRecord:
     """A record, ready to be appended."""
     body = record.body
     is_packed = len(body) > SMALL
@@ -82,7 +82,7 @@ def framed(record: Record) -> Framed:
             snappy.compress(body) if is_packed else body,
         )
     )
-    head = _HEAD.pack(MARK, len(content), _crc(record.number, content), record.number)
+    head = _HEAD.pack(MARK, len(content), _checksum(record.number, content), record.number)
     return record.number, head + content
 
 
@@ -111,7 +111,7 @@ class Journal:
         self._folder = folder
         self._sync = sync
         self._reserve = reserve
-        self._closed = deque(_segments(folder))
+        self._closed = deque(_find_segments(folder))
         self._descriptor: int | None = None
         self._current: _Segment | None = None
         self._size = 0  # of the current segment, as far as it is sound
@@ -132,16 +132,16 @@ class Journal:
         for segment in tuple(self._closed):
             if segment.last <= through:
                 continue
-            for found in _records(segment.path):
+            for found in _read_frames(segment.path):
                 if found is None:
                     self.lost += 1
                 elif found[0] > through:
                     try:
-                        yield _record(*found)
+                        yield _decode_record(*found)
                     except (msgspec.DecodeError, snappy.UncompressError):
                         self.lost += 1
 
-    def append(self, records: Sequence[Framed]) -> None:
+    def append(self, records: Sequence[FramedRecord]) -> None:
         """Put records behind the others.
 
         Args:
@@ -152,11 +152,11 @@ class Journal:
                 ENOSPC as well if nothing but the reserve is left.
         """
         data = b"".join([data for _, data in records])
-        if self.room() < len(data):
-            raise OSError(errno.ENOSPC, self.no_room)
+        if self.free_bytes() < len(data):
+            raise OSError(errno.ENOSPC, self.no_room_reason)
         descriptor = self._descriptor
         if descriptor is None:
-            descriptor = self._begin(records[0][0])
+            descriptor = self._open_segment(records[0][0])
         assert self._current is not None
         try:
             if os.write(descriptor, data) != len(data):
@@ -164,13 +164,13 @@ class Journal:
             if self._sync:
                 os.fdatasync(descriptor)
         except OSError:
-            self._give_up()
+            self._abandon_segment()
             raise
         self.writes += 1
         self._size += len(data)
         self._current.last = records[-1][0]
 
-    def _give_up(self) -> None:
+    def _abandon_segment(self) -> None:
         """Nobody knows what a disk that has failed has kept of a file: leave it with what is
         known to be sound."""
         assert self._descriptor is not None and self._current is not None
@@ -202,7 +202,7 @@ class Journal:
             with suppress(OSError):  # then it is passed over, and removed by the next process
                 segment.path.unlink()
 
-    def room(self) -> int:
+    def free_bytes(self) -> int:
         """Bytes that the journal may still take on the file system."""
         try:
             system = os.statvfs(self._folder)
@@ -211,11 +211,11 @@ class Journal:
         return system.f_bavail * system.f_frsize - self._reserve
 
     @property
-    def no_room(self) -> str:
+    def no_room_reason(self) -> str:
         """Why nothing is written, if that is for want of room."""
         return f"less than {self._reserve // 2**20} MiB left on the disk"
 
-    def _begin(self, first: int) -> int:
+    def _open_segment(self, first: int) -> int:
         path = self._folder / f"{PREFIX}{first:020d}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         descriptor = self._descriptor = os.open(path, flags, 0o600)
@@ -226,45 +226,45 @@ class Journal:
         return descriptor
 
 
-def waiting(folder: Path, through: int) -> int:
+def count_records(folder: Path, through: int) -> int:
     """How many records wait behind a number, read beside the process that writes them.
 
     Raises:
         OSError: They cannot be read.
     """
     count = 0
-    for path in _paths(folder):
+    for path in segment_paths(folder):
         with suppress(FileNotFoundError):  # removed meanwhile
-            count += sum(1 for found in _records(path) if found and found[0] > through)
+            count += sum(1 for found in _read_frames(path) if found and found[0] > through)
     return count
 
 
 def files(folder: Path) -> tuple[Path, ...]:
     """The files of the journal, by the numbers in them."""
-    return tuple(_paths(folder))
+    return tuple(segment_paths(folder))
 
 
-def _paths(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.glob(f"{PREFIX}*") if _first(path) is not None)
+def segment_paths(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if _first_number(path) is not None)
 
 
-def _first(path: Path) -> int | None:
+def _first_number(path: Path) -> int | None:
     name = path.name.removeprefix(PREFIX)
     return int(name) if name.isdecimal() else None
 
 
-def _segments(folder: Path) -> Iterator[_Segment]:
+def _find_segments(folder: Path) -> Iterator[_Segment]:
     """What an earlier process left."""
-    paths = list(_paths(folder))
+    paths = list(segment_paths(folder))
     for path, following in zip_longest(paths, paths[1:]):
-        first = _first(path) or 0
+        first = _first_number(path) or 0
         if following is not None:
-            yield _Segment(path, max(first, (_first(following) or 0) - 1))
+            yield _Segment(path, max(first, (_first_number(following) or 0) - 1))
         else:
-            yield _Segment(path, max((one[0] for one in _records(path) if one), default=first))
+            yield _Segment(path, max((one[0] for one in _read_frames(path) if one), default=first))
 
 
-def _records(path: Path) -> Iterator[tuple[int, bytes] | None]:
+def _read_frames(path: Path) -> Iterator[tuple[int, bytes] | None]:
     """The numbers and contents of the records of a segment; None for what is damaged."""
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
@@ -276,7 +276,7 @@ def _records(path: Path) -> Iterator[tuple[int, bytes] | None]:
                 end = place + _HEAD.size + length
                 if mark == MARK and end <= len(data):
                     content = data[place + _HEAD.size : end]
-                    if _crc(number, content) == crc:
+                    if _checksum(number, content) == crc:
                         yield number, content
                         place = end
                         continue
@@ -288,11 +288,11 @@ def _records(path: Path) -> Iterator[tuple[int, bytes] | None]:
                 place = following
 
 
-def _crc(number: int, content: bytes) -> int:
+def _checksum(number: int, content: bytes) -> int:
     return zlib.crc32(content, zlib.crc32(_NUMBER.pack(number)))
 
 
-def _record(number: int, content: bytes) -> Record:
+def _decode_record(number: int, content: bytes) -> Record:
     """
     Raises:
         msgspec.DecodeError: It is none of ours.

@@ -12,13 +12,13 @@ TABLES = ("journal", "snapshot", "outbox", "batches", "highest")
 KEYS = {"journal": "number", "outbox": "number"}
 
 
-def set_aside(path: Path) -> tuple[Path, str]:
+def salvage_file(path: Path) -> tuple[Path, str]:
     """Move a damaged file out of the way and write what is sound of it to a new one.
 
     Returns:
         Where the damaged file is now, and what was saved, in words.
     """
-    damaged = free_name(path)
+    damaged = damaged_name(path)
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{damaged}{suffix}")
@@ -65,7 +65,7 @@ def _rows(source: sqlite3.Connection, table: str) -> Iterator[sqlite3.Row]:
             return
 
 
-def free_name(path: Path) -> Path:
+def damaged_name(path: Path) -> Path:
     """Where a damaged file can be kept."""
     number = 1
     while (damaged := path.with_name(f"{path.name}.damaged-{number}")).exists():

@@ -18,8 +18,8 @@ from threading import Thread
 from typing import Literal, TypeVar
 
 from openqoe.core.effects import (
-    AcceptedBatch,
     Append,
+    DedupEntry,
     Forget,
     LoadPayload,
     PayloadBody,
@@ -34,39 +34,39 @@ from openqoe.core.effects import (
 
 from ..service import allocator
 from . import database_schema
-from .journal import ENOUGH, RESERVE, Framed, Journal, framed
-from .salvage import set_aside
+from .journal import MIN_FREE, RESERVE, FramedRecord, Journal, frame_record
+from .salvage import salvage_file
 from .storage_errors import StorageError
 
-Written = Persist | LoadPayload
+WriterEffect = Persist | LoadPayload
 """What the writer reports."""
 
-Answered = Append | Written
-Results = tuple[tuple[Answered, StorageResult], ...]
-Report = Callable[[Results], None]
+ReportedEffect = Append | WriterEffect
+Results = tuple[tuple[ReportedEffect, StorageResult], ...]
+StorageCallback = Callable[[Results], None]
 
 Item = TypeVar("Item")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-GROUP = 1_000
+MAX_GROUP = 1_000
 """Effects in a transaction, or records in a sync, at the most."""
 
-VACUUMED = 256
+MAX_RELEASED_PAGES = 256
 """Free pages at the most that go back to the file system with what is forgotten."""
 
-PATIENCE = 1.0
+MAX_DELETE_DELAY = 1.0
 """Seconds for which payloads to forget may wait for a commit to go along with."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Unsynced:
+class _UnsyncedRecord:
     effect: Append
-    record: Framed
+    record: FramedRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedSlot:
     """What an earlier process left.
 
     Attributes:
@@ -81,7 +81,7 @@ class Loaded:
     snapshot: bytes | None
     records: Iterator[Record]
     payloads: tuple[StoredPayload, ...]
-    batches: tuple[AcceptedBatch, ...]
+    batches: tuple[DedupEntry, ...]
     last_record: int
     last_payload: int
 
@@ -108,20 +108,20 @@ class Storage:
     ) -> None:
         self.notices: list[str] = []
         self._path = path
-        self._full = durability == "full"
+        self._must_sync = durability == "full"
         self._queue: SimpleQueue[StorageEffect | None] = SimpleQueue()
-        self._unsynced: SimpleQueue[_Unsynced | StorageEffect | None] = SimpleQueue()
+        self._unsynced: SimpleQueue[_UnsyncedRecord | StorageEffect | None] = SimpleQueue()
         self._writer: Thread | None = None
         self._syncer: Thread | None = None
         self._closed = False
         self._database = self._open()
         try:
-            self.journal = Journal(path.parent, sync=self._full, reserve=reserve)
+            self.journal = Journal(path.parent, sync=self._must_sync, reserve=reserve)
         except OSError as error:
             self._database.close()
             raise StorageError(f"cannot read the journal of {path}: {error.strerror}") from None
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedSlot:
         """Read what an earlier process left."""
         try:
             snapshot = database_schema.read_snapshot(self._database)
@@ -136,28 +136,30 @@ class Storage:
         batches = self._database.execute(
             "SELECT digest, at, events FROM batches ORDER BY at, rowid"
         )
-        return Loaded(
+        return LoadedSlot(
             snapshot,
-            self._records(),
+            self._read_records(),
             payloads,
-            tuple(AcceptedBatch(*row) for row in batches),
-            max(database_schema.highest(self._database, "record"), self.journal.last),
-            database_schema.highest(self._database, "payload"),
+            tuple(DedupEntry(*row) for row in batches),
+            max(database_schema.highest_number(self._database, "record"), self.journal.last),
+            database_schema.highest_number(self._database, "payload"),
         )
 
-    def start(self, report: Report) -> None:
+    def start(self, report: StorageCallback) -> None:
         """Start the threads.
 
         Args:
             report: Is called in a thread of the storage's with the results of each group, in
                 order.
         """
-        if self._full:
-            self._syncer = self._started(self._sync, report, "openqoe-journal")
-        self._writer = self._started(self._write, report, "openqoe-storage")
+        if self._must_sync:
+            self._syncer = self._start_thread(self._run_syncer, report, "openqoe-journal")
+        self._writer = self._start_thread(self._run_writer, report, "openqoe-storage")
 
     @staticmethod
-    def _started(run: Callable[[Report], None], report: Report, name: str) -> Thread:
+    def _start_thread(
+        run: Callable[[StorageCallback], None], report: StorageCallback, name: str
+    ) -> Thread:
         thread = Thread(target=run, args=(report,), name=name, daemon=True)
         thread.start()
         return thread
@@ -169,14 +171,14 @@ class Storage:
             The result if it is there already. Else it will be reported, unless there is none.
         """
         if isinstance(effect, Append):
-            record = framed(effect.record)
-            if not self._full:
+            record = frame_record(effect.record)
+            if not self._must_sync:
                 return self._append(record)
-            self._unsynced.put(_Unsynced(effect, record))
-        elif self._full:
+            self._unsynced.put(_UnsyncedRecord(effect, record))
+        elif self._must_sync:
             self._unsynced.put(effect)
         else:
-            self._pass_on(effect)
+            self._queue_for_writer(effect)
         return None
 
     def close(self) -> None:
@@ -195,24 +197,24 @@ class Storage:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            database = self._opened()
+            database = self._open_checked()
         except sqlite3.DatabaseError as error:
             if _is_operational(error):
                 raise StorageError(f"cannot open {self._path}: {error}") from None
-            damaged, saved = set_aside(self._path)
+            damaged, saved = salvage_file(self._path)
             self.notices.append(
                 f"{self._path.name} was damaged ({error}); saved from it: {saved}; "
                 f"the damaged file is kept as {damaged.name}"
             )
             try:
-                database = self._opened()
+                database = self._open_checked()
             except sqlite3.Error as again:
                 raise StorageError(f"cannot open {self._path}: {again}") from None
         return database
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open_checked(self) -> sqlite3.Connection:
         """The file, looked through: damage should be found now, not in the middle of work."""
-        database = database_schema.open_database(str(self._path), full=self._full)
+        database = database_schema.open_database(str(self._path), full=self._must_sync)
         try:
             (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
@@ -222,7 +224,7 @@ class Storage:
             raise
         return database
 
-    def _records(self) -> Iterator[Record]:
+    def _read_records(self) -> Iterator[Record]:
         """What earlier versions left in the database, then the journal."""
         lost = 0
         rows = self._database.execute(
@@ -234,43 +236,43 @@ class Storage:
                 lost += 1
             else:
                 yield record
-        yield from self.journal.read(database_schema.through(self._database))
+        yield from self.journal.read(database_schema.snapshot_position(self._database))
         lost += self.journal.lost
         if lost:
             self.notices.append(f"{lost} batches of the journal are damaged and left out")
 
     # The journal: the thread that submits, or the one that syncs
 
-    def _append(self, *records: Framed) -> StorageResult:
+    def _append(self, *records: FramedRecord) -> StorageResult:
         try:
             self.journal.append(records)
         except OSError as error:
             return StorageFailure(error.strerror or str(error), full=error.errno in _FULL)
         return Stored()
 
-    def _pass_on(self, effect: StorageEffect) -> None:
+    def _queue_for_writer(self, effect: StorageEffect) -> None:
         """Leave an effect to the writer, behind the records before it."""
         if isinstance(effect, Persist):
             self.journal.rotate()
         self._queue.put(effect)
 
-    def _sync(self, report: Report) -> None:
+    def _run_syncer(self, report: StorageCallback) -> None:
         ended = False
         while not ended:
-            group: list[_Unsynced] = []
-            for one in _gather(self._unsynced):
-                if isinstance(one, _Unsynced):
+            group: list[_UnsyncedRecord] = []
+            for one in _drain_queue(self._unsynced):
+                if isinstance(one, _UnsyncedRecord):
                     group.append(one)
                     continue
-                self._sync_group(group, report)
+                self._append_group(group, report)
                 group = []
                 if one is None:
                     ended = True
                 else:
-                    self._pass_on(one)
-            self._sync_group(group, report)
+                    self._queue_for_writer(one)
+            self._append_group(group, report)
 
-    def _sync_group(self, group: list["_Unsynced"], report: Report) -> None:
+    def _append_group(self, group: list["_UnsyncedRecord"], report: StorageCallback) -> None:
         if not group:
             return
         result = self._append(*(one.record for one in group))
@@ -281,12 +283,12 @@ class Storage:
 
     # The database: the writer's thread
 
-    def _write(self, report: Report) -> None:
+    def _run_writer(self, report: StorageCallback) -> None:
         ended = False
         forgotten: list[int] = []
         while not ended:
-            group: list[Written] = []
-            for effect in _gather(self._queue, PATIENCE if forgotten else None):
+            group: list[WriterEffect] = []
+            for effect in _drain_queue(self._queue, MAX_DELETE_DELAY if forgotten else None):
                 if effect is None:
                     ended = True
                 elif isinstance(effect, Forget):
@@ -294,7 +296,7 @@ class Storage:
                 elif not isinstance(effect, Append):
                     group.append(effect)
             if group or forgotten:
-                results = self._carry_out(group, forgotten)
+                results = self._execute_group(group, forgotten)
                 # What could not be removed now will be with the next group.
                 forgotten = [] if self._committed else forgotten
                 if results:
@@ -305,22 +307,22 @@ class Storage:
                 if is_flush:
                     allocator.return_free_pages()
 
-    def _carry_out(self, group: list[Written], forgotten: list[int]) -> Results:
+    def _execute_group(self, group: list[WriterEffect], forgotten: list[int]) -> Results:
         self._committed = False
         try:
-            return self._transaction(group, forgotten)
+            return self._execute(group, forgotten)
         except sqlite3.Error as error:
             if len(group) < 2:
                 return tuple((effect, _failure(error)) for effect in group)
-        results: list[tuple[Answered, StorageResult]] = []
+        results: list[tuple[ReportedEffect, StorageResult]] = []
         for effect in group:
             try:
-                results += self._transaction([effect], forgotten)
+                results += self._execute([effect], forgotten)
             except sqlite3.Error as error:
                 results.append((effect, _failure(error)))
         return tuple(results)
 
-    def _transaction(self, group: list[Written], forgotten: list[int]) -> Results:
+    def _execute(self, group: list[WriterEffect], forgotten: list[int]) -> Results:
         database = self._database
         bodies: dict[int, bytes | None] = {}
         try:
@@ -331,25 +333,27 @@ class Storage:
                         self._persist(effect)
                     case LoadPayload(id=asked, number=number):
                         bodies[asked] = database_schema.read_body(database, number)
-            database_schema.forget_payloads(database, forgotten)
+            database_schema.delete_payloads(database, forgotten)
             if forgotten:
-                database_schema.give_back(database, VACUUMED)
+                database_schema.release_pages(database, MAX_RELEASED_PAGES)
             database.execute("COMMIT")
         except BaseException:
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
         self._committed = True
-        if not self._full and any(isinstance(effect, Persist) for effect in group):
+        if not self._must_sync and any(isinstance(effect, Persist) for effect in group):
             # What leaves the journal must be no worse off than it was there.
             database.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        results: list[tuple[Answered, StorageResult]] = []
+        results: list[tuple[ReportedEffect, StorageResult]] = []
         for effect in group:
             match effect:
                 case Persist(through=through):
                     self.journal.trim(through)
-                    has_room = self.journal.room() > ENOUGH
-                    results.append((effect, Stored("" if has_room else self.journal.no_room)))
+                    has_room = self.journal.free_bytes() > MIN_FREE
+                    results.append(
+                        (effect, Stored("" if has_room else self.journal.no_room_reason))
+                    )
                 case LoadPayload(id=asked):
                     results.append((effect, PayloadBody(bodies[asked])))
         return tuple(results)
@@ -360,23 +364,22 @@ class Storage:
         for payload in effect.payloads:
             database_schema.add_payload(database, payload)
         highest = max((payload.number for payload in effect.payloads), default=0)
-        database_schema.raise_highest(database, "payload", highest)
-        database_schema.forget_payloads(database, effect.forgotten)
+        database_schema.raise_highest_number(database, "payload", highest)
         # Of earlier versions: this one's is trimmed when all this is on the disk.
         database.execute("DELETE FROM journal WHERE number <= ?", (effect.through,))
-        database_schema.raise_highest(database, "record", effect.through)
-        database_schema.add_batches(database, effect.batches)
-        database_schema.trim_batches(database, effect.batches_since, effect.most_batches)
+        database_schema.raise_highest_number(database, "record", effect.through)
+        database_schema.add_batches(database, effect.accepted)
+        database_schema.trim_batches(database, effect.accepted_since, effect.max_accepted)
 
 
-def _gather(queue: SimpleQueue[Item], patience: float | None = None) -> list[Item]:
+def _drain_queue(queue: SimpleQueue[Item], patience: float | None = None) -> list[Item]:
     """What has gathered; waits for the first. Nothing if that does not come in time (s)."""
     try:
         gathered = [queue.get(timeout=patience)]
     except Empty:
         return []
     try:
-        while len(gathered) < GROUP and gathered[-1] is not None:
+        while len(gathered) < MAX_GROUP and gathered[-1] is not None:
             gathered.append(queue.get_nowait())
     except Empty:
         pass

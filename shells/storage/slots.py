@@ -22,7 +22,7 @@ class Slot:
 
     Attributes:
         number: Which it is.
-        path: Its SQLite file, which may not exist yet.
+        path: Its SQLite database_path, which may not exist yet.
     """
 
     def __init__(self, number: int, folder: Path, descriptor: int) -> None:
@@ -54,7 +54,7 @@ class Slots:
             number += 1
         return slot
 
-    def adopt(self, number: int) -> Slot | None:
+    def claim_orphan(self, number: int) -> Slot | None:
         """Take a slot that exists; None if it does not, or if somebody has it.
 
         Raises:
@@ -67,7 +67,7 @@ class Slots:
         names = (path.name.removeprefix("slot-") for path in self._directory.glob("slot-*"))
         return tuple(sorted(int(name) for name in names if name.isdecimal()))
 
-    def file(self, number: int) -> Path:
+    def database_path(self, number: int) -> Path:
         """The SQLite file of a slot."""
         return self._folder(number) / FILE
 

@@ -155,7 +155,7 @@ Call = tuple[str, list[str], list[Any]]
 """A script's digest, its keys, and its arguments."""
 
 
-class _Calls:
+class _ScriptCalls:
     """Operations as calls of scripts, and what they answer as replies."""
 
     def __init__(self, prefix: str) -> None:
@@ -196,7 +196,7 @@ class _Calls:
         match operation:
             case AddMembers():
                 version, start, members = answer
-                return Members(version, start, _texts(members))
+                return Members(version, start, _decode_texts(members))
             case Claim():
                 return str(answer, "utf-8")
             case Extend():
@@ -209,10 +209,10 @@ class _Calls:
             case Mark():
                 return int(answer)
             case ListRecent():
-                return _texts(answer)
+                return _decode_texts(answer)
 
 
-def _texts(values: Iterable[bytes]) -> tuple[str, ...]:
+def _decode_texts(values: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(value.decode("utf-8", "surrogatepass") for value in values)
 
 
@@ -229,7 +229,7 @@ class RedisStore:
     """
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._calls = _Calls(prefix)
+        self._calls = _ScriptCalls(prefix)
         try:
             self._redis = redis.Redis.from_url(url, **_OPTIONS)
         except ValueError as error:
@@ -269,7 +269,7 @@ class AsyncRedisStore:
     """The same for asyncio."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._calls = _Calls(prefix)
+        self._calls = _ScriptCalls(prefix)
         try:
             self._redis = redis.asyncio.Redis.from_url(url, **_OPTIONS)
         except ValueError as error:

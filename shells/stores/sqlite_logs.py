@@ -11,32 +11,32 @@ from typing import TypeVar
 
 from openqoe.core.kv import Claim, Entry, Extend, Summarize, Tail
 
-AT_ONCE = 150
+ROWS_PER_STATEMENT = 150
 """Rows in one statement. SQLite takes 999 values in one, before its version 3.32."""
 
 T = TypeVar("T")
 
 
-def _in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for at in range(0, len(items), AT_ONCE):
-        yield items[at : at + AT_ONCE]
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for at in range(0, len(items), ROWS_PER_STATEMENT):
+        yield items[at : at + ROWS_PER_STATEMENT]
 
 
-@lru_cache(maxsize=3 * AT_ONCE)
-def _rows(count: int, width: int) -> str:
+@lru_cache(maxsize=3 * ROWS_PER_STATEMENT)
+def _placeholders(count: int, width: int) -> str:
     """The place-holders of rows."""
     return ",".join([f"({','.join('?' * width)})"] * count)
 
 
-def claim(database: sqlite3.Connection, claims: Sequence[Claim], now: int) -> Iterator[str]:
+def claim_keys(database: sqlite3.Connection, claims: Sequence[Claim], now: int) -> Iterator[str]:
     """Make claims; returns the owners."""
-    for part in _in_parts(claims):
+    for part in _chunks(claims):
         values: list[object] = []
         for each in part:
             ends = None if each.lifetime is None else now + each.lifetime
             values += (each.key, each.by, ends)
         made = database.execute(
-            f"INSERT INTO claims VALUES {_rows(len(part), 3)} ON CONFLICT (key) DO UPDATE "
+            f"INSERT INTO claims VALUES {_placeholders(len(part), 3)} ON CONFLICT (key) DO UPDATE "
             "SET owner = excluded.owner, ends = excluded.ends "
             "WHERE owner = excluded.owner OR ends <= ?",
             (*values, now),
@@ -82,7 +82,7 @@ _Asked = tuple[str, bytes]
 """The key of a log, and the id of an entry that it may have."""
 
 
-def extend(database: sqlite3.Connection, extensions: Sequence[Extend], now: int) -> list[Tail]:
+def extend_logs(database: sqlite3.Connection, extensions: Sequence[Extend], now: int) -> list[Tail]:
     """Extend logs, one behind the other."""
     logs, known = _read(database, [(each.key, each.entry.id) for each in extensions], now)
     tails = []
@@ -104,10 +104,10 @@ def _read(
     forgotten."""
     logs = {key: _Log() for key, _ in asked}
     known = set()
-    for part in _in_parts(asked):
+    for part in _chunks(asked):
         # All in one text, because each row would be a step of its own.
         (found,) = database.execute(
-            f"WITH asked (number, key, id) AS (VALUES {_rows(len(part), 3)}) "
+            f"WITH asked (number, key, id) AS (VALUES {_placeholders(len(part), 3)}) "
             "SELECT group_concat(number || ' ' || length || ' ' || start || ' ' || summarized "
             "|| ' ' || ends || ' ' || EXISTS ("
             "SELECT 1 FROM entries WHERE entries.key = asked.key AND entries.id = asked.id"
@@ -150,21 +150,21 @@ def _write(database: sqlite3.Connection, logs: dict[str, _Log]) -> None:
         for key, log in logs.items()
         for place, entry in log.places()
     ]
-    for rows in _in_parts(entries):
+    for rows in _chunks(entries):
         database.execute(
-            f"INSERT INTO entries VALUES {_rows(len(rows), 5)}",
+            f"INSERT INTO entries VALUES {_placeholders(len(rows), 5)}",
             [value for row in rows for value in row],
         )
-    for part in _in_parts(list(logs.items())):
+    for part in _chunks(list(logs.items())):
         database.execute(
             "INSERT INTO logs (key, length, ends, start, summarized) "
-            f"VALUES {_rows(len(part), 5)} "
+            f"VALUES {_placeholders(len(part), 5)} "
             "ON CONFLICT (key) DO UPDATE SET length = excluded.length, ends = excluded.ends",
             [value for key, log in part for value in (key, log.length, log.ends, 0, 0)],
         )
 
 
-def summarize(database: sqlite3.Connection, operation: Summarize, now: int) -> None:
+def summarize_log(database: sqlite3.Connection, operation: Summarize, now: int) -> None:
     """Let a summary stand for the beginning of a log."""
     key = operation.key
     logs, _ = _read(database, [(key, b"")], now)

@@ -30,10 +30,10 @@ from .store_interface import StoreError
 VERSION = 1
 """Of the schema. A file of another version is begun anew: what is in it can be told again."""
 
-BUSY = 5.0
+BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's transaction."""
 
-SWEEP = 60_000
+SWEEP_INTERVAL = 60_000
 """ms between two times at which what has ended is cleared away."""
 
 _SCHEMA = """
@@ -97,12 +97,12 @@ class SqliteStore:
             with database:
                 database.execute("BEGIN IMMEDIATE")
                 replies = _run(database, operations, now)
-                if not 0 <= now - self._swept_at < SWEEP:
+                if not 0 <= now - self._swept_at < SWEEP_INTERVAL:
                     self._sweep(database, now)
                     self._swept_at = now
         except sqlite3.Error as error:
             if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
-                self._begin_anew()
+                self._recreate_file()
             raise StoreError(f"{self._path}: {error}") from None
         return replies
 
@@ -114,7 +114,7 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         if self._database is not None:
-            if self._inode == self._inode_now():
+            if self._inode == self._current_inode():
                 return self._database
             self.close()  # the file was removed, or another process has begun it anew
         try:
@@ -123,19 +123,19 @@ class SqliteStore:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise StoreError(f"{self._path}: {error}") from None
-            self._begin_anew()  # it is no database
+            self._recreate_file()  # it is no database
             database, version = self._open(), 0
         if version != VERSION:
-            self._make(database)
+            self._create_tables(database)
         self._database = database
-        self._inode = self._inode_now()
+        self._inode = self._current_inode()
         return database
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(
-            self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
+            self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
-        end = monotonic() + BUSY
+        end = monotonic() + BUSY_TIMEOUT
         while True:
             try:
                 database.execute("PRAGMA journal_mode = WAL")
@@ -149,7 +149,7 @@ class SqliteStore:
         database.execute("PRAGMA synchronous = OFF")
         return database
 
-    def _make(self, database: sqlite3.Connection) -> None:
+    def _create_tables(self, database: sqlite3.Connection) -> None:
         """Make the tables, unless another process is doing so."""
         try:
             with database:
@@ -167,17 +167,17 @@ class SqliteStore:
             database.close()
             raise StoreError(f"{self._path}: {error}") from None
 
-    def _begin_anew(self) -> None:
+    def _recreate_file(self) -> None:
         """Remove a file that cannot be read; whoever has it open finds out by itself."""
         was_open = self._database is not None
         self.close()
-        if was_open and self._inode != self._inode_now():
+        if was_open and self._inode != self._current_inode():
             return  # another process has done so
         for suffix in ("", "-wal", "-shm"):
             with suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
 
-    def _inode_now(self) -> int | None:
+    def _current_inode(self) -> int | None:
         try:
             return self._path.stat().st_ino
         except OSError:
@@ -202,7 +202,7 @@ def _run(
     extensions: list[tuple[int, Extend]] = []
 
     def extend() -> None:
-        tails = logs.extend(database, [extension for _, extension in extensions], now)
+        tails = logs.extend_logs(database, [extension for _, extension in extensions], now)
         for (place, _), tail in zip(extensions, tails, strict=True):
             replies[place] = tail
         extensions.clear()
@@ -215,7 +215,7 @@ def _run(
                 extensions.append((place, operation))
             case Summarize():
                 extend()
-                logs.summarize(database, operation, now)
+                logs.summarize_log(database, operation, now)
             case AddMembers():
                 replies[place] = _add_members(database, operation)
             case Mark():
@@ -227,7 +227,7 @@ def _run(
                 )
                 replies[place] = tuple(member for (member,) in rows)
     extend()
-    owners = logs.claim(database, [claim for _, claim in claims], now)
+    owners = logs.claim_keys(database, [claim for _, claim in claims], now)
     for (place, _), owner in zip(claims, owners, strict=True):
         replies[place] = owner
     return tuple(replies)

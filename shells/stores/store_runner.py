@@ -9,13 +9,13 @@ from openqoe.core.effects import KvFailure, KvResult, KvUpdate
 
 from .store_interface import Store, StoreError
 
-Report = Callable[[KvUpdate, KvResult | KvFailure], None]
+UpdateCallback = Callable[[KvUpdate, KvResult | KvFailure], None]
 
 
 class StoreRunner(Protocol):
     """What a service has of a store."""
 
-    def start(self, report: Report) -> None:
+    def start(self, report: UpdateCallback) -> None:
         """Begin; ``report`` is called with the result of each update."""
 
     def submit(self, update: KvUpdate) -> None:
@@ -34,9 +34,11 @@ class StoreThread:
         self._thread: Thread | None = None
         self._closed = False
 
-    def start(self, report: Report) -> None:
+    def start(self, report: UpdateCallback) -> None:
         """Begin."""
-        self._thread = Thread(target=self._live, args=(report,), name="openqoe-store", daemon=True)
+        self._thread = Thread(
+            target=self._run_updates, args=(report,), name="openqoe-store", daemon=True
+        )
         self._thread.start()
 
     def submit(self, update: KvUpdate) -> None:
@@ -51,7 +53,7 @@ class StoreThread:
         else:
             self._queue.put(None)
 
-    def _live(self, report: Report) -> None:
+    def _run_updates(self, report: UpdateCallback) -> None:
         while (update := self._queue.get()) is not None and not self._closed:
             report(update, run(self._store, update))
         self._store.close()

@@ -18,7 +18,7 @@ FILE = "shared.db"
 Kind = Literal["memory", "sqlite", "redis"]
 
 
-def kind_of_store(config: Config, *, several: bool) -> Kind:
+def store_kind(config: Config, *, several: bool) -> Kind:
     """What the settings ask for.
 
     Args:
@@ -41,7 +41,7 @@ def open_store(config: Config, *, several: bool) -> StoreRunner | None:
         StorageError: The file cannot be used.
         MissingExtraError: The client of the server is not installed.
     """
-    kind = kind_of_store(config, several=several)
+    kind = store_kind(config, several=several)
     if kind == "memory":
         return None
     try:

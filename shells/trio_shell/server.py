@@ -10,7 +10,7 @@ from openqoe.core.http import ConnectionSet
 
 from ..net import sockets
 from ..net.listeners import Listeners
-from ..net.tcp_info import waited
+from ..net.tcp_info import kernel_queue_ms
 from ..service.clock import now_ms
 from .service import Service
 
@@ -38,7 +38,7 @@ class Server:
 
     def listen(self, nursery: trio.Nursery) -> None:
         """Begin to accept; connections live in the nursery."""
-        nursery.start_soon(self._accept_all, nursery)
+        nursery.start_soon(self._accept_connections, nursery)
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
@@ -56,7 +56,7 @@ class Server:
         for connection in tuple(self.connections):
             connection.abort()
 
-    async def _accept_all(self, connections: trio.Nursery) -> None:
+    async def _accept_connections(self, connections: trio.Nursery) -> None:
         try:
             with self._accepting:
                 async with trio.open_nursery() as listeners:
@@ -70,11 +70,11 @@ class Server:
         while True:
             await trio.lowlevel.wait_readable(listener)
             try:
-                for accepted in sockets.accept_all(listener):
+                for accepted in sockets.accept_pending(listener):
                     connections.start_soon(self._serve, accepted)
             except sockets.NoCapacityError as error:
                 self.service.log.error("cannot accept connections", reason=str(error))
-                await trio.sleep(sockets.PAUSE)
+                await trio.sleep(sockets.RETRY_DELAY)
 
     def _stream(self, accepted: socket.socket) -> Stream:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
@@ -191,7 +191,7 @@ class ServerConnection:
             return
         finally:
             self._is_receiving = False
-        self._http.receive_data(data, now_ms() - waited(self._socket))
+        self._http.receive_data(data, now_ms() - kernel_queue_ms(self._socket))
 
     async def _send(self, data: bytes) -> None:
         if self._is_plain:

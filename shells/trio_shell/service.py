@@ -19,8 +19,8 @@ from .client import Client
 class Service(BaseService):
     """A worker on Trio. Its tasks live in the nursery that ``start`` is given."""
 
-    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
-        super().__init__(home, log)
+    def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
+        super().__init__(runtime, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._nursery: trio.Nursery | None = None
         self._progress = trio.Event()
@@ -32,20 +32,20 @@ class Service(BaseService):
         self._nursery = nursery
         await self._client.open()
         self._token = trio.lowlevel.current_trio_token()
-        self._home.start(self._report, self._report_effect)
+        self._runtime.start(self._report, self._report_effect)
         nursery.start_soon(self._keep_time)
         self.poll()
 
-    async def adopt(self) -> None:
+    async def recover_orphans(self) -> None:
         """Deliver what processes left behind that did not come back, again and again."""
-        for seconds in orphan_recovery.waits():
+        for seconds in orphan_recovery.scan_delays():
             await trio.sleep(seconds)
             try:
-                for home in self.left_behind():
+                for runtime in self.open_orphaned_slots():
                     async with trio.open_nursery() as nursery:
-                        other = Service(home, self.log)
+                        other = Service(runtime, self.log)
                         await other.start(nursery)
-                        await other.close(orphan_recovery.DELIVERY)
+                        await other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
                 self.log.exception("adoption failed")
 

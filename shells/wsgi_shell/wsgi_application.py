@@ -16,11 +16,11 @@ from openqoe.core.http import Request, Response
 from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
 from openqoe.core.http.refusal import RefusedError
 
-from ..net.tcp_info import waited
+from ..net.tcp_info import kernel_queue_ms
 from ..service import logs
 from ..service.bootstrap import open_runtime
 from ..service.clock import now_ms
-from ..service.environment import announce, process_instance
+from ..service.environment import log_start, process_instance
 from ..storage import StorageError
 from ..stores.store_selection import open_store
 from .service import Service
@@ -60,7 +60,7 @@ class Application:
             return _respond(unavailable, method, start_response)
         headers = _headers(environ)
         # gunicorn's thread may have had others to serve before.
-        received = now_ms() - waited(environ.get("gunicorn.socket"))
+        received = now_ms() - kernel_queue_ms(environ.get("gunicorn.socket"))
         try:
             body = _body(environ, self.config.max_body_bytes)
         except RefusedError as refused:
@@ -89,11 +89,11 @@ class Application:
             if self._service is None or self._pid != os.getpid():
                 log = logs.configure(self.config)
                 store = partial(open_store, self.config, several=True)
-                home = open_runtime(self.config, process_instance(self.config), log, store)
-                self._service, self._pid = Service(home, log), os.getpid()
+                runtime = open_runtime(self.config, process_instance(self.config), log, store)
+                self._service, self._pid = Service(runtime, log), os.getpid()
                 self._service.start()
                 self._service.watch()
-                announce(log, home.worker, os.environ)
+                log_start(log, runtime.worker, os.environ)
                 _running.append(self)
                 # For hosts without hooks; gunicorn's call close before this.
                 atexit.register(self.close)

@@ -22,6 +22,7 @@ from openqoe.embedded.sample_schema import FILE, open_writer
 from openqoe.embedded.sample_writer import Tables
 from openqoe.simulator import Simulation, parse_incident
 from tests.browser.browser import DESKTOP, PHONE, Browser
+from tests.support.handling import handle
 from tests.support.process import WorkerProcess
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
@@ -56,7 +57,7 @@ class History:
             self._pass_time(round(one.at))
             headers = {name.lower(): value for name, value in one.headers}
             request = Request("POST", one.path, "", headers, one.body, self.now)
-            outcome = self.worker.handle(request, self.now)
+            outcome = handle(self.worker, request, self.now)
             assert outcome.response.status in (202, 207), outcome.response.body
             self._run(outcome.effects)
 

@@ -131,10 +131,12 @@ import json, sys
 from hashlib import sha256
 
 from openqoe.core import (
-    Config, HttpResult, KvFailure, KvResult, KvUpdate, NetworkFailure, Notice, Request, Worker,
+    Config, HttpResult, KvFailure, KvResult, KvUpdate, NetworkFailure, Notice, Request, Respond,
+    Worker,
 )
 from openqoe.shells.stores import MemoryStore
 from tests.support.events import NOW, batch, event
+from tests.support.handling import handle
 
 config = Config.from_environment({
     "PROMETHEUS_URL": "http://p/write", "LOKI_URL": "http://l/push",
@@ -152,7 +154,7 @@ def run(effects, now):
     while todo:
         effect = todo.pop(0)
         lines.append(repr(effect))
-        if isinstance(effect, Notice):
+        if isinstance(effect, Notice | Respond):
             continue
         if isinstance(effect, KvUpdate):
             asked += 1
@@ -180,10 +182,9 @@ for turn in range(60):
         Request("GET", ("/metrics", "/stats", "/health", "/x")[turn % 4]),
         Request("GET", "/stats", query="dimension=env"),
     ):
-        outcome = worker.handle(request, now)
-        lines.append(repr(outcome.response))
-        run(outcome.effects, now)
-        worker.answered(outcome.route, 0.001 * turn)
+        handled = handle(worker, request, now)
+        lines.append(repr(handled.answers.values()))
+        run(handled.effects, now)
     run(worker.poll(now), now)
     lines.append(repr(worker.next_poll()))
 run(worker.close(now), now)

@@ -25,13 +25,13 @@ from openqoe.core.effects import (
     Notice,
     RemoteWrite,
 )
-from openqoe.core.engine.load_shedding import BURST
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from openqoe.shells.stores import MemoryStore
 from openqoe.simulator import Simulation, Truth, parse_incident
 from tests.deploy import rules
 from tests.support.events import event, post
+from tests.support.handling import handle
 from tests.support.loki import LokiDouble
 from tests.support.prometheus import Prometheus
 from tests.support.rig import deliver
@@ -91,14 +91,17 @@ class Process:
 
     def begin(self, now: int) -> None:
         """The process starts, with nothing that it remembers."""
-        self.worker = Worker(self._config, instance=self._instance, shared=self._store is not None)
-        self.worker.started(now)
+        self.worker = Worker(
+            self._config,
+            instance=self._instance,
+            shared=self._store is not None,
+            started_at=now,
+        )
         self.run(self.worker.poll(now), now)
 
     def handle(self, request: Request, now: int) -> int:
         """A request comes; returns the status of its answer."""
-        outcome = self.worker.handle(request, now)
-        self.worker.answered(outcome.route, 0.004)
+        outcome = handle(self.worker, request, now)
         self.run(outcome.effects, now)
         return outcome.response.status
 
@@ -238,10 +241,8 @@ class World:
         sick.handle(Request("POST", "/v1/events", body=b"{"), now)
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000)
         sick.handle(post(late, now=now), now)
-        for at in range(now, now + BURST + 1, 50):  # batches that have waited, for seconds
+        for at in range(now, now + 2 * SECOND + 1, 50):  # batches that have waited, for seconds
             sick.handle(Request("POST", "/v1/events", body=b"{", arrived=at - 5 * SECOND), at)
-        # As a shell answers when the disk takes nothing.
-        sick.worker.unstored(Request("POST", "/v1/events"))
 
     def _record(self) -> None:
         """Evaluate the rules for each minute and write what they give, as Prometheus does."""

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from openqoe.core import Config, Worker
 from openqoe.core.effects import (
-    AcceptedBatch,
     Append,
+    DedupEntry,
     Forget,
     LoadPayload,
     PayloadBody,
@@ -25,7 +25,7 @@ class Disk:
         self.snapshot: bytes | None = None
         self.journal: dict[int, Record] = {}
         self.outbox: dict[int, StoredPayload] = {}
-        self.batches: dict[bytes, AcceptedBatch] = {}
+        self.batches: dict[bytes, DedupEntry] = {}
         self.last_record = 0
         self.last_payload = 0
 
@@ -42,7 +42,7 @@ class Disk:
                     assert payload.body, "a payload was stored without its body"
                     self.outbox[payload.number] = payload
                     self.last_payload = max(self.last_payload, payload.number)
-                for batch in effect.batches:
+                for batch in effect.accepted:
                     self.batches[batch.digest] = batch
                 self.journal = {n: r for n, r in self.journal.items() if n > effect.through}
                 self.last_record = max(self.last_record, effect.through)
@@ -60,7 +60,7 @@ class Disk:
         return not self.journal and not self.outbox
 
     def restore(
-        self, config: Config, instance: str, seed: int, now: int, *, shared: bool, pace: int
+        self, config: Config, instance: str, seed: int, now: int, *, shared: bool, budget: int
     ) -> Worker:
         """The worker of a process that starts here."""
         worker = Worker(
@@ -69,20 +69,11 @@ class Disk:
             seed=seed,
             durable=True,
             shared=shared,
-            pace=pace,
+            budget=budget,
             embedded=True,
         )
         if self.snapshot is not None:
-            worker = Worker.restore(
-                config,
-                self.snapshot,
-                instance=instance,
-                seed=seed,
-                durable=True,
-                shared=shared,
-                pace=pace,
-                embedded=True,
-            )
+            worker.restore(self.snapshot)
         references = [replace(payload, body=b"") for _, payload in sorted(self.outbox.items())]
         batches = sorted(self.batches.values(), key=lambda batch: batch.at)
         worker.resume(references, batches, self.last_record, self.last_payload, now)

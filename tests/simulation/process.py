@@ -21,11 +21,10 @@ from openqoe.core.effects import (
     Notice,
     Persist,
     RemoteWrite,
+    Respond,
     StorageFailure,
     StorageResult,
-    Stored,
 )
-from openqoe.core.worker import Outcome
 from openqoe.shells.stores import MemoryStore
 from tests.simulation.disk import Disk
 from tests.support.events import NOW, event, post
@@ -109,7 +108,8 @@ class Process:
         self._writing: deque[Append | Persist | LoadPayload | Forget] = deque()
         self._sending: list[RemoteWrite | LokiPush] = []
         self._asking: deque[KvUpdate] = deque()
-        self._held: dict[int, list[tuple[Player, Outcome]]] = {}
+        self._waiting: dict[int, Player] = {}  # by the id of their request
+        self._requests = 0
         seed = around.random.randrange(2**32)
         self._worker = disk.restore(
             around.config,
@@ -117,7 +117,7 @@ class Process:
             seed,
             around.now,
             shared=around.shared,
-            pace=around.random.choice([1, 1, 1, 1000]),
+            budget=around.random.choice([1, 1, 1, 1000]),
         )
         self.poll()
 
@@ -151,12 +151,9 @@ class Process:
 
     def take(self, player: Player) -> None:
         """A player's batch comes in."""
-        outcome = self._worker.handle(player.request, self._around.now)
-        if outcome.after is not None:
-            self._held.setdefault(outcome.after, []).append((player, outcome))
-        else:
-            player.acknowledged |= outcome.response.status == 202
-        self._run(outcome.effects)
+        self._requests += 1
+        self._waiting[self._requests] = player
+        self._run(self._worker.handle(self._requests, player.request, self._around.now))
 
     def write(self, most: int) -> None:
         """The disk carries out what it was given, or fails."""
@@ -173,9 +170,6 @@ class Process:
             else:
                 result = self._disk.carry_out(effect)
             self._run(self._worker.complete(effect.id, result, around.now))
-            for player, outcome in self._held.pop(effect.id, ()):
-                if isinstance(result, Stored):
-                    player.acknowledged |= outcome.response.status == 202
 
     def answer(self) -> None:
         """A receiver answers, or something on the way does."""
@@ -239,6 +233,9 @@ class Process:
                     self._sending.append(effect)
                 case KvUpdate():
                     self._asking.append(effect)
+                case Respond():
+                    player = self._waiting.pop(effect.request_id)
+                    player.acknowledged |= effect.response.status == 202
                 case Notice():
                     pass
                 case Append() | Persist() | LoadPayload() | Forget():

@@ -89,7 +89,7 @@ def test_a_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
 def test_a_transaction_of_another_process_that_lasts_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "BUSY", 0.1)
+    monkeypatch.setattr(sqlite_module, "BUSY_TIMEOUT", 0.1)
     path = tmp_path / "shared.db"
     store = SqliteStore(path)
     other = sqlite3.connect(path, isolation_level=None)

@@ -29,6 +29,7 @@ from openqoe.core.worker import Worker
 from openqoe.shells.stores import MemoryStore
 from openqoe.shells.stores.store_interface import Store
 from tests.support.events import NOW, post
+from tests.support.handling import handle
 from tests.support.loki import LokiDouble
 from tests.support.receiver import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS, deliver
@@ -77,17 +78,13 @@ class Fleet:
 
     def restart(self, number: int) -> None:
         """One of them is put away and comes back from its snapshot."""
-        self.workers[number] = Worker.restore(
-            self._config,
-            self.workers[number].snapshot(),
-            instance=f"w-{number}",
-            seed=number,
-            shared=self._shared,
-        )
+        blob = self.workers[number].snapshot()
+        self.workers[number] = self.begin(number)
+        self.workers[number].restore(blob)
 
     def handle(self, number: int, request: Request) -> Response:
         """A request comes to one of them now."""
-        outcome = self.workers[number].handle(request, self.now)
+        outcome = handle(self.workers[number], request, self.now)
         self._run(self.workers[number], outcome.effects)
         return outcome.response
 

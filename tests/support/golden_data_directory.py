@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from openqoe.core.effects import AcceptedBatch, Append, Persist, Record, Stored, StoredPayload
+from openqoe.core.effects import Append, DedupEntry, Persist, Record, Stored, StoredPayload
 from openqoe.shells.storage import Storage, database_schema
 from tests.support import golden_snapshot
 from tests.support.events import NOW, batch, event
@@ -45,7 +45,7 @@ RECORDS: Final = (
     Record(22, NOW + 3, b"\xff not JSON" * 100, None, b"\x02" * 16),
 )
 
-BATCHES: Final = (AcceptedBatch(b"\x03" * 16, NOW - 5, 10), AcceptedBatch(b"\x04" * 16, NOW, 1))
+BATCHES: Final = (DedupEntry(b"\x03" * 16, NOW - 5, 10), DedupEntry(b"\x04" * 16, NOW, 1))
 
 
 def write(path: Path) -> None:
@@ -54,7 +54,7 @@ def write(path: Path) -> None:
     storage = Storage(path, "normal")
     storage.load()
     storage.start(lambda completions: done.set())
-    storage.submit(Persist(1, (SNAPSHOT,), PAYLOADS, (), 20, BATCHES, NOW - 86_400_000, 1_000))
+    storage.submit(Persist(1, (SNAPSHOT,), PAYLOADS, 20, BATCHES, NOW - 86_400_000, 1_000))
     for number, record in enumerate(RECORDS, 2):
         assert storage.submit(Append(number, record)) == Stored()
     storage.close()

@@ -10,6 +10,7 @@ from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from tests.support import exposition
 from tests.support.events import NOW
+from tests.support.handling import handle
 
 
 def make_worker(**settings: str) -> Worker:
@@ -55,12 +56,12 @@ def ask(
 ) -> Answer:
     """Ask a worker; header names in lower case."""
     request = Request(method, path, query, dict(headers or {}), body, now)
-    return Answer.of(worker.handle(request, now).response)
+    return Answer.of(handle(worker, request, now).response)
 
 
 def send(worker: Worker, request: Request, now: int = NOW) -> Answer:
     """Hand over a request made by ``tests.support.events.post``."""
-    return Answer.of(worker.handle(request, now).response)
+    return Answer.of(handle(worker, request, now).response)
 
 
 def counted(worker: Worker, name: str, now: int = NOW, **labels: Any) -> float:

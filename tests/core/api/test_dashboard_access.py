@@ -14,9 +14,10 @@ from openqoe.core.api.dashboard_access import COOKIE, MAX_FAILURES, SESSION, sig
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import LoadPage, Page
 from openqoe.core.http.messages import Request, Response
-from openqoe.core.worker import Outcome, Worker
+from openqoe.core.worker import Worker
 from tests.core.api.asking import Answer
 from tests.support.events import NOW
+from tests.support.handling import Handled, complete, handle
 
 KEYS = "alpha-key, beta-key"
 HOST = {"host": "qoe.example:8787"}
@@ -39,16 +40,23 @@ def go(
     body: bytes = b"",
     now: int = NOW,
     is_secure: bool = False,
-) -> Outcome:
+) -> Handled:
     request = Request(method, path, query, {**HOST, **(headers or {})}, body, now, is_secure)
-    return worker.handle(request, now)
+    return handle(worker, request, now)
 
 
-def page_of(outcome: Outcome) -> LoadPage | None:
+def page_of(outcome: Handled) -> LoadPage | None:
     """The page that is loaded for it, if it may be seen."""
     pages = [effect for effect in outcome.effects if isinstance(effect, LoadPage)]
-    assert [page.id for page in pages] == ([] if outcome.after is None else [outcome.after])
+    assert len(pages) + len(outcome.answers) == 1
     return pages[0] if pages else None
+
+
+def shown(worker: Worker, request: Request, page: Page) -> Response:
+    """The answer to a request once its page is loaded."""
+    load = page_of(handle(worker, request, NOW))
+    assert load is not None
+    return complete(worker, load.id, page, NOW).response
 
 
 def sign_in(worker: Worker, key: str, now: int = NOW, **headers: str) -> Answer:
@@ -316,7 +324,9 @@ def every_kind_of_answer() -> list[Response]:
     cookie = {"cookie": cookie_of(sign_in(worker, "alpha-key")), **origin}
     seen = Request("GET", "/", headers={**HOST, **cookie})
     tagged = (("Content-Type", "text/css"), ("ETag", '"v"'), ("Cache-Control", "private"))
-    known = Request("GET", "/dashboard/a.css", headers={"if-none-match": '"x", W/"v"'})
+    known = Request(
+        "GET", "/dashboard/a.css", headers={**HOST, **cookie, "if-none-match": '"x", W/"v"'}
+    )
     return [
         go(worker, "/", headers=origin).response,
         go(worker, "/dashboard/api/x", headers=origin).response,
@@ -325,9 +335,9 @@ def every_kind_of_answer() -> list[Response]:
         go(worker, "/", query="&".join(f"a{n}=1" for n in range(99)), headers=cookie).response,
         *(go(worker, "/dashboard/sign-in", method="POST", headers=FORM, body=b"key=" + key).response
           for key in (b"no", b"alpha-key", b"x" * 9_000)),
-        worker.shown(seen, Page(200, (("Content-Type", "text/html"),), b"<p>")),
-        worker.shown(seen, Page(404, (), b"")),
-        worker.shown(known, Page(200, tagged, b"p{}")),
+        shown(worker, seen, Page(200, (("Content-Type", "text/html"),), b"<p>")),
+        shown(worker, seen, Page(404, (), b"")),
+        shown(worker, known, Page(200, tagged, b"p{}")),
     ]  # fmt: skip
 
 
@@ -359,7 +369,7 @@ def test_a_page_that_is_known_is_not_sent_again() -> None:
     page = Page(200, (("Content-Type", "text/css"), ("ETag", '"v1"')), b"p{}")
     for known, status in (('"v1"', 304), ('W/"v1"', 304), ("*", 304), ('"v0"', 200), ("", 200)):
         request = Request("GET", "/dashboard/a.css", headers={"if-none-match": known})
-        answer = Answer.of(worker.shown(request, page))
+        answer = Answer.of(shown(worker, request, page))
         assert (answer.status, answer.body) == (status, b"" if status == 304 else b"p{}")
         assert answer.headers["ETag"] == '"v1"'
         assert ("Content-Type" in answer.headers) == (status == 200)
@@ -368,8 +378,7 @@ def test_a_page_that_is_known_is_not_sent_again() -> None:
 def test_requests_are_counted_when_they_are_answered() -> None:
     worker = make(None)
     request = Request("GET", "/")
-    page_of(worker.handle(request, NOW))
-    worker.shown(request, Page(200))
-    text = worker.handle(Request("GET", "/metrics"), NOW).response.body.decode()
+    shown(worker, request, Page(200))
+    text = handle(worker, Request("GET", "/metrics"), NOW).response.body.decode()
     assert 'requests_total{route="dashboard",status="200"} 1' in text
     assert 'status="503"' not in text

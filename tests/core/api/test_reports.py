@@ -11,6 +11,7 @@ from openqoe.core.version import VERSION
 from tests.core.api.asking import ask, counted, make_worker, send
 from tests.support import exposition
 from tests.support.events import NOW, event, post
+from tests.support.handling import handle
 
 # Routes
 
@@ -33,9 +34,9 @@ from tests.support.events import NOW, event, post
 def test_every_path_exists_under_every_version(path: str, route: str) -> None:
     method = "POST" if route == "events" else "GET"
     worker = make_worker()
-    outcome = worker.handle(Request(method, path, body=post(event()).body), NOW)
-    assert outcome.response.status in (200, 202)
-    assert outcome.route.value == route
+    handled = handle(worker, Request(method, path, body=post(event()).body), NOW)
+    assert handled.response.status in (200, 202)
+    assert counted(worker, "requests_total", route=route, status=str(handled.response.status)) == 1
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_metrics_are_well_formed_and_described() -> None:
     nasty = 'two\nlines, a "quote" and a \\'
     send(worker, post(event("error", env=nasty, data={"error_code": nasty}), event(at=0)))
     for path in ("/health", "/nowhere", "/stats"):
-        worker.answered(worker.handle(Request("GET", path), NOW).route, 0.003)
+        handle(worker, Request("GET", path), NOW)
     worker.close(NOW)
     answer = ask(worker, "/metrics")
     assert answer.status == 200
@@ -277,8 +278,8 @@ def test_metrics_tell_how_the_worker_does(name: str, labels: dict[str, str], val
 
 def test_the_duration_of_requests_is_a_histogram() -> None:
     worker = make_worker()
-    for seconds in (0.0004, 0.003, 0.003, 9.0):
-        worker.answered(worker.handle(Request("GET", "/health"), NOW).route, seconds)
+    for waited in (0, 3, 3, 9_000):
+        handle(worker, Request("GET", "/health", arrived=NOW - waited), NOW)
     families = exposition.parse(ask(worker, "/metrics").body.decode())
     samples = families["openqoe_worker_request_duration_seconds"].samples
     name, route = "openqoe_worker_request_duration_seconds", ("route", "health")

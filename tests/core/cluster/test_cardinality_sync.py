@@ -30,7 +30,7 @@ class Side:
     def sync(self, store: MemoryStore, now: int = NOW) -> bool:
         """One exchange; whether labels worked out before are void."""
         self.admissions.changed = False
-        self.admissions.take(store.run(tuple(self.admissions.operations(now))), now)
+        self.admissions.process_replies(store.run(tuple(self.admissions.operations(now))), now)
         return self.admissions.changed
 
     @property
@@ -87,7 +87,7 @@ def test_what_was_admitted_meanwhile_keeps_its_place_while_there_is_room() -> No
     here.sees("told")
     replies = store.run(tuple(here.admissions.operations(NOW)))
     here.sees("meanwhile", "too much")
-    here.admissions.take(replies, NOW)
+    here.admissions.process_replies(replies, NOW)
     assert here.values == ("theirs", "told", "meanwhile")
     here.sync(store)
     there.sync(store)
@@ -113,7 +113,7 @@ def test_a_store_that_has_forgotten_is_told_all_again() -> None:
     side = Side(limits)
     side.sees("a", "b")
     side.sync(MemoryStore())
-    side.admissions.store_lost(NOW)
+    side.admissions.republish(NOW)
     emptied = MemoryStore()
     assert side.sync(emptied) is False
     other = Side(limits)

@@ -16,6 +16,7 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 from openqoe.core.worker import Worker
 from tests.support.events import NOW, post
+from tests.support.handling import handle
 from tests.support.rig import DESTINATIONS, FLUSH, MINUTE, SECOND, Answer, Rig, deliver, told
 from tests.support.wire import decode_write_request
 
@@ -161,9 +162,9 @@ def test_one_request_at_a_time(kind: Kind) -> None:
     config = Config.from_environment(DESTINATIONS)
     worker = Worker(config, instance="rig-0")
     rig = Rig()  # only its receivers
-    worker.handle(post(told(0, "seek")), NOW)
+    handle(worker, post(told(0, "seek")), NOW)
     first = [e for e in worker.poll(NOW + FLUSH) if isinstance(e, kind)]
-    worker.handle(post(told(1, "seek")), NOW + FLUSH)
+    handle(worker, post(told(1, "seek")), NOW + FLUSH)
     assert [e for e in worker.poll(NOW + 2 * FLUSH) if isinstance(e, kind)] == []
     answer = deliver(first[0], rig.receiver if kind is RemoteWrite else rig.loki)
     second = worker.complete(first[0].id, answer, NOW + 2 * FLUSH)

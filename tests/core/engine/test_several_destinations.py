@@ -23,6 +23,7 @@ from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from tests.simulation.disk import Disk
 from tests.support.events import NOW, event, post
+from tests.support.handling import handle
 from tests.support.loki import LokiDouble
 from tests.support.rig import DESTINATIONS, FLUSH, MINUTE, SECOND, Answer, Rig, told
 
@@ -201,10 +202,10 @@ def test_metrics_and_stats_tell_them_apart() -> None:
 
 def test_a_worker_whose_outside_has_no_store_does_without() -> None:
     worker = Worker(Config.from_environment({}), instance="w-0")
-    worker.handle(post(event("seek")), NOW)
+    handle(worker, post(event("seek")), NOW)
     assert [e for e in worker.poll(NOW + FLUSH) if isinstance(e, RemoteWrite | LokiPush)] == []
     assert worker.undelivered == {}
-    assert worker.handle(Request("GET", "/"), NOW).response.status == 404
+    assert handle(worker, Request("GET", "/"), NOW).response.status == 404
 
 
 # Over restarts
@@ -222,12 +223,12 @@ class Life:
 
     def start(self, **settings: str) -> None:
         config = Config.from_environment({"OPENQOE_FLUSH_INTERVAL": "15", **settings})
-        self.worker = self.disk.restore(config, "l-0", 1, self.now, shared=False, pace=1_000_000)
+        self.worker = self.disk.restore(config, "l-0", 1, self.now, shared=False, budget=1_000_000)
         self.run(self.worker.poll(self.now))
 
     def post(self, view: str) -> None:
         request = post(event("viewstart", at=self.now, view_id=view), now=self.now)
-        self.run(self.worker.handle(request, self.now).effects)
+        self.run(handle(self.worker, request, self.now).effects)
 
     def flush(self) -> None:
         self.now += FLUSH

@@ -22,6 +22,7 @@ from openqoe.core.primitives.incremental import finish
 from openqoe.core.worker import Worker
 from tests.support import captures, golden_snapshot
 from tests.support.events import NOW, event, post
+from tests.support.handling import handle
 from tests.support.rig import FLUSH, MINUTE, SECOND, Rig, told
 
 SETTINGS = {
@@ -38,9 +39,10 @@ CALM = {**SETTINGS, "OPENQOE_FLUSH_INTERVAL": "60"}
 def restored(rig: Rig, blob: bytes | None = None, **changes: Any) -> Worker:
     """The worker of a rig after a crash."""
     blob = rig.worker.snapshot() if blob is None else blob
-    changes = {"instance": "rig-0", "seed": 1, **changes}
-    worker = Worker.restore(rig.worker.config, blob, **changes)
-    worker.started(NOW)  # the same as before: it is there to tell of the interruption
+    # The same start as before: it is there to show an interruption
+    changes = {"instance": "rig-0", "seed": 1, "started_at": NOW, **changes}
+    worker = Worker(rig.worker.config, **changes)
+    worker.restore(blob)
     return worker
 
 
@@ -395,7 +397,7 @@ def blob() -> bytes:
 
 def refused(blob: bytes) -> str:
     with pytest.raises(SnapshotError) as caught:
-        Worker.restore(Config(), blob, instance="i")
+        Worker(Config(), instance="i").restore(blob)
     return str(caught.value)
 
 
@@ -437,5 +439,6 @@ def framed(body: bytes) -> bytes:
 
 
 def test_a_request_after_the_restoration_is_answered(blob: bytes) -> None:
-    worker = Worker.restore(Config(), blob, instance="i")
-    assert worker.handle(post(event()), NOW + FLUSH).response.status == 202
+    worker = Worker(Config(), instance="i")
+    worker.restore(blob)
+    assert handle(worker, post(event()), NOW + FLUSH).response.status == 202

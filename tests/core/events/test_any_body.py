@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.events.decoder import Batch, BatchDecoder
+from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
 from tests.support.events import NOW, batch, event
 
@@ -51,7 +51,7 @@ def paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
             yield from paths(member, (*path, name))
 
 
-def check(body: bytes) -> Batch | None:
+def check(body: bytes) -> DecodedBatch | None:
     """Decode, and hold what holds for every batch."""
     try:
         decoded = DECODER.decode(body, NOW)

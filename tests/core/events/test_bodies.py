@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.events.decoder import Batch, BatchDecoder
+from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
 from tests.support.events import NOW, batch, event
 
@@ -14,7 +14,7 @@ DEEP = b"[" * 10_000 + b"]" * 10_000
 GOOD = json.dumps(event()).encode()
 
 
-def decode(body: bytes, **limits: Any) -> Batch:
+def decode(body: bytes, **limits: Any) -> DecodedBatch:
     return BatchDecoder(Config(**limits)).decode(body, NOW)
 
 

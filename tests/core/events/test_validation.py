@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.events.decoder import Batch, BatchDecoder
+from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.event_types import Event
 from openqoe.core.events.faults import Fault
 from tests.support.events import NOW, OMIT, batch, event
@@ -15,7 +15,7 @@ TIMES = ("event_time", "viewer_time")
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
 
-def decode(*events: Any, **limits: Any) -> Batch:
+def decode(*events: Any, **limits: Any) -> DecodedBatch:
     return BatchDecoder(Config(**limits)).decode(batch(*events), NOW)
 
 

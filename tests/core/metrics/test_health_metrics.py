@@ -9,15 +9,15 @@ import pytest
 
 from openqoe.core.api.routes import Route
 from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
-from openqoe.core.engine.load_shedding import BURST
+from openqoe.core.engine.load_shedding import INTERVAL
 from openqoe.core.http.messages import Request
 from openqoe.core.metrics import health_metrics
 from openqoe.core.worker import Worker
 from tests.support.events import NOW, event, post
 from tests.support.rig import MINUTE, Rig, told
 
-LATE = 100
-"""Batches that are late before one is refused."""
+LATE = 4
+"""Batches that are late before one is shed, its number included."""
 
 SAMPLE = re.compile(r"(openqoe_worker_[a-z_]+)(?:\{(.*)\})? (\S+)")
 
@@ -52,15 +52,14 @@ def eventful() -> Rig:
     rig.post({**told(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"})
     rig.handle(post(told(0, "playing"), event(at=0), "nonsense"))
     rig.post(told(-3600, "seek", 0.0, note="x" * 300_000))
-    outcome = rig.worker.handle(Request("GET", "/health"), rig.now)
-    rig.worker.answered(outcome.route, 0.002)
+    rig.handle(Request("GET", "/health"))
     rig.answers[LokiPush].append(HttpResult(401, {}, b"who are you?"))
     rig.down(RemoteWrite, answer=HttpResult(503))
     rig.flush(3)
     rig.up()
-    for _ in range(LATE + 1):  # too much work: all have waited; the last is refused
+    for _ in range(LATE):  # too much work: all have waited, so one is shed
         rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 5_000))
-        rig.pass_time(BURST // LATE)
+        rig.pass_time(INTERVAL // 2)
     rig.pass_time(7 * MINUTE)
     return rig
 
@@ -164,12 +163,14 @@ def test_the_queue_shows_an_outage() -> None:
 
 def test_a_duration_is_kept_by_route() -> None:
     rig = Rig()
-    for route in Route:
-        rig.worker.answered(route, 0.3)
+    for path in ("/health", "/ready", "/stats", "/metrics", "/nowhere", "/v1/events"):
+        rig.handle(Request("GET", path, arrived=rig.now - 300))
+    rig.handle(Request("OPTIONS", "/events", arrived=rig.now - 300))
+    rig.post(told(0, "seek"))
     rig.flush()
     name = "openqoe_worker_request_duration_seconds_count"
     routes = {dict(labels)["route"] for labels in rig.receiver.select(name)}
-    assert routes == {route.value for route in Route}
+    assert routes == {route.value for route in Route} - {"dashboard"}
 
 
 def test_health_needs_no_place_among_the_series() -> None:
@@ -184,6 +185,7 @@ def test_the_start_is_that_of_the_process_not_of_its_data() -> None:
     rig = Rig()
     rig.flush(2)
     assert shown(rig)["openqoe_worker_start_time_seconds{}"] == NOW / 1000
-    rig.worker = Worker.restore(rig.worker.config, rig.worker.snapshot(), instance="rig-0")
-    rig.worker.started(rig.now)
+    blob = rig.worker.snapshot()
+    rig.worker = Worker(rig.worker.config, instance="rig-0", started_at=rig.now)
+    rig.worker.restore(blob)
     assert shown(rig)["openqoe_worker_start_time_seconds{}"] == rig.now / 1000 > NOW / 1000

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 FREED = """
-from openqoe.shells.allocator import return_free_pages
+from openqoe.shells.service.allocator import return_free_pages
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -22,7 +22,7 @@ print(before - free, before - resident())
 """
 
 SCRIPT = """
-from openqoe.shells.allocator import return_large_blocks
+from openqoe.shells.service.allocator import return_large_blocks
 
 def resident():
     with open("/proc/self/statm") as file:

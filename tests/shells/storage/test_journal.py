@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.core.effects import Record
-from openqoe.shells.storage.journal import PREFIX, Journal, framed, waiting
+from openqoe.shells.storage.journal import PREFIX, Journal, count_records, frame_record
 
 
 def record(number: int, body: bytes | None = None) -> Record:
@@ -33,7 +33,7 @@ def write(folder: Path, written: Sequence[Record], *, together: int = 1) -> list
     """Write records, so many at a time; returns the files."""
     journal = Journal(folder, sync=False)
     for begin in range(0, len(written), together):
-        journal.append([framed(one) for one in written[begin : begin + together]])
+        journal.append([frame_record(one) for one in written[begin : begin + together]])
     journal.close()
     return sorted(folder.glob(f"{PREFIX}*"))
 
@@ -48,7 +48,7 @@ def test_records_come_back_in_order(
     assert list(journal.read(0)) == written
     assert journal.lost == 0
     assert journal.last == len(written)
-    assert waiting(folder, 3) == max(0, len(written) - 3)
+    assert count_records(folder, 3) == max(0, len(written) - 3)
 
 
 @given(data=st.data())
@@ -87,7 +87,7 @@ def test_an_end_that_breaks_off_is_no_damage(
 
 
 def test_a_mark_in_a_body_begins_no_record(tmp_path: Path) -> None:
-    inside = framed(record(9))[1]
+    inside = frame_record(record(9))[1]
     written = [record(1, inside), record(2)]  # small, so it is not packed
     (file,) = write(tmp_path, written)
     assert inside in file.read_bytes()
@@ -97,7 +97,7 @@ def test_a_mark_in_a_body_begins_no_record(tmp_path: Path) -> None:
 def test_segments_are_removed_when_they_hold_nothing_younger(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sync=False)
     for number in range(1, 7):
-        journal.append([framed(record(number))])
+        journal.append([frame_record(record(number))])
         if number % 2 == 0:
             journal.rotate()
     journal.trim(3)
@@ -105,22 +105,22 @@ def test_segments_are_removed_when_they_hold_nothing_younger(tmp_path: Path) -> 
     assert [one.number for one in Journal(tmp_path, sync=False).read(3)] == [4, 5, 6]
     journal.trim(6)
     assert list(tmp_path.iterdir()) == []
-    journal.append([framed(record(7))])
+    journal.append([frame_record(record(7))])
     assert journal.last == 7
 
 
 def test_the_segment_that_is_being_written_is_never_removed(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sync=False)
-    journal.append([framed(record(1))])
+    journal.append([frame_record(record(1))])
     journal.trim(1)
-    journal.append([framed(record(2))])
+    journal.append([frame_record(record(2))])
     assert [one.number for one in Journal(tmp_path, sync=False).read(1)] == [2]
 
 
 def test_a_later_process_goes_on_in_a_segment_of_its_own(tmp_path: Path) -> None:
     write(tmp_path, [record(1), record(2)])
     later = Journal(tmp_path, sync=True)
-    later.append([framed(record(later.last + 1))])
+    later.append([frame_record(record(later.last + 1))])
     later.close()
     assert [one.number for one in Journal(tmp_path, sync=False).read(0)] == [1, 2, 3]
 
@@ -137,7 +137,7 @@ def test_a_number_is_not_used_again_though_its_record_cannot_be_read(tmp_path: P
 def test_what_stands_beside_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / f"{PREFIX}of-the-operator").write_text("notes")
     journal = Journal(tmp_path, sync=False)
-    journal.append([framed(record(1))])
+    journal.append([frame_record(record(1))])
     journal.close()
     journal.trim(1)
     assert [path.name for path in tmp_path.iterdir()] == [f"{PREFIX}of-the-operator"]
@@ -150,7 +150,7 @@ def test_a_write_that_fails_leaves_nothing_of_itself(
     journal = Journal(tmp_path, sync=False)
     sound = [record(number) for number in range(1, 1 + size)]
     for one in sound:
-        journal.append([framed(one)])
+        journal.append([frame_record(one)])
 
     def fails(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -159,9 +159,9 @@ def test_a_write_that_fails_leaves_nothing_of_itself(
     journal._sync = True
     for _ in range(2):
         with pytest.raises(OSError, match="Input/output"):
-            journal.append([framed(record(5)), framed(record(6))])
+            journal.append([frame_record(record(5)), frame_record(record(6))])
     monkeypatch.undo()
-    journal.append([framed(record(7))])
+    journal.append([frame_record(record(7))])
     journal.close()
     again = Journal(tmp_path, sync=False)
     assert list(again.read(0)) == [*sound, record(7)]
@@ -170,15 +170,15 @@ def test_a_write_that_fails_leaves_nothing_of_itself(
 
 def test_a_write_of_which_the_disk_takes_a_part_leaves_nothing_of_itself(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sync=False)
-    journal.append([framed(record(1))])
+    journal.append([frame_record(record(1))])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
     try:
         with pytest.raises(OSError, match="a part only"):
-            journal.append([framed(record(2, os.urandom(250)))])
+            journal.append([frame_record(record(2, os.urandom(250)))])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    journal.append([framed(record(3))])
+    journal.append([frame_record(record(3))])
     journal.close()
     again = Journal(tmp_path, sync=False)
     assert list(again.read(0)) == [record(1), record(3)]

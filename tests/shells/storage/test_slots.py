@@ -47,12 +47,12 @@ def test_the_lowest_free_slot_is_taken(tmp_path: Path) -> None:
 
 def test_only_a_slot_that_exists_and_that_nobody_has_can_be_adopted(tmp_path: Path) -> None:
     slots = Slots(tmp_path)
-    assert slots.adopt(0) is None
+    assert slots.claim_orphan(0) is None
     slot = slots.claim()
-    assert slots.adopt(0) is None
+    assert slots.claim_orphan(0) is None
     slot.release()
     slot.release()
-    adopted = slots.adopt(0)
+    adopted = slots.claim_orphan(0)
     assert adopted is not None
     adopted.release()
 

@@ -15,8 +15,8 @@ from typing import Literal
 import pytest
 
 from openqoe.core.effects import (
-    AcceptedBatch,
     Append,
+    DedupEntry,
     Forget,
     LoadPayload,
     PayloadBody,
@@ -28,9 +28,9 @@ from openqoe.core.effects import (
     Stored,
     StoredPayload,
 )
-from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect
-from openqoe.shells.storage.journal import waiting
-from openqoe.shells.storage.slot_storage import Answered
+from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect_slot
+from openqoe.shells.storage.journal import count_records
+from openqoe.shells.storage.slot_storage import ReportedEffect
 
 
 def record(number: int, body: bytes | None = None) -> Record:
@@ -46,14 +46,13 @@ def persist(
     effect_id: int,
     *payloads: StoredPayload,
     through: int = 0,
-    forgotten: tuple[int, ...] = (),
-    batches: tuple[AcceptedBatch, ...] = (),
+    batches: tuple[DedupEntry, ...] = (),
     since: int = 0,
     most: int = 100,
     snapshot: bytes = b"state",
 ) -> Persist:
     pieces = (snapshot[:2], snapshot[2:])
-    return Persist(effect_id, pieces, payloads, forgotten, through, batches, since, most)
+    return Persist(effect_id, pieces, payloads, through, batches, since, most)
 
 
 class Open:
@@ -65,11 +64,11 @@ class Open:
         self.storage = Storage(path, durability, reserve=reserve)
         self.loaded = self.storage.load()
         self.records = list(self.loaded.records)
-        self.results: list[tuple[Answered, StorageResult]] = []
+        self.results: list[tuple[ReportedEffect, StorageResult]] = []
         self._came = threading.Condition()
         self.storage.start(self._report)
 
-    def _report(self, results: tuple[tuple[Answered, StorageResult], ...]) -> None:
+    def _report(self, results: tuple[tuple[ReportedEffect, StorageResult], ...]) -> None:
         with self._came:
             self.results += results
             self._came.notify_all()
@@ -125,8 +124,8 @@ def test_records_come_back_as_they_were_and_in_order(opened: Open, path: Path) -
 
 def test_a_large_snapshot_is_read_as_it_was_written(opened: Open, path: Path) -> None:
     pieces = tuple(random.Random(n).randbytes(9_999) for n in range(500))
-    opened.do(Persist(1, pieces, (), (), 0, (), 0, 100))
-    opened.do(Persist(2, pieces[::-1], (), (), 0, (), 0, 100))
+    opened.do(Persist(1, pieces, (), 0, (), 0, 100))
+    opened.do(Persist(2, pieces[::-1], (), 0, (), 0, 100))
     opened.storage.close()
     assert reopened(path).loaded.snapshot == b"".join(pieces[::-1])
 
@@ -134,7 +133,7 @@ def test_a_large_snapshot_is_read_as_it_was_written(opened: Open, path: Path) ->
 def test_a_persist_replaces_the_snapshot_trims_the_journal_and_fills_the_outbox(
     opened: Open, path: Path
 ) -> None:
-    batch = AcceptedBatch(b"d" * 16, 7, 2)
+    batch = DedupEntry(b"d" * 16, 7, 2)
     opened.do(Append(1, record(1)), Append(2, record(2)))
     opened.do(persist(3, payload(1), payload(2), through=1, batches=(batch,), snapshot=b"one"))
     opened.do(persist(4, payload(3), through=1, forgotten=(1,), snapshot=b"two"))
@@ -174,7 +173,7 @@ def test_numbers_are_never_used_again_though_their_rows_are_gone(opened: Open, p
 
 
 def test_the_window_of_duplicates_is_bounded_by_age_and_number(opened: Open, path: Path) -> None:
-    batches = tuple(AcceptedBatch(b"%016d" % n, n, 1) for n in range(10))
+    batches = tuple(DedupEntry(b"%016d" % n, n, 1) for n in range(10))
     opened.do(persist(1, batches=batches, since=3, most=4))
     opened.storage.close()
     assert [batch.at for batch in reopened(path).loaded.batches] == [6, 7, 8, 9]
@@ -191,7 +190,7 @@ def test_what_has_gathered_is_one_sync(path: Path) -> None:
     storage = Storage(path, "full", reserve=0)
     for number in range(1, 501):
         assert storage.submit(Append(number, record(number))) is None
-    reported: list[tuple[tuple[Answered, StorageResult], ...]] = []
+    reported: list[tuple[tuple[ReportedEffect, StorageResult], ...]] = []
     storage.start(reported.append)
     storage.close()
     (results,) = reported
@@ -227,7 +226,7 @@ def test_what_was_counted_does_not_come_back_where_the_process_ended_before_it_w
     again = reopened(path)
     assert again.records == [record(3)]
     assert again.loaded.last_record == 3
-    assert waiting(path.parent, 2) == 1
+    assert count_records(path.parent, 2) == 1
 
 
 def test_one_effect_at_fault_harms_no_other(opened: Open, path: Path) -> None:
@@ -431,6 +430,6 @@ def test_what_was_reported_is_there_after_sigkill(path: Path, durability: str, a
 
 
 def test_what_waits_can_be_seen_beside_the_writer(opened: Open, path: Path) -> None:
-    assert inspect(path).is_empty
+    assert inspect_slot(path).is_empty
     opened.do(Append(1, record(1)))
-    assert inspect(path).records == 1
+    assert inspect_slot(path).records == 1

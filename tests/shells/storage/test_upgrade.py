@@ -12,7 +12,7 @@ from openqoe.core.effects import Append, LoadPayload, PayloadBody, Persist, Reco
 from openqoe.shells.service import logs
 from openqoe.shells.service.bootstrap import open_runtime
 from openqoe.shells.service.clock import now_ms
-from openqoe.shells.storage import Storage, inspect
+from openqoe.shells.storage import Storage, inspect_slot
 from tests.support import golden_data_directory as golden
 from tests.support.events import NOW
 from tests.support.wire import decode_write_request
@@ -57,9 +57,9 @@ def test_what_waits_in_it_is_shown_before_it_is_opened(
     data_directory: Path, request: pytest.FixtureRequest
 ) -> None:
     told = "data-directory-v1" not in request.node.name
-    contents = inspect(data_directory / "slot-0" / "worker.db")
+    contents = inspect_slot(data_directory / "slot-0" / "worker.db")
     assert contents.records == 2
-    assert [(one.kind, one.destination, one.items) for one in contents.waiting] == [
+    assert [(one.kind, one.destination, one.items) for one in contents.pending] == [
         ("logs", "loki" if told else "", 2),
         ("metrics", "prometheus" if told else "", 12),
     ]
@@ -74,19 +74,19 @@ def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFi
             "OPENQOE_LOG_FORMAT": "json",
         }
     )
-    home = open_runtime(config, "", logs.configure(config))
+    runtime = open_runtime(config, "", logs.configure(config))
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert home.worker.undelivered == {"prometheus": 12, "loki": 2}
+    assert runtime.worker.undelivered == {"prometheus": 12, "loki": 2}
     assert [(line["event"], line.get("number")) for line in told] == [
         ("journalled batch cannot be replayed", 22),
         ("going on where the last process ended", None),
     ]
     # One view of the snapshot and one of the sound record; the series of the other one has idled.
-    home.start(lambda completions: None, lambda update, result: None)
+    runtime.start(lambda completions: None, lambda update, result: None)
     later = now_ms() + 60_000
-    effects = list(home.worker.poll(later))
-    while home.worker.next_poll() == later:  # the flush goes on
-        effects += home.worker.poll(later)
+    effects = list(runtime.worker.poll(later))
+    while runtime.worker.next_poll() == later:  # the flush goes on
+        effects += runtime.worker.poll(later)
     (flush,) = [e for e in effects if isinstance(e, Persist)]
     metrics = [one for one in flush.payloads if one.kind == "metrics"]
     sent = [decode_write_request(one.body) for one in metrics]
@@ -97,4 +97,4 @@ def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFi
         if dict(series.labels)["__name__"] == "openqoe_views_started_total"
     ]
     assert sum(value for value in started if isinstance(value, float)) == 2
-    home.close()
+    runtime.close()

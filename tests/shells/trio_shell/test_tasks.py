@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from openqoe.core import Config
-from openqoe.shells.net.listeners import Listening
+from openqoe.shells.net.listeners import ListenOptions
 from openqoe.shells.trio_shell.serve import serve
 from tests.support.events import batch, event
 from tests.support.raw import get, post
@@ -49,7 +49,7 @@ def test_no_task_outlives_the_server() -> None:
         async def scenario() -> None:
             before = len(census.living)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(serve, config, {}, Listening(port=port))
+                nursery.start_soon(serve, config, {}, ListenOptions(port=port))
                 async with await connect(port) as idle, await connect(port) as busy:
                     await busy.send_all(get("/health"))
                     assert (await busy.receive_some(65536)).startswith(b"HTTP/1.1 200")
@@ -80,7 +80,7 @@ def test_a_failing_destination_leaves_no_task_behind() -> None:
 
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, config, {}, Listening(port=port))
+            nursery.start_soon(serve, config, {}, ListenOptions(port=port))
             await (await connect(port)).aclose()
             await trio.sleep(0.3)
             os.kill(os.getpid(), signal.SIGTERM)
