@@ -180,6 +180,8 @@ class FlushScheduler:
         if self._durability is None or not self._durability.needs_persist(now):
             return
         if not self.is_working:
+            # Batches applied behind the last flush leave the journal with this checkpoint.
+            self._flush_requested |= self._closed and self._applier.is_dirty
             self._begin_work(self._persist(now), now)
 
     # The shared store

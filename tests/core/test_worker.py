@@ -12,18 +12,20 @@ from tests.support.handling import handle
 from tests.support.rig import HOUR, Rig
 
 
-def test_a_batch_whose_handling_broke_is_no_duplicate_when_it_comes_again(
+def test_batch_that_a_fault_of_ours_keeps_from_being_applied_is_reported_and_stops_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rig = Rig()
-    request = post(event("viewstart"))
     with monkeypatch.context() as broken:
         broken.setattr(Recorder, "measure", lambda *args: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            rig.handle(request)
-    assert rig.handle(request).status == 202
+        rig.post(event("viewstart", view_id="a"))
+    (notice,) = rig.notices
+    assert notice.event == "batch could not be applied"
+    assert dict(notice.fields)["error"] == "ZeroDivisionError"
+    rig.post(event("viewstart", view_id="b"))
     rig.flush()
     assert rig.total("openqoe_views_started_total") == 1
+    assert rig.total("openqoe_worker_batches_rejected_total", reason="fault") == 1
 
 
 def test_a_fault_of_ours_is_answered_without_its_insides() -> None:

@@ -99,7 +99,7 @@ def away_and_back(
     assert clients.refused == []
     assert clients.slowest < PROMPT
     has_left = worker.stop_and_deliver()
-    assert worker.log_text().count("the shared store answers again") >= 1
+    assert worker.log_text().count("shared store is available again") >= 1
     return has_left
 
 
@@ -126,7 +126,7 @@ def test_a_store_killed_and_back_empty_is_told_again(
     settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
     with WorkerProcess(settings, command=SERVED) as worker:
         has_left = away_and_back(worker, redis.stop, redis.start)
-        assert "the shared store has lost what it was told" in worker.log_text()
+        assert "shared store was reset; republishing" in worker.log_text()
     # Nothing is lost, and what several workers have seen counts once for each at the most.
     assert within_bound(stored(prometheus), truth, WORKERS) == []
     prometheus.assert_nothing_rejected(copies_allowed=has_left)

@@ -219,10 +219,10 @@ def test_a_store_that_comes_back_soon_costs_nothing() -> None:
     assert played(fleet) == 20
     assert json.loads(fleet.stats(1))["shared_store"]["state"] == "shared"
     assert [notice.event for notice in fleet.notices] == [
-        "the shared store does not answer",
-        "the shared store does not answer",  # each of the two
-        "the shared store answers again",
-        "the shared store answers again",
+        "shared store is unavailable",
+        "shared store is unavailable",  # each of the two
+        "shared store is available again",
+        "shared store is available again",
     ]
 
 
@@ -265,7 +265,7 @@ def test_a_store_that_was_emptied_hears_of_the_views_again() -> None:
         fleet.post(number, told(0, "heartbeat", 5.0, playing_time=60_000 - number))
     fleet.store = MemoryStore(lambda: fleet.now)
     fleet.pass_time(5 * SECOND)
-    assert "the shared store has lost what it was told" in {n.event for n in fleet.notices}
+    assert "shared store was reset; republishing" in {n.event for n in fleet.notices}
     fleet.post(0, told(20, "heartbeat", 20.0, playing_time=80_000))
     fleet.workers.append(fleet.begin(2))  # it has never seen the view
     fleet.post(2, told(30, "heartbeat", 30.0, playing_time=90_000))
@@ -325,7 +325,7 @@ def test_a_worker_that_stops_does_not_wait_longer_for_the_store_than_there_is_ti
     assert played(fleet) == 10
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
     (notice,) = fleet.notices
-    assert notice.event == "the shared store did not answer: counted without it"
+    assert notice.event == "shared store did not answer before shutdown; batches applied alone"
     assert dict(notice.fields) == {"reason": "too slow", "batches": 2}
 
 

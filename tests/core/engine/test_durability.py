@@ -58,6 +58,8 @@ def journalled(made: Worker, number: int = 1, *, now: int = NOW) -> Append:
 
 def flushed(made: Worker, now: int) -> Persist:
     effects = made.poll(now)
+    while made.next_poll() == now:
+        effects += made.poll(now)
     assert not of(RemoteWrite, effects), "sent before it was stored"
     (persist,) = of(Persist, effects)
     return persist

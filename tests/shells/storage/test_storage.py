@@ -136,7 +136,7 @@ def test_a_persist_replaces_the_snapshot_trims_the_journal_and_fills_the_outbox(
     batch = DedupEntry(b"d" * 16, 7, 2)
     opened.do(Append(1, record(1)), Append(2, record(2)))
     opened.do(persist(3, payload(1), payload(2), through=1, batches=(batch,), snapshot=b"one"))
-    opened.do(persist(4, payload(3), through=1, forgotten=(1,), snapshot=b"two"))
+    opened.do(Forget((1,)), persist(4, payload(3), through=1, snapshot=b"two"))
     opened.storage.close()
     again = reopened(path)
     assert again.loaded.snapshot == b"two"
