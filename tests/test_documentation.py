@@ -1,4 +1,4 @@
-"""The documentation tells the truth: generated pages are fresh, the README's session works."""
+"""The documentation is true: generated pages are fresh, paths exist, the README's session works."""
 
 import json
 import os
@@ -37,11 +37,68 @@ def test_generated_pages_are_up_to_date(page: str) -> None:
     assert written == generator().PAGES[page](), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
-def test_links_between_pages_lead_somewhere(page: str) -> None:
+HAND_WRITTEN = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "docs/runbooks/*.md")
+
+PAGES = [
+    str(path.relative_to(ROOT)) for pattern in HAND_WRITTEN for path in sorted(ROOT.glob(pattern))
+]
+
+FOLDERS = (
+    *(".ci", "bench", "core", "dashboard", "deploy", "docs", "embedded", "examples", "package"),
+    *("shells", "simulator", "tests"),
+)
+"""Top-level folders: a path in backticks that begins with one is a path of this repository."""
+
+DJANGO = {"urls.py", "wsgi.py"}
+"""Files of a Django project, in docs/embedding.md."""
+
+
+def named_paths(text: str) -> set[str]:
+    """Paths and bare names of Python files that a page has in backticks, outside of programs."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    names = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", prose)
+    return {
+        name
+        for name in names
+        if name.endswith(".py") or ("/" in name and name.split("/")[0] in FOLDERS)
+    }
+
+
+@pytest.fixture(scope="module")
+def file_names() -> set[str]:
+    return {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_page_lead_to_existing_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_anchors_of_page_lead_to_existing_headings(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        file = (ROOT / page).parent / target if target else ROOT / page
+        headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+        assert anchor in anchors, (target, anchor)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_named_by_page_exist(page: str, file_names: set[str]) -> None:
+    named = named_paths((ROOT / page).read_text(encoding="utf-8"))
+    missing = {name for name in named - file_names - DJANGO if not (ROOT / name).exists()}
+    assert missing == set()
+
+
+def test_named_paths_finds_paths_in_backticks_only() -> None:
+    text = (
+        "`core/worker.py`, `shells/cli/`, `timer.py`; not `/metrics`, `slot-N/lock`, core/no.py\n"
+        "```text\n`core/program.py`\n```\n"
+    )
+    assert named_paths(text) == {"core/worker.py", "shells/cli/", "timer.py"}
 
 
 def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
