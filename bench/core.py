@@ -91,7 +91,7 @@ class Bench:
 
     def handle(self, worker: Worker) -> None:
         for body in self.bodies:
-            request = Request("POST", "/v1/events", body=body, received=self.now)
+            request = Request("POST", "/v1/events", body=body, first_byte_at=self.now)
             status = worker.handle(request, self.now).response.status
             assert status == 202, status
 

@@ -98,7 +98,9 @@ def measure(rate: int, directory: Path) -> str:
         for now, body in batches(rate, start):
             if warm is None and now >= half:
                 warm = spent, taken, used_bytes(database)
-            outcome = worker.handle(Request("POST", "/v1/events", body=body, received=now), now)
+            outcome = worker.handle(
+                Request("POST", "/v1/events", body=body, first_byte_at=now), now
+            )
             assert outcome.response.status == 202, outcome.response.body
             taken += 10
             run(iter(outcome.effects), now)

@@ -55,7 +55,7 @@ class Filled:
         self.first_hold = self.flush()[1]
 
     def take(self, body: bytes) -> None:
-        request = Request("POST", "/v1/events", body=body, received=self.now)
+        request = Request("POST", "/v1/events", body=body, first_byte_at=self.now)
         outcome = self.worker.handle(request, self.now)
         assert outcome.response.status == 202, outcome.response
         self._run(outcome.effects)

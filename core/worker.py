@@ -20,7 +20,7 @@ from typing import Self
 import msgspec
 
 from .api import answers, auth, cors, reports, routes
-from .api.dashboard_access import Dashboard
+from .api.dashboard_access import DashboardAccess
 from .api.routes import Route
 from .config.worker_config import Config
 from .effects import (
@@ -127,7 +127,7 @@ class Worker:
         """
         self._begin(now)
         after: int | None = None
-        endpoint = routes.find(request.path)
+        endpoint = routes.find_endpoint(request.path)
         if endpoint is routes.DASHBOARD:
             if self._dashboard is not None:
                 return self._show(self._dashboard, request, now)
@@ -137,11 +137,11 @@ class Worker:
             route = Route.PREFLIGHT
             response = Response(204, cors.PREFLIGHT)
         elif endpoint is None:
-            response = answers.failure(404, "Not found")
+            response = answers.error_response(404, "Not found")
         elif request.method not in endpoint.methods:
             allow = ", ".join((*endpoint.methods, "OPTIONS"))
-            response = answers.failure(405, "Method not allowed", ("Allow", allow))
-        elif endpoint.needs_key and not auth.is_allowed(request, self.config.api_keys):
+            response = answers.error_response(405, "Method not allowed", ("Allow", allow))
+        elif endpoint.needs_key and not auth.is_authorized(request, self.config.api_keys):
             response = answers.unauthorized()
         elif route is Route.EVENTS:
             response, after = self._ingest.take(request, now, self._ids.next)
@@ -152,37 +152,41 @@ class Worker:
         response = self._finish(response, request.headers, route)
         return Outcome(response, self._after_request(now), route, after)
 
-    def _show(self, dashboard: Dashboard, request: Request, now: int) -> Outcome:
-        answer = dashboard.answer(request, self._ids.next, now)
+    def _show(self, dashboard: DashboardAccess, request: Request, now: int) -> Outcome:
+        answer = dashboard.handle_request(request, self._ids.next, now)
         if isinstance(answer, Response):
             response = self._finish(answer, request.headers, Route.DASHBOARD)
             return Outcome(response, self._after_request(now), Route.DASHBOARD)
         self._ids.next += 1
         effects = (*self._after_request(now), answer)
-        none = answers.failure(503, "There is no dashboard")
+        none = answers.error_response(503, "There is no dashboard")
         return Outcome(none, effects, Route.DASHBOARD, answer.id)
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one (malformed, too large, too slow)."""
         if status == 503:
-            response = answers.unavailable(message, answers.RETRY_AFTER)
+            response = answers.unavailable(message, answers.RETRY_AFTER_S)
         else:
-            response = answers.failure(status, message)
+            response = answers.error_response(status, message)
         return self._finish(response, headers, Route.NONE)
 
     def failed(self, request: Request) -> Response:
         """Answer a request whose handling broke: by a fault of ours, so without its insides."""
-        return self._finish(answers.failure(500, "Internal error"), request.headers, Route.NONE)
+        return self._finish(
+            answers.error_response(500, "Internal error"), request.headers, Route.NONE
+        )
 
     def unstored(self, request: Request) -> Response:
         """Answer a request whose batch could not be put into the journal."""
-        response = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
+        response = answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
         return self._finish(response, request.headers, Route.EVENTS)
 
     def shown(self, request: Request, page: Page) -> Response:
         """Answer a request for a page of the dashboard, which is there now."""
         assert self._dashboard is not None, "without a dashboard no page is asked for"
-        return self._finish(self._dashboard.shown(request, page), request.headers, Route.DASHBOARD)
+        return self._finish(
+            self._dashboard.page_response(request, page), request.headers, Route.DASHBOARD
+        )
 
     def answered(self, route: Route, seconds: float) -> None:
         """Note how long a request took, from its last byte to the answer's hand-over (s)."""
@@ -197,18 +201,18 @@ class Worker:
                 )
             case Route.METRICS:
                 health_report.collect(self._parts, self._flushes.started_at, now)
-                return reports.metrics(self._health)
+                return reports.metrics_response(self._health)
             case Route.READY:
                 failure = self._parts.storage_failure
-                return reports.ready(draining=self._draining, storage_failure=failure)
+                return reports.readiness_response(draining=self._draining, storage_failure=failure)
             case _:
-                return reports.healthy(now)
+                return reports.health_response(now)
 
     def _finish(self, response: Response, headers: Mapping[str, str], route: Route) -> Response:
         self._health.count(health_metrics.REQUESTS, route=route.value, status=str(response.status))
         if route is Route.DASHBOARD:  # no other page may read it
             return response
-        cross_origin = cors.headers(headers, self.config.cors_allowed_origins)
+        cross_origin = cors.response_headers(headers, self.config.cors_allowed_origins)
         return Response(response.status, (*response.headers, *cross_origin), response.body)
 
     # Time and effects
@@ -232,7 +236,7 @@ class Worker:
         if self._exchange is not None:
             times.append(self._exchange.next_poll())
         if self._flushes.is_wanted:
-            times.append(self._flushes.timer.next)
+            times.append(self._flushes.timer.next_due)
         if self._persistence is not None:
             times.append(self._persistence.next_attempt)
         return min((time for time in times if time is not None), default=None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
-from openqoe.core.config.declaration import Setting, declared
+from openqoe.core.config.declaration import Setting, declared_settings
 from openqoe.core.config.worker_config import Config
 from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
@@ -35,7 +35,7 @@ def configuration() -> str:
     ]
     defaults = Config()
     group = ""
-    for name, setting in declared(Config).items():
+    for name, setting in declared_settings(Config).items():
         if setting.group != group:
             group = setting.group
             lines += [f"\n## {group}\n", "| setting | default | meaning |", "| --- | --- | --- |"]

@@ -11,7 +11,7 @@ import msgspec
 from ..events.faults import Fault
 from ..http.messages import Response
 
-RETRY_AFTER = 5
+RETRY_AFTER_S = 5
 """s after which a client that could not be served should try again."""
 
 MAX_LISTED = 100
@@ -24,24 +24,24 @@ CHALLENGE = ("WWW-Authenticate", 'Bearer realm="OpenQoE"')
 
 _encode = msgspec.json.encode
 
-ALIKE = 1024
+CACHED_ANSWERS = 1024
 """Answers to good batches that are kept: they tell a number of events and some ms, mostly 0."""
 
 
-def reply(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
+def json_response(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
     """An answer with a JSON body."""
     return Response(status, (JSON, *headers), _encode(content))
 
 
-def failure(status: int, message: str, *headers: tuple[str, str]) -> Response:
+def error_response(status: int, message: str, *headers: tuple[str, str]) -> Response:
     """An answer that says what went wrong."""
-    return reply(status, {"success": False, "message": message}, *headers)
+    return json_response(status, {"success": False, "message": message}, *headers)
 
 
-@lru_cache(maxsize=ALIKE)
+@lru_cache(maxsize=CACHED_ANSWERS)
 def accepted(received: int, elapsed: int) -> Response:
     """All events were accepted (or the batch had been before)."""
-    return reply(
+    return json_response(
         202,
         {
             "success": True,
@@ -56,7 +56,7 @@ def partially_accepted(
     received: int, good: int, faults: tuple[Fault, ...], elapsed: int
 ) -> Response:
     """Some events were accepted, some refused."""
-    return reply(
+    return json_response(
         207,
         {
             "success": True,
@@ -72,18 +72,20 @@ def partially_accepted(
 
 def invalid(faults: tuple[Fault, ...]) -> Response:
     """No event could be used."""
-    return reply(400, {"success": False, "message": "Validation failed", "errors": _listed(faults)})
+    return json_response(
+        400, {"success": False, "message": "Validation failed", "errors": _listed(faults)}
+    )
 
 
 def not_json(where: str) -> Response:
-    return reply(
+    return json_response(
         400,
         {"success": False, "message": "Invalid JSON in request body", "error": where},
     )
 
 
 def unauthorized() -> Response:
-    return failure(
+    return error_response(
         401,
         "Unauthorized: Invalid or missing API key",
         CHALLENGE,
@@ -92,7 +94,7 @@ def unauthorized() -> Response:
 
 def unavailable(message: str, retry_after: int) -> Response:
     """Come back later. Never 429: the SDK drops a batch on any 4xx and retries a 5xx."""
-    return failure(503, message, ("Retry-After", str(retry_after)))
+    return error_response(503, message, ("Retry-After", str(retry_after)))
 
 
 def _listed(faults: tuple[Fault, ...]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def offered_keys(request: Request) -> list[str]:
     return keys
 
 
-def is_allowed(request: Request, keys: tuple[str, ...]) -> bool:
+def is_authorized(request: Request, keys: tuple[str, ...]) -> bool:
     """Whether a request offers one of the keys, or none is needed."""
     if not keys:
         return True

@@ -23,7 +23,7 @@ class RefusedContentError(Exception):
         self.status = status
 
 
-def plain_body(request: Request, max_body: int, max_inflated: int) -> bytes:
+def decode_body(request: Request, max_body: int, max_inflated: int) -> bytes:
     """The request's body with its content coding undone.
 
     Raises:

@@ -16,7 +16,7 @@ ALLOWED_METHODS = "GET, HEAD, POST, OPTIONS"
 MAX_AGE = "86400"
 
 
-def headers(request_headers: Mapping[str, str], allowed: tuple[str, ...]) -> Headers:
+def response_headers(request_headers: Mapping[str, str], allowed: tuple[str, ...]) -> Headers:
     """The headers of any answer to a request."""
     origin = request_headers.get("origin")
     if origin is None or not ("*" in allowed or origin in allowed):

@@ -34,16 +34,16 @@ SIGN_OUT: Final = "/dashboard/sign-out"
 
 COOKIE: Final = "openqoe_session"
 
-SESSION: Final = 12 * 60 * 60 * 1000
+SESSION_MS: Final = 12 * 60 * 60 * 1000
 """ms for which a session lasts."""
 
 MAX_FAILURES: Final = 10
-"""Wrong keys that may be tried within ``FAILURES_WITHIN``, by everybody together."""
+"""Wrong keys that may be tried within ``FAILURE_WINDOW_MS``, by everybody together."""
 
-FAILURES_WITHIN: Final = 60_000
+FAILURE_WINDOW_MS: Final = 60_000
 """ms."""
 
-MAX_FORM: Final = 8_192
+MAX_FORM_BYTES: Final = 8_192
 """Bytes of the form."""
 
 MAX_FIELDS: Final = 50
@@ -94,18 +94,18 @@ _FORM: Final = """<!doctype html>
 
 _HTML: Final = ("Content-Type", "text/html; charset=utf-8")
 
-_LIMITS: Final = "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_COMMON_POLICY: Final = "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 _STYLE_HASH: Final = b64encode(sha256(_STYLE.encode()).digest()).decode()
 
 FORM_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; {_LIMITS}"
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; {_COMMON_POLICY}"
 )
 """The Content-Security-Policy of the form: its own style and no icon, and nothing else at all."""
 
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "font-src 'self'; connect-src 'self'; " + _LIMITS
+    "font-src 'self'; connect-src 'self'; " + _COMMON_POLICY
 )
 """That of all else: the worker's own files, and nothing inline."""
 
@@ -124,7 +124,7 @@ _SESSIONS: Final = re.compile(
 )
 
 
-class Dashboard:
+class DashboardAccess:
     """Decides on requests for the dashboard.
 
     Args:
@@ -135,7 +135,7 @@ class Dashboard:
         self._keys = keys
         self._failures: list[int] = []  # when wrong keys were tried
 
-    def answer(self, request: Request, effect_id: int, now: int) -> Response | LoadPage:
+    def handle_request(self, request: Request, effect_id: int, now: int) -> Response | LoadPage:
         """The answer to a request, or the page that it takes.
 
         Args:
@@ -154,7 +154,7 @@ class Dashboard:
             return self._sign_in(request, now) if request.path == SIGN_IN else _signed_out(request)
         if not reads:
             return _not_allowed("GET, HEAD")
-        if not self._may_see(request, now):
+        if not self._is_authorized(request, now):
             if request.path == "/":
                 return _form(401, action="dashboard/sign-in")
             return _secured(answers.unauthorized())
@@ -165,10 +165,12 @@ class Dashboard:
                 parse_qsl(request.query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
             )
         except ValueError:
-            return _secured(answers.failure(400, f"More than {MAX_FIELDS} fields in the query"))
+            return _secured(
+                answers.error_response(400, f"More than {MAX_FIELDS} fields in the query")
+            )
         return LoadPage(effect_id, request.path, query)
 
-    def shown(self, request: Request, page: Page) -> Response:
+    def page_response(self, request: Request, page: Page) -> Response:
         """The answer that a page makes."""
         tags = [value for name, value in page.headers if name.lower() == "etag"]
         known = [tag.strip().removeprefix("W/") for tag in _header(request, "if-none-match")]
@@ -177,12 +179,12 @@ class Dashboard:
             return _secured(Response(304, tuple(kept)))
         return _secured(Response(page.status, page.headers, page.body))
 
-    def _may_see(self, request: Request, now: int) -> bool:
+    def _is_authorized(self, request: Request, now: int) -> bool:
         if not self._keys or self._has_session(request, now):
             return True
         # A key in the query would stay in histories and logs.
         plain = replace(request, query="")
-        return request.path.startswith(API) and auth.is_allowed(plain, self._keys)
+        return request.path.startswith(API) and auth.is_authorized(plain, self._keys)
 
     def _has_session(self, request: Request, now: int) -> bool:
         matches = [
@@ -196,12 +198,12 @@ class Dashboard:
         if not self._keys:
             return _to("../")
         # One that lies ahead is of before the clock was put back.
-        self._failures = [at for at in self._failures if 0 <= now - at < FAILURES_WITHIN]
+        self._failures = [at for at in self._failures if 0 <= now - at < FAILURE_WINDOW_MS]
         if len(self._failures) >= MAX_FAILURES:
-            wait = -((now - self._failures[0] - FAILURES_WITHIN) // 1000)
+            wait = -((now - self._failures[0] - FAILURE_WINDOW_MS) // 1000)
             message = f"Too many wrong keys. Please try again in {wait} s."
             return _form(429, message, ("Retry-After", str(wait)))
-        if len(request.body) > MAX_FORM:
+        if len(request.body) > MAX_FORM_BYTES:
             return _form(413, "That is too long to be a key.")
         offered = _key_of(request)
         matching = [
@@ -212,9 +214,9 @@ class Dashboard:
         if not matching:
             self._failures.append(now)
             return _form(401, "That is not one of the keys.")
-        expiry = str(now + SESSION)
+        expiry = str(now + SESSION_MS)
         value = f"{expiry}.{signature(matching[0], expiry)}"
-        return _to("../", _cookie(request, value, SESSION // 1000))
+        return _to("../", _cookie(request, value, SESSION_MS // 1000))
 
 
 def signature(key: str, expiry: str) -> str:
@@ -294,7 +296,7 @@ def _to(where: str, *headers: tuple[str, str]) -> Response:
 
 
 def _not_allowed(methods: str) -> Response:
-    return _secured(answers.failure(405, "Method not allowed", ("Allow", methods)))
+    return _secured(answers.error_response(405, "Method not allowed", ("Allow", methods)))
 
 
 def _secured(response: Response) -> Response:

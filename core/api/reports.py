@@ -7,9 +7,9 @@ from ..version import VERSION
 from . import answers
 
 
-def healthy(now: int) -> Response:
+def health_response(now: int) -> Response:
     """The process lives."""
-    return answers.reply(
+    return answers.json_response(
         200,
         {
             "status": "healthy",
@@ -20,15 +20,15 @@ def healthy(now: int) -> Response:
     )
 
 
-def ready(*, draining: bool, storage_failure: str) -> Response:
+def readiness_response(*, draining: bool, storage_failure: str) -> Response:
     """Whether traffic may be sent here."""
     if draining:
-        return answers.unavailable("Draining", answers.RETRY_AFTER)
+        return answers.unavailable("Draining", answers.RETRY_AFTER_S)
     if storage_failure:
-        return answers.unavailable("Storage is not available", answers.RETRY_AFTER)
-    return answers.reply(200, {"status": "ready"})
+        return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
+    return answers.json_response(200, {"status": "ready"})
 
 
-def metrics(health: Health) -> Response:
+def metrics_response(health: Health) -> Response:
     """The worker's own metrics, as text."""
     return Response(200, (("Content-Type", exposition.CONTENT_TYPE),), health.render())

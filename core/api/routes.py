@@ -47,7 +47,7 @@ _EXACT: Final = {
 }
 
 
-def find(path: str) -> Endpoint | None:
+def find_endpoint(path: str) -> Endpoint | None:
     """The endpoint of a path, with or without a version and a slash at the end."""
     if path in _EXACT:
         return _EXACT[path]

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from ..config.declaration import unknown_variables
+from ..config.declaration import find_unknown_variables
 from ..config.worker_config import Config
 from ..effects import Notice
 
-STALE_AFTER = 4 * 60_000
+STALE_AFTER_MS = 4 * 60_000
 """ms; Prometheus looks back five minutes for a series' latest sample."""
 
 
-def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...]:
+def collect_notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...]:
     """Lines for the log at start: where data goes, and what is probably not meant so."""
     lines: list[Notice] = []
     for kind, destination in (
@@ -55,7 +55,7 @@ def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...
                 f"API_KEY is not set: anybody who reaches this port may post events{seen}",
             )
         )
-    if config.flush_interval > STALE_AFTER:
+    if config.flush_interval > STALE_AFTER_MS:
         lines.append(
             Notice(
                 "warning",
@@ -63,6 +63,6 @@ def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...
                 "queries between flushes (after 5 minutes)",
             )
         )
-    for name in unknown_variables(Config, environment):
+    for name in find_unknown_variables(Config, environment):
         lines.append(Notice("warning", "unknown setting is ignored", (("name", name),)))
     return tuple(lines)

@@ -18,7 +18,7 @@ from ..config.worker_config import Config
 from ..effects import KvFailure, KvResult, KvUpdate, Notice, Result
 from ..governance.governor import Governor
 from ..kv import Claim, Operation, Reply
-from ..primitives.incremental import Work
+from ..primitives.incremental import IncrementalWork
 from ..primitives.timer import Timer
 from ..qoe.view import Labels
 from .cardinality_sync import CardinalitySync
@@ -111,7 +111,7 @@ class Coordinator:
             waiting.since = now - self._patience
             self.poll(now)
 
-    def lapse(self, now: int, *, all_of_them: bool) -> Work[None]:
+    def lapse(self, now: int, *, all_of_them: bool) -> IncrementalWork[None]:
         """Look for views for which time has passed."""
         self._views.settle(now, all_of_them=all_of_them)
         yield from self._views.expire(now)
@@ -170,7 +170,7 @@ class Coordinator:
             elif self._views.is_waiting:
                 times.append(0)
             else:
-                times.append(self._timer.next)
+                times.append(self._timer.next_due)
         return min((time for time in times if time is not None), default=None)
 
     def complete(self, effect_id: int, result: Result, now: int) -> None:
@@ -195,7 +195,7 @@ class Coordinator:
             self._notices.append(Notice("warning", "the shared store has lost what it was told"))
             for each in (self._views, self._admissions, self._presence):
                 each.store_lost(now)
-            self._timer.hasten()
+            self._timer.make_due()
             return
         for part, count in self._parts:
             part.take(cast(list[Reply], list(islice(replies, count))), now)
@@ -291,7 +291,7 @@ class Coordinator:
     def state(self) -> CoordinatorState:
         """The state, for a snapshot. Batches that wait are in the journal."""
         return CoordinatorState(
-            self._timer.state(),
+            self._timer.capture_state(),
             self._epoch,
             self.alone,
             self.duplicates,
@@ -301,7 +301,7 @@ class Coordinator:
 
     def restore(self, state: CoordinatorState) -> None:
         """Take a state back, when the views are."""
-        self._timer.restore(state.synced_at)
+        self._timer.restore_state(state.synced_at)
         self._epoch = state.epoch
         self._views.alone, self._views.duplicates = state.alone, state.duplicates
         self.updates.update(state.updates)

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Protocol, cast
 
-from ..events.decoder import Batch, BatchDecoder
+from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.deferred import MOST_DECODED, KeptBatch
 from ..events.event_types import Event
 from ..kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
-from ..primitives.incremental import Work
+from ..primitives.incremental import IncrementalWork
 from ..qoe.event_context import EventContext
 from ..qoe.recorder import Own, Recorder
 from ..qoe.view import NO_VIEW, View, ViewKey, view_key
@@ -76,7 +76,7 @@ class Waiting:
         number: int,
         digest: bytes,
         body: bytes,
-        batch: Batch,
+        batch: DecodedBatch,
         country: str | None,
         at: int,
     ) -> None:
@@ -98,7 +98,7 @@ class Waiting:
                 self.slices[key] = view_log.encode_events(events, key.player)
 
 
-def _by_view(batch: Batch) -> dict[ViewKey, list[Event]]:
+def _by_view(batch: DecodedBatch) -> dict[ViewKey, list[Event]]:
     """The events of each view, by event time."""
     views: dict[ViewKey, list[Event]] = {}
     latest: Event | None = None
@@ -178,7 +178,7 @@ class SharedViews(Part):
         for view in self._taker.meter.views.pending_views(now, all_of_them=all_of_them):
             self._lapses.append(ViewTimeout(view, now, is_end=False))
 
-    def expire(self, now: int) -> Work[None]:
+    def expire(self, now: int) -> IncrementalWork[None]:
         """Views that have been silent for too long: the same."""
         for view in self._taker.meter.views.expire(now):
             if view is not None:

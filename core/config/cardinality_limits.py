@@ -19,7 +19,7 @@ DEFAULT_BUCKET_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class CardinalityLimit:
     """What is done with the values of one dimension.
 
     Attributes:
@@ -33,30 +33,30 @@ class Limit:
     bucket_size: int = DEFAULT_BUCKET_SIZE
 
 
-DEFAULT_LIMITS: Mapping[str, Limit] = MappingProxyType(
+DEFAULT_LIMITS: Mapping[str, CardinalityLimit] = MappingProxyType(
     {
-        "org_id": Limit("allow", 1_000),
-        "player_id": Limit("allow", 10_000),
-        "env": Limit("allow", 10),
-        "app_name": Limit("allow", 100),
-        "app_version": Limit("allow", 500),
-        "event_type": Limit("allow", 60),
-        "device_category": Limit("allow", 10),
-        "os_family": Limit("allow", 20),
-        "browser_family": Limit("allow", 20),
-        "player_name": Limit("allow", 20),
-        "network_country": Limit("allow", 250),
-        "content_type": Limit("allow", 5),
-        "error_family": Limit("allow", 20),
-        "error_code": Limit("allow", 200),
-        "trigger": Limit("allow", 20),
-        "video_id": Limit("bucket", 100_000, 10_000),
-        "video_title": Limit("bucket", 100_000, 10_000),
-        "network_region": Limit("bucket", 1_000, 100),
-        "session_id": Limit("hash"),
-        "view_id": Limit("hash"),
-        "viewer_id": Limit("hash"),
-        "video_source_url": Limit("drop"),
+        "org_id": CardinalityLimit("allow", 1_000),
+        "player_id": CardinalityLimit("allow", 10_000),
+        "env": CardinalityLimit("allow", 10),
+        "app_name": CardinalityLimit("allow", 100),
+        "app_version": CardinalityLimit("allow", 500),
+        "event_type": CardinalityLimit("allow", 60),
+        "device_category": CardinalityLimit("allow", 10),
+        "os_family": CardinalityLimit("allow", 20),
+        "browser_family": CardinalityLimit("allow", 20),
+        "player_name": CardinalityLimit("allow", 20),
+        "network_country": CardinalityLimit("allow", 250),
+        "content_type": CardinalityLimit("allow", 5),
+        "error_family": CardinalityLimit("allow", 20),
+        "error_code": CardinalityLimit("allow", 200),
+        "trigger": CardinalityLimit("allow", 20),
+        "video_id": CardinalityLimit("bucket", 100_000, 10_000),
+        "video_title": CardinalityLimit("bucket", 100_000, 10_000),
+        "network_region": CardinalityLimit("bucket", 1_000, 100),
+        "session_id": CardinalityLimit("hash"),
+        "view_id": CardinalityLimit("hash"),
+        "viewer_id": CardinalityLimit("hash"),
+        "video_source_url": CardinalityLimit("drop"),
     }
 )
 """`trigger` is a label of quality changes whose values the page chooses, so it has a limit
@@ -76,7 +76,7 @@ EXTRA_DIMENSIONS = (
 """What can be added to the base labels (OPENQOE_EXTRA_LABELS)."""
 
 
-def parse_limits(document: Mapping[str, Any]) -> Mapping[str, Limit]:
+def parse_cardinality_limits(document: Mapping[str, Any]) -> Mapping[str, CardinalityLimit]:
     """Lay the limits of a CARDINALITY_LIMITS document over the defaults.
 
     Args:
@@ -103,7 +103,7 @@ def parse_limits(document: Mapping[str, Any]) -> Mapping[str, Limit]:
         action = entry.get("action", before.action)
         if action not in get_args(Action):
             raise ValueError(f"{where}: action is not one of {', '.join(get_args(Action))}")
-        limits[dimension] = Limit(
+        limits[dimension] = CardinalityLimit(
             cast(Action, action),
             _number(where, entry, "max_cardinality", None, least=0)
             if "max_cardinality" in entry or "action" in entry

@@ -171,7 +171,7 @@ def parse_json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def one_of(*choices: str) -> Parse:
+def parse_choice(*choices: str) -> Parse:
     def parse(text: str) -> str:
         if text.strip().lower() not in choices:
             raise ValueError(f"is not one of {', '.join(choices)}")
@@ -180,7 +180,7 @@ def one_of(*choices: str) -> Parse:
     return parse
 
 
-def declared(config_type: type) -> dict[str, Setting]:
+def declared_settings(config_type: type) -> dict[str, Setting]:
     """The settings of a dataclass by field name, in order of declaration."""
     return {
         field.name: field.metadata["setting"]
@@ -189,7 +189,7 @@ def declared(config_type: type) -> dict[str, Setting]:
     }
 
 
-def read(
+def parse_environment(
     config_type: type, environment: Mapping[str, str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Parse the variables that are present and not empty.
@@ -199,7 +199,7 @@ def read(
     """
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for name, declaration in declared(config_type).items():
+    for name, declaration in declared_settings(config_type).items():
         text = environment.get(declaration.env, "")
         if not text.strip():
             continue
@@ -210,10 +210,10 @@ def read(
     return values, tuple(faults)
 
 
-def out_of_bounds(config: Any) -> tuple[str, ...]:
+def find_out_of_bounds(config: Any) -> tuple[str, ...]:
     """The faults of numbers below their minimum."""
     faults = []
-    for name, declaration in declared(type(config)).items():
+    for name, declaration in declared_settings(type(config)).items():
         value, minimum = getattr(config, name), declaration.minimum
         if minimum is not None and value is not None and not value >= minimum:
             in_ms = declaration.unit == "s"
@@ -222,9 +222,9 @@ def out_of_bounds(config: Any) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def unknown_variables(config_type: type, environment: Mapping[str, str]) -> tuple[str, ...]:
+def find_unknown_variables(config_type: type, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Names that begin like a setting of ours but are none; most often a typing error."""
-    known = {declaration.env for declaration in declared(config_type).values()}
+    known = {declaration.env for declaration in declared_settings(config_type).values()}
     return tuple(
         sorted(name for name in environment if name.startswith("OPENQOE_") and name not in known)
     )

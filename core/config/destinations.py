@@ -42,7 +42,7 @@ EMBEDDED_METRICS = Destination("embedded_metrics", EMBEDDED + "metrics")
 EMBEDDED_LOGS = Destination("embedded_logs", EMBEDDED + "logs")
 
 
-def self_hosted(
+def self_hosted_destinations(
     *, mimir: Access, prometheus: Access, loki: Access, tenant: str | None
 ) -> tuple[Destination | None, Destination | None, Faults]:
     """Destinations from URLs; each access is (URL, user name, password)."""
@@ -71,7 +71,7 @@ def self_hosted(
     return metrics, destination("loki", loki[0], loki), tuple(faults)
 
 
-def grafana_cloud(
+def grafana_cloud_destinations(
     instance_id: str | None,
     api_key: str | None,
     region: str | None,

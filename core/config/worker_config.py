@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from . import declaration
-from .cardinality_limits import DEFAULT_LIMITS, EXTRA_DIMENSIONS, Limit, parse_limits
+from .cardinality_limits import (
+    DEFAULT_LIMITS,
+    EXTRA_DIMENSIONS,
+    CardinalityLimit,
+    parse_cardinality_limits,
+)
 from .declaration import (
     SettingsError,
-    one_of,
+    parse_choice,
     parse_integer,
     parse_json_object,
     parse_list,
@@ -28,8 +33,8 @@ from .destinations import (
     EMBEDDED_METRICS,
     Destination,
     Faults,
-    grafana_cloud,
-    self_hosted,
+    grafana_cloud_destinations,
+    self_hosted_destinations,
 )
 
 SECOND = 1_000
@@ -171,7 +176,7 @@ class Config:
         "The embedded store, a SQLite file in the data directory, as a destination of metrics and "
         "logs. `auto`: when no other destination is configured; `on`: beside others, too; `off`: "
         "never. See [the embedded store](embedded.md).",
-        parse=one_of("auto", "on", "off"),
+        parse=parse_choice("auto", "on", "off"),
         kind="choice",
         group="Embedded store",
     )
@@ -297,7 +302,7 @@ class Config:
         "auto",
         "Which library reads request heads: `h11`, `httptools` (extra `fast`), or `auto`: the "
         "faster of those installed.",
-        parse=one_of("auto", "h11", "httptools"),
+        parse=parse_choice("auto", "h11", "httptools"),
         kind="choice",
         group="Limits of requests",
     )
@@ -325,12 +330,12 @@ class Config:
     )
 
     # Governance
-    cardinality_limits: Mapping[str, Limit] = setting(
+    cardinality_limits: Mapping[str, CardinalityLimit] = setting(
         "CARDINALITY_LIMITS",
         DEFAULT_LIMITS,
         "Limits by dimension, laid over the defaults: "
         '`{"limits":{"video_id":{"max_cardinality":1000,"action":"allow"}}}`.',
-        parse=lambda text: parse_limits(parse_json_object(text)),
+        parse=lambda text: parse_cardinality_limits(parse_json_object(text)),
         kind="JSON",
         group="Governance",
         default_text="see [governance](governance.md)",
@@ -447,7 +452,7 @@ class Config:
         "OPENQOE_LOKI_ENCODING",
         "protobuf",
         "How logs are encoded: `protobuf` (snappy) or `json` (gzip).",
-        parse=one_of("protobuf", "json"),
+        parse=parse_choice("protobuf", "json"),
         kind="choice",
         group="Flush and delivery",
     )
@@ -487,7 +492,7 @@ class Config:
         "What a 202 promises. `full`: the batch is on disk (fsync) and survives the machine; "
         "`normal`: it survives the process, and all but the last moments the machine; "
         "`memory`: nothing is written, a crash loses what was not delivered.",
-        parse=one_of("full", "normal", "memory"),
+        parse=parse_choice("full", "normal", "memory"),
         kind="choice",
         group="Durability",
     )
@@ -526,7 +531,7 @@ class Config:
         "OPENQOE_LOG_LEVEL",
         "info",
         "debug, info, warning or error.",
-        parse=one_of("debug", "info", "warning", "error"),
+        parse=parse_choice("debug", "info", "warning", "error"),
         kind="choice",
         group="Logging",
     )
@@ -534,13 +539,13 @@ class Config:
         "OPENQOE_LOG_FORMAT",
         "auto",
         "`json`, `human`, or `auto`: human on a terminal, else JSON.",
-        parse=one_of("auto", "json", "human"),
+        parse=parse_choice("auto", "json", "human"),
         kind="choice",
         group="Logging",
     )
 
     def __post_init__(self) -> None:
-        faults = [*declaration.out_of_bounds(self), *self._destinations()[2]]
+        faults = [*declaration.find_out_of_bounds(self), *self._destinations()[2]]
         for name in self.extra_labels:
             if name not in EXTRA_DIMENSIONS:
                 known = ", ".join(EXTRA_DIMENSIONS)
@@ -555,7 +560,7 @@ class Config:
         Raises:
             SettingsError: Names every fault of every variable at once.
         """
-        values, faults = declaration.read(cls, environment)
+        values, faults = declaration.parse_environment(cls, environment)
         try:
             config = cls(**values)
         except SettingsError as error:
@@ -602,8 +607,8 @@ class Config:
             self.grafana_cloud_logs_url,
         )
         if any(cloud):
-            return grafana_cloud(*cloud)
-        return self_hosted(
+            return grafana_cloud_destinations(*cloud)
+        return self_hosted_destinations(
             mimir=(self.mimir_url, self.mimir_username, self.mimir_password),
             prometheus=(self.prometheus_url, self.prometheus_username, self.prometheus_password),
             loki=(self.loki_url, self.loki_username, self.loki_password),

@@ -7,7 +7,7 @@ from ..cluster.coordinator import CoordinatorState
 from ..metrics import health_metrics
 from ..metrics.label_table import LabelTable
 from ..metrics.registry import metric_name
-from ..primitives.incremental import Work, finish
+from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
 from ..qoe import catalogue
 from .components import Components
@@ -17,18 +17,18 @@ from .snapshot import Snapshot
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health_metrics.METRICS)}
 
 
-def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[Snapshot]:
+def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> IncrementalWork[Snapshot]:
     """The state. Meanwhile batches must be held."""
     ingest, outflow, table = parts.ingest, parts.outflow, LabelTable()
     qoe = yield from ingest.registry.state(table)
     meter = yield from ingest.meter.state(table)
-    own = finish(parts.health.registry.state(table))  # few, and requests go on
+    own = run_to_end(parts.health.registry.state(table))  # few, and requests go on
     exporters = []
     for exporter in outflow.exporters:
         exporters.append((yield from exporter.state(table)))
     dimensions = {}
     for name, dimension in ingest.governor.dimensions.items():
-        dimensions[name] = yield from dimension.state()
+        dimensions[name] = yield from dimension.capture_state()
     labels = yield from table.state()
     log = outflow.log
     return Snapshot(
@@ -44,7 +44,7 @@ def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[S
         ingest.duplicates.forgotten,
         {queue.destination.name: queue.state() for queue in outflow.queues},
         outflow.state(),
-        flush_timer.state(),
+        flush_timer.capture_state(),
         None,
         limits.state(),
         ingest.is_dirty,
@@ -63,14 +63,14 @@ def put_back(saved: Snapshot, parts: Components, limits: LimitNotifier, flush_ti
     ingest.meter.restore(saved.meter, table)
     for name, dimension in ingest.governor.dimensions.items():
         if name in saved.dimensions:
-            dimension.restore(saved.dimensions[name])
+            dimension.restore_state(saved.dimensions[name])
     ingest.governor.faults = saved.governance_faults
     ingest.labeller.restore(saved.labeller)
     if outflow.log is not None:
         outflow.log.adjusted.update(saved.logs_adjusted)
     ingest.duplicates.forgotten = saved.batches_forgotten
     outflow.restore(saved.outflow, saved.queues)
-    flush_timer.restore(saved.flushed_at)
+    flush_timer.restore_state(saved.flushed_at)
     if parts.exchange is not None:
         parts.exchange.restore(saved.sharing or CoordinatorState())
     limits.restore(saved.noticed)

@@ -1,6 +1,6 @@
 """What a worker is made of: the parts, put together by the settings."""
 
-from ..api.dashboard_access import Dashboard
+from ..api.dashboard_access import DashboardAccess
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..metrics.health_metrics import Health
@@ -72,9 +72,9 @@ class Components:
         if shared:
             self.exchange = Coordinator(config, self.ingest, self.ingest.governor, instance)
             self.ingest.share(self.exchange.add, self.exchange.is_behind)
-        self.dashboard: Dashboard | None = None
+        self.dashboard: DashboardAccess | None = None
         if embedded and config.has_dashboard:
-            self.dashboard = Dashboard(config.api_keys)
+            self.dashboard = DashboardAccess(config.api_keys)
 
     @property
     def storage_failure(self) -> str:

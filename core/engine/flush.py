@@ -11,7 +11,7 @@ the last one is made behind it.
 """
 
 from ..effects import KvFailure, KvResult
-from ..primitives.incremental import Work, finish
+from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
 from . import checkpoint
 from . import health_report as vitals
@@ -64,7 +64,7 @@ class FlushScheduler:
         self.closed = False
         self.last_waits = False
         self.pressing = 0
-        self._flushing: Work[None] | None = None
+        self._flushing: IncrementalWork[None] | None = None
         self._brought = 0  # events that had come to wait before the request at hand
         self._late: list[tuple[int, KvResult | KvFailure]] = []  # wait for the end of a flush
 
@@ -131,7 +131,7 @@ class FlushScheduler:
             return True
         if self._ingest.first_left is None and exchange.is_counted:
             # What was counted last may wait for an explanation, which will not come any more.
-            finish(exchange.lapse(now, all_of_them=True))
+            run_to_end(exchange.lapse(now, all_of_them=True))
         if exchange.may_wait(now):
             return self._ingest.first_left is None and exchange.is_counted
         exchange.give_up(now)
@@ -147,7 +147,7 @@ class FlushScheduler:
         self.closed = self.last_waits = True
         self.end(now)
         if self._exchange is not None:
-            finish(self._exchange.lapse(now, all_of_them=True))
+            run_to_end(self._exchange.lapse(now, all_of_them=True))
             self._exchange.end(now, left, keeps_rest=self._persistence is not None)
         self.catch_up(now)
 
@@ -180,8 +180,8 @@ class FlushScheduler:
     def snapshot(self) -> bytes:
         """The state as bytes. Ends a flush that is under way."""
         self.end(self.pressing)
-        taken = finish(checkpoint.take(self._parts, self._limits, self.timer))
-        return b"".join(finish(snapshots.encode(taken)))
+        taken = run_to_end(checkpoint.take(self._parts, self._limits, self.timer))
+        return b"".join(run_to_end(snapshots.encode(taken)))
 
     def _flush(self, now: int, *, last: bool = False) -> None:
         """Begin to send everything.
@@ -195,7 +195,7 @@ class FlushScheduler:
         if last:
             self.end(now)
 
-    def _flush_work(self, now: int, *, last: bool) -> Work[None]:
+    def _flush_work(self, now: int, *, last: bool) -> IncrementalWork[None]:
         self.timer.restart(now)
         self._ingest.is_dirty = False
         meter = self._ingest.meter
@@ -213,7 +213,7 @@ class FlushScheduler:
         yield from self._outflow.flush(now)
         yield from self._persist_work(now)
 
-    def _persist_work(self, now: int) -> Work[None]:
+    def _persist_work(self, now: int) -> IncrementalWork[None]:
         """Write everything down."""
         if self._persistence is None:
             return
@@ -225,7 +225,7 @@ class FlushScheduler:
         snapshot = yield from snapshots.encode(taken)
         self._persistence.persist(self._parts.ids.take(), snapshot, now)
 
-    def _begin_work(self, work: Work[None], now: int) -> None:
+    def _begin_work(self, work: IncrementalWork[None], now: int) -> None:
         self._flushing = work
         self.pressing = now
         self._ingest.hold()

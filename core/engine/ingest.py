@@ -26,7 +26,7 @@ from ..api import answers, content
 from ..cluster.shared_views import Waiting
 from ..config.worker_config import Config
 from ..effects import AcceptedBatch, Record
-from ..events.decoder import Batch, BatchDecoder
+from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.deferred import MOST_DECODED, KeptBatch
 from ..events.event_types import Event
 from ..events.faults import NotJsonError, WrongShapeError
@@ -164,21 +164,21 @@ class Ingest:
             now: Current time in ms.
             effect_id: Becomes the id of the effect that puts the batch into the journal.
         """
-        elapsed = max(0, now - request.received) if request.received else 0
+        elapsed = max(0, now - request.first_byte_at) if request.first_byte_at else 0
         if reason := self._too_much(request, now):
             self.refused[reason] = self.refused.get(reason, 0) + 1
             self._health.count(health_metrics.REFUSED, reason=reason)
-            return Taken(answers.unavailable("Overloaded", answers.RETRY_AFTER))
+            return Taken(answers.unavailable("Overloaded", answers.RETRY_AFTER_S))
         try:
-            body = content.plain_body(
+            body = content.decode_body(
                 request, self._config.max_body_bytes, self._config.max_inflated_bytes
             )
         except content.RefusedContentError as refused:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="content")
-            return Taken(answers.failure(refused.status, str(refused)))
+            return Taken(answers.error_response(refused.status, str(refused)))
         # Not even a duplicate: the batch may be one whose record could not be written.
         if self._persistence is not None and self._persistence.failure:
-            return Taken(answers.unavailable("Storage is not available", answers.RETRY_AFTER))
+            return Taken(answers.unavailable("Storage is not available", answers.RETRY_AFTER_S))
         # What the client names a batch by identifies it, else its bytes.
         digest = dedup.digest_of(request.headers.get("idempotency-key", "").encode() or body)
         known = self.duplicates.find(digest, now)
@@ -199,7 +199,7 @@ class Ingest:
             return Taken(answers.invalid(batch.faults))
         country = self._country(request)
         number = 0 if self._persistence is None else self._persistence.last_record + 1
-        accepted = AcceptedBatch(digest, now, batch.received)
+        accepted = AcceptedBatch(digest, now, batch.event_count)
         if self._share is None:
             if self.is_behind:
                 kept = KeptBatch(body, batch, now)
@@ -215,17 +215,17 @@ class Ingest:
             else:
                 self._unstored[effect_id] = waiting
         # Only now: had that failed, the client would have to send the batch again.
-        self.duplicates.remember(digest, batch.received, now)
+        self.duplicates.remember(digest, batch.event_count, now)
         after = None
         if self._persistence is not None:
             self._persistence.append(effect_id, now, body, country, accepted)
             after = effect_id
         if batch.faults:
             response = answers.partially_accepted(
-                batch.received, len(batch.events), batch.faults, elapsed
+                batch.event_count, len(batch.events), batch.faults, elapsed
             )
         else:
-            response = answers.accepted(batch.received, elapsed)
+            response = answers.accepted(batch.event_count, elapsed)
         return Taken(response, after)
 
     def _too_much(self, request: Request, now: int) -> str:
@@ -233,7 +233,7 @@ class Ingest:
 
         To be asked before anything is done with it: refusing must cost little.
         """
-        if request.arrived and self._overload.refuses(now - request.arrived, now):
+        if request.last_byte_at and self._overload.refuses(now - request.last_byte_at, now):
             return "wait"
         waiting = self.held_bytes
         if self._persistence is not None:
@@ -254,9 +254,9 @@ class Ingest:
                 ),
                 record.at,
             )
-        self.duplicates.remember(record.digest, batch.received, record.at)
+        self.duplicates.remember(record.digest, batch.event_count, record.at)
         if self._persistence is not None:
-            self._persistence.took_in(AcceptedBatch(record.digest, record.at, batch.received))
+            self._persistence.took_in(AcceptedBatch(record.digest, record.at, batch.event_count))
 
     def renew_labels(self, now: int) -> None:
         """Work out all labels anew, because governance has changed its mind."""
@@ -334,7 +334,7 @@ class Ingest:
     def _take_in_kept(self, kept: KeptBatch, country: str | None, accepted: AcceptedBatch) -> None:
         self._take_in(kept.open(self.decoder), country, accepted)
 
-    def _take_in(self, batch: Batch, country: str | None, accepted: AcceptedBatch) -> None:
+    def _take_in(self, batch: DecodedBatch, country: str | None, accepted: AcceptedBatch) -> None:
         self._apply(batch, country, accepted.at)
         if self._persistence is not None:
             self._persistence.took_in(accepted)
@@ -358,7 +358,7 @@ class Ingest:
         """
         self._apply(kept.open(self.decoder), country, kept.at)
 
-    def _apply(self, batch: Batch, country: str | None, at: int) -> None:
+    def _apply(self, batch: DecodedBatch, country: str | None, at: int) -> None:
         self.meter.measure(self._begin(batch, country, at), at)
 
     def begin(
@@ -383,7 +383,7 @@ class Ingest:
         return events
 
     def _begin(
-        self, batch: Batch, country: str | None, at: int
+        self, batch: DecodedBatch, country: str | None, at: int
     ) -> list[tuple[Event, EventContext]]:
         self._count(batch)
         if self._labeller.is_worn(at):
@@ -395,7 +395,7 @@ class Ingest:
         return [(event, origin) for event, _, origin in events]
 
     def _by_time(
-        self, batch: Batch, country: str | None, at: int
+        self, batch: DecodedBatch, country: str | None, at: int
     ) -> list[tuple[Event, bytes, EventContext]]:
         """The events of a batch, each with its line and its origin, by event time."""
         events = []
@@ -417,17 +417,17 @@ class Ingest:
             b"" if self._log is None else self._log.metadata(event),
         )
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, batch: DecodedBatch) -> None:
         if batch.events:
             self._health.count(health_metrics.ACCEPTED, len(batch.events))
-        if not batch.faults and not batch.ignored:
+        if not batch.faults and not batch.ignored_fields:
             return
         seen: set[int | None] = set()
         for fault in batch.faults:
             if fault.index not in seen:  # an event may have several faults
                 seen.add(fault.index)
                 self._health.count(health_metrics.REJECTED, reason=fault.reason)
-        for path in batch.ignored:
+        for path in batch.ignored_fields:
             self._health.count(health_metrics.IGNORED, field=path)
 
     def _country(self, request: Request) -> str | None:

@@ -26,9 +26,11 @@ def stats(
     if asked:
         dimension = dimensions.get(asked[-1])
         if dimension is None:
-            return answers.failure(400, f"Unknown dimension: there are {', '.join(dimensions)}")
-        values = ingest.governor.values(dimension.name, now)
-        return answers.reply(
+            return answers.error_response(
+                400, f"Unknown dimension: there are {', '.join(dimensions)}"
+            )
+        values = ingest.governor.admitted_values(dimension.name, now)
+        return answers.json_response(
             200,
             {
                 "dimension": dimension.name,
@@ -36,13 +38,13 @@ def stats(
                 "values": values[: answers.MAX_LISTED],
             },
         )
-    return answers.reply(
+    return answers.json_response(
         200,
         {
             "cardinality_limits": {name: _limit(d) for name, d in dimensions.items()},
             "worker_version": VERSION,
             "instance": instance,
-            "cardinality": ingest.governor.cardinality(now),
+            "cardinality": ingest.governor.count_values(now),
             "series": {
                 "live": ingest.registry.size,
                 "overflowed": ingest.registry.overflowed,

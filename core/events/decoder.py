@@ -17,8 +17,14 @@ import msgspec
 from ..config.worker_config import Config
 from .event_types import IDENTITY, Event
 from .faults import Fault, WrongShapeError
-from .repair import repair
-from .slicing import MAX_MENDED, SMALL, compact, cut, cut_compact
+from .repair import repair_event
+from .slicing import (
+    MAX_SANITIZED_BYTES,
+    SMALL_BODY_BYTES,
+    compact_json,
+    slice_compact_events,
+    slice_events,
+)
 
 HOUR = 3_600_000
 MINUTE = 60_000
@@ -48,20 +54,20 @@ def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
     return cast(Callable[[bytes], _Events], msgspec.json.Decoder(body).decode)
 
 
-class Batch(msgspec.Struct, frozen=True, gc=False):
+class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
     """A decoded request.
 
     Attributes:
-        received: How many events the request held.
+        event_count: How many events the request held.
         events: The good ones, each with its JSON as received (compact), in order.
         faults: What was wrong with the others, in order.
-        ignored: Paths of optional fields that were ignored for their type.
+        ignored_fields: Paths of optional fields that were ignored for their type.
     """
 
-    received: int
+    event_count: int
     events: tuple[tuple[Event, bytes], ...]
     faults: tuple[Fault, ...]
-    ignored: tuple[str, ...] = ()
+    ignored_fields: tuple[str, ...] = ()
 
 
 class BatchDecoder:
@@ -76,24 +82,24 @@ class BatchDecoder:
         self._max_lead = config.max_event_lead
         self._decode_flawless = _flawless_decoder(config.max_id_length)
 
-    def decode(self, body: bytes, now: int) -> Batch:
+    def decode(self, body: bytes, now: int) -> DecodedBatch:
         """Decode a body.
 
         Raises:
             NotJsonError: The body as a whole cannot be read.
             WrongShapeError: It is JSON, but holds no list of 1 to ``max_events`` events.
         """
-        return self._all_at_once(body, now) or self._one_by_one(body, now)
+        return self._decode_flawless_batch(body, now) or self._decode_event_by_event(body, now)
 
-    def _all_at_once(self, body: bytes, now: int) -> Batch | None:
+    def _decode_flawless_batch(self, body: bytes, now: int) -> DecodedBatch | None:
         """The batch if nothing at all is wrong with it."""
-        if len(body) > MAX_MENDED or not _is_utf8(body):
+        if len(body) > MAX_SANITIZED_BYTES or not _is_utf8(body):
             return None
         try:
             events = self._decode_flawless(body).events
             if not 1 <= len(events) <= self._max_events:
                 return None
-            lines = cut_compact(body)
+            lines = slice_compact_events(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         # Judged by their extremes: passes that run in C cost a tenth of a loop.
@@ -106,22 +112,22 @@ class BatchDecoder:
         # A string cannot be longer than the event that holds it, and most events are
         # shorter than the limit for one string.
         if longest > self._max_string and any(
-            len(line) > self._max_string and self._too_long(event) is not None
+            len(line) > self._max_string and self._find_too_long(event) is not None
             for event, line in zip(events, lines, strict=True)
         ):
             return None
-        return Batch(len(events), tuple(zip(events, lines, strict=True)), ())
+        return DecodedBatch(len(events), tuple(zip(events, lines, strict=True)), ())
 
-    def _one_by_one(self, body: bytes, now: int) -> Batch:
+    def _decode_event_by_event(self, body: bytes, now: int) -> DecodedBatch:
         # Two more than allowed, so that one more is told as exactly that.
-        slices = cut(body, self._max_events + 2)
+        slices = slice_events(body, self._max_events + 2)
         count = len(slices)
         if not 1 <= count <= self._max_events:
             more = " or more" if count == self._max_events + 2 else ""
             text = f"must hold 1 to {self._max_events} events, not {count}{more}"
             raise WrongShapeError(Fault(None, "events", text, "batch_size"))
         encoding_is_sound = _is_utf8(body)
-        is_compact = len(body) <= SMALL
+        is_compact = len(body) <= SMALL_BODY_BYTES
         events: list[tuple[Event, bytes]] = []
         faults: list[Fault] = []
         ignored: list[str] = []
@@ -130,26 +136,26 @@ class BatchDecoder:
                 error = f"is larger than {self._max_event} bytes"
                 faults.append(Fault(index, "", error, "too_large"))
                 continue
-            raw = bytes(piece) if is_compact else compact(piece)
+            raw = bytes(piece) if is_compact else compact_json(piece)
             if not encoding_is_sound and not _is_utf8(raw):
                 faults.append(Fault(index, "", "is not valid UTF-8", "not_utf8"))
                 continue
             try:
                 event: Event | None = _decode_event(raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                event, found, dropped = repair(raw, index)
+                event, found, dropped = repair_event(raw, index)
                 faults += found
                 ignored += dropped
             if event is None:
                 continue
-            fault = self._judge(event, raw, index, now)
+            fault = self._check_event(event, raw, index, now)
             if fault is None:
                 events.append((event, raw))
             else:
                 faults.append(fault)
-        return Batch(count, tuple(events), tuple(faults), tuple(ignored))
+        return DecodedBatch(count, tuple(events), tuple(faults), tuple(ignored))
 
-    def _judge(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
+    def _check_event(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
         """The first rule that a well-formed event breaks, if any."""
         longest = self._max_id
         if not (
@@ -160,33 +166,36 @@ class BatchDecoder:
             and 0 < len(event.session_id) <= longest
             and 0 < len(event.viewer_id) <= longest
         ):
-            return self._judge_identity(event, index)
+            return self._identity_fault(event, index)
         age = now - event.event_time
         if age > self._max_age:
             return Fault(
-                index, "event_time", f"is too old (more than {_span(self._max_age)})", "too_old"
+                index,
+                "event_time",
+                f"is too old (more than {_format_duration(self._max_age)})",
+                "too_old",
             )
         if -age > self._max_lead:
             return Fault(
                 index,
                 "event_time",
-                f"is too far in the future (more than {_span(self._max_lead)})",
+                f"is too far in the future (more than {_format_duration(self._max_lead)})",
                 "too_new",
             )
-        field = self._too_long(event) if len(raw) > self._max_string else None
+        field = self._find_too_long(event) if len(raw) > self._max_string else None
         if field is not None:
             error = f"is longer than {self._max_string} characters"
             return Fault(index, field, error, "too_long")
         return None
 
-    def _too_long(self, event: Event) -> str | None:
+    def _find_too_long(self, event: Event) -> str | None:
         """The first string of an event that is too long for a label, if any."""
-        for field, text in label_texts(event):
+        for field, text in label_fields(event):
             if len(text) > self._max_string:
                 return field
         return None
 
-    def _judge_identity(self, event: Event, index: int) -> Fault:
+    def _identity_fault(self, event: Event, index: int) -> Fault:
         for name in ("event_type", "org_id", "player_id", "view_id", "session_id"):
             length = len(getattr(event, name))
             if not 0 < length <= self._max_id:
@@ -198,7 +207,7 @@ class BatchDecoder:
         return Fault(index, name, f"is longer than {self._max_id} characters", "too_long")
 
 
-def label_texts(event: Event) -> list[tuple[str, str]]:
+def label_fields(event: Event) -> list[tuple[str, str]]:
     """The optional strings that can become labels, by path."""
     groups = (
         ("", event, ("env", "app_name", "app_version")),
@@ -230,7 +239,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _span(ms: int) -> str:
+def _format_duration(ms: int) -> str:
     if ms >= HOUR:
         return f"{ms / HOUR:g} hours"
     if ms >= MINUTE:

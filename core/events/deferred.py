@@ -4,7 +4,7 @@ Decoded, events take ten times what their bytes do. So of many that wait the byt
 decoded once more when their time has come: the same bytes at the same time are the same events.
 """
 
-from .decoder import Batch, BatchDecoder
+from .decoder import BatchDecoder, DecodedBatch
 
 MOST_DECODED = 5_000
 """Events that wait decoded, about: those of the batch that reaches it are the last."""
@@ -20,7 +20,7 @@ class KeptBatch:
 
     __slots__ = ("_body", "_decoded", "at", "events")
 
-    def __init__(self, body: bytes, batch: Batch, at: int) -> None:
+    def __init__(self, body: bytes, batch: DecodedBatch, at: int) -> None:
         """
         Args:
             body: Its bytes.
@@ -28,7 +28,7 @@ class KeptBatch:
             at: Time of its arrival, ms.
         """
         self._body = body
-        self._decoded: Batch | None = batch
+        self._decoded: DecodedBatch | None = batch
         self.at = at
         self.events = len(batch.events)
 
@@ -36,7 +36,7 @@ class KeptBatch:
         """Keep its bytes only."""
         self._decoded = None
 
-    def open(self, decoder: BatchDecoder) -> Batch:
+    def open(self, decoder: BatchDecoder) -> DecodedBatch:
         """Its events; its time has come, so they are kept from now on."""
         if self._decoded is None:
             self._decoded = decoder.decode(self._body, self.at)

@@ -16,14 +16,14 @@ from .faults import Fault
 
 MAX_TIME = 1e300
 
-NUMBER = tuple(b"%c" % digit for digit in b"-0123456789")
+NUMBER_STARTS = tuple(b"%c" % digit for digit in b"-0123456789")
 """How a number begins."""
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 """What a decoder raises; ValueError for a whole number of more than 4,300 digits."""
 
 
-def repair(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tuple[str, ...]]:
+def repair_event(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tuple[str, ...]]:
     """Decode one event leniently.
 
     Returns:
@@ -57,7 +57,7 @@ def _required(members: dict[str, bytes], index: int) -> tuple[Fault, ...]:
         member = members.get(name, b"null")
         if member == b"null":
             faults.append(Fault(index, name, "is required", "missing"))
-        elif not member.startswith(NUMBER):
+        elif not member.startswith(NUMBER_STARTS):
             faults.append(Fault(index, name, "must be a number", "wrong_type"))
         elif not _is_time(member):
             faults.append(Fault(index, name, "must be a finite number", "wrong_type"))

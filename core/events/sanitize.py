@@ -10,7 +10,7 @@ Everything else stays as it is, byte for byte, because events are logged as rece
 
 import re
 
-MAX_TOKENS = 200_000
+MAX_REPLACEMENTS = 200_000
 """Where mending ends. A thousand events have half of this at most."""
 
 # Escaped backslashes, a pair of surrogates, or half of one (the group). The first are matched
@@ -24,10 +24,10 @@ _HALF = re.compile(
 _CONSTANT = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|NaN|-?Infinity', re.DOTALL)
 
 
-def mend(body: bytes) -> bytes:
+def sanitize_json(body: bytes) -> bytes:
     """The body with both put right; the same body if there is nothing to mend."""
     if b"\\ud" in body or b"\\uD" in body:
-        body = _HALF.sub(lambda found: b"\\ufffd" if found[1] else found[0], body, MAX_TOKENS)
+        body = _HALF.sub(lambda found: b"\\ufffd" if found[1] else found[0], body, MAX_REPLACEMENTS)
     if b"NaN" in body or b"Infinity" in body:
-        body = _CONSTANT.sub(lambda found: found[1] or b"null", body, MAX_TOKENS)
+        body = _CONSTANT.sub(lambda found: found[1] or b"null", body, MAX_REPLACEMENTS)
     return body

@@ -10,16 +10,16 @@ from functools import cache, partial
 import msgspec
 
 from .faults import Fault, NotJsonError, WrongShapeError
-from .sanitize import mend
-from .tokenizer import split_events
+from .sanitize import sanitize_json
+from .tokenizer import scan_events
 
 Slice = bytes | msgspec.Raw
 
-SMALL = 1024 * 1024
+SMALL_BODY_BYTES = 1024 * 1024
 """Bodies up to this size cannot hold enough elements to matter, whatever they are. They take
 the fastest way: compacted as a whole, then cut."""
 
-MAX_MENDED = 4 * 1024 * 1024
+MAX_SANITIZED_BYTES = 4 * 1024 * 1024
 """Larger bodies must be sound JSON: mending costs ten times what reading does. A thousand
 events are half of this."""
 
@@ -36,35 +36,35 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_large_envelope = msgspec.json.Decoder(_LargeEnvelope).decode
 
 
-def cut(body: bytes, most: int) -> Sequence[Slice]:
+def slice_events(body: bytes, most: int) -> Sequence[Slice]:
     """The events of a body; of a large one no more than the first ``most``.
 
-    Those of a ``SMALL`` body are compact, if they are JSON.
+    Those of a ``SMALL_BODY_BYTES`` body are compact, if they are JSON.
 
     Raises:
         NotJsonError: The body as a whole cannot be read.
         WrongShapeError: It is JSON, but holds no list.
     """
-    read = _all_of if len(body) <= SMALL else partial(_first_of, most)
+    read = _all_of if len(body) <= SMALL_BODY_BYTES else partial(_first_of, most)
     try:
         return read(body)
     except (msgspec.DecodeError, RecursionError) as error:
         is_deep = isinstance(error, RecursionError)
         said = "it is nested too deeply" if is_deep else str(error)
-    if len(body) > MAX_MENDED:
+    if len(body) > MAX_SANITIZED_BYTES:
         raise NotJsonError(said)
-    mended = mend(body)
+    mended = sanitize_json(body)
     if mended == body and not is_deep:
         raise NotJsonError(said)
     try:
         return read(mended)
     except RecursionError:
-        return [compact(piece) for piece in split_events(mended)]
+        return [compact_json(piece) for piece in scan_events(mended)]
     except msgspec.DecodeError as error:
         raise NotJsonError(str(error)) from None
 
 
-def cut_compact(body: bytes) -> list[bytes]:
+def slice_compact_events(body: bytes) -> list[bytes]:
     """The events of a body that is known to hold some, compact."""
     # Senders write all events of a body alike, so the first tells whether there is white space
     # between tokens; that is a tenth of the cost of writing all of them anew. Line ends and
@@ -72,12 +72,12 @@ def cut_compact(body: bytes) -> list[bytes]:
     if not (b"\n" in body or b"\r" in body or b"\t" in body):
         events = _decode_envelope(body).events
         first = bytes(events[0])
-        if compact(first) == first:
+        if compact_json(first) == first:
             return list(map(bytes, events))
     return list(map(bytes, _decode_envelope(msgspec.json.format(body, indent=-1)).events))
 
 
-def compact(text: Slice) -> bytes:
+def compact_json(text: Slice) -> bytes:
     """JSON without white space; what is no JSON as it is."""
     try:
         # Cheaper than to find out whether there is any white space.

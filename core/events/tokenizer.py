@@ -17,7 +17,7 @@ more is not worth the tenth of a second it has taken so far."""
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},]', re.DOTALL)
 
 
-def split_events(body: bytes) -> list[bytes]:
+def scan_events(body: bytes) -> list[bytes]:
     """The elements of the top-level array "events", as they stand; [] if there is none."""
     depth = 0
     key = b""

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from ..config.cardinality_limits import Limit
-from .dimension import Dimension, fold
+from ..config.cardinality_limits import CardinalityLimit
+from .dimension import Dimension, overflow_label
 
 DAY = 86_400_000
 
@@ -17,20 +17,20 @@ class Governor:
     Attributes:
         dimensions: The dimensions by name.
         faults: How often that has happened (grows only).
-        asked: How often a label was governed: what is known in caches is not (grows only).
+        governed: How often a label was governed: what is known in caches is not (grows only).
     """
 
-    def __init__(self, limits: Mapping[str, Limit]) -> None:
+    def __init__(self, limits: Mapping[str, CardinalityLimit]) -> None:
         self.dimensions = {name: Dimension(name, limit) for name, limit in limits.items()}
         self.faults = 0
-        self.asked = 0
+        self.governed = 0
 
     def govern(self, name: str, value: str, now: int) -> str | None:
         """The label value to use, or None to leave the label out.
 
         A name without a limit (a label whose values the worker itself chooses) passes.
         """
-        self.asked += 1
+        self.governed += 1
         dimension = self.dimensions.get(name)
         if dimension is None:
             return value
@@ -38,12 +38,12 @@ class Governor:
             return dimension.govern(value, now // DAY)
         except (ArithmeticError, ValueError):
             self.faults += 1
-            return fold(value)
+            return overflow_label(value)
 
-    def values(self, name: str, now: int) -> tuple[str, ...]:
+    def admitted_values(self, name: str, now: int) -> tuple[str, ...]:
         """The admitted values of a dimension, in order of admission."""
-        return self.dimensions[name].values(now // DAY)
+        return self.dimensions[name].admitted_values(now // DAY)
 
-    def cardinality(self, now: int) -> dict[str, int]:
+    def count_values(self, now: int) -> dict[str, int]:
         """How many values each dimension has admitted."""
-        return {name: d.size(now // DAY) for name, d in self.dimensions.items()}
+        return {name: d.count_values(now // DAY) for name, d in self.dimensions.items()}

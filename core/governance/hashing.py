@@ -10,6 +10,6 @@ def hash32(value: str) -> int:
     return int.from_bytes(digest, "big")
 
 
-def hashed(value: str) -> str:
+def hash_label(value: str) -> str:
     """The hash as a label value: eight hexadecimal digits."""
     return f"{hash32(value):08x}"

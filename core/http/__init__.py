@@ -12,18 +12,18 @@ from .connection_limits import HttpLimits
 from .connection_set import ConnectionSet
 from .messages import Request, Response
 from .parser import Parser
-from .parser_choice import parser_named
-from .refusal import Refuse, RefusedError, refuse_plainly
+from .parser_choice import select_parser
+from .refusal import MakeRefusal, RefusedError, make_plain_refusal
 
 __all__ = [
     "Connection",
     "ConnectionSet",
     "HttpLimits",
+    "MakeRefusal",
     "Parser",
-    "Refuse",
     "RefusedError",
     "Request",
     "Response",
-    "parser_named",
-    "refuse_plainly",
+    "make_plain_refusal",
+    "select_parser",
 ]

@@ -10,10 +10,10 @@ owner, a shell, does this, and makes no decision of its own:
         while request := connection.next_request(now):
             write connection.send_response(answer to the request, now)
         write connection.data_to_send()
-        if the client does not take it: connection.output_held(now), output_taken(now)
+        if the client does not take it: connection.pause_writing(now), resume_writing(now)
     close, the lingering way if connection.linger, at once if connection.is_lost
 
-The life of a connection is a cycle of the states of ``State``:
+The life of a connection is a cycle of the states of ``ConnectionState``:
 
     IDLE -> HEAD -> BODY -> READY -> HANDLING -> IDLE ...     and from each to CLOSED
 
@@ -29,27 +29,27 @@ import re
 from enum import Enum, auto
 from typing import Final
 
-from .budget import Budget
 from .connection_limits import HttpLimits
 from .framing import NO_BODY, ChunkedBody
 from .grammar import check_partial_head
 from .head import RequestHead, read_head
+from .memory_budget import MemoryBudget
 from .messages import Request, Response
 from .parser import Parser
-from .parser_choice import parser_named
-from .refusal import Refuse, RefusedError, refuse_plainly
+from .parser_choice import select_parser
+from .refusal import MakeRefusal, RefusedError, make_plain_refusal
 from .response_encoder import CONTINUE, encode_response
 
 _EMPTY_LINES = re.compile(rb"(?:\r\n)++")
 
-FIRST_REQUEST: Final = 1_000
+FIRST_REQUEST_GRACE_MS: Final = 1_000
 """How long, in ms, a new client's request is waited for at the stop: it may be on its way."""
 
-LINGER: Final = 2_000
+LINGER_MS: Final = 2_000
 """How long, in ms, a client that was refused in the midst of sending gets to notice."""
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Where a connection is."""
 
     IDLE = auto()  # no byte of a request yet
@@ -61,7 +61,7 @@ class State(Enum):
 
 
 # Asked for several times in each request, and an enumeration takes its time to name a member.
-_IDLE, _HEAD, _BODY, _READY, _HANDLING, _CLOSED = State
+_IDLE, _HEAD, _BODY, _READY, _HANDLING, _CLOSED = ConnectionState
 
 
 class Connection:
@@ -73,9 +73,9 @@ class Connection:
         now: int,
         parser: Parser | None = None,
         *,
-        refuse: Refuse = refuse_plainly,
+        refuse: MakeRefusal = make_plain_refusal,
         is_secure: bool = False,
-        budget: Budget | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
         """
         Args:
@@ -86,28 +86,28 @@ class Connection:
             is_secure: Whether it is a TLS connection.
             budget: What it may hold together with others; by default, one request.
         """
-        self._budget = budget or Budget(limits.max_header_bytes + limits.max_body_bytes)
-        self._accounted = 0
+        self._budget = budget or MemoryBudget(limits.max_header_bytes + limits.max_body_bytes)
+        self._budgeted_bytes = 0
         self._limits = limits
         self._is_secure = is_secure
-        self._parse = parser_named("auto") if parser is None else parser
+        self._parse = select_parser("auto") if parser is None else parser
         self._make_refusal = refuse
         self._state = _IDLE
-        self._since = now  # when IDLE, or HEAD and BODY together, began
-        self._heard = now  # when data last came
-        self._received = now  # when the first byte of the current request came
+        self._phase_started_at = now  # when IDLE, or HEAD and BODY together, began
+        self._last_data_at = now  # when data last came
+        self._first_byte_at = now  # when the first byte of the current request came
         self._buffer = bytearray()
-        self._seen = 0  # bytes of an incomplete head that have been judged
+        self._checked_bytes = 0  # bytes of an incomplete head that have been judged
         self._head: RequestHead | None = None
         self._chunks: ChunkedBody | None = None
         self._request: Request | None = None
         self._outgoing = b""
-        self._peer_is_done = False  # the client has closed its sending side
-        self._is_deaf = False  # what comes is thrown away
-        self._is_new = True  # no request has been answered
-        self._is_last = False  # no request follows the one at hand
-        self._stops: int | None = None  # when to close, if it is new and nothing comes
-        self._held: int | None = None  # since when the client takes no output
+        self._input_ended = False  # the client has closed its sending side
+        self._discards_input = False  # what comes is thrown away
+        self._has_served_none = True  # no request has been answered
+        self._is_shutting_down = False  # no request follows the one at hand
+        self._close_if_silent_at: int | None = None  # when to close, if it is new and nothing comes
+        self._write_blocked_since: int | None = None  # since when the client takes no output
         self._is_lost = False
         self._linger = 0
 
@@ -145,20 +145,24 @@ class Connection:
         ahead where they are, and the client feels it. One that reads on (to learn of a
         client that goes away) costs memory, of which there is a limit.
         """
-        return self._state in (_IDLE, _HEAD, _BODY) and not self._peer_is_done
+        return self._state in (_IDLE, _HEAD, _BODY) and not self._input_ended
 
     @property
     def deadline(self) -> int | None:
         """When to call ``handle_timeout``; None while there is nothing to wait for."""
-        if self._held is not None:
+        if self._write_blocked_since is not None:
             # A client that does not read its answers has no claim on us for longer than one
             # that does not send its requests.
-            return self._held + self._limits.request_timeout
+            return self._write_blocked_since + self._limits.request_timeout
         if self._state is _IDLE:
-            silent = self._since + self._limits.keep_alive_timeout
-            return silent if self._stops is None else min(silent, self._stops)
+            silent = self._phase_started_at + self._limits.keep_alive_timeout
+            return (
+                silent
+                if self._close_if_silent_at is None
+                else min(silent, self._close_if_silent_at)
+            )
         if self._state in (_HEAD, _BODY):
-            return self._since + self._limits.request_timeout
+            return self._phase_started_at + self._limits.request_timeout
         return None
 
     def receive_data(self, data: bytes, now: int) -> None:
@@ -168,13 +172,13 @@ class Connection:
             data: What has come.
             now: When it came. If it has lain with the system since, that is earlier than now.
         """
-        if self._peer_is_done or self._is_deaf:
+        if self._input_ended or self._discards_input:
             return
-        self._heard = now
+        self._last_data_at = now
         if not data:
-            self._peer_is_done = True
+            self._input_ended = True
             self._linger = 0
-        if self._take_whole(data, now):
+        if self._read_whole_request(data, now):
             self._account()
             return
         self._buffer += data
@@ -183,9 +187,9 @@ class Connection:
         elif len(self._buffer) > self._limits.max_header_bytes + self._limits.max_body_bytes:
             # More than a whole request sent ahead. The one at hand is answered, the rest
             # is not: the client sees the connection close and sends it again.
-            self._turn_deaf()
+            self._discard_input()
         self._account()
-        if self._budget.is_spent and self._state is _BODY:
+        if self._budget.is_exceeded and self._state is _BODY:
             self._refuse(RefusedError(503, "Too many requests at once"), now)
 
     def next_request(self, now: int) -> Request | None:
@@ -194,7 +198,7 @@ class Connection:
         Returns:
             None if more data is needed or the last request is not answered yet.
         """
-        if self._state is _IDLE and (self._buffer or self._peer_is_done):
+        if self._state is _IDLE and (self._buffer or self._input_ended):
             self._read(now)
         if self._state is not _READY:
             return None
@@ -229,8 +233,8 @@ class Connection:
         if self._state is not _HANDLING or head is None:
             raise RuntimeError("no request waits for an answer")
         # Nothing more can come of a client that is done and has nothing in the buffer.
-        keep = head.keep_alive and not (close or self._is_last or self._is_deaf)
-        keep = keep and not (self._peer_is_done and not self._buffer)
+        keep = head.keep_alive and not (close or self._is_shutting_down or self._discards_input)
+        keep = keep and not (self._input_ended and not self._buffer)
         data = encode_response(
             response,
             now,
@@ -238,9 +242,9 @@ class Connection:
             connection="close" if not keep else "keep-alive" if head.is_1_0 else "",
         )
         self._head = None
-        self._is_new = False
+        self._has_served_none = False
         if keep:
-            self._state, self._since = _IDLE, now
+            self._state, self._phase_started_at = _IDLE, now
         else:
             self._close(linger=head.keep_alive)
         return data
@@ -249,16 +253,16 @@ class Connection:
         """The client is gone: hold nothing any more."""
         self._close()
 
-    def output_held(self, now: int) -> None:
+    def pause_writing(self, now: int) -> None:
         """Tell that output waits because the client does not read."""
-        if self._held is None:
-            self._held = now
+        if self._write_blocked_since is None:
+            self._write_blocked_since = now
 
-    def output_taken(self, now: int) -> None:
+    def resume_writing(self, now: int) -> None:
         """Tell that nothing waits any more."""
-        if self._held is not None and self._state is _IDLE:
-            self._since = now
-        self._held = None
+        if self._write_blocked_since is not None and self._state is _IDLE:
+            self._phase_started_at = now
+        self._write_blocked_since = None
 
     def stop(self, now: int) -> None:
         """Serve a request that has begun and then close; without one close now.
@@ -266,13 +270,13 @@ class Connection:
         A client that has just come may have sent one already, and would not try again as one
         does whose connection was open for longer (RFC 9112, 9.3.1): it gets a moment.
         """
-        self._is_last = True
-        if self.is_idle and self._is_new:
-            self._stops = now + FIRST_REQUEST
+        self._is_shutting_down = True
+        if self.is_idle and self._has_served_none:
+            self._close_if_silent_at = now + FIRST_REQUEST_GRACE_MS
         elif self.is_idle:
             self._close()
 
-    def turn_away(self, now: int) -> None:
+    def refuse_client(self, now: int) -> None:
         """Answer 503 and close, whatever the client is about to ask: there are too many."""
         self._refuse(RefusedError(503, "Too many connections"), now)
 
@@ -281,15 +285,15 @@ class Connection:
         deadline = self.deadline
         if deadline is None or now < deadline:
             return
-        if self._held is not None:
-            self._held, self._is_lost = None, True
+        if self._write_blocked_since is not None:
+            self._write_blocked_since, self._is_lost = None, True
             self._close()
         elif self._state is _IDLE:
             self._close()
         else:
             self._refuse(RefusedError(408, "Request not received in time"), now)
 
-    def _take_whole(self, data: bytes, now: int) -> bool:
+    def _read_whole_request(self, data: bytes, now: int) -> bool:
         """Read a request that has come in one piece, as nearly all do: half the cost of the way
         through the buffer. Whatever is unusual about it goes that way.
 
@@ -310,7 +314,7 @@ class Connection:
         is_large = framing.length > self._limits.max_body_bytes
         if is_large or framing.chunked or head.expects or len(data) < end_of_body:
             return False
-        self._since = self._received = now
+        self._phase_started_at = self._first_byte_at = now
         self._head, body = head, data[end:end_of_body]
         if len(data) > end_of_body:
             self._buffer += data[end_of_body:]
@@ -327,11 +331,11 @@ class Connection:
                 self._read_head()
             if self._state is _BODY:
                 self._read_body()
-            if self._peer_is_done and self._state in (_HEAD, _BODY):
+            if self._input_ended and self._state in (_HEAD, _BODY):
                 raise RefusedError(400, "Request incomplete")
         except RefusedError as refused:
             self._refuse(refused, now)
-        if self._peer_is_done and self._state is _IDLE:
+        if self._input_ended and self._state is _IDLE:
             self._close()
 
     def _read_start(self, now: int) -> None:
@@ -341,15 +345,19 @@ class Connection:
         if self._buffer and self._buffer != b"\r":  # which may yet be an empty line
             # The time runs from here even if the first byte came while the request before
             # was handled, since that was our time.
-            self._state, self._since, self._received = _HEAD, now, self._heard
-            self._seen = 0
+            self._state, self._phase_started_at, self._first_byte_at = (
+                _HEAD,
+                now,
+                self._last_data_at,
+            )
+            self._checked_bytes = 0
 
     def _read_head(self) -> None:
         limit = self._limits.max_header_bytes
-        end = self._buffer.find(b"\r\n\r\n", max(0, self._seen - 3), limit)
+        end = self._buffer.find(b"\r\n\r\n", max(0, self._checked_bytes - 3), limit)
         if end < 0:
-            check_partial_head(self._buffer, self._seen, limit)
-            self._seen = len(self._buffer)
+            check_partial_head(self._buffer, self._checked_bytes, limit)
+            self._checked_bytes = len(self._buffer)
             return
         self._head = head = read_head(bytes(self._buffer[: end + 4]), self._parse)
         del self._buffer[: end + 4]
@@ -368,7 +376,7 @@ class Connection:
         head = self._head
         assert head is not None
         if self._chunks is not None:
-            if not self._chunks.take(self._buffer):
+            if not self._chunks.consume(self._buffer):
                 return
             body, self._chunks = self._chunks.body(), None
         else:
@@ -379,7 +387,9 @@ class Connection:
             with memoryview(self._buffer) as view, view[:length] as part:
                 body = bytes(part)
             del self._buffer[:length]
-        self._request = head.with_body(body, self._received, self._heard, is_secure=self._is_secure)
+        self._request = head.with_body(
+            body, self._first_byte_at, self._last_data_at, is_secure=self._is_secure
+        )
         self._state = _READY
 
     def _refuse(self, refused: RefusedError, now: int) -> None:
@@ -397,16 +407,16 @@ class Connection:
             held += len(self._chunks)
         if self._request is not None:
             held += len(self._request.body)
-        self._budget.used += held - self._accounted
-        self._accounted = held
+        self._budget.used += held - self._budgeted_bytes
+        self._budgeted_bytes = held
 
-    def _turn_deaf(self) -> None:
-        self._is_deaf = True
+    def _discard_input(self) -> None:
+        self._discards_input = True
         self._buffer.clear()
 
     def _close(self, *, linger: bool = False) -> None:
-        self._turn_deaf()
+        self._discard_input()
         self._state = _CLOSED
         self._head = self._chunks = self._request = None
         self._account()
-        self._linger = LINGER if linger and not self._peer_is_done else 0
+        self._linger = LINGER_MS if linger and not self._input_ended else 0

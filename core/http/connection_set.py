@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from .budget import Budget
 from .connection import Connection
 from .connection_limits import HttpLimits
-from .parser_choice import parser_named
-from .refusal import Refuse
+from .memory_budget import MemoryBudget
+from .parser_choice import select_parser
+from .refusal import MakeRefusal
 
 if TYPE_CHECKING:
     from ..config.worker_config import Config
@@ -24,13 +24,13 @@ class ConnectionSet:
         ImportError: The parser that the settings name is not installed.
     """
 
-    def __init__(self, config: "Config", refuse: Refuse, *, is_secure: bool = False) -> None:
+    def __init__(self, config: "Config", refuse: MakeRefusal, *, is_secure: bool = False) -> None:
         self._limits = HttpLimits.from_config(config)
-        self._parser = parser_named(config.http_parser)
+        self._parser = select_parser(config.http_parser)
         self._max = config.max_connections
         self._refuse = refuse
         self._is_secure = is_secure
-        self._budget = Budget(config.max_waiting_bytes)
+        self._budget = MemoryBudget(config.max_waiting_bytes)
         self._open: set[Connection] = set()
         self._is_stopping = False
 
@@ -48,7 +48,7 @@ class ConnectionSet:
         if self._is_stopping:
             connection.stop(now)
         elif len(self._open) > self._max:
-            connection.turn_away(now)
+            connection.refuse_client(now)
         return connection
 
     def close(self, connection: Connection) -> None:

@@ -117,7 +117,7 @@ class ChunkedBody:
         """Bytes of the data so far."""
         return len(self._data)
 
-    def take(self, buffer: bytearray) -> bool:
+    def consume(self, buffer: bytearray) -> bool:
         """Take from the front of the buffer what belongs to the body.
 
         Returns:
@@ -130,24 +130,24 @@ class ChunkedBody:
         while not self._in_trailer:
             start = position
             if self._chunk_left:
-                position = self._take_data(buffer, position)
+                position = self._consume_data(buffer, position)
             elif self._wants_end_of_chunk:
-                position = self._take_end_of_chunk(buffer, position)
+                position = self._consume_end_of_chunk(buffer, position)
             else:
-                position = self._take_size(buffer, position)
+                position = self._consume_size(buffer, position)
             if position == start:
                 break
         # One deletion for all chunks: what is behind them need not move for each.
         del buffer[:position]
-        return self._in_trailer and self._take_trailer(buffer)
+        return self._in_trailer and self._consume_trailer(buffer)
 
-    def _take_data(self, buffer: bytearray, position: int) -> int:
+    def _consume_data(self, buffer: bytearray, position: int) -> int:
         data = buffer[position : position + self._chunk_left]
         self._data += data
         self._chunk_left -= len(data)
         return position + len(data)
 
-    def _take_end_of_chunk(self, buffer: bytearray, position: int) -> int:
+    def _consume_end_of_chunk(self, buffer: bytearray, position: int) -> int:
         end = buffer[position : position + 2]
         if not b"\r\n".startswith(end):
             raise RefusedError(400, "Malformed chunk")
@@ -156,7 +156,7 @@ class ChunkedBody:
         self._wants_end_of_chunk = False
         return position + 2
 
-    def _take_size(self, buffer: bytearray, position: int) -> int:
+    def _consume_size(self, buffer: bytearray, position: int) -> int:
         line = self._extract(buffer, position, b"\r\n", extra=_CHUNK_SIZE_DIGITS)
         if line is None:
             return position
@@ -174,7 +174,7 @@ class ChunkedBody:
         self._in_trailer = size == 0
         return position + len(line) + 2
 
-    def _take_trailer(self, buffer: bytearray) -> bool:
+    def _consume_trailer(self, buffer: bytearray) -> bool:
         if not b"\r\n".startswith(buffer[:2]):
             lines = self._extract(buffer, 0, b"\r\n\r\n")
             if lines is None:

@@ -66,7 +66,7 @@ def read_head(head: bytes, parse: Parser) -> RequestHead:
     key = _KEY.search(usual)
     if key is not None:
         usual = usual[: key.start(1)] + b"0" + usual[key.end(1) :]
-    same = _read_before(usual, parse)
+    same = _read_cached(usual, parse)
     headers = {**same.headers, "content-length": length[1].decode()}
     if key is not None:
         if headers["idempotency-key"] != "0":  # there are several
@@ -108,7 +108,7 @@ def _read(head: bytes, parse: Parser) -> RequestHead:
     )
 
 
-_read_before = lru_cache(maxsize=1_024)(_read)
+_read_cached = lru_cache(maxsize=1_024)(_read)
 """Browsers and players are of a few hundred kinds; behind a proxy each may send to any page."""
 
 

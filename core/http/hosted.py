@@ -62,7 +62,7 @@ class BodyCollector:
             raise RefusedError(413, "Request body too large")
 
 
-def parse_length(text: str) -> int | None:
+def parse_content_length(text: str) -> int | None:
     """A Content-Length as a host passes it on; None if there is none.
 
     Raises:
@@ -76,7 +76,7 @@ def parse_length(text: str) -> int | None:
     return int(text)
 
 
-def host_response(response: Response, method: str) -> tuple[list[tuple[str, str]], bytes]:
+def to_host_response(response: Response, method: str) -> tuple[list[tuple[str, str]], bytes]:
     """Headers and body of a response as a host wants them.
 
     A response without content has no Content-Length; one to HEAD has that of the body it

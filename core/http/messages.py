@@ -19,9 +19,9 @@ class Request(msgspec.Struct, frozen=True):
         headers: Header values by lower-case name; repeated headers joined with ", ".
         body: The body after removal of the transfer coding (chunked), before any
             content coding (gzip) is undone.
-        received: When the first byte of the request came in, ms since the epoch.
+        first_byte_at: When the first byte of the request came in, ms since the epoch.
         is_secure: Whether it came over TLS, as far as we know: a proxy may have ended it.
-        arrived: When its last byte came in; 0 if nobody knows.
+        last_byte_at: When its last byte came in; 0 if nobody knows.
     """
 
     method: str
@@ -29,9 +29,9 @@ class Request(msgspec.Struct, frozen=True):
     query: str = ""
     headers: Mapping[str, str] = {}
     body: bytes = b""
-    received: int = 0
+    first_byte_at: int = 0
     is_secure: bool = False
-    arrived: int = 0
+    last_byte_at: int = 0
 
 
 class Response(msgspec.Struct, frozen=True):

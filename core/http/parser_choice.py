@@ -6,7 +6,7 @@ from .parser import Parser
 
 
 @cache
-def parser_named(name: str) -> Parser:
+def select_parser(name: str) -> Parser:
     """A parser by its library's name; "auto" is the fastest that is installed.
 
     Raises:

@@ -12,13 +12,13 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-Work = Generator[int, None, Result]
+IncrementalWork = Generator[int, None, Result]
 """Work in parts, with a result at its end."""
 
 SMALL_ITEMS_PER_UNIT = 10
 """Things of which so little is asked that this many make one unit."""
 
-STEP = 10
+UNITS_PER_YIELD = 10
 """Units of work after which to yield, where many things of one unit each are gone through: yielding
 after each would be a tenth of the work."""
 
@@ -27,7 +27,7 @@ DEFAULT_BUDGET = 250
 collector, a processor that has become slow."""
 
 
-def finish(work: Work[Result]) -> Result:
+def run_to_end(work: IncrementalWork[Result]) -> Result:
     """Do all of it at once."""
     while True:
         try:

@@ -16,7 +16,7 @@ class Interner:
         self._limit = limit
         self._known: dict[Any, Any] = {}
 
-    def of(self, value: Value) -> Value:
+    def intern(self, value: Value) -> Value:
         """The one that equals a value, which is the value itself if it is new."""
         if len(self._known) >= self._limit:
             self._known.clear()

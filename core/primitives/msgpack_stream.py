@@ -12,7 +12,7 @@ import msgspec
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
 
-BLOCK: Final = 64 * 1024
+BLOCK_BYTES: Final = 64 * 1024
 """Bytes after which a block is full."""
 
 _LIST: Final = b"\xdd"
@@ -35,11 +35,11 @@ class MsgpackStream:
     def __len__(self) -> int:
         return self._count
 
-    def raw(self) -> Any:
+    def as_field(self) -> Any:
         """What stands for it in a state that is to be encoded (``core/engine/snapshot``)."""
         return self
 
-    def take_blocks(self) -> Iterator[bytes]:
+    def drain_blocks(self) -> Iterator[bytes]:
         """All of it as msgpack has it, block by block. Each goes when the next one is asked for:
         it can be taken once."""
         yield self._begin + self._count.to_bytes(4, "big")
@@ -51,7 +51,7 @@ class MsgpackStream:
 
     def _added(self, count: int = 1) -> None:
         self._count += count
-        if len(self._open) >= BLOCK:
+        if len(self._open) >= BLOCK_BYTES:
             self._blocks.append(bytes(self._open))
             self._open.clear()
 
@@ -66,7 +66,7 @@ class MsgpackList(MsgpackStream):
         _encode_into(item, self._open, -1)
         self._added()
 
-    def add_few(self, items: list[Any]) -> None:
+    def extend(self, items: list[Any]) -> None:
         """Encode up to 15 more items in one call: that is most of what a small one takes."""
         assert len(items) <= 15, "the head of a longer list has more than one byte"
         begin = len(self._open)

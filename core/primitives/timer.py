@@ -22,20 +22,20 @@ class Timer:
         """Note that it was done."""
         self._last = now
 
-    def hasten(self) -> None:
+    def make_due(self) -> None:
         """Make it due at once."""
         if self._last is not None:
             self._last -= self._interval
 
-    def state(self) -> int | None:
+    def capture_state(self) -> int | None:
         """When it was done last, for a snapshot."""
         return self._last
 
-    def restore(self, last: int | None) -> None:
+    def restore_state(self, last: int | None) -> None:
         """Take a state back."""
         self._last = last
 
     @property
-    def next(self) -> int | None:
+    def next_due(self) -> int | None:
         """When it is due, None if it has not started."""
         return None if self._last is None else self._last + self._interval

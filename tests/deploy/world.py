@@ -239,7 +239,7 @@ class World:
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000)
         sick.handle(post(late, now=now), now)
         for at in range(now, now + BURST + 1, 50):  # batches that have waited, for seconds
-            sick.handle(Request("POST", "/v1/events", body=b"{", arrived=at - 5 * SECOND), at)
+            sick.handle(Request("POST", "/v1/events", body=b"{", last_byte_at=at - 5 * SECOND), at)
         # As a shell answers when the disk takes nothing.
         sick.worker.unstored(Request("POST", "/v1/events"))
 

@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import pytest
 
-from openqoe.core.api.startup_notices import notices
+from openqoe.core.api.startup_notices import collect_notices
 from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.destinations import EMBEDDED_LOGS, EMBEDDED_METRICS, Destination
 from openqoe.core.config.worker_config import Config
@@ -156,7 +156,7 @@ def test_half_a_destination_is_a_fault(environment: dict[str, str], missing: lis
 
 
 def told(environment: dict[str, str]) -> list[Notice]:
-    return list(notices(Config.from_environment(environment), environment))
+    return list(collect_notices(Config.from_environment(environment), environment))
 
 
 OPEN = "API_KEY is not set: anybody who reaches this port may post events"
@@ -237,9 +237,9 @@ def test_the_log_tells_that_a_crash_would_lose_data() -> None:
 
 
 def test_the_log_names_settings_that_do_not_exist() -> None:
-    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_FLUSH_INTERVALL": "1", "openqoe": "hush"})
+    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_FLUSH_INTERVALL": "1", "OPENQOE_X": "hush"})
     assert [line.fields for line in lines[1:]] == [
         (("name", "OPENQOE_FLUSH_INTERVALL"),),
-        (("name", "openqoe"),),
+        (("name", "OPENQOE_X"),),
     ]
     assert {line.level for line in lines[1:]} == {"warning"}

@@ -21,7 +21,7 @@ from openqoe.core.engine.load_shedding import (
     VAIN,
 )
 from openqoe.core.http import ConnectionSet, Request
-from openqoe.core.http.refusal import refuse_plainly
+from openqoe.core.http.refusal import make_plain_refusal
 from openqoe.shells.stores import MemoryStore
 from tests.core.engine.test_durability import of, worker
 from tests.core.engine.test_incremental_flush import THEN, busy
@@ -33,7 +33,7 @@ BODY = 10_000
 def asked(made: Worker, waited: int, now: int = NOW) -> Response:
     """The answer to a batch that came a while ago."""
     request = post(event("viewstart", at=NOW), now=now - waited)
-    return made.handle(msgspec.structs.replace(request, arrived=now - waited), now).response
+    return made.handle(msgspec.structs.replace(request, last_byte_at=now - waited), now).response
 
 
 def statuses(made: Worker, waited: int, *times: int) -> list[int]:
@@ -264,9 +264,12 @@ def test_what_was_refused_is_not_lost_and_no_duplicate_when_it_comes_again() -> 
     made = worker()
     statuses(made, 500, *FLOODED)
     late = post(event("viewstart", at=NOW, view_id="late"), now=NOW + 1_500)
-    late = msgspec.structs.replace(late, arrived=NOW + 1_500)
+    late = msgspec.structs.replace(late, last_byte_at=NOW + 1_500)
     assert made.handle(late, NOW + 2_000).response.status == 503
-    assert made.handle(msgspec.structs.replace(late, arrived=0), NOW + 2_000).response.status == 202
+    assert (
+        made.handle(msgspec.structs.replace(late, last_byte_at=0), NOW + 2_000).response.status
+        == 202
+    )
     stats = made.handle(Request("GET", "/stats"), NOW).response.body
     assert b'"refused":{"wait":1}' in stats
     assert b'"views":2' in stats
@@ -277,7 +280,7 @@ def test_what_was_refused_is_not_lost_and_no_duplicate_when_it_comes_again() -> 
 def test_health_answers_however_long_it_waited() -> None:
     made = worker()
     for path in ("/health", "/ready", "/metrics", "/stats"):
-        request = Request("GET", path, received=NOW - 9_000, arrived=NOW - 9_000)
+        request = Request("GET", path, first_byte_at=NOW - 9_000, last_byte_at=NOW - 9_000)
         assert made.handle(request, NOW).response.status == 200
 
 
@@ -337,7 +340,7 @@ def head(length: int) -> bytes:
 
 
 def test_bodies_on_their_way_are_bounded_over_all_connections() -> None:
-    connections = ConnectionSet(Config(max_waiting_bytes=5 * BODY), refuse_plainly)
+    connections = ConnectionSet(Config(max_waiting_bytes=5 * BODY), make_plain_refusal)
     clients = [connections.open(NOW) for _ in range(8)]
     for client in clients:
         client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)
@@ -354,7 +357,7 @@ def test_bodies_on_their_way_are_bounded_over_all_connections() -> None:
 
 
 def test_a_client_that_goes_away_leaves_its_room_to_others() -> None:
-    connections = ConnectionSet(Config(max_waiting_bytes=BODY), refuse_plainly)
+    connections = ConnectionSet(Config(max_waiting_bytes=BODY), make_plain_refusal)
     for _ in range(5):
         client = connections.open(NOW)
         client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.events.decoder import Batch, BatchDecoder
+from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
 from tests.support.events import NOW, batch, event
 
@@ -51,15 +51,15 @@ def paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
             yield from paths(member, (*path, name))
 
 
-def check(body: bytes) -> Batch | None:
+def check(body: bytes) -> DecodedBatch | None:
     """Decode, and hold what holds for every batch."""
     try:
         decoded = DECODER.decode(body, NOW)
     except (NotJsonError, WrongShapeError):
         return None
     faulty = {fault.index for fault in decoded.faults}
-    assert len(decoded.events) + len(faulty) == decoded.received
-    assert faulty <= set(range(decoded.received))
+    assert len(decoded.events) + len(faulty) == decoded.event_count
+    assert faulty <= set(range(decoded.event_count))
     for good, line in decoded.events:
         assert NOW - 24 * 3_600_000 <= good.event_time <= NOW + 300_000
         assert json.loads(line)["view_id"] == good.view_id
@@ -89,7 +89,7 @@ def test_any_json(document: Any) -> None:
 def test_any_json_beside_a_good_event(others: list[Any]) -> None:
     decoded = check(encoded({"events": [*others, event()]}))
     assert decoded is not None
-    assert decoded.received == len(others) + 1
+    assert decoded.event_count == len(others) + 1
     assert len(decoded.events) == 1
 
 
@@ -107,7 +107,7 @@ def test_any_value_in_any_member_beside_a_good_event(
             holder[path[-1]] = value
     decoded = check(encoded({"events": [odd, event(view_id="good")]}))
     assert decoded is not None
-    assert decoded.received == 2
+    assert decoded.event_count == 2
     assert decoded.events[-1][0].view_id == "good"
 
 

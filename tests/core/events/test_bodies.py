@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.events.decoder import Batch, BatchDecoder
+from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
 from tests.support.events import NOW, batch, event
 
@@ -14,7 +14,7 @@ DEEP = b"[" * 10_000 + b"]" * 10_000
 GOOD = json.dumps(event()).encode()
 
 
-def decode(body: bytes, **limits: Any) -> Batch:
+def decode(body: bytes, **limits: Any) -> DecodedBatch:
     return BatchDecoder(Config(**limits)).decode(body, NOW)
 
 
@@ -126,7 +126,7 @@ def test_the_bound_on_events_is_a_setting() -> None:
     ],
 )
 def test_what_stands_beside_the_events_does_not_matter(body: bytes) -> None:
-    assert decode(body).received == 1
+    assert decode(body).event_count == 1
 
 
 # Good events survive
@@ -160,7 +160,7 @@ def test_good_events_survive_a_bad_neighbour(bad: bytes, place: int) -> None:
     elements = [json.dumps(event(view_id=view)).encode() for view in ("a", "b")]
     elements.insert(place, bad)
     decoded = decode(b'{"events":[' + b",".join(elements) + b"]}")
-    assert decoded.received == 3
+    assert decoded.event_count == 3
     assert [good.view_id for good, _ in decoded.events] == ["a", "b"]
     assert {fault.index for fault in decoded.faults} == {place}
 

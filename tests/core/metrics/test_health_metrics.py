@@ -59,7 +59,7 @@ def eventful() -> Rig:
     rig.flush(3)
     rig.up()
     for _ in range(LATE + 1):  # too much work: all have waited; the last is refused
-        rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 5_000))
+        rig.handle(Request("POST", "/v1/events", body=b"{", last_byte_at=rig.now - 5_000))
         rig.pass_time(BURST // LATE)
     rig.pass_time(7 * MINUTE)
     return rig

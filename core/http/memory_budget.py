@@ -1,7 +1,7 @@
 """What all connections of a server may hold in memory together."""
 
 
-class Budget:
+class MemoryBudget:
     """Bytes of requests that have begun.
 
     Attributes:
@@ -16,6 +16,6 @@ class Budget:
         self.used = 0
 
     @property
-    def is_spent(self) -> bool:
+    def is_exceeded(self) -> bool:
         """Whether there are more than there may be."""
         return self.used > self.limit
