@@ -34,11 +34,13 @@ def configuration() -> str:
         "servers; without either there is the [embedded store](embedded.md).\n",
     ]
     defaults = Config()
-    group = ""
     for name, setting in declared_settings(Config).items():
-        if setting.group != group:
-            group = setting.group
-            lines += [f"\n## {group}\n", "| setting | default | meaning |", "| --- | --- | --- |"]
+        if setting.group:
+            lines += [
+                f"\n## {setting.group}\n",
+                "| setting | default | meaning |",
+                "| --- | --- | --- |",
+            ]
         default = _default(setting, getattr(defaults, name))
         lines.append(f"| `{setting.env}` | {default} | {setting.help} |")
     lines += [

@@ -1,4 +1,4 @@
-"""The governor: all dimensions together."""
+"""Governance of all dimensions."""
 
 from collections.abc import Mapping
 
@@ -9,15 +9,14 @@ DAY = 86_400_000
 
 
 class Governor:
-    """Governs label values.
+    """Maps values to governed labels.
 
-    A fault on one dimension never refuses an event: that dimension falls back to the
-    folded value, which is always safe.
+    An error in one dimension never rejects an event: the overflow label is used instead.
 
     Attributes:
         dimensions: The dimensions by name.
-        faults: How often that has happened (grows only).
-        governed: How often a label was governed: what is known in caches is not (grows only).
+        faults: Number of such errors; never decreases.
+        governed: Number of calls of ``govern``, which caches avoid; never decreases.
     """
 
     def __init__(self, limits: Mapping[str, CardinalityLimit]) -> None:
@@ -26,9 +25,14 @@ class Governor:
         self.governed = 0
 
     def govern(self, name: str, value: str, now: int) -> str | None:
-        """The label value to use, or None to leave the label out.
+        """Return the label for a value, or None to leave the label out.
 
-        A name without a limit (a label whose values the worker itself chooses) passes.
+        A value of a name without a limit, whose values the worker itself chooses, is unchanged.
+
+        Args:
+            name: Name of the label.
+            value: Value in the event.
+            now: Current time, ms since the epoch.
         """
         self.governed += 1
         dimension = self.dimensions.get(name)
@@ -41,9 +45,9 @@ class Governor:
             return overflow_label(value)
 
     def admitted_values(self, name: str, now: int) -> tuple[str, ...]:
-        """The admitted values of a dimension, in order of admission."""
+        """Return the admitted values of a dimension, in order of admission."""
         return self.dimensions[name].admitted_values(now // DAY)
 
     def count_values(self, now: int) -> dict[str, int]:
-        """How many values each dimension has admitted."""
+        """Return the number of admitted values by dimension."""
         return {name: d.count_values(now // DAY) for name, d in self.dimensions.items()}

@@ -1,10 +1,9 @@
-"""The connections of one server: how many there may be, and how they end together."""
+"""All connections of one server: their limit and their shutdown."""
 
 from typing import TYPE_CHECKING
 
 from .connection import Connection
-from .connection_limits import HttpLimits
-from .memory_budget import MemoryBudget
+from .connection_limits import HttpLimits, MemoryBudget
 from .parser_choice import select_parser
 from .refusal import MakeRefusal
 
@@ -13,34 +12,34 @@ if TYPE_CHECKING:
 
 
 class ConnectionSet:
-    """Makes the connections of a server and knows which are open.
+    """Creates the connections of a server and tracks the open ones.
 
     Args:
-        config: The settings: limits, parser, how many connections there may be.
-        refuse: Makes the answer to a request that cannot be read.
-        is_secure: Whether they are TLS connections.
+        config: Settings: limits, parser, maximum number of connections.
+        refuse: Builds the response to an unreadable request.
+        is_secure: Whether the connections use TLS.
 
     Raises:
-        ImportError: The parser that the settings name is not installed.
+        ImportError: The configured parser is not installed.
     """
 
     def __init__(self, config: "Config", refuse: MakeRefusal, *, is_secure: bool = False) -> None:
         self._limits = HttpLimits.from_config(config)
         self._parser = select_parser(config.http_parser)
         self._max = config.max_connections
-        self._refuse = refuse
+        self._make_refusal = refuse
         self._is_secure = is_secure
         self._budget = MemoryBudget(config.max_waiting_bytes)
         self._open: set[Connection] = set()
         self._is_stopping = False
 
     def open(self, now: int) -> Connection:
-        """A connection for a client that has come; one too many is turned away."""
+        """Create the connection of a new client; above the maximum it responds 503 and closes."""
         connection = Connection(
             self._limits,
             now,
             self._parser,
-            refuse=self._refuse,
+            refuse=self._make_refusal,
             is_secure=self._is_secure,
             budget=self._budget,
         )
@@ -52,12 +51,12 @@ class ConnectionSet:
         return connection
 
     def close(self, connection: Connection) -> None:
-        """The client is gone."""
+        """Forget the connection of a client that has disconnected."""
         self._open.discard(connection)
         connection.release()
 
     def stop(self, now: int) -> None:
-        """Let each connection end behind the request that has begun."""
+        """Shut down: each connection closes after the request that has started."""
         self._is_stopping = True
         for connection in self._open:
             connection.stop(now)

@@ -1,4 +1,4 @@
-"""Selects the library that parses request heads."""
+"""Selection of the library that parses request heads."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from .parser import Parser
 
 @cache
 def select_parser(name: str) -> Parser:
-    """A parser by its library's name; "auto" is the fastest that is installed.
+    """Return the parser of a library, "h11" or "httptools"; "auto" is the fastest installed one.
 
     Raises:
         ImportError: The library is not installed.

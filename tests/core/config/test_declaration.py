@@ -88,18 +88,10 @@ def test_text_that_is_none_is_told_so(parse: Parse, text: str, predicate: str) -
 class Example:
     """A configuration with one setting of each kind of bound."""
 
-    size: int = setting(
-        "SIZE", 5, "", parse=declaration.parse_integer, kind="number", unit="bytes", minimum=2
-    )
-    wait: int = setting(
-        "WAIT", 9, "", parse=declaration.parse_seconds, kind="number", unit="s", minimum=1500
-    )
-    names: tuple[str, ...] = setting(
-        "OPENQOE_NAMES", (), "", parse=declaration.parse_list, kind="list"
-    )
-    key: str | None = setting(
-        "KEY", None, "", parse=declaration.parse_text, kind="text", secret=True
-    )
+    size: int = setting("SIZE", 5, "", parse=declaration.parse_integer, unit="bytes", minimum=2)
+    wait: int = setting("WAIT", 9, "", parse=declaration.parse_seconds, unit="s", minimum=1500)
+    names: tuple[str, ...] = setting("OPENQOE_NAMES", (), "", parse=declaration.parse_list)
+    key: str | None = setting("KEY", None, "", parse=declaration.parse_text, secret=True)
     plain: int = 0
 
 
