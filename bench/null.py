@@ -21,7 +21,7 @@ ACCEPTED = answers.accepted(10, 0)
 
 
 def _response(request: Request) -> Response:
-    return ACCEPTED if request.method == "POST" else answers.reply(200, {})
+    return ACCEPTED if request.method == "POST" else answers.json_response(200, {})
 
 
 class _Worker:
@@ -43,7 +43,7 @@ class Service:
         return _response(request)
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
-        return answers.failure(status, message)
+        return answers.error_response(status, message)
 
 
 class _BlockingService(Service):

@@ -18,7 +18,7 @@ same calls give the same bytes.
 from collections.abc import Iterable, Mapping
 
 from .api import answers, auth, cors, reports, routes
-from .api.dashboard_access import Dashboard
+from .api.dashboard_access import DashboardAccess
 from .api.routes import Route
 from .config.worker_config import Config
 from .effects import (
@@ -93,9 +93,9 @@ class Worker:
         self._export = self._components.export
         self._durability = self._components.durability
         self._coordinator = self._components.coordinator
-        self._dashboard: Dashboard | None = None
+        self._dashboard: DashboardAccess | None = None
         if embedded and config.has_dashboard:
-            self._dashboard = Dashboard(config.api_keys)
+            self._dashboard = DashboardAccess(config.api_keys)
         self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
         self._limits = LimitNotifier(self._components)
         self._flushes = FlushScheduler(self._components, self._limits, budget, started_at)
@@ -117,23 +117,24 @@ class Worker:
             now: Current time in ms.
         """
         self._begin(now)
-        endpoint = routes.find(request.path)
+        endpoint = routes.find_endpoint(request.path)
         if endpoint is routes.DASHBOARD:
             if self._dashboard is not None:
                 return self._open_page(self._dashboard, request_id, request, now)
             endpoint = None
         route = Route.NONE if endpoint is None else endpoint.route
-        opened = OpenRequest(request_id, request, route.value, request.arrived or now)
+        since = request.last_byte_at or now
+        opened = OpenRequest(request_id, request, route.value, since)
         response: Response | None
         if request.method == "OPTIONS":
             opened = opened._replace(route=Route.PREFLIGHT.value)
             response = Response(204, cors.PREFLIGHT)
         elif endpoint is None:
-            response = answers.failure(404, "Not found")
+            response = answers.error_response(404, "Not found")
         elif request.method not in endpoint.methods:
             allow = ", ".join((*endpoint.methods, "OPTIONS"))
-            response = answers.failure(405, "Method not allowed", ("Allow", allow))
-        elif endpoint.needs_key and not auth.is_allowed(request, self.config.api_keys):
+            response = answers.error_response(405, "Method not allowed", ("Allow", allow))
+        elif endpoint.needs_key and not auth.is_authorized(request, self.config.api_keys):
             response = answers.unauthorized()
         elif route is Route.EVENTS:
             response = self._ingest.ingest_request(opened, now)
@@ -143,10 +144,12 @@ class Worker:
         return self._due(now, () if response is None else (self._respond(opened, response, now),))
 
     def _open_page(
-        self, dashboard: Dashboard, request_id: int, request: Request, now: int
+        self, dashboard: DashboardAccess, request_id: int, request: Request, now: int
     ) -> tuple[Effect, ...]:
-        opened = OpenRequest(request_id, request, Route.DASHBOARD.value, request.arrived or now)
-        answer = dashboard.answer(request, self._ids.upcoming, now)
+        opened = OpenRequest(
+            request_id, request, Route.DASHBOARD.value, request.last_byte_at or now
+        )
+        answer = dashboard.handle_request(request, self._ids.upcoming, now)
         if isinstance(answer, Response):
             return self._due(now, (self._respond(opened, answer, now),))
         self._open_pages[self._ids.issue()] = opened
@@ -155,9 +158,9 @@ class Worker:
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one (malformed, too large, too slow)."""
         if status == 503:
-            response = answers.unavailable(message, answers.RETRY_AFTER)
+            response = answers.unavailable(message, answers.RETRY_AFTER_S)
         else:
-            response = answers.failure(status, message)
+            response = answers.error_response(status, message)
         return self._finish(response, headers, Route.NONE.value)
 
     def _report(self, route: Route, request: Request, now: int) -> Response:
@@ -166,12 +169,12 @@ class Worker:
                 return stats_report.stats(request.query, self._components, self.instance, now)
             case Route.METRICS:
                 self._flushes.collect_health(now)
-                return reports.metrics(self._health)
+                return reports.metrics_response(self._health)
             case Route.READY:
                 failure = self._components.storage_failure
-                return reports.ready(draining=self._draining, storage_failure=failure)
+                return reports.readiness_response(draining=self._draining, storage_failure=failure)
             case _:
-                return reports.healthy(now)
+                return reports.health_response(now)
 
     def _respond(self, opened: OpenRequest, response: Response, now: int) -> Respond:
         seconds = max(0, now - opened.since) / 1000
@@ -183,7 +186,7 @@ class Worker:
         self._health.count(health_metrics.REQUESTS, route=route, status=str(response.status))
         if route == Route.DASHBOARD.value:  # no other page may read it
             return response
-        cross_origin = cors.headers(headers, self.config.cors_allowed_origins)
+        cross_origin = cors.response_headers(headers, self.config.cors_allowed_origins)
         return Response(response.status, (*response.headers, *cross_origin), response.body)
 
     # Time and effects
@@ -242,7 +245,7 @@ class Worker:
         opened = self._open_pages.pop(effect_id, None)
         if opened is None or self._dashboard is None:
             return []
-        return [self._respond(opened, self._dashboard.shown(opened.request, page), now)]
+        return [self._respond(opened, self._dashboard.page_response(opened.request, page), now)]
 
     def _finish_record(self, effect_id: int, now: int, *, is_written: bool) -> list[Effect]:
         finished = self._ingest.finish_record(effect_id, is_written=is_written, now=now)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openqoe.core.config.cardinality_limits import Limit
+from openqoe.core.config.cardinality_limits import CardinalityLimit
 
 from .gauges import readings
 from .increases import increases
@@ -34,7 +34,7 @@ INTAKE_COUNTERS: Final = (
 
 
 def cardinality(
-    reader: Reader, scope: Scope, lookback: int, limits: Mapping[str, Limit]
+    reader: Reader, scope: Scope, lookback: int, limits: Mapping[str, CardinalityLimit]
 ) -> dict[str, Any]:
     """The values admitted in each dimension against its limit.
 

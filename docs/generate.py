@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
-from openqoe.core.config.declaration import Setting, declared
+from openqoe.core.config.declaration import Setting, declared_settings
 from openqoe.core.config.worker_config import Config
 from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
@@ -34,11 +34,13 @@ def configuration() -> str:
         "servers; without either the worker uses the [embedded store](embedded.md).\n",
     ]
     defaults = Config()
-    group = ""
-    for name, setting in declared(Config).items():
-        if setting.group != group:
-            group = setting.group
-            lines += [f"\n## {group}\n", "| setting | default | meaning |", "| --- | --- | --- |"]
+    for name, setting in declared_settings(Config).items():
+        if setting.group:
+            lines += [
+                f"\n## {setting.group}\n",
+                "| setting | default | meaning |",
+                "| --- | --- | --- |",
+            ]
         default = _default(setting, getattr(defaults, name))
         lines.append(f"| `{setting.env}` | {default} | {setting.help} |")
     lines += [

@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from openqoe.core.config.cardinality_limits import Limit
+from openqoe.core.config.cardinality_limits import CardinalityLimit
 from openqoe.core.events.event_types import Text
-from openqoe.core.governance.dimension import admissible, fold
+from openqoe.core.governance.dimension import label_for_value, overflow_label
 from openqoe.core.qoe.labeller import label_text
 
 from .payload_decoder import (
@@ -112,7 +112,7 @@ class Tables:
         video_limit: What governance does to video ids.
     """
 
-    def __init__(self, database: sqlite3.Connection, video_limit: Limit) -> None:
+    def __init__(self, database: sqlite3.Connection, video_limit: CardinalityLimit) -> None:
         self._database = database
         self._video_limit = video_limit
         self._series: dict[bytes, _Known] = {}
@@ -275,13 +275,13 @@ class Tables:
         if len(self._videos) >= REMEMBERED:
             self._videos.clear()
         self._videos[video_id] = (text, at)
-        label = admissible(label_text(video_id), self._video_limit)
+        label = label_for_value(label_text(video_id), self._video_limit)
         if label is None:
             return
         database = self._database
         database.execute(_INSERT_VIDEO, (label, video_id, text, at))
         # Whether there was room for it is known to the worker alone, and shows in its series.
-        folded = fold(label)
+        folded = overflow_label(label)
         if database.execute("SELECT 1 FROM series WHERE video_id = ?", (folded,)).fetchone():
             database.execute(_INSERT_VIDEO, (folded, video_id, text, at))
 

@@ -135,7 +135,7 @@ def to_request(event: Mapping[str, Any], now: int) -> Request:
         query=event.get("rawQueryString", ""),
         headers={name.lower(): value for name, value in event.get("headers", {}).items()},
         body=b64decode(body) if event.get("isBase64Encoded") else body.encode(),
-        received=now,
+        first_byte_at=now,
     )
 
 

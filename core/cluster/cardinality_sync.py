@@ -27,7 +27,7 @@ class CardinalitySync(SyncParticipant):
         self._asked = [
             AddMembers(
                 f"cardinality:{name}",
-                dimension.fresh,
+                dimension.unpublished,
                 dimension.limit.max_cardinality,
                 now // DAY,
                 self._shared[name].version,
@@ -46,14 +46,14 @@ class CardinalitySync(SyncParticipant):
             before = self._shared[name]
             members = before.members[: told.start] + told.members
             self._shared[name] = Members(told.version, 0, members)
-            dimension.told(operation.members)
+            dimension.mark_published(operation.members)
             is_news = bool(told.members or operation.members or told.version != before.version)
             if is_news or day != self._day:
-                self.changed |= dimension.adopt(members, day)
+                self.changed |= dimension.adopt_shared_values(members, day)
         self._day = day
 
     def republish(self, now: int) -> None:
         """Tell everything again."""
         for name, dimension in self._dimensions.items():
             self._shared[name] = Members(-1, 0, ())
-            dimension.tell_again()
+            dimension.mark_all_unpublished()

@@ -20,7 +20,7 @@ from ..events.batch import Batch
 from ..events.batch_queue import BatchQueue
 from ..governance.governor import Governor
 from ..kv import Claim, Operation, Reply
-from ..primitives.incremental import Work
+from ..primitives.incremental import IncrementalWork
 from ..primitives.timer import Timer
 from ..qoe.view import Labels
 from .cardinality_sync import CardinalitySync
@@ -128,7 +128,7 @@ class Coordinator:
         """Apply alone what has waited longer than the patience."""
         self._views.apply_overdue(now - self._patience, now)
 
-    def time_out_views(self, now: int, *, all_of_them: bool) -> Work[None]:
+    def time_out_views(self, now: int, *, all_of_them: bool) -> IncrementalWork[None]:
         """Find views whose stalls stay unexplained, and views that have ended."""
         self._views.time_out_stalls(now, all_of_them=all_of_them)
         yield from self._views.expire(now)
@@ -183,7 +183,7 @@ class Coordinator:
             elif self._views.has_work:
                 times.append(0)
             else:
-                times.append(self._timer.next)
+                times.append(self._timer.next_due)
         return min((time for time in times if time is not None), default=None)
 
     def complete(self, effect_id: int, result: Result, now: int) -> None:
@@ -208,7 +208,7 @@ class Coordinator:
             self._views.republish(now)
             self._cardinality.republish(now)
             self._concurrency.republish(now)
-            self._timer.hasten()
+            self._timer.make_due()
             return
         for participant, count in self._participants:
             participant.process_replies(cast(list[Reply], list(islice(replies, count))), now)
@@ -302,7 +302,7 @@ class Coordinator:
     def capture_state(self) -> CoordinatorState:
         """Return the state for a snapshot. Batches that wait are in the journal."""
         return CoordinatorState(
-            self._timer.state(),
+            self._timer.capture_state(),
             self._epoch,
             self.alone,
             self.duplicates,
@@ -312,7 +312,7 @@ class Coordinator:
 
     def restore_state(self, state: CoordinatorState) -> None:
         """Restore a captured state; the views must have been restored before."""
-        self._timer.restore(state.synced_at)
+        self._timer.restore_state(state.synced_at)
         self._epoch = state.epoch
         self._views.alone, self._views.duplicates = state.alone, state.duplicates
         self.updates.update(state.updates)

@@ -18,7 +18,7 @@ from ..events.batch_queue import BatchQueue
 from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.event_types import Event
 from ..kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
-from ..primitives.incremental import Work
+from ..primitives.incremental import IncrementalWork
 from ..qoe.event_context import EventContext
 from ..qoe.recorder import Own, Recorder
 from ..qoe.view import NO_VIEW, View, ViewKey, view_key
@@ -141,7 +141,7 @@ class SharedViews(SyncParticipant):
         for view in self._applier.recorder.views.pending_views(now, all_of_them=all_of_them):
             self._timeouts.append(ViewTimeout(view, now, is_end=False))
 
-    def expire(self, now: int) -> Work[None]:
+    def expire(self, now: int) -> IncrementalWork[None]:
         """Note for the logs which views have ended, because they were silent for too long."""
         for view in self._applier.recorder.views.expire(now):
             if view is not None:

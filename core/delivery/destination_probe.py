@@ -151,7 +151,7 @@ def _is_cloud(destination: Destination) -> bool:
 
 
 def _path(destination: Destination, kind: Kind) -> str:
-    if destination.derived:
+    if destination.is_url_derived:
         return "the URL was derived from the region: set it as your stack's page shows it"
     if kind == "logs":
         return "the URL of Loki ends in /loki/api/v1/push"

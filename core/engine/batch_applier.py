@@ -118,14 +118,14 @@ class BatchApplier:
         """Count accepted events, rejected ones by reason, and ignored fields."""
         if decoded.events:
             self._health.count(health_metrics.ACCEPTED, len(decoded.events))
-        if not decoded.faults and not decoded.ignored:
+        if not decoded.faults and not decoded.ignored_fields:
             return
         seen: set[int | None] = set()
         for fault in decoded.faults:
             if fault.index not in seen:  # an event may have several faults
                 seen.add(fault.index)
                 self._health.count(health_metrics.REJECTED, reason=fault.reason)
-        for path in decoded.ignored:
+        for path in decoded.ignored_fields:
             self._health.count(health_metrics.IGNORED, field=path)
 
 

@@ -7,7 +7,7 @@ from ..cluster.coordinator import CoordinatorState
 from ..metrics import health_metrics
 from ..metrics.label_table import LabelTable
 from ..metrics.registry import metric_name
-from ..primitives.incremental import Work, finish
+from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
 from ..qoe import catalogue
 from .components import Components
@@ -17,19 +17,21 @@ from .snapshot import Snapshot
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health_metrics.METRICS)}
 
 
-def capture(components: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[Snapshot]:
+def capture(
+    components: Components, limits: LimitNotifier, flush_timer: Timer
+) -> IncrementalWork[Snapshot]:
     """Capture the state. No batch may be applied meanwhile."""
     applier, export, table = components.applier, components.export, LabelTable()
     coordinator = components.coordinator
     qoe = yield from applier.registry.state(table)
     recorder = yield from applier.recorder.state(table)
-    health = finish(components.health.registry.state(table))  # few, and requests go on
+    health = run_to_end(components.health.registry.state(table))  # few, and requests go on
     exporters = []
     for exporter in export.exporters:
         exporters.append((yield from exporter.state(table)))
     dimensions = {}
     for name, dimension in applier.governor.dimensions.items():
-        dimensions[name] = yield from dimension.state()
+        dimensions[name] = yield from dimension.capture_state()
     labels = yield from table.state()
     return Snapshot(
         labels,
@@ -44,7 +46,7 @@ def capture(components: Components, limits: LimitNotifier, flush_timer: Timer) -
         components.ingest.dedup.forgotten,
         {queue.destination.name: queue.state() for queue in export.queues},
         export.capture_state(),
-        flush_timer.state(),
+        flush_timer.capture_state(),
         None,
         limits.state(),
         applier.is_dirty,
@@ -65,14 +67,14 @@ def restore(
     applier.recorder.restore(saved.meter, table)
     for name, dimension in applier.governor.dimensions.items():
         if name in saved.dimensions:
-            dimension.restore(saved.dimensions[name])
+            dimension.restore_state(saved.dimensions[name])
     applier.governor.faults = saved.governance_faults
     applier.labeller.restore(saved.labeller)
     if export.log is not None:
         export.log.adjusted.update(saved.logs_adjusted)
     components.ingest.dedup.forgotten = saved.batches_forgotten
     export.restore_state(saved.outflow, saved.queues)
-    flush_timer.restore(saved.flushed_at)
+    flush_timer.restore_state(saved.flushed_at)
     if components.coordinator is not None:
         components.coordinator.restore_state(saved.sharing or CoordinatorState())
     limits.restore(saved.noticed)

@@ -37,7 +37,7 @@ from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
 from ..metrics.metric import Metric
 from ..metrics.registry import Registry
-from ..primitives.incremental import STEP, Work
+from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.timer import Timer
 from ..qoe import catalogue
 from ..sinks import metrics_payloads as metric_sink
@@ -136,7 +136,7 @@ class ExportPipeline:
     def capture_state(self) -> ExportState:
         """Return the state for a snapshot."""
         return ExportState(
-            self._metadata_timer.state(),
+            self._metadata_timer.capture_state(),
             self._metadata_sent,
             bool(self._left_out),
             dict(self._heirs),
@@ -144,7 +144,7 @@ class ExportPipeline:
 
     def restore_state(self, state: ExportState, queues: Mapping[str, CountersState]) -> None:
         """Restore a captured state, and those of the queues by destination."""
-        self._metadata_timer.restore(state.described_at)
+        self._metadata_timer.restore_state(state.described_at)
         self._metadata_sent = state.described
         self._left_out = self._metrics if state.held else ()
         self._known = frozenset(queues)
@@ -159,7 +159,7 @@ class ExportPipeline:
         for exporter in self._exporters:
             exporter.begin(now)
 
-    def flush(self, now: int) -> Work[None]:
+    def flush(self, now: int) -> IncrementalWork[None]:
         """Export all series and log entries, or stage them to be stored first."""
         metrics = yield from self._metric_payloads(now)
         payloads = (*metrics, *self._log_payloads(now))
@@ -231,7 +231,7 @@ class ExportPipeline:
         for payload in payloads:
             self._notices += self._by_name[payload.destination].offer(payload, now)
 
-    def _metric_payloads(self, now: int) -> Work[Sequence[Payload]]:
+    def _metric_payloads(self, now: int) -> IncrementalWork[Sequence[Payload]]:
         """All series for each destination, unless all queues are full."""
         full = self._left_out = tuple(queue for queue in self._metrics if queue.full)
         if full:
@@ -259,7 +259,7 @@ class ExportPipeline:
                 units += 1 if series is None else len(series.samples)
             if series is not None:
                 writer.add(series)
-            if units >= STEP:
+            if units >= UNITS_PER_YIELD:
                 yield units
                 units = 0
         return tuple(self._addressed(writer.close(), full, now))

@@ -12,7 +12,7 @@ Only one checkpoint is written at a time; a flush that falls due before that is 
 from collections.abc import Callable
 
 from ..effects import KvFailure, KvResult
-from ..primitives.incremental import Work, finish
+from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
 from . import checkpoint, health_report, snapshot
 from .components import Components
@@ -62,7 +62,7 @@ class FlushScheduler:
         self._started_at = started_at
         self.timer = Timer(self._interval)
         self.pressing = 0
-        self._flushing: Work[None] | None = None
+        self._flushing: IncrementalWork[None] | None = None
         self._arrived_events = 0  # at the previous call
         self._deferred: list[Callable[[int], None]] = []  # replies of the store, until the release
         self._flush_requested = False  # as soon as possible: it may be the last
@@ -117,7 +117,7 @@ class FlushScheduler:
             return self.pressing
         if self._closed and self._flush_requested and not self._is_disk_busy:
             return self._deadline
-        return self.timer.next if self.is_wanted else None
+        return self.timer.next_due if self.is_wanted else None
 
     def advance(self, now: int) -> None:
         """Do the work that the batches which arrived since the previous call pay for."""
@@ -153,7 +153,7 @@ class FlushScheduler:
             return not self._queue.unapplied or now >= self._deadline
         if coordinator.is_complete:
             # The last batches may have stalls that no later event is going to explain.
-            finish(coordinator.time_out_views(now, all_of_them=True))
+            run_to_end(coordinator.time_out_views(now, all_of_them=True))
         if coordinator.may_wait(now):
             return coordinator.is_complete
         coordinator.give_up(now)
@@ -170,7 +170,7 @@ class FlushScheduler:
         self._deadline = now + remaining // 2
         self.finish_work(now)
         if self._coordinator is not None:
-            finish(self._coordinator.time_out_views(now, all_of_them=True))
+            run_to_end(self._coordinator.time_out_views(now, all_of_them=True))
             keeps_rest = self._durability is not None
             self._coordinator.begin_shutdown(now, remaining, keeps_rest=keeps_rest)
         self.make_requested_flush(now)
@@ -204,8 +204,8 @@ class FlushScheduler:
     def capture_snapshot(self) -> bytes:
         """Return the state as bytes. Completes a flush that is under way."""
         self.finish_work(self.pressing)
-        captured = finish(checkpoint.capture(self._components, self._limits, self.timer))
-        return b"".join(finish(snapshot.encode(captured)))
+        captured = run_to_end(checkpoint.capture(self._components, self._limits, self.timer))
+        return b"".join(run_to_end(snapshot.encode(captured)))
 
     def finish_work(self, now: int) -> None:
         """Do all work that is under way."""
@@ -224,7 +224,7 @@ class FlushScheduler:
         if last:
             self.finish_work(now)
 
-    def _flush(self, now: int, *, last: bool) -> Work[None]:
+    def _flush(self, now: int, *, last: bool) -> IncrementalWork[None]:
         self.timer.restart(now)
         self._applier.is_dirty = False
         recorder = self._applier.recorder
@@ -242,7 +242,7 @@ class FlushScheduler:
         yield from self._export.flush(now)
         yield from self._persist(now)
 
-    def _persist(self, now: int) -> Work[None]:
+    def _persist(self, now: int) -> IncrementalWork[None]:
         """Write a checkpoint."""
         if self._durability is None:
             return
@@ -253,7 +253,7 @@ class FlushScheduler:
         encoded = yield from snapshot.encode(captured)
         self._durability.persist(self._components.ids.issue(), encoded, now)
 
-    def _begin_work(self, work: Work[None], now: int) -> None:
+    def _begin_work(self, work: IncrementalWork[None], now: int) -> None:
         self._flushing = work
         self.pressing = now
         self._queue.is_held = True

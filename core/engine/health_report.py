@@ -32,10 +32,10 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
     health.set_total(names.GOVERNANCE_FAULTS, governor.faults)
     health.set_total(names.LABELS_SHORTENED, applier.labeller.shortened)
     health.set_gauge(names.STORAGE_OK, not components.storage_failure)
-    for name, count in governor.cardinality(now).items():
+    for name, count in governor.count_values(now).items():
         health.set_gauge(names.CARDINALITY, count, dimension=name)
     for name, dimension in governor.dimensions.items():
-        health.set_total(names.FOLDED, dimension.folded, dimension=name)
+        health.set_total(names.FOLDED, dimension.overflowed, dimension=name)
     if log is not None:
         for reason, count in log.adjusted.items():
             health.set_total(names.LOGS_ADJUSTED, count, reason=reason)
@@ -79,13 +79,13 @@ class LimitNotifier:
 
     def notices(self) -> list[Notice]:
         """Notices for limits reached since the last call."""
-        asked = self._governor.asked, self._registry.overflowed
+        asked = self._governor.governed, self._registry.overflowed
         if asked == self._asked:  # most requests bring no label that is new
             return []
         self._asked = asked
         notices = []
         for name, dimension in self._governor.dimensions.items():
-            if dimension.folded and name not in self._noticed:
+            if dimension.overflowed and name not in self._noticed:
                 self._noticed.add(name)
                 most = dimension.limit.max_cardinality or 0
                 fields = (("dimension", name), ("max_cardinality", most))

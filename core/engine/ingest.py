@@ -82,21 +82,21 @@ class Ingest:
             The answer; None if it has to wait for the journal (see ``finish_record``).
         """
         request = opened.request
-        elapsed = max(0, now - request.received) if request.received else 0
+        elapsed = max(0, now - request.first_byte_at) if request.first_byte_at else 0
         if reason := self._overload_reason(request, now):
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
             self._health.count(health_metrics.REFUSED, reason=reason)
-            return answers.unavailable("Overloaded", answers.RETRY_AFTER)
+            return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
         try:
-            body = content.plain_body(
+            body = content.decode_body(
                 request, self._config.max_body_bytes, self._config.max_inflated_bytes
             )
         except content.RefusedContentError as refused:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="content")
-            return answers.failure(refused.status, str(refused))
+            return answers.error_response(refused.status, str(refused))
         # Before the search for duplicates: the disk may fail for the record of the first one.
         if self._durability is not None and self._durability.failure:
-            return answers.unavailable("Storage is not available", answers.RETRY_AFTER)
+            return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
         # The client's own key identifies a batch, else its bytes do.
         digest = digest_of(request.headers.get("idempotency-key", "").encode() or body)
         known = self.dedup.find(digest, now)
@@ -116,10 +116,10 @@ class Ingest:
             return answers.invalid(decoded.faults)
         if decoded.faults:
             response = answers.partially_accepted(
-                decoded.received, len(decoded.events), decoded.faults, elapsed
+                decoded.event_count, len(decoded.events), decoded.faults, elapsed
             )
         else:
-            response = answers.accepted(decoded.received, elapsed)
+            response = answers.accepted(decoded.event_count, elapsed)
         record = Record(self._next_number(), now, body, self._country(request), digest)
         self._accept(record, decoded, now)
         return self._answer(opened, response, digest)
@@ -139,7 +139,7 @@ class Ingest:
         return self._numbers
 
     def _accept(self, record: Record, decoded: DecodedBatch, now: int) -> None:
-        self.dedup.remember(record.digest, decoded.received, now)
+        self.dedup.remember(record.digest, decoded.event_count, now)
         if self._durability is None:
             batch = Batch(record, decoded)
             self._queue.add(batch)
@@ -165,7 +165,7 @@ class Ingest:
             return waiting
         self._queue.remove(batch)
         self.dedup.forget(batch.record.digest)
-        failed = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
+        failed = answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
         return [(opened, failed) for opened, _ in waiting]
 
     def replay(self, record: Record) -> None:
@@ -177,7 +177,7 @@ class Ingest:
         decoded = self._applier.decoder.decode(record.body, record.at)
         batch = Batch(record, decoded)
         self._queue.add(batch)
-        self.dedup.remember(record.digest, decoded.received, record.at)
+        self.dedup.remember(record.digest, decoded.event_count, record.at)
         self._note_journalled(batch, record.at)
         if self._coordinator is None:
             self.apply_waiting(batch.events * UNITS_PER_EVENT)
@@ -219,7 +219,7 @@ class Ingest:
 
     def _overload_reason(self, request: Request, now: int) -> str:
         """Return why a batch is rejected unread; "" if it is not. Rejecting must cost little."""
-        if request.arrived and self._shedder.sheds(request.arrived, now):
+        if request.last_byte_at and self._shedder.sheds(request.last_byte_at, now):
             return "wait"
         if self._queue.bytes > self._config.max_waiting_bytes:
             return "bytes"

@@ -18,9 +18,11 @@ def stats(query: str, components: Components, instance: str, now: int) -> Respon
     if asked:
         dimension = dimensions.get(asked[-1])
         if dimension is None:
-            return answers.failure(400, f"Unknown dimension: there are {', '.join(dimensions)}")
-        values = applier.governor.values(dimension.name, now)
-        return answers.reply(
+            return answers.error_response(
+                400, f"Unknown dimension: there are {', '.join(dimensions)}"
+            )
+        values = applier.governor.admitted_values(dimension.name, now)
+        return answers.json_response(
             200,
             {
                 "dimension": dimension.name,
@@ -28,13 +30,13 @@ def stats(query: str, components: Components, instance: str, now: int) -> Respon
                 "values": values[: answers.MAX_LISTED],
             },
         )
-    return answers.reply(
+    return answers.json_response(
         200,
         {
             "cardinality_limits": {name: _limit(d) for name, d in dimensions.items()},
             "worker_version": VERSION,
             "instance": instance,
-            "cardinality": applier.governor.cardinality(now),
+            "cardinality": applier.governor.count_values(now),
             "series": {
                 "live": applier.registry.size,
                 "overflowed": applier.registry.overflowed,

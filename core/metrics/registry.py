@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from ..primitives.incremental import STEP, Work
+from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
 from .label_table import LabelTable
@@ -145,7 +145,7 @@ class Registry:
         labels = group.labels
         if values:
             own = [
-                self._own.of((name, governed))
+                self._own.intern((name, governed))
                 for name, value in zip(metric.labels, values, strict=True)
                 if (governed := govern(name, value))
             ]
@@ -154,7 +154,7 @@ class Registry:
         group.cache(key, series)
         return series
 
-    def state(self, table: LabelTable) -> Work[RegistryState]:
+    def state(self, table: LabelTable) -> IncrementalWork[RegistryState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         metrics: dict[Metric, int] = {}
         saved = MsgpackList()
@@ -167,16 +167,16 @@ class Registry:
                 row = table.number(labels)
             metric = metrics.setdefault(series.metric, len(metrics))
             few.append((metric, row, series.exported_at, series.changed_at, series.numbers()))
-            if len(few) == STEP:
-                saved.add_few(few)
+            if len(few) == UNITS_PER_YIELD:
+                saved.extend(few)
                 few.clear()
-                yield STEP
-        saved.add_few(few)
+                yield UNITS_PER_YIELD
+        saved.extend(few)
         named = [
             MetricState(metric_name(metric), tuple(float(bound) for bound in metric.buckets))
             for metric in metrics
         ]
-        return RegistryState(named, saved.raw(), self.overflowed)
+        return RegistryState(named, saved.as_field(), self.overflowed)
 
     def restore(
         self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]

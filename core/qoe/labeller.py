@@ -11,7 +11,7 @@ import msgspec
 from ..events.event_types import Event, Text
 from ..governance.governor import Governor
 from ..metrics.registry import Group
-from ..primitives.incremental import Work
+from ..primitives.incremental import IncrementalWork
 from ..primitives.interning import Interner
 from ..wire.loki_push import format_labels
 from .view import Labels
@@ -164,7 +164,7 @@ class Labeller:
         self._sets, self._groups = {}, {}
         self._begun = now
 
-    def sweep(self) -> Work[None]:
+    def sweep(self) -> IncrementalWork[None]:
         """Throw away what is not used any more: all at once it would hold everybody up."""
         while self._worn:
             worn = self._worn.pop()
@@ -180,7 +180,7 @@ class Labeller:
             text = label_text(value)
             self.shortened += isinstance(value, str) and len(text) < len(value)
             if text and (label := self._governor.govern(name, text, now)):
-                governed[name] = self._labels.of((name, label))
+                governed[name] = self._labels.intern((name, label))
         return LabelSet(
             self.group(tuple(sorted(governed.values()))),
             tuple(governed[name] for name in STREAM_LABELS if name in governed),

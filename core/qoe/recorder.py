@@ -15,7 +15,7 @@ from ..metrics.label_table import LabelTable
 from ..metrics.metric import Metric
 from ..metrics.registry import Group, Registry
 from ..metrics.series import Gauge, Series
-from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, Work
+from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackList
 from . import playback
 from .catalogue import CONCURRENT_VIEWS, EVENTS_TOTAL, TAKEN_ON, Taking
@@ -129,7 +129,7 @@ class Recorder:
         self.settle(now, all_of_them=True)
         self.views.lose_logs()
 
-    def expire(self, now: int) -> Work[None]:
+    def expire(self, now: int) -> IncrementalWork[None]:
         """End the views that have been silent for too long."""
         for view in self.views.expire(now):
             if view is not None:
@@ -137,7 +137,7 @@ class Recorder:
                 self.views.fold(view)
             yield 1
 
-    def count_concurrent(self, counts: Mapping[Labels, int]) -> Work[None]:
+    def count_concurrent(self, counts: Mapping[Labels, int]) -> IncrementalWork[None]:
         """Set the gauge of concurrent views; label sets that have none left get a 0 once."""
         gauges: dict[Gauge, int] = {}
         gone = (labels for labels in self._concurrent if labels not in counts)
@@ -156,7 +156,7 @@ class Recorder:
                 yield 1
         self._concurrent = counts
 
-    def state(self, table: LabelTable) -> Work[RecorderState]:
+    def state(self, table: LabelTable) -> IncrementalWork[RecorderState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         concurrent = MsgpackList()
         for number, labels in enumerate(self._concurrent):
@@ -164,7 +164,7 @@ class Recorder:
             if number % SMALL_ITEMS_PER_UNIT == 0:
                 yield 1
         views = yield from self.views.state(table)
-        return RecorderState(views, concurrent.raw())
+        return RecorderState(views, concurrent.as_field())
 
     def restore(self, state: RecorderState, table: LabelTable) -> None:
         """Take a state back."""

@@ -6,7 +6,7 @@ import msgspec
 
 from ..events.event_types import Event
 from ..metrics.label_table import LabelTable
-from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, STEP, Work
+from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, UNITS_PER_YIELD, IncrementalWork
 from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
 from . import playback
@@ -157,7 +157,7 @@ class ViewTable:
             del self._unsettled[view]
         return due
 
-    def concurrent(self, now: int) -> Work[dict[Labels, int]]:
+    def concurrent(self, now: int) -> IncrementalWork[dict[Labels, int]]:
         """How many views play now, by base labels. Meanwhile nothing must change."""
         counts: dict[Labels, int] = {}
         for number, view in enumerate(self._views.values()):
@@ -206,7 +206,7 @@ class ViewTable:
         if self._ended.get(view.key) is view:
             self._ended[view.key] = fold(view, view.labels)
 
-    def state(self, table: LabelTable) -> Work[ViewTableState]:
+    def state(self, table: LabelTable) -> IncrementalWork[ViewTableState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         views, playing = MsgpackList(), MsgpackList()
         places: dict[View, int] = {}  # of those that wait for an explanation: they are few
@@ -216,16 +216,22 @@ class ViewTable:
                 playing.add(place)
             if view in self._unsettled:
                 places[view] = place
-            if place % STEP == 0:
-                yield STEP
+            if place % UNITS_PER_YIELD == 0:
+                yield UNITS_PER_YIELD
         ended = MsgpackList()
         for count, (key, one) in enumerate(self._ended.items(), 1):
             ended.add((table.number(one.labels), packed(key, one)))
-            if count % STEP == 0:
-                yield STEP
+            if count % UNITS_PER_YIELD == 0:
+                yield UNITS_PER_YIELD
         pending_views = [(places[view], since) for view, since in self._unsettled.items()]
         return ViewTableState(
-            views.raw(), ended.raw(), ([], [], []), 0, playing.raw(), pending_views, self.forgotten
+            views.as_field(),
+            ended.as_field(),
+            ([], [], []),
+            0,
+            playing.as_field(),
+            pending_views,
+            self.forgotten,
         )
 
     def restore(self, state: ViewTableState, table: LabelTable) -> None:
@@ -243,7 +249,7 @@ class ViewTable:
     def _begin(self, key: ViewKey, labels: Labels) -> View:
         if key in self._ended:
             return unfolded(key, self._ended.pop(key))
-        same = self._texts.of
+        same = self._texts.intern
         own = ViewKey(same(key.org_id), key.view_id, same(key.video), same(key.player))
         return View(own, labels)
 

@@ -22,7 +22,7 @@ from ..metrics.label_table import LabelTable
 from ..metrics.metric import Metric, Type
 from ..metrics.registry import MetricName, Registry, SeriesKey, metric_name
 from ..metrics.series import GAUGE_LIFETIME, Series
-from ..primitives.incremental import STEP, Work
+from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackList
 from ..wire.remote_write import encode_series
 
@@ -148,7 +148,7 @@ class Exporter:
                     continue
             series.exported_at = at
             steady += zip(series.wire, values, strict=True)
-            if len(steady) >= STEP:
+            if len(steady) >= UNITS_PER_YIELD:
                 yield SteadySeries(at, steady)
                 steady = []
         if steady:
@@ -162,13 +162,13 @@ class Exporter:
                 for begin in series.wire:
                     yield ExportedSeries(begin, ((at, STALE),))
 
-    def state(self, table: LabelTable) -> Work[ExporterState]:
+    def state(self, table: LabelTable) -> IncrementalWork[ExporterState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         ended = MsgpackList()
         for key in self._just_ended:
             ended.add((metric_name(key.metric), table.number(key.labels)))
             yield 1
-        return ExporterState(self.flushed_at, ended.raw())
+        return ExporterState(self.flushed_at, ended.as_field())
 
     def restore(
         self, state: ExporterState, table: LabelTable, metrics: Mapping[MetricName, Metric]

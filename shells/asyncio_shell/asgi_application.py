@@ -9,7 +9,12 @@ from urllib.parse import quote
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.http import Request, Response
-from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
+from openqoe.core.http.hosted import (
+    BodyCollector,
+    join_headers,
+    parse_content_length,
+    to_host_response,
+)
 from openqoe.core.http.refusal import RefusedError
 
 from ..service import logs
@@ -126,7 +131,7 @@ async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
         RefusedError: It is too large, or not as long as was announced.
         Disconnected: The client went away.
     """
-    body = BodyCollector(limit, parse_length(headers.get("content-length", "")))
+    body = BodyCollector(limit, parse_content_length(headers.get("content-length", "")))
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -137,7 +142,7 @@ async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
 
 
 async def _respond(response: Response, method: str, send: Send) -> None:
-    headers, body = host_response(response, method)
+    headers, body = to_host_response(response, method)
     await send(
         {
             "type": "http.response.start",

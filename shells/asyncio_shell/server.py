@@ -130,13 +130,13 @@ class ServerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._may_write = False
-        self._http.output_held(now_ms())
+        self._http.pause_writing(now_ms())
         self._transport.pause_reading()
         self._watch_deadline()
 
     def resume_writing(self) -> None:
         self._may_write = True
-        self._http.output_taken(now_ms())
+        self._http.resume_writing(now_ms())
         self._guard(self._serve)
 
     def stop(self) -> None:

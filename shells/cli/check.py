@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from openqoe.core.api import startup_notices
-from openqoe.core.config.declaration import SettingsError, declared
+from openqoe.core.config.declaration import SettingsError, declared_settings
 from openqoe.core.config.worker_config import Config
 from openqoe.core.delivery.destination_probe import Finding
-from openqoe.core.http import parser_named
+from openqoe.core.http import select_parser
 
 from ..service import environment
 from ..service.extras import MissingExtraError, needs
@@ -79,14 +79,14 @@ def _findings(environment: Mapping[str, str]) -> Iterator[Finding]:
             advice = "docs/configuration.md says what it may be"
             yield Finding("fail", f"setting {name}", rest, advice)
         return
-    given = sum(setting.env in environment for setting in declared(Config).values())
+    given = sum(setting.env in environment for setting in declared_settings(Config).values())
     yield Finding("ok", "settings", f"{given} given, none of them wrong")
-    for notice in startup_notices.notices(config, environment):
+    for notice in startup_notices.collect_notices(config, environment):
         if notice.level != "info":
             yield Finding("warn", "settings", _words(notice.event, notice.fields))
     try:
         with needs("fast"):
-            parser_named(config.http_parser)
+            select_parser(config.http_parser)
     except MissingExtraError as error:
         yield Finding("fail", "setting OPENQOE_HTTP_PARSER", str(error), "install it, or use auto")
     yield from host_checks.directory(config)

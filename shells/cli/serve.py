@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.http import parser_named
+from openqoe.core.http import select_parser
 
 from ..net.listeners import ListenError, ListenOptions
 from ..service import environment as settings
@@ -116,7 +116,7 @@ def serve(
     )
     try:
         with needs("fast"):
-            parser_named(config.http_parser)
+            select_parser(config.http_parser)
         module: Any = import_module(f"openqoe.shells.{shell}_shell")
         if workers == 1:
             module.run(config, environment, listen_options, serving)

@@ -68,7 +68,7 @@ def log_start(
         addresses: Where it listens, if it is we who do.
         url: Where a browser finds it, if that is known.
     """
-    for notice in startup_notices.notices(worker.config, environment):
+    for notice in startup_notices.collect_notices(worker.config, environment):
         logs.write_notice(log, notice)
     where: dict[str, object] = {} if addresses is None else {"addresses": addresses}
     if url is not None and worker.config.has_dashboard:

@@ -200,10 +200,10 @@ class ServerConnection:
             if not data:
                 return
         self._put_off()
-        self._http.output_held(now_ms())
+        self._http.pause_writing(now_ms())
         with trio.move_on_after(self._time_left()):
             await self._stream.send_all(data)
-            self._http.output_taken(now_ms())
+            self._http.resume_writing(now_ms())
             return
         self.abort()
         await trio.lowlevel.checkpoint()

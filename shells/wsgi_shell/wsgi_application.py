@@ -13,7 +13,12 @@ from openqoe.core.api import answers
 from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 from openqoe.core.http import Request, Response
-from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
+from openqoe.core.http.hosted import (
+    BodyCollector,
+    join_headers,
+    parse_content_length,
+    to_host_response,
+)
 from openqoe.core.http.refusal import RefusedError
 
 from ..net.tcp_info import kernel_queue_ms
@@ -56,7 +61,7 @@ class Application:
         except StorageError as error:
             # The next request tries again: somebody may make room, or put the rights in order.
             logs.configure(self.config).error("cannot start", reason=str(error))
-            unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
+            unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
             return _respond(unavailable, method, start_response)
         headers = _headers(environ)
         # gunicorn's thread may have had others to serve before.
@@ -172,7 +177,7 @@ def _body(environ: Environ, limit: int) -> bytes:
     Raises:
         RefusedError: It is too large, or not as long as was announced.
     """
-    length = parse_length(environ.get("CONTENT_LENGTH") or "")
+    length = parse_content_length(environ.get("CONTENT_LENGTH") or "")
     body = BodyCollector(limit, length)
     stream = environ["wsgi.input"]
     # Without a length the body is chunked if the host marks its end, else there is none.
@@ -188,6 +193,6 @@ def _body(environ: Environ, limit: int) -> bytes:
 
 
 def _respond(response: Response, method: str, start_response: StartResponse) -> Iterable[bytes]:
-    headers, body = host_response(response, method)
+    headers, body = to_host_response(response, method)
     start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
     return [body]

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
 from openqoe.shells.cli import commands
 
@@ -37,7 +37,7 @@ def tool(name: str, *arguments: str, **environment: str) -> subprocess.Completed
 
 def config_of(variables: Mapping[str, str]) -> Config:
     """What the worker makes of variables, every one of which it has to know."""
-    assert list(unknown_variables(Config, variables)) == []
+    assert list(find_unknown_variables(Config, variables)) == []
     return Config.from_environment(variables)
 
 

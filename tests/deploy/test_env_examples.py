@@ -49,7 +49,7 @@ def test_grafana_cloud_goes_to_the_urls_that_are_given() -> None:
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert metrics.url == chosen["GRAFANA_CLOUD_METRICS_URL"]
     assert logs.url == chosen["GRAFANA_CLOUD_LOGS_URL"]
-    assert not metrics.derived
+    assert not metrics.is_url_derived
     credentials = base64.b64encode(b"123456:glc_change-me").decode()
     for destination in (metrics, logs):
         headers = {name.lower(): value for name, value in destination.headers}

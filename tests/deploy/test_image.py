@@ -8,7 +8,7 @@ import sys
 import tomllib
 from fnmatch import fnmatch
 
-from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
 from tests.deploy.reading import DEPLOY, ROOT, assert_accepts, tool
 from tests.support.process import WorkerProcess
@@ -99,7 +99,7 @@ def test_it_listens_on_the_port_that_it_tells_and_keeps_its_data_in_its_volume()
     assert f", {PORT}," in health_check()[-1]
     environment = dict(pair.split("=", 1) for pair in shlex.split(all_of("ENV")[0]))
     assert all_of("VOLUME") == [environment["OPENQOE_DATA_DIR"]]
-    assert list(unknown_variables(Config, environment)) == []
+    assert list(find_unknown_variables(Config, environment)) == []
 
 
 def test_it_does_not_run_as_root_and_every_base_has_a_version() -> None:

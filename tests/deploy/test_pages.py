@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
 from tests.deploy.reading import DEPLOY, ROOT
 
@@ -31,7 +31,7 @@ FROM_ELSEWHERE = {"OPENQOE_BIND"}
 def test_settings_that_are_named_exist(page: Path) -> None:
     named = set(re.findall(r"\bOPENQOE_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
     assert named
-    unknown = unknown_variables(Config, dict.fromkeys(named - FROM_ELSEWHERE, ""))
+    unknown = find_unknown_variables(Config, dict.fromkeys(named - FROM_ELSEWHERE, ""))
     assert list(unknown) == []
 
 

@@ -137,7 +137,7 @@ def test_addresses_of_a_page_are_those_of_the_worker(page: str) -> None:
     for path in re.findall(
         r"https?://(?:127\.0\.0\.1:8787|collector\.example\.com)(/[\w/]*)", page
     ):
-        assert routes.find(path) is not None, path
+        assert routes.find_endpoint(path) is not None, path
 
 
 def blocks(page: str, language: str) -> list[str]:

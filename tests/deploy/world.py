@@ -242,7 +242,7 @@ class World:
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000)
         sick.handle(post(late, now=now), now)
         for at in range(now, now + 2 * SECOND + 1, 50):  # batches that have waited, for seconds
-            sick.handle(Request("POST", "/v1/events", body=b"{", arrived=at - 5 * SECOND), at)
+            sick.handle(Request("POST", "/v1/events", body=b"{", last_byte_at=at - 5 * SECOND), at)
 
     def _record(self) -> None:
         """Evaluate the rules for each minute and write what they give, as Prometheus does."""

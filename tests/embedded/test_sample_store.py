@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from openqoe.core.effects import LokiPush, RemoteWrite
-from openqoe.core.governance.dimension import fold
-from openqoe.core.governance.hashing import hashed
+from openqoe.core.governance.dimension import overflow_label
+from openqoe.core.governance.hashing import hash_label
 from openqoe.core.sinks.series_exporter import STALE
 from openqoe.core.wire.loki_push import ENCODINGS
 from openqoe.embedded import FILE
@@ -175,7 +175,7 @@ def test_labels_lead_back_to_videos(tmp_path: Path) -> None:
     ("limit", "labels"),
     [
         ('{"action":"allow"}', ["film"]),
-        ('{"action":"hash"}', [hashed("film")]),
+        ('{"action":"hash"}', [hash_label("film")]),
         ('{"action":"drop"}', []),
     ],
 )
@@ -190,7 +190,7 @@ def test_the_label_is_what_governance_makes_of_it(
 
 def test_a_video_that_found_no_place_is_known_by_its_shared_label(tmp_path: Path) -> None:
     settings = {"CARDINALITY_LIMITS": '{"video_id":{"action":"allow","max_cardinality":1}}'}
-    folded = fold("film")
+    folded = overflow_label("film")
     with stored(tmp_path, settings) as store:
         store.write(
             metrics(({**VIEWS, "video_id": folded}, [(NOW, 1.0)])),

@@ -71,5 +71,5 @@ def post(
         path,
         headers={"content-type": "application/json", **(headers or {})},
         body=batch(*events),
-        received=now,
+        first_byte_at=now,
     )

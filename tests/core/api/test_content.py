@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from openqoe.core.api.content import RefusedContentError, plain_body
+from openqoe.core.api.content import RefusedContentError, decode_body
 from openqoe.core.http.messages import Request
 from tests.core.api.asking import ask, counted, make_worker
 from tests.support.events import batch, event
@@ -27,7 +27,7 @@ def raw_deflate(data: bytes, level: int = 6) -> bytes:
 
 
 def plain(body: bytes, headers: Mapping[str, str]) -> bytes:
-    return plain_body(Request("POST", "/events", headers=headers, body=body), 1 << 30, LIMIT)
+    return decode_body(Request("POST", "/events", headers=headers, body=body), 1 << 30, LIMIT)
 
 
 def refused(body: bytes, coding: str) -> tuple[int, str]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from openqoe.core.api.dashboard_access import COOKIE, MAX_FAILURES, SESSION, signature
+from openqoe.core.api.dashboard_access import COOKIE, MAX_FAILURES, SESSION_MS, signature
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import LoadPage, Page
 from openqoe.core.http.messages import Request, Response
@@ -134,7 +134,7 @@ def test_a_person_signs_in_with_any_of_the_keys(key: str) -> None:
     answer = sign_in(worker, key)
     assert (answer.status, answer.headers["Location"]) == (303, "../")
     attributes = answer.headers["Set-Cookie"].split("; ")[1:]
-    assert attributes == ["Path=/", f"Max-Age={SESSION // 1000}", "HttpOnly", "SameSite=Strict"]
+    assert attributes == ["Path=/", f"Max-Age={SESSION_MS // 1000}", "HttpOnly", "SameSite=Strict"]
     for path in ("/", "/dashboard/app.js", "/dashboard/api/summary"):
         assert page_of(go(worker, path, headers={"cookie": cookie_of(answer)})) is not None
 
@@ -153,8 +153,8 @@ def test_a_session_ends_with_its_key() -> None:
 def test_a_session_ends_after_twelve_hours() -> None:
     worker = make()
     cookie = {"cookie": cookie_of(sign_in(worker, "alpha-key"))}
-    assert page_of(go(worker, "/", headers=cookie, now=NOW + SESSION - 1)) is not None
-    assert page_of(go(worker, "/", headers=cookie, now=NOW + SESSION)) is None
+    assert page_of(go(worker, "/", headers=cookie, now=NOW + SESSION_MS - 1)) is not None
+    assert page_of(go(worker, "/", headers=cookie, now=NOW + SESSION_MS)) is None
 
 
 def test_the_cookie_is_found_among_others() -> None:
@@ -166,13 +166,13 @@ def test_the_cookie_is_found_among_others() -> None:
         assert page_of(go(worker, "/", headers={"cookie": header})) is None
 
 
-GOOD = f"{NOW + SESSION}.{signature('alpha-key', str(NOW + SESSION))}"
+GOOD = f"{NOW + SESSION_MS}.{signature('alpha-key', str(NOW + SESSION_MS))}"
 
 
 @given(st.text("0123456789abcdef.;,= x", max_size=90) | st.text(max_size=90))
 @example(GOOD.upper())
-@example(f"{NOW + 10 * SESSION}.{GOOD.partition('.')[2]}")
-@example(f"{NOW + SESSION}.{signature('gamma-key', str(NOW + SESSION))}")
+@example(f"{NOW + 10 * SESSION_MS}.{GOOD.partition('.')[2]}")
+@example(f"{NOW + SESSION_MS}.{signature('gamma-key', str(NOW + SESSION_MS))}")
 @example(f"0{GOOD}")
 @example(f"+{GOOD}")
 def test_no_other_cookie_is_a_session(value: str) -> None:

@@ -141,7 +141,7 @@ def test_at_most_100_errors_are_listed_and_all_are_counted() -> None:
 @pytest.mark.parametrize(("began", "took"), [(NOW - 7, 7), (NOW, 0), (NOW + 9, 0), (0, 0)])
 def test_processing_time_runs_from_the_first_byte(began: int, took: int) -> None:
     """It is never negative, and 0 where the host does not know when the request began."""
-    request = replace(post(event()), received=began)
+    request = replace(post(event()), first_byte_at=began)
     assert send(make_worker(), request).json["processing_time_ms"] == took
 
 

@@ -279,7 +279,7 @@ def test_metrics_tell_how_the_worker_does(name: str, labels: dict[str, str], val
 def test_the_duration_of_requests_is_a_histogram() -> None:
     worker = make_worker()
     for waited in (0, 3, 3, 9_000):
-        handle(worker, Request("GET", "/health", arrived=NOW - waited), NOW)
+        handle(worker, Request("GET", "/health", last_byte_at=NOW - waited), NOW)
     families = exposition.parse(ask(worker, "/metrics").body.decode())
     samples = families["openqoe_worker_request_duration_seconds"].samples
     name, route = "openqoe_worker_request_duration_seconds", ("route", "health")

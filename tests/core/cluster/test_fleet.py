@@ -36,7 +36,9 @@ def live(fleet: Fleet, requests: list[CapturedRequest], pick: Callable[[], int])
         headers = {key.lower(): value for key, value in request.headers.items()}
         fleet.handle(
             pick(),
-            Request("POST", request.path, headers=headers, body=request.body, received=fleet.now),
+            Request(
+                "POST", request.path, headers=headers, body=request.body, first_byte_at=fleet.now
+            ),
         )
     for minutes in (1, 30, 1):
         fleet.pass_time(minutes * MINUTE)

@@ -36,7 +36,9 @@ def counted(seed: int, *, patience: int, away: float = 0.0, emptied: float = 0.0
                 fleet.store = MemoryStore(lambda: fleet.now)
             if chance.random() < 0.05:
                 fleet.pass_time(chance.choice([SECOND // 2, 3 * SECOND]))
-            request = Request("POST", "/v1/events", headers=HEADERS, body=body, received=fleet.now)
+            request = Request(
+                "POST", "/v1/events", headers=HEADERS, body=body, first_byte_at=fleet.now
+            )
             assert fleet.handle(chance.randrange(WORKERS), request).status == 202
         fleet.pass_time(SECOND)
     fleet.away = False

@@ -38,7 +38,7 @@ from openqoe.core.config.declaration import Parse, setting
         (declaration.parse_url, " http://mimir:9009/push ", "http://mimir:9009/push"),
         (declaration.parse_url, "https://[::1]:443/x?a=b", "https://[::1]:443/x?a=b"),
         (declaration.parse_json_object, '{"a": [1]}', {"a": [1]}),
-        (declaration.one_of("json", "human"), " JSON ", "json"),
+        (declaration.parse_choice("json", "human"), " JSON ", "json"),
         (declaration.parse_text, " kept as it is ", " kept as it is "),
     ],
 )
@@ -73,7 +73,7 @@ def test_text_becomes_a_value(parse: Parse, text: str, value: Any) -> None:
         (declaration.parse_json_object, "{", "is not JSON ("),
         (declaration.parse_json_object, "[1]", "is not a JSON object"),
         (declaration.parse_json_object, "[" * 100_000, "is not JSON (nested too deeply)"),
-        (declaration.one_of("json", "human"), "xml", "is not one of json, human"),
+        (declaration.parse_choice("json", "human"), "xml", "is not one of json, human"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else None,
 )
@@ -88,23 +88,15 @@ def test_text_that_is_none_is_told_so(parse: Parse, text: str, predicate: str) -
 class Example:
     """A configuration with one setting of each kind of bound."""
 
-    size: int = setting(
-        "SIZE", 5, "", parse=declaration.parse_integer, kind="number", unit="bytes", minimum=2
-    )
-    wait: int = setting(
-        "WAIT", 9, "", parse=declaration.parse_seconds, kind="number", unit="s", minimum=1500
-    )
-    names: tuple[str, ...] = setting(
-        "OPENQOE_NAMES", (), "", parse=declaration.parse_list, kind="list"
-    )
-    key: str | None = setting(
-        "KEY", None, "", parse=declaration.parse_text, kind="text", secret=True
-    )
+    size: int = setting("SIZE", 5, "", parse=declaration.parse_integer, unit="bytes", minimum=2)
+    wait: int = setting("WAIT", 9, "", parse=declaration.parse_seconds, unit="s", minimum=1500)
+    names: tuple[str, ...] = setting("OPENQOE_NAMES", (), "", parse=declaration.parse_list)
+    key: str | None = setting("KEY", None, "", parse=declaration.parse_text, secret=True)
     plain: int = 0
 
 
 def test_settings_are_read_off_the_fields() -> None:
-    declared = declaration.declared(Example)
+    declared = declaration.declared_settings(Example)
     assert [(name, one.env) for name, one in declared.items()] == [
         ("size", "SIZE"),
         ("wait", "WAIT"),
@@ -116,16 +108,18 @@ def test_settings_are_read_off_the_fields() -> None:
 
 def test_only_what_is_present_and_not_empty_is_read() -> None:
     environment = {"SIZE": "", "WAIT": " \t", "OPENQOE_NAMES": "a,b", "PATH": "/bin"}
-    assert declaration.read(Example, environment) == ({"names": ("a", "b")}, ())
+    assert declaration.parse_environment(Example, environment) == ({"names": ("a", "b")}, ())
     assert Example() == Example(5, 9, (), None, 0)
 
 
 def test_all_faults_are_read_at_once() -> None:
-    assert declaration.read(Example, {"SIZE": "big", "WAIT": "2", "OPENQOE_NAMES": ","}) == (
+    assert declaration.parse_environment(
+        Example, {"SIZE": "big", "WAIT": "2", "OPENQOE_NAMES": ","}
+    ) == (
         {"wait": 2_000},
         ("SIZE is not a whole number", "OPENQOE_NAMES holds no value"),
     )
-    _, faults = declaration.read(Example, {"SIZE": "big", "WAIT": "long"})
+    _, faults = declaration.parse_environment(Example, {"SIZE": "big", "WAIT": "long"})
     assert faults == ("SIZE is not a whole number", "WAIT is not a number of seconds")
 
 
@@ -142,12 +136,12 @@ def test_all_faults_are_read_at_once() -> None:
     ],
 )
 def test_numbers_have_a_minimum(example: Example, faults: tuple[str, ...]) -> None:
-    assert declaration.out_of_bounds(example) == faults
+    assert declaration.find_out_of_bounds(example) == faults
 
 
 def test_names_that_look_like_ours_and_are_not() -> None:
     environment = {"OPENQOE_NAME": "", "OPENQOE_NAMES": "", "OPENQOE_A": "1", "OTHER": "1"}
-    assert declaration.unknown_variables(Example, environment) == ("OPENQOE_A", "OPENQOE_NAME")
+    assert declaration.find_unknown_variables(Example, environment) == ("OPENQOE_A", "OPENQOE_NAME")
 
 
 def test_secrets_are_not_shown() -> None:

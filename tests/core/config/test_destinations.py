@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import pytest
 
-from openqoe.core.api.startup_notices import notices
+from openqoe.core.api.startup_notices import collect_notices
 from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.destinations import EMBEDDED_LOGS, EMBEDDED_METRICS, Destination
 from openqoe.core.config.worker_config import Config
@@ -156,10 +156,10 @@ def test_half_a_destination_is_a_fault(environment: dict[str, str], missing: lis
 
 
 def told(environment: dict[str, str]) -> list[Notice]:
-    return list(notices(Config.from_environment(environment), environment))
+    return list(collect_notices(Config.from_environment(environment), environment))
 
 
-OPEN = "API_KEY is not set: anybody who reaches this port may post events"
+OPEN = "API_KEY is not set: every client that reaches this port can send events"
 
 
 def test_the_log_tells_where_data_goes_without_secrets() -> None:
@@ -188,7 +188,7 @@ def test_the_log_tells_that_nothing_is_sent_and_that_the_door_is_open() -> None:
 
 
 def test_the_log_tells_that_the_dashboard_is_open_too() -> None:
-    assert told({})[-1].event == f"{OPEN}, and see the dashboard"
+    assert told({})[-1].event == f"{OPEN} and open the dashboard"
     assert told({"OPENQOE_DASHBOARD": "no"})[-1].event == OPEN
 
 

@@ -12,7 +12,7 @@ from openqoe.core.cluster.coordinator import MAX_BACKLOG
 from openqoe.core.effects import Append, KvResult, KvUpdate, Stored
 from openqoe.core.engine.load_shedding import INTERVAL, LoadShedder
 from openqoe.core.http import ConnectionSet, Request
-from openqoe.core.http.refusal import refuse_plainly
+from openqoe.core.http.refusal import make_plain_refusal
 from openqoe.shells.stores import MemoryStore
 from tests.core.engine.test_durability import of
 from tests.core.engine.test_incremental_flush import THEN, busy
@@ -105,7 +105,7 @@ def test_no_request_within_the_target_is_shed_whatever_came_before(
 
 def late_request(number: int, now: int, delay: int) -> Request:
     request = post(event("viewstart", at=NOW, view_id=f"v{number}"), now=now)
-    return msgspec.structs.replace(request, arrived=now - delay)
+    return msgspec.structs.replace(request, last_byte_at=now - delay)
 
 
 def overloaded(**settings: str) -> tuple[Worker, int]:
@@ -139,7 +139,7 @@ def test_shed_batch_is_answered_503_counted_and_accepted_when_it_comes_again() -
         if (response := handle(made, late_request(n, n, 500), n).response).status == 503
     )
     assert "Retry-After" in dict(response.headers)
-    again = msgspec.structs.replace(late_request(number, number, 0), arrived=0)
+    again = msgspec.structs.replace(late_request(number, number, 0), last_byte_at=0)
     assert handle(made, again, number).response.status == 202
     stats = handle(made, Request("GET", "/stats"), number).response.body
     assert f'"refused":{{"wait":{before + 1}}}'.encode() in stats
@@ -150,14 +150,14 @@ def test_shed_batch_is_answered_503_counted_and_accepted_when_it_comes_again() -
 
 def test_request_whose_arrival_is_unknown_is_not_shed() -> None:
     made, now = overloaded()
-    request = msgspec.structs.replace(late_request(0, now, 500), arrived=0)
+    request = msgspec.structs.replace(late_request(0, now, 500), last_byte_at=0)
     assert handle(made, request, now).response.status == 202
 
 
 def test_health_is_answered_however_long_the_request_waited() -> None:
     made, now = overloaded()
     for path in ("/health", "/ready", "/metrics", "/stats"):
-        request = Request("GET", path, received=now - 9_000, arrived=now - 9_000)
+        request = Request("GET", path, first_byte_at=now - 9_000, last_byte_at=now - 9_000)
         assert handle(made, request, now).response.status == 200
 
 
@@ -228,7 +228,7 @@ def head(length: int) -> bytes:
 
 
 def test_partial_bodies_are_bounded_over_all_connections() -> None:
-    connections = ConnectionSet(Config(max_waiting_bytes=5 * BODY), refuse_plainly)
+    connections = ConnectionSet(Config(max_waiting_bytes=5 * BODY), make_plain_refusal)
     clients = [connections.open(NOW) for _ in range(8)]
     for client in clients:
         client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)
@@ -245,7 +245,7 @@ def test_partial_bodies_are_bounded_over_all_connections() -> None:
 
 
 def test_client_that_disconnects_frees_its_share_of_the_bound() -> None:
-    connections = ConnectionSet(Config(max_waiting_bytes=BODY), refuse_plainly)
+    connections = ConnectionSet(Config(max_waiting_bytes=BODY), make_plain_refusal)
     for _ in range(5):
         client = connections.open(NOW)
         client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)

@@ -18,7 +18,7 @@ from openqoe.core.effects import HttpResult, NetworkFailure, RemoteWrite
 from openqoe.core.engine import snapshot as snapshots
 from openqoe.core.engine.snapshot import Snapshot, SnapshotError
 from openqoe.core.http.messages import Request
-from openqoe.core.primitives.incremental import finish
+from openqoe.core.primitives.incremental import run_to_end
 from openqoe.core.worker import Worker
 from tests.support import captures, golden_snapshot
 from tests.support.events import NOW, event, post
@@ -243,7 +243,7 @@ def test_limits_hold_and_counters_never_go_back() -> None:
     rig.flush()
     after = saved(rig)
     assert list(after.dimensions["env"].admitted) == ["a", "b"]
-    assert after.dimensions["env"].folded >= before.dimensions["env"].folded + 2
+    assert after.dimensions["env"].overflowed >= before.dimensions["env"].overflowed + 2
     assert after.labeller.shortened >= before.labeller.shortened
     assert rig.total("openqoe_worker_events_accepted_total") == 8
     assert len(rig.notices) == told_before == 1  # "dimension is full" is told once
@@ -316,7 +316,7 @@ def changed(blob: bytes, which: tuple[str, str], **changes: Any) -> bytes:
     ]
     assert metrics != snapshot.qoe.metrics
     qoe = msgspec.structs.replace(snapshot.qoe, metrics=metrics)
-    return b"".join(finish(snapshots.encode(msgspec.structs.replace(snapshot, qoe=qoe))))
+    return b"".join(run_to_end(snapshots.encode(msgspec.structs.replace(snapshot, qoe=qoe))))
 
 
 @pytest.mark.parametrize(

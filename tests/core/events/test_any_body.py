@@ -58,8 +58,8 @@ def check(body: bytes) -> DecodedBatch | None:
     except (NotJsonError, WrongShapeError):
         return None
     faulty = {fault.index for fault in decoded.faults}
-    assert len(decoded.events) + len(faulty) == decoded.received
-    assert faulty <= set(range(decoded.received))
+    assert len(decoded.events) + len(faulty) == decoded.event_count
+    assert faulty <= set(range(decoded.event_count))
     for good, line in decoded.events:
         assert NOW - 24 * 3_600_000 <= good.event_time <= NOW + 300_000
         assert json.loads(line)["view_id"] == good.view_id
@@ -89,7 +89,7 @@ def test_any_json(document: Any) -> None:
 def test_any_json_beside_a_good_event(others: list[Any]) -> None:
     decoded = check(encoded({"events": [*others, event()]}))
     assert decoded is not None
-    assert decoded.received == len(others) + 1
+    assert decoded.event_count == len(others) + 1
     assert len(decoded.events) == 1
 
 
@@ -107,7 +107,7 @@ def test_any_value_in_any_member_beside_a_good_event(
             holder[path[-1]] = value
     decoded = check(encoded({"events": [odd, event(view_id="good")]}))
     assert decoded is not None
-    assert decoded.received == 2
+    assert decoded.event_count == 2
     assert decoded.events[-1][0].view_id == "good"
 
 

@@ -126,7 +126,7 @@ def test_the_bound_on_events_is_a_setting() -> None:
     ],
 )
 def test_what_stands_beside_the_events_does_not_matter(body: bytes) -> None:
-    assert decode(body).received == 1
+    assert decode(body).event_count == 1
 
 
 # Good events survive
@@ -160,7 +160,7 @@ def test_good_events_survive_a_bad_neighbour(bad: bytes, place: int) -> None:
     elements = [json.dumps(event(view_id=view)).encode() for view in ("a", "b")]
     elements.insert(place, bad)
     decoded = decode(b'{"events":[' + b",".join(elements) + b"]}")
-    assert decoded.received == 3
+    assert decoded.event_count == 3
     assert [good.view_id for good, _ in decoded.events] == ["a", "b"]
     assert {fault.index for fault in decoded.faults} == {place}
 

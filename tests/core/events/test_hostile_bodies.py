@@ -148,7 +148,7 @@ def test_good_events_survive_one_that_is_too_large(filler: bytes, place: int) ->
     elements = [FINE + b"}", FINE + b"}"]
     elements.insert(place, filled(FINE + b',"z":[', filler + b",", b"0]}", MIB + 100))
     batch = BatchDecoder(Config()).decode(b'{"events":[' + b",".join(elements) + b"]}", NOW)
-    assert batch.received == 3
+    assert batch.event_count == 3
     assert len(batch.events) == 2
     assert batch.faults == (Fault(place, "", f"is larger than {MIB} bytes", "too_large"),)
 
@@ -187,7 +187,7 @@ def test_events_are_compacted_whatever_the_size_of_the_body(size: int) -> None:
     body = filled(b'{"events":[%s , "y" : [' % FINE, b"NaN , ", b'0 ] } , {} , {"a":"', size // 2)
     body = filled(body, b"x", b'"}]}', size)
     batch = BatchDecoder(Config()).decode(body, NOW)
-    assert batch.received == 3
+    assert batch.event_count == 3
     ((_, line),) = batch.events
     assert b'"y":[null,null,' in line
     assert line.endswith(b"null,0]}")

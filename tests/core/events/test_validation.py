@@ -108,7 +108,7 @@ def test_nulls_everywhere() -> None:
 def test_faults_stand_in_order_of_the_events() -> None:
     decoded = decode(event(org_id=""), event(), None, event(), event(at=0))
     assert [fault.index for fault in decoded.faults] == [0, 2, 4]
-    assert decoded.received == 5
+    assert decoded.event_count == 5
     assert len(decoded.events) == 2
 
 
@@ -279,14 +279,14 @@ def test_an_optional_field_of_the_wrong_type_is_ignored(fields: dict[str, Any], 
     decoded = decode(event(**fields), event())
     assert len(decoded.events) == 2
     assert decoded.faults == ()
-    assert decoded.ignored == (path,)
+    assert decoded.ignored_fields == (path,)
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "1" + "0" * 5000])
 def test_a_number_beyond_all_ranges_is_ignored(number: str) -> None:
     body = batch(event(data={"bitrate": "?", "stall_duration": 7}), event())
     decoded = BatchDecoder(Config()).decode(body.replace(b'"?"', number.encode()), NOW)
-    assert decoded.ignored == ("data.bitrate",)
+    assert decoded.ignored_fields == ("data.bitrate",)
     assert len(decoded.events) == 2
     data = decoded.events[0][0].data
     assert data is not None
@@ -300,7 +300,7 @@ def test_what_fits_beside_an_ignored_field_is_kept() -> None:
         data={"resolution": {"width": "wide", "height": 720}, "bitrate": None, "quartile": 25},
     )
     decoded = decode(odd)
-    assert set(decoded.ignored) == {"env", "video.title", "data.resolution.width"}
+    assert set(decoded.ignored_fields) == {"env", "video.title", "data.resolution.width"}
     ((good, _),) = decoded.events
     assert good.env is None
     assert good.app_name == "shop"

@@ -58,7 +58,7 @@ def exchanges(draw: st.DrawFn) -> tuple[bytes, Request]:
     head = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
     empty_line = draw(st.sampled_from([b"", b"\r\n"]))
     return empty_line + head + content, Request(
-        method, path, query, headers, body, NOW, arrived=NOW
+        method, path, query, headers, body, NOW, last_byte_at=NOW
     )
 
 

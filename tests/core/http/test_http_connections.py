@@ -1,7 +1,7 @@
 """What holds for all connections of a server, and for clients that do not read."""
 
 from openqoe.core import Config
-from openqoe.core.http import Connection, ConnectionSet, Response, refuse_plainly
+from openqoe.core.http import Connection, ConnectionSet, Response, make_plain_refusal
 from tests.core.http.talk import Connect, next_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -9,7 +9,7 @@ LIMITS = {"request_timeout": 30, "keep_alive_timeout": 75}
 
 
 def connections(most: int = 10) -> ConnectionSet:
-    return ConnectionSet(Config(max_connections=most), refuse_plainly)
+    return ConnectionSet(Config(max_connections=most), make_plain_refusal)
 
 
 def answer(connection: Connection, now: int = 0) -> bytes:
@@ -63,8 +63,8 @@ def test_a_client_that_does_not_read_has_the_time_of_a_request(connect: Connect)
     connection = connect(now=0, **LIMITS)
     connection.receive_data(GET, 0)
     answer(connection)
-    connection.output_held(10)
-    connection.output_held(20)  # still
+    connection.pause_writing(10)
+    connection.pause_writing(20)  # still
     assert connection.deadline == 40
     connection.handle_timeout(39)
     assert not connection.is_lost
@@ -78,8 +78,8 @@ def test_one_that_reads_on_has_lost_nothing(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     connection.receive_data(GET, 0)
     answer(connection)
-    connection.output_held(10)
-    connection.output_taken(35)
+    connection.pause_writing(10)
+    connection.resume_writing(35)
     assert connection.deadline == 35 + 75
     connection.handle_timeout(41)
     assert not connection.should_close
@@ -87,8 +87,8 @@ def test_one_that_reads_on_has_lost_nothing(connect: Connect) -> None:
 
 def test_the_last_answer_has_to_be_read_too(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
-    connection.turn_away(0)
-    connection.output_held(5)
+    connection.refuse_client(0)
+    connection.pause_writing(5)
     assert connection.deadline == 35
     connection.handle_timeout(35)
     assert connection.is_lost

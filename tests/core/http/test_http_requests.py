@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqoe.core.http import Request, h11_parser, httptools_parser, parser_named
+from openqoe.core.http import Request, h11_parser, httptools_parser, select_parser
 from openqoe.core.http.head import RequestHead, _read, read_head
 from openqoe.core.http.parser import Parser
 from openqoe.core.http.refusal import RefusedError
@@ -23,13 +23,16 @@ def request(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Request:
-    return Request(method, path, query, headers or {"host": "a"}, body, NOW, arrived=NOW)
+    return Request(method, path, query, headers or {"host": "a"}, body, NOW, last_byte_at=NOW)
 
 
 GOOD = {
     "the least there can be": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", request()),
     "HTTP/1.0 needs no Host": (b"GET / HTTP/1.0\r\nA: b\r\n\r\n", request(headers={"a": "b"})),
-    "no header at all": (b"GET / HTTP/1.0\r\n\r\n", Request("GET", "/", received=NOW, arrived=NOW)),
+    "no header at all": (
+        b"GET / HTTP/1.0\r\n\r\n",
+        Request("GET", "/", first_byte_at=NOW, last_byte_at=NOW),
+    ),
     "empty lines before it": (b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", request()),
     "query split off, nothing decoded": (
         b"GET /a%2Fb//c;d?x=%20&y=?z HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -155,11 +158,11 @@ def test_received_is_when_the_first_byte_came(connect: Connect) -> None:
     connection.receive_data(b"\r\n", 10)
     connection.receive_data(b"GET / HTTP/1.1\r\n", 20)
     connection.receive_data(b"Host: a\r\n\r\n", 30)
-    assert next_request(connection, 40).received == 20
+    assert next_request(connection, 40).first_byte_at == 20
 
 
 def test_without_httptools_h11_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    uncached = parser_named.__wrapped__
+    uncached = select_parser.__wrapped__
     assert uncached("auto") is uncached("httptools") is httptools_parser.parse_head
     assert uncached("h11") is h11_parser.parse_head
     monkeypatch.setitem(sys.modules, "httptools", None)
@@ -197,7 +200,7 @@ def test_a_head_is_read_the_same_whether_one_like_it_was_seen_before_or_not(
         )
     )
     head = b"\r\n".join([b"POST /events HTTP/1.1", *fields, b"", b""])
-    parse = parser_named(name)
+    parse = select_parser(name)
 
     def outcome(read: Callable[[bytes, Parser], RequestHead]) -> object:
         try:

@@ -80,7 +80,7 @@ def test_half_a_request_sent_ahead_has_its_full_time(connect: Connect) -> None:
     assert connection.next_request(500) is None
     assert connection.deadline == 530
     connection.receive_data(GET[5:], 520)
-    assert next_request(connection, 521).received == 10
+    assert next_request(connection, 521).first_byte_at == 10
 
 
 def test_each_idle_time_begins_anew(connect: Connect) -> None:

@@ -52,13 +52,13 @@ def eventful() -> Rig:
     rig.post({**told(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"})
     rig.handle(post(told(0, "playing"), event(at=0), "nonsense"))
     rig.post(told(-3600, "seek", 0.0, note="x" * 300_000))
-    rig.handle(Request("GET", "/health", arrived=rig.now - 2))
+    rig.handle(Request("GET", "/health", last_byte_at=rig.now - 2))
     rig.answers[LokiPush].append(HttpResult(401, {}, b"who are you?"))
     rig.down(RemoteWrite, answer=HttpResult(503))
     rig.flush(3)
     rig.up()
     for _ in range(LATE):  # too much work: all have waited, so one is shed
-        rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 5_000))
+        rig.handle(Request("POST", "/v1/events", body=b"{", last_byte_at=rig.now - 5_000))
         rig.pass_time(INTERVAL // 2)
     rig.pass_time(7 * MINUTE)
     return rig
@@ -164,8 +164,8 @@ def test_the_queue_shows_an_outage() -> None:
 def test_a_duration_is_kept_by_route() -> None:
     rig = Rig()
     for path in ("/health", "/ready", "/stats", "/metrics", "/nowhere", "/v1/events"):
-        rig.handle(Request("GET", path, arrived=rig.now - 300))
-    rig.handle(Request("OPTIONS", "/events", arrived=rig.now - 300))
+        rig.handle(Request("GET", path, last_byte_at=rig.now - 300))
+    rig.handle(Request("OPTIONS", "/events", last_byte_at=rig.now - 300))
     rig.post(told(0, "seek"))
     rig.flush()
     name = "openqoe_worker_request_duration_seconds_count"

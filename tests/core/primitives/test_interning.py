@@ -10,17 +10,17 @@ def new(text: str) -> str:
 
 def test_equal_values_are_one() -> None:
     same = Interner(10)
-    first = same.of(new("hlsjs"))
+    first = same.intern(new("hlsjs"))
     assert new("hlsjs") is not first
-    assert same.of(new("hlsjs")) is first
-    assert same.of(None) is None
+    assert same.intern(new("hlsjs")) is first
+    assert same.intern(None) is None
 
 
 def test_past_the_limit_it_begins_anew() -> None:
     same = Interner(2)
-    first = same.of(new("first"))
-    same.of("second")
-    same.of("third")
+    first = same.intern(new("first"))
+    same.intern("second")
+    same.intern("third")
     again = new("first")
-    assert same.of(again) is again
+    assert same.intern(again) is again
     assert again is not first

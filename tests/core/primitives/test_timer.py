@@ -9,10 +9,10 @@ T = 1_000_000
 
 def test_it_begins_with_the_first_start() -> None:
     timer = Timer(10)
-    assert timer.next is None
+    assert timer.next_due is None
     timer.start(T)
     timer.start(T + 5)
-    assert timer.next == T + 10
+    assert timer.next_due == T + 10
 
 
 @pytest.mark.parametrize(("later", "due"), [(0, False), (9, False), (10, True), (10_000, True)])
@@ -29,7 +29,7 @@ def test_it_stays_due_until_it_was_done() -> None:
     assert timer.is_due(T + 13)
     timer.restart(T + 13)
     assert not timer.is_due(T + 22)
-    assert timer.next == T + 23
+    assert timer.next_due == T + 23
 
 
 def test_it_is_asked_before_it_was_started() -> None:
@@ -50,7 +50,7 @@ def test_after_a_jump_back_of_the_clock_it_begins_anew(notice: str) -> None:
     timer = Timer(10)
     timer.start(T)
     assert not getattr(timer, notice)(T - 5_000)
-    assert timer.next == T - 4_990
+    assert timer.next_due == T - 4_990
     assert timer.is_due(T - 4_990)
 
 
