@@ -288,7 +288,7 @@ class Worker:
         waits = self._flushes.last_waits or self._flushes.is_working
         if self._persistence is not None:
             waits |= not self._persistence.is_idle
-        return not waits and all(queue.empty for queue in self._outflow.queues)
+        return not waits and all(queue.is_empty for queue in self._outflow.queues)
 
     @property
     def durable(self) -> bool:

@@ -21,7 +21,7 @@ from ..events.event_types import Event
 from ..kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
 from ..primitives.incremental import Work
 from ..qoe.event_context import EventContext
-from ..qoe.recorder import Own, Recorder
+from ..qoe.recorder import Recorder, ViewEvents
 from ..qoe.view import NO_VIEW, View, ViewKey, view_key
 from . import view_log
 from .concurrency_sync import ConcurrencySync
@@ -175,12 +175,12 @@ class SharedViews(Part):
 
     def settle(self, now: int, *, all_of_them: bool) -> None:
         """Views whose explanations have had their time: so it shall stand in their logs."""
-        for view in self._taker.meter.views.pending_views(now, all_of_them=all_of_them):
+        for view in self._taker.meter.views.pop_pending(now, ignore_timeout=all_of_them):
             self._lapses.append(ViewTimeout(view, now, is_end=False))
 
     def expire(self, now: int) -> Work[None]:
         """Views that have been silent for too long: the same."""
-        for view in self._taker.meter.views.expire(now):
+        for view in self._taker.meter.views.expire_views(now):
             if view is not None:
                 self._lapses.append(ViewTimeout(view, now, is_end=True))
             yield 1
@@ -243,14 +243,14 @@ class SharedViews(Part):
     def _count_lapse(self, lapse: ViewTimeout, now: int) -> None:
         if not lapse.is_counted:
             lapse.is_counted = True
-            self._taker.meter.take(lapse.view, lapse.moments(), now)
+            self._taker.meter.record_observations(lapse.view, lapse.moments(), now)
 
     def _decide(self, view: View, now: int) -> None:
         """Decide what waits for an explanation, and count it if it began here."""
         for lapse in self._lapses:
             if lapse.view is view and not lapse.is_end:
                 self._count_lapse(lapse, now)
-        self._taker.meter.settle_view(view, now)
+        self._taker.meter.resolve_view(view, now)
 
     # The store
 
@@ -289,7 +289,9 @@ class SharedViews(Part):
             if waiting.is_counted:
                 data = view_log.as_alone(data)
             entry = Entry(waiting.digest, self._instance, data)
-            yield Extend(view_log.log_key(key), entry, views.known(key), None, self._views_kept)
+            yield Extend(
+                view_log.log_key(key), entry, views.log_position(key), None, self._views_kept
+            )
 
     def take(self, replies: Sequence[Reply], now: int) -> None:
         """Count what the store has decided."""
@@ -317,7 +319,7 @@ class SharedViews(Part):
         awaited = {lapse.view.key for lapse in self._lapses}
         for lapse in done:
             if lapse.is_end and lapse.view.key not in awaited:
-                self._taker.meter.views.fold(lapse.view)
+                self._taker.meter.views.compact_view(lapse.view)
 
     def _begin(
         self, told: Sequence[tuple[Waiting, str, list[Tail]]]
@@ -341,9 +343,9 @@ class SharedViews(Part):
                 own.setdefault(key, {})[waiting.digest] = self._measuring(of_view, waiting.at)
         return own
 
-    def _measuring(self, events: Own, at: int) -> view_log.Action:
+    def _measuring(self, events: ViewEvents, at: int) -> view_log.Action:
         def measure(view: View) -> None:
-            self._taker.meter.measure_view(view, events, at)
+            self._taker.meter.record_view_events(view, events, at)
             self._presence.note(view)
 
         return measure
@@ -359,10 +361,10 @@ class SharedViews(Part):
         now: int,
     ) -> None:
         views = self._taker.meter.views
-        is_new = not views.knows(key)
-        view = views.open(key, (), waiting.at)
-        was_known = bool(view.known) or is_new
-        knew = view.followed
+        is_new = key not in views
+        view = views.get_or_create(key, (), waiting.at)
+        was_known = bool(view.log_position) or is_new
+        knew = view.entries_applied
         if waiting.is_counted or not was_known:
             self._decide(view, now)
         gave_up = self._follow(view, tail, own, now, is_new=is_new)
@@ -379,7 +381,7 @@ class SharedViews(Part):
 
     def _take_lapse(self, lapse: ViewTimeout, tail: Tail, now: int) -> None:
         view = lapse.view
-        if not view.known:  # its log was lost
+        if not view.log_position:  # its log was lost
             self._decide(view, now)
         own: dict[bytes, view_log.Action] = {lapse.id: lambda _: self._count_lapse(lapse, now)}
         self._follow(view, tail, own, now, is_new=False)
@@ -398,7 +400,7 @@ class SharedViews(Part):
         self._summaries.append(
             Summarize(
                 view_log.log_key(view.key),
-                view.known,
+                view.log_position,
                 view_log.summary(view),
                 keep,
                 self._views_kept,
@@ -427,4 +429,4 @@ class SharedViews(Part):
         for lapse in self._lapses:
             if not lapse.is_end:
                 self._count_lapse(lapse, now)
-        self._taker.meter.lose_logs(now)
+        self._taker.meter.reset_logs(now)

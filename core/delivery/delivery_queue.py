@@ -1,7 +1,7 @@
 """The queue of one destination: in order, one request at a time, bounded.
 
 Theory of operation. The head is the only payload that is ever sent; it stays the head until
-its answer has come and ``verdict`` has said what that means:
+its answer has come and ``verdict`` has error_text what that means:
 
     delivered, rejected, dropped   the head leaves, and is counted once
     split                          its parts take its place
@@ -23,9 +23,9 @@ repeat (series that begin or end), and from twice its bound on (``overfull``) no
 
 With an outbox, payloads have numbers. Those past ``MAX_LOADED`` bytes leave their bodies there
 and get them back (``LoadPayload``) when they are the head, so that an outage costs disk and no
-memory. ``take_left`` tells which the outbox may forget. Old payloads of metrics then make room,
-too: first those that are not the newest of their minute, then the oldest, but never one in
-which a series begins or ends. The totals are right in any case: each sample holds the whole.
+memory. ``pop_finished_numbers`` tells which the outbox may forget. Old payloads of metrics then
+make room, too: first those that are not the newest of their minute, then the oldest, but never
+one in which a series begins or ends. The totals are right in any case: each sample holds the whole.
 A backlog is sent with a pause as long as the destination needed for the payload before, so
 that it takes no more than half of what the destination can do. After a crash a new queue that
 is offered the same payloads goes on where the old one was; the one in flight is then sent once
@@ -47,11 +47,11 @@ from ..effects import (
     StorageFailure,
 )
 from .backoff import backoff
-from .destination_notices import Notices
-from .error_text import secrets_of, words
-from .payload import Payload, Split, divide
-from .queue_status import Counters, CountersState, QueueStatus, State
-from .verdict import Kind, Verdict, judge
+from .destination_notices import DestinationNotices
+from .error_text import find_secrets, redacted_text
+from .payload import Payload, PayloadSplitter, split_payload
+from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
+from .verdict import PayloadKind, Verdict, judge_answer
 
 MAX_LOADED = 8 * 1024 * 1024
 """Bytes of bodies kept in memory beside the outbox."""
@@ -64,7 +64,10 @@ RELOAD = 1_000
 
 MINUTE = 60_000
 
-EFFECTS: dict[Kind, type[RemoteWrite] | type[LokiPush]] = {"metrics": RemoteWrite, "logs": LokiPush}
+EFFECTS: dict[PayloadKind, type[RemoteWrite] | type[LokiPush]] = {
+    "metrics": RemoteWrite,
+    "logs": LokiPush,
+}
 
 
 class DeliveryQueue:
@@ -86,38 +89,38 @@ class DeliveryQueue:
     def __init__(
         self,
         destination: Destination,
-        kind: Kind,
+        kind: PayloadKind,
         *,
         max_bytes: int,
         seed: int,
-        split: Split,
+        split: PayloadSplitter,
         user_agent: str,
         max_age: int | None = None,
     ) -> None:
         self.destination = destination
         self.kind = kind
-        self.counters = Counters()
+        self.counters = DeliveryCounters()
         self._max_bytes = max_bytes
         self._seed = seed
         self._split = split
         self._headers = (*destination.headers, ("User-Agent", user_agent))
-        self._secrets = secrets_of(destination.headers)
-        self._notices = Notices(destination)
+        self._secrets = find_secrets(destination.headers)
+        self._notices = DestinationNotices(destination)
         self._waiting: deque[Payload] = deque()
         self._bytes = 0
         self._max_age = max_age
-        self._loaded = 0  # bytes of bodies in memory
-        self._left: list[int] = []
+        self._loaded_bytes = 0  # bytes of bodies in memory
+        self._finished_numbers: list[int] = []
         self._sent_at = 0
         self._in_flight: int | None = None  # id of the effect that carries the head
         self._failures = 0
-        self._hurried = False
+        self._is_draining = False
         # The head is due ``_wait`` ms after ``_since``. A time to be reached would be
         # unreachable after the clock was put back; a duration never is.
         self._since = 0
         self._wait = 0
         self._least_wait = 0  # as much of it as the destination asked for
-        self._state: State = "ok"
+        self._state: DeliveryState = "ok"
         self._last_error = ""
         self._last_success: int | None = None
 
@@ -125,12 +128,12 @@ class DeliveryQueue:
         """Take a payload in, behind all others."""
         if payload.kind != self.kind:
             raise ValueError(f"a queue of {self.kind} was offered {payload.kind}")
-        self._note_time(now)
-        if payload.number and self._loaded + len(payload.body) > MAX_LOADED:
+        self._adjust_to_clock(now)
+        if payload.number and self._loaded_bytes + len(payload.body) > MAX_LOADED:
             payload = payload.without_body()
         self._waiting.append(payload)
         self._bytes += payload.size
-        self._loaded += len(payload.body)
+        self._loaded_bytes += len(payload.body)
         self.counters.offered += payload.items
         return self._make_room(now)
 
@@ -138,9 +141,9 @@ class DeliveryQueue:
         """Give up a payload that there is no room for."""
         self.counters.offered += payload.items
         self._count_dropped(payload, "queue_full")
-        return self._notices.crowded_out(now, items=payload.items, max_bytes=self._max_bytes)
+        return self._notices.report_overflow(now, items=payload.items, max_bytes=self._max_bytes)
 
-    def due(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | LoadPayload | None:
+    def next_request(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | LoadPayload | None:
         """The request that is to be sent now, if there is one, or what it takes to make it.
 
         Args:
@@ -148,7 +151,7 @@ class DeliveryQueue:
         """
         if self._in_flight is not None or not self._waiting:  # nearly always: keep it short
             return None
-        self._note_time(now)
+        self._adjust_to_clock(now)
         if now < self._since + self._wait:
             return None
         self._drop_aged(now)
@@ -156,7 +159,7 @@ class DeliveryQueue:
             return None
         self._in_flight = effect_id
         head = self._waiting[0]
-        if head.unloaded:
+        if head.unloaded_size:
             return LoadPayload(effect_id, head.number)
         self._sent_at = now
         self.counters.bytes_out += len(head.body)
@@ -179,43 +182,43 @@ class DeliveryQueue:
             return ()  # an answer that came twice, or after a restart
         self._in_flight = None
         if isinstance(result, PayloadBody | StorageFailure):
-            self._load(result, now)
+            self._load_head(result, now)
             return ()
-        verdict = judge(self.kind, result, now)
+        verdict = judge_answer(self.kind, result, now)
         parts: tuple[Payload, ...] = ()
         if verdict.outcome == "split":
-            parts = divide(self._waiting[0], self._split)
+            parts = split_payload(self._waiting[0], self._split)
             if not parts:
                 verdict = replace(verdict, outcome="dropped")
         self.counters.answers[verdict.outcome] += 1
-        said = words(result, self._secrets)
+        error_text = redacted_text(result, self._secrets)
         if verdict.outcome not in ("delivered", "split"):
-            self._last_error = f"{verdict.status or verdict.reason}: {said}"
+            self._last_error = f"{verdict.status or verdict.reason}: {error_text}"
         if verdict.outcome == "retried":
-            return self._retry(verdict, said, now)
+            return self._retry(verdict, error_text, now)
         self._failures = 0
-        pause = 0 if self._max_age is None or self._hurried else now - self._sent_at
+        pause = 0 if self._max_age is None or self._is_draining else now - self._sent_at
         self._wait_from(now, min(max(0, pause), MAX_PAUSE))
-        head = self._take(0)
+        head = self._remove(0)
         if verdict.outcome == "split":
             self._waiting.extendleft(reversed(parts))
             self._bytes += sum(part.size for part in parts)
-            self._loaded += sum(part.size for part in parts)
+            self._loaded_bytes += sum(part.size for part in parts)
             return self._make_room(now)  # the parts compress less well than the whole
-        self._leave(head)
-        return self._settle(head, verdict, said, now)
+        self._mark_finished(head)
+        return self._finish(head, verdict, error_text, now)
 
-    def take_left(self) -> tuple[int, ...]:
-        """The numbers of the payloads that have left for good since the last call."""
-        if not self._left:
+    def pop_finished_numbers(self) -> tuple[int, ...]:
+        """The numbers of the payloads that have finished for good since the last call."""
+        if not self._finished_numbers:
             return ()
-        left, self._left = tuple(self._left), []
-        return left
+        finished, self._finished_numbers = tuple(self._finished_numbers), []
+        return finished
 
-    def hurry(self) -> None:
+    def begin_drain(self) -> None:
         """The process is about to end: from now on wait for the shortest time, or for as long
         as the destination asks."""
-        self._hurried = True
+        self._is_draining = True
         self._wait = self._least_wait
 
     @property
@@ -226,17 +229,17 @@ class DeliveryQueue:
         return self._since + self._wait
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing waits, nor is in flight."""
         return not self._waiting
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the bound is reached, and metrics should stay in the registry."""
         return self._bytes >= self._max_bytes
 
     @property
-    def overfull(self) -> bool:
+    def is_overfull(self) -> bool:
         """Whether the bound is reached twice over, so that nothing more should come in."""
         return self._bytes >= 2 * self._max_bytes
 
@@ -245,10 +248,10 @@ class DeliveryQueue:
         """All payloads, the one in flight included, in order."""
         return tuple(self._waiting)
 
-    def state(self) -> CountersState:
+    def capture_state(self) -> DeliveryQueueState:
         """What has become of items so far, for a snapshot."""
         counters = self.counters
-        return CountersState(
+        return DeliveryQueueState(
             counters.delivered,
             counters.rejected,
             dict(counters.dropped),
@@ -260,7 +263,7 @@ class DeliveryQueue:
             self._last_error,
         )
 
-    def restore(self, state: CountersState) -> None:
+    def restore_state(self, state: DeliveryQueueState) -> None:
         """Take a state back, before anything is offered."""
         counters = self.counters
         counters.offered = state.delivered + state.rejected + sum(state.dropped.values())
@@ -286,34 +289,36 @@ class DeliveryQueue:
             next_attempt=self.next_poll,
         )
 
-    def _retry(self, verdict: Verdict, said: str, now: int) -> tuple[Notice, ...]:
+    def _retry(self, verdict: Verdict, error_text: str, now: int) -> tuple[Notice, ...]:
         self._state = "failing"
         self._failures += 1
         wait = backoff(
-            1 if self._hurried else self._failures,
+            1 if self._is_draining else self._failures,
             seed=self._seed,
             destination=self.destination.name,
             counter=self.counters.answers["retried"],
         )
         self._wait_from(now, wait, least=verdict.retry_after or 0)
-        return self._notices.retried(
-            verdict, said, now, wait=self._wait, payloads=len(self._waiting)
+        return self._notices.report_retry(
+            verdict, error_text, now, wait=self._wait, payloads=len(self._waiting)
         )
 
-    def _settle(
-        self, payload: Payload, verdict: Verdict, said: str, now: int
+    def _finish(
+        self, payload: Payload, verdict: Verdict, error_text: str, now: int
     ) -> tuple[Notice, ...]:
-        """Count a payload that has left for good."""
+        """Count a payload that has finished for good."""
         if verdict.outcome == "dropped":
             self._state = "refusing"
             self._count_dropped(payload, verdict.reason)
-            return self._notices.refused(verdict, said, now, items=payload.items)
+            return self._notices.report_refusal(verdict, error_text, now, items=payload.items)
         whole = verdict.outcome == "delivered"
-        back = self._notices.taken(now, whole=whole, payloads=len(self._waiting))
+        back = self._notices.report_accepted(now, whole=whole, payloads=len(self._waiting))
         if not whole:
             self._state = "refusing"
             self.counters.rejected += payload.items
-            return back + self._notices.refused(verdict, said, now, items=payload.items)
+            return back + self._notices.report_refusal(
+                verdict, error_text, now, items=payload.items
+            )
         self._state = "ok"
         self._last_success = now
         self.counters.delivered += payload.items
@@ -330,7 +335,7 @@ class DeliveryQueue:
                 items += self._drop(oldest, "queue_full")
         elif self._max_age is not None:
             items = self._thin()
-        return self._notices.crowded_out(now, items=items, max_bytes=self._max_bytes)
+        return self._notices.report_overflow(now, items=items, max_bytes=self._max_bytes)
 
     def _thin(self) -> int:
         """Make room among metrics; returns how many samples were given up."""
@@ -349,8 +354,8 @@ class DeliveryQueue:
                     kept.append(payload)
                     continue
                 self._bytes -= payload.size
-                self._loaded -= len(payload.body)
-                self._leave(payload)
+                self._loaded_bytes -= len(payload.body)
+                self._mark_finished(payload)
                 self._count_dropped(payload, reason)
                 items += payload.items
             self._waiting = kept
@@ -362,7 +367,7 @@ class DeliveryQueue:
             while self._waiting and now - self._waiting[0].created > self._max_age:
                 self._drop(0, "too_old")
 
-    def _load(self, result: PayloadBody | StorageFailure, now: int) -> None:
+    def _load_head(self, result: PayloadBody | StorageFailure, now: int) -> None:
         """Give the head its body."""
         if isinstance(result, StorageFailure):
             self._wait_from(now, RELOAD)
@@ -370,24 +375,24 @@ class DeliveryQueue:
             self._drop(0, "damaged")
         else:
             self._waiting[0] = self._waiting[0].with_body(result.body)
-            self._loaded += len(result.body)
+            self._loaded_bytes += len(result.body)
 
     def _drop(self, position: int, reason: str) -> int:
-        payload = self._take(position)
-        self._leave(payload)
+        payload = self._remove(position)
+        self._mark_finished(payload)
         self._count_dropped(payload, reason)
         return payload.items
 
-    def _take(self, position: int) -> Payload:
+    def _remove(self, position: int) -> Payload:
         payload = self._waiting[position]
         del self._waiting[position]
         self._bytes -= payload.size
-        self._loaded -= len(payload.body)
+        self._loaded_bytes -= len(payload.body)
         return payload
 
-    def _leave(self, payload: Payload) -> None:
+    def _mark_finished(self, payload: Payload) -> None:
         if payload.number:
-            self._left.append(payload.number)
+            self._finished_numbers.append(payload.number)
 
     def _count_dropped(self, payload: Payload, reason: str) -> None:
         dropped = self.counters.dropped
@@ -396,6 +401,6 @@ class DeliveryQueue:
     def _wait_from(self, now: int, wait: int, *, least: int = 0) -> None:
         self._since, self._wait, self._least_wait = now, max(wait, least), least
 
-    def _note_time(self, now: int) -> None:
+    def _adjust_to_clock(self, now: int) -> None:
         """If the clock was put back, a wait begins anew: longer, but it does end."""
         self._since = min(self._since, now)

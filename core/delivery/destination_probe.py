@@ -18,16 +18,16 @@ from ..version import VERSION
 from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
 from .delivery_queue import DeliveryQueue
-from .error_text import secrets_of, words
+from .error_text import find_secrets, redacted_text
 from .payload import Payload
-from .verdict import Kind, http_date
+from .verdict import PayloadKind, parse_http_date
 
 Level = Literal["ok", "warn", "fail"]
 
-SKEW: Final = 30_000
+TOLERATED_SKEW: Final = 30_000
 """ms by which clocks may differ without a word."""
 
-MUCH_SKEW: Final = 300_000
+MAX_SKEW: Final = 300_000
 """ms by which they may not: receivers refuse samples and entries from the future."""
 
 
@@ -51,8 +51,8 @@ class Finding:
     advice: str = ""
 
 
-def probe(
-    destination: Destination, kind: Kind, loki_encoding: str, now: int
+def build_probe(
+    destination: Destination, kind: PayloadKind, loki_encoding: str, now: int
 ) -> RemoteWrite | LokiPush:
     """A request without data to a destination, as the worker would send it.
 
@@ -69,7 +69,7 @@ def probe(
         )
     else:
         encoding = ENCODINGS[loki_encoding]
-        payload = Payload(kind, encoding.headers, encoding.request(()), 0, now)
+        payload = Payload(kind, encoding.headers, encoding.encode_request(()), 0, now)
     queue = DeliveryQueue(
         destination,
         kind,
@@ -79,13 +79,13 @@ def probe(
         user_agent=f"openqoe-worker/{VERSION}",
     )
     queue.offer(payload, now)
-    effect = queue.due(1, now)
+    effect = queue.next_request(1, now)
     assert isinstance(effect, RemoteWrite | LokiPush)
     return effect
 
 
-def diagnose(
-    destination: Destination, kind: Kind, result: HttpResult | NetworkFailure, now: int
+def diagnose_answer(
+    destination: Destination, kind: PayloadKind, result: HttpResult | NetworkFailure, now: int
 ) -> tuple[Finding, ...]:
     """What an answer to a probe, or that none came, says.
 
@@ -96,17 +96,23 @@ def diagnose(
         now: The time of the answer by our clock, in ms.
     """
     subject = f"{kind}: {destination.name}"
-    said = words(result, secrets_of(destination.headers))
+    error_text = redacted_text(result, find_secrets(destination.headers))
     host = urlsplit(destination.url).netloc.rpartition("@")[2]
     if isinstance(result, NetworkFailure):
-        return (Finding("fail", subject, f"cannot reach {host}: {said}", _network_advice(said)),)
-    level, text, advice = _meaning(destination, kind, result.status)
-    quoted = f': "{said}"' if said and level != "ok" else ""
+        return (
+            Finding(
+                "fail", subject, f"cannot reach {host}: {error_text}", _network_advice(error_text)
+            ),
+        )
+    level, text, advice = _explain_status(destination, kind, result.status)
+    quoted = f': "{error_text}"' if error_text and level != "ok" else ""
     finding = Finding(level, subject, f"{host} answers {result.status}, {text}{quoted}", advice)
-    return finding, *_clock(subject, result, now)
+    return finding, *_check_clock(subject, result, now)
 
 
-def _meaning(destination: Destination, kind: Kind, status: int) -> tuple[Level, str, str]:
+def _explain_status(
+    destination: Destination, kind: PayloadKind, status: int
+) -> tuple[Level, str, str]:
     """What a status means, and what to do about it."""
     path = urlsplit(destination.url).path or "/"
     if kind == "logs" and status == 260:
@@ -150,7 +156,7 @@ def _is_cloud(destination: Destination) -> bool:
     return destination.name.startswith("grafana_cloud")
 
 
-def _path(destination: Destination, kind: Kind) -> str:
+def _path(destination: Destination, kind: PayloadKind) -> str:
     if destination.derived:
         return "the URL was derived from the region: set it as your stack's page shows it"
     if kind == "logs":
@@ -197,13 +203,13 @@ def _network_advice(reason: str) -> str:
     return "look at the network between this host and that one"
 
 
-def _clock(subject: str, result: HttpResult, now: int) -> tuple[Finding, ...]:
-    date = http_date(result.headers.get("date", ""))
+def _check_clock(subject: str, result: HttpResult, now: int) -> tuple[Finding, ...]:
+    date = parse_http_date(result.headers.get("date", ""))
     if date is None:
         return ()
     skew = now - date
-    if abs(skew) <= SKEW:
+    if abs(skew) <= TOLERATED_SKEW:
         return ()
     text = f"this clock is {abs(skew) / 1000:,.0f} s {'ahead of' if skew > 0 else 'behind'} it"
-    level: Level = "fail" if abs(skew) > MUCH_SKEW else "warn"
+    level: Level = "fail" if abs(skew) > MAX_SKEW else "warn"
     return (Finding(level, subject, text, "set the clocks by NTP"),)

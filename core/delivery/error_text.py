@@ -14,12 +14,12 @@ MAX_LENGTH = 500
 REDACTED = "[redacted]"
 
 
-def words(result: HttpResult | NetworkFailure, secrets: Iterable[str] = ()) -> str:
-    """What the destination, or the network, said: one bounded printable line.
+def redacted_text(result: HttpResult | NetworkFailure, secrets: Iterable[str] = ()) -> str:
+    """What the destination, or the network, error_text: one bounded printable line.
 
     Args:
         result: What became of a request.
-        secrets: Strings to black out, the longer ones first (see ``secrets_of``).
+        secrets: Strings to black out, the longer ones first (see ``find_secrets``).
     """
     if isinstance(result, NetworkFailure):
         text = result.reason
@@ -36,7 +36,7 @@ def words(result: HttpResult | NetworkFailure, secrets: Iterable[str] = ()) -> s
     return line if len(line) <= MAX_LENGTH else line[: MAX_LENGTH - 1] + "…"
 
 
-def secrets_of(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def find_secrets(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """What must not be shown of a destination's headers: all but the tenant.
 
     Of an Authorization header that is also the token alone and, for basic authentication,

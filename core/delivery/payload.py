@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ..effects import StoredPayload
-from .verdict import Kind
+from .verdict import PayloadKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Payload:
         number: Its number in the outbox; 0 if it is in memory only.
         thinnable: Whether later payloads repeat all that it says: samples of series that go
             on, no beginning of one and no end.
-        unloaded: Bytes of the body if that was left in the outbox, else 0.
+        unloaded_size: Bytes of the body if that was left in the outbox, else 0.
         destination: The name of the destination that it is for; "" while that is open.
     """
 
-    kind: Kind
+    kind: PayloadKind
     headers: tuple[tuple[str, str], ...]
     body: bytes = field(repr=False)
     items: int
@@ -39,11 +39,11 @@ class Payload:
     oldest: int | None = None
     number: int = 0
     thinnable: bool = False
-    unloaded: int = 0
+    unloaded_size: int = 0
     destination: str = ""
 
     @classmethod
-    def stored(cls, stored: StoredPayload) -> "Payload":
+    def from_stored(cls, stored: StoredPayload) -> "Payload":
         """A payload of the outbox, its body left there."""
         return cls(
             stored.kind,
@@ -53,37 +53,37 @@ class Payload:
             stored.created,
             number=stored.number,
             thinnable=stored.thinnable,
-            unloaded=stored.size,
+            unloaded_size=stored.size,
             destination=stored.destination,
         )
 
     @property
     def size(self) -> int:
         """Bytes of the body, wherever that is."""
-        return self.unloaded or len(self.body)
+        return self.unloaded_size or len(self.body)
 
-    def numbered(self, number: int) -> "Payload":
+    def with_number(self, number: int) -> "Payload":
         """The same with a number."""
         return replace(self, number=number)
 
-    def to(self, destination: str) -> "Payload":
+    def for_destination(self, destination: str) -> "Payload":
         """The same for one destination; the body is shared."""
         return replace(self, destination=destination)
 
     def without_body(self) -> "Payload":
         """The same with its body left in the outbox."""
-        return replace(self, body=b"", unloaded=self.size)
+        return replace(self, body=b"", unloaded_size=self.size)
 
     def with_body(self, body: bytes) -> "Payload":
         """The same with its body."""
-        return replace(self, body=body, unloaded=0)
+        return replace(self, body=body, unloaded_size=0)
 
 
-Split = Callable[[Payload], tuple[Payload, ...]]
+PayloadSplitter = Callable[[Payload], tuple[Payload, ...]]
 """Divides a payload, in order and without loss; () if it cannot be divided. Never raises."""
 
 
-def divide(payload: Payload, split: Split) -> tuple[Payload, ...]:
+def split_payload(payload: Payload, split: PayloadSplitter) -> tuple[Payload, ...]:
     """The parts of a payload, or () if it cannot be divided.
 
     Each part holds fewer items than the whole, so that dividing again and again comes to an
@@ -97,4 +97,4 @@ def divide(payload: Payload, split: Split) -> tuple[Payload, ...]:
     if not proper or sum(part.items for part in parts) != payload.items:
         return ()
     # The outbox holds the whole until its last part has left.
-    return (*parts[:-1], parts[-1].numbered(payload.number))
+    return (*parts[:-1], parts[-1].with_number(payload.number))

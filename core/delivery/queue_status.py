@@ -5,14 +5,14 @@ from typing import Literal, get_args
 
 import msgspec
 
-from .verdict import Outcome
+from .verdict import DeliveryOutcome
 
-State = Literal["ok", "failing", "refusing"]
+DeliveryState = Literal["ok", "failing", "refusing"]
 """How the last answer was: taken, to be retried, or refused (in whole or in part)."""
 
 
 @dataclass(slots=True)
-class Counters:
+class DeliveryCounters:
     """Numbers that only grow.
 
     Every item offered is, in the end, in exactly one place: delivered, rejected, dropped or
@@ -32,19 +32,21 @@ class Counters:
     delivered: int = 0
     rejected: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    answers: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(get_args(Outcome), 0))
+    answers: dict[DeliveryOutcome, int] = field(
+        default_factory=lambda: dict.fromkeys(get_args(DeliveryOutcome), 0)
+    )
     bytes_out: int = 0
 
 
-class CountersState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Counters in a snapshot. What still waits is offered again by whoever restores them."""
+class DeliveryQueueState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The counters in a snapshot. What still waits is offered again by whoever restores them."""
 
     delivered: int
     rejected: int
     dropped: dict[str, int]
-    answers: dict[Outcome, int]
+    answers: dict[DeliveryOutcome, int]
     bytes_out: int
-    state: State
+    state: DeliveryState
     failures: int
     last_success: int | None
     last_error: str
@@ -68,7 +70,7 @@ class QueueStatus:
     """
 
     destination: str
-    state: State
+    state: DeliveryState
     payloads: int
     items: int
     bytes: int

@@ -23,13 +23,13 @@ from typing import Literal
 
 from ..effects import HttpResult, NetworkFailure
 
-Kind = Literal["metrics", "logs"]
-Outcome = Literal["delivered", "rejected", "dropped", "split", "retried"]
+PayloadKind = Literal["metrics", "logs"]
+DeliveryOutcome = Literal["delivered", "rejected", "dropped", "split", "retried"]
 
 MAX_RETRY_AFTER = 5 * 60 * 1000
 """What a destination asks for beyond this is not believed (ms)."""
 
-ANY: tuple[Kind, ...] = ("metrics", "logs")
+ANY_KIND: tuple[PayloadKind, ...] = ("metrics", "logs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +42,30 @@ class Rule:
 
     first: int
     last: int
-    kinds: tuple[Kind, ...]
-    outcome: Outcome
+    kinds: tuple[PayloadKind, ...]
+    outcome: DeliveryOutcome
     reason: str
 
 
 RULES = (
     # Loki says so when ingestion is blocked by its configuration: a 2xx without success.
     Rule(260, 260, ("logs",), "dropped", "ingestion_blocked"),
-    Rule(200, 299, ANY, "delivered", ""),
+    Rule(200, 299, ANY_KIND, "delivered", ""),
     # The URL is wrong. Following would hand the credentials to whoever is there.
-    Rule(300, 399, ANY, "dropped", "redirect"),
+    Rule(300, 399, ANY_KIND, "dropped", "redirect"),
     # Mimir, Prometheus and Loki skip the samples or entries that are bad and keep the rest.
-    Rule(400, 400, ANY, "rejected", "bad_request"),
-    Rule(401, 401, ANY, "dropped", "unauthorized"),
-    Rule(403, 403, ANY, "dropped", "unauthorized"),
-    Rule(413, 413, ANY, "split", "too_large"),
-    Rule(429, 429, ANY, "retried", "rate_limited"),
-    Rule(400, 499, ANY, "dropped", "http_{status}"),
+    Rule(400, 400, ANY_KIND, "rejected", "bad_request"),
+    Rule(401, 401, ANY_KIND, "dropped", "unauthorized"),
+    Rule(403, 403, ANY_KIND, "dropped", "unauthorized"),
+    Rule(413, 413, ANY_KIND, "split", "too_large"),
+    Rule(429, 429, ANY_KIND, "retried", "rate_limited"),
+    Rule(400, 499, ANY_KIND, "dropped", "http_{status}"),
     # Mimir's other form of 429.
-    Rule(529, 529, ANY, "retried", "rate_limited"),
-    Rule(500, 599, ANY, "retried", "server_error"),
+    Rule(529, 529, ANY_KIND, "retried", "rate_limited"),
+    Rule(500, 599, ANY_KIND, "retried", "server_error"),
 )
 # 101, 999: no answer to what was asked, and nothing against the payload.
-OTHERWISE = Rule(0, 999, ANY, "retried", "unexpected_status")
+DEFAULT_RULE = Rule(0, 999, ANY_KIND, "retried", "unexpected_status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +79,24 @@ class Verdict:
         retry_after: The least time to wait that the destination asked for (ms).
     """
 
-    outcome: Outcome
+    outcome: DeliveryOutcome
     reason: str
     status: int | None = None
     retry_after: int | None = None
 
 
-def judge(kind: Kind, result: HttpResult | NetworkFailure, now: int) -> Verdict:
+def judge_answer(kind: PayloadKind, result: HttpResult | NetworkFailure, now: int) -> Verdict:
     """Say what an answer, or that none came, means for the payload that was sent."""
     if isinstance(result, NetworkFailure):
         return Verdict("retried", "network")
     status = result.status
     fitting = (r for r in RULES if r.first <= status <= r.last and kind in r.kinds)
-    rule = next(fitting, OTHERWISE)
-    wait = retry_after(result.headers, now) if rule.outcome == "retried" else None
+    rule = next(fitting, DEFAULT_RULE)
+    wait = parse_retry_after(result.headers, now) if rule.outcome == "retried" else None
     return Verdict(rule.outcome, rule.reason.format(status=status), status, wait)
 
 
-def retry_after(headers: Mapping[str, str], now: int) -> int | None:
+def parse_retry_after(headers: Mapping[str, str], now: int) -> int | None:
     """How long a response asks to wait, in ms; None if it does not or makes no sense.
 
     Both forms of RFC 9110 are known, a number of seconds and a date. A date is compared
@@ -107,14 +107,14 @@ def retry_after(headers: Mapping[str, str], now: int) -> int | None:
         # Python refuses to convert thousands of digits; ten of them are too many already.
         wait = int(text) * 1000 if len(text) < 10 else MAX_RETRY_AFTER
     else:
-        date = http_date(text)
+        date = parse_http_date(text)
         if date is None or date < now:
             return None
         wait = date - now
     return min(wait, MAX_RETRY_AFTER)
 
 
-def http_date(text: str) -> int | None:
+def parse_http_date(text: str) -> int | None:
     """An HTTP date, in any of its three forms, as ms since the epoch."""
     try:
         fields = parsedate_tz(text)

@@ -20,16 +20,16 @@ _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *heal
 def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[Snapshot]:
     """The state. Meanwhile batches must be held."""
     ingest, outflow, table = parts.ingest, parts.outflow, LabelTable()
-    qoe = yield from ingest.registry.state(table)
-    meter = yield from ingest.meter.state(table)
-    own = finish(parts.health.registry.state(table))  # few, and requests go on
+    qoe = yield from ingest.registry.capture_state(table)
+    meter = yield from ingest.meter.capture_state(table)
+    own = finish(parts.health.registry.capture_state(table))  # few, and requests go on
     exporters = []
     for exporter in outflow.exporters:
-        exporters.append((yield from exporter.state(table)))
+        exporters.append((yield from exporter.capture_state(table)))
     dimensions = {}
     for name, dimension in ingest.governor.dimensions.items():
         dimensions[name] = yield from dimension.state()
-    labels = yield from table.state()
+    labels = yield from table.capture_state()
     log = outflow.log
     return Snapshot(
         labels,
@@ -39,10 +39,10 @@ def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[S
         meter,
         dimensions,
         ingest.governor.faults,
-        ingest.labeller.state(),
+        ingest.labeller.capture_state(),
         {} if log is None else dict(log.adjusted),
         ingest.duplicates.forgotten,
-        {queue.destination.name: queue.state() for queue in outflow.queues},
+        {queue.destination.name: queue.capture_state() for queue in outflow.queues},
         outflow.state(),
         flush_timer.state(),
         None,
@@ -55,17 +55,17 @@ def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[S
 def put_back(saved: Snapshot, parts: Components, limits: LimitNotifier, flush_timer: Timer) -> None:
     """Go on from a state, with parts that are new."""
     ingest, outflow = parts.ingest, parts.outflow
-    table = LabelTable.restored(saved.labels)
-    ingest.registry.restore(saved.qoe, table, _METRICS)
-    parts.health.restore(saved.health, table, _METRICS)
+    table = LabelTable.from_state(saved.labels)
+    ingest.registry.restore_state(saved.qoe, table, _METRICS)
+    parts.health.restore_state(saved.health, table, _METRICS)
     for exporter, state in zip(outflow.exporters, saved.exporters, strict=True):
-        exporter.restore(state, table, _METRICS)
-    ingest.meter.restore(saved.meter, table)
+        exporter.restore_state(state, table, _METRICS)
+    ingest.meter.restore_state(saved.meter, table)
     for name, dimension in ingest.governor.dimensions.items():
         if name in saved.dimensions:
             dimension.restore(saved.dimensions[name])
     ingest.governor.faults = saved.governance_faults
-    ingest.labeller.restore(saved.labeller)
+    ingest.labeller.restore_state(saved.labeller)
     if outflow.log is not None:
         outflow.log.adjusted.update(saved.logs_adjusted)
     ingest.duplicates.forgotten = saved.batches_forgotten

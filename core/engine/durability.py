@@ -113,7 +113,7 @@ class Durability:
     def number(self, payload: Payload) -> Payload:
         """A payload with a number of its own."""
         self.last_payload += 1
-        return payload.numbered(self.last_payload)
+        return payload.with_number(self.last_payload)
 
     def sent_early(self, payload: Payload) -> None:
         """A payload went to its queue before it was stored."""

@@ -20,9 +20,9 @@ import msgspec
 from ..config.destinations import Destination
 from ..config.worker_config import Config
 from ..delivery.delivery_queue import DeliveryQueue
-from ..delivery.payload import Payload, Split
-from ..delivery.queue_status import CountersState
-from ..delivery.verdict import Kind
+from ..delivery.payload import Payload, PayloadSplitter
+from ..delivery.queue_status import DeliveryQueueState
+from ..delivery.verdict import PayloadKind
 from ..effects import (
     HttpResult,
     LoadPayload,
@@ -43,7 +43,7 @@ from ..primitives.timer import Timer
 from ..qoe import catalogue
 from ..sinks import metrics_payloads as metric_sink
 from ..sinks.log_buffer import LogBuffer
-from ..sinks.series_exporter import ExportedSeries, Exporter, SteadySeries
+from ..sinks.series_exporter import ExportedSeries, SeriesExporter, SteadySeries
 from ..version import VERSION
 from ..wire.loki_push import ENCODINGS
 from .durability import Durability
@@ -92,12 +92,12 @@ class ExportPipeline:
         self._persistence = persistence
         self._health = health
         self._instance = instance
-        self._exporters: tuple[Exporter, ...] = ()
+        self._exporters: tuple[SeriesExporter, ...] = ()
         self._metadata_timer = Timer(METADATA_INTERVAL)
         self._metadata_sent = False
         self._notices: list[Notice] = []
         self._metrics = tuple(
-            self._queue(destination, "metrics", metric_sink.split, seed)
+            self._queue(destination, "metrics", metric_sink.split_payload, seed)
             for destination in config.metrics_destinations
             if embedded or not destination.is_embedded
         )
@@ -110,7 +110,7 @@ class ExportPipeline:
                 ENCODINGS[config.loki_encoding], with_metadata=config.loki_structured_metadata
             )
             self._logs = tuple(
-                self._queue(destination, "logs", self.log.split, seed)
+                self._queue(destination, "logs", self.log.split_payload, seed)
                 for destination in destinations
             )
         self.queues = (*self._metrics, *self._logs)
@@ -124,12 +124,12 @@ class ExportPipeline:
         # one that did would come back from zero to the old total.
         idle = self._config.series_idle_timeout
         self._exporters = (
-            Exporter(qoe, self._instance, idle, is_held=True),
-            Exporter(health, self._instance, None),
+            SeriesExporter(qoe, self._instance, idle, is_registry_frozen=True),
+            SeriesExporter(health, self._instance, None),
         )
 
     @property
-    def exporters(self) -> tuple[Exporter, ...]:
+    def exporters(self) -> tuple[SeriesExporter, ...]:
         """What has been sent of each registry."""
         return self._exporters
 
@@ -142,7 +142,7 @@ class ExportPipeline:
             dict(self._heirs),
         )
 
-    def restore(self, state: ExportState, queues: Mapping[str, CountersState]) -> None:
+    def restore(self, state: ExportState, queues: Mapping[str, DeliveryQueueState]) -> None:
         """Take a state back, and those of the queues by destination."""
         self._metadata_timer.restore(state.described_at)
         self._metadata_sent = state.described
@@ -151,13 +151,13 @@ class ExportPipeline:
         self._heirs = {name: h for name, h in state.heirs.items() if name not in self._by_name}
         for name, queue in self._by_name.items():
             if name in queues:
-                queue.restore(queues[name])
+                queue.restore_state(queues[name])
 
     def begin(self, now: int) -> None:
         """Note when the worker came to life; only the first call counts."""
         self._metadata_timer.start(now)
         for exporter in self._exporters:
-            exporter.begin(now)
+            exporter.mark_start(now)
 
     def flush(self, now: int) -> Work[None]:
         """Send everything, or stage it to be stored first."""
@@ -199,7 +199,7 @@ class ExportPipeline:
             if queue is None:
                 unwanted.setdefault(stored.kind, []).append(stored)
             else:
-                self._notices += queue.offer(Payload.stored(stored), now)
+                self._notices += queue.offer(Payload.from_stored(stored), now)
         for kind, group in unwanted.items():
             self._persistence.left(tuple(stored.number for stored in group))
             fields = (("kind", kind), ("items", sum(stored.items for stored in group)))
@@ -233,23 +233,23 @@ class ExportPipeline:
 
     def _metric_payloads(self, now: int) -> Work[Sequence[Payload]]:
         """All series for each destination, unless all queues are full."""
-        full = self._left_out = tuple(queue for queue in self._metrics if queue.full)
+        full = self._left_out = tuple(queue for queue in self._metrics if queue.is_full)
         if full:
             # The registry goes on counting and the next flush sends the totals: what an
             # outage costs is resolution in time, never a count.
             self._health.count(health_metrics.FLUSHES_HELD)
             if len(full) == len(self._metrics):
                 return ()
-        exported = chain.from_iterable(exporter.export(now) for exporter in self._exporters)
+        exported = chain.from_iterable(exporter.export_series(now) for exporter in self._exporters)
         if not self._metrics:
             for series in exported:  # they still have to age and end
                 yield len(series.samples) if isinstance(series, SteadySeries) else 1
             return ()
-        writer = metric_sink.PayloadWriter(
+        writer = metric_sink.MetricsPayloadWriter(
             self._described(now),
             now,
             self._config.max_samples_per_request,
-            edges_apart=self._persistence is not None or len(self._metrics) > 1,
+            separate_edges=self._persistence is not None or len(self._metrics) > 1,
         )
         units = 0
         for series in exported:
@@ -258,40 +258,42 @@ class ExportPipeline:
             else:
                 units += 1 if series is None else len(series.samples)
             if series is not None:
-                writer.add(series)
+                writer.add_series(series)
             if units >= STEP:
                 yield units
                 units = 0
-        return tuple(self._addressed(writer.close(), full, now))
+        return tuple(self._addressed(writer.finish(), full, now))
 
     def _addressed(
         self, payloads: Iterable[Payload], full: tuple[DeliveryQueue, ...], now: int
     ) -> Iterator[Payload]:
         """Payloads of metrics for each destination; for a full one those that it cannot miss."""
-        overfull = tuple(queue for queue in full if queue.overfull)
+        overfull = tuple(queue for queue in full if queue.is_overfull)
         for payload in payloads:
             for queue in self._metrics:
                 if queue not in full or (not payload.thinnable and queue not in overfull):
-                    yield payload.to(queue.destination.name)
+                    yield payload.for_destination(queue.destination.name)
                 elif not payload.thinnable:
                     self._notices += queue.decline(payload, now)
 
     def _log_payloads(self, now: int, *, full_only: bool = False) -> Iterator[Payload]:
         """Log entries for each destination."""
         if self.log is not None:
-            for payload in self.log.drain(now, self._config.loki_batch_bytes, full_only=full_only):
+            for payload in self.log.drain_payloads(
+                now, self._config.loki_batch_bytes, full_only=full_only
+            ):
                 for queue in self._logs:
-                    yield payload.to(queue.destination.name)
+                    yield payload.for_destination(queue.destination.name)
 
     def due(self, next_id: int, now: int) -> tuple[RemoteWrite | LokiPush | LoadPayload, ...]:
         """The requests that are to be sent now, with ids from ``next_id`` on."""
         effects: list[RemoteWrite | LokiPush | LoadPayload] = []
         for queue in self.queues:
-            effect = queue.due(next_id + len(effects), now)
+            effect = queue.next_request(next_id + len(effects), now)
             if effect is not None:
                 effects.append(effect)
             if self._persistence is not None:
-                self._persistence.left(queue.take_left())
+                self._persistence.left(queue.pop_finished_numbers())
         return tuple(effects)
 
     def complete(
@@ -307,7 +309,7 @@ class ExportPipeline:
     @property
     def may_catch_up(self) -> bool:
         """Whether a flush of metrics was held that could be made now."""
-        return any(not queue.full for queue in self._left_out)
+        return any(not queue.is_full for queue in self._left_out)
 
     def notices(self) -> tuple[Notice, ...]:
         """What there is to tell since the last call."""
@@ -317,7 +319,7 @@ class ExportPipeline:
     def hurry(self) -> None:
         """The process is about to end: try again without delay."""
         for queue in self.queues:
-            queue.hurry()
+            queue.begin_drain()
 
     def next_poll(self) -> int | None:
         """When the next request will be due."""
@@ -342,7 +344,7 @@ class ExportPipeline:
         return tuple(by_name.values())
 
     def _queue(
-        self, destination: Destination, kind: Kind, split: Split, seed: int
+        self, destination: Destination, kind: PayloadKind, split: PayloadSplitter, seed: int
     ) -> DeliveryQueue:
         memory = self._persistence is None
         return DeliveryQueue(

@@ -200,15 +200,15 @@ class FlushScheduler:
         self._ingest.is_dirty = False
         meter = self._ingest.meter
         if self._exchange is None:
-            meter.settle(now, all_of_them=last)
-            yield from meter.expire(now)
+            meter.resolve_pending(now, ignore_timeout=last)
+            yield from meter.expire_views(now)
         elif not self.closed:
             yield from self._exchange.lapse(now, all_of_them=last)
-        concurrent = yield from meter.views.concurrent(now)
+        concurrent = yield from meter.views.count_concurrent(now)
         if self._exchange is not None:
             concurrent = self._exchange.concurrent(now, concurrent)
-        yield from meter.count_concurrent(concurrent)
-        yield from self._ingest.labeller.sweep()
+        yield from meter.set_concurrent(concurrent)
+        yield from self._ingest.labeller.free_discarded()
         vitals.collect(self._parts, self.started_at, now)
         yield from self._outflow.flush(now)
         yield from self._persist_work(now)

@@ -260,7 +260,7 @@ class Ingest:
 
     def renew_labels(self, now: int) -> None:
         """Work out all labels anew, because governance has changed its mind."""
-        self._labeller.renew(now)
+        self._labeller.reset_cache(now)
 
     def stored(self, effect_id: int, now: int, *, is_safe: bool) -> None:
         """The record of a batch is in the journal, or it is not to be had."""
@@ -359,7 +359,7 @@ class Ingest:
         self._apply(kept.open(self.decoder), country, kept.at)
 
     def _apply(self, batch: Batch, country: str | None, at: int) -> None:
-        self.meter.measure(self._begin(batch, country, at), at)
+        self.meter.record_events(self._begin(batch, country, at), at)
 
     def begin(
         self, kept: KeptBatch, country: str | None, *, is_ours: bool
@@ -379,18 +379,18 @@ class Ingest:
             self._health.count(health_metrics.DUPLICATES)
             return [(event, origin) for event, _, origin in self._by_time(batch, country, at)]
         events = self._begin(batch, country, at)
-        self.meter.measure((pair for pair in events if pair[1].view is None), at)
+        self.meter.record_events((pair for pair in events if pair[1].view is None), at)
         return events
 
     def _begin(
         self, batch: Batch, country: str | None, at: int
     ) -> list[tuple[Event, EventContext]]:
         self._count(batch)
-        if self._labeller.is_worn(at):
+        if self._labeller.is_cache_stale(at):
             self.renew_labels(at)
         events = self._by_time(batch, country, at)
         if self._log is not None:
-            self._log.add(events, self._labeller, at)
+            self._log.add_events(events, self._labeller, at)
         self.is_dirty = True
         return [(event, origin) for event, _, origin in events]
 
@@ -402,7 +402,7 @@ class Ingest:
         origins: dict[str, EventContext] = {}  # by view: a batch may hold the events of many
         for event, line in batch.events:
             origin = origins.get(event.view_id)
-            if origin is None or not origin.is_of(event):
+            if origin is None or not origin.applies_to(event):
                 origin = origins[event.view_id] = self._origin(event, country, at)
             events.append((event, line, origin))
         # Players build events asynchronously and send them unsorted.
@@ -412,9 +412,9 @@ class Ingest:
     def _origin(self, event: Event, country: str | None, at: int) -> EventContext:
         return EventContext(
             event,
-            self._labeller.label_set(event, country, at),
+            self._labeller.find_label_set(event, country, at),
             None if event.view_id == NO_VIEW else view_key(event),
-            b"" if self._log is None else self._log.metadata(event),
+            b"" if self._log is None else self._log.encode_metadata(event),
         )
 
     def _count(self, batch: Batch) -> None:

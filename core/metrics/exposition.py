@@ -13,7 +13,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(series: Iterable[Series]) -> bytes:
-    """All series, grouped by metric, in order of name."""
+    """All series, series_in_group by metric, in order of name."""
     families: dict[Metric, list[Series]] = {}
     for one in series:
         families.setdefault(one.metric, []).append(one)

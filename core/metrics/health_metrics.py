@@ -8,18 +8,18 @@ from collections.abc import Mapping
 
 from . import exposition
 from .label_table import LabelTable
-from .metric import Metric, Type
+from .metric import Metric, MetricType
 from .registry import MetricName, Registry, RegistryState
 from .series import Counter, Gauge, Series
 
-COUNTER, GAUGE, HISTOGRAM = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
+COUNTER, GAUGE, HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
 _PREFIX = "openqoe_worker_"
 
 
 def _metric(
     name: str,
-    kind: Type,
+    kind: MetricType,
     help: str,
     *labels: str,
     unit: str = "",
@@ -193,15 +193,15 @@ class Health:
         key = (metric, *labels.items())
         series = self._counted.get(key)
         if series is None:
-            series = self.registry.series(metric, tuple(sorted(labels.items())))
+            series = self.registry.find_or_create(metric, tuple(sorted(labels.items())))
             self._counted[key] = series
         series.observe(amount)
 
-    def restore(
+    def restore_state(
         self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]
     ) -> None:
         """Take the series of a snapshot."""
-        self.registry.restore(state, table, metrics)
+        self.registry.restore_state(state, table, metrics)
         self._counted.clear()
 
     def render(self) -> bytes:
@@ -210,12 +210,12 @@ class Health:
 
     def set_gauge(self, metric: Metric, value: float, **labels: str) -> None:
         """Set a gauge to a value that is kept elsewhere."""
-        series = self.registry.series(metric, tuple(sorted(labels.items())))
+        series = self.registry.find_or_create(metric, tuple(sorted(labels.items())))
         assert isinstance(series, Gauge)
         series.set(value)
 
     def set_total(self, metric: Metric, value: float, **labels: str) -> None:
         """Set a counter to a total that is kept elsewhere."""
-        series = self.registry.series(metric, tuple(sorted(labels.items())))
+        series = self.registry.find_or_create(metric, tuple(sorted(labels.items())))
         assert isinstance(series, Counter)
         series.value = value

@@ -25,7 +25,7 @@ class LabelTable:
     """Gives each label set a number.
 
     Attributes:
-        rows: The label sets by number; only in a table that was restored.
+        rows: The label sets by number; only in a table that was from_state.
     """
 
     def __init__(self) -> None:
@@ -35,23 +35,23 @@ class LabelTable:
         self._packed_pairs = MsgpackList()
         self._packed_rows = MsgpackList()
 
-    def number(self, labels: Labels) -> int:
+    def assign_number(self, labels: Labels) -> int:
         """The number of a label set."""
         following = len(self._packed_rows)
         number = self._numbers.setdefault(labels, following)
         if number == following:
             row = list(map(self._pairs.get, labels))  # in C: hardly a pair is new
-            self._packed_rows.add(list(map(self._place, labels)) if None in row else row)
+            self._packed_rows.add(list(map(self._pair_number, labels)) if None in row else row)
         return number
 
-    def _place(self, pair: tuple[str, str]) -> int:
+    def _pair_number(self, pair: tuple[str, str]) -> int:
         place = self._pairs.get(pair)
         if place is None:
             place = self._pairs[pair] = len(self._pairs)
             self._packed_pairs.add(pair)
         return place
 
-    def state(self) -> Work[LabelTableState]:
+    def capture_state(self) -> Work[LabelTableState]:
         """The state, for a snapshot; afterwards the table is empty."""
         known: dict[Labels, int] | dict[tuple[str, str], int]
         for known in (self._numbers, self._pairs):
@@ -62,7 +62,7 @@ class LabelTable:
         return LabelTableState(self._packed_pairs.raw(), self._packed_rows.raw())
 
     @classmethod
-    def restored(cls, state: LabelTableState) -> Self:
+    def from_state(cls, state: LabelTableState) -> Self:
         """The table of a snapshot; only to look up what stands in it."""
         table = cls()
         pairs = state.pairs

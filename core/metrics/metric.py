@@ -5,7 +5,7 @@ from enum import Enum
 import msgspec
 
 
-class Type(Enum):
+class MetricType(Enum):
     """Metric types of Prometheus; the values are those of remote-write metadata."""
 
     COUNTER = 1
@@ -27,7 +27,7 @@ class Metric(msgspec.Struct, frozen=True, eq=False, gc=False):
     """
 
     name: str
-    type: Type
+    type: MetricType
     help: str
     unit: str = ""
     labels: tuple[str, ...] = ()

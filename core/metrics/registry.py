@@ -14,17 +14,17 @@ from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
 from .label_table import LabelTable
 from .metric import Metric
-from .series import CLASSES, Labels, Series, sample_count
+from .series import SERIES_CLASSES, Labels, Series, sample_count
 
 OVERFLOW: Labels = (("overflow", "true"),)
 
 Govern = Callable[[str, str], str | None]
 """Governs one label: (name, value) to the value to use, or None to leave the label out."""
 
-CACHED_PER_GROUP = 1_000
+MAX_CACHED_PER_GROUP = 1_000
 """Entries after which a group's cache starts anew: label values come from outside."""
 
-OWN_LABELS = 10_000
+MAX_INTERNED_OWN_LABELS = 10_000
 """Labels of metrics' own that are shared by series at the most."""
 
 
@@ -40,17 +40,17 @@ class Group(msgspec.Struct, frozen=True, gc=False, eq=False):
     """
 
     labels: Labels
-    known: dict[object, Series] = {}
+    series_cache: dict[object, Series] = {}
 
-    def cached(self, key: object) -> Series | None:
+    def find_series(self, key: object) -> Series | None:
         """The series under a key, if it is known here and still lives."""
-        series = self.known.get(key)
+        series = self.series_cache.get(key)
         return None if series is None or series.has_ended else series
 
-    def cache(self, key: object, series: Series) -> None:
-        if len(self.known) >= CACHED_PER_GROUP:
-            self.known.clear()
-        self.known[key] = series
+    def cache_series(self, key: object, series: Series) -> None:
+        if len(self.series_cache) >= MAX_CACHED_PER_GROUP:
+            self.series_cache.clear()
+        self.series_cache[key] = series
 
 
 MetricName = tuple[str, str]
@@ -108,14 +108,14 @@ class Registry:
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
         self._series: dict[SeriesKey, Series] = {}
-        self._own = Interner(OWN_LABELS)
+        self._interner = Interner(MAX_INTERNED_OWN_LABELS)
         self.size = 0
         self.overflowed = 0
 
     def __iter__(self) -> Iterator[Series]:
         return iter(self._series.values())
 
-    def series(self, metric: Metric, labels: Labels) -> Series:
+    def find_or_create(self, metric: Metric, labels: Labels) -> Series:
         """The series of a metric with these labels (sorted), made if it is new.
 
         Past the limit it is the metric's overflow series, so that totals stay right.
@@ -126,13 +126,13 @@ class Registry:
             return found
         if self.size + sample_count(metric) > self._max_series and labels != OVERFLOW:
             self.overflowed += 1
-            return self.series(metric, OVERFLOW)
-        made = CLASSES[metric.type](metric, labels)
+            return self.find_or_create(metric, OVERFLOW)
+        made = SERIES_CLASSES[metric.type](metric, labels)
         self._series[key] = made
         self.size += sample_count(metric)
         return made
 
-    def grouped(
+    def series_in_group(
         self,
         group: Group,
         key: object,
@@ -145,16 +145,16 @@ class Registry:
         labels = group.labels
         if values:
             own = [
-                self._own.of((name, governed))
+                self._interner.of((name, governed))
                 for name, value in zip(metric.labels, values, strict=True)
                 if (governed := govern(name, value))
             ]
             labels = tuple(sorted((*labels, *own)))
-        series = self.series(metric, labels)
-        group.cache(key, series)
+        series = self.find_or_create(metric, labels)
+        group.cache_series(key, series)
         return series
 
-    def state(self, table: LabelTable) -> Work[RegistryState]:
+    def capture_state(self, table: LabelTable) -> Work[RegistryState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         metrics: dict[Metric, int] = {}
         saved = MsgpackList()
@@ -164,9 +164,10 @@ class Registry:
         for series in self._series.values():
             if series.labels is not labels:  # those that begin together share them
                 labels = series.labels
-                row = table.number(labels)
+                row = table.assign_number(labels)
             metric = metrics.setdefault(series.metric, len(metrics))
-            few.append((metric, row, series.exported_at, series.changed_at, series.numbers()))
+            numbers = series.capture_numbers()
+            few.append((metric, row, series.exported_at, series.changed_at, numbers))
             if len(few) == STEP:
                 saved.add_few(few)
                 few.clear()
@@ -178,7 +179,7 @@ class Registry:
         ]
         return RegistryState(named, saved.raw(), self.overflowed)
 
-    def restore(
+    def restore_state(
         self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]
     ) -> None:
         """Take a state back. Left out is what this version does not know, or with other buckets."""
@@ -191,14 +192,14 @@ class Registry:
             metric = known[saved.metric]
             if metric is None:
                 continue
-            series = CLASSES[metric.type](metric, table.rows[saved.labels])
-            series.take_numbers(saved.numbers)
+            series = SERIES_CLASSES[metric.type](metric, table.rows[saved.labels])
+            series.restore_numbers(saved.numbers)
             series.exported_at, series.changed_at = saved.exported_at, saved.changed_at
             self._series[SeriesKey(metric, series.labels)] = series
             self.size += sample_count(metric)
         self.overflowed = state.overflowed
 
-    def end(self, series: Series) -> None:
+    def remove(self, series: Series) -> None:
         """Forget a series; a later observation makes a new one."""
         del self._series[SeriesKey(series.metric, series.labels)]
         self.size -= sample_count(series.metric)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from .metric import Metric, Type
+from .metric import Metric, MetricType
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -26,7 +26,7 @@ class Series(msgspec.Struct, gc=False, eq=False):
     Attributes:
         metric: The metric it belongs to.
         labels: Its labels, sorted, without name and instance.
-        wire: How its samples begin in a request, encoded at the first export.
+        heads: How its samples begin in a request, encoded at the first export.
         exported_at: Time of its latest sample in ms; None before the first, and again
             after a stale marker.
         changed_at: Time of the latest export that found it changed, ms.
@@ -35,7 +35,7 @@ class Series(msgspec.Struct, gc=False, eq=False):
 
     metric: Metric
     labels: Labels
-    wire: tuple[bytes, ...] = ()
+    heads: tuple[bytes, ...] = ()
     exported_at: int | None = None
     changed_at: int = 0
     has_ended: bool = False
@@ -44,7 +44,7 @@ class Series(msgspec.Struct, gc=False, eq=False):
         """Add to a counter; add an observation to a gauge's mean or to a histogram."""
         raise TypeError("an abstract series takes no value")
 
-    def has_changed(self) -> bool:
+    def collect_changes(self) -> bool:
         """Whether there was an observation since the latest export; marks it as seen."""
         raise TypeError("an abstract series has no value")
 
@@ -52,11 +52,11 @@ class Series(msgspec.Struct, gc=False, eq=False):
         """The values of its samples, in the order of ``sample_names``."""
         raise TypeError("an abstract series has no value")
 
-    def numbers(self) -> list[float]:
+    def capture_numbers(self) -> list[float]:
         """Its state, for a snapshot."""
         raise TypeError("an abstract series has no state")
 
-    def take_numbers(self, numbers: list[float]) -> None:
+    def restore_numbers(self, numbers: list[float]) -> None:
         """Take a state back."""
         raise TypeError("an abstract series has no state")
 
@@ -72,7 +72,7 @@ class Counter(Series, gc=False, eq=False):
     def observe(self, value: float) -> None:
         self.value += value
 
-    def has_changed(self) -> bool:
+    def collect_changes(self) -> bool:
         changed = self.value != self._seen
         self._seen = self.value
         return changed
@@ -80,11 +80,11 @@ class Counter(Series, gc=False, eq=False):
     def values(self) -> list[float]:
         return [self.value]
 
-    def numbers(self) -> list[float]:
+    def capture_numbers(self) -> list[float]:
         # Totals that are kept elsewhere come as int; what is read back is a float.
         return [float(self.value), float(self._seen)]
 
-    def take_numbers(self, numbers: list[float]) -> None:
+    def restore_numbers(self, numbers: list[float]) -> None:
         self.value, self._seen = numbers
 
 
@@ -104,7 +104,7 @@ class Gauge(Series, gc=False, eq=False):
         self.value = self._sum = value
         self._count = 1
 
-    def has_changed(self) -> bool:
+    def collect_changes(self) -> bool:
         if not self._count:
             return False
         self.value = self._sum / self._count
@@ -114,11 +114,11 @@ class Gauge(Series, gc=False, eq=False):
     def values(self) -> list[float]:
         return [self.value]
 
-    def numbers(self) -> list[float]:
+    def capture_numbers(self) -> list[float]:
         # What was set may be an int or a bool.
         return [float(self.value), float(self._sum), self._count]
 
-    def take_numbers(self, numbers: list[float]) -> None:
+    def restore_numbers(self, numbers: list[float]) -> None:
         self.value, self._sum, count = numbers
         self._count = int(count)
 
@@ -139,7 +139,7 @@ class Histogram(Series, gc=False, eq=False):
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
-    def has_changed(self) -> bool:
+    def collect_changes(self) -> bool:
         count = sum(self.counts)
         changed = count != self._seen
         self._seen = count
@@ -154,10 +154,10 @@ class Histogram(Series, gc=False, eq=False):
         values += (self.sum, total)
         return values
 
-    def numbers(self) -> list[float]:
+    def capture_numbers(self) -> list[float]:
         return [self.sum, self._seen, *self.counts]
 
-    def take_numbers(self, numbers: list[float]) -> None:
+    def restore_numbers(self, numbers: list[float]) -> None:
         self.sum, self._seen = numbers[0], int(numbers[1])
         self.counts = [int(count) for count in numbers[2:]]
 
@@ -170,13 +170,13 @@ class Histogram(Series, gc=False, eq=False):
         yield f"{name}_count", ()
 
 
-CLASSES: dict[Type, type[Series]] = {
-    Type.COUNTER: Counter,
-    Type.GAUGE: Gauge,
-    Type.HISTOGRAM: Histogram,
+SERIES_CLASSES: dict[MetricType, type[Series]] = {
+    MetricType.COUNTER: Counter,
+    MetricType.GAUGE: Gauge,
+    MetricType.HISTOGRAM: Histogram,
 }
 
 
 def sample_count(metric: Metric) -> int:
     """How many samples one series of a metric has, each a series of its own to Prometheus."""
-    return len(metric.buckets) + 3 if metric.type is Type.HISTOGRAM else 1
+    return len(metric.buckets) + 3 if metric.type is MetricType.HISTOGRAM else 1

@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
-from .view import Labels, View, ViewKey, ViewState, state_of
+from .view import Labels, View, ViewKey, ViewState, capture_view_state
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ViewState).decode
 
-_LIST: Final = b"\xdc" + len(ViewState.__struct_fields__).to_bytes(2, "big")
+_STATE_HEADER: Final = b"\xdc" + len(ViewState.__struct_fields__).to_bytes(2, "big")
 """How msgpack begins a state."""
 
 
@@ -31,25 +31,25 @@ class EndedView(msgspec.Struct, frozen=True, gc=False, eq=False):
     rest: bytes
 
 
-def fold(view: View | ViewState, labels: Labels) -> EndedView:
+def compact(view: View | ViewState, labels: Labels) -> EndedView:
     """Fold a view."""
-    state = _encode(view if isinstance(view, ViewState) else state_of(view))
-    return EndedView(labels, view.last_seen, state[len(_LIST) + len(_encode(view.key)) :])
+    state = _encode(view if isinstance(view, ViewState) else capture_view_state(view))
+    return EndedView(labels, view.last_seen, state[len(_STATE_HEADER) + len(_encode(view.key)) :])
 
 
-def packed(key: ViewKey, ended: View | EndedView) -> object:
+def encoded_state(key: ViewKey, ended: View | EndedView) -> object:
     """What is encoded for a snapshot as the state of a view, folded or not."""
     if isinstance(ended, View):
-        return state_of(ended)
-    return msgspec.Raw(_state(key, ended))
+        return capture_view_state(ended)
+    return msgspec.Raw(_join_state(key, ended))
 
 
-def unfolded(key: ViewKey, ended: View | EndedView) -> View:
+def expand(key: ViewKey, ended: View | EndedView) -> View:
     """The view as it was."""
     if isinstance(ended, View):
         return ended
-    return View.restored(_decode(_state(key, ended)), ended.labels)
+    return View.from_state(_decode(_join_state(key, ended)), ended.labels)
 
 
-def _state(key: ViewKey, ended: EndedView) -> bytes:
-    return _LIST + _encode(key) + ended.rest
+def _join_state(key: ViewKey, ended: EndedView) -> bytes:
+    return _STATE_HEADER + _encode(key) + ended.rest

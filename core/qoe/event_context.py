@@ -26,8 +26,8 @@ class EventContext(msgspec.Struct, frozen=True, gc=False):
     view: ViewKey | None
     metadata: bytes
 
-    def is_of(self, event: Event) -> bool:
-        """Whether another event has the same origin, under the same country of a request."""
+    def applies_to(self, event: Event) -> bool:
+        """Whether another event has the same context, under the same country of a request."""
         first = self.event
         return (
             event.view_id == first.view_id

@@ -16,7 +16,7 @@ from .view import View
 
 SECOND = 1_000
 
-TOGETHER = 64
+TUPLE_SIZE = 64
 """Views in a tuple."""
 
 
@@ -24,39 +24,39 @@ class ExpiryQueue:
     """Views by the second (since the epoch) at which they could expire."""
 
     def __init__(self) -> None:
-        self._seconds: list[int] = []  # a heap of those in ``_views``
-        self._views: dict[int, _Second] = {}
+        self._seconds: list[int] = []  # a heap of those in ``_buckets``
+        self._buckets: dict[int, _Bucket] = {}
 
-    def add(self, view: View, due: int) -> None:
+    def schedule(self, view: View, due: int) -> None:
         """Look at a view at a time (ms), or less than a second behind it."""
-        second = second_of(due)
-        views = self._views.get(second)
-        if views is None:
-            views = self._views[second] = _Second([], [])
+        second = ceil_second(due)
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = _Bucket([], [])
             heapq.heappush(self._seconds, second)
-        views.latest.append(view)
-        if len(views.latest) == TOGETHER:
-            views.others.append(tuple(views.latest))
-            views.latest.clear()
+        bucket.filling.append(view)
+        if len(bucket.filling) == TUPLE_SIZE:
+            bucket.full.append(tuple(bucket.filling))
+            bucket.filling.clear()
 
     @property
-    def first(self) -> int | None:
+    def first_second(self) -> int | None:
         """The first second at which there are views to look at."""
         return self._seconds[0] if self._seconds else None
 
-    def take(self) -> Iterator[View]:
+    def pop_first(self) -> Iterator[View]:
         """Take out the views of the first second, in the order in which they came."""
-        views = self._views.pop(heapq.heappop(self._seconds))
-        return chain(chain.from_iterable(views.others), views.latest)
+        bucket = self._buckets.pop(heapq.heappop(self._seconds))
+        return chain(chain.from_iterable(bucket.full), bucket.filling)
 
 
-class _Second(NamedTuple):
+class _Bucket(NamedTuple):
     """The views of a second."""
 
-    others: list[tuple[View, ...]]
-    latest: list[View]
+    full: list[tuple[View, ...]]
+    filling: list[View]
 
 
-def second_of(due: int) -> int:
+def ceil_second(due: int) -> int:
     """The second at which it is too late to be in time by less than one."""
     return -(-due // SECOND)

@@ -38,17 +38,17 @@ as are those of views, sessions and viewers."""
 MAX_LABEL_BYTES = 2048
 """Loki's limit for a label value, and Mimir's."""
 
-CACHED = 50_000
+MAX_CACHED_LABEL_SETS = 50_000
 """Raw label sets after which the cache starts anew: they come from outside."""
 
-CACHED_STREAMS = 1_000
+MAX_CACHED_STREAMS = 1_000
 """Event types kept in each label set: they come from outside, too."""
 
-SHARED = 10_000
+MAX_INTERNED_LABELS = 10_000
 """Labels that are shared by label sets at the most. Otherwise each would be an object of its own,
 and not in the processor's cache when a snapshot asks for its number."""
 
-MAX_AGE = 3_600_000
+CACHE_LIFETIME = 3_600_000
 """ms after which the cache starts anew, so that governance sees which values are in use."""
 
 _CONTENT_TYPES = {"v": "vod", "l": "live", "ll": "live", "on-demand": "vod", "ondemand": "vod"}
@@ -74,7 +74,7 @@ class LabellerState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A labeller in a snapshot. Its caches are none of it; see ``core/engine/snapshot``."""
 
     shortened: int
-    begun: int
+    cache_started_at: int
 
 
 class Labeller:
@@ -85,25 +85,25 @@ class Labeller:
             are worked out once an hour).
     """
 
-    def __init__(self, governor: Governor, extra: tuple[str, ...]) -> None:
+    def __init__(self, governor: Governor, extra_labels: tuple[str, ...]) -> None:
         self._governor = governor
-        self._extra = extra
+        self._extra_labels = extra_labels
         self._sets: dict[object, LabelSet] = {}
         self._groups: dict[Labels, Group] = {}
-        self._labels = Interner(SHARED)
-        self._worn: list[dict[object, LabelSet] | dict[Labels, Group]] = []
-        self._begun = 0
+        self._interner = Interner(MAX_INTERNED_LABELS)
+        self._discarded: list[dict[object, LabelSet] | dict[Labels, Group]] = []
+        self._cache_started_at = 0
         self.shortened = 0
 
-    def state(self) -> LabellerState:
+    def capture_state(self) -> LabellerState:
         """The state, for a snapshot."""
-        return LabellerState(self.shortened, self._begun)
+        return LabellerState(self.shortened, self._cache_started_at)
 
-    def restore(self, state: LabellerState) -> None:
+    def restore_state(self, state: LabellerState) -> None:
         """Take a state back."""
-        self.shortened, self._begun = state.shortened, state.begun
+        self.shortened, self._cache_started_at = state.shortened, state.cache_started_at
 
-    def label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
+    def find_label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
         """The label set of an event.
 
         Args:
@@ -128,61 +128,66 @@ class Labeller:
             None if video is None else (video.id, video.content_type, video.stream_type),
             event.cmcd,
             country,
-            (event.session_id, event.view_id, event.viewer_id, video) if self._extra else None,
+            (event.session_id, event.view_id, event.viewer_id, video)
+            if self._extra_labels
+            else None,
         )
         found = self._sets.get(key)
         if found is None:
-            found = self._make(event, country, now)
+            found = self._create_label_set(event, country, now)
             self._sets[key] = found
         return found
 
-    def stream(self, labels: LabelSet, event_type: str, now: int) -> str:
+    def stream_labels(self, labels: LabelSet, event_type: str, now: int) -> str:
         """The labels of the log stream of an event, as Loki writes them."""
         found = labels.streams.get(event_type)
         if found is None:
             governed = self._governor.govern("event_type", label_text(event_type), now)
             own = (("event_type", governed),) if governed else ()
             found = format_labels(sorted((*labels.stream, *own)))
-            if len(labels.streams) < CACHED_STREAMS:
+            if len(labels.streams) < MAX_CACHED_STREAMS:
                 labels.streams[event_type] = found
         return found
 
-    def group(self, labels: Labels) -> Group:
+    def find_group(self, labels: Labels) -> Group:
         """The group with these base labels."""
         group = self._groups.get(labels)
         if group is None:
             group = self._groups[labels] = Group(labels)
         return group
 
-    def is_worn(self, now: int) -> bool:
+    def is_cache_stale(self, now: int) -> bool:
         """Whether the cache should start anew, because of its size or age."""
-        return len(self._sets) >= CACHED or now - self._begun >= MAX_AGE
+        return (
+            len(self._sets) >= MAX_CACHED_LABEL_SETS
+            or now - self._cache_started_at >= CACHE_LIFETIME
+        )
 
-    def renew(self, now: int) -> None:
+    def reset_cache(self, now: int) -> None:
         """Work all label sets out anew from now on."""
-        self._worn += (self._sets, self._groups)
+        self._discarded += (self._sets, self._groups)
         self._sets, self._groups = {}, {}
-        self._begun = now
+        self._cache_started_at = now
 
-    def sweep(self) -> Work[None]:
+    def free_discarded(self) -> Work[None]:
         """Throw away what is not used any more: all at once it would hold everybody up."""
-        while self._worn:
-            worn = self._worn.pop()
-            while worn:
-                worn.popitem()
+        while self._discarded:
+            discarded = self._discarded.pop()
+            while discarded:
+                discarded.popitem()
                 yield 1
 
-    def _make(self, event: Event, country: str | None, now: int) -> LabelSet:
+    def _create_label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
         raw = _raw_values(event, country)
         governed: dict[str, tuple[str, str]] = {}
-        for name in (*METRIC_LABELS, *self._extra):
+        for name in (*METRIC_LABELS, *self._extra_labels):
             value = raw.get(name)
             text = label_text(value)
             self.shortened += isinstance(value, str) and len(text) < len(value)
             if text and (label := self._governor.govern(name, text, now)):
-                governed[name] = self._labels.of((name, label))
+                governed[name] = self._interner.of((name, label))
         return LabelSet(
-            self.group(tuple(sorted(governed.values()))),
+            self.find_group(tuple(sorted(governed.values()))),
             tuple(governed[name] for name in STREAM_LABELS if name in governed),
         )
 

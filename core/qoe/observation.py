@@ -4,7 +4,7 @@ import msgspec
 
 from ..events.event_types import Event
 from .view import View
-from .vocabulary import Kind
+from .vocabulary import ObservationKind
 
 
 class Observation(msgspec.Struct, gc=False):
@@ -18,12 +18,12 @@ class Observation(msgspec.Struct, gc=False):
         label: A derived fact's label value.
     """
 
-    kind: Kind
+    kind: ObservationKind
     event: Event
     view: View | None
     value: float | None = None
     label: str = ""
 
 
-SILENCE = Event("", 0, 0, "", "", "", "", "")
+NO_EVENT = Event("", 0, 0, "", "", "", "", "")
 """Stands for the event where a fact follows from no event but from the lapse of time."""

@@ -39,12 +39,12 @@ def view_key(event: Event) -> ViewKey:
     return ViewKey(
         event.org_id,
         event.view_id,
-        None if video is None else text_of(video.id),
-        None if player is None else text_of(player.name),
+        None if video is None else as_text(video.id),
+        None if player is None else as_text(player.name),
     )
 
 
-def text_of(value: Text) -> str | None:
+def as_text(value: Text) -> str | None:
     """A text; a number is its digits, as in labels. JSON has larger ones than msgpack holds."""
     return str(value) if isinstance(value, int) else value
 
@@ -81,7 +81,7 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     generation: int
     started: bool
     completed: bool
-    completion_told: bool
+    completion_observed: bool
     quartiles: frozenset[int]
     quartile: int
     playing: bool
@@ -102,8 +102,8 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     progressed: bool
     stall: Stall | None
     open_pause: Number | None
-    known: int = 0
-    followed: int = 0
+    log_position: int = 0
+    entries_applied: int = 0
 
 
 class Milestones(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -114,45 +114,45 @@ class Milestones(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     Attributes:
         generation: Which SDK generation it speaks, 0 while unknown.
-        completion_told: Whether its completion has been measured.
+        completion_observed: Whether its completion has been measured.
         quartile: Highest quartile reached, 0 if none.
         progressed: Whether it has shown anything.
-        following: Those that have followed, by what was reached.
+        successors: Those that have followed, by what was reached.
     """
 
     generation: int = 0
     started: bool = False
     completed: bool = False
-    completion_told: bool = False
+    completion_observed: bool = False
     quartiles: frozenset[int] = frozenset()
     quartile: int = 0
     play_requested: bool = False
     startup_known: bool = False
     progressed: bool = False
-    following: dict[tuple[str, object], "Milestones"] = {}
+    successors: dict[tuple[str, object], "Milestones"] = {}
 
-    def then(self, name: str, value: object) -> "Milestones":
+    def with_reached(self, name: str, value: object) -> "Milestones":
         """The same, and one more."""
-        following = self.following.get((name, value))
-        if following is None:
+        successors = self.successors.get((name, value))
+        if successors is None:
             values = {each: getattr(self, each) for each in _MILESTONES}
             values[name] = value
             values["quartile"] = max(values["quartiles"], default=0)
-            following = self.following[name, value] = _shared(tuple(values.values()))
-        return following
+            successors = self.successors[name, value] = _interned(tuple(values.values()))
+        return successors
 
 
 _MILESTONES = Milestones.__struct_fields__[:-1]
 
 
 @cache
-def _shared(values: tuple[Any, ...]) -> Milestones:
+def _interned(values: tuple[Any, ...]) -> Milestones:
     """The one with these values."""
     return Milestones(*values)
 
 
 _milestones_of = attrgetter(*_MILESTONES)
-_NONE_REACHED = _shared(_milestones_of(Milestones()))
+_NO_MILESTONES = _interned(_milestones_of(Milestones()))
 
 
 class View(msgspec.Struct, gc=False, eq=False):
@@ -169,15 +169,15 @@ class View(msgspec.Struct, gc=False, eq=False):
         dropped_frames: The same of frames dropped, which many players never report.
         playing: Whether it was playing at its latest event.
         open_pause: Time of a pause that an ``ended`` may still explain.
-        known: How many entries of its shared log it has followed (``core/cluster/view_log``).
-        followed: The same, with those of logs that the store has lost.
+        log_position: Entries of its shared log applied so far (``core/cluster/view_log``).
+        entries_applied: The same, with those of logs that the store has lost.
         is_concurrent: Whether it counts as playing, as long as it is not silent.
     """
 
     key: ViewKey
     labels: Labels
     last_seen: int = 0
-    milestones: Milestones = _NONE_REACHED
+    milestones: Milestones = _NO_MILESTONES
     playing: bool = False
     playing_at: Number = 0.0
     restarts: tuple[Number, ...] = ()
@@ -193,61 +193,61 @@ class View(msgspec.Struct, gc=False, eq=False):
     last_position_at: Number = 0.0
     stall: Stall | None = None
     open_pause: Number | None = None
-    known: int = 0
-    followed: int = 0
+    log_position: int = 0
+    entries_applied: int = 0
     is_concurrent: bool = False
 
     @classmethod
-    def restored(cls, state: ViewState, labels: Labels) -> Self:
+    def from_state(cls, state: ViewState, labels: Labels) -> Self:
         """The view of a snapshot."""
-        view = cls(state.key, labels, state.last_seen, known=state.known)
-        view.take(state)
+        view = cls(state.key, labels, state.last_seen, log_position=state.log_position)
+        view.load_state(state)
         return view
 
-    def take(self, state: ViewState) -> None:
+    def load_state(self, state: ViewState) -> None:
         """Go on from what another worker knows of the view."""
-        for name in _SAVED_AS_IT_IS:
+        for name in _COPIED_FIELDS:
             setattr(self, name, getattr(state, name))
-        self.milestones = _shared(_milestones_of(state))
+        self.milestones = _interned(_milestones_of(state))
         self.played = state.played.or_none()
         self.dropped_frames = state.dropped_frames.or_none()
 
-    def reach(self, name: str, value: object = True) -> None:
+    def reach_milestone(self, name: str, value: object = True) -> None:
         """Note a milestone."""
-        self.milestones = self.milestones.then(name, value)
+        self.milestones = self.milestones.with_reached(name, value)
 
-    def note_restart(self, at: float) -> None:
+    def record_restart(self, at: float) -> None:
         """Remember a start event, after which totals may begin anew."""
         if at not in self.restarts:
             self.restarts = tuple(sorted((*self.restarts, at)))[-RESTARTS_KEPT:]
 
-    def note_position(self, position: float, at: float) -> None:
+    def record_position(self, position: float, at: float) -> None:
         """Remember the media position (s) that an event tells."""
         if self.first_position is None:
             self.first_position = position
         elif not self.milestones.progressed and position > self.first_position + 0.5:
-            self.reach("progressed")
+            self.reach_milestone("progressed")
         if at >= self.last_position_at:
             self.last_position, self.last_position_at = position, at
 
-    def note_playing(self, playing: bool, at: float) -> None:
+    def record_playing(self, playing: bool, at: float) -> None:
         """Remember whether the view plays, unless a later event has said so already."""
         if at >= self.playing_at:
             self.playing, self.playing_at = playing, at
 
 
-_UNTOLD = RunningTotal()
+_UNREPORTED = RunningTotal()
 """Stands in a snapshot for a total that was never reported."""
 
-_SAVED_AS_IT_IS = tuple(
+_COPIED_FIELDS = tuple(
     name
     for name in View.__struct_fields__
     if name in ViewState.__struct_fields__
-    and name not in ("key", "last_seen", "known", "played", "dropped_frames")
+    and name not in ("key", "last_seen", "log_position", "played", "dropped_frames")
 )
 
 
-def state_of(view: View) -> tuple[object, ...]:
+def capture_view_state(view: View) -> tuple[object, ...]:
     """The state of a view as a tuple that is encoded like a ``ViewState``: a worker may have
     100,000 views to write down at every flush. It shares with the view what goes on changing."""
     reached = view.milestones
@@ -257,14 +257,14 @@ def state_of(view: View) -> tuple[object, ...]:
         reached.generation,
         reached.started,
         reached.completed,
-        reached.completion_told,
+        reached.completion_observed,
         reached.quartiles,
         reached.quartile,
         view.playing,
         view.playing_at,
         view.restarts,
-        view.played or _UNTOLD,
-        view.dropped_frames or _UNTOLD,
+        view.played or _UNREPORTED,
+        view.dropped_frames or _UNREPORTED,
         reached.play_requested,
         reached.startup_known,
         view.player_startup_ms,
@@ -278,6 +278,6 @@ def state_of(view: View) -> tuple[object, ...]:
         reached.progressed,
         view.stall,
         view.open_pause,
-        view.known,
-        view.followed,
+        view.log_position,
+        view.entries_applied,
     )

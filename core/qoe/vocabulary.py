@@ -7,7 +7,7 @@ counted and logged and means nothing more, so a new SDK never costs anybody a ba
 from enum import Enum, auto
 
 
-class Kind(Enum):
+class ObservationKind(Enum):
     """What an event, or a fact derived from events, is about."""
 
     # Events as they come
@@ -29,19 +29,19 @@ class Kind(Enum):
     OTHER = auto()
 
     # Facts that follow from what a view did before (core/qoe/playback.py)
-    ANY = auto()
+    ANY_EVENT = auto()
     VIEW_STARTED = auto()
     VIEW_COMPLETED = auto()
     STARTUP = auto()
     STALL = auto()
     STALL_DURATION = auto()
-    PAUSED = auto()
+    VIEWER_PAUSE = auto()
     RENDITION = auto()
     HEARTBEAT_BITRATE = auto()
     QUALITY_SWITCH = auto()
-    RENDITION_LEFT = auto()
+    RENDITION_REPLACED = auto()
     QUARTILE_REACHED = auto()
-    PLAYED = auto()
+    MEDIA_PLAYED = auto()
     FRAMES_DROPPED = auto()
     COMPLETION = auto()
 
@@ -50,32 +50,34 @@ class Kind(Enum):
     __hash__ = object.__hash__
 
 
-KINDS: dict[str, Kind] = {
-    "playerready": Kind.PLAYER_READY,
-    "manifestload": Kind.MANIFEST_LOADED,
-    "viewstart": Kind.VIEW_START,
-    "canplay": Kind.CAN_PLAY,
-    "playing": Kind.PLAY,
-    "pause": Kind.PAUSE,
-    "seek": Kind.SEEK,
-    "stall_start": Kind.STALL_START,
-    "stallstart": Kind.STALL_START,
-    "waitstart": Kind.STALL_START,
-    "stall_end": Kind.STALL_END,
-    "stallend": Kind.STALL_END,
-    "qualitychange": Kind.QUALITY_CHANGE,
-    "quality_change": Kind.QUALITY_CHANGE,
-    "heartbeat": Kind.HEARTBEAT,
-    "quartile": Kind.QUARTILE,
-    "ended": Kind.ENDED,
-    "error": Kind.ERROR,
-    "playbackdetached": Kind.DETACHED,
+KIND_BY_EVENT_TYPE: dict[str, ObservationKind] = {
+    "playerready": ObservationKind.PLAYER_READY,
+    "manifestload": ObservationKind.MANIFEST_LOADED,
+    "viewstart": ObservationKind.VIEW_START,
+    "canplay": ObservationKind.CAN_PLAY,
+    "playing": ObservationKind.PLAY,
+    "pause": ObservationKind.PAUSE,
+    "seek": ObservationKind.SEEK,
+    "stall_start": ObservationKind.STALL_START,
+    "stallstart": ObservationKind.STALL_START,
+    "waitstart": ObservationKind.STALL_START,
+    "stall_end": ObservationKind.STALL_END,
+    "stallend": ObservationKind.STALL_END,
+    "qualitychange": ObservationKind.QUALITY_CHANGE,
+    "quality_change": ObservationKind.QUALITY_CHANGE,
+    "heartbeat": ObservationKind.HEARTBEAT,
+    "quartile": ObservationKind.QUARTILE,
+    "ended": ObservationKind.ENDED,
+    "error": ObservationKind.ERROR,
+    "playbackdetached": ObservationKind.DETACHED,
 }
 
-RESTARTS = frozenset({Kind.VIEW_START, Kind.MANIFEST_LOADED, Kind.PLAYER_READY})
+RESTART_KINDS = frozenset(
+    {ObservationKind.VIEW_START, ObservationKind.MANIFEST_LOADED, ObservationKind.PLAYER_READY}
+)
 """Events after which running totals may begin anew."""
 
-GENERATIONS: dict[str, int] = {
+GENERATION_BY_EVENT_TYPE: dict[str, int] = {
     "stall_start": 1,
     "stall_end": 1,
     "manifestload": 2,

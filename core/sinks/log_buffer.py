@@ -28,10 +28,10 @@ newest may be up to five minutes ahead of us by its player's clock."""
 MAX_AHEAD = 9 * 60_000
 """ms. Loki refuses an entry ten minutes ahead."""
 
-ENTRY = 24
+ENTRY_OVERHEAD = 24
 """Bytes that an entry takes beside its line and its metadata, about."""
 
-CACHED_METADATA = 10_000
+MAX_CACHED_METADATA = 10_000
 
 _IDENTITY = (*IDENTITY, "event_time")
 
@@ -54,38 +54,42 @@ class LogBuffer:
         self.size = 0
         self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
 
-    def add(
+    def add_events(
         self, events: Iterable[tuple[Event, bytes, EventContext]], labeller: Labeller, now: int
     ) -> None:
         """Add the events of a batch.
 
         Args:
-            events: Events, each with its JSON as received and its origin.
+            events: Events, each with its JSON as received and its context.
             labeller: Knows the labels of their streams.
             now: Time of arrival in ms.
         """
         # One call a batch: a call for each event costs as much again as what is done for it.
         earliest, latest = now - MAX_BEHIND, now + MAX_AHEAD
         streams, size = self._streams, 0
-        for event, line, origin in events:
+        for event, line, context in events:
             timestamp = int(event.event_time)
             if not earliest <= timestamp <= latest:
                 self.adjusted["late" if timestamp < now else "early"] += 1
                 timestamp = now
             if len(line) > MAX_LINE:
-                line = shorten(line, event)
+                line = shorten_line(line, event)
                 self.adjusted["line_shortened"] += 1
-            labels, event_type = origin.labels, event.event_type
-            stream = labels.streams.get(event_type) or labeller.stream(labels, event_type, now)
+            labels, event_type = context.labels, event.event_type
+            stream = labels.streams.get(event_type) or labeller.stream_labels(
+                labels, event_type, now
+            )
             entries = streams.get(stream)
             if entries is None:
                 entries = streams[stream] = []
-            metadata = origin.metadata
+            metadata = context.metadata
             entries.append((timestamp, line, metadata))
-            size += len(line) + len(metadata) + ENTRY
+            size += len(line) + len(metadata) + ENTRY_OVERHEAD
         self.size += size
 
-    def drain(self, now: int, max_bytes: int, *, full_only: bool = False) -> Iterator[Payload]:
+    def drain_payloads(
+        self, now: int, max_bytes: int, *, full_only: bool = False
+    ) -> Iterator[Payload]:
         """Take out what there is, in requests of about ``max_bytes`` before compression.
 
         Args:
@@ -99,7 +103,9 @@ class LogBuffer:
         chunk: list[tuple[str, list[Entry]]] = []
         size = items = 0
         for labels, entries in streams.items():
-            total = sum([len(line) + len(metadata) + ENTRY for _, line, metadata in entries])
+            total = sum(
+                [len(line) + len(metadata) + ENTRY_OVERHEAD for _, line, metadata in entries]
+            )
             if size + total <= max_bytes:  # most streams fit: no need to go through them
                 chunk.append((labels, entries))
                 size += total
@@ -119,17 +125,19 @@ class LogBuffer:
         elif items:
             yield self._payload(chunk, items, now)
 
-    def split(self, payload: Payload) -> tuple[Payload, ...]:
+    def split_payload(self, payload: Payload) -> tuple[Payload, ...]:
         """Halve a payload that a destination finds too large."""
         return tuple(
             Payload("logs", payload.headers, body, items, payload.created, payload.oldest)
-            for body, items in self._encoding.split(payload.body)
+            for body, items in self._encoding.split_request(payload.body)
         )
 
     def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:
-        return Payload("logs", self._encoding.headers, self._encoding.request(chunk), items, now)
+        return Payload(
+            "logs", self._encoding.headers, self._encoding.encode_request(chunk), items, now
+        )
 
-    def metadata(self, event: Event) -> bytes:
+    def encode_metadata(self, event: Event) -> bytes:
         """The structured metadata of an event, encoded."""
         if not self._with_metadata:
             return b""
@@ -142,9 +150,9 @@ class LogBuffer:
         )
         encoded = self._metadata.get(key)
         if encoded is None:
-            if len(self._metadata) >= CACHED_METADATA:
+            if len(self._metadata) >= MAX_CACHED_METADATA:
                 self._metadata.clear()
-            encoded = self._metadata[key] = self._encoding.metadata(_metadata(*key))
+            encoded = self._metadata[key] = self._encoding.encode_metadata(_metadata(*key))
         return encoded
 
 
@@ -155,10 +163,10 @@ def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:
 
 
 def _size(entry: Entry) -> int:
-    return len(entry[1]) + len(entry[2]) + ENTRY
+    return len(entry[1]) + len(entry[2]) + ENTRY_OVERHEAD
 
 
-def shorten(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:
+def shorten_line(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:
     """Make a line fit by replacing its largest members with a note of their size.
 
     The members of ``data`` go first, one by one, then those of the event itself, but never

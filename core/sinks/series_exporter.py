@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from ..metrics.label_table import LabelTable
-from ..metrics.metric import Metric, Type
+from ..metrics.metric import Metric, MetricType
 from ..metrics.registry import MetricName, Registry, SeriesKey, metric_name
 from ..metrics.series import GAUGE_LIFETIME, Series
 from ..primitives.incremental import STEP, Work
@@ -40,11 +40,11 @@ class ExportedSeries(msgspec.Struct, frozen=True, gc=False):
     """One series of a write request that begins or ends.
 
     Attributes:
-        begin: How it begins, encoded (``remote_write.encode_series``).
+        head: How it begins, encoded (``remote_write.encode_series``).
         samples: Timestamps (ms) and values, ascending.
     """
 
-    begin: bytes
+    head: bytes
     samples: tuple[Sample, ...]
 
 
@@ -67,7 +67,7 @@ class ExporterState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     just_ended: list[tuple[MetricName, int]]
 
 
-class Exporter:
+class SeriesExporter:
     """Exports a registry flush by flush.
 
     Attributes:
@@ -81,7 +81,7 @@ class Exporter:
         instance: str,
         idle_timeout: int | None,
         *,
-        is_held: bool = False,
+        is_registry_frozen: bool = False,
     ) -> None:
         """
         Args:
@@ -89,30 +89,30 @@ class Exporter:
             instance: The label that keeps two workers' series apart.
             idle_timeout: ms without a change after which a counter or histogram ends; None
                 for never, for series that are kept elsewhere and only read into the registry.
-            is_held: Whether the registry stays as it is during an export. Of one that does not,
-                all series are noted first: hundreds of thousands are a hold of their own, and
-                one more each time that the garbage collector comes across the list.
+            is_registry_frozen: Whether the registry stays as it is during an export. Of one that
+                does not, all series are noted first: hundreds of thousands are a hold of their own,
+                and one more each time that the garbage collector comes across the list.
         """
         self._registry = registry
         self._instance = instance
         self._idle_timeout = idle_timeout
-        self._is_held = is_held
+        self._is_registry_frozen = is_registry_frozen
         self._just_ended: dict[SeriesKey, None] = {}  # in order of their end
         self.flushed_at: int | None = None
 
-    def begin(self, now: int) -> None:
+    def mark_start(self, now: int) -> None:
         """Note the time at which the worker came to life, once."""
         if self.flushed_at is None:
             self.flushed_at = now - 1
 
-    def export(self, now: int) -> Iterator[ExportedSeries | SteadySeries | None]:
+    def export_series(self, now: int) -> Iterator[ExportedSeries | SteadySeries | None]:
         """Export everything as of now.
 
         Yields:
             What is to be sent; None for a series that was found to have idled, so that whoever
             does this in parts gets a say: they may be all.
         """
-        self.begin(now)
+        self.mark_start(now)
         assert self.flushed_at is not None
         previous = self.flushed_at
         at = self.flushed_at = max(now, previous + 1)
@@ -121,18 +121,18 @@ class Exporter:
         ending: list[Series] = []
         steady: list[tuple[bytes, float]] = []
         # What is new while the export goes on comes with the next one.
-        for series in self._registry if self._is_held else tuple(self._registry):
-            is_gauge = series.metric.type is Type.GAUGE
+        for series in self._registry if self._is_registry_frozen else tuple(self._registry):
+            is_gauge = series.metric.type is MetricType.GAUGE
             lifetime = GAUGE_LIFETIME if is_gauge else self._idle_timeout
-            if series.has_changed():
+            if series.collect_changes():
                 series.changed_at = at
             elif lifetime is not None and at - series.changed_at >= lifetime:
                 ending.append(series)
                 yield None
                 continue
             values = series.values()
-            if not series.wire:
-                self._encode(series)
+            if not series.heads:
+                self._encode_heads(series)
             if series.exported_at is None and not is_gauge:
                 zero_at = max(previous, at - MAX_ZERO_AGE)
                 if SeriesKey(series.metric, series.labels) in just_ended:
@@ -142,35 +142,35 @@ class Exporter:
                     if steady:  # all come in their order
                         yield SteadySeries(at, steady)
                         steady = []
-                    for begin, value in zip(series.wire, values, strict=True):
-                        yield ExportedSeries(begin, ((zero_at, 0.0), (at, value)))
+                    for head, value in zip(series.heads, values, strict=True):
+                        yield ExportedSeries(head, ((zero_at, 0.0), (at, value)))
                     series.exported_at = at
                     continue
             series.exported_at = at
-            steady += zip(series.wire, values, strict=True)
+            steady += zip(series.heads, values, strict=True)
             if len(steady) >= STEP:
                 yield SteadySeries(at, steady)
                 steady = []
         if steady:
             yield SteadySeries(at, steady)
         for series in ending:
-            self._registry.end(series)
+            self._registry.remove(series)
             if series.exported_at is not None:
                 self._just_ended[SeriesKey(series.metric, series.labels)] = None
-                if not series.wire:  # one that a snapshot brought back may end at once
-                    self._encode(series)
-                for begin in series.wire:
-                    yield ExportedSeries(begin, ((at, STALE),))
+                if not series.heads:  # one that a snapshot brought back may end at once
+                    self._encode_heads(series)
+                for head in series.heads:
+                    yield ExportedSeries(head, ((at, STALE),))
 
-    def state(self, table: LabelTable) -> Work[ExporterState]:
+    def capture_state(self, table: LabelTable) -> Work[ExporterState]:
         """The state, for a snapshot. Meanwhile nothing must change."""
         ended = MsgpackList()
         for key in self._just_ended:
-            ended.add((metric_name(key.metric), table.number(key.labels)))
+            ended.add((metric_name(key.metric), table.assign_number(key.labels)))
             yield 1
         return ExporterState(self.flushed_at, ended.raw())
 
-    def restore(
+    def restore_state(
         self, state: ExporterState, table: LabelTable, metrics: Mapping[MetricName, Metric]
     ) -> None:
         """Take a state back."""
@@ -181,9 +181,9 @@ class Exporter:
             if name in metrics
         }
 
-    def _encode(self, series: Series) -> None:
+    def _encode_heads(self, series: Series) -> None:
         # Labels never change, so they are encoded once for all exports.
-        series.wire = tuple(
+        series.heads = tuple(
             encode_series(
                 sorted(
                     (

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import snappy
 
-from .varint import FIELD_2, field, fields_of, size_of_field_2, text_field, varint
+from .varint import FIELD_2_HEADS, field, field_2_head, read_fields, text_field, varint
 
 Metadata = tuple[tuple[str, str], ...]
 Entry = tuple[int, bytes, bytes]
@@ -36,13 +36,13 @@ class LokiEncoding(Protocol):
     @property
     def headers(self) -> tuple[tuple[str, str], ...]: ...
 
-    def metadata(self, metadata: Metadata) -> bytes:
+    def encode_metadata(self, metadata: Metadata) -> bytes:
         """Encode structured metadata, to be used for many entries."""
 
-    def request(self, streams: Sequence[Stream]) -> bytes:
+    def encode_request(self, streams: Sequence[Stream]) -> bytes:
         """Put a request body together."""
 
-    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
         """Halve a request body: each half and its number of entries; () if it has only one."""
 
 
@@ -51,14 +51,14 @@ _NANOS = (b"", *(b"\x10" + varint(ms * 1_000_000) for ms in range(1, 1000)))
 
 
 @lru_cache(maxsize=1024)
-def _stamps_of(second: int) -> tuple[bytes, ...]:
+def _timestamp_heads(second: int) -> tuple[bytes, ...]:
     """How the field of a timestamp begins, up to its nanoseconds, by the length of these."""
     seconds = b"\x08" + varint(second)
     return tuple(b"\x0a" + varint(len(seconds) + length) + seconds for length in range(8))
 
 
 @lru_cache(maxsize=64)
-def _name(name: str) -> bytes:
+def _name_field(name: str) -> bytes:
     """The field of a name of structured metadata; there are a few."""
     return text_field(1, name)
 
@@ -66,12 +66,17 @@ def _name(name: str) -> bytes:
 class ProtobufEncoding:
     headers = (("Content-Type", "application/x-protobuf"),)
 
-    def metadata(self, metadata: Metadata) -> bytes:
-        return b"".join([field(3, _name(name) + text_field(2, value)) for name, value in metadata])
+    def encode_metadata(self, metadata: Metadata) -> bytes:
+        return b"".join(
+            [field(3, _name_field(name) + text_field(2, value)) for name, value in metadata]
+        )
 
-    def request(self, streams: Sequence[Stream]) -> bytes:
+    def encode_request(self, streams: Sequence[Stream]) -> bytes:
         parts: list[bytes] = []
-        sizes, most = FIELD_2, len(FIELD_2)  # looked up here: a call for each would cost as much
+        sizes, most = (
+            FIELD_2_HEADS,
+            len(FIELD_2_HEADS),
+        )  # looked up here: a call for each would cost as much
         for labels, entries in streams:
             named = field(1, labels.encode())
             stream: list[bytes] = []
@@ -80,22 +85,22 @@ class ProtobufEncoding:
             for timestamp, line, metadata in entries:
                 second, ms = divmod(timestamp, 1000)
                 if second != latest:  # many entries are of the same second
-                    latest, stamps = second, _stamps_of(second)
+                    latest, stamps = second, _timestamp_heads(second)
                 nanos, length = _NANOS[ms], len(line)
-                text = sizes[length] if length < most else size_of_field_2(length)
+                text = sizes[length] if length < most else field_2_head(length)
                 head = stamps[len(nanos)] + nanos + text
                 length += len(head) + len(metadata)
-                size = sizes[length] if length < most else size_of_field_2(length)
+                size = sizes[length] if length < most else field_2_head(length)
                 total += len(size) + length
                 stream += (size, head, line, metadata)
             parts += (b"\x0a", varint(total), named, *stream)
         body: bytes = snappy.compress(b"".join(parts))
         return body
 
-    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
         entries = []
-        for _, stream in fields_of(snappy.decompress(body)):
-            (_, labels), *rest = fields_of(stream)
+        for _, stream in read_fields(snappy.decompress(body)):
+            (_, labels), *rest = read_fields(stream)
             entries += [(labels, entry) for _, entry in rest]
         if len(entries) < 2:
             return ()
@@ -112,10 +117,10 @@ class ProtobufEncoding:
 class JsonEncoding:
     headers = (("Content-Type", "application/json"), ("Content-Encoding", "gzip"))
 
-    def metadata(self, metadata: Metadata) -> bytes:
+    def encode_metadata(self, metadata: Metadata) -> bytes:
         return msgspec.json.encode(dict(metadata)) if metadata else b""
 
-    def request(self, streams: Sequence[Stream]) -> bytes:
+    def encode_request(self, streams: Sequence[Stream]) -> bytes:
         parts = (
             b'{"stream":%b,"values":[%b]}'
             % (msgspec.json.encode(parse_labels(labels)), b",".join(map(_json_entry, entries)))
@@ -123,7 +128,7 @@ class JsonEncoding:
         )
         return _gzip(b'{"streams":[%b]}' % b",".join(parts))
 
-    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
         document: dict[str, Any] = json.loads(gzip.decompress(body))
         entries = [
             (stream["stream"], value)

@@ -13,7 +13,7 @@ from typing import Protocol
 import snappy
 
 from ..metrics.metric import Metric
-from .varint import field, fields_of, number_at, number_field, text_field, varint
+from .varint import field, number_field, read_fields, read_varint, text_field, varint
 
 HEADERS = (
     ("Content-Type", "application/x-protobuf"),
@@ -28,7 +28,7 @@ class SeriesSamples(Protocol):
     """A series of a write request: how it begins, encoded, and its (ms, value) samples."""
 
     @property
-    def begin(self) -> bytes: ...
+    def head(self) -> bytes: ...
 
     @property
     def samples(self) -> tuple[tuple[int, float], ...]: ...
@@ -51,10 +51,10 @@ def encode_series(labels: Sequence[tuple[str, str]]) -> bytes:
     return b"\x0a" + varint(len(content) + 8 + _TIMESTAMP) + content
 
 
-def _labels_of(begin: bytes) -> bytes:
+def _labels_of(head: bytes) -> bytes:
     """The labels of a series that begins like that, as the fields they are of a TimeSeries."""
-    _, at = number_at(begin, 1)
-    return begin[at : -len(_SAMPLE)]
+    _, at = read_varint(head, 1)
+    return head[at : -len(_SAMPLE)]
 
 
 def _sample(value: float, timestamp: bytes) -> bytes:
@@ -96,7 +96,7 @@ class SeriesEncoder:
     def encode(self, series: SeriesSamples) -> bytes:
         """Encode a series."""
         samples = [_sample(value, self._timestamp(at)) for at, value in series.samples]
-        return field(1, b"".join((_labels_of(series.begin), *samples)))
+        return field(1, b"".join((_labels_of(series.head), *samples)))
 
     def encode_steady(self, at: int, samples: Sequence[tuple[bytes, float]]) -> list[bytes]:
         """Encode series of one sample each.
@@ -107,8 +107,8 @@ class SeriesEncoder:
         """
         tail = self._timestamp(at)
         if len(tail) == _TIMESTAMP:
-            return [begin + _pack_double(value) + tail for begin, value in samples]
-        return [field(1, _labels_of(begin) + _sample(value, tail)) for begin, value in samples]
+            return [head + _pack_double(value) + tail for head, value in samples]
+        return [field(1, _labels_of(head) + _sample(value, tail)) for head, value in samples]
 
     def _timestamp(self, at: int) -> bytes:
         encoded = self._timestamps.get(at)
@@ -123,13 +123,13 @@ def compress(parts: Iterable[bytes]) -> bytes:
     return body
 
 
-def split(body: bytes) -> tuple[tuple[bytes, int], ...]:
+def split_request(body: bytes) -> tuple[tuple[bytes, int], ...]:
     """Split a request body in two halves by series.
 
     Returns:
         Each half's body and its number of samples; () if there is only one series.
     """
-    series = [content for number, content in fields_of(snappy.decompress(body)) if number == 1]
+    series = [content for number, content in read_fields(snappy.decompress(body)) if number == 1]
     if len(series) < 2:
         return ()
     half = len(series) // 2
@@ -141,4 +141,4 @@ def split(body: bytes) -> tuple[tuple[bytes, int], ...]:
 
 def _samples(series: bytes) -> int:
     """How many samples an encoded series has."""
-    return sum(number == 2 for number, _ in fields_of(series))
+    return sum(number == 2 for number, _ in read_fields(series))

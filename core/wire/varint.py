@@ -49,16 +49,16 @@ def text_field(number: int, text: str) -> bytes:
     return field(number, text.encode()) if text else b""
 
 
-FIELD_2 = tuple(b"\x12" + size for size in _SMALL)
+FIELD_2_HEADS = tuple(b"\x12" + size for size in _SMALL)
 """How a length-delimited field of number 2 begins, by its length: that of entries and lines."""
 
 
-def size_of_field_2(length: int) -> bytes:
+def field_2_head(length: int) -> bytes:
     """The same for any length."""
-    return FIELD_2[length] if length < 4096 else b"\x12" + _encode(length)
+    return FIELD_2_HEADS[length] if length < 4096 else b"\x12" + _encode(length)
 
 
-def fields_of(message: bytes) -> Iterator[tuple[int, bytes]]:
+def read_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     """The fields of a message of ours that has only length-delimited ones: numbers and contents.
 
     Raises:
@@ -66,15 +66,15 @@ def fields_of(message: bytes) -> Iterator[tuple[int, bytes]]:
     """
     at = 0
     while at < len(message):
-        tag, at = number_at(message, at)
-        length, at = number_at(message, at)
+        tag, at = read_varint(message, at)
+        length, at = read_varint(message, at)
         begin, at = at, at + length
         if tag & 7 != 2 or at > len(message):
             raise ValueError("not a message of length-delimited fields")
         yield tag >> 3, message[begin:at]
 
 
-def number_at(message: bytes, at: int) -> tuple[int, int]:
+def read_varint(message: bytes, at: int) -> tuple[int, int]:
     """The number at a place in base 128, and where it ends."""
     number = shift = 0
     while at < len(message):

@@ -17,7 +17,7 @@ def test_a_batch_whose_handling_broke_is_no_duplicate_when_it_comes_again(
     rig = Rig()
     request = post(event("viewstart"))
     with monkeypatch.context() as broken:
-        broken.setattr(Recorder, "measure", lambda *args: 1 / 0)
+        broken.setattr(Recorder, "record_events", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             rig.handle(request)
     assert rig.handle(request).status == 202

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from openqoe.core.metrics import health_metrics
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.qoe import catalogue
 from openqoe.core.qoe.labeller import METRIC_LABELS
 from tests.deploy import dashboards
@@ -30,7 +30,7 @@ OWN: Final = {"ALERTS": {"alertname", "alertstate"}}
 
 
 def sample_names(metric: Metric) -> Iterator[str]:
-    parts = ("_bucket", "_sum", "_count") if metric.type is Type.HISTOGRAM else ("",)
+    parts = ("_bucket", "_sum", "_count") if metric.type is MetricType.HISTOGRAM else ("",)
     yield from (metric.name + part for part in parts)
 
 

@@ -224,7 +224,7 @@ def test_what_cannot_be_decoded_is_refused(effect: RemoteWrite | LokiPush, tmp_p
 def test_a_stream_whose_labels_are_none_is_refused_as_a_whole(labels: str, tmp_path: Path) -> None:
     one = ENCODINGS["protobuf"]
     good = (NOW, b"{}", b"")
-    body = one.request([('{a="b"}', [good]), (labels, [good])])
+    body = one.encode_request([('{a="b"}', [good]), (labels, [good])])
     with stored(tmp_path) as store:
         (result,) = store.write(LokiPush(1, "", "embedded:logs", one.headers, body))
         assert result.status == 400

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from openqoe.core.http.messages import Request
-from openqoe.core.metrics.metric import Type
+from openqoe.core.metrics.metric import MetricType
 from openqoe.core.qoe.catalogue import METRICS
 from openqoe.simulator import Batch, Simulation, Truth
 from tests.support.rig import Rig
@@ -19,7 +19,7 @@ EXACT: Final = {
 
 Labels = tuple[tuple[str, str], ...]
 
-GAUGES: Final = {m.name for m in METRICS if m.type is Type.GAUGE}
+GAUGES: Final = {m.name for m in METRICS if m.type is MetricType.GAUGE}
 
 
 def request(batch: Batch) -> Request:

@@ -6,8 +6,8 @@ import pytest
 
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
-from openqoe.core.delivery.payload import Payload, Split
-from openqoe.core.delivery.verdict import Kind
+from openqoe.core.delivery.payload import Payload, PayloadSplitter
+from openqoe.core.delivery.verdict import PayloadKind
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
 NOW = 1_700_000_000_000
@@ -15,7 +15,7 @@ OK = HttpResult(204)
 LOKI = Destination("loki", "http://loki/push", (("X-Scope-OrgID", "shop"),))
 
 
-def payload(body: bytes, kind: Kind = "logs", created: int = NOW) -> Payload:
+def payload(body: bytes, kind: PayloadKind = "logs", created: int = NOW) -> Payload:
     """A payload with one item a byte of its body."""
     return Payload(kind, (("Content-Type", "x"),), body, len(body), created)
 
@@ -27,7 +27,11 @@ def halves(whole: Payload) -> tuple[Payload, ...]:
 
 
 def make(
-    kind: Kind = "logs", *, max_bytes: int = 1_000, seed: int = 1, split: Split = halves
+    kind: PayloadKind = "logs",
+    *,
+    max_bytes: int = 1_000,
+    seed: int = 1,
+    split: PayloadSplitter = halves,
 ) -> DeliveryQueue:
     return DeliveryQueue(
         LOKI, kind, max_bytes=max_bytes, seed=seed, split=split, user_agent="openqoe-worker/1"
@@ -36,10 +40,10 @@ def make(
 
 def filled(
     *bodies: bytes,
-    kind: Kind = "logs",
+    kind: PayloadKind = "logs",
     max_bytes: int = 1_000,
     seed: int = 1,
-    split: Split = halves,
+    split: PayloadSplitter = halves,
 ) -> DeliveryQueue:
     queue = make(kind, max_bytes=max_bytes, seed=seed, split=split)
     for body in bodies:
@@ -49,7 +53,7 @@ def filled(
 
 def due(queue: DeliveryQueue, effect_id: int, now: int) -> RemoteWrite | LokiPush:
     """The request that is to be sent now, which must be there."""
-    effect = queue.due(effect_id, now)
+    effect = queue.next_request(effect_id, now)
     assert isinstance(effect, RemoteWrite | LokiPush)
     return effect
 
@@ -66,7 +70,7 @@ def run(
 ) -> list[bytes]:
     """Send until the queue waits or is empty; the bodies in the order in which they went."""
     sent: list[bytes] = []
-    while len(sent) < limit and (effect := queue.due(len(sent), now)) is not None:
+    while len(sent) < limit and (effect := queue.next_request(len(sent), now)) is not None:
         assert isinstance(effect, RemoteWrite | LokiPush)
         sent.append(effect.body)
         queue.complete(effect.id, answer(effect.body), now)
@@ -77,9 +81,11 @@ def run(
 
 
 @pytest.mark.parametrize(("kind", "effect"), [("metrics", RemoteWrite), ("logs", LokiPush)])
-def test_request_is_ready_to_send(kind: Kind, effect: type[RemoteWrite] | type[LokiPush]) -> None:
+def test_request_is_ready_to_send(
+    kind: PayloadKind, effect: type[RemoteWrite] | type[LokiPush]
+) -> None:
     queue = filled(b"abc", kind=kind)
-    assert queue.due(7, NOW) == effect(
+    assert queue.next_request(7, NOW) == effect(
         id=7,
         destination="loki",
         url="http://loki/push",
@@ -95,17 +101,17 @@ def test_request_is_ready_to_send(kind: Kind, effect: type[RemoteWrite] | type[L
 def test_one_request_at_a_time_in_order() -> None:
     queue = filled(b"a", b"b", b"c")
     assert due(queue, 1, NOW).body == b"a"
-    assert queue.due(2, NOW) is None
+    assert queue.next_request(2, NOW) is None
     assert queue.next_poll is None
     queue.complete(1, OK, NOW)
     assert due(queue, 2, NOW).body == b"b"
     queue.complete(2, OK, NOW)
-    assert not queue.empty
+    assert not queue.is_empty
     assert due(queue, 3, NOW).body == b"c"
     queue.complete(3, OK, NOW)
-    assert queue.empty
+    assert queue.is_empty
     assert queue.next_poll is None
-    assert queue.due(4, NOW) is None
+    assert queue.next_request(4, NOW) is None
 
 
 def test_wrong_kind_is_an_error_of_the_owner() -> None:
@@ -117,12 +123,12 @@ def test_wrong_kind_is_an_error_of_the_owner() -> None:
 def test_stale_results_are_ignored(stale: int) -> None:
     queue = filled(b"a", b"b")
     assert queue.complete(stale, OK, NOW) == ()
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, OK, NOW)
-    queue.due(2, NOW)
+    queue.next_request(2, NOW)
     assert queue.complete(stale, HttpResult(404), NOW) == ()
     assert queue.counters.answers["dropped"] == 0
-    assert queue.due(9, NOW) is None  # 2 is still in flight
+    assert queue.next_request(9, NOW) is None  # 2 is still in flight
     queue.complete(2, OK, NOW)
     assert queue.counters.delivered == 2
 
@@ -139,7 +145,7 @@ def test_retries_keep_the_order(failure: HttpResult | NetworkFailure) -> None:
     for attempt in range(5):
         sent.append(due(queue, attempt, now).body)
         queue.complete(attempt, failure, now)
-        assert queue.due(99, next_poll(queue) - 1) is None
+        assert queue.next_request(99, next_poll(queue) - 1) is None
         now = next_poll(queue)
     assert sent == [b"a"] * 5
     assert queue.status(now).failures == 5
@@ -152,7 +158,7 @@ def waits(queue: DeliveryQueue, failure: HttpResult | NetworkFailure, count: int
     now = NOW
     result: list[int] = []
     for attempt in range(count):
-        queue.due(attempt, now)
+        queue.next_request(attempt, now)
         queue.complete(attempt, failure, now)
         result.append(next_poll(queue) - now)
         now = next_poll(queue)
@@ -165,10 +171,10 @@ def test_waits_grow_and_start_again_after_success() -> None:
     for wait, step in zip(waits(queue, HttpResult(500), 8), steps, strict=True):
         assert step * 500 <= wait <= step * 1000
     now = next_poll(queue)
-    queue.due(100, now)
+    queue.next_request(100, now)
     queue.complete(100, OK, now)
     assert queue.next_poll == now
-    queue.due(101, now)
+    queue.next_request(101, now)
     queue.complete(101, HttpResult(500), now)
     assert 500 <= next_poll(queue) - now <= 1000
 
@@ -193,7 +199,7 @@ def test_retry_after_is_a_lower_bound(asked: str, least: int, most: int) -> None
 
 def test_payloads_offered_during_a_wait_do_not_shorten_it() -> None:
     queue = filled(b"a")
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     queue.offer(payload(b"b"), NOW + 10_000)
     assert queue.next_poll == NOW + 30_000
@@ -201,21 +207,21 @@ def test_payloads_offered_during_a_wait_do_not_shorten_it() -> None:
 
 def test_a_clock_that_is_put_back_does_not_stop_the_queue() -> None:
     queue = filled(b"a")
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     earlier = NOW - 86_400_000
-    assert queue.due(2, earlier) is None
+    assert queue.next_request(2, earlier) is None
     assert queue.next_poll == earlier + 30_000
-    assert queue.due(2, earlier + 30_000) is not None
+    assert queue.next_request(2, earlier + 30_000) is not None
 
 
 def test_hurry_ends_a_wait_but_not_the_one_that_was_asked_for() -> None:
     queue = filled(b"a")
     waits(queue, HttpResult(500), 6)
-    queue.hurry()
+    queue.begin_drain()
     assert due(queue, 100, NOW + 60_000).body == b"a"
     queue.complete(100, HttpResult(503, {"retry-after": "5"}), NOW)
-    queue.hurry()
+    queue.begin_drain()
     assert queue.next_poll == NOW + 5_000
 
 
@@ -284,7 +290,7 @@ def test_a_single_item_that_is_too_large_is_dropped() -> None:
         lambda whole: (payload(b"a"),),
     ],
 )
-def test_what_is_no_division_cannot_loop_or_lose_items(split: Split) -> None:
+def test_what_is_no_division_cannot_loop_or_lose_items(split: PayloadSplitter) -> None:
     queue = filled(b"abc", b"d", split=split)
     sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
     assert sent == [b"abc", b"d"]
@@ -296,7 +302,7 @@ def test_parts_that_are_larger_than_the_whole_stay_within_the_bound() -> None:
         return tuple(Payload("logs", (), b"x" * 60, 1, NOW) for _ in range(whole.items))
 
     queue = filled(b"ab", max_bytes=100, split=grown)
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(413), NOW)
     assert queue.status(NOW).bytes == 60
     assert queue.counters.dropped == {"queue_full": 1}
@@ -313,7 +319,7 @@ def test_oldest_logs_make_room() -> None:
 
 def test_what_is_in_flight_is_not_dropped() -> None:
     queue = filled(b"aaaa", b"bbbb", max_bytes=9)
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.offer(payload(b"cccc"), NOW)
     queue.complete(1, OK, NOW)
     assert queue.counters.dropped == {"queue_full": 4}
@@ -323,23 +329,23 @@ def test_what_is_in_flight_is_not_dropped() -> None:
 
 def test_one_oversized_payload_may_wait() -> None:
     queue = filled(b"a", b"b" * 50, max_bytes=9)
-    assert queue.full
+    assert queue.is_full
     assert run(queue, lambda body: OK) == [b"b" * 50]
 
 
 def test_metrics_are_never_dropped_for_want_of_room() -> None:
     queue = filled(b"aaaa", b"bbbb", kind="metrics", max_bytes=9)
-    assert not queue.full
+    assert not queue.is_full
     queue.offer(payload(b"cccc", "metrics"), NOW)
-    assert queue.full
+    assert queue.is_full
     assert queue.counters.dropped == {}
     assert run(queue, lambda body: OK) == [b"aaaa", b"bbbb", b"cccc"]
-    assert not queue.full
+    assert not queue.is_full
 
 
 def test_a_waiting_head_that_makes_room_leaves_the_wait_behind() -> None:
     queue = filled(b"aaaa", max_bytes=5)
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     queue.offer(payload(b"bbbb"), NOW + 1)
     assert queue.next_poll == NOW + 30_000
@@ -360,7 +366,7 @@ def test_status_tells_how_it_stands() -> None:
     queue = make()
     queue.offer(payload(b"abc", created=NOW - 5_000), NOW)
     queue.offer(payload(b"d"), NOW)
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, body=b"down\nfor maintenance"), NOW)
     status = queue.status(NOW + 1_000)
     assert (status.state, status.failures) == ("failing", 1)
@@ -370,12 +376,12 @@ def test_status_tells_how_it_stands() -> None:
     assert status.last_success is None
     assert status.next_attempt == queue.next_poll
 
-    queue.due(2, NOW + 1_000)
+    queue.next_request(2, NOW + 1_000)
     queue.complete(2, OK, NOW + 1_000)
     status = queue.status(NOW + 1_000)
     assert (status.state, status.failures, status.last_success) == ("ok", 0, NOW + 1_000)
 
-    queue.due(3, NOW + 2_000)
+    queue.next_request(3, NOW + 2_000)
     queue.complete(3, HttpResult(400, body=b"too old"), NOW + 2_000)
     status = queue.status(NOW + 2_000)
     assert (status.state, status.last_error) == ("refusing", "400: too old")
@@ -384,16 +390,16 @@ def test_status_tells_how_it_stands() -> None:
 
 def test_last_error_without_an_answer() -> None:
     queue = filled(b"a")
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, NetworkFailure("connection refused"), NOW)
     assert queue.status(NOW).last_error == "network: connection refused"
 
 
 def test_what_waits_can_be_offered_to_a_new_queue() -> None:
     queue = filled(b"a", b"b", b"c")
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, OK, NOW)
-    queue.due(2, NOW)
+    queue.next_request(2, NOW)
     again = make()
     for each in queue.waiting:
         again.offer(each, NOW)

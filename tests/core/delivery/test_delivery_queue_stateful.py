@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, Kind
+from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, PayloadKind
 from openqoe.core.effects import (
     HttpResult,
     LoadPayload,
@@ -35,7 +35,7 @@ results = st.one_of(
 )
 
 
-def encode(kind: Kind, items: list[int], now: int) -> Payload:
+def encode(kind: PayloadKind, items: list[int], now: int) -> Payload:
     """A payload whose body names its items."""
     body = b"".join(b"%010d" % item for item in items)
     return Payload(kind, (), body, len(items), now)
@@ -65,7 +65,7 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @initialize(kind=st.sampled_from(["metrics", "logs"]), seed=st.integers())
-    def start(self, kind: Kind, seed: int) -> None:
+    def start(self, kind: PayloadKind, seed: int) -> None:
         self.kind = kind
         self.queue = self.make_queue(seed)
         self.now = 1_700_000_000_000
@@ -78,7 +78,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 30))
     def offer(self, count: int) -> None:
-        if self.kind == "metrics" and self.queue.full:
+        if self.kind == "metrics" and self.queue.is_full:
             return
         items = list(range(self.next_item, self.next_item + count))
         self.next_item += count
@@ -90,13 +90,13 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def send(self) -> None:
         self.next_id += 1
-        effect = self.queue.due(self.next_id, self.now)
+        effect = self.queue.next_request(self.next_id, self.now)
         assert not isinstance(effect, LoadPayload), "nothing here is stored"
         if effect is not None:
             assert self.in_flight is None, "two in flight"
             assert effect.id == self.next_id
             self.in_flight = effect
-        elif not self.queue.empty and self.in_flight is None:
+        elif not self.queue.is_empty and self.in_flight is None:
             # However the clock has jumped, the next attempt is near.
             poll = self.queue.next_poll
             assert poll is not None
@@ -129,11 +129,11 @@ class QueueMachine(RuleBasedStateMachine):
         if self.queue.next_poll is not None:
             self.now = max(self.now, self.queue.next_poll)
             self.send()
-            assert self.in_flight is not None, "the queue was not due when it said"
+            assert self.in_flight is not None, "the queue was not due when it error_text"
 
     @rule()
     def hurry(self) -> None:
-        self.queue.hurry()
+        self.queue.begin_drain()
 
     @rule()
     def crash(self) -> None:
@@ -181,7 +181,7 @@ class QueueMachine(RuleBasedStateMachine):
     def it_waits_for_something(self) -> None:
         waits_for_time = self.queue.next_poll is not None
         waits_for_an_answer = self.in_flight is not None
-        waits_for_an_offer = self.queue.empty
+        waits_for_an_offer = self.queue.is_empty
         assert waits_for_time + waits_for_an_answer + waits_for_an_offer == 1
 
 

@@ -34,13 +34,13 @@ class LoggedEvent:
 
     def answer(self, result: HttpResult | NetworkFailure, after: int = 0) -> tuple[Notice, ...]:
         self.now += after
-        if self.queue.empty:
+        if self.queue.is_empty:
             self.offer()
         due = self.queue.next_poll
         assert due is not None
         self.now = max(self.now, due)
         self.id += 1
-        assert self.queue.due(self.id, self.now) is not None
+        assert self.queue.next_request(self.id, self.now) is not None
         return self.queue.complete(self.id, result, self.now)
 
     def events(self, *results: HttpResult | NetworkFailure, after: int = 0) -> list[str]:

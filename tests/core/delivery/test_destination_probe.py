@@ -4,8 +4,8 @@ import pytest
 
 from openqoe.core.config.destinations import Destination
 from openqoe.core.config.worker_config import Config
-from openqoe.core.delivery.destination_probe import diagnose, probe
-from openqoe.core.delivery.verdict import Kind
+from openqoe.core.delivery.destination_probe import build_probe, diagnose_answer
+from openqoe.core.delivery.verdict import PayloadKind
 from openqoe.core.effects import HttpResult, NetworkFailure
 from tests.support.events import NOW
 from tests.support.loki import LokiDouble
@@ -24,7 +24,7 @@ CONFIG = Config.from_environment(
 )
 
 
-def destination(kind: Kind) -> Destination:
+def destination(kind: PayloadKind) -> Destination:
     (found,) = CONFIG.metrics_destinations if kind == "metrics" else CONFIG.logs_destinations
     return found
 
@@ -33,23 +33,23 @@ def destination(kind: Kind) -> Destination:
 def test_a_probe_breaks_no_rule_and_leaves_nothing(encoding: str) -> None:
     metrics, logs = RemoteWriteDouble(), LokiDouble()
     for kind, double in (("metrics", metrics), ("logs", logs)):
-        effect = probe(destination(kind), kind, encoding, NOW)  # type: ignore[arg-type]
+        effect = build_probe(destination(kind), kind, encoding, NOW)  # type: ignore[arg-type]
         result = deliver(effect, double)
         assert 200 <= result.status < 300
-        (finding,) = diagnose(destination(kind), kind, result, NOW)  # type: ignore[arg-type]
+        (finding,) = diagnose_answer(destination(kind), kind, result, NOW)  # type: ignore[arg-type]
         assert finding.level == "ok"
     assert (metrics.samples, metrics.violations) == ({}, [])
     assert (logs.entries(), logs.rejected) == ([], [])
 
 
 def test_a_probe_has_the_credentials_of_the_worker() -> None:
-    effect = probe(destination("metrics"), "metrics", "protobuf", NOW)
+    effect = build_probe(destination("metrics"), "metrics", "protobuf", NOW)
     assert dict(effect.headers)["Authorization"].startswith("Basic ")
     assert dict(effect.headers)["User-Agent"].startswith("openqoe-worker/")
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "level", "words"),
+    ("kind", "status", "level", "expected"),
     [
         ("metrics", 204, "ok", "takes requests"),
         ("logs", 422, "ok", "takes requests"),
@@ -66,10 +66,12 @@ def test_a_probe_has_the_credentials_of_the_worker() -> None:
         ("metrics", 503, "fail", "not able"),
     ],
 )
-def test_each_status_says_what_to_do(kind: Kind, status: int, level: str, words: str) -> None:
-    (finding,) = diagnose(destination(kind), kind, HttpResult(status, {}, b"because"), NOW)
+def test_each_status_says_what_to_do(
+    kind: PayloadKind, status: int, level: str, expected: str
+) -> None:
+    (finding,) = diagnose_answer(destination(kind), kind, HttpResult(status, {}, b"because"), NOW)
     assert finding.level == level
-    assert words in finding.text + finding.advice
+    assert expected in finding.text + finding.advice
     assert level == "ok" or '"because"' in finding.text or status == 301
     assert level == "ok" or finding.advice
 
@@ -86,14 +88,16 @@ def test_each_status_says_what_to_do(kind: Kind, status: int, level: str, words:
     ],
 )
 def test_each_failure_of_the_network_says_what_to_do(reason: str, advice: str) -> None:
-    (finding,) = diagnose(destination("metrics"), "metrics", NetworkFailure(reason), NOW)
+    (finding,) = diagnose_answer(destination("metrics"), "metrics", NetworkFailure(reason), NOW)
     assert finding.level == "fail"
     assert advice in finding.advice
 
 
 def test_neither_secrets_nor_escapes_are_passed_on() -> None:
-    said = f"no \x1b[31m{PASSWORD}".encode()
-    (finding,) = diagnose(destination("metrics"), "metrics", HttpResult(401, {}, said), NOW)
+    error_text = f"no \x1b[31m{PASSWORD}".encode()
+    (finding,) = diagnose_answer(
+        destination("metrics"), "metrics", HttpResult(401, {}, error_text), NOW
+    )
     assert PASSWORD not in finding.text
     assert "\x1b" not in finding.text
 
@@ -109,5 +113,5 @@ def test_neither_secrets_nor_escapes_are_passed_on() -> None:
 )
 def test_clocks_are_compared(date: str, levels: list[str]) -> None:
     result = HttpResult(204, {"date": date})
-    found = diagnose(destination("metrics"), "metrics", result, 1_760_000_000_000)
+    found = diagnose_answer(destination("metrics"), "metrics", result, 1_760_000_000_000)
     assert [finding.level for finding in found] == levels

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.core.config.destinations import self_hosted
-from openqoe.core.delivery.error_text import MAX_LENGTH, secrets_of, words
+from openqoe.core.delivery.error_text import MAX_LENGTH, find_secrets, redacted_text
 from openqoe.core.effects import HttpResult, NetworkFailure
 
 
@@ -26,7 +26,7 @@ from openqoe.core.effects import HttpResult, NetworkFailure
     ],
 )
 def test_line(result: HttpResult | NetworkFailure, line: str) -> None:
-    assert words(result) == line
+    assert redacted_text(result) == line
 
 
 def test_credentials_are_blacked_out() -> None:
@@ -37,10 +37,10 @@ def test_credentials_are_blacked_out() -> None:
     header = loki.headers[0][1]
     for echo in (header, header.removeprefix("Basic "), "user:s3cret:pass", "pw s3cret:pass"):
         for place in (echo, "x" * 490 + echo):
-            line = words(HttpResult(401, body=place.encode()), secrets_of(loki.headers))
+            line = redacted_text(HttpResult(401, body=place.encode()), find_secrets(loki.headers))
             assert "s3cret" not in line
             assert header[10:16] not in line
-    line = words(HttpResult(401, body=b"no such tenant: shop"), secrets_of(loki.headers))
+    line = redacted_text(HttpResult(401, body=b"no such tenant: shop"), find_secrets(loki.headers))
     assert line == "no such tenant: shop"
 
 
@@ -54,11 +54,11 @@ def test_credentials_are_blacked_out() -> None:
     ],
 )
 def test_secrets_of_a_header(value: str, secrets: tuple[str, ...]) -> None:
-    assert secrets_of([("Authorization", value), ("X-Scope-OrgID", "tenant")]) == secrets
+    assert find_secrets([("Authorization", value), ("X-Scope-OrgID", "tenant")]) == secrets
 
 
 @given(body=st.binary(max_size=2_000))
 def test_any_body_gives_one_bounded_printable_line(body: bytes) -> None:
-    line = words(HttpResult(500, body=body))
+    line = redacted_text(HttpResult(500, body=body))
     assert len(line) <= MAX_LENGTH
     assert line.isprintable()

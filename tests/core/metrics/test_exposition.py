@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from openqoe.core.metrics import exposition
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.metrics.registry import Registry
 from openqoe.core.metrics.series import Labels
 
 
 def rendered(metric: Metric, labels: Labels, *values: float) -> list[str]:
     registry = Registry(100)
-    series = registry.series(metric, labels)
+    series = registry.find_or_create(metric, labels)
     for value in values:
         series.observe(value)
-    series.has_changed()
+    series.collect_changes()
     return exposition.render(registry).decode().splitlines()
 
 
@@ -24,7 +24,7 @@ def test_nothing_is_an_empty_text() -> None:
 
 
 def test_a_counter() -> None:
-    metric = Metric("requests_total", Type.COUNTER, "Requests.")
+    metric = Metric("requests_total", MetricType.COUNTER, "Requests.")
     assert rendered(metric, (("route", "events"), ("status", "202")), 3) == [
         "# HELP requests_total Requests.",
         "# TYPE requests_total counter",
@@ -33,7 +33,7 @@ def test_a_counter() -> None:
 
 
 def test_a_histogram() -> None:
-    metric = Metric("seconds", Type.HISTOGRAM, "Time.", buckets=(0.5, 1))
+    metric = Metric("seconds", MetricType.HISTOGRAM, "Time.", buckets=(0.5, 1))
     assert rendered(metric, (("route", "events"),), 0.25, 3) == [
         "# HELP seconds Time.",
         "# TYPE seconds histogram",
@@ -46,7 +46,7 @@ def test_a_histogram() -> None:
 
 
 def test_a_gauge_without_labels() -> None:
-    assert rendered(Metric("live", Type.GAUGE, "Live."), (), 2.5)[2] == "live 2.5"
+    assert rendered(Metric("live", MetricType.GAUGE, "Live."), (), 2.5)[2] == "live 2.5"
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_a_gauge_without_labels() -> None:
     ],
 )
 def test_label_values_are_escaped(value: str, text: str) -> None:
-    metric = Metric("live", Type.COUNTER, "Live.")
+    metric = Metric("live", MetricType.COUNTER, "Live.")
     assert rendered(metric, (("field", value),), 1)[2] == f'live{{field="{text}"}} 1'
 
 
 def test_help_is_escaped_but_for_quotes() -> None:
-    metric = Metric("live", Type.COUNTER, 'The "most\\least".\nTwice.')
+    metric = Metric("live", MetricType.COUNTER, 'The "most\\least".\nTwice.')
     assert rendered(metric, (), 1)[0] == r'# HELP live The "most\\least".\nTwice.'
 
 
@@ -83,15 +83,18 @@ def test_help_is_escaped_but_for_quotes() -> None:
     ],
 )
 def test_numbers(value: float, text: str) -> None:
-    assert rendered(Metric("live", Type.GAUGE, "Live."), (), value)[2] == f"live {text}"
+    assert rendered(Metric("live", MetricType.GAUGE, "Live."), (), value)[2] == f"live {text}"
 
 
 def test_families_stay_together_in_order_of_name() -> None:
     registry = Registry(100)
-    late, early = Metric("b_total", Type.COUNTER, "B."), Metric("a_total", Type.COUNTER, "A.")
-    registry.series(late, (("x", "1"),))
-    registry.series(early, ())
-    registry.series(late, (("x", "2"),))
+    late, early = (
+        Metric("b_total", MetricType.COUNTER, "B."),
+        Metric("a_total", MetricType.COUNTER, "A."),
+    )
+    registry.find_or_create(late, (("x", "1"),))
+    registry.find_or_create(early, ())
+    registry.find_or_create(late, (("x", "2"),))
     lines = exposition.render(registry).decode().splitlines()
     assert [line for line in lines if not line.startswith("# HELP")] == [
         "# TYPE a_total counter",

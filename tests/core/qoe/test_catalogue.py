@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from openqoe.core.qoe.catalogue import CATALOGUE, CONCURRENT_VIEWS, METRICS
-from openqoe.core.qoe.vocabulary import KINDS
+from openqoe.core.qoe.vocabulary import KIND_BY_EVENT_TYPE
 from tests.support.rig import FLUSH, MINUTE, Rig, told
 
 COUNTERS: dict[str, tuple[str, ...]] = {
@@ -587,7 +587,13 @@ def test_each_metric_is_described_to_the_receiver() -> None:
 def test_values_that_are_not_told_are_not_observed() -> None:
     """Every event type of both vocabularies without any data counts, and measures nothing."""
     rig = Rig()
-    types = KINDS.keys() - {"stall_start", "stallstart", "waitstart", "stall_end", "stallend"}
+    types = KIND_BY_EVENT_TYPE.keys() - {
+        "stall_start",
+        "stallstart",
+        "waitstart",
+        "stall_end",
+        "stallend",
+    }
     rig.post(*(told(number, name) for number, name in enumerate(sorted(types))))
     rig.flush()
     assert {name for name in rig.qoe() if not name.startswith("openqoe_events_total")} == {

@@ -13,7 +13,7 @@ import pytest
 
 from openqoe.core.events.event_types import Data, Event
 from openqoe.core.qoe import fields
-from openqoe.core.qoe.vocabulary import KINDS
+from openqoe.core.qoe.vocabulary import KIND_BY_EVENT_TYPE
 from tests.support.rig import Rig, told
 
 SHIFTED_EPOCH = 1_786_000_000_000.0
@@ -308,7 +308,7 @@ def test_framerate_may_be_a_string_and_autoplay_too() -> None:
 
 @pytest.mark.parametrize(
     "event_type",
-    sorted(KINDS),
+    sorted(KIND_BY_EVENT_TYPE),
 )
 def test_null_is_as_good_as_absent(event_type: str) -> None:
     """NaN and infinity of JavaScript arrive as null, in any field."""

@@ -198,14 +198,14 @@ def test_the_gauge_is_by_base_labels_and_goes_to_zero_once() -> None:
 
 def test_the_order_in_which_views_end_is_that_of_their_silence() -> None:
     """Whatever else was known of them before: a worker that was restarted takes the same."""
-    views = ViewTable(timeout=MINUTE, limit=10, memory=HOUR)
+    views = ViewTable(timeout=MINUTE, limit=10, retention=HOUR)
     keys = {name: ViewKey("org", name, None, "hlsjs") for name in "abcd"}
     for name, seen in (("a", 0), ("b", 20), ("c", 700), ("d", 1_000)):
-        views.open(keys[name], (), NOW + seen)
+        views.get_or_create(keys[name], (), NOW + seen)
     for name, seen in (("c", 5_100), ("b", 5_200), ("a", 5_300)):
-        views.open(keys[name], (), NOW + seen)
-    assert [view for view in views.expire(NOW + MINUTE) if view is not None] == []
-    ended = [view for view in views.expire(NOW + MINUTE + 6_000) if view is not None]
+        views.get_or_create(keys[name], (), NOW + seen)
+    assert [view for view in views.expire_views(NOW + MINUTE) if view is not None] == []
+    ended = [view for view in views.expire_views(NOW + MINUTE + 6_000) if view is not None]
     assert [view.key.view_id for view in ended] == ["d", "c", "b", "a"]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from openqoe.core.effects import HttpResult, LokiPush
 from openqoe.core.events.event_types import Event
 from openqoe.core.http.messages import Request
-from openqoe.core.sinks.log_buffer import MAX_BEHIND, MAX_LINE, shorten
+from openqoe.core.sinks.log_buffer import MAX_BEHIND, MAX_LINE, shorten_line
 from tests.support.events import NOW, event, post
 from tests.support.loki import LogEntry, LokiDouble
 from tests.support.rig import HOUR, MINUTE, SECOND, Rig, told
@@ -208,7 +208,7 @@ def test_a_long_line_may_be_nested_deeply() -> None:
 def test_long_ids_stay_and_smaller_members_go() -> None:
     sent = {**told(0, "seek", view="v" * 200), "note": "x" * 100}
     line = json.dumps(sent, separators=(",", ":")).encode()
-    short = shorten(line, msgspec.convert(sent, Event), len(line) - 50)
+    short = shorten_line(line, msgspec.convert(sent, Event), len(line) - 50)
     assert json.loads(short) == {**sent, "note": "[102 bytes left out]"}
 
 
@@ -240,7 +240,7 @@ json_values = st.recursive(
 def test_any_line_can_be_shortened(extra: dict[str, Any], data: Any, limit: int) -> None:
     sent = {**extra, **told(0, "error"), "data": data}
     line = json.dumps(sent, separators=(",", ":")).encode()
-    short = shorten(line, msgspec.convert(told(0, "error"), Event), limit)
+    short = shorten_line(line, msgspec.convert(told(0, "error"), Event), limit)
     assert len(short) <= limit
     found = json.loads(short.decode())
     assert {name: found[name] for name in IDENTITY} == {name: sent[name] for name in IDENTITY}

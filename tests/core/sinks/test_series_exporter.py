@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.metrics.registry import Registry
-from openqoe.core.sinks.metrics_payloads import PayloadWriter
-from openqoe.core.sinks.series_exporter import MAX_ZERO_AGE, Exporter
+from openqoe.core.sinks.metrics_payloads import MetricsPayloadWriter
+from openqoe.core.sinks.series_exporter import MAX_ZERO_AGE, SeriesExporter
 from tests.support.events import NOW
 from tests.support.rig import FLUSH, MINUTE, Rig, told
 from tests.support.wire import STALE, STALE_BITS, Sample, decode_write_request
 
-COUNTER = Metric("seeks_total", Type.COUNTER, "Seeks.")
-GAUGE = Metric("bitrate_bps", Type.GAUGE, "Bit rate.")
-HISTOGRAM = Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", buckets=(0.5, 2))
+COUNTER = Metric("seeks_total", MetricType.COUNTER, "Seeks.")
+GAUGE = Metric("bitrate_bps", MetricType.GAUGE, "Bit rate.")
+HISTOGRAM = Metric("stall_seconds", MetricType.HISTOGRAM, "Stalls.", buckets=(0.5, 2))
 IDLE = 10 * MINUTE
 GAUGE_LIFETIME = 5 * MINUTE
 
@@ -32,21 +32,21 @@ class Sender:
 
     def __init__(self, now: int = NOW, max_samples: int = 5_000) -> None:
         self.registry = Registry(10_000)
-        self.exporter = Exporter(self.registry, "host-0", IDLE)
-        self.exporter.begin(now)
+        self.exporter = SeriesExporter(self.registry, "host-0", IDLE)
+        self.exporter.mark_start(now)
         self.max_samples = max_samples
         self.history: dict[SeriesKey, list[Sample]] = {}
 
     def observe(self, metric: Metric, org: str, value: float) -> None:
-        self.registry.series(metric, (("org_id", org),)).observe(value)
+        self.registry.find_or_create(metric, (("org_id", org),)).observe(value)
 
     def payloads(self, now: int) -> list[Payload]:
         """The requests of a flush."""
-        writer = PayloadWriter((), now, self.max_samples, edges_apart=False)
-        for series in self.exporter.export(now):
+        writer = MetricsPayloadWriter((), now, self.max_samples, separate_edges=False)
+        for series in self.exporter.export_series(now):
             if series is not None:
-                writer.add(series)
-        return writer.close()
+                writer.add_series(series)
+        return writer.finish()
 
     def flush(self, now: int) -> dict[SeriesKey, list[Sample]]:
         """The samples of this flush by series."""

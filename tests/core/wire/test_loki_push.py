@@ -18,7 +18,7 @@ from openqoe.core.wire.loki_push import (
     format_labels,
     parse_labels,
 )
-from openqoe.core.wire.varint import field, fields_of, varint
+from openqoe.core.wire.varint import field, read_fields, varint
 from tests.support.events import NOW
 from tests.support.wire import PushStream, decode_push_request, parse_label_set
 
@@ -58,12 +58,12 @@ def encoding(request: pytest.FixtureRequest) -> LokiEncoding:
 
 
 def encode(encoding: LokiEncoding, streams: Sequence[tuple[Metadata, list[Written]]]) -> bytes:
-    return encoding.request(
+    return encoding.encode_request(
         [
             (
                 format_labels(labels),
                 [
-                    (entry.timestamp, entry.line.encode(), encoding.metadata(entry.metadata))
+                    (entry.timestamp, entry.line.encode(), encoding.encode_metadata(entry.metadata))
                     for entry in written
                 ],
             )
@@ -155,7 +155,7 @@ def test_halves_hold_all_of_it_in_order(
     encoding = ENCODINGS[name]
     body = encode(encoding, streams)
     whole = flat(decode(encoding, body))
-    halves = encoding.split(body)
+    halves = encoding.split_request(body)
     if len(whole) < 2:
         assert halves == ()
         return
@@ -185,7 +185,7 @@ def test_a_field_is_tag_length_content() -> None:
 def test_fields_are_found_again() -> None:
     contents = [b"", b"a", b"b" * 127, b"c" * 128, b"d" * 5000]
     message = b"".join(field(number, each) for number, each in enumerate(contents, 1))
-    assert list(fields_of(message)) == list(enumerate(contents, 1))
+    assert list(read_fields(message)) == list(enumerate(contents, 1))
 
 
 @pytest.mark.parametrize(
@@ -195,4 +195,4 @@ def test_fields_are_found_again() -> None:
 )
 def test_fields_of_something_else_are_not_found(message: bytes) -> None:
     with pytest.raises(ValueError, match="not a message"):
-        list(fields_of(message))
+        list(read_fields(message))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.sinks import metrics_payloads as sink
 from openqoe.core.sinks.series_exporter import STALE, ExportedSeries
 from openqoe.core.wire import remote_write
@@ -42,7 +42,7 @@ class Series:
     samples: tuple[tuple[int, float], ...]
 
     @property
-    def begin(self) -> bytes:
+    def head(self) -> bytes:
         return remote_write.encode_series(self.names)
 
 
@@ -85,7 +85,7 @@ def test_series_that_go_on_are_encoded_as_any_other(
 ) -> None:
     series = [Series((("__name__", name),), ((at, value),)) for name, value in written]
     encoder = remote_write.SeriesEncoder()
-    steady = encoder.encode_steady(at, [(one.begin, one.samples[0][1]) for one in series])
+    steady = encoder.encode_steady(at, [(one.head, one.samples[0][1]) for one in series])
     assert steady == [encoder.encode(one) for one in series]
 
 
@@ -105,9 +105,9 @@ def test_the_stale_markers_bits_survive() -> None:
 
 def test_metadata() -> None:
     described = [
-        Metric("seeks_total", Type.COUNTER, "Seeks."),
-        Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", unit="seconds", buckets=(1,)),
-        Metric("views", Type.GAUGE, "Views with ümläuts."),
+        Metric("seeks_total", MetricType.COUNTER, "Seeks."),
+        Metric("stall_seconds", MetricType.HISTOGRAM, "Stalls.", unit="seconds", buckets=(1,)),
+        Metric("views", MetricType.GAUGE, "Views with ümläuts."),
     ]
     body = remote_write.compress([remote_write.encode_metadata(described)])
     metadata = (
@@ -122,11 +122,11 @@ def test_metadata() -> None:
 def test_metadata_goes_with_the_first_request_only() -> None:
     begin = remote_write.encode_series([("__name__", "x")])
     exported = [ExportedSeries(begin, ((NOW, float(n)),)) for n in range(3)]
-    described = [Metric("x", Type.GAUGE, "X.")]
-    writer = sink.PayloadWriter(described, NOW, max_samples=1, edges_apart=False)
+    described = [Metric("x", MetricType.GAUGE, "X.")]
+    writer = sink.MetricsPayloadWriter(described, NOW, max_samples=1, separate_edges=False)
     for series in exported:
-        writer.add(series)
-    requests = [decode_write_request(payload.body) for payload in writer.close()]
+        writer.add_series(series)
+    requests = [decode_write_request(payload.body) for payload in writer.finish()]
     assert [len(request.metadata) for request in requests] == [1, 0, 0]
     assert [len(request.series) for request in requests] == [1, 1, 1]
 
@@ -148,7 +148,7 @@ def payload(*series: Series) -> Payload:
 @settings(max_examples=60, deadline=None)
 def test_halves_hold_all_of_it_in_order(written: list[Series]) -> None:
     whole = payload(*written)
-    halves = sink.split(whole)
+    halves = sink.split_payload(whole)
     assert len(halves) == 2
     read = [decode_write_request(half.body) for half in halves]
     assert [by_bits(one) for half in read for one in half.series] == [
@@ -166,7 +166,7 @@ def test_halves_hold_all_of_it_in_order(written: list[Series]) -> None:
 
 
 def test_one_series_cannot_be_halved() -> None:
-    assert sink.split(payload(Series((("a", "b"),), ((NOW, 1.0), (NOW + 1, 2.0))))) == ()
+    assert sink.split_payload(payload(Series((("a", "b"),), ((NOW, 1.0), (NOW + 1, 2.0))))) == ()
 
 
 # Through the worker

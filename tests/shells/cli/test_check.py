@@ -19,7 +19,7 @@ import trustme
 from openqoe.core.metrics.registry import Registry
 from openqoe.core.qoe.catalogue import METRICS
 from openqoe.core.qoe.labeller import METRIC_LABELS
-from openqoe.core.sinks.series_exporter import Exporter
+from openqoe.core.sinks.series_exporter import SeriesExporter
 from openqoe.shells.cli.host_checks import SERIES_BYTES, file_system
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.loki import LokiDouble
@@ -247,8 +247,8 @@ def test_the_memory_of_a_series_is_about_what_is_told() -> None:
         for number in range(100):
             labels = tuple((name, f"{name}-{number}") for name in sorted(METRIC_LABELS))
             for metric in METRICS:
-                registry.series(metric, labels)
-        deque(Exporter(registry, "host-0", None).export(1_000_000), maxlen=0)
+                registry.find_or_create(metric, labels)
+        deque(SeriesExporter(registry, "host-0", None).export_series(1_000_000), maxlen=0)
         took, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
