@@ -1,10 +1,10 @@
-"""What the operator is told about a destination: one line for each change, not each answer.
+"""Log lines about a destination: one per change, not one per answer.
 
-Two things change. The *road* to the destination: open, or away (nothing gets through and is
-retried); each change is one line. And *losses*: the first loss for a reason is one line,
-further ones for the same reason are only counted, until the destination has taken a whole
-payload since and the reason has been quiet for ten minutes. Without the quiet time, a
-destination that refuses one payload of each flush and takes the next would fill the log.
+There are two kinds of change. *Availability*: a line when the destination becomes unavailable
+(requests fail and are retried), and another when it is available again. *Losses*: a line for the
+first loss of each reason. Further losses for the reason are only counted, until the destination has
+accepted a whole payload since and the reason has been quiet for ten minutes. Without the quiet
+period, a destination that refuses one payload per flush and accepts the next would fill the log.
 """
 
 from ..config.destinations import Destination
@@ -17,13 +17,13 @@ Fields = tuple[tuple[str, str | int | float], ...]
 
 
 class DestinationNotices:
-    """Decides which lines about one destination are news.
+    """Decides which events of one destination are logged.
 
-    The methods tell it what happened and return what is to be logged: a notice, or nothing.
+    Each method reports an event and returns the notice to log, if any.
     """
 
     def __init__(self, destination: Destination) -> None:
-        # A query could hold a token; the path is enough to find a wrong URL.
+        # A query could contain a token; the path is enough to identify a wrong URL.
         url = destination.url.partition("?")[0]
         self._identity: Fields = (("destination", destination.name), ("url", url))
         self._away_since: int | None = None
@@ -33,7 +33,7 @@ class DestinationNotices:
     def report_retry(
         self, verdict: Verdict, error_text: str, now: int, *, wait: int, payloads: int
     ) -> tuple[Notice, ...]:
-        """An attempt must be repeated after ``wait`` ms."""
+        """Reports an attempt that will be repeated after ``wait`` ms."""
         if self._away_since is not None:
             return ()
         self._away_since = now
@@ -42,10 +42,10 @@ class DestinationNotices:
             ("retry_in_seconds", round(wait / 1000, 1)),
             ("waiting_payloads", payloads),
         )
-        return (Notice("warning", "destination is failing", (*self._identity, *fields)),)
+        return (Notice("warning", "destination unavailable; retrying", (*self._identity, *fields)),)
 
     def report_accepted(self, now: int, *, whole: bool, payloads: int) -> tuple[Notice, ...]:
-        """The destination took a payload, the whole of it or only the good part."""
+        """Reports a payload that was accepted, wholly or in part."""
         if whole:
             self._recovered_since.update(self._last_loss)
         if self._away_since is None:
@@ -53,12 +53,12 @@ class DestinationNotices:
         away = max(0, now - self._away_since)
         self._away_since = None
         fields = (("away_seconds", round(away / 1000, 1)), ("waiting_payloads", payloads))
-        return (Notice("info", "destination works again", (*self._identity, *fields)),)
+        return (Notice("info", "destination available again", (*self._identity, *fields)),)
 
     def report_refusal(
         self, verdict: Verdict, error_text: str, now: int, *, items: int
     ) -> tuple[Notice, ...]:
-        """The destination refused a payload, in whole (dropped) or in part (rejected)."""
+        """Reports a payload that was refused, wholly (dropped) or in part (rejected)."""
         if not self._is_news((verdict.reason, verdict.status), now):
             return ()
         fields = (*_reason_fields(verdict, error_text), ("items", items))
@@ -70,11 +70,11 @@ class DestinationNotices:
         return (Notice("warning", event, (*self._identity, *fields)),)
 
     def report_overflow(self, now: int, *, items: int, max_bytes: int) -> tuple[Notice, ...]:
-        """The oldest items had to make room in a full queue."""
+        """Reports items that were dropped because the queue is full."""
         if not items or not self._is_news(("queue_full", None), now):
             return ()
         fields = (("reason", "queue_full"), ("items", items), ("max_bytes", max_bytes))
-        return (Notice("warning", "queue is full, oldest dropped", (*self._identity, *fields)),)
+        return (Notice("warning", "queue full; oldest items dropped", (*self._identity, *fields)),)
 
     def _is_news(self, reason: tuple[str, int | None], now: int) -> bool:
         last = self._last_loss.get(reason)

@@ -1,10 +1,9 @@
-"""A harmless request to a destination, and what its answer says of the settings.
+"""Probes a destination with a harmless request, and diagnoses its answer.
 
-It takes the same way as every other, with the same headers, and leaves nothing behind: a write
-request without series, only with the description of one metric (the worker sends the same), or a
-push without streams. Receivers of metrics answer 2xx. Loki answers 204, from 3.2 on 422 ("at
-least one valid stream is required", grafana/loki #13706), in both cases after it has looked at
-the credentials and the tenant.
+The probe has the URL and the headers of every other request, and leaves no data behind: a write
+request with only the description of one metric (which the worker sends anyway), or a push without
+streams. Receivers of metrics answer 2xx. Loki answers 204, from 3.2 on 422 ("at least one valid
+stream is required", grafana/loki #13706), in both cases after checking credentials and tenant.
 """
 
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from .verdict import PayloadKind, parse_http_date
 Level = Literal["ok", "warn", "fail"]
 
 TOLERATED_SKEW: Final = 30_000
-"""ms by which clocks may differ without a word."""
+"""ms by which clocks may differ without a finding."""
 
 MAX_SKEW: Final = 300_000
-"""ms by which they may not: receivers refuse samples and entries from the future."""
+"""ms from which a difference is a failure: receivers reject samples and entries from the future."""
 
 
 _DESCRIPTION: Final = remote_write.encode_metadata((health_metrics.BUILD,))
@@ -36,13 +35,13 @@ _DESCRIPTION: Final = remote_write.encode_metadata((health_metrics.BUILD,))
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one thing.
+    """The result of one check.
 
     Attributes:
-        level: How good it is.
-        subject: What was looked at.
-        text: What is the matter.
-        advice: What to do; "" if nothing.
+        level: Its severity.
+        subject: The thing that was checked.
+        text: The state that was found.
+        advice: The remedy; "" if none is needed.
     """
 
     level: Level
@@ -54,11 +53,11 @@ class Finding:
 def build_probe(
     destination: Destination, kind: PayloadKind, loki_encoding: str, now: int
 ) -> RemoteWrite | LokiPush:
-    """A request without data to a destination, as the worker would send it.
+    """Builds a request without data, as the worker would send it.
 
     Args:
-        destination: Where to; not the embedded store.
-        kind: What it takes.
+        destination: The destination; not the embedded store.
+        kind: The payloads it receives.
         loki_encoding: "protobuf" or "json".
         now: Current time in ms.
     """
@@ -87,13 +86,13 @@ def build_probe(
 def diagnose_answer(
     destination: Destination, kind: PayloadKind, result: HttpResult | NetworkFailure, now: int
 ) -> tuple[Finding, ...]:
-    """What an answer to a probe, or that none came, says.
+    """Diagnoses a destination by its answer to a probe.
 
     Args:
-        destination: Where the probe went.
-        kind: What it takes.
-        result: What became of it.
-        now: The time of the answer by our clock, in ms.
+        destination: The destination.
+        kind: The payloads it receives.
+        result: The answer, or a network failure.
+        now: Arrival of the answer by our clock, in ms.
     """
     subject = f"{kind}: {destination.name}"
     error_text = redacted_text(result, find_secrets(destination.headers))
@@ -113,14 +112,18 @@ def diagnose_answer(
 def _explain_status(
     destination: Destination, kind: PayloadKind, status: int
 ) -> tuple[Level, str, str]:
-    """What a status means, and what to do about it."""
+    """The meaning of a status, and the remedy."""
     path = urlsplit(destination.url).path or "/"
     if kind == "logs" and status == 260:
-        return "fail", "ingestion is blocked", "ask whoever runs Loki: its limits block this tenant"
+        return (
+            "fail",
+            "ingestion is blocked",
+            "ask the operator of Loki: its limits block this tenant",
+        )
     if 200 <= status < 300 or (kind == "logs" and status == 422):
-        return "ok", "it takes requests", ""
+        return "ok", "it accepts requests", ""
     if 300 <= status < 400:
-        return "fail", "it points elsewhere", "set the URL that it points to; none is followed"
+        return "fail", "it redirects", "set the target URL: redirects are not followed"
     if status == 401:
         return "fail", "the credentials are missing or wrong", _credentials(destination)
     if status == 403:
@@ -129,20 +132,20 @@ def _explain_status(
         )
         return "fail", "the credentials do not allow writing", _credentials(destination) + more
     if status in (404, 405):
-        return "fail", f"nothing takes requests at {path}", _path(destination, kind)
+        return "fail", f"it accepts no requests at {path}", _path(destination, kind)
     if status in (400, 422):
         return (
             "warn",
-            "it is there and refuses a request without data",
-            "see what it says to real ones",
+            "it is reachable and refuses a request without data",
+            "check its answers to requests with data",
         )
     if status in (413, 415):
-        return "fail", "it does not take what the worker sends", _path(destination, kind)
+        return "fail", "it does not accept the worker's format", _path(destination, kind)
     if status in (429, 529):
-        return "warn", "it limits the rate just now", "raise the tenant's limits if that stays"
+        return "warn", "it limits the rate", "raise the tenant's limits if that persists"
     if status >= 500:
-        return "fail", "it is not able to take anything now", "see its own log; try again"
-    return "fail", "which is no answer to a request like this", _path(destination, kind)
+        return "fail", "it cannot accept requests now", "check its log; try again"
+    return "fail", "which is unexpected", _path(destination, kind)
 
 
 def _credentials(destination: Destination) -> str:
@@ -158,40 +161,37 @@ def _is_cloud(destination: Destination) -> bool:
 
 def _path(destination: Destination, kind: PayloadKind) -> str:
     if destination.derived:
-        return "the URL was derived from the region: set it as your stack's page shows it"
+        return "the URL was derived from the region: set the one shown on your stack's page"
     if kind == "logs":
         return "the URL of Loki ends in /loki/api/v1/push"
     if destination.name == "mimir":
         return "the URL of Mimir ends in /api/v1/push"
     if _is_cloud(destination):
         return "the URL of Grafana Cloud ends in /api/prom/push"
-    return (
-        "the URL ends in /api/v1/write, and Prometheus has to be started with "
-        "--web.enable-remote-write-receiver"
-    )
+    return "the URL ends in /api/v1/write, and Prometheus needs --web.enable-remote-write-receiver"
 
 
 _NETWORK: Final = (
     (
         ("certificate", "CERTIFICATE"),
-        "its certificate is not trusted here: use the name it was made for, or add its CA to the "
-        "system's (SSL_CERT_FILE names a file of CAs)",
+        "its certificate is not trusted: use the host name in the certificate, or add its CA to "
+        "the system's (SSL_CERT_FILE names a file of CAs)",
     ),
     (
         ("Name or service", "resolution", "nodename", "getaddrinfo", "No address", "DNS"),
-        "the name is not known: check it for misspellings, and the DNS of this host",
+        "the name cannot be resolved: check its spelling, and the DNS of this host",
     ),
     (
         ("Connect call failed", "refused"),
-        "nobody listens there: is it running, and is the port right?",
+        "no process listens there: check that it runs, and the port",
     ),
     (
         ("[SSL", "SSLError", "TLS", "record layer"),
-        "TLS does not come about: is it http:// rather than https://, or the other port?",
+        "the TLS handshake fails: check http:// or https://, and the port",
     ),
     (
         ("no answer within", "imed out", "imeout"),
-        "something swallows the packets: look at firewalls, or it is overloaded",
+        "packets are dropped, or it is overloaded: check firewalls",
     ),
 )
 
@@ -200,7 +200,7 @@ def _network_advice(reason: str) -> str:
     for signs, advice in _NETWORK:
         if any(sign in reason for sign in signs):
             return advice
-    return "look at the network between this host and that one"
+    return "check the network between the two hosts"
 
 
 def _check_clock(subject: str, result: HttpResult, now: int) -> tuple[Finding, ...]:
@@ -212,4 +212,4 @@ def _check_clock(subject: str, result: HttpResult, now: int) -> tuple[Finding, .
         return ()
     text = f"this clock is {abs(skew) / 1000:,.0f} s {'ahead of' if skew > 0 else 'behind'} it"
     level: Level = "fail" if abs(skew) > MAX_SKEW else "warn"
-    return (Finding(level, subject, text, "set the clocks by NTP"),)
+    return (Finding(level, subject, text, "synchronize the clocks by NTP"),)

@@ -1,4 +1,4 @@
-"""A table of label sets for snapshots: thousands of views and series share a few of them."""
+"""Table of label sets for snapshots, in which views and series refer to them by number."""
 
 from typing import Self
 
@@ -13,8 +13,8 @@ class LabelTableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A table in a snapshot.
 
     Attributes:
-        pairs: Every label, name and value, that some row holds.
-        rows: The label sets by number, each as the numbers of its labels.
+        pairs: The distinct labels, as name and value.
+        rows: The label sets by number, each as indexes into ``pairs``.
     """
 
     pairs: list[tuple[str, str]]
@@ -22,10 +22,10 @@ class LabelTableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class LabelTable:
-    """Gives each label set a number.
+    """Assigns numbers to label sets.
 
     Attributes:
-        rows: The label sets by number; only in a table that was from_state.
+        rows: The label sets by number; filled only by ``from_state``.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class LabelTable:
         self._packed_rows = MsgpackList()
 
     def assign_number(self, labels: Labels) -> int:
-        """The number of a label set."""
+        """The number of a label set, assigned at its first use."""
         following = len(self._packed_rows)
         number = self._numbers.setdefault(labels, following)
         if number == following:
-            row = list(map(self._pairs.get, labels))  # in C: hardly a pair is new
+            row = list(map(self._pairs.get, labels))  # in C: few pairs are new
             self._packed_rows.add(list(map(self._pair_number, labels)) if None in row else row)
         return number
 
@@ -52,10 +52,10 @@ class LabelTable:
         return place
 
     def capture_state(self) -> Work[LabelTableState]:
-        """The state, for a snapshot; afterwards the table is empty."""
+        """Captures the state for a snapshot and empties the table."""
         known: dict[Labels, int] | dict[tuple[str, str], int]
         for known in (self._numbers, self._pairs):
-            while known:  # one by one: there may be hundreds of thousands
+            while known:  # in steps: there may be hundreds of thousands
                 known.popitem()
                 if len(known) % SMALL_ITEMS_PER_UNIT == 0:
                     yield 1
@@ -63,7 +63,7 @@ class LabelTable:
 
     @classmethod
     def from_state(cls, state: LabelTableState) -> Self:
-        """The table of a snapshot; only to look up what stands in it."""
+        """Restores a table, for look-ups only."""
         table = cls()
         pairs = state.pairs
         table.rows = [tuple([pairs[number] for number in row]) for row in state.rows]

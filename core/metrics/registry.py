@@ -1,8 +1,7 @@
-"""The registry: all series by metric and labels, and the limit on their number.
+"""The registry: all series by metric and labels, with a limit on their number.
 
-A ``Group`` is a shortcut for the events that share base labels: it finds a series by
-metric and raw label values in one look-up. The registry owns the series; groups are caches
-and can be thrown away at any time.
+A ``Group`` caches the series of events that share base labels: one look-up by metric and raw
+label values. The registry owns the series, so groups can be discarded at any time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,31 +18,31 @@ from .series import SERIES_CLASSES, Labels, Series, sample_count
 OVERFLOW: Labels = (("overflow", "true"),)
 
 Govern = Callable[[str, str], str | None]
-"""Governs one label: (name, value) to the value to use, or None to leave the label out."""
+"""Governs one label: maps (name, value) to the value to use, or to None to omit the label."""
 
 MAX_CACHED_PER_GROUP = 1_000
-"""Entries after which a group's cache starts anew: label values come from outside."""
+"""Cached series after which a group's cache is cleared: clients choose the label values."""
 
 MAX_INTERNED_OWN_LABELS = 10_000
-"""Labels of metrics' own that are shared by series at the most."""
+"""Interned labels of metrics' own."""
 
 
 class Group(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """The series under one set of base labels.
+    """A cache of the series under one set of base labels.
 
-    There may be 100,000, and they refer to nothing that refers back: the garbage collector
-    need not look at them, which would hold everybody up.
+    There may be 100,000. They are in no reference cycle, so the garbage collector ignores them:
+    traversing all would pause the process.
 
     Attributes:
         labels: The base labels, sorted.
-        known: Series by key, for a quick look; they may have ended.
+        series_cache: Series by key; they may have ended.
     """
 
     labels: Labels
     series_cache: dict[object, Series] = {}
 
     def find_series(self, key: object) -> Series | None:
-        """The series under a key, if it is known here and still lives."""
+        """The live series under a key, if it is cached."""
         series = self.series_cache.get(key)
         return None if series is None or series.has_ended else series
 
@@ -54,7 +53,7 @@ class Group(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 MetricName = tuple[str, str]
-"""A metric in snapshots: name and type. Some names are a gauge and a histogram."""
+"""A metric in snapshots: name and type, since a gauge and a histogram may share a name."""
 
 
 def metric_name(metric: Metric) -> MetricName:
@@ -62,10 +61,10 @@ def metric_name(metric: Metric) -> MetricName:
 
 
 class SeriesKey(msgspec.Struct, frozen=True, gc=False):
-    """What identifies a series.
+    """The identity of a series.
 
-    Not a tuple: one that is new has the garbage collector go through the whole dictionary that it
-    is a key of, and there may be hundreds of thousands.
+    A struct, not a tuple: on each new tuple key the garbage collector would traverse the whole
+    dictionary, which may hold hundreds of thousands.
     """
 
     metric: Metric
@@ -73,14 +72,14 @@ class SeriesKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class MetricState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A metric in a snapshot: enough to find it again, if it is still the same."""
+    """A metric in a snapshot, with the attributes that must be unchanged to restore it."""
 
     name: MetricName
     buckets: tuple[float, ...]
 
 
 class SeriesState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A series in a snapshot; numbers stand for its metric and its labels."""
+    """A series in a snapshot; metric and labels are numbers."""
 
     metric: int
     labels: int
@@ -101,8 +100,8 @@ class Registry:
     """All series.
 
     Attributes:
-        size: Samples exported at each flush, that is series as Prometheus counts them.
-        overflowed: How often a new label set was sent to an overflow series (grows only).
+        size: Samples per flush, that is, series as Prometheus counts them.
+        overflowed: New label sets that an overflow series absorbed; never decreases.
     """
 
     def __init__(self, max_series: int) -> None:
@@ -116,9 +115,9 @@ class Registry:
         return iter(self._series.values())
 
     def find_or_create(self, metric: Metric, labels: Labels) -> Series:
-        """The series of a metric with these labels (sorted), made if it is new.
+        """Finds or creates the series of a metric with these labels (sorted).
 
-        Past the limit it is the metric's overflow series, so that totals stay right.
+        Beyond the limit it is the metric's overflow series, so that totals stay right.
         """
         key = SeriesKey(metric, labels)
         found = self._series.get(key)
@@ -140,8 +139,8 @@ class Registry:
         values: tuple[str, ...],
         govern: Govern,
     ) -> Series:
-        """The series of a metric under a group's labels and the metric's own label values; the
-        group knows it by the key from now on."""
+        """Finds or creates the series of a metric under the labels of a group and the metric's own
+        label values; the group caches it by the key."""
         labels = group.labels
         if values:
             own = [
@@ -155,14 +154,14 @@ class Registry:
         return series
 
     def capture_state(self, table: LabelTable) -> Work[RegistryState]:
-        """The state, for a snapshot. Meanwhile nothing must change."""
+        """Captures the state for a snapshot. The registry must not change meanwhile."""
         metrics: dict[Metric, int] = {}
         saved = MsgpackList()
         few: list[tuple[int, int, int | None, int, list[float]]] = []
         labels: Labels | None = None
         row = 0
         for series in self._series.values():
-            if series.labels is not labels:  # those that begin together share them
+            if series.labels is not labels:  # series that start together share labels
                 labels = series.labels
                 row = table.assign_number(labels)
             metric = metrics.setdefault(series.metric, len(metrics))
@@ -182,7 +181,7 @@ class Registry:
     def restore_state(
         self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]
     ) -> None:
-        """Take a state back. Left out is what this version does not know, or with other buckets."""
+        """Restores a captured state, without metrics that are unknown or have other buckets."""
         found = [metrics.get(saved.name) for saved in state.metrics]
         known = [
             metric if metric is not None and metric.buckets == saved.buckets else None
@@ -200,7 +199,7 @@ class Registry:
         self.overflowed = state.overflowed
 
     def remove(self, series: Series) -> None:
-        """Forget a series; a later observation makes a new one."""
+        """Removes a series that has ended; a later observation creates a new one."""
         del self._series[SeriesKey(series.metric, series.labels)]
         self.size -= sample_count(series.metric)
         series.has_ended = True

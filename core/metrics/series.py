@@ -1,7 +1,7 @@
-"""Series: the cumulative state behind one label set of one metric.
+"""Series: the cumulative state of one label set of one metric.
 
-Hot code: an event touches several of these. They are plain classes with slots, and
-everything that can wait for the flush waits.
+Hot code: an event touches several series. They are slotted structs, and all work that can wait
+for the flush does.
 """
 
 from bisect import bisect_left
@@ -18,19 +18,19 @@ GAUGE_LIFETIME = 300_000
 
 
 class Series(msgspec.Struct, gc=False, eq=False):
-    """What counters, gauges and histograms have in common.
+    """Base of counters, gauges and histograms.
 
-    They are many and refer to nothing that refers back: the garbage collector need not look
-    at them, which would hold everybody up.
+    There are many. They are in no reference cycle, so the garbage collector ignores them:
+    traversing all would pause the process.
 
     Attributes:
         metric: The metric it belongs to.
         labels: Its labels, sorted, without name and instance.
-        heads: How its samples begin in a request, encoded at the first export.
+        heads: The encoded head of each of its samples, filled at the first export.
         exported_at: Time of its latest sample in ms; None before the first, and again
             after a stale marker.
         changed_at: Time of the latest export that found it changed, ms.
-        has_ended: Whether the registry has forgotten it; a cache may still hold it.
+        has_ended: Whether the registry has removed it; a cache may still hold it.
     """
 
     metric: Metric
@@ -41,11 +41,11 @@ class Series(msgspec.Struct, gc=False, eq=False):
     has_ended: bool = False
 
     def observe(self, value: float) -> None:
-        """Add to a counter; add an observation to a gauge's mean or to a histogram."""
+        """Adds to a counter, or an observation to a gauge's mean or to a histogram."""
         raise TypeError("an abstract series takes no value")
 
     def collect_changes(self) -> bool:
-        """Whether there was an observation since the latest export; marks it as seen."""
+        """Whether there was an observation since the last call; closes a gauge's window."""
         raise TypeError("an abstract series has no value")
 
     def values(self) -> list[float]:
@@ -53,11 +53,11 @@ class Series(msgspec.Struct, gc=False, eq=False):
         raise TypeError("an abstract series has no value")
 
     def capture_numbers(self) -> list[float]:
-        """Its state, for a snapshot."""
+        """Captures the state for a snapshot."""
         raise TypeError("an abstract series has no state")
 
     def restore_numbers(self, numbers: list[float]) -> None:
-        """Take a state back."""
+        """Restores a captured state."""
         raise TypeError("an abstract series has no state")
 
     def sample_names(self) -> Iterator[tuple[str, Labels]]:
@@ -81,7 +81,7 @@ class Counter(Series, gc=False, eq=False):
         return [self.value]
 
     def capture_numbers(self) -> list[float]:
-        # Totals that are kept elsewhere come as int; what is read back is a float.
+        # Totals kept elsewhere are ints, but a restored value must be a float.
         return [float(self.value), float(self._seen)]
 
     def restore_numbers(self, numbers: list[float]) -> None:
@@ -89,7 +89,7 @@ class Counter(Series, gc=False, eq=False):
 
 
 class Gauge(Series, gc=False, eq=False):
-    """The mean of what was observed since the latest flush, else the last such mean."""
+    """The mean of the observations since the latest flush, else the last such mean."""
 
     value: float = 0.0
     _sum: float = 0.0
@@ -100,7 +100,7 @@ class Gauge(Series, gc=False, eq=False):
         self._count += 1
 
     def set(self, value: float) -> None:
-        """Replace what was observed since the latest flush."""
+        """Replaces the observations since the latest flush."""
         self.value = self._sum = value
         self._count = 1
 
@@ -115,7 +115,7 @@ class Gauge(Series, gc=False, eq=False):
         return [self.value]
 
     def capture_numbers(self) -> list[float]:
-        # What was set may be an int or a bool.
+        # A value that was set may be an int or a bool.
         return [float(self.value), float(self._sum), self._count]
 
     def restore_numbers(self, numbers: list[float]) -> None:
@@ -125,7 +125,7 @@ class Gauge(Series, gc=False, eq=False):
 
 class Histogram(Series, gc=False, eq=False):
     counts: list[int] = []
-    """Observations by bucket, not yet cumulative; the last is above all bounds."""
+    """Observations by bucket, not cumulative; the last is above all bounds."""
     sum: float = 0.0
     _seen: int = -1
     _bounds: tuple[float, ...] = ()
@@ -135,7 +135,7 @@ class Histogram(Series, gc=False, eq=False):
         self._bounds = self.metric.buckets
 
     def observe(self, value: float) -> None:
-        # bisect_left: a value equal to a bound belongs to that bound's bucket (le).
+        # bisect_left: a value equal to a bound belongs to the bucket of that bound (le).
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
@@ -178,5 +178,5 @@ SERIES_CLASSES: dict[MetricType, type[Series]] = {
 
 
 def sample_count(metric: Metric) -> int:
-    """How many samples one series of a metric has, each a series of its own to Prometheus."""
+    """The samples of one series of a metric; each is a series of its own to Prometheus."""
     return len(metric.buckets) + 3 if metric.type is MetricType.HISTOGRAM else 1

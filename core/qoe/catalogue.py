@@ -1,9 +1,8 @@
 """The metric catalogue: every QoE metric, one row each.
 
-A row says what the metric is, on which events or facts it is taken, where its number comes
-from and where its labels come from. To add a metric is to add a row; series, metadata,
-HELP text and ``docs/metrics.md`` follow from it. Names are those that dashboards and rules
-in the field use.
+A row declares the metric, the kinds of observation that feed it, and the functions that read its
+value and labels. To add a metric, add a row: series, metadata, HELP text and ``docs/metrics.md``
+follow from it. The names are those used by dashboards and rules in the field.
 """
 
 from collections.abc import Callable
@@ -22,14 +21,14 @@ Label = Callable[[Observation], str]
 
 @dataclass(frozen=True, slots=True)
 class CatalogueRow:
-    """A metric and how it is taken.
+    """A metric and its source.
 
     Attributes:
         metric: Name, type, unit, help, buckets.
-        on: The events and facts on which it is taken.
-        value: Its number, or None where there is nothing to take; absent: it counts by one.
-        labels: Its own labels, by name.
-        source: The events and fields in words, for the documentation.
+        on: The kinds of observation that feed it.
+        value: Reads the value, None for nothing to record; without it the metric counts by one.
+        labels: The metric's own labels: names, and functions that read their values.
+        source: Describes events and fields for the documentation.
     """
 
     metric: Metric
@@ -68,7 +67,7 @@ def _resolution(observation: Observation) -> str:
 
 
 def _seek_latency(observation: Observation) -> float | None:
-    # The first generation's html5 adapter measures from the page's load.
+    # The first generation's html5 adapter measures from the load of the page.
     if observation.view is not None and observation.view.milestones.generation == 1:
         if fields.player_name(observation.event) == "html5":
             return None
@@ -126,7 +125,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_video_startup_seconds",
         HISTOGRAM,
-        "Time from the load of the video until playback began.",
+        "Time from the load of the video to the start of playback.",
         unit="seconds",
         buckets=(0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30),
         on=(ObservationKind.STARTUP,),
@@ -139,17 +138,17 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_bitrate_bps",
         GAUGE,
-        "Bit rate of the rendition that plays, mean of the flush window.",
+        "Bit rate of the current rendition, mean of the flush window.",
         unit="bps",
         on=(ObservationKind.RENDITION, ObservationKind.HEARTBEAT_BITRATE),
         source="playing, heartbeat, quality change; not from Shaka and video.js, whose "
-        "`bitrate` is no rendition's",
+        "`bitrate` is not that of a rendition",
         value=_value,
     ),
     _row(
         "openqoe_bitrate_bps",
         HISTOGRAM,
-        "Bit rate of the rendition that plays.",
+        "Bit rate of the current rendition.",
         unit="bps",
         buckets=BITRATE_BUCKETS,
         on=(ObservationKind.RENDITION, ObservationKind.HEARTBEAT_BITRATE),
@@ -177,7 +176,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_rebuffer_duration_seconds",
         HISTOGRAM,
-        'How long stalls took, by cause: only cause="rebuffer" is rebuffering.',
+        'Duration of stalls, by cause: only cause="rebuffer" is rebuffering.',
         unit="seconds",
         buckets=STALL_BUCKETS,
         on=(ObservationKind.STALL_DURATION,),
@@ -212,7 +211,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_seek_latency_seconds",
         HISTOGRAM,
-        "Time from a seek until the picture was there.",
+        "Time from a seek to the next picture.",
         unit="seconds",
         buckets=(0.1, 0.25, 0.5, 1, 2, 5),
         on=(ObservationKind.SEEK,),
@@ -223,7 +222,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_pause_events_total",
         COUNTER,
-        "Pauses, without those that players report right before the end.",
+        "Pauses, except those that players report right before the end.",
         on=(ObservationKind.VIEWER_PAUSE,),
         source="pause",
     ),
@@ -255,7 +254,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_completion_rate",
         GAUGE,
-        "Share of the video that views reached, mean of the flush window.",
+        "Fraction of the video that views reached, mean of the flush window.",
         unit="ratio",
         on=(ObservationKind.COMPLETION,),
         source="once a view: `completion_rate` of ended, else the highest quartile when the "
@@ -265,7 +264,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_completion_rate",
         HISTOGRAM,
-        "Share of the video that views reached.",
+        "Fraction of the video that views reached.",
         unit="ratio",
         buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         on=(ObservationKind.COMPLETION,),
@@ -275,7 +274,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_rebuffer_count",
         HISTOGRAM,
-        "Stalls of a view as the player counts them, start-up and seeks included.",
+        "Stalls of a view as counted by the player, including start-up and seeks.",
         buckets=(0, 1, 2, 3, 5, 10, 20),
         on=(ObservationKind.ENDED,),
         source="`rebuffer_count` of ended; not from hls.js and dash.js of the second "
@@ -305,8 +304,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         COUNTER,
         "Changes of the video's rendition.",
         on=(ObservationKind.QUALITY_SWITCH,),
-        source="qualitychange, quality_change; direction by bit rate, else by height. Only "
-        "changes count, not the first choice nor the sound's",
+        source="qualitychange, quality_change; direction by bit rate, else by height. "
+        "The initial rendition and changes of the sound do not count",
         labels=(
             ("trigger", lambda m: fields.trigger(m.event)),
             ("change_direction", _label),
@@ -327,7 +326,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         "Bit rate before quality changes, mean of the flush window.",
         unit="bps",
         on=(ObservationKind.RENDITION_REPLACED,),
-        source="quality change: the old rate it tells, else the last one known",
+        source="quality change: the reported old rate, else the last known one",
         value=_value,
     ),
     _row(
@@ -346,18 +345,18 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
 CONCURRENT_VIEWS = Metric(
     "openqoe_concurrent_views_current",
     GAUGE,
-    "Views that play and had an event in the last 30 s.",
+    "Playing views with an event in the last 30 s.",
 )
-"""Taken of all views at once at each flush, so of no event and with no row."""
+"""Computed over all views at each flush, so it has no row."""
 
 METRICS: tuple[Metric, ...] = (*(row.metric for row in CATALOGUE), CONCURRENT_VIEWS)
 
 SeriesCacheKey = Metric | tuple[Metric | str, ...]
-"""Under what a group knows a series: the metric, with the values of its labels if it has any."""
+"""Key of a series in its group's cache: the metric, with its own label values if it has any."""
 
 RecordingRule = tuple[Metric, Value | None, Callable[[Observation], SeriesCacheKey] | None]
-"""A row as the meter uses it: the metric, its number, and the key of its series if that is not
-the metric alone."""
+"""A row as the recorder applies it: the metric, its value, and the function that builds the cache
+key unless the metric alone is the key."""
 
 
 def _cache_key(row: CatalogueRow) -> Callable[[Observation], SeriesCacheKey] | None:
@@ -365,7 +364,7 @@ def _cache_key(row: CatalogueRow) -> Callable[[Observation], SeriesCacheKey] | N
     match labels:
         case ():
             return None
-        case (label,):  # nearly all of them: no list to go through
+        case (label,):  # the common case, without a list
             return lambda observation: (metric, label(observation))
     return lambda observation: (metric, *[label(observation) for label in labels])
 
@@ -377,7 +376,7 @@ def _rules_for(kind: ObservationKind) -> tuple[RecordingRule, ...]:
 RULES_BY_KIND: dict[ObservationKind, tuple[RecordingRule, ...]] = {
     kind: _rules_for(kind) for kind in ObservationKind
 }
-"""The rows by kind, as bare tuples: the meter goes through them for every event."""
+"""The rows by kind, as bare tuples: the recorder iterates over them for every event."""
 
 (EVENTS_TOTAL,) = (row.metric for row in CATALOGUE if ObservationKind.ANY_EVENT in row.on)
-"""The one metric of every event: a number more for its type, which the meter counts directly."""
+"""The metric that every event feeds; the recorder counts it directly."""

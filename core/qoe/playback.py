@@ -1,8 +1,7 @@
-"""What an event means for its view: the state machine that turns events into facts.
+"""The playback state machine of a view: derives observations from events.
 
-``HANDLERS`` is the table: for each kind of event, what follows from it. The facts come out
-as moments, which the metric catalogue counts and measures. Facts that hold once a view are
-emitted once, whatever is sent twice.
+``HANDLERS`` is the table of transitions by kind of event. The metric catalogue counts and measures
+the observations. Observations that hold once a view are emitted once, even if events are repeated.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,23 +18,23 @@ from .vocabulary import GENERATION_BY_EVENT_TYPE, KIND_BY_EVENT_TYPE, RESTART_KI
 Handler = Callable[[View, Event, list[Observation]], None]
 
 PAUSE_BEFORE_END = 50
-"""ms; players pause right before they end, which is no pause of the viewer's."""
+"""ms before the end within which a pause comes from the player, not from the viewer."""
 
 STARTUP_FROM_PLAYING = frozenset({"shaka", "videojs"})
-"""Second-generation players that report the startup time with ``playing``."""
+"""Second-generation players that report the startup time in ``playing``."""
 
 
-_VIEW_START = ObservationKind.VIEW_START  # looked at for every event
+_VIEW_START = ObservationKind.VIEW_START  # compared for every event
 
 
 class EventRule(NamedTuple):
-    """What events of a type mean for their view.
+    """How events of one type affect their view.
 
     Attributes:
-        kind: What they are about.
-        generation: The generation of the SDK that alone sends them, 0 if both do.
-        is_restart: Whether running totals may begin anew after them.
-        handler: What follows from them, if anything does.
+        kind: The kind of the events.
+        generation: The SDK generation, if only one sends such events, else 0.
+        is_restart: Whether running totals may restart after such an event.
+        handler: Updates the view and emits observations.
     """
 
     kind: ObservationKind
@@ -45,12 +44,12 @@ class EventRule(NamedTuple):
 
 
 def rule_for(event_type: str) -> EventRule:
-    """What events of a type mean: one look-up, where each of its parts would be one."""
+    """Returns the rule of an event type."""
     return _RULES.get(event_type, _CUSTOM_RULE)
 
 
 def apply_event(view: View, event: Event, rule: EventRule) -> Sequence[Observation]:
-    """Let a view follow one of its events; returns the facts in order."""
+    """Updates a view by one of its events; returns the observations in order."""
     kind, generation, is_restart, handler = rule
     out: list[Observation] = []
     if not generation and kind is _VIEW_START:
@@ -69,7 +68,7 @@ def apply_event(view: View, event: Event, rule: EventRule) -> Sequence[Observati
 
 
 def resolve_pending(view: View, event: Event = NO_EVENT) -> list[Observation]:
-    """Decide what waits for an explanation; none will come."""
+    """Classifies the open stall and confirms the open pause: no later event will explain them."""
     out: list[Observation] = []
     _resolve_pause(view, event, out)
     stalls.resolve_stall(view, event, out)
@@ -77,7 +76,7 @@ def resolve_pending(view: View, event: Event = NO_EVENT) -> list[Observation]:
 
 
 def expire_view(view: View) -> list[Observation]:
-    """The view has been silent for long: it has ended where it was."""
+    """Ends a view after the time-out; returns its last observations."""
     out = resolve_pending(view)
     reached = view.milestones
     if not reached.completion_observed and reached.quartile:
@@ -87,7 +86,7 @@ def expire_view(view: View) -> list[Observation]:
 
 
 def is_pending(view: View) -> bool:
-    """Whether something about the view waits for an explanation."""
+    """Whether a stall or a pause of the view awaits its classification."""
     return view.open_pause is not None or (view.stall is not None and view.stall.cause is None)
 
 
@@ -139,8 +138,10 @@ def _can_play(view: View, event: Event, out: list[Observation]) -> None:
 
 
 def _startup_from_can_play(view: View, event: Event, out: list[Observation]) -> None:
-    """Second generation: both times count from navigation, and only the first canplay tells
-    the startup (it comes again, growing, after each seek and stall)."""
+    """Derives the startup time in the second generation, where both times count from navigation.
+
+    Only the first canplay counts: later ones, after seeks and stalls, report larger times.
+    """
     ready, can_play = view.player_startup_ms, view.can_play_ms
     if view.milestones.startup_known or ready is None or can_play is None:
         return
@@ -154,7 +155,7 @@ def _startup_from_can_play(view: View, event: Event, out: list[Observation]) -> 
 def _play(view: View, event: Event, out: list[Observation]) -> None:
     _start(view, event, out)
     startup = fields.seconds(event_data(event).video_startup_time)
-    # Only the first play request tells the startup; on a resume the same field has grown.
+    # Only the first play request reports the startup; the field keeps growing on later resumes.
     reached = view.milestones
     if not reached.play_requested and not reached.startup_known and startup is not None:
         view.reach_milestone("startup_known")
@@ -190,7 +191,7 @@ def _heartbeat(view: View, event: Event, out: list[Observation]) -> None:
 
 
 def _video_bps(view: View, event: Event) -> float | None:
-    """dash.js reports the bit rate that changed last, be it the sound's."""
+    """The bit rate of the picture: dash.js reports the latest change, even that of the sound."""
     bps = fields.rendition_bps(event)
     if bps is not None and bps == view.audio_bps and view.video_bps is not None:
         return view.video_bps
@@ -239,9 +240,10 @@ def _played(view: View, event: Event, out: list[Observation]) -> None:
 
 
 def _quality_change(view: View, event: Event, out: list[Observation]) -> None:
-    """A switch is a change against what the view had before; the first report is the
-    initial choice. video.js repeats the event without any change, Shaka's adapters for
-    sound send it too."""
+    """Compares a rendition with the previous one; the first report is the initial choice.
+
+    video.js repeats the event without a change, and Shaka's adapters also send it for sound.
+    """
     data = event_data(event)
     bps, pixels = fields.rendition_bps(event), fields.height(event)
     if data.media_type == "audio":
@@ -253,7 +255,7 @@ def _quality_change(view: View, event: Event, out: list[Observation]) -> None:
     view.height = pixels or view.height
     direction = _direction(before_bps, bps) or _direction(before_pixels, pixels)
     if direction is None and (reported_bps is not None or data.trigger is not None):
-        direction = "same"  # the page says that it has switched
+        direction = "same"  # the page reports a switch
     if direction is None and not (before_bps is None and before_pixels is None):
         return
     out.append(Observation(ObservationKind.RENDITION, event, view, bps))
@@ -296,4 +298,4 @@ for _event_type in (*KIND_BY_EVENT_TYPE, *GENERATION_BY_EVENT_TYPE):
     )
 
 KINDS_USING_DATA = frozenset({*HANDLERS, ObservationKind.SEEK})
-"""Events whose own data matters to what follows; a seek's may explain a stall."""
+"""Kinds whose handling reads the event's data; that of a seek may explain a stall."""

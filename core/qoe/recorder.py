@@ -1,7 +1,7 @@
-"""The recorder: applies the catalogue to events.
+"""The recorder: applies the metric catalogue to events.
 
-Deterministic and in order: events of a batch are taken by event time, because players build
-them asynchronously and send them unsorted.
+Callers pass the events of a batch sorted by event time, because players build them
+asynchronously and send them unsorted. Equal calls give equal series.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,8 +26,6 @@ from .view import Labels, View
 from .view_table import ViewTable, ViewTableState
 from .vocabulary import ObservationKind
 
-Govern = Callable[[str, str], str | None]
-
 ViewEvents = Sequence[tuple[Event, EventContext]]
 """Events of one view with their contexts."""
 
@@ -40,10 +38,10 @@ class RecorderState(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Recorder:
-    """Counts and measures what events tell.
+    """Records events, and observations derived from them, in series.
 
     Attributes:
-        views: The views that are known.
+        views: The known views.
     """
 
     def __init__(
@@ -56,11 +54,11 @@ class Recorder:
         self._registry = registry
         self._labeller = labeller
         self._govern = govern
-        self._concurrent: Mapping[Labels, int] = {}  # as told last
+        self._concurrent: Mapping[Labels, int] = {}  # at the latest flush
         self.views = views
 
     def record_events(self, events: Iterable[tuple[Event, EventContext]], now: int) -> None:
-        """Take events into account.
+        """Records events, and updates their views.
 
         Args:
             events: Events with their contexts.
@@ -70,7 +68,7 @@ class Recorder:
         view: View | None = None
         last = NO_EVENT
         for event, context in events:
-            if context is not latest:  # of a batch nearly all events are of one view
+            if context is not latest:  # nearly all events of a batch are of one view
                 if view is not None:
                     self.views.update_after_event(view, last, now)
                 latest, view = context, self.views.view_for(context, now)
@@ -80,7 +78,7 @@ class Recorder:
             self.views.update_after_event(view, last, now)
 
     def record_view_events(self, view: View, events: ViewEvents, now: int) -> None:
-        """Take events of one view into account."""
+        """Records events of one view."""
         for event, context in events:
             view.labels = context.labels.group.labels
             self._record_event(event, context.labels.group, view, now)
@@ -90,14 +88,14 @@ class Recorder:
     def record_observations(
         self, view: View, observations: Iterable[Observation], now: int
     ) -> None:
-        """Count what has followed for a view from the lapse of time."""
+        """Records observations of a view to which time alone has led."""
         for observation in observations:
             group = self._labeller.find_group(view.labels)
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
 
     def _record_event(self, event: Event, group: Group, view: View | None, now: int) -> None:
         event_type = event.event_type
-        # The group knows the counter by the bare type: no key to be made.
+        # The group caches this counter under the bare type, which saves building a key.
         counter = group.series_cache.get(event_type)
         if counter is None or counter.has_ended:
             counter = self._find_series(group, EVENTS_TOTAL, event_type, (event_type,), now)
@@ -114,25 +112,24 @@ class Recorder:
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
 
     def resolve_pending(self, now: int, *, ignore_timeout: bool = False) -> None:
-        """Count what has waited for an explanation long enough."""
+        """Records the classifications whose time-out is over."""
         for view in self.views.pop_pending(now, ignore_timeout=ignore_timeout):
             self.record_observations(view, playback.resolve_pending(view), now)
 
     def resolve_view(self, view: View, now: int) -> None:
-        """Decide what waits in a view that is followed by several workers; count it if its
-        latest event was ours."""
+        """Resolves a view that several workers follow; records it if its latest event was ours."""
         observations = playback.resolve_pending(view)
         if self.views.remove_pending(view):
             self.record_observations(view, observations, now)
 
     def reset_logs(self, now: int) -> None:
-        """The shared store has lost the logs of the views: each worker counts what it has seen
-        begin and nobody has explained."""
+        """Handles the loss of the shared logs of views: each worker records the stalls and pauses
+        that are pending on its own."""
         self.resolve_pending(now, ignore_timeout=True)
         self.views.reset_logs()
 
     def expire_views(self, now: int) -> Work[None]:
-        """End the views that have been silent for too long."""
+        """Ends the views that have timed out."""
         for view in self.views.expire_views(now):
             if view is not None:
                 self.record_observations(view, playback.expire_view(view), now)
@@ -140,7 +137,7 @@ class Recorder:
             yield 1
 
     def set_concurrent(self, counts: Mapping[Labels, int]) -> Work[None]:
-        """Set the gauge of concurrent views; label sets that have none left get a 0 once."""
+        """Sets the gauge of concurrent views; label sets without any left are set to 0 once."""
         gauges: dict[Gauge, int] = {}
         gone = (labels for labels in self._concurrent if labels not in counts)
         for labels in chain(counts, gone):
@@ -149,7 +146,7 @@ class Recorder:
                 group, CONCURRENT_VIEWS, CONCURRENT_VIEWS, (), lambda name, text: text
             )
             assert isinstance(gauge, Gauge)
-            # Label sets past the limit share one series, which holds their sum.
+            # Label sets beyond the limit share one series, which holds their sum.
             gauges[gauge] = gauges.get(gauge, 0) + counts.get(labels, 0)
             yield 1
         for number, (gauge, count) in enumerate(gauges.items()):
@@ -159,7 +156,7 @@ class Recorder:
         self._concurrent = counts
 
     def capture_state(self, table: LabelTable) -> Work[RecorderState]:
-        """The state, for a snapshot. Meanwhile nothing must change."""
+        """Captures the state for a snapshot. Nothing may change meanwhile."""
         concurrent = MsgpackList()
         for number, labels in enumerate(self._concurrent):
             concurrent.add(table.assign_number(labels))
@@ -169,7 +166,7 @@ class Recorder:
         return RecorderState(views, concurrent.raw())
 
     def restore_state(self, state: RecorderState, table: LabelTable) -> None:
-        """Take a state back."""
+        """Restores a captured state."""
         self.views.restore_state(state.views, table)
         self._concurrent = {table.rows[number]: 0 for number in state.concurrent}
 
@@ -191,7 +188,7 @@ class Recorder:
     def _find_series(
         self, group: Group, metric: Metric, key: object, values: tuple[str, ...], now: int
     ) -> Series:
-        """The series of a metric under raw label values; the group remembers it by the key."""
+        """Finds the series of a metric under raw label values; the group caches it by the key."""
 
         def govern(name: str, text: str) -> str | None:
             return self._govern(name, label_text(text), now)
@@ -200,7 +197,7 @@ class Recorder:
 
 
 def _observe_without_view(event: Event, kind: ObservationKind) -> Sequence[Observation]:
-    """What an event tells beside itself if it belongs to no view: nothing once a view."""
+    """The observations besides the event itself if it belongs to no view."""
     if kind is ObservationKind.STALL_START:
         return [Observation(ObservationKind.STALL, event, None, None, "rebuffer")]
     if kind is ObservationKind.PAUSE:

@@ -1,15 +1,15 @@
-"""Why did it stall? Start-up, a seek, or rebuffering.
+"""Classifies stalls by cause: start-up, seek or rebuffering.
 
 The SDK reports every wait of the player alike: before the first picture, in each seek, and
 when the buffer runs dry. Only the last is rebuffering (CTA-2066), so each stall gets its
 cause as a label:
 
-startup   before the view has made any progress;
-seek      the position has jumped since the last event, or a seek event that follows
-          explains it (the SDK sends ``seek`` after the jump, so after the stall began);
+startup   the view has made no progress yet;
+seek      the position has jumped since the last event, or a later seek event explains the
+          stall (the SDK sends ``seek`` after the jump, so after the stall began);
 rebuffer  everything else.
 
-A stall is counted when its cause is certain: at once, at the next event after its end, or
+A stall is counted once its cause is certain: at once, at the next event after its end, or
 after ``CLASSIFICATION_TIMEOUT`` without an explanation. Source of the rules: recorded traffic of
 both SDK generations with five players.
 """
@@ -21,30 +21,30 @@ from .view import Stall, View
 from .vocabulary import ObservationKind
 
 CLASSIFICATION_TIMEOUT = 10_000
-"""ms of arrival time for which a stall waits for its explanation: the seek may come with the
-next batch, which the SDK sends 5 s later, or after a retry."""
+"""ms of arrival time for which a stall awaits an explaining seek, which may arrive in the next
+batch (the SDK sends one every 5 s) or after a retry."""
 
 START_TOLERANCE = 0.5
-"""s; a view that is not past this has shown nothing."""
+"""s within which a position still counts as the start: nothing has been shown yet."""
 
 SAME_POSITION = 0.1
-"""s; two stall starts this close are one stall (dash.js reports it twice)."""
+"""s between two stall starts that are one stall (dash.js reports it twice)."""
 
 SEEK_TARGET_TOLERANCE = 1.0
 """s between a stall's position and the target of the seek that explains it."""
 
 SEEK_CLOCK_TOLERANCE = 50
-"""ms by which the clock of a seek's latency may differ from that of the stall."""
+"""ms by which the clocks of a seek's latency and of the stall may differ."""
 
 SEEK_LAG = 250
-"""ms by which the seek event may follow the end of its stall (Shaka: up to 41 ms)."""
+"""ms by which a seek event may follow the end of its stall (Shaka: up to 41 ms)."""
 
 MAX_PLAYBACK_RATE = 2.0
-"""Media s that may pass in one s of real time without a seek."""
+"""s of media that may pass in one s of real time without a seek."""
 
 
 def start_stall(view: View, event: Event, out: list[Observation]) -> None:
-    """A stall starts."""
+    """Opens a stall; classifies it at once if it is certainly start-up or a seek."""
     at, position = event.event_time, position_s(event)
     current = view.stall
     if current is not None:
@@ -56,7 +56,7 @@ def start_stall(view: View, event: Event, out: list[Observation]) -> None:
         ):
             return
         resolve_stall(view, event, out)
-    # dash.js (second generation) sends an end only at the next resume, often never.
+    # dash.js (second generation) sends the end at the next resume or never.
     has_end = not (player_name(event) == "dashjs" and event.event_type == "stallstart")
     stall = view.stall = Stall(at, position, has_end)
     if _is_startup(view, position):
@@ -66,11 +66,11 @@ def start_stall(view: View, event: Event, out: list[Observation]) -> None:
 
 
 def end_stall(view: View, event: Event, out: list[Observation]) -> None:
-    """A stall ends: with the duration the event tells, else since its start."""
+    """Ends a stall, with the reported duration or else the time since its start."""
     reported = seconds(event_data(event).stall_duration)
     stall = view.stall
     if stall is None or stall.duration is not None:
-        if reported is not None:  # its start is lost
+        if reported is not None:  # its start was lost
             out.append(
                 Observation(ObservationKind.STALL_DURATION, event, view, reported, "rebuffer")
             )
@@ -80,15 +80,15 @@ def end_stall(view: View, event: Event, out: list[Observation]) -> None:
 
 
 def attribute_to_seek(view: View, event: Event, out: list[Observation]) -> None:
-    """A seek has happened: was the stall a part of it?"""
+    """Classifies the open stall as part of a seek, if time and position match."""
     stall = view.stall
     if stall is None or stall.cause is not None:
         return
     target = event_data(event).to
     target_s = position_s(event) if target is None else target / 1000
     latency = event_data(event).seek_latency
-    # video.js frees itself from a real stall by seeking to where it is: a seek that began
-    # after the stall did is a remedy, not the cause.
+    # video.js recovers from a real stall by seeking to its own position: a seek that began
+    # after the stall is a remedy, not the cause.
     if latency is not None and event.event_time - latency > stall.start + SEEK_CLOCK_TOLERANCE:
         return
     if (
@@ -102,7 +102,7 @@ def attribute_to_seek(view: View, event: Event, out: list[Observation]) -> None:
 def close_on_progress(
     view: View, event: Event, kind: ObservationKind, out: list[Observation]
 ) -> None:
-    """Close a stall whose end the player does not report, once the picture moves again."""
+    """Ends a stall whose end the player does not report, once playback has moved on."""
     stall = view.stall
     if stall is None or stall.has_end or stall.duration is not None:
         return
@@ -120,12 +120,12 @@ def close_on_progress(
 
 
 def is_past_seek_lag(stall: Stall, at: float) -> bool:
-    """Whether a stall has ended so long ago that no seek will explain it any more."""
+    """Whether a stall ended too long ago to be explained by a seek."""
     return stall.duration is not None and at - stall.ended_at > SEEK_LAG
 
 
 def resolve_stall(view: View, event: Event, out: list[Observation]) -> None:
-    """No explanation has come: it was rebuffering. A stall that is over is forgotten."""
+    """Classifies an unexplained stall as rebuffering; forgets one that has ended."""
     stall = view.stall
     if stall is None:
         return

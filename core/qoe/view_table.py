@@ -1,4 +1,4 @@
-"""All views that are known, and the questions that are asked of them together."""
+"""The table of all views: lookup, expiry, eviction, pending classifications, concurrency."""
 
 from collections.abc import Iterator
 
@@ -17,30 +17,30 @@ from .stalls import CLASSIFICATION_TIMEOUT
 from .view import Labels, View, ViewKey, ViewState, capture_view_state
 
 CONCURRENCY_WINDOW = 30_000
-"""ms; a view counts as concurrent this long after its latest event (players send a heartbeat
+"""ms after its latest event during which a view counts as concurrent (players send a heartbeat
 every 10 s)."""
 
 MAX_PRESENT_AGE = 300_000
-"""ms; an event older than this when it comes says nothing of the present."""
+"""ms of age up to which an arriving event says that its view is playing now."""
 
 MAX_INTERNED_TEXTS = 10_000
-"""Texts (names of players, ids of videos) that are shared by the views at the most."""
+"""Interned texts: names of players, ids of videos."""
 
 LabelledViewState = tuple[int, ViewState]
-"""The number of a view's labels, and the view."""
+"""The number of a view's label set, and the view."""
 
 
 class ViewTableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """All views in a snapshot. Lists name views by their place in ``views``.
+    """All views in a snapshot. ``playing`` and ``pending_views`` hold indexes into ``views``.
 
     Attributes:
-        views: The views that live.
-        ended: Those that have ended and are remembered.
-        due: Empty; in older snapshots when to look at them, which follows from ``views``.
-        sequence: 0; in older snapshots a part of that.
-        playing: Views that count as playing.
-        pending_views: Views that wait for an explanation, and since when.
-        evicted: How many were dropped.
+        views: Live views.
+        ended: Ended views that are retained.
+        due: Unused: three empty lists.
+        sequence: Unused: 0.
+        playing: Views that count as concurrent.
+        pending_views: Views with a pending classification, and since when.
+        evicted: See ``ViewTable``.
     """
 
     views: list[LabelledViewState]
@@ -53,27 +53,27 @@ class ViewTableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class ViewTable:
-    """The views by key.
+    """Views by key.
 
-    A view that has ended is remembered for as long as an event of it can still come: a
-    viewer who comes back from a long pause goes on with the same running totals.
+    An ended view is retained as long as an event of it may still arrive: a viewer who returns
+    from a long pause continues the same running totals.
 
     Attributes:
-        evicted: Views dropped because there were more than ``limit`` (grows only).
+        evicted: Views evicted because there were more than ``limit``; never decreases.
     """
 
     def __init__(self, timeout: int, limit: int, retention: int) -> None:
         """
         Args:
-            timeout: ms of silence after which a view has ended.
-            limit: Views remembered at the most, ended ones included.
-            retention: ms for which a view that has ended is remembered.
+            timeout: ms of silence after which a view ends.
+            limit: Maximum number of views, ended ones included.
+            retention: ms for which an ended view is retained.
         """
         self._timeout = timeout
         self._limit = limit
         self._retention = retention
         self._views: dict[ViewKey, View] = {}
-        self._ended: dict[ViewKey, View | EndedView] = {}  # in order of their end
+        self._ended: dict[ViewKey, View | EndedView] = {}  # ordered by end
         self._interner = Interner(MAX_INTERNED_TEXTS)
         self._expiry = ExpiryQueue()
         self._pending: dict[View, int] = {}
@@ -83,7 +83,7 @@ class ViewTable:
         return len(self._views)
 
     def view_for(self, context: EventContext, now: int) -> View | None:
-        """The view of an event, made if it is new; None if the event belongs to none."""
+        """Finds or creates the view of an event; None if the event belongs to no view."""
         if context.view is None:
             return None
         labels = context.labels.group.labels
@@ -92,25 +92,25 @@ class ViewTable:
         return view
 
     def __contains__(self, key: ViewKey) -> bool:
-        """Whether a view is remembered, ended or not."""
+        """Whether a view is known, live or ended."""
         return key in self._views or key in self._ended
 
     def find(self, key: ViewKey) -> View | None:
-        """A view that is remembered, to be changed: one that has ended is to be folded again."""
+        """Finds a view in order to change it; an ended one must be compacted again afterwards."""
         view = self._views.get(key)
         if view is None and key in self._ended:
             view = self._ended[key] = expand(key, self._ended[key])
         return view
 
     def log_position(self, key: ViewKey) -> int:
-        """How many entries of the log of a view have been followed."""
+        """The number of applied entries of a view's shared log."""
         view = self._views.get(key)
         if view is None and key in self._ended:
             view = expand(key, self._ended[key])
         return 0 if view is None else view.log_position
 
     def get_or_create(self, key: ViewKey, labels: Labels, now: int) -> View:
-        """The view of a key, of which something came now; made if it is new."""
+        """Finds or creates a view, and marks it as seen now."""
         view = self._views.get(key)
         if view is None:
             view = self._create_or_revive(key, labels)
@@ -121,7 +121,7 @@ class ViewTable:
         return view
 
     def update_after_event(self, view: View, event: Event, now: int) -> None:
-        """Keep the books after a view has followed an event."""
+        """Updates concurrency and pending classifications of a view after an event."""
         if not view.playing:
             view.is_concurrent = False
         elif now - event.event_time <= MAX_PRESENT_AGE:
@@ -132,9 +132,9 @@ class ViewTable:
             del self._pending[view]
 
     def reset_logs(self) -> None:
-        """The store has lost the logs of the views: what is known of them is only here.
+        """Forgets all positions in shared logs, because the store has lost the logs.
 
-        What waits for an explanation is no longer ours: others will count it.
+        Pending classifications are dropped: the worker with the latest event counts them.
         """
         for view in self._views.values():
             view.log_position = 0
@@ -147,22 +147,19 @@ class ViewTable:
                 self._ended[key] = compact(view, view.labels)
 
     def remove_pending(self, view: View) -> bool:
-        """Take a view out of those that wait for an explanation; returns whether it did."""
+        """Removes a view from the pending ones; returns whether it was pending."""
         return self._pending.pop(view, None) is not None
 
     def pop_pending(self, now: int, *, ignore_timeout: bool) -> list[View]:
-        """Take out the views whose explanations have had their time."""
-        due = [
-            v
-            for v, since in self._pending.items()
-            if ignore_timeout or now - since >= CLASSIFICATION_TIMEOUT
-        ]
+        """Removes and returns the pending views whose classification has timed out."""
+        oldest = now - CLASSIFICATION_TIMEOUT
+        due = [v for v, since in self._pending.items() if ignore_timeout or since <= oldest]
         for view in due:
             del self._pending[view]
         return due
 
     def count_concurrent(self, now: int) -> Work[dict[Labels, int]]:
-        """How many views play now, by base labels. Meanwhile nothing must change."""
+        """Counts the views that play now, by base labels. The table must not change meanwhile."""
         counts: dict[Labels, int] = {}
         for number, view in enumerate(self._views.values()):
             if view.is_concurrent:
@@ -175,13 +172,13 @@ class ViewTable:
         return counts
 
     def expire_views(self, now: int) -> Iterator[View | None]:
-        """End the views that have been silent for the time-out, or are too many.
+        """Ends the views that are silent since the time-out, or exceed the limit.
 
-        The order is the same for workers that know the same, whatever they have known before.
+        The order depends on the views alone, so workers with equal views end them alike.
 
         Yields:
-            Each view that ends: what follows from its end changes it once more, then ``fold``
-            it. None for one that was looked at in vain.
+            Each view that ends; pass it to ``compact_view`` after its last change. None for each
+            view that was examined, so that the work can be spread.
         """
         while (second := self._expiry.first_second) is not None:
             is_due = second * SECOND <= now
@@ -192,10 +189,9 @@ class ViewTable:
                 until = view.last_seen + self._timeout
                 if ceil_second(until) > second:
                     self._expiry.schedule(view, until)
-                    yield None
                 else:
                     silent.append(view)
-                    yield None
+                yield None
             silent.sort(key=_by_silence)
             for view in silent:
                 if is_due or len(self._views) > self._limit:
@@ -206,14 +202,14 @@ class ViewTable:
         yield from self._evict_ended(now)
 
     def compact_view(self, view: View) -> None:
-        """Nobody will change a view that has ended, unless it comes back: keep it small."""
+        """Compacts an ended view, unless it has come back."""
         if self._ended.get(view.key) is view:
             self._ended[view.key] = compact(view, view.labels)
 
     def capture_state(self, table: LabelTable) -> Work[ViewTableState]:
-        """The state, for a snapshot. Meanwhile nothing must change."""
+        """Captures the state for a snapshot. The table must not change meanwhile."""
         views, playing = MsgpackList(), MsgpackList()
-        places: dict[View, int] = {}  # of those that wait for an explanation: they are few
+        places: dict[View, int] = {}  # of the pending views, which are few
         for place, view in enumerate(self._views.values()):
             views.add((table.assign_number(view.labels), capture_view_state(view)))
             if view.is_concurrent:
@@ -233,7 +229,7 @@ class ViewTable:
         )
 
     def restore_state(self, state: ViewTableState, table: LabelTable) -> None:
-        """Take a state back."""
+        """Restores a captured state."""
         views = [View.from_state(saved, table.rows[labels]) for labels, saved in state.views]
         self._views = {view.key: view for view in views}
         self._ended = {
@@ -260,11 +256,10 @@ class ViewTable:
         self._pending.pop(view, None)
 
     def _evict_ended(self, now: int) -> Iterator[None]:
-        """Let go of views that ended long ago, or are too many."""
+        """Evicts ended views whose retention is over, and those that exceed the limit."""
         surplus = len(self._ended) + len(self._views) - self._limit
-        gone: list[
-            ViewKey
-        ] = []  # found in one go: a dictionary whose front was removed is slow to begin with
+        # Collected first: iterating a dictionary whose front was removed is slow.
+        gone: list[ViewKey] = []
         for key, ended in self._ended.items():
             is_due = now - ended.last_seen > self._retention
             if not is_due and len(gone) >= surplus:
@@ -280,6 +275,6 @@ class ViewTable:
 
 
 def _by_silence(view: View) -> tuple[int, tuple[tuple[bool, str], ...]]:
-    """Sorts views: longest silence first, then by key, in which there may be None."""
+    """Sort key: longest silence first, then by view key, whose members may be None."""
     key = msgspec.structs.astuple(view.key)
     return view.last_seen, tuple((part is not None, part or "") for part in key)

@@ -1,16 +1,16 @@
-"""The two SDK vocabularies mapped to one: what each event type means.
+"""Maps the event types of both SDK generations to one set of kinds.
 
-Names follow CTA-2066 where it has one. An event type that is not listed is custom: it is
-counted and logged and means nothing more, so a new SDK never costs anybody a batch.
+Names follow CTA-2066 where it defines one. An event type that is not listed is custom: it is
+counted and logged, nothing else, so a new SDK never costs a customer a batch.
 """
 
 from enum import Enum, auto
 
 
 class ObservationKind(Enum):
-    """What an event, or a fact derived from events, is about."""
+    """The subject of an event, or of a fact derived from events."""
 
-    # Events as they come
+    # Reported events
     PLAYER_READY = auto()
     MANIFEST_LOADED = auto()
     VIEW_START = auto()
@@ -28,7 +28,7 @@ class ObservationKind(Enum):
     DETACHED = auto()
     OTHER = auto()
 
-    # Facts that follow from what a view did before (core/qoe/playback.py)
+    # Facts derived from the state of a view (core/qoe/playback.py)
     ANY_EVENT = auto()
     VIEW_STARTED = auto()
     VIEW_COMPLETED = auto()
@@ -45,8 +45,8 @@ class ObservationKind(Enum):
     FRAMES_DROPPED = auto()
     COMPLETION = auto()
 
-    # Enum's own hash is a Python function; members are singletons, so identity will do and
-    # makes the look-up of a kind three times faster.
+    # Enum's own hash is a Python function. Members are singletons, so hashing by identity is
+    # correct and makes look-ups three times faster.
     __hash__ = object.__hash__
 
 
@@ -75,7 +75,7 @@ KIND_BY_EVENT_TYPE: dict[str, ObservationKind] = {
 RESTART_KINDS = frozenset(
     {ObservationKind.VIEW_START, ObservationKind.MANIFEST_LOADED, ObservationKind.PLAYER_READY}
 )
-"""Events after which running totals may begin anew."""
+"""Events after which running totals may restart at 0."""
 
 GENERATION_BY_EVENT_TYPE: dict[str, int] = {
     "stall_start": 1,
@@ -91,5 +91,5 @@ GENERATION_BY_EVENT_TYPE: dict[str, int] = {
     "bufferlevelchange": 2,
     "qualitychangerequested": 2,
 }
-"""Event types that only one generation of the SDK sends. Nothing else tells them apart: both
+"""Event types that only one SDK generation sends. Nothing else distinguishes the generations: both
 send the same version header, and an upgraded page posts old events to the new path."""

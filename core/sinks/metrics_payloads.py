@@ -1,4 +1,4 @@
-"""The metrics sink: registries to remote-write payloads."""
+"""The metrics sink: turns exported series into remote-write payloads."""
 
 from collections.abc import Iterable
 
@@ -9,9 +9,9 @@ from .series_exporter import ExportedSeries, SteadySeries
 
 
 class MetricsPayloadWriter:
-    """Encodes exported series, with at most ``max_samples`` samples in a request.
+    """Encodes exported series, with at most ``max_samples`` samples per request.
 
-    All samples of a series stay together, in order.
+    The samples of one series stay together, in order.
     """
 
     def __init__(
@@ -24,11 +24,11 @@ class MetricsPayloadWriter:
     ) -> None:
         """
         Args:
-            described_metrics: Metrics whose metadata goes with a request.
+            described_metrics: Metrics whose metadata goes with the first request.
             now: Time of the flush in ms.
-            max_samples: Bound for each request.
-            separate_edges: Whether series that begin or end come last, in requests of their own:
-                the others can then be thinned in a long outage.
+            max_samples: Bound of each request.
+            separate_edges: Whether series that begin or end come last, in requests of their own,
+                so that a long outage can thin the others.
         """
         self._metadata = [remote_write.encode_metadata(described_metrics)]
         self._now = now
@@ -38,8 +38,8 @@ class MetricsPayloadWriter:
         self._edges = _RequestBuilder(thinnable=False) if separate_edges else self._steady
 
     def add_series(self, series: ExportedSeries | SteadySeries) -> None:
-        """Take a series, or several that go on."""
-        # Encoded at once: as objects, 200,000 that begin keep the garbage collector busy.
+        """Adds one series that begins or ends, or several continuing ones."""
+        # Encoded at once: 200,000 new series kept as objects would burden the garbage collector.
         if isinstance(series, SteadySeries):
             self._add_steady(series.at, series.samples)
             return
@@ -59,7 +59,7 @@ class MetricsPayloadWriter:
         requests.add(self._encoder.encode_steady(at, samples), len(samples), at)
 
     def finish(self) -> list[Payload]:
-        """Finish the last requests; returns all."""
+        """Completes the last requests; returns all of them."""
         self._end_request(self._steady)
         if self._edges is self._steady:
             return self._steady.payloads
@@ -85,14 +85,14 @@ class MetricsPayloadWriter:
 
 
 class _RequestBuilder:
-    """Requests of one kind: those that are finished, and the next.
+    """Completed requests of one kind, and the open one.
 
     Attributes:
-        thinnable: Whether they may be thinned in a long outage.
-        payloads: Those that are finished.
-        parts: The encoded series of the next.
-        samples: How many samples they have.
-        oldest: The timestamp of the oldest, in ms.
+        thinnable: Whether a long outage may thin them.
+        payloads: Completed requests.
+        parts: Encoded series of the open request.
+        samples: Samples of the open request.
+        oldest: Its oldest timestamp, in ms.
     """
 
     def __init__(self, *, thinnable: bool) -> None:
@@ -101,13 +101,13 @@ class _RequestBuilder:
         self.start_request()
 
     def start_request(self) -> None:
-        """The next has nothing yet."""
+        """Opens an empty request."""
         self.parts: list[bytes] = []
         self.samples = 0
         self.oldest: int | None = None
 
     def add(self, encoded: list[bytes], samples: int, oldest: int) -> None:
-        """Take encoded series into the next."""
+        """Adds encoded series to the open request."""
         self.parts += encoded
         self.samples += samples
         if self.oldest is None or oldest < self.oldest:
@@ -115,7 +115,7 @@ class _RequestBuilder:
 
 
 def split_payload(payload: Payload) -> tuple[Payload, ...]:
-    """Halve a payload that a destination finds too large."""
+    """Splits a payload that is too large for a destination into halves."""
     return tuple(
         Payload("metrics", payload.headers, body, samples, payload.created, payload.oldest)
         for body, samples in remote_write.split_request(payload.body)

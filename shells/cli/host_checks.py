@@ -231,7 +231,7 @@ def _redis(config: Config) -> Iterator[Finding]:
     if abs(skew) > TOLERATED_SKEW:
         text = f"this clock differs from its by {math.fabs(skew) / 1000:,.0f} s"
         level: Level = "fail" if abs(skew) > MAX_SKEW else "warn"
-        yield Finding(level, subject, text, "set the clocks by NTP")
+        yield Finding(level, subject, text, "synchronize the clocks by NTP")
 
 
 def _redis_advice(reason: str) -> str:

@@ -47,11 +47,11 @@ class LoggedEvent:
         return [n.event for result in results for n in self.answer(result, after)]
 
 
-FAILING = "destination is failing"
-BACK = "destination works again"
+FAILING = "destination unavailable; retrying"
+BACK = "destination available again"
 DROPPED = "payload dropped"
 REJECTED = "destination rejected part of a payload"
-FULL = "queue is full, oldest dropped"
+FULL = "queue full; oldest items dropped"
 
 
 def test_success_is_silent() -> None:

@@ -51,19 +51,19 @@ def test_a_probe_has_the_credentials_of_the_worker() -> None:
 @pytest.mark.parametrize(
     ("kind", "status", "level", "expected"),
     [
-        ("metrics", 204, "ok", "takes requests"),
-        ("logs", 422, "ok", "takes requests"),
+        ("metrics", 204, "ok", "accepts requests"),
+        ("logs", 422, "ok", "accepts requests"),
         ("logs", 260, "fail", "blocked"),
-        ("metrics", 301, "fail", "points elsewhere"),
+        ("metrics", 301, "fail", "redirects"),
         ("metrics", 400, "warn", "without data"),
         ("metrics", 401, "fail", "PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD"),
         ("metrics", 403, "fail", "do not allow writing"),
         ("metrics", 404, "fail", "--web.enable-remote-write-receiver"),
         ("logs", 404, "fail", "/loki/api/v1/push"),
         ("logs", 405, "fail", "/loki/api/v1/push"),
-        ("metrics", 415, "fail", "does not take"),
+        ("metrics", 415, "fail", "does not accept"),
         ("logs", 429, "warn", "limits the rate"),
-        ("metrics", 503, "fail", "not able"),
+        ("metrics", 503, "fail", "cannot accept"),
     ],
 )
 def test_each_status_says_what_to_do(
@@ -80,7 +80,10 @@ def test_each_status_says_what_to_do(
     ("reason", "advice"),
     [
         ("Cannot connect to host x:80 ssl:default [Name or service not known]", "name"),
-        ("Cannot connect to host x:1 ssl:default [Connect call failed ('x', 1)]", "nobody listens"),
+        (
+            "Cannot connect to host x:1 ssl:default [Connect call failed ('x', 1)]",
+            "no process listens",
+        ),
         ("Cannot connect to host x:443 ssl:True [SSL: CERTIFICATE_VERIFY_FAILED]", "certificate"),
         ("Cannot connect to host x:80 ssl:default [[SSL] record layer failure]", "https://"),
         ("no answer within 10 s", "firewall"),

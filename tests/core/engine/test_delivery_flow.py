@@ -196,7 +196,7 @@ def test_an_outage_is_two_lines_in_the_log(kind: Kind) -> None:
         rig.flush()
     rig.up()
     rig.pass_time(5 * MINUTE)
-    assert events(rig) == ["destination is failing", "destination works again"]
+    assert events(rig) == ["destination unavailable; retrying", "destination available again"]
     fields = dict(rig.notices[0].fields)
     assert (fields["status"], fields["answer"]) == (503, "out for lunch")
     assert fields["destination"] == ("prometheus" if kind is RemoteWrite else "loki")

@@ -105,7 +105,7 @@ def test_a_prometheus_that_is_no_receiver_says_how_to_make_it_one(
     url = f"{prometheus.url}/api/v1/wrong"
     ((level, text),) = of(check(home, status=1, PROMETHEUS_URL=url), "metrics: prometheus")
     assert level == "fail"
-    assert "nothing takes requests at /api/v1/wrong" in text
+    assert "it accepts no requests at /api/v1/wrong" in text
     assert "--web.enable-remote-write-receiver" in text
 
 
@@ -122,7 +122,7 @@ def test_wrong_credentials_and_nobody_there(home: Path) -> None:
         )
     ((_, mimir),) = of(findings, "metrics: mimir")
     assert f"cannot reach 127.0.0.1:{port}" in mimir
-    assert "nobody listens there" in mimir
+    assert "no process listens there" in mimir
     ((_, loki_said),) = of(findings, "logs: loki")
     assert "answers 401" in loki_said
     assert "check LOKI_USERNAME and LOKI_PASSWORD" in loki_said
