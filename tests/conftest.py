@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis  # noqa: F401
 import pytest
 
-# What has to survive says so: tests/support/process.py gives each worker a directory of its own.
+# Worker processes are durable: tests/support/worker_process.py gives each its own data directory.
 os.environ.setdefault("OPENQOE_DURABILITY", "memory")
 
 

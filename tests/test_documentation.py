@@ -15,9 +15,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
+from tests.support.event_builders import batch, event
 from tests.support.services import free_port, require
+from tests.support.worker_process import WorkerProcess
 
 ROOT = Path(__file__).parent.parent
 

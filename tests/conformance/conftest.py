@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.hosts import HOSTS, Host
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.worker_process import WorkerProcess
 
 
 @pytest.fixture(params=HOSTS, ids=[host.name for host in HOSTS], scope="module")

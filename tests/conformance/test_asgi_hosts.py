@@ -4,10 +4,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tests.support.events import batch, event
-from tests.support.process import Command, WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port
+from tests.support.worker_process import Command, WorkerProcess
 
 ASGI = "openqoe.shells.asyncio_shell:asgi"
 

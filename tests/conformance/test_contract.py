@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.events import OMIT, batch, event
+from tests.support.event_builders import OMIT, batch, event
 from tests.support.hosts import Host
-from tests.support.process import WorkerProcess
+from tests.support.worker_process import WorkerProcess
 
 ORIGIN = "https://watch.example"
 KEY = {"Authorization": "Bearer secret"}
@@ -127,7 +127,7 @@ def test_what_the_worker_says_of_itself(guarded: WorkerProcess) -> None:
     assert stats["cardinality_limits"]["env"] == {"action": "allow", "max_cardinality": 10}
     body = good(f"says-{time.time_ns()}")
     assert guarded.request("POST", "/v1/events", body, {**JSON, **KEY})[0] == 202
-    assert guarded.events_counted()
+    assert guarded.count_events()
     one = json.loads(guarded.request("GET", "/v1/stats?dimension=org_id", None, KEY)[2])
     assert one == {"dimension": "org_id", "cardinality": 1, "values": ["acme"]}
 
@@ -140,7 +140,7 @@ def test_head_has_the_headers_of_get_and_no_body(guarded: WorkerProcess) -> None
 
 def test_a_batch_that_is_sent_again_is_acknowledged_and_not_counted(guarded: WorkerProcess) -> None:
     body = good(f"again-{time.time_ns()}")
-    before = guarded.events_counted()
+    before = guarded.count_events()
     for _ in range(3):
         assert guarded.request("POST", "/v1/events", body, {**JSON, **KEY})[0] == 202
-    assert guarded.events_counted() == before + 1
+    assert guarded.count_events() == before + 1

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support.hosts import Host
-from tests.support.process import WorkerProcess
+from tests.support.worker_process import WorkerProcess
 
 KEY = "open sesame & more"
 

@@ -5,12 +5,12 @@ import threading
 import time
 from http.client import HTTPException
 
-from tests.support.events import batch, event
+from tests.support.event_builders import batch, event
 from tests.support.hosts import Host
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import wait_until
+from tests.support.worker_process import WorkerProcess
 
 
 def settings(receiver: RemoteWriteDouble, loki: LokiDouble, **more: str) -> dict[str, str]:
@@ -39,8 +39,8 @@ def test_metrics_and_logs_arrive(host: Host, receiver: RemoteWriteDouble, loki: 
     with host.run(settings(receiver, loki)) as worker:
         for first in range(0, 50, 10):
             assert worker.post(numbered(first, 10))[0] == 202
-        wait_until(lambda: counted(receiver) == 50, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 50, what="the logs")
+        wait_until(lambda: counted(receiver) == 50, description="the metrics")
+        wait_until(lambda: len(loki.entries()) == 50, description="the logs")
         assert worker.stop() in host.exits
     assert receiver.violations == []
     assert loki.rejected == []
@@ -102,10 +102,10 @@ def test_destinations_that_fail_for_a_while_lose_nothing(
         loki.fail_with(429, times=2, headers={"Retry-After": "1"})
         for first in range(0, 30, 10):
             assert worker.post(numbered(first, 10))[0] == 202
-        wait_until(lambda: counted(receiver) == 30, timeout=15, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 30, timeout=15, what="the logs")
+        wait_until(lambda: counted(receiver) == 30, timeout=15, description="the metrics")
+        wait_until(lambda: len(loki.entries()) == 30, timeout=15, description="the logs")
         worker.stop()
-        log = worker.log()
+        log = worker.log_records()
     assert receiver.violations == []
     failing = [line for line in log if line.get("destination") == "prometheus"]
     levels = [line["level"] for line in failing if line["event"] != "destination"]
@@ -125,11 +125,11 @@ def test_a_hung_and_an_absent_destination_do_not_hold_requests(
             assert worker.post(numbered(first, 10))[0] == 202
         assert time.monotonic() - begin < 5
         time.sleep(1)
-        assert worker.events_counted() == 200
-        receiver.heal()
+        assert worker.count_events() == 200
+        receiver.clear_faults()
         loki.start()
-        wait_until(lambda: counted(receiver) == 200, timeout=20, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 200, timeout=20, what="the logs")
+        wait_until(lambda: counted(receiver) == 200, timeout=20, description="the metrics")
+        wait_until(lambda: len(loki.entries()) == 200, timeout=20, description="the logs")
 
 
 def test_a_destination_that_never_comes_back_does_not_hold_the_stop(
@@ -142,12 +142,14 @@ def test_a_destination_that_never_comes_back_does_not_hold_the_stop(
         begin = time.monotonic()
         assert worker.stop() in host.exits
         assert time.monotonic() - begin < 5
-        kept = [line for line in worker.log() if line["event"] == "kept for the next start"]
+        kept = [line for line in worker.log_records() if line["event"] == "kept for the next start"]
         assert [line["destination"] for line in kept] == ["prometheus"]
-        receiver.heal()
+        receiver.clear_faults()
         worker.start()  # and the next start delivers it
         wait_until(
-            lambda: receiver.total("openqoe_views_started_total") == 10, timeout=10, what="it"
+            lambda: receiver.total("openqoe_views_started_total") == 10,
+            timeout=10,
+            description="it",
         )
 
 

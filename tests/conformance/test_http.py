@@ -11,10 +11,10 @@ from statistics import median
 
 import pytest
 
-from tests.support.events import batch, event
+from tests.support.event_builders import batch, event
 from tests.support.hosts import Host
-from tests.support.process import WorkerProcess
-from tests.support.raw import RawClient, chunked, get, post
+from tests.support.raw_client import RawClient, encode_chunked, encode_get, encode_post
+from tests.support.worker_process import WorkerProcess
 
 _views = count()
 
@@ -45,46 +45,51 @@ def assert_alive(worker: WorkerProcess) -> None:
 def test_a_connection_serves_many_requests(lasting_worker: WorkerProcess) -> None:
     with RawClient(lasting_worker.port) as client:
         for _ in range(3):
-            client.send(post(fresh_batch()))
-            assert client.answer().status == 202
+            client.send(encode_post(fresh_batch()))
+            assert client.read_response().status == 202
 
 
 def test_pipelined_requests_are_answered_in_order(lasting_worker: WorkerProcess) -> None:
     with RawClient(lasting_worker.port) as client:
-        client.send(post(fresh_batch()) + get("/nowhere") + get("/v2/health") + post(b"no json"))
-        assert [client.answer().status for _ in range(4)] == [202, 404, 200, 400]
+        client.send(
+            encode_post(fresh_batch())
+            + encode_get("/nowhere")
+            + encode_get("/v2/health")
+            + encode_post(b"no json")
+        )
+        assert [client.read_response().status for _ in range(4)] == [202, 404, 200, 400]
 
 
 def test_a_request_may_come_byte_by_byte(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
-        for byte in get("/health"):
+        for byte in encode_get("/health"):
             client.send(bytes((byte,)))
-        assert client.answer().status == 200
+        assert client.read_response().status == 200
 
 
 @pytest.mark.parametrize("size", [1, 100, 65536])
 def test_a_chunked_body_without_a_length(worker: WorkerProcess, size: int) -> None:
     with RawClient(worker.port) as client:
-        body = chunked(fresh_batch("viewstart", "playing"), size)
-        client.send(post(b"", "Transfer-Encoding: chunked", length=False) + body)
-        answer = client.answer()
+        body = encode_chunked(fresh_batch("viewstart", "playing"), size)
+        client.send(encode_post(b"", "Transfer-Encoding: chunked", length=False) + body)
+        answer = client.read_response()
     assert answer.status == 202
     assert json.loads(answer.body)["events_received"] == 2
 
 
 def test_a_compressed_body(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
-        client.send(post(gzip.compress(fresh_batch()), "Content-Encoding: gzip"))
-        assert client.answer().status == 202
+        client.send(encode_post(gzip.compress(fresh_batch()), "Content-Encoding: gzip"))
+        assert client.read_response().status == 202
 
 
 def test_the_client_may_close_its_side_before_the_answer(host: Host, worker: WorkerProcess) -> None:
     body = fresh_batch()
     with RawClient(worker.port) as client:
-        client.send(post(body))
-        client.finish_sending()
+        client.send(encode_post(body))
+        client.half_close()
         try:
-            assert client.answer().status == 202
+            assert client.read_response().status == 202
         except ConnectionError:
             assert not host.answers_half_closed
         assert client.is_closed()
@@ -93,31 +98,31 @@ def test_the_client_may_close_its_side_before_the_answer(host: Host, worker: Wor
 
 def test_a_client_that_expects_100_continue_is_told_to_go_on(worker: WorkerProcess) -> None:
     body = fresh_batch()
-    head = post(b"", "Expect: 100-continue", f"Content-Length: {len(body)}", length=False)
+    head = encode_post(b"", "Expect: 100-continue", f"Content-Length: {len(body)}", length=False)
     with RawClient(worker.port) as client:
         client.send(head)
-        assert client.answer().status == 100
+        assert client.read_response().status == 100
         client.send(body)
-        assert client.answer().status == 202
+        assert client.read_response().status == 202
 
 
 def test_connection_close_is_honoured(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
-        client.send(get("/health", "Connection: close"))
-        assert client.answer().status == 200
+        client.send(encode_get("/health", "Connection: close"))
+        assert client.read_response().status == 200
         assert client.is_closed()
 
 
 def test_a_gzip_bomb_is_refused(worker: WorkerProcess) -> None:
     bomb = gzip.compress(b" " * (30 << 20))
     with RawClient(worker.port) as client:
-        client.send(post(bomb, "Content-Encoding: gzip"))
-        assert client.answer().status == 413
+        client.send(encode_post(bomb, "Content-Encoding: gzip"))
+        assert client.read_response().status == 413
     assert_alive(worker)
 
 
 def test_clients_that_leave_in_the_middle_do_no_harm(worker: WorkerProcess) -> None:
-    whole = post(fresh_batch())
+    whole = encode_post(fresh_batch())
     for end in range(0, len(whole), len(whole) // 20):
         client = RawClient(worker.port)
         client.send(whole[:end])
@@ -129,14 +134,16 @@ def test_clients_that_leave_in_the_middle_do_no_harm(worker: WorkerProcess) -> N
     "request_bytes",
     [
         pytest.param(
-            post(b"{}", "Content-Length: 2", "Content-Length: 7", length=False), id="two lengths"
+            encode_post(b"{}", "Content-Length: 2", "Content-Length: 7", length=False),
+            id="two lengths",
         ),
-        pytest.param(post(b"", "Content-Length: x", length=False), id="length no number"),
+        pytest.param(encode_post(b"", "Content-Length: x", length=False), id="length no number"),
         pytest.param(b"NONSENSE\r\n\r\n", id="no HTTP"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", id="TLS"),
-        pytest.param(post(b" " * (6 << 20)), id="body of 6 MiB"),
+        pytest.param(encode_post(b" " * (6 << 20)), id="body of 6 MiB"),
         pytest.param(
-            post(b"", "Transfer-Encoding: chunked", length=False) + chunked(b" " * (6 << 20)),
+            encode_post(b"", "Transfer-Encoding: chunked", length=False)
+            + encode_chunked(b" " * (6 << 20)),
             id="6 MiB chunked",
         ),
     ],
@@ -147,24 +154,24 @@ def test_a_bad_request_is_refused_and_the_worker_goes_on(
     with RawClient(worker.port) as client:
         sender = send_in_background(client, request_bytes)
         with suppress(ConnectionError):  # some hosts just close
-            assert 400 <= client.answer().status < 500
+            assert 400 <= client.read_response().status < 500
         sender.join()
     assert_alive(worker)
 
 
 def test_200_connections_at_once(worker: WorkerProcess) -> None:
-    before = worker.events_counted()
+    before = worker.count_events()
     clients = [RawClient(worker.port) for _ in range(200)]
 
     def ask(client: RawClient) -> int:
         # Each closes when it is answered: gunicorn waits for that before it goes on.
         with client:
-            client.send(post(fresh_batch(), "Connection: close"))
-            return client.answer().status
+            client.send(encode_post(fresh_batch(), "Connection: close"))
+            return client.read_response().status
 
     with ThreadPoolExecutor(len(clients)) as pool:
         assert set(pool.map(ask, clients)) == {202}
-    assert worker.events_counted() == before + 200
+    assert worker.count_events() == before + 200
 
 
 @pytest.mark.alone

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
-from tests.support.raw import RawClient, get
+from tests.support.event_builders import batch, event
+from tests.support.raw_client import RawClient, encode_get
 from tests.support.services import free_port
+from tests.support.worker_process import WorkerProcess
 
 SHELLS = ("asyncio", "trio")
 
@@ -39,7 +39,7 @@ def test_all_addresses_of_ipv4_and_ipv6(shell: str) -> None:
             connection.request("GET", "/health")
             assert connection.getresponse().status == 200
             connection.close()
-        serving_line = next(line for line in worker.log() if line["event"] == "serving")
+        serving_line = next(line for line in worker.log_records() if line["event"] == "serving")
     assert serving_line["addresses"] == [f"0.0.0.0:{worker.port}", f"[::]:{worker.port}"]
 
 
@@ -68,7 +68,7 @@ def test_tls(shell: str, tmp_path: Path) -> None:
             assert "too old" in json.loads(response.read())["errors"][0]["error"]
         connection.close()
         with RawClient(port) as plain:  # no TLS at all: does no harm
-            plain.send(get("/health"))
+            plain.send(encode_get("/health"))
         _connect(port, context).close()
         process.terminate()
         assert process.wait(15) == 0

@@ -7,34 +7,42 @@ import pytest
 
 from tests.conformance.test_http import assert_alive, fresh_batch, send_in_background
 from tests.support.hosts import Host
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.raw import RawClient, chunked, get, post
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.loki_double import LokiDouble
+from tests.support.raw_client import RawClient, encode_chunked, encode_get, encode_post
+from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.worker_process import WorkerProcess
 
 
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        pytest.param(get("/health", "X-Long: " + "x" * 100_000), 431, id="header of 100 KB"),
+        pytest.param(encode_get("/health", "X-Long: " + "x" * 100_000), 431, id="header of 100 KB"),
         pytest.param(
-            post(b"{}", "Content-Length: 2", "Content-Length: 7", length=False),
+            encode_post(b"{}", "Content-Length: 2", "Content-Length: 7", length=False),
             400,
             id="two lengths",
         ),
         pytest.param(
-            post(chunked(b"{}"), "Content-Length: 2", "Transfer-Encoding: chunked", length=False),
+            encode_post(
+                encode_chunked(b"{}"),
+                "Content-Length: 2",
+                "Transfer-Encoding: chunked",
+                length=False,
+            ),
             400,
             id="length and transfer coding",
         ),
-        pytest.param(post(b"", "Content-Length: x", length=False), 400, id="length no number"),
+        pytest.param(
+            encode_post(b"", "Content-Length: x", length=False), 400, id="length no number"
+        ),
         pytest.param(b"NONSENSE\r\n\r\n", 400, id="no HTTP"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, id="TLS"),
         pytest.param(
-            post(b"", f"Content-Length: {6 << 20}", length=False), 413, id="6 MiB announced"
+            encode_post(b"", f"Content-Length: {6 << 20}", length=False), 413, id="6 MiB announced"
         ),
         pytest.param(
-            post(b"", "Transfer-Encoding: chunked", length=False) + chunked(b" " * (6 << 20)),
+            encode_post(b"", "Transfer-Encoding: chunked", length=False)
+            + encode_chunked(b" " * (6 << 20)),
             413,
             id="6 MiB chunked",
         ),
@@ -45,7 +53,7 @@ def test_a_bad_request_is_answered_and_the_connection_closed(
 ) -> None:
     with RawClient(own_worker.port) as client:
         sender = send_in_background(client, request_bytes)
-        answer = client.answer()
+        answer = client.read_response()
         sender.join()
         assert answer.status == status
         assert client.is_closed()
@@ -54,18 +62,20 @@ def test_a_bad_request_is_answered_and_the_connection_closed(
 
 def test_a_client_that_ends_in_the_midst_of_a_request_is_told(own_worker: WorkerProcess) -> None:
     with RawClient(own_worker.port) as client:
-        client.send(post(b"{}", "Content-Length: 7", length=False))
+        client.send(encode_post(b"{}", "Content-Length: 7", length=False))
         time.sleep(0.1)  # so that its end comes by itself
-        client.finish_sending()
-        assert client.answer().status == 400
+        client.half_close()
+        assert client.read_response().status == 400
         assert client.is_closed()
 
 
 def test_a_refused_request_tells_its_reason_to_the_page(own_worker: WorkerProcess) -> None:
     origin = "https://watch.example"
     with RawClient(own_worker.port) as client:
-        client.send(post(b"", f"Content-Length: {6 << 20}", f"Origin: {origin}", length=False))
-        answer = client.answer()
+        client.send(
+            encode_post(b"", f"Content-Length: {6 << 20}", f"Origin: {origin}", length=False)
+        )
+        answer = client.read_response()
     assert answer.headers["access-control-allow-origin"] == origin
     assert json.loads(answer.body)["success"] is False
 
@@ -81,7 +91,7 @@ def test_a_slow_request_is_given_up(own_worker: WorkerProcess) -> None:
         except ConnectionError:
             pass  # answered and closed while we were sending
         else:
-            assert client.answer().status == 408
+            assert client.read_response().status == 408
             assert client.is_closed()
     assert_alive(own_worker)
 
@@ -90,7 +100,7 @@ def test_clients_that_have_not_finished_do_not_hold_others(own_worker: WorkerPro
     clients = [RawClient(own_worker.port) for _ in range(200)]
     try:
         for client in clients:
-            client.send(post(fresh_batch())[:-10])
+            client.send(encode_post(fresh_batch())[:-10])
         assert_alive(own_worker)
     finally:
         for client in clients:
@@ -102,16 +112,16 @@ def test_connections_beyond_the_limit_are_turned_away(own_host: Host) -> None:
         time.sleep(0.2)  # until the connection of the start is gone
         clients = [RawClient(worker.port) for _ in range(5)]
         for client in clients:
-            client.send(get("/health"))
-            assert client.answer().status == 200
+            client.send(encode_get("/health"))
+            assert client.read_response().status == 200
         with RawClient(worker.port) as late:
-            answer = late.answer()
+            answer = late.read_response()
             assert answer.status == 503
             assert int(answer.headers["retry-after"]) > 0
             assert late.is_closed()
         for client in clients:
-            client.send(get("/health"))
-            assert client.answer().status == 200
+            client.send(encode_get("/health"))
+            assert client.read_response().status == 200
             client.close()
         time.sleep(0.2)
         assert_alive(worker)
@@ -121,17 +131,17 @@ def test_a_request_that_has_begun_is_finished_before_the_stop(
     own_host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     with own_host.run(delivering(receiver, loki)) as worker:
-        whole = post(fresh_batch("viewstart"))
+        whole = encode_post(fresh_batch("viewstart"))
         with RawClient(worker.port) as client, RawClient(worker.port) as idle:
-            idle.send(get("/health"))
-            idle.answer()
+            idle.send(encode_get("/health"))
+            idle.read_response()
             client.send(whole[:-5])
             time.sleep(0.3)
             assert worker.process is not None
             worker.process.send_signal(worker.stop_signal)
             assert idle.is_closed()
             client.send(whole[-5:])
-            answer = client.answer()
+            answer = client.read_response()
             assert answer.status == 202
             assert answer.headers["connection"] == "close"
         assert worker.process.wait(20) in own_host.exits

@@ -15,11 +15,11 @@ from openqoe.shells.service import base_service, environment, logs
 from openqoe.shells.service.bootstrap import WorkerRuntime
 from openqoe.shells.trio_shell import Service as TrioService
 from openqoe.shells.wsgi_shell import create_application
-from tests.support.events import NOW, batch, event
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import NOW, batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import wait_until
-from tests.support.wire import decode_write_request, encode_write_request
+from tests.support.wire_codec import decode_write_request, encode_write_request
 
 INSTANCE = "same-0"
 
@@ -137,7 +137,7 @@ def payloads(shell: Shell, clock: Clock) -> Payloads:
             log_level="error",
         )
         shell(config, clock)
-        wait_until(lambda: loki.request_count == len(BODIES), what="the logs")
+        wait_until(lambda: loki.request_count == len(BODIES), description="the logs")
         assert receiver.violations == []
         assert loki.rejected == []
         return (

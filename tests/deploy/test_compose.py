@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openqoe.shells.service.supervisor import GRACE
-from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents, tool
+from tests.deploy.deploy_files import DEPLOY, assert_accepts, load_config, load_yaml, run_tool
 
 BASE = ["--file", "compose.yaml"]
 WITH_PROMETHEUS = [*BASE, "--file", "compose.prometheus.yaml"]
@@ -17,7 +17,7 @@ Project = dict[str, Any]
 
 def resolved(*arguments: str, **environment: str) -> Project:
     """What `docker compose config` makes of it."""
-    run = tool("docker-compose", *arguments, "config", "--format", "json", **environment)
+    run = run_tool("docker-compose", *arguments, "config", "--format", "json", **environment)
     assert (run.returncode, run.stderr) == (0, "")
     project: Project = json.loads(run.stdout)
     return project
@@ -34,14 +34,14 @@ def prometheus() -> Project:
 
 
 def settings(name: str) -> dict[str, Any]:
-    (loaded,) = documents(DEPLOY / "compose" / name)
+    (loaded,) = load_yaml(DEPLOY / "compose" / name)
     return loaded
 
 
 def test_compose_would_refuse_what_it_does_not_know(tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text("services: {worker: {image: worker, read-only: true}}")
-    assert tool("docker-compose", "--file", str(file), "config", "--quiet").returncode != 0
+    assert run_tool("docker-compose", "--file", str(file), "config", "--quiet").returncode != 0
 
 
 def test_the_services_that_run_by_themselves() -> None:
@@ -59,7 +59,7 @@ def test_redis_is_a_profile() -> None:
 
 def test_prometheus_takes_the_place_of_mimir(prometheus: Project) -> None:
     assert set(prometheus["services"]) == {"worker", "prometheus", "loki", "grafana"}
-    config = config_of(prometheus["services"]["worker"]["environment"])
+    config = load_config(prometheus["services"]["worker"]["environment"])
     (metrics,) = config.metrics_destinations
     assert metrics.url == "http://prometheus:9090/api/v1/write"
     assert "--web.enable-remote-write-receiver" in prometheus["services"]["prometheus"]["command"]
@@ -68,7 +68,7 @@ def test_prometheus_takes_the_place_of_mimir(prometheus: Project) -> None:
 
 def test_the_worker_understands_its_settings_and_arguments(project: Project) -> None:
     worker = project["services"]["worker"]
-    config = config_of(worker["environment"])
+    config = load_config(worker["environment"])
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     mimir = settings("mimir.yaml")["server"]["http_listen_port"]
     loki = settings("loki.yaml")["server"]["http_listen_port"]
@@ -81,7 +81,7 @@ def test_the_worker_understands_its_settings_and_arguments(project: Project) -> 
 
 def test_keys_come_from_the_environment() -> None:
     worker = resolved(*BASE, API_KEY="k-1,k-2")["services"]["worker"]
-    assert config_of(worker["environment"]).api_keys == ("k-1", "k-2")
+    assert load_config(worker["environment"]).api_keys == ("k-1", "k-2")
 
 
 def test_every_image_has_a_version_of_its_own(project: Project, prometheus: Project) -> None:
@@ -115,25 +115,25 @@ def test_what_holds_data_keeps_it_in_a_volume(project: Project, prometheus: Proj
 
 
 def test_grafana_asks_the_receivers(project: Project, prometheus: Project) -> None:
-    (sources,) = documents(DEPLOY / "grafana" / "provisioning" / "datasources" / "openqoe.yaml")
+    (sources,) = load_yaml(DEPLOY / "grafana" / "provisioning" / "datasources" / "openqoe.yaml")
     urls = {source["url"].removeprefix("$") for source in sources["datasources"]}
     with_mimir = project["services"]["grafana"]["environment"]
     assert urls <= set(with_mimir)
     assert with_mimir["OPENQOE_PROMETHEUS_QUERY_URL"] == "http://mimir:9009/prometheus"
     instead = prometheus["services"]["grafana"]["environment"]
     assert instead["OPENQOE_PROMETHEUS_QUERY_URL"] == "http://prometheus:9090"
-    (providers,) = documents(DEPLOY / "grafana" / "provisioning" / "dashboards" / "openqoe.yaml")
+    (providers,) = load_yaml(DEPLOY / "grafana" / "provisioning" / "dashboards" / "openqoe.yaml")
     mounted = {volume["target"] for volume in project["services"]["grafana"]["volumes"]}
     assert {provider["options"]["path"] for provider in providers["providers"]} <= mounted
 
 
 def test_receivers_keep_what_comes_late_and_what_a_worker_sends_at_once() -> None:
-    config = config_of({})
+    config = load_config({})
     hours = config.outbox_max_age / 3_600_000
     mimir, loki = settings("mimir.yaml")["limits"], settings("loki.yaml")["limits_config"]
     assert float(mimir["out_of_order_time_window"].rstrip("h")) >= hours
     assert float(loki["reject_old_samples_max_age"].rstrip("d")) * 24 >= hours
-    (prometheus,) = documents(DEPLOY / "prometheus" / "prometheus.yml")
+    (prometheus,) = load_yaml(DEPLOY / "prometheus" / "prometheus.yml")
     tsdb = prometheus["storage"]["tsdb"]
     assert float(tsdb["out_of_order_time_window"].rstrip("h")) >= hours
     assert mimir["max_global_series_per_user"] >= 2 * config.max_series

@@ -17,8 +17,8 @@ from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric, Type
 from openqoe.core.qoe import catalogue
 from openqoe.core.qoe.labeller import METRIC_LABELS
-from tests.deploy import dashboards
-from tests.deploy.dashboards import NAMES, ROOT
+from tests.deploy import dashboard_files
+from tests.deploy.dashboard_files import NAMES, ROOT
 
 GRAFANA: Final = ROOT / "deploy" / "grafana"
 
@@ -54,12 +54,13 @@ def generated(folder: Path, *arguments: str) -> dict[str, str]:
 
 @pytest.fixture(params=NAMES)
 def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return dashboards.load(request.param)
+    return dashboard_files.load(request.param)
 
 
 def test_they_are_up_to_date(tmp_path: Path) -> None:
     committed = {
-        path.stem: path.read_text(encoding="utf-8") for path in dashboards.FOLDER.glob("*.json")
+        path.stem: path.read_text(encoding="utf-8")
+        for path in dashboard_files.FOLDER.glob("*.json")
     }
     assert generated(tmp_path) == committed, "run `make dashboards`"
 
@@ -75,7 +76,7 @@ def test_runbooks_become_links_where_their_address_is_known(tmp_path: Path) -> N
 
 def test_each_has_an_address_of_its_own_that_its_file_tells() -> None:
     for name in NAMES:
-        assert dashboards.load(name)["uid"] == name
+        assert dashboard_files.load(name)["uid"] == name
 
 
 def test_it_is_of_grafana_11_and_linked_with_the_others(dashboard: dict[str, Any]) -> None:
@@ -88,7 +89,7 @@ def test_it_is_of_grafana_11_and_linked_with_the_others(dashboard: dict[str, Any
 
 
 def test_every_panel_says_what_it_means(dashboard: dict[str, Any]) -> None:
-    for panel in dashboards.panels(dashboard):
+    for panel in dashboard_files.panels(dashboard):
         text = panel["description"]
         assert len(text) > 20, panel["title"]
         for target in panel["targets"]:
@@ -100,7 +101,7 @@ def test_every_panel_says_what_it_means(dashboard: dict[str, Any]) -> None:
 
 
 def test_every_number_has_a_unit(dashboard: dict[str, Any]) -> None:
-    for panel in dashboards.panels(dashboard):
+    for panel in dashboard_files.panels(dashboard):
         if panel["type"] in ("stat", "bargauge") or (
             panel["type"] == "timeseries" and panel["datasource"]["type"] == "prometheus"
         ):
@@ -123,7 +124,7 @@ def test_panels_lie_side_by_side(dashboard: dict[str, Any]) -> None:
 
 
 def test_queries_use_metrics_and_labels_that_exist(dashboard: dict[str, Any]) -> None:
-    for query in dashboards.queries(dashboard):
+    for query in dashboard_files.queries(dashboard):
         if query.language != "prometheus":
             continue
         for name, inside in re.findall(r"\b(openqoe_\w+|ALERTS)\b(?:\{([^}]*)\})?", query.expr):
@@ -138,28 +139,30 @@ def test_queries_use_metrics_and_labels_that_exist(dashboard: dict[str, Any]) ->
 
 
 def test_every_variable_of_a_query_is_one_of_the_dashboard(dashboard: dict[str, Any]) -> None:
-    variables = dashboards.variables(dashboard)
-    for query in dashboards.queries(dashboard):
-        assert dashboards.names_in(query.expr) <= variables.keys() | BUILT_IN, query.where
+    variables = dashboard_files.variables(dashboard)
+    for query in dashboard_files.queries(dashboard):
+        assert dashboard_files.names_in(query.expr) <= variables.keys() | BUILT_IN, query.where
     for name, variable in variables.items():
         if variable["type"] == "query":
             asked = json.dumps(variable["query"])
             before = list(variables)[: list(variables).index(name)]
-            assert dashboards.names_in(asked) <= set(before), name
-            assert dashboards.names_in(variable["datasource"]["uid"]) <= set(before), name
+            assert dashboard_files.names_in(asked) <= set(before), name
+            assert dashboard_files.names_in(variable["datasource"]["uid"]) <= set(before), name
             assert variable["includeAll"]
             assert variable["multi"]
-    for panel in dashboards.panels(dashboard):
+    for panel in dashboard_files.panels(dashboard):
         source = panel["datasource"]
         assert source["uid"] == {"prometheus": "${datasource}", "loki": "${logs}"}[source["type"]]
-        assert dashboards.names_in(source["uid"]) <= variables.keys()
+        assert dashboard_files.names_in(source["uid"]) <= variables.keys()
 
 
 def test_every_variable_of_a_dashboard_is_used(dashboard: dict[str, Any]) -> None:
     used = {
-        name for query in dashboards.queries(dashboard) for name in dashboards.names_in(query.expr)
+        name
+        for query in dashboard_files.queries(dashboard)
+        for name in dashboard_files.names_in(query.expr)
     }
-    for name, variable in dashboards.variables(dashboard).items():
+    for name, variable in dashboard_files.variables(dashboard).items():
         if variable["type"] not in ("datasource", "adhoc"):
             assert name in used, name
 
@@ -170,12 +173,14 @@ def test_links_in_tables_lead_to_a_dashboard_that_knows_the_variable(
     for url in re.findall(r'"(/d/[^"]+)"', json.dumps(dashboard)):
         match = re.fullmatch(r"/d/([\w-]+)\?\$\{__url_time_range\}&var-(\w+)=.*", url)
         assert match is not None, url
-        assert match[2] in dashboards.variables(dashboards.load(match[1]))
+        assert match[2] in dashboard_files.variables(dashboard_files.load(match[1]))
 
 
 def test_no_metric_is_left_out() -> None:
     shown = " ".join(
-        query.expr for name in NAMES for query in dashboards.queries(dashboards.load(name))
+        query.expr
+        for name in NAMES
+        for query in dashboard_files.queries(dashboard_files.load(name))
     )
     families: dict[str, set[str]] = {}  # some are a gauge and a histogram of one name
     for metric in (*catalogue.METRICS, *health_metrics.METRICS):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from tests.deploy.reading import DEPLOY, config_of
+from tests.deploy.deploy_files import DEPLOY, load_config
 
 FOLDER = DEPLOY / "env"
 SELF_HOSTED = FOLDER / "self-hosted.env.example"
@@ -25,7 +25,7 @@ def commented(file: Path) -> dict[str, str]:
 
 
 def test_self_hosted_goes_to_mimir_and_loki() -> None:
-    config = config_of(variables(SELF_HOSTED))
+    config = load_config(variables(SELF_HOSTED))
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert (metrics.name, metrics.url) == ("mimir", "http://mimir.internal:9009/api/v1/push")
     assert (logs.name, logs.url) == ("loki", "http://loki.internal:3100/loki/api/v1/push")
@@ -36,7 +36,7 @@ def test_self_hosted_goes_to_mimir_and_loki() -> None:
 def test_self_hosted_may_go_to_prometheus_instead() -> None:
     chosen = variables(SELF_HOSTED) | {"PROMETHEUS_URL": commented(SELF_HOSTED)["PROMETHEUS_URL"]}
     del chosen["MIMIR_URL"]
-    (metrics,) = config_of(chosen).metrics_destinations
+    (metrics,) = load_config(chosen).metrics_destinations
     assert (metrics.name, metrics.url) == (
         "prometheus",
         "http://prometheus.internal:9090/api/v1/write",
@@ -45,7 +45,7 @@ def test_self_hosted_may_go_to_prometheus_instead() -> None:
 
 def test_grafana_cloud_goes_to_the_urls_that_are_given() -> None:
     chosen = variables(GRAFANA_CLOUD)
-    config = config_of(chosen)
+    config = load_config(chosen)
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert metrics.url == chosen["GRAFANA_CLOUD_METRICS_URL"]
     assert logs.url == chosen["GRAFANA_CLOUD_LOGS_URL"]
@@ -62,7 +62,7 @@ def test_two_instance_ids_of_grafana_cloud_go_each_to_its_own() -> None:
         for name, value in commented(GRAFANA_CLOUD).items()
         if name.startswith(("MIMIR_", "LOKI_"))
     }
-    config = config_of(chosen)
+    config = load_config(chosen)
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert metrics.headers != logs.headers
 
@@ -70,7 +70,7 @@ def test_two_instance_ids_of_grafana_cloud_go_each_to_its_own() -> None:
 @pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
 def test_every_line_that_is_commented_out_may_be_used(file: Path) -> None:
     assert len(commented(file)) >= 15
-    config = config_of(commented(file) | variables(file))
+    config = load_config(commented(file) | variables(file))
     assert config.kv_url.startswith("rediss://")
 
 

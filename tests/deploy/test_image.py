@@ -10,8 +10,8 @@ from fnmatch import fnmatch
 
 from openqoe.core.config.declaration import unknown_variables
 from openqoe.core.config.worker_config import Config
-from tests.deploy.reading import DEPLOY, ROOT, assert_accepts, tool
-from tests.support.process import WorkerProcess
+from tests.deploy.deploy_files import DEPLOY, ROOT, assert_accepts, run_tool
+from tests.support.worker_process import WorkerProcess
 
 PORT = "8787"
 
@@ -41,7 +41,7 @@ def health_check() -> list[str]:
 
 
 def test_hadolint_finds_nothing() -> None:
-    run = tool("hadolint", "--no-color", "Dockerfile")
+    run = run_tool("hadolint", "--no-color", "Dockerfile")
     assert (run.returncode, run.stdout) == (0, "")
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.version import VERSION
-from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents
-from tests.support.events import batch, event
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
-from tests.support.redis import Redis
+from tests.deploy.deploy_files import DEPLOY, assert_accepts, load_config, load_yaml
+from tests.support.event_builders import batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.redis_server import Redis
+from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.worker_process import WorkerProcess
 
 FOLDER = DEPLOY / "kubernetes"
 OLDEST = "1.31"
@@ -29,12 +29,12 @@ Manifest = dict[str, Any]
 
 def built(folder: Path) -> list[Manifest]:
     """What `kubectl kustomize` makes of a folder: the resources, in their namespace."""
-    (kustomization,) = documents(folder / "kustomization.yaml")
+    (kustomization,) = load_yaml(folder / "kustomization.yaml")
     assert set(kustomization) <= {"apiVersion", "kind", "namespace", "resources"}
     found: list[Manifest] = []
     for resource in kustomization["resources"]:
         path = folder / resource
-        found += built(path) if path.is_dir() else documents(path)
+        found += built(path) if path.is_dir() else load_yaml(path)
     for manifest in found:
         if manifest["kind"] != "Namespace" and "namespace" in kustomization:
             manifest["metadata"]["namespace"] = kustomization["namespace"]
@@ -48,8 +48,8 @@ def only(manifests: list[Manifest], kind: str, name: str = "openqoe") -> Manifes
 
 RECOMMENDED = built(FOLDER)
 DEPLOYMENT = built(FOLDER / "deployment")
-SECRETS = documents(FOLDER / "secret.example.yaml")
-(DRAIN,) = documents(FOLDER / "drain-job.yaml")
+SECRETS = load_yaml(FOLDER / "secret.example.yaml")
+(DRAIN,) = load_yaml(FOLDER / "drain-job.yaml")
 
 STATEFUL_SET = only(RECOMMENDED, "StatefulSet")
 FORMS = {"statefulset": RECOMMENDED, "deployment": DEPLOYMENT}
@@ -88,7 +88,7 @@ def environment(workload: Manifest) -> dict[str, str]:
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("file", all_files(), ids=lambda file: file.stem)
 def test_every_manifest_is_valid(file: Path, version: str) -> None:
-    for manifest in documents(file):
+    for manifest in load_yaml(file):
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
@@ -103,7 +103,7 @@ def test_no_manifest_is_forgotten() -> None:
     names = {(m["kind"], m["metadata"]["name"]) for m in (*RECOMMENDED, *DEPLOYMENT)}
     by_hand = {"secret.example.yaml", "ingress.example.yaml", "drain-job.yaml"}
     for file in all_files():
-        for manifest in documents(file):
+        for manifest in load_yaml(file):
             applied = (manifest["kind"], manifest["metadata"]["name"]) in names
             assert applied != (file.name in by_hand), file
 
@@ -176,7 +176,7 @@ def test_a_pod_keeps_to_the_restricted_standard(workload: Manifest) -> None:
 @pytest.mark.parametrize("name", ["statefulset", "deployment", "drain"])
 def test_the_worker_understands_its_settings_and_arguments(name: str) -> None:
     workload = WORKLOADS[name]
-    config = config_of(environment(workload))
+    config = load_config(environment(workload))
     assert config.metrics_destinations
     assert config.logs_destinations
     assert config.kv_url == SECRETS[0]["stringData"]["OPENQOE_KV_URL"]
@@ -210,7 +210,7 @@ def test_the_two_forms_differ_only_in_what_they_keep() -> None:
 
 
 def test_the_ingress_leads_to_the_service_and_lets_nobody_to_what_is_inside() -> None:
-    (ingress,) = documents(FOLDER / "ingress.example.yaml")
+    (ingress,) = load_yaml(FOLDER / "ingress.example.yaml")
     service = only(RECOMMENDED, "Service", "openqoe")
     ports = {port["name"] for port in service["spec"]["ports"]}
     (rule,) = ingress["spec"]["rules"]
@@ -249,8 +249,8 @@ def test_the_drain_job_delivers_what_a_pod_left_on_its_volume(tmp_path: Path) ->
             body, key = batch(event("viewstart", at=now)), SECRETS[0]["stringData"]["API_KEY"]
             assert one.post(body, Authorization=key)[0] == 202
             one.kill()
-        metrics.heal()
-        logs.heal()
+        metrics.clear_faults()
+        logs.clear_faults()
         job = subprocess.run(
             [sys.executable, "-m", "openqoe.shells", *container(DRAIN)["args"]],
             env={"PATH": os.environ["PATH"]} | environment(DRAIN) | there,

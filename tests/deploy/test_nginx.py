@@ -8,10 +8,10 @@ import httpx
 import pytest
 import trustme
 
-from tests.deploy.reading import DEPLOY
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
+from tests.deploy.deploy_files import DEPLOY
+from tests.support.event_builders import batch, event
 from tests.support.services import free_port, require, wait_until
+from tests.support.worker_process import WorkerProcess
 
 SITE = DEPLOY / "nginx" / "openqoe.conf"
 
@@ -68,7 +68,7 @@ def client(
                 return False
 
         try:
-            wait_until(answers, timeout=20, what="nginx to answer")
+            wait_until(answers, timeout=20, description="nginx to answer")
             yield client
         finally:
             process.terminate()

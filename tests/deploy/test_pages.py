@@ -7,7 +7,7 @@ import pytest
 
 from openqoe.core.config.declaration import unknown_variables
 from openqoe.core.config.worker_config import Config
-from tests.deploy.reading import DEPLOY, ROOT
+from tests.deploy.deploy_files import DEPLOY, ROOT
 
 PAGES = [
     ROOT / "docs" / "deployment.md",

@@ -15,7 +15,7 @@ import pytest
 
 from openqoe.core.config.worker_config import Config
 from openqoe.shells.service.supervisor import EXIT_USAGE, GRACE
-from tests.deploy.reading import DEPLOY, assert_accepts, config_of
+from tests.deploy.deploy_files import DEPLOY, assert_accepts, load_config
 from tests.support.services import free_port, require, wait_until
 
 FOLDER = DEPLOY / "systemd"
@@ -84,7 +84,7 @@ def test_wrong_settings_are_not_tried_again_and_again(service: Unit) -> None:
 def test_its_data_are_where_systemd_lets_it_write(service: Unit) -> None:
     pairs = shlex.split(service["Service"]["Environment"])
     variables = dict(pair.split("=", 1) for pair in pairs)
-    assert config_of(variables).data_dir == f"%S/{service['Service']['StateDirectory']}"
+    assert load_config(variables).data_dir == f"%S/{service['Service']['StateDirectory']}"
 
 
 def test_workers_serve_on_the_socket_that_systemd_opened(service: Unit, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_workers_serve_on_the_socket_that_systemd_opened(service: Unit, tmp_path
         return False
 
     try:
-        wait_until(is_ready, timeout=20, what="a worker behind systemd's socket")
+        wait_until(is_ready, timeout=20, description="a worker behind systemd's socket")
     finally:
         process.send_signal(SIGTERM)
         status = process.wait(30)

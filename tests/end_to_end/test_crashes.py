@@ -5,11 +5,11 @@ import time
 import pytest
 
 from tests.support import chaos
-from tests.support.events import batch, event
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess, serve
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import require, wait_until
+from tests.support.worker_process import WorkerProcess, serve
 
 
 @pytest.mark.parametrize("shell", chaos.SHELLS)
@@ -39,18 +39,19 @@ def test_what_a_dead_process_left_is_delivered_by_the_drain_command() -> None:
             for number in range(5):
                 assert worker.post(view(number))[0] == 202
             wait_until(
-                lambda: "metrics for prometheus:" in worker.command("outbox"), what="the outbox"
+                lambda: "metrics for prometheus:" in worker.run_command("outbox"),
+                description="the outbox",
             )
-            shown = worker.command("outbox")
+            shown = worker.run_command("outbox")
             assert "slot 0 (in use)" in shown
             worker.kill()
-            assert "slot 0 (left behind)" in worker.command("outbox")
-            assert "still waiting" in worker.command("drain", "--timeout", "1", status=1)
-            receiver.heal()
-            loki.heal()
-            worker.command("drain", "--timeout", "20")
-            assert "slot 0 (left behind): 0 batches" in worker.command("outbox")
-            assert "metrics for" not in worker.command("outbox")
+            assert "slot 0 (left behind)" in worker.run_command("outbox")
+            assert "still waiting" in worker.run_command("drain", "--timeout", "1", status=1)
+            receiver.clear_faults()
+            loki.clear_faults()
+            worker.run_command("drain", "--timeout", "20")
+            assert "slot 0 (left behind): 0 batches" in worker.run_command("outbox")
+            assert "metrics for" not in worker.run_command("outbox")
         assert receiver.total("openqoe_views_started_total") == 5
         assert len(loki.entries()) == 5
         assert receiver.violations == []

@@ -11,9 +11,9 @@ import pytest
 
 from tests.embedded.storing import by_series, rows
 from tests.support import chaos
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess, serve, with_options
+from tests.support.event_builders import batch, event
 from tests.support.services import wait_until
+from tests.support.worker_process import WorkerProcess, serve, with_options
 
 FAST = {"OPENQOE_FLUSH_INTERVAL": "0.3"}
 
@@ -72,8 +72,8 @@ def test_workers_of_one_host_write_to_one_store() -> None:
 def test_without_a_journal_it_is_the_destination_all_the_same() -> None:
     with WorkerProcess({**FAST, "OPENQOE_DURABILITY": "memory"}) as worker:
         assert worker.post(view(1))[0] == 202
-        wait_until(lambda: counted(worker.data) == 1, what="the view")
-        wait_until(lambda: logged(worker.data) == ["v-1"], what="the event")
+        wait_until(lambda: counted(worker.data) == 1, description="the view")
+        wait_until(lambda: logged(worker.data) == ["v-1"], description="the event")
         worker.kill()
         assert not list(worker.data.glob("slot-*"))
         worker.start()
@@ -88,16 +88,16 @@ def test_what_a_dead_process_left_is_drained_into_it() -> None:
             assert worker.post(view(number))[0] == 202
         worker.kill()
         assert logged(worker.data) == []
-        worker.command("drain", "--timeout", "20")
+        worker.run_command("drain", "--timeout", "20")
         assert sorted(logged(worker.data)) == [f"v-{number}" for number in range(5)]
         assert counted(worker.data) == 5
 
 
 def test_the_log_tells_where_the_dashboard_is() -> None:
     with WorkerProcess() as worker:
-        (serving,) = [line for line in worker.log() if line["event"] == "serving"]
+        (serving,) = [line for line in worker.log_records() if line["event"] == "serving"]
         assert serving["dashboard"] == f"{worker.url}/"
     with WorkerProcess({"OPENQOE_DASHBOARD": "no"}) as worker:
-        (serving,) = [line for line in worker.log() if line["event"] == "serving"]
+        (serving,) = [line for line in worker.log_records() if line["event"] == "serving"]
         assert "dashboard" not in serving
         assert worker.request("GET", "/")[0] == 404

@@ -5,11 +5,11 @@ import threading
 import time
 from http.client import HTTPException
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess, gunicorn
-from tests.support.prometheus import Prometheus
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.prometheus_server import Prometheus
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import require
+from tests.support.worker_process import WorkerProcess, gunicorn
 
 
 def started(prometheus: Prometheus) -> float:

@@ -10,12 +10,12 @@ import pytest
 
 from tests.support import chaos
 from tests.support.chaos import Players
-from tests.support.events import batch, event
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess, serve
-from tests.support.prometheus import Prometheus
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.prometheus_server import Prometheus
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import require, wait_until
+from tests.support.worker_process import WorkerProcess, serve
 
 SHELLS = ("asyncio", "trio", "wsgi")
 
@@ -98,8 +98,13 @@ def test_a_slot_left_behind_is_delivered_by_a_running_neighbour(
             first.kill()
             for file in (first.data / "slot-0").iterdir():  # which makes it long ago
                 os.utime(file, (time.time() - 3600,) * 2)
-            wait_until(lambda: receiver.total(STARTED) == 7, timeout=15, what="the neighbour")
-            wait_until(lambda: "slot 0 (left behind): 0" in second.command("outbox"), what="rest")
+            wait_until(
+                lambda: receiver.total(STARTED) == 7, timeout=15, description="the neighbour"
+            )
+            wait_until(
+                lambda: "slot 0 (left behind): 0" in second.run_command("outbox"),
+                description="rest",
+            )
             assert len(loki.entries()) == 7
             # It comes back and goes on where its neighbour left off.
             first.start()
@@ -124,7 +129,7 @@ def test_a_full_disk_refuses_batches_until_there_is_room_and_loses_none(
         wanted = settings(receiver, loki, OPENQOE_DATA_DIR=str(small / "data"))
         with WorkerProcess(wanted, command=serve) as worker:
             assert worker.post(view(0))[0] == 202
-            wait_until(lambda: receiver.total(STARTED) == 1, what="the first view")
+            wait_until(lambda: receiver.total(STARTED) == 1, description="the first view")
             hog = small / "hog"
             room = os.statvfs(small)
             hog.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - (15 << 20)))
@@ -137,11 +142,11 @@ def test_a_full_disk_refuses_batches_until_there_is_room_and_loses_none(
             time.sleep(1.5)  # attempts to make it good change nothing while the disk is full
             assert worker.request("POST", "/v1/events", bodies[0])[0] == 503
             hog.unlink()
-            wait_until(lambda: worker.request("GET", "/ready")[0] == 200, what="room")
+            wait_until(lambda: worker.request("GET", "/ready")[0] == 200, description="room")
             for body in bodies[:10]:
                 assert worker.request("POST", "/v1/events", body)[0] == 202
             assert worker.stop() == 0
-            events = [line["event"] for line in worker.log()]
+            events = [line["event"] for line in worker.log_records()]
             assert events.count("storage works again") == 1
         # At most the first of the others took effect before the disk was known to be full.
         assert 11 <= receiver.total(STARTED) <= 12
@@ -172,14 +177,14 @@ def test_a_damaged_file_is_kept_aside_and_the_worker_serves(
         assert worker.stop() == 0  # what waits is in the one file now
         file = worker.data / "slot-0" / "worker.db"
         damaged(file, wholly=wholly)
-        receiver.heal()
-        loki.heal()
+        receiver.clear_faults()
+        loki.clear_faults()
         worker.start()
         assert worker.post(view(30))[0] == 202
         assert worker.request("GET", "/ready")[0] == 200
         assert worker.stop() == 0
         assert [one.name for one in file.parent.glob("*damaged*")] == ["worker.db.damaged-1"]
-        (told,) = [line["event"] for line in worker.log() if "was damaged" in line["event"]]
+        (told,) = [line["event"] for line in worker.log_records() if "was damaged" in line["event"]]
         assert "saved from it: " in told  # what that is: tests/shells/storage/test_storage.py
         assert told.endswith("the damaged file is kept as worker.db.damaged-1")
         assert "Traceback" not in worker.log_text()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.hosts import HOSTS, Host
-from tests.support.prometheus import Prometheus
+from tests.support.prometheus_server import Prometheus
 from tests.support.services import require
 
 VIEWS = 240
@@ -129,7 +129,7 @@ def truth(prometheus: Prometheus, host: Host) -> Truth:
                 status, answer = worker.post(json.dumps({"events": batch}).encode())
                 assert (status, answer["events_received"]) == (202, len(batch))
             time.sleep(0.55)
-        assert worker.events_counted() == truth.counters["events"]
+        assert worker.count_events() == truth.counters["events"]
         assert worker.stop() in host.exits
     return truth
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.world import World
+from tests.simulation.simulated_service import SimulatedService
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 GROUPS = 20
@@ -20,7 +20,7 @@ GROUPS = 20
 def test_whatever_happens_every_acknowledged_event_is_counted_and_logged_once(group: int) -> None:
     faults: Counter[str] = Counter()
     for seed in range(group, SEEDS, GROUPS):
-        world = World(seed)
+        world = SimulatedService(seed)
         try:
             world.run()
         except Exception as error:
@@ -35,7 +35,7 @@ def test_whatever_happens_every_acknowledged_event_is_counted_and_logged_once(gr
 
 
 def test_a_seed_leads_to_the_same_history_again() -> None:
-    first, second = World(7), World(7)
+    first, second = SimulatedService(7), SimulatedService(7)
     first.run()
     second.run()
     assert first.faults == second.faults

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from random import Random
 
-from tests.support.events import batch, event
-from tests.support.loki import LokiDouble
-from tests.support.process import (
+from tests.support.event_builders import batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.prometheus_server import Prometheus
+from tests.support.worker_process import (
     Command,
     WorkerProcess,
     gunicorn,
@@ -23,7 +24,6 @@ from tests.support.process import (
     serve_trio,
     uvicorn,
 )
-from tests.support.prometheus import Prometheus
 
 SHELLS: dict[str, Command] = {
     "asyncio": serve,

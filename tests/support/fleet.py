@@ -28,9 +28,9 @@ from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from openqoe.shells.stores import MemoryStore
 from openqoe.shells.stores.store_interface import Store
-from tests.support.events import NOW, post
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import NOW, post
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS, deliver
 
 STEP: Final = 1_000
@@ -58,8 +58,8 @@ class Fleet:
         self, size: int, *, shared: bool = True, store: Store | None = None, **settings: str
     ) -> None:
         self.now = NOW
-        self.away = False
-        self.is_slow = False
+        self.store_is_down = False
+        self.store_is_slow = False
         self._asked: deque[tuple[Worker, KvUpdate]] = deque()
         self.notices: list[Notice] = []
         self.store: Store = store or MemoryStore(lambda: self.now)
@@ -67,11 +67,11 @@ class Fleet:
         self.loki = LokiDouble(now_ms=lambda: self.now)
         self._config = Config.from_environment({**DESTINATIONS, **settings})
         self._shared = shared
-        self.workers = [self.begin(number) for number in range(size)]
+        self.workers = [self.start_worker(number) for number in range(size)]
         for worker in self.workers:
             self._run(worker, worker.poll(NOW))
 
-    def begin(self, number: int) -> Worker:
+    def start_worker(self, number: int) -> Worker:
         """A new worker of a number."""
         return Worker(self._config, instance=f"w-{number}", seed=number, shared=self._shared)
 
@@ -115,7 +115,7 @@ class Fleet:
             for _ in range(10):
                 self._run(worker, worker.poll(self.now))
 
-    def answer(self) -> None:
+    def run_store_updates(self) -> None:
         """The store answers what it was asked, and what it is asked because of that."""
         while self._asked:
             worker, update = self._asked.popleft()
@@ -128,9 +128,9 @@ class Fleet:
 
     def counts(self, without: Collection[str] = ("instance",)) -> dict[str, float]:
         """The counters and histograms of all together, without some labels."""
-        return totals(self._newest(), without)
+        return sum_counters(self._newest(), without)
 
-    def concurrent(self) -> float:
+    def concurrent_views(self) -> float:
         """What a dashboard shows of concurrent views: the sum over all instances."""
         name = "openqoe_concurrent_views_current"
         return sum(value for labels, value in self._newest() if ("__name__", name) in labels)
@@ -148,12 +148,12 @@ class Fleet:
             match effect:
                 case Notice():
                     self.notices.append(effect)
-                case KvUpdate() if self.is_slow:
+                case KvUpdate() if self.store_is_slow:
                     self._asked.append((worker, effect))
                 case KvUpdate():
                     result = (
                         KvFailure("it is away")
-                        if self.away
+                        if self.store_is_down
                         else KvResult(self.store.run(effect.operations))
                     )
                     waiting += worker.complete(effect.id, result, self.now)
@@ -165,7 +165,7 @@ class Fleet:
         assert self.receiver.violations == []
 
 
-def totals(
+def sum_counters(
     series: Iterable[tuple[Iterable[tuple[str, str]], float]],
     without: Collection[str] = ("instance",),
 ) -> dict[str, float]:

@@ -15,7 +15,7 @@ from typing import Final
 from openqoe.core.effects import AcceptedBatch, Append, Persist, Record, Stored, StoredPayload
 from openqoe.shells.storage import Storage, database_schema
 from tests.support import golden_snapshot
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 
 PATH: Final = (
     Path(__file__).parents[1] / "fixtures" / f"data-directory-v{len(database_schema.FORMATS)}"

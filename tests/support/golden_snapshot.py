@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from openqoe.core.engine.snapshot import VERSION
-from tests.support.events import NOW
-from tests.support.rig import FLUSH, Rig, told
+from tests.support.event_builders import NOW
+from tests.support.rig import FLUSH, Rig, player_event
 
 PATH: Final = Path(__file__).parents[1] / "fixtures" / f"snapshot-v{VERSION}.bin"
 
@@ -23,19 +23,23 @@ def evening() -> bytes:
     """The snapshot of a worker to which two viewers have told something."""
     rig = Rig()
     rig.post(
-        told(0, "viewstart", 0.0),
-        told(0.5, "playing", 0.0, video_startup_time=480, bitrate=2_500_000),
-        told(10, "heartbeat", 9.5, playing_time=9_500, bitrate=2_500_000, dropped_frames=3),
-        told(10.5, "error", 10.0, error_family="network", error_code=404),
-        told(0, "viewstart", 0.0, view="view-2", player="shaka", video="series"),
-        told(1, "playing", 0.0, view="view-2", player="shaka", video="series"),
+        player_event(0, "viewstart", 0.0),
+        player_event(0.5, "playing", 0.0, video_startup_time=480, bitrate=2_500_000),
+        player_event(10, "heartbeat", 9.5, playing_time=9_500, bitrate=2_500_000, dropped_frames=3),
+        player_event(10.5, "error", 10.0, error_family="network", error_code=404),
+        player_event(0, "viewstart", 0.0, view="view-2", player="shaka", video="series"),
+        player_event(1, "playing", 0.0, view="view-2", player="shaka", video="series"),
     )
     rig.flush()
     rig.post(
-        told(20, "quartile", 19.5, playing_time=19_500, quartile=25),
-        told(22, "stallstart", 21.5),
-        told(21, "pause", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000),
-        told(29, "ended", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000),
+        player_event(20, "quartile", 19.5, playing_time=19_500, quartile=25),
+        player_event(22, "stallstart", 21.5),
+        player_event(
+            21, "pause", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000
+        ),
+        player_event(
+            29, "ended", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000
+        ),
     )
     rig.flush()
     assert rig.now == AT

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.support.process import (
+from tests.support.worker_process import (
     Command,
     WorkerProcess,
     gunicorn,

@@ -8,7 +8,7 @@ by its own rules. A fault may let the request be processed and lose only the ans
     with LokiDouble() as loki:
         loki.fail_with(503, times=2)           # two refusals, then normal service
         loki.hang(30)                          # ... one request waits 30 s in vain, or until stop()
-        loki.refuse(processed=True)            # ... one is kept, but its answer is lost
+        loki.drop_connection(processed=True)            # ... one is kept, but its answer is lost
         loki.stop(); ...; loki.start()         # nobody listens; then again, same port, same state
 """
 
@@ -52,7 +52,7 @@ class Reply:
 
 @dataclass(slots=True)
 class _Fault:
-    """One line of the script; `left` is None for a fault that lasts until heal()."""
+    """One line of the script; `left` is None for a fault that lasts until clear_faults()."""
 
     left: int | None
     reply: Reply | None
@@ -133,8 +133,9 @@ class HttpDouble(ABC):
         body: str | bytes = b"",
         processed: bool = False,
     ) -> None:
-        """Answer the next `times` requests (None: all until heal()) with this; nothing of them is
-        kept unless `processed`.
+        """Answer the next `times` requests (None: all until clear_faults()) with this response.
+
+        The double stores nothing of them unless `processed` is set.
         """
         data = body.encode() if isinstance(body, str) else body
         self._add_fault(_Fault(times, Reply(status, data, headers or {}), 0.0, processed))
@@ -143,13 +144,13 @@ class HttpDouble(ABC):
         """Give no answer for a while, then close the connection."""
         self._add_fault(_Fault(times, None, seconds, processed))
 
-    def refuse(self, *, times: int | None = 1, processed: bool = False) -> None:
+    def drop_connection(self, *, times: int | None = 1, processed: bool = False) -> None:
         """Read the request, then close the connection without an answer. (For a refused connect use
         stop().)
         """
         self._add_fault(_Fault(times, None, 0.0, processed))
 
-    def heal(self) -> None:
+    def clear_faults(self) -> None:
         """Forget the rest of the script."""
         with self._lock:
             self._faults.clear()

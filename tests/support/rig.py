@@ -23,10 +23,10 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Effect, HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
-from tests.support.events import NOW, OMIT, event, post
+from tests.support.event_builders import NOW, OMIT, event, post
 from tests.support.http_double import HttpDouble, ReceivedRequest
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
@@ -57,10 +57,10 @@ BASE_LABELS: Final = frozenset(
     ]
 )
 
-Answer = HttpResult | NetworkFailure
+DeliveryResult = HttpResult | NetworkFailure
 
 
-def told(
+def player_event(
     second: float,
     event_type: str,
     position: float | None = None,
@@ -99,7 +99,7 @@ class Rig:
         sent: Every request to a destination with its time and answer, in order.
         answers: Answers to give in place of the receiver's own, by kind of request, one each.
         stuck: The same, as long as it stands there; see `down` and `up`.
-        embedded_stuck: The same for the embedded store, which has no other script.
+        embedded_outage: The same for the embedded store, which has no other script.
     """
 
     def __init__(
@@ -120,14 +120,14 @@ class Rig:
         self.loki = LokiDouble(now_ms=lambda: self._latest)
         self.embedded_receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
         self.embedded_loki = LokiDouble(now_ms=lambda: self._latest)
-        self.embedded_stuck: Answer | None = None
+        self.embedded_outage: DeliveryResult | None = None
         self.notices: list[Notice] = []
-        self.sent: list[tuple[int, RemoteWrite | LokiPush, Answer]] = []
-        self.answers: dict[type[RemoteWrite] | type[LokiPush], deque[Answer]] = {
+        self.sent: list[tuple[int, RemoteWrite | LokiPush, DeliveryResult]] = []
+        self.scripted_results: dict[type[RemoteWrite] | type[LokiPush], deque[DeliveryResult]] = {
             RemoteWrite: deque(),
             LokiPush: deque(),
         }
-        self.stuck: dict[type[RemoteWrite] | type[LokiPush], Answer | None] = {
+        self._outages: dict[type[RemoteWrite] | type[LokiPush], DeliveryResult | None] = {
             RemoteWrite: None,
             LokiPush: None,
         }
@@ -163,15 +163,17 @@ class Rig:
         """The process is told to stop."""
         self._run(self.worker.close(self.now))
 
-    def down(self, *kinds: type[RemoteWrite] | type[LokiPush], answer: Answer) -> None:
+    def start_outage(
+        self, *kinds: type[RemoteWrite] | type[LokiPush], result: DeliveryResult
+    ) -> None:
         """From now on these receivers (all if none is named) keep nothing and answer so."""
         for kind in kinds or (RemoteWrite, LokiPush):
-            self.stuck[kind] = answer
+            self._outages[kind] = result
 
-    def up(self) -> None:
+    def end_outage(self) -> None:
         """All receivers work again."""
-        self.stuck = dict.fromkeys(self.stuck)
-        self.embedded_stuck = None
+        self._outages = dict.fromkeys(self._outages)
+        self.embedded_outage = None
 
     # --- what came of it --------------------------------------------------------------------------
 
@@ -179,7 +181,7 @@ class Rig:
         """The newest values of all series with this name and at least these labels, added up."""
         return self.receiver.total(name, **labels)
 
-    def qoe(self) -> dict[str, float]:
+    def qoe_series(self) -> dict[str, float]:
         """The newest values of the QoE series that have not ended, under name and own labels; added
         up over the base labels.
         """
@@ -195,7 +197,7 @@ class Rig:
             found[series] = found.get(series, 0.0) + value
         return found
 
-    def lines(self) -> list[str]:
+    def log_lines(self) -> list[str]:
         """The lines that Loki has kept, oldest first."""
         return [entry.line for entry in self.loki.entries()]
 
@@ -222,14 +224,14 @@ class Rig:
                 waiting += self.worker.complete(effect.id, answer, self.now)
         assert self.receiver.violations == self.embedded_receiver.violations == []
 
-    def _answer(self, effect: RemoteWrite | LokiPush) -> Answer:
+    def _answer(self, effect: RemoteWrite | LokiPush) -> DeliveryResult:
         kind = type(effect)
         if effect.url.startswith(EMBEDDED):
             embedded = self.embedded_receiver if kind is RemoteWrite else self.embedded_loki
-            return self.embedded_stuck or deliver(effect, embedded)
-        if self.answers[kind]:
-            return self.answers[kind].popleft()
-        stuck = self.stuck[kind]
+            return self.embedded_outage or deliver(effect, embedded)
+        if self.scripted_results[kind]:
+            return self.scripted_results[kind].popleft()
+        stuck = self._outages[kind]
         if stuck is not None:
             return stuck
         return deliver(effect, self.receiver if kind is RemoteWrite else self.loki)

@@ -61,12 +61,12 @@ def fast_folder(prefix: str) -> Path:
 def wait_until(
     condition: Callable[[], object],
     timeout: float = 5.0,
-    what: str = "the condition",
+    description: str = "the condition",
     interval: float = 0.02,
 ) -> None:
     """Return once `condition()` is true; fail the test if it is not within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() >= deadline:
-            raise AssertionError(f"waited {timeout} s in vain for {what}")
+            raise AssertionError(f"waited {timeout} s in vain for {description}")
         time.sleep(interval)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.services import wait_until
-from tests.support_tests.client import Answer, send
+from tests.support_tests.plain_client import TextResponse, send
 
 
 class Counting(HttpDouble):
@@ -56,16 +56,16 @@ def test_failures_follow_each_other_and_can_be_healed(double: Counting) -> None:
     double.fail_with(429)
     double.fail_with(500, times=None)
     assert statuses(double, 3) == [429, 500, 500]
-    double.heal()
+    double.clear_faults()
     assert statuses(double, 1) == [204]
 
 
 def test_a_lost_answer_keeps_the_request(double: Counting) -> None:
-    double.refuse(processed=True)
+    double.drop_connection(processed=True)
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         send(double.url + "/x")
     assert double.processed == 1
-    double.refuse()
+    double.drop_connection()
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         send(double.url + "/x")
     assert double.processed == 1
@@ -83,7 +83,7 @@ def test_a_hanging_request_times_out_at_the_client(double: Counting) -> None:
 
 def test_stopping_ends_a_hang_at_once(double: Counting) -> None:
     double.hang(30)
-    ended: list[BaseException | Answer] = []
+    ended: list[BaseException | TextResponse] = []
 
     def client() -> None:
         try:

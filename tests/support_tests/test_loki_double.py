@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from tests.support.loki import LogEntry, LokiDouble, format_labels
-from tests.support.wire import PushEntry, encode_push_request
-from tests.support_tests.client import Answer, send
+from tests.support.loki_double import LogEntry, LokiDouble, format_labels
+from tests.support.wire_codec import PushEntry, encode_push_request
+from tests.support_tests.plain_client import TextResponse, send
 
 NOW_MS: Final = 1_800_000_000_000
 MINUTE: Final = 60_000
@@ -35,7 +35,7 @@ class Pusher:
 
     def __call__(
         self, *streams: tuple[Mapping[str, str], Sequence[PushEntry]], **headers: str
-    ) -> Answer:
+    ) -> TextResponse:
         body, content_type = self.encode(streams)
         extra = {name.replace("_", "-"): value for name, value in headers.items()}
         return send(self.loki.push_url, body, {"Content-Type": content_type, **extra})

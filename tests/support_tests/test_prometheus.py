@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from tests.support.prometheus import BINARY, Prometheus, QueryError
+from tests.support.prometheus_server import BINARY, Prometheus, QueryError
 from tests.support.services import require
-from tests.support.wire import STALE, SampleValue, encode_write_request
-from tests.support_tests.client import send
+from tests.support.wire_codec import STALE, SampleValue, encode_write_request
+from tests.support_tests.plain_client import send
 
 HEADERS = {
     "Content-Type": "application/x-protobuf",

@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 import snappy
 
-from tests.support.receiver import RemoteWriteDouble
-from tests.support.wire import STALE, MetricMetadata, SampleValue, encode_write_request
-from tests.support_tests.client import Answer, send
+from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.wire_codec import STALE, MetricMetadata, SampleValue, encode_write_request
+from tests.support_tests.plain_client import TextResponse, send
 
 NOW: Final = 1_800_000_000_000
 HEADERS: Final = {
@@ -36,7 +36,7 @@ def write(
     receiver: RemoteWriteDouble,
     *series: tuple[Mapping[str, str], Samples],
     headers: Mapping[str, str] = HEADERS,
-) -> Answer:
+) -> TextResponse:
     return send(receiver.write_url, encode_write_request(series), headers)
 
 
@@ -141,7 +141,7 @@ def test_long_before_everything_else(receiver: RemoteWriteDouble) -> None:
 
 
 def test_a_retry_is_no_violation(receiver: RemoteWriteDouble) -> None:
-    receiver.refuse(processed=True)
+    receiver.drop_connection(processed=True)
     with pytest.raises((ConnectionError, OSError)):
         write(receiver, (GOOD, [(NOW, 1.0)]))
     assert write(receiver, (GOOD, [(NOW, 1.0)])).status == 204

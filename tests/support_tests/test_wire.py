@@ -10,7 +10,7 @@ import zlib
 import pytest
 import snappy
 
-from tests.support.wire import (
+from tests.support.wire_codec import (
     STALE,
     STALE_BITS,
     MetricMetadata,

@@ -131,7 +131,7 @@ class WorkerProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(self._answers, timeout=20, what="the worker to answer")
+        wait_until(self._answers, timeout=20, description="the worker to answer")
 
     def stop(self, timeout: float = 20) -> int:
         """Ask it to end; returns the exit status."""
@@ -147,7 +147,7 @@ class WorkerProcess:
             Whether there was any: then what was on its way may have come twice.
         """
         assert self.stop(timeout) == 0, self.log_text()[-2000:]
-        self.command("drain")
+        self.run_command("drain")
         return "kept for the next start" in self.log_text()
 
     def kill(self) -> None:
@@ -156,7 +156,7 @@ class WorkerProcess:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def command(self, *arguments: str, status: int = 0) -> str:
+    def run_command(self, *arguments: str, status: int = 0) -> str:
         """Run a command of ours with the worker's settings; returns all that it printed."""
         run = subprocess.run(
             [sys.executable, "-m", "openqoe.shells", *arguments],
@@ -169,7 +169,7 @@ class WorkerProcess:
         assert run.returncode == status, run.stderr
         return run.stdout + run.stderr
 
-    def log(self) -> list[dict[str, Any]]:
+    def log_records(self) -> list[dict[str, Any]]:
         """The lines of its log."""
         lines = self._log.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
@@ -203,7 +203,7 @@ class WorkerProcess:
         )
         return status, json.loads(answer)
 
-    def metric(self, name: str, **labels: str) -> float:
+    def read_metric(self, name: str, **labels: str) -> float:
         """The sum of the samples at /metrics with these labels."""
         total = 0.0
         for line in self.request("GET", "/metrics")[2].decode().splitlines():
@@ -213,16 +213,16 @@ class WorkerProcess:
                 total += float(value)
         return total
 
-    def events_counted(self) -> float:
+    def count_events(self) -> float:
         """The events accepted so far, once all of them are counted.
 
         A worker that shares a store answers first, and counts when the store has replied.
         """
         wait_until(
-            lambda: self.metric("openqoe_worker_kv_batches_waiting") == 0,
-            what="the shared store's replies",
+            lambda: self.read_metric("openqoe_worker_kv_batches_waiting") == 0,
+            description="the shared store's replies",
         )
-        return self.metric("openqoe_worker_events_accepted_total")
+        return self.read_metric("openqoe_worker_events_accepted_total")
 
     def _answers(self) -> bool:
         assert self.process is not None

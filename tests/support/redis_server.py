@@ -2,10 +2,10 @@
 
 with Redis() as redis:
     store = RedisStore(redis.url, "openqoe")
-    redis.freeze()                # SIGSTOP: it takes connections and says nothing
-    redis.thaw()
+    redis.pause()                # SIGSTOP: it takes connections and says nothing
+    redis.resume()
     redis.restart()               # it keeps nothing: no file is written
-    redis.fill_up()               # no more memory for anybody
+    redis.exhaust_memory()               # no more memory for anybody
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Redis:
     def stop(self) -> None:
         """Kill it: it writes nothing down."""
         if self._process is not None:
-            self.thaw()
+            self.resume()
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -88,26 +88,26 @@ class Redis:
         self.stop()
         self.start()
 
-    def freeze(self) -> None:
+    def pause(self) -> None:
         """From now on connections are taken by the system and nobody answers."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # a signal takes a moment
 
-    def thaw(self) -> None:
+    def resume(self) -> None:
         """It goes on."""
         if self._process is not None:
             os.kill(self._process.pid, signal.SIGCONT)
 
-    def fill_up(self) -> None:
+    def exhaust_memory(self) -> None:
         """Everything that would need memory is refused."""
         assert self.command("CONFIG", "SET", "maxmemory", "1").startswith("+OK")
 
-    def make_room(self) -> None:
+    def restore_memory(self) -> None:
         """It is not full any more."""
         assert self.command("CONFIG", "SET", "maxmemory", "0").startswith("+OK")
 
-    def empty(self) -> None:
+    def delete_all(self) -> None:
         """Forget everything."""
         assert self.command("FLUSHALL").startswith("+OK")
 

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply, system_now_ms
-from tests.support.wire import (
+from tests.support.wire_codec import (
     LABEL_NAME,
     STALE,
     STALE_BITS,

@@ -5,14 +5,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.events import batch, event
-from tests.support.process import Command
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.worker_process import Command
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def example(name: str, *arguments: str) -> Command:
+def example_command(name: str, *arguments: str) -> Command:
     """The command line of an example that serves on a port, with Python's own checks on."""
 
     def command(port: int) -> Sequence[str]:
@@ -22,7 +22,7 @@ def example(name: str, *arguments: str) -> Command:
     return command
 
 
-def views(first: int, count: int) -> bytes:
+def make_view_batch(first: int, count: int) -> bytes:
     """A batch in which so many views start."""
     now = int(time.time() * 1000)
     return batch(
@@ -30,6 +30,6 @@ def views(first: int, count: int) -> bytes:
     )
 
 
-def counted(receiver: RemoteWriteDouble) -> float:
+def count_started_views(receiver: RemoteWriteDouble) -> float:
     """The views that were started, as the destination knows it."""
     return receiver.total("openqoe_views_started_total")

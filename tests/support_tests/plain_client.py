@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 
-class Answer(NamedTuple):
+class TextResponse(NamedTuple):
     """Status, body as text, headers with names in lower case."""
 
     status: int
@@ -25,7 +25,7 @@ def send(
     *,
     method: str = "POST",
     timeout: float = 5.0,
-) -> Answer:
+) -> TextResponse:
     """One request on a connection of its own."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
@@ -33,7 +33,7 @@ def send(
         connection.request(method, parts.path, body, dict(headers or {}))
         response = connection.getresponse()
         text = response.read().decode()
-        return Answer(
+        return TextResponse(
             response.status, text, {name.lower(): value for name, value in response.getheaders()}
         )
     finally:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
@@ -36,7 +36,7 @@ class RawClient:
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 
-    def finish_sending(self) -> None:
+    def half_close(self) -> None:
         """Half close."""
         self._socket.shutdown(socket.SHUT_WR)
 
@@ -45,7 +45,7 @@ class RawClient:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
-    def answer(self) -> Answer:
+    def read_response(self) -> RawResponse:
         """Read one response with a Content-Length.
 
         Raises:
@@ -63,7 +63,7 @@ class RawClient:
         while len(self._buffer) < length:
             self._more()
         body, self._buffer = self._buffer[:length], self._buffer[length:]
-        return Answer(int(first.split()[1]), headers, body)
+        return RawResponse(int(first.split()[1]), headers, body)
 
     def is_closed(self) -> bool:
         """Whether the server closes the connection without a further byte."""
@@ -79,7 +79,7 @@ class RawClient:
         self._buffer += data
 
 
-def post(body: bytes, *headers: str, path: str = "/v1/events", length: bool = True) -> bytes:
+def encode_post(body: bytes, *headers: str, path: str = "/v1/events", length: bool = True) -> bytes:
     """A POST as bytes."""
     lines = [f"POST {path} HTTP/1.1", "Host: test", "Content-Type: application/json", *headers]
     if length:
@@ -87,12 +87,12 @@ def post(body: bytes, *headers: str, path: str = "/v1/events", length: bool = Tr
     return "\r\n".join((*lines, "", "")).encode("latin-1") + body
 
 
-def get(path: str, *headers: str) -> bytes:
+def encode_get(path: str, *headers: str) -> bytes:
     """A GET as bytes."""
     return "\r\n".join((f"GET {path} HTTP/1.1", "Host: test", *headers, "", "")).encode("latin-1")
 
 
-def chunked(body: bytes, size: int = 65536) -> bytes:
+def encode_chunked(body: bytes, size: int = 65536) -> bytes:
     """A body in the chunked transfer coding."""
     parts = [body[i : i + size] for i in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply, system_now_ms
-from tests.support.wire import PushEntry, PushStream, WireError, decode_push_request
+from tests.support.wire_codec import PushEntry, PushStream, WireError, decode_push_request
 
 DEFAULT_TENANT: Final = "fake"
 """The tenant of requests without X-Scope-OrgID, as Loki calls it."""

@@ -12,7 +12,7 @@ from openqoe.core.qoe.catalogue import METRICS
 from openqoe.simulator import Batch, Simulation, Truth
 from tests.support.rig import Rig
 
-EXACT: Final = {
+UNLIMITED_LABELS: Final = {
     "CARDINALITY_LIMITS": '{"limits":{"video_id":{"action":"allow","max_cardinality":1000}}}'
 }
 """Settings of a worker whose labels are those that were sent."""
@@ -22,20 +22,20 @@ Labels = tuple[tuple[str, str], ...]
 GAUGES: Final = {m.name for m in METRICS if m.type is Type.GAUGE}
 
 
-def request(batch: Batch) -> Request:
+def make_request(batch: Batch) -> Request:
     """A batch as a worker gets it."""
     headers = {name.lower(): value for name, value in batch.headers}
     return Request("POST", batch.path, "", headers, batch.body)
 
 
-def watch(rig: Rig, simulation: Simulation, seconds: float) -> tuple[Truth, list[Batch]]:
+def send_simulation(rig: Rig, simulation: Simulation, seconds: float) -> tuple[Truth, list[Batch]]:
     """Send the batches of some time at their times; each has to be accepted in full."""
     truth, sent = Truth(), []
     for batch in simulation.batches():
         if batch.at > simulation.start + seconds * 1000:
             break
         rig.pass_time(max(0, math.ceil(batch.at) - rig.now))
-        response = rig.handle(request(batch))
+        response = rig.handle(make_request(batch))
         assert response.status == 202, response.body
         sent.append(batch)
         if not batch.is_copy:

@@ -16,31 +16,31 @@ from http.client import HTTPConnection
 from typing import Any, Final
 
 from openqoe.core.http.messages import Request
-from tests.support.events import batch, event
-from tests.support.fleet import Fleet, totals
-from tests.support.process import WorkerProcess
-from tests.support.prometheus import Prometheus
+from tests.support.event_builders import batch, event
+from tests.support.fleet import Fleet, sum_counters
+from tests.support.prometheus_server import Prometheus
+from tests.support.worker_process import WorkerProcess
 
 Batch = tuple[dict[str, Any], ...]
 Round = list[bytes]
 
-GOVERNED: Final = "app_name"
+GOVERNED_LABEL: Final = "app_name"
 """The label of which there are too many values: not the same ones are admitted everywhere."""
 
-VALUES: Final = 100
+GOVERNED_VALUES: Final = 100
 """How many values it has."""
 
-LATE: Final = "late"
+LATE_ENV: Final = "late"
 """The `env` of what is sent when all workers have heard of each other."""
 
-LEFT_OUT: Final = ("instance", GOVERNED)
+EXCLUDED_LABELS: Final = ("instance", GOVERNED_LABEL)
 
 HEADERS: Final = {"content-type": "application/json"}
 
 CLIENTS: Final = 8
 
 
-def view(number: int, chance: random.Random, begin: int) -> list[Batch]:
+def make_view(number: int, chance: random.Random, begin: int) -> list[Batch]:
     """The three batches of a view of 40 s: startup, heartbeats, a stall, a seek, an error."""
 
     def at(second: float, event_type: str, **data: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def view(number: int, chance: random.Random, begin: int) -> list[Batch]:
             playback_time=int(second * 1000),
             view_id=f"view-{number}",
             session_id=f"session-{number}",
-            app_name=f"app-{chance.randrange(VALUES)}",
+            app_name=f"app-{chance.randrange(GOVERNED_VALUES)}",
             device={"category": ("desktop", "mobile")[number % 2]},
             data=data,
         )
@@ -76,7 +76,7 @@ def view(number: int, chance: random.Random, begin: int) -> list[Batch]:
     return [tuple(first), tuple(middle), tuple(last)]
 
 
-def rounds(views: int, seed: int, begin: int) -> list[Round]:
+def make_rounds(views: int, seed: int, begin: int) -> list[Round]:
     """The batches of many views; of these 10% are sent twice and 5% after the one that follows.
 
     The last round has the governed values once more, to see which of them are admitted.
@@ -84,7 +84,7 @@ def rounds(views: int, seed: int, begin: int) -> list[Round]:
     chance = random.Random(seed)
     dealt: list[list[Batch]] = [[], [], [], []]
     for number in range(views):
-        batches = view(number, chance, begin)
+        batches = make_view(number, chance, begin)
         if chance.random() < 0.05 * len(batches):
             swapped = chance.randrange(len(batches) - 1)
             batches[swapped : swapped + 2] = reversed(batches[swapped : swapped + 2])
@@ -92,18 +92,22 @@ def rounds(views: int, seed: int, begin: int) -> list[Round]:
             dealt[turn].append(one)
             if chance.random() < 0.1:
                 dealt[turn + 1].append(one)
-    dealt.append([(late(number, begin),) for number in range(2 * VALUES)])
+    dealt.append([(make_late_event(number, begin),) for number in range(2 * GOVERNED_VALUES)])
     return [[batch(*one) for one in turn] for turn in dealt]
 
 
-def late(number: int, begin: int) -> dict[str, Any]:
+def make_late_event(number: int, begin: int) -> dict[str, Any]:
     """An event of the last round."""
     return event(
-        at=begin, view_id=f"late-{number}", env=LATE, app_name=f"app-{number % VALUES}", data={}
+        at=begin,
+        view_id=f"late-{number}",
+        env=LATE_ENV,
+        app_name=f"app-{number % GOVERNED_VALUES}",
+        data={},
     )
 
 
-def single(dealt: Sequence[Round]) -> dict[str, float]:
+def count_with_one_worker(dealt: Sequence[Round]) -> dict[str, float]:
     """What one worker counts that gets all of it and shares nothing."""
     fleet = Fleet(1, shared=False, OPENQOE_FLUSH_INTERVAL="60")
     for turn in dealt:
@@ -113,7 +117,7 @@ def single(dealt: Sequence[Round]) -> dict[str, float]:
             assert answer.status == 202, answer.body
         fleet.pass_time(1000)
     fleet.close()
-    return fleet.counts(LEFT_OUT)
+    return fleet.counts(EXCLUDED_LABELS)
 
 
 class Clients:
@@ -153,13 +157,15 @@ class Clients:
                 self.refused.append(f"{response.status} {answer.decode()}")
 
 
-def stored(prometheus: Prometheus) -> dict[str, float]:
+def read_stored_counts(prometheus: Prometheus) -> dict[str, float]:
     """The counters and histograms of all workers together, as Prometheus has them."""
     found = prometheus.samples('{__name__=~"openqoe_.+"}')
-    return totals(((sorted(one.labels.items()), one.samples[-1][1]) for one in found), LEFT_OUT)
+    return sum_counters(
+        ((sorted(one.labels.items()), one.samples[-1][1]) for one in found), EXCLUDED_LABELS
+    )
 
 
-def differences(
+def find_differences(
     counts: Mapping[str, float], truth: Mapping[str, float]
 ) -> dict[str, tuple[float, float]]:
     """The series that are not as they should be: what was counted of each, and the truth."""
@@ -167,13 +173,13 @@ def differences(
     return {series: pair for series, pair in sorted(both.items()) if pair[0] != pair[1]}
 
 
-def within_bound(
+def find_out_of_bound(
     counts: Mapping[str, float], truth: Mapping[str, float], workers: int
 ) -> list[tuple[str, float, float]]:
     """The metrics of which something is lost, or counts more often than once for each worker: name,
     truth and count of each."""
     names = {series.partition("{")[0] for series in truth}
-    found = [(name, total(truth, name), total(counts, name)) for name in sorted(names)]
+    found = [(name, sum_metric(truth, name), sum_metric(counts, name)) for name in sorted(names)]
     return [
         (name, right, told)
         for name, right, told in found
@@ -181,7 +187,7 @@ def within_bound(
     ]
 
 
-def total(counts: Mapping[str, float], name: str) -> float:
+def sum_metric(counts: Mapping[str, float], name: str) -> float:
     """All series of a metric added up."""
     return round(
         sum(value for series, value in counts.items() if series.startswith(f"{name}{{")), 6

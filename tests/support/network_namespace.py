@@ -1,11 +1,11 @@
 """Hosts of our own on one machine: network namespaces with cables that can be pulled.
 
     with Host(1) as host:
-        host.inside("prog", "--port", "80")   # a command line that runs there
-        host.front                            # its address as clients reach it
-        host.outside                          # this machine's address as the host reaches it
-        host.unplug()                         # it does not reach this machine any more; clients
-        host.plug_in()                        # still reach it, by a cable of their own
+        host.command_inside("prog", "--port", "80")   # a command line that runs there
+        host.client_address                            # its address as clients reach it
+        host.outer_address                          # this machine's address as the host reaches it
+        host.disconnect()                         # it does not reach this machine any more; clients
+        host.reconnect()                        # still reach it, by a cable of their own
 
 Needs root. The addresses are those of RFC 2544, which no real network has.
 """
@@ -25,7 +25,7 @@ from tests.support.services import require
 NETWORK: Final = "198.18"
 
 
-class Host:
+class NetworkNamespace:
     """A network namespace with two cables to this machine, each a /30 of its own.
 
     Args:
@@ -40,18 +40,18 @@ class Host:
         self._back = _Cable(f"b{self._name}", place * 2 + 1)
 
     @property
-    def front(self) -> str:
+    def client_address(self) -> str:
         """The host's address as clients reach it."""
         return self._front.inner
 
     @property
-    def outside(self) -> str:
+    def outer_address(self) -> str:
         """This machine's address as the host reaches it."""
         return self._back.outer
 
     def __enter__(self) -> Self:
         require("ip")
-        if not may_make_hosts():
+        if not can_create_namespaces():
             pytest.skip("needs the right to make network namespaces (root)")
         _ip("netns", "add", self._name)
         _ip("-n", self._name, "link", "set", "lo", "up")
@@ -64,15 +64,15 @@ class Host:
             cable.remove()
         _ip("netns", "delete", self._name)
 
-    def inside(self, *command: str) -> Sequence[str]:
+    def command_inside(self, *command: str) -> Sequence[str]:
         """A command line that runs a command on the host."""
         return ("ip", "netns", "exec", self._name, *command)
 
-    def unplug(self) -> None:
+    def disconnect(self) -> None:
         """Cut it off from this machine's servers, though not from clients."""
         _ip("link", "set", self._back.name, "down")
 
-    def plug_in(self) -> None:
+    def reconnect(self) -> None:
         """The cable is back."""
         _ip("link", "set", self._back.name, "up")
 
@@ -98,7 +98,7 @@ class _Cable:
         _ip("link", "delete", self.name)
 
 
-def may_make_hosts() -> bool:
+def can_create_namespaces() -> bool:
     """Whether this machine lets us make network namespaces."""
     if shutil.which("ip") is None:
         return False
