@@ -35,15 +35,15 @@ def deliver_and_stop(command: Command) -> None:
         assert receiver.total("openqoe_views_started_total") == 1
 
 
-def test_hypercorn_on_asyncio() -> None:
+def test_hypercorn_on_asyncio_delivers_and_stops() -> None:
     deliver_and_stop(hypercorn("--worker-class", "asyncio"))
 
 
-def test_granian() -> None:
+def test_granian_delivers_and_stops() -> None:
     deliver_and_stop(granian)
 
 
-def test_hypercorn_on_trio_says_what_to_do_instead() -> None:
+def test_hypercorn_on_trio_exits_with_advice() -> None:
     command = hypercorn("--worker-class", "trio")(free_port())
     run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert "use the host's asyncio mode" in run.stdout + run.stderr

@@ -47,7 +47,7 @@ def test_metrics_and_logs_arrive(host: Host, receiver: RemoteWriteDouble, loki: 
     assert {entry.metadata["view_id"] for entry in loki.entries()} == {f"v-{n}" for n in range(50)}
 
 
-def test_a_stop_delivers_what_was_acknowledged(
+def test_stop_delivers_acknowledged_batches(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     with host.run(settings(receiver, loki, OPENQOE_FLUSH_INTERVAL="3600")) as worker:
@@ -58,7 +58,7 @@ def test_a_stop_delivers_what_was_acknowledged(
     assert len(loki.entries()) == 100
 
 
-def test_a_stop_with_requests_in_flight_delivers_all_that_was_acknowledged(
+def test_stop_with_requests_in_flight_delivers_acknowledged_batches(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     acknowledged = 0
@@ -94,7 +94,7 @@ def test_a_stop_with_requests_in_flight_delivers_all_that_was_acknowledged(
     assert acknowledged <= counted(receiver) <= acknowledged + 4 * 5
 
 
-def test_destinations_that_fail_for_a_while_lose_nothing(
+def test_temporarily_failing_destinations_lose_nothing(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     with host.run(settings(receiver, loki)) as worker:
@@ -113,7 +113,7 @@ def test_destinations_that_fail_for_a_while_lose_nothing(
     assert "ingester is <b>down</b>" in json.dumps(failing)
 
 
-def test_a_hung_and_an_absent_destination_do_not_hold_requests(
+def test_hung_or_absent_destination_does_not_delay_requests(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     more = {"OPENQOE_DELIVERY_TIMEOUT": "0.5", "OPENQOE_SHUTDOWN_TIMEOUT": "1"}
@@ -132,7 +132,7 @@ def test_a_hung_and_an_absent_destination_do_not_hold_requests(
         wait_until(lambda: len(loki.entries()) == 200, timeout=20, description="the logs")
 
 
-def test_a_destination_that_never_comes_back_does_not_hold_the_stop(
+def test_lost_destination_does_not_delay_stop(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     more = {"OPENQOE_SHUTDOWN_TIMEOUT": "1.5", "OPENQOE_DELIVERY_TIMEOUT": "0.5"}
@@ -153,7 +153,7 @@ def test_a_destination_that_never_comes_back_does_not_hold_the_stop(
         )
 
 
-def test_logs_can_be_sent_as_json(
+def test_logs_are_sent_as_json_when_configured(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     with host.run(settings(receiver, loki, OPENQOE_LOKI_ENCODING="json")) as worker:

@@ -42,7 +42,7 @@ def assert_alive(worker: WorkerProcess) -> None:
     assert worker.request("GET", "/health")[0] == 200
 
 
-def test_a_connection_serves_many_requests(lasting_worker: WorkerProcess) -> None:
+def test_connection_serves_many_requests(lasting_worker: WorkerProcess) -> None:
     with RawClient(lasting_worker.port) as client:
         for _ in range(3):
             client.send(encode_post(fresh_batch()))
@@ -60,7 +60,7 @@ def test_pipelined_requests_are_answered_in_order(lasting_worker: WorkerProcess)
         assert [client.read_response().status for _ in range(4)] == [202, 404, 200, 400]
 
 
-def test_a_request_may_come_byte_by_byte(worker: WorkerProcess) -> None:
+def test_request_sent_byte_by_byte_is_accepted(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
         for byte in encode_get("/health"):
             client.send(bytes((byte,)))
@@ -68,7 +68,7 @@ def test_a_request_may_come_byte_by_byte(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100, 65536])
-def test_a_chunked_body_without_a_length(worker: WorkerProcess, size: int) -> None:
+def test_chunked_body_without_length_is_accepted(worker: WorkerProcess, size: int) -> None:
     with RawClient(worker.port) as client:
         body = encode_chunked(fresh_batch("viewstart", "playing"), size)
         client.send(encode_post(b"", "Transfer-Encoding: chunked", length=False) + body)
@@ -77,13 +77,13 @@ def test_a_chunked_body_without_a_length(worker: WorkerProcess, size: int) -> No
     assert json.loads(answer.body)["events_received"] == 2
 
 
-def test_a_compressed_body(worker: WorkerProcess) -> None:
+def test_gzip_body_is_accepted(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
         client.send(encode_post(gzip.compress(fresh_batch()), "Content-Encoding: gzip"))
         assert client.read_response().status == 202
 
 
-def test_the_client_may_close_its_side_before_the_answer(host: Host, worker: WorkerProcess) -> None:
+def test_half_closed_client_receives_response(host: Host, worker: WorkerProcess) -> None:
     body = fresh_batch()
     with RawClient(worker.port) as client:
         client.send(encode_post(body))
@@ -96,7 +96,7 @@ def test_the_client_may_close_its_side_before_the_answer(host: Host, worker: Wor
     assert worker.request("POST", "/v1/events", body)[0] == 202
 
 
-def test_a_client_that_expects_100_continue_is_told_to_go_on(worker: WorkerProcess) -> None:
+def test_expect_100_continue_is_answered_with_100(worker: WorkerProcess) -> None:
     body = fresh_batch()
     head = encode_post(b"", "Expect: 100-continue", f"Content-Length: {len(body)}", length=False)
     with RawClient(worker.port) as client:
@@ -106,14 +106,14 @@ def test_a_client_that_expects_100_continue_is_told_to_go_on(worker: WorkerProce
         assert client.read_response().status == 202
 
 
-def test_connection_close_is_honoured(worker: WorkerProcess) -> None:
+def test_connection_close_header_closes_connection(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
         client.send(encode_get("/health", "Connection: close"))
         assert client.read_response().status == 200
         assert client.is_closed()
 
 
-def test_a_gzip_bomb_is_refused(worker: WorkerProcess) -> None:
+def test_gzip_bomb_is_refused(worker: WorkerProcess) -> None:
     bomb = gzip.compress(b" " * (30 << 20))
     with RawClient(worker.port) as client:
         client.send(encode_post(bomb, "Content-Encoding: gzip"))
@@ -121,7 +121,7 @@ def test_a_gzip_bomb_is_refused(worker: WorkerProcess) -> None:
     assert_alive(worker)
 
 
-def test_clients_that_leave_in_the_middle_do_no_harm(worker: WorkerProcess) -> None:
+def test_disconnecting_clients_do_no_harm(worker: WorkerProcess) -> None:
     whole = encode_post(fresh_batch())
     for end in range(0, len(whole), len(whole) // 20):
         client = RawClient(worker.port)
@@ -148,7 +148,7 @@ def test_clients_that_leave_in_the_middle_do_no_harm(worker: WorkerProcess) -> N
         ),
     ],
 )
-def test_a_bad_request_is_refused_and_the_worker_goes_on(
+def test_bad_request_is_refused_and_worker_continues(
     worker: WorkerProcess, request_bytes: bytes
 ) -> None:
     with RawClient(worker.port) as client:
@@ -159,7 +159,7 @@ def test_a_bad_request_is_refused_and_the_worker_goes_on(
     assert_alive(worker)
 
 
-def test_200_connections_at_once(worker: WorkerProcess) -> None:
+def test_200_simultaneous_connections_are_served(worker: WorkerProcess) -> None:
     before = worker.count_events()
     clients = [RawClient(worker.port) for _ in range(200)]
 
@@ -175,7 +175,7 @@ def test_200_connections_at_once(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.alone
-def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> None:
+def test_health_is_fast_during_large_batches(worker: WorkerProcess) -> None:
     stop = threading.Event()
     posts: list[float] = []
 
@@ -202,7 +202,7 @@ def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> N
     assert median(times) < 1.5 * median(posts) + 0.05
 
 
-def test_new_values_from_many_clients_at_once_are_admitted_up_to_the_limit(
+def test_concurrent_new_label_values_are_admitted_up_to_limit(
     worker: WorkerProcess,
 ) -> None:
     now = int(time.time() * 1000)

@@ -30,7 +30,7 @@ def serving(shell: str, *options: str) -> WorkerProcess:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_all_addresses_of_ipv4_and_ipv6(shell: str) -> None:
+def test_server_listens_on_ipv4_and_ipv6(shell: str) -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
     with serving(shell, "--host", "*") as worker:
@@ -44,7 +44,7 @@ def test_all_addresses_of_ipv4_and_ipv6(shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_tls(shell: str, tmp_path: Path) -> None:
+def test_tls_listener_serves_https(shell: str, tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
@@ -106,7 +106,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_unix_socket(shell: str, tmp_path: Path) -> None:
+def test_unix_socket_listener_replaces_stale_socket(shell: str, tmp_path: Path) -> None:
     path = tmp_path / "qoe.sock"
     stale = socket.socket(socket.AF_UNIX)
     stale.bind(str(path))  # left behind by a process that was killed
@@ -133,7 +133,7 @@ def test_a_unix_socket(shell: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_an_address_in_use_is_named(shell: str) -> None:
+def test_address_in_use_is_named_in_error(shell: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

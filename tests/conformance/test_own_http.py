@@ -48,7 +48,7 @@ from tests.support.worker_process import WorkerProcess
         ),
     ],
 )
-def test_a_bad_request_is_answered_and_the_connection_closed(
+def test_bad_request_is_answered_and_connection_closed(
     own_worker: WorkerProcess, request_bytes: bytes, status: int
 ) -> None:
     with RawClient(own_worker.port) as client:
@@ -60,7 +60,7 @@ def test_a_bad_request_is_answered_and_the_connection_closed(
     assert_alive(own_worker)
 
 
-def test_a_client_that_ends_in_the_midst_of_a_request_is_told(own_worker: WorkerProcess) -> None:
+def test_half_closed_incomplete_request_is_answered_with_400(own_worker: WorkerProcess) -> None:
     with RawClient(own_worker.port) as client:
         client.send(encode_post(b"{}", "Content-Length: 7", length=False))
         time.sleep(0.1)  # so that its end comes by itself
@@ -69,7 +69,7 @@ def test_a_client_that_ends_in_the_midst_of_a_request_is_told(own_worker: Worker
         assert client.is_closed()
 
 
-def test_a_refused_request_tells_its_reason_to_the_page(own_worker: WorkerProcess) -> None:
+def test_refused_request_has_cors_headers(own_worker: WorkerProcess) -> None:
     origin = "https://watch.example"
     with RawClient(own_worker.port) as client:
         client.send(
@@ -80,7 +80,7 @@ def test_a_refused_request_tells_its_reason_to_the_page(own_worker: WorkerProces
     assert json.loads(answer.body)["success"] is False
 
 
-def test_a_slow_request_is_given_up(own_worker: WorkerProcess) -> None:
+def test_slow_request_is_answered_with_408(own_worker: WorkerProcess) -> None:
     with RawClient(own_worker.port) as client:
         client.send(b"POST /v1/events HTTP/1.1\r\nX-Slow: ")
         begin = time.monotonic()
@@ -96,7 +96,7 @@ def test_a_slow_request_is_given_up(own_worker: WorkerProcess) -> None:
     assert_alive(own_worker)
 
 
-def test_clients_that_have_not_finished_do_not_hold_others(own_worker: WorkerProcess) -> None:
+def test_incomplete_requests_do_not_delay_other_clients(own_worker: WorkerProcess) -> None:
     clients = [RawClient(own_worker.port) for _ in range(200)]
     try:
         for client in clients:
@@ -107,7 +107,7 @@ def test_clients_that_have_not_finished_do_not_hold_others(own_worker: WorkerPro
             client.close()
 
 
-def test_connections_beyond_the_limit_are_turned_away(own_host: Host) -> None:
+def test_connections_over_limit_are_refused(own_host: Host) -> None:
     with own_host.run({"OPENQOE_MAX_CONNECTIONS": "5"}) as worker:
         time.sleep(0.2)  # until the connection of the start is gone
         clients = [RawClient(worker.port) for _ in range(5)]
@@ -127,7 +127,7 @@ def test_connections_beyond_the_limit_are_turned_away(own_host: Host) -> None:
         assert_alive(worker)
 
 
-def test_a_request_that_has_begun_is_finished_before_the_stop(
+def test_started_request_is_finished_before_stop(
     own_host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     with own_host.run(delivering(receiver, loki)) as worker:

@@ -157,7 +157,7 @@ def _qoe(body: bytes) -> bytes:
     )
 
 
-def test_every_shell_delivers_the_same_bytes(clock: Clock) -> None:
+def test_every_shell_delivers_same_bytes(clock: Clock) -> None:
     expected = payloads(on_asyncio, clock)
     assert len(expected[0]) >= len(BODIES)
     for shell in (on_trio, on_wsgi, on_asgi):

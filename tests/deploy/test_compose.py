@@ -38,17 +38,17 @@ def settings(name: str) -> dict[str, Any]:
     return loaded
 
 
-def test_compose_would_refuse_what_it_does_not_know(tmp_path: Path) -> None:
+def test_compose_refuses_unknown_keys(tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text("services: {worker: {image: worker, read-only: true}}")
     assert run_tool("docker-compose", "--file", str(file), "config", "--quiet").returncode != 0
 
 
-def test_the_services_that_run_by_themselves() -> None:
+def test_default_profile_starts_expected_services() -> None:
     assert set(resolved(*BASE)["services"]) == {"worker", "mimir", "loki", "grafana"}
 
 
-def test_redis_is_a_profile() -> None:
+def test_redis_starts_only_with_its_profile() -> None:
     url = "redis://redis:6379/0"
     project = resolved(*BASE, "--profile", "redis", OPENQOE_KV_URL=url)
     assert project["services"]["worker"]["environment"]["OPENQOE_KV_URL"] == url
@@ -57,7 +57,7 @@ def test_redis_is_a_profile() -> None:
     assert command[command.index("--appendonly") + 1] == "yes"
 
 
-def test_prometheus_takes_the_place_of_mimir(prometheus: Project) -> None:
+def test_prometheus_variant_replaces_mimir(prometheus: Project) -> None:
     assert set(prometheus["services"]) == {"worker", "prometheus", "loki", "grafana"}
     config = load_config(prometheus["services"]["worker"]["environment"])
     (metrics,) = config.metrics_destinations
@@ -66,7 +66,7 @@ def test_prometheus_takes_the_place_of_mimir(prometheus: Project) -> None:
     assert "mimir" not in prometheus["volumes"]
 
 
-def test_the_worker_understands_its_settings_and_arguments(project: Project) -> None:
+def test_worker_accepts_its_settings_and_arguments(project: Project) -> None:
     worker = project["services"]["worker"]
     config = load_config(worker["environment"])
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
@@ -79,18 +79,18 @@ def test_the_worker_understands_its_settings_and_arguments(project: Project) -> 
     assert float(worker["stop_grace_period"].rstrip("s")) > config.shutdown_timeout / 1000 + GRACE
 
 
-def test_keys_come_from_the_environment() -> None:
+def test_api_keys_come_from_environment() -> None:
     worker = resolved(*BASE, API_KEY="k-1,k-2")["services"]["worker"]
     assert load_config(worker["environment"]).api_keys == ("k-1", "k-2")
 
 
-def test_every_image_has_a_version_of_its_own(project: Project, prometheus: Project) -> None:
+def test_every_image_has_pinned_version(project: Project, prometheus: Project) -> None:
     for name, service in {**project["services"], **prometheus["services"]}.items():
         _, _, tag = service["image"].partition(":")
         assert tag == "local" if name == "worker" else tag[:1].isdigit() or tag[:1] == "v", name
 
 
-def test_what_is_mounted_from_the_tree_is_there(project: Project, prometheus: Project) -> None:
+def test_mounted_files_exist(project: Project, prometheus: Project) -> None:
     for service in (*project["services"].values(), *prometheus["services"].values()):
         for volume in service.get("volumes", []):
             if volume["type"] == "bind":
@@ -98,7 +98,7 @@ def test_what_is_mounted_from_the_tree_is_there(project: Project, prometheus: Pr
                 assert volume["read_only"]
 
 
-def test_no_service_has_more_rights_than_it_needs(project: Project, prometheus: Project) -> None:
+def test_services_drop_privileges(project: Project, prometheus: Project) -> None:
     for service in (*project["services"].values(), *prometheus["services"].values()):
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -107,14 +107,14 @@ def test_no_service_has_more_rights_than_it_needs(project: Project, prometheus: 
     assert project["services"]["worker"]["read_only"] is True
 
 
-def test_what_holds_data_keeps_it_in_a_volume(project: Project, prometheus: Project) -> None:
+def test_stateful_services_use_volumes(project: Project, prometheus: Project) -> None:
     for name in ("worker", "mimir", "loki", "grafana", "redis"):
         kinds = {volume["type"] for volume in project["services"][name]["volumes"]}
         assert "volume" in kinds, name
     assert {"prometheus"} <= set(prometheus["volumes"])
 
 
-def test_grafana_asks_the_receivers(project: Project, prometheus: Project) -> None:
+def test_grafana_datasources_point_to_receivers(project: Project, prometheus: Project) -> None:
     (sources,) = load_yaml(DEPLOY / "grafana" / "provisioning" / "datasources" / "openqoe.yaml")
     urls = {source["url"].removeprefix("$") for source in sources["datasources"]}
     with_mimir = project["services"]["grafana"]["environment"]
@@ -127,7 +127,7 @@ def test_grafana_asks_the_receivers(project: Project, prometheus: Project) -> No
     assert {provider["options"]["path"] for provider in providers["providers"]} <= mounted
 
 
-def test_receivers_keep_what_comes_late_and_what_a_worker_sends_at_once() -> None:
+def test_receivers_accept_late_samples_and_large_pushes() -> None:
     config = load_config({})
     hours = config.outbox_max_age / 3_600_000
     mimir, loki = settings("mimir.yaml")["limits"], settings("loki.yaml")["limits_config"]

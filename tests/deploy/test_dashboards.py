@@ -57,7 +57,7 @@ def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
     return dashboard_files.load(request.param)
 
 
-def test_they_are_up_to_date(tmp_path: Path) -> None:
+def test_dashboard_files_are_up_to_date(tmp_path: Path) -> None:
     committed = {
         path.stem: path.read_text(encoding="utf-8")
         for path in dashboard_files.FOLDER.glob("*.json")
@@ -65,7 +65,7 @@ def test_they_are_up_to_date(tmp_path: Path) -> None:
     assert generated(tmp_path) == committed, "run `make dashboards`"
 
 
-def test_runbooks_become_links_where_their_address_is_known(tmp_path: Path) -> None:
+def test_runbook_base_url_turns_names_into_links(tmp_path: Path) -> None:
     for text in generated(tmp_path, "--runbooks", "https://wiki.test/qoe/").values():
         links = {link["title"]: link for link in json.loads(text)["links"]}
         assert links["Runbooks"]["url"] == "https://wiki.test/qoe/"
@@ -74,12 +74,12 @@ def test_runbooks_become_links_where_their_address_is_known(tmp_path: Path) -> N
             assert (ROOT / "docs" / "runbooks" / page).exists()
 
 
-def test_each_has_an_address_of_its_own_that_its_file_tells() -> None:
+def test_dashboard_uid_equals_file_name_and_is_unique() -> None:
     for name in NAMES:
         assert dashboard_files.load(name)["uid"] == name
 
 
-def test_it_is_of_grafana_11_and_linked_with_the_others(dashboard: dict[str, Any]) -> None:
+def test_dashboard_has_grafana_11_schema_and_links_to_others(dashboard: dict[str, Any]) -> None:
     assert dashboard["schemaVersion"] == 39
     assert dashboard["tags"] == ["openqoe"]
     (link,) = (link for link in dashboard["links"] if link["type"] == "dashboards")
@@ -88,7 +88,7 @@ def test_it_is_of_grafana_11_and_linked_with_the_others(dashboard: dict[str, Any
     assert link["keepTime"]
 
 
-def test_every_panel_says_what_it_means(dashboard: dict[str, Any]) -> None:
+def test_every_panel_has_description(dashboard: dict[str, Any]) -> None:
     for panel in dashboard_files.panels(dashboard):
         text = panel["description"]
         assert len(text) > 20, panel["title"]
@@ -100,7 +100,7 @@ def test_every_panel_says_what_it_means(dashboard: dict[str, Any]) -> None:
             assert (ROOT / "docs" / "runbooks" / page).exists(), panel["title"]
 
 
-def test_every_number_has_a_unit(dashboard: dict[str, Any]) -> None:
+def test_every_panel_has_unit(dashboard: dict[str, Any]) -> None:
     for panel in dashboard_files.panels(dashboard):
         if panel["type"] in ("stat", "bargauge") or (
             panel["type"] == "timeseries" and panel["datasource"]["type"] == "prometheus"
@@ -108,7 +108,7 @@ def test_every_number_has_a_unit(dashboard: dict[str, Any]) -> None:
             assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
-def test_panels_lie_side_by_side(dashboard: dict[str, Any]) -> None:
+def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
@@ -123,7 +123,7 @@ def test_panels_lie_side_by_side(dashboard: dict[str, Any]) -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_queries_use_metrics_and_labels_that_exist(dashboard: dict[str, Any]) -> None:
+def test_dashboard_queries_use_existing_metrics_and_labels(dashboard: dict[str, Any]) -> None:
     for query in dashboard_files.queries(dashboard):
         if query.language != "prometheus":
             continue
@@ -138,7 +138,7 @@ def test_queries_use_metrics_and_labels_that_exist(dashboard: dict[str, Any]) ->
             )
 
 
-def test_every_variable_of_a_query_is_one_of_the_dashboard(dashboard: dict[str, Any]) -> None:
+def test_query_variables_are_defined(dashboard: dict[str, Any]) -> None:
     variables = dashboard_files.variables(dashboard)
     for query in dashboard_files.queries(dashboard):
         assert dashboard_files.names_in(query.expr) <= variables.keys() | BUILT_IN, query.where
@@ -156,7 +156,7 @@ def test_every_variable_of_a_query_is_one_of_the_dashboard(dashboard: dict[str, 
         assert dashboard_files.names_in(source["uid"]) <= variables.keys()
 
 
-def test_every_variable_of_a_dashboard_is_used(dashboard: dict[str, Any]) -> None:
+def test_dashboard_variables_are_used(dashboard: dict[str, Any]) -> None:
     used = {
         name
         for query in dashboard_files.queries(dashboard)
@@ -167,7 +167,7 @@ def test_every_variable_of_a_dashboard_is_used(dashboard: dict[str, Any]) -> Non
             assert name in used, name
 
 
-def test_links_in_tables_lead_to_a_dashboard_that_knows_the_variable(
+def test_table_links_target_dashboards_with_that_variable(
     dashboard: dict[str, Any],
 ) -> None:
     for url in re.findall(r'"(/d/[^"]+)"', json.dumps(dashboard)):
@@ -176,7 +176,7 @@ def test_links_in_tables_lead_to_a_dashboard_that_knows_the_variable(
         assert match[2] in dashboard_files.variables(dashboard_files.load(match[1]))
 
 
-def test_no_metric_is_left_out() -> None:
+def test_every_metric_appears_on_a_dashboard() -> None:
     shown = " ".join(
         query.expr
         for name in NAMES
@@ -189,7 +189,7 @@ def test_no_metric_is_left_out() -> None:
         assert re.search(rf"\b(?:{'|'.join(samples)})\b", shown), f"no panel shows {name}"
 
 
-def test_provisioning_names_what_there_is() -> None:
+def test_provisioning_names_existing_datasources_and_folders() -> None:
     (provider,) = yaml.safe_load(
         (GRAFANA / "provisioning" / "dashboards" / "openqoe.yaml").read_text(encoding="utf-8")
     )["providers"]

@@ -24,7 +24,7 @@ def commented(file: Path) -> dict[str, str]:
     return dict(lines)
 
 
-def test_self_hosted_goes_to_mimir_and_loki() -> None:
+def test_self_hosted_example_sends_to_mimir_and_loki() -> None:
     config = load_config(variables(SELF_HOSTED))
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert (metrics.name, metrics.url) == ("mimir", "http://mimir.internal:9009/api/v1/push")
@@ -33,7 +33,7 @@ def test_self_hosted_goes_to_mimir_and_loki() -> None:
     assert config.api_keys
 
 
-def test_self_hosted_may_go_to_prometheus_instead() -> None:
+def test_self_hosted_example_can_send_to_prometheus() -> None:
     chosen = variables(SELF_HOSTED) | {"PROMETHEUS_URL": commented(SELF_HOSTED)["PROMETHEUS_URL"]}
     del chosen["MIMIR_URL"]
     (metrics,) = load_config(chosen).metrics_destinations
@@ -43,7 +43,7 @@ def test_self_hosted_may_go_to_prometheus_instead() -> None:
     )
 
 
-def test_grafana_cloud_goes_to_the_urls_that_are_given() -> None:
+def test_grafana_cloud_example_sends_to_given_urls() -> None:
     chosen = variables(GRAFANA_CLOUD)
     config = load_config(chosen)
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
@@ -56,7 +56,7 @@ def test_grafana_cloud_goes_to_the_urls_that_are_given() -> None:
         assert headers["authorization"] == f"Basic {credentials}"
 
 
-def test_two_instance_ids_of_grafana_cloud_go_each_to_its_own() -> None:
+def test_grafana_cloud_example_uses_one_instance_id_per_destination() -> None:
     chosen = {
         name: value
         for name, value in commented(GRAFANA_CLOUD).items()
@@ -68,14 +68,14 @@ def test_two_instance_ids_of_grafana_cloud_go_each_to_its_own() -> None:
 
 
 @pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
-def test_every_line_that_is_commented_out_may_be_used(file: Path) -> None:
+def test_commented_out_settings_are_valid(file: Path) -> None:
     assert len(commented(file)) >= 15
     config = load_config(commented(file) | variables(file))
     assert config.kv_url.startswith("rediss://")
 
 
 @pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
-def test_docker_and_systemd_read_the_same_as_we_do(file: Path) -> None:
+def test_env_files_have_no_quoted_values(file: Path) -> None:
     """Both take a value as it stands, quotes and all, so there must be none around it."""
     for name, value in (commented(file) | variables(file)).items():
         assert value == value.strip(" \"'"), name

@@ -50,7 +50,9 @@ def world(prometheus: Prometheus) -> SimulatedHour:
     return SimulatedHour(prometheus)
 
 
-def test_prometheus_took_all_of_it(prometheus: Prometheus, world: SimulatedHour) -> None:
+def test_prometheus_refuses_no_simulated_sample(
+    prometheus: Prometheus, world: SimulatedHour
+) -> None:
     prometheus.assert_nothing_rejected()
 
 
@@ -58,7 +60,7 @@ def test_prometheus_took_all_of_it(prometheus: Prometheus, world: SimulatedHour)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_panel_is_empty(prometheus: Prometheus, world: SimulatedHour, name: str) -> None:
+def test_every_panel_shows_data(prometheus: Prometheus, world: SimulatedHour, name: str) -> None:
     dashboard = dashboard_files.load(name)
     values = {**TIMES, **dashboard_files.chosen(dashboard)}
     for query in dashboard_files.queries(dashboard):
@@ -79,7 +81,9 @@ def ask(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_variable_has_values(prometheus: Prometheus, world: SimulatedHour, name: str) -> None:
+def test_every_dashboard_variable_has_values(
+    prometheus: Prometheus, world: SimulatedHour, name: str
+) -> None:
     dashboard = dashboard_files.load(name)
     chosen = dashboard_files.chosen(dashboard)
     for variable in dashboard_files.variables(dashboard).values():
@@ -96,15 +100,13 @@ def test_every_variable_has_values(prometheus: Prometheus, world: SimulatedHour,
         assert {labels.get(label) for labels in found} - {None}, variable["name"]
 
 
-def test_no_recording_is_empty(prometheus: Prometheus, world: SimulatedHour) -> None:
+def test_every_recording_rule_has_results(prometheus: Prometheus, world: SimulatedHour) -> None:
     for rule in rule_files.recordings():
         labels = ",".join(f'{name}="{value}"' for name, value in rule.get("labels", {}).items())
         assert prometheus.query(f"{rule['record']}{{{labels}}}", world.end / SECOND), rule
 
 
-def test_every_series_that_a_rule_looks_at_is_there(
-    prometheus: Prometheus, world: SimulatedHour
-) -> None:
+def test_series_selected_by_rules_exist(prometheus: Prometheus, world: SimulatedHour) -> None:
     """An alert is empty as long as all is well; what it would look at must not be."""
     for rule in rule_files.rules():
         for selector in rule_files.selectors(rule["expr"]):
@@ -114,7 +116,7 @@ def test_every_series_that_a_rule_looks_at_is_there(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_queries_of_runbooks_can_be_asked(
+def test_runbook_queries_return_results(
     prometheus: Prometheus, world: SimulatedHour, page: Path
 ) -> None:
     """At some time of the simulation each of them tells something, unless it is about a moment that
@@ -161,7 +163,7 @@ def table(
         ("Playing time", "openqoe_playing_time_seconds"),
     ],
 )
-def test_what_has_happened(
+def test_event_panels_equal_truth(
     prometheus: Prometheus, world: SimulatedHour, title: str, metric: str, org: str
 ) -> None:
     found = value(prometheus, world, panel("openqoe-overview", title), org_id=org)
@@ -170,7 +172,7 @@ def test_what_has_happened(
 
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
-def test_rebuffering_ratio_and_frequency(
+def test_rebuffering_panels_equal_truth(
     prometheus: Prometheus, world: SimulatedHour, org: str
 ) -> None:
     truth = world.truth
@@ -188,7 +190,7 @@ def test_rebuffering_ratio_and_frequency(
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
 @pytest.mark.parametrize(("title", "q"), [("Startup, median", 0.5), ("Startup, 95 %", 0.95)])
-def test_startup_quantiles(
+def test_startup_quantile_panels_equal_truth(
     prometheus: Prometheus, world: SimulatedHour, org: str, title: str, q: float
 ) -> None:
     metric = "openqoe_video_startup_seconds"
@@ -198,7 +200,9 @@ def test_startup_quantiles(
 
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
-def test_errors_for_each_view(prometheus: Prometheus, world: SimulatedHour, org: str) -> None:
+def test_errors_per_view_panel_equals_truth(
+    prometheus: Prometheus, world: SimulatedHour, org: str
+) -> None:
     truth = world.truth
     errors = truth.total("openqoe_errors_total", org_id=org)
     views = truth.total("openqoe_views_started_total", org_id=org)
@@ -206,7 +210,7 @@ def test_errors_for_each_view(prometheus: Prometheus, world: SimulatedHour, org:
     assert found == pytest.approx(errors / views, rel=1e-9)
 
 
-def test_errors_by_video_and_code(prometheus: Prometheus, world: SimulatedHour) -> None:
+def test_error_table_equals_truth(prometheus: Prometheus, world: SimulatedHour) -> None:
     found = table(prometheus, world, panel("openqoe-overview", "Most errors"), org_id="nordlicht")
     wanted = world.truth.by("openqoe_errors_total", "org_id", "video_id")
     assert {(one.labels["video_id"]): one.value for one in found if one.value} == pytest.approx(
@@ -226,7 +230,9 @@ def test_errors_by_video_and_code(prometheus: Prometheus, world: SimulatedHour) 
 
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
-def test_completion_funnel(prometheus: Prometheus, world: SimulatedHour, org: str) -> None:
+def test_completion_funnel_panel_equals_truth(
+    prometheus: Prometheus, world: SimulatedHour, org: str
+) -> None:
     bars = [
         query
         for query in dashboard_files.queries(dashboard_files.load("openqoe-engagement"))
@@ -245,7 +251,7 @@ def test_completion_funnel(prometheus: Prometheus, world: SimulatedHour, org: st
     assert found == pytest.approx(wanted, rel=1e-9)
 
 
-def test_a_filter_filters(prometheus: Prometheus, world: SimulatedHour) -> None:
+def test_dashboard_filter_restricts_results(prometheus: Prometheus, world: SimulatedHour) -> None:
     query = panel("openqoe-overview", "Views started")
     for chosen in (
         {"org_id": "nordlicht", "network_country": "DE"},
@@ -265,7 +271,7 @@ def test_a_filter_filters(prometheus: Prometheus, world: SimulatedHour) -> None:
         assert value(prometheus, world, query, **chosen) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_by_country(prometheus: Prometheus, world: SimulatedHour) -> None:
+def test_country_panel_equals_truth(prometheus: Prometheus, world: SimulatedHour) -> None:
     found = table(prometheus, world, panel("openqoe-overview", "By country"), org_id="nordlicht")
     wanted = world.truth.by("openqoe_views_started_total", "org_id", "network_country")
     assert {one.labels["network_country"]: one.value for one in found} == pytest.approx(
@@ -273,7 +279,7 @@ def test_by_country(prometheus: Prometheus, world: SimulatedHour) -> None:
     )
 
 
-def test_live_and_on_demand_are_all(prometheus: Prometheus, world: SimulatedHour) -> None:
+def test_live_and_on_demand_sum_to_all(prometheus: Prometheus, world: SimulatedHour) -> None:
     for org in ORGANISATIONS:
         parts = [
             value(prometheus, world, panel(name, "Views started"), org_id=org)
@@ -290,7 +296,7 @@ def test_live_and_on_demand_are_all(prometheus: Prometheus, world: SimulatedHour
 @pytest.mark.parametrize(
     "alert", ["OpenQoERebuffering", "OpenQoEStartupSlow", "OpenQoEErrors", "OpenQoEBitrateCollapse"]
 )
-def test_an_incident_raises_its_alert_and_nothing_does_before(
+def test_incident_fires_its_alert_and_none_fires_before(
     prometheus: Prometheus, world: SimulatedHour, alert: str
 ) -> None:
     """A sick CDN and a bad release, for one organisation."""
@@ -318,7 +324,9 @@ def test_an_incident_raises_its_alert_and_nothing_does_before(
         "OpenQoECountedAlone",
     ],
 )
-def test_trouble_raises_its_alert(prometheus: Prometheus, world: SimulatedHour, alert: str) -> None:
+def test_worker_fault_fires_its_alert(
+    prometheus: Prometheus, world: SimulatedHour, alert: str
+) -> None:
     selector = f'ALERTS{{alertname="{alert}"}}'
     assert prometheus.samples(selector, "2h", world.end / SECOND)
 
@@ -339,7 +347,7 @@ def log_queries() -> list[Query]:
     return found
 
 
-def test_queries_of_logs_use_what_the_worker_sends(world: SimulatedHour) -> None:
+def test_log_queries_use_labels_that_worker_sends(world: SimulatedHour) -> None:
     entries = list(world.loki.entries())
     stream = set().union(*(entry.labels for entry in entries))
     metadata = set().union(*(entry.metadata for entry in entries))
@@ -354,7 +362,7 @@ def test_queries_of_logs_use_what_the_worker_sends(world: SimulatedHour) -> None
         assert set(asked.used) <= stream | metadata | asked.paths.keys(), query
 
 
-def test_kinds_of_events_that_logs_are_asked_for_are_sent(world: SimulatedHour) -> None:
+def test_event_types_in_log_queries_are_sent(world: SimulatedHour) -> None:
     types = {entry.labels["event_type"] for entry in world.loki.entries()}
     assert "error" in types
     assert {"stall_start", "stallstart"} <= types

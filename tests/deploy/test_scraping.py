@@ -77,7 +77,7 @@ def refused(prometheus: Prometheus, expr: str) -> float | None:
     return prometheus.value(expr.format("openqoe_worker_events_rejected_total"))
 
 
-def test_health_comes_both_ways_and_counts_once(
+def test_health_metrics_sent_and_scraped_are_counted_once(
     prometheus: Prometheus, worker: WorkerProcess
 ) -> None:
     wait_until(lambda: refused(prometheus, "sum({})") == 2 * BATCHES, 15, "both ways")
@@ -99,9 +99,7 @@ def test_prometheus_evaluates_every_rule(prometheus: Prometheus, worker: WorkerP
         assert (rule["health"], rule.get("lastError", "")) == ("ok", ""), rule["name"]
 
 
-def test_a_worker_that_does_not_answer_is_noticed(
-    prometheus: Prometheus, worker: WorkerProcess
-) -> None:
+def test_unreachable_worker_fires_alert(prometheus: Prometheus, worker: WorkerProcess) -> None:
     def pending() -> bool:
         return any(
             rule["name"] == "OpenQoEWorkerDown" and rule["state"] == "pending"

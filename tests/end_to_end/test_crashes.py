@@ -13,7 +13,7 @@ from tests.support.worker_process import WorkerProcess, serve
 
 
 @pytest.mark.parametrize("shell", chaos.SHELLS)
-def test_killed_under_load_nothing_is_lost_and_nothing_counted_twice(shell: str) -> None:
+def test_worker_killed_under_load_counts_every_event_once(shell: str) -> None:
     require("prometheus")
     report = chaos.run(shell, kills=4)
     assert report.acknowledged > 20
@@ -26,7 +26,7 @@ def view(number: int) -> bytes:
     return batch(event("viewstart", at=int(time.time() * 1000), view_id=f"v-{number}"))
 
 
-def test_what_a_dead_process_left_is_delivered_by_the_drain_command() -> None:
+def test_drain_command_delivers_data_of_dead_process() -> None:
     with RemoteWriteDouble() as receiver, LokiDouble() as loki:
         receiver.fail_with(503, times=None)
         loki.fail_with(503, times=None)

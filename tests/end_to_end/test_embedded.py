@@ -38,7 +38,7 @@ def logged(data: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("shell", chaos.SHELLS)
-def test_killed_under_load_nothing_is_lost_and_nothing_is_there_twice(shell: str) -> None:
+def test_worker_killed_under_load_stores_every_event_once(shell: str) -> None:
     chance = Random(7)
     with WorkerProcess(FAST, command=chaos.SHELLS[shell]) as worker:
         players = chaos.Players(worker, 4, seed=7)
@@ -46,7 +46,7 @@ def test_killed_under_load_nothing_is_lost_and_nothing_is_there_twice(shell: str
             time.sleep(chance.uniform(0.2, 0.8))
             worker.kill()
             worker.start()
-        players.end()
+        players.stop()
         worker.stop(30)
         assert '"stopped"' in worker.log_text(), worker.log_text()[-3000:]
         assert len(players.acknowledged) > 20
@@ -69,7 +69,7 @@ def test_workers_of_one_host_write_to_one_store() -> None:
         assert worker.stop() == 0
 
 
-def test_without_a_journal_it_is_the_destination_all_the_same() -> None:
+def test_embedded_store_receives_data_without_journal() -> None:
     with WorkerProcess({**FAST, "OPENQOE_DURABILITY": "memory"}) as worker:
         assert worker.post(view(1))[0] == 202
         wait_until(lambda: counted(worker.data) == 1, description="the view")
@@ -82,7 +82,7 @@ def test_without_a_journal_it_is_the_destination_all_the_same() -> None:
         assert logged(worker.data) == ["v-1", "v-2"]
 
 
-def test_what_a_dead_process_left_is_drained_into_it() -> None:
+def test_drain_command_writes_data_of_dead_process_to_store() -> None:
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "3600"}) as worker:
         for number in range(5):
             assert worker.post(view(number))[0] == 202
@@ -93,7 +93,7 @@ def test_what_a_dead_process_left_is_drained_into_it() -> None:
         assert counted(worker.data) == 5
 
 
-def test_the_log_tells_where_the_dashboard_is() -> None:
+def test_start_log_names_dashboard_address() -> None:
     with WorkerProcess() as worker:
         (serving,) = [line for line in worker.log_records() if line["event"] == "serving"]
         assert serving["dashboard"] == f"{worker.url}/"

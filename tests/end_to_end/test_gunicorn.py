@@ -31,7 +31,7 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -53,7 +53,7 @@ class Load:
                 self.acknowledged += status == 202
 
 
-def test_four_processes_recycled_every_50_requests_under_load_lose_nothing() -> None:
+def test_processes_recycled_every_50_requests_lose_nothing() -> None:
     require("prometheus")
     recycling = gunicorn("gthread", "-w", "4", "--max-requests", "50")
     with Prometheus() as prometheus:
@@ -61,7 +61,7 @@ def test_four_processes_recycled_every_50_requests_under_load_lose_nothing() -> 
         with WorkerProcess(settings, command=recycling) as worker:
             load = Load(worker, clients=4)
             time.sleep(6)
-            load.end()
+            load.stop()
             assert worker.stop(60) == 0
             processes = worker.log_text().count('"serving"')
         # They did come and go, and each took a slot that another one had left.
@@ -72,7 +72,7 @@ def test_four_processes_recycled_every_50_requests_under_load_lose_nothing() -> 
         prometheus.assert_nothing_rejected()
 
 
-def test_a_reload_loses_nothing() -> None:
+def test_reload_under_load_loses_nothing() -> None:
     require("prometheus")
     with Prometheus() as prometheus:
         settings = {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_FLUSH_INTERVAL": "0.5"}
@@ -83,7 +83,7 @@ def test_a_reload_loses_nothing() -> None:
                 assert worker.process is not None
                 worker.process.send_signal(signal.SIGHUP)
             time.sleep(1)
-            load.end()
+            load.stop()
             assert worker.stop(60) == 0
             processes = worker.log_text().count('"serving"')
         assert processes >= 6
@@ -92,7 +92,7 @@ def test_a_reload_loses_nothing() -> None:
         prometheus.assert_nothing_rejected()
 
 
-def test_preloading_the_application_starts_its_service_after_the_fork() -> None:
+def test_preloaded_application_starts_service_after_fork() -> None:
     with RemoteWriteDouble() as receiver:
         settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
         with WorkerProcess(settings, command=gunicorn("gthread", "--preload")) as worker:

@@ -54,7 +54,7 @@ def truth() -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", FLEETS)
-def test_batches_dealt_at_random_are_counted_as_by_one(
+def test_randomly_distributed_batches_count_as_with_one_worker(
     name: str, truth: dict[str, float], redis: Redis
 ) -> None:
     command, store = FLEETS[name]

@@ -55,7 +55,7 @@ def settings(receiver: RemoteWriteDouble, loki: LokiDouble, **more: str) -> dict
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_prometheus_that_hangs_and_one_that_restarts_miss_nothing(shell: str) -> None:
+def test_prometheus_that_hangs_or_restarts_misses_nothing(shell: str) -> None:
     require("prometheus")
     with Prometheus() as prometheus:
         wanted = {
@@ -75,7 +75,7 @@ def test_a_prometheus_that_hangs_and_one_that_restarts_miss_nothing(shell: str) 
                 time.sleep(1.5)
                 assert len(players.acknowledged) > before + 10  # nobody waits for Prometheus
                 heal()
-            players.end()
+            players.stop()
             assert worker.stop(30) == 0
             assert '"stopped"' in worker.log_text()
         assert started(prometheus) == len(players.acknowledged)
@@ -85,7 +85,7 @@ def test_a_prometheus_that_hangs_and_one_that_restarts_miss_nothing(shell: str) 
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_slot_left_behind_is_delivered_by_a_running_neighbour(
+def test_orphaned_slot_is_delivered_by_running_neighbour(
     shell: str, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     wanted = settings(receiver, loki, OPENQOE_FLUSH_INTERVAL="60")
@@ -117,7 +117,7 @@ def test_a_slot_left_behind_is_delivered_by_a_running_neighbour(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-def test_a_full_disk_refuses_batches_until_there_is_room_and_loses_none(
+def test_full_disk_refuses_batches_and_loses_no_accepted_one(
     receiver: RemoteWriteDouble, loki: LokiDouble, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
@@ -165,7 +165,7 @@ def damaged(file: Path, *, wholly: bool) -> None:
 
 
 @pytest.mark.parametrize("wholly", [False, True], ids=["half of it", "wholly"])
-def test_a_damaged_file_is_kept_aside_and_the_worker_serves(
+def test_damaged_database_is_moved_aside_and_worker_serves(
     receiver: RemoteWriteDouble, loki: LokiDouble, *, wholly: bool
 ) -> None:
     wanted = settings(receiver, loki, OPENQOE_SHUTDOWN_TIMEOUT="1")

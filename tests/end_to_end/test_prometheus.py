@@ -141,7 +141,7 @@ def total(prometheus: Prometheus, selector: str) -> float:
     return sum(one.samples[-1][1] - one.samples[0][1] for one in ranges)
 
 
-def test_every_counter_equals_what_was_sent(prometheus: Prometheus, truth: Truth) -> None:
+def test_every_counter_equals_events_sent(prometheus: Prometheus, truth: Truth) -> None:
     counts = truth.counters
     assert total(prometheus, "openqoe_events_total") == counts["events"]
     assert total(prometheus, "openqoe_views_started_total") == counts["started"]
@@ -153,9 +153,7 @@ def test_every_counter_equals_what_was_sent(prometheus: Prometheus, truth: Truth
         assert total(prometheus, selector) == counts[f"error {code}"]
 
 
-def test_playing_time_equals_the_sum_of_what_the_views_played(
-    prometheus: Prometheus, truth: Truth
-) -> None:
+def test_playing_time_equals_sum_over_views(prometheus: Prometheus, truth: Truth) -> None:
     played = total(prometheus, "openqoe_playing_time_seconds")
     assert played == pytest.approx(truth.counters["played"] / 1000, rel=1e-12)
 
@@ -167,7 +165,7 @@ def test_playing_time_equals_the_sum_of_what_the_views_played(
         ("openqoe_rebuffer_duration_seconds", lambda truth: truth.stalls),
     ],
 )
-def test_sum_and_count_of_a_histogram(
+def test_histogram_sum_and_count_equal_truth(
     prometheus: Prometheus, truth: Truth, metric: str, values: Any
 ) -> None:
     expected = values(truth)
@@ -176,7 +174,7 @@ def test_sum_and_count_of_a_histogram(
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.95, 0.99])
-def test_histogram_quantile_lies_in_the_bucket_of_the_true_one(
+def test_histogram_quantile_lies_in_bucket_of_true_quantile(
     prometheus: Prometheus, truth: Truth, quantile: float
 ) -> None:
     buckets = "sum by (le) (openqoe_video_startup_seconds_bucket)"
@@ -189,7 +187,7 @@ def test_histogram_quantile_lies_in_the_bucket_of_the_true_one(
     assert low <= found <= STARTUP_BOUNDS[above]
 
 
-def test_increase_over_the_whole_run_equals_the_truth(prometheus: Prometheus, truth: Truth) -> None:
+def test_increase_over_whole_run_equals_truth(prometheus: Prometheus, truth: Truth) -> None:
     # Prometheus extrapolates to the edges of the window: by at most half a scrape interval
     # at each end of each series, so a window that begins at a series' first sample and ends
     # at its last is exact.
@@ -206,20 +204,20 @@ def test_increase_over_the_whole_run_equals_the_truth(prometheus: Prometheus, tr
     assert found == pytest.approx(truth.counters["started"], rel=0.15)
 
 
-def test_the_run_spans_at_least_five_flushes(prometheus: Prometheus, truth: Truth) -> None:
+def test_run_spans_at_least_five_flushes(prometheus: Prometheus, truth: Truth) -> None:
     longest = max(len(one.samples) for one in prometheus.samples("openqoe_events_total"))
     assert longest >= 6  # the zero before the first flush, then one sample a flush
 
 
-def test_every_new_series_begins_with_zero(prometheus: Prometheus, truth: Truth) -> None:
+def test_new_series_starts_with_zero_sample(prometheus: Prometheus, truth: Truth) -> None:
     ranges = prometheus.samples('{__name__=~"openqoe_.*(_total|_count|_bucket|_sum)"}')
     assert {one.samples[0][1] for one in ranges} == {0.0}
 
 
-def test_prometheus_refused_nothing(prometheus: Prometheus, truth: Truth) -> None:
+def test_prometheus_refuses_no_sample(prometheus: Prometheus, truth: Truth) -> None:
     prometheus.assert_nothing_rejected()
 
 
-def test_the_workers_own_health_is_there_too(prometheus: Prometheus, truth: Truth) -> None:
+def test_worker_health_metrics_are_delivered(prometheus: Prometheus, truth: Truth) -> None:
     accepted = total(prometheus, "openqoe_worker_events_accepted_total")
     assert accepted == truth.counters["events"]

@@ -105,7 +105,7 @@ def away_and_back(
 
 @pytest.mark.parametrize("command", [SERVED, HOSTED], ids=["serve", "gunicorn"])
 @pytest.mark.parametrize("outage", ["paused", "full"])
-def test_an_outage_shorter_than_the_patience_changes_no_number(
+def test_outage_shorter_than_patience_changes_no_number(
     outage: str, command: Command, redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
     leave, back = {
@@ -120,7 +120,7 @@ def test_an_outage_shorter_than_the_patience_changes_no_number(
     prometheus.assert_nothing_rejected(copies_allowed=has_left)
 
 
-def test_a_store_killed_and_back_empty_is_told_again(
+def test_store_that_restarts_empty_is_republished(
     redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
     settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
@@ -132,7 +132,7 @@ def test_a_store_killed_and_back_empty_is_told_again(
     prometheus.assert_nothing_rejected(copies_allowed=has_left)
 
 
-def test_past_the_patience_each_worker_counts_alone(
+def test_worker_counts_alone_after_patience_expires(
     redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
     settings = SETTINGS | {
@@ -167,7 +167,7 @@ def test_past_the_patience_each_worker_counts_alone(
     prometheus.assert_nothing_rejected(copies_allowed=has_left)
 
 
-def test_two_hosts_with_different_shells_count_as_one(
+def test_two_hosts_with_different_shells_count_as_one_worker(
     redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
     shared = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}

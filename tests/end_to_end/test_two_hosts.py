@@ -34,7 +34,7 @@ def served_on(host: NetworkNamespace, shell: str) -> Command:
 
 
 @pytest.mark.alone  # a browser reloads its page's data when the host gets an address
-def test_a_host_that_is_cut_off_for_a_while_changes_no_number() -> None:
+def test_host_cut_off_within_patience_changes_no_number() -> None:
     seed, begin = 3, int(time.time() * 1000) - 60_000
     truth = count_with_one_worker(make_rounds(VIEWS, seed, begin=NOW - 60_000))
     with (

@@ -79,7 +79,7 @@ def post_views(environment: ModuleType, first: int, number: int, remaining: int 
     return status
 
 
-def test_each_invocation_delivers_before_it_returns(
+def test_invocation_delivers_before_it_returns(
     new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     environment = new_environment()
@@ -91,7 +91,7 @@ def test_each_invocation_delivers_before_it_returns(
     assert loki.rejected == []
 
 
-def test_environments_never_share_a_series(
+def test_execution_environments_never_share_series(
     new_environment: EnvironmentMaker, receiver: RemoteWriteDouble
 ) -> None:
     one, other = new_environment(), new_environment()
@@ -104,7 +104,7 @@ def test_environments_never_share_a_series(
     assert receiver.violations == []
 
 
-def test_requests_and_answers_are_those_of_the_gateway(
+def test_requests_and_responses_follow_gateway_format(
     new_environment: EnvironmentMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_KEY", "secret")
@@ -130,7 +130,7 @@ def test_requests_and_answers_are_those_of_the_gateway(
     assert (preflight["statusCode"], preflight["body"]) == (204, "")
 
 
-def test_a_failure_that_passes_is_retried_in_the_same_invocation(
+def test_transient_failure_is_retried_within_invocation(
     new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     receiver.fail_with(503)
@@ -141,7 +141,7 @@ def test_a_failure_that_passes_is_retried_in_the_same_invocation(
     assert len(loki.entries()) == 10
 
 
-def test_what_an_outage_holds_up_goes_out_with_a_later_invocation(
+def test_undelivered_data_is_sent_by_later_invocation(
     new_environment: EnvironmentMaker,
     receiver: RemoteWriteDouble,
     loki: LokiDouble,
@@ -164,7 +164,7 @@ def test_what_an_outage_holds_up_goes_out_with_a_later_invocation(
     assert receiver.violations == []
 
 
-def test_a_destination_that_hangs_does_not_hold_the_other(
+def test_hanging_destination_does_not_delay_the_other(
     new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     receiver.hang(30, times=None)
@@ -174,7 +174,7 @@ def test_a_destination_that_hangs_does_not_hold_the_other(
     assert len(loki.entries()) == 30
 
 
-def test_it_does_not_wait_where_there_is_nothing_to_deliver(
+def test_invocation_without_data_returns_at_once(
     new_environment: EnvironmentMaker,
 ) -> None:
     environment = new_environment()
@@ -184,7 +184,7 @@ def test_it_does_not_wait_where_there_is_nothing_to_deliver(
     assert time.monotonic() - begin < 2
 
 
-def test_it_runs_at_a_desk(
+def test_handler_runs_as_local_server(
     settings: Mapping[str, str], receiver: RemoteWriteDouble, tmp_path: Path
 ) -> None:
     batch = tmp_path / "batch.json"

@@ -26,7 +26,7 @@ def gunicorn(port: int) -> Sequence[str]:
 @pytest.mark.parametrize(
     "command", [example_command("flask_app"), gunicorn], ids=["werkzeug", "gunicorn"]
 )
-def test_the_worker_lives_beside_the_application(
+def test_worker_runs_beside_flask_application(
     command: Command,
     settings: Mapping[str, str],
     receiver: RemoteWriteDouble,

@@ -39,7 +39,7 @@ def assert_clean(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_metrics_and_logs_arrive_and_a_signal_ends_it_after_a_last_flush(
+def test_metrics_and_logs_arrive_and_signal_stops_after_last_flush(
     command: Command,
     number: signal.Signals,
     settings: Mapping[str, str],
@@ -60,7 +60,7 @@ def test_metrics_and_logs_arrive_and_a_signal_ends_it_after_a_last_flush(
     assert loki.rejected == []
 
 
-def test_requests_arrive_in_every_form(command: Command) -> None:
+def test_split_and_pipelined_requests_are_answered(command: Command) -> None:
     settings = {"OPENQOE_REQUEST_TIMEOUT": "1"}
     with WorkerProcess(settings, command=command) as worker:
         with RawClient(worker.port) as client:  # in pieces, then several at once
@@ -89,7 +89,7 @@ def test_requests_arrive_in_every_form(command: Command) -> None:
         assert_clean(worker)
 
 
-def test_destinations_that_fail_hold_no_request_and_lose_nothing(
+def test_failing_destinations_delay_no_request_and_lose_nothing(
     command: Command,
     settings: Mapping[str, str],
     receiver: RemoteWriteDouble,
@@ -114,7 +114,7 @@ def test_destinations_that_fail_hold_no_request_and_lose_nothing(
     assert receiver.violations == []
 
 
-def test_a_destination_that_is_gone_does_not_hold_the_end(
+def test_absent_destination_does_not_delay_stop(
     command: Command, settings: Mapping[str, str], receiver: RemoteWriteDouble
 ) -> None:
     more = {"OPENQOE_SHUTDOWN_TIMEOUT": "1"}
@@ -129,7 +129,7 @@ def test_a_destination_that_is_gone_does_not_hold_the_end(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_anyio_finishes_a_request_that_has_begun(
+def test_anyio_shell_finishes_started_request_before_stop(
     backend: str, settings: Mapping[str, str], receiver: RemoteWriteDouble
 ) -> None:
     with WorkerProcess(settings, command=example_command("anyio_app", backend)) as worker:
@@ -150,7 +150,7 @@ def test_anyio_finishes_a_request_that_has_begun(
     assert count_started_views(receiver) == 1
 
 
-def test_the_shell_over_select_is_as_short_as_is_said() -> None:
+def test_select_shell_has_documented_number_of_lines() -> None:
     source = (EXAMPLES / "select_shell.py").read_text(encoding="utf-8")
     tree = ast.parse(source)
     besides: set[int] = set()

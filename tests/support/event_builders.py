@@ -1,7 +1,7 @@
-"""Builders of what players send: an event, a batch, a request.
+"""Builders of player traffic: an event, a batch, a request.
 
-An event is that of a hls.js player in Chrome on a desktop; name what matters to a test and leave
-the rest. `OMIT` leaves a field out: `event(viewer_id=OMIT)`.
+By default an event comes from an hls.js player in Chrome on a desktop; a test passes only the
+fields that matter to it. `OMIT` leaves a field out: `event(viewer_id=OMIT)`.
 """
 
 import json
@@ -14,7 +14,7 @@ NOW: Final = 1_760_000_000_000
 """ms since the epoch: 2025-10-09, 08:53:20 UTC."""
 
 OMIT: Final = object()
-"""The value of a field that is to be left out."""
+"""As the value of a field: leave the field out."""
 
 BASE: Final[Mapping[str, Any]] = {
     "org_id": "acme",
@@ -32,7 +32,7 @@ BASE: Final[Mapping[str, Any]] = {
     "network": {"country_code": "DE"},
     "video": {"id": "film", "title": "A film", "duration": 600_000},
 }
-"""What every event holds besides its type and times."""
+"""The fields of every event besides its type and times."""
 
 
 def event(event_type: str = "heartbeat", *, at: int = NOW, **fields: Any) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def event(event_type: str = "heartbeat", *, at: int = NOW, **fields: Any) -> dic
 
     Args:
         event_type: Its type.
-        at: When it happened: event_time, and viewer_time too.
-        **fields: Top-level fields that replace those of `BASE` or come on top.
+        at: Its event_time and viewer_time.
+        **fields: Top-level fields that replace or extend those of `BASE`.
     """
     made = {
         "event_type": event_type,
@@ -65,7 +65,7 @@ def post(
     headers: Mapping[str, str] | None = None,
     now: int = NOW,
 ) -> Request:
-    """A request with these events as a player sends it; `headers` have lower-case names."""
+    """A POST request with these events, as a player sends it; `headers` have lower-case names."""
     return Request(
         "POST",
         path,

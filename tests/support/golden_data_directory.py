@@ -1,9 +1,9 @@
-"""The data directory that every later version has to open: what a killed process left.
+"""The data directory of a killed process, which every later version must be able to open.
 
     python -m tests.support.golden_data_directory
 
-writes it anew. Do so only together with a new format of its files, under a new name: it stands for
-the workers in the field that wrote such files.
+rewrites it. Do so only for a new format of its files, under a new name: the fixture represents
+workers in the field that wrote such files.
 """
 
 import shutil

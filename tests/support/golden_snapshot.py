@@ -1,9 +1,9 @@
-"""The snapshot that every later version has to read: a short evening of two viewers.
+"""The snapshot of a worker with two viewers, which every later version must be able to read.
 
     python -m tests.support.golden_snapshot
 
-writes it anew. Do so only together with a new version of the format, under a new name: the file
-stands for the workers in the field that wrote such files.
+rewrites it. Do so only for a new version of the format, under a new name: the file represents
+workers in the field that wrote such files.
 """
 
 from pathlib import Path
@@ -16,11 +16,11 @@ from tests.support.rig import FLUSH, Rig, player_event
 PATH: Final = Path(__file__).parents[1] / "fixtures" / f"snapshot-v{VERSION}.bin"
 
 AT: Final = NOW + 2 * FLUSH
-"""When it was taken, in ms since the epoch."""
+"""Time of the snapshot, in ms since the epoch."""
 
 
-def evening() -> bytes:
-    """The snapshot of a worker to which two viewers have told something."""
+def create_snapshot() -> bytes:
+    """Create the snapshot of a worker that has received events of two viewers."""
     rig = Rig()
     rig.post(
         player_event(0, "viewstart", 0.0),
@@ -47,5 +47,5 @@ def evening() -> bytes:
 
 
 if __name__ == "__main__":
-    PATH.write_bytes(evening())
+    PATH.write_bytes(create_snapshot())
     print(f"{PATH}: {PATH.stat().st_size} bytes")

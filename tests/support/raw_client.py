@@ -1,4 +1,4 @@
-"""Requests as bytes on a socket, for what no HTTP client would send."""
+"""A client that sends requests as raw bytes, valid or not, and the encoders of such requests."""
 
 import socket
 import struct
@@ -13,7 +13,7 @@ class RawResponse(NamedTuple):
 
 
 class RawClient:
-    """One connection, spoken to in bytes. A context manager."""
+    """One connection that sends and receives raw bytes. A context manager."""
 
     def __init__(self, port: int, timeout: float = 15) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
@@ -37,7 +37,7 @@ class RawClient:
         self._socket.sendall(data)
 
     def half_close(self) -> None:
-        """Half close."""
+        """Close the sending side only."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -49,10 +49,10 @@ class RawClient:
         """Read one response with a Content-Length.
 
         Raises:
-            ConnectionError: The connection closed before it was complete.
+            ConnectionError: The connection closed before the response was complete.
         """
         while b"\r\n\r\n" not in self._buffer:
-            self._more()
+            self._receive_more()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {}
@@ -61,18 +61,18 @@ class RawClient:
             headers[name.strip().lower()] = value.strip()
         length = int(headers.get("content-length", "0"))
         while len(self._buffer) < length:
-            self._more()
+            self._receive_more()
         body, self._buffer = self._buffer[:length], self._buffer[length:]
         return RawResponse(int(first.split()[1]), headers, body)
 
     def is_closed(self) -> bool:
-        """Whether the server closes the connection without a further byte."""
+        """Whether the server closes the connection without sending another byte."""
         try:
             return not self._buffer and self._socket.recv(1) == b""
         except ConnectionError:
             return True
 
-    def _more(self) -> None:
+    def _receive_more(self) -> None:
         data = self._socket.recv(65536)
         if not data:
             raise ConnectionError(f"closed after {self._buffer[:200]!r}")
