@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Here, before a test opens a worker in this process: that freezes what the garbage collector looks
@@ -8,8 +9,23 @@ from pathlib import Path
 import hypothesis  # noqa: F401
 import pytest
 
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
+
 # Worker processes are durable: tests/support/worker_process.py gives each its own data directory.
 os.environ.setdefault("OPENQOE_DURABILITY", "memory")
+
+
+@pytest.fixture
+def receiver() -> Iterator[RemoteWriteDouble]:
+    with RemoteWriteDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def loki() -> Iterator[LokiDouble]:
+    with LokiDouble() as double:
+        yield double
 
 
 @pytest.fixture(autouse=True)

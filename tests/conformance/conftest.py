@@ -5,8 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.hosts import HOSTS, Host
-from tests.support.loki_double import LokiDouble
-from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.worker_process import WorkerProcess
 
 
@@ -52,15 +50,3 @@ def worker(host: Host) -> Iterator[WorkerProcess]:
     """A worker without a destination, shared by a module's tests."""
     with host.run() as worker:
         yield worker
-
-
-@pytest.fixture
-def receiver() -> Iterator[RemoteWriteDouble]:
-    with RemoteWriteDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def loki() -> Iterator[LokiDouble]:
-    with LokiDouble() as double:
-        yield double

@@ -8,8 +8,14 @@ import pytest
 from tests.conformance.test_http import assert_alive, fresh_batch, send_in_background
 from tests.support.hosts import Host
 from tests.support.loki_double import LokiDouble
-from tests.support.raw_client import RawClient, encode_chunked, encode_get, encode_post
-from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.raw_client import (
+    RawClient,
+    assert_stop_finishes_request,
+    encode_chunked,
+    encode_get,
+    encode_post,
+)
+from tests.support.remote_write_double import RemoteWriteDouble, count_started_views
 from tests.support.worker_process import WorkerProcess
 
 
@@ -130,23 +136,9 @@ def test_connections_over_limit_are_refused(own_host: Host) -> None:
 def test_started_request_is_finished_before_stop(
     own_host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
-    with own_host.run(delivering(receiver, loki)) as worker:
-        whole = encode_post(fresh_batch("viewstart"))
-        with RawClient(worker.port) as client, RawClient(worker.port) as idle:
-            idle.send(encode_get("/health"))
-            idle.read_response()
-            client.send(whole[:-5])
-            time.sleep(0.3)
-            assert worker.process is not None
-            worker.process.send_signal(worker.stop_signal)
-            assert idle.is_closed()
-            client.send(whole[-5:])
-            answer = client.read_response()
-            assert answer.status == 202
-            assert answer.headers["connection"] == "close"
+    settings = {"PROMETHEUS_URL": receiver.write_url, "LOKI_URL": loki.push_url}
+    with own_host.run(settings) as worker:
+        assert_stop_finishes_request(worker, fresh_batch("viewstart"))
+        assert worker.process is not None
         assert worker.process.wait(20) in own_host.exits
-    assert receiver.total("openqoe_views_started_total") == 1
-
-
-def delivering(receiver: RemoteWriteDouble, loki: LokiDouble) -> dict[str, str]:
-    return {"PROMETHEUS_URL": receiver.write_url, "LOKI_URL": loki.push_url}
+    assert count_started_views(receiver) == 1

@@ -1,11 +1,9 @@
 """A 202 is a promise: kept through SIGKILL, in a real Prometheus, whatever the shell."""
 
-import time
-
 import pytest
 
 from tests.support import chaos
-from tests.support.event_builders import batch, event
+from tests.support.event_builders import view_batch
 from tests.support.loki_double import LokiDouble
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import require, wait_until
@@ -22,10 +20,6 @@ def test_worker_killed_under_load_counts_every_event_once(shell: str) -> None:
     assert report.logged_twice == 0
 
 
-def view(number: int) -> bytes:
-    return batch(event("viewstart", at=int(time.time() * 1000), view_id=f"v-{number}"))
-
-
 def test_drain_command_delivers_data_of_dead_process() -> None:
     with RemoteWriteDouble() as receiver, LokiDouble() as loki:
         receiver.fail_with(503, times=None)
@@ -37,7 +31,7 @@ def test_drain_command_delivers_data_of_dead_process() -> None:
         }
         with WorkerProcess(settings, command=serve) as worker:
             for number in range(5):
-                assert worker.post(view(number))[0] == 202
+                assert worker.post(view_batch(number))[0] == 202
             wait_until(
                 lambda: "metrics for prometheus:" in worker.run_command("outbox"),
                 description="the outbox",

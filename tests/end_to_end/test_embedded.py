@@ -11,15 +11,11 @@ import pytest
 
 from tests.embedded.storing import by_series, rows
 from tests.support import chaos
-from tests.support.event_builders import batch, event
+from tests.support.event_builders import view_batch
 from tests.support.services import wait_until
 from tests.support.worker_process import WorkerProcess, serve, with_options
 
 FAST = {"OPENQOE_FLUSH_INTERVAL": "0.3"}
-
-
-def view(number: int) -> bytes:
-    return batch(event("viewstart", at=int(time.time() * 1000), view_id=f"v-{number}"))
 
 
 def counted(data: Path) -> float:
@@ -58,7 +54,7 @@ def test_worker_killed_under_load_stores_every_event_once(shell: str) -> None:
 def test_workers_of_one_host_write_to_one_store() -> None:
     with WorkerProcess(FAST, command=with_options(serve, "--workers", "2")) as worker:
         for number in range(40):
-            assert worker.post(view(number % 30))[0] == 202
+            assert worker.post(view_batch(number % 30))[0] == 202
         wait_until(lambda: len(rows(worker.data, "SELECT 1 FROM entries")) >= 30, 20, "the events")
         wait_until(lambda: counted(worker.data) == 30, 20, "the views")
         instances = "SELECT DISTINCT instance FROM series"
@@ -71,13 +67,13 @@ def test_workers_of_one_host_write_to_one_store() -> None:
 
 def test_embedded_store_receives_data_without_journal() -> None:
     with WorkerProcess({**FAST, "OPENQOE_DURABILITY": "memory"}) as worker:
-        assert worker.post(view(1))[0] == 202
+        assert worker.post(view_batch(1))[0] == 202
         wait_until(lambda: counted(worker.data) == 1, description="the view")
         wait_until(lambda: logged(worker.data) == ["v-1"], description="the event")
         worker.kill()
         assert not list(worker.data.glob("slot-*"))
         worker.start()
-        assert worker.post(view(2))[0] == 202
+        assert worker.post(view_batch(2))[0] == 202
         assert worker.stop() == 0
         assert logged(worker.data) == ["v-1", "v-2"]
 
@@ -85,7 +81,7 @@ def test_embedded_store_receives_data_without_journal() -> None:
 def test_drain_command_writes_data_of_dead_process_to_store() -> None:
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "3600"}) as worker:
         for number in range(5):
-            assert worker.post(view(number))[0] == 202
+            assert worker.post(view_batch(number))[0] == 202
         worker.kill()
         assert logged(worker.data) == []
         worker.run_command("drain", "--timeout", "20")

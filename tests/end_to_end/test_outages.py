@@ -3,7 +3,6 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,18 +30,6 @@ def view(number: int, *, padding: int = 0) -> bytes:
 def started(prometheus: Prometheus) -> int:
     """Views started, by the newest sample of each series ever written."""
     return int(sum(series.samples[-1][1] for series in prometheus.samples(STARTED)))
-
-
-@pytest.fixture
-def receiver() -> Iterator[RemoteWriteDouble]:
-    with RemoteWriteDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def loki() -> Iterator[LokiDouble]:
-    with LokiDouble() as double:
-        yield double
 
 
 def settings(receiver: RemoteWriteDouble, loki: LokiDouble, **more: str) -> dict[str, str]:

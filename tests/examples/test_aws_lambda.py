@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.examples.example_process import EXAMPLES, count_started_views, make_view_batch
+from tests.examples.example_process import EXAMPLES
+from tests.support.event_builders import view_batch
 from tests.support.loki_double import LokiDouble
-from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.remote_write_double import RemoteWriteDouble, count_started_views
 
 EnvironmentMaker = Callable[[], ModuleType]
 
@@ -74,7 +75,7 @@ def http_event(
 
 
 def post_views(environment: ModuleType, first: int, number: int, remaining: int = 10_000) -> int:
-    event = http_event("POST", "/v1/events", make_view_batch(first, number).decode())
+    event = http_event("POST", "/v1/events", view_batch(first, number).decode())
     status: int = environment.handler(event, Context(remaining))["statusCode"]
     return status
 
@@ -116,12 +117,12 @@ def test_requests_and_responses_follow_gateway_format(
         assert answer["headers"]["Content-Type"] == "application/json"
         return answer["statusCode"], json.loads(b64decode(answer["body"]))
 
-    body = make_view_batch(0, 1).decode()
+    body = view_batch(0, 1).decode()
     assert ask(http_event("GET", "/health"))[1]["status"] == "healthy"
     assert ask(http_event("GET", "/prod/v1/health", stage="prod"))[0] == 200
     assert ask(http_event("POST", "/v1/events", body))[0] == 401
     assert ask(http_event("POST", "/v1/events", body, rawQueryString="api_key=secret"))[0] == 202
-    binary = b64encode(make_view_batch(1, 1)).decode()
+    binary = b64encode(view_batch(1, 1)).decode()
     headers = {"Content-Type": "application/json", "X-API-Key": "secret"}
     event = http_event("POST", "/v1/events", binary, isBase64Encoded=True, headers=headers)
     assert ask(event)[0] == 202
@@ -188,7 +189,7 @@ def test_handler_runs_as_local_server(
     settings: Mapping[str, str], receiver: RemoteWriteDouble, tmp_path: Path
 ) -> None:
     batch = tmp_path / "batch.json"
-    batch.write_bytes(make_view_batch(0, 3))
+    batch.write_bytes(view_batch(0, 3))
     run = subprocess.run(
         [sys.executable, "-X", "dev", str(EXAMPLES / "aws_lambda.py"), str(batch)],
         env={**os.environ, **settings},

@@ -6,14 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from tests.examples.example_process import (
-    EXAMPLES,
-    count_started_views,
-    example_command,
-    make_view_batch,
-)
+from tests.examples.example_process import EXAMPLES, example_command
+from tests.support.event_builders import view_batch
 from tests.support.loki_double import LokiDouble
-from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.remote_write_double import RemoteWriteDouble, count_started_views
 from tests.support.services import wait_until
 from tests.support.worker_process import Command, WorkerProcess
 
@@ -40,10 +36,10 @@ def test_worker_runs_beside_flask_application(
         assert process.request("GET", "/qoe/nowhere")[0] == 404
         assert process.request("POST", "/v1/events")[0] == 404  # not ours there
         for first in range(0, 50, 10):
-            assert process.post(make_view_batch(first, 10), "/qoe/v1/events")[0] == 202
+            assert process.post(view_batch(first, 10), "/qoe/v1/events")[0] == 202
         wait_until(lambda: count_started_views(receiver) == 50, description="the metrics")
         wait_until(lambda: len(loki.entries()) == 50, description="the logs")
-        assert process.post(make_view_batch(50, 10), "/qoe/events")[0] == 202
+        assert process.post(view_batch(50, 10), "/qoe/events")[0] == 202
         assert process.stop(15) == 0
         assert "Traceback" not in process.log_text()
     assert count_started_views(receiver) == 60

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.examples.example_process import (
-    EXAMPLES,
-    count_started_views,
-    example_command,
-    make_view_batch,
-)
+from tests.examples.example_process import EXAMPLES, example_command
+from tests.support.event_builders import view_batch
 from tests.support.loki_double import LokiDouble
-from tests.support.raw_client import RawClient, encode_chunked, encode_get, encode_post
-from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.raw_client import (
+    RawClient,
+    assert_stop_finishes_request,
+    encode_chunked,
+    encode_get,
+    encode_post,
+)
+from tests.support.remote_write_double import RemoteWriteDouble, count_started_views
 from tests.support.services import wait_until
 from tests.support.worker_process import Command, WorkerProcess
 
@@ -48,10 +50,10 @@ def test_metrics_and_logs_arrive_and_signal_stops_after_last_flush(
 ) -> None:
     with WorkerProcess(settings, command=command, stop_signal=number) as worker:
         for first in range(0, 50, 10):
-            assert worker.post(make_view_batch(first, 10))[0] == 202
+            assert worker.post(view_batch(first, 10))[0] == 202
         wait_until(lambda: count_started_views(receiver) == 50, description="the metrics")
         wait_until(lambda: len(loki.entries()) == 50, description="the logs")
-        assert worker.post(make_view_batch(50, 10))[0] == 202
+        assert worker.post(view_batch(50, 10))[0] == 202
         assert worker.stop(10) == 0
         assert_clean(worker)
     assert count_started_views(receiver) == 60
@@ -67,9 +69,9 @@ def test_split_and_pipelined_requests_are_answered(command: Command) -> None:
             for byte in encode_get("/health"):
                 client.send(bytes([byte]))
             assert client.read_response().status == 200
-            body = encode_chunked(make_view_batch(1, 1), size=100)
+            body = encode_chunked(view_batch(1, 1), size=100)
             head = encode_post(b"", "Transfer-Encoding: chunked", length=False)
-            client.send(encode_post(make_view_batch(0, 1)) + head + body + encode_get("/nowhere"))
+            client.send(encode_post(view_batch(0, 1)) + head + body + encode_get("/nowhere"))
             assert [client.read_response().status for _ in range(3)] == [202, 202, 404]
             client.half_close()
             assert client.is_closed()
@@ -78,11 +80,11 @@ def test_split_and_pipelined_requests_are_answered(command: Command) -> None:
             answer = client.read_response()
             assert (answer.status, answer.headers["connection"]) == (400, "close")
         with RawClient(worker.port) as client:
-            client.send(encode_post(make_view_batch(2, 1))[:-10])
+            client.send(encode_post(view_batch(2, 1))[:-10])
             assert client.read_response().status == 408
         for end in (10, 100, 300):
             client = RawClient(worker.port)
-            client.send(encode_post(make_view_batch(3, 1))[:end])
+            client.send(encode_post(view_batch(3, 1))[:end])
             client.reset()
         assert worker.count_events() == 2
         assert worker.stop(10) == 0
@@ -101,7 +103,7 @@ def test_failing_destinations_delay_no_request_and_lose_nothing(
         loki.stop()
         begin = time.monotonic()
         for first in range(0, 100, 10):
-            assert worker.post(make_view_batch(first, 10))[0] == 202
+            assert worker.post(view_batch(first, 10))[0] == 202
             time.sleep(0.05)
         assert time.monotonic() - begin < 2
         loki.start()
@@ -119,9 +121,9 @@ def test_absent_destination_does_not_delay_stop(
 ) -> None:
     more = {"OPENQOE_SHUTDOWN_TIMEOUT": "1"}
     with WorkerProcess({**settings, **more}, command=command) as worker:
-        assert worker.post(make_view_batch(0, 10))[0] == 202
+        assert worker.post(view_batch(0, 10))[0] == 202
         receiver.stop()
-        assert worker.post(make_view_batch(10, 10))[0] == 202
+        assert worker.post(view_batch(10, 10))[0] == 202
         begin = time.monotonic()
         assert worker.stop(10) == 0
         assert time.monotonic() - begin < 5
@@ -133,18 +135,8 @@ def test_anyio_shell_finishes_started_request_before_stop(
     backend: str, settings: Mapping[str, str], receiver: RemoteWriteDouble
 ) -> None:
     with WorkerProcess(settings, command=example_command("anyio_app", backend)) as worker:
-        whole = encode_post(make_view_batch(0, 1))
-        with RawClient(worker.port) as client, RawClient(worker.port) as idle:
-            idle.send(encode_get("/health"))
-            idle.read_response()
-            client.send(whole[:-5])
-            time.sleep(0.3)
-            assert worker.process is not None
-            worker.process.send_signal(signal.SIGTERM)
-            assert idle.is_closed()
-            client.send(whole[-5:])
-            answer = client.read_response()
-            assert (answer.status, answer.headers["connection"]) == (202, "close")
+        assert_stop_finishes_request(worker, view_batch(0))
+        assert worker.process is not None
         assert worker.process.wait(10) == 0
         assert_clean(worker)
     assert count_started_views(receiver) == 1

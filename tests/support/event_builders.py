@@ -5,6 +5,7 @@ fields that matter to it. `OMIT` leaves a field out: `event(viewer_id=OMIT)`.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -57,6 +58,14 @@ def event(event_type: str = "heartbeat", *, at: int = NOW, **fields: Any) -> dic
 def batch(*events: Any) -> bytes:
     """The body of a request with these events."""
     return json.dumps({"events": events}, separators=(",", ":")).encode()
+
+
+def view_batch(first: int, count: int = 1) -> bytes:
+    """A batch of the present moment in which `count` views start: v-`first` and the following."""
+    now = int(time.time() * 1000)
+    return batch(
+        *(event("viewstart", at=now, view_id=f"v-{n}") for n in range(first, first + count))
+    )
 
 
 def post(

@@ -2,8 +2,10 @@
 
 import socket
 import struct
-from types import TracebackType
+import time
 from typing import NamedTuple, Self
+
+from tests.support.worker_process import WorkerProcess
 
 
 class RawResponse(NamedTuple):
@@ -22,12 +24,7 @@ class RawClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -96,3 +93,21 @@ def encode_chunked(body: bytes, size: int = 65536) -> bytes:
     """A body in the chunked transfer coding."""
     parts = [body[i : i + size] for i in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def assert_stop_finishes_request(worker: WorkerProcess, body: bytes) -> None:
+    """Stop a worker in the middle of a request, and assert that the request is accepted and that an
+    idle connection closes at once.
+    """
+    whole = encode_post(body)
+    with RawClient(worker.port) as client, RawClient(worker.port) as idle:
+        idle.send(encode_get("/health"))
+        idle.read_response()
+        client.send(whole[:-5])
+        time.sleep(0.3)
+        assert worker.process is not None
+        worker.process.send_signal(worker.stop_signal)
+        assert idle.is_closed()
+        client.send(whole[-5:])
+        response = client.read_response()
+        assert (response.status, response.headers["connection"]) == (202, "close")

@@ -184,6 +184,11 @@ class RemoteWriteDouble(HttpDouble):
         return None
 
 
+def count_started_views(receiver: RemoteWriteDouble) -> float:
+    """The started views in the metrics that a receiver has stored."""
+    return receiver.total("openqoe_views_started_total")
+
+
 def _header_faults(request: ReceivedRequest) -> Iterator[tuple[str, str]]:
     content_type = request.headers.get("content-type", "")
     if content_type.replace(" ", "").lower() not in _CONTENT_TYPES:
