@@ -1,7 +1,8 @@
-"""The ASGI application under other servers than uvicorn, and where it cannot run."""
+"""The ASGI application under hypercorn and granian."""
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from tests.support.event_builders import batch, event
@@ -24,8 +25,6 @@ def granian(port: int) -> Sequence[str]:
 
 
 def deliver_and_stop(command: Command) -> None:
-    import time
-
     with RemoteWriteDouble() as receiver:
         settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
         with WorkerProcess(settings, command=command) as worker:

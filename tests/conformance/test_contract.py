@@ -1,4 +1,4 @@
-"""The contract's answers, from every shell in every host: endpoints, errors, keys, CORS."""
+"""The HTTP contract in every shell and host: endpoints, errors, keys, CORS."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def guarded(host: Host) -> Iterator[WorkerProcess]:
-    """A worker that wants a key."""
+    """A worker that requires a key."""
     with host.run({"API_KEY": "secret,next"}) as worker:
         yield worker
 

@@ -1,4 +1,4 @@
-"""The dashboard is the same in every host: served to whoever may see it, and to nobody else."""
+"""The dashboard in every host: pages, API, sign-in, refusal of other visitors."""
 
 import json
 import re
@@ -15,7 +15,7 @@ KEY = "open sesame & more"
 
 @pytest.fixture(scope="module")
 def locked(host: Host) -> Iterator[WorkerProcess]:
-    """A worker that wants a key."""
+    """A worker that requires a key."""
     with host.run({"API_KEY": f"other, {KEY}"}) as worker:
         yield worker
 

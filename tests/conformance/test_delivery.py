@@ -1,4 +1,4 @@
-"""Delivery over real sockets: what is acknowledged arrives, whatever the destinations do."""
+"""Delivery over real sockets: acknowledged batches arrive despite failing destinations."""
 
 import json
 import threading
@@ -78,7 +78,7 @@ def test_stop_with_requests_in_flight_delivers_acknowledged_batches(
         for thread in threads:
             thread.join()
     assert acknowledged > 0
-    # A batch may have been taken although its answer was lost on the way.
+    # A batch may have been accepted although its response was lost.
     assert acknowledged <= count_started_views(receiver) <= acknowledged + 4 * 5
 
 
@@ -99,7 +99,7 @@ def test_temporarily_failing_destinations_lose_nothing(
     assert receiver.violations == []
     failing = [line for line in log if line.get("destination") == "prometheus"]
     levels = [line["level"] for line in failing if line["event"] != "destination"]
-    assert levels == ["warning", "info"]  # went away, came back: one line each
+    assert levels == ["warning", "info"]  # one line for the outage, one for its end
     assert "ingester is <b>down</b>" in json.dumps(failing)
 
 
@@ -137,7 +137,7 @@ def test_lost_destination_does_not_delay_stop(
         kept = [line for line in worker.log_records() if line["event"] == "kept for the next start"]
         assert [line["destination"] for line in kept] == ["prometheus"]
         receiver.clear_faults()
-        worker.start()  # and the next start delivers it
+        worker.start()  # which delivers the rest
         wait_until(
             lambda: count_started_views(receiver) == 10,
             timeout=10,

@@ -1,4 +1,4 @@
-"""HTTP over real sockets: the same for every shell, well-behaved clients and others."""
+"""HTTP over real sockets in every host: valid, invalid and disconnecting clients."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ _views = count()
 
 
 def send_in_background(client: RawClient, data: bytes) -> threading.Thread:
-    """Send what may be refused before all of it has been taken."""
+    """Send data that may be refused before it is read completely."""
 
     def send() -> None:
         with suppress(ConnectionError):
@@ -32,7 +32,7 @@ def send_in_background(client: RawClient, data: bytes) -> threading.Thread:
 
 
 def fresh_batch(*types: str) -> bytes:
-    """A batch as of now that no test has sent before."""
+    """A batch of the present moment that no test has sent before."""
     now = int(time.time() * 1000)
     view = f"view-{next(_views)}"
     return batch(*(event(name, at=now, view_id=view) for name in types or ("heartbeat",)))
@@ -164,7 +164,7 @@ def test_200_simultaneous_connections_are_served(worker: WorkerProcess) -> None:
     clients = [RawClient(worker.port) for _ in range(200)]
 
     def ask(client: RawClient) -> int:
-        # Each closes when it is answered: gunicorn waits for that before it goes on.
+        # Each closes after its response: gunicorn waits for that before it continues.
         with client:
             client.send(encode_post(fresh_batch(), "Connection: close"))
             return client.read_response().status
@@ -179,7 +179,7 @@ def test_health_is_fast_during_large_batches(worker: WorkerProcess) -> None:
     stop = threading.Event()
     posts: list[float] = []
 
-    def pour() -> None:
+    def post_continuously() -> None:
         while not stop.is_set():
             begin = time.monotonic()
             status, answer = worker.post(fresh_batch(*["heartbeat"] * 1000))
@@ -187,7 +187,7 @@ def test_health_is_fast_during_large_batches(worker: WorkerProcess) -> None:
             posts.append(time.monotonic() - begin)
 
     with ThreadPoolExecutor(2) as pool:
-        pouring = [pool.submit(pour) for _ in range(2)]
+        posting = [pool.submit(post_continuously) for _ in range(2)]
         time.sleep(0.3)
         times = []
         for _ in range(20):
@@ -196,9 +196,9 @@ def test_health_is_fast_during_large_batches(worker: WorkerProcess) -> None:
             times.append(time.monotonic() - begin)
             time.sleep(0.02)
         stop.set()
-        for future in pouring:
+        for future in posting:
             future.result()
-    # It waits for no more than the two that pour.
+    # A health request waits at most for the two batches in progress.
     assert median(times) < 1.5 * median(posts) + 0.05
 
 

@@ -1,4 +1,4 @@
-"""HTTP where it is ours: limits, time-outs and refusals have exact answers."""
+"""The worker's own HTTP layer: exact responses to limits, time-outs and bad requests."""
 
 import json
 import time
@@ -69,7 +69,7 @@ def test_bad_request_is_answered_and_connection_closed(
 def test_half_closed_incomplete_request_is_answered_with_400(own_worker: WorkerProcess) -> None:
     with RawClient(own_worker.port) as client:
         client.send(encode_post(b"{}", "Content-Length: 7", length=False))
-        time.sleep(0.1)  # so that its end comes by itself
+        time.sleep(0.1)  # so that the FIN arrives after the data
         client.half_close()
         assert client.read_response().status == 400
         assert client.is_closed()
@@ -95,7 +95,7 @@ def test_slow_request_is_answered_with_408(own_worker: WorkerProcess) -> None:
                 client.send(b"x")
                 time.sleep(0.3)
         except ConnectionError:
-            pass  # answered and closed while we were sending
+            pass  # closed while this test was sending
         else:
             assert client.read_response().status == 408
             assert client.is_closed()
@@ -115,7 +115,7 @@ def test_incomplete_requests_do_not_delay_other_clients(own_worker: WorkerProces
 
 def test_connections_over_limit_are_refused(own_host: Host) -> None:
     with own_host.run({"OPENQOE_MAX_CONNECTIONS": "5"}) as worker:
-        time.sleep(0.2)  # until the connection of the start is gone
+        time.sleep(0.2)  # until the connection of the start-up check is closed
         clients = [RawClient(worker.port) for _ in range(5)]
         for client in clients:
             client.send(encode_get("/health"))

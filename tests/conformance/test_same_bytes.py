@@ -1,4 +1,4 @@
-"""The same requests at the same times give the same payloads from every shell."""
+"""Every shell delivers the same payloads for the same requests at the same times."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ Shell = Callable[[Config, "Clock"], None]
 
 
 class Clock:
-    """Wall-clock time for the services, moved by the test."""
+    """A simulated wall clock for the services."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -125,8 +125,8 @@ def on_asgi(config: Config, clock: Clock) -> None:
 
 
 def payloads(shell: Shell, clock: Clock) -> Payloads:
-    """What reaches the destinations: bodies of metrics (without our own health, which
-    measures real durations) and of logs."""
+    """The bodies that reach the destinations: metrics (without the worker's own health, which
+    measures real durations) and logs."""
     clock.now = NOW
     with RemoteWriteDouble(now_ms=clock) as receiver, LokiDouble(now_ms=clock) as loki:
         config = Config(

@@ -1,4 +1,4 @@
-"""A 202 is a promise: kept through SIGKILL, in a real Prometheus, whatever the shell."""
+"""Crashes of every shell: acknowledged batches survive SIGKILL, checked in a real Prometheus."""
 
 import pytest
 

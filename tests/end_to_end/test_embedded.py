@@ -1,4 +1,4 @@
-"""The embedded store of real processes: killed, several of them, without a journal."""
+"""The embedded store of real processes: crashes, several processes, no journal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAST = {"OPENQOE_FLUSH_INTERVAL": "0.3"}
 
 
 def counted(data: Path) -> float:
-    """Views started, by the newest sample of each series."""
+    """The started views: the sum of the newest sample of each series."""
     total = 0.0
     for labels, samples in by_series(data).items():
         if dict(labels)["__name__"] == "openqoe_views_started_total":
@@ -58,9 +58,7 @@ def test_workers_of_one_host_write_to_one_store() -> None:
         wait_until(lambda: len(rows(worker.data, "SELECT 1 FROM entries")) >= 30, 20, "the events")
         wait_until(lambda: counted(worker.data) == 30, 20, "the views")
         instances = "SELECT DISTINCT instance FROM series"
-        wait_until(
-            lambda: len(rows(worker.data, instances)) == 2, 20, "what both tell of themselves"
-        )
+        wait_until(lambda: len(rows(worker.data, instances)) == 2, 20, "the health metrics of both")
         assert worker.request("GET", "/")[0] == 200
         assert worker.stop() == 0
 

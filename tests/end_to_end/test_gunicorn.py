@@ -1,4 +1,4 @@
-"""gunicorn with several processes that come and go: nothing is lost, in a real Prometheus."""
+"""gunicorn with several processes: recycling and reloading lose nothing in a real Prometheus."""
 
 import signal
 import threading
@@ -13,13 +13,18 @@ from tests.support.worker_process import WorkerProcess, gunicorn
 
 
 def started(prometheus: Prometheus) -> float:
-    """Views started, over all processes that ever were: last minus first of each series."""
+    """The started views over all processes: the sum of last minus first sample of each series."""
     ranges = prometheus.samples("openqoe_views_started_total")
     return sum(one.samples[-1][1] - one.samples[0][1] for one in ranges)
 
 
 class Load:
-    """Clients that post views until they are told to stop."""
+    """Clients that post views until ``stop``.
+
+    Attributes:
+        acknowledged: Batches answered with 202.
+        unknown: Batches without a response, which may have been accepted.
+    """
 
     def __init__(self, worker: WorkerProcess, clients: int) -> None:
         self.acknowledged = 0
@@ -45,7 +50,7 @@ class Load:
             try:
                 status, _ = self._worker.post(body)
             except (OSError, ValueError, HTTPException):
-                # Taken or not? The test resends nothing, so it cannot know.
+                # The batch may have been accepted; it is not resent.
                 with self._lock:
                     self.unknown += 1
                 continue
@@ -64,7 +69,7 @@ def test_processes_recycled_every_50_requests_lose_nothing() -> None:
             load.stop()
             assert worker.stop(60) == 0
             processes = worker.log_text().count('"serving"')
-        # They did come and go, and each took a slot that another one had left.
+        # Processes were recycled, and each claimed the slot of an earlier one.
         assert processes > 8
         assert len(prometheus.label_values("instance")) < 8
         assert load.acknowledged > 200

@@ -1,4 +1,4 @@
-"""Four processes behind one port count as one: real shells, a real Redis, a real Prometheus."""
+"""Four processes behind one port count like one: real shells, a real Redis, a real Prometheus."""
 
 import json
 import time
@@ -39,7 +39,7 @@ FLEETS = {
     "gunicorn": (gunicorn("gthread", *WORKERS_OPTION), "redis"),
     "uvicorn": (with_options(uvicorn, *WORKERS_OPTION), "sqlite"),
 }
-"""The hosts, and what their workers share."""
+"""The hosts, and the shared store of their workers."""
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,12 @@ def test_randomly_distributed_batches_count_as_with_one_worker(
             for turn in before:
                 clients.send(turn)
                 time.sleep(0.5)
-            time.sleep(2)  # all have heard of each other
+            time.sleep(2)  # until all workers have synchronized
             clients.send(last)
             cardinality = json.loads(worker.request("GET", "/stats")[2])["cardinality"]
-            has_left = worker.stop_and_deliver()
+            has_rest = worker.stop_and_deliver()
         counts = read_stored_counts(prometheus)
-        prometheus.assert_nothing_rejected(copies_allowed=has_left)
+        prometheus.assert_nothing_rejected(copies_allowed=has_rest)
         instances = prometheus.label_values("instance")
         at_first, at_last = admitted(prometheus, "prod"), admitted(prometheus, LATE_ENV)
     assert clients.refused == []
@@ -91,7 +91,7 @@ def test_randomly_distributed_batches_count_as_with_one_worker(
 
 
 def admitted(prometheus: Prometheus, env: str) -> set[str]:
-    """The governed values that have series of their own."""
+    """The governed values that have their own series."""
     found = prometheus.series(f'openqoe_events_total{{env="{env}"}}')
     values = {labels[GOVERNED_LABEL] for labels in found}
     return {value for value in values if not value.startswith("hash_")}

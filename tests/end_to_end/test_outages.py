@@ -1,4 +1,4 @@
-"""What a 202 promised is kept through outages: receivers, disks and neighbours that fail."""
+"""Acknowledged batches survive failing receivers, full disks, damaged files and dead neighbours."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def view(number: int, *, padding: int = 0) -> bytes:
 
 
 def started(prometheus: Prometheus) -> int:
-    """Views started, by the newest sample of each series ever written."""
+    """The started views: the sum of the newest sample of each series."""
     return int(sum(series.samples[-1][1] for series in prometheus.samples(STARTED)))
 
 
@@ -52,21 +52,21 @@ def test_prometheus_that_hangs_or_restarts_misses_nothing(shell: str) -> None:
         }
         with WorkerProcess(wanted, command=chaos.SHELLS[shell]) as worker:
             players = Players(worker, 2, seed=1)
-            for fail, heal in (
+            for begin_outage, end_outage in (
                 (prometheus.pause, prometheus.resume),
                 (prometheus.stop, prometheus.start),
             ):
                 time.sleep(0.5)
-                fail()
+                begin_outage()
                 before = len(players.acknowledged)
                 time.sleep(1.5)
-                assert len(players.acknowledged) > before + 10  # nobody waits for Prometheus
-                heal()
+                assert len(players.acknowledged) > before + 10  # clients do not wait for Prometheus
+                end_outage()
             players.stop()
             assert worker.stop(30) == 0
             assert '"stopped"' in worker.log_text()
         assert started(prometheus) == len(players.acknowledged)
-        # It complains of itself when it is stopped in a write.
+        # Prometheus logs a complaint when it is stopped during a write.
         rejects = prometheus.rejects(copies_allowed=True)
         assert rejects.out_of_order == rejects.out_of_bounds == rejects.too_old == 0
 
@@ -83,7 +83,7 @@ def test_orphaned_slot_is_delivered_by_running_neighbour(
                 assert first.post(view(number))[0] == 202
             assert second.post(view(7))[0] == 202
             first.kill()
-            for file in (first.data / "slot-0").iterdir():  # which makes it long ago
+            for file in (first.data / "slot-0").iterdir():  # so that it is orphaned for an hour
                 os.utime(file, (time.time() - 3600,) * 2)
             wait_until(
                 lambda: receiver.total(STARTED) == 7, timeout=15, description="the neighbour"
@@ -93,7 +93,7 @@ def test_orphaned_slot_is_delivered_by_running_neighbour(
                 description="rest",
             )
             assert len(loki.entries()) == 7
-            # It comes back and goes on where its neighbour left off.
+            # It restarts and continues from the state that its neighbour saved.
             first.start()
             assert first.post(view(8))[0] == 202
             assert first.stop() == second.stop() == 0
@@ -111,7 +111,7 @@ def test_full_disk_refuses_batches_and_loses_no_accepted_one(
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a small file system")
+        pytest.skip("this system does not permit mounting a small file system")
     try:
         wanted = settings(receiver, loki, OPENQOE_DATA_DIR=str(small / "data"))
         with WorkerProcess(wanted, command=serve) as worker:
@@ -126,7 +126,7 @@ def test_full_disk_refuses_batches_and_loses_no_accepted_one(
             assert all("retry-after" in headers for _, headers, _ in answers)
             assert worker.request("GET", "/ready")[0] == 503
             assert worker.request("GET", "/health")[0] == 200
-            time.sleep(1.5)  # attempts to make it good change nothing while the disk is full
+            time.sleep(1.5)  # retries fail while the disk is full
             assert worker.request("POST", "/v1/events", bodies[0])[0] == 503
             hog.unlink()
             wait_until(lambda: worker.request("GET", "/ready")[0] == 200, description="room")
@@ -135,7 +135,7 @@ def test_full_disk_refuses_batches_and_loses_no_accepted_one(
             assert worker.stop() == 0
             events = [line["event"] for line in worker.log_records()]
             assert events.count("storage works again") == 1
-        # At most the first of the others took effect before the disk was known to be full.
+        # At most one refused batch was applied before the full disk was detected.
         assert 11 <= receiver.total(STARTED) <= 12
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -146,7 +146,7 @@ def damaged(file: Path, *, wholly: bool) -> None:
         file.write_bytes(os.urandom(20_000))
         return
     size = file.stat().st_size
-    with file.open("r+b") as opened:  # not only a few pages: those might be free ones
+    with file.open("r+b") as opened:  # half of the file: a few pages might be free ones
         opened.seek(size // 2)
         opened.write(os.urandom(size // 2))
 
@@ -161,7 +161,7 @@ def test_damaged_database_is_moved_aside_and_worker_serves(
         loki.fail_with(503, times=None)
         for number in range(30):
             assert worker.post(view(number, padding=4_000))[0] == 202
-        assert worker.stop() == 0  # what waits is in the one file now
+        assert worker.stop() == 0  # the undelivered payloads are in the database now
         file = worker.data / "slot-0" / "worker.db"
         damaged(file, wholly=wholly)
         receiver.clear_faults()
@@ -171,9 +171,9 @@ def test_damaged_database_is_moved_aside_and_worker_serves(
         assert worker.request("GET", "/ready")[0] == 200
         assert worker.stop() == 0
         assert [one.name for one in file.parent.glob("*damaged*")] == ["worker.db.damaged-1"]
-        (told,) = [line["event"] for line in worker.log_records() if "was damaged" in line["event"]]
-        assert "saved from it: " in told  # what that is: tests/shells/storage/test_storage.py
-        assert told.endswith("the damaged file is kept as worker.db.damaged-1")
+        (line,) = [line["event"] for line in worker.log_records() if "was damaged" in line["event"]]
+        assert "saved from it: " in line  # details: tests/shells/storage/test_storage.py
+        assert line.endswith("the damaged file is kept as worker.db.damaged-1")
         assert "Traceback" not in worker.log_text()
     assert 1 <= receiver.total(STARTED) <= 31
     assert any("v-30" in entry.line for entry in loki.entries())

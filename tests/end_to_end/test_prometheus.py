@@ -1,4 +1,4 @@
-"""Batches with a known truth, through a running worker, into a real Prometheus: exact numbers."""
+"""Known batches through every host into a real Prometheus: all numbers are exact."""
 
 import json
 import random
@@ -21,7 +21,7 @@ STARTUP_BOUNDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30)
 
 @dataclass
 class Truth:
-    """What was sent, counted by the test itself."""
+    """The expected values of the sent batches."""
 
     counters: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     startups: list[float] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Truth:
 
 
 def views(seed: int, truth: Truth) -> list[list[dict[str, Any]]]:
-    """Batches of believable views, in the order they are sent."""
+    """Batches of realistic views, in sending order."""
     chance = random.Random(seed)
     begin = int(time.time() * 1000) - 120_000
     batches: list[list[dict[str, Any]]] = []
@@ -114,7 +114,7 @@ def prometheus(host: Host) -> Iterator[Prometheus]:
 
 @pytest.fixture(scope="module")
 def truth(prometheus: Prometheus, host: Host) -> Truth:
-    """Sends everything, spread over at least five flushes, and ends the worker."""
+    """Send everything, spread over at least five flushes, and stop the worker."""
     truth = Truth()
     batches = views(1, truth)
     settings = {
@@ -135,7 +135,7 @@ def truth(prometheus: Prometheus, host: Host) -> Truth:
 
 
 def total(prometheus: Prometheus, selector: str) -> float:
-    """The sum over series of last minus first sample: what happened, exactly."""
+    """The exact increase: the sum of last minus first sample over the series."""
     ranges = prometheus.samples(selector)
     assert ranges, f"nothing found for {selector}"
     return sum(one.samples[-1][1] - one.samples[0][1] for one in ranges)
@@ -188,9 +188,8 @@ def test_histogram_quantile_lies_in_bucket_of_true_quantile(
 
 
 def test_increase_over_whole_run_equals_truth(prometheus: Prometheus, truth: Truth) -> None:
-    # Prometheus extrapolates to the edges of the window: by at most half a scrape interval
-    # at each end of each series, so a window that begins at a series' first sample and ends
-    # at its last is exact.
+    # Prometheus extrapolates to the edges of the window. A window from a series' first sample to
+    # its last needs no extrapolation.
     for one in prometheus.samples("openqoe_views_started_total"):
         first, last = one.samples[0][0], one.samples[-1][0]
         selector = ",".join(f'{k}="{v}"' for k, v in one.labels.items() if k != "__name__")
@@ -206,7 +205,7 @@ def test_increase_over_whole_run_equals_truth(prometheus: Prometheus, truth: Tru
 
 def test_run_spans_at_least_five_flushes(prometheus: Prometheus, truth: Truth) -> None:
     longest = max(len(one.samples) for one in prometheus.samples("openqoe_events_total"))
-    assert longest >= 6  # the zero before the first flush, then one sample a flush
+    assert longest >= 6  # the zero before the first flush, then one sample per flush
 
 
 def test_new_series_starts_with_zero_sample(prometheus: Prometheus, truth: Truth) -> None:

@@ -1,4 +1,4 @@
-"""The shared store goes away in the middle: no player notices, and the bound on the error holds."""
+"""Outages of the shared store: players notice nothing, and the counting error stays bounded."""
 
 import json
 import time
@@ -32,7 +32,7 @@ from tests.support.worker_process import (
 VIEWS = 300
 WORKERS = 3
 PROMPT = 2.0
-"""Seconds in which a request is answered, whatever the store does."""
+"""Maximum response time in s during outages of the store."""
 
 SETTINGS = {"OPENQOE_KV_SYNC_INTERVAL": "1", "OPENQOE_FLUSH_INTERVAL": "1"}
 
@@ -47,7 +47,7 @@ def redis() -> Iterator[Redis]:
 
 
 @pytest.fixture(autouse=True)
-def well(redis: Redis) -> None:
+def empty_store(redis: Redis) -> None:
     redis.delete_all()
 
 
@@ -67,40 +67,41 @@ def fresh_rounds() -> Sequence[Round]:
 
 
 def state(worker: WorkerProcess) -> str:
-    """What /stats says of the store."""
+    """The state of the store according to /stats."""
     stats = json.loads(worker.request("GET", "/stats")[2])
     found: str = stats["shared_store"]["state"]
     return found
 
 
-def all_say(worker: WorkerProcess, *expected: str) -> bool:
-    """Whether every one of the processes (most likely) tells this of the store."""
+def all_report(worker: WorkerProcess, *expected: str) -> bool:
+    """Whether all processes report one of these states, with high probability."""
     return all(state(worker) in expected for _ in range(12 * WORKERS))
 
 
-def away_and_back(
-    worker: WorkerProcess, leave: Callable[[], None], back: Callable[[], None]
+def send_around_outage(
+    worker: WorkerProcess, begin_outage: Callable[[], None], end_outage: Callable[[], None]
 ) -> bool:
-    """Send all rounds; the store leaves before the second and is back after it. Returns whether
-    samples may have come twice at the end."""
+    """Send all rounds, with an outage of the store during the second. Return whether samples may
+    have been delivered twice at the stop.
+    """
     clients = Clients(worker)
     first, second, *rest = fresh_rounds()
     clients.send(first)
-    leave()
+    begin_outage()
     clients.send(second)
-    wait_until(lambda: all_say(worker, "waiting", "alone"), 15, "all to notice")
-    wait_until(lambda: worker.read_metric("openqoe_worker_kv_ok") == 0, 5, "the metric to tell")
-    back()
-    wait_until(lambda: all_say(worker, "shared"), 30, "all to have the store again")
-    wait_until(lambda: worker.read_metric("openqoe_worker_kv_ok") == 1, 5, "the metric to tell")
+    wait_until(lambda: all_report(worker, "waiting", "alone"), 15, "all to notice")
+    wait_until(lambda: worker.read_metric("openqoe_worker_kv_ok") == 0, 5, "the metric to change")
+    end_outage()
+    wait_until(lambda: all_report(worker, "shared"), 30, "all to reach the store again")
+    wait_until(lambda: worker.read_metric("openqoe_worker_kv_ok") == 1, 5, "the metric to change")
     for turn in rest:
         clients.send(turn)
         time.sleep(0.5)
     assert clients.refused == []
     assert clients.slowest < PROMPT
-    has_left = worker.stop_and_deliver()
+    has_rest = worker.stop_and_deliver()
     assert worker.log_text().count("the shared store answers again") >= 1
-    return has_left
+    return has_rest
 
 
 @pytest.mark.parametrize("command", [SERVED, HOSTED], ids=["serve", "gunicorn"])
@@ -108,16 +109,16 @@ def away_and_back(
 def test_outage_shorter_than_patience_changes_no_number(
     outage: str, command: Command, redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
-    leave, back = {
+    begin_outage, end_outage = {
         "paused": (redis.pause, redis.resume),
         "full": (redis.exhaust_memory, redis.restore_memory),
     }[outage]
     settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
     with WorkerProcess(settings, command=command) as worker:
-        has_left = away_and_back(worker, leave, back)
+        has_rest = send_around_outage(worker, begin_outage, end_outage)
         assert "a-secret" not in worker.log_text()
     assert find_differences(read_stored_counts(prometheus), truth) == {}
-    prometheus.assert_nothing_rejected(copies_allowed=has_left)
+    prometheus.assert_nothing_rejected(copies_allowed=has_rest)
 
 
 def test_store_that_restarts_empty_is_republished(
@@ -125,11 +126,11 @@ def test_store_that_restarts_empty_is_republished(
 ) -> None:
     settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
     with WorkerProcess(settings, command=SERVED) as worker:
-        has_left = away_and_back(worker, redis.stop, redis.start)
+        has_rest = send_around_outage(worker, redis.stop, redis.start)
         assert "the shared store has lost what it was told" in worker.log_text()
-    # Nothing is lost, and what several workers have seen counts once for each at the most.
+    # Nothing is lost; a view seen by several workers counts at most once for each.
     assert find_out_of_bound(read_stored_counts(prometheus), truth, WORKERS) == []
-    prometheus.assert_nothing_rejected(copies_allowed=has_left)
+    prometheus.assert_nothing_rejected(copies_allowed=has_rest)
 
 
 def test_worker_counts_alone_after_patience_expires(
@@ -147,24 +148,24 @@ def test_worker_counts_alone_after_patience_expires(
         redis.pause()
         for turn in some[1:]:
             clients.send(turn)
-        wait_until(lambda: all_say(worker, "alone"), 15, "all to count alone")
+        wait_until(lambda: all_report(worker, "alone"), 15, "all to count alone")
         wait_until(
             lambda: (
                 sum_metric(read_stored_counts(prometheus), "openqoe_views_started_total") >= VIEWS
             ),
             10,
-            "what was counted alone to be delivered during the outage",
+            "delivery during the outage of the views counted alone",
         )
         assert worker.read_metric("openqoe_worker_kv_batches_alone_total") > 0
         redis.resume()
-        wait_until(lambda: all_say(worker, "shared"), 30, "all to have the store again")
+        wait_until(lambda: all_report(worker, "shared"), 30, "all to reach the store again")
         clients.send(last)
         assert clients.refused == []
         assert clients.slowest < PROMPT
-        has_left = worker.stop_and_deliver()
-    # Nothing is lost, and what several workers have seen counts once for each at the most.
+        has_rest = worker.stop_and_deliver()
+    # Nothing is lost; a view seen by several workers counts at most once for each.
     assert find_out_of_bound(read_stored_counts(prometheus), truth, WORKERS) == []
-    prometheus.assert_nothing_rejected(copies_allowed=has_left)
+    prometheus.assert_nothing_rejected(copies_allowed=has_rest)
 
 
 def test_two_hosts_with_different_shells_count_as_one_worker(

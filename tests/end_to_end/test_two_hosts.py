@@ -1,4 +1,4 @@
-"""Two hosts with networks of their own count as one, also when one is cut off from the servers."""
+"""Two hosts in separate networks count like one, even while one is cut off from the servers."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ VIEWS = 200
 
 
 def served_on(host: NetworkNamespace, shell: str) -> Command:
-    """Two workers of a shell on a host."""
+    """The command of two workers of a shell on a host."""
 
     def command(port: int) -> Sequence[str]:
         options = ("--shell", shell, "--host", "*", "--port", str(port), "--workers", "2")
@@ -33,7 +33,7 @@ def served_on(host: NetworkNamespace, shell: str) -> Command:
     return command
 
 
-@pytest.mark.alone  # a browser reloads its page's data when the host gets an address
+@pytest.mark.alone  # browser tests reload their page when the machine gets a network address
 def test_host_cut_off_within_patience_changes_no_number() -> None:
     seed, begin = 3, int(time.time() * 1000) - 60_000
     truth = count_with_one_worker(make_rounds(VIEWS, seed, begin=NOW - 60_000))

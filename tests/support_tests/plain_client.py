@@ -1,6 +1,4 @@
-"""A plain HTTP client for the tests of the doubles; standard library only, so that no client
-library hides anything.
-"""
+"""A minimal HTTP client for the tests of the doubles, from the standard library only."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ def send(
     method: str = "POST",
     timeout: float = 5.0,
 ) -> TextResponse:
-    """One request on a connection of its own."""
+    """Send one request on a new connection."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
     try:

@@ -1,4 +1,4 @@
-"""The recordings load, move in time unchanged, and their two truths agree where they should."""
+"""Tests of the recordings: loading, shifting in time, and the agreement of the two truths."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_totals_equal_sum_of_views(capture: Capture) -> None:
 
 
 def test_reported_facts_agree_with_media_element(capture: Capture) -> None:
-    """Where the SDK reports a fact at all, it is the fact; where it cannot, it stays below."""
+    """A fact that the SDK reports equals that of the element; one that it misses is lower."""
     dashjs2 = capture.name == "sdk2-dashjs"
     for view in truth(capture).views.values():
         reported, element = view.reported, view.element
@@ -85,7 +85,7 @@ def test_reported_facts_agree_with_media_element(capture: Capture) -> None:
 
 
 def test_truth_matches_hand_counted_numbers() -> None:
-    """Read off the recording with one's own eyes."""
+    """The expected numbers were counted by hand from the recording."""
     found: Truth = truth(load("sdk1-hlsjs"))
     (full,) = [view for view in found.views.values() if view.scenario == "full"]
     assert full.key == ("b99ec38d-4bb4-442e-9bac-d11a942f0076", "aurora", "hlsjs")

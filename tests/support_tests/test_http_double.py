@@ -1,4 +1,4 @@
-"""The fault script, recording and life of a double."""
+"""Tests of the HTTP double: faults, recording, lifecycle."""
 
 from __future__ import annotations
 

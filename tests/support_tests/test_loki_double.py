@@ -1,4 +1,4 @@
-"""What a real Loki does with a push, rule by rule, in JSON and in protobuf."""
+"""Tests of the Loki double: each rule of a real Loki, in JSON and in protobuf."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Streams = Sequence[tuple[Mapping[str, str], Sequence[PushEntry]]]
 
 
 def at(offset_ms: int, line: str = "line", **metadata: str) -> PushEntry:
-    """An entry so far from now."""
+    """An entry at an offset from now."""
     return PushEntry((NOW_MS + offset_ms) * 1_000_000, line, metadata)
 
 
 class Pusher:
-    """Pushes in one of the two formats."""
+    """Pushes entries in one of the two formats."""
 
     def __init__(self, loki: LokiDouble, kind: str) -> None:
         self.loki = loki

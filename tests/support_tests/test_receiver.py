@@ -1,4 +1,4 @@
-"""Each rule of a remote-write sender, kept and broken."""
+"""Tests of the remote-write double: each rule for senders, kept and broken."""
 
 from __future__ import annotations
 

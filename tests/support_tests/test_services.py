@@ -1,4 +1,4 @@
-"""When a test is skipped, and when it fails, for want of a program."""
+"""Tests of `services`: missing programs, free ports, waiting."""
 
 from __future__ import annotations
 

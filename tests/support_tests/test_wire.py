@@ -1,4 +1,4 @@
-"""The independent codec: what it reads, and what it refuses to read."""
+"""Tests of the wire codec: valid and invalid bodies."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_stale_marker_is_distinguished_from_other_nans() -> None:
         b"no snappy",
         b"\xff\x06\x00\x00sNaPpY",
         snappy.compress(b"\xff\xff\xff"),
-        snappy.compress(b"\x38\x01"),  # a field 7 that no one defined
+        snappy.compress(b"\x38\x01"),  # an undefined field 7
         snappy.compress(b"\x0a\x04\x0a\x02\x18\x01"),  # the same inside a label
         snappy.compress(b"\x1a\x02\x08\x63"),  # metric type 99
         snappy.compress(b"\x0a\x05\x0a\x03\x0a\x01\xff"),  # label name not UTF-8
