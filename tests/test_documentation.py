@@ -15,9 +15,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
+from tests.support.event_builders import batch, event
 from tests.support.services import free_port, require
+from tests.support.worker_process import WorkerProcess
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,19 +32,19 @@ def generator() -> ModuleType:
 
 
 @pytest.mark.parametrize("page", ["configuration.md", "metrics.md", "command-line.md"])
-def test_generated_pages_are_up_to_date(page: str) -> None:
+def test_generated_page_is_up_to_date(page: str) -> None:
     written = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert written == generator().PAGES[page](), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
-def test_links_between_pages_lead_somewhere(page: str) -> None:
+def test_links_between_pages_resolve(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert ((ROOT / page).parent / target).exists(), target
 
 
-def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
+def test_readme_shell_session_works(tmp_path: Path) -> None:
     require("prometheus")
     require("curl")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
     assert values == [("openqoe_views_started_total", "1"), ("openqoe_playing_time_seconds", "10")]
 
 
-def test_the_queries_on_the_page_of_the_embedded_store_work(tmp_path: Path) -> None:
+def test_queries_on_embedded_store_page_work(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "embedded.md").read_text(encoding="utf-8")
     videos, error = re.findall(r"<!-- test: sql -->\n```sql\n(.*?)```", page, re.DOTALL)
     now = int(time.time() * 1000)

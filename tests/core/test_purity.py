@@ -134,7 +134,7 @@ from openqoe.core import (
     Config, HttpResult, KvFailure, KvResult, KvUpdate, NetworkFailure, Notice, Request, Worker,
 )
 from openqoe.shells.stores import MemoryStore
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 
 config = Config.from_environment({
     "PROMETHEUS_URL": "http://p/write", "LOKI_URL": "http://l/push",

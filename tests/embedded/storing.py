@@ -16,7 +16,7 @@ from openqoe.core.wire.remote_write import HEADERS
 from openqoe.embedded import FILE, open_reader
 from openqoe.embedded.sample_store import EmbeddedStore
 from openqoe.shells.service import logs
-from tests.support.wire import MetricMetadata, encode_write_request
+from tests.support.wire_codec import MetricMetadata, encode_write_request
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -20,8 +20,8 @@ from openqoe.embedded.payload_decoder import (
     stream_labels,
 )
 from tests.embedded.storing import metrics
-from tests.support.events import NOW
-from tests.support.wire import decode_push_request, decode_write_request
+from tests.support.event_builders import NOW
+from tests.support.wire_codec import decode_push_request, decode_write_request
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,9}", fullmatch=True)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)

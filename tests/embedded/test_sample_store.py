@@ -20,7 +20,7 @@ from openqoe.core.wire.loki_push import ENCODINGS
 from openqoe.embedded import FILE
 from openqoe.shells.storage import StorageError
 from tests.embedded.storing import Stored, by_series, entries, metrics, rows, stored
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 MINUTE = 60_000
 VIEWS = {"__name__": "views_total", "instance": "i-0", "video_id": "bucket_7"}

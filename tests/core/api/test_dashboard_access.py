@@ -16,7 +16,7 @@ from openqoe.core.effects import LoadPage, Page
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Outcome, Worker
 from tests.core.api.asking import Answer
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 KEYS = "alpha-key, beta-key"
 HOST = {"host": "qoe.example:8787"}

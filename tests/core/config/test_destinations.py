@@ -237,9 +237,9 @@ def test_the_log_tells_that_a_crash_would_lose_data() -> None:
 
 
 def test_the_log_names_settings_that_do_not_exist() -> None:
-    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_FLUSH_INTERVALL": "1", "openqoe": "hush"})
+    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_FLUSH_INTERVALL": "1", "OPENQOE_X": "hush"})
     assert [line.fields for line in lines[1:]] == [
         (("name", "OPENQOE_FLUSH_INTERVALL"),),
-        (("name", "openqoe"),),
+        (("name", "OPENQOE_X"),),
     ]
     assert {line.level for line in lines[1:]} == {"warning"}

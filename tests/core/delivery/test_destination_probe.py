@@ -7,9 +7,9 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.delivery.destination_probe import build_probe, diagnose_answer
 from openqoe.core.delivery.verdict import PayloadKind
 from openqoe.core.effects import HttpResult, NetworkFailure
-from tests.support.events import NOW
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import NOW
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import deliver
 
 PASSWORD = "hunter2hunter2"

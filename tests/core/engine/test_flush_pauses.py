@@ -20,7 +20,7 @@ from openqoe.core.qoe.expiry_queue import TUPLE_SIZE, ExpiryQueue
 from openqoe.core.qoe.view import View, ViewKey
 from openqoe.core.qoe.view_table import ViewTable
 from openqoe.core.sinks.series_exporter import SeriesExporter
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.rig import HOUR, MINUTE
 
 MANY = 1_000

@@ -25,7 +25,7 @@ from openqoe.core.http.refusal import refuse_plainly
 from openqoe.shells.stores import MemoryStore
 from tests.core.engine.test_durability import of, worker
 from tests.core.engine.test_incremental_flush import THEN, busy
-from tests.support.events import NOW, event, post
+from tests.support.event_builders import NOW, event, post
 
 BODY = 10_000
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, Limit
 from openqoe.core.governance.dimension import FOLDS, Dimension, fold
 from openqoe.core.governance.governor import Governor
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 ONE: Mapping[str, Limit] = {"env": Limit("allow", 1)}
 

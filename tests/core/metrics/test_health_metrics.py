@@ -13,8 +13,8 @@ from openqoe.core.engine.load_shedding import BURST
 from openqoe.core.http.messages import Request
 from openqoe.core.metrics import health_metrics
 from openqoe.core.worker import Worker
-from tests.support.events import NOW, event, post
-from tests.support.rig import MINUTE, Rig, told
+from tests.support.event_builders import NOW, event, post
+from tests.support.rig import MINUTE, Rig, player_event
 
 LATE = 100
 """Batches that are late before one is refused."""
@@ -47,17 +47,19 @@ def eventful() -> Rig:
         OPENQOE_QUEUE_MAX_BYTES="1024",
         CARDINALITY_LIMITS='{"limits":{"app_name":{"action":"allow","max_cardinality":1}}}',
     )
-    rig.post(told(0, "playing", 0.0))
-    rig.post(told(0, "playing", 0.0))
-    rig.post({**told(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"})
-    rig.handle(post(told(0, "playing"), event(at=0), "nonsense"))
-    rig.post(told(-3600, "seek", 0.0, note="x" * 300_000))
+    rig.post(player_event(0, "playing", 0.0))
+    rig.post(player_event(0, "playing", 0.0))
+    rig.post(
+        {**player_event(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"}
+    )
+    rig.handle(post(player_event(0, "playing"), event(at=0), "nonsense"))
+    rig.post(player_event(-3600, "seek", 0.0, note="x" * 300_000))
     outcome = rig.worker.handle(Request("GET", "/health"), rig.now)
     rig.worker.answered(outcome.route, 0.002)
-    rig.answers[LokiPush].append(HttpResult(401, {}, b"who are you?"))
-    rig.down(RemoteWrite, answer=HttpResult(503))
+    rig.scripted_results[LokiPush].append(HttpResult(401, {}, b"who are you?"))
+    rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
-    rig.up()
+    rig.end_outage()
     for _ in range(LATE + 1):  # too much work: all have waited; the last is refused
         rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 5_000))
         rig.pass_time(BURST // LATE)
@@ -154,7 +156,7 @@ def test_what_has_happened_is_more_than_nothing(rig: Rig, series: str) -> None:
 
 def test_the_queue_shows_an_outage() -> None:
     rig = Rig()
-    rig.down(RemoteWrite, answer=HttpResult(503))
+    rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
     found = shown(rig)
     assert found['openqoe_worker_queue_length{destination="prometheus"}'] == 3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.metrics.registry import MAX_CACHED_PER_GROUP, Group, Registry
 from openqoe.core.metrics.series import Labels
-from tests.support.rig import FLUSH, MINUTE, Rig, told
+from tests.support.rig import FLUSH, MINUTE, Rig, player_event
 
 SEEKS = Metric("seeks_total", MetricType.COUNTER, "Seeks.")
 ERRORS = Metric("errors_total", MetricType.COUNTER, "Errors.", labels=("error_code",))
@@ -123,7 +123,7 @@ def test_totals_are_right_and_the_number_bounded_whatever_comes(
 def test_totals_are_right_past_the_limit_of_a_worker() -> None:
     rig = Rig(OPENQOE_MAX_SERIES="40")
     for number in range(60):
-        rig.post({**told(0, "seek", 1.0, view=f"view-{number}"), "org_id": f"org-{number}"})
+        rig.post({**player_event(0, "seek", 1.0, view=f"view-{number}"), "org_id": f"org-{number}"})
     rig.flush()
     assert rig.total("openqoe_seeks_total") == 60
     assert rig.total("openqoe_events_total") == 60
@@ -160,9 +160,9 @@ def test_a_groups_cache_is_bounded() -> None:
 def test_an_event_after_the_end_of_its_series_begins_a_new_one() -> None:
     """The worker's own caches do not hold on to what has ended."""
     rig = Rig(OPENQOE_SERIES_IDLE_TIMEOUT="60")
-    rig.post(told(0, "seek", 1.0))
+    rig.post(player_event(0, "seek", 1.0))
     rig.pass_time(2 * MINUTE)
-    rig.post(told(1, "seek", 1.0))
+    rig.post(player_event(1, "seek", 1.0))
     rig.flush()
     (samples,) = rig.receiver.select("openqoe_seeks_total").values()
     values = [value if isinstance(value, float) else "stale" for _, value in samples]

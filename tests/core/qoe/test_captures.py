@@ -14,7 +14,7 @@ import pytest
 
 from openqoe.core.http.messages import Request
 from tests.support.captures import NAMES, CapturedRequest, Truth, load, truth
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.rig import Rig
 
 Order = Callable[[list[CapturedRequest]], list[CapturedRequest]]
@@ -143,7 +143,7 @@ def test_each_event_counts_once(rig: Rig, name: str, order: Order) -> None:
     events = sum(len(request.events) for request in capture.posts if request.body in lost)
     assert events <= 2
     assert rig.total("openqoe_events_total") == true_of(name).totals.events - events
-    assert len(rig.lines()) == rig.total("openqoe_events_total")
+    assert len(rig.log_lines()) == rig.total("openqoe_events_total")
 
 
 def test_marks_stand_whatever_the_order(name: str) -> None:

@@ -14,14 +14,14 @@ import pytest
 from openqoe.core.events.event_types import Data, Event
 from openqoe.core.qoe import fields
 from openqoe.core.qoe.vocabulary import KIND_BY_EVENT_TYPE
-from tests.support.rig import Rig, told
+from tests.support.rig import Rig, player_event
 
 SHIFTED_EPOCH = 1_786_000_000_000.0
 """What a first-generation quartile calls watch_time: the epoch less a monotonic clock."""
 
 
 def decoded(event_type: str, player: str = "hlsjs", **data: Any) -> Event:
-    return msgspec.convert(told(0, event_type, 1.0, player=player, **data), Event)
+    return msgspec.convert(player_event(0, event_type, 1.0, player=player, **data), Event)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_page_load(player: str, data: dict[str, Any], seconds: float | None) -> 
 
 def test_position_is_in_seconds() -> None:
     assert fields.position_s(decoded("heartbeat")) == 1.0
-    assert fields.position_s(msgspec.convert(told(0, "playerready"), Event)) is None
+    assert fields.position_s(msgspec.convert(player_event(0, "playerready"), Event)) is None
 
 
 # Through the worker
@@ -204,7 +204,7 @@ def measured(*events: dict[str, Any]) -> dict[str, float]:
     rig = Rig()
     rig.post(*events)
     rig.flush()
-    return {k: v for k, v in rig.qoe().items() if not k.startswith("openqoe_events_total")}
+    return {k: v for k, v in rig.qoe_series().items() if not k.startswith("openqoe_events_total")}
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_playing_time_of_playing_is_a_position_and_no_total(
 ) -> None:
     """6: a viewer who starts at 0:40 has not played 40 s."""
     found = measured(
-        told(0, "playing", 40.0, player=player, playing_time=playing_time),
-        told(5, "heartbeat", 45.0, player=player, playing_time=5_000),
+        player_event(0, "playing", 40.0, player=player, playing_time=playing_time),
+        player_event(5, "heartbeat", 45.0, player=player, playing_time=5_000),
     )
     assert found["openqoe_playing_time_seconds"] == 5.0
 
@@ -226,7 +226,7 @@ def test_playing_time_of_playing_is_a_position_and_no_total(
 @pytest.mark.parametrize("watch_time", [SHIFTED_EPOCH, 0, None])
 def test_watch_time_is_discarded(watch_time: float | None) -> None:
     found = measured(
-        told(15, "quartile", 15.0, quartile=25, playing_time=15_000, watch_time=watch_time)
+        player_event(15, "quartile", 15.0, quartile=25, playing_time=15_000, watch_time=watch_time)
     )
     assert found == {
         "openqoe_playing_time_seconds": 15.0,
@@ -235,21 +235,21 @@ def test_watch_time_is_discarded(watch_time: float | None) -> None:
 
 
 def test_total_watch_time_is_not_time_played() -> None:
-    found = measured(told(60, "ended", 60.0, total_watch_time=90_000))
+    found = measured(player_event(60, "ended", 60.0, total_watch_time=90_000))
     assert "openqoe_playing_time_seconds" not in found
 
 
 def test_bandwidth_is_no_bit_rate_and_is_not_multiplied() -> None:
     """7: it is the declared bandwidth in bit/s already, and no rendition's that plays."""
-    assert measured(told(1, "bandwidthchange", 1.0, bandwidth=2_400_000)) == {}
+    assert measured(player_event(1, "bandwidthchange", 1.0, bandwidth=2_400_000)) == {}
 
 
 def test_stall_position_is_in_seconds_and_no_duration() -> None:
     found = measured(
-        told(0, "playing", 0.0),
-        told(10, "heartbeat", 10.0, playing_time=10_000),
-        told(12, "stallstart", 12.0),
-        told(12.5, "stallend", 12.0, stall_position_secs=12.0),
+        player_event(0, "playing", 0.0),
+        player_event(10, "heartbeat", 10.0, playing_time=10_000),
+        player_event(12, "stallstart", 12.0),
+        player_event(12.5, "stallend", 12.0, stall_position_secs=12.0),
     )
     assert found['openqoe_rebuffer_duration_seconds_sum{cause="rebuffer"}'] == 0.5
 
@@ -257,9 +257,24 @@ def test_stall_position_is_in_seconds_and_no_duration() -> None:
 @pytest.mark.parametrize(
     ("events", "told_of"),
     [
-        ([told(0, "stall_start", 9.0), told(1, "seek", 9.0, player="html5", seek_latency=8e5)], []),
-        ([told(0, "canplay"), told(1, "seek", 9.0, player="html5", seek_latency=80)], [0.08]),
-        ([told(0, "stall_start", 9.0), told(1, "seek", 9.0, seek_latency=80)], [0.08]),
+        (
+            [
+                player_event(0, "stall_start", 9.0),
+                player_event(1, "seek", 9.0, player="html5", seek_latency=8e5),
+            ],
+            [],
+        ),
+        (
+            [
+                player_event(0, "canplay"),
+                player_event(1, "seek", 9.0, player="html5", seek_latency=80),
+            ],
+            [0.08],
+        ),
+        (
+            [player_event(0, "stall_start", 9.0), player_event(1, "seek", 9.0, seek_latency=80)],
+            [0.08],
+        ),
     ],
     ids=["first generation html5", "second generation html5", "first generation hls.js"],
 )
@@ -276,9 +291,9 @@ def test_seek_latency_of_the_first_html5_adapter_counts_from_the_page_load(
 @pytest.mark.parametrize("player", ["shaka", "videojs"])
 def test_no_bit_rate_is_taken_from_shaka_and_video_js(player: str) -> None:
     events = [
-        told(0, "playing", 0.0, player=player, bitrate=90_000_000),
-        told(5, "qualitychange", 5.0, player=player, bitrate=80_000_000),
-        told(10, "heartbeat", 10.0, player=player, bitrate=70_000_000),
+        player_event(0, "playing", 0.0, player=player, bitrate=90_000_000),
+        player_event(5, "qualitychange", 5.0, player=player, bitrate=80_000_000),
+        player_event(10, "heartbeat", 10.0, player=player, bitrate=70_000_000),
     ]
     assert not [name for name in measured(*events) if "bitrate" in name]
 
@@ -286,9 +301,9 @@ def test_no_bit_rate_is_taken_from_shaka_and_video_js(player: str) -> None:
 def test_the_bit_rate_of_a_dash_js_heartbeat_may_be_the_sounds() -> None:
     """4: it is that of the last change, be it of the picture or of the sound."""
     events = [
-        told(1, "qualitychange", player="dashjs", media_type="video", bitrate_kb=2_400),
-        told(1, "qualitychange", player="dashjs", media_type="audio", bitrate_kb=128),
-        told(10, "heartbeat", 10.0, player="dashjs", bitrate=128),
+        player_event(1, "qualitychange", player="dashjs", media_type="video", bitrate_kb=2_400),
+        player_event(1, "qualitychange", player="dashjs", media_type="audio", bitrate_kb=128),
+        player_event(10, "heartbeat", 10.0, player="dashjs", bitrate=128),
     ]
     assert measured(*events)["openqoe_heartbeat_bitrate_bps"] == 2_400_000
 
@@ -297,7 +312,7 @@ def test_framerate_may_be_a_string_and_autoplay_too() -> None:
     rig = Rig()
     rig.post(
         {
-            **told(1, "qualitychange", 1.0, bitrate_kb=2_400, framerate="25.000"),
+            **player_event(1, "qualitychange", 1.0, bitrate_kb=2_400, framerate="25.000"),
             "player": {"name": "hlsjs", "autoplay": "muted"},
         }
     )
@@ -312,7 +327,7 @@ def test_framerate_may_be_a_string_and_autoplay_too() -> None:
 )
 def test_null_is_as_good_as_absent(event_type: str) -> None:
     """NaN and infinity of JavaScript arrive as null, in any field."""
-    told_nothing = {**told(1, event_type), "playback_time": None, "data": None}
+    told_nothing = {**player_event(1, event_type), "playback_time": None, "data": None}
     told_nulls = {**told_nothing, "data": dict.fromkeys(Data.__struct_fields__)}
     assert measured(told_nulls) == measured(told_nothing)
 
@@ -321,7 +336,7 @@ def test_null_in_place_of_every_object() -> None:
     rig = Rig()
     rig.post(
         {
-            **told(1, "playing"),
+            **player_event(1, "playing"),
             **dict.fromkeys(
                 ("device", "os", "browser", "player", "network", "video", "cmcd", "data", "env")
             ),
@@ -344,7 +359,7 @@ def test_null_in_place_of_every_object() -> None:
 )
 def test_a_negative_number_is_no_measurement(data: dict[str, Any]) -> None:
     """Sums of histograms are counters to a receiver: they must never go down."""
-    assert measured(told(1, "heartbeat", 1.0, **data)).keys() <= {
+    assert measured(player_event(1, "heartbeat", 1.0, **data)).keys() <= {
         "openqoe_concurrent_views_current"
     }
 
@@ -362,6 +377,6 @@ def test_a_negative_number_is_no_measurement(data: dict[str, Any]) -> None:
 )
 def test_a_number_that_no_player_means_spoils_no_sum(event_type: str, data: dict[str, Any]) -> None:
     rig = Rig()
-    rig.post(told(0, event_type, 1.0, **data))
+    rig.post(player_event(0, event_type, 1.0, **data))
     rig.flush()
-    assert max(rig.qoe().values()) <= 1
+    assert max(rig.qoe_series().values()) <= 1

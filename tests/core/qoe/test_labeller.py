@@ -9,7 +9,7 @@ from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
 from openqoe.core.governance.governor import Governor
 from openqoe.core.qoe.labeller import CACHE_LIFETIME, Labeller
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 
 
 def decoded(**fields: Any) -> Event:

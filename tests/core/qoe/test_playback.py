@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.rig import Rig, told
+from tests.support.rig import Rig, player_event
 
 
 def measured(*batches: list[dict[str, Any]]) -> Rig:
@@ -23,10 +23,14 @@ def measured(*batches: list[dict[str, Any]]) -> Rig:
 @pytest.mark.parametrize(
     "events",
     [
-        [told(0, "viewstart"), told(1, "playing", 0.0)],
-        [told(1, "playing", 0.0), told(5, "viewstart")],
-        [told(1, "playing", 0.0), told(9, "playing", 8.0), told(20, "playing", 19.0)],
-        [told(0, "viewstart"), told(0.1, "viewstart")],
+        [player_event(0, "viewstart"), player_event(1, "playing", 0.0)],
+        [player_event(1, "playing", 0.0), player_event(5, "viewstart")],
+        [
+            player_event(1, "playing", 0.0),
+            player_event(9, "playing", 8.0),
+            player_event(20, "playing", 19.0),
+        ],
+        [player_event(0, "viewstart"), player_event(0.1, "viewstart")],
     ],
     ids=["both", "late viewstart", "resumes", "two sources"],
 )
@@ -40,14 +44,14 @@ def test_each_video_of_a_page_is_a_view() -> None:
     """The SDK keeps one view_id over all of them, each with totals of its own."""
     rig = measured(
         [
-            told(0, "playing", 0.0, video="first", video_startup_time=500),
-            told(10, "heartbeat", 10.0, video="first", playing_time=10_000),
-            told(12, "quartile", 12.0, video="first", quartile=25),
-            told(20, "playing", 0.0, video="second", video_startup_time=700),
-            told(26, "heartbeat", 6.0, video="second", playing_time=6_000),
-            told(27, "quartile", 7.0, video="second", quartile=25),
-            told(30, "ended", 10.0, video="first", playing_time=12_000),
-            told(30, "ended", 10.0, video="second", playing_time=9_500),
+            player_event(0, "playing", 0.0, video="first", video_startup_time=500),
+            player_event(10, "heartbeat", 10.0, video="first", playing_time=10_000),
+            player_event(12, "quartile", 12.0, video="first", quartile=25),
+            player_event(20, "playing", 0.0, video="second", video_startup_time=700),
+            player_event(26, "heartbeat", 6.0, video="second", playing_time=6_000),
+            player_event(27, "quartile", 7.0, video="second", quartile=25),
+            player_event(30, "ended", 10.0, video="first", playing_time=12_000),
+            player_event(30, "ended", 10.0, video="second", playing_time=9_500),
         ]
     )
     assert rig.total("openqoe_views_started_total") == 2
@@ -60,7 +64,9 @@ def test_each_video_of_a_page_is_a_view() -> None:
 @pytest.mark.parametrize("field", ["org_id", "view_id", "player"])
 def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
     other = {"org_id": "other", "view_id": "view-2", "player": {"name": "shaka"}}[field]
-    rig = measured([told(0, "playing", 0.0), {**told(0, "playing", 0.0), field: other}])
+    rig = measured(
+        [player_event(0, "playing", 0.0), {**player_event(0, "playing", 0.0), field: other}]
+    )
     assert rig.total("openqoe_views_started_total") == 2
 
 
@@ -73,8 +79,8 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
         # the first play request tells it; a resume tells another thing under the same name
         (
             [
-                told(0, "playing", 0.0, video_startup_time=400),
-                told(9, "playing", 8.0, video_startup_time=8_510),
+                player_event(0, "playing", 0.0, video_startup_time=400),
+                player_event(9, "playing", 8.0, video_startup_time=8_510),
             ],
             "playing",
             0.4,
@@ -82,8 +88,8 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
         # canplay counts from the navigation, as player_startup_time does
         (
             [
-                told(0, "playerready", player_startup_time=1_000),
-                told(1, "canplay", video_startup_time=1_800),
+                player_event(0, "playerready", player_startup_time=1_000),
+                player_event(1, "canplay", video_startup_time=1_800),
             ],
             "canplay",
             0.8,
@@ -91,8 +97,8 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
         # in any order
         (
             [
-                told(0, "canplay", video_startup_time=1_800),
-                told(1, "playerready", player_startup_time=1_000),
+                player_event(0, "canplay", video_startup_time=1_800),
+                player_event(1, "playerready", player_startup_time=1_000),
             ],
             "canplay",
             0.8,
@@ -100,14 +106,14 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
         # whichever comes first holds
         (
             [
-                told(0, "playerready", player_startup_time=1_000),
-                told(1, "canplay", video_startup_time=1_800),
-                told(2, "playing", 0.0, video_startup_time=400),
+                player_event(0, "playerready", player_startup_time=1_000),
+                player_event(1, "canplay", video_startup_time=1_800),
+                player_event(2, "playing", 0.0, video_startup_time=400),
             ],
             "canplay",
             0.8,
         ),
-        ([told(0, "playing", 0.0, video_startup_time=0)], "playing", 0.0),
+        ([player_event(0, "playing", 0.0, video_startup_time=0)], "playing", 0.0),
     ],
     ids=["first playing", "canplay", "canplay first", "both", "at once"],
 )
@@ -121,15 +127,15 @@ def test_startup_is_known_once(events: list[dict[str, Any]], source: str, second
     "events",
     [
         [
-            told(0, "playing", 0.0),
-            told(9, "playing", 8.0, video_startup_time=8_510),
+            player_event(0, "playing", 0.0),
+            player_event(9, "playing", 8.0, video_startup_time=8_510),
         ],
         [
-            told(0, "playerready", player_startup_time=2_000),
-            told(1, "canplay", video_startup_time=1_800),
+            player_event(0, "playerready", player_startup_time=2_000),
+            player_event(1, "canplay", video_startup_time=1_800),
         ],
-        [told(1, "canplay", video_startup_time=1_800)],
-        [told(0, "playing", 0.0, video_startup_time=-5)],
+        [player_event(1, "canplay", video_startup_time=1_800)],
+        [player_event(0, "playing", 0.0, video_startup_time=-5)],
     ],
     ids=["the first playing did not know", "ready after canplay", "never ready", "negative"],
 )
@@ -141,11 +147,11 @@ def test_startup_stays_unknown(events: list[dict[str, Any]]) -> None:
 
 
 def paused(second: float) -> dict[str, Any]:
-    return told(second, "pause", second, playing_time=second * 1000)
+    return player_event(second, "pause", second, playing_time=second * 1000)
 
 
 def ended(second: float) -> dict[str, Any]:
-    return told(second, "ended", second, playing_time=second * 1000)
+    return player_event(second, "ended", second, playing_time=second * 1000)
 
 
 @pytest.mark.parametrize(
@@ -154,10 +160,10 @@ def ended(second: float) -> dict[str, Any]:
         ([[paused(10), ended(10.05)]], 0),
         ([[paused(10)], [ended(10.05)]], 0),
         ([[ended(10)], [paused(9.99)]], 1),
-        ([[paused(10), told(10.01, "quartile", 10.0, quartile=100), ended(10.02)]], 0),
+        ([[paused(10), player_event(10.01, "quartile", 10.0, quartile=100), ended(10.02)]], 0),
         ([[paused(10), ended(10.051)]], 1),
         ([[paused(5), paused(10), ended(10.01)]], 1),
-        ([[paused(5), told(8, "playing", 5.0)]], 1),
+        ([[paused(5), player_event(8, "playing", 5.0)]], 1),
         ([[paused(5)]], 1),
     ],
     ids=[
@@ -192,7 +198,7 @@ def test_a_pause_is_counted_when_no_end_has_come_for_a_while() -> None:
 
 
 def quality(second: float, **data: Any) -> dict[str, Any]:
-    return told(second, "qualitychange", second, **data)
+    return player_event(second, "qualitychange", second, **data)
 
 
 LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
@@ -205,7 +211,7 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
         ([quality(0, bitrate=1e6), quality(5, bitrate=1e6)], []),
         ([quality(0, bitrate=1e6), quality(5, bitrate=3e6)], ["upshift"]),
         ([quality(0, bitrate=3e6), quality(5, bitrate=1e6)], ["downshift"]),
-        ([told(0, "playing", 0.0, bitrate=1e6), quality(5, bitrate=3e6)], ["upshift"]),
+        ([player_event(0, "playing", 0.0, bitrate=1e6), quality(5, bitrate=3e6)], ["upshift"]),
         ([quality(0, resolution=HIGH), quality(5, resolution=LOW)], ["downshift"]),
         # by bit rate first, whatever the height does
         (
@@ -228,7 +234,13 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
             [],
         ),
         # a wish is not yet a change
-        ([quality(0, bitrate_kb=800), told(5, "qualitychangerequested", 5.0, bitrate_kb=900)], []),
+        (
+            [
+                quality(0, bitrate_kb=800),
+                player_event(5, "qualitychangerequested", 5.0, bitrate_kb=900),
+            ],
+            [],
+        ),
         # sound is not picture
         (
             [
@@ -285,21 +297,21 @@ def test_a_storm_of_the_same_quality_shows_nothing_new() -> None:
 
 def test_completion_is_that_of_the_first_end() -> None:
     rig = measured(
-        [told(60, "ended", 60.0, completion_rate=0.99)],
-        [told(130, "ended", 60.0, completion_rate=1.0)],
+        [player_event(60, "ended", 60.0, completion_rate=0.99)],
+        [player_event(130, "ended", 60.0, completion_rate=1.0)],
     )
     assert rig.total("openqoe_completion_rate_count") == 1
     assert rig.total("openqoe_completion_rate_sum") == 0.99
 
 
 def test_an_end_without_a_rate_completes_the_view_all_the_same() -> None:
-    rig = measured([told(60, "ended", 60.0)])
+    rig = measured([player_event(60, "ended", 60.0)])
     assert rig.total("openqoe_views_completed_total") == 1
     assert rig.total("openqoe_completion_rate_count") == 0
 
 
 def test_the_time_played_is_taken_from_an_end_that_comes_again() -> None:
-    rig = measured([ended(60)], [told(130, "ended", 60.0, playing_time=118_000)])
+    rig = measured([ended(60)], [player_event(130, "ended", 60.0, playing_time=118_000)])
     assert rig.total("openqoe_playing_time_seconds") == 118.0
     assert rig.total("openqoe_views_completed_total") == 1
 
@@ -308,7 +320,7 @@ def test_the_sound_that_dash_tells_of_is_not_the_picture() -> None:
     """Its ``bitrate`` is that of what changed last, picture or sound."""
 
     def dash(second: float, event_type: str, position: float, **data: Any) -> dict[str, Any]:
-        return told(second, event_type, position, player="dashjs", **data)
+        return player_event(second, event_type, position, player="dashjs", **data)
 
     rig = measured(
         [

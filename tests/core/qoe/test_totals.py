@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.qoe.totals import RunningTotal
-from tests.support.rig import HOUR, Rig, told
+from tests.support.rig import HOUR, Rig, player_event
 
 Report = tuple[float, float]
 """Total and event time."""
@@ -147,13 +147,13 @@ def test_a_second_source_of_the_same_view_begins_anew() -> None:
     """Without metadata the two videos of a page share view, player and (absent) video."""
     rig = Rig()
     rig.post(
-        told(0, "viewstart", video=None),
-        told(10, "heartbeat", 10.0, video=None, playing_time=10_000, dropped_frames=4),
-        told(20, "heartbeat", 20.0, video=None, playing_time=20_000, dropped_frames=6),
+        player_event(0, "viewstart", video=None),
+        player_event(10, "heartbeat", 10.0, video=None, playing_time=10_000, dropped_frames=4),
+        player_event(20, "heartbeat", 20.0, video=None, playing_time=20_000, dropped_frames=6),
     )
     rig.post(
-        told(25, "viewstart", video=None),
-        told(35, "heartbeat", 9.0, video=None, playing_time=9_000, dropped_frames=1),
+        player_event(25, "viewstart", video=None),
+        player_event(35, "heartbeat", 9.0, video=None, playing_time=9_000, dropped_frames=1),
     )
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 29.0
@@ -163,7 +163,8 @@ def test_a_second_source_of_the_same_view_begins_anew() -> None:
 def test_the_same_event_in_another_batch_adds_nothing() -> None:
     rig = Rig()
     first, second = (
-        told(at, "heartbeat", at, playing_time=at * 1000, dropped_frames=at) for at in (10, 20)
+        player_event(at, "heartbeat", at, playing_time=at * 1000, dropped_frames=at)
+        for at in (10, 20)
     )
     rig.post(first)
     rig.post(second, first)
@@ -176,8 +177,8 @@ def test_the_same_event_in_another_batch_adds_nothing() -> None:
 
 def test_a_stored_batch_of_an_hour_ago_adds_to_its_own_view() -> None:
     rig = Rig()
-    rig.post(told(10, "heartbeat", 10.0, playing_time=10_000))
-    rig.post(told(-HOUR / 1000, "heartbeat", 30.0, view="view-0", playing_time=30_000))
+    rig.post(player_event(10, "heartbeat", 10.0, playing_time=10_000))
+    rig.post(player_event(-HOUR / 1000, "heartbeat", 30.0, view="view-0", playing_time=30_000))
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 40.0
 
@@ -185,9 +186,9 @@ def test_a_stored_batch_of_an_hour_ago_adds_to_its_own_view() -> None:
 def test_unsorted_events_of_a_batch_are_taken_in_order_of_time() -> None:
     rig = Rig()
     rig.post(
-        told(35, "heartbeat", 9.0, playing_time=9_000),
-        told(25, "viewstart"),
-        told(20, "heartbeat", 20.0, playing_time=20_000),
+        player_event(35, "heartbeat", 9.0, playing_time=9_000),
+        player_event(25, "viewstart"),
+        player_event(20, "heartbeat", 20.0, playing_time=20_000),
     )
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 29.0

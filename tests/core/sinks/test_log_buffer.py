@@ -16,10 +16,10 @@ from openqoe.core.effects import HttpResult, LokiPush
 from openqoe.core.events.event_types import Event
 from openqoe.core.http.messages import Request
 from openqoe.core.sinks.log_buffer import MAX_BEHIND, MAX_LINE, shorten_line
-from tests.support.events import NOW, event, post
-from tests.support.loki import LogEntry, LokiDouble
-from tests.support.rig import HOUR, MINUTE, SECOND, Rig, told
-from tests.support.wire import decode_push_request
+from tests.support.event_builders import NOW, event, post
+from tests.support.loki_double import LogEntry, LokiDouble
+from tests.support.rig import HOUR, MINUTE, SECOND, Rig, player_event
+from tests.support.wire_codec import decode_push_request
 
 ENCODINGS = ["protobuf", "json"]
 IDENTITY = ("event_type", "event_time", "org_id", "player_id", "view_id", "session_id", "viewer_id")
@@ -48,7 +48,7 @@ def adjusted(rig: Rig, reason: str) -> float:
 
 
 def test_the_line_is_the_event_as_received(encoding: str) -> None:
-    sent = told(3, "ad_click", 2.5, campaign="spring", nested={"a": [1, None, "ü"]})
+    sent = player_event(3, "ad_click", 2.5, campaign="spring", nested={"a": [1, None, "ü"]})
     _, (entry,) = logged(sent, OPENQOE_LOKI_ENCODING=encoding)
     assert json.loads(entry.line) == sent
     assert entry.ts_ns == (NOW + 3 * SECOND) * 1_000_000
@@ -56,20 +56,22 @@ def test_the_line_is_the_event_as_received(encoding: str) -> None:
 
 def test_a_line_is_compact_whatever_came() -> None:
     rig = Rig()
-    request = post(told(0, "seek", 1.0))
+    request = post(player_event(0, "seek", 1.0))
     body = json.dumps(json.loads(request.body), indent=2).encode()
     rig.handle(Request("POST", "/v1/events", headers=request.headers, body=body))
     rig.flush()
-    (line,) = rig.lines()
-    assert line == json.dumps(told(0, "seek", 1.0), separators=(",", ":"))
+    (line,) = rig.log_lines()
+    assert line == json.dumps(player_event(0, "seek", 1.0), separators=(",", ":"))
 
 
 def test_every_good_event_has_a_line_and_no_bad_one() -> None:
     rig = Rig()
-    response = rig.handle(post(told(0, "seek"), "nonsense", event(view_id=""), told(1, "seek")))
+    response = rig.handle(
+        post(player_event(0, "seek"), "nonsense", event(view_id=""), player_event(1, "seek"))
+    )
     assert response.status == 207
     rig.flush()
-    assert len(rig.lines()) == 2
+    assert len(rig.log_lines()) == 2
 
 
 # Time
@@ -88,14 +90,14 @@ def test_every_good_event_has_a_line_and_no_bad_one() -> None:
     ],
 )
 def test_a_late_event_goes_under_its_time_of_arrival(age: int, kept: bool) -> None:
-    rig, (entry,) = logged(told(-age / 1000, "seek", 1.0))
+    rig, (entry,) = logged(player_event(-age / 1000, "seek", 1.0))
     assert entry.ts_ns == (NOW - age if kept else NOW) * 1_000_000
     assert json.loads(entry.line)["event_time"] == NOW - age
     assert adjusted(rig, "late") == (0 if kept else 1)
 
 
 def test_an_event_far_in_the_future_does_too() -> None:
-    rig, (entry,) = logged(told(30 * 60, "seek", 1.0), OPENQOE_MAX_EVENT_LEAD="3600")
+    rig, (entry,) = logged(player_event(30 * 60, "seek", 1.0), OPENQOE_MAX_EVENT_LEAD="3600")
     assert entry.ts_ns == NOW * 1_000_000
     assert adjusted(rig, "early") == 1
 
@@ -104,14 +106,14 @@ def test_old_and_new_events_of_one_stream_are_all_taken() -> None:
     """Loki refuses what is an hour behind the newest of its stream, which may be ahead of us."""
     rig = Rig()
     for age in (-290, 0, 2_990, 3_100, 80_000):
-        rig.post(told(-age, "seek", 1.0, view=f"view-{age}"))
+        rig.post(player_event(-age, "seek", 1.0, view=f"view-{age}"))
         rig.flush()
     assert rig.loki.rejected == []
-    assert len(rig.lines()) == 5
+    assert len(rig.log_lines()) == 5
 
 
 def test_a_fraction_of_a_millisecond_is_no_matter() -> None:
-    _, (entry,) = logged({**told(0, "seek"), "event_time": NOW + 0.75})
+    _, (entry,) = logged({**player_event(0, "seek"), "event_time": NOW + 0.75})
     assert entry.ts_ns == NOW * 1_000_000
 
 
@@ -119,7 +121,7 @@ def test_a_fraction_of_a_millisecond_is_no_matter() -> None:
 
 
 def long_event(**members: Any) -> dict[str, Any]:
-    return {**told(0, "error", 1.0), **members}
+    return {**player_event(0, "error", 1.0), **members}
 
 
 def test_a_line_of_the_greatest_length_stays_as_it_is() -> None:
@@ -206,7 +208,7 @@ def test_a_long_line_may_be_nested_deeply() -> None:
 
 
 def test_long_ids_stay_and_smaller_members_go() -> None:
-    sent = {**told(0, "seek", view="v" * 200), "note": "x" * 100}
+    sent = {**player_event(0, "seek", view="v" * 200), "note": "x" * 100}
     line = json.dumps(sent, separators=(",", ":")).encode()
     short = shorten_line(line, msgspec.convert(sent, Event), len(line) - 50)
     assert json.loads(short) == {**sent, "note": "[102 bytes left out]"}
@@ -217,7 +219,7 @@ def test_numbers_that_json_does_not_have_stay_out_of_a_shortened_line() -> None:
     rig = Rig()
     assert rig.handle(Request("POST", "/v1/events", body=body)).status == 202
     rig.flush()
-    (line,) = rig.lines()
+    (line,) = rig.log_lines()
     json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
@@ -238,9 +240,9 @@ json_values = st.recursive(
 )
 @settings(max_examples=60, deadline=None)
 def test_any_line_can_be_shortened(extra: dict[str, Any], data: Any, limit: int) -> None:
-    sent = {**extra, **told(0, "error"), "data": data}
+    sent = {**extra, **player_event(0, "error"), "data": data}
     line = json.dumps(sent, separators=(",", ":")).encode()
-    short = shorten_line(line, msgspec.convert(told(0, "error"), Event), limit)
+    short = shorten_line(line, msgspec.convert(player_event(0, "error"), Event), limit)
     assert len(short) <= limit
     found = json.loads(short.decode())
     assert {name: found[name] for name in IDENTITY} == {name: sent[name] for name in IDENTITY}
@@ -252,7 +254,7 @@ def test_any_line_can_be_shortened(extra: dict[str, Any], data: Any, limit: int)
 def full(**more: Any) -> dict[str, Any]:
     """An event with everything that can become a label."""
     return {
-        **told(0, "playing", 0.0),
+        **player_event(0, "playing", 0.0),
         "video": {
             "id": "film",
             "title": "A film",
@@ -291,7 +293,9 @@ def test_no_setting_makes_an_id_a_label() -> None:
 
 def test_absent_and_empty_labels_are_left_out() -> None:
     bare = {
-        name: value for name, value in told(0, "seek").items() if name in (*IDENTITY, "viewer_time")
+        name: value
+        for name, value in player_event(0, "seek").items()
+        if name in (*IDENTITY, "viewer_time")
     }
     _, (entry,) = logged({**bare, "env": "", "app_name": None})
     assert entry.labels == {"org_id": "acme", "player_id": "web", "event_type": "seek"}
@@ -299,7 +303,7 @@ def test_absent_and_empty_labels_are_left_out() -> None:
 
 def test_an_event_type_that_governance_drops_is_no_label() -> None:
     limits = '{"limits":{"event_type":{"action":"drop"}}}'
-    _, (entry,) = logged(told(0, "seek"), CARDINALITY_LIMITS=limits)
+    _, (entry,) = logged(player_event(0, "seek"), CARDINALITY_LIMITS=limits)
     assert "event_type" not in entry.labels
 
 
@@ -328,7 +332,7 @@ def test_ids_are_structured_metadata(encoding: str) -> None:
 
 
 def test_a_video_without_an_id_has_none_there() -> None:
-    _, (entry,) = logged(told(0, "seek", video=None))
+    _, (entry,) = logged(player_event(0, "seek", video=None))
     assert "video_id" not in entry.metadata
 
 
@@ -344,7 +348,7 @@ def test_structured_metadata_can_be_switched_off(encoding: str) -> None:
 
 def test_a_push_says_what_it_is(encoding: str) -> None:
     rig = Rig(OPENQOE_LOKI_ENCODING=encoding, OPENQOE_TENANT="acme")
-    rig.post(told(0, "seek"))
+    rig.post(player_event(0, "seek"))
     rig.flush()
     (push,) = (effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush))
     assert push.url == "http://loki.test/loki/api/v1/push"
@@ -364,7 +368,7 @@ def test_requests_are_bounded_and_nothing_is_lost(encoding: str) -> None:
     for number in range(6):
         rig.post(
             *(
-                told(number, "seek" if n % 2 else "ad_click", 1.0, view=f"{number}-{n}")
+                player_event(number, "seek" if n % 2 else "ad_click", 1.0, view=f"{number}-{n}")
                 for n in range(10)
             )
         )
@@ -378,15 +382,15 @@ def test_requests_are_bounded_and_nothing_is_lost(encoding: str) -> None:
         lines = [len(entry.line) for stream in streams for entry in stream.entries]
         assert sum(lines) <= 4_096
     assert len(pushes) >= 60 * 400 // 4_096
-    assert sorted(json.loads(line)["view_id"] for line in rig.lines()) == sorted(
+    assert sorted(json.loads(line)["view_id"] for line in rig.log_lines()) == sorted(
         f"{number}-{n}" for number in range(6) for n in range(10)
     )
 
 
 def test_a_line_larger_than_a_request_may_be_goes_alone() -> None:
     rig, entries = logged(
-        told(0, "seek", note="x" * 3_000),
-        told(1, "seek"),
+        player_event(0, "seek", note="x" * 3_000),
+        player_event(1, "seek"),
         OPENQOE_LOKI_BATCH_BYTES="1024",
     )
     assert len(entries) == 2
@@ -395,19 +399,19 @@ def test_a_line_larger_than_a_request_may_be_goes_alone() -> None:
 
 def test_many_lines_do_not_wait_for_the_flush_but_those_that_do_not_fill_a_request() -> None:
     rig = Rig(OPENQOE_LOKI_BATCH_BYTES="4096")
-    rig.post(told(0, "seek"))
-    assert rig.lines() == []
-    rig.post(*(told(n, "seek") for n in range(1, 20)))
-    early = len(rig.lines())
+    rig.post(player_event(0, "seek"))
+    assert rig.log_lines() == []
+    rig.post(*(player_event(n, "seek") for n in range(1, 20)))
+    early = len(rig.log_lines())
     assert 20 - 4_096 // 400 <= early < 20
     rig.flush()
-    assert len(rig.lines()) == 20
+    assert len(rig.log_lines()) == 20
     assert len([effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]) == 3
 
 
 def test_without_a_destination_nothing_is_kept() -> None:
     rig = Rig(LOKI_URL=None)
-    rig.post(told(0, "seek"))
+    rig.post(player_event(0, "seek"))
     rig.flush()
     assert rig.total("openqoe_seeks_total") == 1
     assert {type(effect).__name__ for _, effect, _ in rig.sent} == {"RemoteWrite"}
@@ -444,8 +448,12 @@ def hostile_events() -> list[Any]:
         }
         for text in strings
     ]
-    events += [told(second, "seek", 1.0) for second in (-86_300, -3_700, -3_590, -2_000, 0, 299)]
-    events += [told(0, "seek", note="ü" * size) for size in (43_600, 43_700, 131_072, 170_000)]
+    events += [
+        player_event(second, "seek", 1.0) for second in (-86_300, -3_700, -3_590, -2_000, 0, 299)
+    ]
+    events += [
+        player_event(0, "seek", note="ü" * size) for size in (43_600, 43_700, 131_072, 170_000)
+    ]
     events.append(full(data={f"key {n}": "x" * 2_000 for n in range(500)}))
     events.append(full(network={"country": 7}, device=[], os="Windows", browser={"family": 1.5}))
     return events
@@ -460,7 +468,10 @@ def test_nothing_is_refused(encoding: str, metadata: str) -> None:
         for one in events:
             rig.post(one)
             rig.post(
-                {**told(0, "error", message="half: \ud83d", view="half"), "app_name": "\ude00"}
+                {
+                    **player_event(0, "error", message="half: \ud83d", view="half"),
+                    "app_name": "\ude00",
+                }
             )
         rig.flush()
         pushes = [effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]
@@ -484,8 +495,8 @@ def send(push: LokiPush, url: str) -> int:
 
 def test_a_push_that_is_too_large_is_halved_until_it_fits(encoding: str) -> None:
     rig = Rig(OPENQOE_LOKI_ENCODING=encoding)
-    rig.answers[LokiPush].extend([HttpResult(413), HttpResult(413)])
-    rig.post(*(told(n, "seek", 1.0) for n in range(8)))
+    rig.scripted_results[LokiPush].extend([HttpResult(413), HttpResult(413)])
+    rig.post(*(player_event(n, "seek", 1.0) for n in range(8)))
     rig.flush()
     sizes = []
     for _, push, _ in rig.sent:
@@ -496,6 +507,6 @@ def test_a_push_that_is_too_large_is_halved_until_it_fits(encoding: str) -> None
             )
             sizes.append(sum(len(stream.entries) for stream in streams))
     assert sizes == [8, 4, 2, 2, 4]
-    assert [json.loads(line)["event_time"] for line in rig.lines()] == [
+    assert [json.loads(line)["event_time"] for line in rig.log_lines()] == [
         NOW + n * SECOND for n in range(8)
     ]

@@ -14,9 +14,9 @@ from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.metrics.registry import Registry
 from openqoe.core.sinks.metrics_payloads import MetricsPayloadWriter
 from openqoe.core.sinks.series_exporter import MAX_ZERO_AGE, SeriesExporter
-from tests.support.events import NOW
-from tests.support.rig import FLUSH, MINUTE, Rig, told
-from tests.support.wire import STALE, STALE_BITS, Sample, decode_write_request
+from tests.support.event_builders import NOW
+from tests.support.rig import FLUSH, MINUTE, Rig, player_event
+from tests.support.wire_codec import STALE, STALE_BITS, Sample, decode_write_request
 
 COUNTER = Metric("seeks_total", MetricType.COUNTER, "Seeks.")
 GAUGE = Metric("bitrate_bps", MetricType.GAUGE, "Bit rate.")
@@ -297,9 +297,9 @@ def never_falls(samples: Iterable[Sample]) -> bool:
 def test_closing_ends_no_series() -> None:
     """Each goes on when the process comes back, or another adopts its slot."""
     rig = Rig()
-    rig.post(told(0, "playing", 0.0, bitrate=1e6))
+    rig.post(player_event(0, "playing", 0.0, bitrate=1e6))
     rig.flush()
-    rig.post(told(1, "seek", 9.0))
+    rig.post(player_event(1, "seek", 9.0))
     rig.pass_time(1_000)
     rig.close()
     assert rig.total("openqoe_seeks_total") == 1
@@ -310,9 +310,9 @@ def test_closing_ends_no_series() -> None:
 def test_a_flush_right_at_another_is_no_second_value() -> None:
     """Rig refuses a broken rule of the receiver in every test; here it is provoked."""
     rig = Rig()
-    rig.post(told(0, "seek", 9.0))
+    rig.post(player_event(0, "seek", 9.0))
     rig.flush()
-    rig.post(told(1, "seek", 8.0))
+    rig.post(player_event(1, "seek", 8.0))
     rig.close()
     (samples,) = rig.receiver.select("openqoe_seeks_total").values()
     assert samples == [

@@ -19,8 +19,8 @@ from openqoe.core.wire.loki_push import (
     parse_labels,
 )
 from openqoe.core.wire.varint import field, read_fields, varint
-from tests.support.events import NOW
-from tests.support.wire import PushStream, decode_push_request, parse_label_set
+from tests.support.event_builders import NOW
+from tests.support.wire_codec import PushStream, decode_push_request, parse_label_set
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 nasty = st.one_of(

@@ -14,9 +14,9 @@ from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.sinks import metrics_payloads as sink
 from openqoe.core.sinks.series_exporter import STALE, ExportedSeries
 from openqoe.core.wire import remote_write
-from tests.support.events import NOW
-from tests.support.rig import Rig, told
-from tests.support.wire import (
+from tests.support.event_builders import NOW
+from tests.support.rig import Rig, player_event
+from tests.support.wire_codec import (
     STALE_BITS,
     MetricMetadata,
     TimeSeries,
@@ -187,7 +187,7 @@ def test_labels_are_sorted_unique_and_not_empty_whatever_comes(
     rig = Rig()
     rig.post(
         {
-            **told(0, "error", 0.0, player=player, error_family=app, error_code=code),
+            **player_event(0, "error", 0.0, player=player, error_family=app, error_code=code),
             "app_name": app,
             "env": "",
             "video": {"id": video},

@@ -22,11 +22,11 @@ from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.core.sinks.series_exporter import SeriesExporter
 from openqoe.shells.cli.host_checks import SERIES_BYTES, file_system
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.prometheus import Prometheus
-from tests.support.redis import Redis
+from tests.support.loki_double import LokiDouble
+from tests.support.prometheus_server import Prometheus
+from tests.support.redis_server import Redis
 from tests.support.services import free_port
+from tests.support.worker_process import WorkerProcess
 
 SECRET = "correct-horse-battery"
 
