@@ -1,4 +1,4 @@
-"""The queue under any history: offers, answers, stale answers, a clock that jumps about."""
+"""The delivery queue under any history: offers, answers, stale answers, a jumping clock."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -36,7 +36,7 @@ results = st.one_of(
 
 
 def encode(kind: PayloadKind, items: list[int], now: int) -> Payload:
-    """A payload whose body names its items."""
+    """A payload whose body lists its items."""
     body = b"".join(b"%010d" % item for item in items)
     return Payload(kind, (), body, len(items), now)
 
@@ -73,7 +73,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.next_id = 0
         self.in_flight: RemoteWrite | LokiPush | None = None
         self.offered = 0
-        self.taken: list[int] = []  # items in the order in which the destination took them
+        self.accepted: list[int] = []  # items in the order in which the destination accepted them
         self.largest = 0
 
     @rule(count=st.integers(1, 30))
@@ -97,7 +97,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert effect.id == self.next_id
             self.in_flight = effect
         elif not self.queue.is_empty and self.in_flight is None:
-            # However the clock has jumped, the next attempt is near.
+            # Whatever the clock has done, the next attempt is near.
             poll = self.queue.next_poll
             assert poll is not None
             assert self.now < poll <= self.now + MAX_RETRY_AFTER
@@ -110,7 +110,7 @@ class QueueMachine(RuleBasedStateMachine):
         before = self.queue.counters.delivered + self.queue.counters.rejected
         self.check_notices(self.queue.complete(effect.id, result, self.now))
         if self.queue.counters.delivered + self.queue.counters.rejected > before:
-            self.taken += decode(effect.body)
+            self.accepted += decode(effect.body)
 
     @rule(result=results, back=st.integers(-3, 5))
     def stale_answer(self, result: HttpResult | NetworkFailure, back: int) -> None:
@@ -137,7 +137,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """A new queue takes over what waits; what was in flight goes out again."""
+        """A new queue continues with the payloads; the one in flight is sent again."""
         waiting, counters = self.queue.waiting, self.queue.counters
         self.queue = self.make_queue(seed=2)
         self.queue.counters = counters
@@ -154,18 +154,18 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def order_is_kept(self) -> None:
-        assert self.taken == sorted(set(self.taken))
+        assert self.accepted == sorted(set(self.accepted))
         waiting = [item for payload in self.queue.waiting for item in decode(payload.body)]
         assert waiting == sorted(set(waiting))
-        assert not self.taken or not waiting or self.taken[-1] < waiting[0]
+        assert not self.accepted or not waiting or self.accepted[-1] < waiting[0]
 
     @invariant()
     def every_item_is_in_one_place(self) -> None:
         counters, status = self.queue.counters, self.queue.status(self.now)
         assert counters.offered == self.offered
-        assert counters.delivered + counters.rejected == len(self.taken)
+        assert counters.delivered + counters.rejected == len(self.accepted)
         dropped = sum(counters.dropped.values())
-        assert len(self.taken) + dropped + status.items == counters.offered
+        assert len(self.accepted) + dropped + status.items == counters.offered
 
     @invariant()
     def bounds_hold(self) -> None:

@@ -1,4 +1,4 @@
-"""What the answer to a request without data says of a destination's settings."""
+"""Diagnosis of a destination's settings by its answer to a request without data."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def destination(kind: PayloadKind) -> Destination:
 
 
 @pytest.mark.parametrize("encoding", ["protobuf", "json"])
-def test_a_probe_breaks_no_rule_and_leaves_nothing(encoding: str) -> None:
+def test_probe_is_valid_and_leaves_no_data(encoding: str) -> None:
     metrics, logs = RemoteWriteDouble(), LokiDouble()
     for kind, double in (("metrics", metrics), ("logs", logs)):
         effect = build_probe(destination(kind), kind, encoding, NOW)  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def test_a_probe_breaks_no_rule_and_leaves_nothing(encoding: str) -> None:
     assert (logs.entries(), logs.rejected) == ([], [])
 
 
-def test_a_probe_has_the_credentials_of_the_worker() -> None:
+def test_probe_has_credentials_and_user_agent() -> None:
     effect = build_probe(destination("metrics"), "metrics", "protobuf", NOW)
     assert dict(effect.headers)["Authorization"].startswith("Basic ")
     assert dict(effect.headers)["User-Agent"].startswith("openqoe-worker/")
@@ -66,7 +66,7 @@ def test_a_probe_has_the_credentials_of_the_worker() -> None:
         ("metrics", 503, "fail", "cannot accept"),
     ],
 )
-def test_each_status_says_what_to_do(
+def test_each_status_gives_advice(
     kind: PayloadKind, status: int, level: str, expected: str
 ) -> None:
     (finding,) = diagnose_answer(destination(kind), kind, HttpResult(status, {}, b"because"), NOW)
@@ -90,13 +90,13 @@ def test_each_status_says_what_to_do(
         ("something else", "network"),
     ],
 )
-def test_each_failure_of_the_network_says_what_to_do(reason: str, advice: str) -> None:
+def test_each_network_failure_gives_advice(reason: str, advice: str) -> None:
     (finding,) = diagnose_answer(destination("metrics"), "metrics", NetworkFailure(reason), NOW)
     assert finding.level == "fail"
     assert advice in finding.advice
 
 
-def test_neither_secrets_nor_escapes_are_passed_on() -> None:
+def test_finding_contains_no_secrets_or_escapes() -> None:
     error_text = f"no \x1b[31m{PASSWORD}".encode()
     (finding,) = diagnose_answer(
         destination("metrics"), "metrics", HttpResult(401, {}, error_text), NOW
@@ -114,7 +114,7 @@ def test_neither_secrets_nor_escapes_are_passed_on() -> None:
         ("some day", ["ok"]),
     ],
 )
-def test_clocks_are_compared(date: str, levels: list[str]) -> None:
+def test_clock_skew_is_diagnosed(date: str, levels: list[str]) -> None:
     result = HttpResult(204, {"date": date})
     found = diagnose_answer(destination("metrics"), "metrics", result, 1_760_000_000_000)
     assert [finding.level for finding in found] == levels

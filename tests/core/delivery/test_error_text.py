@@ -1,4 +1,4 @@
-"""The receiver's words: bounded, printable, without credentials."""
+"""Texts of answers: bounded, printable, without credentials."""
 
 import pytest
 from hypothesis import given
@@ -25,11 +25,11 @@ from openqoe.core.effects import HttpResult, NetworkFailure
         (NetworkFailure("timed out\nafter 10 s"), r"timed out\nafter 10 s"),
     ],
 )
-def test_line(result: HttpResult | NetworkFailure, line: str) -> None:
+def test_answer_is_one_line(result: HttpResult | NetworkFailure, line: str) -> None:
     assert redacted_text(result) == line
 
 
-def test_credentials_are_blacked_out() -> None:
+def test_credentials_are_redacted() -> None:
     access = ("http://loki/push", "user", "s3cret:pass")
     nothing = (None, None, None)
     _, loki, _ = self_hosted(mimir=nothing, prometheus=nothing, loki=access, tenant="shop")
@@ -49,11 +49,11 @@ def test_credentials_are_blacked_out() -> None:
     [
         ("Bearer abcdef", ("Bearer abcdef", "abcdef")),
         ("Basic ???", ("Basic ???",)),
-        ("Basic YTpi", ("Basic YTpi", "YTpi")),  # a:b, too short to look for
+        ("Basic YTpi", ("Basic YTpi", "YTpi")),  # a:b is too short to be redacted
         ("", ()),
     ],
 )
-def test_secrets_of_a_header(value: str, secrets: tuple[str, ...]) -> None:
+def test_secrets_are_found_in_header(value: str, secrets: tuple[str, ...]) -> None:
     assert find_secrets([("Authorization", value), ("X-Scope-OrgID", "tenant")]) == secrets
 
 

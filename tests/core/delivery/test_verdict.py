@@ -1,4 +1,4 @@
-"""What each answer means, by status and kind of destination; Retry-After."""
+"""The outcome of each answer, by status and kind of payload; Retry-After."""
 
 import pytest
 from hypothesis import given
@@ -53,7 +53,7 @@ TABLE: list[tuple[int, tuple[DeliveryOutcome, str], tuple[DeliveryOutcome, str] 
 
 
 @pytest.mark.parametrize(("status", "metrics", "logs"), TABLE)
-def test_status(
+def test_status_decides_outcome_and_reason(
     status: int, metrics: tuple[DeliveryOutcome, str], logs: tuple[DeliveryOutcome, str] | None
 ) -> None:
     assert judge_answer("metrics", HttpResult(status), NOW) == Verdict(*metrics, status)
@@ -61,7 +61,7 @@ def test_status(
 
 
 @pytest.mark.parametrize("kind", ["metrics", "logs"])
-def test_no_answer(kind: PayloadKind) -> None:
+def test_network_failure_is_retried(kind: PayloadKind) -> None:
     assert judge_answer(kind, NetworkFailure("refused"), NOW) == Verdict("retried", "network")
 
 
@@ -105,11 +105,11 @@ def test_every_status_has_a_verdict(kind: PayloadKind) -> None:
         ("\x00", None),
     ],
 )
-def test_retry_after(text: str, wait: int | None) -> None:
+def test_retry_after_is_parsed_in_both_forms(text: str, wait: int | None) -> None:
     assert parse_retry_after({"retry-after": text}, NOW) == wait
 
 
-def test_retry_after_counts_only_for_what_is_retried() -> None:
+def test_retry_after_applies_only_to_retried_outcome() -> None:
     headers = {"retry-after": "9"}
     for status in (429, 529, 503, 500):
         assert judge_answer("logs", HttpResult(status, headers), NOW).retry_after == 9_000
@@ -118,6 +118,6 @@ def test_retry_after_counts_only_for_what_is_retried() -> None:
 
 
 @given(text=st.text() | st.text("0123456789:+-, GMTSunNov"), now=st.integers(0, 2**53))
-def test_retry_after_survives_anything(text: str, now: int) -> None:
+def test_any_retry_after_text_is_parsed_without_error(text: str, now: int) -> None:
     wait = parse_retry_after({"retry-after": text}, now)
     assert wait is None or 0 <= wait <= MAX_RETRY_AFTER

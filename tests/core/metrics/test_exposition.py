@@ -1,4 +1,4 @@
-"""The text that `/metrics` answers, as the text format 0.0.4 has it."""
+"""The response body of `/metrics` in the text format 0.0.4."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def rendered(metric: Metric, labels: Labels, *values: float) -> list[str]:
     return exposition.render(registry).decode().splitlines()
 
 
-def test_nothing_is_an_empty_text() -> None:
+def test_no_series_render_as_empty_text() -> None:
     assert exposition.render([]) == b""
 
 
-def test_a_counter() -> None:
+def test_counter_is_rendered_with_help_and_type() -> None:
     metric = Metric("requests_total", MetricType.COUNTER, "Requests.")
     assert rendered(metric, (("route", "events"), ("status", "202")), 3) == [
         "# HELP requests_total Requests.",
@@ -32,7 +32,7 @@ def test_a_counter() -> None:
     ]
 
 
-def test_a_histogram() -> None:
+def test_histogram_is_rendered_with_buckets_sum_and_count() -> None:
     metric = Metric("seconds", MetricType.HISTOGRAM, "Time.", buckets=(0.5, 1))
     assert rendered(metric, (("route", "events"),), 0.25, 3) == [
         "# HELP seconds Time.",
@@ -45,7 +45,7 @@ def test_a_histogram() -> None:
     ]
 
 
-def test_a_gauge_without_labels() -> None:
+def test_gauge_without_labels_is_rendered_without_braces() -> None:
     assert rendered(Metric("live", MetricType.GAUGE, "Live."), (), 2.5)[2] == "live 2.5"
 
 
@@ -65,7 +65,7 @@ def test_label_values_are_escaped(value: str, text: str) -> None:
     assert rendered(metric, (("field", value),), 1)[2] == f'live{{field="{text}"}} 1'
 
 
-def test_help_is_escaped_but_for_quotes() -> None:
+def test_help_is_escaped_except_quotes() -> None:
     metric = Metric("live", MetricType.COUNTER, 'The "most\\least".\nTwice.')
     assert rendered(metric, (), 1)[0] == r'# HELP live The "most\\least".\nTwice.'
 
@@ -82,11 +82,11 @@ def test_help_is_escaped_but_for_quotes() -> None:
         (float("nan"), "NaN"),
     ],
 )
-def test_numbers(value: float, text: str) -> None:
+def test_numbers_have_exposition_format(value: float, text: str) -> None:
     assert rendered(Metric("live", MetricType.GAUGE, "Live."), (), value)[2] == f"live {text}"
 
 
-def test_families_stay_together_in_order_of_name() -> None:
+def test_families_are_sorted_by_name() -> None:
     registry = Registry(100)
     late, early = (
         Metric("b_total", MetricType.COUNTER, "B."),

@@ -1,4 +1,4 @@
-"""The worker's own health: the same numbers at `/metrics` and in remote write."""
+"""Health metrics: equal numbers at `/metrics` and in remote write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.event_builders import NOW, event, post
 from tests.support.rig import MINUTE, Rig, player_event
 
 LATE = 100
-"""Batches that are late before one is refused."""
+"""Late batches until load shedding refuses one."""
 
 SAMPLE = re.compile(r"(openqoe_worker_[a-z_]+)(?:\{(.*)\})? (\S+)")
 
@@ -27,7 +27,7 @@ def name_of(name: str, labels: Iterable[str]) -> str:
 
 
 def shown(rig: Rig) -> dict[str, float]:
-    """What `/metrics` says, by name and labels."""
+    """Samples at `/metrics`, by name and labels."""
     found = {}
     for line in rig.metrics_text().splitlines():
         if not line.startswith("#"):
@@ -39,7 +39,7 @@ def shown(rig: Rig) -> dict[str, float]:
 
 
 def eventful() -> Rig:
-    """A worker to which everything has happened that is counted."""
+    """A worker in which every counter has counted something."""
     rig = Rig(
         OPENQOE_MAX_SERIES="3",
         OPENQOE_MAX_VIEWS="1",
@@ -60,7 +60,7 @@ def eventful() -> Rig:
     rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
     rig.end_outage()
-    for _ in range(LATE + 1):  # too much work: all have waited; the last is refused
+    for _ in range(LATE + 1):  # overload: all were queued for long, the last is refused
         rig.handle(Request("POST", "/v1/events", body=b"{", arrived=rig.now - 5_000))
         rig.pass_time(BURST // LATE)
     rig.pass_time(7 * MINUTE)
@@ -72,12 +72,12 @@ def rig() -> Rig:
     return eventful()
 
 
-def test_every_health_metric_is_shown_and_sent(rig: Rig) -> None:
+def test_every_health_metric_is_exposed_and_sent(rig: Rig) -> None:
     text = rig.metrics_text()
     sent = {dict(labels)["__name__"] for labels in rig.receiver.samples}
     for metric in health_metrics.METRICS:
         if metric.name.startswith("openqoe_worker_kv_"):
-            continue  # it shares nothing: tests/core/sharing
+            continue  # there is no shared store here: tests/core/cluster
         assert f"# HELP {metric.name} {metric.help}" in text
         assert f"# TYPE {metric.name} {metric.type.name.lower()}" in text
         sample = f"{metric.name}_count" if metric.buckets else metric.name
@@ -85,7 +85,7 @@ def test_every_health_metric_is_shown_and_sent(rig: Rig) -> None:
         assert rig.receiver.metadata[metric.name].help == metric.help
 
 
-def test_both_say_the_same(rig: Rig) -> None:
+def test_exposed_and_sent_values_are_equal(rig: Rig) -> None:
     rig.flush()
     told_there = {}
     for labels, samples in rig.receiver.samples.items():
@@ -98,7 +98,7 @@ def test_both_say_the_same(rig: Rig) -> None:
     told_here = shown(rig)
     assert told_here.keys() == told_there.keys()
     for name, value in told_there.items():
-        # Deliveries and requests went on after the flush that tells of them.
+        # Deliveries and requests continued after the flush that reports them.
         if not re.search("deliver|requests|queue", name):
             assert told_here[name] == value, name
 
@@ -130,7 +130,7 @@ def test_both_say_the_same(rig: Rig) -> None:
         ('openqoe_worker_dropped_total{destination="loki",reason="unauthorized"}', 4),
     ],
 )
-def test_what_is_counted(rig: Rig, series: str, value: float) -> None:
+def test_counter_has_exact_value(rig: Rig, series: str, value: float) -> None:
     assert shown(rig)[series] == value
 
 
@@ -150,11 +150,11 @@ def test_what_is_counted(rig: Rig, series: str, value: float) -> None:
         "openqoe_worker_views_live{}",
     ],
 )
-def test_what_has_happened_is_more_than_nothing(rig: Rig, series: str) -> None:
+def test_series_with_varying_value_is_positive(rig: Rig, series: str) -> None:
     assert shown(rig)[series] > 0
 
 
-def test_the_queue_shows_an_outage() -> None:
+def test_queue_metrics_grow_during_outage() -> None:
     rig = Rig()
     rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
@@ -164,7 +164,7 @@ def test_the_queue_shows_an_outage() -> None:
     assert found['openqoe_worker_queue_age_seconds{destination="prometheus"}'] == 30
 
 
-def test_a_duration_is_kept_by_route() -> None:
+def test_request_duration_has_route_label() -> None:
     rig = Rig()
     for route in Route:
         rig.worker.answered(route, 0.3)
@@ -174,15 +174,15 @@ def test_a_duration_is_kept_by_route() -> None:
     assert routes == {route.value for route in Route}
 
 
-def test_health_needs_no_place_among_the_series() -> None:
-    """The limit is for what comes from outside."""
+def test_series_limit_does_not_affect_health_metrics() -> None:
+    """The limit bounds only series whose labels clients choose."""
     rig = Rig(OPENQOE_MAX_SERIES="1")
     rig.flush()
     for labels in rig.receiver.samples:
         assert "overflow" not in dict(labels)
 
 
-def test_the_start_is_that_of_the_process_not_of_its_data() -> None:
+def test_start_time_is_that_of_process() -> None:
     rig = Rig()
     rig.flush(2)
     assert shown(rig)["openqoe_worker_start_time_seconds{}"] == NOW / 1000

@@ -1,4 +1,4 @@
-"""The registry: one series for each label set, and a bound on their number."""
+"""The registry: one series per label set, and a limit on their number."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def total(registry: Registry, metric: Metric) -> float:
     return sum(sum(series.values()) for series in registry if series.metric is metric)
 
 
-def test_the_same_labels_find_the_same_series() -> None:
+def test_equal_labels_find_same_series() -> None:
     registry = Registry(100)
     series = registry.find_or_create(SEEKS, ACME)
     assert registry.find_or_create(SEEKS, ACME) is series
@@ -37,7 +37,7 @@ def test_the_same_labels_find_the_same_series() -> None:
     assert registry.size == 1 + 1 + 5
 
 
-def test_a_groups_series_carry_its_labels_and_the_metrics_own_sorted() -> None:
+def test_series_in_group_has_sorted_base_and_own_labels() -> None:
     registry = Registry(100)
     group = Group((("a", "1"), ("z", "1")))
     series = registry.series_in_group(group, (ERRORS, "404"), ERRORS, ("404",), as_it_is)
@@ -47,7 +47,7 @@ def test_a_groups_series_carry_its_labels_and_the_metrics_own_sorted() -> None:
 
 
 @pytest.mark.parametrize("governed", [None, ""])
-def test_a_label_that_governance_drops_is_left_out(governed: str | None) -> None:
+def test_label_dropped_by_governance_is_omitted(governed: str | None) -> None:
     registry = Registry(100)
     series = registry.series_in_group(
         Group(ACME), "404", ERRORS, ("404",), lambda name, value: governed
@@ -55,7 +55,7 @@ def test_a_label_that_governance_drops_is_left_out(governed: str | None) -> None
     assert series.labels == ACME
 
 
-def test_governance_decides_the_values() -> None:
+def test_governed_value_replaces_raw_value() -> None:
     registry = Registry(100)
     group = Group(ACME)
     first, second = (
@@ -71,7 +71,7 @@ def test_governance_decides_the_values() -> None:
 # The limit
 
 
-def test_past_the_limit_new_label_sets_share_one_series_a_metric() -> None:
+def test_new_label_sets_beyond_limit_share_overflow_series() -> None:
     registry = Registry(2)
     for number in range(5):
         registry.find_or_create(SEEKS, (("org_id", str(number)),)).observe(1)
@@ -82,20 +82,20 @@ def test_past_the_limit_new_label_sets_share_one_series_a_metric() -> None:
     assert registry.overflowed == 4
 
 
-def test_what_was_there_before_the_limit_goes_on() -> None:
+def test_existing_series_continue_beyond_limit() -> None:
     registry = Registry(1)
     kept = registry.find_or_create(SEEKS, ACME)
     registry.find_or_create(SEEKS, OTHER)
     assert registry.find_or_create(SEEKS, ACME) is kept
 
 
-def test_a_histogram_counts_with_all_its_samples() -> None:
+def test_histogram_counts_all_its_samples_toward_limit() -> None:
     registry = Registry(9)
     registry.find_or_create(STALLS, ACME)
     assert registry.find_or_create(STALLS, OTHER).labels == OVERFLOW
 
 
-def test_a_series_that_ends_makes_room() -> None:
+def test_removed_series_makes_room() -> None:
     registry = Registry(1)
     registry.remove(registry.find_or_create(SEEKS, ACME))
     assert registry.size == 0
@@ -108,7 +108,7 @@ def test_a_series_that_ends_makes_room() -> None:
     st.integers(1, 20),
 )
 @settings(max_examples=60)
-def test_totals_are_right_and_the_number_bounded_whatever_comes(
+def test_any_labels_keep_totals_exact_and_series_bounded(
     observations: list[tuple[Metric, int]], limit: int
 ) -> None:
     registry = Registry(limit)
@@ -116,11 +116,11 @@ def test_totals_are_right_and_the_number_bounded_whatever_comes(
         registry.find_or_create(metric, (("org_id", str(org)),)).observe(1)
     for metric in (SEEKS, ERRORS):
         assert total(registry, metric) == sum(seen is metric for seen, _ in observations)
-    assert registry.size <= limit + 2  # one overflow series a metric
+    assert registry.size <= limit + 2  # one overflow series per metric
     assert registry.size == len(list(registry))
 
 
-def test_totals_are_right_past_the_limit_of_a_worker() -> None:
+def test_worker_beyond_series_limit_keeps_totals_exact() -> None:
     rig = Rig(OPENQOE_MAX_SERIES="40")
     for number in range(60):
         rig.post({**player_event(0, "seek", 1.0, view=f"view-{number}"), "org_id": f"org-{number}"})
@@ -136,7 +136,7 @@ def test_totals_are_right_past_the_limit_of_a_worker() -> None:
 # Groups are caches
 
 
-def test_a_series_that_ends_leaves_every_cache() -> None:
+def test_removed_series_is_not_found_in_caches() -> None:
     registry = Registry(100)
     groups = [Group(ACME), Group(ACME)]
     series = [registry.series_in_group(group, SEEKS, SEEKS, (), as_it_is) for group in groups]
@@ -146,7 +146,7 @@ def test_a_series_that_ends_leaves_every_cache() -> None:
     assert registry.series_in_group(groups[0], SEEKS, SEEKS, (), as_it_is) is not series[0]
 
 
-def test_a_groups_cache_is_bounded() -> None:
+def test_group_cache_is_bounded() -> None:
     registry = Registry(1)
     group = Group(ACME)
     for number in range(MAX_CACHED_PER_GROUP + 5):
@@ -157,8 +157,8 @@ def test_a_groups_cache_is_bounded() -> None:
     assert cached == 5
 
 
-def test_an_event_after_the_end_of_its_series_begins_a_new_one() -> None:
-    """The worker's own caches do not hold on to what has ended."""
+def test_event_after_end_of_series_creates_new_series() -> None:
+    """The worker's own caches do not retain ended series."""
     rig = Rig(OPENQOE_SERIES_IDLE_TIMEOUT="60")
     rig.post(player_event(0, "seek", 1.0))
     rig.pass_time(2 * MINUTE)

@@ -1,7 +1,7 @@
 """The metric catalogue by example: events of both SDK generations in, decoded samples out.
 
-Names, types, labels and buckets stand here as the contract has them, typed by hand. Every example
-goes through a worker and comes back from a remote-write body, read by an independent decoder.
+Names, types, labels and buckets are copied by hand from the contract. Every example passes through
+a worker and is read from a remote-write body by an independent decoder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COUNTERS: dict[str, tuple[str, ...]] = {
     "openqoe_quality_changes_total": ("trigger", "change_direction"),
     "openqoe_errors_total": ("error_family", "error_code"),
 }
-"""Name to the metric's own labels."""
+"""Metric name to the metric's own labels."""
 
 GAUGES = frozenset(
     {
@@ -60,10 +60,10 @@ Expected = dict[str, Any]
 
 @dataclass(frozen=True)
 class Example:
-    """Events and what one metric must then be.
+    """Events, and the expected state of one metric.
 
-    `expected` is all there is of the metric: its own labels to the value, or to the list of what a
-    histogram has observed.
+    `expected` is complete: it maps the metric's own labels to the value, or to the list of a
+    histogram's observations.
     """
 
     metric: str
@@ -241,7 +241,7 @@ EXAMPLES = (
     ),
     histogram(
         "rebuffer_duration_seconds",
-        "first generation: as told",
+        "first generation: as reported",
         player_event(0, "playing", 0.0),
         player_event(0, "stall_start", 0.0),
         player_event(1, "stall_end", 0.0, stall_duration=1_000),
@@ -252,7 +252,7 @@ EXAMPLES = (
     ),
     histogram(
         "rebuffer_duration_seconds",
-        "second generation: not told by hls.js",
+        "second generation: not reported by hls.js",
         player_event(0, "playing", 0.0),
         player_event(10, "heartbeat", 10.0, playing_time=10_000),
         player_event(12, "stallstart", 12.0),
@@ -286,7 +286,7 @@ EXAMPLES = (
     ),
     histogram(
         "seek_latency_seconds",
-        "where it is told",
+        "where it is reported",
         player_event(5, "seek", 40.0, to=40_000, seek_latency=250),
         player_event(9, "seek", 10.0, to=10_000),
         expected={"": [0.25]},
@@ -391,7 +391,7 @@ EXAMPLES = (
     ),
     counter(
         "quality_changes_total",
-        "old vocabulary: the page tells both rates and why",
+        "old vocabulary: the page reports both rates and the trigger",
         player_event(5, "quality_change", 5.0, old_bitrate=1e6, new_bitrate=3e6, trigger="abr"),
         player_event(
             6, "quality_change", 6.0, previous_bitrate=3e6, new_bitrate=1e6, trigger="user"
@@ -405,7 +405,7 @@ EXAMPLES = (
     ),
     counter(
         "quality_changes_total",
-        "first generation: against what was known before",
+        "first generation: compared with the previous one",
         player_event(0, "qualitychange", 0.0, bitrate=1e6),
         player_event(5, "qualitychange", 5.0, bitrate=3e6),
         player_event(6, "qualitychange", 6.0, bitrate=3e6),
@@ -441,7 +441,7 @@ EXAMPLES = (
     ),
     gauge(
         "quality_change_old_bitrate_bps",
-        "as told, second generation",
+        "as reported, second generation",
         player_event(5, "qualitychange", bitrate_kb=2_400, old={"bitrate_kb": 1_200}),
         expected={"": 1_200_000},
     ),
@@ -471,9 +471,9 @@ EXAMPLES = (
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_example(example: Example) -> None:
+def test_events_of_example_give_expected_samples(example: Example) -> None:
     rig = Rig()
-    for start in range(0, len(example.events), 4):  # over several batches, as players send them
+    for start in range(0, len(example.events), 4):  # in several batches, as players send them
         rig.post(*example.events[start : start + 4])
     rig.pass_time(example.after)
     if example.type == "histogram":
@@ -499,7 +499,7 @@ def of_name(rig: Rig, name: str) -> list[tuple[str, float]]:
 
 
 def histograms(rig: Rig, name: str) -> dict[str, dict[Any, float]]:
-    """Own labels without `le` to buckets, sum and count."""
+    """Own labels, without `le`, to buckets, sum and count."""
     found: dict[str, dict[Any, float]] = {}
     for labels, value in of_name(rig, f"{name}_bucket"):
         parts = labels.split(",")
@@ -518,7 +518,7 @@ def test_every_row_has_an_example() -> None:
     assert rows == {(example.metric, example.type) for example in EXAMPLES}
 
 
-def test_every_metric_of_the_contract_is_there_and_no_other() -> None:
+def test_catalogue_equals_contract() -> None:
     metrics = [(metric.name, metric.type.name.lower(), metric.labels) for metric in METRICS]
     assert sorted(name for name, kind, _ in metrics if kind == "counter") == sorted(COUNTERS)
     assert sorted(name for name, kind, _ in metrics if kind == "gauge") == sorted(GAUGES)
@@ -529,9 +529,7 @@ def test_every_metric_of_the_contract_is_there_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("value", "bucket"), [(0.5, "0.5"), (0.500001, "1"), (1, "1"), (30, "30"), (30.1, "+Inf")]
 )
-def test_a_value_belongs_to_the_first_bucket_that_is_not_below_it(
-    value: float, bucket: str
-) -> None:
+def test_value_counts_in_first_bucket_not_below_it(value: float, bucket: str) -> None:
     rig = Rig()
     rig.post(player_event(1, "playing", 0.0, video_startup_time=value * 1000))
     rig.flush()
@@ -544,7 +542,7 @@ def test_a_value_belongs_to_the_first_bucket_that_is_not_below_it(
     assert min(filled, key=float) == bucket
 
 
-def test_bounds_are_written_as_prometheus_clients_write_them() -> None:
+def test_bucket_bounds_have_prometheus_format() -> None:
     rig = Rig()
     rig.post(player_event(0, "playing", 0.0, bitrate=1_000_000))
     rig.flush()
@@ -552,7 +550,7 @@ def test_bounds_are_written_as_prometheus_clients_write_them() -> None:
     assert bounds == ["250000", "500000", "1e+06", "2.5e+06", "5e+06", "1e+07", "2e+07", "+Inf"]
 
 
-def test_a_series_carries_the_base_labels_and_the_instance() -> None:
+def test_series_has_base_labels_and_instance() -> None:
     rig = Rig()
     rig.post({**player_event(0, "seek", 1.0), "video": {"id": "12345", "content_type": "VOD"}})
     rig.flush()
@@ -575,7 +573,7 @@ def test_a_series_carries_the_base_labels_and_the_instance() -> None:
     }
 
 
-def test_each_metric_is_described_to_the_receiver() -> None:
+def test_first_flush_sends_metadata_of_each_metric() -> None:
     rig = Rig()
     rig.flush()
     for metric in METRICS:
@@ -586,8 +584,8 @@ def test_each_metric_is_described_to_the_receiver() -> None:
         assert told_of.unit == metric.unit
 
 
-def test_values_that_are_not_told_are_not_observed() -> None:
-    """Every event type of both vocabularies without any data counts, and measures nothing."""
+def test_event_without_data_measures_nothing() -> None:
+    """Every event type of both vocabularies is counted without data, and measures nothing."""
     rig = Rig()
     types = KIND_BY_EVENT_TYPE.keys() - {
         "stall_start",

@@ -1,4 +1,4 @@
-"""Label sets: worked out once for equal raw values, until they are discarded."""
+"""Label sets: created once for equal raw values, and kept until the cache is reset."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def labeller_with(players: int) -> Labeller:
     return labeller
 
 
-def test_events_with_equal_values_share_a_label_set() -> None:
+def test_events_with_equal_values_share_label_set() -> None:
     labeller = labeller_with(0)
     one, same = decoded(), decoded(event_type="seek")
     assert labeller.find_label_set(one, "DE", NOW) is labeller.find_label_set(same, "DE", NOW)
     assert labeller.find_label_set(one, "DE", NOW) is not labeller.find_label_set(one, "FR", NOW)
 
 
-def test_they_are_worn_after_an_hour() -> None:
+def test_label_cache_is_stale_after_one_hour() -> None:
     labeller = labeller_with(1)
     assert not labeller.is_cache_stale(NOW + CACHE_LIFETIME - 1)
     assert labeller.is_cache_stale(NOW + CACHE_LIFETIME)
 
 
-def test_worn_ones_are_worked_out_anew_and_thrown_away_one_by_one() -> None:
-    """There may be 50,000, and to throw them away in one piece took 50 ms."""
+def test_discarded_label_sets_are_recreated_and_freed_one_by_one() -> None:
+    """There may be 50,000: freeing all of them at once took 50 ms."""
     labeller = labeller_with(3)
     before = labeller.find_label_set(decoded(player_id="p-1"), "DE", NOW)
     labeller.reset_cache(NOW)

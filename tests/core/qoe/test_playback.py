@@ -1,4 +1,4 @@
-"""What follows from an event for its view: facts that hold once, start-up, pauses, quality."""
+"""Observations derived from events: facts that hold once a view, start-up, pauses, quality."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def measured(*batches: list[dict[str, Any]]) -> Rig:
     ],
     ids=["both", "late viewstart", "resumes", "two sources"],
 )
-def test_a_view_starts_once(events: list[dict[str, Any]]) -> None:
+def test_repeated_start_events_start_view_once(events: list[dict[str, Any]]) -> None:
     assert measured(events).total("openqoe_views_started_total") == 1
     apart = measured(*([event] for event in events))
     assert apart.total("openqoe_views_started_total") == 1
 
 
-def test_each_video_of_a_page_is_a_view() -> None:
-    """The SDK keeps one view_id over all of them, each with totals of its own."""
+def test_each_video_of_page_is_a_view() -> None:
+    """The SDK keeps one view_id for all of them, each with its own totals."""
     rig = measured(
         [
             player_event(0, "playing", 0.0, video="first", video_startup_time=500),
@@ -62,7 +62,7 @@ def test_each_video_of_a_page_is_a_view() -> None:
 
 
 @pytest.mark.parametrize("field", ["org_id", "view_id", "player"])
-def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
+def test_org_view_video_and_player_identify_view(field: str) -> None:
     other = {"org_id": "other", "view_id": "view-2", "player": {"name": "shaka"}}[field]
     rig = measured(
         [player_event(0, "playing", 0.0), {**player_event(0, "playing", 0.0), field: other}]
@@ -76,7 +76,7 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
 @pytest.mark.parametrize(
     ("events", "source", "seconds"),
     [
-        # the first play request tells it; a resume tells another thing under the same name
+        # the first play request reports it; a resume sends another value under the same name
         (
             [
                 player_event(0, "playing", 0.0, video_startup_time=400),
@@ -103,7 +103,7 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
             "canplay",
             0.8,
         ),
-        # whichever comes first holds
+        # the first one holds
         (
             [
                 player_event(0, "playerready", player_startup_time=1_000),
@@ -117,7 +117,9 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
     ],
     ids=["first playing", "canplay", "canplay first", "both", "at once"],
 )
-def test_startup_is_known_once(events: list[dict[str, Any]], source: str, seconds: float) -> None:
+def test_startup_is_observed_once(
+    events: list[dict[str, Any]], source: str, seconds: float
+) -> None:
     rig = measured(events)
     assert rig.total("openqoe_video_startup_seconds_count") == 1
     assert rig.total("openqoe_video_startup_seconds_sum", source=source) == pytest.approx(seconds)
@@ -139,7 +141,7 @@ def test_startup_is_known_once(events: list[dict[str, Any]], source: str, second
     ],
     ids=["the first playing did not know", "ready after canplay", "never ready", "negative"],
 )
-def test_startup_stays_unknown(events: list[dict[str, Any]]) -> None:
+def test_startup_without_evidence_is_not_observed(events: list[dict[str, Any]]) -> None:
     assert measured(events).total("openqoe_video_startup_seconds_count") == 0
 
 
@@ -169,7 +171,7 @@ def ended(second: float) -> dict[str, Any]:
     ids=[
         "right before the end",
         "in the batch before",
-        "told after it",
+        "reported after it",
         "with a quartile between",
         "a little earlier",
         "the second of two",
@@ -177,13 +179,13 @@ def ended(second: float) -> dict[str, Any]:
         "for good",
     ],
 )
-def test_pauses_but_not_the_one_right_before_the_end(
+def test_pause_right_before_end_is_not_counted(
     batches: list[list[dict[str, Any]]], pauses: int
 ) -> None:
     assert measured(*batches).total("openqoe_pause_events_total") == pauses
 
 
-def test_a_pause_is_counted_when_no_end_has_come_for_a_while() -> None:
+def test_pause_without_following_end_is_counted_after_timeout() -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
     rig.post(paused(5))
     rig.flush(9)
@@ -213,7 +215,7 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
         ([quality(0, bitrate=3e6), quality(5, bitrate=1e6)], ["downshift"]),
         ([player_event(0, "playing", 0.0, bitrate=1e6), quality(5, bitrate=3e6)], ["upshift"]),
         ([quality(0, resolution=HIGH), quality(5, resolution=LOW)], ["downshift"]),
-        # by bit rate first, whatever the height does
+        # by bit rate first, whatever the height
         (
             [quality(0, bitrate=1e6, resolution=HIGH), quality(5, bitrate=3e6, resolution=LOW)],
             ["upshift"],
@@ -224,7 +226,7 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
             ["upshift"],
         ),
         ([quality(0, bitrate=None, resolution=LOW), quality(5, resolution=HIGH)], ["upshift"]),
-        # the page says that it has switched
+        # the page reports a switch
         ([quality(5, old_bitrate=1e6, new_bitrate=1e6)], ["same"]),
         ([quality(5, trigger="user")], ["same"]),
         ([quality(5, bitrate_kb=1_000, old={"bitrate_kb": 3_000})], ["downshift"]),
@@ -233,7 +235,7 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
             [quality(0, resolution=HIGH), quality(5, resolution={"width": 0, "height": 0})],
             [],
         ),
-        # a wish is not yet a change
+        # a request is not yet a change
         (
             [
                 quality(0, bitrate_kb=800),
@@ -261,30 +263,30 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
         "rate before height",
         "height at the same rate",
         "height without a rate",
-        "told: no difference",
-        "told: by the viewer",
-        "told: the old one",
+        "reported: no difference",
+        "reported: by the viewer",
+        "reported: the old one",
         "unknown height",
         "requested",
         "sound",
     ],
 )
-def test_quality_switches(events: list[dict[str, Any]], directions: list[str]) -> None:
+def test_quality_change_has_direction(events: list[dict[str, Any]], directions: list[str]) -> None:
     rig = measured(events)
     for direction in ("upshift", "downshift", "same"):
         found = rig.total("openqoe_quality_changes_total", change_direction=direction)
         assert found == directions.count(direction)
 
 
-def test_the_rate_that_was_left_is_the_one_told_else_the_last_known() -> None:
+def test_old_bit_rate_is_reported_else_last_known() -> None:
     rig = measured([quality(0, bitrate_kb=800), quality(5, bitrate_kb=2_400)])
     assert rig.total("openqoe_quality_change_old_bitrate_bps") == 800_000
     rig = measured([quality(0, bitrate_kb=800), quality(5, new_bitrate=2.4e6, old_bitrate=1.6e6)])
     assert rig.total("openqoe_quality_change_old_bitrate_bps") == 1_600_000
 
 
-def test_a_storm_of_the_same_quality_shows_nothing_new() -> None:
-    """video.js repeats the event several times a second while segments fail."""
+def test_repeated_quality_event_is_not_a_change() -> None:
+    """video.js repeats the event several times per second while segments fail."""
     storm = [quality(n / 4, player="videojs", bitrate=4e5, resolution=HIGH) for n in range(40)]
     rig = measured(storm)
     assert rig.total("openqoe_quality_changes_total") == 0
@@ -295,7 +297,7 @@ def test_a_storm_of_the_same_quality_shows_nothing_new() -> None:
 # The end
 
 
-def test_completion_is_that_of_the_first_end() -> None:
+def test_completion_is_that_of_first_end() -> None:
     rig = measured(
         [player_event(60, "ended", 60.0, completion_rate=0.99)],
         [player_event(130, "ended", 60.0, completion_rate=1.0)],
@@ -304,20 +306,20 @@ def test_completion_is_that_of_the_first_end() -> None:
     assert rig.total("openqoe_completion_rate_sum") == 0.99
 
 
-def test_an_end_without_a_rate_completes_the_view_all_the_same() -> None:
+def test_end_without_completion_rate_completes_view() -> None:
     rig = measured([player_event(60, "ended", 60.0)])
     assert rig.total("openqoe_views_completed_total") == 1
     assert rig.total("openqoe_completion_rate_count") == 0
 
 
-def test_the_time_played_is_taken_from_an_end_that_comes_again() -> None:
+def test_repeated_end_adds_its_playing_time() -> None:
     rig = measured([ended(60)], [player_event(130, "ended", 60.0, playing_time=118_000)])
     assert rig.total("openqoe_playing_time_seconds") == 118.0
     assert rig.total("openqoe_views_completed_total") == 1
 
 
-def test_the_sound_that_dash_tells_of_is_not_the_picture() -> None:
-    """Its ``bitrate`` is that of what changed last, picture or sound."""
+def test_bit_rate_of_sound_does_not_change_rendition() -> None:
+    """Its ``bitrate`` is that of the latest change, of picture or sound."""
 
     def dash(second: float, event_type: str, position: float, **data: Any) -> dict[str, Any]:
         return player_event(second, event_type, position, player="dashjs", **data)

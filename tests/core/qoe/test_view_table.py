@@ -1,4 +1,4 @@
-"""All views together: which are known, for how long, and how many play now."""
+"""The table of views: expiry, eviction and concurrency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONCURRENT = "openqoe_concurrent_views_current"
 
 
 def known(rig: Rig) -> float:
-    """How many views the worker says it remembers."""
+    """The number of live views that the worker reports."""
     rig.flush()
     return rig.total("openqoe_worker_views_live")
 
@@ -23,7 +23,7 @@ def known(rig: Rig) -> float:
 # Expiry
 
 
-def test_a_view_is_known_until_it_was_silent_for_the_time_out() -> None:
+def test_view_expires_after_timeout_of_silence() -> None:
     rig = Rig(OPENQOE_VIEW_TIMEOUT="600")
     rig.post(player_event(0, "playing", 0.0))
     rig.pass_time(9 * MINUTE)
@@ -35,7 +35,7 @@ def test_a_view_is_known_until_it_was_silent_for_the_time_out() -> None:
     assert known(rig) == 0
 
 
-def test_it_is_the_arrival_that_keeps_a_view() -> None:
+def test_arrival_of_old_event_keeps_view_alive() -> None:
     """The event itself may be hours old."""
     rig = Rig()
     rig.post(player_event(-20 * 3600, "playing", 0.0))
@@ -74,7 +74,7 @@ def test_it_is_the_arrival_that_keeps_a_view() -> None:
     ],
     ids=["left at half", "sought back", "nothing reached", "ended"],
 )
-def test_a_view_that_was_left_completed_its_highest_quartile(
+def test_expired_view_completes_its_highest_quartile(
     events: list[dict[str, Any]], completions: list[float]
 ) -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
@@ -86,7 +86,7 @@ def test_a_view_that_was_left_completed_its_highest_quartile(
     assert rig.total("openqoe_completion_rate_count") == len(completions)
 
 
-def test_what_is_open_when_a_view_is_left_is_counted() -> None:
+def test_expired_view_counts_open_stall_and_pause() -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="7200", OPENQOE_VIEW_TIMEOUT="600")
     rig.post(
         player_event(0, "heartbeat", 10.0, playing_time=10_000),
@@ -101,8 +101,8 @@ def test_what_is_open_when_a_view_is_left_is_counted() -> None:
 # Events of no view
 
 
-def test_events_after_the_session_belong_to_no_view() -> None:
-    """After destroy() the SDK sends "unknown" as view_id, whoever watches what."""
+def test_events_after_session_belong_to_no_view() -> None:
+    """After destroy() the SDK sends "unknown" as view_id for all viewers."""
     rig = Rig()
     rig.post(
         player_event(0, "playing", 0.0, view="unknown", video_startup_time=500),
@@ -127,7 +127,7 @@ def test_events_after_the_session_belong_to_no_view() -> None:
     assert CONCURRENT not in rig.qoe_series()
 
 
-# How many play now
+# Concurrent views
 
 
 def concurrent(rig: Rig) -> float:
@@ -135,7 +135,7 @@ def concurrent(rig: Rig) -> float:
     return rig.total(CONCURRENT)
 
 
-def test_a_view_that_plays_counts_for_thirty_seconds_after_an_event() -> None:
+def test_playing_view_is_concurrent_for_thirty_seconds_after_event() -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
     rig.post(player_event(0, "playing", 0.0))
     rig.flush(30)
@@ -158,19 +158,19 @@ def test_a_view_that_plays_counts_for_thirty_seconds_after_an_event() -> None:
         ("playbackdetached", False),
     ],
 )
-def test_which_events_end_playing(event_type: str, goes_on: bool) -> None:
+def test_event_type_decides_whether_view_is_concurrent(event_type: str, goes_on: bool) -> None:
     rig = Rig()
     rig.post(player_event(0, "playing", 0.0), player_event(1, event_type, 1.0))
     assert concurrent(rig) == goes_on
 
 
-def test_a_page_that_was_only_opened_does_not_play() -> None:
+def test_loaded_page_is_not_concurrent() -> None:
     rig = Rig()
     rig.post(player_event(0, "viewstart"), player_event(0, "playerready"))
     assert concurrent(rig) == 0
 
 
-def test_a_resumed_view_plays_again() -> None:
+def test_resumed_view_is_concurrent_again() -> None:
     rig = Rig()
     rig.post(player_event(0, "playing", 0.0), player_event(1, "pause", 1.0))
     assert concurrent(rig) == 0
@@ -178,15 +178,15 @@ def test_a_resumed_view_plays_again() -> None:
     assert concurrent(rig) == 1
 
 
-def test_an_event_that_comes_late_does_not_turn_back_time() -> None:
+def test_late_event_does_not_change_playing_state() -> None:
     rig = Rig()
     rig.post(player_event(5, "pause", 5.0))
     rig.post(player_event(0, "playing", 0.0))
     assert concurrent(rig) == 0
 
 
-def test_events_of_the_past_say_nothing_of_the_present() -> None:
-    """A stored batch of more than 5 min ago comes when its page is loaded again."""
+def test_old_event_does_not_make_view_concurrent() -> None:
+    """A stored batch may be older than 5 min when its page is loaded again."""
     rig = Rig()
     rig.post(player_event(-301, "playing", 0.0))
     assert concurrent(rig) == 0
@@ -197,7 +197,7 @@ def test_events_of_the_past_say_nothing_of_the_present() -> None:
     assert concurrent(rig) == 1
 
 
-def test_the_gauge_is_by_base_labels_and_goes_to_zero_once() -> None:
+def test_concurrency_gauge_has_base_labels_and_drops_to_zero() -> None:
     rig = Rig()
     rig.post(
         player_event(0, "playing", 0.0),
@@ -214,8 +214,8 @@ def test_the_gauge_is_by_base_labels_and_goes_to_zero_once() -> None:
     assert [repr(value) for _, value in samples[-2:]] == ["0.0", "STALE"]
 
 
-def test_the_order_in_which_views_end_is_that_of_their_silence() -> None:
-    """Whatever else was known of them before: a worker that was restarted takes the same."""
+def test_views_end_in_order_of_silence() -> None:
+    """A restarted worker with other earlier views ends them in the same order."""
     views = ViewTable(timeout=MINUTE, limit=10, retention=HOUR)
     keys = {name: ViewKey("org", name, None, "hlsjs") for name in "abcd"}
     for name, seen in (("a", 0), ("b", 20), ("c", 700), ("d", 1_000)):
@@ -227,10 +227,10 @@ def test_the_order_in_which_views_end_is_that_of_their_silence() -> None:
     assert [view.key.view_id for view in ended] == ["d", "c", "b", "a"]
 
 
-# Too many
+# Eviction
 
 
-def test_past_the_limit_the_view_that_was_silent_longest_is_forgotten() -> None:
+def test_view_beyond_limit_with_longest_silence_is_evicted() -> None:
     rig = Rig(OPENQOE_MAX_VIEWS="2", OPENQOE_FLUSH_INTERVAL="1")
     rig.post(
         player_event(0, "playing", 0.0, view="a"),
@@ -244,7 +244,7 @@ def test_past_the_limit_the_view_that_was_silent_longest_is_forgotten() -> None:
     rig.post(player_event(3, "playing", 0.0, view="c"))
     assert known(rig) == 2
     assert rig.total("openqoe_worker_views_forgotten_total") == 1
-    # a and c are known still: nothing of them starts anew
+    # a and c are still known: nothing of them is counted again
     rig.post(player_event(4, "playing", 3.0, view="a"), player_event(4, "playing", 1.0, view="c"))
     rig.flush()
     assert rig.total("openqoe_views_started_total") == 3
@@ -253,7 +253,7 @@ def test_past_the_limit_the_view_that_was_silent_longest_is_forgotten() -> None:
     assert rig.total("openqoe_views_started_total") == 4
 
 
-def test_a_view_that_is_forgotten_leaves_as_one_that_expires() -> None:
+def test_evicted_view_completes_like_expired_view() -> None:
     rig = Rig(OPENQOE_MAX_VIEWS="1", OPENQOE_FLUSH_INTERVAL="1")
     rig.post(
         player_event(0, "playing", 0.0, view="a"),
@@ -266,7 +266,7 @@ def test_a_view_that_is_forgotten_leaves_as_one_that_expires() -> None:
     assert rig.total(CONCURRENT) == 0
 
 
-def test_views_that_expire_are_not_forgotten_ones() -> None:
+def test_expired_views_are_not_counted_as_evicted() -> None:
     rig = Rig(OPENQOE_MAX_VIEWS="2")
     for view in "ab":
         rig.post(player_event(0, "playing", 0.0, view=view))
@@ -275,7 +275,7 @@ def test_views_that_expire_are_not_forgotten_ones() -> None:
     assert rig.total("openqoe_worker_views_forgotten_total") == 0
 
 
-def test_a_clock_that_is_put_back_loses_no_view() -> None:
+def test_clock_set_back_ends_no_view() -> None:
     rig = Rig()
     rig.post(player_event(0, "playing", 0.0))
     rig.now = NOW - HOUR
@@ -286,7 +286,7 @@ def test_a_clock_that_is_put_back_loses_no_view() -> None:
     assert rig.total("openqoe_playing_time_seconds") == 10.0
 
 
-def test_a_viewer_who_comes_back_after_the_time_out_is_not_counted_again() -> None:
+def test_view_that_returns_after_timeout_is_not_counted_again() -> None:
     rig = Rig()
     rig.post(
         player_event(0, "viewstart", 0.0), player_event(60, "heartbeat", 60.0, playing_time=60_000)
@@ -303,7 +303,7 @@ def test_a_viewer_who_comes_back_after_the_time_out_is_not_counted_again() -> No
     assert rig.total("openqoe_playing_time_seconds") == pytest.approx(71)
 
 
-def test_the_completion_of_a_view_is_measured_once_though_it_ends_twice() -> None:
+def test_completion_of_view_that_ends_twice_is_observed_once() -> None:
     rig = Rig()
     rig.post(player_event(0, "playing", 0.0), player_event(30, "quartile", 30.0, quartile=25))
     rig.pass_time(40 * MINUTE)
@@ -315,7 +315,7 @@ def test_the_completion_of_a_view_is_measured_once_though_it_ends_twice() -> Non
     assert rig.total("openqoe_views_completed_total") == 1
 
 
-def test_a_view_that_ended_is_forgotten_when_no_event_of_it_can_come_any_more() -> None:
+def test_ended_view_is_dropped_after_maximum_event_age() -> None:
     rig = Rig(OPENQOE_MAX_EVENT_AGE="3600")
     rig.post(player_event(0, "viewstart", 0.0))
     rig.pass_time(3 * HOUR)
