@@ -84,11 +84,13 @@ class Bench:
         log = worker._outflow.log
         assert log is not None
         for events in self.events:
-            log.add(events, worker._ingest.labeller, self.now)
+            log.add_events(events, worker._ingest.labeller, self.now)
 
     def metrics(self, worker: Worker) -> None:
         for events in self.events:
-            worker._ingest.meter.measure([(event, origin) for event, _, origin in events], self.now)
+            worker._ingest.meter.record_events(
+                [(event, origin) for event, _, origin in events], self.now
+            )
 
     def handle(self, worker: Worker) -> None:
         for body in self.bodies:

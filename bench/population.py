@@ -5,8 +5,8 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 
-from tests.support.events import batch as events_of
-from tests.support.events import event
+from tests.support.event_builders import batch as events_of
+from tests.support.event_builders import event
 
 
 def views(count: int, *, again: int = 0, batch: int = 500) -> Iterator[bytes]:

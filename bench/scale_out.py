@@ -24,11 +24,11 @@ from openqoe.core.http.messages import Request
 from openqoe.shells.stores.redis_store import RedisStore
 from openqoe.shells.stores.sqlite_store import SqliteStore
 from openqoe.shells.stores.store_interface import Store
-from tests.support.dealt import HEADERS, rounds
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
-from tests.support.process import Command, WorkerProcess, gunicorn, serve, with_options
-from tests.support.redis import Redis
+from tests.support.fleet_traffic import HEADERS, make_rounds
+from tests.support.redis_server import Redis
+from tests.support.worker_process import Command, WorkerProcess, gunicorn, serve, with_options
 
 CONNECTIONS = 16
 ROUNDS = 5
@@ -125,7 +125,7 @@ def tell_sizes(redis: Redis) -> None:
     print(f"{'store':8}{'views':>7}{'bytes a view':>14}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "shared.db"
-        redis.empty()
+        redis.delete_all()
         stores: dict[str, tuple[Store, Callable[[], int]]] = {
             "sqlite": (SqliteStore(file), lambda: file.stat().st_size),
             "redis": (RedisStore(redis.url, "size"), redis.used_memory),
@@ -133,7 +133,7 @@ def tell_sizes(redis: Redis) -> None:
         for name, (store, size) in stores.items():
             before = size()
             fleet = Fleet(2, store=store)
-            for turn in rounds(VIEWS, seed=1, begin=NOW - 60_000)[:-1]:
+            for turn in make_rounds(VIEWS, seed=1, begin=NOW - 60_000)[:-1]:
                 for number, body in enumerate(turn):
                     fleet.handle(number % 2, Request("POST", "/events", "", HEADERS, body, NOW))
                 fleet.pass_time(1_000)

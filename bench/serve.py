@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from bench import load, machine, population, results, workload, wrk
 from bench.sink import Sink
-from tests.support.process import Command, WorkerProcess, gunicorn, serve, serve_trio
+from tests.support.worker_process import Command, WorkerProcess, gunicorn, serve, serve_trio
 
 QUICK = results.is_quick()
 ROUNDS = 1 if QUICK else 3
@@ -236,8 +236,8 @@ def memory(shell: str, sink: Sink) -> list[dict[str, Any]]:
         time.sleep(6)
         row = {
             "shell": shell,
-            "series": round(worker.metric("openqoe_worker_series_live")),
-            "views": round(worker.metric("openqoe_worker_views_live")),
+            "series": round(worker.read_metric("openqoe_worker_series_live")),
+            "views": round(worker.read_metric("openqoe_worker_views_live")),
             "start s": start,
             "MB empty": round(empty / 1e6),
             "MB": round(full / 1e6),
@@ -252,7 +252,7 @@ def memory(shell: str, sink: Sink) -> list[dict[str, Any]]:
             worker.post(body)
         row["replayed"] = events
         row["start again s"] = _restart(worker)
-        lines = [line for line in worker.log() if "replayed_batches" in line]
+        lines = [line for line in worker.log_records() if "replayed_batches" in line]
         row["replay s"] = lines[-1]["seconds"] if lines else 0.0
     results.show(row)
     rows.append(row)

@@ -21,7 +21,7 @@ class Sink:
 
     def __enter__(self) -> "Sink":
         self._process = subprocess.Popen([sys.executable, "-m", "bench.sink", str(self._port)])
-        wait_until(self._answers, timeout=10, what="the sink to answer")
+        wait_until(self._answers, timeout=10, description="the sink to answer")
         return self
 
     def __exit__(self, *_: object) -> None:

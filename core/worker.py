@@ -287,7 +287,7 @@ class Worker:
             return False
         if self._durability is not None and self._durability.is_busy:
             return False
-        return all(queue.empty for queue in self._export.queues)
+        return all(queue.is_empty for queue in self._export.queues)
 
     @property
     def undelivered(self) -> Mapping[str, int]:

@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from openqoe.core.metrics.metric import Type
+from openqoe.core.metrics.metric import MetricType
 from openqoe.core.qoe.catalogue import METRICS
 
 Labels = tuple[tuple[str, str], ...]
 """Label names and values, sorted."""
 
-BUCKETS: Final = {m.name: m.buckets for m in METRICS if m.type is Type.HISTOGRAM}
+BUCKETS: Final = {m.name: m.buckets for m in METRICS if m.type is MetricType.HISTOGRAM}
 """Upper bounds of histograms by name."""
 
 

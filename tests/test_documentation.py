@@ -15,9 +15,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
+from tests.support.event_builders import batch, event
 from tests.support.services import free_port, require
+from tests.support.worker_process import WorkerProcess
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,7 +32,7 @@ def generator() -> ModuleType:
 
 
 @pytest.mark.parametrize("page", ["configuration.md", "metrics.md", "command-line.md"])
-def test_generated_pages_are_up_to_date(page: str) -> None:
+def test_generated_page_is_up_to_date(page: str) -> None:
     written = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert written == generator().PAGES[page](), "run `make docs`"
 
@@ -139,7 +139,7 @@ def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
     assert values == [("openqoe_views_started_total", "1"), ("openqoe_playing_time_seconds", "10")]
 
 
-def test_the_queries_on_the_page_of_the_embedded_store_work(tmp_path: Path) -> None:
+def test_queries_on_embedded_store_page_work(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "embedded.md").read_text(encoding="utf-8")
     videos, error = re.findall(r"<!-- test: sql -->\n```sql\n(.*?)```", page, re.DOTALL)
     now = int(time.time() * 1000)

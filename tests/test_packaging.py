@@ -30,7 +30,7 @@ def test_every_folder_with_modules_is_a_package() -> None:
             assert (path.parent / "__init__.py").exists(), path.parent
 
 
-def test_package_says_that_it_is_typed_and_brings_the_dashboard_files() -> None:
+def test_package_contains_py_typed_and_dashboard_files() -> None:
     assert (PACKAGE / "py.typed").exists()
     assert (PACKAGE / "dashboard/static/index.html").exists()
     assert files("openqoe-worker") is not None

@@ -128,9 +128,9 @@ class Coordinator:
         """Apply alone what has waited longer than the patience."""
         self._views.apply_overdue(now - self._patience, now)
 
-    def time_out_views(self, now: int, *, all_of_them: bool) -> IncrementalWork[None]:
+    def time_out_views(self, now: int, *, ignore_timeout: bool) -> IncrementalWork[None]:
         """Find views whose stalls stay unexplained, and views that have ended."""
-        self._views.time_out_stalls(now, all_of_them=all_of_them)
+        self._views.time_out_stalls(now, ignore_timeout=ignore_timeout)
         yield from self._views.expire(now)
         if self.is_alone(now):
             self.apply_overdue(now)

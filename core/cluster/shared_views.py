@@ -20,7 +20,7 @@ from ..events.event_types import Event
 from ..kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
 from ..primitives.incremental import IncrementalWork
 from ..qoe.event_context import EventContext
-from ..qoe.recorder import Own, Recorder
+from ..qoe.recorder import Recorder, ViewEvents
 from ..qoe.view import NO_VIEW, View, ViewKey, view_key
 from . import view_log
 from .concurrency_sync import ConcurrencySync
@@ -136,14 +136,14 @@ class SharedViews(SyncParticipant):
         while self._queue.events > MAX_WAITING_EVENTS and self._apply_next_alone():
             pass
 
-    def time_out_stalls(self, now: int, *, all_of_them: bool) -> None:
+    def time_out_stalls(self, now: int, *, ignore_timeout: bool) -> None:
         """Note for the logs which views wait for an explanation no longer."""
-        for view in self._applier.recorder.views.pending_views(now, all_of_them=all_of_them):
+        for view in self._applier.recorder.views.pop_pending(now, ignore_timeout=ignore_timeout):
             self._timeouts.append(ViewTimeout(view, now, is_end=False))
 
     def expire(self, now: int) -> IncrementalWork[None]:
         """Note for the logs which views have ended, because they were silent for too long."""
-        for view in self._applier.recorder.views.expire(now):
+        for view in self._applier.recorder.views.expire_views(now):
             if view is not None:
                 self._timeouts.append(ViewTimeout(view, now, is_end=True))
             yield 1
@@ -180,7 +180,7 @@ class SharedViews(SyncParticipant):
         """Apply everything that waits, because the process ends."""
         while self._apply_next_alone():
             pass
-        self.time_out_stalls(now, all_of_them=True)
+        self.time_out_stalls(now, ignore_timeout=True)
         for timeout in self._timeouts:
             self._apply_timeout(timeout, now)
 
@@ -206,14 +206,14 @@ class SharedViews(SyncParticipant):
     def _apply_timeout(self, timeout: ViewTimeout, now: int) -> None:
         if not timeout.is_counted:
             timeout.is_counted = True
-            self._applier.recorder.take(timeout.view, timeout.moments(), now)
+            self._applier.recorder.record_observations(timeout.view, timeout.moments(), now)
 
     def _decide(self, view: View, now: int) -> None:
         """Decide what waits for an explanation, and count it if it began here."""
         for timeout in self._timeouts:
             if timeout.view is view and not timeout.is_end:
                 self._apply_timeout(timeout, now)
-        self._applier.recorder.settle_view(view, now)
+        self._applier.recorder.resolve_view(view, now)
 
     # The store
 
@@ -245,7 +245,8 @@ class SharedViews(SyncParticipant):
             if is_applied:
                 data = view_log.as_alone(data)
             entry = Entry(batch.record.digest, self._instance, data)
-            yield Extend(view_log.log_key(key), entry, views.known(key), None, self._log_lifetime)
+            position = views.log_position(key)
+            yield Extend(view_log.log_key(key), entry, position, None, self._log_lifetime)
 
     def process_replies(self, replies: Sequence[Reply], now: int) -> None:
         """Apply what the store has decided."""
@@ -275,7 +276,7 @@ class SharedViews(SyncParticipant):
         awaited = {timeout.view.key for timeout in self._timeouts}
         for timeout in done:
             if timeout.is_end and timeout.view.key not in awaited:
-                self._applier.recorder.views.fold(timeout.view)
+                self._applier.recorder.views.compact_view(timeout.view)
 
     def _begin_apply(
         self, claims: Sequence[_Claimed]
@@ -302,9 +303,9 @@ class SharedViews(SyncParticipant):
                 own.setdefault(key, {})[record.digest] = self._measuring(of_view, record.at)
         return own
 
-    def _measuring(self, events: Own, at: int) -> view_log.Action:
+    def _measuring(self, events: ViewEvents, at: int) -> view_log.Action:
         def measure(view: View) -> None:
-            self._applier.recorder.measure_view(view, events, at)
+            self._applier.recorder.record_view_events(view, events, at)
             self._concurrency.note(view)
 
         return measure
@@ -318,10 +319,10 @@ class SharedViews(SyncParticipant):
         now: int,
     ) -> None:
         record, views = claim.batch.record, self._applier.recorder.views
-        is_new = not views.knows(key)
-        view = views.open(key, (), record.at)
-        was_known = bool(view.known) or is_new
-        knew = view.followed
+        is_new = key not in views
+        view = views.get_or_create(key, (), record.at)
+        was_known = bool(view.log_position) or is_new
+        knew = view.entries_applied
         if claim.was_applied or not was_known:
             self._decide(view, now)
         gave_up = self._follow(view, tail, own, now, is_new=is_new)
@@ -342,7 +343,7 @@ class SharedViews(SyncParticipant):
 
     def _take_timeout(self, timeout: ViewTimeout, tail: Tail, now: int) -> None:
         view = timeout.view
-        if not view.known:  # its log was lost
+        if not view.log_position:  # its log was lost
             self._decide(view, now)
         own: dict[bytes, view_log.Action] = {
             timeout.id: lambda _: self._apply_timeout(timeout, now)
@@ -363,7 +364,7 @@ class SharedViews(SyncParticipant):
         self._summaries.append(
             Summarize(
                 view_log.log_key(view.key),
-                view.known,
+                view.log_position,
                 view_log.summary(view),
                 keep,
                 self._log_lifetime,
@@ -392,4 +393,4 @@ class SharedViews(SyncParticipant):
         for timeout in self._timeouts:
             if not timeout.is_end:
                 self._apply_timeout(timeout, now)
-        self._applier.recorder.lose_logs(now)
+        self._applier.recorder.reset_logs(now)

@@ -30,7 +30,7 @@ import msgspec
 from ..events.event_types import Data, Event, Player
 from ..kv import Tail
 from ..qoe import playback
-from ..qoe.view import View, ViewKey, ViewState, state_of, text_of
+from ..qoe.view import View, ViewKey, ViewState, as_text, capture_view_state
 
 Action = Callable[[View], None]
 
@@ -97,11 +97,11 @@ def as_alone(data: bytes) -> bytes:
 
 def _data(event: Event) -> Data | None:
     data = event.data
-    if data is None or playback.meaning_of(event.event_type).kind not in playback.LOOKS_AT_DATA:
+    if data is None or playback.rule_for(event.event_type).kind not in playback.KINDS_USING_DATA:
         return None
     # JSON has larger numbers than msgpack; where a text may stand, they are one.
     if isinstance(data.media_type, int) or isinstance(data.trigger, int):
-        media_type, trigger = text_of(data.media_type), text_of(data.trigger)
+        media_type, trigger = as_text(data.media_type), as_text(data.trigger)
         data = msgspec.structs.replace(data, media_type=media_type, trigger=trigger)
     if data.error_code is not None or data.error_family is not None or data.error_context:
         data = msgspec.structs.replace(data, error_code=None, error_family=None, error_context=None)
@@ -119,13 +119,13 @@ def follow(view: View, data: bytes, decide: Action) -> None:
     told = _decode(data)
     match told.what:
         case "settle":
-            playback.settle(view)
+            playback.resolve_pending(view)
         case "expire":
-            playback.expire(view)
+            playback.expire_view(view)
         case "alone":
             decide(view)
     for one in told.events:
-        playback.follow(view, _event(one), playback.meaning_of(one.event_type))
+        playback.apply_event(view, _event(one), playback.rule_for(one.event_type))
 
 
 def _event(told: LoggedEvent) -> Event:
@@ -165,26 +165,26 @@ def catch_up(
     """
     is_given_up = False
     # Of two tails that were asked for at once, the second begins where the first did.
-    if tail.summary is not None and view.known < tail.start:
+    if tail.summary is not None and view.log_position < tail.start:
         state = _decode_state(tail.summary)
         # If a log was lost, the one who had read more of it knows more.
-        if is_new or view.known or state.followed > view.followed:
-            view.take(state)
+        if is_new or view.log_position or state.entries_applied > view.entries_applied:
+            view.load_state(state)
             is_given_up = True
-    view.known = max(view.known, tail.start)
+    view.log_position = max(view.log_position, tail.start)
     for place, entry in enumerate(tail.entries, tail.start + 1):
-        if place <= view.known:
+        if place <= view.log_position:
             continue
         action = own.pop(entry.id, None) if entry.by == by else None
         if action is None:
             follow(view, entry.data, decide)
         else:
             action(view)
-        view.known = place
-        view.followed += 1
+        view.log_position = place
+        view.entries_applied += 1
     return is_given_up
 
 
 def summary(view: View) -> bytes:
     """The state of a view, to stand for its log so far."""
-    return _encode(state_of(view))
+    return _encode(capture_view_state(view))

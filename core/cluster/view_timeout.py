@@ -56,13 +56,15 @@ class ViewTimeout:
             by: This worker's name.
             lifetime: ms for which the log is kept.
         """
-        known = self._known = self.view.known
+        known = self._known = self.view.log_position
         entry = Entry(self.id, by, view_log.EXPIRE if self.is_end else view_log.SETTLE)
         return Extend(view_log.log_key(self.view.key), entry, known, known, lifetime)
 
     def moments(self) -> list[Observation]:
         """What follows from it for the view."""
-        return playback.expire(self.view) if self.is_end else playback.settle(self.view)
+        return (
+            playback.expire_view(self.view) if self.is_end else playback.resolve_pending(self.view)
+        )
 
     def state(self) -> ViewTimeoutState:
         """It in a snapshot."""

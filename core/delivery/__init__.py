@@ -1,1 +1,1 @@
-"""Delivery: one in-order queue for each destination, and the rules of trying again."""
+"""Delivery: one ordered queue per destination, and the rules of retrying."""

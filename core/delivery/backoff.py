@@ -1,9 +1,8 @@
-"""How long to wait before the next attempt.
+"""Exponential backoff between delivery attempts.
 
-The step doubles from 1 s to 60 s. The wait is 50 to 100 % of the step, so that workers
-that lost a destination together do not come back to it together. The core has no random
-numbers: the jitter is a hash of the worker's seed, the destination and a counter, spread
-as evenly as random numbers and the same in every replay.
+The step doubles from 1 s to 60 s. The wait is 50 to 100 % of the step, so that workers do not
+return to a destination all at once. The core has no random numbers: the jitter is a hash of the
+worker's seed, the destination and a counter, evenly distributed and the same in every replay.
 """
 
 from hashlib import blake2s
@@ -13,15 +12,15 @@ MAX_STEP = 60_000
 
 
 def backoff(failures: int, *, seed: int, destination: str, counter: int) -> int:
-    """The wait in ms after so many failures in a row (1, 2, ...).
+    """The wait in ms after a number of consecutive failures.
 
     Args:
-        failures: Failures in a row, the last one included.
+        failures: Consecutive failures, the latest included (1, 2, ...).
         seed: Differs between workers.
         destination: The destination's name.
         counter: Differs between the waits of one destination.
     """
-    # The shift is bounded, or a failure count of a long outage would make huge numbers.
+    # The shift is bounded: the failure count of a long outage would give huge numbers.
     step = min(FIRST_STEP << min(failures - 1, 16), MAX_STEP)
     digest = blake2s(f"{seed}/{destination}/{counter}".encode(), digest_size=8).digest()
     return step - (step * int.from_bytes(digest) >> 65)

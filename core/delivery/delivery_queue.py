@@ -1,35 +1,36 @@
-"""The queue of one destination: in order, one request at a time, bounded.
+"""The delivery queue of one destination: ordered, one request at a time, bounded.
 
-Theory of operation. The head is the only payload that is ever sent; it stays the head until
-its answer has come and ``verdict`` has said what that means:
+Theory of operation. Only the head is ever sent. It stays the head until its answer has arrived
+and ``verdict`` has decided the outcome:
 
     delivered, rejected, dropped   the head leaves, and is counted once
-    split                          its parts take its place
+    split                          its parts replace it
     retried                        it stays, and is due again after a wait
 
-So samples of one series arrive in order of time, and the only thing that can hold up the
-queue is a destination that takes nothing at all. The wait belongs to the destination, not to
-the payload: whatever is the head then must wait, too.
+So samples of one series arrive in order of time, and only a destination that accepts nothing at
+all can block the queue. The wait belongs to the destination, not to the payload: a new head waits,
+too.
 
-The owner turns the crank: ``offer`` what was flushed, ask ``due`` for the request to send,
-report its result with ``complete``, and be there again at ``next_poll``. When it ends, it goes
-on asking after each answer until the queue is empty or the deadline has come.
+The owner drives the queue: it ``offer``s flushed payloads, sends the ``next_request``, reports the
+result with ``complete``, and calls again at ``next_poll``. At shutdown it continues until the queue
+is empty or the deadline is over.
 
-Bounds. Logs that have no room push out the oldest ones, but never the one in flight, whose
-fate is not known. Metrics are never dropped for want of room: while the queue is ``full`` the
-owner does not flush them, and the registry goes on counting. Where another destination must not
-wait for that, it flushes all the same: a full queue is then given only what later flushes do not
-repeat (series that begin or end), and from twice its bound on (``overfull``) not even that.
+Bounds. A full queue of logs drops its oldest payloads, but never the one in flight, whose outcome
+is unknown. Metrics are not dropped for lack of room: while a queue ``is_full``, its owner does not
+flush them, and the registry continues counting. If another destination must not wait for that, the
+owner flushes nevertheless, and offers a full queue only payloads that later flushes do not repeat
+(series that begin or end), and none once it ``is_overfull``, at twice its bound.
 
-With an outbox, payloads have numbers. Those past ``MAX_LOADED`` bytes leave their bodies there
-and get them back (``LoadPayload``) when they are the head, so that an outage costs disk and no
-memory. ``take_left`` tells which the outbox may forget. Old payloads of metrics then make room,
-too: first those that are not the newest of their minute, then the oldest, but never one in
-which a series begins or ends. The totals are right in any case: each sample holds the whole.
-A backlog is sent with a pause as long as the destination needed for the payload before, so
-that it takes no more than half of what the destination can do. After a crash a new queue that
-is offered the same payloads goes on where the old one was; the one in flight is then sent once
-more, which does no harm (cumulative samples, and equal log entries are stored once).
+With an outbox, payloads have numbers. Beyond ``MAX_LOADED`` bytes, bodies stay in the outbox until
+their payload is the head (``LoadPayload``), so an outage costs disk but no memory.
+``pop_finished_numbers`` returns the payloads that the outbox may delete. A full queue then thins
+its metrics, too: first the payloads that are not the newest of their minute, then the oldest, but
+never one in which a series begins or ends. Totals stay right, since each sample is a total.
+
+Between two payloads of a backlog the queue pauses for as long as the destination needed for the
+first, so it uses at most half of the destination's capacity. After a crash, a new queue that is
+offered the same payloads continues; the payload in flight is sent again, which is harmless (samples
+are cumulative, and Loki stores equal log entries once).
 """
 
 from collections import deque
@@ -47,108 +48,111 @@ from ..effects import (
     StorageFailure,
 )
 from .backoff import backoff
-from .destination_notices import Notices
-from .error_text import secrets_of, words
-from .payload import Payload, Split, divide
-from .queue_status import Counters, CountersState, QueueStatus, State
-from .verdict import Kind, Verdict, judge
+from .destination_notices import DestinationNotices
+from .error_text import find_secrets, redacted_text
+from .payload import Payload, PayloadSplitter, split_payload
+from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
+from .verdict import PayloadKind, Verdict, judge_answer
 
 MAX_LOADED = 8 * 1024 * 1024
-"""Bytes of bodies kept in memory beside the outbox."""
+"""Maximum bytes of bodies in memory if there is an outbox."""
 
 MAX_PAUSE = 1_000
-"""ms between two payloads of a backlog at the most."""
+"""Maximum ms between two payloads of a backlog."""
 
 RELOAD = 1_000
 """ms until the outbox is asked again for a payload that it could not read."""
 
 MINUTE = 60_000
 
-EFFECTS: dict[Kind, type[RemoteWrite] | type[LokiPush]] = {"metrics": RemoteWrite, "logs": LokiPush}
+EFFECTS: dict[PayloadKind, type[RemoteWrite] | type[LokiPush]] = {
+    "metrics": RemoteWrite,
+    "logs": LokiPush,
+}
 
 
 class DeliveryQueue:
-    """The payloads that wait for one destination.
+    """The payloads that await delivery to one destination.
 
     Args:
-        destination: Where they go.
-        kind: What they are.
-        max_bytes: What may wait, in bytes of bodies.
-        seed: Of the backoff's jitter; differs between workers.
+        destination: The destination.
+        kind: The kind of its payloads.
+        max_bytes: Bound of the queue, in bytes of bodies.
+        seed: Seed of the backoff's jitter; differs between workers.
         split: Divides a payload that is too large.
         user_agent: The User-Agent header of the requests.
-        max_age: With an outbox: how long a payload may wait, in ms. None without one.
+        max_age: Maximum age of a payload in ms, if there is an outbox, else None.
 
     Attributes:
-        counters: What has become of the items so far. To be read only.
+        counters: Counts of items and answers; read-only.
     """
 
     def __init__(
         self,
         destination: Destination,
-        kind: Kind,
+        kind: PayloadKind,
         *,
         max_bytes: int,
         seed: int,
-        split: Split,
+        split: PayloadSplitter,
         user_agent: str,
         max_age: int | None = None,
     ) -> None:
         self.destination = destination
         self.kind = kind
-        self.counters = Counters()
+        self.counters = DeliveryCounters()
         self._max_bytes = max_bytes
         self._seed = seed
         self._split = split
         self._headers = (*destination.headers, ("User-Agent", user_agent))
-        self._secrets = secrets_of(destination.headers)
-        self._notices = Notices(destination)
+        self._secrets = find_secrets(destination.headers)
+        self._notices = DestinationNotices(destination)
         self._waiting: deque[Payload] = deque()
         self._bytes = 0
         self._max_age = max_age
-        self._loaded = 0  # bytes of bodies in memory
-        self._left: list[int] = []
+        self._loaded_bytes = 0
+        self._finished_numbers: list[int] = []
         self._sent_at = 0
         self._in_flight: int | None = None  # id of the effect that carries the head
         self._failures = 0
-        self._hurried = False
-        # The head is due ``_wait`` ms after ``_since``. A time to be reached would be
-        # unreachable after the clock was put back; a duration never is.
+        self._is_draining = False
+        # The head is due ``_wait`` ms after ``_since``. A due time would be out of reach if the
+        # clock were set back; a duration never is.
         self._since = 0
         self._wait = 0
-        self._least_wait = 0  # as much of it as the destination asked for
-        self._state: State = "ok"
+        self._least_wait = 0  # the part of it that the destination requested
+        self._state: DeliveryState = "ok"
         self._last_error = ""
         self._last_success: int | None = None
 
     def offer(self, payload: Payload, now: int) -> tuple[Notice, ...]:
-        """Take a payload in, behind all others."""
+        """Adds a payload at the end."""
         if payload.kind != self.kind:
             raise ValueError(f"a queue of {self.kind} was offered {payload.kind}")
-        self._note_time(now)
-        if payload.number and self._loaded + len(payload.body) > MAX_LOADED:
+        self._adjust_to_clock(now)
+        if payload.number and self._loaded_bytes + len(payload.body) > MAX_LOADED:
             payload = payload.without_body()
         self._waiting.append(payload)
         self._bytes += payload.size
-        self._loaded += len(payload.body)
+        self._loaded_bytes += len(payload.body)
         self.counters.offered += payload.items
         return self._make_room(now)
 
     def decline(self, payload: Payload, now: int) -> tuple[Notice, ...]:
-        """Give up a payload that there is no room for."""
+        """Drops a payload for which there is no room."""
         self.counters.offered += payload.items
         self._count_dropped(payload, "queue_full")
-        return self._notices.crowded_out(now, items=payload.items, max_bytes=self._max_bytes)
+        return self._notices.report_overflow(now, items=payload.items, max_bytes=self._max_bytes)
 
-    def due(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | LoadPayload | None:
-        """The request that is to be sent now, if there is one, or what it takes to make it.
+    def next_request(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | LoadPayload | None:
+        """The request to send now, if any, or the effect that loads its body.
 
         Args:
-            effect_id: Becomes the request's id if there is one; unique over all queues.
+            effect_id: The request's id, if there is one; unique over all queues.
         """
-        if self._in_flight is not None or not self._waiting:  # nearly always: keep it short
+        if self._in_flight is not None or not self._waiting:  # the common case
             return None
-        self._note_time(now)
+        self._adjust_to_clock(now)
         if now < self._since + self._wait:
             return None
         self._drop_aged(now)
@@ -156,7 +160,7 @@ class DeliveryQueue:
             return None
         self._in_flight = effect_id
         head = self._waiting[0]
-        if head.unloaded:
+        if head.unloaded_size:
             return LoadPayload(effect_id, head.number)
         self._sent_at = now
         self.counters.bytes_out += len(head.body)
@@ -175,81 +179,80 @@ class DeliveryQueue:
         result: HttpResult | NetworkFailure | PayloadBody | StorageFailure,
         now: int,
     ) -> tuple[Notice, ...]:
-        """Take the result of a request; of one that is not in flight, do nothing."""
+        """Processes the result of a request; ignores one that is not in flight."""
         if effect_id != self._in_flight:
-            return ()  # an answer that came twice, or after a restart
+            return ()  # repeated, or from before a restart
         self._in_flight = None
         if isinstance(result, PayloadBody | StorageFailure):
-            self._load(result, now)
+            self._load_head(result, now)
             return ()
-        verdict = judge(self.kind, result, now)
+        verdict = judge_answer(self.kind, result, now)
         parts: tuple[Payload, ...] = ()
         if verdict.outcome == "split":
-            parts = divide(self._waiting[0], self._split)
+            parts = split_payload(self._waiting[0], self._split)
             if not parts:
                 verdict = replace(verdict, outcome="dropped")
         self.counters.answers[verdict.outcome] += 1
-        said = words(result, self._secrets)
+        error_text = redacted_text(result, self._secrets)
         if verdict.outcome not in ("delivered", "split"):
-            self._last_error = f"{verdict.status or verdict.reason}: {said}"
+            self._last_error = f"{verdict.status or verdict.reason}: {error_text}"
         if verdict.outcome == "retried":
-            return self._retry(verdict, said, now)
+            return self._retry(verdict, error_text, now)
         self._failures = 0
-        pause = 0 if self._max_age is None or self._hurried else now - self._sent_at
+        pause = 0 if self._max_age is None or self._is_draining else now - self._sent_at
         self._wait_from(now, min(max(0, pause), MAX_PAUSE))
-        head = self._take(0)
+        head = self._remove(0)
         if verdict.outcome == "split":
             self._waiting.extendleft(reversed(parts))
             self._bytes += sum(part.size for part in parts)
-            self._loaded += sum(part.size for part in parts)
+            self._loaded_bytes += sum(part.size for part in parts)
             return self._make_room(now)  # the parts compress less well than the whole
-        self._leave(head)
-        return self._settle(head, verdict, said, now)
+        self._mark_finished(head)
+        return self._finish(head, verdict, error_text, now)
 
-    def take_left(self) -> tuple[int, ...]:
-        """The numbers of the payloads that have left for good since the last call."""
-        if not self._left:
+    def pop_finished_numbers(self) -> tuple[int, ...]:
+        """The numbers of the payloads that were finished since the last call."""
+        if not self._finished_numbers:
             return ()
-        left, self._left = tuple(self._left), []
-        return left
+        finished, self._finished_numbers = tuple(self._finished_numbers), []
+        return finished
 
-    def hurry(self) -> None:
-        """The process is about to end: from now on wait for the shortest time, or for as long
-        as the destination asks."""
-        self._hurried = True
+    def begin_drain(self) -> None:
+        """Shortens waits for the shutdown, to the minimum or as long as the destination asks."""
+        self._is_draining = True
         self._wait = self._least_wait
 
     @property
     def next_poll(self) -> int | None:
-        """When ``due`` will have a request; None while that depends on something else."""
+        """When ``next_request`` is due; None without payloads or with one in flight."""
         if not self._waiting or self._in_flight is not None:
             return None
         return self._since + self._wait
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing waits, nor is in flight."""
+    def is_empty(self) -> bool:
+        """Whether there are no payloads, not even one in flight."""
         return not self._waiting
 
     @property
-    def full(self) -> bool:
-        """Whether the bound is reached, and metrics should stay in the registry."""
+    def is_full(self) -> bool:
+        """Whether the bound is reached, so that metrics should stay in the registry."""
         return self._bytes >= self._max_bytes
 
     @property
-    def overfull(self) -> bool:
-        """Whether the bound is reached twice over, so that nothing more should come in."""
+    def is_overfull(self) -> bool:
+        """Whether twice the bound is reached, so that no payload should be offered."""
         return self._bytes >= 2 * self._max_bytes
 
     @property
     def waiting(self) -> tuple[Payload, ...]:
-        """All payloads, the one in flight included, in order."""
+        """All payloads in order, including the one in flight."""
         return tuple(self._waiting)
 
-    def state(self) -> CountersState:
-        """What has become of items so far, for a snapshot."""
+    def capture_state(self) -> DeliveryQueueState:
+        """Captures the counters for a snapshot."""
         counters = self.counters
-        return CountersState(
+        return DeliveryQueueState(
             counters.delivered,
             counters.rejected,
             dict(counters.dropped),
@@ -261,8 +264,8 @@ class DeliveryQueue:
             self._last_error,
         )
 
-    def restore(self, state: CountersState) -> None:
-        """Take a state back, before anything is offered."""
+    def restore_state(self, state: DeliveryQueueState) -> None:
+        """Restores captured counters, before any payload is offered."""
         counters = self.counters
         counters.offered = state.delivered + state.rejected + sum(state.dropped.values())
         counters.delivered, counters.rejected = state.delivered, state.rejected
@@ -273,7 +276,7 @@ class DeliveryQueue:
         self._last_success, self._last_error = state.last_success, state.last_error
 
     def status(self, now: int) -> QueueStatus:
-        """How the queue stands."""
+        """Reports the status of the queue."""
         return QueueStatus(
             destination=self.destination.name,
             state=self._state,
@@ -287,41 +290,43 @@ class DeliveryQueue:
             next_attempt=self.next_poll,
         )
 
-    def _retry(self, verdict: Verdict, said: str, now: int) -> tuple[Notice, ...]:
+    def _retry(self, verdict: Verdict, error_text: str, now: int) -> tuple[Notice, ...]:
         self._state = "failing"
         self._failures += 1
         wait = backoff(
-            1 if self._hurried else self._failures,
+            1 if self._is_draining else self._failures,
             seed=self._seed,
             destination=self.destination.name,
             counter=self.counters.answers["retried"],
         )
         self._wait_from(now, wait, least=verdict.retry_after or 0)
-        return self._notices.retried(
-            verdict, said, now, wait=self._wait, payloads=len(self._waiting)
+        return self._notices.report_retry(
+            verdict, error_text, now, wait=self._wait, payloads=len(self._waiting)
         )
 
-    def _settle(
-        self, payload: Payload, verdict: Verdict, said: str, now: int
+    def _finish(
+        self, payload: Payload, verdict: Verdict, error_text: str, now: int
     ) -> tuple[Notice, ...]:
-        """Count a payload that has left for good."""
+        """Counts a payload that leaves the queue."""
         if verdict.outcome == "dropped":
             self._state = "refusing"
             self._count_dropped(payload, verdict.reason)
-            return self._notices.refused(verdict, said, now, items=payload.items)
+            return self._notices.report_refusal(verdict, error_text, now, items=payload.items)
         whole = verdict.outcome == "delivered"
-        back = self._notices.taken(now, whole=whole, payloads=len(self._waiting))
+        back = self._notices.report_accepted(now, whole=whole, payloads=len(self._waiting))
         if not whole:
             self._state = "refusing"
             self.counters.rejected += payload.items
-            return back + self._notices.refused(verdict, said, now, items=payload.items)
+            return back + self._notices.report_refusal(
+                verdict, error_text, now, items=payload.items
+            )
         self._state = "ok"
         self._last_success = now
         self.counters.delivered += payload.items
         return back
 
     def _make_room(self, now: int) -> tuple[Notice, ...]:
-        """Drop what is beyond the bound; one payload may always wait."""
+        """Drops payloads beyond the bound, except the last one."""
         if self._bytes <= self._max_bytes:
             return ()
         items = 0
@@ -331,11 +336,11 @@ class DeliveryQueue:
                 items += self._drop(oldest, "queue_full")
         elif self._max_age is not None:
             items = self._thin()
-        return self._notices.crowded_out(now, items=items, max_bytes=self._max_bytes)
+        return self._notices.report_overflow(now, items=items, max_bytes=self._max_bytes)
 
     def _thin(self) -> int:
-        """Make room among metrics; returns how many samples were given up."""
-        # As much again as the next flushes will need, or each would go through all of them.
+        """Drops payloads of metrics; returns the number of their samples."""
+        # Frees a tenth, or every following flush would examine the whole queue.
         enough = self._max_bytes * 9 // 10
         items = 0
         in_flight = self._waiting[0] if self._in_flight is not None else None
@@ -350,45 +355,45 @@ class DeliveryQueue:
                     kept.append(payload)
                     continue
                 self._bytes -= payload.size
-                self._loaded -= len(payload.body)
-                self._leave(payload)
+                self._loaded_bytes -= len(payload.body)
+                self._mark_finished(payload)
                 self._count_dropped(payload, reason)
                 items += payload.items
             self._waiting = kept
         return items
 
     def _drop_aged(self, now: int) -> None:
-        """Drop what no receiver would take any more."""
+        """Drops payloads that are too old for any receiver."""
         if self._max_age is not None:
             while self._waiting and now - self._waiting[0].created > self._max_age:
                 self._drop(0, "too_old")
 
-    def _load(self, result: PayloadBody | StorageFailure, now: int) -> None:
-        """Give the head its body."""
+    def _load_head(self, result: PayloadBody | StorageFailure, now: int) -> None:
+        """Sets the loaded body of the head."""
         if isinstance(result, StorageFailure):
             self._wait_from(now, RELOAD)
         elif result.body is None:
             self._drop(0, "damaged")
         else:
             self._waiting[0] = self._waiting[0].with_body(result.body)
-            self._loaded += len(result.body)
+            self._loaded_bytes += len(result.body)
 
     def _drop(self, position: int, reason: str) -> int:
-        payload = self._take(position)
-        self._leave(payload)
+        payload = self._remove(position)
+        self._mark_finished(payload)
         self._count_dropped(payload, reason)
         return payload.items
 
-    def _take(self, position: int) -> Payload:
+    def _remove(self, position: int) -> Payload:
         payload = self._waiting[position]
         del self._waiting[position]
         self._bytes -= payload.size
-        self._loaded -= len(payload.body)
+        self._loaded_bytes -= len(payload.body)
         return payload
 
-    def _leave(self, payload: Payload) -> None:
+    def _mark_finished(self, payload: Payload) -> None:
         if payload.number:
-            self._left.append(payload.number)
+            self._finished_numbers.append(payload.number)
 
     def _count_dropped(self, payload: Payload, reason: str) -> None:
         dropped = self.counters.dropped
@@ -397,6 +402,6 @@ class DeliveryQueue:
     def _wait_from(self, now: int, wait: int, *, least: int = 0) -> None:
         self._since, self._wait, self._least_wait = now, max(wait, least), least
 
-    def _note_time(self, now: int) -> None:
-        """If the clock was put back, a wait begins anew: longer, but it does end."""
+    def _adjust_to_clock(self, now: int) -> None:
+        """Restarts the wait if the clock was set back: a longer wait, but one that ends."""
         self._since = min(self._since, now)

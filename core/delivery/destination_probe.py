@@ -1,10 +1,9 @@
-"""A harmless request to a destination, and what its answer says of the settings.
+"""Probes a destination with a harmless request, and diagnoses its answer.
 
-It takes the same way as every other, with the same headers, and leaves nothing behind: a write
-request without series, only with the description of one metric (the worker sends the same), or a
-push without streams. Receivers of metrics answer 2xx. Loki answers 204, from 3.2 on 422 ("at
-least one valid stream is required", grafana/loki #13706), in both cases after it has looked at
-the credentials and the tenant.
+The probe has the URL and the headers of every other request, and leaves no data behind: a write
+request with only the description of one metric (which the worker sends anyway), or a push without
+streams. Receivers of metrics answer 2xx. Loki answers 204, from 3.2 on 422 ("at least one valid
+stream is required", grafana/loki #13706), in both cases after checking credentials and tenant.
 """
 
 from dataclasses import dataclass
@@ -18,17 +17,17 @@ from ..version import VERSION
 from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
 from .delivery_queue import DeliveryQueue
-from .error_text import secrets_of, words
+from .error_text import find_secrets, redacted_text
 from .payload import Payload
-from .verdict import Kind, http_date
+from .verdict import PayloadKind, parse_http_date
 
 Level = Literal["ok", "warn", "fail"]
 
-SKEW: Final = 30_000
-"""ms by which clocks may differ without a word."""
+TOLERATED_SKEW: Final = 30_000
+"""ms by which clocks may differ without a finding."""
 
-MUCH_SKEW: Final = 300_000
-"""ms by which they may not: receivers refuse samples and entries from the future."""
+MAX_SKEW: Final = 300_000
+"""ms from which a difference is a failure: receivers reject samples and entries from the future."""
 
 
 _DESCRIPTION: Final = remote_write.encode_metadata((health_metrics.BUILD,))
@@ -36,13 +35,13 @@ _DESCRIPTION: Final = remote_write.encode_metadata((health_metrics.BUILD,))
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one thing.
+    """The result of one check.
 
     Attributes:
-        level: How good it is.
-        subject: What was looked at.
-        text: What is the matter.
-        advice: What to do; "" if nothing.
+        level: Its severity.
+        subject: The thing that was checked.
+        text: The state that was found.
+        advice: The remedy; "" if none is needed.
     """
 
     level: Level
@@ -51,14 +50,14 @@ class Finding:
     advice: str = ""
 
 
-def probe(
-    destination: Destination, kind: Kind, loki_encoding: str, now: int
+def build_probe(
+    destination: Destination, kind: PayloadKind, loki_encoding: str, now: int
 ) -> RemoteWrite | LokiPush:
-    """A request without data to a destination, as the worker would send it.
+    """Builds a request without data, as the worker would send it.
 
     Args:
-        destination: Where to; not the embedded store.
-        kind: What it takes.
+        destination: The destination; not the embedded store.
+        kind: The payloads it receives.
         loki_encoding: "protobuf" or "json".
         now: Current time in ms.
     """
@@ -69,7 +68,7 @@ def probe(
         )
     else:
         encoding = ENCODINGS[loki_encoding]
-        payload = Payload(kind, encoding.headers, encoding.request(()), 0, now)
+        payload = Payload(kind, encoding.headers, encoding.encode_request(()), 0, now)
     queue = DeliveryQueue(
         destination,
         kind,
@@ -79,42 +78,52 @@ def probe(
         user_agent=f"openqoe-worker/{VERSION}",
     )
     queue.offer(payload, now)
-    effect = queue.due(1, now)
+    effect = queue.next_request(1, now)
     assert isinstance(effect, RemoteWrite | LokiPush)
     return effect
 
 
-def diagnose(
-    destination: Destination, kind: Kind, result: HttpResult | NetworkFailure, now: int
+def diagnose_answer(
+    destination: Destination, kind: PayloadKind, result: HttpResult | NetworkFailure, now: int
 ) -> tuple[Finding, ...]:
-    """What an answer to a probe, or that none came, says.
+    """Diagnoses a destination by its answer to a probe.
 
     Args:
-        destination: Where the probe went.
-        kind: What it takes.
-        result: What became of it.
-        now: The time of the answer by our clock, in ms.
+        destination: The destination.
+        kind: The payloads it receives.
+        result: The answer, or a network failure.
+        now: Arrival of the answer by our clock, in ms.
     """
     subject = f"{kind}: {destination.name}"
-    said = words(result, secrets_of(destination.headers))
+    error_text = redacted_text(result, find_secrets(destination.headers))
     host = urlsplit(destination.url).netloc.rpartition("@")[2]
     if isinstance(result, NetworkFailure):
-        return (Finding("fail", subject, f"cannot reach {host}: {said}", _network_advice(said)),)
-    level, text, advice = _meaning(destination, kind, result.status)
-    quoted = f': "{said}"' if said and level != "ok" else ""
+        return (
+            Finding(
+                "fail", subject, f"cannot reach {host}: {error_text}", _network_advice(error_text)
+            ),
+        )
+    level, text, advice = _explain_status(destination, kind, result.status)
+    quoted = f': "{error_text}"' if error_text and level != "ok" else ""
     finding = Finding(level, subject, f"{host} answers {result.status}, {text}{quoted}", advice)
-    return finding, *_clock(subject, result, now)
+    return finding, *_check_clock(subject, result, now)
 
 
-def _meaning(destination: Destination, kind: Kind, status: int) -> tuple[Level, str, str]:
-    """What a status means, and what to do about it."""
+def _explain_status(
+    destination: Destination, kind: PayloadKind, status: int
+) -> tuple[Level, str, str]:
+    """The meaning of a status, and the remedy."""
     path = urlsplit(destination.url).path or "/"
     if kind == "logs" and status == 260:
-        return "fail", "ingestion is blocked", "ask whoever runs Loki: its limits block this tenant"
+        return (
+            "fail",
+            "ingestion is blocked",
+            "ask the operator of Loki: its limits block this tenant",
+        )
     if 200 <= status < 300 or (kind == "logs" and status == 422):
-        return "ok", "it takes requests", ""
+        return "ok", "it accepts requests", ""
     if 300 <= status < 400:
-        return "fail", "it points elsewhere", "set the URL that it points to; none is followed"
+        return "fail", "it redirects", "set the target URL: redirects are not followed"
     if status == 401:
         return "fail", "the credentials are missing or wrong", _credentials(destination)
     if status == 403:
@@ -123,20 +132,20 @@ def _meaning(destination: Destination, kind: Kind, status: int) -> tuple[Level, 
         )
         return "fail", "the credentials do not allow writing", _credentials(destination) + more
     if status in (404, 405):
-        return "fail", f"nothing takes requests at {path}", _path(destination, kind)
+        return "fail", f"it accepts no requests at {path}", _path(destination, kind)
     if status in (400, 422):
         return (
             "warn",
-            "it is there and refuses a request without data",
-            "see what it says to real ones",
+            "it is reachable and refuses a request without data",
+            "check its answers to requests with data",
         )
     if status in (413, 415):
-        return "fail", "it does not take what the worker sends", _path(destination, kind)
+        return "fail", "it does not accept the worker's format", _path(destination, kind)
     if status in (429, 529):
-        return "warn", "it limits the rate just now", "raise the tenant's limits if that stays"
+        return "warn", "it limits the rate", "raise the tenant's limits if that persists"
     if status >= 500:
-        return "fail", "it is not able to take anything now", "see its own log; try again"
-    return "fail", "which is no answer to a request like this", _path(destination, kind)
+        return "fail", "it cannot accept requests now", "check its log; try again"
+    return "fail", "which is unexpected", _path(destination, kind)
 
 
 def _credentials(destination: Destination) -> str:
@@ -150,42 +159,39 @@ def _is_cloud(destination: Destination) -> bool:
     return destination.name.startswith("grafana_cloud")
 
 
-def _path(destination: Destination, kind: Kind) -> str:
+def _path(destination: Destination, kind: PayloadKind) -> str:
     if destination.is_url_derived:
-        return "the URL was derived from the region: set it as your stack's page shows it"
+        return "the URL was derived from the region: set the one shown on your stack's page"
     if kind == "logs":
         return "the URL of Loki ends in /loki/api/v1/push"
     if destination.name == "mimir":
         return "the URL of Mimir ends in /api/v1/push"
     if _is_cloud(destination):
         return "the URL of Grafana Cloud ends in /api/prom/push"
-    return (
-        "the URL ends in /api/v1/write, and Prometheus has to be started with "
-        "--web.enable-remote-write-receiver"
-    )
+    return "the URL ends in /api/v1/write, and Prometheus needs --web.enable-remote-write-receiver"
 
 
 _NETWORK: Final = (
     (
         ("certificate", "CERTIFICATE"),
-        "its certificate is not trusted here: use the name it was made for, or add its CA to the "
-        "system's (SSL_CERT_FILE names a file of CAs)",
+        "its certificate is not trusted: use the host name in the certificate, or add its CA to "
+        "the system's (SSL_CERT_FILE names a file of CAs)",
     ),
     (
         ("Name or service", "resolution", "nodename", "getaddrinfo", "No address", "DNS"),
-        "the name is not known: check it for misspellings, and the DNS of this host",
+        "the name cannot be resolved: check its spelling, and the DNS of this host",
     ),
     (
         ("Connect call failed", "refused"),
-        "nobody listens there: is it running, and is the port right?",
+        "no process listens there: check that it runs, and the port",
     ),
     (
         ("[SSL", "SSLError", "TLS", "record layer"),
-        "TLS does not come about: is it http:// rather than https://, or the other port?",
+        "the TLS handshake fails: check http:// or https://, and the port",
     ),
     (
         ("no answer within", "imed out", "imeout"),
-        "something swallows the packets: look at firewalls, or it is overloaded",
+        "packets are dropped, or it is overloaded: check firewalls",
     ),
 )
 
@@ -194,16 +200,16 @@ def _network_advice(reason: str) -> str:
     for signs, advice in _NETWORK:
         if any(sign in reason for sign in signs):
             return advice
-    return "look at the network between this host and that one"
+    return "check the network between the two hosts"
 
 
-def _clock(subject: str, result: HttpResult, now: int) -> tuple[Finding, ...]:
-    date = http_date(result.headers.get("date", ""))
+def _check_clock(subject: str, result: HttpResult, now: int) -> tuple[Finding, ...]:
+    date = parse_http_date(result.headers.get("date", ""))
     if date is None:
         return ()
     skew = now - date
-    if abs(skew) <= SKEW:
+    if abs(skew) <= TOLERATED_SKEW:
         return ()
     text = f"this clock is {abs(skew) / 1000:,.0f} s {'ahead of' if skew > 0 else 'behind'} it"
-    level: Level = "fail" if abs(skew) > MUCH_SKEW else "warn"
-    return (Finding(level, subject, text, "set the clocks by NTP"),)
+    level: Level = "fail" if abs(skew) > MAX_SKEW else "warn"
+    return (Finding(level, subject, text, "synchronize the clocks by NTP"),)

@@ -1,8 +1,8 @@
-"""The receiver's own words, made fit for one line of a log.
+"""Turns a receiver's answer into a safe line of the log.
 
-What a destination answers is the best hint at what is wrong, so it is passed on as it is.
-But it comes from outside: it may be long, hold line breaks and terminal escapes, or echo the
-request's credentials.
+The text of an answer is the best hint at the cause of an error, so it is logged. But its content is
+not trusted: it may be long, contain line breaks and terminal escapes, or echo the request's
+credentials.
 """
 
 from base64 import b64decode
@@ -14,33 +14,32 @@ MAX_LENGTH = 500
 REDACTED = "[redacted]"
 
 
-def words(result: HttpResult | NetworkFailure, secrets: Iterable[str] = ()) -> str:
-    """What the destination, or the network, said: one bounded printable line.
+def redacted_text(result: HttpResult | NetworkFailure, secrets: Iterable[str] = ()) -> str:
+    """The text of an answer or a network failure, as one bounded printable line.
 
     Args:
-        result: What became of a request.
-        secrets: Strings to black out, the longer ones first (see ``secrets_of``).
+        result: The result of a request.
+        secrets: Strings to redact, longest first (see ``find_secrets``).
     """
     if isinstance(result, NetworkFailure):
         text = result.reason
     elif 300 <= result.status < 400:
-        # Where it points to says more than the page that comes with it. What is behind the
-        # "?" may be a token.
+        # The target of a redirect says more than its page. The part behind "?" may be a token.
         text = "Location: " + result.headers.get("location", "(none)").partition("?")[0]
     else:
         text = result.body.decode(errors="replace")
-    # Before the text is cut: half a secret is still a secret.
+    # Before the text is cut, or half of a secret could remain.
     for secret in secrets:
         text = text.replace(secret, REDACTED)
     line = "".join(_printable(character) for character in text.strip()[: MAX_LENGTH + 1])
     return line if len(line) <= MAX_LENGTH else line[: MAX_LENGTH - 1] + "…"
 
 
-def secrets_of(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """What must not be shown of a destination's headers: all but the tenant.
+def find_secrets(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The secrets in a destination's headers: every value except the tenant's.
 
-    Of an Authorization header that is also the token alone and, for basic authentication,
-    the password in clear.
+    Of an Authorization header, also the token alone and, for basic authentication, the
+    decoded password.
     """
     found: set[str] = set()
     for name, value in headers:
@@ -54,7 +53,7 @@ def secrets_of(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
             except ValueError:
                 continue
             found |= {pair, pair.partition(":")[2]}
-    # Blacking out a very short one would leave no words, and show that it is short.
+    # Redacting very short secrets would destroy the text and reveal their length.
     return tuple(sorted((secret for secret in found if len(secret) > 3), key=len, reverse=True))
 
 

@@ -1,16 +1,15 @@
-"""Payloads: encoded requests that wait for delivery, and how they are halved.
+"""Payloads: encoded requests that await delivery, and their division.
 
-A payload is encoded once, when it is flushed, and kept as the bytes that go out: retries
-cost nothing and what waits can be stored as it is. Only a destination that finds it too
-large (413) makes it be decoded and encoded again, in parts. How to do that is known to the
-wire formats (``core/wire``), so the queue is given a function for it.
+A payload is encoded once, at the flush, and kept as the bytes that go out: a retry costs nothing,
+and the outbox stores it as it is. Only if a destination finds it too large (413), it is decoded and
+encoded again in parts, by a function of the wire format (``core/wire``) that the queue is given.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ..effects import StoredPayload
-from .verdict import Kind
+from .verdict import PayloadKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,20 +17,20 @@ class Payload:
     """The body of one request to a destination.
 
     Attributes:
-        kind: What is in it.
+        kind: Metrics or logs.
         headers: The headers that describe the body (Content-Type, Content-Encoding, ...).
-        body: The body as sent, compressed; empty if it has to be loaded from the outbox.
-        items: How many samples or log entries it holds.
-        created: When it was flushed.
-        oldest: The timestamp of the oldest sample or entry in it, if known.
+        body: The body as sent, compressed; empty if it must be loaded from the outbox.
+        items: Its samples or log entries.
+        created: Time of its flush.
+        oldest: The timestamp of its oldest sample or entry, if known.
         number: Its number in the outbox; 0 if it is in memory only.
-        thinnable: Whether later payloads repeat all that it says: samples of series that go
-            on, no beginning of one and no end.
-        unloaded: Bytes of the body if that was left in the outbox, else 0.
-        destination: The name of the destination that it is for; "" while that is open.
+        thinnable: Whether later payloads repeat its content: samples of continuing series, without
+            the begin or end of any.
+        unloaded_size: Bytes of the body if only the outbox has it, else 0.
+        destination: The name of its destination; "" while undecided.
     """
 
-    kind: Kind
+    kind: PayloadKind
     headers: tuple[tuple[str, str], ...]
     body: bytes = field(repr=False)
     items: int
@@ -39,12 +38,12 @@ class Payload:
     oldest: int | None = None
     number: int = 0
     thinnable: bool = False
-    unloaded: int = 0
+    unloaded_size: int = 0
     destination: str = ""
 
     @classmethod
-    def stored(cls, stored: StoredPayload) -> "Payload":
-        """A payload of the outbox, its body left there."""
+    def from_stored(cls, stored: StoredPayload) -> "Payload":
+        """Describes a payload of the outbox without loading its body."""
         return cls(
             stored.kind,
             stored.headers,
@@ -53,42 +52,41 @@ class Payload:
             stored.created,
             number=stored.number,
             thinnable=stored.thinnable,
-            unloaded=stored.size,
+            unloaded_size=stored.size,
             destination=stored.destination,
         )
 
     @property
     def size(self) -> int:
-        """Bytes of the body, wherever that is."""
-        return self.unloaded or len(self.body)
+        """Bytes of the body, in memory or in the outbox."""
+        return self.unloaded_size or len(self.body)
 
-    def numbered(self, number: int) -> "Payload":
-        """The same with a number."""
+    def with_number(self, number: int) -> "Payload":
+        """A copy with a number."""
         return replace(self, number=number)
 
-    def to(self, destination: str) -> "Payload":
-        """The same for one destination; the body is shared."""
+    def for_destination(self, destination: str) -> "Payload":
+        """A copy for one destination; the copies share the body."""
         return replace(self, destination=destination)
 
     def without_body(self) -> "Payload":
-        """The same with its body left in the outbox."""
-        return replace(self, body=b"", unloaded=self.size)
+        """A copy whose body only the outbox has."""
+        return replace(self, body=b"", unloaded_size=self.size)
 
     def with_body(self, body: bytes) -> "Payload":
-        """The same with its body."""
-        return replace(self, body=body, unloaded=0)
+        """A copy with its body."""
+        return replace(self, body=body, unloaded_size=0)
 
 
-Split = Callable[[Payload], tuple[Payload, ...]]
+PayloadSplitter = Callable[[Payload], tuple[Payload, ...]]
 """Divides a payload, in order and without loss; () if it cannot be divided. Never raises."""
 
 
-def divide(payload: Payload, split: Split) -> tuple[Payload, ...]:
+def split_payload(payload: Payload, split: PayloadSplitter) -> tuple[Payload, ...]:
     """The parts of a payload, or () if it cannot be divided.
 
-    Each part holds fewer items than the whole, so that dividing again and again comes to an
-    end, and together they hold all of them, so that none is lost uncounted. Anything else
-    that ``split`` might return is no division.
+    Each part has fewer items than the whole, so that repeated division ends, and together they have
+    all items, so that none is lost uncounted. Any other result of ``split`` is ignored.
     """
     if payload.items < 2:
         return ()
@@ -96,5 +94,5 @@ def divide(payload: Payload, split: Split) -> tuple[Payload, ...]:
     proper = all(0 < part.items < payload.items for part in parts)
     if not proper or sum(part.items for part in parts) != payload.items:
         return ()
-    # The outbox holds the whole until its last part has left.
-    return (*parts[:-1], parts[-1].numbered(payload.number))
+    # The outbox keeps the whole until its last part is finished.
+    return (*parts[:-1], parts[-1].with_number(payload.number))

@@ -1,50 +1,51 @@
-"""What a queue counts, and how it stands: for the worker's health metrics and its outbox view."""
+"""Counters and status of a delivery queue, for the health metrics and the outbox view."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import msgspec
 
-from .verdict import Outcome
+from .verdict import DeliveryOutcome
 
-State = Literal["ok", "failing", "refusing"]
-"""How the last answer was: taken, to be retried, or refused (in whole or in part)."""
+DeliveryState = Literal["ok", "failing", "refusing"]
+"""The latest answer: accepted, to be retried, or refused (wholly or in part)."""
 
 
 @dataclass(slots=True)
-class Counters:
-    """Numbers that only grow.
+class DeliveryCounters:
+    """Counts of items and answers that never decrease.
 
-    Every item offered is, in the end, in exactly one place: delivered, rejected, dropped or
-    still waiting.
+    Every offered item ends in exactly one place: delivered, rejected, dropped or still queued.
 
     Attributes:
-        offered: Items taken into the queue.
-        delivered: Items in payloads that the destination took.
-        rejected: Items in payloads of which the destination took only the good ones; it does
-            not say how many those were.
-        dropped: Items that were given up, by reason.
+        offered: Items offered to the queue.
+        delivered: Items in payloads that the destination stored.
+        rejected: Items in payloads of which the destination stored only the valid ones; it does
+            not report their number.
+        dropped: Items given up, by reason.
         answers: Answers of the destination, or their absence, by outcome.
-        bytes_out: Bytes of the bodies handed out for sending, repeated ones too.
+        bytes_out: Bytes of the bodies handed out for sending, including repetitions.
     """
 
     offered: int = 0
     delivered: int = 0
     rejected: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    answers: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(get_args(Outcome), 0))
+    answers: dict[DeliveryOutcome, int] = field(
+        default_factory=lambda: dict.fromkeys(get_args(DeliveryOutcome), 0)
+    )
     bytes_out: int = 0
 
 
-class CountersState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Counters in a snapshot. What still waits is offered again by whoever restores them."""
+class DeliveryQueueState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A queue in a snapshot, without payloads: those are offered again after the restore."""
 
     delivered: int
     rejected: int
     dropped: dict[str, int]
-    answers: dict[Outcome, int]
+    answers: dict[DeliveryOutcome, int]
     bytes_out: int
-    state: State
+    state: DeliveryState
     failures: int
     last_success: int | None
     last_error: str
@@ -52,23 +53,23 @@ class CountersState(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """How a queue stands at one moment.
+    """The status of a queue at one moment.
 
     Attributes:
         destination: Name of the destination.
-        state: How the last answer was.
-        payloads: Payloads that wait, the one in flight included.
-        items: The items in them.
+        state: The latest answer.
+        payloads: Queued payloads, the one in flight included.
+        items: Their items.
         bytes: The bytes of their bodies.
-        oldest_age: How long the oldest has been waiting (ms), None if nothing waits.
-        failures: Attempts in a row that must be repeated.
-        last_error: Status and words of the last answer that was not a success, "" if none.
-        last_success: When the destination last took a whole payload, None if never.
-        next_attempt: When the next payload is due; None if nothing waits or one is in flight.
+        oldest_age: Age of the oldest (ms), None if the queue is empty.
+        failures: Consecutive attempts that must be repeated.
+        last_error: Status and text of the last answer that was not a success, "" if none.
+        last_success: Time at which the destination last stored a whole payload, None if never.
+        next_attempt: When the next payload is due; None if there is none or one is in flight.
     """
 
     destination: str
-    state: State
+    state: DeliveryState
     payloads: int
     items: int
     bytes: int

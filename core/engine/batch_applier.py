@@ -54,7 +54,7 @@ class BatchApplier:
     def apply(self, batch: Batch) -> None:
         """Apply a batch by what is known here alone."""
         at = batch.record.at
-        self.recorder.measure(self._begin(batch.decode(self.decoder), batch), at)
+        self.recorder.record_events(self._begin(batch.decode(self.decoder), batch), at)
 
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
         """Apply what does not belong to a view.
@@ -72,21 +72,21 @@ class BatchApplier:
             return [(event, context) for event, _, context in self._by_time(decoded, batch)]
         events = self._begin(decoded, batch)
         without_view = (pair for pair in events if pair[1].view is None)
-        self.recorder.measure(without_view, batch.record.at)
+        self.recorder.record_events(without_view, batch.record.at)
         return events
 
     def renew_labels(self, now: int) -> None:
         """Work out all labels again, because governance has changed its decisions."""
-        self.labeller.renew(now)
+        self.labeller.reset_cache(now)
 
     def _begin(self, decoded: DecodedBatch, batch: Batch) -> list[tuple[Event, EventContext]]:
         at = batch.record.at
         self.count_events(decoded)
-        if self.labeller.is_worn(at):
+        if self.labeller.is_cache_stale(at):
             self.renew_labels(at)
         events = self._by_time(decoded, batch)
         if self._log is not None:
-            self._log.add(events, self.labeller, at)
+            self._log.add_events(events, self.labeller, at)
         self.is_dirty = True
         return [(event, context) for event, _, context in events]
 
@@ -98,7 +98,7 @@ class BatchApplier:
         contexts: dict[str, EventContext] = {}  # by view: a batch may hold the events of many
         for event, line in decoded.events:
             context = contexts.get(event.view_id)
-            if context is None or not context.is_of(event):
+            if context is None or not context.applies_to(event):
                 context = contexts[event.view_id] = self._context(event, batch)
             events.append((event, line, context))
         # Players build events asynchronously and send them unsorted.
@@ -109,9 +109,9 @@ class BatchApplier:
         record = batch.record
         return EventContext(
             event,
-            self.labeller.label_set(event, record.country, record.at),
+            self.labeller.find_label_set(event, record.country, record.at),
             None if event.view_id == NO_VIEW else view_key(event),
-            b"" if self._log is None else self._log.metadata(event),
+            b"" if self._log is None else self._log.encode_metadata(event),
         )
 
     def count_events(self, decoded: DecodedBatch) -> None:

@@ -23,16 +23,16 @@ def capture(
     """Capture the state. No batch may be applied meanwhile."""
     applier, export, table = components.applier, components.export, LabelTable()
     coordinator = components.coordinator
-    qoe = yield from applier.registry.state(table)
-    recorder = yield from applier.recorder.state(table)
-    health = run_to_end(components.health.registry.state(table))  # few, and requests go on
+    qoe = yield from applier.registry.capture_state(table)
+    recorder = yield from applier.recorder.capture_state(table)
+    health = run_to_end(components.health.registry.capture_state(table))  # few, and requests go on
     exporters = []
     for exporter in export.exporters:
-        exporters.append((yield from exporter.state(table)))
+        exporters.append((yield from exporter.capture_state(table)))
     dimensions = {}
     for name, dimension in applier.governor.dimensions.items():
         dimensions[name] = yield from dimension.capture_state()
-    labels = yield from table.state()
+    labels = yield from table.capture_state()
     return Snapshot(
         labels,
         qoe,
@@ -41,10 +41,10 @@ def capture(
         recorder,
         dimensions,
         applier.governor.faults,
-        applier.labeller.state(),
+        applier.labeller.capture_state(),
         {} if export.log is None else dict(export.log.adjusted),
         components.ingest.dedup.forgotten,
-        {queue.destination.name: queue.state() for queue in export.queues},
+        {queue.destination.name: queue.capture_state() for queue in export.queues},
         export.capture_state(),
         flush_timer.capture_state(),
         None,
@@ -59,17 +59,17 @@ def restore(
 ) -> None:
     """Restore a captured state into new components."""
     applier, export = components.applier, components.export
-    table = LabelTable.restored(saved.labels)
-    applier.registry.restore(saved.qoe, table, _METRICS)
-    components.health.restore(saved.health, table, _METRICS)
+    table = LabelTable.from_state(saved.labels)
+    applier.registry.restore_state(saved.qoe, table, _METRICS)
+    components.health.restore_state(saved.health, table, _METRICS)
     for exporter, state in zip(export.exporters, saved.exporters, strict=True):
-        exporter.restore(state, table, _METRICS)
-    applier.recorder.restore(saved.meter, table)
+        exporter.restore_state(state, table, _METRICS)
+    applier.recorder.restore_state(saved.meter, table)
     for name, dimension in applier.governor.dimensions.items():
         if name in saved.dimensions:
             dimension.restore_state(saved.dimensions[name])
     applier.governor.faults = saved.governance_faults
-    applier.labeller.restore(saved.labeller)
+    applier.labeller.restore_state(saved.labeller)
     if export.log is not None:
         export.log.adjusted.update(saved.logs_adjusted)
     components.ingest.dedup.forgotten = saved.batches_forgotten

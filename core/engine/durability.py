@@ -83,7 +83,7 @@ class Durability:
     def number(self, payload: Payload) -> Payload:
         """Return a payload with a number of its own."""
         self.last_payload += 1
-        return payload.numbered(self.last_payload)
+        return payload.with_number(self.last_payload)
 
     def note_early(self, payload: Payload) -> None:
         """Note a payload that went to its queue before it was stored."""

@@ -19,9 +19,9 @@ import msgspec
 from ..config.destinations import Destination
 from ..config.worker_config import Config
 from ..delivery.delivery_queue import DeliveryQueue
-from ..delivery.payload import Payload, Split
-from ..delivery.queue_status import CountersState
-from ..delivery.verdict import Kind
+from ..delivery.payload import Payload, PayloadSplitter
+from ..delivery.queue_status import DeliveryQueueState
+from ..delivery.verdict import PayloadKind
 from ..effects import (
     HttpResult,
     LoadPayload,
@@ -42,7 +42,7 @@ from ..primitives.timer import Timer
 from ..qoe import catalogue
 from ..sinks import metrics_payloads as metric_sink
 from ..sinks.log_buffer import LogBuffer
-from ..sinks.series_exporter import ExportedSeries, Exporter, SteadySeries
+from ..sinks.series_exporter import ExportedSeries, SeriesExporter, SteadySeries
 from ..version import VERSION
 from ..wire.loki_push import ENCODINGS
 from .durability import Durability
@@ -92,12 +92,12 @@ class ExportPipeline:
         self._durability = durability
         self._health = health
         self._instance = instance
-        self._exporters: tuple[Exporter, ...] = ()
+        self._exporters: tuple[SeriesExporter, ...] = ()
         self._metadata_timer = Timer(METADATA_INTERVAL)
         self._metadata_sent = False
         self._notices: list[Notice] = []
         self._metrics = tuple(
-            self._queue(destination, "metrics", metric_sink.split, seed)
+            self._queue(destination, "metrics", metric_sink.split_payload, seed)
             for destination in config.metrics_destinations
             if embedded or not destination.is_embedded
         )
@@ -110,7 +110,7 @@ class ExportPipeline:
                 ENCODINGS[config.loki_encoding], with_metadata=config.loki_structured_metadata
             )
             self._logs = tuple(
-                self._queue(destination, "logs", self.log.split, seed)
+                self._queue(destination, "logs", self.log.split_payload, seed)
                 for destination in destinations
             )
         self.queues = (*self._metrics, *self._logs)
@@ -124,12 +124,12 @@ class ExportPipeline:
         # one that did would come back from zero to the old total.
         idle = self._config.series_idle_timeout
         self._exporters = (
-            Exporter(qoe, self._instance, idle, is_held=True),
-            Exporter(health, self._instance, None),
+            SeriesExporter(qoe, self._instance, idle, is_registry_frozen=True),
+            SeriesExporter(health, self._instance, None),
         )
 
     @property
-    def exporters(self) -> tuple[Exporter, ...]:
+    def exporters(self) -> tuple[SeriesExporter, ...]:
         """The exporters of the two registries."""
         return self._exporters
 
@@ -142,7 +142,7 @@ class ExportPipeline:
             dict(self._heirs),
         )
 
-    def restore_state(self, state: ExportState, queues: Mapping[str, CountersState]) -> None:
+    def restore_state(self, state: ExportState, queues: Mapping[str, DeliveryQueueState]) -> None:
         """Restore a captured state, and those of the queues by destination."""
         self._metadata_timer.restore_state(state.described_at)
         self._metadata_sent = state.described
@@ -151,13 +151,13 @@ class ExportPipeline:
         self._heirs = {name: h for name, h in state.heirs.items() if name not in self._by_name}
         for name, queue in self._by_name.items():
             if name in queues:
-                queue.restore(queues[name])
+                queue.restore_state(queues[name])
 
     def start(self, now: int) -> None:
         """Start timers and series; only the first call has an effect."""
         self._metadata_timer.start(now)
         for exporter in self._exporters:
-            exporter.begin(now)
+            exporter.mark_start(now)
 
     def flush(self, now: int) -> IncrementalWork[None]:
         """Export all series and log entries, or stage them to be stored first."""
@@ -199,7 +199,7 @@ class ExportPipeline:
             if queue is None:
                 unwanted.setdefault(stored.kind, []).append(stored)
             else:
-                self._notices += queue.offer(Payload.stored(stored), now)
+                self._notices += queue.offer(Payload.from_stored(stored), now)
         for kind, group in unwanted.items():
             self._durability.forget_payloads(tuple(stored.number for stored in group))
             fields = (("kind", kind), ("items", sum(stored.items for stored in group)))
@@ -233,23 +233,23 @@ class ExportPipeline:
 
     def _metric_payloads(self, now: int) -> IncrementalWork[Sequence[Payload]]:
         """All series for each destination, unless all queues are full."""
-        full = self._left_out = tuple(queue for queue in self._metrics if queue.full)
+        full = self._left_out = tuple(queue for queue in self._metrics if queue.is_full)
         if full:
             # The registry goes on counting and the next flush sends the totals: what an
             # outage costs is resolution in time, never a count.
             self._health.count(health_metrics.FLUSHES_HELD)
             if len(full) == len(self._metrics):
                 return ()
-        exported = chain.from_iterable(exporter.export(now) for exporter in self._exporters)
+        exported = chain.from_iterable(exporter.export_series(now) for exporter in self._exporters)
         if not self._metrics:
             for series in exported:  # they still have to age and end
                 yield len(series.samples) if isinstance(series, SteadySeries) else 1
             return ()
-        writer = metric_sink.PayloadWriter(
+        writer = metric_sink.MetricsPayloadWriter(
             self._described(now),
             now,
             self._config.max_samples_per_request,
-            edges_apart=self._durability is not None or len(self._metrics) > 1,
+            separate_edges=self._durability is not None or len(self._metrics) > 1,
         )
         units = 0
         for series in exported:
@@ -258,41 +258,43 @@ class ExportPipeline:
             else:
                 units += 1 if series is None else len(series.samples)
             if series is not None:
-                writer.add(series)
+                writer.add_series(series)
             if units >= UNITS_PER_YIELD:
                 yield units
                 units = 0
-        return tuple(self._addressed(writer.close(), full, now))
+        return tuple(self._addressed(writer.finish(), full, now))
 
     def _addressed(
         self, payloads: Iterable[Payload], full: tuple[DeliveryQueue, ...], now: int
     ) -> Iterator[Payload]:
         """Payloads of metrics for each destination; for a full one those that it cannot miss."""
-        overfull = tuple(queue for queue in full if queue.overfull)
+        overfull = tuple(queue for queue in full if queue.is_overfull)
         for payload in payloads:
             for queue in self._metrics:
                 if queue not in full or (not payload.thinnable and queue not in overfull):
-                    yield payload.to(queue.destination.name)
+                    yield payload.for_destination(queue.destination.name)
                 elif not payload.thinnable:
                     self._notices += queue.decline(payload, now)
 
     def _log_payloads(self, now: int, *, full_only: bool = False) -> Iterator[Payload]:
         """Log entries for each destination."""
         if self.log is not None:
-            for payload in self.log.drain(now, self._config.loki_batch_bytes, full_only=full_only):
+            for payload in self.log.drain_payloads(
+                now, self._config.loki_batch_bytes, full_only=full_only
+            ):
                 for queue in self._logs:
-                    yield payload.to(queue.destination.name)
+                    yield payload.for_destination(queue.destination.name)
 
     def due_requests(self, ids: EffectIds, now: int) -> list[RemoteWrite | LokiPush | LoadPayload]:
         """Return the requests to send now."""
         effects: list[RemoteWrite | LokiPush | LoadPayload] = []
         for queue in self.queues:
-            effect = queue.due(ids.upcoming, now)
+            effect = queue.next_request(ids.upcoming, now)
             if effect is not None:
                 ids.issue()
                 effects.append(effect)
             if self._durability is not None:
-                self._durability.forget_payloads(queue.take_left())
+                self._durability.forget_payloads(queue.pop_finished_numbers())
         return effects
 
     def complete(
@@ -308,7 +310,7 @@ class ExportPipeline:
     @property
     def can_resume_held_flush(self) -> bool:
         """Whether a flush of metrics was held back that could be made now."""
-        return any(not queue.full for queue in self._left_out)
+        return any(not queue.is_full for queue in self._left_out)
 
     def drain_notices(self) -> tuple[Notice, ...]:
         """Return the notices since the last call."""
@@ -318,7 +320,7 @@ class ExportPipeline:
     def hurry(self) -> None:
         """Retry without delay, because the process is about to end."""
         for queue in self.queues:
-            queue.hurry()
+            queue.begin_drain()
 
     def next_poll(self) -> int | None:
         """Return when the next request is due, ms; None if none waits."""
@@ -343,7 +345,7 @@ class ExportPipeline:
         return tuple(by_name.values())
 
     def _queue(
-        self, destination: Destination, kind: Kind, split: Split, seed: int
+        self, destination: Destination, kind: PayloadKind, split: PayloadSplitter, seed: int
     ) -> DeliveryQueue:
         memory = self._durability is None
         return DeliveryQueue(

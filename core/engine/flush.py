@@ -153,7 +153,7 @@ class FlushScheduler:
             return not self._queue.unapplied or now >= self._deadline
         if coordinator.is_complete:
             # The last batches may have stalls that no later event is going to explain.
-            run_to_end(coordinator.time_out_views(now, all_of_them=True))
+            run_to_end(coordinator.time_out_views(now, ignore_timeout=True))
         if coordinator.may_wait(now):
             return coordinator.is_complete
         coordinator.give_up(now)
@@ -170,7 +170,7 @@ class FlushScheduler:
         self._deadline = now + remaining // 2
         self.finish_work(now)
         if self._coordinator is not None:
-            run_to_end(self._coordinator.time_out_views(now, all_of_them=True))
+            run_to_end(self._coordinator.time_out_views(now, ignore_timeout=True))
             keeps_rest = self._durability is not None
             self._coordinator.begin_shutdown(now, remaining, keeps_rest=keeps_rest)
         self.make_requested_flush(now)
@@ -229,15 +229,15 @@ class FlushScheduler:
         self._applier.is_dirty = False
         recorder = self._applier.recorder
         if self._coordinator is None:
-            recorder.settle(now, all_of_them=last)
-            yield from recorder.expire(now)
+            recorder.resolve_pending(now, ignore_timeout=last)
+            yield from recorder.expire_views(now)
         elif not self._closed:
-            yield from self._coordinator.time_out_views(now, all_of_them=last)
-        concurrent = yield from recorder.views.concurrent(now)
+            yield from self._coordinator.time_out_views(now, ignore_timeout=last)
+        concurrent = yield from recorder.views.count_concurrent(now)
         if self._coordinator is not None:
             concurrent = self._coordinator.concurrent_views(now, concurrent)
-        yield from recorder.count_concurrent(concurrent)
-        yield from self._applier.labeller.sweep()
+        yield from recorder.set_concurrent(concurrent)
+        yield from self._applier.labeller.free_discarded()
         self.collect_health(now)
         yield from self._export.flush(now)
         yield from self._persist(now)

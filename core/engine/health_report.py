@@ -27,7 +27,7 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
     health.set_gauge(names.SERIES, applier.registry.size)
     health.set_total(names.OVERFLOWED, applier.registry.overflowed)
     health.set_gauge(names.VIEWS, len(views))
-    health.set_total(names.VIEWS_FORGOTTEN, views.forgotten)
+    health.set_total(names.VIEWS_FORGOTTEN, views.evicted)
     health.set_total(names.DUPLICATES_FORGOTTEN, components.ingest.dedup.forgotten)
     health.set_total(names.GOVERNANCE_FAULTS, governor.faults)
     health.set_total(names.LABELS_SHORTENED, applier.labeller.shortened)

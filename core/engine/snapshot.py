@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from ..cluster.coordinator import CoordinatorState
-from ..delivery.queue_status import CountersState
+from ..delivery.queue_status import DeliveryQueueState
 from ..governance.dimension import DimensionState
 from ..metrics.label_table import LabelTableState
 from ..metrics.registry import RegistryState
@@ -85,7 +85,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     labeller: LabellerState
     logs_adjusted: dict[str, int]
     batches_forgotten: int
-    queues: dict[str, CountersState]
+    queues: dict[str, DeliveryQueueState]
     outflow: ExportState
     flushed_at: int | None
     shared_at: int | None

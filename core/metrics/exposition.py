@@ -1,4 +1,4 @@
-"""Prometheus' text format, for ``/metrics``.
+"""Renders series in Prometheus' text format, for ``/metrics``.
 
 Source: the text-based exposition format 0.0.4 of the Prometheus documentation.
 """
@@ -13,7 +13,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(series: Iterable[Series]) -> bytes:
-    """All series, grouped by metric, in order of name."""
+    """Renders all series, grouped by metric, sorted by name."""
     families: dict[Metric, list[Series]] = {}
     for one in series:
         families.setdefault(one.metric, []).append(one)

@@ -1,25 +1,25 @@
-"""The worker's own health: what ``/metrics`` shows and remote write sends along.
+"""Metrics of the worker's own health, for ``/metrics`` and remote write.
 
-Numbers that are kept elsewhere anyway (queues, dimensions, the registry) are read when they
-are shown; only what happens at a request is counted here.
+Numbers that other components keep (queues, dimensions, the registry) are read when they are
+exported. Only events of requests are counted here.
 """
 
 from collections.abc import Mapping
 
 from . import exposition
 from .label_table import LabelTable
-from .metric import Metric, Type
+from .metric import Metric, MetricType
 from .registry import MetricName, Registry, RegistryState
 from .series import Counter, Gauge, Series
 
-COUNTER, GAUGE, HISTOGRAM = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
+COUNTER, GAUGE, HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
 _PREFIX = "openqoe_worker_"
 
 
 def _metric(
     name: str,
-    kind: Type,
+    kind: MetricType,
     help: str,
     *labels: str,
     unit: str = "",
@@ -32,7 +32,7 @@ BUILD = _metric("build_info", GAUGE, "Always 1; the version is the label.", "ver
 STARTED = _metric(
     "start_time_seconds",
     GAUGE,
-    "When the process began its work, in seconds since the epoch: it changes with every restart.",
+    "Start of the process, in seconds since the epoch; changes at every restart.",
     unit="seconds",
 )
 REQUESTS = _metric(
@@ -49,23 +49,22 @@ DURATION = _metric(
 ACCEPTED = _metric("events_accepted_total", COUNTER, "Events accepted.")
 REJECTED = _metric("events_rejected_total", COUNTER, "Events refused, by reason.", "reason")
 BATCHES_REJECTED = _metric(
-    "batches_rejected_total", COUNTER, "Requests of which nothing could be read.", "reason"
+    "batches_rejected_total", COUNTER, "Requests without any readable event.", "reason"
 )
 REFUSED = _metric(
     "requests_refused_total",
     COUNTER,
-    "Batches refused unread because of too much work (answered 503), by what was too much: wait "
-    "(it had waited too long), bytes (of batches that wait), store (batches that wait for the "
-    "shared store).",
+    "Batches refused by load shedding (answered 503), by the limit exceeded: wait (time in the "
+    "queue), bytes (of queued batches), store (batches waiting for the shared store).",
     "reason",
 )
 DUPLICATES = _metric(
-    "batches_duplicate_total", COUNTER, "Batches acknowledged again and not counted again."
+    "batches_duplicate_total", COUNTER, "Duplicate batches: acknowledged, not counted again."
 )
 DUPLICATES_FORGOTTEN = _metric(
     "batches_forgotten_total",
     COUNTER,
-    "Batches no longer known for duplicates before their time, because there were too many.",
+    "Batches evicted early from the deduplication window, because there were too many.",
 )
 IGNORED = _metric(
     "fields_ignored_total",
@@ -77,49 +76,47 @@ SERIES = _metric("series_live", GAUGE, "Series in memory, as Prometheus counts t
 OVERFLOWED = _metric(
     "series_overflowed_total",
     COUNTER,
-    "New label sets that were sent to an overflow series because there are too many series.",
+    "New label sets counted in an overflow series because the series limit was reached.",
 )
-VIEWS = _metric("views_live", GAUGE, "Views that are remembered.")
+VIEWS = _metric("views_live", GAUGE, "Live views in memory.")
 VIEWS_FORGOTTEN = _metric(
-    "views_forgotten_total", COUNTER, "Views forgotten before they ended: there were too many."
+    "views_forgotten_total", COUNTER, "Views evicted early because the view limit was reached."
 )
 CARDINALITY = _metric("cardinality", GAUGE, "Values admitted, by dimension.", "dimension")
 FOLDED = _metric(
     "cardinality_folded_total",
     COUNTER,
-    "Label values replaced because their dimension was full; equal label sets are worked out "
-    "once an hour, so this tells that it happens, not how often.",
+    "Label values replaced because their dimension was full. Label sets are cached for an hour, so "
+    "this shows that it happens, not how often.",
     "dimension",
 )
 GOVERNANCE_FAULTS = _metric(
-    "governance_faults_total", COUNTER, "Label values folded because governance failed on them."
+    "governance_faults_total", COUNTER, "Label values replaced because governance failed on them."
 )
 LABELS_SHORTENED = _metric(
     "labels_shortened_total",
     COUNTER,
-    "Label values cut to the 2048 bytes that receivers take.",
+    "Label values cut to the receivers' limit of 2048 bytes.",
 )
 LOGS_ADJUSTED = _metric(
     "log_entries_adjusted_total",
     COUNTER,
-    "Log entries put right before they were sent, by reason.",
+    "Log entries adjusted to Loki's limits before they were sent, by reason.",
     "reason",
 )
 FLUSHES_HELD = _metric(
     "flushes_held_total",
     COUNTER,
-    "Flushes of metrics put off because their queue was full; the registry counts on.",
+    "Flushes of metrics postponed because a queue was full; counting continues.",
 )
-QUEUE_PAYLOADS = _metric(
-    "queue_length", GAUGE, "Payloads that wait for a destination.", "destination"
-)
+QUEUE_PAYLOADS = _metric("queue_length", GAUGE, "Payloads queued for a destination.", "destination")
 QUEUE_BYTES = _metric(
-    "queue_bytes", GAUGE, "Bytes that wait for a destination.", "destination", unit="bytes"
+    "queue_bytes", GAUGE, "Bytes queued for a destination.", "destination", unit="bytes"
 )
 QUEUE_AGE = _metric(
     "queue_age_seconds",
     GAUGE,
-    "Age of the oldest payload that waits for a destination.",
+    "Age of the oldest payload queued for a destination.",
     "destination",
     unit="seconds",
 )
@@ -136,18 +133,22 @@ ITEMS_DELIVERED = _metric(
 ITEMS_REJECTED = _metric(
     "items_rejected_total",
     COUNTER,
-    "Samples or log entries in requests of which the destination took only the good ones.",
+    "Samples or log entries in requests of which the destination stored only the valid ones.",
     "destination",
 )
 DROPPED = _metric(
-    "dropped_total", COUNTER, "Samples or log entries given up.", "destination", "reason"
+    "dropped_total",
+    COUNTER,
+    "Samples or log entries dropped without delivery, by reason.",
+    "destination",
+    "reason",
 )
 BYTES_OUT = _metric(
     "delivery_bytes_total", COUNTER, "Bytes sent to destinations.", "destination", unit="bytes"
 )
 
 KV_OK = _metric(
-    "kv_ok", GAUGE, "1 while the shared key-value store answers, else 0 (only where there is one)."
+    "kv_ok", GAUGE, "1 while the shared key-value store answers, else 0; absent without a store."
 )
 KV_UPDATES = _metric(
     "kv_updates_total",
@@ -158,13 +159,13 @@ KV_UPDATES = _metric(
 KV_WAITING = _metric(
     "kv_batches_waiting",
     GAUGE,
-    "Batches accepted and not counted yet, because the shared store has not answered.",
+    "Accepted batches not counted yet, because the shared store has not answered.",
 )
 KV_ALONE = _metric(
     "kv_batches_alone_total",
     COUNTER,
-    "Batches counted without the shared store, because it was away for too long: views that "
-    "other workers saw as well may be counted twice.",
+    "Batches counted without the shared store, because it was unavailable for too long: views that "
+    "other workers saw, too, may be counted twice.",
 )
 STORAGE_OK = _metric(
     "storage_ok", GAUGE, "1 while the journal and the outbox can be written, else 0."
@@ -176,46 +177,46 @@ METRICS: tuple[Metric, ...] = tuple(
 
 
 class Health:
-    """Counts what happens and shows how the worker does.
+    """The series of the worker's own health.
 
     Attributes:
         registry: The series, for export beside the QoE metrics.
     """
 
     def __init__(self) -> None:
-        # Every label here has values of the worker's own choosing, so there is no limit.
+        # All label values come from the worker itself, so the number of series is bounded.
         self.registry = Registry(max_series=1_000_000)
         self._counted: dict[tuple[object, ...], Series] = {}
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
-        """Add to a counter, or observe a histogram."""
-        # Several times in each request: found as the labels come, without sorting them.
+        """Adds to a counter, or observes a histogram."""
+        # Called several times per request: cached by the labels as passed, without sorting.
         key = (metric, *labels.items())
         series = self._counted.get(key)
         if series is None:
-            series = self.registry.series(metric, tuple(sorted(labels.items())))
+            series = self.registry.find_or_create(metric, tuple(sorted(labels.items())))
             self._counted[key] = series
         series.observe(amount)
 
-    def restore(
+    def restore_state(
         self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]
     ) -> None:
-        """Take the series of a snapshot."""
-        self.registry.restore(state, table, metrics)
+        """Restores the series of a snapshot."""
+        self.registry.restore_state(state, table, metrics)
         self._counted.clear()
 
     def render(self) -> bytes:
-        """The text that ``/metrics`` answers."""
+        """Renders the response body of ``/metrics``."""
         return exposition.render(self.registry)
 
     def set_gauge(self, metric: Metric, value: float, **labels: str) -> None:
-        """Set a gauge to a value that is kept elsewhere."""
-        series = self.registry.series(metric, tuple(sorted(labels.items())))
+        """Sets a gauge to a value kept elsewhere."""
+        series = self.registry.find_or_create(metric, tuple(sorted(labels.items())))
         assert isinstance(series, Gauge)
         series.set(value)
 
     def set_total(self, metric: Metric, value: float, **labels: str) -> None:
-        """Set a counter to a total that is kept elsewhere."""
-        series = self.registry.series(metric, tuple(sorted(labels.items())))
+        """Sets a counter to a total kept elsewhere."""
+        series = self.registry.find_or_create(metric, tuple(sorted(labels.items())))
         assert isinstance(series, Counter)
         series.value = value

@@ -1,12 +1,12 @@
-"""What a metric is: the declaration from which series, metadata and documentation follow."""
+"""Declaration of a metric, from which series, metadata and documentation follow."""
 
 from enum import Enum
 
 import msgspec
 
 
-class Type(Enum):
-    """Metric types of Prometheus; the values are those of remote-write metadata."""
+class MetricType(Enum):
+    """Prometheus' metric types, with the numbers of remote-write metadata."""
 
     COUNTER = 1
     GAUGE = 2
@@ -14,20 +14,19 @@ class Type(Enum):
 
 
 class Metric(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One metric family. Each declaration is one of its kind: compared by identity, which
-    makes it a cheap key.
+    """A metric family. Compared by identity, which makes it a cheap key.
 
     Attributes:
-        name: The full name, with unit and ``_total`` as in the field.
+        name: The full name, with unit and ``_total``.
         type: Counter, gauge or histogram.
         help: One sentence.
-        unit: "seconds", "bps", "bytes", "ratio" or "" for a plain number.
-        labels: Names of the labels besides the base labels.
+        unit: "seconds", "bps", "bytes", "ratio", or "" for a plain number.
+        labels: Names of its own labels, besides the base labels.
         buckets: Upper bounds of a histogram, ascending, without +Inf.
     """
 
     name: str
-    type: Type
+    type: MetricType
     help: str
     unit: str = ""
     labels: tuple[str, ...] = ()

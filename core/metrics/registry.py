@@ -1,8 +1,7 @@
-"""The registry: all series by metric and labels, and the limit on their number.
+"""The registry: all series by metric and labels, with a limit on their number.
 
-A ``Group`` is a shortcut for the events that share base labels: it finds a series by
-metric and raw label values in one look-up. The registry owns the series; groups are caches
-and can be thrown away at any time.
+A ``Group`` caches the series of events that share base labels: one look-up by metric and raw
+label values. The registry owns the series, so groups can be discarded at any time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,47 +13,47 @@ from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
 from .label_table import LabelTable
 from .metric import Metric
-from .series import CLASSES, Labels, Series, sample_count
+from .series import SERIES_CLASSES, Labels, Series, sample_count
 
 OVERFLOW: Labels = (("overflow", "true"),)
 
 Govern = Callable[[str, str], str | None]
-"""Governs one label: (name, value) to the value to use, or None to leave the label out."""
+"""Governs one label: maps (name, value) to the value to use, or to None to omit the label."""
 
-CACHED_PER_GROUP = 1_000
-"""Entries after which a group's cache starts anew: label values come from outside."""
+MAX_CACHED_PER_GROUP = 1_000
+"""Cached series after which a group's cache is cleared: clients choose the label values."""
 
-OWN_LABELS = 10_000
-"""Labels of metrics' own that are shared by series at the most."""
+MAX_INTERNED_OWN_LABELS = 10_000
+"""Interned labels of metrics' own."""
 
 
 class Group(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """The series under one set of base labels.
+    """A cache of the series under one set of base labels.
 
-    There may be 100,000, and they refer to nothing that refers back: the garbage collector
-    need not look at them, which would hold everybody up.
+    There may be 100,000. They are in no reference cycle, so the garbage collector ignores them:
+    traversing all would pause the process.
 
     Attributes:
         labels: The base labels, sorted.
-        known: Series by key, for a quick look; they may have ended.
+        series_cache: Series by key; they may have ended.
     """
 
     labels: Labels
-    known: dict[object, Series] = {}
+    series_cache: dict[object, Series] = {}
 
-    def cached(self, key: object) -> Series | None:
-        """The series under a key, if it is known here and still lives."""
-        series = self.known.get(key)
+    def find_series(self, key: object) -> Series | None:
+        """The live series under a key, if it is cached."""
+        series = self.series_cache.get(key)
         return None if series is None or series.has_ended else series
 
-    def cache(self, key: object, series: Series) -> None:
-        if len(self.known) >= CACHED_PER_GROUP:
-            self.known.clear()
-        self.known[key] = series
+    def cache_series(self, key: object, series: Series) -> None:
+        if len(self.series_cache) >= MAX_CACHED_PER_GROUP:
+            self.series_cache.clear()
+        self.series_cache[key] = series
 
 
 MetricName = tuple[str, str]
-"""A metric in snapshots: name and type. Some names are a gauge and a histogram."""
+"""A metric in snapshots: name and type, since a gauge and a histogram may share a name."""
 
 
 def metric_name(metric: Metric) -> MetricName:
@@ -62,10 +61,10 @@ def metric_name(metric: Metric) -> MetricName:
 
 
 class SeriesKey(msgspec.Struct, frozen=True, gc=False):
-    """What identifies a series.
+    """The identity of a series.
 
-    Not a tuple: one that is new has the garbage collector go through the whole dictionary that it
-    is a key of, and there may be hundreds of thousands.
+    A struct, not a tuple: on each new tuple key the garbage collector would traverse the whole
+    dictionary, which may hold hundreds of thousands.
     """
 
     metric: Metric
@@ -73,14 +72,14 @@ class SeriesKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class MetricState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A metric in a snapshot: enough to find it again, if it is still the same."""
+    """A metric in a snapshot, with the attributes that must be unchanged to restore it."""
 
     name: MetricName
     buckets: tuple[float, ...]
 
 
 class SeriesState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A series in a snapshot; numbers stand for its metric and its labels."""
+    """A series in a snapshot; metric and labels are numbers."""
 
     metric: int
     labels: int
@@ -101,24 +100,24 @@ class Registry:
     """All series.
 
     Attributes:
-        size: Samples exported at each flush, that is series as Prometheus counts them.
-        overflowed: How often a new label set was sent to an overflow series (grows only).
+        size: Samples per flush, that is, series as Prometheus counts them.
+        overflowed: New label sets that an overflow series absorbed; never decreases.
     """
 
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
         self._series: dict[SeriesKey, Series] = {}
-        self._own = Interner(OWN_LABELS)
+        self._interner = Interner(MAX_INTERNED_OWN_LABELS)
         self.size = 0
         self.overflowed = 0
 
     def __iter__(self) -> Iterator[Series]:
         return iter(self._series.values())
 
-    def series(self, metric: Metric, labels: Labels) -> Series:
-        """The series of a metric with these labels (sorted), made if it is new.
+    def find_or_create(self, metric: Metric, labels: Labels) -> Series:
+        """Finds or creates the series of a metric with these labels (sorted).
 
-        Past the limit it is the metric's overflow series, so that totals stay right.
+        Beyond the limit it is the metric's overflow series, so that totals stay right.
         """
         key = SeriesKey(metric, labels)
         found = self._series.get(key)
@@ -126,13 +125,13 @@ class Registry:
             return found
         if self.size + sample_count(metric) > self._max_series and labels != OVERFLOW:
             self.overflowed += 1
-            return self.series(metric, OVERFLOW)
-        made = CLASSES[metric.type](metric, labels)
+            return self.find_or_create(metric, OVERFLOW)
+        made = SERIES_CLASSES[metric.type](metric, labels)
         self._series[key] = made
         self.size += sample_count(metric)
         return made
 
-    def grouped(
+    def series_in_group(
         self,
         group: Group,
         key: object,
@@ -140,33 +139,34 @@ class Registry:
         values: tuple[str, ...],
         govern: Govern,
     ) -> Series:
-        """The series of a metric under a group's labels and the metric's own label values; the
-        group knows it by the key from now on."""
+        """Finds or creates the series of a metric under the labels of a group and the metric's own
+        label values; the group caches it by the key."""
         labels = group.labels
         if values:
             own = [
-                self._own.intern((name, governed))
+                self._interner.intern((name, governed))
                 for name, value in zip(metric.labels, values, strict=True)
                 if (governed := govern(name, value))
             ]
             labels = tuple(sorted((*labels, *own)))
-        series = self.series(metric, labels)
-        group.cache(key, series)
+        series = self.find_or_create(metric, labels)
+        group.cache_series(key, series)
         return series
 
-    def state(self, table: LabelTable) -> IncrementalWork[RegistryState]:
-        """The state, for a snapshot. Meanwhile nothing must change."""
+    def capture_state(self, table: LabelTable) -> IncrementalWork[RegistryState]:
+        """Captures the state for a snapshot. The registry must not change meanwhile."""
         metrics: dict[Metric, int] = {}
         saved = MsgpackList()
         few: list[tuple[int, int, int | None, int, list[float]]] = []
         labels: Labels | None = None
         row = 0
         for series in self._series.values():
-            if series.labels is not labels:  # those that begin together share them
+            if series.labels is not labels:  # series that start together share labels
                 labels = series.labels
-                row = table.number(labels)
+                row = table.assign_number(labels)
             metric = metrics.setdefault(series.metric, len(metrics))
-            few.append((metric, row, series.exported_at, series.changed_at, series.numbers()))
+            numbers = series.capture_numbers()
+            few.append((metric, row, series.exported_at, series.changed_at, numbers))
             if len(few) == UNITS_PER_YIELD:
                 saved.extend(few)
                 few.clear()
@@ -178,10 +178,10 @@ class Registry:
         ]
         return RegistryState(named, saved.as_field(), self.overflowed)
 
-    def restore(
+    def restore_state(
         self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]
     ) -> None:
-        """Take a state back. Left out is what this version does not know, or with other buckets."""
+        """Restores a captured state, without metrics that are unknown or have other buckets."""
         found = [metrics.get(saved.name) for saved in state.metrics]
         known = [
             metric if metric is not None and metric.buckets == saved.buckets else None
@@ -191,15 +191,15 @@ class Registry:
             metric = known[saved.metric]
             if metric is None:
                 continue
-            series = CLASSES[metric.type](metric, table.rows[saved.labels])
-            series.take_numbers(saved.numbers)
+            series = SERIES_CLASSES[metric.type](metric, table.rows[saved.labels])
+            series.restore_numbers(saved.numbers)
             series.exported_at, series.changed_at = saved.exported_at, saved.changed_at
             self._series[SeriesKey(metric, series.labels)] = series
             self.size += sample_count(metric)
         self.overflowed = state.overflowed
 
-    def end(self, series: Series) -> None:
-        """Forget a series; a later observation makes a new one."""
+    def remove(self, series: Series) -> None:
+        """Removes a series that has ended; a later observation creates a new one."""
         del self._series[SeriesKey(series.metric, series.labels)]
         self.size -= sample_count(series.metric)
         series.has_ended = True

@@ -1,7 +1,7 @@
-"""Series: the cumulative state behind one label set of one metric.
+"""Series: the cumulative state of one label set of one metric.
 
-Hot code: an event touches several of these. They are plain classes with slots, and
-everything that can wait for the flush waits.
+Hot code: an event touches several series. They are slotted structs, and all work that can wait
+for the flush does.
 """
 
 from bisect import bisect_left
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from .metric import Metric, Type
+from .metric import Metric, MetricType
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -18,46 +18,46 @@ GAUGE_LIFETIME = 300_000
 
 
 class Series(msgspec.Struct, gc=False, eq=False):
-    """What counters, gauges and histograms have in common.
+    """Base of counters, gauges and histograms.
 
-    They are many and refer to nothing that refers back: the garbage collector need not look
-    at them, which would hold everybody up.
+    There are many. They are in no reference cycle, so the garbage collector ignores them:
+    traversing all would pause the process.
 
     Attributes:
         metric: The metric it belongs to.
         labels: Its labels, sorted, without name and instance.
-        wire: How its samples begin in a request, encoded at the first export.
+        heads: The encoded head of each of its samples, filled at the first export.
         exported_at: Time of its latest sample in ms; None before the first, and again
             after a stale marker.
         changed_at: Time of the latest export that found it changed, ms.
-        has_ended: Whether the registry has forgotten it; a cache may still hold it.
+        has_ended: Whether the registry has removed it; a cache may still hold it.
     """
 
     metric: Metric
     labels: Labels
-    wire: tuple[bytes, ...] = ()
+    heads: tuple[bytes, ...] = ()
     exported_at: int | None = None
     changed_at: int = 0
     has_ended: bool = False
 
     def observe(self, value: float) -> None:
-        """Add to a counter; add an observation to a gauge's mean or to a histogram."""
+        """Adds to a counter, or an observation to a gauge's mean or to a histogram."""
         raise TypeError("an abstract series takes no value")
 
-    def has_changed(self) -> bool:
-        """Whether there was an observation since the latest export; marks it as seen."""
+    def collect_changes(self) -> bool:
+        """Whether there was an observation since the last call; closes a gauge's window."""
         raise TypeError("an abstract series has no value")
 
     def values(self) -> list[float]:
         """The values of its samples, in the order of ``sample_names``."""
         raise TypeError("an abstract series has no value")
 
-    def numbers(self) -> list[float]:
-        """Its state, for a snapshot."""
+    def capture_numbers(self) -> list[float]:
+        """Captures the state for a snapshot."""
         raise TypeError("an abstract series has no state")
 
-    def take_numbers(self, numbers: list[float]) -> None:
-        """Take a state back."""
+    def restore_numbers(self, numbers: list[float]) -> None:
+        """Restores a captured state."""
         raise TypeError("an abstract series has no state")
 
     def sample_names(self) -> Iterator[tuple[str, Labels]]:
@@ -72,7 +72,7 @@ class Counter(Series, gc=False, eq=False):
     def observe(self, value: float) -> None:
         self.value += value
 
-    def has_changed(self) -> bool:
+    def collect_changes(self) -> bool:
         changed = self.value != self._seen
         self._seen = self.value
         return changed
@@ -80,16 +80,16 @@ class Counter(Series, gc=False, eq=False):
     def values(self) -> list[float]:
         return [self.value]
 
-    def numbers(self) -> list[float]:
-        # Totals that are kept elsewhere come as int; what is read back is a float.
+    def capture_numbers(self) -> list[float]:
+        # Totals kept elsewhere are ints, but a restored value must be a float.
         return [float(self.value), float(self._seen)]
 
-    def take_numbers(self, numbers: list[float]) -> None:
+    def restore_numbers(self, numbers: list[float]) -> None:
         self.value, self._seen = numbers
 
 
 class Gauge(Series, gc=False, eq=False):
-    """The mean of what was observed since the latest flush, else the last such mean."""
+    """The mean of the observations since the latest flush, else the last such mean."""
 
     value: float = 0.0
     _sum: float = 0.0
@@ -100,11 +100,11 @@ class Gauge(Series, gc=False, eq=False):
         self._count += 1
 
     def set(self, value: float) -> None:
-        """Replace what was observed since the latest flush."""
+        """Replaces the observations since the latest flush."""
         self.value = self._sum = value
         self._count = 1
 
-    def has_changed(self) -> bool:
+    def collect_changes(self) -> bool:
         if not self._count:
             return False
         self.value = self._sum / self._count
@@ -114,18 +114,18 @@ class Gauge(Series, gc=False, eq=False):
     def values(self) -> list[float]:
         return [self.value]
 
-    def numbers(self) -> list[float]:
-        # What was set may be an int or a bool.
+    def capture_numbers(self) -> list[float]:
+        # A value that was set may be an int or a bool.
         return [float(self.value), float(self._sum), self._count]
 
-    def take_numbers(self, numbers: list[float]) -> None:
+    def restore_numbers(self, numbers: list[float]) -> None:
         self.value, self._sum, count = numbers
         self._count = int(count)
 
 
 class Histogram(Series, gc=False, eq=False):
     counts: list[int] = []
-    """Observations by bucket, not yet cumulative; the last is above all bounds."""
+    """Observations by bucket, not cumulative; the last is above all bounds."""
     sum: float = 0.0
     _seen: int = -1
     _bounds: tuple[float, ...] = ()
@@ -135,11 +135,11 @@ class Histogram(Series, gc=False, eq=False):
         self._bounds = self.metric.buckets
 
     def observe(self, value: float) -> None:
-        # bisect_left: a value equal to a bound belongs to that bound's bucket (le).
+        # bisect_left: a value equal to a bound belongs to the bucket of that bound (le).
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
-    def has_changed(self) -> bool:
+    def collect_changes(self) -> bool:
         count = sum(self.counts)
         changed = count != self._seen
         self._seen = count
@@ -154,10 +154,10 @@ class Histogram(Series, gc=False, eq=False):
         values += (self.sum, total)
         return values
 
-    def numbers(self) -> list[float]:
+    def capture_numbers(self) -> list[float]:
         return [self.sum, self._seen, *self.counts]
 
-    def take_numbers(self, numbers: list[float]) -> None:
+    def restore_numbers(self, numbers: list[float]) -> None:
         self.sum, self._seen = numbers[0], int(numbers[1])
         self.counts = [int(count) for count in numbers[2:]]
 
@@ -170,13 +170,13 @@ class Histogram(Series, gc=False, eq=False):
         yield f"{name}_count", ()
 
 
-CLASSES: dict[Type, type[Series]] = {
-    Type.COUNTER: Counter,
-    Type.GAUGE: Gauge,
-    Type.HISTOGRAM: Histogram,
+SERIES_CLASSES: dict[MetricType, type[Series]] = {
+    MetricType.COUNTER: Counter,
+    MetricType.GAUGE: Gauge,
+    MetricType.HISTOGRAM: Histogram,
 }
 
 
 def sample_count(metric: Metric) -> int:
-    """How many samples one series of a metric has, each a series of its own to Prometheus."""
-    return len(metric.buckets) + 3 if metric.type is Type.HISTOGRAM else 1
+    """The samples of one series of a metric; each is a series of its own to Prometheus."""
+    return len(metric.buckets) + 3 if metric.type is MetricType.HISTOGRAM else 1

@@ -1,5 +1,6 @@
-"""Quality of experience: from typed events to observations, and from those to series.
+"""Quality of experience: turns typed events into observations, and observations into series.
 
-``vocabulary`` maps event types to kinds, ``playback`` follows one view, ``catalogue`` says which
-metric is taken from which observation, ``recorder`` applies it. Begin with ``catalogue``.
+``vocabulary`` maps event types to kinds, ``playback`` is the state machine of a view, ``catalogue``
+declares which observation feeds which metric, and ``recorder`` applies the catalogue. Start reading
+with ``catalogue``.
 """

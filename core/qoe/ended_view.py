@@ -1,29 +1,29 @@
-"""Views that have ended, folded: most of those that are remembered have, and few come back.
+"""Compact form of ended views: most known views have ended, and few come back.
 
-A view that lives takes a kilobyte, one that is folded half of that, most of it its id. A day's
-views are remembered, half an hour's live.
+A live view takes 1 KB, a compact one half of that, most of it its id. Ended views are retained for
+a day, live ones for half an hour of silence.
 """
 
 from typing import Final
 
 import msgspec
 
-from .view import Labels, View, ViewKey, ViewState, state_of
+from .view import Labels, View, ViewKey, ViewState, capture_view_state
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ViewState).decode
 
-_LIST: Final = b"\xdc" + len(ViewState.__struct_fields__).to_bytes(2, "big")
-"""How msgpack begins a state."""
+_STATE_HEADER: Final = b"\xdc" + len(ViewState.__struct_fields__).to_bytes(2, "big")
+"""The msgpack header of an encoded state."""
 
 
 class EndedView(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """A view that has ended; its key stands elsewhere.
+    """An ended view, stored under its key.
 
     Attributes:
         labels: Base labels of its latest event.
         last_seen: Arrival of its latest event, ms.
-        rest: Its state as it is encoded for a snapshot, from behind its key on.
+        rest: Its state encoded as in a snapshot, without header and key.
     """
 
     labels: Labels
@@ -31,25 +31,25 @@ class EndedView(msgspec.Struct, frozen=True, gc=False, eq=False):
     rest: bytes
 
 
-def fold(view: View | ViewState, labels: Labels) -> EndedView:
-    """Fold a view."""
-    state = _encode(view if isinstance(view, ViewState) else state_of(view))
-    return EndedView(labels, view.last_seen, state[len(_LIST) + len(_encode(view.key)) :])
+def compact(view: View | ViewState, labels: Labels) -> EndedView:
+    """Compacts a view."""
+    state = _encode(view if isinstance(view, ViewState) else capture_view_state(view))
+    return EndedView(labels, view.last_seen, state[len(_STATE_HEADER) + len(_encode(view.key)) :])
 
 
-def packed(key: ViewKey, ended: View | EndedView) -> object:
-    """What is encoded for a snapshot as the state of a view, folded or not."""
+def encoded_state(key: ViewKey, ended: View | EndedView) -> object:
+    """The state of a view as a snapshot encodes it."""
     if isinstance(ended, View):
-        return state_of(ended)
-    return msgspec.Raw(_state(key, ended))
+        return capture_view_state(ended)
+    return msgspec.Raw(_join_state(key, ended))
 
 
-def unfolded(key: ViewKey, ended: View | EndedView) -> View:
-    """The view as it was."""
+def expand(key: ViewKey, ended: View | EndedView) -> View:
+    """Restores the view."""
     if isinstance(ended, View):
         return ended
-    return View.restored(_decode(_state(key, ended)), ended.labels)
+    return View.from_state(_decode(_join_state(key, ended)), ended.labels)
 
 
-def _state(key: ViewKey, ended: EndedView) -> bytes:
-    return _LIST + _encode(key) + ended.rest
+def _join_state(key: ViewKey, ended: EndedView) -> bytes:
+    return _STATE_HEADER + _encode(key) + ended.rest

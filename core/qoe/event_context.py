@@ -1,7 +1,7 @@
-"""Where an event comes from: what the events that one player sends have in common.
+"""The context of an event: labels, view and metadata that events of one player have in common.
 
-A player's batch tells who and where it is with each event. Whatever follows from that is worked
-out for the first of them, and found for the others by comparing, which costs a third.
+Each event of a batch repeats who and where its player is. The context is derived from the first
+one, and matched to the others by comparison, at a third of the cost.
 """
 
 import msgspec
@@ -12,13 +12,13 @@ from .view import ViewKey
 
 
 class EventContext(msgspec.Struct, frozen=True, gc=False):
-    """What follows from the identity and the context of an event.
+    """Values derived from the identity and the environment of an event.
 
     Attributes:
         event: The event.
         labels: Its labels.
         view: The key of its view; None if it belongs to none.
-        metadata: The structured metadata of its log entry, encoded.
+        metadata: The encoded structured metadata of its log entry.
     """
 
     event: Event
@@ -26,8 +26,8 @@ class EventContext(msgspec.Struct, frozen=True, gc=False):
     view: ViewKey | None
     metadata: bytes
 
-    def is_of(self, event: Event) -> bool:
-        """Whether another event has the same origin, under the same country of a request."""
+    def applies_to(self, event: Event) -> bool:
+        """Whether another event of the same request has the same context."""
         first = self.event
         return (
             event.view_id == first.view_id

@@ -1,10 +1,9 @@
-"""The agenda: when to look at which views.
+"""Expiry queue: the views by the second at which they may expire.
 
-Each view stands here once, under a second at which it could expire. It is looked at only then, so
-an event costs nothing to keep the order; one of which something came in the meantime is put off.
-There may be a million views, so each costs a place in its second's list and nothing else. The
-list is cut into tuples, which the garbage collector goes through once; a list it goes through again
-and again.
+Each view is queued once. An event does not move it: at its second, a view that was seen meanwhile
+is queued again. A million views must cost little, so a view takes one place in the list of its
+second. The list is cut into tuples, which the garbage collector traverses once; a list it traverses
+again and again.
 """
 
 import heapq
@@ -16,47 +15,47 @@ from .view import View
 
 SECOND = 1_000
 
-TOGETHER = 64
-"""Views in a tuple."""
+TUPLE_SIZE = 64
+"""Views per tuple."""
 
 
 class ExpiryQueue:
-    """Views by the second (since the epoch) at which they could expire."""
+    """Views by the second (since the epoch) at which they may expire."""
 
     def __init__(self) -> None:
-        self._seconds: list[int] = []  # a heap of those in ``_views``
-        self._views: dict[int, _Second] = {}
+        self._seconds: list[int] = []  # a heap of the keys of ``_buckets``
+        self._buckets: dict[int, _Bucket] = {}
 
-    def add(self, view: View, due: int) -> None:
-        """Look at a view at a time (ms), or less than a second behind it."""
-        second = second_of(due)
-        views = self._views.get(second)
-        if views is None:
-            views = self._views[second] = _Second([], [])
+    def schedule(self, view: View, due: int) -> None:
+        """Queues a view for a time (ms), rounded up to a second."""
+        second = ceil_second(due)
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = _Bucket([], [])
             heapq.heappush(self._seconds, second)
-        views.latest.append(view)
-        if len(views.latest) == TOGETHER:
-            views.others.append(tuple(views.latest))
-            views.latest.clear()
+        bucket.filling.append(view)
+        if len(bucket.filling) == TUPLE_SIZE:
+            bucket.full.append(tuple(bucket.filling))
+            bucket.filling.clear()
 
     @property
-    def first(self) -> int | None:
-        """The first second at which there are views to look at."""
+    def first_second(self) -> int | None:
+        """The first second for which views are queued."""
         return self._seconds[0] if self._seconds else None
 
-    def take(self) -> Iterator[View]:
-        """Take out the views of the first second, in the order in which they came."""
-        views = self._views.pop(heapq.heappop(self._seconds))
-        return chain(chain.from_iterable(views.others), views.latest)
+    def pop_first(self) -> Iterator[View]:
+        """Removes and returns the views of the first second, in the order of queueing."""
+        bucket = self._buckets.pop(heapq.heappop(self._seconds))
+        return chain(chain.from_iterable(bucket.full), bucket.filling)
 
 
-class _Second(NamedTuple):
-    """The views of a second."""
+class _Bucket(NamedTuple):
+    """The views of one second."""
 
-    others: list[tuple[View, ...]]
-    latest: list[View]
+    full: list[tuple[View, ...]]
+    filling: list[View]
 
 
-def second_of(due: int) -> int:
-    """The second at which it is too late to be in time by less than one."""
+def ceil_second(due: int) -> int:
+    """Rounds a time (ms) up to a second."""
     return -(-due // SECOND)

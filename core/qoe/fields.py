@@ -1,9 +1,8 @@
-"""Fields of events in canonical units: seconds, bit/s, ratios from 0 to 1.
+"""Reads fields of events in canonical units: seconds, bit/s, ratios from 0 to 1.
 
-Every function takes an event and returns the value, or None if the event does not tell
-it. The unit traps (kbit/s, seconds where others send ms, positions that look like totals,
-throughput that looks like a bit rate) are those of the recorded SDKs; a function says which
-it handles.
+Every function returns the value for an event, or None if the event does not report it. The
+traps (kbit/s, seconds where others send ms, positions that look like totals, throughput that
+looks like a bit rate) come from the recorded SDKs; each function documents those it handles.
 """
 
 from ..events.event_types import Data, DroppedFrames, Event
@@ -11,61 +10,62 @@ from ..events.event_types import Data, DroppedFrames, Event
 NO_DATA = Data()
 
 UNRELIABLE_BITRATE = frozenset({"shaka", "videojs"})
-"""Players whose ``bitrate`` is no rendition's: Shaka sends the throughput estimate, video.js
-the first enabled level, which is usually the lowest."""
+"""Players whose ``bitrate`` is not that of a rendition: Shaka sends its throughput estimate,
+video.js the first enabled level, usually the lowest."""
 
-DASH_KBPS_BELOW = 100_000
-"""dash.js: ``bitrate`` is in bit/s from the first SDK generation and in kbit/s from the
-second. Values below this are kbit/s: no rendition has less than 100 kbit/s in bit/s and
-none more than 100 Gbit/s."""
-
-
-# No player means a number beyond these; one that sends it would spoil a sum for good.
-LONGEST = 30 * 86_400_000
-"""ms of a duration or of media time."""
-FASTEST_BPS = 1e11
-MOST_FRAMES = 1e9
-MOST_STALLS = 1e5
+DASH_KBPS_LIMIT = 100_000
+"""dash.js sends ``bitrate`` in bit/s in the first SDK generation and in kbit/s in the second.
+Values below this limit are kbit/s: no rendition is below 100 kbit/s or above 100 Gbit/s."""
 
 
-def data_of(event: Event) -> Data:
+# Upper bounds of plausible values: a larger one would corrupt a sum permanently.
+MAX_DURATION = 30 * 86_400_000
+"""ms, for durations and media time."""
+MAX_BPS = 1e11
+MAX_DROPPED_FRAMES = 1e9
+MAX_STALLS = 1e5
+
+
+def event_data(event: Event) -> Data:
     return event.data or NO_DATA
 
 
-def player_of(event: Event) -> str:
+def player_name(event: Event) -> str:
     return str(event.player.name) if event.player is not None else ""
 
 
 def position_s(event: Event) -> float | None:
-    """Media position, in s."""
+    """The media position, in s."""
     return None if event.playback_time is None else event.playback_time / 1000
 
 
 def seconds(milliseconds: float | None) -> float | None:
-    """A duration of an event, in s; negative ones are clock errors."""
-    if milliseconds is None or not 0 <= milliseconds <= LONGEST:
+    """Converts a duration to s; negative ones are clock errors."""
+    if milliseconds is None or not 0 <= milliseconds <= MAX_DURATION:
         return None
     return milliseconds / 1000
 
 
 def player_startup_s(event: Event) -> float | None:
-    return seconds(data_of(event).player_startup_time)
+    return seconds(event_data(event).player_startup_time)
 
 
 def page_load_s(event: Event) -> float | None:
-    """Navigation to load event. The second generation sends the run time of the load
-    handlers (0 to 1 ms) under the same name, with the event that tells the generations
-    apart (``manifestload``) and, from video.js, with ``playerready`` in place of the
-    player's startup time."""
-    data = data_of(event)
+    """The time from navigation to the load event.
+
+    The second generation reports the run time of the load handlers (0 to 1 ms) under the same
+    name: in ``manifestload``, and from video.js in ``playerready``, which then lacks the player's
+    startup time.
+    """
+    data = event_data(event)
     value = seconds(data.page_load_time)
-    if not value or (player_of(event) == "videojs" and data.player_startup_time is None):
+    if not value or (player_name(event) == "videojs" and data.player_startup_time is None):
         return None
     return value
 
 
 def buffer_s(event: Event) -> float | None:
-    data = data_of(event)
+    data = event_data(event)
     for value in (data.buffer_length, data.buffer_len_ms, data.buf_len):
         if value is not None:
             return seconds(value)
@@ -73,37 +73,37 @@ def buffer_s(event: Event) -> float | None:
 
 
 def seek_latency_s(event: Event) -> float | None:
-    return seconds(data_of(event).seek_latency)
+    return seconds(event_data(event).seek_latency)
 
 
 def rendition_bps(event: Event) -> float | None:
-    """Bit rate of the rendition that plays, in bit/s."""
-    data = data_of(event)
-    told = _bps(data.bitrate_kb, 1000) or _bps(data.new_bitrate)
-    player = player_of(event)
-    if told is not None or player in UNRELIABLE_BITRATE:
-        return told
+    """The bit rate of the current rendition, in bit/s."""
+    data = event_data(event)
+    reported = _bps(data.bitrate_kb, 1000) or _bps(data.new_bitrate)
+    player = player_name(event)
+    if reported is not None or player in UNRELIABLE_BITRATE:
+        return reported
     bps = _bps(data.bitrate)
-    if bps is not None and bps < DASH_KBPS_BELOW and player == "dashjs":
+    if bps is not None and bps < DASH_KBPS_LIMIT and player == "dashjs":
         return bps * 1000
     return bps
 
 
 def previous_bps(event: Event) -> float | None:
-    """Bit rate before a quality change, in bit/s, where the event tells it."""
-    data = data_of(event)
+    """The bit rate before a quality change, in bit/s."""
+    data = event_data(event)
     old = None if data.old is None else data.old.bitrate_kb
     return _bps(old, 1000) or _bps(data.old_bitrate) or _bps(data.previous_bitrate)
 
 
 def _bps(rate: float | None, unit: int = 1) -> float | None:
-    """A bit rate in bit/s; no rendition has none or less."""
-    return None if rate is None or not 0 < rate * unit <= FASTEST_BPS else rate * unit
+    """Converts a bit rate to bit/s; it must be positive."""
+    return None if rate is None or not 0 < rate * unit <= MAX_BPS else rate * unit
 
 
 def height(event: Event) -> float | None:
-    """Height of the rendition in pixels; 0 is unknown."""
-    resolution = data_of(event).resolution
+    """The height of the rendition in pixels; 0 means unknown."""
+    resolution = event_data(event).resolution
     return None if resolution is None else resolution.height or None
 
 
@@ -120,7 +120,7 @@ RESOLUTIONS = (
 
 
 def resolution_name(pixels: float | None) -> str:
-    """The name of the highest standard resolution that a height reaches."""
+    """The highest standard resolution that a height reaches."""
     for least, name in RESOLUTIONS:
         if pixels is not None and pixels >= least:
             return name
@@ -128,40 +128,42 @@ def resolution_name(pixels: float | None) -> str:
 
 
 def played_total_s(event: Event) -> float | None:
-    """Running total of media time played. ``playing`` carries a position under the same
-    name (in ms or s), so this is for the other events only."""
-    return seconds(data_of(event).playing_time)
+    """The running total of media time played.
+
+    Not for ``playing``, which carries a position under the same name, in ms or s.
+    """
+    return seconds(event_data(event).playing_time)
 
 
 def dropped_frames_total(event: Event) -> float | None:
-    """Running total of dropped frames; dash.js wraps the number in an object."""
-    value = data_of(event).dropped_frames
+    """The running total of dropped frames; dash.js wraps the number in an object."""
+    value = event_data(event).dropped_frames
     if isinstance(value, DroppedFrames):
         value = value.dropped_frames
-    return None if value is None or not 0 <= value <= MOST_FRAMES else value
+    return None if value is None or not 0 <= value <= MAX_DROPPED_FRAMES else value
 
 
 def completion_ratio(event: Event) -> float | None:
-    """Share of the video reached, 0 to 1. Some send a percentage."""
-    value = data_of(event).completion_rate
+    """The fraction of the video that was reached, 0 to 1. Some players send a percentage."""
+    value = event_data(event).completion_rate
     if value is None or value < 0 or value > 100:
         return None
     return value / 100 if value > 1.5 else min(value, 1.0)
 
 
 def rebuffer_count(event: Event) -> float | None:
-    value = data_of(event).rebuffer_count
-    return None if value is None or not 0 <= value <= MOST_STALLS else value
+    value = event_data(event).rebuffer_count
+    return None if value is None or not 0 <= value <= MAX_STALLS else value
 
 
 def error_family(event: Event) -> str:
-    family = data_of(event).error_family
+    family = event_data(event).error_family
     return "unknown" if family is None or family == "" else str(family)
 
 
 def error_code(event: Event) -> str:
-    """The error's code. hls.js always sends "-1" and names the cause in the context."""
-    data = data_of(event)
+    """The error's code. hls.js always sends "-1" and puts the cause into the context."""
+    data = event_data(event)
     if data.error_context is not None and str(data.error_code) == "-1":
         details = data.error_context.error_details
         if details is not None and details != "":
@@ -170,5 +172,5 @@ def error_code(event: Event) -> str:
 
 
 def trigger(event: Event) -> str:
-    value = data_of(event).trigger
+    value = event_data(event).trigger
     return "unknown" if value is None or value == "" else str(value)

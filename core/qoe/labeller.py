@@ -1,7 +1,7 @@
-"""Base labels: from an event to the governed labels of its metrics and of its log stream.
+"""Derives the governed labels of an event's metrics and of its log stream.
 
-Most events share their labels with many others, so the whole result is cached under the raw
-values: one look-up instead of a dozen governed labels.
+Most events share their labels with many others, so label sets are cached by raw values: one
+look-up instead of a dozen governed labels.
 """
 
 from typing import Final
@@ -32,24 +32,24 @@ METRIC_LABELS: Final = (
 )
 
 STREAM_LABELS: Final = tuple(name for name in METRIC_LABELS if name != "video_id")
-"""Loki stream labels besides event_type. Videos are many, so their ids are structured metadata,
-as are those of views, sessions and viewers."""
+"""Loki stream labels besides event_type. The ids of videos, views, sessions and viewers are too
+many for labels, so they are structured metadata."""
 
 MAX_LABEL_BYTES = 2048
-"""Loki's limit for a label value, and Mimir's."""
+"""Maximum length of a label value in Loki and Mimir."""
 
-CACHED = 50_000
-"""Raw label sets after which the cache starts anew: they come from outside."""
+MAX_CACHED_LABEL_SETS = 50_000
+"""Cached label sets; clients choose the raw values, so the cache is bounded."""
 
-CACHED_STREAMS = 1_000
-"""Event types kept in each label set: they come from outside, too."""
+MAX_CACHED_STREAMS = 1_000
+"""Cached event types of a label set, bounded for the same reason."""
 
-SHARED = 10_000
-"""Labels that are shared by label sets at the most. Otherwise each would be an object of its own,
-and not in the processor's cache when a snapshot asks for its number."""
+MAX_INTERNED_LABELS = 10_000
+"""Interned labels. Equal labels that are separate objects would miss the processor's cache when a
+snapshot looks up their numbers."""
 
-MAX_AGE = 3_600_000
-"""ms after which the cache starts anew, so that governance sees which values are in use."""
+CACHE_LIFETIME = 3_600_000
+"""ms until the cache is reset, so that governance sees which values are in use."""
 
 _CONTENT_TYPES = {"v": "vod", "l": "live", "ll": "live", "on-demand": "vod", "ondemand": "vod"}
 
@@ -57,12 +57,12 @@ _CONTENT_TYPES = {"v": "vod", "l": "live", "ll": "live", "on-demand": "vod", "on
 class LabelSet(msgspec.Struct, frozen=True, gc=False, eq=False):
     """The labels of all events with the same raw values.
 
-    There are as many as groups, and the garbage collector need not look at them either.
+    There are as many as groups, and the garbage collector ignores them, too.
 
     Attributes:
         group: Base labels of the metrics, with their series.
-        stream: Labels of the log stream but for event_type.
-        streams: The labels of the streams of each event type, as Loki writes them.
+        stream: Labels of the log stream, without event_type.
+        streams: Formatted stream labels by event type.
     """
 
     group: Group
@@ -71,44 +71,44 @@ class LabelSet(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 class LabellerState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A labeller in a snapshot. Its caches are none of it; see ``core/engine/snapshot``."""
+    """A labeller in a snapshot, without its caches (see ``core/engine/snapshot``)."""
 
     shortened: int
-    begun: int
+    cache_started_at: int
 
 
 class Labeller:
     """Finds the label sets of events.
 
     Attributes:
-        shortened: Label values cut to the receivers' limit (grows only; equal label sets
-            are worked out once an hour).
+        shortened: Label values cut to the receivers' limit, counted when a label set is created;
+            never decreases.
     """
 
-    def __init__(self, governor: Governor, extra: tuple[str, ...]) -> None:
+    def __init__(self, governor: Governor, extra_labels: tuple[str, ...]) -> None:
         self._governor = governor
-        self._extra = extra
+        self._extra_labels = extra_labels
         self._sets: dict[object, LabelSet] = {}
         self._groups: dict[Labels, Group] = {}
-        self._labels = Interner(SHARED)
-        self._worn: list[dict[object, LabelSet] | dict[Labels, Group]] = []
-        self._begun = 0
+        self._interner = Interner(MAX_INTERNED_LABELS)
+        self._discarded: list[dict[object, LabelSet] | dict[Labels, Group]] = []
+        self._cache_started_at = 0
         self.shortened = 0
 
-    def state(self) -> LabellerState:
-        """The state, for a snapshot."""
-        return LabellerState(self.shortened, self._begun)
+    def capture_state(self) -> LabellerState:
+        """Captures the state for a snapshot."""
+        return LabellerState(self.shortened, self._cache_started_at)
 
-    def restore(self, state: LabellerState) -> None:
-        """Take a state back."""
-        self.shortened, self._begun = state.shortened, state.begun
+    def restore_state(self, state: LabellerState) -> None:
+        """Restores a captured state."""
+        self.shortened, self._cache_started_at = state.shortened, state.cache_started_at
 
-    def label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
-        """The label set of an event.
+    def find_label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
+        """Finds or creates the label set of an event.
 
         Args:
             event: The event.
-            country: The viewer's country as a CDN's header tells it.
+            country: The viewer's country according to a CDN's header.
             now: Current time in ms.
         """
         # The sub-objects hash by their fields, in C.
@@ -124,71 +124,76 @@ class Labeller:
             event.browser,
             event.player,
             event.network,
-            # Title and address of a video would only make more keys of the same labels.
+            # Title and URL of a video would only multiply the keys of equal labels.
             None if video is None else (video.id, video.content_type, video.stream_type),
             event.cmcd,
             country,
-            (event.session_id, event.view_id, event.viewer_id, video) if self._extra else None,
+            (event.session_id, event.view_id, event.viewer_id, video)
+            if self._extra_labels
+            else None,
         )
         found = self._sets.get(key)
         if found is None:
-            found = self._make(event, country, now)
+            found = self._create_label_set(event, country, now)
             self._sets[key] = found
         return found
 
-    def stream(self, labels: LabelSet, event_type: str, now: int) -> str:
-        """The labels of the log stream of an event, as Loki writes them."""
+    def stream_labels(self, labels: LabelSet, event_type: str, now: int) -> str:
+        """The formatted labels of the log stream of an event."""
         found = labels.streams.get(event_type)
         if found is None:
             governed = self._governor.govern("event_type", label_text(event_type), now)
             own = (("event_type", governed),) if governed else ()
             found = format_labels(sorted((*labels.stream, *own)))
-            if len(labels.streams) < CACHED_STREAMS:
+            if len(labels.streams) < MAX_CACHED_STREAMS:
                 labels.streams[event_type] = found
         return found
 
-    def group(self, labels: Labels) -> Group:
-        """The group with these base labels."""
+    def find_group(self, labels: Labels) -> Group:
+        """Finds or creates the group with these base labels."""
         group = self._groups.get(labels)
         if group is None:
             group = self._groups[labels] = Group(labels)
         return group
 
-    def is_worn(self, now: int) -> bool:
-        """Whether the cache should start anew, because of its size or age."""
-        return len(self._sets) >= CACHED or now - self._begun >= MAX_AGE
+    def is_cache_stale(self, now: int) -> bool:
+        """Whether the cache is due for a reset, by size or age."""
+        return (
+            len(self._sets) >= MAX_CACHED_LABEL_SETS
+            or now - self._cache_started_at >= CACHE_LIFETIME
+        )
 
-    def renew(self, now: int) -> None:
-        """Work all label sets out anew from now on."""
-        self._worn += (self._sets, self._groups)
+    def reset_cache(self, now: int) -> None:
+        """Discards all cached label sets."""
+        self._discarded += (self._sets, self._groups)
         self._sets, self._groups = {}, {}
-        self._begun = now
+        self._cache_started_at = now
 
-    def sweep(self) -> IncrementalWork[None]:
-        """Throw away what is not used any more: all at once it would hold everybody up."""
-        while self._worn:
-            worn = self._worn.pop()
-            while worn:
-                worn.popitem()
+    def free_discarded(self) -> IncrementalWork[None]:
+        """Frees discarded cache entries step by step: all at once would be a pause."""
+        while self._discarded:
+            discarded = self._discarded.pop()
+            while discarded:
+                discarded.popitem()
                 yield 1
 
-    def _make(self, event: Event, country: str | None, now: int) -> LabelSet:
+    def _create_label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
         raw = _raw_values(event, country)
         governed: dict[str, tuple[str, str]] = {}
-        for name in (*METRIC_LABELS, *self._extra):
+        for name in (*METRIC_LABELS, *self._extra_labels):
             value = raw.get(name)
             text = label_text(value)
             self.shortened += isinstance(value, str) and len(text) < len(value)
             if text and (label := self._governor.govern(name, text, now)):
-                governed[name] = self._labels.intern((name, label))
+                governed[name] = self._interner.intern((name, label))
         return LabelSet(
-            self.group(tuple(sorted(governed.values()))),
+            self.find_group(tuple(sorted(governed.values()))),
             tuple(governed[name] for name in STREAM_LABELS if name in governed),
         )
 
 
 def label_text(value: Text) -> str:
-    """A raw value as a label's text, cut to the receivers' limit at a character's edge."""
+    """Converts a raw value to label text, cut to the receivers' limit between characters."""
     text = "" if value is None else str(value)
     if len(text) * 4 <= MAX_LABEL_BYTES:
         return text

@@ -1,29 +1,29 @@
-"""A moment: an event, or a fact derived from events, ready to be measured."""
+"""Observations: events, and facts derived from them, ready to be recorded."""
 
 import msgspec
 
 from ..events.event_types import Event
 from .view import View
-from .vocabulary import Kind
+from .vocabulary import ObservationKind
 
 
 class Observation(msgspec.Struct, gc=False):
-    """What the rows of the metric catalogue look at.
+    """One observation, the input of the catalogue's rows.
 
     Attributes:
-        kind: What happened.
-        event: The event it happened in or was noticed by.
+        kind: Its kind.
+        event: The event in which it happened or was detected.
         view: The view, or None if the event belongs to none.
-        value: A derived fact's number, in the metric's unit.
-        label: A derived fact's label value.
+        value: A derived number, in the metric's unit.
+        label: A derived label value.
     """
 
-    kind: Kind
+    kind: ObservationKind
     event: Event
     view: View | None
     value: float | None = None
     label: str = ""
 
 
-SILENCE = Event("", 0, 0, "", "", "", "", "")
-"""Stands for the event where a fact follows from no event but from the lapse of time."""
+NO_EVENT = Event("", 0, 0, "", "", "", "", "")
+"""Stands for the event where time alone leads to an observation."""

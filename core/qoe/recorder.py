@@ -1,7 +1,7 @@
-"""The meter: applies the catalogue to events.
+"""The recorder: applies the metric catalogue to events.
 
-Deterministic and in order: events of a batch are taken by event time, because players build
-them asynchronously and send them unsorted.
+Callers pass the events of a batch sorted by event time, because players build them
+asynchronously and send them unsorted. Equal calls give equal series.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,32 +18,30 @@ from ..metrics.series import Gauge, Series
 from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackList
 from . import playback
-from .catalogue import CONCURRENT_VIEWS, EVENTS_TOTAL, TAKEN_ON, Taking
+from .catalogue import CONCURRENT_VIEWS, EVENTS_TOTAL, RULES_BY_KIND, RecordingRule
 from .event_context import EventContext
 from .labeller import Labeller, label_text
-from .observation import SILENCE, Observation
+from .observation import NO_EVENT, Observation
 from .view import Labels, View
 from .view_table import ViewTable, ViewTableState
-from .vocabulary import Kind
+from .vocabulary import ObservationKind
 
-Govern = Callable[[str, str], str | None]
-
-Own = Sequence[tuple[Event, EventContext]]
-"""Events of one view with their origins."""
+ViewEvents = Sequence[tuple[Event, EventContext]]
+"""Events of one view with their contexts."""
 
 
 class RecorderState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A meter in a snapshot."""
+    """A recorder in a snapshot."""
 
     views: ViewTableState
     concurrent: list[int]
 
 
 class Recorder:
-    """Counts and measures what events tell.
+    """Records events, and observations derived from them, in series.
 
     Attributes:
-        views: The views that are known.
+        views: The known views.
     """
 
     def __init__(
@@ -56,98 +54,99 @@ class Recorder:
         self._registry = registry
         self._labeller = labeller
         self._govern = govern
-        self._concurrent: Mapping[Labels, int] = {}  # as told last
+        self._concurrent: Mapping[Labels, int] = {}  # at the latest flush
         self.views = views
 
-    def measure(self, events: Iterable[tuple[Event, EventContext]], now: int) -> None:
-        """Take events into account.
+    def record_events(self, events: Iterable[tuple[Event, EventContext]], now: int) -> None:
+        """Records events, and updates their views.
 
         Args:
-            events: Events with their origins.
+            events: Events with their contexts.
             now: Time of arrival in ms.
         """
         latest: EventContext | None = None
         view: View | None = None
-        last = SILENCE
-        for event, origin in events:
-            if origin is not latest:  # of a batch nearly all events are of one view
+        last = NO_EVENT
+        for event, context in events:
+            if context is not latest:  # nearly all events of a batch are of one view
                 if view is not None:
-                    self.views.note(view, last, now)
-                latest, view = origin, self.views.of(origin, now)
-            self._measure(event, origin.labels.group, view, now)
+                    self.views.update_after_event(view, last, now)
+                latest, view = context, self.views.view_for(context, now)
+            self._record_event(event, context.labels.group, view, now)
             last = event
         if view is not None:
-            self.views.note(view, last, now)
+            self.views.update_after_event(view, last, now)
 
-    def measure_view(self, view: View, events: Own, now: int) -> None:
-        """Take events of one view into account."""
-        for event, origin in events:
-            view.labels = origin.labels.group.labels
-            self._measure(event, origin.labels.group, view, now)
+    def record_view_events(self, view: View, events: ViewEvents, now: int) -> None:
+        """Records events of one view."""
+        for event, context in events:
+            view.labels = context.labels.group.labels
+            self._record_event(event, context.labels.group, view, now)
         if events:
-            self.views.note(view, events[-1][0], now)
+            self.views.update_after_event(view, events[-1][0], now)
 
-    def take(self, view: View, moments: Iterable[Observation], now: int) -> None:
-        """Count what has followed for a view from the lapse of time."""
-        for moment in moments:
-            group = self._labeller.group(view.labels)
-            self._take(moment, TAKEN_ON[moment.kind], group, now)
+    def record_observations(
+        self, view: View, observations: Iterable[Observation], now: int
+    ) -> None:
+        """Records observations of a view to which time alone has led."""
+        for observation in observations:
+            group = self._labeller.find_group(view.labels)
+            self._record(observation, RULES_BY_KIND[observation.kind], group, now)
 
-    def _measure(self, event: Event, group: Group, view: View | None, now: int) -> None:
+    def _record_event(self, event: Event, group: Group, view: View | None, now: int) -> None:
         event_type = event.event_type
-        # The group knows the counter by the bare type: no key to be made.
-        counter = group.known.get(event_type)
+        # The group caches this counter under the bare type, which saves building a key.
+        counter = group.series_cache.get(event_type)
         if counter is None or counter.has_ended:
-            counter = self._find(group, EVENTS_TOTAL, event_type, (event_type,), now)
+            counter = self._find_series(group, EVENTS_TOTAL, event_type, (event_type,), now)
         counter.observe(1.0)
-        meaning = playback.meaning_of(event_type)
-        rows = TAKEN_ON[meaning.kind]
+        rule = playback.rule_for(event_type)
+        rows = RULES_BY_KIND[rule.kind]
         if rows:
-            self._take(Observation(meaning.kind, event, view), rows, group, now)
+            self._record(Observation(rule.kind, event, view), rows, group, now)
         if view is None:
-            facts = _without_view(event, meaning.kind)
+            observations = _observe_without_view(event, rule.kind)
         else:
-            facts = playback.follow(view, event, meaning)
-        for fact in facts:
-            self._take(fact, TAKEN_ON[fact.kind], group, now)
+            observations = playback.apply_event(view, event, rule)
+        for observation in observations:
+            self._record(observation, RULES_BY_KIND[observation.kind], group, now)
 
-    def settle(self, now: int, *, all_of_them: bool = False) -> None:
-        """Count what has waited for an explanation long enough."""
-        for view in self.views.pending_views(now, all_of_them=all_of_them):
-            self.take(view, playback.settle(view), now)
+    def resolve_pending(self, now: int, *, ignore_timeout: bool = False) -> None:
+        """Records the classifications whose time-out is over."""
+        for view in self.views.pop_pending(now, ignore_timeout=ignore_timeout):
+            self.record_observations(view, playback.resolve_pending(view), now)
 
-    def settle_view(self, view: View, now: int) -> None:
-        """Decide what waits in a view that is followed by several workers; count it if its
-        latest event was ours."""
-        moments = playback.settle(view)
-        if self.views.take_pending(view):
-            self.take(view, moments, now)
+    def resolve_view(self, view: View, now: int) -> None:
+        """Resolves a view that several workers follow; records it if its latest event was ours."""
+        observations = playback.resolve_pending(view)
+        if self.views.remove_pending(view):
+            self.record_observations(view, observations, now)
 
-    def lose_logs(self, now: int) -> None:
-        """The shared store has lost the logs of the views: each worker counts what it has seen
-        begin and nobody has explained."""
-        self.settle(now, all_of_them=True)
-        self.views.lose_logs()
+    def reset_logs(self, now: int) -> None:
+        """Handles the loss of the shared logs of views: each worker records the stalls and pauses
+        that are pending on its own."""
+        self.resolve_pending(now, ignore_timeout=True)
+        self.views.reset_logs()
 
-    def expire(self, now: int) -> IncrementalWork[None]:
-        """End the views that have been silent for too long."""
-        for view in self.views.expire(now):
+    def expire_views(self, now: int) -> IncrementalWork[None]:
+        """Ends the views that have timed out."""
+        for view in self.views.expire_views(now):
             if view is not None:
-                self.take(view, playback.expire(view), now)
-                self.views.fold(view)
+                self.record_observations(view, playback.expire_view(view), now)
+                self.views.compact_view(view)
             yield 1
 
-    def count_concurrent(self, counts: Mapping[Labels, int]) -> IncrementalWork[None]:
-        """Set the gauge of concurrent views; label sets that have none left get a 0 once."""
+    def set_concurrent(self, counts: Mapping[Labels, int]) -> IncrementalWork[None]:
+        """Sets the gauge of concurrent views; label sets without any left are set to 0 once."""
         gauges: dict[Gauge, int] = {}
         gone = (labels for labels in self._concurrent if labels not in counts)
         for labels in chain(counts, gone):
-            group = self._labeller.group(labels)
-            gauge = group.cached(CONCURRENT_VIEWS) or self._registry.grouped(
+            group = self._labeller.find_group(labels)
+            gauge = group.find_series(CONCURRENT_VIEWS) or self._registry.series_in_group(
                 group, CONCURRENT_VIEWS, CONCURRENT_VIEWS, (), lambda name, text: text
             )
             assert isinstance(gauge, Gauge)
-            # Label sets past the limit share one series, which holds their sum.
+            # Label sets beyond the limit share one series, which holds their sum.
             gauges[gauge] = gauges.get(gauge, 0) + counts.get(labels, 0)
             yield 1
         for number, (gauge, count) in enumerate(gauges.items()):
@@ -156,49 +155,51 @@ class Recorder:
                 yield 1
         self._concurrent = counts
 
-    def state(self, table: LabelTable) -> IncrementalWork[RecorderState]:
-        """The state, for a snapshot. Meanwhile nothing must change."""
+    def capture_state(self, table: LabelTable) -> IncrementalWork[RecorderState]:
+        """Captures the state for a snapshot. Nothing may change meanwhile."""
         concurrent = MsgpackList()
         for number, labels in enumerate(self._concurrent):
-            concurrent.add(table.number(labels))
+            concurrent.add(table.assign_number(labels))
             if number % SMALL_ITEMS_PER_UNIT == 0:
                 yield 1
-        views = yield from self.views.state(table)
+        views = yield from self.views.capture_state(table)
         return RecorderState(views, concurrent.as_field())
 
-    def restore(self, state: RecorderState, table: LabelTable) -> None:
-        """Take a state back."""
-        self.views.restore(state.views, table)
+    def restore_state(self, state: RecorderState, table: LabelTable) -> None:
+        """Restores a captured state."""
+        self.views.restore_state(state.views, table)
         self._concurrent = {table.rows[number]: 0 for number in state.concurrent}
 
-    def _take(self, moment: Observation, rows: Iterable[Taking], group: Group, now: int) -> None:
-        known = group.known
-        for metric, take_value, key_of in rows:
-            value = 1.0 if take_value is None else take_value(moment)
+    def _record(
+        self, observation: Observation, rows: Iterable[RecordingRule], group: Group, now: int
+    ) -> None:
+        cache = group.series_cache
+        for metric, value_of, key_of in rows:
+            value = 1.0 if value_of is None else value_of(observation)
             if value is None:
                 continue
-            key = metric if key_of is None else key_of(moment)
-            series = known.get(key)
+            key = metric if key_of is None else key_of(observation)
+            series = cache.get(key)
             if series is None or series.has_ended:
                 values = cast(tuple[str, ...], key[1:]) if isinstance(key, tuple) else ()
-                series = self._find(group, metric, key, values, now)
+                series = self._find_series(group, metric, key, values, now)
             series.observe(value)
 
-    def _find(
+    def _find_series(
         self, group: Group, metric: Metric, key: object, values: tuple[str, ...], now: int
     ) -> Series:
-        """The series of a metric under raw label values; the group remembers it by the key."""
+        """Finds the series of a metric under raw label values; the group caches it by the key."""
 
         def govern(name: str, text: str) -> str | None:
             return self._govern(name, label_text(text), now)
 
-        return self._registry.grouped(group, key, metric, values, govern)
+        return self._registry.series_in_group(group, key, metric, values, govern)
 
 
-def _without_view(event: Event, kind: Kind) -> Sequence[Observation]:
-    """What an event tells beside itself if it belongs to no view: nothing once a view."""
-    if kind is Kind.STALL_START:
-        return [Observation(Kind.STALL, event, None, None, "rebuffer")]
-    if kind is Kind.PAUSE:
-        return [Observation(Kind.PAUSED, event, None)]
+def _observe_without_view(event: Event, kind: ObservationKind) -> Sequence[Observation]:
+    """The observations besides the event itself if it belongs to no view."""
+    if kind is ObservationKind.STALL_START:
+        return [Observation(ObservationKind.STALL, event, None, None, "rebuffer")]
+    if kind is ObservationKind.PAUSE:
+        return [Observation(ObservationKind.VIEWER_PAUSE, event, None)]
     return []

@@ -1,12 +1,12 @@
-"""Running totals of a view, turned into increases.
+"""Turns running totals of a view into increases.
 
-A player reports the media time played and the frames dropped as totals since it was
-attached. Only what a report adds to the highest total seen so far counts, so a batch that
-is sent twice, late or out of order adds nothing that was counted before.
+A player reports media time played and frames dropped as totals since it was attached. Only the
+excess over the highest total so far counts, so a repeated, late or reordered batch adds nothing
+twice.
 
-A total may begin anew when the page loads the next source into the same view. That is
-told from a late report by time: a smaller total is a restart only if a start event lies
-between it and the reports before, by the client's clock.
+A total may restart when the page loads the next source into the same view. Time distinguishes a
+restart from a late report: a smaller total is a restart only if a start event lies between it and
+the earlier reports, by the client's clock.
 """
 
 from typing import Final, Self
@@ -15,34 +15,33 @@ import msgspec
 
 
 class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
-    """One total of one view.
+    """One running total of one view.
 
-    A view is cut into runs at its start events. The latest two runs are remembered, so a
-    report that comes late for the run before still finds the mark it belongs to. One of an
-    older run adds nothing.
+    Start events divide a view into runs. The latest two runs are kept, so that a late report of
+    the previous run still meets its own high-water mark. A report of an older run adds nothing.
 
-    Snapshots hold it as it is.
+    Snapshots contain the object as it is.
     """
 
     _high: int | float = 0.0
     _high_at: int | float | None = None
     _since: int | float | None = None
-    """When the current run began, if another one came before it."""
+    """When the current run began, if there was an earlier one."""
     _earlier: int | float = 0.0
-    """The mark of the run before."""
+    """The high-water mark of the previous run."""
     _earlier_since: int | float | None = None
-    """When that run began, if another one came before it."""
+    """When the previous run began, if there was an earlier one."""
 
     def advance(self, total: float, at: float, restarts: tuple[float, ...]) -> float:
-        """Take a report into account.
+        """Applies a report.
 
         Args:
-            total: The total reported.
+            total: The reported total.
             at: The report's event time in ms.
             restarts: Event times of the view's start events, ascending.
 
         Returns:
-            By how much the total has grown, never negative.
+            The increase of the total, never negative.
         """
         if self._since is not None and at < self._since:
             if self._earlier_since is not None and at < self._earlier_since:
@@ -62,11 +61,11 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
         return total
 
     def or_none(self) -> Self | None:
-        """None if it has taken no report into account."""
+        """None before the first report."""
         return None if self._high_at is None else self
 
     def _restart_between(self, at: float, restarts: tuple[float, ...]) -> float | None:
-        """The latest start event after the report of the mark and not after this one."""
+        """The latest start event up to a report, if it follows the report of the mark."""
         for began in reversed(restarts):
             if began <= at:
                 return began if self._high_at is not None and began > self._high_at else None
@@ -74,4 +73,4 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
 
 
 RESTARTS_KEPT: Final = 4
-"""How many start events a view remembers; late reports reach back no further."""
+"""Start events that a view keeps; late reports reach back no further."""

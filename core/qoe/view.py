@@ -1,7 +1,7 @@
-"""What is remembered of one view: one playback of one video.
+"""The state of one view: one playback of one video.
 
-There may be a million, so each byte of one counts: what is the same for many they share, and what
-few have is made when it is needed.
+A worker may hold a million views, so every byte counts: views share equal values, and rarely used
+members are created on demand.
 """
 
 from functools import cache
@@ -15,11 +15,13 @@ from .totals import RESTARTS_KEPT, RunningTotal
 
 
 class ViewKey(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What identifies a view. The SDK keeps one view_id over several videos of a page, each with
-    its own player adapter and totals.
+    """The identity of a view.
 
-    Not a tuple: one that is new has the garbage collector go through the whole dictionary that it
-    is a key of, and there may be a million. It would also take half as much again.
+    The SDK keeps one view_id over several videos of a page, each with its own player adapter and
+    totals, so video and player are part of it.
+
+    A struct, not a tuple: on each new tuple key the garbage collector would traverse the whole
+    dictionary, which may hold a million, and a tuple is half as large again.
     """
 
     org_id: str
@@ -29,7 +31,7 @@ class ViewKey(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 NO_VIEW = "unknown"
-"""The SDK's view_id for events after its session ended: they belong to no view."""
+"""The SDK's view_id for events after the end of its session: they belong to no view."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -39,22 +41,22 @@ def view_key(event: Event) -> ViewKey:
     return ViewKey(
         event.org_id,
         event.view_id,
-        None if video is None else text_of(video.id),
-        None if player is None else text_of(player.name),
+        None if video is None else as_text(video.id),
+        None if player is None else as_text(player.name),
     )
 
 
-def text_of(value: Text) -> str | None:
-    """A text; a number is its digits, as in labels. JSON has larger ones than msgpack holds."""
+def as_text(value: Text) -> str | None:
+    """Converts a number to its digits, as in labels: JSON has larger ones than msgpack holds."""
     return str(value) if isinstance(value, int) else value
 
 
 Number = int | float
-"""As the player sent it: what is read from a snapshot must be the number that was written."""
+"""A number as the player sent it: a snapshot must return exactly the number that was stored."""
 
 
 class Stall(msgspec.Struct, array_like=True, gc=False, eq=False):
-    """The latest stall of a view, from its start until it has been counted.
+    """The latest stall of a view, from its start until it is counted.
 
     Attributes:
         start: Event time in ms.
@@ -62,7 +64,7 @@ class Stall(msgspec.Struct, array_like=True, gc=False, eq=False):
         has_end: Whether the player sends an end for each start.
         cause: "startup", "seek" or "rebuffer"; None while a seek event may still explain it.
         duration: In s, once it has ended.
-        ended_at: Event time in ms at which its end was told, once it has ended.
+        ended_at: Event time in ms of its reported end, once it has ended.
     """
 
     start: Number
@@ -74,14 +76,14 @@ class Stall(msgspec.Struct, array_like=True, gc=False, eq=False):
 
 
 class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A view in a snapshot: its attributes, but for its labels, which are a number there."""
+    """A view in a snapshot: its attributes, without the labels, which the snapshot numbers."""
 
     key: ViewKey
     last_seen: int
     generation: int
     started: bool
     completed: bool
-    completion_told: bool
+    completion_observed: bool
     quartiles: frozenset[int]
     quartile: int
     playing: bool
@@ -102,82 +104,82 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     progressed: bool
     stall: Stall | None
     open_pause: Number | None
-    known: int = 0
-    followed: int = 0
+    log_position: int = 0
+    entries_applied: int = 0
 
 
 class Milestones(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """What a view has reached, mostly for good.
+    """Facts that become true once in the life of a view.
 
-    There are few different ones, which views share: each is made once, and lives as long as the
+    There are few distinct ones. Views share them: each is created once and lives as long as the
     process.
 
     Attributes:
-        generation: Which SDK generation it speaks, 0 while unknown.
-        completion_told: Whether its completion has been measured.
+        generation: The view's SDK generation, 0 while unknown.
+        completion_observed: Whether its completion has been emitted.
         quartile: Highest quartile reached, 0 if none.
         progressed: Whether it has shown anything.
-        following: Those that have followed, by what was reached.
+        successors: Milestones that differ in one value, by that value.
     """
 
     generation: int = 0
     started: bool = False
     completed: bool = False
-    completion_told: bool = False
+    completion_observed: bool = False
     quartiles: frozenset[int] = frozenset()
     quartile: int = 0
     play_requested: bool = False
     startup_known: bool = False
     progressed: bool = False
-    following: dict[tuple[str, object], "Milestones"] = {}
+    successors: dict[tuple[str, object], "Milestones"] = {}
 
-    def then(self, name: str, value: object) -> "Milestones":
-        """The same, and one more."""
-        following = self.following.get((name, value))
-        if following is None:
+    def with_reached(self, name: str, value: object) -> "Milestones":
+        """These milestones with one more reached."""
+        successor = self.successors.get((name, value))
+        if successor is None:
             values = {each: getattr(self, each) for each in _MILESTONES}
             values[name] = value
             values["quartile"] = max(values["quartiles"], default=0)
-            following = self.following[name, value] = _shared(tuple(values.values()))
-        return following
+            successor = self.successors[name, value] = _interned(tuple(values.values()))
+        return successor
 
 
 _MILESTONES = Milestones.__struct_fields__[:-1]
 
 
 @cache
-def _shared(values: tuple[Any, ...]) -> Milestones:
-    """The one with these values."""
+def _interned(values: tuple[Any, ...]) -> Milestones:
+    """The only instance with these values."""
     return Milestones(*values)
 
 
 _milestones_of = attrgetter(*_MILESTONES)
-_NONE_REACHED = _shared(_milestones_of(Milestones()))
+_NO_MILESTONES = _interned(_milestones_of(Milestones()))
 
 
 class View(msgspec.Struct, gc=False, eq=False):
-    """The state of one view. Times are event times in ms unless said otherwise.
+    """The state of one view. Times are event times in ms unless noted otherwise.
 
-    Views refer to nothing that refers back: the garbage collector need not look at them, which
-    would hold everybody up.
+    Views are in no reference cycle, so the garbage collector ignores them: traversing a million
+    would pause the process.
 
     Attributes:
-        labels: Base labels of its latest event.
-        last_seen: Arrival of its latest event, ms.
-        milestones: What it has reached.
+        labels: Base labels of the latest event.
+        last_seen: Arrival of the latest event, ms.
+        milestones: Facts reached so far.
         played: Total of the media time played; None before the first report.
-        dropped_frames: The same of frames dropped, which many players never report.
+        dropped_frames: Total of frames dropped; None before the first report.
         playing: Whether it was playing at its latest event.
         open_pause: Time of a pause that an ``ended`` may still explain.
-        known: How many entries of its shared log it has followed (``core/cluster/view_log``).
-        followed: The same, with those of logs that the store has lost.
-        is_concurrent: Whether it counts as playing, as long as it is not silent.
+        log_position: Entries of its shared log applied so far (``core/cluster/view_log``).
+        entries_applied: The same, including entries of logs that the store has lost.
+        is_concurrent: Whether it counts as playing until it falls silent.
     """
 
     key: ViewKey
     labels: Labels
     last_seen: int = 0
-    milestones: Milestones = _NONE_REACHED
+    milestones: Milestones = _NO_MILESTONES
     playing: bool = False
     playing_at: Number = 0.0
     restarts: tuple[Number, ...] = ()
@@ -193,63 +195,66 @@ class View(msgspec.Struct, gc=False, eq=False):
     last_position_at: Number = 0.0
     stall: Stall | None = None
     open_pause: Number | None = None
-    known: int = 0
-    followed: int = 0
+    log_position: int = 0
+    entries_applied: int = 0
     is_concurrent: bool = False
 
     @classmethod
-    def restored(cls, state: ViewState, labels: Labels) -> Self:
-        """The view of a snapshot."""
-        view = cls(state.key, labels, state.last_seen, known=state.known)
-        view.take(state)
+    def from_state(cls, state: ViewState, labels: Labels) -> Self:
+        """Restores a view of a snapshot."""
+        view = cls(state.key, labels, state.last_seen, log_position=state.log_position)
+        view.load_state(state)
         return view
 
-    def take(self, state: ViewState) -> None:
-        """Go on from what another worker knows of the view."""
-        for name in _SAVED_AS_IT_IS:
+    def load_state(self, state: ViewState) -> None:
+        """Adopts the state that another worker has of the view."""
+        for name in _COPIED_FIELDS:
             setattr(self, name, getattr(state, name))
-        self.milestones = _shared(_milestones_of(state))
+        self.milestones = _interned(_milestones_of(state))
         self.played = state.played.or_none()
         self.dropped_frames = state.dropped_frames.or_none()
 
-    def reach(self, name: str, value: object = True) -> None:
-        """Note a milestone."""
-        self.milestones = self.milestones.then(name, value)
+    def reach_milestone(self, name: str, value: object = True) -> None:
+        """Records a milestone."""
+        self.milestones = self.milestones.with_reached(name, value)
 
-    def note_restart(self, at: float) -> None:
-        """Remember a start event, after which totals may begin anew."""
+    def record_restart(self, at: float) -> None:
+        """Records a start event, after which totals may restart."""
         if at not in self.restarts:
             self.restarts = tuple(sorted((*self.restarts, at)))[-RESTARTS_KEPT:]
 
-    def note_position(self, position: float, at: float) -> None:
-        """Remember the media position (s) that an event tells."""
+    def record_position(self, position: float, at: float) -> None:
+        """Records the media position (s) of an event."""
         if self.first_position is None:
             self.first_position = position
         elif not self.milestones.progressed and position > self.first_position + 0.5:
-            self.reach("progressed")
+            self.reach_milestone("progressed")
         if at >= self.last_position_at:
             self.last_position, self.last_position_at = position, at
 
-    def note_playing(self, playing: bool, at: float) -> None:
-        """Remember whether the view plays, unless a later event has said so already."""
+    def record_playing(self, playing: bool, at: float) -> None:
+        """Records whether the view plays, unless a later event has been applied already."""
         if at >= self.playing_at:
             self.playing, self.playing_at = playing, at
 
 
-_UNTOLD = RunningTotal()
+_UNREPORTED = RunningTotal()
 """Stands in a snapshot for a total that was never reported."""
 
-_SAVED_AS_IT_IS = tuple(
+_COPIED_FIELDS = tuple(
     name
     for name in View.__struct_fields__
     if name in ViewState.__struct_fields__
-    and name not in ("key", "last_seen", "known", "played", "dropped_frames")
+    and name not in ("key", "last_seen", "log_position", "played", "dropped_frames")
 )
 
 
-def state_of(view: View) -> tuple[object, ...]:
-    """The state of a view as a tuple that is encoded like a ``ViewState``: a worker may have
-    100,000 views to write down at every flush. It shares with the view what goes on changing."""
+def capture_view_state(view: View) -> tuple[object, ...]:
+    """Captures the state of a view as a tuple that is encoded like a ``ViewState``.
+
+    A tuple, because a flush may write 100,000 views. It shares mutable members with the view, so
+    it must be encoded at once.
+    """
     reached = view.milestones
     return (
         view.key,
@@ -257,14 +262,14 @@ def state_of(view: View) -> tuple[object, ...]:
         reached.generation,
         reached.started,
         reached.completed,
-        reached.completion_told,
+        reached.completion_observed,
         reached.quartiles,
         reached.quartile,
         view.playing,
         view.playing_at,
         view.restarts,
-        view.played or _UNTOLD,
-        view.dropped_frames or _UNTOLD,
+        view.played or _UNREPORTED,
+        view.dropped_frames or _UNREPORTED,
         reached.play_requested,
         reached.startup_known,
         view.player_startup_ms,
@@ -278,6 +283,6 @@ def state_of(view: View) -> tuple[object, ...]:
         reached.progressed,
         view.stall,
         view.open_pause,
-        view.known,
-        view.followed,
+        view.log_position,
+        view.entries_applied,
     )

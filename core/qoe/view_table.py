@@ -1,4 +1,4 @@
-"""All views that are known, and the questions that are asked of them together."""
+"""The table of all views: lookup, expiry, eviction, pending classifications, concurrency."""
 
 from collections.abc import Iterator
 
@@ -10,155 +10,156 @@ from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, UNITS_PER_YIELD, Incr
 from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
 from . import playback
-from .ended_view import EndedView, fold, packed, unfolded
+from .ended_view import EndedView, compact, encoded_state, expand
 from .event_context import EventContext
-from .expiry_queue import SECOND, ExpiryQueue, second_of
-from .stalls import PATIENCE
-from .view import Labels, View, ViewKey, ViewState, state_of
+from .expiry_queue import SECOND, ExpiryQueue, ceil_second
+from .stalls import CLASSIFICATION_TIMEOUT
+from .view import Labels, View, ViewKey, ViewState, capture_view_state
 
 CONCURRENCY_WINDOW = 30_000
-"""ms; a view counts as concurrent this long after its latest event (players send a heartbeat
+"""ms after its latest event during which a view counts as concurrent (players send a heartbeat
 every 10 s)."""
 
-LATE = 300_000
-"""ms; an event older than this when it comes says nothing of the present."""
+MAX_PRESENT_AGE = 300_000
+"""ms of age up to which an arriving event says that its view is playing now."""
 
-TEXTS = 10_000
-"""Texts (names of players, ids of videos) that are shared by the views at the most."""
+MAX_INTERNED_TEXTS = 10_000
+"""Interned texts: names of players, ids of videos."""
 
-NumberedView = tuple[int, ViewState]
-"""The number of a view's labels, and the view."""
+LabelledViewState = tuple[int, ViewState]
+"""The number of a view's label set, and the view."""
 
 
 class ViewTableState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """All views in a snapshot. Lists name views by their place in ``views``.
+    """All views in a snapshot. ``playing`` and ``pending_views`` hold indexes into ``views``.
 
     Attributes:
-        views: The views that live.
-        ended: Those that have ended and are remembered.
-        due: Empty; in older snapshots when to look at them, which follows from ``views``.
-        sequence: 0; in older snapshots a part of that.
-        playing: Views that count as playing.
-        pending_views: Views that wait for an explanation, and since when.
-        forgotten: How many were dropped.
+        views: Live views.
+        ended: Ended views that are retained.
+        due: Unused: three empty lists.
+        sequence: Unused: 0.
+        playing: Views that count as concurrent.
+        pending_views: Views with a pending classification, and since when.
+        evicted: See ``ViewTable``.
     """
 
-    views: list[NumberedView]
-    ended: list[NumberedView]
+    views: list[LabelledViewState]
+    ended: list[LabelledViewState]
     due: tuple[list[int], list[int], list[int]]
     sequence: int
     playing: list[int]
     pending_views: list[tuple[int, int]]
-    forgotten: int
+    evicted: int
 
 
 class ViewTable:
-    """The views by key.
+    """Views by key.
 
-    A view that has ended is remembered for as long as an event of it can still come: a
-    viewer who comes back from a long pause goes on with the same running totals.
+    An ended view is retained as long as an event of it may still arrive: a viewer who returns
+    from a long pause continues the same running totals.
 
     Attributes:
-        forgotten: Views dropped because there were more than ``limit`` (grows only).
+        evicted: Views evicted because there were more than ``limit``; never decreases.
     """
 
-    def __init__(self, timeout: int, limit: int, memory: int) -> None:
+    def __init__(self, timeout: int, limit: int, retention: int) -> None:
         """
         Args:
-            timeout: ms of silence after which a view has ended.
-            limit: Views remembered at the most, ended ones included.
-            memory: ms for which a view that has ended is remembered.
+            timeout: ms of silence after which a view ends.
+            limit: Maximum number of views, ended ones included.
+            retention: ms for which an ended view is retained.
         """
         self._timeout = timeout
         self._limit = limit
-        self._memory = memory
+        self._retention = retention
         self._views: dict[ViewKey, View] = {}
-        self._ended: dict[ViewKey, View | EndedView] = {}  # in order of their end
-        self._texts = Interner(TEXTS)
-        self._agenda = ExpiryQueue()
-        self._unsettled: dict[View, int] = {}
-        self.forgotten = 0
+        self._ended: dict[ViewKey, View | EndedView] = {}  # ordered by end
+        self._interner = Interner(MAX_INTERNED_TEXTS)
+        self._expiry = ExpiryQueue()
+        self._pending: dict[View, int] = {}
+        self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._views)
 
-    def of(self, origin: EventContext, now: int) -> View | None:
-        """The view of an event, made if it is new; None if the event belongs to none."""
-        if origin.view is None:
+    def view_for(self, context: EventContext, now: int) -> View | None:
+        """Finds or creates the view of an event; None if the event belongs to no view."""
+        if context.view is None:
             return None
-        labels = origin.labels.group.labels
-        view = self.open(origin.view, labels, now)
+        labels = context.labels.group.labels
+        view = self.get_or_create(context.view, labels, now)
         view.labels = labels
         return view
 
-    def knows(self, key: ViewKey) -> bool:
-        """Whether a view is remembered, ended or not."""
+    def __contains__(self, key: ViewKey) -> bool:
+        """Whether a view is known, live or ended."""
         return key in self._views or key in self._ended
 
     def find(self, key: ViewKey) -> View | None:
-        """A view that is remembered, to be changed: one that has ended is to be folded again."""
+        """Finds a view in order to change it; an ended one must be compacted again afterwards."""
         view = self._views.get(key)
         if view is None and key in self._ended:
-            view = self._ended[key] = unfolded(key, self._ended[key])
+            view = self._ended[key] = expand(key, self._ended[key])
         return view
 
-    def known(self, key: ViewKey) -> int:
-        """How many entries of the log of a view have been followed."""
+    def log_position(self, key: ViewKey) -> int:
+        """The number of applied entries of a view's shared log."""
         view = self._views.get(key)
         if view is None and key in self._ended:
-            view = unfolded(key, self._ended[key])
-        return 0 if view is None else view.known
+            view = expand(key, self._ended[key])
+        return 0 if view is None else view.log_position
 
-    def open(self, key: ViewKey, labels: Labels, now: int) -> View:
-        """The view of a key, of which something came now; made if it is new."""
+    def get_or_create(self, key: ViewKey, labels: Labels, now: int) -> View:
+        """Finds or creates a view, and marks it as seen now."""
         view = self._views.get(key)
         if view is None:
-            view = self._begin(key, labels)
+            view = self._create_or_revive(key, labels)
             self._views[view.key] = view
-            self._agenda.add(view, now + self._timeout)
+            self._expiry.schedule(view, now + self._timeout)
         if now > view.last_seen:
             view.last_seen = now
         return view
 
-    def note(self, view: View, event: Event, now: int) -> None:
-        """Keep the books after a view has followed an event."""
+    def update_after_event(self, view: View, event: Event, now: int) -> None:
+        """Updates concurrency and pending classifications of a view after an event."""
         if not view.playing:
             view.is_concurrent = False
-        elif now - event.event_time <= LATE:
+        elif now - event.event_time <= MAX_PRESENT_AGE:
             view.is_concurrent = True
         if playback.is_pending(view):
-            self._unsettled[view] = now
-        elif view in self._unsettled:
-            del self._unsettled[view]
+            self._pending[view] = now
+        elif view in self._pending:
+            del self._pending[view]
 
-    def lose_logs(self) -> None:
-        """The store has lost the logs of the views: what is known of them is only here.
+    def reset_logs(self) -> None:
+        """Forgets all positions in shared logs, because the store has lost the logs.
 
-        What waits for an explanation is no longer ours: others will count it.
+        Pending classifications are dropped: the worker with the latest event counts them.
         """
         for view in self._views.values():
-            view.known = 0
-            playback.settle(view)
+            view.log_position = 0
+            playback.resolve_pending(view)
         for key, ended in self._ended.items():
-            view = unfolded(key, ended)
-            view.known = 0
-            playback.settle(view)
+            view = expand(key, ended)
+            view.log_position = 0
+            playback.resolve_pending(view)
             if view is not ended:
-                self._ended[key] = fold(view, view.labels)
+                self._ended[key] = compact(view, view.labels)
 
-    def take_pending(self, view: View) -> bool:
-        """Take a view out of those that wait for an explanation; returns whether it did."""
-        return self._unsettled.pop(view, None) is not None
+    def remove_pending(self, view: View) -> bool:
+        """Removes a view from the pending ones; returns whether it was pending."""
+        return self._pending.pop(view, None) is not None
 
-    def pending_views(self, now: int, *, all_of_them: bool) -> list[View]:
-        """Take out the views whose explanations have had their time."""
-        due = [v for v, since in self._unsettled.items() if all_of_them or now - since >= PATIENCE]
+    def pop_pending(self, now: int, *, ignore_timeout: bool) -> list[View]:
+        """Removes and returns the pending views whose classification has timed out."""
+        oldest = now - CLASSIFICATION_TIMEOUT
+        due = [v for v, since in self._pending.items() if ignore_timeout or since <= oldest]
         for view in due:
-            del self._unsettled[view]
+            del self._pending[view]
         return due
 
-    def concurrent(self, now: int) -> IncrementalWork[dict[Labels, int]]:
-        """How many views play now, by base labels. Meanwhile nothing must change."""
+    def count_concurrent(self, now: int) -> IncrementalWork[dict[Labels, int]]:
+        """Counts the views that play now, by base labels. The table must not change meanwhile."""
         counts: dict[Labels, int] = {}
         for number, view in enumerate(self._views.values()):
             if view.is_concurrent:
@@ -170,60 +171,59 @@ class ViewTable:
                 yield 1
         return counts
 
-    def expire(self, now: int) -> Iterator[View | None]:
-        """End the views that have been silent for the time-out, or are too many.
+    def expire_views(self, now: int) -> Iterator[View | None]:
+        """Ends the views that are silent since the time-out, or exceed the limit.
 
-        The order is the same for workers that know the same, whatever they have known before.
+        The order depends on the views alone, so workers with equal views end them alike.
 
         Yields:
-            Each view that ends: what follows from its end changes it once more, then ``fold``
-            it. None for one that was looked at in vain.
+            Each view that ends; pass it to ``compact_view`` after its last change. None for each
+            view that was examined, so that the work can be spread.
         """
-        while (second := self._agenda.first) is not None:
+        while (second := self._expiry.first_second) is not None:
             is_due = second * SECOND <= now
             if not is_due and len(self._views) <= self._limit:
                 break
             silent = []
-            for view in self._agenda.take():
+            for view in self._expiry.pop_first():
                 until = view.last_seen + self._timeout
-                if second_of(until) > second:
-                    self._agenda.add(view, until)
-                    yield None
+                if ceil_second(until) > second:
+                    self._expiry.schedule(view, until)
                 else:
                     silent.append(view)
-                    yield None
+                yield None
             silent.sort(key=_by_silence)
             for view in silent:
                 if is_due or len(self._views) > self._limit:
-                    self._end(view)
+                    self._end_view(view)
                     yield view
                 else:
-                    self._agenda.add(view, view.last_seen + self._timeout)
-        yield from self._forget(now)
+                    self._expiry.schedule(view, view.last_seen + self._timeout)
+        yield from self._evict_ended(now)
 
-    def fold(self, view: View) -> None:
-        """Nobody will change a view that has ended, unless it comes back: keep it small."""
+    def compact_view(self, view: View) -> None:
+        """Compacts an ended view, unless it has come back."""
         if self._ended.get(view.key) is view:
-            self._ended[view.key] = fold(view, view.labels)
+            self._ended[view.key] = compact(view, view.labels)
 
-    def state(self, table: LabelTable) -> IncrementalWork[ViewTableState]:
-        """The state, for a snapshot. Meanwhile nothing must change."""
+    def capture_state(self, table: LabelTable) -> IncrementalWork[ViewTableState]:
+        """Captures the state for a snapshot. The table must not change meanwhile."""
         views, playing = MsgpackList(), MsgpackList()
-        places: dict[View, int] = {}  # of those that wait for an explanation: they are few
+        places: dict[View, int] = {}  # of the pending views, which are few
         for place, view in enumerate(self._views.values()):
-            views.add((table.number(view.labels), state_of(view)))
+            views.add((table.assign_number(view.labels), capture_view_state(view)))
             if view.is_concurrent:
                 playing.add(place)
-            if view in self._unsettled:
+            if view in self._pending:
                 places[view] = place
             if place % UNITS_PER_YIELD == 0:
                 yield UNITS_PER_YIELD
         ended = MsgpackList()
         for count, (key, one) in enumerate(self._ended.items(), 1):
-            ended.add((table.number(one.labels), packed(key, one)))
+            ended.add((table.assign_number(one.labels), encoded_state(key, one)))
             if count % UNITS_PER_YIELD == 0:
                 yield UNITS_PER_YIELD
-        pending_views = [(places[view], since) for view, since in self._unsettled.items()]
+        pending_views = [(places[view], since) for view, since in self._pending.items()]
         return ViewTableState(
             views.as_field(),
             ended.as_field(),
@@ -231,45 +231,46 @@ class ViewTable:
             0,
             playing.as_field(),
             pending_views,
-            self.forgotten,
+            self.evicted,
         )
 
-    def restore(self, state: ViewTableState, table: LabelTable) -> None:
-        """Take a state back."""
-        views = [View.restored(saved, table.rows[labels]) for labels, saved in state.views]
+    def restore_state(self, state: ViewTableState, table: LabelTable) -> None:
+        """Restores a captured state."""
+        views = [View.from_state(saved, table.rows[labels]) for labels, saved in state.views]
         self._views = {view.key: view for view in views}
-        self._ended = {saved.key: fold(saved, table.rows[labels]) for labels, saved in state.ended}
+        self._ended = {
+            saved.key: compact(saved, table.rows[labels]) for labels, saved in state.ended
+        }
         for view in views:
-            self._agenda.add(view, view.last_seen + self._timeout)
+            self._expiry.schedule(view, view.last_seen + self._timeout)
         for place in state.playing:
             views[place].is_concurrent = True
-        self._unsettled = {views[n]: since for n, since in state.pending_views}
-        self.forgotten = state.forgotten
+        self._pending = {views[n]: since for n, since in state.pending_views}
+        self.evicted = state.evicted
 
-    def _begin(self, key: ViewKey, labels: Labels) -> View:
+    def _create_or_revive(self, key: ViewKey, labels: Labels) -> View:
         if key in self._ended:
-            return unfolded(key, self._ended.pop(key))
-        same = self._texts.intern
+            return expand(key, self._ended.pop(key))
+        same = self._interner.intern
         own = ViewKey(same(key.org_id), key.view_id, same(key.video), same(key.player))
         return View(own, labels)
 
-    def _end(self, view: View) -> None:
+    def _end_view(self, view: View) -> None:
         del self._views[view.key]
         self._ended[view.key] = view
         view.is_concurrent = False
-        self._unsettled.pop(view, None)
+        self._pending.pop(view, None)
 
-    def _forget(self, now: int) -> Iterator[None]:
-        """Let go of views that ended long ago, or are too many."""
+    def _evict_ended(self, now: int) -> Iterator[None]:
+        """Evicts ended views whose retention is over, and those that exceed the limit."""
         surplus = len(self._ended) + len(self._views) - self._limit
-        gone: list[
-            ViewKey
-        ] = []  # found in one go: a dictionary whose front was removed is slow to begin with
+        # Collected first: iterating a dictionary whose front was removed is slow.
+        gone: list[ViewKey] = []
         for key, ended in self._ended.items():
-            is_due = now - ended.last_seen > self._memory
+            is_due = now - ended.last_seen > self._retention
             if not is_due and len(gone) >= surplus:
                 break
-            self.forgotten += not is_due
+            self.evicted += not is_due
             gone.append(key)
             if len(gone) % SMALL_ITEMS_PER_UNIT == 0:
                 yield None
@@ -280,6 +281,6 @@ class ViewTable:
 
 
 def _by_silence(view: View) -> tuple[int, tuple[tuple[bool, str], ...]]:
-    """Sorts views: longest silence first, then by key, in which there may be None."""
+    """Sort key: longest silence first, then by view key, whose members may be None."""
     key = msgspec.structs.astuple(view.key)
     return view.last_seen, tuple((part is not None, part or "") for part in key)

@@ -1,16 +1,16 @@
-"""The two SDK vocabularies mapped to one: what each event type means.
+"""Maps the event types of both SDK generations to one set of kinds.
 
-Names follow CTA-2066 where it has one. An event type that is not listed is custom: it is
-counted and logged and means nothing more, so a new SDK never costs anybody a batch.
+Names follow CTA-2066 where it defines one. An event type that is not listed is custom: it is
+counted and logged, nothing else, so a new SDK never costs a customer a batch.
 """
 
 from enum import Enum, auto
 
 
-class Kind(Enum):
-    """What an event, or a fact derived from events, is about."""
+class ObservationKind(Enum):
+    """The subject of an event, or of a fact derived from events."""
 
-    # Events as they come
+    # Reported events
     PLAYER_READY = auto()
     MANIFEST_LOADED = auto()
     VIEW_START = auto()
@@ -28,54 +28,56 @@ class Kind(Enum):
     DETACHED = auto()
     OTHER = auto()
 
-    # Facts that follow from what a view did before (core/qoe/playback.py)
-    ANY = auto()
+    # Facts derived from the state of a view (core/qoe/playback.py)
+    ANY_EVENT = auto()
     VIEW_STARTED = auto()
     VIEW_COMPLETED = auto()
     STARTUP = auto()
     STALL = auto()
     STALL_DURATION = auto()
-    PAUSED = auto()
+    VIEWER_PAUSE = auto()
     RENDITION = auto()
     HEARTBEAT_BITRATE = auto()
     QUALITY_SWITCH = auto()
-    RENDITION_LEFT = auto()
+    RENDITION_REPLACED = auto()
     QUARTILE_REACHED = auto()
-    PLAYED = auto()
+    MEDIA_PLAYED = auto()
     FRAMES_DROPPED = auto()
     COMPLETION = auto()
 
-    # Enum's own hash is a Python function; members are singletons, so identity will do and
-    # makes the look-up of a kind three times faster.
+    # Enum's own hash is a Python function. Members are singletons, so hashing by identity is
+    # correct and makes look-ups three times faster.
     __hash__ = object.__hash__
 
 
-KINDS: dict[str, Kind] = {
-    "playerready": Kind.PLAYER_READY,
-    "manifestload": Kind.MANIFEST_LOADED,
-    "viewstart": Kind.VIEW_START,
-    "canplay": Kind.CAN_PLAY,
-    "playing": Kind.PLAY,
-    "pause": Kind.PAUSE,
-    "seek": Kind.SEEK,
-    "stall_start": Kind.STALL_START,
-    "stallstart": Kind.STALL_START,
-    "waitstart": Kind.STALL_START,
-    "stall_end": Kind.STALL_END,
-    "stallend": Kind.STALL_END,
-    "qualitychange": Kind.QUALITY_CHANGE,
-    "quality_change": Kind.QUALITY_CHANGE,
-    "heartbeat": Kind.HEARTBEAT,
-    "quartile": Kind.QUARTILE,
-    "ended": Kind.ENDED,
-    "error": Kind.ERROR,
-    "playbackdetached": Kind.DETACHED,
+KIND_BY_EVENT_TYPE: dict[str, ObservationKind] = {
+    "playerready": ObservationKind.PLAYER_READY,
+    "manifestload": ObservationKind.MANIFEST_LOADED,
+    "viewstart": ObservationKind.VIEW_START,
+    "canplay": ObservationKind.CAN_PLAY,
+    "playing": ObservationKind.PLAY,
+    "pause": ObservationKind.PAUSE,
+    "seek": ObservationKind.SEEK,
+    "stall_start": ObservationKind.STALL_START,
+    "stallstart": ObservationKind.STALL_START,
+    "waitstart": ObservationKind.STALL_START,
+    "stall_end": ObservationKind.STALL_END,
+    "stallend": ObservationKind.STALL_END,
+    "qualitychange": ObservationKind.QUALITY_CHANGE,
+    "quality_change": ObservationKind.QUALITY_CHANGE,
+    "heartbeat": ObservationKind.HEARTBEAT,
+    "quartile": ObservationKind.QUARTILE,
+    "ended": ObservationKind.ENDED,
+    "error": ObservationKind.ERROR,
+    "playbackdetached": ObservationKind.DETACHED,
 }
 
-RESTARTS = frozenset({Kind.VIEW_START, Kind.MANIFEST_LOADED, Kind.PLAYER_READY})
-"""Events after which running totals may begin anew."""
+RESTART_KINDS = frozenset(
+    {ObservationKind.VIEW_START, ObservationKind.MANIFEST_LOADED, ObservationKind.PLAYER_READY}
+)
+"""Events after which running totals may restart at 0."""
 
-GENERATIONS: dict[str, int] = {
+GENERATION_BY_EVENT_TYPE: dict[str, int] = {
     "stall_start": 1,
     "stall_end": 1,
     "manifestload": 2,
@@ -89,5 +91,5 @@ GENERATIONS: dict[str, int] = {
     "bufferlevelchange": 2,
     "qualitychangerequested": 2,
 }
-"""Event types that only one generation of the SDK sends. Nothing else tells them apart: both
+"""Event types that only one SDK generation sends. Nothing else distinguishes the generations: both
 send the same version header, and an upgraded page posts old events to the new path."""

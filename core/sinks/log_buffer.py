@@ -1,10 +1,10 @@
-"""The log sink: events to Loki entries, kept until the flush.
+"""The log sink: turns events into Loki entries, and keeps them until the flush.
 
-What Loki would refuse is put right here, because a refused entry is lost and can take its
-whole request along (the limits are Loki's defaults):
+Loki rejects some entries, and a rejected entry is lost and may fail its whole request. So the
+entries are adjusted beforehand (the limits are Loki's defaults):
 
-- an entry far behind or ahead of the newest of its stream goes under its arrival time;
-- a line that is too long loses its largest members, and says so;
+- an entry far behind or ahead of the newest of its stream gets its arrival time;
+- a line that is too long loses its largest members, each replaced by a note;
 - label values and label counts are within bounds by construction (``core/qoe/labeller.py``).
 """
 
@@ -19,19 +19,19 @@ from ..qoe.labeller import Labeller
 from ..wire.loki_push import Entry, LokiEncoding, Metadata
 
 MAX_LINE = 262_144
-"""Bytes in a line (Loki's max_line_size)."""
+"""Maximum bytes of a line (Loki's max_line_size)."""
 
 MAX_BEHIND = 50 * 60_000
-"""ms. Loki refuses an entry more than an hour behind the newest of its stream, and the
-newest may be up to five minutes ahead of us by its player's clock."""
+"""ms. Loki rejects entries more than an hour behind the newest of their stream, which may be up to
+five minutes ahead of us by its player's clock."""
 
 MAX_AHEAD = 9 * 60_000
-"""ms. Loki refuses an entry ten minutes ahead."""
+"""ms. Loki rejects entries ten minutes ahead."""
 
-ENTRY = 24
-"""Bytes that an entry takes beside its line and its metadata, about."""
+ENTRY_OVERHEAD = 24
+"""Approximate bytes of an entry besides its line and its metadata."""
 
-CACHED_METADATA = 10_000
+MAX_CACHED_METADATA = 10_000
 
 _IDENTITY = (*IDENTITY, "event_time")
 
@@ -42,8 +42,8 @@ class LogBuffer:
     """Entries by stream, until they are flushed.
 
     Attributes:
-        size: Bytes of entries, about as many as they take in a request.
-        adjusted: How many entries were put right, by reason (grow only).
+        size: Approximate bytes of the entries in a request.
+        adjusted: Adjusted entries by reason; the numbers never decrease.
     """
 
     def __init__(self, encoding: LokiEncoding, *, with_metadata: bool) -> None:
@@ -54,53 +54,59 @@ class LogBuffer:
         self.size = 0
         self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
 
-    def add(
+    def add_events(
         self, events: Iterable[tuple[Event, bytes, EventContext]], labeller: Labeller, now: int
     ) -> None:
-        """Add the events of a batch.
+        """Adds the events of a batch.
 
         Args:
-            events: Events, each with its JSON as received and its origin.
-            labeller: Knows the labels of their streams.
+            events: Events, each with its JSON as received and its context.
+            labeller: Formats the labels of their streams.
             now: Time of arrival in ms.
         """
-        # One call a batch: a call for each event costs as much again as what is done for it.
+        # One call per batch: one per event would double the cost.
         earliest, latest = now - MAX_BEHIND, now + MAX_AHEAD
         streams, size = self._streams, 0
-        for event, line, origin in events:
+        for event, line, context in events:
             timestamp = int(event.event_time)
             if not earliest <= timestamp <= latest:
                 self.adjusted["late" if timestamp < now else "early"] += 1
                 timestamp = now
             if len(line) > MAX_LINE:
-                line = shorten(line, event)
+                line = shorten_line(line, event)
                 self.adjusted["line_shortened"] += 1
-            labels, event_type = origin.labels, event.event_type
-            stream = labels.streams.get(event_type) or labeller.stream(labels, event_type, now)
+            labels, event_type = context.labels, event.event_type
+            stream = labels.streams.get(event_type) or labeller.stream_labels(
+                labels, event_type, now
+            )
             entries = streams.get(stream)
             if entries is None:
                 entries = streams[stream] = []
-            metadata = origin.metadata
+            metadata = context.metadata
             entries.append((timestamp, line, metadata))
-            size += len(line) + len(metadata) + ENTRY
+            size += len(line) + len(metadata) + ENTRY_OVERHEAD
         self.size += size
 
-    def drain(self, now: int, max_bytes: int, *, full_only: bool = False) -> Iterator[Payload]:
-        """Take out what there is, in requests of about ``max_bytes`` before compression.
+    def drain_payloads(
+        self, now: int, max_bytes: int, *, full_only: bool = False
+    ) -> Iterator[Payload]:
+        """Removes the entries and yields them as requests of about ``max_bytes`` uncompressed.
 
         Args:
             now: Current time in ms.
-            max_bytes: Bound for each request.
-            full_only: Whether what does not fill a request stays: one of a few entries costs
-                its receiver and us nearly as much.
+            max_bytes: Bound of each request.
+            full_only: Whether to keep the rest that does not fill a request, because a request of
+                few entries costs nearly as much as a full one.
         """
         streams, self._streams = self._streams, {}
         self.size = 0
         chunk: list[tuple[str, list[Entry]]] = []
         size = items = 0
         for labels, entries in streams.items():
-            total = sum([len(line) + len(metadata) + ENTRY for _, line, metadata in entries])
-            if size + total <= max_bytes:  # most streams fit: no need to go through them
+            total = sum(
+                [len(line) + len(metadata) + ENTRY_OVERHEAD for _, line, metadata in entries]
+            )
+            if size + total <= max_bytes:  # true of most streams
                 chunk.append((labels, entries))
                 size += total
                 items += len(entries)
@@ -119,18 +125,20 @@ class LogBuffer:
         elif items:
             yield self._payload(chunk, items, now)
 
-    def split(self, payload: Payload) -> tuple[Payload, ...]:
-        """Halve a payload that a destination finds too large."""
+    def split_payload(self, payload: Payload) -> tuple[Payload, ...]:
+        """Splits a payload that is too large for a destination into halves."""
         return tuple(
             Payload("logs", payload.headers, body, items, payload.created, payload.oldest)
-            for body, items in self._encoding.split(payload.body)
+            for body, items in self._encoding.split_request(payload.body)
         )
 
     def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:
-        return Payload("logs", self._encoding.headers, self._encoding.request(chunk), items, now)
+        return Payload(
+            "logs", self._encoding.headers, self._encoding.encode_request(chunk), items, now
+        )
 
-    def metadata(self, event: Event) -> bytes:
-        """The structured metadata of an event, encoded."""
+    def encode_metadata(self, event: Event) -> bytes:
+        """Encodes the structured metadata of an event."""
         if not self._with_metadata:
             return b""
         video = event.video
@@ -142,32 +150,32 @@ class LogBuffer:
         )
         encoded = self._metadata.get(key)
         if encoded is None:
-            if len(self._metadata) >= CACHED_METADATA:
+            if len(self._metadata) >= MAX_CACHED_METADATA:
                 self._metadata.clear()
-            encoded = self._metadata[key] = self._encoding.metadata(_metadata(*key))
+            encoded = self._metadata[key] = self._encoding.encode_metadata(_metadata(*key))
         return encoded
 
 
 def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:
-    """The structured metadata of an event."""
+    """The structured metadata of an event, as pairs."""
     ids = (("view_id", view), ("session_id", session), ("viewer_id", viewer))
     return ids if video is None or video == "" else (*ids, ("video_id", str(video)))
 
 
 def _size(entry: Entry) -> int:
-    return len(entry[1]) + len(entry[2]) + ENTRY
+    return len(entry[1]) + len(entry[2]) + ENTRY_OVERHEAD
 
 
-def shorten(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:
-    """Make a line fit by replacing its largest members with a note of their size.
+def shorten_line(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:
+    """Shortens a line by replacing its largest members with a note of their size.
 
-    The members of ``data`` go first, one by one, then those of the event itself, but never
-    what identifies the event. What stays is as it was received.
+    The members of ``data`` go first, one by one, then those of the event itself, except its
+    identity. The rest stays as received.
 
     Args:
         line: The event's JSON.
         event: The event.
-        limit: How many bytes the line may have.
+        limit: Maximum bytes of the line.
     """
     try:
         members = _decode_members(line)
@@ -178,9 +186,9 @@ def shorten(line: bytes, event: Event, limit: int = MAX_LINE) -> bytes:
         line = _object(members)
         if len(line) > limit:
             line = _object(_thinned(members, len(line) - limit, kept=_IDENTITY))
-    except (RecursionError, msgspec.DecodeError):  # nested as deeply as events can be, or odd
+    except (RecursionError, msgspec.DecodeError):  # nested as deep as events may be, or malformed
         return _bare(event)
-    # Or thousands of small members, or large names.
+    # It may have thousands of small members, or long names.
     return line if len(line) <= limit else _bare(event)
 
 
@@ -189,7 +197,7 @@ def _decode_members(text: bytes) -> dict[str, bytes]:
 
 
 def _thinned(members: dict[str, bytes], excess: int, kept: tuple[str, ...]) -> dict[str, bytes]:
-    """Members without the largest of them, until at least ``excess`` bytes are gone."""
+    """Replaces the largest members, until at least ``excess`` bytes are gone."""
     thinned = dict(members)
     for name in sorted(members, key=lambda name: (-len(members[name]), name)):
         if excess <= 0:
@@ -208,5 +216,5 @@ def _object(members: dict[str, bytes]) -> bytes:
 
 
 def _bare(event: Event) -> bytes:
-    """The line of an event of which nothing is left but its identity."""
+    """The line of an event reduced to its identity."""
     return msgspec.json.encode({name: getattr(event, name) for name in _IDENTITY})

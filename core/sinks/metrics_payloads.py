@@ -1,4 +1,4 @@
-"""The metrics sink: registries to remote-write payloads."""
+"""The metrics sink: turns exported series into remote-write payloads."""
 
 from collections.abc import Iterable
 
@@ -8,33 +8,38 @@ from ..wire import remote_write
 from .series_exporter import ExportedSeries, SteadySeries
 
 
-class PayloadWriter:
-    """Encodes exported series, with at most ``max_samples`` samples in a request.
+class MetricsPayloadWriter:
+    """Encodes exported series, with at most ``max_samples`` samples per request.
 
-    All samples of a series stay together, in order.
+    The samples of one series stay together, in order.
     """
 
     def __init__(
-        self, described: Iterable[Metric], now: int, max_samples: int, *, edges_apart: bool
+        self,
+        described_metrics: Iterable[Metric],
+        now: int,
+        max_samples: int,
+        *,
+        separate_edges: bool,
     ) -> None:
         """
         Args:
-            described: Metrics whose metadata goes with a request.
+            described_metrics: Metrics whose metadata goes with the first request.
             now: Time of the flush in ms.
-            max_samples: Bound for each request.
-            edges_apart: Whether series that begin or end come last, in requests of their own:
-                the others can then be thinned in a long outage.
+            max_samples: Bound of each request.
+            separate_edges: Whether series that begin or end come last, in requests of their own,
+                so that a long outage can thin the others.
         """
-        self._metadata = [remote_write.encode_metadata(described)]
+        self._metadata = [remote_write.encode_metadata(described_metrics)]
         self._now = now
         self._max_samples = max_samples
         self._encoder = remote_write.SeriesEncoder()
-        self._others = _Requests(thinnable=edges_apart)
-        self._edges = _Requests(thinnable=False) if edges_apart else self._others
+        self._steady = _RequestBuilder(thinnable=separate_edges)
+        self._edges = _RequestBuilder(thinnable=False) if separate_edges else self._steady
 
-    def add(self, series: ExportedSeries | SteadySeries) -> None:
-        """Take a series, or several that go on."""
-        # Encoded at once: as objects, 200,000 that begin keep the garbage collector busy.
+    def add_series(self, series: ExportedSeries | SteadySeries) -> None:
+        """Adds one series that begins or ends, or several continuing ones."""
+        # Encoded at once: 200,000 new series kept as objects would burden the garbage collector.
         if isinstance(series, SteadySeries):
             self._add_steady(series.at, series.samples)
             return
@@ -45,7 +50,7 @@ class PayloadWriter:
         requests.add([self._encoder.encode(series)], count, series.samples[0][0])
 
     def _add_steady(self, at: int, samples: list[tuple[bytes, float]]) -> None:
-        requests = self._others
+        requests = self._steady
         while (room := self._max_samples - requests.samples) < len(samples):
             if room:
                 requests.add(self._encoder.encode_steady(at, samples[:room]), room, at)
@@ -53,15 +58,15 @@ class PayloadWriter:
             self._end_request(requests)
         requests.add(self._encoder.encode_steady(at, samples), len(samples), at)
 
-    def close(self) -> list[Payload]:
-        """Finish the last requests; returns all."""
-        self._end_request(self._others)
-        if self._edges is self._others:
-            return self._others.payloads
+    def finish(self) -> list[Payload]:
+        """Completes the last requests; returns all of them."""
+        self._end_request(self._steady)
+        if self._edges is self._steady:
+            return self._steady.payloads
         self._end_request(self._edges)
-        return [*self._others.payloads, *self._edges.payloads]
+        return [*self._steady.payloads, *self._edges.payloads]
 
-    def _end_request(self, requests: "_Requests") -> None:
+    def _end_request(self, requests: "_RequestBuilder") -> None:
         if not requests.parts:
             return
         requests.payloads.append(
@@ -76,42 +81,42 @@ class PayloadWriter:
             )
         )
         self._metadata = []
-        requests.begin()
+        requests.start_request()
 
 
-class _Requests:
-    """Requests of one kind: those that are finished, and the next.
+class _RequestBuilder:
+    """Completed requests of one kind, and the open one.
 
     Attributes:
-        thinnable: Whether they may be thinned in a long outage.
-        payloads: Those that are finished.
-        parts: The encoded series of the next.
-        samples: How many samples they have.
-        oldest: The timestamp of the oldest, in ms.
+        thinnable: Whether a long outage may thin them.
+        payloads: Completed requests.
+        parts: Encoded series of the open request.
+        samples: Samples of the open request.
+        oldest: Its oldest timestamp, in ms.
     """
 
     def __init__(self, *, thinnable: bool) -> None:
         self.thinnable = thinnable
         self.payloads: list[Payload] = []
-        self.begin()
+        self.start_request()
 
-    def begin(self) -> None:
-        """The next has nothing yet."""
+    def start_request(self) -> None:
+        """Opens an empty request."""
         self.parts: list[bytes] = []
         self.samples = 0
         self.oldest: int | None = None
 
     def add(self, encoded: list[bytes], samples: int, oldest: int) -> None:
-        """Take encoded series into the next."""
+        """Adds encoded series to the open request."""
         self.parts += encoded
         self.samples += samples
         if self.oldest is None or oldest < self.oldest:
             self.oldest = oldest
 
 
-def split(payload: Payload) -> tuple[Payload, ...]:
-    """Halve a payload that a destination finds too large."""
+def split_payload(payload: Payload) -> tuple[Payload, ...]:
+    """Splits a payload that is too large for a destination into halves."""
     return tuple(
         Payload("metrics", payload.headers, body, samples, payload.created, payload.oldest)
-        for body, samples in remote_write.split(payload.body)
+        for body, samples in remote_write.split_request(payload.body)
     )

@@ -1,7 +1,7 @@
-"""Loki's push API in both encodings: protobuf with snappy, and JSON with gzip.
+"""Encodes Loki's push API: protobuf with snappy, and JSON with gzip.
 
-A request is joined from its entries in one go, so that each line is copied once. Their
-metadata, which is the same for many, comes encoded.
+A request is joined from its entries in one pass, so each line is copied once. The entries'
+metadata, which many share, is encoded beforehand.
 """
 
 import gzip
@@ -16,62 +16,65 @@ from typing import Any, Protocol
 import msgspec
 import snappy
 
-from .varint import FIELD_2, field, fields_of, size_of_field_2, text_field, varint
+from .varint import FIELD_2_HEADS, field, field_2_head, read_fields, text_field, varint
 
 Metadata = tuple[tuple[str, str], ...]
 Entry = tuple[int, bytes, bytes]
 """A timestamp in ms since the epoch, a line, and encoded metadata."""
 
 Stream = tuple[str, Sequence[Entry]]
-"""A stream's labels as Loki writes them, and its entries."""
+"""A stream: its labels as Loki formats them, and its entries."""
 
 
 class LokiEncoding(Protocol):
-    """One of the two encodings.
+    """An encoding of push requests.
 
     Attributes:
-        headers: The request headers that name it.
+        headers: The request headers that declare it.
     """
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]: ...
 
-    def metadata(self, metadata: Metadata) -> bytes:
-        """Encode structured metadata, to be used for many entries."""
+    def encode_metadata(self, metadata: Metadata) -> bytes:
+        """Encodes structured metadata, to be used for many entries."""
 
-    def request(self, streams: Sequence[Stream]) -> bytes:
-        """Put a request body together."""
+    def encode_request(self, streams: Sequence[Stream]) -> bytes:
+        """Encodes a request body."""
 
-    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
-        """Halve a request body: each half and its number of entries; () if it has only one."""
+    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        """Splits a body into halves with their numbers of entries; () if it has only one."""
 
 
-# The second field of google.protobuf.Timestamp, nanoseconds, for each ms of a second.
+# Field 2 of google.protobuf.Timestamp, nanoseconds, for each ms of a second.
 _NANOS = (b"", *(b"\x10" + varint(ms * 1_000_000) for ms in range(1, 1000)))
 
 
 @lru_cache(maxsize=1024)
-def _stamps_of(second: int) -> tuple[bytes, ...]:
-    """How the field of a timestamp begins, up to its nanoseconds, by the length of these."""
+def _timestamp_heads(second: int) -> tuple[bytes, ...]:
+    """Encodes the head of a timestamp field, for each length of its nanoseconds."""
     seconds = b"\x08" + varint(second)
     return tuple(b"\x0a" + varint(len(seconds) + length) + seconds for length in range(8))
 
 
 @lru_cache(maxsize=64)
-def _name(name: str) -> bytes:
-    """The field of a name of structured metadata; there are a few."""
+def _name_field(name: str) -> bytes:
+    """Encodes a name of structured metadata; there are few."""
     return text_field(1, name)
 
 
 class ProtobufEncoding:
     headers = (("Content-Type", "application/x-protobuf"),)
 
-    def metadata(self, metadata: Metadata) -> bytes:
-        return b"".join([field(3, _name(name) + text_field(2, value)) for name, value in metadata])
+    def encode_metadata(self, metadata: Metadata) -> bytes:
+        return b"".join(
+            [field(3, _name_field(name) + text_field(2, value)) for name, value in metadata]
+        )
 
-    def request(self, streams: Sequence[Stream]) -> bytes:
+    def encode_request(self, streams: Sequence[Stream]) -> bytes:
         parts: list[bytes] = []
-        sizes, most = FIELD_2, len(FIELD_2)  # looked up here: a call for each would cost as much
+        # Looked up here: a call per entry would double the cost.
+        heads, most = FIELD_2_HEADS, len(FIELD_2_HEADS)
         for labels, entries in streams:
             named = field(1, labels.encode())
             stream: list[bytes] = []
@@ -79,23 +82,23 @@ class ProtobufEncoding:
             latest = -1
             for timestamp, line, metadata in entries:
                 second, ms = divmod(timestamp, 1000)
-                if second != latest:  # many entries are of the same second
-                    latest, stamps = second, _stamps_of(second)
+                if second != latest:  # many entries share a second
+                    latest, stamps = second, _timestamp_heads(second)
                 nanos, length = _NANOS[ms], len(line)
-                text = sizes[length] if length < most else size_of_field_2(length)
+                text = heads[length] if length < most else field_2_head(length)
                 head = stamps[len(nanos)] + nanos + text
                 length += len(head) + len(metadata)
-                size = sizes[length] if length < most else size_of_field_2(length)
+                size = heads[length] if length < most else field_2_head(length)
                 total += len(size) + length
                 stream += (size, head, line, metadata)
             parts += (b"\x0a", varint(total), named, *stream)
         body: bytes = snappy.compress(b"".join(parts))
         return body
 
-    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
         entries = []
-        for _, stream in fields_of(snappy.decompress(body)):
-            (_, labels), *rest = fields_of(stream)
+        for _, stream in read_fields(snappy.decompress(body)):
+            (_, labels), *rest = read_fields(stream)
             entries += [(labels, entry) for _, entry in rest]
         if len(entries) < 2:
             return ()
@@ -112,10 +115,10 @@ class ProtobufEncoding:
 class JsonEncoding:
     headers = (("Content-Type", "application/json"), ("Content-Encoding", "gzip"))
 
-    def metadata(self, metadata: Metadata) -> bytes:
+    def encode_metadata(self, metadata: Metadata) -> bytes:
         return msgspec.json.encode(dict(metadata)) if metadata else b""
 
-    def request(self, streams: Sequence[Stream]) -> bytes:
+    def encode_request(self, streams: Sequence[Stream]) -> bytes:
         parts = (
             b'{"stream":%b,"values":[%b]}'
             % (msgspec.json.encode(parse_labels(labels)), b",".join(map(_json_entry, entries)))
@@ -123,7 +126,7 @@ class JsonEncoding:
         )
         return _gzip(b'{"streams":[%b]}' % b",".join(parts))
 
-    def split(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
         document: dict[str, Any] = json.loads(gzip.decompress(body))
         entries = [
             (stream["stream"], value)
@@ -153,12 +156,12 @@ ENCODINGS: Mapping[str, LokiEncoding] = {"protobuf": ProtobufEncoding(), "json":
 
 
 def format_labels(labels: Sequence[tuple[str, str]]) -> str:
-    """A label set as Loki writes it: ``{a="b", c="d"}``, values quoted as Go quotes them."""
+    """Formats a label set as Loki does: ``{a="b", c="d"}``, with values quoted as in Go."""
     return "{" + ", ".join(f"{name}={_quote(value)}" for name, value in labels) + "}"
 
 
 def parse_labels(text: str) -> dict[str, str]:
-    """The inverse of ``format_labels``; our quoting is JSON's."""
+    """Parses a label set formatted by ``format_labels``, whose quoting is JSON's."""
     decoder = json.JSONDecoder()
     labels: dict[str, str] = {}
     at = 1
@@ -170,14 +173,13 @@ def parse_labels(text: str) -> dict[str, str]:
 
 
 def _quote(value: str) -> str:
-    # JSON's escapes (\" \\ \n \u001f) are a subset of Go's, and text beyond ASCII stands as
-    # it is in both. DEL is the one character that Go escapes and JSON does not; Go's reader
-    # takes it raw.
+    # JSON's escapes (\" \\ \n \u001f) are a subset of Go's, and both keep text beyond ASCII as it
+    # is. Go also escapes DEL, but reads it raw.
     return json.dumps(value, ensure_ascii=False)
 
 
 def _gzip(data: bytes) -> bytes:
-    # gzip.compress writes the time into the header; zlib's own container does not, and the
-    # same input has to give the same bytes.
+    # gzip.compress writes the time into the header, but equal input must give equal bytes. zlib's
+    # own container has no time.
     compressor = zlib.compressobj(wbits=31)
     return compressor.compress(data) + compressor.flush()

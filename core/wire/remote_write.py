@@ -1,8 +1,7 @@
-"""Prometheus remote write 1.0: snappy-compressed ``prometheus.WriteRequest``.
+"""Encodes Prometheus remote write 1.0: snappy-compressed ``prometheus.WriteRequest``.
 
-A flush sends every live series, so what can be encoded once is: how a series begins when it is
-first exported, a sample's timestamp once for each flush, and a request is put together from these
-parts. The bytes are those that protobuf makes of the whole.
+A flush sends every live series, so parts are encoded once and joined: the head of a series at its
+first export, a timestamp once per flush. The bytes equal those that protobuf produces.
 """
 
 import struct
@@ -13,7 +12,7 @@ from typing import Protocol
 import snappy
 
 from ..metrics.metric import Metric
-from .varint import field, fields_of, number_at, number_field, text_field, varint
+from .varint import field, number_field, read_fields, read_varint, text_field, varint
 
 HEADERS = (
     ("Content-Type", "application/x-protobuf"),
@@ -25,24 +24,24 @@ _pack_double = struct.Struct("<d").pack
 
 
 class SeriesSamples(Protocol):
-    """A series of a write request: how it begins, encoded, and its (ms, value) samples."""
+    """A series of a write request: its encoded head, and its (ms, value) samples."""
 
     @property
-    def begin(self) -> bytes: ...
+    def head(self) -> bytes: ...
 
     @property
     def samples(self) -> tuple[tuple[int, float], ...]: ...
 
 
 _TIMESTAMP = 7
-"""Bytes of a sample's timestamp between 1971 and 2109."""
+"""Encoded bytes of a timestamp between 1971 and 2109."""
 
 _SAMPLE = field(2, b"\x09" + bytes(8 + _TIMESTAMP))[: -8 - _TIMESTAMP]
-"""How a sample begins that has such a timestamp, up to its value."""
+"""The encoded head of a sample with such a timestamp, up to its value."""
 
 
 def encode_series(labels: Sequence[tuple[str, str]]) -> bytes:
-    """Encode how a series of one sample begins, up to the value: nearly all have one.
+    """Encodes the head of a series with one sample, which nearly all have, up to the value.
 
     Args:
         labels: Its labels, sorted by name.
@@ -51,30 +50,30 @@ def encode_series(labels: Sequence[tuple[str, str]]) -> bytes:
     return b"\x0a" + varint(len(content) + 8 + _TIMESTAMP) + content
 
 
-def _labels_of(begin: bytes) -> bytes:
-    """The labels of a series that begins like that, as the fields they are of a TimeSeries."""
-    _, at = number_at(begin, 1)
-    return begin[at : -len(_SAMPLE)]
+def _labels_of(head: bytes) -> bytes:
+    """The encoded labels of a series, from its head."""
+    _, at = read_varint(head, 1)
+    return head[at : -len(_SAMPLE)]
 
 
 def _sample(value: float, timestamp: bytes) -> bytes:
-    """A sample as the field it is of a TimeSeries.
+    """Encodes a sample as a field of a TimeSeries.
 
     Args:
-        value: Its value: field 1, a double, so a stale marker's bits survive.
+        value: Its value: field 1, a double, so the bits of a stale marker survive.
         timestamp: Field 2, encoded.
     """
     return field(2, b"\x09" + _pack_double(value) + timestamp)
 
 
-# The samples of a series share nearly all their labels, and many series do.
+# The samples of a series share nearly all labels, and many series do.
 @lru_cache(maxsize=8192)
 def _label(name: str, value: str) -> bytes:
     return field(1, text_field(1, name) + text_field(2, value))
 
 
 def encode_metadata(metrics: Iterable[Metric]) -> bytes:
-    """Encode type, help and unit of metric families as the fields they are of a WriteRequest."""
+    """Encodes type, help and unit of metric families as fields of a WriteRequest."""
     return b"".join(
         field(
             3,
@@ -88,27 +87,27 @@ def encode_metadata(metrics: Iterable[Metric]) -> bytes:
 
 
 class SeriesEncoder:
-    """Encodes the series of a flush, as the fields they are of a WriteRequest."""
+    """Encodes the series of a flush as fields of a WriteRequest."""
 
     def __init__(self) -> None:
-        self._timestamps: dict[int, bytes] = {}  # a flush has a few different ones at the most
+        self._timestamps: dict[int, bytes] = {}  # a flush has few distinct ones
 
     def encode(self, series: SeriesSamples) -> bytes:
-        """Encode a series."""
+        """Encodes a series."""
         samples = [_sample(value, self._timestamp(at)) for at, value in series.samples]
-        return field(1, b"".join((_labels_of(series.begin), *samples)))
+        return field(1, b"".join((_labels_of(series.head), *samples)))
 
     def encode_steady(self, at: int, samples: Sequence[tuple[bytes, float]]) -> list[bytes]:
-        """Encode series of one sample each.
+        """Encodes series of one sample each.
 
         Args:
             at: The timestamp of the samples, ms.
-            samples: How each series begins, encoded, and its value.
+            samples: The encoded head and the value of each.
         """
         tail = self._timestamp(at)
         if len(tail) == _TIMESTAMP:
-            return [begin + _pack_double(value) + tail for begin, value in samples]
-        return [field(1, _labels_of(begin) + _sample(value, tail)) for begin, value in samples]
+            return [head + _pack_double(value) + tail for head, value in samples]
+        return [field(1, _labels_of(head) + _sample(value, tail)) for head, value in samples]
 
     def _timestamp(self, at: int) -> bytes:
         encoded = self._timestamps.get(at)
@@ -118,18 +117,18 @@ class SeriesEncoder:
 
 
 def compress(parts: Iterable[bytes]) -> bytes:
-    """Join the parts of a WriteRequest into a request body."""
+    """Joins the parts of a WriteRequest into a request body."""
     body: bytes = snappy.compress(b"".join(parts))
     return body
 
 
-def split(body: bytes) -> tuple[tuple[bytes, int], ...]:
-    """Split a request body in two halves by series.
+def split_request(body: bytes) -> tuple[tuple[bytes, int], ...]:
+    """Splits a request body into halves by series.
 
     Returns:
         Each half's body and its number of samples; () if there is only one series.
     """
-    series = [content for number, content in fields_of(snappy.decompress(body)) if number == 1]
+    series = [content for number, content in read_fields(snappy.decompress(body)) if number == 1]
     if len(series) < 2:
         return ()
     half = len(series) // 2
@@ -140,5 +139,5 @@ def split(body: bytes) -> tuple[tuple[bytes, int], ...]:
 
 
 def _samples(series: bytes) -> int:
-    """How many samples an encoded series has."""
-    return sum(number == 2 for number, _ in fields_of(series))
+    """The number of samples of an encoded series."""
+    return sum(number == 2 for number, _ in read_fields(series))

@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.delivery.destination_probe import MUCH_SKEW, SKEW, Finding, Level
+from openqoe.core.delivery.destination_probe import MAX_SKEW, TOLERATED_SKEW, Finding, Level
 from openqoe.core.kv import ListRecent
 
 from ..service.clock import now_ms
@@ -228,10 +228,10 @@ def _redis(config: Config) -> Iterator[Finding]:
         )
         yield Finding("warn", subject, text, "use volatile-ttl or noeviction")
     skew = now_ms() - (seconds * 1000 + micros / 1000)
-    if abs(skew) > SKEW:
+    if abs(skew) > TOLERATED_SKEW:
         text = f"this clock differs from its by {math.fabs(skew) / 1000:,.0f} s"
-        level: Level = "fail" if abs(skew) > MUCH_SKEW else "warn"
-        yield Finding(level, subject, text, "set the clocks by NTP")
+        level: Level = "fail" if abs(skew) > MAX_SKEW else "warn"
+        yield Finding(level, subject, text, "synchronize the clocks by NTP")
 
 
 def _redis_advice(reason: str) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from openqoe.core.config.destinations import EMBEDDED, Destination
 from openqoe.core.config.worker_config import Config
-from openqoe.core.delivery.destination_probe import Finding, diagnose, probe
-from openqoe.core.delivery.verdict import Kind
+from openqoe.core.delivery.destination_probe import Finding, build_probe, diagnose_answer
+from openqoe.core.delivery.verdict import PayloadKind
 
 from ..asyncio_shell.client import Client
 from ..service.clock import now_ms
@@ -18,7 +18,7 @@ def check(config: Config) -> list[Finding]:
 
 
 async def _check(config: Config) -> list[Finding]:
-    wanted: Sequence[tuple[Kind, Destination]] = [
+    wanted: Sequence[tuple[PayloadKind, Destination]] = [
         *(("metrics", one) for one in config.metrics_destinations),
         *(("logs", one) for one in config.logs_destinations),
     ]
@@ -32,10 +32,10 @@ async def _check(config: Config) -> list[Finding]:
 
 
 async def _ask(
-    client: Client, config: Config, kind: Kind, destination: Destination
+    client: Client, config: Config, kind: PayloadKind, destination: Destination
 ) -> tuple[Finding, ...]:
     if destination.url.startswith(EMBEDDED):
         text = "the embedded store, in the data directory"
         return (Finding("ok", f"{kind}: {destination.name}", text),)
-    result = await client.send(probe(destination, kind, config.loki_encoding, now_ms()))
-    return diagnose(destination, kind, result, now_ms())
+    result = await client.send(build_probe(destination, kind, config.loki_encoding, now_ms()))
+    return diagnose_answer(destination, kind, result, now_ms())

@@ -114,7 +114,7 @@ class Browser:
             except StaleElementReferenceException:
                 return False
 
-        wait_until(holds, timeout=timeout, what=what, interval=0.05)
+        wait_until(holds, timeout=timeout, description=what, interval=0.05)
 
     def wait_for_charts(self) -> None:
         """Until everything has been asked for and drawn."""

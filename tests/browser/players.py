@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
+from tests.support.event_builders import batch, event
+from tests.support.worker_process import WorkerProcess
 
 Events = list[dict[str, Any]]
 

@@ -23,7 +23,7 @@ from openqoe.embedded.sample_writer import Tables
 from openqoe.simulator import Simulation, parse_incident
 from tests.browser.browser import DESKTOP, PHONE, Browser
 from tests.support.handling import handle
-from tests.support.process import WorkerProcess
+from tests.support.worker_process import WorkerProcess
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 

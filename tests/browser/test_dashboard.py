@@ -12,8 +12,8 @@ from selenium.webdriver.support.select import Select
 
 from tests.browser.browser import PHONE, Browser
 from tests.browser.players import ended, failed, post, view
-from tests.support.process import WorkerProcess
 from tests.support.services import wait_until
+from tests.support.worker_process import WorkerProcess
 
 HOSTILE = '<img src=x onerror="window.pwned=1"><script>window.pwned=2</script>&amp;<b>bold</b>'
 NOTHING = "\N{EN DASH}"
@@ -46,7 +46,7 @@ def worker() -> Iterator[WorkerProcess]:
                 ESCAPES,
             ),
         )
-        wait_until(lambda: _stored(worker), timeout=30, what="the events to be stored")
+        wait_until(lambda: _stored(worker), timeout=30, description="the events to be stored")
         yield worker
 
 
@@ -164,7 +164,7 @@ def test_the_tail_can_be_paused(browser: Browser, worker: WorkerProcess) -> None
     wait_until(
         lambda: b"while_paused" in worker.request("GET", "/dashboard/api/tail")[2],
         timeout=20,
-        what="the event to be stored",
+        description="the event to be stored",
     )
     assert "while_paused" not in browser.text("#tail")
     browser.find("#pause").click()

@@ -1,13 +1,11 @@
-"""The hosts under test, and Loki and remote-write doubles for them."""
+"""The hosts under test, and workers in them."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.hosts import HOSTS, Host
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.worker_process import WorkerProcess
 
 
 @pytest.fixture(params=HOSTS, ids=[host.name for host in HOSTS], scope="module")
@@ -21,7 +19,7 @@ OWN = [host for host in HOSTS if host.owns_http]
 
 @pytest.fixture(params=OWN, ids=[host.name for host in OWN], scope="module")
 def own_host(request: pytest.FixtureRequest) -> Host:
-    """A host whose HTTP layer is ours."""
+    """A host with the worker's own HTTP layer."""
     found: Host = request.param
     return found
 
@@ -42,25 +40,13 @@ SHORT = {"OPENQOE_REQUEST_TIMEOUT": "1", "OPENQOE_KEEP_ALIVE_TIMEOUT": "20"}
 
 @pytest.fixture(scope="module")
 def own_worker(own_host: Host) -> Iterator[WorkerProcess]:
-    """A worker with short time-outs and an HTTP layer of ours."""
+    """A worker with short time-outs and its own HTTP layer."""
     with own_host.run(SHORT) as worker:
         yield worker
 
 
 @pytest.fixture(scope="module")
 def worker(host: Host) -> Iterator[WorkerProcess]:
-    """A worker without a destination, shared by a module's tests."""
+    """A worker without a destination, shared by the tests of a module."""
     with host.run() as worker:
         yield worker
-
-
-@pytest.fixture
-def receiver() -> Iterator[RemoteWriteDouble]:
-    with RemoteWriteDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def loki() -> Iterator[LokiDouble]:
-    with LokiDouble() as double:
-        yield double

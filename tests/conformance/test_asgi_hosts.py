@@ -1,13 +1,14 @@
-"""The ASGI application under other servers than uvicorn, and where it cannot run."""
+"""The ASGI application under hypercorn and granian."""
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
-from tests.support.events import batch, event
-from tests.support.process import Command, WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port
+from tests.support.worker_process import Command, WorkerProcess
 
 ASGI = "openqoe.shells.asyncio_shell:asgi"
 
@@ -24,8 +25,6 @@ def granian(port: int) -> Sequence[str]:
 
 
 def deliver_and_stop(command: Command) -> None:
-    import time
-
     with RemoteWriteDouble() as receiver:
         settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
         with WorkerProcess(settings, command=command) as worker:
@@ -35,15 +34,15 @@ def deliver_and_stop(command: Command) -> None:
         assert receiver.total("openqoe_views_started_total") == 1
 
 
-def test_hypercorn_on_asyncio() -> None:
+def test_hypercorn_on_asyncio_delivers_and_stops() -> None:
     deliver_and_stop(hypercorn("--worker-class", "asyncio"))
 
 
-def test_granian() -> None:
+def test_granian_delivers_and_stops() -> None:
     deliver_and_stop(granian)
 
 
-def test_hypercorn_on_trio_says_what_to_do_instead() -> None:
+def test_hypercorn_on_trio_exits_with_advice() -> None:
     command = hypercorn("--worker-class", "trio")(free_port())
     run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert "use the host's asyncio mode" in run.stdout + run.stderr

@@ -1,4 +1,4 @@
-"""The contract's answers, from every shell in every host: endpoints, errors, keys, CORS."""
+"""The HTTP contract in every shell and host: endpoints, errors, keys, CORS."""
 
 import gzip
 import json
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.events import OMIT, batch, event
+from tests.support.event_builders import OMIT, batch, event
 from tests.support.hosts import Host
-from tests.support.process import WorkerProcess
+from tests.support.worker_process import WorkerProcess
 
 ORIGIN = "https://watch.example"
 KEY = {"Authorization": "Bearer secret"}
@@ -18,7 +18,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def guarded(host: Host) -> Iterator[WorkerProcess]:
-    """A worker that wants a key."""
+    """A worker that requires a key."""
     with host.run({"API_KEY": "secret,next"}) as worker:
         yield worker
 
@@ -50,7 +50,7 @@ def mixed() -> bytes:
         ("GET", "/nowhere", None, {}, 404, "Not found"),
     ],
 )
-def test_an_answer_of_the_contract(
+def test_response_follows_contract(
     guarded: WorkerProcess,
     prefix: str,
     method: str,
@@ -88,19 +88,21 @@ def test_an_answer_of_the_contract(
         {"X-API-Token": "secret"},
     ],
 )
-def test_a_key_in_each_header(guarded: WorkerProcess, headers: dict[str, str]) -> None:
+def test_api_key_is_accepted_in_each_header(
+    guarded: WorkerProcess, headers: dict[str, str]
+) -> None:
     body = good(f"key-{time.time_ns()}")
     assert guarded.request("POST", "/v1/events", body, {**JSON, **headers})[0] == 202
 
 
-def test_a_beacon_sends_its_key_in_the_query_and_its_json_as_text(guarded: WorkerProcess) -> None:
+def test_beacon_with_key_in_query_and_text_body_is_accepted(guarded: WorkerProcess) -> None:
     body = gzip.compress(good(f"beacon-{time.time_ns()}"))
     headers = {"Content-Type": "text/plain;charset=UTF-8", "Content-Encoding": "gzip"}
     assert guarded.request("POST", "/v2/events?api_key=secret", body, headers)[0] == 202
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v2/events", "/health", "/nowhere"])
-def test_a_preflight(guarded: WorkerProcess, path: str) -> None:
+def test_preflight_is_answered_without_key(guarded: WorkerProcess, path: str) -> None:
     asked = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
@@ -115,7 +117,7 @@ def test_a_preflight(guarded: WorkerProcess, path: str) -> None:
     assert "content-type" in allowed
 
 
-def test_what_the_worker_says_of_itself(guarded: WorkerProcess) -> None:
+def test_report_endpoints_describe_worker(guarded: WorkerProcess) -> None:
     status, _, body = guarded.request("GET", "/v1/health")
     health = json.loads(body)
     assert (status, health["status"], health["service"]) == (200, "healthy", "openqoe-worker")
@@ -127,20 +129,20 @@ def test_what_the_worker_says_of_itself(guarded: WorkerProcess) -> None:
     assert stats["cardinality_limits"]["env"] == {"action": "allow", "max_cardinality": 10}
     body = good(f"says-{time.time_ns()}")
     assert guarded.request("POST", "/v1/events", body, {**JSON, **KEY})[0] == 202
-    assert guarded.events_counted()
+    assert guarded.count_events()
     one = json.loads(guarded.request("GET", "/v1/stats?dimension=org_id", None, KEY)[2])
     assert one == {"dimension": "org_id", "cardinality": 1, "values": ["acme"]}
 
 
-def test_head_has_the_headers_of_get_and_no_body(guarded: WorkerProcess) -> None:
+def test_head_has_headers_of_get_without_body(guarded: WorkerProcess) -> None:
     status, headers, body = guarded.request("HEAD", "/health")
     assert (status, body) == (200, b"")
     assert int(headers["content-length"]) > 0
 
 
-def test_a_batch_that_is_sent_again_is_acknowledged_and_not_counted(guarded: WorkerProcess) -> None:
+def test_resent_batch_is_acknowledged_and_not_counted(guarded: WorkerProcess) -> None:
     body = good(f"again-{time.time_ns()}")
-    before = guarded.events_counted()
+    before = guarded.count_events()
     for _ in range(3):
         assert guarded.request("POST", "/v1/events", body, {**JSON, **KEY})[0] == 202
-    assert guarded.events_counted() == before + 1
+    assert guarded.count_events() == before + 1

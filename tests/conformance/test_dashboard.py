@@ -1,4 +1,4 @@
-"""The dashboard is the same in every host: served to whoever may see it, and to nobody else."""
+"""The dashboard in every host: pages, API, sign-in, refusal of other visitors."""
 
 import json
 import re
@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support.hosts import Host
-from tests.support.process import WorkerProcess
+from tests.support.worker_process import WorkerProcess
 
 KEY = "open sesame & more"
 
 
 @pytest.fixture(scope="module")
 def locked(host: Host) -> Iterator[WorkerProcess]:
-    """A worker that wants a key."""
+    """A worker that requires a key."""
     with host.run({"API_KEY": f"other, {KEY}"}) as worker:
         yield worker
 
@@ -30,7 +30,7 @@ def sign_in(worker: WorkerProcess, key: str) -> tuple[int, dict[str, str], bytes
     return worker.request("POST", "/dashboard/sign-in", form, headers)
 
 
-def test_the_page_and_its_files_are_served(worker: WorkerProcess) -> None:
+def test_dashboard_page_and_files_are_served(worker: WorkerProcess) -> None:
     status, headers, page = worker.request("GET", "/")
     assert status == 200
     assert headers["content-type"] == "text/html; charset=utf-8"
@@ -46,19 +46,19 @@ def test_the_page_and_its_files_are_served(worker: WorkerProcess) -> None:
         assert worker.request("GET", f"/{name.decode()}", headers=tag)[::2] == (304, b"")
 
 
-def test_a_head_request_gets_no_body(worker: WorkerProcess) -> None:
+def test_dashboard_head_request_has_no_body(worker: WorkerProcess) -> None:
     _, expected, page = worker.request("GET", "/")
     status, headers, body = worker.request("HEAD", "/")
     assert (status, body) == (200, b"")
     assert headers["content-length"] == expected["content-length"] == str(len(page))
 
 
-def test_what_does_not_exist_is_not_found(worker: WorkerProcess) -> None:
+def test_missing_dashboard_file_is_not_found(worker: WorkerProcess) -> None:
     for path in ("/dashboard/nothing", "/dashboard/../pages.py", "/dashboard/%2e%2e/pages.py"):
         assert worker.request("GET", path)[0] == 404
 
 
-def test_the_api_answers(worker: WorkerProcess) -> None:
+def test_dashboard_api_answers(worker: WorkerProcess) -> None:
     status, headers, body = worker.request("GET", "/dashboard/api/overview?last=15m&org_id=nobody")
     assert (status, headers["content-type"]) == (200, "application/json")
     assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
@@ -67,7 +67,7 @@ def test_the_api_answers(worker: WorkerProcess) -> None:
     assert (status, json.loads(body)["errors"][0]["parameter"]) == (400, "last")
 
 
-def test_strangers_see_nothing_but_the_form(locked: WorkerProcess) -> None:
+def test_visitor_without_session_sees_only_sign_in_form(locked: WorkerProcess) -> None:
     status, headers, form = locked.request("GET", "/")
     assert (status, headers["content-type"]) == (401, "text/html; charset=utf-8")
     assert b"<form" in form
@@ -76,7 +76,7 @@ def test_strangers_see_nothing_but_the_form(locked: WorkerProcess) -> None:
     assert sign_in(locked, "open sesame")[0] == 401
 
 
-def test_whoever_signs_in_sees_it(locked: WorkerProcess) -> None:
+def test_signed_in_visitor_sees_dashboard(locked: WorkerProcess) -> None:
     status, headers, _ = sign_in(locked, KEY)
     assert (status, headers["location"]) == (303, "../")
     cookie = {"Cookie": headers["set-cookie"].partition(";")[0]}
@@ -87,7 +87,7 @@ def test_whoever_signs_in_sees_it(locked: WorkerProcess) -> None:
     assert locked.request("GET", "/dashboard/app.css", headers=cookie)[0] == 200
 
 
-def test_other_sites_cannot_read_it(worker: WorkerProcess) -> None:
+def test_dashboard_sends_no_cross_origin_permission(worker: WorkerProcess) -> None:
     origin = {"Origin": "https://other.example"}
     _, headers, _ = worker.request("GET", "/", headers=origin)
     assert not [name for name in headers if name.startswith("access-control-")]

@@ -1,16 +1,16 @@
-"""Delivery over real sockets: what is acknowledged arrives, whatever the destinations do."""
+"""Delivery over real sockets: acknowledged batches arrive despite failing destinations."""
 
 import json
 import threading
 import time
 from http.client import HTTPException
 
-from tests.support.events import batch, event
+from tests.support.event_builders import view_batch
 from tests.support.hosts import Host
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble, count_started_views
 from tests.support.services import wait_until
+from tests.support.worker_process import WorkerProcess
 
 
 def settings(receiver: RemoteWriteDouble, loki: LokiDouble, **more: str) -> dict[str, str]:
@@ -23,42 +23,30 @@ def settings(receiver: RemoteWriteDouble, loki: LokiDouble, **more: str) -> dict
     }
 
 
-def numbered(first: int, count: int) -> bytes:
-    """A batch with a view started for each number."""
-    now = int(time.time() * 1000)
-    return batch(
-        *(event("viewstart", at=now, view_id=f"v-{n}") for n in range(first, first + count))
-    )
-
-
-def counted(receiver: RemoteWriteDouble) -> float:
-    return receiver.total("openqoe_views_started_total")
-
-
 def test_metrics_and_logs_arrive(host: Host, receiver: RemoteWriteDouble, loki: LokiDouble) -> None:
     with host.run(settings(receiver, loki)) as worker:
         for first in range(0, 50, 10):
-            assert worker.post(numbered(first, 10))[0] == 202
-        wait_until(lambda: counted(receiver) == 50, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 50, what="the logs")
+            assert worker.post(view_batch(first, 10))[0] == 202
+        wait_until(lambda: count_started_views(receiver) == 50, description="the metrics")
+        wait_until(lambda: len(loki.entries()) == 50, description="the logs")
         assert worker.stop() in host.exits
     assert receiver.violations == []
     assert loki.rejected == []
     assert {entry.metadata["view_id"] for entry in loki.entries()} == {f"v-{n}" for n in range(50)}
 
 
-def test_a_stop_delivers_what_was_acknowledged(
+def test_stop_delivers_acknowledged_batches(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     with host.run(settings(receiver, loki, OPENQOE_FLUSH_INTERVAL="3600")) as worker:
-        assert worker.post(numbered(0, 100))[0] == 202
+        assert worker.post(view_batch(0, 100))[0] == 202
         assert receiver.request_count == 0
         assert worker.stop() in host.exits
-    assert counted(receiver) == 100
+    assert count_started_views(receiver) == 100
     assert len(loki.entries()) == 100
 
 
-def test_a_stop_with_requests_in_flight_delivers_all_that_was_acknowledged(
+def test_stop_with_requests_in_flight_delivers_acknowledged_batches(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     acknowledged = 0
@@ -70,7 +58,7 @@ def test_a_stop_with_requests_in_flight_delivers_all_that_was_acknowledged(
         number = first
         while not stopped.is_set():
             try:
-                status, _ = worker.post(numbered(number, 5))
+                status, _ = worker.post(view_batch(number, 5))
             except (OSError, ValueError, HTTPException):
                 return  # not acknowledged
             if status == 202:
@@ -90,30 +78,32 @@ def test_a_stop_with_requests_in_flight_delivers_all_that_was_acknowledged(
         for thread in threads:
             thread.join()
     assert acknowledged > 0
-    # A batch may have been taken although its answer was lost on the way.
-    assert acknowledged <= counted(receiver) <= acknowledged + 4 * 5
+    # A batch may have been accepted although its response was lost.
+    assert acknowledged <= count_started_views(receiver) <= acknowledged + 4 * 5
 
 
-def test_destinations_that_fail_for_a_while_lose_nothing(
+def test_temporarily_failing_destinations_lose_nothing(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     with host.run(settings(receiver, loki)) as worker:
         receiver.fail_with(500, times=2, body=b"ingester is <b>down</b>\nreally")
         loki.fail_with(429, times=2, headers={"Retry-After": "1"})
         for first in range(0, 30, 10):
-            assert worker.post(numbered(first, 10))[0] == 202
-        wait_until(lambda: counted(receiver) == 30, timeout=15, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 30, timeout=15, what="the logs")
+            assert worker.post(view_batch(first, 10))[0] == 202
+        wait_until(
+            lambda: count_started_views(receiver) == 30, timeout=15, description="the metrics"
+        )
+        wait_until(lambda: len(loki.entries()) == 30, timeout=15, description="the logs")
         worker.stop()
-        log = worker.log()
+        log = worker.log_records()
     assert receiver.violations == []
     failing = [line for line in log if line.get("destination") == "prometheus"]
     levels = [line["level"] for line in failing if line["event"] != "destination"]
-    assert levels == ["warning", "info"]  # went away, came back: one line each
+    assert levels == ["warning", "info"]  # one line for the outage, one for its end
     assert "ingester is <b>down</b>" in json.dumps(failing)
 
 
-def test_a_hung_and_an_absent_destination_do_not_hold_requests(
+def test_hung_or_absent_destination_does_not_delay_requests(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     more = {"OPENQOE_DELIVERY_TIMEOUT": "0.5", "OPENQOE_SHUTDOWN_TIMEOUT": "1"}
@@ -122,40 +112,44 @@ def test_a_hung_and_an_absent_destination_do_not_hold_requests(
         loki.stop()
         begin = time.monotonic()
         for first in range(0, 200, 10):
-            assert worker.post(numbered(first, 10))[0] == 202
+            assert worker.post(view_batch(first, 10))[0] == 202
         assert time.monotonic() - begin < 5
         time.sleep(1)
-        assert worker.events_counted() == 200
-        receiver.heal()
+        assert worker.count_events() == 200
+        receiver.clear_faults()
         loki.start()
-        wait_until(lambda: counted(receiver) == 200, timeout=20, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 200, timeout=20, what="the logs")
+        wait_until(
+            lambda: count_started_views(receiver) == 200, timeout=20, description="the metrics"
+        )
+        wait_until(lambda: len(loki.entries()) == 200, timeout=20, description="the logs")
 
 
-def test_a_destination_that_never_comes_back_does_not_hold_the_stop(
+def test_lost_destination_does_not_delay_stop(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     more = {"OPENQOE_SHUTDOWN_TIMEOUT": "1.5", "OPENQOE_DELIVERY_TIMEOUT": "0.5"}
     with host.run(settings(receiver, loki, **more)) as worker:
         receiver.fail_with(503, times=None)
-        assert worker.post(numbered(0, 10))[0] == 202
+        assert worker.post(view_batch(0, 10))[0] == 202
         begin = time.monotonic()
         assert worker.stop() in host.exits
         assert time.monotonic() - begin < 5
-        kept = [line for line in worker.log() if line["event"] == "kept for the next start"]
+        kept = [line for line in worker.log_records() if line["event"] == "kept for the next start"]
         assert [line["destination"] for line in kept] == ["prometheus"]
-        receiver.heal()
-        worker.start()  # and the next start delivers it
+        receiver.clear_faults()
+        worker.start()  # which delivers the rest
         wait_until(
-            lambda: receiver.total("openqoe_views_started_total") == 10, timeout=10, what="it"
+            lambda: count_started_views(receiver) == 10,
+            timeout=10,
+            description="the metrics",
         )
 
 
-def test_logs_can_be_sent_as_json(
+def test_logs_are_sent_as_json_when_configured(
     host: Host, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     with host.run(settings(receiver, loki, OPENQOE_LOKI_ENCODING="json")) as worker:
-        assert worker.post(numbered(0, 3))[0] == 202
+        assert worker.post(view_batch(0, 3))[0] == 202
         worker.stop()
     assert len(loki.entries()) == 3
     assert loki.rejected == []

@@ -1,4 +1,4 @@
-"""HTTP over real sockets: the same for every shell, well-behaved clients and others."""
+"""HTTP over real sockets in every host: valid, invalid and disconnecting clients."""
 
 import gzip
 import json
@@ -11,16 +11,16 @@ from statistics import median
 
 import pytest
 
-from tests.support.events import batch, event
+from tests.support.event_builders import batch, event
 from tests.support.hosts import Host
-from tests.support.process import WorkerProcess
-from tests.support.raw import RawClient, chunked, get, post
+from tests.support.raw_client import RawClient, encode_chunked, encode_get, encode_post
+from tests.support.worker_process import WorkerProcess
 
 _views = count()
 
 
 def send_in_background(client: RawClient, data: bytes) -> threading.Thread:
-    """Send what may be refused before all of it has been taken."""
+    """Send data that may be refused before it is read completely."""
 
     def send() -> None:
         with suppress(ConnectionError):
@@ -32,7 +32,7 @@ def send_in_background(client: RawClient, data: bytes) -> threading.Thread:
 
 
 def fresh_batch(*types: str) -> bytes:
-    """A batch as of now that no test has sent before."""
+    """A batch of the present moment that no test has sent before."""
     now = int(time.time() * 1000)
     view = f"view-{next(_views)}"
     return batch(*(event(name, at=now, view_id=view) for name in types or ("heartbeat",)))
@@ -42,82 +42,87 @@ def assert_alive(worker: WorkerProcess) -> None:
     assert worker.request("GET", "/health")[0] == 200
 
 
-def test_a_connection_serves_many_requests(lasting_worker: WorkerProcess) -> None:
+def test_connection_serves_many_requests(lasting_worker: WorkerProcess) -> None:
     with RawClient(lasting_worker.port) as client:
         for _ in range(3):
-            client.send(post(fresh_batch()))
-            assert client.answer().status == 202
+            client.send(encode_post(fresh_batch()))
+            assert client.read_response().status == 202
 
 
 def test_pipelined_requests_are_answered_in_order(lasting_worker: WorkerProcess) -> None:
     with RawClient(lasting_worker.port) as client:
-        client.send(post(fresh_batch()) + get("/nowhere") + get("/v2/health") + post(b"no json"))
-        assert [client.answer().status for _ in range(4)] == [202, 404, 200, 400]
+        client.send(
+            encode_post(fresh_batch())
+            + encode_get("/nowhere")
+            + encode_get("/v2/health")
+            + encode_post(b"no json")
+        )
+        assert [client.read_response().status for _ in range(4)] == [202, 404, 200, 400]
 
 
-def test_a_request_may_come_byte_by_byte(worker: WorkerProcess) -> None:
+def test_request_sent_byte_by_byte_is_accepted(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
-        for byte in get("/health"):
+        for byte in encode_get("/health"):
             client.send(bytes((byte,)))
-        assert client.answer().status == 200
+        assert client.read_response().status == 200
 
 
 @pytest.mark.parametrize("size", [1, 100, 65536])
-def test_a_chunked_body_without_a_length(worker: WorkerProcess, size: int) -> None:
+def test_chunked_body_without_length_is_accepted(worker: WorkerProcess, size: int) -> None:
     with RawClient(worker.port) as client:
-        body = chunked(fresh_batch("viewstart", "playing"), size)
-        client.send(post(b"", "Transfer-Encoding: chunked", length=False) + body)
-        answer = client.answer()
+        body = encode_chunked(fresh_batch("viewstart", "playing"), size)
+        client.send(encode_post(b"", "Transfer-Encoding: chunked", length=False) + body)
+        answer = client.read_response()
     assert answer.status == 202
     assert json.loads(answer.body)["events_received"] == 2
 
 
-def test_a_compressed_body(worker: WorkerProcess) -> None:
+def test_gzip_body_is_accepted(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
-        client.send(post(gzip.compress(fresh_batch()), "Content-Encoding: gzip"))
-        assert client.answer().status == 202
+        client.send(encode_post(gzip.compress(fresh_batch()), "Content-Encoding: gzip"))
+        assert client.read_response().status == 202
 
 
-def test_the_client_may_close_its_side_before_the_answer(host: Host, worker: WorkerProcess) -> None:
+def test_half_closed_client_receives_response(host: Host, worker: WorkerProcess) -> None:
     body = fresh_batch()
     with RawClient(worker.port) as client:
-        client.send(post(body))
-        client.finish_sending()
+        client.send(encode_post(body))
+        client.half_close()
         try:
-            assert client.answer().status == 202
+            assert client.read_response().status == 202
         except ConnectionError:
             assert not host.answers_half_closed
         assert client.is_closed()
     assert worker.request("POST", "/v1/events", body)[0] == 202
 
 
-def test_a_client_that_expects_100_continue_is_told_to_go_on(worker: WorkerProcess) -> None:
+def test_expect_100_continue_is_answered_with_100(worker: WorkerProcess) -> None:
     body = fresh_batch()
-    head = post(b"", "Expect: 100-continue", f"Content-Length: {len(body)}", length=False)
+    head = encode_post(b"", "Expect: 100-continue", f"Content-Length: {len(body)}", length=False)
     with RawClient(worker.port) as client:
         client.send(head)
-        assert client.answer().status == 100
+        assert client.read_response().status == 100
         client.send(body)
-        assert client.answer().status == 202
+        assert client.read_response().status == 202
 
 
-def test_connection_close_is_honoured(worker: WorkerProcess) -> None:
+def test_connection_close_header_closes_connection(worker: WorkerProcess) -> None:
     with RawClient(worker.port) as client:
-        client.send(get("/health", "Connection: close"))
-        assert client.answer().status == 200
+        client.send(encode_get("/health", "Connection: close"))
+        assert client.read_response().status == 200
         assert client.is_closed()
 
 
-def test_a_gzip_bomb_is_refused(worker: WorkerProcess) -> None:
+def test_gzip_bomb_is_refused(worker: WorkerProcess) -> None:
     bomb = gzip.compress(b" " * (30 << 20))
     with RawClient(worker.port) as client:
-        client.send(post(bomb, "Content-Encoding: gzip"))
-        assert client.answer().status == 413
+        client.send(encode_post(bomb, "Content-Encoding: gzip"))
+        assert client.read_response().status == 413
     assert_alive(worker)
 
 
-def test_clients_that_leave_in_the_middle_do_no_harm(worker: WorkerProcess) -> None:
-    whole = post(fresh_batch())
+def test_disconnecting_clients_do_no_harm(worker: WorkerProcess) -> None:
+    whole = encode_post(fresh_batch())
     for end in range(0, len(whole), len(whole) // 20):
         client = RawClient(worker.port)
         client.send(whole[:end])
@@ -129,50 +134,52 @@ def test_clients_that_leave_in_the_middle_do_no_harm(worker: WorkerProcess) -> N
     "request_bytes",
     [
         pytest.param(
-            post(b"{}", "Content-Length: 2", "Content-Length: 7", length=False), id="two lengths"
+            encode_post(b"{}", "Content-Length: 2", "Content-Length: 7", length=False),
+            id="two lengths",
         ),
-        pytest.param(post(b"", "Content-Length: x", length=False), id="length no number"),
+        pytest.param(encode_post(b"", "Content-Length: x", length=False), id="length no number"),
         pytest.param(b"NONSENSE\r\n\r\n", id="no HTTP"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", id="TLS"),
-        pytest.param(post(b" " * (6 << 20)), id="body of 6 MiB"),
+        pytest.param(encode_post(b" " * (6 << 20)), id="body of 6 MiB"),
         pytest.param(
-            post(b"", "Transfer-Encoding: chunked", length=False) + chunked(b" " * (6 << 20)),
+            encode_post(b"", "Transfer-Encoding: chunked", length=False)
+            + encode_chunked(b" " * (6 << 20)),
             id="6 MiB chunked",
         ),
     ],
 )
-def test_a_bad_request_is_refused_and_the_worker_goes_on(
+def test_bad_request_is_refused_and_worker_continues(
     worker: WorkerProcess, request_bytes: bytes
 ) -> None:
     with RawClient(worker.port) as client:
         sender = send_in_background(client, request_bytes)
         with suppress(ConnectionError):  # some hosts just close
-            assert 400 <= client.answer().status < 500
+            assert 400 <= client.read_response().status < 500
         sender.join()
     assert_alive(worker)
 
 
-def test_200_connections_at_once(worker: WorkerProcess) -> None:
-    before = worker.events_counted()
+def test_200_simultaneous_connections_are_served(worker: WorkerProcess) -> None:
+    before = worker.count_events()
     clients = [RawClient(worker.port) for _ in range(200)]
 
     def ask(client: RawClient) -> int:
-        # Each closes when it is answered: gunicorn waits for that before it goes on.
+        # Each closes after its response: gunicorn waits for that before it continues.
         with client:
-            client.send(post(fresh_batch(), "Connection: close"))
-            return client.answer().status
+            client.send(encode_post(fresh_batch(), "Connection: close"))
+            return client.read_response().status
 
     with ThreadPoolExecutor(len(clients)) as pool:
         assert set(pool.map(ask, clients)) == {202}
-    assert worker.events_counted() == before + 200
+    assert worker.count_events() == before + 200
 
 
 @pytest.mark.alone
-def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> None:
+def test_health_is_fast_during_large_batches(worker: WorkerProcess) -> None:
     stop = threading.Event()
     posts: list[float] = []
 
-    def pour() -> None:
+    def post_continuously() -> None:
         while not stop.is_set():
             begin = time.monotonic()
             status, answer = worker.post(fresh_batch(*["heartbeat"] * 1000))
@@ -180,7 +187,7 @@ def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> N
             posts.append(time.monotonic() - begin)
 
     with ThreadPoolExecutor(2) as pool:
-        pouring = [pool.submit(pour) for _ in range(2)]
+        posting = [pool.submit(post_continuously) for _ in range(2)]
         time.sleep(0.3)
         times = []
         for _ in range(20):
@@ -189,13 +196,13 @@ def test_health_is_quick_while_large_batches_pour_in(worker: WorkerProcess) -> N
             times.append(time.monotonic() - begin)
             time.sleep(0.02)
         stop.set()
-        for future in pouring:
+        for future in posting:
             future.result()
-    # It waits for no more than the two that pour.
+    # A health request waits at most for the two batches in progress.
     assert median(times) < 1.5 * median(posts) + 0.05
 
 
-def test_new_values_from_many_clients_at_once_are_admitted_up_to_the_limit(
+def test_concurrent_new_label_values_are_admitted_up_to_limit(
     worker: WorkerProcess,
 ) -> None:
     now = int(time.time() * 1000)

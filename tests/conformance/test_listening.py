@@ -1,4 +1,4 @@
-"""Where our servers listen: TLS, Unix sockets, IPv4 and IPv6."""
+"""Listeners of the worker's own servers: TLS, Unix sockets, IPv4 and IPv6."""
 
 import http.client
 import json
@@ -13,51 +13,43 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
-from tests.support.raw import RawClient, get
+from tests.support.event_builders import batch, event
+from tests.support.raw_client import RawClient, encode_get
 from tests.support.services import free_port
+from tests.support.worker_process import WorkerProcess, serve, with_options
 
 SHELLS = ("asyncio", "trio")
 
 
-def serving(shell: str, *options: str) -> WorkerProcess:
-    def command(port: int) -> Sequence[str]:
-        base = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
-        return (*base, "--port", str(port), *options)
-
-    return WorkerProcess(command=command)
+def serve_command(shell: str, *options: str) -> Sequence[str]:
+    return (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell, *options)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_all_addresses_of_ipv4_and_ipv6(shell: str) -> None:
+def test_server_listens_on_ipv4_and_ipv6(shell: str) -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
-    with serving(shell, "--host", "*") as worker:
+    with WorkerProcess(command=with_options(serve, "--shell", shell, "--host", "*")) as worker:
         for address in ("127.0.0.1", "::1"):
             connection = http.client.HTTPConnection(address, worker.port, timeout=5)
             connection.request("GET", "/health")
             assert connection.getresponse().status == 200
             connection.close()
-        serving_line = next(line for line in worker.log() if line["event"] == "serving")
+        serving_line = next(line for line in worker.log_records() if line["event"] == "serving")
     assert serving_line["addresses"] == [f"0.0.0.0:{worker.port}", f"[::]:{worker.port}"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_tls(shell: str, tmp_path: Path) -> None:
+def test_tls_listener_serves_https(shell: str, tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
     context = ssl.create_default_context()
     authority.configure_trust(context)
 
-    def command(port: int) -> Sequence[str]:
-        # A second, plain address is what the harness waits for.
-        base = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
-        return (*base, "--port", str(port), "--tls-cert", str(tmp_path / "both.pem"))
-
     port = free_port()
-    process = subprocess.Popen(command(port), stderr=subprocess.DEVNULL)
+    options = ("--port", str(port), "--tls-cert", str(tmp_path / "both.pem"))
+    process = subprocess.Popen(serve_command(shell, *options), stderr=subprocess.DEVNULL)
     try:
         connection = _connect(port, context)
         for number in range(3):
@@ -67,8 +59,8 @@ def test_tls(shell: str, tmp_path: Path) -> None:
             assert response.status == 400  # an old event, but understood
             assert "too old" in json.loads(response.read())["errors"][0]["error"]
         connection.close()
-        with RawClient(port) as plain:  # no TLS at all: does no harm
-            plain.send(get("/health"))
+        with RawClient(port) as plain:  # without TLS: does no harm
+            plain.send(encode_get("/health"))
         _connect(port, context).close()
         process.terminate()
         assert process.wait(15) == 0
@@ -106,13 +98,13 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_unix_socket(shell: str, tmp_path: Path) -> None:
+def test_unix_socket_listener_replaces_stale_socket(shell: str, tmp_path: Path) -> None:
     path = tmp_path / "qoe.sock"
     stale = socket.socket(socket.AF_UNIX)
-    stale.bind(str(path))  # left behind by a process that was killed
+    stale.bind(str(path))  # as left by a killed process
     stale.close()
-    command = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
-    process = subprocess.Popen([*command, "--unix", str(path)], stderr=subprocess.PIPE)
+    command = serve_command(shell, "--unix", str(path))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
     assert process.stderr is not None
     try:
         for line in process.stderr:
@@ -133,15 +125,13 @@ def test_a_unix_socket(shell: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_an_address_in_use_is_named(shell: str) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        command = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
-        run = subprocess.run(
-            [*command, "--port", str(port)], capture_output=True, text=True, timeout=20, check=False
-        )
+def test_address_in_use_is_named_in_error(shell: str) -> None:
+    with socket.socket() as occupant:
+        occupant.bind(("127.0.0.1", 0))
+        occupant.listen()
+        port = occupant.getsockname()[1]
+        command = serve_command(shell, "--port", str(port))
+        run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert run.returncode == 2
     assert run.stderr.splitlines()[-1].startswith("openqoe: cannot listen: ")
     assert f"127.0.0.1:{port}" in run.stderr

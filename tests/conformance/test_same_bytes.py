@@ -1,4 +1,4 @@
-"""The same requests at the same times give the same payloads from every shell."""
+"""Every shell delivers the same payloads for the same requests at the same times."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from openqoe.shells.service import base_service, environment, logs
 from openqoe.shells.service.bootstrap import WorkerRuntime
 from openqoe.shells.trio_shell import Service as TrioService
 from openqoe.shells.wsgi_shell import create_application
-from tests.support.events import NOW, batch, event
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import NOW, batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import wait_until
-from tests.support.wire import decode_write_request, encode_write_request
+from tests.support.wire_codec import decode_write_request, encode_write_request
 
 INSTANCE = "same-0"
 
@@ -36,7 +36,7 @@ Shell = Callable[[Config, "Clock"], None]
 
 
 class Clock:
-    """Wall-clock time for the services, moved by the test."""
+    """A simulated wall clock for the services."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -125,8 +125,8 @@ def on_asgi(config: Config, clock: Clock) -> None:
 
 
 def payloads(shell: Shell, clock: Clock) -> Payloads:
-    """What reaches the destinations: bodies of metrics (without our own health, which
-    measures real durations) and of logs."""
+    """The bodies that reach the destinations: metrics (without the worker's own health, which
+    measures real durations) and logs."""
     clock.now = NOW
     with RemoteWriteDouble(now_ms=clock) as receiver, LokiDouble(now_ms=clock) as loki:
         config = Config(
@@ -137,7 +137,7 @@ def payloads(shell: Shell, clock: Clock) -> Payloads:
             log_level="error",
         )
         shell(config, clock)
-        wait_until(lambda: loki.request_count == len(BODIES), what="the logs")
+        wait_until(lambda: loki.request_count == len(BODIES), description="the logs")
         assert receiver.violations == []
         assert loki.rejected == []
         return (
@@ -157,7 +157,7 @@ def _qoe(body: bytes) -> bytes:
     )
 
 
-def test_every_shell_delivers_the_same_bytes(clock: Clock) -> None:
+def test_every_shell_delivers_same_bytes(clock: Clock) -> None:
     expected = payloads(on_asyncio, clock)
     assert len(expected[0]) >= len(BODIES)
     for shell in (on_trio, on_wsgi, on_asgi):

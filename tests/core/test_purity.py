@@ -135,7 +135,7 @@ from openqoe.core import (
     Worker,
 )
 from openqoe.shells.stores import MemoryStore
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 from tests.support.handling import handle
 
 config = Config.from_environment({

@@ -7,7 +7,7 @@ import pytest
 
 from openqoe.core import Config, HttpResult, NetworkFailure, RemoteWrite, Worker
 from openqoe.core.qoe.recorder import Recorder
-from tests.support.events import NOW, event, post
+from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
 from tests.support.rig import HOUR, Rig
 

@@ -17,7 +17,7 @@ from openqoe.dashboard.dashboard_api import Api
 from openqoe.embedded import FILE
 from tests.embedded.storing import config_of, stored
 from tests.support.captures import NAMES, load, truth
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.rig import Rig
 
 STARTUP = "openqoe_video_startup_seconds"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openqoe.shells.service.supervisor import GRACE
-from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents, tool
+from tests.deploy.deploy_files import DEPLOY, assert_accepts, load_config, load_yaml, run_tool
 
 BASE = ["--file", "compose.yaml"]
 WITH_PROMETHEUS = [*BASE, "--file", "compose.prometheus.yaml"]
@@ -17,7 +17,7 @@ Project = dict[str, Any]
 
 def resolved(*arguments: str, **environment: str) -> Project:
     """What `docker compose config` makes of it."""
-    run = tool("docker-compose", *arguments, "config", "--format", "json", **environment)
+    run = run_tool("docker-compose", *arguments, "config", "--format", "json", **environment)
     assert (run.returncode, run.stderr) == (0, "")
     project: Project = json.loads(run.stdout)
     return project
@@ -34,21 +34,21 @@ def prometheus() -> Project:
 
 
 def settings(name: str) -> dict[str, Any]:
-    (loaded,) = documents(DEPLOY / "compose" / name)
+    (loaded,) = load_yaml(DEPLOY / "compose" / name)
     return loaded
 
 
-def test_compose_would_refuse_what_it_does_not_know(tmp_path: Path) -> None:
+def test_compose_refuses_unknown_keys(tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text("services: {worker: {image: worker, read-only: true}}")
-    assert tool("docker-compose", "--file", str(file), "config", "--quiet").returncode != 0
+    assert run_tool("docker-compose", "--file", str(file), "config", "--quiet").returncode != 0
 
 
-def test_the_services_that_run_by_themselves() -> None:
+def test_default_profile_starts_expected_services() -> None:
     assert set(resolved(*BASE)["services"]) == {"worker", "mimir", "loki", "grafana"}
 
 
-def test_redis_is_a_profile() -> None:
+def test_redis_starts_only_with_its_profile() -> None:
     url = "redis://redis:6379/0"
     project = resolved(*BASE, "--profile", "redis", OPENQOE_KV_URL=url)
     assert project["services"]["worker"]["environment"]["OPENQOE_KV_URL"] == url
@@ -57,18 +57,18 @@ def test_redis_is_a_profile() -> None:
     assert command[command.index("--appendonly") + 1] == "yes"
 
 
-def test_prometheus_takes_the_place_of_mimir(prometheus: Project) -> None:
+def test_prometheus_variant_replaces_mimir(prometheus: Project) -> None:
     assert set(prometheus["services"]) == {"worker", "prometheus", "loki", "grafana"}
-    config = config_of(prometheus["services"]["worker"]["environment"])
+    config = load_config(prometheus["services"]["worker"]["environment"])
     (metrics,) = config.metrics_destinations
     assert metrics.url == "http://prometheus:9090/api/v1/write"
     assert "--web.enable-remote-write-receiver" in prometheus["services"]["prometheus"]["command"]
     assert "mimir" not in prometheus["volumes"]
 
 
-def test_the_worker_understands_its_settings_and_arguments(project: Project) -> None:
+def test_worker_accepts_its_settings_and_arguments(project: Project) -> None:
     worker = project["services"]["worker"]
-    config = config_of(worker["environment"])
+    config = load_config(worker["environment"])
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     mimir = settings("mimir.yaml")["server"]["http_listen_port"]
     loki = settings("loki.yaml")["server"]["http_listen_port"]
@@ -79,18 +79,18 @@ def test_the_worker_understands_its_settings_and_arguments(project: Project) -> 
     assert float(worker["stop_grace_period"].rstrip("s")) > config.shutdown_timeout / 1000 + GRACE
 
 
-def test_keys_come_from_the_environment() -> None:
+def test_api_keys_come_from_environment() -> None:
     worker = resolved(*BASE, API_KEY="k-1,k-2")["services"]["worker"]
-    assert config_of(worker["environment"]).api_keys == ("k-1", "k-2")
+    assert load_config(worker["environment"]).api_keys == ("k-1", "k-2")
 
 
-def test_every_image_has_a_version_of_its_own(project: Project, prometheus: Project) -> None:
+def test_every_image_has_pinned_version(project: Project, prometheus: Project) -> None:
     for name, service in {**project["services"], **prometheus["services"]}.items():
         _, _, tag = service["image"].partition(":")
         assert tag == "local" if name == "worker" else tag[:1].isdigit() or tag[:1] == "v", name
 
 
-def test_what_is_mounted_from_the_tree_is_there(project: Project, prometheus: Project) -> None:
+def test_mounted_files_exist(project: Project, prometheus: Project) -> None:
     for service in (*project["services"].values(), *prometheus["services"].values()):
         for volume in service.get("volumes", []):
             if volume["type"] == "bind":
@@ -98,7 +98,7 @@ def test_what_is_mounted_from_the_tree_is_there(project: Project, prometheus: Pr
                 assert volume["read_only"]
 
 
-def test_no_service_has_more_rights_than_it_needs(project: Project, prometheus: Project) -> None:
+def test_services_drop_privileges(project: Project, prometheus: Project) -> None:
     for service in (*project["services"].values(), *prometheus["services"].values()):
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -107,33 +107,33 @@ def test_no_service_has_more_rights_than_it_needs(project: Project, prometheus: 
     assert project["services"]["worker"]["read_only"] is True
 
 
-def test_what_holds_data_keeps_it_in_a_volume(project: Project, prometheus: Project) -> None:
+def test_stateful_services_use_volumes(project: Project, prometheus: Project) -> None:
     for name in ("worker", "mimir", "loki", "grafana", "redis"):
         kinds = {volume["type"] for volume in project["services"][name]["volumes"]}
         assert "volume" in kinds, name
     assert {"prometheus"} <= set(prometheus["volumes"])
 
 
-def test_grafana_asks_the_receivers(project: Project, prometheus: Project) -> None:
-    (sources,) = documents(DEPLOY / "grafana" / "provisioning" / "datasources" / "openqoe.yaml")
+def test_grafana_datasources_point_to_receivers(project: Project, prometheus: Project) -> None:
+    (sources,) = load_yaml(DEPLOY / "grafana" / "provisioning" / "datasources" / "openqoe.yaml")
     urls = {source["url"].removeprefix("$") for source in sources["datasources"]}
     with_mimir = project["services"]["grafana"]["environment"]
     assert urls <= set(with_mimir)
     assert with_mimir["OPENQOE_PROMETHEUS_QUERY_URL"] == "http://mimir:9009/prometheus"
     instead = prometheus["services"]["grafana"]["environment"]
     assert instead["OPENQOE_PROMETHEUS_QUERY_URL"] == "http://prometheus:9090"
-    (providers,) = documents(DEPLOY / "grafana" / "provisioning" / "dashboards" / "openqoe.yaml")
+    (providers,) = load_yaml(DEPLOY / "grafana" / "provisioning" / "dashboards" / "openqoe.yaml")
     mounted = {volume["target"] for volume in project["services"]["grafana"]["volumes"]}
     assert {provider["options"]["path"] for provider in providers["providers"]} <= mounted
 
 
-def test_receivers_keep_what_comes_late_and_what_a_worker_sends_at_once() -> None:
-    config = config_of({})
+def test_receivers_accept_late_samples_and_large_pushes() -> None:
+    config = load_config({})
     hours = config.outbox_max_age / 3_600_000
     mimir, loki = settings("mimir.yaml")["limits"], settings("loki.yaml")["limits_config"]
     assert float(mimir["out_of_order_time_window"].rstrip("h")) >= hours
     assert float(loki["reject_old_samples_max_age"].rstrip("d")) * 24 >= hours
-    (prometheus,) = documents(DEPLOY / "prometheus" / "prometheus.yml")
+    (prometheus,) = load_yaml(DEPLOY / "prometheus" / "prometheus.yml")
     tsdb = prometheus["storage"]["tsdb"]
     assert float(tsdb["out_of_order_time_window"].rstrip("h")) >= hours
     assert mimir["max_global_series_per_user"] >= 2 * config.max_series

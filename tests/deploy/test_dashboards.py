@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from openqoe.core.metrics import health_metrics
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.qoe import catalogue
 from openqoe.core.qoe.labeller import METRIC_LABELS
-from tests.deploy import dashboards
-from tests.deploy.dashboards import NAMES, ROOT
+from tests.deploy import dashboard_files
+from tests.deploy.dashboard_files import NAMES, ROOT
 
 GRAFANA: Final = ROOT / "deploy" / "grafana"
 
@@ -30,7 +30,7 @@ OWN: Final = {"ALERTS": {"alertname", "alertstate"}}
 
 
 def sample_names(metric: Metric) -> Iterator[str]:
-    parts = ("_bucket", "_sum", "_count") if metric.type is Type.HISTOGRAM else ("",)
+    parts = ("_bucket", "_sum", "_count") if metric.type is MetricType.HISTOGRAM else ("",)
     yield from (metric.name + part for part in parts)
 
 
@@ -54,17 +54,18 @@ def generated(folder: Path, *arguments: str) -> dict[str, str]:
 
 @pytest.fixture(params=NAMES)
 def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return dashboards.load(request.param)
+    return dashboard_files.load(request.param)
 
 
-def test_they_are_up_to_date(tmp_path: Path) -> None:
+def test_dashboard_files_are_up_to_date(tmp_path: Path) -> None:
     committed = {
-        path.stem: path.read_text(encoding="utf-8") for path in dashboards.FOLDER.glob("*.json")
+        path.stem: path.read_text(encoding="utf-8")
+        for path in dashboard_files.FOLDER.glob("*.json")
     }
     assert generated(tmp_path) == committed, "run `make dashboards`"
 
 
-def test_runbooks_become_links_where_their_address_is_known(tmp_path: Path) -> None:
+def test_runbook_base_url_turns_names_into_links(tmp_path: Path) -> None:
     for text in generated(tmp_path, "--runbooks", "https://wiki.test/qoe/").values():
         links = {link["title"]: link for link in json.loads(text)["links"]}
         assert links["Runbooks"]["url"] == "https://wiki.test/qoe/"
@@ -73,12 +74,12 @@ def test_runbooks_become_links_where_their_address_is_known(tmp_path: Path) -> N
             assert (ROOT / "docs" / "runbooks" / page).exists()
 
 
-def test_each_has_an_address_of_its_own_that_its_file_tells() -> None:
+def test_dashboard_uid_equals_file_name_and_is_unique() -> None:
     for name in NAMES:
-        assert dashboards.load(name)["uid"] == name
+        assert dashboard_files.load(name)["uid"] == name
 
 
-def test_it_is_of_grafana_11_and_linked_with_the_others(dashboard: dict[str, Any]) -> None:
+def test_dashboard_has_grafana_11_schema_and_links_to_others(dashboard: dict[str, Any]) -> None:
     assert dashboard["schemaVersion"] == 39
     assert dashboard["tags"] == ["openqoe"]
     (link,) = (link for link in dashboard["links"] if link["type"] == "dashboards")
@@ -87,8 +88,8 @@ def test_it_is_of_grafana_11_and_linked_with_the_others(dashboard: dict[str, Any
     assert link["keepTime"]
 
 
-def test_every_panel_says_what_it_means(dashboard: dict[str, Any]) -> None:
-    for panel in dashboards.panels(dashboard):
+def test_every_panel_has_description(dashboard: dict[str, Any]) -> None:
+    for panel in dashboard_files.panels(dashboard):
         text = panel["description"]
         assert len(text) > 20, panel["title"]
         for target in panel["targets"]:
@@ -99,15 +100,15 @@ def test_every_panel_says_what_it_means(dashboard: dict[str, Any]) -> None:
             assert (ROOT / "docs" / "runbooks" / page).exists(), panel["title"]
 
 
-def test_every_number_has_a_unit(dashboard: dict[str, Any]) -> None:
-    for panel in dashboards.panels(dashboard):
+def test_every_panel_has_unit(dashboard: dict[str, Any]) -> None:
+    for panel in dashboard_files.panels(dashboard):
         if panel["type"] in ("stat", "bargauge") or (
             panel["type"] == "timeseries" and panel["datasource"]["type"] == "prometheus"
         ):
             assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
-def test_panels_lie_side_by_side(dashboard: dict[str, Any]) -> None:
+def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
@@ -122,8 +123,8 @@ def test_panels_lie_side_by_side(dashboard: dict[str, Any]) -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_queries_use_metrics_and_labels_that_exist(dashboard: dict[str, Any]) -> None:
-    for query in dashboards.queries(dashboard):
+def test_dashboard_queries_use_existing_metrics_and_labels(dashboard: dict[str, Any]) -> None:
+    for query in dashboard_files.queries(dashboard):
         if query.language != "prometheus":
             continue
         for name, inside in re.findall(r"\b(openqoe_\w+|ALERTS)\b(?:\{([^}]*)\})?", query.expr):
@@ -137,45 +138,49 @@ def test_queries_use_metrics_and_labels_that_exist(dashboard: dict[str, Any]) ->
             )
 
 
-def test_every_variable_of_a_query_is_one_of_the_dashboard(dashboard: dict[str, Any]) -> None:
-    variables = dashboards.variables(dashboard)
-    for query in dashboards.queries(dashboard):
-        assert dashboards.names_in(query.expr) <= variables.keys() | BUILT_IN, query.where
+def test_query_variables_are_defined(dashboard: dict[str, Any]) -> None:
+    variables = dashboard_files.variables(dashboard)
+    for query in dashboard_files.queries(dashboard):
+        assert dashboard_files.names_in(query.expr) <= variables.keys() | BUILT_IN, query.where
     for name, variable in variables.items():
         if variable["type"] == "query":
             asked = json.dumps(variable["query"])
             before = list(variables)[: list(variables).index(name)]
-            assert dashboards.names_in(asked) <= set(before), name
-            assert dashboards.names_in(variable["datasource"]["uid"]) <= set(before), name
+            assert dashboard_files.names_in(asked) <= set(before), name
+            assert dashboard_files.names_in(variable["datasource"]["uid"]) <= set(before), name
             assert variable["includeAll"]
             assert variable["multi"]
-    for panel in dashboards.panels(dashboard):
+    for panel in dashboard_files.panels(dashboard):
         source = panel["datasource"]
         assert source["uid"] == {"prometheus": "${datasource}", "loki": "${logs}"}[source["type"]]
-        assert dashboards.names_in(source["uid"]) <= variables.keys()
+        assert dashboard_files.names_in(source["uid"]) <= variables.keys()
 
 
-def test_every_variable_of_a_dashboard_is_used(dashboard: dict[str, Any]) -> None:
+def test_dashboard_variables_are_used(dashboard: dict[str, Any]) -> None:
     used = {
-        name for query in dashboards.queries(dashboard) for name in dashboards.names_in(query.expr)
+        name
+        for query in dashboard_files.queries(dashboard)
+        for name in dashboard_files.names_in(query.expr)
     }
-    for name, variable in dashboards.variables(dashboard).items():
+    for name, variable in dashboard_files.variables(dashboard).items():
         if variable["type"] not in ("datasource", "adhoc"):
             assert name in used, name
 
 
-def test_links_in_tables_lead_to_a_dashboard_that_knows_the_variable(
+def test_table_links_target_dashboards_with_that_variable(
     dashboard: dict[str, Any],
 ) -> None:
     for url in re.findall(r'"(/d/[^"]+)"', json.dumps(dashboard)):
         match = re.fullmatch(r"/d/([\w-]+)\?\$\{__url_time_range\}&var-(\w+)=.*", url)
         assert match is not None, url
-        assert match[2] in dashboards.variables(dashboards.load(match[1]))
+        assert match[2] in dashboard_files.variables(dashboard_files.load(match[1]))
 
 
-def test_no_metric_is_left_out() -> None:
+def test_every_metric_appears_on_a_dashboard() -> None:
     shown = " ".join(
-        query.expr for name in NAMES for query in dashboards.queries(dashboards.load(name))
+        query.expr
+        for name in NAMES
+        for query in dashboard_files.queries(dashboard_files.load(name))
     )
     families: dict[str, set[str]] = {}  # some are a gauge and a histogram of one name
     for metric in (*catalogue.METRICS, *health_metrics.METRICS):
@@ -184,7 +189,7 @@ def test_no_metric_is_left_out() -> None:
         assert re.search(rf"\b(?:{'|'.join(samples)})\b", shown), f"no panel shows {name}"
 
 
-def test_provisioning_names_what_there_is() -> None:
+def test_provisioning_names_existing_datasources_and_folders() -> None:
     (provider,) = yaml.safe_load(
         (GRAFANA / "provisioning" / "dashboards" / "openqoe.yaml").read_text(encoding="utf-8")
     )["providers"]

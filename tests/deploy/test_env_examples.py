@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from tests.deploy.reading import DEPLOY, config_of
+from tests.deploy.deploy_files import DEPLOY, load_config
 
 FOLDER = DEPLOY / "env"
 SELF_HOSTED = FOLDER / "self-hosted.env.example"
@@ -24,8 +24,8 @@ def commented(file: Path) -> dict[str, str]:
     return dict(lines)
 
 
-def test_self_hosted_goes_to_mimir_and_loki() -> None:
-    config = config_of(variables(SELF_HOSTED))
+def test_self_hosted_example_sends_to_mimir_and_loki() -> None:
+    config = load_config(variables(SELF_HOSTED))
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert (metrics.name, metrics.url) == ("mimir", "http://mimir.internal:9009/api/v1/push")
     assert (logs.name, logs.url) == ("loki", "http://loki.internal:3100/loki/api/v1/push")
@@ -33,19 +33,19 @@ def test_self_hosted_goes_to_mimir_and_loki() -> None:
     assert config.api_keys
 
 
-def test_self_hosted_may_go_to_prometheus_instead() -> None:
+def test_self_hosted_example_can_send_to_prometheus() -> None:
     chosen = variables(SELF_HOSTED) | {"PROMETHEUS_URL": commented(SELF_HOSTED)["PROMETHEUS_URL"]}
     del chosen["MIMIR_URL"]
-    (metrics,) = config_of(chosen).metrics_destinations
+    (metrics,) = load_config(chosen).metrics_destinations
     assert (metrics.name, metrics.url) == (
         "prometheus",
         "http://prometheus.internal:9090/api/v1/write",
     )
 
 
-def test_grafana_cloud_goes_to_the_urls_that_are_given() -> None:
+def test_grafana_cloud_example_sends_to_given_urls() -> None:
     chosen = variables(GRAFANA_CLOUD)
-    config = config_of(chosen)
+    config = load_config(chosen)
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert metrics.url == chosen["GRAFANA_CLOUD_METRICS_URL"]
     assert logs.url == chosen["GRAFANA_CLOUD_LOGS_URL"]
@@ -56,26 +56,26 @@ def test_grafana_cloud_goes_to_the_urls_that_are_given() -> None:
         assert headers["authorization"] == f"Basic {credentials}"
 
 
-def test_two_instance_ids_of_grafana_cloud_go_each_to_its_own() -> None:
+def test_grafana_cloud_example_uses_one_instance_id_per_destination() -> None:
     chosen = {
         name: value
         for name, value in commented(GRAFANA_CLOUD).items()
         if name.startswith(("MIMIR_", "LOKI_"))
     }
-    config = config_of(chosen)
+    config = load_config(chosen)
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert metrics.headers != logs.headers
 
 
 @pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
-def test_every_line_that_is_commented_out_may_be_used(file: Path) -> None:
+def test_commented_out_settings_are_valid(file: Path) -> None:
     assert len(commented(file)) >= 15
-    config = config_of(commented(file) | variables(file))
+    config = load_config(commented(file) | variables(file))
     assert config.kv_url.startswith("rediss://")
 
 
 @pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
-def test_docker_and_systemd_read_the_same_as_we_do(file: Path) -> None:
+def test_env_files_have_no_quoted_values(file: Path) -> None:
     """Both take a value as it stands, quotes and all, so there must be none around it."""
     for name, value in (commented(file) | variables(file)).items():
         assert value == value.strip(" \"'"), name

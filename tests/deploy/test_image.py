@@ -10,8 +10,8 @@ from fnmatch import fnmatch
 
 from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
-from tests.deploy.reading import DEPLOY, ROOT, assert_accepts, tool
-from tests.support.process import WorkerProcess
+from tests.deploy.deploy_files import DEPLOY, ROOT, assert_accepts, run_tool
+from tests.support.worker_process import WorkerProcess
 
 PORT = "8787"
 
@@ -40,12 +40,12 @@ def health_check() -> list[str]:
     return command
 
 
-def test_hadolint_finds_nothing() -> None:
-    run = tool("hadolint", "--no-color", "Dockerfile")
+def test_hadolint_accepts_dockerfile() -> None:
+    run = run_tool("hadolint", "--no-color", "Dockerfile")
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_hadolint_would_find_something() -> None:
+def test_hadolint_reports_known_bad_dockerfile() -> None:
     found = subprocess.run(
         [f"{sys.prefix}/bin/hadolint", "-"],
         input="FROM python\nRUN cd /tmp\n",
@@ -56,7 +56,7 @@ def test_hadolint_would_find_something() -> None:
     assert "DL3006" in found.stdout  # an image without a tag
 
 
-def test_what_is_copied_is_there_and_all_that_the_package_needs() -> None:
+def test_copied_files_exist_and_cover_package() -> None:
     sources = copied()
     assert [source for source in sources if not (ROOT / source).exists()] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def test_what_is_copied_is_there_and_all_that_the_package_needs() -> None:
     assert set(sources) == needed
 
 
-def test_what_is_copied_is_in_the_build_context() -> None:
+def test_copied_files_are_in_build_context() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     for source in copied():
@@ -80,7 +80,7 @@ def test_what_is_copied_is_in_the_build_context() -> None:
         assert not ignored, source
 
 
-def test_the_extras_that_are_installed_exist() -> None:
+def test_installed_extras_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert any('".[${EXTRAS}]"' in rest for rest in all_of("RUN"))
     argument = next(rest for rest in all_of("ARG") if rest.startswith("EXTRAS="))
@@ -89,12 +89,12 @@ def test_the_extras_that_are_installed_exist() -> None:
     assert {"asyncio", "fast", "redis"} <= extras
 
 
-def test_what_it_runs_is_a_command_of_ours() -> None:
+def test_image_runs_openqoe_command() -> None:
     assert json.loads(all_of("ENTRYPOINT")[0]) == ["openqoe"]
     assert_accepts(json.loads(all_of("CMD")[0]))
 
 
-def test_it_listens_on_the_port_that_it_tells_and_keeps_its_data_in_its_volume() -> None:
+def test_image_exposes_its_port_and_stores_data_in_volume() -> None:
     assert all_of("EXPOSE") == [PORT]
     assert f", {PORT}," in health_check()[-1]
     environment = dict(pair.split("=", 1) for pair in shlex.split(all_of("ENV")[0]))
@@ -102,14 +102,14 @@ def test_it_listens_on_the_port_that_it_tells_and_keeps_its_data_in_its_volume()
     assert list(find_unknown_variables(Config, environment)) == []
 
 
-def test_it_does_not_run_as_root_and_every_base_has_a_version() -> None:
+def test_image_runs_unprivileged_on_pinned_bases() -> None:
     assert all_of("USER") == ["10001:10001"]
     bases = {base.split(" ")[0] for base in all_of("FROM")}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.\d+-slim-\w+", bases.pop())
 
 
-def test_the_health_check_tells_a_worker_that_lives_from_none() -> None:
+def test_health_check_fails_without_worker() -> None:
     program, *arguments = health_check()
     assert program == "python"
     script = arguments[-1]

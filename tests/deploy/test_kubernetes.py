@@ -13,12 +13,12 @@ import pytest
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.version import VERSION
-from tests.deploy.reading import DEPLOY, assert_accepts, config_of, documents
-from tests.support.events import batch, event
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
-from tests.support.redis import Redis
+from tests.deploy.deploy_files import DEPLOY, assert_accepts, load_config, load_yaml
+from tests.support.event_builders import batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.redis_server import Redis
+from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.worker_process import WorkerProcess
 
 FOLDER = DEPLOY / "kubernetes"
 OLDEST = "1.31"
@@ -29,12 +29,12 @@ Manifest = dict[str, Any]
 
 def built(folder: Path) -> list[Manifest]:
     """What `kubectl kustomize` makes of a folder: the resources, in their namespace."""
-    (kustomization,) = documents(folder / "kustomization.yaml")
+    (kustomization,) = load_yaml(folder / "kustomization.yaml")
     assert set(kustomization) <= {"apiVersion", "kind", "namespace", "resources"}
     found: list[Manifest] = []
     for resource in kustomization["resources"]:
         path = folder / resource
-        found += built(path) if path.is_dir() else documents(path)
+        found += built(path) if path.is_dir() else load_yaml(path)
     for manifest in found:
         if manifest["kind"] != "Namespace" and "namespace" in kustomization:
             manifest["metadata"]["namespace"] = kustomization["namespace"]
@@ -48,8 +48,8 @@ def only(manifests: list[Manifest], kind: str, name: str = "openqoe") -> Manifes
 
 RECOMMENDED = built(FOLDER)
 DEPLOYMENT = built(FOLDER / "deployment")
-SECRETS = documents(FOLDER / "secret.example.yaml")
-(DRAIN,) = documents(FOLDER / "drain-job.yaml")
+SECRETS = load_yaml(FOLDER / "secret.example.yaml")
+(DRAIN,) = load_yaml(FOLDER / "drain-job.yaml")
 
 STATEFUL_SET = only(RECOMMENDED, "StatefulSet")
 FORMS = {"statefulset": RECOMMENDED, "deployment": DEPLOYMENT}
@@ -87,29 +87,29 @@ def environment(workload: Manifest) -> dict[str, str]:
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("file", all_files(), ids=lambda file: file.stem)
-def test_every_manifest_is_valid(file: Path, version: str) -> None:
-    for manifest in documents(file):
+def test_manifest_is_valid(file: Path, version: str) -> None:
+    for manifest in load_yaml(file):
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-def test_a_field_that_is_misspelt_would_be_found() -> None:
+def test_misspelt_manifest_field_is_refused() -> None:
     wrong = deepcopy(STATEFUL_SET)
     pod(wrong)["enableServiceLink"] = False
     with pytest.raises(kubernetes_validate.ValidationError, match="enableServiceLink"):
         kubernetes_validate.validate(wrong, OLDEST, strict=True)
 
 
-def test_no_manifest_is_forgotten() -> None:
+def test_every_manifest_is_listed_in_a_kustomization() -> None:
     names = {(m["kind"], m["metadata"]["name"]) for m in (*RECOMMENDED, *DEPLOYMENT)}
     by_hand = {"secret.example.yaml", "ingress.example.yaml", "drain-job.yaml"}
     for file in all_files():
-        for manifest in documents(file):
+        for manifest in load_yaml(file):
             applied = (manifest["kind"], manifest["metadata"]["name"]) in names
             assert applied != (file.name in by_hand), file
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_names_lead_somewhere(form: str) -> None:
+def test_references_between_resources_resolve(form: str) -> None:
     manifests, workload = FORMS[form], WORKLOADS[form]
     labels = workload["spec"]["template"]["metadata"]["labels"]
     ports = {port["name"] for port in container(workload)["ports"]}
@@ -135,7 +135,7 @@ def test_names_lead_somewhere(form: str) -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
-def test_a_pod_has_what_it_refers_to(workload: Manifest) -> None:
+def test_pod_references_resolve(workload: Manifest) -> None:
     one = container(workload)
     secrets = {secret["metadata"]["name"]: secret["stringData"] for secret in SECRETS}
     for source in one.get("envFrom", []):
@@ -159,7 +159,7 @@ def test_a_pod_has_what_it_refers_to(workload: Manifest) -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
-def test_a_pod_keeps_to_the_restricted_standard(workload: Manifest) -> None:
+def test_pod_meets_restricted_standard(workload: Manifest) -> None:
     spec, one = pod(workload), container(workload)
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -174,9 +174,9 @@ def test_a_pod_keeps_to_the_restricted_standard(workload: Manifest) -> None:
 
 
 @pytest.mark.parametrize("name", ["statefulset", "deployment", "drain"])
-def test_the_worker_understands_its_settings_and_arguments(name: str) -> None:
+def test_worker_accepts_its_settings_and_arguments(name: str) -> None:
     workload = WORKLOADS[name]
-    config = config_of(environment(workload))
+    config = load_config(environment(workload))
     assert config.metrics_destinations
     assert config.logs_destinations
     assert config.kv_url == SECRETS[0]["stringData"]["OPENQOE_KV_URL"]
@@ -188,19 +188,19 @@ def test_the_worker_understands_its_settings_and_arguments(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["statefulset", "deployment", "drain"])
-def test_the_image_is_this_version(name: str) -> None:
+def test_image_tag_equals_package_version(name: str) -> None:
     assert container(WORKLOADS[name])["image"].endswith(f":{VERSION}")
 
 
 @pytest.mark.parametrize("name", ["statefulset", "deployment"])
-def test_a_pod_has_time_to_end(name: str) -> None:
+def test_pod_grace_period_exceeds_shutdown_timeout(name: str) -> None:
     spec, one = pod(WORKLOADS[name]), container(WORKLOADS[name])
     pause = int(one["lifecycle"]["preStop"]["exec"]["command"][1])
     shutdown = Config.from_environment(environment(WORKLOADS[name])).shutdown_timeout / 1000
     assert spec["terminationGracePeriodSeconds"] >= pause + shutdown + 10
 
 
-def test_the_two_forms_differ_only_in_what_they_keep() -> None:
+def test_statefulset_and_deployment_differ_only_in_storage() -> None:
     pods = [deepcopy(pod(WORKLOADS[name])) for name in ("statefulset", "deployment")]
     for spec in pods:
         spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] != "data"]
@@ -209,8 +209,8 @@ def test_the_two_forms_differ_only_in_what_they_keep() -> None:
     assert pods[0] == pods[1]
 
 
-def test_the_ingress_leads_to_the_service_and_lets_nobody_to_what_is_inside() -> None:
-    (ingress,) = documents(FOLDER / "ingress.example.yaml")
+def test_ingress_exposes_only_public_paths() -> None:
+    (ingress,) = load_yaml(FOLDER / "ingress.example.yaml")
     service = only(RECOMMENDED, "Service", "openqoe")
     ports = {port["name"] for port in service["spec"]["ports"]}
     (rule,) = ingress["spec"]["rules"]
@@ -222,7 +222,7 @@ def test_the_ingress_leads_to_the_service_and_lets_nobody_to_what_is_inside() ->
     assert ingress["metadata"]["namespace"] == service["metadata"]["namespace"]
 
 
-def test_the_drain_job_takes_the_volume_of_a_pod_with_its_image_and_its_name() -> None:
+def test_drain_job_uses_image_volume_and_name_of_pod() -> None:
     (volume, _) = pod(DRAIN)["volumes"]
     claim = volume["persistentVolumeClaim"]["claimName"]
     (template,) = STATEFUL_SET["spec"]["volumeClaimTemplates"]
@@ -233,7 +233,7 @@ def test_the_drain_job_takes_the_volume_of_a_pod_with_its_image_and_its_name() -
     assert pod(DRAIN)["securityContext"] == pod(STATEFUL_SET)["securityContext"]
 
 
-def test_the_drain_job_delivers_what_a_pod_left_on_its_volume(tmp_path: Path) -> None:
+def test_drain_job_delivers_data_left_on_volume(tmp_path: Path) -> None:
     """Scaled down while the destinations were away: the pod's series get their last samples."""
     with RemoteWriteDouble() as metrics, LokiDouble() as logs, Redis() as redis:
         there = {
@@ -249,8 +249,8 @@ def test_the_drain_job_delivers_what_a_pod_left_on_its_volume(tmp_path: Path) ->
             body, key = batch(event("viewstart", at=now)), SECRETS[0]["stringData"]["API_KEY"]
             assert one.post(body, Authorization=key)[0] == 202
             one.kill()
-        metrics.heal()
-        logs.heal()
+        metrics.clear_faults()
+        logs.clear_faults()
         job = subprocess.run(
             [sys.executable, "-m", "openqoe.shells", *container(DRAIN)["args"]],
             env={"PATH": os.environ["PATH"]} | environment(DRAIN) | there,
@@ -265,7 +265,7 @@ def test_the_drain_job_delivers_what_a_pod_left_on_its_volume(tmp_path: Path) ->
         assert len(logs.entries()) == 1
 
 
-def test_redis_takes_the_password_of_the_workers_url_and_evicts_nothing() -> None:
+def test_redis_uses_password_of_worker_url_and_never_evicts() -> None:
     password = SECRETS[1]["stringData"]["REDIS_PASSWORD"]
     service = only(RECOMMENDED, "Service", "openqoe-redis")
     url = f"redis://:{password}@openqoe-redis:{service['spec']['ports'][0]['port']}/0"

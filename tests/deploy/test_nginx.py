@@ -8,10 +8,10 @@ import httpx
 import pytest
 import trustme
 
-from tests.deploy.reading import DEPLOY
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
+from tests.deploy.deploy_files import DEPLOY
+from tests.support.event_builders import batch, event
 from tests.support.services import free_port, require, wait_until
+from tests.support.worker_process import WorkerProcess
 
 SITE = DEPLOY / "nginx" / "openqoe.conf"
 
@@ -68,14 +68,14 @@ def client(
                 return False
 
         try:
-            wait_until(answers, timeout=20, what="nginx to answer")
+            wait_until(answers, timeout=20, description="nginx to answer")
             yield client
         finally:
             process.terminate()
             process.wait(20)
 
 
-def test_players_get_through_and_nobody_to_what_is_inside(client: httpx.Client) -> None:
+def test_nginx_exposes_only_public_paths(client: httpx.Client) -> None:
     accepted = client.post("/v2/events", content=happened(), headers={"Origin": "https://a.b"})
     assert accepted.status_code == 202
     assert accepted.headers["Access-Control-Allow-Origin"] == "https://a.b"
@@ -85,7 +85,9 @@ def test_players_get_through_and_nobody_to_what_is_inside(client: httpx.Client) 
         assert client.get(inside).status_code == 404
 
 
-def test_a_client_cannot_claim_a_country(client: httpx.Client, worker: WorkerProcess) -> None:
+def test_nginx_ignores_country_header_of_client(
+    client: httpx.Client, worker: WorkerProcess
+) -> None:
     client.post("/v1/events", content=happened("v-1"), headers={"CF-IPCountry": "FR"})
     values = worker.request("GET", "/stats?dimension=network_country")[2]
     assert b"FR" not in values
@@ -94,5 +96,5 @@ def test_a_client_cannot_claim_a_country(client: httpx.Client, worker: WorkerPro
     assert b"FR" in values
 
 
-def test_a_body_too_large_is_refused(client: httpx.Client) -> None:
+def test_nginx_refuses_too_large_body(client: httpx.Client) -> None:
     assert client.post("/v1/events", content=b" " * (5 << 20) + b" ").status_code == 413

@@ -7,7 +7,7 @@ import pytest
 
 from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
-from tests.deploy.reading import DEPLOY, ROOT
+from tests.deploy.deploy_files import DEPLOY, ROOT
 
 PAGES = [
     ROOT / "docs" / "deployment.md",
@@ -28,7 +28,7 @@ FROM_ELSEWHERE = {"OPENQOE_BIND"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_settings_that_are_named_exist(page: Path) -> None:
+def test_settings_named_on_pages_exist(page: Path) -> None:
     named = set(re.findall(r"\bOPENQOE_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
     assert named
     unknown = find_unknown_variables(Config, dict.fromkeys(named - FROM_ELSEWHERE, ""))
@@ -36,7 +36,7 @@ def test_settings_that_are_named_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_metrics_that_are_named_exist(page: Path) -> None:
+def test_metrics_named_on_pages_exist(page: Path) -> None:
     known = set(re.findall(r"openqoe_\w+", (ROOT / "docs/metrics.md").read_text(encoding="utf-8")))
     named = re.findall(r"\bopenqoe_[a-z_]*[a-z]\b", page.read_text(encoding="utf-8"))
     names = {
@@ -47,7 +47,7 @@ def test_metrics_that_are_named_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_and_files_lead_somewhere(page: Path) -> None:
+def test_links_and_file_names_on_pages_resolve(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
         file = page.parent / target if target else page

@@ -17,13 +17,13 @@ import pytest
 
 from openqoe.core.qoe.labeller import STREAM_LABELS
 from openqoe.simulator.truth import quantile
-from tests.deploy import dashboards, rules
-from tests.deploy.dashboards import NAMES, Query
-from tests.deploy.logql import read
+from tests.deploy import dashboard_files, rule_files
+from tests.deploy.dashboard_files import NAMES, Query
+from tests.deploy.logql_parser import parse_logql
+from tests.deploy.simulated_hour import FLUSH, INCIDENT_FROM, LENGTH, SECOND, SimulatedHour
 from tests.deploy.test_rules import PAGES, blocks
-from tests.deploy.world import FLUSH, INCIDENT_FROM, LENGTH, SECOND, World
-from tests.support.loki import LogEntry
-from tests.support.prometheus import Instant, Prometheus
+from tests.support.loki_double import LogEntry
+from tests.support.prometheus_server import Instant, Prometheus
 from tests.support.services import require
 
 ALL_OF_IT: Final = f"{(LENGTH + FLUSH) // SECOND}s"
@@ -46,11 +46,13 @@ def prometheus() -> Iterator[Prometheus]:
 
 
 @pytest.fixture(scope="module")
-def world(prometheus: Prometheus) -> World:
-    return World(prometheus)
+def world(prometheus: Prometheus) -> SimulatedHour:
+    return SimulatedHour(prometheus)
 
 
-def test_prometheus_took_all_of_it(prometheus: Prometheus, world: World) -> None:
+def test_prometheus_refuses_no_simulated_sample(
+    prometheus: Prometheus, world: SimulatedHour
+) -> None:
     prometheus.assert_nothing_rejected()
 
 
@@ -58,18 +60,20 @@ def test_prometheus_took_all_of_it(prometheus: Prometheus, world: World) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_panel_is_empty(prometheus: Prometheus, world: World, name: str) -> None:
-    dashboard = dashboards.load(name)
-    values = {**TIMES, **dashboards.chosen(dashboard)}
-    for query in dashboards.queries(dashboard):
+def test_every_panel_shows_data(prometheus: Prometheus, world: SimulatedHour, name: str) -> None:
+    dashboard = dashboard_files.load(name)
+    values = {**TIMES, **dashboard_files.chosen(dashboard)}
+    for query in dashboard_files.queries(dashboard):
         if query.language == "prometheus":
             found = ask(prometheus, world, query, values)
             assert any(map(math.isfinite, found)), f"{query.where}: {query.expr}"
 
 
-def ask(prometheus: Prometheus, world: World, query: Query, values: dict[str, str]) -> list[float]:
+def ask(
+    prometheus: Prometheus, world: SimulatedHour, query: Query, values: dict[str, str]
+) -> list[float]:
     """All numbers that a panel would show."""
-    expr, end = dashboards.put_in(query.expr, values), world.end / SECOND
+    expr, end = dashboard_files.put_in(query.expr, values), world.end / SECOND
     if query.instant:
         return [one.value for one in prometheus.query(expr, end)]
     ranges = prometheus.query_range(expr, end - 3600, end, 60)
@@ -77,10 +81,12 @@ def ask(prometheus: Prometheus, world: World, query: Query, values: dict[str, st
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_variable_has_values(prometheus: Prometheus, world: World, name: str) -> None:
-    dashboard = dashboards.load(name)
-    chosen = dashboards.chosen(dashboard)
-    for variable in dashboards.variables(dashboard).values():
+def test_every_dashboard_variable_has_values(
+    prometheus: Prometheus, world: SimulatedHour, name: str
+) -> None:
+    dashboard = dashboard_files.load(name)
+    chosen = dashboard_files.chosen(dashboard)
+    for variable in dashboard_files.variables(dashboard).values():
         if variable["type"] != "query":
             continue
         asked = variable["query"]
@@ -88,27 +94,31 @@ def test_every_variable_has_values(prometheus: Prometheus, world: World, name: s
             assert {entry.labels.get(asked["label"]) for entry in world.loki.entries()} - {None}
             continue
         selector, _, label = asked["query"].removeprefix("label_values(")[:-1].rpartition(",")
-        found = prometheus.series(dashboards.put_in(selector, chosen), start=world.begin / SECOND)
+        found = prometheus.series(
+            dashboard_files.put_in(selector, chosen), start=world.begin / SECOND
+        )
         assert {labels.get(label) for labels in found} - {None}, variable["name"]
 
 
-def test_no_recording_is_empty(prometheus: Prometheus, world: World) -> None:
-    for rule in rules.recordings():
+def test_every_recording_rule_has_results(prometheus: Prometheus, world: SimulatedHour) -> None:
+    for rule in rule_files.recordings():
         labels = ",".join(f'{name}="{value}"' for name, value in rule.get("labels", {}).items())
         assert prometheus.query(f"{rule['record']}{{{labels}}}", world.end / SECOND), rule
 
 
-def test_every_series_that_a_rule_looks_at_is_there(prometheus: Prometheus, world: World) -> None:
+def test_series_selected_by_rules_exist(prometheus: Prometheus, world: SimulatedHour) -> None:
     """An alert is empty as long as all is well; what it would look at must not be."""
-    for rule in rules.rules():
-        for selector in rules.selectors(rule["expr"]):
-            if rules.metric_of(selector) != "up":  # Prometheus' own, of what it scrapes
+    for rule in rule_files.rules():
+        for selector in rule_files.selectors(rule["expr"]):
+            if rule_files.metric_of(selector) != "up":  # Prometheus' own, of what it scrapes
                 window = f"last_over_time({selector}[{ALL_OF_IT}])"
                 assert prometheus.query(window, world.end / SECOND), (rule, selector)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_queries_of_runbooks_can_be_asked(prometheus: Prometheus, world: World, page: Path) -> None:
+def test_runbook_queries_return_results(
+    prometheus: Prometheus, world: SimulatedHour, page: Path
+) -> None:
     """At some time of the simulation each of them tells something, unless it is about a moment that
     has passed."""
     for query in blocks(page.read_text(encoding="utf-8"), "promql"):
@@ -122,20 +132,26 @@ def test_queries_of_runbooks_can_be_asked(prometheus: Prometheus, world: World, 
 
 def panel(name: str, title: str, place: int = 0) -> Query:
     """The query of a panel."""
-    found = [query for query in dashboards.queries(dashboards.load(name)) if query.where == title]
+    found = [
+        query
+        for query in dashboard_files.queries(dashboard_files.load(name))
+        if query.where == title
+    ]
     return found[place]
 
 
-def value(prometheus: Prometheus, world: World, query: Query, **chosen: str) -> float:
+def value(prometheus: Prometheus, world: SimulatedHour, query: Query, **chosen: str) -> float:
     """The one number that a panel shows."""
     (one,) = table(prometheus, world, query, **chosen)
     return one.value
 
 
-def table(prometheus: Prometheus, world: World, query: Query, **chosen: str) -> list[Instant]:
+def table(
+    prometheus: Prometheus, world: SimulatedHour, query: Query, **chosen: str
+) -> list[Instant]:
     """What a panel shows when variables are chosen, and the others are All."""
-    values = {**TIMES, **dict.fromkeys(dashboards.names_in(query.expr) - TIMES.keys(), ".*")}
-    expr = dashboards.put_in(query.expr, {**values, **chosen})
+    values = {**TIMES, **dict.fromkeys(dashboard_files.names_in(query.expr) - TIMES.keys(), ".*")}
+    expr = dashboard_files.put_in(query.expr, {**values, **chosen})
     return prometheus.query(expr, world.end / SECOND)
 
 
@@ -147,8 +163,8 @@ def table(prometheus: Prometheus, world: World, query: Query, **chosen: str) -> 
         ("Playing time", "openqoe_playing_time_seconds"),
     ],
 )
-def test_what_has_happened(
-    prometheus: Prometheus, world: World, title: str, metric: str, org: str
+def test_event_panels_equal_truth(
+    prometheus: Prometheus, world: SimulatedHour, title: str, metric: str, org: str
 ) -> None:
     found = value(prometheus, world, panel("openqoe-overview", title), org_id=org)
     assert found == pytest.approx(world.truth.total(metric, org_id=org), rel=1e-9)
@@ -156,7 +172,9 @@ def test_what_has_happened(
 
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
-def test_rebuffering_ratio_and_frequency(prometheus: Prometheus, world: World, org: str) -> None:
+def test_rebuffering_panels_equal_truth(
+    prometheus: Prometheus, world: SimulatedHour, org: str
+) -> None:
     truth = world.truth
     labels = {"org_id": org, "cause": "rebuffer"}
     stalled = truth.histogram("openqoe_rebuffer_duration_seconds", **labels).total
@@ -172,8 +190,8 @@ def test_rebuffering_ratio_and_frequency(prometheus: Prometheus, world: World, o
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
 @pytest.mark.parametrize(("title", "q"), [("Startup, median", 0.5), ("Startup, 95 %", 0.95)])
-def test_startup_quantiles(
-    prometheus: Prometheus, world: World, org: str, title: str, q: float
+def test_startup_quantile_panels_equal_truth(
+    prometheus: Prometheus, world: SimulatedHour, org: str, title: str, q: float
 ) -> None:
     metric = "openqoe_video_startup_seconds"
     true = quantile(metric, world.truth.histogram(metric, org_id=org), q)
@@ -182,7 +200,9 @@ def test_startup_quantiles(
 
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
-def test_errors_for_each_view(prometheus: Prometheus, world: World, org: str) -> None:
+def test_errors_per_view_panel_equals_truth(
+    prometheus: Prometheus, world: SimulatedHour, org: str
+) -> None:
     truth = world.truth
     errors = truth.total("openqoe_errors_total", org_id=org)
     views = truth.total("openqoe_views_started_total", org_id=org)
@@ -190,7 +210,7 @@ def test_errors_for_each_view(prometheus: Prometheus, world: World, org: str) ->
     assert found == pytest.approx(errors / views, rel=1e-9)
 
 
-def test_errors_by_video_and_code(prometheus: Prometheus, world: World) -> None:
+def test_error_table_equals_truth(prometheus: Prometheus, world: SimulatedHour) -> None:
     found = table(prometheus, world, panel("openqoe-overview", "Most errors"), org_id="nordlicht")
     wanted = world.truth.by("openqoe_errors_total", "org_id", "video_id")
     assert {(one.labels["video_id"]): one.value for one in found if one.value} == pytest.approx(
@@ -210,10 +230,12 @@ def test_errors_by_video_and_code(prometheus: Prometheus, world: World) -> None:
 
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
-def test_completion_funnel(prometheus: Prometheus, world: World, org: str) -> None:
+def test_completion_funnel_panel_equals_truth(
+    prometheus: Prometheus, world: SimulatedHour, org: str
+) -> None:
     bars = [
         query
-        for query in dashboards.queries(dashboards.load("openqoe-engagement"))
+        for query in dashboard_files.queries(dashboard_files.load("openqoe-engagement"))
         if query.where == "Completion funnel"
     ]
     truth = world.truth
@@ -229,7 +251,7 @@ def test_completion_funnel(prometheus: Prometheus, world: World, org: str) -> No
     assert found == pytest.approx(wanted, rel=1e-9)
 
 
-def test_a_filter_filters(prometheus: Prometheus, world: World) -> None:
+def test_dashboard_filter_restricts_results(prometheus: Prometheus, world: SimulatedHour) -> None:
     query = panel("openqoe-overview", "Views started")
     for chosen in (
         {"org_id": "nordlicht", "network_country": "DE"},
@@ -249,7 +271,7 @@ def test_a_filter_filters(prometheus: Prometheus, world: World) -> None:
         assert value(prometheus, world, query, **chosen) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_by_country(prometheus: Prometheus, world: World) -> None:
+def test_country_panel_equals_truth(prometheus: Prometheus, world: SimulatedHour) -> None:
     found = table(prometheus, world, panel("openqoe-overview", "By country"), org_id="nordlicht")
     wanted = world.truth.by("openqoe_views_started_total", "org_id", "network_country")
     assert {one.labels["network_country"]: one.value for one in found} == pytest.approx(
@@ -257,7 +279,7 @@ def test_by_country(prometheus: Prometheus, world: World) -> None:
     )
 
 
-def test_live_and_on_demand_are_all(prometheus: Prometheus, world: World) -> None:
+def test_live_and_on_demand_sum_to_all(prometheus: Prometheus, world: SimulatedHour) -> None:
     for org in ORGANISATIONS:
         parts = [
             value(prometheus, world, panel(name, "Views started"), org_id=org)
@@ -274,8 +296,8 @@ def test_live_and_on_demand_are_all(prometheus: Prometheus, world: World) -> Non
 @pytest.mark.parametrize(
     "alert", ["OpenQoERebuffering", "OpenQoEStartupSlow", "OpenQoEErrors", "OpenQoEBitrateCollapse"]
 )
-def test_an_incident_raises_its_alert_and_nothing_does_before(
-    prometheus: Prometheus, world: World, alert: str
+def test_incident_fires_its_alert_and_none_fires_before(
+    prometheus: Prometheus, world: SimulatedHour, alert: str
 ) -> None:
     """A sick CDN and a bad release, for one organisation."""
     selector = f'ALERTS{{alertname="{alert}",org_id="nordlicht",severity="warning"}}'
@@ -302,7 +324,9 @@ def test_an_incident_raises_its_alert_and_nothing_does_before(
         "OpenQoECountedAlone",
     ],
 )
-def test_trouble_raises_its_alert(prometheus: Prometheus, world: World, alert: str) -> None:
+def test_worker_fault_fires_its_alert(
+    prometheus: Prometheus, world: SimulatedHour, alert: str
+) -> None:
     selector = f'ALERTS{{alertname="{alert}"}}'
     assert prometheus.samples(selector, "2h", world.end / SECOND)
 
@@ -314,7 +338,7 @@ def log_queries() -> list[Query]:
     found = [
         query
         for name in NAMES
-        for query in dashboards.queries(dashboards.load(name))
+        for query in dashboard_files.queries(dashboard_files.load(name))
         if query.language == "loki"
     ]
     for page in PAGES:
@@ -323,14 +347,14 @@ def log_queries() -> list[Query]:
     return found
 
 
-def test_queries_of_logs_use_what_the_worker_sends(world: World) -> None:
+def test_log_queries_use_labels_that_worker_sends(world: SimulatedHour) -> None:
     entries = list(world.loki.entries())
     stream = set().union(*(entry.labels for entry in entries))
     metadata = set().union(*(entry.metadata for entry in entries))
     assert stream <= {*STREAM_LABELS, "event_type"}
     members = paths(entries)
     for query in log_queries():
-        asked = read(query.expr)
+        asked = parse_logql(query.expr)
         assert {label for label, _, _ in asked.matchers} <= stream, query
         assert any(label == "event_type" for label, _, _ in asked.matchers), query
         assert set(asked.filters) <= metadata, query
@@ -338,7 +362,7 @@ def test_queries_of_logs_use_what_the_worker_sends(world: World) -> None:
         assert set(asked.used) <= stream | metadata | asked.paths.keys(), query
 
 
-def test_kinds_of_events_that_logs_are_asked_for_are_sent(world: World) -> None:
+def test_event_types_in_log_queries_are_sent(world: SimulatedHour) -> None:
     types = {entry.labels["event_type"] for entry in world.loki.entries()}
     assert "error" in types
     assert {"stall_start", "stallstart"} <= types

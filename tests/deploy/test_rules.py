@@ -11,16 +11,16 @@ import pytest
 import yaml
 
 from openqoe.core.api import routes
-from tests.deploy import rules
-from tests.deploy.logql import read
-from tests.deploy.rules import FOLDER, ROOT
+from tests.deploy import rule_files
+from tests.deploy.logql_parser import parse_logql
+from tests.deploy.rule_files import FOLDER, ROOT
 from tests.deploy.test_dashboards import LABELS
 from tests.support.services import require
 
 RUNBOOKS: Final = ROOT / "docs" / "runbooks"
 PAGES: Final = tuple(sorted(path for path in RUNBOOKS.glob("*.md") if path.name != "README.md"))
 
-RECORDED: Final = {rule["record"] for rule in rules.recordings()}
+RECORDED: Final = {rule["record"] for rule in rule_files.recordings()}
 
 
 def promtool(*arguments: str) -> str:
@@ -31,45 +31,45 @@ def promtool(*arguments: str) -> str:
     return run.stdout
 
 
-def test_promtool_finds_the_rules_sound() -> None:
-    promtool("check", "rules", *(str(path) for path in rules.FILES))
+def test_promtool_accepts_rules() -> None:
+    promtool("check", "rules", *(str(path) for path in rule_files.FILES))
 
 
 @pytest.mark.parametrize("name", ["prometheus.yml", "prometheus-scrape.yml"])
-def test_promtool_finds_the_configuration_sound(name: str) -> None:
-    assert f"{len(rules.FILES)} rule files found" in promtool("check", "config", name)
+def test_promtool_accepts_configuration(name: str) -> None:
+    assert f"{len(rule_files.FILES)} rule files found" in promtool("check", "config", name)
 
 
 @pytest.mark.parametrize("name", ["qoe.yml", "worker.yml"])
-def test_the_rules_do_what_their_unit_tests_say(name: str) -> None:
+def test_promtool_unit_tests_pass(name: str) -> None:
     promtool("test", "rules", f"tests/{name}")
 
 
-def test_every_alert_has_been_seen_to_fire_and_not_to() -> None:
+def test_every_alert_is_tested_firing_and_silent() -> None:
     fired: set[str] = set()
     silent: set[str] = set()
     for path in (FOLDER / "tests").glob("*.yml"):
         for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
             for case in test.get("alert_rule_test", []):
                 (fired if case.get("exp_alerts") else silent).add(case["alertname"])
-    names = {rule["alert"] for rule in rules.alerts()}
+    names = {rule["alert"] for rule in rule_files.alerts()}
     assert fired == names
     # All of them are silent in the tests in which all is well; some have a case of their own.
     assert silent <= names
 
 
-def test_names_exist() -> None:
-    for rule in rules.rules():
-        for selector in rules.selectors(rule["expr"]):
-            name = rules.metric_of(selector)
+def test_rules_use_existing_metrics() -> None:
+    for rule in rule_files.rules():
+        for selector in rule_files.selectors(rule["expr"]):
+            name = rule_files.metric_of(selector)
             assert name in LABELS or name in RECORDED or name == "up", rule
             matchers = set(re.findall(r'(\w+)(?:=~|!~|=|!=)"', selector))
             if name in LABELS:
                 assert matchers <= LABELS[name], rule
 
 
-def test_alerts_say_what_they_are_and_lead_to_their_page() -> None:
-    for rule in rules.alerts():
+def test_alerts_have_summary_description_and_runbook() -> None:
+    for rule in rule_files.alerts():
         name = rule["alert"]
         assert rule["labels"]["severity"] in ("info", "warning", "critical"), name
         assert rule["labels"]["service"] == "openqoe", name
@@ -78,8 +78,8 @@ def test_alerts_say_what_they_are_and_lead_to_their_page() -> None:
         assert notes["runbook_url"].endswith(f"/{name}.md"), name
 
 
-def test_each_alert_has_its_page_and_each_page_its_alert() -> None:
-    assert {path.stem for path in PAGES} == {rule["alert"] for rule in rules.alerts()}
+def test_alerts_and_runbooks_match_one_to_one() -> None:
+    assert {path.stem for path in PAGES} == {rule["alert"] for rule in rule_files.alerts()}
     index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
     for path in PAGES:
         assert f"[{path.stem}]({path.name})" in index
@@ -94,7 +94,7 @@ def page(request: pytest.FixtureRequest) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_pages_are_of_one_form(page: str) -> None:
+def test_runbook_has_standard_headings(page: str) -> None:
     assert re.findall(r"^(#+ .*)", page, re.MULTILINE)[1:] == [
         "## Meaning",
         "## Impact",
@@ -104,28 +104,28 @@ def test_pages_are_of_one_form(page: str) -> None:
     assert len(page.splitlines()) < 70
 
 
-def test_a_page_names_the_severities_of_its_alert(page: str) -> None:
+def test_runbook_names_severities_of_its_alert(page: str) -> None:
     name, severities = page.splitlines()[0].removeprefix("# "), page.splitlines()[2].lower()
-    for rule in rules.alerts():
+    for rule in rule_files.alerts():
         if rule["alert"] == name:
             assert rule["labels"]["severity"] in severities.replace("information", "info")
 
 
-def test_links_of_a_page_lead_somewhere(page: str) -> None:
+def test_runbook_links_resolve(page: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page):
         assert (RUNBOOKS / target).exists(), target
 
 
-def test_queries_of_a_page_use_what_exists(page: str) -> None:
+def test_runbook_queries_use_existing_metrics(page: str) -> None:
     for query in blocks(page, "promql"):
-        for selector in rules.selectors(query):
-            name = rules.metric_of(selector)
+        for selector in rule_files.selectors(query):
+            name = rule_files.metric_of(selector)
             assert name in LABELS or name in RECORDED, query
     for query in blocks(page, "logql"):
-        read(query)
+        parse_logql(query)
 
 
-def test_settings_and_commands_of_a_page_exist(page: str) -> None:
+def test_runbook_settings_and_commands_exist(page: str) -> None:
     configuration = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     for setting in re.findall(r"`(OPENQOE_[A-Z_]+|API_KEY|CARDINALITY_LIMITS)\b", page):
         assert f"`{setting}`" in configuration, setting
@@ -133,7 +133,7 @@ def test_settings_and_commands_of_a_page_exist(page: str) -> None:
         assert "".join(command) in ("serve", "outbox", "drain"), command
 
 
-def test_addresses_of_a_page_are_those_of_the_worker(page: str) -> None:
+def test_runbook_addresses_are_worker_endpoints(page: str) -> None:
     for path in re.findall(
         r"https?://(?:127\.0\.0\.1:8787|collector\.example\.com)(/[\w/]*)", page
     ):
@@ -145,9 +145,9 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)\n```", page, re.DOTALL)
 
 
-def test_recordings_are_read_by_alerts_or_tell_of_traffic() -> None:
+def test_recording_rules_are_used_by_alerts_or_report_traffic() -> None:
     read_by_alerts: set[str] = set()
-    for rule in rules.alerts():
-        read_by_alerts |= set(map(rules.metric_of, rules.selectors(rule["expr"])))
+    for rule in rule_files.alerts():
+        read_by_alerts |= set(map(rule_files.metric_of, rule_files.selectors(rule["expr"])))
     for name in RECORDED - read_by_alerts:
         assert re.match("org_env:openqoe_(views_started|concurrent_views):", name), name

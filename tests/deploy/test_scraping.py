@@ -15,21 +15,23 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy import rules
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess, serve
-from tests.support.prometheus import Prometheus
+from tests.deploy import rule_files
+from tests.support.event_builders import batch, event
+from tests.support.prometheus_server import Prometheus
 from tests.support.services import free_port, require, wait_until
+from tests.support.worker_process import WorkerProcess, serve
 
 BATCHES = 6
 
 
 def configuration(folder: Path, port: int) -> str:
     """What `prometheus-scrape.yml` says, in seconds instead of minutes."""
-    for path in rules.FILES:
+    for path in rule_files.FILES:
         text = path.read_text(encoding="utf-8").replace("interval: 1m", "interval: 1s")
         (folder / path.name).write_text(text, encoding="utf-8")
-    given = yaml.safe_load((rules.FOLDER / "prometheus-scrape.yml").read_text(encoding="utf-8"))
+    given = yaml.safe_load(
+        (rule_files.FOLDER / "prometheus-scrape.yml").read_text(encoding="utf-8")
+    )
     del given["global"]
     given["rule_files"] = [str(folder / "*.yml")]
     (job,) = given["scrape_configs"]
@@ -75,7 +77,7 @@ def refused(prometheus: Prometheus, expr: str) -> float | None:
     return prometheus.value(expr.format("openqoe_worker_events_rejected_total"))
 
 
-def test_health_comes_both_ways_and_counts_once(
+def test_health_metrics_sent_and_scraped_are_counted_once(
     prometheus: Prometheus, worker: WorkerProcess
 ) -> None:
     wait_until(lambda: refused(prometheus, "sum({})") == 2 * BATCHES, 15, "both ways")
@@ -86,7 +88,7 @@ def test_health_comes_both_ways_and_counts_once(
 
 
 def test_prometheus_evaluates_every_rule(prometheus: Prometheus, worker: WorkerProcess) -> None:
-    names = [rule.get("alert") or rule["record"] for rule in rules.rules()]
+    names = [rule.get("alert") or rule["record"] for rule in rule_files.rules()]
 
     def evaluated() -> bool:
         return all(rule["health"] != "unknown" for rule in loaded(prometheus))
@@ -97,9 +99,7 @@ def test_prometheus_evaluates_every_rule(prometheus: Prometheus, worker: WorkerP
         assert (rule["health"], rule.get("lastError", "")) == ("ok", ""), rule["name"]
 
 
-def test_a_worker_that_does_not_answer_is_noticed(
-    prometheus: Prometheus, worker: WorkerProcess
-) -> None:
+def test_unreachable_worker_fires_alert(prometheus: Prometheus, worker: WorkerProcess) -> None:
     def pending() -> bool:
         return any(
             rule["name"] == "OpenQoEWorkerDown" and rule["state"] == "pending"

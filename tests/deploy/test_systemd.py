@@ -15,7 +15,7 @@ import pytest
 
 from openqoe.core.config.worker_config import Config
 from openqoe.shells.service.supervisor import EXIT_USAGE, GRACE
-from tests.deploy.reading import DEPLOY, assert_accepts, config_of
+from tests.deploy.deploy_files import DEPLOY, assert_accepts, load_config
 from tests.support.services import free_port, require, wait_until
 
 FOLDER = DEPLOY / "systemd"
@@ -35,7 +35,7 @@ def service() -> Unit:
 
 
 @pytest.mark.parametrize("name", ["openqoe.service", "openqoe.socket"])
-def test_systemd_understands_every_line(name: str, tmp_path: Path) -> None:
+def test_systemd_accepts_unit_file(name: str, tmp_path: Path) -> None:
     analyze = require("systemd-analyze")
     for file in FOLDER.iterdir():
         unit = file.read_text(encoding="utf-8").replace(OPENQOE, sys.executable)
@@ -50,7 +50,7 @@ def test_systemd_understands_every_line(name: str, tmp_path: Path) -> None:
     assert (run.returncode, ours) == (0, [])
 
 
-def test_systemd_would_not_understand_a_line_that_is_wrong(tmp_path: Path) -> None:
+def test_systemd_reports_wrong_line(tmp_path: Path) -> None:
     analyze = require("systemd-analyze")
     unit = f"[Service]\nExecStart={sys.executable}\nStateDirectroy=openqoe\n"
     (tmp_path / "openqoe.service").write_text(unit)
@@ -63,7 +63,7 @@ def test_systemd_would_not_understand_a_line_that_is_wrong(tmp_path: Path) -> No
     assert "StateDirectroy" in run.stderr
 
 
-def test_it_starts_a_command_of_ours_that_systemd_may_reload(service: Unit) -> None:
+def test_service_starts_openqoe_with_reload_support(service: Unit) -> None:
     program, *arguments = shlex.split(service["Service"]["ExecStart"])
     assert program == OPENQOE
     assert_accepts(arguments)
@@ -72,22 +72,22 @@ def test_it_starts_a_command_of_ours_that_systemd_may_reload(service: Unit) -> N
     assert service["Service"]["ExecReload"].endswith("-HUP $MAINPID")
 
 
-def test_it_waits_for_the_last_delivery(service: Unit) -> None:
+def test_service_stop_timeout_exceeds_shutdown_timeout(service: Unit) -> None:
     longest = Config().shutdown_timeout / 1000 + GRACE
     assert float(service["Service"]["TimeoutStopSec"]) > longest
 
 
-def test_wrong_settings_are_not_tried_again_and_again(service: Unit) -> None:
+def test_service_is_not_restarted_after_configuration_error(service: Unit) -> None:
     assert service["Service"]["RestartPreventExitStatus"] == str(EXIT_USAGE)
 
 
-def test_its_data_are_where_systemd_lets_it_write(service: Unit) -> None:
+def test_service_data_directory_is_writable(service: Unit) -> None:
     pairs = shlex.split(service["Service"]["Environment"])
     variables = dict(pair.split("=", 1) for pair in pairs)
-    assert config_of(variables).data_dir == f"%S/{service['Service']['StateDirectory']}"
+    assert load_config(variables).data_dir == f"%S/{service['Service']['StateDirectory']}"
 
 
-def test_workers_serve_on_the_socket_that_systemd_opened(service: Unit, tmp_path: Path) -> None:
+def test_workers_serve_on_socket_opened_by_systemd(service: Unit, tmp_path: Path) -> None:
     activate = require("systemd-socket-activate")
     port = free_port()
     _, *arguments = shlex.split(service["Service"]["ExecStart"])
@@ -110,14 +110,14 @@ def test_workers_serve_on_the_socket_that_systemd_opened(service: Unit, tmp_path
         return False
 
     try:
-        wait_until(is_ready, timeout=20, what="a worker behind systemd's socket")
+        wait_until(is_ready, timeout=20, description="a worker behind systemd's socket")
     finally:
         process.send_signal(SIGTERM)
         status = process.wait(30)
     assert status == 0
 
 
-def test_connections_wait_while_the_service_restarts(service: Unit, tmp_path: Path) -> None:
+def test_connections_wait_during_service_restart(service: Unit, tmp_path: Path) -> None:
     _, *arguments = shlex.split(service["Service"]["ExecStart"])
     with socket.create_server(("127.0.0.1", 0)) as listener:  # systemd's, which stays
         descriptor = listener.fileno()

@@ -16,7 +16,7 @@ from openqoe.core.wire.remote_write import HEADERS
 from openqoe.embedded import FILE, open_reader
 from openqoe.embedded.sample_store import EmbeddedStore
 from openqoe.shells.service import logs
-from tests.support.wire import MetricMetadata, encode_write_request
+from tests.support.wire_codec import MetricMetadata, encode_write_request
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -105,9 +105,9 @@ def entries(
         if with_metadata and "video" in line:
             pairs = (*pairs, ("video_id", str(line["video"]["id"])))
         encoded.append(
-            (at, json.dumps(line).encode(), one.metadata(pairs) if with_metadata else b"")
+            (at, json.dumps(line).encode(), one.encode_metadata(pairs) if with_metadata else b"")
         )
-    body = one.request([(format_labels(sorted(labels.items())), encoded)])
+    body = one.encode_request([(format_labels(sorted(labels.items())), encoded)])
     return LokiPush(2, "embedded_logs", "embedded:logs", one.headers, body)
 
 

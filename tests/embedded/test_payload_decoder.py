@@ -20,8 +20,8 @@ from openqoe.embedded.payload_decoder import (
     stream_labels,
 )
 from tests.embedded.storing import metrics
-from tests.support.events import NOW
-from tests.support.wire import decode_push_request, decode_write_request
+from tests.support.event_builders import NOW
+from tests.support.wire_codec import decode_push_request, decode_write_request
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,9}", fullmatch=True)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -45,12 +45,12 @@ def test_entries_are_read_as_by_an_independent_decoder(
     streams: list[tuple[dict[str, str], list[tuple[int, str, dict[str, str]]]]], encoding: str
 ) -> None:
     one = ENCODINGS[encoding]
-    body = one.request(
+    body = one.encode_request(
         [
             (
                 format_labels(sorted(labels.items())),
                 [
-                    (at, line.encode(), one.metadata(tuple(metadata.items())))
+                    (at, line.encode(), one.encode_metadata(tuple(metadata.items())))
                     for at, line, metadata in lines
                 ],
             )
@@ -105,7 +105,7 @@ def test_no_bytes_do_anything_but_be_refused(body: bytes, packed: bool) -> None:
 
 
 def test_json_that_is_not_a_push_is_refused() -> None:
-    good = ENCODINGS["json"].request([('{a="b"}', [(NOW, b"{}", b"")])])
+    good = ENCODINGS["json"].encode_request([('{a="b"}', [(NOW, b"{}", b"")])])
     assert len(decode_logs(good, "application/json")) == 1
     for entry in (b'["x","{}"]', b"[1]", b"[]", b'["1"]', b"{}", json.dumps([None]).encode()):
         body = gzip.compress(b'{"streams":[{"stream":{"a":"b"},"values":[%b]}]}' % entry)

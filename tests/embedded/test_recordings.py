@@ -13,9 +13,9 @@ from openqoe.core.effects import LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request
 from tests.embedded.storing import by_series, rows, stored
 from tests.support.captures import NAMES, load
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.rig import Rig
-from tests.support.wire import STALE
+from tests.support.wire_codec import STALE
 
 
 def replay(name: str, encoding: str) -> Rig:

@@ -12,7 +12,7 @@ from openqoe.core.sinks.series_exporter import STALE
 from openqoe.embedded import FILE, retention
 from openqoe.embedded.retention import KEPT, Retention, used_bytes
 from tests.embedded.storing import Stored, config_of, entries, metrics, stored
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

@@ -20,7 +20,7 @@ from openqoe.core.wire.loki_push import ENCODINGS
 from openqoe.embedded import FILE
 from openqoe.shells.storage import StorageError
 from tests.embedded.storing import Stored, by_series, entries, metrics, rows, stored
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 MINUTE = 60_000
 VIEWS = {"__name__": "views_total", "instance": "i-0", "video_id": "bucket_7"}
@@ -224,7 +224,7 @@ def test_what_cannot_be_decoded_is_refused(effect: RemoteWrite | LokiPush, tmp_p
 def test_a_stream_whose_labels_are_none_is_refused_as_a_whole(labels: str, tmp_path: Path) -> None:
     one = ENCODINGS["protobuf"]
     good = (NOW, b"{}", b"")
-    body = one.request([('{a="b"}', [good]), (labels, [good])])
+    body = one.encode_request([('{a="b"}', [good]), (labels, [good])])
     with stored(tmp_path) as store:
         (result,) = store.write(LokiPush(1, "", "embedded:logs", one.headers, body))
         assert result.status == 400

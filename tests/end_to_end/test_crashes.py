@@ -1,19 +1,17 @@
-"""A 202 is a promise: kept through SIGKILL, in a real Prometheus, whatever the shell."""
-
-import time
+"""Crashes of every shell: acknowledged batches survive SIGKILL, checked in a real Prometheus."""
 
 import pytest
 
 from tests.support import chaos
-from tests.support.events import batch, event
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess, serve
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import view_batch
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import require, wait_until
+from tests.support.worker_process import WorkerProcess, serve
 
 
 @pytest.mark.parametrize("shell", chaos.SHELLS)
-def test_killed_under_load_nothing_is_lost_and_nothing_counted_twice(shell: str) -> None:
+def test_worker_killed_under_load_counts_every_event_once(shell: str) -> None:
     require("prometheus")
     report = chaos.run(shell, kills=4)
     assert report.acknowledged > 20
@@ -22,11 +20,7 @@ def test_killed_under_load_nothing_is_lost_and_nothing_counted_twice(shell: str)
     assert report.logged_twice == 0
 
 
-def view(number: int) -> bytes:
-    return batch(event("viewstart", at=int(time.time() * 1000), view_id=f"v-{number}"))
-
-
-def test_what_a_dead_process_left_is_delivered_by_the_drain_command() -> None:
+def test_drain_command_delivers_data_of_dead_process() -> None:
     with RemoteWriteDouble() as receiver, LokiDouble() as loki:
         receiver.fail_with(503, times=None)
         loki.fail_with(503, times=None)
@@ -37,20 +31,21 @@ def test_what_a_dead_process_left_is_delivered_by_the_drain_command() -> None:
         }
         with WorkerProcess(settings, command=serve) as worker:
             for number in range(5):
-                assert worker.post(view(number))[0] == 202
+                assert worker.post(view_batch(number))[0] == 202
             wait_until(
-                lambda: "metrics for prometheus:" in worker.command("outbox"), what="the outbox"
+                lambda: "metrics for prometheus:" in worker.run_command("outbox"),
+                description="the outbox",
             )
-            shown = worker.command("outbox")
+            shown = worker.run_command("outbox")
             assert "slot 0 (in use)" in shown
             worker.kill()
-            assert "slot 0 (left behind)" in worker.command("outbox")
-            assert "still waiting" in worker.command("drain", "--timeout", "1", status=1)
-            receiver.heal()
-            loki.heal()
-            worker.command("drain", "--timeout", "20")
-            assert "slot 0 (left behind): 0 batches" in worker.command("outbox")
-            assert "metrics for" not in worker.command("outbox")
+            assert "slot 0 (left behind)" in worker.run_command("outbox")
+            assert "still waiting" in worker.run_command("drain", "--timeout", "1", status=1)
+            receiver.clear_faults()
+            loki.clear_faults()
+            worker.run_command("drain", "--timeout", "20")
+            assert "slot 0 (left behind): 0 batches" in worker.run_command("outbox")
+            assert "metrics for" not in worker.run_command("outbox")
         assert receiver.total("openqoe_views_started_total") == 5
         assert len(loki.entries()) == 5
         assert receiver.violations == []

@@ -1,4 +1,4 @@
-"""The embedded store of real processes: killed, several of them, without a journal."""
+"""The embedded store of real processes: crashes, several processes, no journal."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ import pytest
 
 from tests.embedded.storing import by_series, rows
 from tests.support import chaos
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess, serve, with_options
+from tests.support.event_builders import view_batch
 from tests.support.services import wait_until
+from tests.support.worker_process import WorkerProcess, serve, with_options
 
 FAST = {"OPENQOE_FLUSH_INTERVAL": "0.3"}
 
 
-def view(number: int) -> bytes:
-    return batch(event("viewstart", at=int(time.time() * 1000), view_id=f"v-{number}"))
-
-
 def counted(data: Path) -> float:
-    """Views started, by the newest sample of each series."""
+    """The started views: the sum of the newest sample of each series."""
     total = 0.0
     for labels, samples in by_series(data).items():
         if dict(labels)["__name__"] == "openqoe_views_started_total":
@@ -38,7 +34,7 @@ def logged(data: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("shell", chaos.SHELLS)
-def test_killed_under_load_nothing_is_lost_and_nothing_is_there_twice(shell: str) -> None:
+def test_worker_killed_under_load_stores_every_event_once(shell: str) -> None:
     chance = Random(7)
     with WorkerProcess(FAST, command=chaos.SHELLS[shell]) as worker:
         players = chaos.Players(worker, 4, seed=7)
@@ -46,7 +42,7 @@ def test_killed_under_load_nothing_is_lost_and_nothing_is_there_twice(shell: str
             time.sleep(chance.uniform(0.2, 0.8))
             worker.kill()
             worker.start()
-        players.end()
+        players.stop()
         worker.stop(30)
         assert '"stopped"' in worker.log_text(), worker.log_text()[-3000:]
         assert len(players.acknowledged) > 20
@@ -58,46 +54,44 @@ def test_killed_under_load_nothing_is_lost_and_nothing_is_there_twice(shell: str
 def test_workers_of_one_host_write_to_one_store() -> None:
     with WorkerProcess(FAST, command=with_options(serve, "--workers", "2")) as worker:
         for number in range(40):
-            assert worker.post(view(number % 30))[0] == 202
+            assert worker.post(view_batch(number % 30))[0] == 202
         wait_until(lambda: len(rows(worker.data, "SELECT 1 FROM entries")) >= 30, 20, "the events")
         wait_until(lambda: counted(worker.data) == 30, 20, "the views")
         instances = "SELECT DISTINCT instance FROM series"
-        wait_until(
-            lambda: len(rows(worker.data, instances)) == 2, 20, "what both tell of themselves"
-        )
+        wait_until(lambda: len(rows(worker.data, instances)) == 2, 20, "the health metrics of both")
         assert worker.request("GET", "/")[0] == 200
         assert worker.stop() == 0
 
 
-def test_without_a_journal_it_is_the_destination_all_the_same() -> None:
+def test_embedded_store_receives_data_without_journal() -> None:
     with WorkerProcess({**FAST, "OPENQOE_DURABILITY": "memory"}) as worker:
-        assert worker.post(view(1))[0] == 202
-        wait_until(lambda: counted(worker.data) == 1, what="the view")
-        wait_until(lambda: logged(worker.data) == ["v-1"], what="the event")
+        assert worker.post(view_batch(1))[0] == 202
+        wait_until(lambda: counted(worker.data) == 1, description="the view")
+        wait_until(lambda: logged(worker.data) == ["v-1"], description="the event")
         worker.kill()
         assert not list(worker.data.glob("slot-*"))
         worker.start()
-        assert worker.post(view(2))[0] == 202
+        assert worker.post(view_batch(2))[0] == 202
         assert worker.stop() == 0
         assert logged(worker.data) == ["v-1", "v-2"]
 
 
-def test_what_a_dead_process_left_is_drained_into_it() -> None:
+def test_drain_command_writes_data_of_dead_process_to_store() -> None:
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "3600"}) as worker:
         for number in range(5):
-            assert worker.post(view(number))[0] == 202
+            assert worker.post(view_batch(number))[0] == 202
         worker.kill()
         assert logged(worker.data) == []
-        worker.command("drain", "--timeout", "20")
+        worker.run_command("drain", "--timeout", "20")
         assert sorted(logged(worker.data)) == [f"v-{number}" for number in range(5)]
         assert counted(worker.data) == 5
 
 
-def test_the_log_tells_where_the_dashboard_is() -> None:
+def test_start_log_names_dashboard_address() -> None:
     with WorkerProcess() as worker:
-        (serving,) = [line for line in worker.log() if line["event"] == "serving"]
+        (serving,) = [line for line in worker.log_records() if line["event"] == "serving"]
         assert serving["dashboard"] == f"{worker.url}/"
     with WorkerProcess({"OPENQOE_DASHBOARD": "no"}) as worker:
-        (serving,) = [line for line in worker.log() if line["event"] == "serving"]
+        (serving,) = [line for line in worker.log_records() if line["event"] == "serving"]
         assert "dashboard" not in serving
         assert worker.request("GET", "/")[0] == 404

@@ -1,25 +1,30 @@
-"""gunicorn with several processes that come and go: nothing is lost, in a real Prometheus."""
+"""gunicorn with several processes: recycling and reloading lose nothing in a real Prometheus."""
 
 import signal
 import threading
 import time
 from http.client import HTTPException
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess, gunicorn
-from tests.support.prometheus import Prometheus
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.prometheus_server import Prometheus
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import require
+from tests.support.worker_process import WorkerProcess, gunicorn
 
 
 def started(prometheus: Prometheus) -> float:
-    """Views started, over all processes that ever were: last minus first of each series."""
+    """The started views over all processes: the sum of last minus first sample of each series."""
     ranges = prometheus.samples("openqoe_views_started_total")
     return sum(one.samples[-1][1] - one.samples[0][1] for one in ranges)
 
 
 class Load:
-    """Clients that post views until they are told to stop."""
+    """Clients that post views until ``stop``.
+
+    Attributes:
+        acknowledged: Batches answered with 202.
+        unknown: Batches without a response, which may have been accepted.
+    """
 
     def __init__(self, worker: WorkerProcess, clients: int) -> None:
         self.acknowledged = 0
@@ -31,7 +36,7 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -45,7 +50,7 @@ class Load:
             try:
                 status, _ = self._worker.post(body)
             except (OSError, ValueError, HTTPException):
-                # Taken or not? The test resends nothing, so it cannot know.
+                # The batch may have been accepted; it is not resent.
                 with self._lock:
                     self.unknown += 1
                 continue
@@ -53,7 +58,7 @@ class Load:
                 self.acknowledged += status == 202
 
 
-def test_four_processes_recycled_every_50_requests_under_load_lose_nothing() -> None:
+def test_processes_recycled_every_50_requests_lose_nothing() -> None:
     require("prometheus")
     recycling = gunicorn("gthread", "-w", "4", "--max-requests", "50")
     with Prometheus() as prometheus:
@@ -61,10 +66,10 @@ def test_four_processes_recycled_every_50_requests_under_load_lose_nothing() -> 
         with WorkerProcess(settings, command=recycling) as worker:
             load = Load(worker, clients=4)
             time.sleep(6)
-            load.end()
+            load.stop()
             assert worker.stop(60) == 0
             processes = worker.log_text().count('"serving"')
-        # They did come and go, and each took a slot that another one had left.
+        # Processes were recycled, and each claimed the slot of an earlier one.
         assert processes > 8
         assert len(prometheus.label_values("instance")) < 8
         assert load.acknowledged > 200
@@ -72,7 +77,7 @@ def test_four_processes_recycled_every_50_requests_under_load_lose_nothing() -> 
         prometheus.assert_nothing_rejected()
 
 
-def test_a_reload_loses_nothing() -> None:
+def test_reload_under_load_loses_nothing() -> None:
     require("prometheus")
     with Prometheus() as prometheus:
         settings = {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_FLUSH_INTERVAL": "0.5"}
@@ -83,7 +88,7 @@ def test_a_reload_loses_nothing() -> None:
                 assert worker.process is not None
                 worker.process.send_signal(signal.SIGHUP)
             time.sleep(1)
-            load.end()
+            load.stop()
             assert worker.stop(60) == 0
             processes = worker.log_text().count('"serving"')
         assert processes >= 6
@@ -92,7 +97,7 @@ def test_a_reload_loses_nothing() -> None:
         prometheus.assert_nothing_rejected()
 
 
-def test_preloading_the_application_starts_its_service_after_the_fork() -> None:
+def test_preloaded_application_starts_service_after_fork() -> None:
     with RemoteWriteDouble() as receiver:
         settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
         with WorkerProcess(settings, command=gunicorn("gthread", "--preload")) as worker:

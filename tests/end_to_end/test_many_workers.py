@@ -1,4 +1,4 @@
-"""Four processes behind one port count as one: real shells, a real Redis, a real Prometheus."""
+"""Four processes behind one port count like one: real shells, a real Redis, a real Prometheus."""
 
 import json
 import time
@@ -6,19 +6,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.dealt import GOVERNED, LATE, Clients, differences, rounds, single, stored
-from tests.support.events import NOW
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess, gunicorn, serve, uvicorn, with_options
-from tests.support.prometheus import Prometheus
-from tests.support.redis import Redis
+from tests.support.event_builders import NOW
+from tests.support.fleet_traffic import (
+    GOVERNED_LABEL,
+    LATE_ENV,
+    Clients,
+    count_with_one_worker,
+    find_differences,
+    make_rounds,
+    read_stored_counts,
+)
+from tests.support.loki_double import LokiDouble
+from tests.support.prometheus_server import Prometheus
+from tests.support.redis_server import Redis
+from tests.support.worker_process import WorkerProcess, gunicorn, serve, uvicorn, with_options
 
 VIEWS = 1000
 WORKERS = 4
 MOST_VALUES = 10
 
 SETTINGS = {
-    "CARDINALITY_LIMITS": json.dumps({GOVERNED: {"max_cardinality": MOST_VALUES}}),
+    "CARDINALITY_LIMITS": json.dumps({GOVERNED_LABEL: {"max_cardinality": MOST_VALUES}}),
     "OPENQOE_KV_SYNC_INTERVAL": "1",
     "OPENQOE_FLUSH_INTERVAL": "2",
 }
@@ -31,7 +39,7 @@ FLEETS = {
     "gunicorn": (gunicorn("gthread", *WORKERS_OPTION), "redis"),
     "uvicorn": (with_options(uvicorn, *WORKERS_OPTION), "sqlite"),
 }
-"""The hosts, and what their workers share."""
+"""The hosts, and the shared store of their workers."""
 
 
 @pytest.fixture(scope="module")
@@ -42,48 +50,48 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, float]:
-    return single(rounds(VIEWS, seed=1, begin=NOW - 60_000))
+    return count_with_one_worker(make_rounds(VIEWS, seed=1, begin=NOW - 60_000))
 
 
 @pytest.mark.parametrize("name", FLEETS)
-def test_batches_dealt_at_random_are_counted_as_by_one(
+def test_randomly_distributed_batches_count_as_with_one_worker(
     name: str, truth: dict[str, float], redis: Redis
 ) -> None:
     command, store = FLEETS[name]
     settings = dict(SETTINGS)
     if store == "redis":
-        redis.empty()
+        redis.delete_all()
         settings["OPENQOE_KV_URL"] = redis.url
     with Prometheus() as prometheus, LokiDouble() as loki:
         settings |= {"PROMETHEUS_URL": prometheus.write_url, "LOKI_URL": loki.push_url}
         with WorkerProcess(settings, command=command) as worker:
             clients = Clients(worker)
-            *before, last = rounds(VIEWS, seed=1, begin=int(time.time() * 1000) - 60_000)
+            *before, last = make_rounds(VIEWS, seed=1, begin=int(time.time() * 1000) - 60_000)
             for turn in before:
                 clients.send(turn)
                 time.sleep(0.5)
-            time.sleep(2)  # all have heard of each other
+            time.sleep(2)  # until all workers have synchronized
             clients.send(last)
             cardinality = json.loads(worker.request("GET", "/stats")[2])["cardinality"]
-            has_left = worker.stop_and_deliver()
-        counts = stored(prometheus)
-        prometheus.assert_nothing_rejected(copies_allowed=has_left)
+            has_rest = worker.stop_and_deliver()
+        counts = read_stored_counts(prometheus)
+        prometheus.assert_nothing_rejected(copies_allowed=has_rest)
         instances = prometheus.label_values("instance")
-        at_first, at_last = admitted(prometheus, "prod"), admitted(prometheus, LATE)
+        at_first, at_last = admitted(prometheus, "prod"), admitted(prometheus, LATE_ENV)
     assert clients.refused == []
-    assert differences(counts, truth) == {}
+    assert find_differences(counts, truth) == {}
     assert len(loki.entries()) == sum(
         value for series, value in truth.items() if series.startswith("openqoe_events_total")
     )
     assert len(instances) == WORKERS
-    assert cardinality[GOVERNED] == MOST_VALUES
+    assert cardinality[GOVERNED_LABEL] == MOST_VALUES
     assert len(at_last) == MOST_VALUES
     assert at_last <= at_first
     assert len(at_first) <= WORKERS * MOST_VALUES
 
 
 def admitted(prometheus: Prometheus, env: str) -> set[str]:
-    """The governed values that have series of their own."""
+    """The governed values that have their own series."""
     found = prometheus.series(f'openqoe_events_total{{env="{env}"}}')
-    values = {labels[GOVERNED] for labels in found}
+    values = {labels[GOVERNED_LABEL] for labels in found}
     return {value for value in values if not value.startswith("hash_")}

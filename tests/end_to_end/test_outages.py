@@ -1,21 +1,20 @@
-"""What a 202 promised is kept through outages: receivers, disks and neighbours that fail."""
+"""Acknowledged batches survive failing receivers, full disks, damaged files and dead neighbours."""
 
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import chaos
 from tests.support.chaos import Players
-from tests.support.events import batch, event
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess, serve
-from tests.support.prometheus import Prometheus
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.prometheus_server import Prometheus
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import require, wait_until
+from tests.support.worker_process import WorkerProcess, serve
 
 SHELLS = ("asyncio", "trio", "wsgi")
 
@@ -29,20 +28,8 @@ def view(number: int, *, padding: int = 0) -> bytes:
 
 
 def started(prometheus: Prometheus) -> int:
-    """Views started, by the newest sample of each series ever written."""
+    """The started views: the sum of the newest sample of each series."""
     return int(sum(series.samples[-1][1] for series in prometheus.samples(STARTED)))
-
-
-@pytest.fixture
-def receiver() -> Iterator[RemoteWriteDouble]:
-    with RemoteWriteDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def loki() -> Iterator[LokiDouble]:
-    with LokiDouble() as double:
-        yield double
 
 
 def settings(receiver: RemoteWriteDouble, loki: LokiDouble, **more: str) -> dict[str, str]:
@@ -55,7 +42,7 @@ def settings(receiver: RemoteWriteDouble, loki: LokiDouble, **more: str) -> dict
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_prometheus_that_hangs_and_one_that_restarts_miss_nothing(shell: str) -> None:
+def test_prometheus_that_hangs_or_restarts_misses_nothing(shell: str) -> None:
     require("prometheus")
     with Prometheus() as prometheus:
         wanted = {
@@ -65,27 +52,27 @@ def test_a_prometheus_that_hangs_and_one_that_restarts_miss_nothing(shell: str) 
         }
         with WorkerProcess(wanted, command=chaos.SHELLS[shell]) as worker:
             players = Players(worker, 2, seed=1)
-            for fail, heal in (
+            for begin_outage, end_outage in (
                 (prometheus.pause, prometheus.resume),
                 (prometheus.stop, prometheus.start),
             ):
                 time.sleep(0.5)
-                fail()
+                begin_outage()
                 before = len(players.acknowledged)
                 time.sleep(1.5)
-                assert len(players.acknowledged) > before + 10  # nobody waits for Prometheus
-                heal()
-            players.end()
+                assert len(players.acknowledged) > before + 10  # clients do not wait for Prometheus
+                end_outage()
+            players.stop()
             assert worker.stop(30) == 0
             assert '"stopped"' in worker.log_text()
         assert started(prometheus) == len(players.acknowledged)
-        # It complains of itself when it is stopped in a write.
+        # Prometheus logs a complaint when it is stopped during a write.
         rejects = prometheus.rejects(copies_allowed=True)
         assert rejects.out_of_order == rejects.out_of_bounds == rejects.too_old == 0
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_slot_left_behind_is_delivered_by_a_running_neighbour(
+def test_orphaned_slot_is_delivered_by_running_neighbour(
     shell: str, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     wanted = settings(receiver, loki, OPENQOE_FLUSH_INTERVAL="60")
@@ -96,12 +83,17 @@ def test_a_slot_left_behind_is_delivered_by_a_running_neighbour(
                 assert first.post(view(number))[0] == 202
             assert second.post(view(7))[0] == 202
             first.kill()
-            for file in (first.data / "slot-0").iterdir():  # which makes it long ago
+            for file in (first.data / "slot-0").iterdir():  # so that it is orphaned for an hour
                 os.utime(file, (time.time() - 3600,) * 2)
-            wait_until(lambda: receiver.total(STARTED) == 7, timeout=15, what="the neighbour")
-            wait_until(lambda: "slot 0 (left behind): 0" in second.command("outbox"), what="rest")
+            wait_until(
+                lambda: receiver.total(STARTED) == 7, timeout=15, description="the neighbour"
+            )
+            wait_until(
+                lambda: "slot 0 (left behind): 0" in second.run_command("outbox"),
+                description="rest",
+            )
             assert len(loki.entries()) == 7
-            # It comes back and goes on where its neighbour left off.
+            # It restarts and continues from the state that its neighbour saved.
             first.start()
             assert first.post(view(8))[0] == 202
             assert first.stop() == second.stop() == 0
@@ -112,19 +104,19 @@ def test_a_slot_left_behind_is_delivered_by_a_running_neighbour(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-def test_a_full_disk_refuses_batches_until_there_is_room_and_loses_none(
+def test_full_disk_refuses_batches_and_loses_no_accepted_one(
     receiver: RemoteWriteDouble, loki: LokiDouble, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a small file system")
+        pytest.skip("this system does not permit mounting a small file system")
     try:
         wanted = settings(receiver, loki, OPENQOE_DATA_DIR=str(small / "data"))
         with WorkerProcess(wanted, command=serve) as worker:
             assert worker.post(view(0))[0] == 202
-            wait_until(lambda: receiver.total(STARTED) == 1, what="the first view")
+            wait_until(lambda: receiver.total(STARTED) == 1, description="the first view")
             hog = small / "hog"
             room = os.statvfs(small)
             hog.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - (15 << 20)))
@@ -134,16 +126,16 @@ def test_a_full_disk_refuses_batches_until_there_is_room_and_loses_none(
             assert all("retry-after" in headers for _, headers, _ in answers)
             assert worker.request("GET", "/ready")[0] == 503
             assert worker.request("GET", "/health")[0] == 200
-            time.sleep(1.5)  # attempts to make it good change nothing while the disk is full
+            time.sleep(1.5)  # retries fail while the disk is full
             assert worker.request("POST", "/v1/events", bodies[0])[0] == 503
             hog.unlink()
-            wait_until(lambda: worker.request("GET", "/ready")[0] == 200, what="room")
+            wait_until(lambda: worker.request("GET", "/ready")[0] == 200, description="room")
             for body in bodies[:10]:
                 assert worker.request("POST", "/v1/events", body)[0] == 202
             assert worker.stop() == 0
-            events = [line["event"] for line in worker.log()]
+            events = [line["event"] for line in worker.log_records()]
             assert events.count("storage works again") == 1
-        # At most the first of the others took effect before the disk was known to be full.
+        # At most one refused batch was applied before the full disk was detected.
         assert 11 <= receiver.total(STARTED) <= 12
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -154,13 +146,13 @@ def damaged(file: Path, *, wholly: bool) -> None:
         file.write_bytes(os.urandom(20_000))
         return
     size = file.stat().st_size
-    with file.open("r+b") as opened:  # not only a few pages: those might be free ones
+    with file.open("r+b") as opened:  # half of the file: a few pages might be free ones
         opened.seek(size // 2)
         opened.write(os.urandom(size // 2))
 
 
 @pytest.mark.parametrize("wholly", [False, True], ids=["half of it", "wholly"])
-def test_a_damaged_file_is_kept_aside_and_the_worker_serves(
+def test_damaged_database_is_moved_aside_and_worker_serves(
     receiver: RemoteWriteDouble, loki: LokiDouble, *, wholly: bool
 ) -> None:
     wanted = settings(receiver, loki, OPENQOE_SHUTDOWN_TIMEOUT="1")
@@ -169,19 +161,19 @@ def test_a_damaged_file_is_kept_aside_and_the_worker_serves(
         loki.fail_with(503, times=None)
         for number in range(30):
             assert worker.post(view(number, padding=4_000))[0] == 202
-        assert worker.stop() == 0  # what waits is in the one file now
+        assert worker.stop() == 0  # the undelivered payloads are in the database now
         file = worker.data / "slot-0" / "worker.db"
         damaged(file, wholly=wholly)
-        receiver.heal()
-        loki.heal()
+        receiver.clear_faults()
+        loki.clear_faults()
         worker.start()
         assert worker.post(view(30))[0] == 202
         assert worker.request("GET", "/ready")[0] == 200
         assert worker.stop() == 0
         assert [one.name for one in file.parent.glob("*damaged*")] == ["worker.db.damaged-1"]
-        (told,) = [line["event"] for line in worker.log() if "was damaged" in line["event"]]
-        assert "saved from it: " in told  # what that is: tests/shells/storage/test_storage.py
-        assert told.endswith("the damaged file is kept as worker.db.damaged-1")
+        (line,) = [line["event"] for line in worker.log_records() if "was damaged" in line["event"]]
+        assert "saved from it: " in line  # details: tests/shells/storage/test_storage.py
+        assert line.endswith("the damaged file is kept as worker.db.damaged-1")
         assert "Traceback" not in worker.log_text()
     assert 1 <= receiver.total(STARTED) <= 31
     assert any("v-30" in entry.line for entry in loki.entries())

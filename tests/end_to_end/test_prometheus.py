@@ -1,4 +1,4 @@
-"""Batches with a known truth, through a running worker, into a real Prometheus: exact numbers."""
+"""Known batches through every host into a real Prometheus: all numbers are exact."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.hosts import HOSTS, Host
-from tests.support.prometheus import Prometheus
+from tests.support.prometheus_server import Prometheus
 from tests.support.services import require
 
 VIEWS = 240
@@ -21,7 +21,7 @@ STARTUP_BOUNDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30)
 
 @dataclass
 class Truth:
-    """What was sent, counted by the test itself."""
+    """The expected values of the sent batches."""
 
     counters: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     startups: list[float] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Truth:
 
 
 def views(seed: int, truth: Truth) -> list[list[dict[str, Any]]]:
-    """Batches of believable views, in the order they are sent."""
+    """Batches of realistic views, in sending order."""
     chance = random.Random(seed)
     begin = int(time.time() * 1000) - 120_000
     batches: list[list[dict[str, Any]]] = []
@@ -114,7 +114,7 @@ def prometheus(host: Host) -> Iterator[Prometheus]:
 
 @pytest.fixture(scope="module")
 def truth(prometheus: Prometheus, host: Host) -> Truth:
-    """Sends everything, spread over at least five flushes, and ends the worker."""
+    """Send everything, spread over at least five flushes, and stop the worker."""
     truth = Truth()
     batches = views(1, truth)
     settings = {
@@ -129,19 +129,19 @@ def truth(prometheus: Prometheus, host: Host) -> Truth:
                 status, answer = worker.post(json.dumps({"events": batch}).encode())
                 assert (status, answer["events_received"]) == (202, len(batch))
             time.sleep(0.55)
-        assert worker.events_counted() == truth.counters["events"]
+        assert worker.count_events() == truth.counters["events"]
         assert worker.stop() in host.exits
     return truth
 
 
 def total(prometheus: Prometheus, selector: str) -> float:
-    """The sum over series of last minus first sample: what happened, exactly."""
+    """The exact increase: the sum of last minus first sample over the series."""
     ranges = prometheus.samples(selector)
     assert ranges, f"nothing found for {selector}"
     return sum(one.samples[-1][1] - one.samples[0][1] for one in ranges)
 
 
-def test_every_counter_equals_what_was_sent(prometheus: Prometheus, truth: Truth) -> None:
+def test_every_counter_equals_events_sent(prometheus: Prometheus, truth: Truth) -> None:
     counts = truth.counters
     assert total(prometheus, "openqoe_events_total") == counts["events"]
     assert total(prometheus, "openqoe_views_started_total") == counts["started"]
@@ -153,9 +153,7 @@ def test_every_counter_equals_what_was_sent(prometheus: Prometheus, truth: Truth
         assert total(prometheus, selector) == counts[f"error {code}"]
 
 
-def test_playing_time_equals_the_sum_of_what_the_views_played(
-    prometheus: Prometheus, truth: Truth
-) -> None:
+def test_playing_time_equals_sum_over_views(prometheus: Prometheus, truth: Truth) -> None:
     played = total(prometheus, "openqoe_playing_time_seconds")
     assert played == pytest.approx(truth.counters["played"] / 1000, rel=1e-12)
 
@@ -167,7 +165,7 @@ def test_playing_time_equals_the_sum_of_what_the_views_played(
         ("openqoe_rebuffer_duration_seconds", lambda truth: truth.stalls),
     ],
 )
-def test_sum_and_count_of_a_histogram(
+def test_histogram_sum_and_count_equal_truth(
     prometheus: Prometheus, truth: Truth, metric: str, values: Any
 ) -> None:
     expected = values(truth)
@@ -176,7 +174,7 @@ def test_sum_and_count_of_a_histogram(
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.95, 0.99])
-def test_histogram_quantile_lies_in_the_bucket_of_the_true_one(
+def test_histogram_quantile_lies_in_bucket_of_true_quantile(
     prometheus: Prometheus, truth: Truth, quantile: float
 ) -> None:
     buckets = "sum by (le) (openqoe_video_startup_seconds_bucket)"
@@ -189,10 +187,9 @@ def test_histogram_quantile_lies_in_the_bucket_of_the_true_one(
     assert low <= found <= STARTUP_BOUNDS[above]
 
 
-def test_increase_over_the_whole_run_equals_the_truth(prometheus: Prometheus, truth: Truth) -> None:
-    # Prometheus extrapolates to the edges of the window: by at most half a scrape interval
-    # at each end of each series, so a window that begins at a series' first sample and ends
-    # at its last is exact.
+def test_increase_over_whole_run_equals_truth(prometheus: Prometheus, truth: Truth) -> None:
+    # Prometheus extrapolates to the edges of the window. A window from a series' first sample to
+    # its last needs no extrapolation.
     for one in prometheus.samples("openqoe_views_started_total"):
         first, last = one.samples[0][0], one.samples[-1][0]
         selector = ",".join(f'{k}="{v}"' for k, v in one.labels.items() if k != "__name__")
@@ -206,20 +203,20 @@ def test_increase_over_the_whole_run_equals_the_truth(prometheus: Prometheus, tr
     assert found == pytest.approx(truth.counters["started"], rel=0.15)
 
 
-def test_the_run_spans_at_least_five_flushes(prometheus: Prometheus, truth: Truth) -> None:
+def test_run_spans_at_least_five_flushes(prometheus: Prometheus, truth: Truth) -> None:
     longest = max(len(one.samples) for one in prometheus.samples("openqoe_events_total"))
-    assert longest >= 6  # the zero before the first flush, then one sample a flush
+    assert longest >= 6  # the zero before the first flush, then one sample per flush
 
 
-def test_every_new_series_begins_with_zero(prometheus: Prometheus, truth: Truth) -> None:
+def test_new_series_starts_with_zero_sample(prometheus: Prometheus, truth: Truth) -> None:
     ranges = prometheus.samples('{__name__=~"openqoe_.*(_total|_count|_bucket|_sum)"}')
     assert {one.samples[0][1] for one in ranges} == {0.0}
 
 
-def test_prometheus_refused_nothing(prometheus: Prometheus, truth: Truth) -> None:
+def test_prometheus_refuses_no_sample(prometheus: Prometheus, truth: Truth) -> None:
     prometheus.assert_nothing_rejected()
 
 
-def test_the_workers_own_health_is_there_too(prometheus: Prometheus, truth: Truth) -> None:
+def test_worker_health_metrics_are_delivered(prometheus: Prometheus, truth: Truth) -> None:
     accepted = total(prometheus, "openqoe_worker_events_accepted_total")
     assert accepted == truth.counters["events"]

@@ -1,4 +1,4 @@
-"""The shared store goes away in the middle: no player notices, and the bound on the error holds."""
+"""Outages of the shared store: players notice nothing, and the counting error stays bounded."""
 
 import json
 import time
@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from tests.support.dealt import (
+from tests.support.event_builders import NOW
+from tests.support.fleet_traffic import (
     Clients,
     Round,
-    differences,
-    rounds,
-    single,
-    stored,
-    total,
-    within_bound,
+    count_with_one_worker,
+    find_differences,
+    find_out_of_bound,
+    make_rounds,
+    read_stored_counts,
+    sum_metric,
 )
-from tests.support.events import NOW
-from tests.support.process import (
+from tests.support.prometheus_server import Prometheus
+from tests.support.redis_server import Redis
+from tests.support.services import wait_until
+from tests.support.worker_process import (
     Command,
     WorkerProcess,
     gunicorn,
@@ -25,14 +28,11 @@ from tests.support.process import (
     serve_trio,
     with_options,
 )
-from tests.support.prometheus import Prometheus
-from tests.support.redis import Redis
-from tests.support.services import wait_until
 
 VIEWS = 300
 WORKERS = 3
 PROMPT = 2.0
-"""Seconds in which a request is answered, whatever the store does."""
+"""Maximum response time in s during outages of the store."""
 
 SETTINGS = {"OPENQOE_KV_SYNC_INTERVAL": "1", "OPENQOE_FLUSH_INTERVAL": "1"}
 
@@ -47,8 +47,8 @@ def redis() -> Iterator[Redis]:
 
 
 @pytest.fixture(autouse=True)
-def well(redis: Redis) -> None:
-    redis.empty()
+def empty_store(redis: Redis) -> None:
+    redis.delete_all()
 
 
 @pytest.fixture
@@ -59,80 +59,81 @@ def prometheus() -> Iterator[Prometheus]:
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, float]:
-    return single(rounds(VIEWS, seed=2, begin=NOW - 60_000))
+    return count_with_one_worker(make_rounds(VIEWS, seed=2, begin=NOW - 60_000))
 
 
 def fresh_rounds() -> Sequence[Round]:
-    return rounds(VIEWS, seed=2, begin=int(time.time() * 1000) - 60_000)
+    return make_rounds(VIEWS, seed=2, begin=int(time.time() * 1000) - 60_000)
 
 
 def state(worker: WorkerProcess) -> str:
-    """What /stats says of the store."""
+    """The state of the store according to /stats."""
     stats = json.loads(worker.request("GET", "/stats")[2])
     found: str = stats["shared_store"]["state"]
     return found
 
 
-def all_say(worker: WorkerProcess, *expected: str) -> bool:
-    """Whether every one of the processes (most likely) tells this of the store."""
+def all_report(worker: WorkerProcess, *expected: str) -> bool:
+    """Whether all processes report one of these states, with high probability."""
     return all(state(worker) in expected for _ in range(12 * WORKERS))
 
 
-def away_and_back(
-    worker: WorkerProcess, leave: Callable[[], None], back: Callable[[], None]
+def send_around_outage(
+    worker: WorkerProcess, begin_outage: Callable[[], None], end_outage: Callable[[], None]
 ) -> bool:
-    """Send all rounds; the store leaves before the second and is back after it. Returns whether
-    samples may have come twice at the end."""
+    """Send all rounds, with an outage of the store during the second. Return whether samples may
+    have been delivered twice at the stop.
+    """
     clients = Clients(worker)
     first, second, *rest = fresh_rounds()
     clients.send(first)
-    leave()
+    begin_outage()
     clients.send(second)
-    wait_until(lambda: all_say(worker, "waiting", "alone"), 15, "all to notice")
-    wait_until(lambda: worker.metric("openqoe_worker_kv_ok") == 0, 5, "the metric to tell")
-    back()
-    wait_until(lambda: all_say(worker, "shared"), 30, "all to have the store again")
-    wait_until(lambda: worker.metric("openqoe_worker_kv_ok") == 1, 5, "the metric to tell")
+    wait_until(lambda: all_report(worker, "waiting", "alone"), 15, "all to notice")
+    wait_until(lambda: worker.read_metric("openqoe_worker_kv_ok") == 0, 5, "the metric to change")
+    end_outage()
+    wait_until(lambda: all_report(worker, "shared"), 30, "all to reach the store again")
+    wait_until(lambda: worker.read_metric("openqoe_worker_kv_ok") == 1, 5, "the metric to change")
     for turn in rest:
         clients.send(turn)
         time.sleep(0.5)
     assert clients.refused == []
     assert clients.slowest < PROMPT
-    has_left = worker.stop_and_deliver()
-    assert worker.log_text().count("shared store is available again") >= 1
-    return has_left
+    has_rest = worker.stop_and_deliver()
+    assert worker.log_text().count("the shared store answers again") >= 1
+    return has_rest
 
 
 @pytest.mark.parametrize("command", [SERVED, HOSTED], ids=["serve", "gunicorn"])
 @pytest.mark.parametrize("outage", ["paused", "full"])
-def test_an_outage_shorter_than_the_patience_changes_no_number(
+def test_outage_shorter_than_patience_changes_no_number(
     outage: str, command: Command, redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
-    leave, back = {
-        "paused": (redis.freeze, redis.thaw),
-        "full": (redis.fill_up, redis.make_room),
+    begin_outage, end_outage = {
+        "paused": (redis.pause, redis.resume),
+        "full": (redis.exhaust_memory, redis.restore_memory),
     }[outage]
     settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
     with WorkerProcess(settings, command=command) as worker:
-        has_left = away_and_back(worker, leave, back)
+        has_rest = send_around_outage(worker, begin_outage, end_outage)
         assert "a-secret" not in worker.log_text()
-    assert differences(stored(prometheus), truth) == {}
-    prometheus.assert_nothing_rejected(copies_allowed=has_left)
+    assert find_differences(read_stored_counts(prometheus), truth) == {}
+    prometheus.assert_nothing_rejected(copies_allowed=has_rest)
 
 
-def test_a_store_killed_and_back_empty_is_told_again(
+def test_store_that_restarts_empty_is_republished(
     redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
     settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
     with WorkerProcess(settings, command=SERVED) as worker:
-        has_left = away_and_back(worker, redis.stop, redis.start)
-        assert "shared store was reset; republishing" in worker.log_text()
-    # Nothing is lost, and what several workers have seen counts once for each at the most.
-    assert within_bound(stored(prometheus), truth, WORKERS) == []
-    prometheus.assert_nothing_rejected(copies_allowed=has_left)
+        has_rest = send_around_outage(worker, redis.stop, redis.start)
+        assert "the shared store has lost what it was told" in worker.log_text()
+    # Nothing is lost; a view seen by several workers counts at most once for each.
+    assert find_out_of_bound(read_stored_counts(prometheus), truth, WORKERS) == []
+    prometheus.assert_nothing_rejected(copies_allowed=has_rest)
 
 
-def test_past_the_patience_each_worker_counts_alone(
+def test_worker_counts_alone_after_patience_expires(
     redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
     settings = SETTINGS | {
@@ -144,28 +145,30 @@ def test_past_the_patience_each_worker_counts_alone(
         clients = Clients(worker)
         *some, last = fresh_rounds()
         clients.send(some[0])
-        redis.freeze()
+        redis.pause()
         for turn in some[1:]:
             clients.send(turn)
-        wait_until(lambda: all_say(worker, "alone"), 15, "all to count alone")
+        wait_until(lambda: all_report(worker, "alone"), 15, "all to count alone")
         wait_until(
-            lambda: total(stored(prometheus), "openqoe_views_started_total") >= VIEWS,
+            lambda: (
+                sum_metric(read_stored_counts(prometheus), "openqoe_views_started_total") >= VIEWS
+            ),
             10,
-            "what was counted alone to be delivered during the outage",
+            "delivery during the outage of the views counted alone",
         )
-        assert worker.metric("openqoe_worker_kv_batches_alone_total") > 0
-        redis.thaw()
-        wait_until(lambda: all_say(worker, "shared"), 30, "all to have the store again")
+        assert worker.read_metric("openqoe_worker_kv_batches_alone_total") > 0
+        redis.resume()
+        wait_until(lambda: all_report(worker, "shared"), 30, "all to reach the store again")
         clients.send(last)
         assert clients.refused == []
         assert clients.slowest < PROMPT
-        has_left = worker.stop_and_deliver()
-    # Nothing is lost, and what several workers have seen counts once for each at the most.
-    assert within_bound(stored(prometheus), truth, WORKERS) == []
-    prometheus.assert_nothing_rejected(copies_allowed=has_left)
+        has_rest = worker.stop_and_deliver()
+    # Nothing is lost; a view seen by several workers counts at most once for each.
+    assert find_out_of_bound(read_stored_counts(prometheus), truth, WORKERS) == []
+    prometheus.assert_nothing_rejected(copies_allowed=has_rest)
 
 
-def test_two_hosts_with_different_shells_count_as_one(
+def test_two_hosts_with_different_shells_count_as_one_worker(
     redis: Redis, prometheus: Prometheus, truth: dict[str, float]
 ) -> None:
     shared = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "OPENQOE_KV_URL": redis.url}
@@ -178,7 +181,7 @@ def test_two_hosts_with_different_shells_count_as_one(
             time.sleep(0.5)
         assert clients.refused == []
         left = one.stop_and_deliver(), other.stop_and_deliver()
-    assert differences(stored(prometheus), truth) == {}
+    assert find_differences(read_stored_counts(prometheus), truth) == {}
     instances = prometheus.label_values("instance")
     assert {name.partition("-")[0] for name in instances} == {"host"}
     assert {"host-a", "host-b"} <= {name[:6] for name in instances}

@@ -1,4 +1,4 @@
-"""Two hosts with networks of their own count as one, also when one is cut off from the servers."""
+"""Two hosts in separate networks count like one, even while one is cut off from the servers."""
 
 import sys
 import time
@@ -6,62 +6,70 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.dealt import Clients, differences, rounds, single, stored
-from tests.support.events import NOW
-from tests.support.network import Host
-from tests.support.process import Command, WorkerProcess
-from tests.support.prometheus import Prometheus
-from tests.support.redis import Redis
+from tests.support.event_builders import NOW
+from tests.support.fleet_traffic import (
+    Clients,
+    count_with_one_worker,
+    find_differences,
+    make_rounds,
+    read_stored_counts,
+)
+from tests.support.network_namespace import NetworkNamespace
+from tests.support.prometheus_server import Prometheus
+from tests.support.redis_server import Redis
 from tests.support.services import wait_until
+from tests.support.worker_process import Command, WorkerProcess
 
 VIEWS = 200
 
 
-def served_on(host: Host, shell: str) -> Command:
-    """Two workers of a shell on a host."""
+def served_on(host: NetworkNamespace, shell: str) -> Command:
+    """The command of two workers of a shell on a host."""
 
     def command(port: int) -> Sequence[str]:
         options = ("--shell", shell, "--host", "*", "--port", str(port), "--workers", "2")
-        return host.inside(sys.executable, "-m", "openqoe.shells", "serve", *options)
+        return host.command_inside(sys.executable, "-m", "openqoe.shells", "serve", *options)
 
     return command
 
 
-@pytest.mark.alone  # a browser reloads its page's data when the host gets an address
-def test_a_host_that_is_cut_off_for_a_while_changes_no_number() -> None:
+@pytest.mark.alone  # browser tests reload their page when the machine gets a network address
+def test_host_cut_off_within_patience_changes_no_number() -> None:
     seed, begin = 3, int(time.time() * 1000) - 60_000
-    truth = single(rounds(VIEWS, seed, begin=NOW - 60_000))
+    truth = count_with_one_worker(make_rounds(VIEWS, seed, begin=NOW - 60_000))
     with (
-        Host(0) as here,
-        Host(1) as there,
+        NetworkNamespace(0) as here,
+        NetworkNamespace(1) as there,
         Redis("0.0.0.0") as redis,
         Prometheus(address="0.0.0.0") as prometheus,
     ):
 
-        def worker(host: Host, shell: str, name: str) -> WorkerProcess:
+        def worker(host: NetworkNamespace, shell: str, name: str) -> WorkerProcess:
             settings = {
-                "PROMETHEUS_URL": f"http://{host.outside}:{prometheus.port}/api/v1/write",
-                "OPENQOE_KV_URL": redis.url_at(host.outside),
+                "PROMETHEUS_URL": f"http://{host.outer_address}:{prometheus.port}/api/v1/write",
+                "OPENQOE_KV_URL": redis.url_at(host.outer_address),
                 "OPENQOE_KV_SYNC_INTERVAL": "1",
                 "OPENQOE_FLUSH_INTERVAL": "1",
                 "OPENQOE_DELIVERY_TIMEOUT": "2",
                 "OPENQOE_INSTANCE": name,
             }
-            return WorkerProcess(settings, command=served_on(host, shell), address=host.front)
+            return WorkerProcess(
+                settings, command=served_on(host, shell), address=host.client_address
+            )
 
         with worker(here, "asyncio", "here") as one, worker(there, "trio", "there") as other:
             clients = Clients(one, other)
-            first, second, *rest = rounds(VIEWS, seed, begin)
+            first, second, *rest = make_rounds(VIEWS, seed, begin)
             clients.send(first)
-            there.unplug()
+            there.disconnect()
             clients.send(second)
             wait_until(
-                lambda: other.metric("openqoe_worker_kv_ok") == 0, 20, "it to miss the store"
+                lambda: other.read_metric("openqoe_worker_kv_ok") == 0, 20, "it to miss the store"
             )
-            assert one.metric("openqoe_worker_kv_ok") == 1
-            there.plug_in()
+            assert one.read_metric("openqoe_worker_kv_ok") == 1
+            there.reconnect()
             wait_until(
-                lambda: all(other.metric("openqoe_worker_kv_ok") == 1 for _ in range(8)),
+                lambda: all(other.read_metric("openqoe_worker_kv_ok") == 1 for _ in range(8)),
                 30,
                 "it to have the store again",
             )
@@ -71,5 +79,5 @@ def test_a_host_that_is_cut_off_for_a_while_changes_no_number() -> None:
             assert clients.refused == []
             assert one.stop(30) == 0, one.log_text()[-2000:]
             assert other.stop(30) == 0, other.log_text()[-2000:]
-        assert differences(stored(prometheus), truth) == {}
+        assert find_differences(read_stored_counts(prometheus), truth) == {}
         prometheus.assert_nothing_rejected(copies_allowed=True)

@@ -1,23 +1,11 @@
 """Destinations for the examples, and settings that lead there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
-
-
-@pytest.fixture
-def receiver() -> Iterator[RemoteWriteDouble]:
-    with RemoteWriteDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def loki() -> Iterator[LokiDouble]:
-    with LokiDouble() as double:
-        yield double
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.examples.running import EXAMPLES, counted, views
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.examples.example_process import EXAMPLES
+from tests.support.event_builders import view_batch
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble, count_started_views
 
 EnvironmentMaker = Callable[[], ModuleType]
 
@@ -74,37 +75,37 @@ def http_event(
 
 
 def post_views(environment: ModuleType, first: int, number: int, remaining: int = 10_000) -> int:
-    event = http_event("POST", "/v1/events", views(first, number).decode())
+    event = http_event("POST", "/v1/events", view_batch(first, number).decode())
     status: int = environment.handler(event, Context(remaining))["statusCode"]
     return status
 
 
-def test_each_invocation_delivers_before_it_returns(
+def test_invocation_delivers_before_it_returns(
     new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     environment = new_environment()
     for first in (0, 10, 20):
         assert post_views(environment, first, 10) == 202
-        assert counted(receiver) == first + 10
+        assert count_started_views(receiver) == first + 10
         assert len(loki.entries()) == first + 10
     assert receiver.violations == []
     assert loki.rejected == []
 
 
-def test_environments_never_share_a_series(
+def test_execution_environments_never_share_series(
     new_environment: EnvironmentMaker, receiver: RemoteWriteDouble
 ) -> None:
     one, other = new_environment(), new_environment()
     for first in (0, 20):
         assert post_views(one, first, 10) == 202
         assert post_views(other, first + 10, 10) == 202
-    assert counted(receiver) == 40
+    assert count_started_views(receiver) == 40
     series = receiver.select("openqoe_views_started_total")
     assert len({dict(labels)["instance"] for labels in series}) == 2
     assert receiver.violations == []
 
 
-def test_requests_and_answers_are_those_of_the_gateway(
+def test_requests_and_responses_follow_gateway_format(
     new_environment: EnvironmentMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_KEY", "secret")
@@ -116,12 +117,12 @@ def test_requests_and_answers_are_those_of_the_gateway(
         assert answer["headers"]["Content-Type"] == "application/json"
         return answer["statusCode"], json.loads(b64decode(answer["body"]))
 
-    body = views(0, 1).decode()
+    body = view_batch(0, 1).decode()
     assert ask(http_event("GET", "/health"))[1]["status"] == "healthy"
     assert ask(http_event("GET", "/prod/v1/health", stage="prod"))[0] == 200
     assert ask(http_event("POST", "/v1/events", body))[0] == 401
     assert ask(http_event("POST", "/v1/events", body, rawQueryString="api_key=secret"))[0] == 202
-    binary = b64encode(views(1, 1)).decode()
+    binary = b64encode(view_batch(1, 1)).decode()
     headers = {"Content-Type": "application/json", "X-API-Key": "secret"}
     event = http_event("POST", "/v1/events", binary, isBase64Encoded=True, headers=headers)
     assert ask(event)[0] == 202
@@ -130,18 +131,18 @@ def test_requests_and_answers_are_those_of_the_gateway(
     assert (preflight["statusCode"], preflight["body"]) == (204, "")
 
 
-def test_a_failure_that_passes_is_retried_in_the_same_invocation(
+def test_transient_failure_is_retried_within_invocation(
     new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     receiver.fail_with(503)
-    loki.refuse()
+    loki.drop_connection()
     environment = new_environment()
     assert post_views(environment, 0, 10) == 202
-    assert counted(receiver) == 10
+    assert count_started_views(receiver) == 10
     assert len(loki.entries()) == 10
 
 
-def test_what_an_outage_holds_up_goes_out_with_a_later_invocation(
+def test_undelivered_data_is_sent_by_later_invocation(
     new_environment: EnvironmentMaker,
     receiver: RemoteWriteDouble,
     loki: LokiDouble,
@@ -155,16 +156,16 @@ def test_what_an_outage_holds_up_goes_out_with_a_later_invocation(
     assert time.monotonic() - begin < 1.5
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line.get("destination") for line in lines} == {"prometheus", "loki"}
-    receiver.heal()
-    loki.heal()
+    receiver.clear_faults()
+    loki.clear_faults()
     time.sleep(2)  # frozen
     assert post_views(environment, 10, 10) == 202
-    assert counted(receiver) == 20
+    assert count_started_views(receiver) == 20
     assert len(loki.entries()) == 20
     assert receiver.violations == []
 
 
-def test_a_destination_that_hangs_does_not_hold_the_other(
+def test_hanging_destination_does_not_delay_the_other(
     new_environment: EnvironmentMaker, receiver: RemoteWriteDouble, loki: LokiDouble
 ) -> None:
     receiver.hang(30, times=None)
@@ -174,7 +175,7 @@ def test_a_destination_that_hangs_does_not_hold_the_other(
     assert len(loki.entries()) == 30
 
 
-def test_it_does_not_wait_where_there_is_nothing_to_deliver(
+def test_invocation_without_data_returns_at_once(
     new_environment: EnvironmentMaker,
 ) -> None:
     environment = new_environment()
@@ -184,11 +185,11 @@ def test_it_does_not_wait_where_there_is_nothing_to_deliver(
     assert time.monotonic() - begin < 2
 
 
-def test_it_runs_at_a_desk(
+def test_handler_runs_as_local_server(
     settings: Mapping[str, str], receiver: RemoteWriteDouble, tmp_path: Path
 ) -> None:
     batch = tmp_path / "batch.json"
-    batch.write_bytes(views(0, 3))
+    batch.write_bytes(view_batch(0, 3))
     run = subprocess.run(
         [sys.executable, "-X", "dev", str(EXAMPLES / "aws_lambda.py"), str(batch)],
         env={**os.environ, **settings},
@@ -199,4 +200,4 @@ def test_it_runs_at_a_desk(
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith('202 {"success":true')
-    assert counted(receiver) == 3
+    assert count_started_views(receiver) == 3

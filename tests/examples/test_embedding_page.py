@@ -9,7 +9,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
 
 
-def test_the_program_on_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_program_on_embedding_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     page = PAGE.read_text(encoding="utf-8")
     program = re.search(r"<!-- test: python -->\n```python\n(.*?)```", page, re.DOTALL)
     assert program is not None
@@ -23,13 +23,13 @@ def test_the_program_on_the_page_runs(capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[3:] == ["True"]
 
 
-def test_all_programs_on_the_page_are_python() -> None:
+def test_programs_on_embedding_page_are_valid_python() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for program in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         ast.parse(program)
 
 
-def test_links_within_the_page_lead_somewhere() -> None:
+def test_links_within_embedding_page_resolve() -> None:
     page = PAGE.read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from tests.examples.running import EXAMPLES, counted, example, views
-from tests.support.loki import LokiDouble
-from tests.support.process import Command, WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.examples.example_process import EXAMPLES, example_command
+from tests.support.event_builders import view_batch
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble, count_started_views
 from tests.support.services import wait_until
+from tests.support.worker_process import Command, WorkerProcess
 
 
 def gunicorn(port: int) -> Sequence[str]:
@@ -18,8 +19,10 @@ def gunicorn(port: int) -> Sequence[str]:
     return (sys.executable, "-m", "gunicorn", *options, "flask_app:application")
 
 
-@pytest.mark.parametrize("command", [example("flask_app"), gunicorn], ids=["werkzeug", "gunicorn"])
-def test_the_worker_lives_beside_the_application(
+@pytest.mark.parametrize(
+    "command", [example_command("flask_app"), gunicorn], ids=["werkzeug", "gunicorn"]
+)
+def test_worker_runs_beside_flask_application(
     command: Command,
     settings: Mapping[str, str],
     receiver: RemoteWriteDouble,
@@ -33,13 +36,13 @@ def test_the_worker_lives_beside_the_application(
         assert process.request("GET", "/qoe/nowhere")[0] == 404
         assert process.request("POST", "/v1/events")[0] == 404  # not ours there
         for first in range(0, 50, 10):
-            assert process.post(views(first, 10), "/qoe/v1/events")[0] == 202
-        wait_until(lambda: counted(receiver) == 50, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 50, what="the logs")
-        assert process.post(views(50, 10), "/qoe/events")[0] == 202
+            assert process.post(view_batch(first, 10), "/qoe/v1/events")[0] == 202
+        wait_until(lambda: count_started_views(receiver) == 50, description="the metrics")
+        wait_until(lambda: len(loki.entries()) == 50, description="the logs")
+        assert process.post(view_batch(50, 10), "/qoe/events")[0] == 202
         assert process.stop(15) == 0
         assert "Traceback" not in process.log_text()
-    assert counted(receiver) == 60
+    assert count_started_views(receiver) == 60
     assert len(loki.entries()) == 60
     assert receiver.violations == []
     assert loki.rejected == []

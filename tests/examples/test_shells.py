@@ -7,17 +7,24 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.examples.running import EXAMPLES, counted, example, views
-from tests.support.loki import LokiDouble
-from tests.support.process import Command, WorkerProcess
-from tests.support.raw import RawClient, chunked, get, post
-from tests.support.receiver import RemoteWriteDouble
+from tests.examples.example_process import EXAMPLES, example_command
+from tests.support.event_builders import view_batch
+from tests.support.loki_double import LokiDouble
+from tests.support.raw_client import (
+    RawClient,
+    assert_stop_finishes_request,
+    encode_chunked,
+    encode_get,
+    encode_post,
+)
+from tests.support.remote_write_double import RemoteWriteDouble, count_started_views
 from tests.support.services import wait_until
+from tests.support.worker_process import Command, WorkerProcess
 
 SHELLS = {
-    "select": example("select_shell"),
-    "anyio-asyncio": example("anyio_app"),
-    "anyio-trio": example("anyio_app", "trio"),
+    "select": example_command("select_shell"),
+    "anyio-asyncio": example_command("anyio_app"),
+    "anyio-trio": example_command("anyio_app", "trio"),
 }
 
 
@@ -34,7 +41,7 @@ def assert_clean(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_metrics_and_logs_arrive_and_a_signal_ends_it_after_a_last_flush(
+def test_metrics_and_logs_arrive_and_signal_stops_after_last_flush(
     command: Command,
     number: signal.Signals,
     settings: Mapping[str, str],
@@ -43,48 +50,48 @@ def test_metrics_and_logs_arrive_and_a_signal_ends_it_after_a_last_flush(
 ) -> None:
     with WorkerProcess(settings, command=command, stop_signal=number) as worker:
         for first in range(0, 50, 10):
-            assert worker.post(views(first, 10))[0] == 202
-        wait_until(lambda: counted(receiver) == 50, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 50, what="the logs")
-        assert worker.post(views(50, 10))[0] == 202
+            assert worker.post(view_batch(first, 10))[0] == 202
+        wait_until(lambda: count_started_views(receiver) == 50, description="the metrics")
+        wait_until(lambda: len(loki.entries()) == 50, description="the logs")
+        assert worker.post(view_batch(50, 10))[0] == 202
         assert worker.stop(10) == 0
         assert_clean(worker)
-    assert counted(receiver) == 60
+    assert count_started_views(receiver) == 60
     assert len(loki.entries()) == 60
     assert receiver.violations == []
     assert loki.rejected == []
 
 
-def test_requests_arrive_in_every_form(command: Command) -> None:
+def test_split_and_pipelined_requests_are_answered(command: Command) -> None:
     settings = {"OPENQOE_REQUEST_TIMEOUT": "1"}
     with WorkerProcess(settings, command=command) as worker:
         with RawClient(worker.port) as client:  # in pieces, then several at once
-            for byte in get("/health"):
+            for byte in encode_get("/health"):
                 client.send(bytes([byte]))
-            assert client.answer().status == 200
-            body = chunked(views(1, 1), size=100)
-            head = post(b"", "Transfer-Encoding: chunked", length=False)
-            client.send(post(views(0, 1)) + head + body + get("/nowhere"))
-            assert [client.answer().status for _ in range(3)] == [202, 202, 404]
-            client.finish_sending()
+            assert client.read_response().status == 200
+            body = encode_chunked(view_batch(1, 1), size=100)
+            head = encode_post(b"", "Transfer-Encoding: chunked", length=False)
+            client.send(encode_post(view_batch(0, 1)) + head + body + encode_get("/nowhere"))
+            assert [client.read_response().status for _ in range(3)] == [202, 202, 404]
+            client.half_close()
             assert client.is_closed()
         with RawClient(worker.port) as client:
             client.send(b"NOT HTTP\r\n\r\n")
-            answer = client.answer()
+            answer = client.read_response()
             assert (answer.status, answer.headers["connection"]) == (400, "close")
         with RawClient(worker.port) as client:
-            client.send(post(views(2, 1))[:-10])
-            assert client.answer().status == 408
+            client.send(encode_post(view_batch(2, 1))[:-10])
+            assert client.read_response().status == 408
         for end in (10, 100, 300):
             client = RawClient(worker.port)
-            client.send(post(views(3, 1))[:end])
+            client.send(encode_post(view_batch(3, 1))[:end])
             client.reset()
-        assert worker.events_counted() == 2
+        assert worker.count_events() == 2
         assert worker.stop(10) == 0
         assert_clean(worker)
 
 
-def test_destinations_that_fail_hold_no_request_and_lose_nothing(
+def test_failing_destinations_delay_no_request_and_lose_nothing(
     command: Command,
     settings: Mapping[str, str],
     receiver: RemoteWriteDouble,
@@ -96,25 +103,27 @@ def test_destinations_that_fail_hold_no_request_and_lose_nothing(
         loki.stop()
         begin = time.monotonic()
         for first in range(0, 100, 10):
-            assert worker.post(views(first, 10))[0] == 202
+            assert worker.post(view_batch(first, 10))[0] == 202
             time.sleep(0.05)
         assert time.monotonic() - begin < 2
         loki.start()
-        wait_until(lambda: counted(receiver) == 100, timeout=20, what="the metrics")
-        wait_until(lambda: len(loki.entries()) == 100, timeout=20, what="the logs")
+        wait_until(
+            lambda: count_started_views(receiver) == 100, timeout=20, description="the metrics"
+        )
+        wait_until(lambda: len(loki.entries()) == 100, timeout=20, description="the logs")
         assert worker.stop(10) == 0
         assert_clean(worker)
     assert receiver.violations == []
 
 
-def test_a_destination_that_is_gone_does_not_hold_the_end(
+def test_absent_destination_does_not_delay_stop(
     command: Command, settings: Mapping[str, str], receiver: RemoteWriteDouble
 ) -> None:
     more = {"OPENQOE_SHUTDOWN_TIMEOUT": "1"}
     with WorkerProcess({**settings, **more}, command=command) as worker:
-        assert worker.post(views(0, 10))[0] == 202
+        assert worker.post(view_batch(0, 10))[0] == 202
         receiver.stop()
-        assert worker.post(views(10, 10))[0] == 202
+        assert worker.post(view_batch(10, 10))[0] == 202
         begin = time.monotonic()
         assert worker.stop(10) == 0
         assert time.monotonic() - begin < 5
@@ -122,28 +131,18 @@ def test_a_destination_that_is_gone_does_not_hold_the_end(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_anyio_finishes_a_request_that_has_begun(
+def test_anyio_shell_finishes_started_request_before_stop(
     backend: str, settings: Mapping[str, str], receiver: RemoteWriteDouble
 ) -> None:
-    with WorkerProcess(settings, command=example("anyio_app", backend)) as worker:
-        whole = post(views(0, 1))
-        with RawClient(worker.port) as client, RawClient(worker.port) as idle:
-            idle.send(get("/health"))
-            idle.answer()
-            client.send(whole[:-5])
-            time.sleep(0.3)
-            assert worker.process is not None
-            worker.process.send_signal(signal.SIGTERM)
-            assert idle.is_closed()
-            client.send(whole[-5:])
-            answer = client.answer()
-            assert (answer.status, answer.headers["connection"]) == (202, "close")
+    with WorkerProcess(settings, command=example_command("anyio_app", backend)) as worker:
+        assert_stop_finishes_request(worker, view_batch(0))
+        assert worker.process is not None
         assert worker.process.wait(10) == 0
         assert_clean(worker)
-    assert counted(receiver) == 1
+    assert count_started_views(receiver) == 1
 
 
-def test_the_shell_over_select_is_as_short_as_is_said() -> None:
+def test_select_shell_has_documented_number_of_lines() -> None:
     source = (EXAMPLES / "select_shell.py").read_text(encoding="utf-8")
     tree = ast.parse(source)
     besides: set[int] = set()

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.world import World
+from tests.simulation.simulated_service import SimulatedService
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 GROUPS = 20
@@ -17,10 +17,10 @@ GROUPS = 20
 
 @pytest.mark.timeout(0 if SEEDS > 10_000 else 120)
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_whatever_happens_every_acknowledged_event_is_counted_and_logged_once(group: int) -> None:
+def test_every_acknowledged_event_is_counted_and_logged_once(group: int) -> None:
     faults: Counter[str] = Counter()
     for seed in range(group, SEEDS, GROUPS):
-        world = World(seed)
+        world = SimulatedService(seed)
         try:
             world.run()
         except Exception as error:
@@ -34,8 +34,8 @@ def test_whatever_happens_every_acknowledged_event_is_counted_and_logged_once(gr
         assert faults[kind] > 0, kind
 
 
-def test_a_seed_leads_to_the_same_history_again() -> None:
-    first, second = World(7), World(7)
+def test_seed_reproduces_the_same_history() -> None:
+    first, second = SimulatedService(7), SimulatedService(7)
     first.run()
     second.run()
     assert first.faults == second.faults

@@ -15,7 +15,7 @@ import pytest
 
 from openqoe.simulator import Batch, Incident, Simulation, parse_incident
 from tests.support import captures
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 MINUTE = 60_000
 

@@ -4,9 +4,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openqoe.simulator import Batch, Incident, Simulation
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.rig import MINUTE, Rig
-from tests.support.viewers import EXACT, assert_counted, watch
+from tests.support.simulated_viewers import UNLIMITED_LABELS, assert_counted, send_simulation
 
 INCIDENT = (Incident("cdn", MINUTE, 3 * MINUTE, 8 * MINUTE),)
 
@@ -23,16 +23,18 @@ def seen(rig: Rig) -> list[tuple[dict[str, str], float]]:
 @given(seed=st.integers(0, 2**32))
 def test_the_core_counts_exactly_what_was_told(seed: int) -> None:
     """Whatever is sent late, twice, out of order, or cut off in the middle of a stall."""
-    rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="150", LOKI_URL=None)
-    truth, _ = watch(rig, Simulation(14, seed, NOW, INCIDENT), 260)
+    rig = Rig(UNLIMITED_LABELS, OPENQOE_FLUSH_INTERVAL="150", LOKI_URL=None)
+    truth, _ = send_simulation(rig, Simulation(14, seed, NOW, INCIDENT), 260)
     rig.pass_time(12_000)
     rig.close()
     assert_counted(truth.samples(), seen(rig))
 
 
 def test_views_that_fall_silent_have_ended_where_they_were() -> None:
-    rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="120", OPENQOE_VIEW_TIMEOUT="120", LOKI_URL=None)
-    truth, _ = watch(rig, Simulation(20, 3, NOW), 100)
+    rig = Rig(
+        UNLIMITED_LABELS, OPENQOE_FLUSH_INTERVAL="120", OPENQOE_VIEW_TIMEOUT="120", LOKI_URL=None
+    )
+    truth, _ = send_simulation(rig, Simulation(20, 3, NOW), 100)
     before = sum(truth.histogram("openqoe_completion_rate").counts)
     rig.pass_time(5 * MINUTE)
     rig.close()
@@ -42,8 +44,8 @@ def test_views_that_fall_silent_have_ended_where_they_were() -> None:
 
 
 def test_some_batches_come_late_and_some_twice() -> None:
-    rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="600", LOKI_URL=None)
-    _, sent = watch(rig, Simulation(40, 1, NOW), 600)
+    rig = Rig(UNLIMITED_LABELS, OPENQOE_FLUSH_INTERVAL="600", LOKI_URL=None)
+    _, sent = send_simulation(rig, Simulation(40, 1, NOW), 600)
     assert 0 < sum(batch.is_copy for batch in sent) < len(sent) / 10
     assert 0 < sum(batch.is_late for batch in sent) < len(sent) / 10
     assert newest_last(sent)

@@ -11,7 +11,7 @@ import pytest
 from openqoe.core.kv import Operation, Reply
 from openqoe.shells.stores import MemoryStore, SqliteStore, Store
 from openqoe.shells.stores.redis_store import AsyncRedisStore, RedisStore
-from tests.support.redis import Redis
+from tests.support.redis_server import Redis
 
 KINDS = ("memory", "sqlite", "redis", "redis-async")
 
@@ -51,7 +51,7 @@ def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clients]
     made: list[Store] = []
     if kind.startswith("redis"):
         server: Redis = request.getfixturevalue("redis")
-        server.empty()
+        server.delete_all()
 
     def make() -> Store:
         store: Store

@@ -13,7 +13,7 @@ from openqoe.shells.stores import SqliteStore, StoreError
 from openqoe.shells.stores import sqlite_store as sqlite_module
 from openqoe.shells.stores.redis_store import RedisStore
 from tests.stores.conftest import Blocking
-from tests.support.redis import PASSWORD, Redis
+from tests.support.redis_server import PASSWORD, Redis
 from tests.support.services import free_port
 
 CLIENTS = [RedisStore, Blocking]
@@ -130,14 +130,14 @@ def test_a_wrong_password_is_said(client: type[RedisStore] | type[Blocking], red
 def test_a_server_that_hangs_is_given_up_and_used_again_later(
     client: type[RedisStore] | type[Blocking], redis: Redis
 ) -> None:
-    redis.empty()
+    redis.delete_all()
     store = client(redis.url, "t")
     assert claim(store, "a") == "a"
-    redis.freeze()
+    redis.pause()
     began = time.monotonic()
     assert "Timeout" in reason(store)
     assert time.monotonic() - began < 5
-    redis.thaw()
+    redis.resume()
     assert claim(store, "b") == "a"
     store.close()
 
@@ -146,12 +146,12 @@ def test_a_server_that_hangs_is_given_up_and_used_again_later(
 def test_a_full_server_says_so_and_takes_all_again_afterwards(
     client: type[RedisStore] | type[Blocking], redis: Redis
 ) -> None:
-    redis.empty()
+    redis.delete_all()
     store = client(redis.url, "t")
     claim(store, "a")
-    redis.fill_up()
+    redis.exhaust_memory()
     assert "maxmemory" in reason(store)
-    redis.make_room()
+    redis.restore_memory()
     assert claim(store, "b") == "a"
     store.close()
 
@@ -178,7 +178,7 @@ def test_a_server_that_was_restarted_has_its_scripts_again(
 def test_installations_with_different_prefixes_do_not_meet(
     client: type[RedisStore] | type[Blocking], redis: Redis
 ) -> None:
-    redis.empty()
+    redis.delete_all()
     one, other = client(redis.url, "one"), client(redis.url, "other")
     assert (claim(one, "a"), claim(other, "b")) == ("a", "b")
     one.close()

@@ -11,7 +11,7 @@ from openqoe.core.kv import Claim
 from openqoe.shells.stores import StoreError
 from openqoe.shells.stores.redis_store import RedisStore
 from tests.stores.conftest import Blocking
-from tests.support.redis import PASSWORD, Redis
+from tests.support.redis_server import PASSWORD, Redis
 from tests.support.services import free_port
 
 WORD = quote(PASSWORD, safe="")

@@ -1,11 +1,11 @@
-"""What the tests stand on: doubles of the receivers, a real Prometheus, and recorded traffic with
-its ground truth.
+"""Helpers of the tests.
 
-`wire` decodes and encodes remote-write and Loki bodies with descriptors of its own, so it checks
-the worker's encoders instead of repeating them.
-`loki` and `receiver` are HTTP servers that enforce the receivers' rules, on top of `http_double`
-(server, recording, scripted faults).
-`prometheus` runs the real program; `services` says when a test that needs one is skipped.
-`captures` loads the recordings in `tests/captures`. `events` builds events and requests by hand; it
-alone imports `openqoe`.
+Inputs: `event_builders` builds events and requests, `captures` loads the recordings of
+`tests/captures` with their ground truth, `simulated_viewers` sends simulated traffic.
+Receivers: `remote_write_double` and `loki_double` enforce the rules of the real receivers on top of
+`http_double` (server, recording, scripted faults). `wire_codec` decodes their bodies with protobuf
+descriptors of its own, so that it checks the worker's encoders instead of repeating them.
+Programs: `worker_process` and `hosts` run the worker; `prometheus_server`, `redis_server` and
+`network_namespace` run real services; `services` decides whether a test that needs one is skipped.
+In one process: `rig` (one worker) and `fleet` (several) run under a simulated clock.
 """

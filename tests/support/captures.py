@@ -1,14 +1,14 @@
-"""Recorded traffic of real players (`tests/captures`), and what a correct worker must find in it.
+"""Recorded traffic of real players (`tests/captures`), and the counts of a correct worker for it.
 
     capture = load("sdk2-hlsjs")
-    for request in capture.shifted(now_ms):     # the same requests, as if the last of them came now
+    for request in capture.shifted(now_ms):     # the same requests, moved so that the last is now
         ...
     truth(capture).views["b75e36fe-…", "aurora", "hlsjs"].reported.rebuffers
 
-The truth has two sides. `reported` is worked out from the recorded events: what a collector can
-know at best. `element` is what the media element itself did. They differ where the SDK is silent or
-wrong; the worker is judged by `reported`, and `element` keeps `reported` honest. All of it is
-deliberately plain and shares nothing with the worker. `python -m tests.support.captures` prints it.
+The truth has two sides. `reported` is derived from the recorded events: the best that a collector
+can know. `element` is derived from the DOM events of the media element. They differ where the SDK
+omits or misreports a fact. Tests compare the worker with `reported`, and `reported` with `element`.
+This code shares nothing with the worker. `python -m tests.support.captures` prints the truth.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ STALL_ENDS: Final = ("stall_end", "stallend")
 TOTAL_CARRIERS: Final = ("pause", "heartbeat", "quartile", "ended")
 """Events whose playing_time is a running total; in `playing` it is a position."""
 VIEW_STARTS: Final = ("viewstart", "manifestload", "playerready")
-"""Events after which a smaller total is a new beginning."""
+"""Events after which a running total may restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedRequest:
-    """One request as it reached the collector; `status` is what the collector answered then."""
+    """A recorded request; `status` is the collector's response at the time."""
 
     t: int
     method: str
@@ -68,7 +68,7 @@ class ElementEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ElementLog:
-    """What a page's media element reported, from page load to `until_ms`, when it stood at
+    """The events of a page's media element, from page load to `until_ms`, when its position was
     `final_position`.
     """
 
@@ -105,16 +105,14 @@ class Capture:
         return [request for request in self.requests if request.method == "POST"]
 
     def shifted(self, now_ms: int) -> list[CapturedRequest]:
-        """The requests with all event times moved so that the last request came at `now_ms`. Equal
+        """The requests with all event times moved so that the last request is at `now_ms`. Equal
         bodies stay equal; nothing else changes.
         """
         offset = now_ms - (self.t0 + self.requests[-1].t)
         return [replace(request, body=_moved(request.body, offset)) for request in self.requests]
 
     def unique_events(self) -> list[Event]:
-        """Every event once, in order of event_time (arrival among equals), however often it was
-        sent.
-        """
+        """Every event once, ordered by event_time and then by arrival."""
         seen: set[str] = set()
         events: list[Event] = []
         for request in self.posts:
@@ -138,14 +136,14 @@ class Capture:
         return sorted(events, key=lambda event: event["event_time"])
 
     def element_logs(self) -> list[ElementLog]:
-        """What the media elements reported, one log a page."""
+        """The logs of the media elements, one per page."""
         logs = []
         for number, note in enumerate(self.notes):
             if note["w"] != "truth":
                 continue
             content = note["x"]
             view_id = content["st"]["view"]
-            if view_id is None:  # after destroy(): an earlier note of the page knows it
+            if view_id is None:  # after destroy(): use an earlier note of the page
                 view_id = next(
                     earlier["x"]["view"]
                     for earlier in reversed(self.notes[:number])
@@ -195,8 +193,8 @@ def _moved(body: bytes, offset: int) -> bytes:
 
 
 class ViewKey(NamedTuple):
-    """What a view is: the SDK keeps one view_id over several videos. Empty strings for what the
-    events do not say.
+    """The identity of a view, since the SDK keeps one view_id over several videos. Values that the
+    events lack are empty strings.
     """
 
     view_id: str
@@ -206,14 +204,12 @@ class ViewKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What the unique events of a view, or of all views, say."""
+    """The facts in the unique events of a view, or of all views."""
 
     events: int
     by_type: dict[str, int]
     started: int
-    """1 if there was a viewstart or a play request (a page that is opened and left may have
-    neither).
-    """
+    """1 if there was a viewstart or a play request (a page closed early may have neither)."""
     viewstarts: int
     plays: int
     """`playing` events: play requests, except in second-generation dash.js, where they are DOM
@@ -260,7 +256,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """What the media element did in a view, or in all views, by its own DOM events."""
+    """The facts in the DOM events of the media element, for a view or for all views."""
 
     plays: int
     playings: int
@@ -275,8 +271,8 @@ class Element:
     errors: int
     ended: int
     playing_s: float
-    """Media time that went by while it played: from positions, and from the clock before a seek,
-    whose start nobody recorded.
+    """Media time played: from positions, and from the clock before a seek, whose start is not
+    recorded.
     """
     dropped_frames: int
     """Of the element when the page was left."""
@@ -294,8 +290,8 @@ class ViewTruth:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is true of a capture. `views` leaves out events whose ids are "unknown"; `totals` and
-    `events_by_type` include them.
+    """The truth of a capture. `views` excludes events whose ids are "unknown"; `totals` includes
+    them.
     """
 
     capture: str
@@ -309,7 +305,7 @@ class Truth:
 
 
 def truth(capture: Capture) -> Truth:
-    """What a correct worker must find in a capture."""
+    """Derive the truth of a capture."""
     by_view: dict[ViewKey, list[Event]] = {}
     for event in capture.unique_events():
         by_view.setdefault(view_key(event), []).append(event)
@@ -453,7 +449,7 @@ def _sum_with_restarts(events: list[Event], field: str, carriers: tuple[str, ...
 
 
 def _stalls(events: list[Event], playing_ends_stall: bool) -> list[_Stall]:
-    """Every stall with its length if it can be known, and whether it is a real one."""
+    """Every stall with its length, if known, and whether it is a rebuffer."""
     stalls = []
     for number, event in enumerate(events):
         if event["event_type"] not in STALL_STARTS:
@@ -487,7 +483,7 @@ def _stall_end(after: list[Event], playing_ends_stall: bool) -> Event | None:
 
 
 def _before_first_progress(stall: Event, before: list[Event]) -> bool:
-    """Whether nothing had been played yet."""
+    """Whether the stall precedes all playback."""
     played = any(
         event["event_type"] in TOTAL_CARRIERS and event.get("data", {}).get("playing_time")
         for event in before
@@ -497,9 +493,9 @@ def _before_first_progress(stall: Event, before: list[Event]) -> bool:
 
 
 def _within_seek(stall: Event, end: Event | None, events: list[Event]) -> bool:
-    """Whether a seek to the very position of the stall was under way when it began. The SDK reports
-    a seek when it is over, before or after the end of the stall. A seek that began later is the
-    player's own nudge out of a real stall (video.js).
+    """Whether a seek to the position of the stall was in progress when the stall began. The SDK
+    reports a seek when it is over, before or after the end of the stall. A seek that began later is
+    the player's own attempt to leave a stall (video.js).
     """
     began = stall["event_time"]
     until = end["event_time"] if end is not None else began + 30_000
@@ -514,8 +510,8 @@ def _within_seek(stall: Event, end: Event | None, events: list[Event]) -> bool:
 
 
 def _jumped(stall: Event, before: list[Event]) -> bool:
-    """Whether the position is one that playing on (at up to twice the speed) from the event before
-    could not have reached.
+    """Whether playback since the previous event, at up to twice the speed, could not have reached
+    the position of the stall.
     """
     last = next((event for event in reversed(before) if "playback_time" in event), None)
     if last is None:
@@ -531,8 +527,8 @@ def _jumped(stall: Event, before: list[Event]) -> bool:
 def _elements_by_view(
     capture: Capture, views: Mapping[ViewKey, list[Event]]
 ) -> dict[ViewKey, Element]:
-    """Each page log belongs to the views of its view_id; where there are several (a second video),
-    they change at `loadstart`.
+    """Assign each page log to the views of its view_id; several views (a second video) are split at
+    `loadstart`.
     """
     result = {}
     for log in capture.element_logs():
@@ -578,7 +574,7 @@ def _element(log: ElementLog) -> Element:
 
 
 def _element_rebuffers(log: ElementLog) -> tuple[int, float]:
-    """Count and length of the waits after the first frame and outside a seek."""
+    """Count and total length of the stalls after the first frame and outside seeks."""
     count, seconds = 0, 0.0
     started = seeking = False
     since: int | None = None
@@ -604,8 +600,8 @@ def _element_rebuffers(log: ElementLog) -> tuple[int, float]:
 
 
 def _element_playing_s(log: ElementLog) -> float:
-    """Media time played: the position's way while `playing`, by the clock where a seek hides its
-    end.
+    """Media time played: the advance of the position while `playing`, or of the clock where a seek
+    hides the end position.
     """
     total = 0.0
     end = ElementEvent(log.until_ms, "until", log.final_position)
@@ -679,7 +675,7 @@ def _add_elements(parts: Iterable[Element]) -> Element:
 
 
 def table(capture: Capture) -> str:
-    """The truth of a capture for the eye, one view a line: reported / element."""
+    """The truth of a capture as a table, one view per line: reported / element."""
     found = truth(capture)
     rows = [("view", "scenario", *(title for title, _, _ in _COLUMNS), "quartiles")]
     for view in found.views.values():

@@ -1,8 +1,8 @@
-"""Faults injected into a running service, and whether anything came of it: `make chaos`.
+"""Injects faults into a running service and checks its counts: `make chaos`.
 
-Players post batches and send each again until it is acknowledged, as the SDKs do; meanwhile the
-process is killed, Prometheus is stopped and started, and Loki refuses. In the end every
-acknowledged event has to be counted exactly once in Prometheus and logged once in Loki.
+Players post batches and resend each until it is acknowledged, as the SDKs do. Meanwhile the process
+is killed and Loki refuses requests. At the end every acknowledged event must be counted exactly
+once in Prometheus and logged once in Loki.
 """
 
 import sys
@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from random import Random
 
-from tests.support.events import batch, event
-from tests.support.loki import LokiDouble
-from tests.support.process import (
+from tests.support.event_builders import batch, event
+from tests.support.loki_double import LokiDouble
+from tests.support.prometheus_server import Prometheus
+from tests.support.worker_process import (
     Command,
     WorkerProcess,
     gunicorn,
@@ -23,7 +24,6 @@ from tests.support.process import (
     serve_trio,
     uvicorn,
 )
-from tests.support.prometheus import Prometheus
 
 SHELLS: dict[str, Command] = {
     "asyncio": serve,
@@ -34,7 +34,7 @@ SHELLS: dict[str, Command] = {
 
 
 class Players:
-    """Threads that post views, each until it is acknowledged, until they are told to stop."""
+    """Threads that post views, each until it is acknowledged."""
 
     def __init__(self, worker: WorkerProcess, number: int, seed: int) -> None:
         self.acknowledged: set[str] = set()
@@ -49,7 +49,7 @@ class Players:
         for thread in self._threads:
             thread.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -64,7 +64,7 @@ class Players:
             while not self._post(body):
                 tries += 1
                 time.sleep(0.02)
-            if chance.random() < 0.1:  # its answer was lost
+            if chance.random() < 0.1:  # as if the response had been lost
                 tries += self._post(body)
             with self._lock:
                 self.acknowledged.add(view)
@@ -79,7 +79,7 @@ class Players:
 
 @dataclass
 class Report:
-    """What was done and what came of it."""
+    """The injected faults and the resulting counts."""
 
     shell: str
     acknowledged: int = 0
@@ -99,7 +99,7 @@ class Report:
 
 
 def run(shell: str, *, kills: int, seed: int = 1) -> Report:
-    """Kill a shell under load again and again, with receivers that fail in between."""
+    """Kill a shell repeatedly under load while receivers fail."""
     chance = Random(seed)
     report = Report(shell)
     with Prometheus() as prometheus, LokiDouble() as loki:
@@ -119,7 +119,7 @@ def run(shell: str, *, kills: int, seed: int = 1) -> Report:
                 worker.kill()
                 report.faults["killed"] += 1
                 worker.start()
-            players.end()
+            players.stop()
             worker.stop(30)
             assert '"stopped"' in worker.log_text(), worker.log_text()[-3000:]
         report.acknowledged = len(players.acknowledged)
@@ -129,7 +129,7 @@ def run(shell: str, *, kills: int, seed: int = 1) -> Report:
         views = Counter(entry.line for entry in loki.entries())
         report.logged = len(views)
         report.logged_twice = sum(views.values()) - len(views)
-        # Killed in the middle of a delivery, or after it and before it was noted.
+        # A kill may interrupt a delivery, or come after it and before it is recorded.
         prometheus.assert_nothing_rejected(cut_off_allowed=True, copies_allowed=True)
     return report
 

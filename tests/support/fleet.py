@@ -1,11 +1,11 @@
 """Several workers that share a store, in one process and under one clock.
 
     fleet = Fleet(4)
-    fleet.post(2, told(0, "playing", 0.0))      # to the third of them
+    fleet.post(2, player_event(0, "playing", 0.0))  # to the third worker
     fleet.pass_time(15_000)
-    assert fleet.counts() == alone.counts()     # what all have counted together
+    assert fleet.counts() == alone.counts()         # sums over all workers
 
-Nothing sleeps. Every effect is run the moment it comes out, unless the store is away.
+Nothing sleeps. Every effect runs as soon as a worker returns it, unless the store is slow.
 """
 
 from __future__ import annotations
@@ -28,74 +28,74 @@ from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from openqoe.shells.stores import MemoryStore
 from openqoe.shells.stores.store_interface import Store
-from tests.support.events import NOW, post
+from tests.support.event_builders import NOW, post
 from tests.support.handling import handle
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS, deliver
 
 STEP: Final = 1_000
-"""ms by which time goes on while it passes."""
+"""The step of the clock in ms."""
 
 
 class Fleet:
-    """Workers behind a load balancer that knows nothing of views.
+    """Workers behind a load balancer without affinity.
 
     Args:
-        size: How many.
-        shared: Whether they share a store; one alone needs none.
-        store: The store, if it is not to be one in memory.
+        size: Number of workers.
+        shared: Whether they share a store; a single worker needs none.
+        store: The shared store; one in memory by default.
         **settings: Environment variables.
 
     Attributes:
         now: The time in ms.
-        store: What they share.
-        away: Whether the store does not answer.
-        is_slow: Whether it takes its time: what it is asked waits for ``answer``.
-        notices: What the operator was told.
+        store: The shared store.
+        store_is_down: Whether every call of the store fails.
+        store_is_slow: Whether calls of the store are queued until ``run_store_updates``.
+        notices: Notices for the operator, in order.
     """
 
     def __init__(
         self, size: int, *, shared: bool = True, store: Store | None = None, **settings: str
     ) -> None:
         self.now = NOW
-        self.away = False
-        self.is_slow = False
-        self._asked: deque[tuple[Worker, KvUpdate]] = deque()
+        self.store_is_down = False
+        self.store_is_slow = False
+        self._store_calls: deque[tuple[Worker, KvUpdate]] = deque()
         self.notices: list[Notice] = []
         self.store: Store = store or MemoryStore(lambda: self.now)
         self.receiver = RemoteWriteDouble(now_ms=lambda: self.now)
         self.loki = LokiDouble(now_ms=lambda: self.now)
         self._config = Config.from_environment({**DESTINATIONS, **settings})
         self._shared = shared
-        self.workers = [self.begin(number) for number in range(size)]
+        self.workers = [self.start_worker(number) for number in range(size)]
         for worker in self.workers:
             self._run(worker, worker.poll(NOW))
 
-    def begin(self, number: int) -> Worker:
-        """A new worker of a number."""
+    def start_worker(self, number: int) -> Worker:
+        """Create the worker of a number."""
         return Worker(self._config, instance=f"w-{number}", seed=number, shared=self._shared)
 
     def restart(self, number: int) -> None:
-        """One of them is put away and comes back from its snapshot."""
+        """Replace a worker by one that is restored from its snapshot."""
         blob = self.workers[number].snapshot()
-        self.workers[number] = self.begin(number)
+        self.workers[number] = self.start_worker(number)
         self.workers[number].restore(blob)
 
     def handle(self, number: int, request: Request) -> Response:
-        """A request comes to one of them now."""
+        """Handle a request on one worker now."""
         outcome = handle(self.workers[number], request, self.now)
         self._run(self.workers[number], outcome.effects)
         return outcome.response
 
     def post(self, number: int, *events: Any) -> Response:
-        """A batch comes to one of them now, and is accepted."""
+        """Post a batch to one worker now and assert that it is accepted."""
         response = self.handle(number, post(*events, now=self.now))
         assert response.status == 202, response.body
         return response
 
     def pass_time(self, ms: int) -> None:
-        """Time goes by; each is woken when it wanted to be."""
+        """Advance the clock and poll each worker when it is due."""
         until = self.now + ms
         while self.now < until:
             self.now = min(self.now + STEP, until)
@@ -105,30 +105,30 @@ class Fleet:
                     self._run(worker, worker.poll(self.now))
 
     def close(self, *numbers: int) -> None:
-        """These are told to stop, or all."""
+        """Stop these workers, or all."""
         for number in numbers or range(len(self.workers)):
             worker = self.workers[number]
             self._run(worker, worker.close(self.now))
             for _ in range(10):
                 self._run(worker, worker.poll(self.now))
 
-    def answer(self) -> None:
-        """The store answers what it was asked, and what it is asked because of that."""
-        while self._asked:
-            worker, update = self._asked.popleft()
+    def run_store_updates(self) -> None:
+        """Run the queued calls of the store, and those that follow from them."""
+        while self._store_calls:
+            worker, update = self._store_calls.popleft()
             result = KvResult(self.store.run(update.operations))
             self._run(worker, worker.complete(update.id, result, self.now))
 
     def stats(self, number: int) -> bytes:
-        """What one of them says of itself."""
+        """The body of `/stats` of one worker."""
         return self.handle(number, Request("GET", "/stats")).body
 
     def counts(self, without: Collection[str] = ("instance",)) -> dict[str, float]:
-        """The counters and histograms of all together, without some labels."""
-        return totals(self._newest(), without)
+        """The counters and histograms summed over all workers and over some labels."""
+        return sum_counters(self._newest(), without)
 
-    def concurrent(self) -> float:
-        """What a dashboard shows of concurrent views: the sum over all instances."""
+    def concurrent_views(self) -> float:
+        """The concurrent views summed over all instances, as dashboards do."""
         name = "openqoe_concurrent_views_current"
         return sum(value for labels, value in self._newest() if ("__name__", name) in labels)
 
@@ -145,12 +145,12 @@ class Fleet:
             match effect:
                 case Notice():
                     self.notices.append(effect)
-                case KvUpdate() if self.is_slow:
-                    self._asked.append((worker, effect))
+                case KvUpdate() if self.store_is_slow:
+                    self._store_calls.append((worker, effect))
                 case KvUpdate():
                     result = (
-                        KvFailure("it is away")
-                        if self.away
+                        KvFailure("unreachable")
+                        if self.store_is_down
                         else KvResult(self.store.run(effect.operations))
                     )
                     waiting += worker.complete(effect.id, result, self.now)
@@ -162,15 +162,15 @@ class Fleet:
         assert self.receiver.violations == []
 
 
-def totals(
+def sum_counters(
     series: Iterable[tuple[Iterable[tuple[str, str]], float]],
     without: Collection[str] = ("instance",),
 ) -> dict[str, float]:
-    """QoE counters and histograms added up over some labels, without those that are 0.
+    """Sum QoE counters and histograms over some labels, without zeros.
 
     Args:
-        series: The labels of each, sorted by name, and its newest value.
-        without: The labels that are left out.
+        series: The labels of each series, sorted by name, and its newest value.
+        without: The labels to sum over.
     """
     counts: defaultdict[str, float] = defaultdict(float)
     for labels, value in series:

@@ -1,9 +1,9 @@
-"""The data directory that every later version has to open: what a killed process left.
+"""The data directory of a killed process, which every later version must be able to open.
 
     python -m tests.support.golden_data_directory
 
-writes it anew. Do so only together with a new format of its files, under a new name: it stands for
-the workers in the field that wrote such files.
+rewrites it. Do so only for a new format of its files, under a new name: the fixture represents
+workers in the field that wrote such files.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from typing import Final
 from openqoe.core.effects import Append, DedupEntry, Persist, Record, Stored, StoredPayload
 from openqoe.shells.storage import Storage, database_schema
 from tests.support import golden_snapshot
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 
 PATH: Final = (
     Path(__file__).parents[1] / "fixtures" / f"data-directory-v{len(database_schema.FORMATS)}"

@@ -1,41 +1,45 @@
-"""The snapshot that every later version has to read: a short evening of two viewers.
+"""The snapshot of a worker with two viewers, which every later version must be able to read.
 
     python -m tests.support.golden_snapshot
 
-writes it anew. Do so only together with a new version of the format, under a new name: the file
-stands for the workers in the field that wrote such files.
+rewrites it. Do so only for a new version of the format, under a new name: the file represents
+workers in the field that wrote such files.
 """
 
 from pathlib import Path
 from typing import Final
 
 from openqoe.core.engine.snapshot import VERSION
-from tests.support.events import NOW
-from tests.support.rig import FLUSH, Rig, told
+from tests.support.event_builders import NOW
+from tests.support.rig import FLUSH, Rig, player_event
 
 PATH: Final = Path(__file__).parents[1] / "fixtures" / f"snapshot-v{VERSION}.bin"
 
 AT: Final = NOW + 2 * FLUSH
-"""When it was taken, in ms since the epoch."""
+"""Time of the snapshot, in ms since the epoch."""
 
 
-def evening() -> bytes:
-    """The snapshot of a worker to which two viewers have told something."""
+def create_snapshot() -> bytes:
+    """Create the snapshot of a worker that has received events of two viewers."""
     rig = Rig()
     rig.post(
-        told(0, "viewstart", 0.0),
-        told(0.5, "playing", 0.0, video_startup_time=480, bitrate=2_500_000),
-        told(10, "heartbeat", 9.5, playing_time=9_500, bitrate=2_500_000, dropped_frames=3),
-        told(10.5, "error", 10.0, error_family="network", error_code=404),
-        told(0, "viewstart", 0.0, view="view-2", player="shaka", video="series"),
-        told(1, "playing", 0.0, view="view-2", player="shaka", video="series"),
+        player_event(0, "viewstart", 0.0),
+        player_event(0.5, "playing", 0.0, video_startup_time=480, bitrate=2_500_000),
+        player_event(10, "heartbeat", 9.5, playing_time=9_500, bitrate=2_500_000, dropped_frames=3),
+        player_event(10.5, "error", 10.0, error_family="network", error_code=404),
+        player_event(0, "viewstart", 0.0, view="view-2", player="shaka", video="series"),
+        player_event(1, "playing", 0.0, view="view-2", player="shaka", video="series"),
     )
     rig.flush()
     rig.post(
-        told(20, "quartile", 19.5, playing_time=19_500, quartile=25),
-        told(22, "stallstart", 21.5),
-        told(21, "pause", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000),
-        told(29, "ended", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000),
+        player_event(20, "quartile", 19.5, playing_time=19_500, quartile=25),
+        player_event(22, "stallstart", 21.5),
+        player_event(
+            21, "pause", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000
+        ),
+        player_event(
+            29, "ended", 20.0, view="view-2", player="shaka", video="series", playing_time=20_000
+        ),
     )
     rig.flush()
     assert rig.now == AT
@@ -43,5 +47,5 @@ def evening() -> bytes:
 
 
 if __name__ == "__main__":
-    PATH.write_bytes(evening())
+    PATH.write_bytes(create_snapshot())
     print(f"{PATH}: {PATH.stat().st_size} bytes")

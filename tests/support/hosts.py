@@ -1,10 +1,10 @@
-"""The ways a worker can be run. Every one of them has to pass the conformance suite."""
+"""The servers that can host a worker. Each of them passes the conformance suite."""
 
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.support.process import (
+from tests.support.worker_process import (
     Command,
     WorkerProcess,
     gunicorn,
@@ -20,14 +20,14 @@ class Host:
     """A shell in one of its hosts.
 
     Attributes:
-        name: As in test ids.
-        command: Starts it.
+        name: The name in test ids.
+        command: The command line that starts it.
         settings: Settings that select it.
-        owns_http: Whether the HTTP layer is ours, so that its limits and answers are, too.
+        owns_http: Whether the HTTP layer, with its limits and refusals, is the worker's own.
         keeps_alive: Whether a connection serves more than one request.
-        answers_half_closed: Whether a client that has closed its side is sure to get an answer.
-        stop_signal: What ends it cleanly.
-        exits: Its exit statuses after that.
+        answers_half_closed: Whether a half-closed connection always gets a response.
+        stop_signal: The signal that stops it cleanly.
+        exits: The exit statuses after that signal.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Host:
     exits: frozenset[int] = frozenset({0})
 
     def run(self, settings: Mapping[str, str] | None = None) -> WorkerProcess:
-        """A process that has not been started yet."""
+        """Create a process that is not started yet."""
         return WorkerProcess(
             {**self.settings, **(settings or {})},
             command=self.command,
@@ -52,8 +52,8 @@ HOSTS = (
     Host("asyncio-h11", serve, {"OPENQOE_HTTP_PARSER": "h11"}),
     Host("asyncio-httptools", serve, {"OPENQOE_HTTP_PARSER": "httptools"}),
     Host("trio", serve_trio),
-    # uvicorn ends itself with the signal it was sent, after a clean shutdown.
-    # It also drops a connection as soon as the client has closed its side.
+    # After a clean shutdown uvicorn ends itself with the signal that it received.
+    # It drops a connection as soon as the client half-closes it.
     Host(
         "uvicorn",
         uvicorn,
@@ -63,6 +63,6 @@ HOSTS = (
     ),
     Host("gunicorn-gthread", gunicorn("gthread", "--threads", "8"), owns_http=False),
     Host("gunicorn-sync", gunicorn("sync", "--threads", "1"), owns_http=False, keeps_alive=False),
-    # waitress does not handle SIGTERM, so the process would end at once.
+    # waitress does not handle SIGTERM: the process would end at once.
     Host("waitress", waitress, owns_http=False, stop_signal=signal.SIGINT),
 )

@@ -1,15 +1,14 @@
-"""The HTTP server under the receiver doubles: recording, authentication, and faults by script.
+"""The HTTP server of the receiver doubles: recording, authentication, scripted faults.
 
-A double is a context manager listening on a free loopback port. Every request is recorded as it
-came; then the next fault of the script, if any, decides what becomes of it; else the double answers
-by its own rules. A fault may let the request be processed and lose only the answer
-(`processed=True`), which is how an exactly-once test finds out what a retry does.
+A double is a context manager that listens on a free loopback port. It records every request; then
+the next scripted fault, if any, replaces its normal response. A fault can process the request and
+lose only the response (`processed=True`), so that a test can check a retry.
 
     with LokiDouble() as loki:
         loki.fail_with(503, times=2)           # two refusals, then normal service
-        loki.hang(30)                          # ... one request waits 30 s in vain, or until stop()
-        loki.refuse(processed=True)            # ... one is kept, but its answer is lost
-        loki.stop(); ...; loki.start()         # nobody listens; then again, same port, same state
+        loki.hang(30)                          # ... no response for 30 s, or until stop()
+        loki.drop_connection(processed=True)   # ... one is stored, but its response is lost
+        loki.stop(); ...; loki.start()         # closed port; then the same port and state again
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from tests.support.services import wait_until
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A request as it came; header names in lower case."""
+    """A request as received; header names in lower case."""
 
     method: str
     path: str
@@ -43,7 +42,7 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the double answers."""
+    """A response of the double."""
 
     status: int
     body: bytes = b""
@@ -52,21 +51,21 @@ class Reply:
 
 @dataclass(slots=True)
 class _Fault:
-    """One line of the script; `left` is None for a fault that lasts until heal()."""
+    """A scripted fault; `remaining` is None for one that lasts until clear_faults()."""
 
-    left: int | None
+    remaining: int | None
     reply: Reply | None
     wait: float
     processed: bool
 
 
 def system_now_ms() -> int:
-    """The clock of a double that is given none."""
+    """The default clock of a double."""
     return time.time_ns() // 1_000_000
 
 
 class HttpDouble(ABC):
-    """A scriptable HTTP server; what it answers when it is well is up to the subclass."""
+    """A scriptable HTTP server; the subclass defines its normal responses."""
 
     def __init__(
         self,
@@ -80,7 +79,7 @@ class HttpDouble(ABC):
         self.max_body_bytes = max_body_bytes
         self.requests: list[ReceivedRequest] = []
         self.replies: list[int] = []
-        """Status of each answer, in order; 0 for a connection closed without one."""
+        """Status of each response, in order; 0 for a connection closed without one."""
         self._faults: deque[_Fault] = deque()
         self._lock = threading.RLock()
         self._server: _Server | None = None
@@ -88,14 +87,14 @@ class HttpDouble(ABC):
 
     @abstractmethod
     def respond(self, request: ReceivedRequest) -> Reply:
-        """The answer of a healthy receiver. Called by one thread at a time."""
+        """The response of a healthy receiver. Called by one thread at a time."""
 
-    # --- life -------------------------------------------------------------------------------------
+    # --- lifecycle --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen; after a stop() on the same port as before, with everything that was recorded."""
+        """Listen; after a stop() on the same port and with the same recorded requests."""
         if self._server is not None:
-            raise RuntimeError("the double is running already")
+            raise RuntimeError("the double is already running")
         self._server = _Server(self, self._port)
         self._port = self._server.server_address[1]
         threading.Thread(
@@ -103,9 +102,7 @@ class HttpDouble(ABC):
         ).start()
 
     def stop(self) -> None:
-        """Close the port and every connection; hanging requests end at once. Harmless when not
-        running.
-        """
+        """Close the port and every connection, at once. A no-op when not running."""
         server, self._server = self._server, None
         if server is not None:
             server.close_all()
@@ -119,7 +116,7 @@ class HttpDouble(ABC):
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:port`, the same from the first start on."""
+        """`http://127.0.0.1:port`, constant from the first start on."""
         return f"http://127.0.0.1:{self._port}"
 
     # --- faults -----------------------------------------------------------------------------------
@@ -133,24 +130,26 @@ class HttpDouble(ABC):
         body: str | bytes = b"",
         processed: bool = False,
     ) -> None:
-        """Answer the next `times` requests (None: all until heal()) with this; nothing of them is
-        kept unless `processed`.
+        """Answer the next `times` requests (None: all until clear_faults()) with this response.
+
+        The double stores nothing of them unless `processed` is set.
         """
         data = body.encode() if isinstance(body, str) else body
         self._add_fault(_Fault(times, Reply(status, data, headers or {}), 0.0, processed))
 
     def hang(self, seconds: float, *, times: int | None = 1, processed: bool = False) -> None:
-        """Give no answer for a while, then close the connection."""
+        """Send no response for some seconds, then close the connection."""
         self._add_fault(_Fault(times, None, seconds, processed))
 
-    def refuse(self, *, times: int | None = 1, processed: bool = False) -> None:
-        """Read the request, then close the connection without an answer. (For a refused connect use
-        stop().)
+    def drop_connection(self, *, times: int | None = 1, processed: bool = False) -> None:
+        """Read the request, then close the connection without a response.
+
+        For a refused connection use stop().
         """
         self._add_fault(_Fault(times, None, 0.0, processed))
 
-    def heal(self) -> None:
-        """Forget the rest of the script."""
+    def clear_faults(self) -> None:
+        """Remove the remaining faults."""
         with self._lock:
             self._faults.clear()
 
@@ -162,25 +161,25 @@ class HttpDouble(ABC):
         if not self._faults:
             return None
         fault = self._faults[0]
-        if fault.left is not None:
-            fault.left -= 1
-            if fault.left == 0:
+        if fault.remaining is not None:
+            fault.remaining -= 1
+            if fault.remaining == 0:
                 self._faults.popleft()
         return fault
 
-    # --- what came --------------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------
 
     @property
     def request_count(self) -> int:
-        """Requests so far, refused ones too."""
+        """Number of requests so far, refused ones included."""
         return len(self.requests)
 
     def wait_for_requests(self, count: int, timeout: float = 5.0) -> None:
-        """Wait until at least `count` requests came and their fate was decided."""
+        """Wait until at least `count` requests are answered or dropped."""
         wait_until(lambda: len(self.replies) >= count, timeout, f"{count} requests")
 
     def _handle(self, request: ReceivedRequest) -> tuple[Reply | None, float]:
-        """The answer (None: close the connection) and how long to wait before it."""
+        """The response (None: close the connection) and the delay before it in s."""
         with self._lock:
             self.requests.append(request)
             fault = self._next_fault()
@@ -208,7 +207,7 @@ class HttpDouble(ABC):
 
 
 class _Server(ThreadingHTTPServer):
-    """Remembers its connections, so that closing it also ends those that are kept alive."""
+    """Tracks its connections, so that closing it also ends those that are kept alive."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -231,7 +230,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that disconnected."""
 
     def close_all(self) -> None:
         self.closing.set()
@@ -246,7 +245,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Bytes in, bytes out; the rules are the double's."""
+    """Passes requests to the double and sends its responses."""
 
     server: _Server
     protocol_version = "HTTP/1.1"
@@ -271,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(reply)
 
     def __getattr__(self, name: str) -> Any:
-        """`do_GET`, `do_POST` and so on, which is how the base class asks: all methods are one."""
+        """Serve all methods alike: the base class looks up `do_GET`, `do_POST` and so on."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
@@ -289,4 +288,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""

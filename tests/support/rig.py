@@ -1,13 +1,13 @@
-"""A worker under a clock, between a player and two strict receivers, all in one process.
+"""One worker under a simulated clock, between a player and two strict receivers, in one process.
 
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
-    rig.post(told(0, "playing", 0.0), told(10, "heartbeat", 9.5, playing_time=9_500))
+    rig.post(player_event(0, "playing", 0.0), player_event(10, "heartbeat", playing_time=9_500))
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 9.5
 
-Nothing here sleeps or opens a socket: the clock moves when the test says so, every effect is run
-the moment it comes out, and the receivers are the doubles of `receiver` and `loki`, asked directly.
-A rule of remote write that is broken fails the test that broke it.
+Nothing here sleeps or opens a socket. The test moves the clock, every effect runs as soon as the
+worker returns it, and the receivers are `RemoteWriteDouble` and `LokiDouble`, called directly.
+A violation of a remote-write rule fails the test.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Effect, HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
-from tests.support.events import NOW, OMIT, event, post
+from tests.support.event_builders import NOW, OMIT, event, post
 from tests.support.handling import handle
 from tests.support.http_double import HttpDouble, ReceivedRequest
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 FLUSH: Final = 15 * SECOND
-"""The flush interval unless a test sets another."""
+"""The default flush interval, in ms."""
 
 DESTINATIONS: Final = {
     "PROMETHEUS_URL": "http://prometheus.test/api/v1/write",
@@ -58,10 +58,10 @@ BASE_LABELS: Final = frozenset(
     ]
 )
 
-Answer = HttpResult | NetworkFailure
+DeliveryResult = HttpResult | NetworkFailure
 
 
-def told(
+def player_event(
     second: float,
     event_type: str,
     position: float | None = None,
@@ -71,7 +71,14 @@ def told(
     video: str | None = "film",
     **data: Any,
 ) -> dict[str, Any]:
-    """An event as a player tells it: when (s after NOW), what, at which position (s), its data."""
+    """An event of a player.
+
+    Args:
+        second: Seconds after NOW.
+        event_type: Its type.
+        position: Playback position in s; None leaves the field out.
+        **data: Members of `data`.
+    """
     return event(
         event_type,
         at=NOW + round(second * 1000),
@@ -84,23 +91,22 @@ def told(
 
 
 class Rig:
-    """The worker, its clock and its receivers.
+    """A worker, its clock and its receivers.
 
     Args:
-        settings: Environment variables beside the destinations.
-        seed: The worker's.
-        **more_settings: The same; None takes a destination away.
+        settings: Environment variables in addition to the destinations.
+        seed: Seed of the worker.
+        **more_settings: Further environment variables; None removes a destination.
 
     Attributes:
-        receiver: What the metrics came to.
-        loki: What the logs came to.
-        embedded_receiver: What the metrics of the embedded store came to (OPENQOE_EMBEDDED=on).
-        embedded_loki: What its logs came to.
-        notices: What the operator was told, in order.
-        sent: Every request to a destination with its time and answer, in order.
-        answers: Answers to give in place of the receiver's own, by kind of request, one each.
-        stuck: The same, as long as it stands there; see `down` and `up`.
-        embedded_stuck: The same for the embedded store, which has no other script.
+        receiver: Receives the metrics.
+        loki: Receives the logs.
+        embedded_receiver: Receives the metrics of the embedded store (OPENQOE_EMBEDDED=on).
+        embedded_loki: Receives the logs of the embedded store.
+        notices: Notices for the operator, in order.
+        sent: Every request to a destination with its time and result, in order.
+        scripted_results: Results that replace those of the receiver, one per request, by kind.
+        embedded_outage: Result of every request to the embedded store; None while it works.
     """
 
     def __init__(
@@ -120,35 +126,35 @@ class Rig:
         self.loki = LokiDouble(now_ms=lambda: self._latest)
         self.embedded_receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
         self.embedded_loki = LokiDouble(now_ms=lambda: self._latest)
-        self.embedded_stuck: Answer | None = None
+        self.embedded_outage: DeliveryResult | None = None
         self.notices: list[Notice] = []
-        self.sent: list[tuple[int, RemoteWrite | LokiPush, Answer]] = []
-        self.answers: dict[type[RemoteWrite] | type[LokiPush], deque[Answer]] = {
+        self.sent: list[tuple[int, RemoteWrite | LokiPush, DeliveryResult]] = []
+        self.scripted_results: dict[type[RemoteWrite] | type[LokiPush], deque[DeliveryResult]] = {
             RemoteWrite: deque(),
             LokiPush: deque(),
         }
-        self.stuck: dict[type[RemoteWrite] | type[LokiPush], Answer | None] = {
+        self._outages: dict[type[RemoteWrite] | type[LokiPush], DeliveryResult | None] = {
             RemoteWrite: None,
             LokiPush: None,
         }
         self._run(self.worker.poll(NOW))
 
-    # --- what happens -----------------------------------------------------------------------------
+    # --- actions ----------------------------------------------------------------------------------
 
     def post(self, *events: Any, headers: Mapping[str, str] | None = None) -> Response:
-        """A player sends a batch now; it has to be accepted."""
+        """Post a batch now and assert that it is accepted."""
         response = self.handle(post(*events, headers=headers, now=self.now))
         assert response.status == 202, response.body
         return response
 
     def handle(self, request: Request) -> Response:
-        """A request comes now."""
+        """Handle a request now."""
         outcome = handle(self.worker, request, self.now)
         self._run(outcome.effects)
         return outcome.response
 
     def pass_time(self, ms: int) -> None:
-        """Time goes by; the worker is woken whenever it wanted to be."""
+        """Advance the clock and poll the worker whenever it is due."""
         until = self.now + ms
         while (due := self.worker.next_poll()) is not None and due <= until:
             self.now = max(self.now, due)
@@ -156,32 +162,34 @@ class Rig:
         self.now = until
 
     def flush(self, times: int = 1) -> None:
-        """Time goes by until the next flush."""
+        """Advance the clock to the next flush, or by several."""
         self.pass_time(times * self.worker.config.flush_interval)
 
     def close(self) -> None:
-        """The process is told to stop."""
+        """Stop the worker."""
         self._run(self.worker.close(self.now))
 
-    def down(self, *kinds: type[RemoteWrite] | type[LokiPush], answer: Answer) -> None:
-        """From now on these receivers (all if none is named) keep nothing and answer so."""
+    def start_outage(
+        self, *kinds: type[RemoteWrite] | type[LokiPush], result: DeliveryResult
+    ) -> None:
+        """Make these receivers (all if none is named) store nothing and return this result."""
         for kind in kinds or (RemoteWrite, LokiPush):
-            self.stuck[kind] = answer
+            self._outages[kind] = result
 
-    def up(self) -> None:
-        """All receivers work again."""
-        self.stuck = dict.fromkeys(self.stuck)
-        self.embedded_stuck = None
+    def end_outage(self) -> None:
+        """Make all receivers work again."""
+        self._outages = dict.fromkeys(self._outages)
+        self.embedded_outage = None
 
-    # --- what came of it --------------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------------------
 
     def total(self, name: str, **labels: str) -> float:
-        """The newest values of all series with this name and at least these labels, added up."""
+        """The sum of the newest values of all series with this name and at least these labels."""
         return self.receiver.total(name, **labels)
 
-    def qoe(self) -> dict[str, float]:
-        """The newest values of the QoE series that have not ended, under name and own labels; added
-        up over the base labels.
+    def qoe_series(self) -> dict[str, float]:
+        """The newest values of the live QoE series by name and own labels, summed over the base
+        labels.
         """
         found: dict[str, float] = {}
         for labels, samples in self.receiver.samples.items():
@@ -195,18 +203,18 @@ class Rig:
             found[series] = found.get(series, 0.0) + value
         return found
 
-    def lines(self) -> list[str]:
-        """The lines that Loki has kept, oldest first."""
+    def log_lines(self) -> list[str]:
+        """The lines that Loki has stored, oldest first."""
         return [entry.line for entry in self.loki.entries()]
 
     def metrics_text(self) -> str:
-        """What `/metrics` shows."""
+        """The body of `/metrics`."""
         return self.handle(Request("GET", "/metrics")).body.decode()
 
     # --- effects ----------------------------------------------------------------------------------
 
     def _run(self, effects: Iterable[Effect]) -> None:
-        # The receivers' clock is right: it does not go back when the worker's is put back.
+        # The receivers' clock is correct: it does not jump back with the worker's.
         self._latest = max(self._latest, self.now)
         waiting = deque(effects)
         while waiting:
@@ -217,26 +225,26 @@ class Rig:
                 assert isinstance(effect, RemoteWrite | LokiPush), (
                     "the rig's worker has neither disk nor store"
                 )
-                answer = self._answer(effect)
-                self.sent.append((self.now, effect, answer))
-                waiting += self.worker.complete(effect.id, answer, self.now)
+                result = self._deliver(effect)
+                self.sent.append((self.now, effect, result))
+                waiting += self.worker.complete(effect.id, result, self.now)
         assert self.receiver.violations == self.embedded_receiver.violations == []
 
-    def _answer(self, effect: RemoteWrite | LokiPush) -> Answer:
+    def _deliver(self, effect: RemoteWrite | LokiPush) -> DeliveryResult:
         kind = type(effect)
         if effect.url.startswith(EMBEDDED):
             embedded = self.embedded_receiver if kind is RemoteWrite else self.embedded_loki
-            return self.embedded_stuck or deliver(effect, embedded)
-        if self.answers[kind]:
-            return self.answers[kind].popleft()
-        stuck = self.stuck[kind]
-        if stuck is not None:
-            return stuck
+            return self.embedded_outage or deliver(effect, embedded)
+        if self.scripted_results[kind]:
+            return self.scripted_results[kind].popleft()
+        outage = self._outages[kind]
+        if outage is not None:
+            return outage
         return deliver(effect, self.receiver if kind is RemoteWrite else self.loki)
 
 
 def deliver(effect: RemoteWrite | LokiPush, double: HttpDouble) -> HttpResult:
-    """Hand a request to a double without a network."""
+    """Pass a request to a double without a network."""
     headers = {name.lower(): value for name, value in effect.headers}
     path = urlsplit(effect.url).path
     if effect.url.startswith(EMBEDDED):

@@ -1,4 +1,4 @@
-"""Programs and ports that tests need from the machine they run on."""
+"""Programs, ports and folders that tests need from the machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from typing import Final
 
 import pytest
 
-ROOM: Final = 2 << 30
-"""Bytes that must be free in memory for the data of a server to go there."""
+REQUIRED_MEMORY: Final = 2 << 30
+"""Bytes that must be free in /dev/shm for a server to keep its data there."""
 
 
 def require(binary: str) -> str:
-    """The path of a program; without it the test is skipped, or fails if `REQUIRE_SERVICES=1` says
-    it must be there.
-    """
+    """The path of a program. Without it the test is skipped, or fails if `REQUIRE_SERVICES=1`."""
     path = shutil.which(binary)
     if path is not None:
         return path
@@ -30,43 +28,42 @@ def require(binary: str) -> str:
     pytest.skip(reason)
 
 
-_held: Final[list[socket.socket]] = []
+_reserved: Final[list[socket.socket]] = []
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on, and that nobody else is given while this process
-    lives.
+    """A free loopback TCP port, reserved while this process lives.
 
-    A socket that is bound to it but does not listen keeps the kernel from giving it to another test
-    before the server is up, which would then take that server for its own. Servers that set
-    `SO_REUSEADDR`, as all do, can bind it all the same.
+    A socket is bound to it without listening, so that the kernel cannot assign it to another test
+    before the server is up. Servers that set `SO_REUSEADDR`, as all of ours do, can bind it.
     """
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("127.0.0.1", 0))
-    _held.append(held)
-    port: int = held.getsockname()[1]
+    reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    _reserved.append(reserved)
+    port: int = reserved.getsockname()[1]
     return port
 
 
 def fast_folder(prefix: str) -> Path:
-    """A new folder, in memory where there is room for it: what others write to the disk meanwhile
-    has held up a server that keeps its data there for ten seconds and more.
+    """Create a folder, in memory if there is room.
+
+    Writes of other processes have blocked a server with its data on disk for over 10 s.
     """
     memory = Path("/dev/shm")
-    has_room = memory.is_dir() and shutil.disk_usage(memory).free > ROOM
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if has_room else None))
+    fits = memory.is_dir() and shutil.disk_usage(memory).free > REQUIRED_MEMORY
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if fits else None))
 
 
 def wait_until(
     condition: Callable[[], object],
     timeout: float = 5.0,
-    what: str = "the condition",
+    description: str = "the condition",
     interval: float = 0.02,
 ) -> None:
-    """Return once `condition()` is true; fail the test if it is not within `timeout` seconds."""
+    """Wait until `condition()` is true; fail the test after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() >= deadline:
-            raise AssertionError(f"waited {timeout} s in vain for {what}")
+            raise AssertionError(f"timeout after {timeout} s: {description}")
         time.sleep(interval)

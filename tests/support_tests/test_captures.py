@@ -1,4 +1,4 @@
-"""The recordings load, move in time unchanged, and their two truths agree where they should."""
+"""Tests of the recordings: loading, shifting in time, and the agreement of the two truths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def capture(request: pytest.FixtureRequest) -> Capture:
     return load(request.param)
 
 
-def test_what_a_capture_holds(capture: Capture) -> None:
+def test_capture_holds_expected_requests_and_events(capture: Capture) -> None:
     assert capture.requests[0].method == "OPTIONS"
     assert "access-control-request-headers" in capture.requests[0].headers
     assert {request.method for request in capture.requests} == {"OPTIONS", "POST"}
@@ -28,7 +28,7 @@ def test_what_a_capture_holds(capture: Capture) -> None:
     assert times == sorted(times)
 
 
-def test_shifting_moves_the_times_and_nothing_else(capture: Capture) -> None:
+def test_shifting_moves_times_and_nothing_else(capture: Capture) -> None:
     moved = capture.shifted(NOW)
     offset = NOW - (capture.t0 + capture.requests[-1].t)
     pattern = re.compile(rb'"(event_time|viewer_time)":(\d+)')
@@ -45,12 +45,12 @@ def test_shifting_moves_the_times_and_nothing_else(capture: Capture) -> None:
     assert NOW - 10_000 < newest <= NOW
 
 
-def test_identity_never_drops_an_event_that_was_sent_once(capture: Capture) -> None:
+def test_deduplication_keeps_every_event_sent_once(capture: Capture) -> None:
     bodies = {request.body for request in capture.posts}
     assert len(capture.unique_events()) == sum(len(json.loads(body)["events"]) for body in bodies)
 
 
-def test_the_numbers_add_up(capture: Capture) -> None:
+def test_totals_equal_sum_of_views(capture: Capture) -> None:
     found = truth(capture)
     assert found.totals.events == len(capture.unique_events())
     assert sum(found.totals.by_type.values()) == found.totals.events
@@ -61,8 +61,8 @@ def test_the_numbers_add_up(capture: Capture) -> None:
     )
 
 
-def test_reported_against_the_element(capture: Capture) -> None:
-    """Where the SDK reports a fact at all, it is the fact; where it cannot, it stays below."""
+def test_reported_facts_agree_with_media_element(capture: Capture) -> None:
+    """A fact that the SDK reports equals that of the element; one that it misses is lower."""
     dashjs2 = capture.name == "sdk2-dashjs"
     for view in truth(capture).views.values():
         reported, element = view.reported, view.element
@@ -84,8 +84,8 @@ def test_reported_against_the_element(capture: Capture) -> None:
             assert reported.playing_s == pytest.approx(element.playing_s, abs=1.5), where
 
 
-def test_a_few_numbers_by_eye() -> None:
-    """Read off the recording with one's own eyes."""
+def test_truth_matches_hand_counted_numbers() -> None:
+    """The expected numbers were counted by hand from the recording."""
     found: Truth = truth(load("sdk1-hlsjs"))
     (full,) = [view for view in found.views.values() if view.scenario == "full"]
     assert full.key == ("b99ec38d-4bb4-442e-9bac-d11a942f0076", "aurora", "hlsjs")

@@ -1,4 +1,4 @@
-"""The fault script, recording and life of a double."""
+"""Tests of the HTTP double: faults, recording, lifecycle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.services import wait_until
-from tests.support_tests.client import Answer, send
+from tests.support_tests.plain_client import TextResponse, send
 
 
 class Counting(HttpDouble):
@@ -35,7 +35,7 @@ def statuses(double: Counting, count: int) -> list[int]:
     return [send(double.url + "/x", b"body").status for _ in range(count)]
 
 
-def test_requests_are_recorded_as_they_came(double: Counting) -> None:
+def test_request_is_recorded_unchanged(double: Counting) -> None:
     send(double.url + "/some/path", b"\x00body", {"X-Thing": "Value"})
     (request,) = double.requests
     assert (request.method, request.path, request.body) == ("POST", "/some/path", b"\x00body")
@@ -43,7 +43,7 @@ def test_requests_are_recorded_as_they_came(double: Counting) -> None:
     assert double.request_count == 1
 
 
-def test_a_failure_lasts_as_often_as_it_should(double: Counting) -> None:
+def test_failure_repeats_for_given_number_of_requests(double: Counting) -> None:
     double.fail_with(503, times=2, headers={"Retry-After": "7"}, body="not now")
     first = send(double.url + "/x")
     assert (first.status, first.text, first.headers["retry-after"]) == (503, "not now", "7")
@@ -52,20 +52,20 @@ def test_a_failure_lasts_as_often_as_it_should(double: Counting) -> None:
     assert double.replies == [503, 503, 204]
 
 
-def test_failures_follow_each_other_and_can_be_healed(double: Counting) -> None:
+def test_failures_apply_in_order_until_cleared(double: Counting) -> None:
     double.fail_with(429)
     double.fail_with(500, times=None)
     assert statuses(double, 3) == [429, 500, 500]
-    double.heal()
+    double.clear_faults()
     assert statuses(double, 1) == [204]
 
 
-def test_a_lost_answer_keeps_the_request(double: Counting) -> None:
-    double.refuse(processed=True)
+def test_lost_answer_with_processed_keeps_request(double: Counting) -> None:
+    double.drop_connection(processed=True)
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         send(double.url + "/x")
     assert double.processed == 1
-    double.refuse()
+    double.drop_connection()
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         send(double.url + "/x")
     assert double.processed == 1
@@ -73,7 +73,7 @@ def test_a_lost_answer_keeps_the_request(double: Counting) -> None:
     assert double.replies == [0, 0, 204]
 
 
-def test_a_hanging_request_times_out_at_the_client(double: Counting) -> None:
+def test_hanging_request_times_out_at_client(double: Counting) -> None:
     double.hang(30)
     with pytest.raises(TimeoutError):
         send(double.url + "/x", timeout=0.1)
@@ -81,9 +81,9 @@ def test_a_hanging_request_times_out_at_the_client(double: Counting) -> None:
     assert statuses(double, 1) == [204], "others are served meanwhile"
 
 
-def test_stopping_ends_a_hang_at_once(double: Counting) -> None:
+def test_stop_ends_hanging_request_at_once(double: Counting) -> None:
     double.hang(30)
-    ended: list[BaseException | Answer] = []
+    ended: list[BaseException | TextResponse] = []
 
     def client() -> None:
         try:
@@ -101,7 +101,7 @@ def test_stopping_ends_a_hang_at_once(double: Counting) -> None:
     assert isinstance(ended[0], (http.client.HTTPException, OSError))
 
 
-def test_stop_closes_kept_connections_and_start_comes_back_on_the_same_port(
+def test_stop_closes_connections_and_start_reuses_port(
     double: Counting,
 ) -> None:
     url = double.url
@@ -134,7 +134,7 @@ def test_one_connection_carries_many_requests(double: Counting) -> None:
     double.wait_for_requests(3)
 
 
-def test_basic_auth() -> None:
+def test_request_without_right_basic_auth_is_refused() -> None:
     with Counting(basic_auth=("user", "päss")) as double:
         right = "Basic " + base64.b64encode("user:päss".encode()).decode()
         assert send(double.url + "/x").status == 401
@@ -143,7 +143,7 @@ def test_basic_auth() -> None:
         assert double.processed == 1
 
 
-def test_the_size_limit() -> None:
+def test_body_over_size_limit_is_refused() -> None:
     with Counting(max_body_bytes=10) as double:
         assert send(double.url + "/x", b"0123456789").status == 204
         assert send(double.url + "/x", b"0123456789A").status == 413

@@ -1,4 +1,4 @@
-"""What a real Loki does with a push, rule by rule, in JSON and in protobuf."""
+"""Tests of the Loki double: each rule of a real Loki, in JSON and in protobuf."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from tests.support.loki import LogEntry, LokiDouble, format_labels
-from tests.support.wire import PushEntry, encode_push_request
-from tests.support_tests.client import Answer, send
+from tests.support.loki_double import LogEntry, LokiDouble, format_labels
+from tests.support.wire_codec import PushEntry, encode_push_request
+from tests.support_tests.plain_client import TextResponse, send
 
 NOW_MS: Final = 1_800_000_000_000
 MINUTE: Final = 60_000
@@ -22,12 +22,12 @@ Streams = Sequence[tuple[Mapping[str, str], Sequence[PushEntry]]]
 
 
 def at(offset_ms: int, line: str = "line", **metadata: str) -> PushEntry:
-    """An entry so far from now."""
+    """An entry at an offset from now."""
     return PushEntry((NOW_MS + offset_ms) * 1_000_000, line, metadata)
 
 
 class Pusher:
-    """Pushes in one of the two formats."""
+    """Pushes entries in one of the two formats."""
 
     def __init__(self, loki: LokiDouble, kind: str) -> None:
         self.loki = loki
@@ -35,7 +35,7 @@ class Pusher:
 
     def __call__(
         self, *streams: tuple[Mapping[str, str], Sequence[PushEntry]], **headers: str
-    ) -> Answer:
+    ) -> TextResponse:
         body, content_type = self.encode(streams)
         extra = {name.replace("_", "-"): value for name, value in headers.items()}
         return send(self.loki.push_url, body, {"Content-Type": content_type, **extra})
@@ -75,7 +75,7 @@ def push(loki: LokiDouble, request: pytest.FixtureRequest) -> Pusher:
     return Pusher(loki, request.param)
 
 
-def test_good_entries_are_kept_with_their_metadata(push: Pusher) -> None:
+def test_valid_entries_are_stored_with_metadata(push: Pusher) -> None:
     answer = push(({"org_id": "o2"}, [at(0, "a"), at(1, "b", view_id="v1")]))
     assert (answer.status, answer.text) == (204, "")
     assert push.loki.entries() == [
@@ -85,7 +85,7 @@ def test_good_entries_are_kept_with_their_metadata(push: Pusher) -> None:
     assert push.loki.rejected == []
 
 
-def test_queries(push: Pusher) -> None:
+def test_query_selects_by_labels_metadata_and_text(push: Pusher) -> None:
     push(({"a": "1", "b": "1"}, [at(1, "one"), at(0, "two", view_id="v")]), ({"a": "2"}, [at(0)]))
     assert [entry.line for entry in push.loki.query({"a": "1"})] == ["two", "one"]
     assert [entry.line for entry in push.loki.query({"a": "1"}, {"view_id": "v"})] == ["two"]
@@ -94,14 +94,14 @@ def test_queries(push: Pusher) -> None:
     assert push.loki.stream_count() == 2
 
 
-def test_gzip_json(loki: LokiDouble) -> None:
+def test_gzip_json_push_is_stored(loki: LokiDouble) -> None:
     body, content_type = Pusher(loki, "json").encode([({"a": "b"}, [at(0)])])
     headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
     assert send(loki.push_url, gzip.compress(body), headers).status == 204
     assert len(loki.entries()) == 1
 
 
-def test_an_equal_entry_is_stored_once(push: Pusher) -> None:
+def test_equal_entry_is_stored_once(push: Pusher) -> None:
     for _ in range(2):
         assert push(({"a": "b"}, [at(0, "x"), at(0, "y")])).status == 204
     assert push(({"a": "c"}, [at(0, "x")])).status == 204
@@ -109,13 +109,13 @@ def test_an_equal_entry_is_stored_once(push: Pusher) -> None:
     assert [entry.line for entry in push.loki.duplicates] == ["x", "y"]
 
 
-def test_up_to_an_hour_behind_the_newest_is_fine(push: Pusher) -> None:
+def test_entry_within_one_hour_of_newest_is_stored(push: Pusher) -> None:
     assert push(({"a": "b"}, [at(0, "new")])).status == 204
     assert push(({"a": "b"}, [at(-HOUR, "old")])).status == 204
     assert push.lines() == ["old", "new"]
 
 
-def test_too_far_behind_loses_that_entry_only(push: Pusher) -> None:
+def test_entry_too_far_behind_is_rejected_alone(push: Pusher) -> None:
     answer = push(({"a": "b"}, [at(0, "new"), at(-HOUR - 1, "late"), at(-1, "good")]))
     assert answer.status == 400
     assert "entry too far behind" in answer.text
@@ -125,11 +125,11 @@ def test_too_far_behind_loses_that_entry_only(push: Pusher) -> None:
     assert push(({"a": "other"}, [at(-HOUR - 1, "late")])).status == 204, "each stream has its own"
 
 
-def test_old_before_new_in_one_request_is_in_order(push: Pusher) -> None:
+def test_old_entry_before_new_in_one_request_is_stored(push: Pusher) -> None:
     assert push(({"a": "b"}, [at(-2 * HOUR, "old"), at(0, "new")])).status == 204
 
 
-def test_the_future(push: Pusher) -> None:
+def test_entry_too_far_in_future_is_rejected(push: Pusher) -> None:
     assert push(({"a": "b"}, [at(5 * MINUTE, "5"), at(10 * MINUTE, "10")])).status == 204
     answer = push(({"a": "b"}, [at(20 * MINUTE, "20"), at(0, "0")]))
     assert answer.status == 400
@@ -138,7 +138,7 @@ def test_the_future(push: Pusher) -> None:
     assert push.reasons() == ["too_far_in_future"]
 
 
-def test_older_than_a_week(push: Pusher) -> None:
+def test_entry_older_than_one_week_is_rejected(push: Pusher) -> None:
     assert push(({"a": "1"}, [at(-7 * DAY, "week")])).status == 204
     answer = push(({"a": "2"}, [at(-7 * DAY - 1, "older"), at(0, "good")]))
     assert answer.status == 400
@@ -147,7 +147,7 @@ def test_older_than_a_week(push: Pusher) -> None:
     assert push.reasons() == ["greater_than_max_sample_age"]
 
 
-def test_fifteen_labels(push: Pusher) -> None:
+def test_stream_with_more_than_fifteen_labels_is_rejected(push: Pusher) -> None:
     labels = {f"l{number}": "v" for number in range(16)}
     answer = push((labels, [at(0, "lost")]), ({"a": "b"}, [at(0, "kept")]))
     assert answer.status == 400
@@ -165,17 +165,19 @@ def test_fifteen_labels(push: Pusher) -> None:
         ({"a" * 1025: "v"}, "label_name_too_long"),
     ],
 )
-def test_long_labels(push: Pusher, labels: dict[str, str], reason: str) -> None:
+def test_label_over_length_limit_is_rejected(
+    push: Pusher, labels: dict[str, str], reason: str
+) -> None:
     assert push((labels, [at(0, "lost")]), ({"a": "b"}, [at(0, "kept")])).status == 400
     assert push.lines() == ["kept"]
     assert push.reasons() == [reason]
 
 
-def test_labels_at_the_limit(push: Pusher) -> None:
+def test_labels_at_length_limit_are_stored(push: Pusher) -> None:
     assert push(({"a" * 1024: "é" * 1024}, [at(0)])).status == 204
 
 
-def test_line_size_counts_bytes(push: Pusher) -> None:
+def test_line_size_limit_counts_bytes(push: Pusher) -> None:
     answer = push(({"a": "b"}, [at(0, "é" * 131_073), at(0, "x" * 262_144)]))
     assert answer.status == 400
     assert "max entry size" in answer.text
@@ -183,7 +185,7 @@ def test_line_size_counts_bytes(push: Pusher) -> None:
     assert push.reasons() == ["line_too_long"]
 
 
-def test_structured_metadata_limits(push: Pusher) -> None:
+def test_structured_metadata_over_limits_is_rejected(push: Pusher) -> None:
     fits = at(1, "fits", k="v" * 65_535)
     large = at(2, "large", k="v" * 65_536)
     many = PushEntry(NOW_MS * 1_000_000, "many", {f"k{number}": "" for number in range(129)})
@@ -194,7 +196,7 @@ def test_structured_metadata_limits(push: Pusher) -> None:
     assert push.reasons() == ["structured_metadata_too_large", "structured_metadata_too_many"]
 
 
-def test_a_bad_label_name_loses_the_whole_request(push: Pusher) -> None:
+def test_invalid_label_name_rejects_whole_request(push: Pusher) -> None:
     answer = push(({"a": "b"}, [at(0)]), ({"a-b": "c"}, [at(0)]))
     assert answer.status == 400
     assert "error parsing labels" in answer.text
@@ -202,13 +204,13 @@ def test_a_bad_label_name_loses_the_whole_request(push: Pusher) -> None:
     assert push.reasons() == ["invalid_request"]
 
 
-def test_the_empty_label_set_is_accepted_and_lost(push: Pusher) -> None:
+def test_empty_label_set_is_accepted_and_discarded(push: Pusher) -> None:
     assert push(({}, [at(0)])).status == 204
     assert push.lines() == []
     assert push.reasons() == ["missing_labels"]
 
 
-def test_tenants_are_kept_apart(push: Pusher) -> None:
+def test_tenants_have_separate_streams(push: Pusher) -> None:
     push(({"a": "b"}, [at(0, "mine")]), X_Scope_OrgID="me")
     push(({"a": "b"}, [at(0, "nobody's")]))
     assert [entry.line for entry in push.loki.entries("me")] == ["mine"]
@@ -216,21 +218,21 @@ def test_tenants_are_kept_apart(push: Pusher) -> None:
     assert push.loki.tenants == {"me", "fake"}
 
 
-def test_a_required_tenant(push: Pusher) -> None:
+def test_push_without_required_tenant_is_refused(push: Pusher) -> None:
     push.loki.require_tenant = True
     answer = push(({"a": "b"}, [at(0)]))
     assert (answer.status, answer.text) == (401, "no org id\n")
     assert push(({"a": "b"}, [at(0)]), X_Scope_OrgID="me").status == 204
 
 
-def test_faults_keep_nothing(push: Pusher) -> None:
+def test_failing_double_stores_nothing(push: Pusher) -> None:
     push.loki.fail_with(429, headers={"Retry-After": "1"})
     push.loki.fail_with(260, body="ingestion blocked")
     assert [push(({"a": "b"}, [at(0)])).status for _ in range(3)] == [429, 260, 204]
     assert len(push.lines()) == 1
 
 
-def test_other_paths_and_methods(loki: LokiDouble) -> None:
+def test_other_paths_and_methods_are_refused(loki: LokiDouble) -> None:
     assert send(loki.url + "/api/prom/push").status == 404
     assert send(loki.push_url, method="GET").status == 405
 
@@ -244,6 +246,6 @@ def test_other_paths_and_methods(loki: LokiDouble) -> None:
         ("", b'{"streams":[]}'),
     ],
 )
-def test_nonsense(loki: LokiDouble, content_type: str, body: bytes) -> None:
+def test_undecodable_push_is_refused(loki: LokiDouble, content_type: str, body: bytes) -> None:
     assert send(loki.push_url, body, {"Content-Type": content_type}).status == 400
     assert [item.reason for item in loki.rejected] == ["invalid_request"]

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from tests.support.prometheus import BINARY, Prometheus, QueryError
+from tests.support.prometheus_server import BINARY, Prometheus, QueryError
 from tests.support.services import require
-from tests.support.wire import STALE, SampleValue, encode_write_request
-from tests.support_tests.client import send
+from tests.support.wire_codec import STALE, SampleValue, encode_write_request
+from tests.support_tests.plain_client import send
 
 HEADERS = {
     "Content-Type": "application/x-protobuf",
@@ -35,7 +35,7 @@ def write(
     return send(prometheus.write_url, encode_write_request(series), HEADERS).status
 
 
-def test_queries_restart_and_stop(prometheus: Prometheus) -> None:
+def test_prometheus_answers_queries_and_survives_restart(prometheus: Prometheus) -> None:
     now = time.time_ns() // 1_000_000
     labels = {"__name__": "m_total", "instance": "i"}
     gauge = {"__name__": "g"}
@@ -72,7 +72,7 @@ def test_queries_restart_and_stop(prometheus: Prometheus) -> None:
         os.kill(pid, 0)
 
 
-def test_pause_and_resume(prometheus: Prometheus) -> None:
+def test_paused_prometheus_answers_after_resume(prometheus: Prometheus) -> None:
     prometheus.pause()
     with pytest.raises(TimeoutError):
         send(prometheus.url + "/-/ready", method="GET", timeout=0.2)
@@ -80,7 +80,7 @@ def test_pause_and_resume(prometheus: Prometheus) -> None:
     assert send(prometheus.url + "/-/ready", method="GET").status == 200
 
 
-def test_where_refused_samples_show(prometheus: Prometheus) -> None:
+def test_rejects_reports_each_kind_of_refused_sample(prometheus: Prometheus) -> None:
     """The table in the docstring of Rejects, line by line."""
     now = time.time_ns() // 1_000_000
     series, other = {"__name__": "m"}, {"__name__": "other"}
@@ -120,7 +120,7 @@ def test_where_refused_samples_show(prometheus: Prometheus) -> None:
         prometheus.assert_nothing_rejected()
 
 
-def test_a_copy_behind_newer_samples_is_told_from_a_sample_that_is_lost(
+def test_late_copy_is_distinguished_from_lost_sample(
     prometheus: Prometheus,
 ) -> None:
     now = time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Each rule of a remote-write sender, kept and broken."""
+"""Tests of the remote-write double: each rule for senders, kept and broken."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 import snappy
 
-from tests.support.receiver import RemoteWriteDouble
-from tests.support.wire import STALE, MetricMetadata, SampleValue, encode_write_request
-from tests.support_tests.client import Answer, send
+from tests.support.remote_write_double import RemoteWriteDouble
+from tests.support.wire_codec import STALE, MetricMetadata, SampleValue, encode_write_request
+from tests.support_tests.plain_client import TextResponse, send
 
 NOW: Final = 1_800_000_000_000
 HEADERS: Final = {
@@ -36,7 +36,7 @@ def write(
     receiver: RemoteWriteDouble,
     *series: tuple[Mapping[str, str], Samples],
     headers: Mapping[str, str] = HEADERS,
-) -> Answer:
+) -> TextResponse:
     return send(receiver.write_url, encode_write_request(series), headers)
 
 
@@ -44,7 +44,7 @@ def rules(receiver: RemoteWriteDouble) -> list[str]:
     return [violation.rule for violation in receiver.violations]
 
 
-def test_good_writes(receiver: RemoteWriteDouble) -> None:
+def test_valid_writes_are_stored(receiver: RemoteWriteDouble) -> None:
     assert write(receiver, (GOOD, [(NOW, 1.0), (NOW + 1, 2.0)])).status == 204
     assert (
         write(receiver, (GOOD, [(NOW + 2, STALE)]), ({"__name__": "b"}, [(NOW, 0.0)])).status == 204
@@ -57,13 +57,13 @@ def test_good_writes(receiver: RemoteWriteDouble) -> None:
     assert receiver.total("a_total") == 0
 
 
-def test_metadata(receiver: RemoteWriteDouble) -> None:
+def test_metadata_is_stored(receiver: RemoteWriteDouble) -> None:
     entry = MetricMetadata("a_total", "counter", "Help.", "")
     assert send(receiver.write_url, encode_write_request([], [entry]), HEADERS).status == 204
     assert receiver.metadata == {"a_total": entry}
 
 
-def test_selecting(receiver: RemoteWriteDouble) -> None:
+def test_select_matches_name_and_labels(receiver: RemoteWriteDouble) -> None:
     write(
         receiver,
         ({"__name__": "m", "x": "1"}, [(NOW, 1.0)]),
@@ -90,14 +90,16 @@ def test_selecting(receiver: RemoteWriteDouble) -> None:
         ({"__name__": "ok", "a\n": "1"}, "label-name"),
     ],
 )
-def test_label_rules(receiver: RemoteWriteDouble, labels: dict[str, str], rule: str) -> None:
+def test_write_with_invalid_labels_is_violation(
+    receiver: RemoteWriteDouble, labels: dict[str, str], rule: str
+) -> None:
     answer = write(receiver, (labels, [(NOW, 1.0)]), (GOOD, [(NOW, 1.0)]))
     assert answer.status == 400
     assert rules(receiver)[0] == rule
     assert list(receiver.samples) == [GOOD_KEY], "the good series is kept"
 
 
-def test_a_repeated_label(receiver: RemoteWriteDouble) -> None:
+def test_repeated_label_is_violation(receiver: RemoteWriteDouble) -> None:
     pair = b"\x0a\x0d\x0a\x08__name__\x12\x01a"
     series = pair + pair + b"\x12\x0b\x09" + bytes(8) + b"\x10\x01"
     body = b"\x0a" + bytes([len(series)]) + series
@@ -114,7 +116,7 @@ def test_a_repeated_label(receiver: RemoteWriteDouble) -> None:
         ((NOW + 700_000, 1.0), "future"),
     ],
 )
-def test_sample_rules_hold_within_and_across_requests(
+def test_invalid_sample_is_violation_within_and_across_requests(
     receiver: RemoteWriteDouble, second: tuple[int, float], rule: str
 ) -> None:
     assert write(receiver, (GOOD, [(NOW, 1.0)])).status == 204
@@ -127,12 +129,12 @@ def test_sample_rules_hold_within_and_across_requests(
     assert receiver.last("other") == 1.0
 
 
-def test_a_series_split_over_a_request_is_one_series(receiver: RemoteWriteDouble) -> None:
+def test_series_split_over_request_is_one_series(receiver: RemoteWriteDouble) -> None:
     assert write(receiver, (GOOD, [(NOW, 1.0)]), (GOOD, [(NOW - 1, 1.0)])).status == 400
     assert rules(receiver) == ["out-of-order"]
 
 
-def test_long_before_everything_else(receiver: RemoteWriteDouble) -> None:
+def test_sample_long_before_newest_is_violation(receiver: RemoteWriteDouble) -> None:
     write(receiver, (GOOD, [(NOW, 1.0)]))
     other = {"__name__": "other"}
     assert write(receiver, (other, [(NOW - 3_600_001, 1.0)])).status == 400
@@ -140,8 +142,8 @@ def test_long_before_everything_else(receiver: RemoteWriteDouble) -> None:
     assert write(receiver, (other, [(NOW - 3_600_000, 1.0)])).status == 204
 
 
-def test_a_retry_is_no_violation(receiver: RemoteWriteDouble) -> None:
-    receiver.refuse(processed=True)
+def test_retry_is_counted_as_resent_and_no_violation(receiver: RemoteWriteDouble) -> None:
+    receiver.drop_connection(processed=True)
     with pytest.raises((ConnectionError, OSError)):
         write(receiver, (GOOD, [(NOW, 1.0)]))
     assert write(receiver, (GOOD, [(NOW, 1.0)])).status == 204
@@ -153,7 +155,7 @@ def test_a_retry_is_no_violation(receiver: RemoteWriteDouble) -> None:
     assert receiver.samples[GOOD_KEY] == [(NOW, 1.0), (NOW + 1, STALE)]
 
 
-def test_a_series_without_samples(receiver: RemoteWriteDouble) -> None:
+def test_series_without_samples_is_violation(receiver: RemoteWriteDouble) -> None:
     assert write(receiver, (GOOD, [])).status == 400
     assert rules(receiver) == ["samples"]
 
@@ -173,7 +175,7 @@ def test_a_series_without_samples(receiver: RemoteWriteDouble) -> None:
         ("User-Agent", "", 400, "header"),
     ],
 )
-def test_headers(
+def test_wrong_header_is_violation(
     receiver: RemoteWriteDouble, name: str, value: str, status: int, rule: str
 ) -> None:
     answer = write(receiver, (GOOD, [(NOW, 1.0)]), headers={**HEADERS, name: value})
@@ -181,19 +183,19 @@ def test_headers(
     assert rules(receiver) == [rule]
 
 
-def test_missing_headers(receiver: RemoteWriteDouble) -> None:
+def test_missing_headers_are_violations(receiver: RemoteWriteDouble) -> None:
     only_type = {"Content-Type": "application/x-protobuf"}
     assert write(receiver, (GOOD, [(NOW, 1.0)]), headers=only_type).status == 400
     assert rules(receiver) == ["header", "header", "header"]
 
 
 @pytest.mark.parametrize("body", [b"", b"junk", snappy.compress(b""), snappy.compress(b"\xff")])
-def test_bodies(receiver: RemoteWriteDouble, body: bytes) -> None:
+def test_undecodable_body_is_violation(receiver: RemoteWriteDouble, body: bytes) -> None:
     assert send(receiver.write_url, body, HEADERS).status == 400
     assert rules(receiver) == ["body"]
 
 
-def test_paths_and_methods(receiver: RemoteWriteDouble) -> None:
+def test_other_paths_and_methods_are_refused(receiver: RemoteWriteDouble) -> None:
     body = encode_write_request([(GOOD, [(NOW, 1.0)])])
     assert send(receiver.url + "/api/v1/push", body, HEADERS).status == 204
     assert send(receiver.url + "/api/prom/push", body, HEADERS).status == 204
@@ -201,7 +203,7 @@ def test_paths_and_methods(receiver: RemoteWriteDouble) -> None:
     assert send(receiver.write_url, method="GET").status == 405
 
 
-def test_faults_keep_nothing(receiver: RemoteWriteDouble) -> None:
+def test_failing_double_stores_nothing(receiver: RemoteWriteDouble) -> None:
     receiver.fail_with(500)
     assert write(receiver, (GOOD, [(NOW, 1.0)])).status == 500
     assert receiver.samples == {}

@@ -1,4 +1,4 @@
-"""When a test is skipped, and when it fails, for want of a program."""
+"""Tests of `services`: missing programs, free ports, waiting."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 from tests.support.services import free_port, require, wait_until
 
 
-def test_a_program_that_is_there_is_found() -> None:
+def test_require_returns_path_of_installed_program() -> None:
     assert require("sh").endswith("/sh")
 
 
-def test_a_missing_program_skips_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_program_skips_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REQUIRE_SERVICES", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no-such-program"):
         require("no-such-program")
 
 
-def test_a_missing_program_fails_the_test_where_services_are_required(
+def test_missing_program_fails_test_where_services_are_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REQUIRE_SERVICES", "1")
@@ -27,12 +27,12 @@ def test_a_missing_program_fails_the_test_where_services_are_required(
         require("no-such-program")
 
 
-def test_a_free_port_can_be_listened_on() -> None:
+def test_free_port_accepts_listener() -> None:
     with socket.create_server(("127.0.0.1", free_port())):
         pass
 
 
-def test_the_kernel_gives_a_free_port_to_nobody_else() -> None:
+def test_free_port_is_not_assigned_by_kernel() -> None:
     ours = {free_port() for _ in range(50)}
     for _ in range(5_000):  # of some 14,000 ports: eighteen of ours, if they were not held
         with socket.socket() as other:
@@ -41,6 +41,6 @@ def test_the_kernel_gives_a_free_port_to_nobody_else() -> None:
             assert other.getsockname()[1] not in ours
 
 
-def test_waiting_in_vain_names_what_it_waited_for() -> None:
-    with pytest.raises(AssertionError, match="for the moon"):
+def test_wait_timeout_names_condition() -> None:
+    with pytest.raises(AssertionError, match=r"timeout after 0\.01 s: the moon"):
         wait_until(lambda: False, 0.01, "the moon")

@@ -1,4 +1,4 @@
-"""The independent codec: what it reads, and what it refuses to read."""
+"""Tests of the wire codec: valid and invalid bodies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zlib
 import pytest
 import snappy
 
-from tests.support.wire import (
+from tests.support.wire_codec import (
     STALE,
     STALE_BITS,
     MetricMetadata,
@@ -24,7 +24,7 @@ from tests.support.wire import (
 )
 
 
-def test_a_write_request_by_hand() -> None:
+def test_decoder_reads_hand_written_write_request() -> None:
     """Bytes written by hand from the message definition, so that encoder and decoder cannot be
     wrong together.
     """
@@ -42,7 +42,7 @@ def test_a_write_request_by_hand() -> None:
     assert snappy.uncompress(encoded) == body
 
 
-def test_the_stale_marker_is_told_from_other_nans_by_its_bits() -> None:
+def test_stale_marker_is_distinguished_from_other_nans() -> None:
     body = encode_write_request([({"__name__": "a"}, [(1, STALE), (2, math.nan), (3, 0.0)])])
     stale, nan, zero = decode_write_request(body).series[0].samples
     assert (stale.value, stale.bits) == (STALE, STALE_BITS)
@@ -57,18 +57,18 @@ def test_the_stale_marker_is_told_from_other_nans_by_its_bits() -> None:
         b"no snappy",
         b"\xff\x06\x00\x00sNaPpY",
         snappy.compress(b"\xff\xff\xff"),
-        snappy.compress(b"\x38\x01"),  # a field 7 that no one defined
+        snappy.compress(b"\x38\x01"),  # an undefined field 7
         snappy.compress(b"\x0a\x04\x0a\x02\x18\x01"),  # the same inside a label
         snappy.compress(b"\x1a\x02\x08\x63"),  # metric type 99
         snappy.compress(b"\x0a\x05\x0a\x03\x0a\x01\xff"),  # label name not UTF-8
     ],
 )
-def test_what_is_no_write_request(body: bytes) -> None:
+def test_invalid_write_request_is_refused(body: bytes) -> None:
     with pytest.raises(WireError):
         decode_write_request(body)
 
 
-def test_a_push_request_in_every_dress() -> None:
+def test_push_request_decodes_alike_in_every_encoding() -> None:
     document = {
         "streams": [
             {"stream": {"a": "b"}, "values": [["1000000001", "x"], ["2", "y", {"view_id": "v"}]]}
@@ -96,7 +96,7 @@ def test_a_push_request_in_every_dress() -> None:
         )
 
 
-def test_a_push_request_by_hand() -> None:
+def test_decoder_reads_hand_written_push_request() -> None:
     entry = b"\x0a\x04\x08\x01\x10\x02" + b"\x12\x01x" + b"\x1a\x06\x0a\x01k\x12\x01v"
     stream = b'\x0a\x07{a="b"}' + b"\x12" + bytes([len(entry)]) + entry + b"\x18\x05"
     body = snappy.compress(b"\x0a" + bytes([len(stream)]) + stream)
@@ -128,7 +128,7 @@ def test_a_push_request_by_hand() -> None:
         b'{"streams":[{"stream":{},"values":[["1","x",{},{}]]}]}',
     ],
 )
-def test_what_is_no_json_push(data: bytes) -> None:
+def test_invalid_json_push_is_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         decode_push_request(data, "application/json")
 
@@ -145,7 +145,7 @@ def test_what_is_no_json_push(data: bytes) -> None:
         ("application/x-protobuf", ""),
     ],
 )
-def test_what_is_no_push_by_its_headers(content_type: str, encoding: str) -> None:
+def test_push_with_unsupported_headers_is_refused(content_type: str, encoding: str) -> None:
     with pytest.raises(WireError):
         decode_push_request(b'{"streams":[]}', content_type, encoding)
 
@@ -163,7 +163,7 @@ def test_what_is_no_push_by_its_headers(content_type: str, encoding: str) -> Non
         ('{a=""}', {"a": ""}),
     ],
 )
-def test_label_text(text: str, labels: dict[str, str]) -> None:
+def test_label_text_is_parsed(text: str, labels: dict[str, str]) -> None:
     assert parse_label_set(text) == labels
 
 
@@ -199,6 +199,6 @@ def test_label_text(text: str, labels: dict[str, str]) -> None:
         '{a="b\\',
     ],
 )
-def test_malformed_label_text(text: str) -> None:
+def test_malformed_label_text_is_refused(text: str) -> None:
     with pytest.raises(WireError):
         parse_label_set(text)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from openqoe.core.metrics import health_metrics
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.qoe import catalogue
 
 STEP = "$__rate_interval"
@@ -19,7 +19,7 @@ RANGE = "$__range"
 
 
 def _sample_names(metric: Metric) -> Iterator[str]:
-    if metric.type is Type.HISTOGRAM:
+    if metric.type is MetricType.HISTOGRAM:
         yield from (f"{metric.name}_{part}" for part in ("bucket", "sum", "count"))
     else:
         yield metric.name

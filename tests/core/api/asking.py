@@ -8,8 +8,8 @@ from typing import Any
 from openqoe.core.config.worker_config import Config
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
-from tests.support import exposition
-from tests.support.events import NOW
+from tests.support import exposition_parser
+from tests.support.event_builders import NOW
 from tests.support.handling import handle
 
 
@@ -60,13 +60,13 @@ def ask(
 
 
 def send(worker: Worker, request: Request, now: int = NOW) -> Answer:
-    """Hand over a request made by ``tests.support.events.post``."""
+    """Hand over a request made by ``tests.support.event_builders.post``."""
     return Answer.of(handle(worker, request, now).response)
 
 
 def counted(worker: Worker, name: str, now: int = NOW, **labels: Any) -> float:
     """A counter or gauge of the worker's own, as /metrics shows it; 0 if it is not there."""
-    families = exposition.parse(ask(worker, "/metrics", now=now).body.decode())
+    families = exposition_parser.parse(ask(worker, "/metrics", now=now).body.decode())
     family = families.get(f"openqoe_worker_{name}")
     if family is None:
         return 0

@@ -10,7 +10,7 @@ import pytest
 from openqoe.core.api.content import RefusedContentError, decode_body
 from openqoe.core.http.messages import Request
 from tests.core.api.asking import ask, counted, make_worker
-from tests.support.events import batch, event
+from tests.support.event_builders import batch, event
 
 BODY = batch(event())
 LIMIT = 100_000

@@ -5,7 +5,7 @@ import pytest
 
 from openqoe.core.worker import Worker
 from tests.core.api.asking import Answer, ask, make_worker
-from tests.support.events import batch, event
+from tests.support.event_builders import batch, event
 
 PAGE = "https://page.example"
 SHOP = "https://shop.example:8443"

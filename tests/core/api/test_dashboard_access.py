@@ -16,7 +16,7 @@ from openqoe.core.effects import LoadPage, Page
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from tests.core.api.asking import Answer
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.handling import Handled, complete, handle
 
 KEYS = "alpha-key, beta-key"

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from openqoe.core.http.messages import Request
 from tests.core.api.asking import ask, counted, make_worker, send
-from tests.support.events import NOW, OMIT, batch, event, post
+from tests.support.event_builders import NOW, OMIT, batch, event, post
 
 TOO_OLD = {"field": "event_time", "error": "is too old (more than 24 hours)"}
 NOT_JSON = "Invalid JSON in request body"

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.core.api.asking import Answer, ask, make_worker
-from tests.support.events import batch, event
+from tests.support.event_builders import batch, event
 
 BODY = batch(event())
 NO_KEY: dict[str, str] = {}

@@ -9,8 +9,8 @@ from openqoe.core.http.messages import Request
 from openqoe.core.metrics import health_metrics
 from openqoe.core.version import VERSION
 from tests.core.api.asking import ask, counted, make_worker, send
-from tests.support import exposition
-from tests.support.events import NOW, event, post
+from tests.support import exposition_parser
+from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
 
 # Routes
@@ -235,7 +235,7 @@ def test_metrics_are_well_formed_and_described() -> None:
     answer = ask(worker, "/metrics")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    families = exposition.parse(answer.body.decode())
+    families = exposition_parser.parse(answer.body.decode())
     assert list(families) == sorted(families)
     described = {metric.name: metric for metric in health_metrics.METRICS}
     for name, family in families.items():
@@ -280,7 +280,7 @@ def test_the_duration_of_requests_is_a_histogram() -> None:
     worker = make_worker()
     for waited in (0, 3, 3, 9_000):
         handle(worker, Request("GET", "/health", last_byte_at=NOW - waited), NOW)
-    families = exposition.parse(ask(worker, "/metrics").body.decode())
+    families = exposition_parser.parse(ask(worker, "/metrics").body.decode())
     samples = families["openqoe_worker_request_duration_seconds"].samples
     name, route = "openqoe_worker_request_duration_seconds", ("route", "health")
 

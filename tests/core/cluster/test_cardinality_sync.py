@@ -11,7 +11,7 @@ from openqoe.core.governance.dimension import OVERFLOW_LABELS, overflow_label
 from openqoe.core.governance.governor import DAY, Governor
 from openqoe.core.kv import AddMembers
 from openqoe.shells.stores import MemoryStore
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 ONE: Mapping[str, CardinalityLimit] = {"env": CardinalityLimit("allow", 1)}
 TODAY = NOW // DAY

@@ -10,9 +10,9 @@ from openqoe.core.cluster.view_log import KEPT, LONG
 from openqoe.core.http.messages import Request
 from openqoe.shells.stores import MemoryStore
 from tests.support.captures import NAMES, CapturedRequest, load
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
-from tests.support.rig import HOUR, MINUTE, SECOND, told
+from tests.support.rig import HOUR, MINUTE, SECOND, player_event
 
 PLAYED = "openqoe_playing_time_seconds"
 
@@ -59,7 +59,7 @@ def test_real_players_dealt_at_random_over_four_workers(name: str) -> None:
 
 def test_a_batch_that_goes_to_several_workers_counts_once() -> None:
     fleet = Fleet(3)
-    batch = (told(0, "playing", 0.0), told(9, "heartbeat", 9.0, playing_time=9_000))
+    batch = (player_event(0, "playing", 0.0), player_event(9, "heartbeat", 9.0, playing_time=9_000))
     for number in (0, 1, 2, 1):
         fleet.post(number, *batch)
     fleet.pass_time(15 * SECOND)
@@ -72,9 +72,11 @@ def test_a_batch_that_goes_to_several_workers_counts_once() -> None:
 
 def test_a_stall_whose_seek_comes_to_another_worker_is_a_seek() -> None:
     fleet = Fleet(2)
-    fleet.post(0, told(0, "playing", 0.0), told(20, "heartbeat", 20.0, playing_time=20_000))
-    fleet.post(0, told(21, "stallstart", 90.0))
-    fleet.post(1, told(21.2, "seek", 90.0, to=90_000), told(22, "stallend", 90.0))
+    fleet.post(
+        0, player_event(0, "playing", 0.0), player_event(20, "heartbeat", 20.0, playing_time=20_000)
+    )
+    fleet.post(0, player_event(21, "stallstart", 90.0))
+    fleet.post(1, player_event(21.2, "seek", 90.0, to=90_000), player_event(22, "stallend", 90.0))
     fleet.pass_time(30 * SECOND)
     assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="seek") == 1
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
@@ -82,9 +84,11 @@ def test_a_stall_whose_seek_comes_to_another_worker_is_a_seek() -> None:
 
 def test_a_stall_that_nothing_explains_is_settled_by_one_of_them() -> None:
     fleet = Fleet(3)
-    fleet.post(0, told(0, "playing", 0.0), told(20, "heartbeat", 20.0, playing_time=20_000))
-    fleet.post(1, told(21, "stallstart", 21.0))
-    fleet.post(2, told(22, "custom"))
+    fleet.post(
+        0, player_event(0, "playing", 0.0), player_event(20, "heartbeat", 20.0, playing_time=20_000)
+    )
+    fleet.post(1, player_event(21, "stallstart", 21.0))
+    fleet.post(2, player_event(22, "custom"))
     fleet.pass_time(60 * SECOND)
     assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="rebuffer") == 1
 
@@ -92,7 +96,7 @@ def test_a_stall_that_nothing_explains_is_settled_by_one_of_them() -> None:
 def test_a_view_that_ends_is_completed_by_one_of_them() -> None:
     fleet = Fleet(3)
     for number, quartile in enumerate((25, 50, 75)):
-        fleet.post(number, told(10 * number, "quartile", 15.0, quartile=quartile))
+        fleet.post(number, player_event(10 * number, "quartile", 15.0, quartile=quartile))
     fleet.pass_time(35 * MINUTE)
     assert fleet.receiver.total("openqoe_completion_rate_count") == 1
     assert fleet.receiver.total("openqoe_completion_rate_sum") == 0.75
@@ -100,8 +104,10 @@ def test_a_view_that_ends_is_completed_by_one_of_them() -> None:
 
 def test_the_last_worker_that_stops_settles_what_is_open() -> None:
     fleet = Fleet(2)
-    fleet.post(0, told(0, "playing", 0.0), told(20, "heartbeat", 20.0, playing_time=20_000))
-    fleet.post(1, told(21, "stallstart", 21.0))
+    fleet.post(
+        0, player_event(0, "playing", 0.0), player_event(20, "heartbeat", 20.0, playing_time=20_000)
+    )
+    fleet.post(1, player_event(21, "stallstart", 21.0))
     fleet.close(1, 0)
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
 
@@ -109,15 +115,15 @@ def test_the_last_worker_that_stops_settles_what_is_open() -> None:
 def test_a_long_view_is_summed_up() -> None:
     fleet = Fleet(2)
     for second in range(LONG + 20):
-        heartbeat = told(second, "heartbeat", second, playing_time=second * 1000)
+        heartbeat = player_event(second, "heartbeat", second, playing_time=second * 1000)
         fleet.post(second % 2, heartbeat)
         fleet.pass_time(100)
     store = fleet.store
     assert isinstance(store, MemoryStore)
     (log,) = store._logs.values()
     assert KEPT <= len(log.entries) <= LONG + 1
-    fleet.workers.append(fleet.begin(2))  # it has never seen the view
-    fleet.post(2, told(100, "heartbeat", 100.0, playing_time=100_000))
+    fleet.workers.append(fleet.start_worker(2))  # it has never seen the view
+    fleet.post(2, player_event(100, "heartbeat", 100.0, playing_time=100_000))
     fleet.pass_time(15 * SECOND)
     assert played(fleet) == 100
 
@@ -125,13 +131,21 @@ def test_a_long_view_is_summed_up() -> None:
 def test_two_batches_of_a_long_view_at_once_are_followed_in_turn() -> None:
     fleet = Fleet(2)
     for second in range(2 * LONG):
-        heartbeat = told(second, "heartbeat", second, playing_time=second * 1000)
+        heartbeat = player_event(second, "heartbeat", second, playing_time=second * 1000)
         fleet.post(0, heartbeat)
         fleet.pass_time(100)
-    fleet.away = True
-    fleet.post(1, told(99, "heartbeat", 99.0, playing_time=99_000), told(100, "stallstart", 100.0))
-    fleet.post(1, told(104, "stallend", 100.0), told(110, "heartbeat", 106.0, playing_time=105_000))
-    fleet.away = False
+    fleet.store_is_down = True
+    fleet.post(
+        1,
+        player_event(99, "heartbeat", 99.0, playing_time=99_000),
+        player_event(100, "stallstart", 100.0),
+    )
+    fleet.post(
+        1,
+        player_event(104, "stallend", 100.0),
+        player_event(110, "heartbeat", 106.0, playing_time=105_000),
+    )
+    fleet.store_is_down = False
     fleet.pass_time(15 * SECOND)
     assert played(fleet) == 105
     assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="rebuffer") == 1
@@ -139,11 +153,11 @@ def test_two_batches_of_a_long_view_at_once_are_followed_in_turn() -> None:
 
 def test_a_worker_that_was_away_for_long_goes_on_from_the_summary() -> None:
     fleet = Fleet(2)
-    fleet.post(0, told(0, "playing", 0.0))
+    fleet.post(0, player_event(0, "playing", 0.0))
     for second in range(1, 3 * LONG):
-        fleet.post(1, told(second, "heartbeat", second, playing_time=second * 1000))
+        fleet.post(1, player_event(second, "heartbeat", second, playing_time=second * 1000))
         fleet.pass_time(100)
-    fleet.post(0, told(200, "heartbeat", 200.0, playing_time=200_000))
+    fleet.post(0, player_event(200, "heartbeat", 200.0, playing_time=200_000))
     fleet.pass_time(15 * SECOND)
     assert played(fleet) == 200
 
@@ -151,11 +165,11 @@ def test_a_worker_that_was_away_for_long_goes_on_from_the_summary() -> None:
 def test_a_worker_that_restarts_goes_on_where_it_was() -> None:
     fleet = Fleet(2, CARDINALITY_LIMITS='{"env":{"max_cardinality":2}}')
     for second in range(4):
-        heartbeat = told(second, "heartbeat", second, playing_time=second * 1000)
+        heartbeat = player_event(second, "heartbeat", second, playing_time=second * 1000)
         fleet.post(second % 2, heartbeat | {"env": f"env-{second}"})
     fleet.pass_time(15 * SECOND)
     fleet.restart(0)
-    fleet.post(0, told(4, "heartbeat", 4.0, playing_time=4_000) | {"env": "env-0"})
+    fleet.post(0, player_event(4, "heartbeat", 4.0, playing_time=4_000) | {"env": "env-0"})
     fleet.pass_time(15 * SECOND)
     assert played(fleet) == 4
     (cardinality,) = {json.loads(fleet.stats(n))["cardinality"]["env"] for n in (0, 1)}
@@ -170,33 +184,33 @@ def test_concurrent_views_are_counted_once_however_often_they_move() -> None:
     fleet = Fleet(3, OPENQOE_KV_SYNC_INTERVAL="1")
     for turn in range(8):
         for view in range(10):
-            beat = told(turn * 10, "heartbeat", turn * 10.0, view=f"v-{view}")
+            beat = player_event(turn * 10, "heartbeat", turn * 10.0, view=f"v-{view}")
             fleet.post((turn + view) % 3, beat)
         fleet.pass_time(10 * SECOND)
         if turn > 2:
-            assert fleet.concurrent() == 10
-    fleet.post(2, told(80, "ended", 80.0, view="v-0"))
+            assert fleet.concurrent_views() == 10
+    fleet.post(2, player_event(80, "ended", 80.0, view="v-0"))
     fleet.pass_time(16 * SECOND)
-    assert fleet.concurrent() == 9
+    assert fleet.concurrent_views() == 9
     fleet.pass_time(MINUTE)
-    assert fleet.concurrent() == 0
+    assert fleet.concurrent_views() == 0
 
 
 def test_when_the_reporter_stops_another_worker_tells_of_all() -> None:
     fleet = Fleet(2, OPENQOE_KV_SYNC_INTERVAL="1")
 
     def beat(turn: int) -> None:
-        fleet.post(1, told(turn, "heartbeat", float(turn)))
+        fleet.post(1, player_event(turn, "heartbeat", float(turn)))
         fleet.pass_time(5 * SECOND)
 
     for turn in range(4):
         beat(turn)
-    assert fleet.concurrent() == 1
+    assert fleet.concurrent_views() == 1
     fleet.close(0)
     fleet.workers[0] = fleet.workers[1]
     for turn in range(4, 10):
         beat(turn)
-    assert fleet.concurrent() == 1
+    assert fleet.concurrent_views() == 1
 
 
 # The store is away
@@ -204,9 +218,11 @@ def test_when_the_reporter_stops_another_worker_tells_of_all() -> None:
 
 def test_a_store_that_comes_back_soon_costs_nothing() -> None:
     fleet = Fleet(2)
-    fleet.post(0, told(0, "playing", 0.0), told(10, "heartbeat", 10.0, playing_time=10_000))
-    fleet.away = True
-    fleet.post(1, told(20, "heartbeat", 20.0, playing_time=20_000))
+    fleet.post(
+        0, player_event(0, "playing", 0.0), player_event(10, "heartbeat", 10.0, playing_time=10_000)
+    )
+    fleet.store_is_down = True
+    fleet.post(1, player_event(20, "heartbeat", 20.0, playing_time=20_000))
     fleet.pass_time(20 * SECOND)
     assert played(fleet) == 10
     assert json.loads(fleet.stats(1))["shared_store"] == {
@@ -216,7 +232,7 @@ def test_a_store_that_comes_back_soon_costs_nothing() -> None:
         "waiting_batches": 1,
         "batches_counted_alone": 0,
     }
-    fleet.away = False
+    fleet.store_is_down = False
     fleet.pass_time(20 * SECOND)
     assert played(fleet) == 20
     assert json.loads(fleet.stats(1))["shared_store"]["state"] == "shared"
@@ -230,20 +246,22 @@ def test_a_store_that_comes_back_soon_costs_nothing() -> None:
 
 def test_when_patience_is_over_each_counts_what_it_knows_alone() -> None:
     fleet = Fleet(2, OPENQOE_KV_PATIENCE="5")
-    fleet.post(0, told(0, "playing", 0.0), told(10, "heartbeat", 10.0, playing_time=10_000))
-    fleet.post(1, told(20, "heartbeat", 20.0, playing_time=20_000))
-    fleet.away = True
-    fleet.post(0, told(30, "heartbeat", 30.0, playing_time=30_000))
+    fleet.post(
+        0, player_event(0, "playing", 0.0), player_event(10, "heartbeat", 10.0, playing_time=10_000)
+    )
+    fleet.post(1, player_event(20, "heartbeat", 20.0, playing_time=20_000))
+    fleet.store_is_down = True
+    fleet.post(0, player_event(30, "heartbeat", 30.0, playing_time=30_000))
     fleet.pass_time(30 * SECOND)
     # The first has followed the view up to 10 s; 10 s more are the bound of its error here.
     assert played(fleet) == 40
     text = fleet.handle(0, Request("GET", "/metrics")).body.decode()
     assert "openqoe_worker_kv_ok 0" in text
     assert "openqoe_worker_kv_batches_alone_total 1" in text
-    fleet.away = False
+    fleet.store_is_down = False
     fleet.pass_time(30 * SECOND)
     # The other has heard of it: nothing is counted a second time from here on.
-    fleet.post(1, told(40, "heartbeat", 40.0, playing_time=40_000))
+    fleet.post(1, player_event(40, "heartbeat", 40.0, playing_time=40_000))
     fleet.pass_time(30 * SECOND)
     assert played(fleet) == 50
     text = fleet.handle(0, Request("GET", "/metrics")).body.decode()
@@ -252,26 +270,26 @@ def test_when_patience_is_over_each_counts_what_it_knows_alone() -> None:
 
 def test_no_request_is_refused_or_held_however_long_the_store_is_away() -> None:
     fleet = Fleet(1, OPENQOE_KV_PATIENCE="1", OPENQOE_FLUSH_INTERVAL="5")
-    fleet.away = True
+    fleet.store_is_down = True
     for second in range(200):
-        beat = told(second, "heartbeat", second, playing_time=second * 1000)
+        beat = player_event(second, "heartbeat", second, playing_time=second * 1000)
         assert fleet.post(0, beat).status == 202
         fleet.pass_time(SECOND)
     assert played(fleet) >= 190
-    assert fleet.concurrent() == 1
+    assert fleet.concurrent_views() == 1
 
 
 def test_a_store_that_was_emptied_hears_of_the_views_again() -> None:
     fleet = Fleet(2, OPENQOE_KV_SYNC_INTERVAL="1")
     for number in (1, 0):
-        fleet.post(number, told(0, "heartbeat", 5.0, playing_time=60_000 - number))
+        fleet.post(number, player_event(0, "heartbeat", 5.0, playing_time=60_000 - number))
     fleet.store = MemoryStore(lambda: fleet.now)
     fleet.pass_time(5 * SECOND)
     assert "shared store was reset; republishing" in {n.event for n in fleet.notices}
-    fleet.post(0, told(20, "heartbeat", 20.0, playing_time=80_000))
-    fleet.workers.append(fleet.begin(2))  # it has never seen the view
-    fleet.post(2, told(30, "heartbeat", 30.0, playing_time=90_000))
-    fleet.post(1, told(40, "heartbeat", 40.0, playing_time=100_000))
+    fleet.post(0, player_event(20, "heartbeat", 20.0, playing_time=80_000))
+    fleet.workers.append(fleet.start_worker(2))  # it has never seen the view
+    fleet.post(2, player_event(30, "heartbeat", 30.0, playing_time=90_000))
+    fleet.post(1, player_event(40, "heartbeat", 40.0, playing_time=100_000))
     fleet.pass_time(20 * SECOND)
     assert played(fleet) == 100
 
@@ -279,15 +297,15 @@ def test_a_store_that_was_emptied_hears_of_the_views_again() -> None:
 def test_what_the_logs_should_still_hear_outlives_a_restart() -> None:
     fleet = Fleet(1)
     for number, quartile in enumerate((25, 50, 75)):
-        fleet.post(0, told(10 * number, "quartile", 15.0, quartile=quartile))
+        fleet.post(0, player_event(10 * number, "quartile", 15.0, quartile=quartile))
     fleet.pass_time(30 * MINUTE - 10 * SECOND)
-    fleet.post(0, told(1_789, "playing", 0.0, view="another"))
-    fleet.post(0, told(1_790, "stallstart", 1.0, view="another"))
-    fleet.away = True
+    fleet.post(0, player_event(1_789, "playing", 0.0, view="another"))
+    fleet.post(0, player_event(1_790, "stallstart", 1.0, view="another"))
+    fleet.store_is_down = True
     fleet.pass_time(20 * SECOND)  # one has ended, nothing explains the other's stall
     assert fleet.receiver.total("openqoe_completion_rate_count") == 0
     fleet.restart(0)
-    fleet.away = False
+    fleet.store_is_down = False
     fleet.pass_time(30 * SECOND)
     assert fleet.receiver.total("openqoe_completion_rate_count") == 1
     assert fleet.receiver.total("openqoe_completion_rate_sum") == 0.75
@@ -299,12 +317,14 @@ def test_what_the_logs_should_still_hear_outlives_a_restart() -> None:
 
 def test_what_the_store_decides_while_the_worker_stops_counts() -> None:
     fleet = Fleet(2)
-    fleet.post(0, told(0, "playing", 0.0), told(20, "heartbeat", 20.0, playing_time=20_000))
-    fleet.is_slow = True
-    fleet.post(1, told(21, "stallstart", 21.0))
+    fleet.post(
+        0, player_event(0, "playing", 0.0), player_event(20, "heartbeat", 20.0, playing_time=20_000)
+    )
+    fleet.store_is_slow = True
+    fleet.post(1, player_event(21, "stallstart", 21.0))
     fleet.close(0, 1)
     fleet.pass_time(4 * SECOND)
-    fleet.answer()
+    fleet.run_store_updates()
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
     assert all(worker.drained for worker in fleet.workers)
     assert fleet.notices == []
@@ -316,9 +336,11 @@ def test_what_the_store_decides_while_the_worker_stops_counts() -> None:
 
 def test_a_worker_that_stops_does_not_wait_longer_for_the_store_than_there_is_time() -> None:
     fleet = Fleet(1)
-    fleet.is_slow = True
-    fleet.post(0, told(0, "playing", 0.0), told(10, "heartbeat", 10.0, playing_time=10_000))
-    fleet.post(0, told(11, "stallstart", 11.0))  # the store has not even been asked
+    fleet.store_is_slow = True
+    fleet.post(
+        0, player_event(0, "playing", 0.0), player_event(10, "heartbeat", 10.0, playing_time=10_000)
+    )
+    fleet.post(0, player_event(11, "stallstart", 11.0))  # the store has not even been asked
     fleet.close(0)
     fleet.pass_time(4 * SECOND)
     assert not fleet.workers[0].drained
@@ -333,8 +355,10 @@ def test_a_worker_that_stops_does_not_wait_longer_for_the_store_than_there_is_ti
 
 def test_a_worker_that_stops_waits_little_for_a_store_that_is_away() -> None:
     fleet = Fleet(1)
-    fleet.away = True
-    fleet.post(0, told(0, "playing", 0.0), told(10, "heartbeat", 10.0, playing_time=10_000))
+    fleet.store_is_down = True
+    fleet.post(
+        0, player_event(0, "playing", 0.0), player_event(10, "heartbeat", 10.0, playing_time=10_000)
+    )
     fleet.close(0)
     fleet.pass_time(1 * SECOND)
     assert not fleet.workers[0].drained
@@ -347,8 +371,8 @@ def test_a_worker_that_stops_waits_little_for_a_store_that_is_away() -> None:
 
 def test_a_view_is_known_for_as_long_as_its_events_may_come() -> None:
     fleet = Fleet(2)
-    fleet.post(0, told(0, "heartbeat", 10.0, playing_time=10_000))
+    fleet.post(0, player_event(0, "heartbeat", 10.0, playing_time=10_000))
     fleet.pass_time(2 * HOUR)
-    fleet.post(1, told(7_200, "heartbeat", 20.0, playing_time=20_000))
+    fleet.post(1, player_event(7_200, "heartbeat", 20.0, playing_time=20_000))
     fleet.pass_time(MINUTE)
     assert played(fleet) == 20

@@ -6,9 +6,15 @@ import pytest
 
 from openqoe.core.http.messages import Request
 from openqoe.shells.stores import MemoryStore
-from tests.support.dealt import HEADERS, LEFT_OUT, rounds, single, within_bound
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
+from tests.support.fleet_traffic import (
+    EXCLUDED_LABELS,
+    HEADERS,
+    count_with_one_worker,
+    find_out_of_bound,
+    make_rounds,
+)
 from tests.support.rig import MINUTE, SECOND
 
 VIEWS = 25
@@ -21,7 +27,7 @@ def counted(seed: int, *, patience: int, away: float = 0.0, emptied: float = 0.0
     Returns whether all numbers are exact; that they are within the bound is asserted.
     """
     chance = random.Random(seed)
-    dealt = rounds(VIEWS, seed, begin=NOW - MINUTE)
+    dealt = make_rounds(VIEWS, seed, begin=NOW - MINUTE)
     fleet = Fleet(
         WORKERS,
         OPENQOE_KV_PATIENCE=str(patience),
@@ -31,7 +37,7 @@ def counted(seed: int, *, patience: int, away: float = 0.0, emptied: float = 0.0
     for turn in dealt:
         for body in chance.sample(turn, len(turn)):
             if chance.random() < away:
-                fleet.away = not fleet.away
+                fleet.store_is_down = not fleet.store_is_down
             if chance.random() < emptied:
                 fleet.store = MemoryStore(lambda: fleet.now)
             if chance.random() < 0.05:
@@ -41,11 +47,11 @@ def counted(seed: int, *, patience: int, away: float = 0.0, emptied: float = 0.0
             )
             assert fleet.handle(chance.randrange(WORKERS), request).status == 202
         fleet.pass_time(SECOND)
-    fleet.away = False
+    fleet.store_is_down = False
     fleet.pass_time(MINUTE)
     fleet.close()
-    counts, truth = fleet.counts(LEFT_OUT), single(dealt)
-    assert within_bound(counts, truth, WORKERS) == []
+    counts, truth = fleet.counts(EXCLUDED_LABELS), count_with_one_worker(dealt)
+    assert find_out_of_bound(counts, truth, WORKERS) == []
     return counts == truth
 
 

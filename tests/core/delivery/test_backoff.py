@@ -1,4 +1,4 @@
-"""The waits between attempts: growing, capped, spread, the same in every replay."""
+"""Backoff: waits grow, are capped and jittered, and are the same in every replay."""
 
 import pytest
 
@@ -18,14 +18,14 @@ from openqoe.core.delivery.backoff import backoff
         (10**9, 60_000),
     ],
 )
-def test_wait_is_half_to_all_of_a_doubling_capped_step(failures: int, step: int) -> None:
+def test_wait_is_half_to_all_of_doubling_capped_step(failures: int, step: int) -> None:
     waits = [backoff(failures, seed=1, destination="loki", counter=n) for n in range(500)]
     assert step / 2 <= min(waits) <= step * 0.55
     assert step * 0.95 <= max(waits) <= step
     assert abs(sum(waits) / len(waits) - step * 0.75) < step * 0.03
 
 
-def test_same_inputs_give_the_same_wait() -> None:
+def test_equal_inputs_give_equal_wait() -> None:
     def wait(*, seed: int = 1, destination: str = "loki", counter: int = 3) -> int:
         return backoff(7, seed=seed, destination=destination, counter=counter)
 

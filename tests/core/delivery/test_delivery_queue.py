@@ -1,4 +1,4 @@
-"""The queue by example: order, retries, splitting, bounds, counters, status."""
+"""The delivery queue by example: order, retries, splitting, bounds, counters, status."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import pytest
 
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
-from openqoe.core.delivery.payload import Payload, Split
-from openqoe.core.delivery.verdict import Kind
+from openqoe.core.delivery.payload import Payload, PayloadSplitter
+from openqoe.core.delivery.verdict import PayloadKind
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
 NOW = 1_700_000_000_000
@@ -15,8 +15,8 @@ OK = HttpResult(204)
 LOKI = Destination("loki", "http://loki/push", (("X-Scope-OrgID", "shop"),))
 
 
-def payload(body: bytes, kind: Kind = "logs", created: int = NOW) -> Payload:
-    """A payload with one item a byte of its body."""
+def payload(body: bytes, kind: PayloadKind = "logs", created: int = NOW) -> Payload:
+    """A payload with one item per byte of its body."""
     return Payload(kind, (("Content-Type", "x"),), body, len(body), created)
 
 
@@ -27,7 +27,11 @@ def halves(whole: Payload) -> tuple[Payload, ...]:
 
 
 def make(
-    kind: Kind = "logs", *, max_bytes: int = 1_000, seed: int = 1, split: Split = halves
+    kind: PayloadKind = "logs",
+    *,
+    max_bytes: int = 1_000,
+    seed: int = 1,
+    split: PayloadSplitter = halves,
 ) -> DeliveryQueue:
     return DeliveryQueue(
         LOKI, kind, max_bytes=max_bytes, seed=seed, split=split, user_agent="openqoe-worker/1"
@@ -36,10 +40,10 @@ def make(
 
 def filled(
     *bodies: bytes,
-    kind: Kind = "logs",
+    kind: PayloadKind = "logs",
     max_bytes: int = 1_000,
     seed: int = 1,
-    split: Split = halves,
+    split: PayloadSplitter = halves,
 ) -> DeliveryQueue:
     queue = make(kind, max_bytes=max_bytes, seed=seed, split=split)
     for body in bodies:
@@ -48,14 +52,14 @@ def filled(
 
 
 def due(queue: DeliveryQueue, effect_id: int, now: int) -> RemoteWrite | LokiPush:
-    """The request that is to be sent now, which must be there."""
-    effect = queue.due(effect_id, now)
+    """The request to send now; there must be one."""
+    effect = queue.next_request(effect_id, now)
     assert isinstance(effect, RemoteWrite | LokiPush)
     return effect
 
 
 def next_poll(queue: DeliveryQueue) -> int:
-    """When the queue will have a request; it must wait for nothing but time."""
+    """The time of the next request; the queue must wait for nothing else."""
     poll = queue.next_poll
     assert poll is not None
     return poll
@@ -64,9 +68,9 @@ def next_poll(queue: DeliveryQueue) -> int:
 def run(
     queue: DeliveryQueue, answer: Callable[[bytes], HttpResult], now: int = NOW, *, limit: int = 100
 ) -> list[bytes]:
-    """Send until the queue waits or is empty; the bodies in the order in which they went."""
+    """Sends until the queue waits or is empty; returns the bodies in the order of sending."""
     sent: list[bytes] = []
-    while len(sent) < limit and (effect := queue.due(len(sent), now)) is not None:
+    while len(sent) < limit and (effect := queue.next_request(len(sent), now)) is not None:
         assert isinstance(effect, RemoteWrite | LokiPush)
         sent.append(effect.body)
         queue.complete(effect.id, answer(effect.body), now)
@@ -77,9 +81,11 @@ def run(
 
 
 @pytest.mark.parametrize(("kind", "effect"), [("metrics", RemoteWrite), ("logs", LokiPush)])
-def test_request_is_ready_to_send(kind: Kind, effect: type[RemoteWrite] | type[LokiPush]) -> None:
+def test_request_has_url_headers_and_body(
+    kind: PayloadKind, effect: type[RemoteWrite] | type[LokiPush]
+) -> None:
     queue = filled(b"abc", kind=kind)
-    assert queue.due(7, NOW) == effect(
+    assert queue.next_request(7, NOW) == effect(
         id=7,
         destination="loki",
         url="http://loki/push",
@@ -92,23 +98,23 @@ def test_request_is_ready_to_send(kind: Kind, effect: type[RemoteWrite] | type[L
     )
 
 
-def test_one_request_at_a_time_in_order() -> None:
+def test_payloads_are_sent_one_at_a_time_in_order() -> None:
     queue = filled(b"a", b"b", b"c")
     assert due(queue, 1, NOW).body == b"a"
-    assert queue.due(2, NOW) is None
+    assert queue.next_request(2, NOW) is None
     assert queue.next_poll is None
     queue.complete(1, OK, NOW)
     assert due(queue, 2, NOW).body == b"b"
     queue.complete(2, OK, NOW)
-    assert not queue.empty
+    assert not queue.is_empty
     assert due(queue, 3, NOW).body == b"c"
     queue.complete(3, OK, NOW)
-    assert queue.empty
+    assert queue.is_empty
     assert queue.next_poll is None
-    assert queue.due(4, NOW) is None
+    assert queue.next_request(4, NOW) is None
 
 
-def test_wrong_kind_is_an_error_of_the_owner() -> None:
+def test_payload_of_wrong_kind_raises() -> None:
     with pytest.raises(ValueError, match="queue of logs was offered metrics"):
         make("logs").offer(payload(b"a", "metrics"), NOW)
 
@@ -117,12 +123,12 @@ def test_wrong_kind_is_an_error_of_the_owner() -> None:
 def test_stale_results_are_ignored(stale: int) -> None:
     queue = filled(b"a", b"b")
     assert queue.complete(stale, OK, NOW) == ()
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, OK, NOW)
-    queue.due(2, NOW)
+    queue.next_request(2, NOW)
     assert queue.complete(stale, HttpResult(404), NOW) == ()
     assert queue.counters.answers["dropped"] == 0
-    assert queue.due(9, NOW) is None  # 2 is still in flight
+    assert queue.next_request(9, NOW) is None  # 2 is still in flight
     queue.complete(2, OK, NOW)
     assert queue.counters.delivered == 2
 
@@ -133,13 +139,13 @@ def test_stale_results_are_ignored(stale: int) -> None:
 @pytest.mark.parametrize(
     "failure", [NetworkFailure("refused"), HttpResult(500), HttpResult(429), HttpResult(529)]
 )
-def test_retries_keep_the_order(failure: HttpResult | NetworkFailure) -> None:
+def test_failed_payload_is_retried_before_others(failure: HttpResult | NetworkFailure) -> None:
     queue, now = filled(b"a", b"b"), NOW
     sent: list[bytes] = []
     for attempt in range(5):
         sent.append(due(queue, attempt, now).body)
         queue.complete(attempt, failure, now)
-        assert queue.due(99, next_poll(queue) - 1) is None
+        assert queue.next_request(99, next_poll(queue) - 1) is None
         now = next_poll(queue)
     assert sent == [b"a"] * 5
     assert queue.status(now).failures == 5
@@ -152,28 +158,28 @@ def waits(queue: DeliveryQueue, failure: HttpResult | NetworkFailure, count: int
     now = NOW
     result: list[int] = []
     for attempt in range(count):
-        queue.due(attempt, now)
+        queue.next_request(attempt, now)
         queue.complete(attempt, failure, now)
         result.append(next_poll(queue) - now)
         now = next_poll(queue)
     return result
 
 
-def test_waits_grow_and_start_again_after_success() -> None:
+def test_waits_grow_and_reset_after_success() -> None:
     queue = filled(b"a", b"b")
     steps = (1, 2, 4, 8, 16, 32, 60, 60)
     for wait, step in zip(waits(queue, HttpResult(500), 8), steps, strict=True):
         assert step * 500 <= wait <= step * 1000
     now = next_poll(queue)
-    queue.due(100, now)
+    queue.next_request(100, now)
     queue.complete(100, OK, now)
     assert queue.next_poll == now
-    queue.due(101, now)
+    queue.next_request(101, now)
     queue.complete(101, HttpResult(500), now)
     assert 500 <= next_poll(queue) - now <= 1000
 
 
-def test_waits_follow_from_the_seed() -> None:
+def test_waits_depend_on_seed() -> None:
     def series(seed: int) -> list[int]:
         return waits(filled(b"a", seed=seed), HttpResult(500), 10)
 
@@ -186,40 +192,40 @@ def test_waits_follow_from_the_seed() -> None:
     ("asked", "least", "most"),
     [("20", 20_000, 20_000), ("0", 500, 1_000), ("99999", 300_000, 300_000), ("x", 500, 1_000)],
 )
-def test_retry_after_is_a_lower_bound(asked: str, least: int, most: int) -> None:
+def test_retry_after_is_lower_bound_of_wait(asked: str, least: int, most: int) -> None:
     (wait,) = waits(filled(b"a"), HttpResult(429, {"retry-after": asked}), 1)
     assert least <= wait <= most
 
 
-def test_payloads_offered_during_a_wait_do_not_shorten_it() -> None:
+def test_payload_offered_during_wait_does_not_shorten_it() -> None:
     queue = filled(b"a")
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     queue.offer(payload(b"b"), NOW + 10_000)
     assert queue.next_poll == NOW + 30_000
 
 
-def test_a_clock_that_is_put_back_does_not_stop_the_queue() -> None:
+def test_clock_set_back_does_not_stop_queue() -> None:
     queue = filled(b"a")
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     earlier = NOW - 86_400_000
-    assert queue.due(2, earlier) is None
+    assert queue.next_request(2, earlier) is None
     assert queue.next_poll == earlier + 30_000
-    assert queue.due(2, earlier + 30_000) is not None
+    assert queue.next_request(2, earlier + 30_000) is not None
 
 
-def test_hurry_ends_a_wait_but_not_the_one_that_was_asked_for() -> None:
+def test_drain_ends_backoff_but_not_retry_after() -> None:
     queue = filled(b"a")
     waits(queue, HttpResult(500), 6)
-    queue.hurry()
+    queue.begin_drain()
     assert due(queue, 100, NOW + 60_000).body == b"a"
     queue.complete(100, HttpResult(503, {"retry-after": "5"}), NOW)
-    queue.hurry()
+    queue.begin_drain()
     assert queue.next_poll == NOW + 5_000
 
 
-# Answers that end a payload
+# Answers that finish a payload
 
 
 @pytest.mark.parametrize(
@@ -232,7 +238,7 @@ def test_hurry_ends_a_wait_but_not_the_one_that_was_asked_for() -> None:
         (260, "ingestion_blocked"),
     ],
 )
-def test_poison_is_dropped_and_counted_and_blocks_nothing(status: int, reason: str) -> None:
+def test_poison_payload_is_dropped_and_blocks_nothing(status: int, reason: str) -> None:
     queue = filled(b"a", b"bad", b"c")
     sent = run(queue, lambda body: HttpResult(status) if body == b"bad" else OK)
     assert sent == [b"a", b"bad", b"c"]
@@ -241,7 +247,7 @@ def test_poison_is_dropped_and_counted_and_blocks_nothing(status: int, reason: s
     assert queue.counters.answers["dropped"] == 1
 
 
-def test_rejected_is_not_sent_again() -> None:
+def test_rejected_payload_is_not_sent_again() -> None:
     queue = filled(b"a", b"bad", b"c")
     sent = run(queue, lambda body: HttpResult(400) if body == b"bad" else OK)
     assert sent == [b"a", b"bad", b"c"]
@@ -252,7 +258,7 @@ def test_rejected_is_not_sent_again() -> None:
 # Splitting
 
 
-def test_split_takes_the_place_of_the_whole() -> None:
+def test_parts_of_split_payload_replace_it() -> None:
     queue = filled(b"abcd", b"e")
     sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
     assert sent == [b"abcd", b"ab", b"a", b"b", b"cd", b"c", b"d", b"e"]
@@ -266,7 +272,7 @@ def test_split_takes_the_place_of_the_whole() -> None:
     }
 
 
-def test_a_single_item_that_is_too_large_is_dropped() -> None:
+def test_too_large_single_item_is_dropped() -> None:
     queue = filled(b"aXb", b"c")
     sent = run(queue, lambda body: HttpResult(413) if b"X" in body else OK)
     assert sent == [b"aXb", b"a", b"Xb", b"X", b"b", b"c"]
@@ -284,19 +290,19 @@ def test_a_single_item_that_is_too_large_is_dropped() -> None:
         lambda whole: (payload(b"a"),),
     ],
 )
-def test_what_is_no_division_cannot_loop_or_lose_items(split: Split) -> None:
+def test_invalid_split_neither_loops_nor_loses_items(split: PayloadSplitter) -> None:
     queue = filled(b"abc", b"d", split=split)
     sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
     assert sent == [b"abc", b"d"]
     assert queue.counters.dropped == {"too_large": 3}
 
 
-def test_parts_that_are_larger_than_the_whole_stay_within_the_bound() -> None:
+def test_parts_larger_than_whole_stay_within_bound() -> None:
     def grown(whole: Payload) -> tuple[Payload, ...]:
         return tuple(Payload("logs", (), b"x" * 60, 1, NOW) for _ in range(whole.items))
 
     queue = filled(b"ab", max_bytes=100, split=grown)
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(413), NOW)
     assert queue.status(NOW).bytes == 60
     assert queue.counters.dropped == {"queue_full": 1}
@@ -305,15 +311,15 @@ def test_parts_that_are_larger_than_the_whole_stay_within_the_bound() -> None:
 # Bounds
 
 
-def test_oldest_logs_make_room() -> None:
+def test_full_queue_drops_oldest_logs() -> None:
     queue = filled(b"aaaa", b"bbbb", b"cccc", max_bytes=9)
     assert queue.counters.dropped == {"queue_full": 4}
     assert run(queue, lambda body: OK) == [b"bbbb", b"cccc"]
 
 
-def test_what_is_in_flight_is_not_dropped() -> None:
+def test_payload_in_flight_is_not_dropped() -> None:
     queue = filled(b"aaaa", b"bbbb", max_bytes=9)
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.offer(payload(b"cccc"), NOW)
     queue.complete(1, OK, NOW)
     assert queue.counters.dropped == {"queue_full": 4}
@@ -321,25 +327,25 @@ def test_what_is_in_flight_is_not_dropped() -> None:
     assert run(queue, lambda body: OK) == [b"cccc"]
 
 
-def test_one_oversized_payload_may_wait() -> None:
+def test_single_oversized_payload_is_kept() -> None:
     queue = filled(b"a", b"b" * 50, max_bytes=9)
-    assert queue.full
+    assert queue.is_full
     assert run(queue, lambda body: OK) == [b"b" * 50]
 
 
-def test_metrics_are_never_dropped_for_want_of_room() -> None:
+def test_full_queue_does_not_drop_metrics() -> None:
     queue = filled(b"aaaa", b"bbbb", kind="metrics", max_bytes=9)
-    assert not queue.full
+    assert not queue.is_full
     queue.offer(payload(b"cccc", "metrics"), NOW)
-    assert queue.full
+    assert queue.is_full
     assert queue.counters.dropped == {}
     assert run(queue, lambda body: OK) == [b"aaaa", b"bbbb", b"cccc"]
-    assert not queue.full
+    assert not queue.is_full
 
 
-def test_a_waiting_head_that_makes_room_leaves_the_wait_behind() -> None:
+def test_wait_remains_when_head_is_dropped() -> None:
     queue = filled(b"aaaa", max_bytes=5)
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     queue.offer(payload(b"bbbb"), NOW + 1)
     assert queue.next_poll == NOW + 30_000
@@ -349,18 +355,18 @@ def test_a_waiting_head_that_makes_room_leaves_the_wait_behind() -> None:
 # Status
 
 
-def test_status_of_a_new_queue() -> None:
+def test_new_queue_has_empty_status() -> None:
     status = make().status(NOW)
     assert (status.state, status.payloads, status.items, status.bytes) == ("ok", 0, 0, 0)
     assert (status.oldest_age, status.last_error, status.last_success) == (None, "", None)
     assert status.next_attempt is None
 
 
-def test_status_tells_how_it_stands() -> None:
+def test_status_reports_backlog_and_failures() -> None:
     queue = make()
     queue.offer(payload(b"abc", created=NOW - 5_000), NOW)
     queue.offer(payload(b"d"), NOW)
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, body=b"down\nfor maintenance"), NOW)
     status = queue.status(NOW + 1_000)
     assert (status.state, status.failures) == ("failing", 1)
@@ -370,30 +376,30 @@ def test_status_tells_how_it_stands() -> None:
     assert status.last_success is None
     assert status.next_attempt == queue.next_poll
 
-    queue.due(2, NOW + 1_000)
+    queue.next_request(2, NOW + 1_000)
     queue.complete(2, OK, NOW + 1_000)
     status = queue.status(NOW + 1_000)
     assert (status.state, status.failures, status.last_success) == ("ok", 0, NOW + 1_000)
 
-    queue.due(3, NOW + 2_000)
+    queue.next_request(3, NOW + 2_000)
     queue.complete(3, HttpResult(400, body=b"too old"), NOW + 2_000)
     status = queue.status(NOW + 2_000)
     assert (status.state, status.last_error) == ("refusing", "400: too old")
     assert status.last_success == NOW + 1_000
 
 
-def test_last_error_without_an_answer() -> None:
+def test_network_failure_sets_last_error() -> None:
     queue = filled(b"a")
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, NetworkFailure("connection refused"), NOW)
     assert queue.status(NOW).last_error == "network: connection refused"
 
 
-def test_what_waits_can_be_offered_to_a_new_queue() -> None:
+def test_payloads_can_be_offered_to_new_queue() -> None:
     queue = filled(b"a", b"b", b"c")
-    queue.due(1, NOW)
+    queue.next_request(1, NOW)
     queue.complete(1, OK, NOW)
-    queue.due(2, NOW)
+    queue.next_request(2, NOW)
     again = make()
     for each in queue.waiting:
         again.offer(each, NOW)

@@ -1,4 +1,4 @@
-"""The queue under any history: offers, answers, stale answers, a clock that jumps about."""
+"""The delivery queue under any history: offers, answers, stale answers, a jumping clock."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, Kind
+from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, PayloadKind
 from openqoe.core.effects import (
     HttpResult,
     LoadPayload,
@@ -35,8 +35,8 @@ results = st.one_of(
 )
 
 
-def encode(kind: Kind, items: list[int], now: int) -> Payload:
-    """A payload whose body names its items."""
+def encode(kind: PayloadKind, items: list[int], now: int) -> Payload:
+    """A payload whose body lists its items."""
     body = b"".join(b"%010d" % item for item in items)
     return Payload(kind, (), body, len(items), now)
 
@@ -65,7 +65,7 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @initialize(kind=st.sampled_from(["metrics", "logs"]), seed=st.integers())
-    def start(self, kind: Kind, seed: int) -> None:
+    def start(self, kind: PayloadKind, seed: int) -> None:
         self.kind = kind
         self.queue = self.make_queue(seed)
         self.now = 1_700_000_000_000
@@ -73,12 +73,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.next_id = 0
         self.in_flight: RemoteWrite | LokiPush | None = None
         self.offered = 0
-        self.taken: list[int] = []  # items in the order in which the destination took them
+        self.accepted: list[int] = []  # items in the order in which the destination accepted them
         self.largest = 0
 
     @rule(count=st.integers(1, 30))
     def offer(self, count: int) -> None:
-        if self.kind == "metrics" and self.queue.full:
+        if self.kind == "metrics" and self.queue.is_full:
             return
         items = list(range(self.next_item, self.next_item + count))
         self.next_item += count
@@ -90,14 +90,14 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def send(self) -> None:
         self.next_id += 1
-        effect = self.queue.due(self.next_id, self.now)
+        effect = self.queue.next_request(self.next_id, self.now)
         assert not isinstance(effect, LoadPayload), "nothing here is stored"
         if effect is not None:
             assert self.in_flight is None, "two in flight"
             assert effect.id == self.next_id
             self.in_flight = effect
-        elif not self.queue.empty and self.in_flight is None:
-            # However the clock has jumped, the next attempt is near.
+        elif not self.queue.is_empty and self.in_flight is None:
+            # Whatever the clock has done, the next attempt is near.
             poll = self.queue.next_poll
             assert poll is not None
             assert self.now < poll <= self.now + MAX_RETRY_AFTER
@@ -110,7 +110,7 @@ class QueueMachine(RuleBasedStateMachine):
         before = self.queue.counters.delivered + self.queue.counters.rejected
         self.check_notices(self.queue.complete(effect.id, result, self.now))
         if self.queue.counters.delivered + self.queue.counters.rejected > before:
-            self.taken += decode(effect.body)
+            self.accepted += decode(effect.body)
 
     @rule(result=results, back=st.integers(-3, 5))
     def stale_answer(self, result: HttpResult | NetworkFailure, back: int) -> None:
@@ -129,15 +129,15 @@ class QueueMachine(RuleBasedStateMachine):
         if self.queue.next_poll is not None:
             self.now = max(self.now, self.queue.next_poll)
             self.send()
-            assert self.in_flight is not None, "the queue was not due when it said"
+            assert self.in_flight is not None, "the queue was not due when it error_text"
 
     @rule()
     def hurry(self) -> None:
-        self.queue.hurry()
+        self.queue.begin_drain()
 
     @rule()
     def crash(self) -> None:
-        """A new queue takes over what waits; what was in flight goes out again."""
+        """A new queue continues with the payloads; the one in flight is sent again."""
         waiting, counters = self.queue.waiting, self.queue.counters
         self.queue = self.make_queue(seed=2)
         self.queue.counters = counters
@@ -154,18 +154,18 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def order_is_kept(self) -> None:
-        assert self.taken == sorted(set(self.taken))
+        assert self.accepted == sorted(set(self.accepted))
         waiting = [item for payload in self.queue.waiting for item in decode(payload.body)]
         assert waiting == sorted(set(waiting))
-        assert not self.taken or not waiting or self.taken[-1] < waiting[0]
+        assert not self.accepted or not waiting or self.accepted[-1] < waiting[0]
 
     @invariant()
     def every_item_is_in_one_place(self) -> None:
         counters, status = self.queue.counters, self.queue.status(self.now)
         assert counters.offered == self.offered
-        assert counters.delivered + counters.rejected == len(self.taken)
+        assert counters.delivered + counters.rejected == len(self.accepted)
         dropped = sum(counters.dropped.values())
-        assert len(self.taken) + dropped + status.items == counters.offered
+        assert len(self.accepted) + dropped + status.items == counters.offered
 
     @invariant()
     def bounds_hold(self) -> None:
@@ -181,7 +181,7 @@ class QueueMachine(RuleBasedStateMachine):
     def it_waits_for_something(self) -> None:
         waits_for_time = self.queue.next_poll is not None
         waits_for_an_answer = self.in_flight is not None
-        waits_for_an_offer = self.queue.empty
+        waits_for_an_offer = self.queue.is_empty
         assert waits_for_time + waits_for_an_answer + waits_for_an_offer == 1
 
 

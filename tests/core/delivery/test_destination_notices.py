@@ -1,4 +1,4 @@
-"""What the operator is told: one line for each change of state, with the receiver's words."""
+"""Notices about a destination: one line per change of state, with the receiver's answer."""
 
 import pytest
 
@@ -12,8 +12,8 @@ MINUTE = 60_000
 OK = HttpResult(204)
 
 
-class LoggedEvent:
-    """A queue that never runs dry; ``answer`` sends its head and says what was logged."""
+class ObservedQueue:
+    """A queue that never runs empty; ``answer`` answers its head and returns the log lines."""
 
     def __init__(self, max_bytes: int = 100) -> None:
         self.queue = DeliveryQueue(
@@ -34,34 +34,34 @@ class LoggedEvent:
 
     def answer(self, result: HttpResult | NetworkFailure, after: int = 0) -> tuple[Notice, ...]:
         self.now += after
-        if self.queue.empty:
+        if self.queue.is_empty:
             self.offer()
         due = self.queue.next_poll
         assert due is not None
         self.now = max(self.now, due)
         self.id += 1
-        assert self.queue.due(self.id, self.now) is not None
+        assert self.queue.next_request(self.id, self.now) is not None
         return self.queue.complete(self.id, result, self.now)
 
     def events(self, *results: HttpResult | NetworkFailure, after: int = 0) -> list[str]:
         return [n.event for result in results for n in self.answer(result, after)]
 
 
-FAILING = "destination is failing"
-BACK = "destination works again"
+UNAVAILABLE = "destination unavailable; retrying"
+AVAILABLE = "destination available again"
 DROPPED = "payload dropped"
 REJECTED = "destination rejected part of a payload"
-FULL = "queue is full, oldest dropped"
+FULL = "queue full; oldest items dropped"
 
 
-def test_success_is_silent() -> None:
-    assert LoggedEvent().events(OK, OK, OK) == []
+def test_success_logs_nothing() -> None:
+    assert ObservedQueue().events(OK, OK, OK) == []
 
 
-def test_an_outage_is_two_lines() -> None:
-    told = LoggedEvent()
-    (notice,) = told.answer(HttpResult(503, {"retry-after": "30"}, b"down\nfor maintenance"))
-    assert (notice.level, notice.event) == ("warning", FAILING)
+def test_outage_logs_begin_and_end() -> None:
+    observed = ObservedQueue()
+    (notice,) = observed.answer(HttpResult(503, {"retry-after": "30"}, b"down\nfor maintenance"))
+    assert (notice.level, notice.event) == ("warning", UNAVAILABLE)
     assert dict(notice.fields) == {
         "destination": "loki",
         "url": "http://loki/push",
@@ -72,21 +72,21 @@ def test_an_outage_is_two_lines() -> None:
         "waiting_payloads": 1,
     }
     again = (HttpResult(500), HttpResult(429), NetworkFailure("refused"), HttpResult(502))
-    assert told.events(*again * 20) == []
-    told.offer()
-    (notice,) = told.answer(OK)
-    assert (notice.level, notice.event) == ("info", BACK)
+    assert observed.events(*again * 20) == []
+    observed.offer()
+    (notice,) = observed.answer(OK)
+    assert (notice.level, notice.event) == ("info", AVAILABLE)
     assert dict(notice.fields) == {
         "destination": "loki",
         "url": "http://loki/push",
-        "away_seconds": round((told.now - NOW) / 1000, 1),
+        "away_seconds": round((observed.now - NOW) / 1000, 1),
         "waiting_payloads": 1,
     }
-    assert told.events(OK, OK) == []
+    assert observed.events(OK, OK) == []
 
 
-def test_a_network_failure_has_no_status() -> None:
-    (notice,) = LoggedEvent().answer(NetworkFailure("name not found"))
+def test_network_failure_notice_has_no_status() -> None:
+    (notice,) = ObservedQueue().answer(NetworkFailure("name not found"))
     fields = dict(notice.fields)
     assert (fields["reason"], fields["answer"]) == ("network", "name not found")
     assert "status" not in fields
@@ -103,49 +103,53 @@ def test_a_network_failure_has_no_status() -> None:
         (302, DROPPED, "redirect"),
     ],
 )
-def test_a_steady_stream_of_refusals_is_one_line(status: int, event: str, reason: str) -> None:
-    told = LoggedEvent()
-    (notice,) = told.answer(HttpResult(status, body=b"no"))
+def test_repeated_refusals_log_one_line(status: int, event: str, reason: str) -> None:
+    observed = ObservedQueue()
+    (notice,) = observed.answer(HttpResult(status, body=b"no"))
     assert (notice.level, notice.event) == ("warning", event)
     fields = dict(notice.fields)
     assert (fields["reason"], fields["status"], fields["items"]) == (reason, status, 3)
-    assert told.events(*[HttpResult(status)] * 50, after=MINUTE) == []
-    assert told.events(*[HttpResult(status)] * 5, after=60 * MINUTE) == []
+    assert observed.events(*[HttpResult(status)] * 50, after=MINUTE) == []
+    assert observed.events(*[HttpResult(status)] * 5, after=60 * MINUTE) == []
 
 
-def test_each_reason_and_status_has_a_line() -> None:
-    told = LoggedEvent()
+def test_each_reason_and_status_logs_one_line() -> None:
+    observed = ObservedQueue()
     results = [HttpResult(status) for status in (401, 403, 404, 401, 403, 404)]
-    assert told.events(*results) == [DROPPED] * 3
+    assert observed.events(*results) == [DROPPED] * 3
 
 
-def test_refusals_between_successes_are_one_line() -> None:
-    assert LoggedEvent().events(*[HttpResult(400), OK] * 50, after=MINUTE) == [REJECTED]
+def test_refusals_between_successes_log_one_line() -> None:
+    assert ObservedQueue().events(*[HttpResult(400), OK] * 50, after=MINUTE) == [REJECTED]
 
 
-def test_a_refusal_after_success_and_quiet_is_news() -> None:
-    told = LoggedEvent()
-    told.answer(HttpResult(400))
-    assert told.events(OK, HttpResult(400), after=5 * MINUTE) == [REJECTED]
-    # Quiet alone is not enough: nothing has been taken since.
-    assert told.events(HttpResult(400), HttpResult(400), after=60 * MINUTE) == []
+def test_refusal_after_success_and_quiet_period_logs_again() -> None:
+    observed = ObservedQueue()
+    observed.answer(HttpResult(400))
+    assert observed.events(OK, HttpResult(400), after=5 * MINUTE) == [REJECTED]
+    # A quiet period alone is not enough: no payload has been accepted since.
+    assert observed.events(HttpResult(400), HttpResult(400), after=60 * MINUTE) == []
 
 
-def test_part_taken_ends_an_outage() -> None:
-    assert LoggedEvent().events(HttpResult(500), HttpResult(400)) == [FAILING, BACK, REJECTED]
+def test_partly_accepted_payload_ends_outage() -> None:
+    assert ObservedQueue().events(HttpResult(500), HttpResult(400)) == [
+        UNAVAILABLE,
+        AVAILABLE,
+        REJECTED,
+    ]
 
 
-def test_a_refusal_does_not_end_an_outage() -> None:
-    told = LoggedEvent()
+def test_refusal_does_not_end_outage() -> None:
+    observed = ObservedQueue()
     results = [HttpResult(500), HttpResult(404), HttpResult(500), HttpResult(404)]
-    assert told.events(*results * 5) == [FAILING, DROPPED]
-    assert told.events(OK) == [BACK]
+    assert observed.events(*results * 5) == [UNAVAILABLE, DROPPED]
+    assert observed.events(OK) == [AVAILABLE]
 
 
-def test_crowding_out_is_one_line() -> None:
-    told = LoggedEvent(max_bytes=10)
-    assert told.offer() == ()
-    (notice,) = told.offer()
+def test_full_queue_logs_one_line() -> None:
+    observed = ObservedQueue(max_bytes=10)
+    assert observed.offer() == ()
+    (notice,) = observed.offer()
     assert (notice.level, notice.event) == ("warning", FULL)
     assert dict(notice.fields) == {
         "destination": "loki",
@@ -154,15 +158,15 @@ def test_crowding_out_is_one_line() -> None:
         "items": 3,
         "max_bytes": 10,
     }
-    assert [told.offer() for _ in range(50)] == [()] * 50
+    assert [observed.offer() for _ in range(50)] == [()] * 50
 
 
-def test_no_notice_holds_a_payload_or_a_secret() -> None:
-    told = LoggedEvent(max_bytes=10)
+def test_notices_contain_no_payload_or_secret() -> None:
+    observed = ObservedQueue(max_bytes=10)
     echo = b"Authorization: Bearer s3cret"
     results = [HttpResult(status, body=echo) for status in (500, 401, 400, 404, 204)]
-    notices = [notice for result in results for notice in told.answer(result)]
-    notices += [*told.offer(), *told.offer()]
+    notices = [notice for result in results for notice in observed.answer(result)]
+    notices += [*observed.offer(), *observed.offer()]
     assert len(notices) == 6
     for secret in ("s3cret", "payl0ad", "t0ken"):
         assert secret not in repr([notice.fields for notice in notices])

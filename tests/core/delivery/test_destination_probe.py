@@ -1,15 +1,15 @@
-"""What the answer to a request without data says of a destination's settings."""
+"""Diagnosis of a destination's settings by its answer to a request without data."""
 
 import pytest
 
 from openqoe.core.config.destinations import Destination
 from openqoe.core.config.worker_config import Config
-from openqoe.core.delivery.destination_probe import diagnose, probe
-from openqoe.core.delivery.verdict import Kind
+from openqoe.core.delivery.destination_probe import build_probe, diagnose_answer
+from openqoe.core.delivery.verdict import PayloadKind
 from openqoe.core.effects import HttpResult, NetworkFailure
-from tests.support.events import NOW
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import NOW
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import deliver
 
 PASSWORD = "hunter2hunter2"
@@ -24,52 +24,54 @@ CONFIG = Config.from_environment(
 )
 
 
-def destination(kind: Kind) -> Destination:
+def destination(kind: PayloadKind) -> Destination:
     (found,) = CONFIG.metrics_destinations if kind == "metrics" else CONFIG.logs_destinations
     return found
 
 
 @pytest.mark.parametrize("encoding", ["protobuf", "json"])
-def test_a_probe_breaks_no_rule_and_leaves_nothing(encoding: str) -> None:
+def test_probe_is_valid_and_leaves_no_data(encoding: str) -> None:
     metrics, logs = RemoteWriteDouble(), LokiDouble()
     for kind, double in (("metrics", metrics), ("logs", logs)):
-        effect = probe(destination(kind), kind, encoding, NOW)  # type: ignore[arg-type]
+        effect = build_probe(destination(kind), kind, encoding, NOW)  # type: ignore[arg-type]
         result = deliver(effect, double)
         assert 200 <= result.status < 300
-        (finding,) = diagnose(destination(kind), kind, result, NOW)  # type: ignore[arg-type]
+        (finding,) = diagnose_answer(destination(kind), kind, result, NOW)  # type: ignore[arg-type]
         assert finding.level == "ok"
     assert (metrics.samples, metrics.violations) == ({}, [])
     assert (logs.entries(), logs.rejected) == ([], [])
 
 
-def test_a_probe_has_the_credentials_of_the_worker() -> None:
-    effect = probe(destination("metrics"), "metrics", "protobuf", NOW)
+def test_probe_has_credentials_and_user_agent() -> None:
+    effect = build_probe(destination("metrics"), "metrics", "protobuf", NOW)
     assert dict(effect.headers)["Authorization"].startswith("Basic ")
     assert dict(effect.headers)["User-Agent"].startswith("openqoe-worker/")
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "level", "words"),
+    ("kind", "status", "level", "expected"),
     [
-        ("metrics", 204, "ok", "takes requests"),
-        ("logs", 422, "ok", "takes requests"),
+        ("metrics", 204, "ok", "accepts requests"),
+        ("logs", 422, "ok", "accepts requests"),
         ("logs", 260, "fail", "blocked"),
-        ("metrics", 301, "fail", "points elsewhere"),
+        ("metrics", 301, "fail", "redirects"),
         ("metrics", 400, "warn", "without data"),
         ("metrics", 401, "fail", "PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD"),
         ("metrics", 403, "fail", "do not allow writing"),
         ("metrics", 404, "fail", "--web.enable-remote-write-receiver"),
         ("logs", 404, "fail", "/loki/api/v1/push"),
         ("logs", 405, "fail", "/loki/api/v1/push"),
-        ("metrics", 415, "fail", "does not take"),
+        ("metrics", 415, "fail", "does not accept"),
         ("logs", 429, "warn", "limits the rate"),
-        ("metrics", 503, "fail", "not able"),
+        ("metrics", 503, "fail", "cannot accept"),
     ],
 )
-def test_each_status_says_what_to_do(kind: Kind, status: int, level: str, words: str) -> None:
-    (finding,) = diagnose(destination(kind), kind, HttpResult(status, {}, b"because"), NOW)
+def test_each_status_gives_advice(
+    kind: PayloadKind, status: int, level: str, expected: str
+) -> None:
+    (finding,) = diagnose_answer(destination(kind), kind, HttpResult(status, {}, b"because"), NOW)
     assert finding.level == level
-    assert words in finding.text + finding.advice
+    assert expected in finding.text + finding.advice
     assert level == "ok" or '"because"' in finding.text or status == 301
     assert level == "ok" or finding.advice
 
@@ -78,22 +80,27 @@ def test_each_status_says_what_to_do(kind: Kind, status: int, level: str, words:
     ("reason", "advice"),
     [
         ("Cannot connect to host x:80 ssl:default [Name or service not known]", "name"),
-        ("Cannot connect to host x:1 ssl:default [Connect call failed ('x', 1)]", "nobody listens"),
+        (
+            "Cannot connect to host x:1 ssl:default [Connect call failed ('x', 1)]",
+            "no process listens",
+        ),
         ("Cannot connect to host x:443 ssl:True [SSL: CERTIFICATE_VERIFY_FAILED]", "certificate"),
         ("Cannot connect to host x:80 ssl:default [[SSL] record layer failure]", "https://"),
         ("no answer within 10 s", "firewall"),
         ("something else", "network"),
     ],
 )
-def test_each_failure_of_the_network_says_what_to_do(reason: str, advice: str) -> None:
-    (finding,) = diagnose(destination("metrics"), "metrics", NetworkFailure(reason), NOW)
+def test_each_network_failure_gives_advice(reason: str, advice: str) -> None:
+    (finding,) = diagnose_answer(destination("metrics"), "metrics", NetworkFailure(reason), NOW)
     assert finding.level == "fail"
     assert advice in finding.advice
 
 
-def test_neither_secrets_nor_escapes_are_passed_on() -> None:
-    said = f"no \x1b[31m{PASSWORD}".encode()
-    (finding,) = diagnose(destination("metrics"), "metrics", HttpResult(401, {}, said), NOW)
+def test_finding_contains_no_secrets_or_escapes() -> None:
+    error_text = f"no \x1b[31m{PASSWORD}".encode()
+    (finding,) = diagnose_answer(
+        destination("metrics"), "metrics", HttpResult(401, {}, error_text), NOW
+    )
     assert PASSWORD not in finding.text
     assert "\x1b" not in finding.text
 
@@ -107,7 +114,7 @@ def test_neither_secrets_nor_escapes_are_passed_on() -> None:
         ("some day", ["ok"]),
     ],
 )
-def test_clocks_are_compared(date: str, levels: list[str]) -> None:
+def test_clock_skew_is_diagnosed(date: str, levels: list[str]) -> None:
     result = HttpResult(204, {"date": date})
-    found = diagnose(destination("metrics"), "metrics", result, 1_760_000_000_000)
+    found = diagnose_answer(destination("metrics"), "metrics", result, 1_760_000_000_000)
     assert [finding.level for finding in found] == levels

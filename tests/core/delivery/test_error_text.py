@@ -1,11 +1,11 @@
-"""The receiver's words: bounded, printable, without credentials."""
+"""Texts of answers: bounded, printable, without credentials."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.core.config.destinations import self_hosted_destinations
-from openqoe.core.delivery.error_text import MAX_LENGTH, secrets_of, words
+from openqoe.core.delivery.error_text import MAX_LENGTH, find_secrets, redacted_text
 from openqoe.core.effects import HttpResult, NetworkFailure
 
 
@@ -25,11 +25,11 @@ from openqoe.core.effects import HttpResult, NetworkFailure
         (NetworkFailure("timed out\nafter 10 s"), r"timed out\nafter 10 s"),
     ],
 )
-def test_line(result: HttpResult | NetworkFailure, line: str) -> None:
-    assert words(result) == line
+def test_answer_is_one_line(result: HttpResult | NetworkFailure, line: str) -> None:
+    assert redacted_text(result) == line
 
 
-def test_credentials_are_blacked_out() -> None:
+def test_credentials_are_redacted() -> None:
     access = ("http://loki/push", "user", "s3cret:pass")
     nothing = (None, None, None)
     _, loki, _ = self_hosted_destinations(
@@ -39,10 +39,10 @@ def test_credentials_are_blacked_out() -> None:
     header = loki.headers[0][1]
     for echo in (header, header.removeprefix("Basic "), "user:s3cret:pass", "pw s3cret:pass"):
         for place in (echo, "x" * 490 + echo):
-            line = words(HttpResult(401, body=place.encode()), secrets_of(loki.headers))
+            line = redacted_text(HttpResult(401, body=place.encode()), find_secrets(loki.headers))
             assert "s3cret" not in line
             assert header[10:16] not in line
-    line = words(HttpResult(401, body=b"no such tenant: shop"), secrets_of(loki.headers))
+    line = redacted_text(HttpResult(401, body=b"no such tenant: shop"), find_secrets(loki.headers))
     assert line == "no such tenant: shop"
 
 
@@ -51,16 +51,16 @@ def test_credentials_are_blacked_out() -> None:
     [
         ("Bearer abcdef", ("Bearer abcdef", "abcdef")),
         ("Basic ???", ("Basic ???",)),
-        ("Basic YTpi", ("Basic YTpi", "YTpi")),  # a:b, too short to look for
+        ("Basic YTpi", ("Basic YTpi", "YTpi")),  # a:b is too short to be redacted
         ("", ()),
     ],
 )
-def test_secrets_of_a_header(value: str, secrets: tuple[str, ...]) -> None:
-    assert secrets_of([("Authorization", value), ("X-Scope-OrgID", "tenant")]) == secrets
+def test_secrets_are_found_in_header(value: str, secrets: tuple[str, ...]) -> None:
+    assert find_secrets([("Authorization", value), ("X-Scope-OrgID", "tenant")]) == secrets
 
 
 @given(body=st.binary(max_size=2_000))
 def test_any_body_gives_one_bounded_printable_line(body: bytes) -> None:
-    line = words(HttpResult(500, body=body))
+    line = redacted_text(HttpResult(500, body=body))
     assert len(line) <= MAX_LENGTH
     assert line.isprintable()

@@ -1,4 +1,4 @@
-"""What each answer means, by status and kind of destination; Retry-After."""
+"""The outcome of each answer, by status and kind of payload; Retry-After."""
 
 import pytest
 from hypothesis import given
@@ -6,18 +6,18 @@ from hypothesis import strategies as st
 
 from openqoe.core.delivery.verdict import (
     MAX_RETRY_AFTER,
-    Kind,
-    Outcome,
+    DeliveryOutcome,
+    PayloadKind,
     Verdict,
-    judge,
-    retry_after,
+    judge_answer,
+    parse_retry_after,
 )
 from openqoe.core.effects import HttpResult, NetworkFailure
 
 NOW = 784_111_777_000  # Sun, 06 Nov 1994 08:49:37 GMT
 
 # status, outcome and reason for metrics, outcome and reason for logs (None: the same)
-TABLE: list[tuple[int, tuple[Outcome, str], tuple[Outcome, str] | None]] = [
+TABLE: list[tuple[int, tuple[DeliveryOutcome, str], tuple[DeliveryOutcome, str] | None]] = [
     (200, ("delivered", ""), None),
     (202, ("delivered", ""), None),
     (204, ("delivered", ""), None),
@@ -53,22 +53,22 @@ TABLE: list[tuple[int, tuple[Outcome, str], tuple[Outcome, str] | None]] = [
 
 
 @pytest.mark.parametrize(("status", "metrics", "logs"), TABLE)
-def test_status(
-    status: int, metrics: tuple[Outcome, str], logs: tuple[Outcome, str] | None
+def test_status_decides_outcome_and_reason(
+    status: int, metrics: tuple[DeliveryOutcome, str], logs: tuple[DeliveryOutcome, str] | None
 ) -> None:
-    assert judge("metrics", HttpResult(status), NOW) == Verdict(*metrics, status)
-    assert judge("logs", HttpResult(status), NOW) == Verdict(*(logs or metrics), status)
+    assert judge_answer("metrics", HttpResult(status), NOW) == Verdict(*metrics, status)
+    assert judge_answer("logs", HttpResult(status), NOW) == Verdict(*(logs or metrics), status)
 
 
 @pytest.mark.parametrize("kind", ["metrics", "logs"])
-def test_no_answer(kind: Kind) -> None:
-    assert judge(kind, NetworkFailure("refused"), NOW) == Verdict("retried", "network")
+def test_network_failure_is_retried(kind: PayloadKind) -> None:
+    assert judge_answer(kind, NetworkFailure("refused"), NOW) == Verdict("retried", "network")
 
 
 @pytest.mark.parametrize("kind", ["metrics", "logs"])
-def test_every_status_has_a_verdict(kind: Kind) -> None:
+def test_every_status_has_a_verdict(kind: PayloadKind) -> None:
     for status in range(-1, 1001):
-        verdict = judge(kind, HttpResult(status), NOW)
+        verdict = judge_answer(kind, HttpResult(status), NOW)
         assert (verdict.reason == "") == (verdict.outcome == "delivered")
 
 
@@ -105,19 +105,19 @@ def test_every_status_has_a_verdict(kind: Kind) -> None:
         ("\x00", None),
     ],
 )
-def test_retry_after(text: str, wait: int | None) -> None:
-    assert retry_after({"retry-after": text}, NOW) == wait
+def test_retry_after_is_parsed_in_both_forms(text: str, wait: int | None) -> None:
+    assert parse_retry_after({"retry-after": text}, NOW) == wait
 
 
-def test_retry_after_counts_only_for_what_is_retried() -> None:
+def test_retry_after_applies_only_to_retried_outcome() -> None:
     headers = {"retry-after": "9"}
     for status in (429, 529, 503, 500):
-        assert judge("logs", HttpResult(status, headers), NOW).retry_after == 9_000
+        assert judge_answer("logs", HttpResult(status, headers), NOW).retry_after == 9_000
     for status in (204, 301, 400, 404, 413):
-        assert judge("logs", HttpResult(status, headers), NOW).retry_after is None
+        assert judge_answer("logs", HttpResult(status, headers), NOW).retry_after is None
 
 
 @given(text=st.text() | st.text("0123456789:+-, GMTSunNov"), now=st.integers(0, 2**53))
-def test_retry_after_survives_anything(text: str, now: int) -> None:
-    wait = retry_after({"retry-after": text}, now)
+def test_any_retry_after_text_is_parsed_without_error(text: str, now: int) -> None:
+    wait = parse_retry_after({"retry-after": text}, now)
     assert wait is None or 0 <= wait <= MAX_RETRY_AFTER

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.core.engine.dedup import DedupWindow, digest_of
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 
 WINDOW = 1_000
 A, B, C = (digest_of(name) for name in (b"a", b"b", b"c"))

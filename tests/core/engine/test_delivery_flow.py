@@ -15,14 +15,23 @@ from hypothesis import strategies as st
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 from openqoe.core.worker import Worker
-from tests.support.events import NOW, post
+from tests.support.event_builders import NOW, post
 from tests.support.handling import handle
-from tests.support.rig import DESTINATIONS, FLUSH, MINUTE, SECOND, Answer, Rig, deliver, told
-from tests.support.wire import decode_write_request
+from tests.support.rig import (
+    DESTINATIONS,
+    FLUSH,
+    MINUTE,
+    SECOND,
+    DeliveryResult,
+    Rig,
+    deliver,
+    player_event,
+)
+from tests.support.wire_codec import decode_write_request
 
 Kind = type[RemoteWrite] | type[LokiPush]
 KINDS: list[Kind] = [RemoteWrite, LokiPush]
-TRANSIENT: list[Answer] = [
+TRANSIENT: list[DeliveryResult] = [
     HttpResult(500),
     HttpResult(503),
     HttpResult(429),
@@ -37,14 +46,14 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 def seek(rig: Rig, number: int) -> None:
-    rig.post(told((rig.now - NOW) / SECOND, "seek", 1.0, view=f"view-{number}"))
+    rig.post(player_event((rig.now - NOW) / SECOND, "seek", 1.0, view=f"view-{number}"))
 
 
 def views(rig: Rig) -> list[str]:
-    return [json.loads(line)["view_id"] for line in rig.lines()]
+    return [json.loads(line)["view_id"] for line in rig.log_lines()]
 
 
-def sent(rig: Rig, kind: Kind) -> list[tuple[int, bytes, Answer]]:
+def sent(rig: Rig, kind: Kind) -> list[tuple[int, bytes, DeliveryResult]]:
     return [(at, effect.body, answer) for at, effect, answer in rig.sent if type(effect) is kind]
 
 
@@ -65,9 +74,9 @@ def test_a_flush_is_one_request_to_each() -> None:
 
 
 @pytest.mark.parametrize("answer", TRANSIENT, ids=["500", "503", "429", "network"])
-def test_what_could_not_be_taken_is_sent_again(kind: Kind, answer: Answer) -> None:
+def test_what_could_not_be_taken_is_sent_again(kind: Kind, answer: DeliveryResult) -> None:
     rig = Rig()
-    rig.answers[kind].append(answer)
+    rig.scripted_results[kind].append(answer)
     seek(rig, 0)
     rig.flush()
     assert len(sent(rig, kind)) == 1
@@ -83,7 +92,7 @@ def test_what_could_not_be_taken_is_sent_again(kind: Kind, answer: Answer) -> No
 
 def test_retry_after_is_waited_for(kind: Kind) -> None:
     rig = Rig()
-    rig.answers[kind].append(HttpResult(429, {"retry-after": "40"}))
+    rig.scripted_results[kind].append(HttpResult(429, {"retry-after": "40"}))
     seek(rig, 0)
     rig.flush()
     seek(rig, 1)
@@ -96,11 +105,11 @@ def test_retry_after_is_waited_for(kind: Kind) -> None:
 
 def test_an_outage_is_made_up_for_in_order(kind: Kind) -> None:
     rig = Rig()
-    rig.down(kind, answer=NetworkFailure("refused"))
+    rig.start_outage(kind, result=NetworkFailure("refused"))
     for number in range(6):
         seek(rig, number)
         rig.flush()
-    rig.up()
+    rig.end_outage()
     rig.pass_time(2 * MINUTE)
     assert rig.total("openqoe_seeks_total") == 6
     assert views(rig) == [f"view-{number}" for number in range(6)]
@@ -111,7 +120,7 @@ def test_an_outage_is_made_up_for_in_order(kind: Kind) -> None:
 
 def test_one_destinations_outage_is_not_the_others(kind: Kind) -> None:
     rig = Rig()
-    rig.down(kind, answer=HttpResult(503))
+    rig.start_outage(kind, result=HttpResult(503))
     for number in range(3):
         seek(rig, number)
         rig.flush()
@@ -125,7 +134,7 @@ def test_one_destinations_outage_is_not_the_others(kind: Kind) -> None:
 @pytest.mark.parametrize("status", [400, 401, 404])
 def test_what_is_refused_is_not_sent_again_and_holds_up_nothing(status: int, kind: Kind) -> None:
     rig = Rig()
-    rig.answers[kind].append(HttpResult(status, {}, b"no: I do not like it"))
+    rig.scripted_results[kind].append(HttpResult(status, {}, b"no: I do not like it"))
     seek(rig, 0)
     rig.flush()
     seek(rig, 1)
@@ -141,12 +150,12 @@ def test_what_is_refused_is_not_sent_again_and_holds_up_nothing(status: int, kin
 
 def test_what_is_too_large_goes_in_halves_before_what_waits(kind: Kind) -> None:
     rig = Rig()
-    rig.down(kind, answer=HttpResult(503))
+    rig.start_outage(kind, result=HttpResult(503))
     for number in range(2):
-        rig.post(*(told(number, "seek", 1.0, view=f"{number}-{n}") for n in range(4)))
+        rig.post(*(player_event(number, "seek", 1.0, view=f"{number}-{n}") for n in range(4)))
         rig.flush()
-    rig.up()
-    rig.answers[kind].append(HttpResult(413))
+    rig.end_outage()
+    rig.scripted_results[kind].append(HttpResult(413))
     rig.pass_time(2 * MINUTE)
     assert rig.total("openqoe_seeks_total") == 8
     assert sorted(views(rig)) == sorted(f"{number}-{n}" for number in range(2) for n in range(4))
@@ -162,9 +171,9 @@ def test_one_request_at_a_time(kind: Kind) -> None:
     config = Config.from_environment(DESTINATIONS)
     worker = Worker(config, instance="rig-0")
     rig = Rig()  # only its receivers
-    handle(worker, post(told(0, "seek")), NOW)
+    handle(worker, post(player_event(0, "seek")), NOW)
     first = [e for e in worker.poll(NOW + FLUSH) if isinstance(e, kind)]
-    handle(worker, post(told(1, "seek")), NOW + FLUSH)
+    handle(worker, post(player_event(1, "seek")), NOW + FLUSH)
     assert [e for e in worker.poll(NOW + 2 * FLUSH) if isinstance(e, kind)] == []
     answer = deliver(first[0], rig.receiver if kind is RemoteWrite else rig.loki)
     second = worker.complete(first[0].id, answer, NOW + 2 * FLUSH)
@@ -177,11 +186,11 @@ def test_a_lost_answer_counts_nothing_twice() -> None:
     rig = Rig()
     seek(rig, 0)
     lost = NetworkFailure("connection reset")
-    rig.down(answer=lost)
+    rig.start_outage(result=lost)
     rig.flush()
     for _, effect, _ in rig.sent:  # they were kept, only nobody heard of it
         deliver(effect, rig.receiver if isinstance(effect, RemoteWrite) else rig.loki)
-    rig.up()
+    rig.end_outage()
     rig.pass_time(MINUTE)
     assert rig.receiver.resent > 0
     assert rig.total("openqoe_seeks_total") == 1
@@ -191,13 +200,13 @@ def test_a_lost_answer_counts_nothing_twice() -> None:
 
 def test_an_outage_is_two_lines_in_the_log(kind: Kind) -> None:
     rig = Rig()
-    rig.down(kind, answer=HttpResult(503, {}, b"out for lunch"))
+    rig.start_outage(kind, result=HttpResult(503, {}, b"out for lunch"))
     for number in range(10):
         seek(rig, number)
         rig.flush()
-    rig.up()
+    rig.end_outage()
     rig.pass_time(5 * MINUTE)
-    assert events(rig) == ["destination is failing", "destination works again"]
+    assert events(rig) == ["destination unavailable; retrying", "destination available again"]
     fields = dict(rig.notices[0].fields)
     assert (fields["status"], fields["answer"]) == (503, "out for lunch")
     assert fields["destination"] == ("prometheus" if kind is RemoteWrite else "loki")
@@ -213,7 +222,7 @@ def test_the_log_tells_neither_payload_nor_credentials() -> None:
     header = dict(next(iter(_flushed(rig))).headers)["Authorization"]
     words = f"you sent {header} as s3cr3t-word".encode()
     for status in (500, 401):
-        rig.down(answer=HttpResult(status, {}, words))
+        rig.start_outage(result=HttpResult(status, {}, words))
         seek(rig, status)
         rig.flush(10)
     text = repr(rig.notices)
@@ -230,14 +239,14 @@ def _flushed(rig: Rig) -> list[RemoteWrite | LokiPush]:
 
 def test_closing_tries_at_once_what_waits() -> None:
     rig = Rig()
-    rig.down(answer=NetworkFailure("refused"))
+    rig.start_outage(result=NetworkFailure("refused"))
     for number in range(8):
         seek(rig, number)
         rig.flush()
     assert not rig.worker.drained
     assert all(waiting > 0 for waiting in rig.worker.undelivered.values())
     seek(rig, 8)
-    rig.up()
+    rig.end_outage()
     rig.close()
     assert rig.worker.drained
     assert rig.total("openqoe_seeks_total") == 9
@@ -265,8 +274,8 @@ def test_without_an_interval_each_request_is_flushed() -> None:
 def test_the_same_calls_give_the_same_bytes() -> None:
     def run(seed: int) -> list[tuple[int, bytes]]:
         rig = Rig(seed=seed)
-        rig.answers[RemoteWrite].extend(TRANSIENT)
-        rig.answers[LokiPush].extend(TRANSIENT)
+        rig.scripted_results[RemoteWrite].extend(TRANSIENT)
+        rig.scripted_results[LokiPush].extend(TRANSIENT)
         for number in range(5):
             seek(rig, number)
             rig.flush()
@@ -291,15 +300,15 @@ ANY_ANSWER = st.sampled_from(
 
 @given(st.lists(ANY_ANSWER, max_size=8), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
-def test_totals_are_right_whatever_was_answered(script: list[Answer], batches: int) -> None:
+def test_totals_are_right_whatever_was_answered(script: list[DeliveryResult], batches: int) -> None:
     """Every flush sends totals, so only the last one has to arrive."""
     rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
-    rig.answers[RemoteWrite].extend(script)
+    rig.scripted_results[RemoteWrite].extend(script)
     for number in range(batches):
         seek(rig, number)
         rig.flush()
     rig.pass_time(9 * MINUTE)
-    assert not rig.answers[RemoteWrite]
+    assert not rig.scripted_results[RemoteWrite]
     assert rig.total("openqoe_seeks_total") == batches
     assert rig.total("openqoe_events_total") == batches
 
@@ -307,19 +316,19 @@ def test_totals_are_right_whatever_was_answered(script: list[Answer], batches: i
 @given(st.lists(st.sampled_from(TRANSIENT), max_size=7), st.booleans(), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
 def test_every_line_arrives_once_and_in_order(
-    script: list[Answer], too_large: bool, batches: int
+    script: list[DeliveryResult], too_large: bool, batches: int
 ) -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
-    rig.answers[LokiPush].extend(script)
+    rig.scripted_results[LokiPush].extend(script)
     if too_large:  # of two lines, which can be halved
-        rig.answers[LokiPush].append(HttpResult(413))
+        rig.scripted_results[LokiPush].append(HttpResult(413))
     expected = []
     for number in range(batches):
         expected += [f"view-{number}a", f"view-{number}b"]
-        rig.post(*(told(number * 60, "seek", 1.0, view=view) for view in expected[-2:]))
+        rig.post(*(player_event(number * 60, "seek", 1.0, view=view) for view in expected[-2:]))
         rig.flush()
     rig.pass_time(6 * MINUTE)
-    assert not rig.answers[LokiPush]
+    assert not rig.scripted_results[LokiPush]
     assert views(rig) == expected
     assert rig.loki.duplicates == []
     assert "payload dropped" not in events(rig)

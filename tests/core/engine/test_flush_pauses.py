@@ -13,18 +13,18 @@ import msgspec
 from openqoe.core.config.cardinality_limits import CardinalityLimit
 from openqoe.core.governance.dimension import Dimension, DimensionState
 from openqoe.core.metrics.label_table import LabelTable
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.metrics.registry import Registry
 from openqoe.core.primitives.incremental import SMALL_ITEMS_PER_UNIT
-from openqoe.core.qoe.expiry_queue import TOGETHER, ExpiryQueue
+from openqoe.core.qoe.expiry_queue import TUPLE_SIZE, ExpiryQueue
 from openqoe.core.qoe.view import View, ViewKey
 from openqoe.core.qoe.view_table import ViewTable
-from openqoe.core.sinks.series_exporter import Exporter
-from tests.support.events import NOW
+from openqoe.core.sinks.series_exporter import SeriesExporter
+from tests.support.event_builders import NOW
 from tests.support.rig import HOUR, MINUTE
 
 MANY = 1_000
-SEEKS = Metric("seeks_total", Type.COUNTER, "Seeks.")
+SEEKS = Metric("seeks_total", MetricType.COUNTER, "Seeks.")
 
 Result = TypeVar("Result")
 
@@ -47,16 +47,16 @@ def text(number: int) -> str:
 
 
 def views_of(number: int) -> ViewTable:
-    views = ViewTable(timeout=MINUTE, limit=10 * MANY, memory=HOUR)
+    views = ViewTable(timeout=MINUTE, limit=10 * MANY, retention=HOUR)
     for one in range(number):
-        views.open(ViewKey("org", text(one), None, None), (), NOW)
+        views.get_or_create(ViewKey("org", text(one), None, None), (), NOW)
     return views
 
 
 def series_of(number: int) -> Registry:
     registry = Registry(10 * MANY)
     for one in range(number):
-        registry.series(SEEKS, (("player_id", text(one)),)).observe(1.0)
+        registry.find_or_create(SEEKS, (("player_id", text(one)),)).observe(1.0)
     return registry
 
 
@@ -66,15 +66,15 @@ def series_of(number: int) -> Registry:
 def test_the_collector_does_not_go_through_the_views() -> None:
     views = views_of(MANY)
     gc.collect()
-    views.open(ViewKey("org", text(MANY), None, None), (), NOW)
+    views.get_or_create(ViewKey("org", text(MANY), None, None), (), NOW)
     assert not gc.is_tracked(views._views)
 
 
 def test_the_collector_does_not_go_through_the_views_that_have_ended() -> None:
     views = views_of(MANY)
-    for view in views.expire(NOW + MINUTE):
+    for view in views.expire_views(NOW + MINUTE):
         if view is not None:
-            views.fold(view)
+            views.compact_view(view)
     assert len(views._ended) == MANY
     assert not gc.is_tracked(views._ended)
 
@@ -82,19 +82,21 @@ def test_the_collector_does_not_go_through_the_views_that_have_ended() -> None:
 def test_the_collector_does_not_go_through_the_series() -> None:
     registry = series_of(MANY)
     gc.collect()
-    registry.series(SEEKS, (("player_id", text(MANY)),))
+    registry.find_or_create(SEEKS, (("player_id", text(MANY)),))
     assert not gc.is_tracked(registry._series)
 
 
 def test_the_collector_goes_through_the_agenda_once() -> None:
     agenda = ExpiryQueue()
     for one in range(MANY):
-        agenda.add(View(ViewKey("org", text(one), None, None), ()), NOW)
+        agenda.schedule(View(ViewKey("org", text(one), None, None), ()), NOW)
     gc.collect()
     tracked = [one for one in islice(referents(agenda), 10 * MANY) if gc.is_tracked(one)]
-    assert max(len(one) for one in tracked if isinstance(one, list)) < MANY / TOGETHER + TOGETHER
-    assert [view.key.view_id for view in agenda.take()] == [text(one) for one in range(MANY)]
-    assert agenda.first is None
+    assert (
+        max(len(one) for one in tracked if isinstance(one, list)) < MANY / TUPLE_SIZE + TUPLE_SIZE
+    )
+    assert [view.key.view_id for view in agenda.pop_first()] == [text(one) for one in range(MANY)]
+    assert agenda.first_second is None
 
 
 def referents(thing: object) -> Iterator[object]:
@@ -109,28 +111,28 @@ def referents(thing: object) -> Iterator[object]:
 
 
 def test_views_that_fall_silent_together_are_looked_at_one_by_one() -> None:
-    seen = list(views_of(MANY).expire(NOW + MINUTE))
+    seen = list(views_of(MANY).expire_views(NOW + MINUTE))
     assert seen[:MANY] == [None] * MANY
     assert None not in seen[MANY:]
 
 
 def test_views_that_are_forgotten_together_go_in_parts() -> None:
     views = views_of(MANY)
-    for view in views.expire(NOW + MINUTE):
+    for view in views.expire_views(NOW + MINUTE):
         if view is not None:
-            views.fold(view)
-    seen = list(views.expire(NOW + HOUR + MINUTE))
+            views.compact_view(view)
+    seen = list(views.expire_views(NOW + HOUR + MINUTE))
     assert seen == [None] * (2 * MANY // SMALL_ITEMS_PER_UNIT)
-    assert not views.knows(ViewKey("org", text(0), None, None))
+    assert ViewKey("org", text(0), None, None) not in views
 
 
 def test_series_that_end_together_are_looked_at_one_by_one() -> None:
-    exporter = Exporter(series_of(MANY), "w-0", MINUTE)
-    list(exporter.export(NOW))
-    exported = list(exporter.export(NOW + MINUTE))
+    exporter = SeriesExporter(series_of(MANY), "w-0", MINUTE)
+    list(exporter.export_series(NOW))
+    exported = list(exporter.export_series(NOW + MINUTE))
     assert exported[:MANY] == [None] * MANY
     assert None not in exported[MANY:]
-    count, state = steps(exporter.state(LabelTable()))
+    count, state = steps(exporter.capture_state(LabelTable()))
     assert count == MANY
     assert len(state.just_ended) == MANY
 
@@ -149,7 +151,7 @@ def test_admitted_values_are_taken_down_in_parts() -> None:
 def test_a_table_of_labels_goes_in_parts() -> None:
     table = LabelTable()
     for one in range(MANY):
-        assert table.number((("org_id", "acme"), ("player_id", text(one)))) == one
-    assert table.number((("org_id", "acme"), ("player_id", text(7)))) == 7
-    count, _ = steps(table.state())
+        assert table.assign_number((("org_id", "acme"), ("player_id", text(one)))) == one
+    assert table.assign_number((("org_id", "acme"), ("player_id", text(7)))) == 7
+    count, _ = steps(table.capture_state())
     assert count >= MANY / SMALL_ITEMS_PER_UNIT

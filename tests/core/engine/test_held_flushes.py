@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 
 from openqoe.core.effects import HttpResult, NetworkFailure, RemoteWrite
-from tests.support.rig import MINUTE, Answer, Rig, told
+from tests.support.rig import MINUTE, DeliveryResult, Rig, player_event
 
 OUTAGES = [HttpResult(500), HttpResult(429, {"retry-after": "120"}), NetworkFailure("refused")]
 
 
 def seek(rig: Rig, number: int) -> None:
     second = (rig.now - 1_760_000_000_000) / 1000
-    rig.post(told(second, "seek", float(number), view=f"view-{number}", seek_latency=200))
+    rig.post(player_event(second, "seek", float(number), view=f"view-{number}", seek_latency=200))
 
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=["500", "429", "network"])
-def test_an_outage_loses_no_count(outage: Answer) -> None:
+def test_an_outage_loses_no_count(outage: DeliveryResult) -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
     seek(rig, 0)
     rig.flush()
-    rig.down(RemoteWrite, answer=outage)
+    rig.start_outage(RemoteWrite, result=outage)
     for number in range(1, 20):
         seek(rig, number)
         rig.flush()
     assert rig.total("openqoe_seeks_total") == 1
-    rig.up()
+    rig.end_outage()
     rig.pass_time(5 * MINUTE)
     assert rig.total("openqoe_seeks_total") == 20
     assert rig.total("openqoe_seek_latency_seconds_count") == 20
@@ -36,11 +36,11 @@ def test_an_outage_loses_no_count(outage: Answer) -> None:
 
 def test_a_flush_put_off_is_made_up_for_when_the_process_ends() -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
-    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     for number in range(4):
         seek(rig, number)
         rig.flush()
-    rig.up()
+    rig.end_outage()
     rig.close()
     assert rig.worker.drained
     assert rig.total("openqoe_seeks_total") == 4
@@ -49,17 +49,17 @@ def test_a_flush_put_off_is_made_up_for_when_the_process_ends() -> None:
 def test_a_flush_put_off_needs_no_other_event() -> None:
     """Where each request is its own flush, the next one may be hours away."""
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024", OPENQOE_FLUSH_INTERVAL="0")
-    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     for number in range(4):
         seek(rig, number)
-    rig.up()
+    rig.end_outage()
     rig.pass_time(MINUTE)
     assert rig.total("openqoe_seeks_total") == 4
 
 
 def test_what_waits_is_bounded() -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
-    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     sizes = set()
     for number in range(20):
         seek(rig, number)
@@ -72,11 +72,11 @@ def test_a_series_that_began_in_the_outage_starts_at_zero() -> None:
     """At the last flush that was made, not at one that was put off."""
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
     rig.flush()
-    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     rig.flush(2)
     seek(rig, 0)
     rig.flush()
-    rig.up()
+    rig.end_outage()
     rig.pass_time(3 * MINUTE)
     (samples,) = rig.receiver.select("openqoe_seeks_total").values()
     (at, zero), (later, one) = samples[:2]
@@ -88,12 +88,12 @@ def test_a_series_that_began_in_the_outage_starts_at_zero() -> None:
 
 def test_a_gauge_of_the_outage_is_the_mean_of_all_of_it() -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
-    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     rig.flush(3)
     for second, bitrate in ((46, 1e6), (47, 3e6)):
-        rig.post(told(second, "heartbeat", second - 45.0, bitrate=bitrate))
+        rig.post(player_event(second, "heartbeat", second - 45.0, bitrate=bitrate))
         rig.flush()
-    rig.up()
+    rig.end_outage()
     rig.pass_time(3 * MINUTE)
     (samples,) = rig.receiver.select("openqoe_heartbeat_bitrate_bps").values()
     assert samples[0][1] == 2e6

@@ -10,7 +10,7 @@ from openqoe.core.effects import Append, KvResult, KvUpdate, Persist, StorageFai
 from openqoe.core.engine.snapshot import decode
 from openqoe.shells.stores import MemoryStore
 from tests.core.engine.test_durability import accepted, journalled, of
-from tests.support.events import NOW, event, post
+from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
 from tests.support.rig import DESTINATIONS, FLUSH
 

@@ -16,7 +16,7 @@ from openqoe.core.http.refusal import make_plain_refusal
 from openqoe.shells.stores import MemoryStore
 from tests.core.engine.test_durability import of
 from tests.core.engine.test_incremental_flush import THEN, busy
-from tests.support.events import NOW, event, post
+from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
 
 TARGET = 100

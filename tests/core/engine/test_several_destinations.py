@@ -22,10 +22,10 @@ from openqoe.core.effects import (
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from tests.simulation.disk import Disk
-from tests.support.events import NOW, event, post
+from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
-from tests.support.loki import LokiDouble
-from tests.support.rig import DESTINATIONS, FLUSH, MINUTE, SECOND, Answer, Rig, told
+from tests.support.loki_double import LokiDouble
+from tests.support.rig import DESTINATIONS, FLUSH, MINUTE, SECOND, DeliveryResult, Rig, player_event
 
 ON = {"OPENQOE_EMBEDDED": "on"}
 REFUSED = NetworkFailure("refused")
@@ -33,18 +33,18 @@ REFUSED = NetworkFailure("refused")
 
 def seek(rig: Rig, number: int) -> None:
     second = (rig.now - NOW) / SECOND
-    rig.post(told(second, "seek", 1.0, view=f"view-{number}", seek_latency=200))
+    rig.post(player_event(second, "seek", 1.0, view=f"view-{number}", seek_latency=200))
 
 
 def views(loki: LokiDouble) -> list[str]:
     return [json.loads(entry.line)["view_id"] for entry in loki.entries()]
 
 
-def down(rig: Rig, which: str, answer: Answer = REFUSED) -> None:
+def down(rig: Rig, which: str, answer: DeliveryResult = REFUSED) -> None:
     if which == "embedded":
-        rig.embedded_stuck = answer
+        rig.embedded_outage = answer
     else:
-        rig.down(answer=answer)
+        rig.start_outage(result=answer)
 
 
 @pytest.fixture(params=["embedded", "others"])
@@ -87,7 +87,7 @@ def test_one_that_is_away_keeps_nothing_from_the_other(dead: str) -> None:
     for name in receivers:
         assert receivers[name].total("openqoe_seeks_total") == (0 if name == dead else 4)
         assert len(views(lokis[name])) == (0 if name == dead else 4)
-    rig.up()
+    rig.end_outage()
     rig.pass_time(2 * MINUTE)
     for name in receivers:
         assert receivers[name].total("openqoe_seeks_total") == 4
@@ -111,7 +111,7 @@ def test_a_full_queue_holds_nobody_up_and_loses_no_count(dead: str) -> None:
     waiting = rig.worker.undelivered[name] - full[name]
     assert 0 < waiting < full[name] / 4
     assert rig.total("openqoe_worker_flushes_held_total") > 5 or dead == "others"
-    rig.up()
+    rig.end_outage()
     rig.pass_time(4 * MINUTE)
     for receiver in (rig.receiver, rig.embedded_receiver):
         assert receiver.total("openqoe_seeks_total") == 10
@@ -122,11 +122,11 @@ def test_a_full_queue_holds_nobody_up_and_loses_no_count(dead: str) -> None:
 
 def test_what_a_full_queue_takes_in_has_a_bound_of_its_own() -> None:
     rig = Rig(ON, OPENQOE_QUEUE_MAX_BYTES="4096", OPENQOE_FLUSH_INTERVAL="60")
-    rig.down(answer=REFUSED)
+    rig.start_outage(result=REFUSED)
     sizes = []
     for number in range(60):
         second = (rig.now - NOW) / SECOND
-        rig.post(told(second, "seek", 1.0, view=f"v-{number}", video=str(number * 20_000)))
+        rig.post(player_event(second, "seek", 1.0, view=f"v-{number}", video=str(number * 20_000)))
         rig.flush()
         (status,) = [
             one
@@ -138,22 +138,22 @@ def test_what_a_full_queue_takes_in_has_a_bound_of_its_own() -> None:
     assert sizes[-1] == sizes[-10]
     assert 'dropped_total{destination="prometheus",reason="queue_full"}' in rig.metrics_text()
     assert rig.embedded_receiver.total("openqoe_seeks_total") == 60
-    rig.up()
+    rig.end_outage()
     rig.pass_time(5 * MINUTE)
     assert rig.total("openqoe_seeks_total") == 60
 
 
 def test_if_all_are_full_the_flush_is_held() -> None:
     rig = Rig(ON, OPENQOE_QUEUE_MAX_BYTES="1024")
-    rig.down(answer=REFUSED)
-    rig.embedded_stuck = HttpResult(503)
+    rig.start_outage(result=REFUSED)
+    rig.embedded_outage = HttpResult(503)
     sizes = set()
     for number in range(8):
         seek(rig, number)
         rig.flush()
         sizes.add(rig.worker.undelivered["prometheus"] + rig.worker.undelivered["embedded_metrics"])
     assert len(sizes) == 1
-    rig.up()
+    rig.end_outage()
     rig.pass_time(3 * MINUTE)
     assert rig.total("openqoe_seeks_total") == 8
     assert rig.embedded_receiver.total("openqoe_seeks_total") == 8
@@ -165,7 +165,7 @@ def test_each_drops_its_own_logs(dead: str) -> None:
     for number in range(30):
         seek(rig, number)
         rig.flush()
-    rig.up()
+    rig.end_outage()
     rig.pass_time(2 * MINUTE)
     alive, away = (
         (rig.loki, rig.embedded_loki) if dead == "embedded" else (rig.embedded_loki, rig.loki)
@@ -177,8 +177,8 @@ def test_each_drops_its_own_logs(dead: str) -> None:
 
 def test_what_one_finds_too_large_the_other_gets_as_a_whole() -> None:
     rig = Rig(ON)
-    rig.answers = {kind: deque([HttpResult(413)]) for kind in (RemoteWrite, LokiPush)}
-    rig.post(*(told(0, "seek", 1.0, view=f"view-{n}") for n in range(4)))
+    rig.scripted_results = {kind: deque([HttpResult(413)]) for kind in (RemoteWrite, LokiPush)}
+    rig.post(*(player_event(0, "seek", 1.0, view=f"view-{n}") for n in range(4)))
     rig.flush()
     counts = Counter(effect.destination for _, effect, _ in rig.sent)
     assert counts["prometheus"] == counts["embedded_metrics"] + 2

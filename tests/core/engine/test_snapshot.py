@@ -21,9 +21,9 @@ from openqoe.core.http.messages import Request
 from openqoe.core.primitives.incremental import run_to_end
 from openqoe.core.worker import Worker
 from tests.support import captures, golden_snapshot
-from tests.support.events import NOW, event, post
+from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
-from tests.support.rig import FLUSH, MINUTE, SECOND, Rig, told
+from tests.support.rig import FLUSH, MINUTE, SECOND, Rig, player_event
 
 SETTINGS = {
     # Batches accepted before come back from the disk by themselves, so here none is known.
@@ -179,9 +179,9 @@ def test_nor_do_the_recordings_of_real_players_tell_it(name: str) -> None:
 # What goes on, one by one
 
 VIEWING = (
-    told(0, "viewstart", 0.0),
-    told(0.5, "playing", 0.0, bitrate=1_000_000),
-    told(10, "heartbeat", 9.5, playing_time=9_500, bitrate=1_000_000),
+    player_event(0, "viewstart", 0.0),
+    player_event(0.5, "playing", 0.0, bitrate=1_000_000),
+    player_event(10, "heartbeat", 9.5, playing_time=9_500, bitrate=1_000_000),
 )
 
 
@@ -190,7 +190,9 @@ def test_a_view_goes_on_with_its_running_totals() -> None:
     rig.post(*VIEWING)
     rig.flush()
     rig.worker = restored(rig)
-    rig.post(told(0, "viewstart", 0.0), told(20, "heartbeat", 19.0, playing_time=19_000))
+    rig.post(
+        player_event(0, "viewstart", 0.0), player_event(20, "heartbeat", 19.0, playing_time=19_000)
+    )
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 19.0
     assert rig.total("openqoe_views_started_total") == 1
@@ -202,7 +204,7 @@ def test_a_view_that_has_ended_is_still_known() -> None:
     rig.post(*VIEWING)
     rig.pass_time(3 * MINUTE)
     rig.worker = restored(rig)
-    rig.post(told(190, "heartbeat", 30.0, playing_time=30_000))
+    rig.post(player_event(190, "heartbeat", 30.0, playing_time=30_000))
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 30.0
 
@@ -211,12 +213,12 @@ def test_a_series_that_ends_at_the_first_flush_gets_its_stale_marker() -> None:
     rig = Rig(SETTINGS)
     rig.post(*VIEWING)
     rig.flush()
-    assert "openqoe_bitrate_bps" in rig.qoe()
+    assert "openqoe_bitrate_bps" in rig.qoe_series()
     blob = rig.worker.snapshot()
     rig.now += 20 * MINUTE  # nothing runs meanwhile
     rig.worker = restored(rig, blob)
     rig.flush()
-    assert rig.qoe() == {"openqoe_concurrent_views_current": 0.0}
+    assert rig.qoe_series() == {"openqoe_concurrent_views_current": 0.0}
 
 
 def test_a_series_that_ended_before_ends_only_once() -> None:
@@ -256,13 +258,13 @@ def saved(rig: Rig) -> Snapshot:
 def test_how_the_delivery_stood_is_not_forgotten() -> None:
     rig = Rig()
     rig.flush()
-    rig.down(RemoteWrite, answer=NetworkFailure("refused"))
+    rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     rig.flush(2)
     before = saved(rig).queues["prometheus"]
     assert (before.state, before.failures > 1) == ("failing", True)
     rig.worker = restored(rig)
     assert saved(rig).queues["prometheus"] == before
-    rig.down(RemoteWrite, answer=HttpResult(503))
+    rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush()
     after = saved(rig).queues["prometheus"]
     assert after.failures == before.failures + 1
@@ -274,7 +276,7 @@ def test_under_another_name_series_go_on_with_their_totals() -> None:
     rig.post(*VIEWING)
     rig.flush()
     rig.worker = restored(rig, instance="rig-1")
-    rig.post(told(20, "heartbeat", 19.0, playing_time=19_000))
+    rig.post(player_event(20, "heartbeat", 19.0, playing_time=19_000))
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds", instance="rig-1") == 19.0
     assert rig.total("openqoe_playing_time_seconds", instance="rig-0") == 9.5
@@ -332,8 +334,8 @@ def test_a_series_whose_metric_has_changed_is_left_out(
 ) -> None:
     rig = Rig()
     rig.post(
-        told(0, "viewstart", 0.0),
-        told(1, "playing", 0.0, player="shaka", video_startup_time=900),
+        player_event(0, "viewstart", 0.0),
+        player_event(1, "playing", 0.0, player="shaka", video_startup_time=900),
     )
     rig.flush()
     before = saved(rig)
@@ -349,11 +351,11 @@ def test_the_first_snapshot_of_all_can_still_be_read() -> None:
     rig = Rig()
     rig.now = golden_snapshot.AT
     rig.worker = restored(rig, golden_snapshot.PATH.read_bytes())
-    rig.post(told(30, "heartbeat", 25.0, playing_time=25_000, dropped_frames=5))
+    rig.post(player_event(30, "heartbeat", 25.0, playing_time=25_000, dropped_frames=5))
     rig.flush()
     totals = {
         name: value
-        for name, value in rig.qoe().items()
+        for name, value in rig.qoe_series().items()
         if name.partition("{")[0].endswith(("_total", "_seconds", "_count", "_sum", "_current"))
     }
     assert totals == GOLDEN

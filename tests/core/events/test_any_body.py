@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 
 DECODER = BatchDecoder(Config())
 

@@ -8,7 +8,7 @@ import pytest
 from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
 GOOD = json.dumps(event()).encode()

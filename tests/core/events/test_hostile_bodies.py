@@ -18,7 +18,7 @@ import pytest
 from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
-from tests.support.events import NOW, event
+from tests.support.event_builders import NOW, event
 
 MIB = 1024 * 1024
 SELF = "tests.core.events.test_hostile_bodies"

@@ -8,7 +8,7 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.event_types import Event
 from openqoe.core.events.faults import Fault
-from tests.support.events import NOW, OMIT, batch, event
+from tests.support.event_builders import NOW, OMIT, batch, event
 
 IDENTITY = ("event_type", "org_id", "player_id", "view_id", "session_id", "viewer_id")
 TIMES = ("event_time", "viewer_time")

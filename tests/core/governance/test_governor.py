@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, CardinalityLimit
 from openqoe.core.governance.dimension import OVERFLOW_LABELS, Dimension, overflow_label
 from openqoe.core.governance.governor import Governor
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 ONE: Mapping[str, CardinalityLimit] = {"env": CardinalityLimit("allow", 1)}
 

@@ -1,4 +1,4 @@
-"""The worker's own health: the same numbers at `/metrics` and in remote write."""
+"""Health metrics: equal numbers at `/metrics` and in remote write."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from openqoe.core.engine.load_shedding import INTERVAL
 from openqoe.core.http.messages import Request
 from openqoe.core.metrics import health_metrics
 from openqoe.core.worker import Worker
-from tests.support.events import NOW, event, post
-from tests.support.rig import MINUTE, Rig, told
+from tests.support.event_builders import NOW, event, post
+from tests.support.rig import MINUTE, Rig, player_event
 
 LATE = 4
 """Batches that are late before one is shed, its number included."""
@@ -27,7 +27,7 @@ def name_of(name: str, labels: Iterable[str]) -> str:
 
 
 def shown(rig: Rig) -> dict[str, float]:
-    """What `/metrics` says, by name and labels."""
+    """Samples at `/metrics`, by name and labels."""
     found = {}
     for line in rig.metrics_text().splitlines():
         if not line.startswith("#"):
@@ -39,7 +39,7 @@ def shown(rig: Rig) -> dict[str, float]:
 
 
 def eventful() -> Rig:
-    """A worker to which everything has happened that is counted."""
+    """A worker in which every counter has counted something."""
     rig = Rig(
         OPENQOE_MAX_SERIES="3",
         OPENQOE_MAX_VIEWS="1",
@@ -47,16 +47,18 @@ def eventful() -> Rig:
         OPENQOE_QUEUE_MAX_BYTES="1024",
         CARDINALITY_LIMITS='{"limits":{"app_name":{"action":"allow","max_cardinality":1}}}',
     )
-    rig.post(told(0, "playing", 0.0))
-    rig.post(told(0, "playing", 0.0))
-    rig.post({**told(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"})
-    rig.handle(post(told(0, "playing"), event(at=0), "nonsense"))
-    rig.post(told(-3600, "seek", 0.0, note="x" * 300_000))
+    rig.post(player_event(0, "playing", 0.0))
+    rig.post(player_event(0, "playing", 0.0))
+    rig.post(
+        {**player_event(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"}
+    )
+    rig.handle(post(player_event(0, "playing"), event(at=0), "nonsense"))
+    rig.post(player_event(-3600, "seek", 0.0, note="x" * 300_000))
     rig.handle(Request("GET", "/health", last_byte_at=rig.now - 2))
-    rig.answers[LokiPush].append(HttpResult(401, {}, b"who are you?"))
-    rig.down(RemoteWrite, answer=HttpResult(503))
+    rig.scripted_results[LokiPush].append(HttpResult(401, {}, b"who are you?"))
+    rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
-    rig.up()
+    rig.end_outage()
     for _ in range(LATE):  # too much work: all have waited, so one is shed
         rig.handle(Request("POST", "/v1/events", body=b"{", last_byte_at=rig.now - 5_000))
         rig.pass_time(INTERVAL // 2)
@@ -69,12 +71,12 @@ def rig() -> Rig:
     return eventful()
 
 
-def test_every_health_metric_is_shown_and_sent(rig: Rig) -> None:
+def test_every_health_metric_is_exposed_and_sent(rig: Rig) -> None:
     text = rig.metrics_text()
     sent = {dict(labels)["__name__"] for labels in rig.receiver.samples}
     for metric in health_metrics.METRICS:
         if metric.name.startswith("openqoe_worker_kv_"):
-            continue  # it shares nothing: tests/core/sharing
+            continue  # there is no shared store here: tests/core/cluster
         assert f"# HELP {metric.name} {metric.help}" in text
         assert f"# TYPE {metric.name} {metric.type.name.lower()}" in text
         sample = f"{metric.name}_count" if metric.buckets else metric.name
@@ -82,7 +84,7 @@ def test_every_health_metric_is_shown_and_sent(rig: Rig) -> None:
         assert rig.receiver.metadata[metric.name].help == metric.help
 
 
-def test_both_say_the_same(rig: Rig) -> None:
+def test_exposed_and_sent_values_are_equal(rig: Rig) -> None:
     rig.flush()
     told_there = {}
     for labels, samples in rig.receiver.samples.items():
@@ -95,7 +97,7 @@ def test_both_say_the_same(rig: Rig) -> None:
     told_here = shown(rig)
     assert told_here.keys() == told_there.keys()
     for name, value in told_there.items():
-        # Deliveries and requests went on after the flush that tells of them.
+        # Deliveries and requests continued after the flush that reports them.
         if not re.search("deliver|requests|queue", name):
             assert told_here[name] == value, name
 
@@ -127,7 +129,7 @@ def test_both_say_the_same(rig: Rig) -> None:
         ('openqoe_worker_dropped_total{destination="loki",reason="unauthorized"}', 4),
     ],
 )
-def test_what_is_counted(rig: Rig, series: str, value: float) -> None:
+def test_counter_has_exact_value(rig: Rig, series: str, value: float) -> None:
     assert shown(rig)[series] == value
 
 
@@ -147,13 +149,13 @@ def test_what_is_counted(rig: Rig, series: str, value: float) -> None:
         "openqoe_worker_views_live{}",
     ],
 )
-def test_what_has_happened_is_more_than_nothing(rig: Rig, series: str) -> None:
+def test_series_with_varying_value_is_positive(rig: Rig, series: str) -> None:
     assert shown(rig)[series] > 0
 
 
-def test_the_queue_shows_an_outage() -> None:
+def test_queue_metrics_grow_during_outage() -> None:
     rig = Rig()
-    rig.down(RemoteWrite, answer=HttpResult(503))
+    rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
     found = shown(rig)
     assert found['openqoe_worker_queue_length{destination="prometheus"}'] == 3
@@ -161,27 +163,27 @@ def test_the_queue_shows_an_outage() -> None:
     assert found['openqoe_worker_queue_age_seconds{destination="prometheus"}'] == 30
 
 
-def test_a_duration_is_kept_by_route() -> None:
+def test_request_duration_has_route_label() -> None:
     rig = Rig()
     for path in ("/health", "/ready", "/stats", "/metrics", "/nowhere", "/v1/events"):
         rig.handle(Request("GET", path, last_byte_at=rig.now - 300))
     rig.handle(Request("OPTIONS", "/events", last_byte_at=rig.now - 300))
-    rig.post(told(0, "seek"))
+    rig.post(player_event(0, "seek"))
     rig.flush()
     name = "openqoe_worker_request_duration_seconds_count"
     routes = {dict(labels)["route"] for labels in rig.receiver.select(name)}
     assert routes == {route.value for route in Route} - {"dashboard"}
 
 
-def test_health_needs_no_place_among_the_series() -> None:
-    """The limit is for what comes from outside."""
+def test_series_limit_does_not_affect_health_metrics() -> None:
+    """The limit bounds only series whose labels clients choose."""
     rig = Rig(OPENQOE_MAX_SERIES="1")
     rig.flush()
     for labels in rig.receiver.samples:
         assert "overflow" not in dict(labels)
 
 
-def test_the_start_is_that_of_the_process_not_of_its_data() -> None:
+def test_start_time_is_that_of_process() -> None:
     rig = Rig()
     rig.flush(2)
     assert shown(rig)["openqoe_worker_start_time_seconds{}"] == NOW / 1000

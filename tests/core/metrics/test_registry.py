@@ -1,4 +1,4 @@
-"""The registry: one series for each label set, and a bound on their number."""
+"""The registry: one series per label set, and a limit on their number."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqoe.core.metrics.metric import Metric, Type
-from openqoe.core.metrics.registry import CACHED_PER_GROUP, Group, Registry
+from openqoe.core.metrics.metric import Metric, MetricType
+from openqoe.core.metrics.registry import MAX_CACHED_PER_GROUP, Group, Registry
 from openqoe.core.metrics.series import Labels
-from tests.support.rig import FLUSH, MINUTE, Rig, told
+from tests.support.rig import FLUSH, MINUTE, Rig, player_event
 
-SEEKS = Metric("seeks_total", Type.COUNTER, "Seeks.")
-ERRORS = Metric("errors_total", Type.COUNTER, "Errors.", labels=("error_code",))
-STALLS = Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", buckets=(0.5, 1))
+SEEKS = Metric("seeks_total", MetricType.COUNTER, "Seeks.")
+ERRORS = Metric("errors_total", MetricType.COUNTER, "Errors.", labels=("error_code",))
+STALLS = Metric("stall_seconds", MetricType.HISTOGRAM, "Stalls.", buckets=(0.5, 1))
 
 ACME: Labels = (("org_id", "acme"),)
 OTHER: Labels = (("org_id", "other"),)
@@ -28,36 +28,40 @@ def total(registry: Registry, metric: Metric) -> float:
     return sum(sum(series.values()) for series in registry if series.metric is metric)
 
 
-def test_the_same_labels_find_the_same_series() -> None:
+def test_equal_labels_find_same_series() -> None:
     registry = Registry(100)
-    series = registry.series(SEEKS, ACME)
-    assert registry.series(SEEKS, ACME) is series
-    assert registry.series(SEEKS, OTHER) is not series
-    assert registry.series(STALLS, ACME) is not series
+    series = registry.find_or_create(SEEKS, ACME)
+    assert registry.find_or_create(SEEKS, ACME) is series
+    assert registry.find_or_create(SEEKS, OTHER) is not series
+    assert registry.find_or_create(STALLS, ACME) is not series
     assert registry.size == 1 + 1 + 5
 
 
-def test_a_groups_series_carry_its_labels_and_the_metrics_own_sorted() -> None:
+def test_series_in_group_has_sorted_base_and_own_labels() -> None:
     registry = Registry(100)
     group = Group((("a", "1"), ("z", "1")))
-    series = registry.grouped(group, (ERRORS, "404"), ERRORS, ("404",), as_it_is)
+    series = registry.series_in_group(group, (ERRORS, "404"), ERRORS, ("404",), as_it_is)
     assert series.labels == (("a", "1"), ("error_code", "404"), ("z", "1"))
-    assert group.cached((ERRORS, "404")) is series
-    assert registry.grouped(group, SEEKS, SEEKS, (), as_it_is) is group.cached(SEEKS)
+    assert group.find_series((ERRORS, "404")) is series
+    assert registry.series_in_group(group, SEEKS, SEEKS, (), as_it_is) is group.find_series(SEEKS)
 
 
 @pytest.mark.parametrize("governed", [None, ""])
-def test_a_label_that_governance_drops_is_left_out(governed: str | None) -> None:
+def test_label_dropped_by_governance_is_omitted(governed: str | None) -> None:
     registry = Registry(100)
-    series = registry.grouped(Group(ACME), "404", ERRORS, ("404",), lambda name, value: governed)
+    series = registry.series_in_group(
+        Group(ACME), "404", ERRORS, ("404",), lambda name, value: governed
+    )
     assert series.labels == ACME
 
 
-def test_governance_decides_the_values() -> None:
+def test_governed_value_replaces_raw_value() -> None:
     registry = Registry(100)
     group = Group(ACME)
     first, second = (
-        registry.grouped(group, code, ERRORS, (code,), lambda name, value: f"{name}-{value[0]}")
+        registry.series_in_group(
+            group, code, ERRORS, (code,), lambda name, value: f"{name}-{value[0]}"
+        )
         for code in ("404", "410")
     )
     assert first is second
@@ -67,36 +71,36 @@ def test_governance_decides_the_values() -> None:
 # The limit
 
 
-def test_past_the_limit_new_label_sets_share_one_series_a_metric() -> None:
+def test_new_label_sets_beyond_limit_share_overflow_series() -> None:
     registry = Registry(2)
     for number in range(5):
-        registry.series(SEEKS, (("org_id", str(number)),)).observe(1)
-    registry.series(STALLS, ACME).observe(1)
+        registry.find_or_create(SEEKS, (("org_id", str(number)),)).observe(1)
+    registry.find_or_create(STALLS, ACME).observe(1)
     labels = [series.labels for series in registry if series.metric is SEEKS]
     assert labels == [(("org_id", "0"),), (("org_id", "1"),), OVERFLOW]
     assert total(registry, SEEKS) == 5
     assert registry.overflowed == 4
 
 
-def test_what_was_there_before_the_limit_goes_on() -> None:
+def test_existing_series_continue_beyond_limit() -> None:
     registry = Registry(1)
-    kept = registry.series(SEEKS, ACME)
-    registry.series(SEEKS, OTHER)
-    assert registry.series(SEEKS, ACME) is kept
+    kept = registry.find_or_create(SEEKS, ACME)
+    registry.find_or_create(SEEKS, OTHER)
+    assert registry.find_or_create(SEEKS, ACME) is kept
 
 
-def test_a_histogram_counts_with_all_its_samples() -> None:
+def test_histogram_counts_all_its_samples_toward_limit() -> None:
     registry = Registry(9)
-    registry.series(STALLS, ACME)
-    assert registry.series(STALLS, OTHER).labels == OVERFLOW
+    registry.find_or_create(STALLS, ACME)
+    assert registry.find_or_create(STALLS, OTHER).labels == OVERFLOW
 
 
-def test_a_series_that_ends_makes_room() -> None:
+def test_removed_series_makes_room() -> None:
     registry = Registry(1)
-    registry.end(registry.series(SEEKS, ACME))
+    registry.remove(registry.find_or_create(SEEKS, ACME))
     assert registry.size == 0
     assert list(registry) == []
-    assert registry.series(SEEKS, OTHER).labels == OTHER
+    assert registry.find_or_create(SEEKS, OTHER).labels == OTHER
 
 
 @given(
@@ -104,22 +108,22 @@ def test_a_series_that_ends_makes_room() -> None:
     st.integers(1, 20),
 )
 @settings(max_examples=60)
-def test_totals_are_right_and_the_number_bounded_whatever_comes(
+def test_any_labels_keep_totals_exact_and_series_bounded(
     observations: list[tuple[Metric, int]], limit: int
 ) -> None:
     registry = Registry(limit)
     for metric, org in observations:
-        registry.series(metric, (("org_id", str(org)),)).observe(1)
+        registry.find_or_create(metric, (("org_id", str(org)),)).observe(1)
     for metric in (SEEKS, ERRORS):
         assert total(registry, metric) == sum(seen is metric for seen, _ in observations)
-    assert registry.size <= limit + 2  # one overflow series a metric
+    assert registry.size <= limit + 2  # one overflow series per metric
     assert registry.size == len(list(registry))
 
 
-def test_totals_are_right_past_the_limit_of_a_worker() -> None:
+def test_worker_beyond_series_limit_keeps_totals_exact() -> None:
     rig = Rig(OPENQOE_MAX_SERIES="40")
     for number in range(60):
-        rig.post({**told(0, "seek", 1.0, view=f"view-{number}"), "org_id": f"org-{number}"})
+        rig.post({**player_event(0, "seek", 1.0, view=f"view-{number}"), "org_id": f"org-{number}"})
     rig.flush()
     assert rig.total("openqoe_seeks_total") == 60
     assert rig.total("openqoe_events_total") == 60
@@ -132,31 +136,33 @@ def test_totals_are_right_past_the_limit_of_a_worker() -> None:
 # Groups are caches
 
 
-def test_a_series_that_ends_leaves_every_cache() -> None:
+def test_removed_series_is_not_found_in_caches() -> None:
     registry = Registry(100)
     groups = [Group(ACME), Group(ACME)]
-    series = [registry.grouped(group, SEEKS, SEEKS, (), as_it_is) for group in groups]
+    series = [registry.series_in_group(group, SEEKS, SEEKS, (), as_it_is) for group in groups]
     assert series[0] is series[1]
-    registry.end(series[0])
-    assert [group.cached(SEEKS) for group in groups] == [None, None]
-    assert registry.grouped(groups[0], SEEKS, SEEKS, (), as_it_is) is not series[0]
+    registry.remove(series[0])
+    assert [group.find_series(SEEKS) for group in groups] == [None, None]
+    assert registry.series_in_group(groups[0], SEEKS, SEEKS, (), as_it_is) is not series[0]
 
 
-def test_a_groups_cache_is_bounded() -> None:
+def test_group_cache_is_bounded() -> None:
     registry = Registry(1)
     group = Group(ACME)
-    for number in range(CACHED_PER_GROUP + 5):
-        registry.grouped(group, (ERRORS, str(number)), ERRORS, (str(number),), as_it_is)
-    cached = sum(group.cached((ERRORS, str(n))) is not None for n in range(CACHED_PER_GROUP + 5))
+    for number in range(MAX_CACHED_PER_GROUP + 5):
+        registry.series_in_group(group, (ERRORS, str(number)), ERRORS, (str(number),), as_it_is)
+    cached = sum(
+        group.find_series((ERRORS, str(n))) is not None for n in range(MAX_CACHED_PER_GROUP + 5)
+    )
     assert cached == 5
 
 
-def test_an_event_after_the_end_of_its_series_begins_a_new_one() -> None:
-    """The worker's own caches do not hold on to what has ended."""
+def test_event_after_end_of_series_creates_new_series() -> None:
+    """The worker's own caches do not retain ended series."""
     rig = Rig(OPENQOE_SERIES_IDLE_TIMEOUT="60")
-    rig.post(told(0, "seek", 1.0))
+    rig.post(player_event(0, "seek", 1.0))
     rig.pass_time(2 * MINUTE)
-    rig.post(told(1, "seek", 1.0))
+    rig.post(player_event(1, "seek", 1.0))
     rig.flush()
     (samples,) = rig.receiver.select("openqoe_seeks_total").values()
     values = [value if isinstance(value, float) else "stale" for _, value in samples]

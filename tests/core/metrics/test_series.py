@@ -1,71 +1,78 @@
-"""Counters, gauges and histograms as they are between two flushes."""
+"""Counters, gauges and histograms between two flushes."""
 
 from __future__ import annotations
 
 import pytest
 
-from openqoe.core.metrics.metric import Metric, Type
-from openqoe.core.metrics.series import CLASSES, Counter, Gauge, Histogram, Series, sample_count
+from openqoe.core.metrics.metric import Metric, MetricType
+from openqoe.core.metrics.series import (
+    SERIES_CLASSES,
+    Counter,
+    Gauge,
+    Histogram,
+    Series,
+    sample_count,
+)
 
-COUNTER = Metric("seeks_total", Type.COUNTER, "Seeks.")
-GAUGE = Metric("bitrate_bps", Type.GAUGE, "Bit rate.")
-HISTOGRAM = Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", buckets=(0.5, 1, 2.5e6))
+COUNTER = Metric("seeks_total", MetricType.COUNTER, "Seeks.")
+GAUGE = Metric("bitrate_bps", MetricType.GAUGE, "Bit rate.")
+HISTOGRAM = Metric("stall_seconds", MetricType.HISTOGRAM, "Stalls.", buckets=(0.5, 1, 2.5e6))
 
 
 def make(metric: Metric) -> Series:
-    return CLASSES[metric.type](metric, (("org_id", "acme"),))
+    return SERIES_CLASSES[metric.type](metric, (("org_id", "acme"),))
 
 
-def test_a_counter_adds_up() -> None:
+def test_counter_adds_values() -> None:
     counter = Counter(COUNTER, ())
     for amount in (1.0, 2.5, 0.0):
         counter.observe(amount)
     assert counter.values() == [3.5]
 
 
-def test_a_new_counter_is_news_even_at_zero() -> None:
+def test_new_counter_at_zero_has_changed() -> None:
     counter = Counter(COUNTER, ())
-    assert counter.has_changed()
-    assert not counter.has_changed()
+    assert counter.collect_changes()
+    assert not counter.collect_changes()
     counter.observe(1)
-    assert counter.has_changed()
-    assert not counter.has_changed()
+    assert counter.collect_changes()
+    assert not counter.collect_changes()
 
 
-def test_a_gauge_is_the_mean_of_the_window() -> None:
+def test_gauge_is_mean_of_flush_window() -> None:
     gauge = Gauge(GAUGE, ())
     gauge.observe(1.0)
     gauge.observe(4.0)
-    assert gauge.has_changed()
+    assert gauge.collect_changes()
     assert gauge.values() == [2.5]
     gauge.observe(10.0)
-    assert gauge.has_changed()
+    assert gauge.collect_changes()
     assert gauge.values() == [10.0]
 
 
-def test_a_gauge_keeps_its_value_while_nothing_is_observed() -> None:
+def test_gauge_without_observation_keeps_value() -> None:
     gauge = Gauge(GAUGE, ())
     gauge.observe(3.0)
-    gauge.has_changed()
-    assert not gauge.has_changed()
+    gauge.collect_changes()
+    assert not gauge.collect_changes()
     assert gauge.values() == [3.0]
 
 
-def test_the_same_observation_again_is_a_change_of_a_gauge() -> None:
+def test_equal_observation_is_a_change_of_gauge() -> None:
     gauge = Gauge(GAUGE, ())
     gauge.observe(3.0)
-    gauge.has_changed()
+    gauge.collect_changes()
     gauge.observe(3.0)
-    assert gauge.has_changed()
+    assert gauge.collect_changes()
 
 
-def test_setting_a_gauge_replaces_what_was_observed() -> None:
+def test_setting_gauge_replaces_observations() -> None:
     gauge = Gauge(GAUGE, ())
     gauge.observe(100.0)
     gauge.set(2.0)
     gauge.set(0.0)
     assert gauge.values() == [0.0]
-    assert gauge.has_changed()
+    assert gauge.collect_changes()
     assert gauge.values() == [0.0]
 
 
@@ -80,26 +87,24 @@ def test_setting_a_gauge_replaces_what_was_observed() -> None:
         (3e6, [0, 0, 0, 1, 3e6, 1]),
     ],
 )
-def test_a_histograms_buckets_hold_all_that_is_not_above_their_bound(
-    value: float, values: list[float]
-) -> None:
+def test_histogram_bucket_includes_its_bound(value: float, values: list[float]) -> None:
     histogram = Histogram(HISTOGRAM, ())
     histogram.observe(value)
     assert histogram.values() == values
 
 
-def test_a_histogram_adds_up() -> None:
+def test_histogram_adds_observations() -> None:
     histogram = Histogram(HISTOGRAM, ())
     for value in (0.2, 0.7, 0.7, 9.0):
         histogram.observe(value)
     assert histogram.values() == [1, 3, 4, 4, pytest.approx(10.6), 4]
-    assert histogram.has_changed()
-    assert not histogram.has_changed()
+    assert histogram.collect_changes()
+    assert not histogram.collect_changes()
     histogram.observe(0.0)
-    assert histogram.has_changed()
+    assert histogram.collect_changes()
 
 
-def test_names_of_samples() -> None:
+def test_sample_names_of_histogram() -> None:
     assert list(make(COUNTER).sample_names()) == [("seeks_total", ())]
     assert list(make(GAUGE).sample_names()) == [("bitrate_bps", ())]
     assert list(make(HISTOGRAM).sample_names()) == [
@@ -113,10 +118,10 @@ def test_names_of_samples() -> None:
 
 
 @pytest.mark.parametrize("metric", [COUNTER, GAUGE, HISTOGRAM], ids=lambda metric: metric.name)
-def test_each_sample_has_a_name_and_a_value(metric: Metric) -> None:
+def test_sample_names_match_values(metric: Metric) -> None:
     series = make(metric)
     series.observe(1)
-    series.has_changed()
+    series.collect_changes()
     names = list(series.sample_names())
     assert len(names) == len(series.values()) == sample_count(metric)
     assert len(set(names)) == len(names)

@@ -1,7 +1,7 @@
-"""Recorded traffic of real players through the worker, against what is true of it.
+"""Recorded traffic of real players through the worker, compared with the truth of the recording.
 
-Every capture is replayed as it was recorded: each request at its time, flushes in between. Nothing
-of the worker's own reading is used to tell what is right; that is `tests.support.captures`.
+Every capture is replayed as recorded: each request at its time, with flushes in between. The truth
+comes from `tests.support.captures`, which does not use the worker's code.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import pytest
 
 from openqoe.core.http.messages import Request
 from tests.support.captures import NAMES, CapturedRequest, Truth, load, truth
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 from tests.support.rig import Rig
 
 Order = Callable[[list[CapturedRequest]], list[CapturedRequest]]
 
 
 def replay(name: str, order: Order, **settings: str) -> Rig:
-    """Post the requests of a capture; every one has to be accepted."""
+    """Posts the requests of a capture; each must be accepted."""
     capture = load(name)
     rig = Rig(settings, OPENQOE_FLUSH_INTERVAL="30")
     for request in order(capture.shifted(NOW + capture.requests[-1].t)):
@@ -41,22 +41,22 @@ def replay(name: str, order: Order, **settings: str) -> Rig:
     return rig
 
 
-def everything(requests: list[CapturedRequest]) -> list[CapturedRequest]:
-    """Also what the recorded collector refused, so that the player sent it again."""
+def all_requests(requests: list[CapturedRequest]) -> list[CapturedRequest]:
+    """All requests, including those that the recorded collector refused and the player repeated."""
     return requests
 
 
-def without_the_refused(requests: list[CapturedRequest]) -> list[CapturedRequest]:
-    """What the recorded collector took."""
+def accepted_requests(requests: list[CapturedRequest]) -> list[CapturedRequest]:
+    """The requests that the recorded collector accepted."""
     return [request for request in requests if request.status < 300]
 
 
 @cache
-def true_of(name: str) -> Truth:
+def truth_of(name: str) -> Truth:
     return truth(load(name))
 
 
-@pytest.fixture(scope="module", params=[everything, without_the_refused])
+@pytest.fixture(scope="module", params=[all_requests, accepted_requests])
 def order(request: pytest.FixtureRequest) -> Order:
     chosen: Order = request.param
     return chosen
@@ -73,8 +73,8 @@ def rig(name: str, order: Order) -> Rig:
     return replay(name, order)
 
 
-def test_views(rig: Rig, name: str) -> None:
-    reported = true_of(name).totals
+def test_views_match_recording(rig: Rig, name: str) -> None:
+    reported = truth_of(name).totals
     assert rig.total("openqoe_views_started_total") == reported.started
     assert rig.total("openqoe_views_completed_total") == reported.ended
     for quartile in (25, 50, 75, 100):
@@ -83,24 +83,24 @@ def test_views(rig: Rig, name: str) -> None:
         )
 
 
-def test_startup(rig: Rig, name: str) -> None:
-    reported = true_of(name).totals
+def test_startup_matches_recording(rig: Rig, name: str) -> None:
+    reported = truth_of(name).totals
     assert rig.total("openqoe_video_startup_seconds_count") == reported.startups
     assert rig.total("openqoe_video_startup_seconds_sum") == pytest.approx(reported.startup_s)
 
 
-def test_stalls(rig: Rig, name: str) -> None:
-    reported = true_of(name).totals
+def test_stalls_match_recording(rig: Rig, name: str) -> None:
+    reported = truth_of(name).totals
     assert rig.total("openqoe_rebuffer_events_total") == reported.stall_starts
     assert rig.total("openqoe_rebuffer_duration_seconds_count") == reported.stalls_closed
     assert rig.total("openqoe_rebuffer_duration_seconds_sum") == pytest.approx(reported.stall_s)
 
 
-def test_rebuffering_is_what_the_media_element_did(rig: Rig, name: str) -> None:
-    """video.js of the second generation freed itself from one stall by a seek, which the element
-    shows as two waits and the SDK as one.
+def test_rebuffering_matches_media_element(rig: Rig, name: str) -> None:
+    """video.js of the second generation recovered from one stall by a seek, which the element
+    reports as two waits and the SDK as one.
     """
-    found = true_of(name)
+    found = truth_of(name)
     element = found.element_totals
     nudged = name == "sdk2-videojs"
     events = rig.total("openqoe_rebuffer_events_total", cause="rebuffer")
@@ -111,44 +111,44 @@ def test_rebuffering_is_what_the_media_element_did(rig: Rig, name: str) -> None:
     )
 
 
-def test_what_the_viewer_did(rig: Rig, name: str) -> None:
-    reported = true_of(name).totals
+def test_seeks_and_pauses_match_recording(rig: Rig, name: str) -> None:
+    reported = truth_of(name).totals
     assert rig.total("openqoe_seeks_total") == reported.seeks
     assert rig.total("openqoe_pause_events_total") == reported.pauses - reported.pauses_at_end
     assert rig.total("openqoe_playing_time_seconds") == pytest.approx(reported.playing_s)
 
 
-def test_errors(rig: Rig, name: str) -> None:
-    assert rig.total("openqoe_errors_total") == true_of(name).totals.errors
+def test_errors_match_recording(rig: Rig, name: str) -> None:
+    assert rig.total("openqoe_errors_total") == truth_of(name).totals.errors
 
 
-def test_dropped_frames(rig: Rig, name: str) -> None:
-    assert rig.total("openqoe_dropped_frames_total") == true_of(name).totals.dropped_frames
+def test_dropped_frames_match_recording(rig: Rig, name: str) -> None:
+    assert rig.total("openqoe_dropped_frames_total") == truth_of(name).totals.dropped_frames
 
 
-def test_quality_changes(rig: Rig, name: str) -> None:
-    """video.js reports hundreds of changes of a bit rate that is not the one that plays."""
+def test_quality_changes_match_recording(rig: Rig, name: str) -> None:
+    """video.js reports hundreds of changes of a bit rate that is not that of the rendition."""
     changes = rig.total("openqoe_quality_changes_total")
     if name.endswith("videojs"):
         assert changes < 5
     else:
-        assert changes == true_of(name).totals.quality_changes
+        assert changes == truth_of(name).totals.quality_changes
 
 
-def test_each_event_counts_once(rig: Rig, name: str, order: Order) -> None:
-    """However often it was sent. Beacons that were refused are lost: nobody sends them again."""
+def test_repeated_events_count_once(rig: Rig, name: str, order: Order) -> None:
+    """Repetitions do not count. Refused beacons are lost, since the player does not repeat them."""
     capture = load(name)
-    taken = {request.body for request in order(capture.posts)}
-    lost = {request.body for request in capture.posts} - taken
+    accepted = {request.body for request in order(capture.posts)}
+    lost = {request.body for request in capture.posts} - accepted
     events = sum(len(request.events) for request in capture.posts if request.body in lost)
     assert events <= 2
-    assert rig.total("openqoe_events_total") == true_of(name).totals.events - events
-    assert len(rig.lines()) == rig.total("openqoe_events_total")
+    assert rig.total("openqoe_events_total") == truth_of(name).totals.events - events
+    assert len(rig.log_lines()) == rig.total("openqoe_events_total")
 
 
-def test_marks_stand_whatever_the_order(name: str) -> None:
-    """Within windows of 10 s in any order, and a tenth sent twice and not recognised as a batch
-    that was sent before.
+def test_reordered_and_repeated_requests_change_nothing(name: str) -> None:
+    """Requests are shuffled within windows of 10 s; a tenth is repeated and not recognised as a
+    duplicate batch.
     """
 
     def shuffled(requests: list[CapturedRequest]) -> list[CapturedRequest]:
@@ -158,7 +158,7 @@ def test_marks_stand_whatever_the_order(name: str) -> None:
         return sorted(posts, key=lambda request: (request.t // 10_000, chance.random()))
 
     rig = replay(name, shuffled, OPENQOE_DEDUP_WINDOW="0")
-    reported = true_of(name).totals
+    reported = truth_of(name).totals
     assert rig.total("openqoe_events_total") > reported.events
     assert rig.total("openqoe_playing_time_seconds") == pytest.approx(reported.playing_s)
     assert rig.total("openqoe_dropped_frames_total") == reported.dropped_frames

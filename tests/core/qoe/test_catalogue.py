@@ -1,7 +1,7 @@
 """The metric catalogue by example: events of both SDK generations in, decoded samples out.
 
-Names, types, labels and buckets stand here as the contract has them, typed by hand. Every example
-goes through a worker and comes back from a remote-write body, read by an independent decoder.
+Names, types, labels and buckets are copied by hand from the contract. Every example passes through
+a worker and is read from a remote-write body by an independent decoder.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from openqoe.core.qoe.catalogue import CATALOGUE, CONCURRENT_VIEWS, METRICS
-from openqoe.core.qoe.vocabulary import KINDS
-from tests.support.rig import FLUSH, MINUTE, Rig, told
+from openqoe.core.qoe.vocabulary import KIND_BY_EVENT_TYPE
+from tests.support.rig import FLUSH, MINUTE, Rig, player_event
 
 COUNTERS: dict[str, tuple[str, ...]] = {
     "openqoe_events_total": ("event_type",),
@@ -30,7 +30,7 @@ COUNTERS: dict[str, tuple[str, ...]] = {
     "openqoe_quality_changes_total": ("trigger", "change_direction"),
     "openqoe_errors_total": ("error_family", "error_code"),
 }
-"""Name to the metric's own labels."""
+"""Metric name to the metric's own labels."""
 
 GAUGES = frozenset(
     {
@@ -60,10 +60,10 @@ Expected = dict[str, Any]
 
 @dataclass(frozen=True)
 class Example:
-    """Events and what one metric must then be.
+    """Events, and the expected state of one metric.
 
-    `expected` is all there is of the metric: its own labels to the value, or to the list of what a
-    histogram has observed.
+    `expected` is complete: it maps the metric's own labels to the value, or to the list of a
+    histogram's observations.
     """
 
     metric: str
@@ -99,10 +99,10 @@ EXAMPLES = (
     counter(
         "events_total",
         "any type, also a custom one",
-        told(0, "viewstart"),
-        told(1, "playing", 0.0),
-        told(5, "playing", 4.0),
-        told(6, "ad_click"),
+        player_event(0, "viewstart"),
+        player_event(1, "playing", 0.0),
+        player_event(5, "playing", 4.0),
+        player_event(6, "ad_click"),
         expected={
             'event_type="viewstart"': 1,
             'event_type="playing"': 2,
@@ -113,250 +113,250 @@ EXAMPLES = (
     histogram(
         "player_startup_seconds",
         "both generations",
-        told(0, "playerready", player_startup_time=1_500),
-        told(0, "playerready", view="view-2", player_startup_time=250),
+        player_event(0, "playerready", player_startup_time=1_500),
+        player_event(0, "playerready", view="view-2", player_startup_time=250),
         expected={"": [1.5, 0.25]},
     ),
     histogram(
         "page_load_seconds",
         "first generation",
-        told(0, "playerready", player_startup_time=1_500, page_load_time=2_000),
+        player_event(0, "playerready", player_startup_time=1_500, page_load_time=2_000),
         expected={"": [2.0]},
     ),
     histogram(
         "page_load_seconds",
         "not the second generation's handler times",
-        told(0, "manifestload", page_load_time=1),
-        told(0, "playerready", player="videojs", page_load_time=0.4),
+        player_event(0, "manifestload", page_load_time=1),
+        player_event(0, "playerready", player="videojs", page_load_time=0.4),
         expected={},
     ),
     counter(
         "views_started_total",
         "first generation",
-        told(0, "viewstart"),
-        told(1, "playing", 0.0),
-        told(9, "playing", 8.0),
+        player_event(0, "viewstart"),
+        player_event(1, "playing", 0.0),
+        player_event(9, "playing", 8.0),
         expected={"": 1},
     ),
     counter(
         "views_started_total",
         "second generation",
-        told(0, "manifestload"),
-        told(0, "playerready"),
-        told(1, "playing", 0.0),
-        told(9, "playing", 8.0),
+        player_event(0, "manifestload"),
+        player_event(0, "playerready"),
+        player_event(1, "playing", 0.0),
+        player_event(9, "playing", 8.0),
         expected={"": 1},
     ),
     counter(
         "views_started_total",
         "a page that was only opened",
-        told(0, "manifestload"),
-        told(0, "playerready"),
-        told(3, "moveaway", 0.0),
+        player_event(0, "manifestload"),
+        player_event(0, "playerready"),
+        player_event(3, "moveaway", 0.0),
         expected={},
     ),
     histogram(
         "video_startup_seconds",
         "first generation",
-        told(0, "viewstart"),
-        told(1, "playing", 0.0, video_startup_time=1_200),
-        told(9, "playing", 8.0, video_startup_time=8_510),
+        player_event(0, "viewstart"),
+        player_event(1, "playing", 0.0, video_startup_time=1_200),
+        player_event(9, "playing", 8.0, video_startup_time=8_510),
         expected={'source="playing"': [1.2]},
     ),
     histogram(
         "video_startup_seconds",
         "second generation",
-        told(0, "playerready", player_startup_time=1_000),
-        told(1, "canplay", video_startup_time=1_800),
-        told(1, "playing", 0.0, playing_time=0),
-        told(9, "canplay", video_startup_time=30_000),
+        player_event(0, "playerready", player_startup_time=1_000),
+        player_event(1, "canplay", video_startup_time=1_800),
+        player_event(1, "playing", 0.0, playing_time=0),
+        player_event(9, "canplay", video_startup_time=30_000),
         expected={'source="canplay"': [0.8]},
     ),
     histogram(
         "video_startup_seconds",
         "second generation, Shaka",
-        told(0, "playerready", player="shaka", player_startup_time=1_000),
-        told(1, "playing", 0.0, player="shaka", video_startup_time=400),
+        player_event(0, "playerready", player="shaka", player_startup_time=1_000),
+        player_event(1, "playing", 0.0, player="shaka", video_startup_time=400),
         expected={'source="playing"': [0.4]},
     ),
     # Picture
     gauge(
         "bitrate_bps",
         "the mean of the window",
-        told(0, "playing", 0.0, bitrate=1_000_000),
-        told(10, "heartbeat", 10.0, bitrate=3_000_000),
-        told(11, "quality_change", 11.0, new_bitrate=5_000_000, old_bitrate=3_000_000),
+        player_event(0, "playing", 0.0, bitrate=1_000_000),
+        player_event(10, "heartbeat", 10.0, bitrate=3_000_000),
+        player_event(11, "quality_change", 11.0, new_bitrate=5_000_000, old_bitrate=3_000_000),
         expected={"": 3_000_000},
     ),
     histogram(
         "bitrate_bps",
         "first generation, bit/s",
-        told(0, "playing", 0.0, bitrate=1_000_000),
-        told(10, "heartbeat", 10.0, bitrate=3_000_000),
-        told(11, "qualitychange", 11.0, bitrate=6_000_000),
+        player_event(0, "playing", 0.0, bitrate=1_000_000),
+        player_event(10, "heartbeat", 10.0, bitrate=3_000_000),
+        player_event(11, "qualitychange", 11.0, bitrate=6_000_000),
         expected={"": [1_000_000, 3_000_000, 6_000_000]},
     ),
     histogram(
         "bitrate_bps",
         "second generation, kbit/s",
-        told(0, "qualitychange", bitrate_kb=2_400, media_type=""),
-        told(0, "playing", 0.0, player="dashjs", video="other", bitrate=800),
-        told(9, "heartbeat", 9.0, player="dashjs", video="other", bitrate=800),
+        player_event(0, "qualitychange", bitrate_kb=2_400, media_type=""),
+        player_event(0, "playing", 0.0, player="dashjs", video="other", bitrate=800),
+        player_event(9, "heartbeat", 9.0, player="dashjs", video="other", bitrate=800),
         expected={"": [2_400_000, 800_000, 800_000]},
     ),
     counter(
         "resolution_total",
         "playing and changes that change something",
-        told(0, "playing", 0.0, resolution=HD, bitrate=1_000_000),
-        told(5, "qualitychange", 5.0, resolution=FULL_HD, bitrate=3_000_000),
-        told(6, "qualitychange", 6.0, resolution=FULL_HD, bitrate=3_000_000),
-        told(0, "playing", 0.0, view="view-2", resolution={"width": 0, "height": 0}),
+        player_event(0, "playing", 0.0, resolution=HD, bitrate=1_000_000),
+        player_event(5, "qualitychange", 5.0, resolution=FULL_HD, bitrate=3_000_000),
+        player_event(6, "qualitychange", 6.0, resolution=FULL_HD, bitrate=3_000_000),
+        player_event(0, "playing", 0.0, view="view-2", resolution={"width": 0, "height": 0}),
         expected={'resolution="720p"': 1, 'resolution="1080p"': 1, 'resolution="unknown"': 1},
     ),
     # Stalls
     counter(
         "rebuffer_events_total",
         "first generation",
-        told(0, "playing", 0.0),
-        told(0, "stall_start", 0.0),
-        told(1, "stall_end", 0.0, stall_duration=1_000),
-        told(11, "heartbeat", 10.0, playing_time=10_000),
-        told(12, "stall_start", 11.0),
-        told(14, "stall_end", 11.0, stall_duration=2_000),
-        told(16, "stall_start", 40.0),
-        told(16.2, "seek", 40.0, to=40_000, seek_latency=200),
-        told(16.2, "stall_end", 40.0, stall_duration=200),
+        player_event(0, "playing", 0.0),
+        player_event(0, "stall_start", 0.0),
+        player_event(1, "stall_end", 0.0, stall_duration=1_000),
+        player_event(11, "heartbeat", 10.0, playing_time=10_000),
+        player_event(12, "stall_start", 11.0),
+        player_event(14, "stall_end", 11.0, stall_duration=2_000),
+        player_event(16, "stall_start", 40.0),
+        player_event(16.2, "seek", 40.0, to=40_000, seek_latency=200),
+        player_event(16.2, "stall_end", 40.0, stall_duration=200),
         expected={'cause="startup"': 1, 'cause="rebuffer"': 1, 'cause="seek"': 1},
     ),
     counter(
         "rebuffer_events_total",
         "second generation: an end is no second stall",
-        told(0, "playing", 0.0),
-        told(10, "heartbeat", 10.0, playing_time=10_000),
-        told(12, "stallstart", 12.0),
-        told(14, "stallend", 12.0, stall_position_secs=12.0),
-        told(20, "waitstart", 18.0),
-        told(21, "stallend", 18.0, stall_position_secs=18.0),
+        player_event(0, "playing", 0.0),
+        player_event(10, "heartbeat", 10.0, playing_time=10_000),
+        player_event(12, "stallstart", 12.0),
+        player_event(14, "stallend", 12.0, stall_position_secs=12.0),
+        player_event(20, "waitstart", 18.0),
+        player_event(21, "stallend", 18.0, stall_position_secs=18.0),
         expected={'cause="rebuffer"': 2},
     ),
     histogram(
         "rebuffer_duration_seconds",
-        "first generation: as told",
-        told(0, "playing", 0.0),
-        told(0, "stall_start", 0.0),
-        told(1, "stall_end", 0.0, stall_duration=1_000),
-        told(11, "heartbeat", 10.0, playing_time=10_000),
-        told(12, "stall_start", 11.0),
-        told(15, "stall_end", 11.0, stall_duration=2_500),
+        "first generation: as reported",
+        player_event(0, "playing", 0.0),
+        player_event(0, "stall_start", 0.0),
+        player_event(1, "stall_end", 0.0, stall_duration=1_000),
+        player_event(11, "heartbeat", 10.0, playing_time=10_000),
+        player_event(12, "stall_start", 11.0),
+        player_event(15, "stall_end", 11.0, stall_duration=2_500),
         expected={'cause="startup"': [1.0], 'cause="rebuffer"': [2.5]},
     ),
     histogram(
         "rebuffer_duration_seconds",
-        "second generation: not told by hls.js",
-        told(0, "playing", 0.0),
-        told(10, "heartbeat", 10.0, playing_time=10_000),
-        told(12, "stallstart", 12.0),
-        told(15, "stallend", 12.0, stall_position_secs=12.0),
+        "second generation: not reported by hls.js",
+        player_event(0, "playing", 0.0),
+        player_event(10, "heartbeat", 10.0, playing_time=10_000),
+        player_event(12, "stallstart", 12.0),
+        player_event(15, "stallend", 12.0, stall_position_secs=12.0),
         expected={'cause="rebuffer"': [3.0]},
     ),
     histogram(
         "buffer_length_seconds",
         "first generation",
-        told(1, "stall_start", 0.0, buffer_length=0),
-        told(2, "stall_end", 0.0, buffer_length=1_500, stall_duration=1_000),
-        told(9, "heartbeat", 7.0, buffer_length=12_000),
+        player_event(1, "stall_start", 0.0, buffer_length=0),
+        player_event(2, "stall_end", 0.0, buffer_length=1_500, stall_duration=1_000),
+        player_event(9, "heartbeat", 7.0, buffer_length=12_000),
         expected={"": [0.0, 1.5, 12.0]},
     ),
     histogram(
         "buffer_length_seconds",
         "second generation",
-        told(0, "canplay", buf_len=800, video_startup_time=10),
-        told(1, "stallstart", 0.0, buffer_len_ms=100),
-        told(2, "stallend", 0.0, buffer_len_ms=2_000),
-        told(9, "heartbeat", 7.0, buffer_len_ms=35_000),
+        player_event(0, "canplay", buf_len=800, video_startup_time=10),
+        player_event(1, "stallstart", 0.0, buffer_len_ms=100),
+        player_event(2, "stallend", 0.0, buffer_len_ms=2_000),
+        player_event(9, "heartbeat", 7.0, buffer_len_ms=35_000),
         expected={"": [0.8, 0.1, 2.0, 35.0]},
     ),
     # Viewer
     counter(
         "seeks_total",
         "each",
-        told(5, "seek", 40.0, to=40_000, seek_latency=250),
-        told(9, "seek", 10.0, to=10_000),
+        player_event(5, "seek", 40.0, to=40_000, seek_latency=250),
+        player_event(9, "seek", 10.0, to=10_000),
         expected={"": 2},
     ),
     histogram(
         "seek_latency_seconds",
-        "where it is told",
-        told(5, "seek", 40.0, to=40_000, seek_latency=250),
-        told(9, "seek", 10.0, to=10_000),
+        "where it is reported",
+        player_event(5, "seek", 40.0, to=40_000, seek_latency=250),
+        player_event(9, "seek", 10.0, to=10_000),
         expected={"": [0.25]},
     ),
     counter(
         "pause_events_total",
         "not the one right before the end",
-        told(0, "playing", 0.0),
-        told(5, "pause", 5.0, playing_time=5_000),
-        told(8, "playing", 5.0),
-        told(13, "pause", 10.0, playing_time=10_000),
-        told(13.01, "ended", 10.0, playing_time=10_000),
+        player_event(0, "playing", 0.0),
+        player_event(5, "pause", 5.0, playing_time=5_000),
+        player_event(8, "playing", 5.0),
+        player_event(13, "pause", 10.0, playing_time=10_000),
+        player_event(13.01, "ended", 10.0, playing_time=10_000),
         expected={"": 1},
     ),
     counter(
         "playing_time_seconds",
         "the increase of the running total",
-        told(10, "heartbeat", 9.5, playing_time=9_500),
-        told(15, "quartile", 14.0, quartile=25, playing_time=14_000),
-        told(20, "heartbeat", 19.0, playing_time=19_000),
-        told(21, "pause", 20.0, playing_time=20_000),
-        told(60, "ended", 59.0, playing_time=50_250),
+        player_event(10, "heartbeat", 9.5, playing_time=9_500),
+        player_event(15, "quartile", 14.0, quartile=25, playing_time=14_000),
+        player_event(20, "heartbeat", 19.0, playing_time=19_000),
+        player_event(21, "pause", 20.0, playing_time=20_000),
+        player_event(60, "ended", 59.0, playing_time=50_250),
         expected={"": 50.25},
     ),
     counter(
         "quartile_reached_total",
         "once each",
-        told(15, "quartile", 15.0, quartile=25),
-        told(30, "quartile", 30.0, quartile=50),
-        told(45, "quartile", 15.0, quartile=25),
-        told(50, "quartile", 60.0, quartile=100),
-        told(50, "quartile", 60.0, quartile=33),
+        player_event(15, "quartile", 15.0, quartile=25),
+        player_event(30, "quartile", 30.0, quartile=50),
+        player_event(45, "quartile", 15.0, quartile=25),
+        player_event(50, "quartile", 60.0, quartile=100),
+        player_event(50, "quartile", 60.0, quartile=33),
         expected={'quartile="25"': 1, 'quartile="50"': 1, 'quartile="100"': 1},
     ),
     # End
     counter(
         "views_completed_total",
         "once a view, whatever is played again",
-        told(60, "ended", 60.0),
-        told(130, "ended", 60.0),
-        told(60, "ended", 60.0, view="view-2"),
+        player_event(60, "ended", 60.0),
+        player_event(130, "ended", 60.0),
+        player_event(60, "ended", 60.0, view="view-2"),
         expected={"": 2},
     ),
     gauge(
         "completion_rate",
         "the mean of the window",
-        told(60, "ended", 60.0, completion_rate=1.0),
-        told(60, "ended", 60.0, view="view-2", completion_rate=0.9),
+        player_event(60, "ended", 60.0, completion_rate=1.0),
+        player_event(60, "ended", 60.0, view="view-2", completion_rate=0.9),
         expected={"": 0.95},
     ),
     histogram(
         "completion_rate",
         "once a view",
-        told(60, "ended", 60.0, completion_rate=0.75),
-        told(130, "ended", 60.0, completion_rate=1.0),
+        player_event(60, "ended", 60.0, completion_rate=0.75),
+        player_event(130, "ended", 60.0, completion_rate=1.0),
         expected={"": [0.75]},
     ),
     histogram(
         "completion_rate",
         "the highest quartile of a view that fell silent",
-        told(15, "quartile", 15.0, quartile=25),
-        told(30, "quartile", 30.0, quartile=50),
+        player_event(15, "quartile", 15.0, quartile=25),
+        player_event(30, "quartile", 30.0, quartile=50),
         expected={"": [0.5]},
         after=31 * MINUTE,
     ),
     histogram(
         "rebuffer_count",
         "first generation",
-        told(0, "viewstart"),
-        told(60, "ended", 60.0, rebuffer_count=3),
+        player_event(0, "viewstart"),
+        player_event(60, "ended", 60.0, rebuffer_count=3),
         expected={"": [3]},
     ),
     histogram(
@@ -366,8 +366,8 @@ EXAMPLES = (
             event
             for player in ("hlsjs", "dashjs", "html5")
             for event in (
-                told(0, "canplay", player=player, video_startup_time=10),
-                told(60, "ended", 60.0, player=player, rebuffer_count=0),
+                player_event(0, "canplay", player=player, video_startup_time=10),
+                player_event(60, "ended", 60.0, player=player, rebuffer_count=0),
             )
         ),
         expected={"": [0]},
@@ -376,25 +376,27 @@ EXAMPLES = (
     counter(
         "dropped_frames_total",
         "a number, or an object from dash.js",
-        told(10, "heartbeat", 10.0, dropped_frames=3),
-        told(20, "heartbeat", 20.0, dropped_frames=7),
-        told(10, "heartbeat", 10.0, player="dashjs", dropped_frames={"droppedFrames": 5}),
+        player_event(10, "heartbeat", 10.0, dropped_frames=3),
+        player_event(20, "heartbeat", 20.0, dropped_frames=7),
+        player_event(10, "heartbeat", 10.0, player="dashjs", dropped_frames={"droppedFrames": 5}),
         expected={"": 12},
     ),
     gauge(
         "heartbeat_bitrate_bps",
         "heartbeats only",
-        told(0, "playing", 0.0, bitrate=9_000_000),
-        told(10, "heartbeat", 10.0, bitrate=1_000_000),
-        told(20, "heartbeat", 20.0, bitrate=3_000_000),
+        player_event(0, "playing", 0.0, bitrate=9_000_000),
+        player_event(10, "heartbeat", 10.0, bitrate=1_000_000),
+        player_event(20, "heartbeat", 20.0, bitrate=3_000_000),
         expected={"": 2_000_000},
     ),
     counter(
         "quality_changes_total",
-        "old vocabulary: the page tells both rates and why",
-        told(5, "quality_change", 5.0, old_bitrate=1e6, new_bitrate=3e6, trigger="abr"),
-        told(6, "quality_change", 6.0, previous_bitrate=3e6, new_bitrate=1e6, trigger="user"),
-        told(7, "quality_change", 7.0, old_bitrate=1e6, new_bitrate=1e6, trigger="abr"),
+        "old vocabulary: the page reports both rates and the trigger",
+        player_event(5, "quality_change", 5.0, old_bitrate=1e6, new_bitrate=3e6, trigger="abr"),
+        player_event(
+            6, "quality_change", 6.0, previous_bitrate=3e6, new_bitrate=1e6, trigger="user"
+        ),
+        player_event(7, "quality_change", 7.0, old_bitrate=1e6, new_bitrate=1e6, trigger="abr"),
         expected={
             'change_direction="upshift",trigger="abr"': 1,
             'change_direction="downshift",trigger="user"': 1,
@@ -403,11 +405,11 @@ EXAMPLES = (
     ),
     counter(
         "quality_changes_total",
-        "first generation: against what was known before",
-        told(0, "qualitychange", 0.0, bitrate=1e6),
-        told(5, "qualitychange", 5.0, bitrate=3e6),
-        told(6, "qualitychange", 6.0, bitrate=3e6),
-        told(7, "qualitychange", 7.0, bitrate=1e6),
+        "first generation: compared with the previous one",
+        player_event(0, "qualitychange", 0.0, bitrate=1e6),
+        player_event(5, "qualitychange", 5.0, bitrate=3e6),
+        player_event(6, "qualitychange", 6.0, bitrate=3e6),
+        player_event(7, "qualitychange", 7.0, bitrate=1e6),
         expected={
             'change_direction="upshift",trigger="unknown"': 1,
             'change_direction="downshift",trigger="unknown"': 1,
@@ -416,39 +418,39 @@ EXAMPLES = (
     counter(
         "quality_changes_total",
         "second generation: kbit/s, without the sound",
-        told(0, "qualitychange", player="dashjs", bitrate_kb=800, media_type="video"),
-        told(0, "qualitychange", player="dashjs", bitrate_kb=64, media_type="audio"),
-        told(5, "qualitychange", player="dashjs", bitrate_kb=2_400, media_type="video"),
-        told(5, "qualitychange", player="dashjs", bitrate_kb=128, media_type="audio"),
+        player_event(0, "qualitychange", player="dashjs", bitrate_kb=800, media_type="video"),
+        player_event(0, "qualitychange", player="dashjs", bitrate_kb=64, media_type="audio"),
+        player_event(5, "qualitychange", player="dashjs", bitrate_kb=2_400, media_type="video"),
+        player_event(5, "qualitychange", player="dashjs", bitrate_kb=128, media_type="audio"),
         expected={'change_direction="upshift",trigger="unknown"': 1},
     ),
     gauge(
         "quality_change_bitrate_bps",
         "after the change",
-        told(0, "qualitychange", bitrate_kb=800),
-        told(5, "qualitychange", bitrate_kb=2_400),
-        told(9, "qualitychange", bitrate_kb=1_600),
+        player_event(0, "qualitychange", bitrate_kb=800),
+        player_event(5, "qualitychange", bitrate_kb=2_400),
+        player_event(9, "qualitychange", bitrate_kb=1_600),
         expected={"": 2_000_000},
     ),
     gauge(
         "quality_change_old_bitrate_bps",
         "before the change",
-        told(0, "qualitychange", bitrate_kb=800),
-        told(5, "qualitychange", bitrate_kb=2_400),
+        player_event(0, "qualitychange", bitrate_kb=800),
+        player_event(5, "qualitychange", bitrate_kb=2_400),
         expected={"": 800_000},
     ),
     gauge(
         "quality_change_old_bitrate_bps",
-        "as told, second generation",
-        told(5, "qualitychange", bitrate_kb=2_400, old={"bitrate_kb": 1_200}),
+        "as reported, second generation",
+        player_event(5, "qualitychange", bitrate_kb=2_400, old={"bitrate_kb": 1_200}),
         expected={"": 1_200_000},
     ),
     counter(
         "errors_total",
         "family and code",
-        told(5, "error", 5.0, player="html5", error_family="network", error_code="2"),
-        told(6, "error", 5.0, player="shaka", error_family="network", error_code=1001),
-        told(7, "error", 5.0),
+        player_event(5, "error", 5.0, player="html5", error_family="network", error_code="2"),
+        player_event(6, "error", 5.0, player="shaka", error_family="network", error_code=1001),
+        player_event(7, "error", 5.0),
         expected={
             'error_code="2",error_family="network"': 1,
             'error_code="1001",error_family="network"': 1,
@@ -459,19 +461,19 @@ EXAMPLES = (
     gauge(
         "concurrent_views_current",
         "views that play",
-        told(0, "playing", 0.0),
-        told(0, "playing", 0.0, view="view-2"),
-        told(0, "playing", 0.0, view="view-3"),
-        told(1, "pause", 1.0, view="view-3"),
+        player_event(0, "playing", 0.0),
+        player_event(0, "playing", 0.0, view="view-2"),
+        player_event(0, "playing", 0.0, view="view-3"),
+        player_event(1, "pause", 1.0, view="view-3"),
         expected={"": 2},
     ),
 )
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_example(example: Example) -> None:
+def test_events_of_example_give_expected_samples(example: Example) -> None:
     rig = Rig()
-    for start in range(0, len(example.events), 4):  # over several batches, as players send them
+    for start in range(0, len(example.events), 4):  # in several batches, as players send them
         rig.post(*example.events[start : start + 4])
     rig.pass_time(example.after)
     if example.type == "histogram":
@@ -492,12 +494,12 @@ def test_example(example: Example) -> None:
 
 def of_name(rig: Rig, name: str) -> list[tuple[str, float]]:
     """Own labels and value of each series with exactly this name."""
-    parts = [(*series.partition("{"), value) for series, value in rig.qoe().items()]
+    parts = [(*series.partition("{"), value) for series, value in rig.qoe_series().items()]
     return [(labels.rstrip("}"), value) for own, _, labels, value in parts if own == name]
 
 
 def histograms(rig: Rig, name: str) -> dict[str, dict[Any, float]]:
-    """Own labels without `le` to buckets, sum and count."""
+    """Own labels, without `le`, to buckets, sum and count."""
     found: dict[str, dict[Any, float]] = {}
     for labels, value in of_name(rig, f"{name}_bucket"):
         parts = labels.split(",")
@@ -516,7 +518,7 @@ def test_every_row_has_an_example() -> None:
     assert rows == {(example.metric, example.type) for example in EXAMPLES}
 
 
-def test_every_metric_of_the_contract_is_there_and_no_other() -> None:
+def test_catalogue_equals_contract() -> None:
     metrics = [(metric.name, metric.type.name.lower(), metric.labels) for metric in METRICS]
     assert sorted(name for name, kind, _ in metrics if kind == "counter") == sorted(COUNTERS)
     assert sorted(name for name, kind, _ in metrics if kind == "gauge") == sorted(GAUGES)
@@ -527,11 +529,9 @@ def test_every_metric_of_the_contract_is_there_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("value", "bucket"), [(0.5, "0.5"), (0.500001, "1"), (1, "1"), (30, "30"), (30.1, "+Inf")]
 )
-def test_a_value_belongs_to_the_first_bucket_that_is_not_below_it(
-    value: float, bucket: str
-) -> None:
+def test_value_counts_in_first_bucket_not_below_it(value: float, bucket: str) -> None:
     rig = Rig()
-    rig.post(told(1, "playing", 0.0, video_startup_time=value * 1000))
+    rig.post(player_event(1, "playing", 0.0, video_startup_time=value * 1000))
     rig.flush()
     name = "openqoe_video_startup_seconds_bucket"
     filled = [
@@ -542,17 +542,17 @@ def test_a_value_belongs_to_the_first_bucket_that_is_not_below_it(
     assert min(filled, key=float) == bucket
 
 
-def test_bounds_are_written_as_prometheus_clients_write_them() -> None:
+def test_bucket_bounds_have_prometheus_format() -> None:
     rig = Rig()
-    rig.post(told(0, "playing", 0.0, bitrate=1_000_000))
+    rig.post(player_event(0, "playing", 0.0, bitrate=1_000_000))
     rig.flush()
     bounds = [dict(labels)["le"] for labels in rig.receiver.select("openqoe_bitrate_bps_bucket")]
     assert bounds == ["250000", "500000", "1e+06", "2.5e+06", "5e+06", "1e+07", "2e+07", "+Inf"]
 
 
-def test_a_series_carries_the_base_labels_and_the_instance() -> None:
+def test_series_has_base_labels_and_instance() -> None:
     rig = Rig()
-    rig.post({**told(0, "seek", 1.0), "video": {"id": "12345", "content_type": "VOD"}})
+    rig.post({**player_event(0, "seek", 1.0), "video": {"id": "12345", "content_type": "VOD"}})
     rig.flush()
     (labels,) = rig.receiver.select("openqoe_seeks_total")
     assert dict(labels) == {
@@ -573,7 +573,7 @@ def test_a_series_carries_the_base_labels_and_the_instance() -> None:
     }
 
 
-def test_each_metric_is_described_to_the_receiver() -> None:
+def test_first_flush_sends_metadata_of_each_metric() -> None:
     rig = Rig()
     rig.flush()
     for metric in METRICS:
@@ -584,13 +584,19 @@ def test_each_metric_is_described_to_the_receiver() -> None:
         assert told_of.unit == metric.unit
 
 
-def test_values_that_are_not_told_are_not_observed() -> None:
-    """Every event type of both vocabularies without any data counts, and measures nothing."""
+def test_event_without_data_measures_nothing() -> None:
+    """Every event type of both vocabularies is counted without data, and measures nothing."""
     rig = Rig()
-    types = KINDS.keys() - {"stall_start", "stallstart", "waitstart", "stall_end", "stallend"}
-    rig.post(*(told(number, name) for number, name in enumerate(sorted(types))))
+    types = KIND_BY_EVENT_TYPE.keys() - {
+        "stall_start",
+        "stallstart",
+        "waitstart",
+        "stall_end",
+        "stallend",
+    }
+    rig.post(*(player_event(number, name) for number, name in enumerate(sorted(types))))
     rig.flush()
-    assert {name for name in rig.qoe() if not name.startswith("openqoe_events_total")} == {
+    assert {name for name in rig.qoe_series() if not name.startswith("openqoe_events_total")} == {
         "openqoe_views_started_total",
         "openqoe_pause_events_total",
         "openqoe_seeks_total",

@@ -1,7 +1,7 @@
 """Fields in canonical units: each trap of the recorded SDKs, as a table.
 
-The section numbers are those of the notes on what the SDKs really send: 3 first generation, 4
-second generation, 6 running totals, 7 disagreements, 8 canonical model.
+Section numbers refer to the notes on the traffic of the SDKs: 3 first generation, 4 second
+generation, 6 running totals, 7 disagreements, 8 canonical model.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import pytest
 
 from openqoe.core.events.event_types import Data, Event
 from openqoe.core.qoe import fields
-from openqoe.core.qoe.vocabulary import KINDS
-from tests.support.rig import Rig, told
+from openqoe.core.qoe.vocabulary import KIND_BY_EVENT_TYPE
+from tests.support.rig import Rig, player_event
 
 SHIFTED_EPOCH = 1_786_000_000_000.0
-"""What a first-generation quartile calls watch_time: the epoch less a monotonic clock."""
+"""watch_time of a first-generation quartile: the epoch minus a monotonic clock."""
 
 
 def decoded(event_type: str, player: str = "hlsjs", **data: Any) -> Event:
-    return msgspec.convert(told(0, event_type, 1.0, player=player, **data), Event)
+    return msgspec.convert(player_event(0, event_type, 1.0, player=player, **data), Event)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def decoded(event_type: str, player: str = "hlsjs", **data: Any) -> Event:
         ("dashjs", {"bitrate": 99_999}, 99_999_000),
         ("dashjs", {"bitrate": 100_000}, 100_000),
         ("dashjs", {"bitrate_kb": 2_400, "bitrate": 1}, 2_400_000),
-        # a rendition below 100 kbit/s is one, where kbit/s are not in play
+        # a rendition below 100 kbit/s is possible where kbit/s are not
         ("hlsjs", {"bitrate": 64_000}, 64_000),
         # 7: the old documentation's name
         ("html5", {"new_bitrate": 1_500_000}, 1_500_000),
@@ -52,7 +52,9 @@ def decoded(event_type: str, player: str = "hlsjs", **data: Any) -> Event:
         ("hlsjs", {}, None),
     ],
 )
-def test_bit_rate_of_the_rendition(player: str, data: dict[str, Any], bps: float | None) -> None:
+def test_bit_rate_of_rendition_is_in_bps(
+    player: str, data: dict[str, Any], bps: float | None
+) -> None:
     assert fields.rendition_bps(decoded("heartbeat", player, **data)) == bps
 
 
@@ -69,7 +71,7 @@ def test_bit_rate_of_the_rendition(player: str, data: dict[str, Any], bps: float
         ({}, None),
     ],
 )
-def test_bit_rate_before_a_change(data: dict[str, Any], bps: float | None) -> None:
+def test_bit_rate_before_change_is_in_bps(data: dict[str, Any], bps: float | None) -> None:
     assert fields.previous_bps(decoded("qualitychange", **data)) == bps
 
 
@@ -85,7 +87,7 @@ def test_bit_rate_before_a_change(data: dict[str, Any], bps: float | None) -> No
         ({}, None),
     ],
 )
-def test_buffer_under_its_three_names(data: dict[str, Any], seconds: float | None) -> None:
+def test_buffer_length_has_three_names(data: dict[str, Any], seconds: float | None) -> None:
     assert fields.buffer_s(decoded("heartbeat", **data)) == seconds
 
 
@@ -102,17 +104,17 @@ def test_buffer_under_its_three_names(data: dict[str, Any], seconds: float | Non
         (None, None),
     ],
 )
-def test_dropped_frames_are_a_number_or_an_object(value: Any, frames: float | None) -> None:
+def test_dropped_frames_may_be_number_or_object(value: Any, frames: float | None) -> None:
     assert fields.dropped_frames_total(decoded("heartbeat", dropped_frames=value)) == frames
 
 
 @pytest.mark.parametrize(
-    ("told_as", "ratio"),
+    ("reported", "ratio"),
     [
         (0, 0.0),
         (0.42, 0.42),
         (1, 1.0),
-        (1.0004, 1.0),  # the position may lie a little behind the duration
+        (1.0004, 1.0),  # the position may lie slightly beyond the duration
         (42, 0.42),
         (100, 1.0),
         (100.5, None),
@@ -120,8 +122,8 @@ def test_dropped_frames_are_a_number_or_an_object(value: Any, frames: float | No
         (None, None),
     ],
 )
-def test_completion_is_a_ratio_or_a_percentage(told_as: Any, ratio: float | None) -> None:
-    found = fields.completion_ratio(decoded("ended", completion_rate=told_as))
+def test_completion_may_be_ratio_or_percentage(reported: Any, ratio: float | None) -> None:
+    found = fields.completion_ratio(decoded("ended", completion_rate=reported))
     assert found == (None if ratio is None else pytest.approx(ratio))
 
 
@@ -145,7 +147,7 @@ def test_completion_is_a_ratio_or_a_percentage(told_as: Any, ratio: float | None
         (9000, "8k"),
     ],
 )
-def test_resolution_by_height(pixels: float | None, name: str) -> None:
+def test_resolution_follows_from_height(pixels: float | None, name: str) -> None:
     event = decoded("playing", resolution={"width": 1, "height": pixels})
     assert fields.resolution_name(fields.height(event)) == name
 
@@ -170,7 +172,7 @@ def test_resolution_by_height(pixels: float | None, name: str) -> None:
         ({}, "unknown"),
     ],
 )
-def test_error_code_of_hls_js_is_its_detail(data: dict[str, Any], code: str) -> None:
+def test_error_code_of_hls_js_is_error_detail(data: dict[str, Any], code: str) -> None:
     assert fields.error_code(decoded("error", **data)) == code
 
 
@@ -187,24 +189,26 @@ def test_error_code_of_hls_js_is_its_detail(data: dict[str, Any], code: str) -> 
         ("hlsjs", {}, None),
     ],
 )
-def test_page_load(player: str, data: dict[str, Any], seconds: float | None) -> None:
+def test_page_load_time_is_in_seconds_unless_unreliable(
+    player: str, data: dict[str, Any], seconds: float | None
+) -> None:
     assert fields.page_load_s(decoded("playerready", player, **data)) == seconds
 
 
 def test_position_is_in_seconds() -> None:
     assert fields.position_s(decoded("heartbeat")) == 1.0
-    assert fields.position_s(msgspec.convert(told(0, "playerready"), Event)) is None
+    assert fields.position_s(msgspec.convert(player_event(0, "playerready"), Event)) is None
 
 
 # Through the worker
 
 
 def measured(*events: dict[str, Any]) -> dict[str, float]:
-    """What the worker makes of the events, without the counts of events."""
+    """Samples of the events, without the counts of events."""
     rig = Rig()
     rig.post(*events)
     rig.flush()
-    return {k: v for k, v in rig.qoe().items() if not k.startswith("openqoe_events_total")}
+    return {k: v for k, v in rig.qoe_series().items() if not k.startswith("openqoe_events_total")}
 
 
 @pytest.mark.parametrize(
@@ -212,21 +216,19 @@ def measured(*events: dict[str, Any]) -> dict[str, float]:
     [("html5", 40_000), ("hlsjs", 40_000), ("dashjs", 40.0)],
     ids=["html5: ms", "hls.js: ms", "dash.js: s"],
 )
-def test_playing_time_of_playing_is_a_position_and_no_total(
-    player: str, playing_time: float
-) -> None:
+def test_playing_time_of_playing_event_is_not_counted(player: str, playing_time: float) -> None:
     """6: a viewer who starts at 0:40 has not played 40 s."""
     found = measured(
-        told(0, "playing", 40.0, player=player, playing_time=playing_time),
-        told(5, "heartbeat", 45.0, player=player, playing_time=5_000),
+        player_event(0, "playing", 40.0, player=player, playing_time=playing_time),
+        player_event(5, "heartbeat", 45.0, player=player, playing_time=5_000),
     )
     assert found["openqoe_playing_time_seconds"] == 5.0
 
 
 @pytest.mark.parametrize("watch_time", [SHIFTED_EPOCH, 0, None])
-def test_watch_time_is_discarded(watch_time: float | None) -> None:
+def test_watch_time_is_ignored(watch_time: float | None) -> None:
     found = measured(
-        told(15, "quartile", 15.0, quartile=25, playing_time=15_000, watch_time=watch_time)
+        player_event(15, "quartile", 15.0, quartile=25, playing_time=15_000, watch_time=watch_time)
     )
     assert found == {
         "openqoe_playing_time_seconds": 15.0,
@@ -234,22 +236,22 @@ def test_watch_time_is_discarded(watch_time: float | None) -> None:
     }
 
 
-def test_total_watch_time_is_not_time_played() -> None:
-    found = measured(told(60, "ended", 60.0, total_watch_time=90_000))
+def test_total_watch_time_is_ignored() -> None:
+    found = measured(player_event(60, "ended", 60.0, total_watch_time=90_000))
     assert "openqoe_playing_time_seconds" not in found
 
 
-def test_bandwidth_is_no_bit_rate_and_is_not_multiplied() -> None:
-    """7: it is the declared bandwidth in bit/s already, and no rendition's that plays."""
-    assert measured(told(1, "bandwidthchange", 1.0, bandwidth=2_400_000)) == {}
+def test_bandwidth_is_not_used_as_bit_rate() -> None:
+    """7: it is the declared bandwidth in bit/s, not the rate of the current rendition."""
+    assert measured(player_event(1, "bandwidthchange", 1.0, bandwidth=2_400_000)) == {}
 
 
-def test_stall_position_is_in_seconds_and_no_duration() -> None:
+def test_stall_position_is_not_used_as_duration() -> None:
     found = measured(
-        told(0, "playing", 0.0),
-        told(10, "heartbeat", 10.0, playing_time=10_000),
-        told(12, "stallstart", 12.0),
-        told(12.5, "stallend", 12.0, stall_position_secs=12.0),
+        player_event(0, "playing", 0.0),
+        player_event(10, "heartbeat", 10.0, playing_time=10_000),
+        player_event(12, "stallstart", 12.0),
+        player_event(12.5, "stallend", 12.0, stall_position_secs=12.0),
     )
     assert found['openqoe_rebuffer_duration_seconds_sum{cause="rebuffer"}'] == 0.5
 
@@ -257,13 +259,28 @@ def test_stall_position_is_in_seconds_and_no_duration() -> None:
 @pytest.mark.parametrize(
     ("events", "told_of"),
     [
-        ([told(0, "stall_start", 9.0), told(1, "seek", 9.0, player="html5", seek_latency=8e5)], []),
-        ([told(0, "canplay"), told(1, "seek", 9.0, player="html5", seek_latency=80)], [0.08]),
-        ([told(0, "stall_start", 9.0), told(1, "seek", 9.0, seek_latency=80)], [0.08]),
+        (
+            [
+                player_event(0, "stall_start", 9.0),
+                player_event(1, "seek", 9.0, player="html5", seek_latency=8e5),
+            ],
+            [],
+        ),
+        (
+            [
+                player_event(0, "canplay"),
+                player_event(1, "seek", 9.0, player="html5", seek_latency=80),
+            ],
+            [0.08],
+        ),
+        (
+            [player_event(0, "stall_start", 9.0), player_event(1, "seek", 9.0, seek_latency=80)],
+            [0.08],
+        ),
     ],
     ids=["first generation html5", "second generation html5", "first generation hls.js"],
 )
-def test_seek_latency_of_the_first_html5_adapter_counts_from_the_page_load(
+def test_seek_latency_of_first_generation_html5_is_ignored(
     events: list[dict[str, Any]], told_of: list[float]
 ) -> None:
     player = events[-1]["player"]
@@ -274,30 +291,30 @@ def test_seek_latency_of_the_first_html5_adapter_counts_from_the_page_load(
 
 
 @pytest.mark.parametrize("player", ["shaka", "videojs"])
-def test_no_bit_rate_is_taken_from_shaka_and_video_js(player: str) -> None:
+def test_bit_rate_of_shaka_and_video_js_is_ignored(player: str) -> None:
     events = [
-        told(0, "playing", 0.0, player=player, bitrate=90_000_000),
-        told(5, "qualitychange", 5.0, player=player, bitrate=80_000_000),
-        told(10, "heartbeat", 10.0, player=player, bitrate=70_000_000),
+        player_event(0, "playing", 0.0, player=player, bitrate=90_000_000),
+        player_event(5, "qualitychange", 5.0, player=player, bitrate=80_000_000),
+        player_event(10, "heartbeat", 10.0, player=player, bitrate=70_000_000),
     ]
     assert not [name for name in measured(*events) if "bitrate" in name]
 
 
-def test_the_bit_rate_of_a_dash_js_heartbeat_may_be_the_sounds() -> None:
-    """4: it is that of the last change, be it of the picture or of the sound."""
+def test_bit_rate_of_sound_in_dash_js_heartbeat_is_ignored() -> None:
+    """4: it is the rate of the latest change, of picture or sound."""
     events = [
-        told(1, "qualitychange", player="dashjs", media_type="video", bitrate_kb=2_400),
-        told(1, "qualitychange", player="dashjs", media_type="audio", bitrate_kb=128),
-        told(10, "heartbeat", 10.0, player="dashjs", bitrate=128),
+        player_event(1, "qualitychange", player="dashjs", media_type="video", bitrate_kb=2_400),
+        player_event(1, "qualitychange", player="dashjs", media_type="audio", bitrate_kb=128),
+        player_event(10, "heartbeat", 10.0, player="dashjs", bitrate=128),
     ]
     assert measured(*events)["openqoe_heartbeat_bitrate_bps"] == 2_400_000
 
 
-def test_framerate_may_be_a_string_and_autoplay_too() -> None:
+def test_string_framerate_and_autoplay_are_accepted() -> None:
     rig = Rig()
     rig.post(
         {
-            **told(1, "qualitychange", 1.0, bitrate_kb=2_400, framerate="25.000"),
+            **player_event(1, "qualitychange", 1.0, bitrate_kb=2_400, framerate="25.000"),
             "player": {"name": "hlsjs", "autoplay": "muted"},
         }
     )
@@ -308,20 +325,20 @@ def test_framerate_may_be_a_string_and_autoplay_too() -> None:
 
 @pytest.mark.parametrize(
     "event_type",
-    sorted(KINDS),
+    sorted(KIND_BY_EVENT_TYPE),
 )
-def test_null_is_as_good_as_absent(event_type: str) -> None:
+def test_null_field_equals_absent_field(event_type: str) -> None:
     """NaN and infinity of JavaScript arrive as null, in any field."""
-    told_nothing = {**told(1, event_type), "playback_time": None, "data": None}
+    told_nothing = {**player_event(1, event_type), "playback_time": None, "data": None}
     told_nulls = {**told_nothing, "data": dict.fromkeys(Data.__struct_fields__)}
     assert measured(told_nulls) == measured(told_nothing)
 
 
-def test_null_in_place_of_every_object() -> None:
+def test_null_object_is_accepted() -> None:
     rig = Rig()
     rig.post(
         {
-            **told(1, "playing"),
+            **player_event(1, "playing"),
             **dict.fromkeys(
                 ("device", "os", "browser", "player", "network", "video", "cmcd", "data", "env")
             ),
@@ -342,9 +359,9 @@ def test_null_in_place_of_every_object() -> None:
     ],
     ids=lambda data: next(iter(data)),
 )
-def test_a_negative_number_is_no_measurement(data: dict[str, Any]) -> None:
-    """Sums of histograms are counters to a receiver: they must never go down."""
-    assert measured(told(1, "heartbeat", 1.0, **data)).keys() <= {
+def test_negative_number_is_not_measured(data: dict[str, Any]) -> None:
+    """Sums of histograms are counters to a receiver: they must never decrease."""
+    assert measured(player_event(1, "heartbeat", 1.0, **data)).keys() <= {
         "openqoe_concurrent_views_current"
     }
 
@@ -360,8 +377,8 @@ def test_a_negative_number_is_no_measurement(data: dict[str, Any]) -> None:
         ("seek", {"seek_latency": 1e18}),
     ],
 )
-def test_a_number_that_no_player_means_spoils_no_sum(event_type: str, data: dict[str, Any]) -> None:
+def test_implausible_number_is_not_measured(event_type: str, data: dict[str, Any]) -> None:
     rig = Rig()
-    rig.post(told(0, event_type, 1.0, **data))
+    rig.post(player_event(0, event_type, 1.0, **data))
     rig.flush()
-    assert max(rig.qoe().values()) <= 1
+    assert max(rig.qoe_series().values()) <= 1

@@ -1,4 +1,4 @@
-"""Label sets: worked out once for equal raw values, until they are worn."""
+"""Label sets: created once for equal raw values, and kept until the cache is reset."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
 from openqoe.core.governance.governor import Governor
-from openqoe.core.qoe.labeller import MAX_AGE, Labeller
-from tests.support.events import NOW, batch, event
+from openqoe.core.qoe.labeller import CACHE_LIFETIME, Labeller
+from tests.support.event_builders import NOW, batch, event
 
 
 def decoded(**fields: Any) -> Event:
@@ -19,35 +19,35 @@ def decoded(**fields: Any) -> Event:
 
 def labeller_with(players: int) -> Labeller:
     labeller = Labeller(Governor({}), ())
-    labeller.renew(NOW)
+    labeller.reset_cache(NOW)
     for number in range(players):
-        labeller.label_set(decoded(player_id=f"p-{number}"), "DE", NOW)
+        labeller.find_label_set(decoded(player_id=f"p-{number}"), "DE", NOW)
     return labeller
 
 
-def test_events_with_equal_values_share_a_label_set() -> None:
+def test_events_with_equal_values_share_label_set() -> None:
     labeller = labeller_with(0)
     one, same = decoded(), decoded(event_type="seek")
-    assert labeller.label_set(one, "DE", NOW) is labeller.label_set(same, "DE", NOW)
-    assert labeller.label_set(one, "DE", NOW) is not labeller.label_set(one, "FR", NOW)
+    assert labeller.find_label_set(one, "DE", NOW) is labeller.find_label_set(same, "DE", NOW)
+    assert labeller.find_label_set(one, "DE", NOW) is not labeller.find_label_set(one, "FR", NOW)
 
 
-def test_they_are_worn_after_an_hour() -> None:
+def test_label_cache_is_stale_after_one_hour() -> None:
     labeller = labeller_with(1)
-    assert not labeller.is_worn(NOW + MAX_AGE - 1)
-    assert labeller.is_worn(NOW + MAX_AGE)
+    assert not labeller.is_cache_stale(NOW + CACHE_LIFETIME - 1)
+    assert labeller.is_cache_stale(NOW + CACHE_LIFETIME)
 
 
-def test_worn_ones_are_worked_out_anew_and_thrown_away_one_by_one() -> None:
-    """There may be 50,000, and to throw them away in one piece took 50 ms."""
+def test_discarded_label_sets_are_recreated_and_freed_one_by_one() -> None:
+    """There may be 50,000: freeing all of them at once took 50 ms."""
     labeller = labeller_with(3)
-    before = labeller.label_set(decoded(player_id="p-1"), "DE", NOW)
-    labeller.renew(NOW)
-    after = labeller.label_set(decoded(player_id="p-1"), "DE", NOW)
+    before = labeller.find_label_set(decoded(player_id="p-1"), "DE", NOW)
+    labeller.reset_cache(NOW)
+    after = labeller.find_label_set(decoded(player_id="p-1"), "DE", NOW)
     assert after is not before
     assert after.group is not before.group
     assert after.group.labels == before.group.labels
     sets_and_groups = 3 + 3
-    assert list(labeller.sweep()) == [1] * sets_and_groups
-    assert list(labeller.sweep()) == []
-    assert labeller.label_set(decoded(player_id="p-1"), "DE", NOW) is after
+    assert list(labeller.free_discarded()) == [1] * sets_and_groups
+    assert list(labeller.free_discarded()) == []
+    assert labeller.find_label_set(decoded(player_id="p-1"), "DE", NOW) is after

@@ -1,4 +1,4 @@
-"""What follows from an event for its view: facts that hold once, start-up, pauses, quality."""
+"""Observations derived from events: facts that hold once a view, start-up, pauses, quality."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.rig import Rig, told
+from tests.support.rig import Rig, player_event
 
 
 def measured(*batches: list[dict[str, Any]]) -> Rig:
@@ -23,31 +23,35 @@ def measured(*batches: list[dict[str, Any]]) -> Rig:
 @pytest.mark.parametrize(
     "events",
     [
-        [told(0, "viewstart"), told(1, "playing", 0.0)],
-        [told(1, "playing", 0.0), told(5, "viewstart")],
-        [told(1, "playing", 0.0), told(9, "playing", 8.0), told(20, "playing", 19.0)],
-        [told(0, "viewstart"), told(0.1, "viewstart")],
+        [player_event(0, "viewstart"), player_event(1, "playing", 0.0)],
+        [player_event(1, "playing", 0.0), player_event(5, "viewstart")],
+        [
+            player_event(1, "playing", 0.0),
+            player_event(9, "playing", 8.0),
+            player_event(20, "playing", 19.0),
+        ],
+        [player_event(0, "viewstart"), player_event(0.1, "viewstart")],
     ],
     ids=["both", "late viewstart", "resumes", "two sources"],
 )
-def test_a_view_starts_once(events: list[dict[str, Any]]) -> None:
+def test_repeated_start_events_start_view_once(events: list[dict[str, Any]]) -> None:
     assert measured(events).total("openqoe_views_started_total") == 1
     apart = measured(*([event] for event in events))
     assert apart.total("openqoe_views_started_total") == 1
 
 
-def test_each_video_of_a_page_is_a_view() -> None:
-    """The SDK keeps one view_id over all of them, each with totals of its own."""
+def test_each_video_of_page_is_a_view() -> None:
+    """The SDK keeps one view_id for all of them, each with its own totals."""
     rig = measured(
         [
-            told(0, "playing", 0.0, video="first", video_startup_time=500),
-            told(10, "heartbeat", 10.0, video="first", playing_time=10_000),
-            told(12, "quartile", 12.0, video="first", quartile=25),
-            told(20, "playing", 0.0, video="second", video_startup_time=700),
-            told(26, "heartbeat", 6.0, video="second", playing_time=6_000),
-            told(27, "quartile", 7.0, video="second", quartile=25),
-            told(30, "ended", 10.0, video="first", playing_time=12_000),
-            told(30, "ended", 10.0, video="second", playing_time=9_500),
+            player_event(0, "playing", 0.0, video="first", video_startup_time=500),
+            player_event(10, "heartbeat", 10.0, video="first", playing_time=10_000),
+            player_event(12, "quartile", 12.0, video="first", quartile=25),
+            player_event(20, "playing", 0.0, video="second", video_startup_time=700),
+            player_event(26, "heartbeat", 6.0, video="second", playing_time=6_000),
+            player_event(27, "quartile", 7.0, video="second", quartile=25),
+            player_event(30, "ended", 10.0, video="first", playing_time=12_000),
+            player_event(30, "ended", 10.0, video="second", playing_time=9_500),
         ]
     )
     assert rig.total("openqoe_views_started_total") == 2
@@ -58,9 +62,11 @@ def test_each_video_of_a_page_is_a_view() -> None:
 
 
 @pytest.mark.parametrize("field", ["org_id", "view_id", "player"])
-def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
+def test_org_view_video_and_player_identify_view(field: str) -> None:
     other = {"org_id": "other", "view_id": "view-2", "player": {"name": "shaka"}}[field]
-    rig = measured([told(0, "playing", 0.0), {**told(0, "playing", 0.0), field: other}])
+    rig = measured(
+        [player_event(0, "playing", 0.0), {**player_event(0, "playing", 0.0), field: other}]
+    )
     assert rig.total("openqoe_views_started_total") == 2
 
 
@@ -70,11 +76,11 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
 @pytest.mark.parametrize(
     ("events", "source", "seconds"),
     [
-        # the first play request tells it; a resume tells another thing under the same name
+        # the first play request reports it; a resume sends another value under the same name
         (
             [
-                told(0, "playing", 0.0, video_startup_time=400),
-                told(9, "playing", 8.0, video_startup_time=8_510),
+                player_event(0, "playing", 0.0, video_startup_time=400),
+                player_event(9, "playing", 8.0, video_startup_time=8_510),
             ],
             "playing",
             0.4,
@@ -82,8 +88,8 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
         # canplay counts from the navigation, as player_startup_time does
         (
             [
-                told(0, "playerready", player_startup_time=1_000),
-                told(1, "canplay", video_startup_time=1_800),
+                player_event(0, "playerready", player_startup_time=1_000),
+                player_event(1, "canplay", video_startup_time=1_800),
             ],
             "canplay",
             0.8,
@@ -91,27 +97,29 @@ def test_a_view_is_told_by_org_view_video_and_player(field: str) -> None:
         # in any order
         (
             [
-                told(0, "canplay", video_startup_time=1_800),
-                told(1, "playerready", player_startup_time=1_000),
+                player_event(0, "canplay", video_startup_time=1_800),
+                player_event(1, "playerready", player_startup_time=1_000),
             ],
             "canplay",
             0.8,
         ),
-        # whichever comes first holds
+        # the first one holds
         (
             [
-                told(0, "playerready", player_startup_time=1_000),
-                told(1, "canplay", video_startup_time=1_800),
-                told(2, "playing", 0.0, video_startup_time=400),
+                player_event(0, "playerready", player_startup_time=1_000),
+                player_event(1, "canplay", video_startup_time=1_800),
+                player_event(2, "playing", 0.0, video_startup_time=400),
             ],
             "canplay",
             0.8,
         ),
-        ([told(0, "playing", 0.0, video_startup_time=0)], "playing", 0.0),
+        ([player_event(0, "playing", 0.0, video_startup_time=0)], "playing", 0.0),
     ],
     ids=["first playing", "canplay", "canplay first", "both", "at once"],
 )
-def test_startup_is_known_once(events: list[dict[str, Any]], source: str, seconds: float) -> None:
+def test_startup_is_observed_once(
+    events: list[dict[str, Any]], source: str, seconds: float
+) -> None:
     rig = measured(events)
     assert rig.total("openqoe_video_startup_seconds_count") == 1
     assert rig.total("openqoe_video_startup_seconds_sum", source=source) == pytest.approx(seconds)
@@ -121,19 +129,19 @@ def test_startup_is_known_once(events: list[dict[str, Any]], source: str, second
     "events",
     [
         [
-            told(0, "playing", 0.0),
-            told(9, "playing", 8.0, video_startup_time=8_510),
+            player_event(0, "playing", 0.0),
+            player_event(9, "playing", 8.0, video_startup_time=8_510),
         ],
         [
-            told(0, "playerready", player_startup_time=2_000),
-            told(1, "canplay", video_startup_time=1_800),
+            player_event(0, "playerready", player_startup_time=2_000),
+            player_event(1, "canplay", video_startup_time=1_800),
         ],
-        [told(1, "canplay", video_startup_time=1_800)],
-        [told(0, "playing", 0.0, video_startup_time=-5)],
+        [player_event(1, "canplay", video_startup_time=1_800)],
+        [player_event(0, "playing", 0.0, video_startup_time=-5)],
     ],
     ids=["the first playing did not know", "ready after canplay", "never ready", "negative"],
 )
-def test_startup_stays_unknown(events: list[dict[str, Any]]) -> None:
+def test_startup_without_evidence_is_not_observed(events: list[dict[str, Any]]) -> None:
     assert measured(events).total("openqoe_video_startup_seconds_count") == 0
 
 
@@ -141,11 +149,11 @@ def test_startup_stays_unknown(events: list[dict[str, Any]]) -> None:
 
 
 def paused(second: float) -> dict[str, Any]:
-    return told(second, "pause", second, playing_time=second * 1000)
+    return player_event(second, "pause", second, playing_time=second * 1000)
 
 
 def ended(second: float) -> dict[str, Any]:
-    return told(second, "ended", second, playing_time=second * 1000)
+    return player_event(second, "ended", second, playing_time=second * 1000)
 
 
 @pytest.mark.parametrize(
@@ -154,16 +162,16 @@ def ended(second: float) -> dict[str, Any]:
         ([[paused(10), ended(10.05)]], 0),
         ([[paused(10)], [ended(10.05)]], 0),
         ([[ended(10)], [paused(9.99)]], 1),
-        ([[paused(10), told(10.01, "quartile", 10.0, quartile=100), ended(10.02)]], 0),
+        ([[paused(10), player_event(10.01, "quartile", 10.0, quartile=100), ended(10.02)]], 0),
         ([[paused(10), ended(10.051)]], 1),
         ([[paused(5), paused(10), ended(10.01)]], 1),
-        ([[paused(5), told(8, "playing", 5.0)]], 1),
+        ([[paused(5), player_event(8, "playing", 5.0)]], 1),
         ([[paused(5)]], 1),
     ],
     ids=[
         "right before the end",
         "in the batch before",
-        "told after it",
+        "reported after it",
         "with a quartile between",
         "a little earlier",
         "the second of two",
@@ -171,13 +179,13 @@ def ended(second: float) -> dict[str, Any]:
         "for good",
     ],
 )
-def test_pauses_but_not_the_one_right_before_the_end(
+def test_pause_right_before_end_is_not_counted(
     batches: list[list[dict[str, Any]]], pauses: int
 ) -> None:
     assert measured(*batches).total("openqoe_pause_events_total") == pauses
 
 
-def test_a_pause_is_counted_when_no_end_has_come_for_a_while() -> None:
+def test_pause_without_following_end_is_counted_after_timeout() -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
     rig.post(paused(5))
     rig.flush(9)
@@ -192,7 +200,7 @@ def test_a_pause_is_counted_when_no_end_has_come_for_a_while() -> None:
 
 
 def quality(second: float, **data: Any) -> dict[str, Any]:
-    return told(second, "qualitychange", second, **data)
+    return player_event(second, "qualitychange", second, **data)
 
 
 LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
@@ -205,9 +213,9 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
         ([quality(0, bitrate=1e6), quality(5, bitrate=1e6)], []),
         ([quality(0, bitrate=1e6), quality(5, bitrate=3e6)], ["upshift"]),
         ([quality(0, bitrate=3e6), quality(5, bitrate=1e6)], ["downshift"]),
-        ([told(0, "playing", 0.0, bitrate=1e6), quality(5, bitrate=3e6)], ["upshift"]),
+        ([player_event(0, "playing", 0.0, bitrate=1e6), quality(5, bitrate=3e6)], ["upshift"]),
         ([quality(0, resolution=HIGH), quality(5, resolution=LOW)], ["downshift"]),
-        # by bit rate first, whatever the height does
+        # by bit rate first, whatever the height
         (
             [quality(0, bitrate=1e6, resolution=HIGH), quality(5, bitrate=3e6, resolution=LOW)],
             ["upshift"],
@@ -218,7 +226,7 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
             ["upshift"],
         ),
         ([quality(0, bitrate=None, resolution=LOW), quality(5, resolution=HIGH)], ["upshift"]),
-        # the page says that it has switched
+        # the page reports a switch
         ([quality(5, old_bitrate=1e6, new_bitrate=1e6)], ["same"]),
         ([quality(5, trigger="user")], ["same"]),
         ([quality(5, bitrate_kb=1_000, old={"bitrate_kb": 3_000})], ["downshift"]),
@@ -227,8 +235,14 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
             [quality(0, resolution=HIGH), quality(5, resolution={"width": 0, "height": 0})],
             [],
         ),
-        # a wish is not yet a change
-        ([quality(0, bitrate_kb=800), told(5, "qualitychangerequested", 5.0, bitrate_kb=900)], []),
+        # a request is not yet a change
+        (
+            [
+                quality(0, bitrate_kb=800),
+                player_event(5, "qualitychangerequested", 5.0, bitrate_kb=900),
+            ],
+            [],
+        ),
         # sound is not picture
         (
             [
@@ -249,30 +263,30 @@ LOW, HIGH = {"width": 640, "height": 360}, {"width": 1920, "height": 1080}
         "rate before height",
         "height at the same rate",
         "height without a rate",
-        "told: no difference",
-        "told: by the viewer",
-        "told: the old one",
+        "reported: no difference",
+        "reported: by the viewer",
+        "reported: the old one",
         "unknown height",
         "requested",
         "sound",
     ],
 )
-def test_quality_switches(events: list[dict[str, Any]], directions: list[str]) -> None:
+def test_quality_change_has_direction(events: list[dict[str, Any]], directions: list[str]) -> None:
     rig = measured(events)
     for direction in ("upshift", "downshift", "same"):
         found = rig.total("openqoe_quality_changes_total", change_direction=direction)
         assert found == directions.count(direction)
 
 
-def test_the_rate_that_was_left_is_the_one_told_else_the_last_known() -> None:
+def test_old_bit_rate_is_reported_else_last_known() -> None:
     rig = measured([quality(0, bitrate_kb=800), quality(5, bitrate_kb=2_400)])
     assert rig.total("openqoe_quality_change_old_bitrate_bps") == 800_000
     rig = measured([quality(0, bitrate_kb=800), quality(5, new_bitrate=2.4e6, old_bitrate=1.6e6)])
     assert rig.total("openqoe_quality_change_old_bitrate_bps") == 1_600_000
 
 
-def test_a_storm_of_the_same_quality_shows_nothing_new() -> None:
-    """video.js repeats the event several times a second while segments fail."""
+def test_repeated_quality_event_is_not_a_change() -> None:
+    """video.js repeats the event several times per second while segments fail."""
     storm = [quality(n / 4, player="videojs", bitrate=4e5, resolution=HIGH) for n in range(40)]
     rig = measured(storm)
     assert rig.total("openqoe_quality_changes_total") == 0
@@ -283,32 +297,32 @@ def test_a_storm_of_the_same_quality_shows_nothing_new() -> None:
 # The end
 
 
-def test_completion_is_that_of_the_first_end() -> None:
+def test_completion_is_that_of_first_end() -> None:
     rig = measured(
-        [told(60, "ended", 60.0, completion_rate=0.99)],
-        [told(130, "ended", 60.0, completion_rate=1.0)],
+        [player_event(60, "ended", 60.0, completion_rate=0.99)],
+        [player_event(130, "ended", 60.0, completion_rate=1.0)],
     )
     assert rig.total("openqoe_completion_rate_count") == 1
     assert rig.total("openqoe_completion_rate_sum") == 0.99
 
 
-def test_an_end_without_a_rate_completes_the_view_all_the_same() -> None:
-    rig = measured([told(60, "ended", 60.0)])
+def test_end_without_completion_rate_completes_view() -> None:
+    rig = measured([player_event(60, "ended", 60.0)])
     assert rig.total("openqoe_views_completed_total") == 1
     assert rig.total("openqoe_completion_rate_count") == 0
 
 
-def test_the_time_played_is_taken_from_an_end_that_comes_again() -> None:
-    rig = measured([ended(60)], [told(130, "ended", 60.0, playing_time=118_000)])
+def test_repeated_end_adds_its_playing_time() -> None:
+    rig = measured([ended(60)], [player_event(130, "ended", 60.0, playing_time=118_000)])
     assert rig.total("openqoe_playing_time_seconds") == 118.0
     assert rig.total("openqoe_views_completed_total") == 1
 
 
-def test_the_sound_that_dash_tells_of_is_not_the_picture() -> None:
-    """Its ``bitrate`` is that of what changed last, picture or sound."""
+def test_bit_rate_of_sound_does_not_change_rendition() -> None:
+    """Its ``bitrate`` is that of the latest change, of picture or sound."""
 
     def dash(second: float, event_type: str, position: float, **data: Any) -> dict[str, Any]:
-        return told(second, event_type, position, player="dashjs", **data)
+        return player_event(second, event_type, position, player="dashjs", **data)
 
     rig = measured(
         [

@@ -1,4 +1,4 @@
-"""Why did it stall: start-up, a seek, or rebuffering; and how long."""
+"""Stalls: their cause (start-up, seek, rebuffering) and their duration."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.rig import HOUR, Rig, told
+from tests.support.rig import HOUR, Rig, player_event
 
 Causes = dict[str, tuple[float, float, float]]
-"""Cause to stalls, stalls of a known length, and their length in s."""
+"""Cause to number of stalls, number with a known duration, and total duration in s."""
 
 
 def found_in(rig: Rig) -> Causes:
@@ -32,8 +32,8 @@ def causes(*events: dict[str, Any]) -> Causes:
     return found_in(rig)
 
 
-PLAYED_10_S = told(10, "heartbeat", 10.0, playing_time=10_000)
-"""Progress: from here on nothing is start-up."""
+PLAYED_10_S = player_event(10, "heartbeat", 10.0, playing_time=10_000)
+"""Progress: later stalls are not start-up."""
 
 
 # Start-up
@@ -43,103 +43,108 @@ PLAYED_10_S = told(10, "heartbeat", 10.0, playing_time=10_000)
     "before",
     [
         [],
-        [told(0, "viewstart"), told(0, "playing", 0.0)],
-        [told(0, "pause", 0.0, playing_time=0)],
+        [player_event(0, "viewstart"), player_event(0, "playing", 0.0)],
+        [player_event(0, "pause", 0.0, playing_time=0)],
     ],
     ids=["first of all events", "after the play request", "nothing played yet"],
 )
-def test_a_stall_before_any_progress_is_start_up(before: list[dict[str, Any]]) -> None:
+def test_stall_before_any_progress_is_startup(before: list[dict[str, Any]]) -> None:
     assert causes(
-        *before, told(0.1, "stall_start", 0.0), told(1.5, "stall_end", 0.0, stall_duration=1_400)
+        *before,
+        player_event(0.1, "stall_start", 0.0),
+        player_event(1.5, "stall_end", 0.0, stall_duration=1_400),
     ) == {"startup": (1, 1, 1.4)}
 
 
-def test_start_up_may_be_in_the_middle_of_the_video() -> None:
+def test_stall_at_initial_position_in_mid_video_is_startup() -> None:
     assert causes(
-        told(0, "playing", 2_400.0),
-        told(0.1, "stall_start", 2_400.0),
-        told(0.9, "stall_end", 2_400.0, stall_duration=800),
+        player_event(0, "playing", 2_400.0),
+        player_event(0.1, "stall_start", 2_400.0),
+        player_event(0.9, "stall_end", 2_400.0, stall_duration=800),
     ) == {"startup": (1, 1, 0.8)}
 
 
-def test_live_starts_at_the_streams_own_time() -> None:
+def test_stall_at_initial_position_of_live_stream_is_startup() -> None:
     assert causes(
-        told(0, "playing", 86_400.3),
-        told(0.1, "stallstart", 86_400.3),
-        told(0.9, "stallend", 86_400.3),
+        player_event(0, "playing", 86_400.3),
+        player_event(0.1, "stallstart", 86_400.3),
+        player_event(0.9, "stallend", 86_400.3),
     ) == {"startup": (1, 1, 0.8)}
 
 
-def test_a_stall_at_the_beginning_after_something_was_played_is_none() -> None:
+def test_stall_at_beginning_after_progress_is_not_startup() -> None:
     assert causes(
-        told(0, "pause", 0.1, playing_time=100),
-        told(1, "stall_start", 0.1),
-        told(2, "stall_end", 0.1, stall_duration=1_000),
+        player_event(0, "pause", 0.1, playing_time=100),
+        player_event(1, "stall_start", 0.1),
+        player_event(2, "stall_end", 0.1, stall_duration=1_000),
     ) == {"rebuffer": (1, 1, 1.0)}
 
 
 # Rebuffering
 
 
-def test_a_stall_at_the_position_that_playing_on_leads_to_is_rebuffering() -> None:
+def test_stall_at_expected_position_is_rebuffering() -> None:
     assert causes(
         PLAYED_10_S,
-        told(15, "stall_start", 15.0),
-        told(18, "stall_end", 15.0, stall_duration=3_000),
+        player_event(15, "stall_start", 15.0),
+        player_event(18, "stall_end", 15.0, stall_duration=3_000),
     ) == {"rebuffer": (1, 1, 3.0)}
 
 
-def test_playing_at_double_speed_is_no_jump() -> None:
+def test_stall_after_playing_at_double_speed_is_rebuffering() -> None:
     assert causes(
         PLAYED_10_S,
-        told(20, "stall_start", 30.0),
-        told(21, "stall_end", 30.0, stall_duration=1_000),
+        player_event(20, "stall_start", 30.0),
+        player_event(21, "stall_end", 30.0, stall_duration=1_000),
     ) == {"rebuffer": (1, 1, 1.0)}
 
 
-def test_a_late_event_of_another_position_is_no_jump() -> None:
-    """What came before by the client's clock says nothing of where the view was last."""
+def test_late_event_with_other_position_is_not_a_jump() -> None:
+    """Events that are earlier by the client's clock do not show where the view was last."""
     rig = Rig()
-    rig.post(told(60, "heartbeat", 60.0, playing_time=60_000))
-    rig.post(told(20, "stall_start", 20.0), told(22, "stall_end", 20.0, stall_duration=2_000))
+    rig.post(player_event(60, "heartbeat", 60.0, playing_time=60_000))
+    rig.post(
+        player_event(20, "stall_start", 20.0),
+        player_event(22, "stall_end", 20.0, stall_duration=2_000),
+    )
     rig.flush()
     assert found_in(rig) == {"rebuffer": (1, 1, 2.0)}
 
 
-def test_rebuffering_is_settled_by_the_next_event_after_it() -> None:
+def test_ended_stall_is_classified_at_next_event() -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
     rig.post(
         PLAYED_10_S,
-        told(12, "stall_start", 12.0),
-        told(13, "stall_end", 12.0, stall_duration=1_000),
-        told(13.3, "quartile", 12.3, quartile=25),
+        player_event(12, "stall_start", 12.0),
+        player_event(13, "stall_end", 12.0, stall_duration=1_000),
+        player_event(13.3, "quartile", 12.3, quartile=25),
     )
     rig.flush()
     assert found_in(rig) == {"rebuffer": (1, 1, 1.0)}
 
 
-def test_rebuffering_is_settled_by_time() -> None:
-    """Ten seconds on nobody explains it any more, whether it has ended or not."""
+def test_stall_without_explanation_is_rebuffering_after_timeout() -> None:
+    """After 10 s no seek can explain it, whether it has ended or not."""
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
-    rig.post(PLAYED_10_S, told(12, "stall_start", 12.0))
+    rig.post(PLAYED_10_S, player_event(12, "stall_start", 12.0))
     rig.flush(9)
     assert found_in(rig) == {}
     rig.flush()
     assert found_in(rig) == {"rebuffer": (1, 0, 0.0)}
-    rig.post(told(20, "stall_end", 12.0, stall_duration=8_000))
+    rig.post(player_event(20, "stall_end", 12.0, stall_duration=8_000))
     rig.flush()
     assert found_in(rig) == {"rebuffer": (1, 1, 8.0)}
 
 
-def test_without_a_background_a_stall_is_settled_at_once() -> None:
+def test_stall_without_background_flush_is_classified_at_once() -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="0")
-    rig.post(PLAYED_10_S, told(12, "stall_start", 12.0))
+    rig.post(PLAYED_10_S, player_event(12, "stall_start", 12.0))
     assert found_in(rig) == {"rebuffer": (1, 0, 0.0)}
 
 
-def test_the_last_flush_settles_what_is_open() -> None:
+def test_last_flush_classifies_open_stall() -> None:
     rig = Rig()
-    rig.post(PLAYED_10_S, told(12, "stall_start", 12.0))
+    rig.post(PLAYED_10_S, player_event(12, "stall_start", 12.0))
     rig.close()
     assert found_in(rig) == {"rebuffer": (1, 0, 0.0)}
 
@@ -148,57 +153,57 @@ def test_the_last_flush_settles_what_is_open() -> None:
 
 
 @pytest.mark.parametrize("target", [40.0, 3.0], ids=["forward", "back"])
-def test_a_jump_of_the_position_shows_a_seek_that_is_never_told(target: float) -> None:
+def test_jump_of_position_without_seek_event_is_a_seek(target: float) -> None:
     assert causes(
         PLAYED_10_S,
-        told(12, "stall_start", target),
-        told(12.5, "stall_end", target, stall_duration=500),
+        player_event(12, "stall_start", target),
+        player_event(12.5, "stall_end", target, stall_duration=500),
     ) == {"seek": (1, 1, 0.5)}
 
 
 NEAR = 20.0
-"""A position to which 5 s of playing at double speed could have led from that of PLAYED_10_S, so
-that only a seek event can tell."""
+"""A position that 5 s of playing at double speed could reach from that of PLAYED_10_S, so that only
+a seek event reveals a seek."""
 
 
 @pytest.mark.parametrize(
     "story",
     [
         [
-            told(15, "stall_start", NEAR),
-            told(15.1, "seek", NEAR, to=NEAR * 1000, seek_latency=100),
-            told(15.2, "stall_end", NEAR, stall_duration=200),
+            player_event(15, "stall_start", NEAR),
+            player_event(15.1, "seek", NEAR, to=NEAR * 1000, seek_latency=100),
+            player_event(15.2, "stall_end", NEAR, stall_duration=200),
         ],
         [
-            told(15, "stall_start", NEAR),
-            told(15.05, "quartile", NEAR, quartile=25),
-            told(15.1, "seek", NEAR, to=NEAR * 1000, seek_latency=100),
-            told(15.2, "stall_end", NEAR, stall_duration=200),
+            player_event(15, "stall_start", NEAR),
+            player_event(15.05, "quartile", NEAR, quartile=25),
+            player_event(15.1, "seek", NEAR, to=NEAR * 1000, seek_latency=100),
+            player_event(15.2, "stall_end", NEAR, stall_duration=200),
         ],
         [
-            told(15, "stall_start", NEAR),
-            told(15.2, "stall_end", NEAR, stall_duration=200),
-            told(15.24, "seek", NEAR, to=NEAR * 1000, seek_latency=240),
+            player_event(15, "stall_start", NEAR),
+            player_event(15.2, "stall_end", NEAR, stall_duration=200),
+            player_event(15.24, "seek", NEAR, to=NEAR * 1000, seek_latency=240),
         ],
         [
-            told(15, "stall_start", NEAR),
-            told(15.1, "seek", NEAR),
-            told(15.2, "stall_end", NEAR, stall_duration=200),
+            player_event(15, "stall_start", NEAR),
+            player_event(15.1, "seek", NEAR),
+            player_event(15.2, "stall_end", NEAR, stall_duration=200),
         ],
     ],
     ids=["before the end", "quartiles in between", "after the end", "without data"],
 )
-def test_a_seek_to_the_place_explains_the_stall(story: list[dict[str, Any]]) -> None:
+def test_seek_to_stall_position_explains_stall(story: list[dict[str, Any]]) -> None:
     assert causes(PLAYED_10_S, *story) == {"seek": (1, 1, 0.2)}
 
 
-def test_a_seek_in_a_later_batch_explains_it_too() -> None:
+def test_seek_in_later_batch_explains_stall() -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
-    rig.post(PLAYED_10_S, told(15, "stall_start", NEAR))
+    rig.post(PLAYED_10_S, player_event(15, "stall_start", NEAR))
     rig.flush()
     rig.post(
-        told(15.9, "seek", NEAR, to=NEAR * 1000, seek_latency=900),
-        told(16, "stall_end", NEAR, stall_duration=1_000),
+        player_event(15.9, "seek", NEAR, to=NEAR * 1000, seek_latency=900),
+        player_event(16, "stall_end", NEAR, stall_duration=1_000),
     )
     rig.flush()
     assert found_in(rig) == {"seek": (1, 1, 1.0)}
@@ -207,26 +212,26 @@ def test_a_seek_in_a_later_batch_explains_it_too() -> None:
 @pytest.mark.parametrize(
     "seek",
     [
-        told(17.1, "seek", NEAR, to=NEAR * 1000, seek_latency=100),
-        told(15.2, "seek", 50.0, to=50_000, seek_latency=200),
+        player_event(17.1, "seek", NEAR, to=NEAR * 1000, seek_latency=100),
+        player_event(15.2, "seek", 50.0, to=50_000, seek_latency=200),
     ],
     ids=["video.js nudges itself free", "a seek to another place"],
 )
-def test_a_seek_that_is_not_the_cause_explains_nothing(seek: dict[str, Any]) -> None:
+def test_unrelated_seek_leaves_stall_as_rebuffering(seek: dict[str, Any]) -> None:
     assert causes(
         PLAYED_10_S,
-        told(15, "stall_start", NEAR),
+        player_event(15, "stall_start", NEAR),
         seek,
-        told(17.5, "stall_end", NEAR, stall_duration=2_500),
+        player_event(17.5, "stall_end", NEAR, stall_duration=2_500),
     ) == {"rebuffer": (1, 1, 2.5)}
 
 
-def test_a_seek_long_after_the_end_is_another_matter() -> None:
+def test_seek_long_after_end_leaves_stall_as_rebuffering() -> None:
     assert causes(
         PLAYED_10_S,
-        told(15, "stall_start", NEAR),
-        told(15.2, "stall_end", NEAR, stall_duration=200),
-        told(15.5, "seek", NEAR, to=NEAR * 1000, seek_latency=500),
+        player_event(15, "stall_start", NEAR),
+        player_event(15.2, "stall_end", NEAR, stall_duration=200),
+        player_event(15.5, "seek", NEAR, to=NEAR * 1000, seek_latency=500),
     ) == {"rebuffer": (1, 1, 0.2)}
 
 
@@ -236,7 +241,7 @@ def test_a_seek_long_after_the_end_is_another_matter() -> None:
 def dash(
     second: float, event_type: str, position: float | None = None, **data: Any
 ) -> dict[str, Any]:
-    return told(second, event_type, position, player="dashjs", **data)
+    return player_event(second, event_type, position, player="dashjs", **data)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +254,7 @@ def dash(
     ],
     ids=["it plays", "the viewer seeks away", "a heartbeat has moved on", "the rare end"],
 )
-def test_a_dash_js_stall_ends_when_the_picture_moves(end: dict[str, Any], seconds: float) -> None:
+def test_dash_js_stall_ends_when_position_moves(end: dict[str, Any], seconds: float) -> None:
     start = dash(10, "heartbeat", 10.0, playing_time=10_000)
     assert causes(start, dash(12, "stallstart", 12.0), end) == {"rebuffer": (1, 1, seconds)}
 
@@ -264,12 +269,12 @@ def test_a_dash_js_stall_ends_when_the_picture_moves(end: dict[str, Any], second
     ],
     ids=["still there", "no position", "a nudge", "says nothing of the picture"],
 )
-def test_a_dash_js_stall_goes_on_until_then(event: dict[str, Any]) -> None:
+def test_dash_js_stall_without_movement_stays_open(event: dict[str, Any]) -> None:
     start = dash(10, "heartbeat", 10.0, playing_time=10_000)
     assert causes(start, dash(12, "stallstart", 12.0), event) == {"rebuffer": (1, 0, 0.0)}
 
 
-def test_a_stall_told_twice_is_one() -> None:
+def test_repeated_stall_start_counts_once() -> None:
     assert causes(
         dash(10, "heartbeat", 10.0, playing_time=10_000),
         dash(12, "stallstart", 12.0),
@@ -278,7 +283,7 @@ def test_a_stall_told_twice_is_one() -> None:
     ) == {"rebuffer": (1, 1, 3.0)}
 
 
-def test_two_stalls_at_different_places_are_two() -> None:
+def test_stalls_at_different_positions_count_separately() -> None:
     assert causes(
         dash(10, "heartbeat", 10.0, playing_time=10_000),
         dash(12, "stallstart", 12.0),
@@ -287,85 +292,85 @@ def test_two_stalls_at_different_places_are_two() -> None:
     ) == {"rebuffer": (2, 1, 1.0)}
 
 
-def test_other_players_tell_the_end_themselves() -> None:
-    """A play request in a stall is no end of it."""
+def test_stall_of_other_players_ends_only_by_its_end_event() -> None:
+    """A play request during a stall does not end it."""
     assert causes(
         PLAYED_10_S,
-        told(12, "stall_start", 12.0),
-        told(13, "playing", 12.0),
-        told(16, "stall_end", 12.0, stall_duration=4_000),
+        player_event(12, "stall_start", 12.0),
+        player_event(13, "playing", 12.0),
+        player_event(16, "stall_end", 12.0, stall_duration=4_000),
     ) == {"rebuffer": (1, 1, 4.0)}
 
 
-# What is lost, late or odd
+# Lost, late and odd events
 
 
-def test_an_end_whose_start_is_lost_still_has_its_length() -> None:
-    assert causes(PLAYED_10_S, told(14, "stall_end", 12.0, stall_duration=2_000)) == {
+def test_stall_end_without_start_counts_reported_duration() -> None:
+    assert causes(PLAYED_10_S, player_event(14, "stall_end", 12.0, stall_duration=2_000)) == {
         "rebuffer": (0, 1, 2.0)
     }
 
 
-def test_an_end_without_start_and_length_tells_nothing() -> None:
-    assert causes(PLAYED_10_S, told(14, "stallend", 12.0)) == {}
+def test_stall_end_without_start_and_duration_counts_nothing() -> None:
+    assert causes(PLAYED_10_S, player_event(14, "stallend", 12.0)) == {}
 
 
-def test_a_start_whose_end_is_lost_counts() -> None:
+def test_stall_start_without_end_counts_as_stall() -> None:
     assert causes(
         PLAYED_10_S,
-        told(12, "stall_start", 12.0),
-        told(30, "stall_start", 28.0),
-        told(31, "stall_end", 28.0, stall_duration=1_000),
+        player_event(12, "stall_start", 12.0),
+        player_event(30, "stall_start", 28.0),
+        player_event(31, "stall_end", 28.0, stall_duration=1_000),
     ) == {"rebuffer": (2, 1, 1.0)}
 
 
 @pytest.mark.parametrize(
     ("end", "seconds"),
     [
-        (told(14, "stall_end", 12.0, stall_duration=1_900.5), 1.9005),
-        (told(14, "stall_end", 12.0, stall_duration=0), 0.0),
-        (told(14, "stall_end", 12.0), 2.0),
-        (told(14, "stall_end", 12.0, stall_duration=None), 2.0),
-        (told(14, "stall_end", 12.0, stall_duration=-700), 2.0),
+        (player_event(14, "stall_end", 12.0, stall_duration=1_900.5), 1.9005),
+        (player_event(14, "stall_end", 12.0, stall_duration=0), 0.0),
+        (player_event(14, "stall_end", 12.0), 2.0),
+        (player_event(14, "stall_end", 12.0, stall_duration=None), 2.0),
+        (player_event(14, "stall_end", 12.0, stall_duration=-700), 2.0),
     ],
-    ids=["as told", "none", "since the start", "null", "a clock error"],
+    ids=["as reported", "none", "since the start", "null", "a clock error"],
 )
-def test_the_length_is_the_one_told_else_the_time_between(
-    end: dict[str, Any], seconds: float
-) -> None:
-    assert causes(PLAYED_10_S, told(12, "stall_start", 12.0), end) == {"rebuffer": (1, 1, seconds)}
+def test_stall_duration_is_reported_else_elapsed_time(end: dict[str, Any], seconds: float) -> None:
+    assert causes(PLAYED_10_S, player_event(12, "stall_start", 12.0), end) == {
+        "rebuffer": (1, 1, seconds)
+    }
 
 
-def test_an_end_before_its_start_takes_no_time() -> None:
+def test_stall_end_before_start_has_zero_duration() -> None:
     rig = Rig()
-    rig.post(PLAYED_10_S, told(12, "stallstart", 12.0))
-    rig.post(told(11, "stallend", 12.0))
+    rig.post(PLAYED_10_S, player_event(12, "stallstart", 12.0))
+    rig.post(player_event(11, "stallend", 12.0))
     rig.flush()
     assert found_in(rig) == {"rebuffer": (1, 1, 0.0)}
 
 
-def test_a_stall_of_no_view_is_counted_without_a_story() -> None:
-    assert causes(told(0, "stallstart", 0.0, view="unknown")) == {"rebuffer": (1, 0, 0.0)}
+def test_stall_without_view_counts_as_rebuffering() -> None:
+    assert causes(player_event(0, "stallstart", 0.0, view="unknown")) == {"rebuffer": (1, 0, 0.0)}
 
 
-def test_views_do_not_explain_each_other() -> None:
+def test_seek_of_other_view_does_not_explain_stall() -> None:
     rig = Rig()
     rig.post(
         PLAYED_10_S,
-        told(15, "stall_start", NEAR),
-        told(15.1, "seek", NEAR, view="view-2", to=NEAR * 1000, seek_latency=100),
-        told(16, "stall_end", NEAR, stall_duration=1_000),
+        player_event(15, "stall_start", NEAR),
+        player_event(15.1, "seek", NEAR, view="view-2", to=NEAR * 1000, seek_latency=100),
+        player_event(16, "stall_end", NEAR, stall_duration=1_000),
     )
     rig.pass_time(HOUR)
     assert found_in(rig) == {"rebuffer": (1, 1, 1.0)}
 
 
-def test_a_seek_that_comes_with_the_next_batch_still_explains_the_stall() -> None:
-    """The SDK sends a batch every 5 s; a flush may lie between the two."""
+def test_seek_in_next_batch_after_flush_explains_stall() -> None:
+    """The SDK sends a batch every 5 s, so a flush may come between the two."""
     rig = Rig(OPENQOE_FLUSH_INTERVAL="1")
-    rig.post(PLAYED_10_S, told(12, "stall_start", 15.0))
+    rig.post(PLAYED_10_S, player_event(12, "stall_start", 15.0))
     rig.flush(6)
-    rig.post(told(13, "seek", 15.0, to=15_000, seek_latency=1_000))
-    rig.post(told(13, "stall_end", 15.0, stall_duration=1_000))
+    rig.post(player_event(13, "seek", 15.0, to=15_000, seek_latency=1_000))
+    rig.post(player_event(13, "stall_end", 15.0, stall_duration=1_000))
     rig.flush()
     assert found_in(rig) == {"seek": (1, 1, 1.0)}

@@ -1,4 +1,4 @@
-"""Running totals: what a report adds is the increase over all that was seen, and nothing else."""
+"""Running totals: a report adds its excess over the highest total so far, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.qoe.totals import RunningTotal
-from tests.support.rig import HOUR, Rig, told
+from tests.support.rig import HOUR, Rig, player_event
 
 Report = tuple[float, float]
 """Total and event time."""
@@ -24,7 +24,7 @@ def increases(reports: list[Report], restarts: tuple[float, ...] = ()) -> list[f
 # One run
 
 
-def test_each_report_adds_what_it_has_grown_by() -> None:
+def test_growing_total_adds_its_increase() -> None:
     assert increases([(10, 1), (25, 2), (25, 3), (40, 4)]) == [10, 15, 0, 15]
 
 
@@ -38,7 +38,7 @@ def test_each_report_adds_what_it_has_grown_by() -> None:
     ],
     ids=["sent twice", "all sent twice", "out of order", "smaller without a start event"],
 )
-def test_what_was_counted_adds_nothing(reports: list[Report], added: list[float]) -> None:
+def test_repeated_or_smaller_total_adds_nothing(reports: list[Report], added: list[float]) -> None:
     assert increases(reports) == added
 
 
@@ -48,7 +48,7 @@ def test_what_was_counted_adds_nothing(reports: list[Report], added: list[float]
     seed=st.integers(0, 1_000),
 )
 @settings(max_examples=150)
-def test_any_order_with_repetitions_adds_up_to_the_maximum(
+def test_reports_in_any_order_sum_to_maximum(
     totals: list[int], repetitions: list[int], seed: int
 ) -> None:
     history = [(float(total), float(at)) for at, total in enumerate(sorted(totals))]
@@ -60,20 +60,20 @@ def test_any_order_with_repetitions_adds_up_to_the_maximum(
 # Several runs: a smaller total after a start event
 
 
-def test_a_smaller_total_after_a_start_event_is_a_new_beginning() -> None:
+def test_smaller_total_after_start_event_is_a_restart() -> None:
     assert increases([(100, 10), (5, 30), (20, 40)], restarts=(20,)) == [100, 5, 15]
 
 
-def test_a_start_event_alone_is_none() -> None:
-    """gen1 pages tell viewstart and playerready in the middle of a total that goes on."""
+def test_start_event_with_continuing_total_is_not_a_restart() -> None:
+    """First-generation pages send viewstart and playerready in the middle of a continuing total."""
     assert increases([(100, 10), (110, 30)], restarts=(20,)) == [100, 10]
 
 
-def test_a_start_event_before_the_reports_explains_nothing() -> None:
+def test_start_event_before_both_reports_is_not_a_restart() -> None:
     assert increases([(100, 10), (40, 11)], restarts=(5,)) == [100, 0]
 
 
-def test_a_start_event_after_the_report_explains_nothing() -> None:
+def test_start_event_after_report_is_not_a_restart() -> None:
     assert increases([(100, 10), (40, 11)], restarts=(20,)) == [100, 0]
 
 
@@ -82,22 +82,22 @@ def test_a_start_event_after_the_report_explains_nothing() -> None:
     [((60, 8), 0), ((100, 10), 0), ((104, 12), 4)],
     ids=["counted before", "the last one again", "the true end of that run"],
 )
-def test_a_late_report_of_the_run_before_belongs_to_that_run(late: Report, adds: float) -> None:
+def test_late_report_of_previous_run_adds_to_that_run(late: Report, adds: float) -> None:
     assert increases([(100, 10), (5, 30), late, (20, 40)], restarts=(20,)) == [100, 5, adds, 15]
 
 
-def test_the_end_of_the_run_before_is_taken_once() -> None:
+def test_late_end_of_previous_run_counts_once() -> None:
     reports: list[Report] = [(100, 10), (5, 30), (104, 12), (104, 12), (106, 13)]
     assert increases(reports, restarts=(20,)) == [100, 5, 4, 0, 2]
 
 
-def test_a_late_report_of_a_run_long_past_adds_nothing() -> None:
-    """Only the latest two runs are remembered; of an older one all was counted that will be."""
+def test_late_report_of_older_run_adds_nothing() -> None:
+    """Only the latest two runs are kept."""
     reports: list[Report] = [(100, 10), (5, 30), (3, 50), (100, 10), (104, 12), (8, 55)]
     assert increases(reports, restarts=(20, 40)) == [100, 5, 3, 0, 0, 5]
 
 
-def test_a_report_of_a_new_run_may_come_before_its_start_event() -> None:
+def test_report_of_new_run_before_its_start_event_is_counted() -> None:
     total = RunningTotal()
     assert total.advance(100, 10, ()) == 100
     assert total.advance(5, 30, ()) == 0
@@ -106,7 +106,7 @@ def test_a_report_of_a_new_run_may_come_before_its_start_event() -> None:
 
 @st.composite
 def runs(draw: st.DrawFn) -> list[list[int]]:
-    """The totals of runs, each beginning below the end of the one before."""
+    """The totals of runs, each starting below the end of the previous one."""
     found: list[list[int]] = []
     ceiling = 1_000_001
     for _ in range(draw(st.integers(1, 5))):
@@ -120,10 +120,8 @@ def runs(draw: st.DrawFn) -> list[list[int]]:
 
 @given(history=runs(), again=st.lists(st.integers(0, 100), max_size=10))
 @settings(max_examples=150)
-def test_runs_in_order_add_up_to_the_sum_of_their_maxima(
-    history: list[list[int]], again: list[int]
-) -> None:
-    """And whatever of it is sent again at the end adds nothing."""
+def test_ordered_runs_sum_to_their_maxima(history: list[list[int]], again: list[int]) -> None:
+    """Repetitions at the end add nothing."""
     total = RunningTotal()
     restarts: tuple[float, ...] = ()
     clock, added = 0.0, 0.0
@@ -143,27 +141,28 @@ def test_runs_in_order_add_up_to_the_sum_of_their_maxima(
 # Through the worker
 
 
-def test_a_second_source_of_the_same_view_begins_anew() -> None:
-    """Without metadata the two videos of a page share view, player and (absent) video."""
+def test_second_source_in_same_view_restarts_total() -> None:
+    """Without metadata, two videos of a page share view, player and (absent) video."""
     rig = Rig()
     rig.post(
-        told(0, "viewstart", video=None),
-        told(10, "heartbeat", 10.0, video=None, playing_time=10_000, dropped_frames=4),
-        told(20, "heartbeat", 20.0, video=None, playing_time=20_000, dropped_frames=6),
+        player_event(0, "viewstart", video=None),
+        player_event(10, "heartbeat", 10.0, video=None, playing_time=10_000, dropped_frames=4),
+        player_event(20, "heartbeat", 20.0, video=None, playing_time=20_000, dropped_frames=6),
     )
     rig.post(
-        told(25, "viewstart", video=None),
-        told(35, "heartbeat", 9.0, video=None, playing_time=9_000, dropped_frames=1),
+        player_event(25, "viewstart", video=None),
+        player_event(35, "heartbeat", 9.0, video=None, playing_time=9_000, dropped_frames=1),
     )
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 29.0
     assert rig.total("openqoe_dropped_frames_total") == 7
 
 
-def test_the_same_event_in_another_batch_adds_nothing() -> None:
+def test_same_event_in_another_batch_adds_nothing() -> None:
     rig = Rig()
     first, second = (
-        told(at, "heartbeat", at, playing_time=at * 1000, dropped_frames=at) for at in (10, 20)
+        player_event(at, "heartbeat", at, playing_time=at * 1000, dropped_frames=at)
+        for at in (10, 20)
     )
     rig.post(first)
     rig.post(second, first)
@@ -174,20 +173,20 @@ def test_the_same_event_in_another_batch_adds_nothing() -> None:
     assert rig.total("openqoe_events_total") == 4
 
 
-def test_a_stored_batch_of_an_hour_ago_adds_to_its_own_view() -> None:
+def test_stored_batch_of_an_hour_ago_adds_to_its_view() -> None:
     rig = Rig()
-    rig.post(told(10, "heartbeat", 10.0, playing_time=10_000))
-    rig.post(told(-HOUR / 1000, "heartbeat", 30.0, view="view-0", playing_time=30_000))
+    rig.post(player_event(10, "heartbeat", 10.0, playing_time=10_000))
+    rig.post(player_event(-HOUR / 1000, "heartbeat", 30.0, view="view-0", playing_time=30_000))
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 40.0
 
 
-def test_unsorted_events_of_a_batch_are_taken_in_order_of_time() -> None:
+def test_unsorted_events_of_batch_are_applied_by_time() -> None:
     rig = Rig()
     rig.post(
-        told(35, "heartbeat", 9.0, playing_time=9_000),
-        told(25, "viewstart"),
-        told(20, "heartbeat", 20.0, playing_time=20_000),
+        player_event(35, "heartbeat", 9.0, playing_time=9_000),
+        player_event(25, "viewstart"),
+        player_event(20, "heartbeat", 20.0, playing_time=20_000),
     )
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 29.0

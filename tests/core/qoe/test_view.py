@@ -1,4 +1,4 @@
-"""What a view keeps, and what it shares with others."""
+"""The state of a view, and the parts that views share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from openqoe.core.qoe.totals import RunningTotal
-from openqoe.core.qoe.view import Milestones, View, ViewKey, ViewState, state_of
+from openqoe.core.qoe.view import Milestones, View, ViewKey, ViewState, capture_view_state
 
 KEY = ViewKey("org", "view", None, "hlsjs")
 
@@ -16,51 +16,51 @@ decode = msgspec.msgpack.Decoder(ViewState).decode
 
 def made() -> View:
     view = View(KEY, ())
-    view.reach("started")
-    view.reach("generation", 2)
-    view.reach("quartiles", frozenset({25}))
+    view.reach_milestone("started")
+    view.reach_milestone("generation", 2)
+    view.reach_milestone("quartiles", frozenset({25}))
     return view
 
 
 def saved(view: View) -> ViewState:
-    return decode(encode(state_of(view)))
+    return decode(encode(capture_view_state(view)))
 
 
-def test_views_that_have_reached_the_same_share_it() -> None:
+def test_views_with_equal_milestones_share_them() -> None:
     one, other = made(), View(KEY, ())
-    other.reach("quartiles", frozenset({25}))
-    other.reach("generation", 1)
-    other.reach("generation", 2)
+    other.reach_milestone("quartiles", frozenset({25}))
+    other.reach_milestone("generation", 1)
+    other.reach_milestone("generation", 2)
     assert one.milestones is not other.milestones
-    other.reach("started")
+    other.reach_milestone("started")
     assert one.milestones is other.milestones
-    assert View.restored(saved(one), ()).milestones is one.milestones
+    assert View.from_state(saved(one), ()).milestones is one.milestones
 
 
-def test_the_highest_quartile_follows_from_all() -> None:
+def test_highest_quartile_follows_from_all_quartiles() -> None:
     view = made()
     assert view.milestones.quartile == 25
-    view.reach("quartiles", view.milestones.quartiles | {75})
-    view.reach("quartiles", view.milestones.quartiles | {50})
+    view.reach_milestone("quartiles", view.milestones.quartiles | {75})
+    view.reach_milestone("quartiles", view.milestones.quartiles | {50})
     assert view.milestones.quartile == 75
 
 
-def test_what_is_shared_cannot_be_changed() -> None:
+def test_shared_milestones_are_immutable() -> None:
     with pytest.raises(AttributeError):
         made().milestones.started = False  # type: ignore[misc]
 
 
-def test_a_key_is_encoded_as_the_list_that_it_was() -> None:
+def test_view_key_is_encoded_as_list() -> None:
     assert encode(KEY) == encode(("org", "view", None, "hlsjs"))
 
 
-def test_every_attribute_of_a_view_is_in_its_state() -> None:
+def test_view_state_has_every_attribute_of_view() -> None:
     mine = {*View.__struct_fields__, *Milestones.__struct_fields__}
-    not_saved = {"labels", "milestones", "following", "is_concurrent"}
+    not_saved = {"labels", "milestones", "successors", "is_concurrent"}
     assert mine - not_saved == set(ViewState.__struct_fields__)
 
 
-def test_a_view_comes_back_as_it_was() -> None:
+def test_restored_view_equals_captured_view() -> None:
     view = made()
     values = iter(range(1, 100))
     for name in View.__struct_fields__:
@@ -71,13 +71,13 @@ def test_a_view_comes_back_as_it_was() -> None:
     view.stall = None
     view.played, view.dropped_frames = RunningTotal(), None
     view.played.advance(5, 6, ())
-    back = View.restored(saved(view), ())
-    assert state_of(back)[:11] == state_of(view)[:11]
-    assert state_of(back)[13:] == state_of(view)[13:]
-    assert encode(state_of(back)) == encode(state_of(view))
+    back = View.from_state(saved(view), ())
+    assert capture_view_state(back)[:11] == capture_view_state(view)[:11]
+    assert capture_view_state(back)[13:] == capture_view_state(view)[13:]
+    assert encode(capture_view_state(back)) == encode(capture_view_state(view))
     assert back.dropped_frames is None, "there is none before the first report"
 
 
-def test_a_total_that_was_never_told_is_saved_as_one_of_nothing() -> None:
+def test_unreported_total_is_saved_as_empty_total() -> None:
     state = saved(View(KEY, ()))
     assert encode(state.played) == encode(RunningTotal())

@@ -1,4 +1,4 @@
-"""Log lines as Loki takes them: each rule of its push API, and nothing refused for any event."""
+"""Log lines by the rules of Loki's push API: no event may cause a rejection."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from openqoe.core.effects import HttpResult, LokiPush
 from openqoe.core.events.event_types import Event
 from openqoe.core.http.messages import Request
-from openqoe.core.sinks.log_buffer import MAX_BEHIND, MAX_LINE, shorten
-from tests.support.events import NOW, event, post
-from tests.support.loki import LogEntry, LokiDouble
-from tests.support.rig import HOUR, MINUTE, SECOND, Rig, told
-from tests.support.wire import decode_push_request
+from openqoe.core.sinks.log_buffer import MAX_BEHIND, MAX_LINE, shorten_line
+from tests.support.event_builders import NOW, event, post
+from tests.support.loki_double import LogEntry, LokiDouble
+from tests.support.rig import HOUR, MINUTE, SECOND, Rig, player_event
+from tests.support.wire_codec import decode_push_request
 
 ENCODINGS = ["protobuf", "json"]
 IDENTITY = ("event_type", "event_time", "org_id", "player_id", "view_id", "session_id", "viewer_id")
@@ -47,29 +47,31 @@ def adjusted(rig: Rig, reason: str) -> float:
 # Lines
 
 
-def test_the_line_is_the_event_as_received(encoding: str) -> None:
-    sent = told(3, "ad_click", 2.5, campaign="spring", nested={"a": [1, None, "ü"]})
+def test_line_is_event_as_received(encoding: str) -> None:
+    sent = player_event(3, "ad_click", 2.5, campaign="spring", nested={"a": [1, None, "ü"]})
     _, (entry,) = logged(sent, OPENQOE_LOKI_ENCODING=encoding)
     assert json.loads(entry.line) == sent
     assert entry.ts_ns == (NOW + 3 * SECOND) * 1_000_000
 
 
-def test_a_line_is_compact_whatever_came() -> None:
+def test_line_is_compact_json() -> None:
     rig = Rig()
-    request = post(told(0, "seek", 1.0))
+    request = post(player_event(0, "seek", 1.0))
     body = json.dumps(json.loads(request.body), indent=2).encode()
     rig.handle(Request("POST", "/v1/events", headers=request.headers, body=body))
     rig.flush()
-    (line,) = rig.lines()
-    assert line == json.dumps(told(0, "seek", 1.0), separators=(",", ":"))
+    (line,) = rig.log_lines()
+    assert line == json.dumps(player_event(0, "seek", 1.0), separators=(",", ":"))
 
 
-def test_every_good_event_has_a_line_and_no_bad_one() -> None:
+def test_only_valid_events_have_lines() -> None:
     rig = Rig()
-    response = rig.handle(post(told(0, "seek"), "nonsense", event(view_id=""), told(1, "seek")))
+    response = rig.handle(
+        post(player_event(0, "seek"), "nonsense", event(view_id=""), player_event(1, "seek"))
+    )
     assert response.status == 207
     rig.flush()
-    assert len(rig.lines()) == 2
+    assert len(rig.log_lines()) == 2
 
 
 # Time
@@ -87,31 +89,31 @@ def test_every_good_event_has_a_line_and_no_bad_one() -> None:
         (-4 * MINUTE, True),
     ],
 )
-def test_a_late_event_goes_under_its_time_of_arrival(age: int, kept: bool) -> None:
-    rig, (entry,) = logged(told(-age / 1000, "seek", 1.0))
+def test_late_event_gets_arrival_time(age: int, kept: bool) -> None:
+    rig, (entry,) = logged(player_event(-age / 1000, "seek", 1.0))
     assert entry.ts_ns == (NOW - age if kept else NOW) * 1_000_000
     assert json.loads(entry.line)["event_time"] == NOW - age
     assert adjusted(rig, "late") == (0 if kept else 1)
 
 
-def test_an_event_far_in_the_future_does_too() -> None:
-    rig, (entry,) = logged(told(30 * 60, "seek", 1.0), OPENQOE_MAX_EVENT_LEAD="3600")
+def test_event_in_far_future_gets_arrival_time() -> None:
+    rig, (entry,) = logged(player_event(30 * 60, "seek", 1.0), OPENQOE_MAX_EVENT_LEAD="3600")
     assert entry.ts_ns == NOW * 1_000_000
     assert adjusted(rig, "early") == 1
 
 
-def test_old_and_new_events_of_one_stream_are_all_taken() -> None:
-    """Loki refuses what is an hour behind the newest of its stream, which may be ahead of us."""
+def test_old_and_new_events_of_one_stream_are_accepted() -> None:
+    """Loki rejects entries an hour behind the newest of their stream, which may be ahead of us."""
     rig = Rig()
     for age in (-290, 0, 2_990, 3_100, 80_000):
-        rig.post(told(-age, "seek", 1.0, view=f"view-{age}"))
+        rig.post(player_event(-age, "seek", 1.0, view=f"view-{age}"))
         rig.flush()
     assert rig.loki.rejected == []
-    assert len(rig.lines()) == 5
+    assert len(rig.log_lines()) == 5
 
 
-def test_a_fraction_of_a_millisecond_is_no_matter() -> None:
-    _, (entry,) = logged({**told(0, "seek"), "event_time": NOW + 0.75})
+def test_fraction_of_millisecond_is_truncated() -> None:
+    _, (entry,) = logged({**player_event(0, "seek"), "event_time": NOW + 0.75})
     assert entry.ts_ns == NOW * 1_000_000
 
 
@@ -119,10 +121,10 @@ def test_a_fraction_of_a_millisecond_is_no_matter() -> None:
 
 
 def long_event(**members: Any) -> dict[str, Any]:
-    return {**told(0, "error", 1.0), **members}
+    return {**player_event(0, "error", 1.0), **members}
 
 
-def test_a_line_of_the_greatest_length_stays_as_it_is() -> None:
+def test_line_of_maximum_length_is_unchanged() -> None:
     bare = len(json.dumps(long_event(data={"x": ""}), separators=(",", ":")))
     sent = long_event(data={"x": "y" * (MAX_LINE - bare)})
     rig, (entry,) = logged(sent)
@@ -147,7 +149,7 @@ def test_a_line_of_the_greatest_length_stays_as_it_is() -> None:
     ],
     ids=["one large member", "the largest first"],
 )
-def test_a_line_that_is_too_long_loses_its_largest_members(
+def test_too_long_line_loses_largest_members(
     sent: dict[str, Any], kept: dict[str, Any], left_out: dict[str, Any]
 ) -> None:
     rig, (entry,) = logged(sent)
@@ -179,7 +181,7 @@ def test_a_line_that_is_too_long_loses_its_largest_members(
         "nested",
     ],
 )
-def test_what_is_left_of_a_long_line_is_json_and_tells_the_event(members: dict[str, Any]) -> None:
+def test_shortened_line_is_json_with_identity(members: dict[str, Any]) -> None:
     rig, (entry,) = logged(long_event(**members))
     assert len(entry.line.encode()) <= MAX_LINE
     line = json.loads(entry.line)
@@ -189,8 +191,8 @@ def test_what_is_left_of_a_long_line_is_json_and_tells_the_event(members: dict[s
     assert adjusted(rig, "line_shortened") == 1
 
 
-def test_a_long_line_may_be_nested_deeply() -> None:
-    """As deep as events can be read at all, so some of these are refused."""
+def test_deeply_nested_long_line_is_shortened() -> None:
+    """As deep as events can be decoded at all, so some of these are refused."""
     rig = Rig()
     accepted = 0
     for depth in (10, 500, *range(900, 1_010)):
@@ -205,19 +207,19 @@ def test_a_long_line_may_be_nested_deeply() -> None:
     assert rig.loki.rejected == []
 
 
-def test_long_ids_stay_and_smaller_members_go() -> None:
-    sent = {**told(0, "seek", view="v" * 200), "note": "x" * 100}
+def test_long_ids_are_kept_and_smaller_members_removed() -> None:
+    sent = {**player_event(0, "seek", view="v" * 200), "note": "x" * 100}
     line = json.dumps(sent, separators=(",", ":")).encode()
-    short = shorten(line, msgspec.convert(sent, Event), len(line) - 50)
+    short = shorten_line(line, msgspec.convert(sent, Event), len(line) - 50)
     assert json.loads(short) == {**sent, "note": "[102 bytes left out]"}
 
 
-def test_numbers_that_json_does_not_have_stay_out_of_a_shortened_line() -> None:
+def test_shortened_line_has_no_invalid_json_numbers() -> None:
     body = post(long_event(pad="x" * 270_000)).body.replace(b'"pad":', b'"odd":1e999,"pad":')
     rig = Rig()
     assert rig.handle(Request("POST", "/v1/events", body=body)).status == 202
     rig.flush()
-    (line,) = rig.lines()
+    (line,) = rig.log_lines()
     json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
@@ -237,10 +239,10 @@ json_values = st.recursive(
     st.integers(400, 700),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_line_can_be_shortened(extra: dict[str, Any], data: Any, limit: int) -> None:
-    sent = {**extra, **told(0, "error"), "data": data}
+def test_any_line_is_shortened_to_limit(extra: dict[str, Any], data: Any, limit: int) -> None:
+    sent = {**extra, **player_event(0, "error"), "data": data}
     line = json.dumps(sent, separators=(",", ":")).encode()
-    short = shorten(line, msgspec.convert(told(0, "error"), Event), limit)
+    short = shorten_line(line, msgspec.convert(player_event(0, "error"), Event), limit)
     assert len(short) <= limit
     found = json.loads(short.decode())
     assert {name: found[name] for name in IDENTITY} == {name: sent[name] for name in IDENTITY}
@@ -250,9 +252,9 @@ def test_any_line_can_be_shortened(extra: dict[str, Any], data: Any, limit: int)
 
 
 def full(**more: Any) -> dict[str, Any]:
-    """An event with everything that can become a label."""
+    """An event with every field that can become a label."""
     return {
-        **told(0, "playing", 0.0),
+        **player_event(0, "playing", 0.0),
         "video": {
             "id": "film",
             "title": "A film",
@@ -264,7 +266,7 @@ def full(**more: Any) -> dict[str, Any]:
     }
 
 
-def test_the_labels_of_a_stream(encoding: str) -> None:
+def test_stream_has_contracted_labels(encoding: str) -> None:
     _, (entry,) = logged(full(), OPENQOE_LOKI_ENCODING=encoding)
     assert entry.labels == {
         "org_id": "acme",
@@ -282,30 +284,32 @@ def test_the_labels_of_a_stream(encoding: str) -> None:
     }
 
 
-def test_no_setting_makes_an_id_a_label() -> None:
+def test_ids_are_never_stream_labels() -> None:
     every = "video_title,video_source_url,network_region,session_id,view_id,viewer_id"
     _, (entry,) = logged(full(), OPENQOE_EXTRA_LABELS=every)
     assert len(entry.labels) <= 15
     assert not {"view_id", "session_id", "viewer_id", "video_id"} & entry.labels.keys()
 
 
-def test_absent_and_empty_labels_are_left_out() -> None:
+def test_absent_and_empty_labels_are_omitted() -> None:
     bare = {
-        name: value for name, value in told(0, "seek").items() if name in (*IDENTITY, "viewer_time")
+        name: value
+        for name, value in player_event(0, "seek").items()
+        if name in (*IDENTITY, "viewer_time")
     }
     _, (entry,) = logged({**bare, "env": "", "app_name": None})
     assert entry.labels == {"org_id": "acme", "player_id": "web", "event_type": "seek"}
 
 
-def test_an_event_type_that_governance_drops_is_no_label() -> None:
+def test_event_type_dropped_by_governance_is_not_a_label() -> None:
     limits = '{"limits":{"event_type":{"action":"drop"}}}'
-    _, (entry,) = logged(told(0, "seek"), CARDINALITY_LIMITS=limits)
+    _, (entry,) = logged(player_event(0, "seek"), CARDINALITY_LIMITS=limits)
     assert "event_type" not in entry.labels
 
 
 @pytest.mark.parametrize("length", [2_048, 2_049, 5_000])
 @pytest.mark.parametrize("letter", ["x", "ü", "🎬"])
-def test_a_label_value_is_cut_to_2048_bytes_between_characters(letter: str, length: int) -> None:
+def test_label_value_is_cut_to_2048_bytes_between_characters(letter: str, length: int) -> None:
     text = letter * (length // len(letter.encode()) + 1)
     _, (entry,) = logged(full(app_name=text), OPENQOE_MAX_STRING_LENGTH="10000")
     cut = entry.labels["app_name"]
@@ -327,12 +331,12 @@ def test_ids_are_structured_metadata(encoding: str) -> None:
     assert rig.loki.query({"org_id": "acme"}, {"view_id": "view-1"}) == [entry]
 
 
-def test_a_video_without_an_id_has_none_there() -> None:
-    _, (entry,) = logged(told(0, "seek", video=None))
+def test_video_without_id_has_no_id_metadata() -> None:
+    _, (entry,) = logged(player_event(0, "seek", video=None))
     assert "video_id" not in entry.metadata
 
 
-def test_structured_metadata_can_be_switched_off(encoding: str) -> None:
+def test_structured_metadata_setting_off_sends_none(encoding: str) -> None:
     _, (entry,) = logged(
         full(), OPENQOE_LOKI_STRUCTURED_METADATA="false", OPENQOE_LOKI_ENCODING=encoding
     )
@@ -342,9 +346,9 @@ def test_structured_metadata_can_be_switched_off(encoding: str) -> None:
 # Requests
 
 
-def test_a_push_says_what_it_is(encoding: str) -> None:
+def test_push_declares_its_encoding(encoding: str) -> None:
     rig = Rig(OPENQOE_LOKI_ENCODING=encoding, OPENQOE_TENANT="acme")
-    rig.post(told(0, "seek"))
+    rig.post(player_event(0, "seek"))
     rig.flush()
     (push,) = (effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush))
     assert push.url == "http://loki.test/loki/api/v1/push"
@@ -359,12 +363,12 @@ def test_a_push_says_what_it_is(encoding: str) -> None:
     assert len(rig.loki.entries("acme")) == 1
 
 
-def test_requests_are_bounded_and_nothing_is_lost(encoding: str) -> None:
+def test_requests_are_bounded_and_complete(encoding: str) -> None:
     rig = Rig(OPENQOE_LOKI_BATCH_BYTES="4096", OPENQOE_LOKI_ENCODING=encoding)
     for number in range(6):
         rig.post(
             *(
-                told(number, "seek" if n % 2 else "ad_click", 1.0, view=f"{number}-{n}")
+                player_event(number, "seek" if n % 2 else "ad_click", 1.0, view=f"{number}-{n}")
                 for n in range(10)
             )
         )
@@ -378,42 +382,42 @@ def test_requests_are_bounded_and_nothing_is_lost(encoding: str) -> None:
         lines = [len(entry.line) for stream in streams for entry in stream.entries]
         assert sum(lines) <= 4_096
     assert len(pushes) >= 60 * 400 // 4_096
-    assert sorted(json.loads(line)["view_id"] for line in rig.lines()) == sorted(
+    assert sorted(json.loads(line)["view_id"] for line in rig.log_lines()) == sorted(
         f"{number}-{n}" for number in range(6) for n in range(10)
     )
 
 
-def test_a_line_larger_than_a_request_may_be_goes_alone() -> None:
+def test_line_larger_than_request_is_sent_alone() -> None:
     rig, entries = logged(
-        told(0, "seek", note="x" * 3_000),
-        told(1, "seek"),
+        player_event(0, "seek", note="x" * 3_000),
+        player_event(1, "seek"),
         OPENQOE_LOKI_BATCH_BYTES="1024",
     )
     assert len(entries) == 2
     assert sum(isinstance(effect, LokiPush) for _, effect, _ in rig.sent) == 2
 
 
-def test_many_lines_do_not_wait_for_the_flush_but_those_that_do_not_fill_a_request() -> None:
+def test_full_requests_are_sent_before_flush() -> None:
     rig = Rig(OPENQOE_LOKI_BATCH_BYTES="4096")
-    rig.post(told(0, "seek"))
-    assert rig.lines() == []
-    rig.post(*(told(n, "seek") for n in range(1, 20)))
-    early = len(rig.lines())
+    rig.post(player_event(0, "seek"))
+    assert rig.log_lines() == []
+    rig.post(*(player_event(n, "seek") for n in range(1, 20)))
+    early = len(rig.log_lines())
     assert 20 - 4_096 // 400 <= early < 20
     rig.flush()
-    assert len(rig.lines()) == 20
+    assert len(rig.log_lines()) == 20
     assert len([effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]) == 3
 
 
-def test_without_a_destination_nothing_is_kept() -> None:
+def test_no_destination_keeps_no_lines() -> None:
     rig = Rig(LOKI_URL=None)
-    rig.post(told(0, "seek"))
+    rig.post(player_event(0, "seek"))
     rig.flush()
     assert rig.total("openqoe_seeks_total") == 1
     assert {type(effect).__name__ for _, effect, _ in rig.sent} == {"RemoteWrite"}
 
 
-# Whatever comes: pushed over HTTP to a server with all the rules
+# Any event, pushed over HTTP to a server with all rules
 
 
 def hostile_events() -> list[Any]:
@@ -444,23 +448,30 @@ def hostile_events() -> list[Any]:
         }
         for text in strings
     ]
-    events += [told(second, "seek", 1.0) for second in (-86_300, -3_700, -3_590, -2_000, 0, 299)]
-    events += [told(0, "seek", note="ü" * size) for size in (43_600, 43_700, 131_072, 170_000)]
+    events += [
+        player_event(second, "seek", 1.0) for second in (-86_300, -3_700, -3_590, -2_000, 0, 299)
+    ]
+    events += [
+        player_event(0, "seek", note="ü" * size) for size in (43_600, 43_700, 131_072, 170_000)
+    ]
     events.append(full(data={f"key {n}": "x" * 2_000 for n in range(500)}))
     events.append(full(network={"country": 7}, device=[], os="Windows", browser={"family": 1.5}))
     return events
 
 
 @pytest.mark.parametrize("metadata", ["true", "false"])
-def test_nothing_is_refused(encoding: str, metadata: str) -> None:
-    """Events with half a character, which JavaScript can send, among them."""
+def test_hostile_events_are_never_refused(encoding: str, metadata: str) -> None:
+    """They include events with lone surrogates, which JavaScript can send."""
     rig = Rig(OPENQOE_LOKI_ENCODING=encoding, OPENQOE_LOKI_STRUCTURED_METADATA=metadata)
     events = hostile_events()
     with LokiDouble(now_ms=lambda: rig.now) as loki:
         for one in events:
             rig.post(one)
             rig.post(
-                {**told(0, "error", message="half: \ud83d", view="half"), "app_name": "\ude00"}
+                {
+                    **player_event(0, "error", message="half: \ud83d", view="half"),
+                    "app_name": "\ude00",
+                }
             )
         rig.flush()
         pushes = [effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]
@@ -468,7 +479,7 @@ def test_nothing_is_refused(encoding: str, metadata: str) -> None:
         for push in pushes:
             assert send(push, f"{loki.url}/loki/api/v1/push") == 204
         assert loki.rejected == []
-        assert len(loki.entries()) == len(events) + 1  # the second time the half is a duplicate
+        assert len(loki.entries()) == len(events) + 1  # the repeated half is a duplicate
     assert rig.loki.rejected == []
 
 
@@ -482,10 +493,10 @@ def send(push: LokiPush, url: str) -> int:
         raise AssertionError(refusal.read().decode()) from None
 
 
-def test_a_push_that_is_too_large_is_halved_until_it_fits(encoding: str) -> None:
+def test_too_large_push_is_split_until_accepted(encoding: str) -> None:
     rig = Rig(OPENQOE_LOKI_ENCODING=encoding)
-    rig.answers[LokiPush].extend([HttpResult(413), HttpResult(413)])
-    rig.post(*(told(n, "seek", 1.0) for n in range(8)))
+    rig.scripted_results[LokiPush].extend([HttpResult(413), HttpResult(413)])
+    rig.post(*(player_event(n, "seek", 1.0) for n in range(8)))
     rig.flush()
     sizes = []
     for _, push, _ in rig.sent:
@@ -496,6 +507,6 @@ def test_a_push_that_is_too_large_is_halved_until_it_fits(encoding: str) -> None
             )
             sizes.append(sum(len(stream.entries) for stream in streams))
     assert sizes == [8, 4, 2, 2, 4]
-    assert [json.loads(line)["event_time"] for line in rig.lines()] == [
+    assert [json.loads(line)["event_time"] for line in rig.log_lines()] == [
         NOW + n * SECOND for n in range(8)
     ]

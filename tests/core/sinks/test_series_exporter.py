@@ -1,4 +1,4 @@
-"""What a flush sends: the rules of a remote-write sender, over any history and any clock."""
+"""Exported samples: the rules of a remote-write sender, over any history and any clock."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.metrics.registry import Registry
-from openqoe.core.sinks.metrics_payloads import PayloadWriter
-from openqoe.core.sinks.series_exporter import MAX_ZERO_AGE, Exporter
-from tests.support.events import NOW
-from tests.support.rig import FLUSH, MINUTE, Rig, told
-from tests.support.wire import STALE, STALE_BITS, Sample, decode_write_request
+from openqoe.core.sinks.metrics_payloads import MetricsPayloadWriter
+from openqoe.core.sinks.series_exporter import MAX_ZERO_AGE, SeriesExporter
+from tests.support.event_builders import NOW
+from tests.support.rig import FLUSH, MINUTE, Rig, player_event
+from tests.support.wire_codec import STALE, STALE_BITS, Sample, decode_write_request
 
-COUNTER = Metric("seeks_total", Type.COUNTER, "Seeks.")
-GAUGE = Metric("bitrate_bps", Type.GAUGE, "Bit rate.")
-HISTOGRAM = Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", buckets=(0.5, 2))
+COUNTER = Metric("seeks_total", MetricType.COUNTER, "Seeks.")
+GAUGE = Metric("bitrate_bps", MetricType.GAUGE, "Bit rate.")
+HISTOGRAM = Metric("stall_seconds", MetricType.HISTOGRAM, "Stalls.", buckets=(0.5, 2))
 IDLE = 10 * MINUTE
 GAUGE_LIFETIME = 5 * MINUTE
 
@@ -28,25 +28,25 @@ SeriesKey = tuple[tuple[str, str], ...]
 
 
 class Sender:
-    """A registry and its exporter; each flush is decoded from the bytes that would go out."""
+    """A registry and its exporter; each flush is decoded from its encoded bytes."""
 
     def __init__(self, now: int = NOW, max_samples: int = 5_000) -> None:
         self.registry = Registry(10_000)
-        self.exporter = Exporter(self.registry, "host-0", IDLE)
-        self.exporter.begin(now)
+        self.exporter = SeriesExporter(self.registry, "host-0", IDLE)
+        self.exporter.mark_start(now)
         self.max_samples = max_samples
         self.history: dict[SeriesKey, list[Sample]] = {}
 
     def observe(self, metric: Metric, org: str, value: float) -> None:
-        self.registry.series(metric, (("org_id", org),)).observe(value)
+        self.registry.find_or_create(metric, (("org_id", org),)).observe(value)
 
     def payloads(self, now: int) -> list[Payload]:
         """The requests of a flush."""
-        writer = PayloadWriter((), now, self.max_samples, edges_apart=False)
-        for series in self.exporter.export(now):
+        writer = MetricsPayloadWriter((), now, self.max_samples, separate_edges=False)
+        for series in self.exporter.export_series(now):
             if series is not None:
-                writer.add(series)
-        return writer.close()
+                writer.add_series(series)
+        return writer.finish()
 
     def flush(self, now: int) -> dict[SeriesKey, list[Sample]]:
         """The samples of this flush by series."""
@@ -62,7 +62,7 @@ class Sender:
 def of(
     flushed: dict[SeriesKey, list[Sample]], name: str, **labels: str
 ) -> list[tuple[int, object]]:
-    """Times (since NOW) and values of the one series with this name."""
+    """Times (since NOW) and values of the only series with this name."""
     wanted = {"__name__": name, **labels}.items()
     (found,) = (samples for key, samples in flushed.items() if wanted <= dict(key).items())
     return [(sample.timestamp_ms - NOW, sample.value) for sample in found]
@@ -72,7 +72,7 @@ def of(
 
 
 @pytest.mark.parametrize("metric", [COUNTER, HISTOGRAM], ids=["counter", "histogram"])
-def test_a_new_cumulative_series_starts_at_zero_at_the_flush_before(metric: Metric) -> None:
+def test_new_cumulative_series_starts_at_zero_at_previous_flush(metric: Metric) -> None:
     sender = Sender()
     assert sender.flush(NOW + 15_000) == {}
     sender.observe(metric, "acme", 0.25)
@@ -85,14 +85,14 @@ def test_a_new_cumulative_series_starts_at_zero_at_the_flush_before(metric: Metr
         assert len(samples) == 2
 
 
-def test_before_the_first_flush_that_is_the_time_the_worker_came_to_life() -> None:
+def test_first_flush_starts_series_at_zero_at_worker_start() -> None:
     sender = Sender()
     sender.observe(COUNTER, "acme", 3)
     assert of(sender.flush(NOW + 15_000), "seeks_total") == [(-1, 0.0), (15_000, 3.0)]
 
 
-def test_after_a_long_silence_the_zero_stands_within_reach() -> None:
-    """Receivers refuse samples an hour older than their newest."""
+def test_zero_after_long_silence_is_recent_enough() -> None:
+    """Receivers reject samples an hour older than their newest."""
     sender = Sender()
     sender.flush(NOW)
     sender.observe(COUNTER, "acme", 3)
@@ -102,13 +102,13 @@ def test_after_a_long_silence_the_zero_stands_within_reach() -> None:
     ]
 
 
-def test_a_new_gauge_has_no_zero() -> None:
+def test_new_gauge_has_no_zero() -> None:
     sender = Sender()
     sender.observe(GAUGE, "acme", 3)
     assert of(sender.flush(NOW + 15_000), "bitrate_bps") == [(15_000, 3.0)]
 
 
-def test_a_series_is_sent_at_every_flush_changed_or_not() -> None:
+def test_unchanged_series_is_sent_at_every_flush() -> None:
     sender = Sender()
     sender.observe(COUNTER, "acme", 1)
     sender.observe(GAUGE, "acme", 5)
@@ -118,7 +118,7 @@ def test_a_series_is_sent_at_every_flush_changed_or_not() -> None:
     assert of(flushed, "bitrate_bps") == [(30_000, 5.0)]
 
 
-def test_a_gauge_ends_five_minutes_after_its_last_observation() -> None:
+def test_gauge_ends_five_minutes_after_last_observation() -> None:
     sender = Sender()
     sender.observe(GAUGE, "acme", 5)
     sender.flush(NOW)
@@ -130,14 +130,14 @@ def test_a_gauge_ends_five_minutes_after_its_last_observation() -> None:
     assert sender.flush(NOW + GAUGE_LIFETIME + 15_000) == {}
 
 
-def test_the_same_observation_again_keeps_a_gauge_alive() -> None:
+def test_equal_observation_keeps_gauge_alive() -> None:
     sender = Sender()
     for minute in range(10):
         sender.observe(GAUGE, "acme", 5)
         assert of(sender.flush(NOW + minute * MINUTE), "bitrate_bps")[-1][1] == 5.0
 
 
-def test_a_cumulative_series_ends_when_it_has_been_idle() -> None:
+def test_idle_cumulative_series_ends() -> None:
     sender = Sender()
     sender.observe(HISTOGRAM, "acme", 1)
     sender.flush(NOW)
@@ -150,7 +150,7 @@ def test_a_cumulative_series_ends_when_it_has_been_idle() -> None:
     assert sender.registry.size == 0
 
 
-def test_a_revived_series_starts_at_zero_behind_its_stale_marker() -> None:
+def test_revived_series_starts_at_zero_after_stale_marker() -> None:
     sender = Sender()
     sender.observe(COUNTER, "acme", 7)
     sender.flush(NOW)
@@ -163,7 +163,7 @@ def test_a_revived_series_starts_at_zero_behind_its_stale_marker() -> None:
 
 
 @pytest.mark.parametrize("now", [NOW + 15_000, NOW + 14_999, NOW - 86_400_000])
-def test_a_clock_that_stands_still_or_goes_back(now: int) -> None:
+def test_clock_that_stops_or_steps_back_keeps_timestamps_ascending(now: int) -> None:
     sender = Sender()
     sender.observe(COUNTER, "acme", 1)
     sender.flush(NOW + 15_000)
@@ -174,7 +174,7 @@ def test_a_clock_that_stands_still_or_goes_back(now: int) -> None:
     assert of(flushed, "seeks_total", org_id="other") == [(15_000, 0.0), (15_001, 1.0)]
 
 
-def test_requests_are_bounded_and_a_series_is_never_torn() -> None:
+def test_requests_are_bounded_without_dividing_series() -> None:
     sender = Sender(max_samples=3)
     for number in range(4):
         sender.observe(COUNTER, str(number), 1)
@@ -193,7 +193,7 @@ def test_requests_are_bounded_and_a_series_is_never_torn() -> None:
 
 @dataclass
 class Expected:
-    """What the sender should know of one series, worked out beside it."""
+    """The expected state of one series, computed independently."""
 
     value: float = 0.0
     changed: bool = False
@@ -218,7 +218,7 @@ STEPS = st.tuples(
 
 @given(st.lists(STEPS, min_size=1, max_size=14))
 @settings(max_examples=150, deadline=None)
-def test_any_history_by_any_clock(
+def test_any_history_and_clock_obeys_sender_rules(
     steps: list[tuple[list[tuple[Metric, str, int]], int]],
 ) -> None:
     sender = Sender()
@@ -241,16 +241,16 @@ def test_any_history_by_any_clock(
                 expected.changed_at = at
             lifetime = GAUGE_LIFETIME if metric is GAUGE else IDLE
             if at - expected.changed_at >= lifetime:
-                # rule: it ends with a stale marker, and is gone
+                # rule: it ends with a stale marker, and is removed
                 assert [(s.timestamp_ms, s.bits) for s in samples] == [(at, STALE_BITS)]
                 ended_now.add((metric, org))
                 del model[metric, org]
                 continue
-            # rule: what lives is there, with its total
+            # rule: a live series is sent, with its total
             assert samples[-1].timestamp_ms == at
             if metric is not GAUGE:
                 assert samples[-1].value == expected.value
-            # rule: what is new and cumulative starts at zero, at the flush before
+            # rule: a new cumulative series starts at zero, at the previous flush
             zeros = [(s.timestamp_ms, s.value) for s in samples[:-1]]
             zero_at = max(previous, at - MAX_ZERO_AGE)
             if (metric, org) in ended_before:
@@ -272,14 +272,14 @@ def test_any_history_by_any_clock(
 
 
 def sum_samples(flushed: dict[SeriesKey, list[Sample]], metric: Metric, org: str) -> list[Sample]:
-    """The samples of a series in a flush; of a histogram those of its sum."""
+    """The samples of a series in a flush; those of the sum for a histogram."""
     name = f"{metric.name}_sum" if metric is HISTOGRAM else metric.name
     wanted = {"__name__": name, "org_id": org}.items()
     return next(samples for key, samples in flushed.items() if wanted <= dict(key).items())
 
 
 def never_falls(samples: Iterable[Sample]) -> bool:
-    """Whether the values only grow, but for a new beginning behind a stale marker."""
+    """Whether the values only grow, except for restarts after a stale marker."""
     last = 0.0
     for sample in samples:
         if not isinstance(sample.value, float):
@@ -294,12 +294,12 @@ def never_falls(samples: Iterable[Sample]) -> bool:
 # Through the worker
 
 
-def test_closing_ends_no_series() -> None:
-    """Each goes on when the process comes back, or another adopts its slot."""
+def test_close_sends_no_stale_markers() -> None:
+    """Each continues after a restart, or when another process recovers the slot."""
     rig = Rig()
-    rig.post(told(0, "playing", 0.0, bitrate=1e6))
+    rig.post(player_event(0, "playing", 0.0, bitrate=1e6))
     rig.flush()
-    rig.post(told(1, "seek", 9.0))
+    rig.post(player_event(1, "seek", 9.0))
     rig.pass_time(1_000)
     rig.close()
     assert rig.total("openqoe_seeks_total") == 1
@@ -307,12 +307,12 @@ def test_closing_ends_no_series() -> None:
         assert STALE not in [value for _, value in samples]
 
 
-def test_a_flush_right_at_another_is_no_second_value() -> None:
-    """Rig refuses a broken rule of the receiver in every test; here it is provoked."""
+def test_second_flush_at_same_time_sends_no_second_value() -> None:
+    """Rig fails every test that breaks a rule of the receiver; this one provokes it."""
     rig = Rig()
-    rig.post(told(0, "seek", 9.0))
+    rig.post(player_event(0, "seek", 9.0))
     rig.flush()
-    rig.post(told(1, "seek", 8.0))
+    rig.post(player_event(1, "seek", 8.0))
     rig.close()
     (samples,) = rig.receiver.select("openqoe_seeks_total").values()
     assert samples == [

@@ -1,4 +1,4 @@
-"""Loki push bodies in both encodings, read by a decoder that shares nothing with the encoder."""
+"""Loki push bodies in both encodings, read by a decoder that is independent of the encoder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from openqoe.core.wire.loki_push import (
     format_labels,
     parse_labels,
 )
-from openqoe.core.wire.varint import field, fields_of, varint
-from tests.support.events import NOW
-from tests.support.wire import PushStream, decode_push_request, parse_label_set
+from openqoe.core.wire.varint import field, read_fields, varint
+from tests.support.event_builders import NOW
+from tests.support.wire_codec import PushStream, decode_push_request, parse_label_set
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 nasty = st.one_of(
@@ -36,7 +36,7 @@ label_sets = st.dictionaries(names, nasty, min_size=1, max_size=5).map(
 
 
 class Written(NamedTuple):
-    """An entry before it is bytes."""
+    """An entry before encoding."""
 
     timestamp: int  # ms since the epoch
     line: str
@@ -58,12 +58,12 @@ def encoding(request: pytest.FixtureRequest) -> LokiEncoding:
 
 
 def encode(encoding: LokiEncoding, streams: Sequence[tuple[Metadata, list[Written]]]) -> bytes:
-    return encoding.request(
+    return encoding.encode_request(
         [
             (
                 format_labels(labels),
                 [
-                    (entry.timestamp, entry.line.encode(), encoding.metadata(entry.metadata))
+                    (entry.timestamp, entry.line.encode(), encoding.encode_metadata(entry.metadata))
                     for entry in written
                 ],
             )
@@ -91,7 +91,7 @@ def flat(streams: list[PushStream]) -> Flat:
 @pytest.mark.parametrize("name", ["protobuf", "json"])
 @given(streams=requests)
 @settings(max_examples=60, deadline=None)
-def test_what_is_encoded_is_what_is_read(
+def test_encoded_streams_are_read_back(
     name: str, streams: list[tuple[Metadata, list[Written]]]
 ) -> None:
     encoding = ENCODINGS[name]
@@ -106,20 +106,22 @@ def test_what_is_encoded_is_what_is_read(
     ("ms", "nanoseconds"),
     [(0, 0), (1, 1_000_000), (NOW, NOW * 1_000_000), (NOW + 999, (NOW + 999) * 1_000_000)],
 )
-def test_timestamps_become_nanoseconds(encoding: LokiEncoding, ms: int, nanoseconds: int) -> None:
+def test_timestamps_are_encoded_in_nanoseconds(
+    encoding: LokiEncoding, ms: int, nanoseconds: int
+) -> None:
     body = encode(encoding, [((("a", "b"),), [Written(ms, "x", ())])])
     assert decode(encoding, body)[0].entries[0].timestamp_ns == nanoseconds
 
 
-def test_json_is_gzip_and_without_metadata_where_there_is_none() -> None:
+def test_json_is_compressed_and_omits_empty_metadata() -> None:
     body = encode(ENCODINGS["json"], [((("a", "b"),), [Written(5, "x", ())])])
     assert json.loads(gzip.decompress(body)) == {
         "streams": [{"stream": {"a": "b"}, "values": [["5000000", "x"]]}]
     }
 
 
-def test_the_same_entries_give_the_same_bytes(encoding: LokiEncoding) -> None:
-    """gzip, too, must not write the time of day."""
+def test_equal_entries_give_equal_bytes(encoding: LokiEncoding) -> None:
+    """Not even gzip may write the current time."""
     streams = [((("a", "b"),), [Written(NOW, "x" * 1_000, (("view_id", "v"),))])]
     body = encode(encoding, streams)
     assert body == encode(encoding, streams)
@@ -132,13 +134,13 @@ def test_the_same_entries_give_the_same_bytes(encoding: LokiEncoding) -> None:
 
 @given(label_sets)
 @settings(max_examples=60, deadline=None)
-def test_label_text_is_read_as_go_reads_it(labels: Metadata) -> None:
+def test_label_text_is_parsed_by_go_rules(labels: Metadata) -> None:
     written = format_labels(labels)
     assert parse_label_set(written) == dict(labels)
     assert parse_labels(written) == dict(labels)
 
 
-def test_label_text() -> None:
+def test_label_text_is_formatted_and_parsed() -> None:
     assert format_labels([("a", 'x"y'), ("b", "1\n2")]) == r'{a="x\"y", b="1\n2"}'
     assert format_labels([]) == "{}"
 
@@ -149,13 +151,13 @@ def test_label_text() -> None:
 @pytest.mark.parametrize("name", ["protobuf", "json"])
 @given(streams=requests)
 @settings(max_examples=60, deadline=None)
-def test_halves_hold_all_of_it_in_order(
+def test_halves_contain_all_entries_in_order(
     name: str, streams: list[tuple[Metadata, list[Written]]]
 ) -> None:
     encoding = ENCODINGS[name]
     body = encode(encoding, streams)
     whole = flat(decode(encoding, body))
-    halves = encoding.split(body)
+    halves = encoding.split_request(body)
     if len(whole) < 2:
         assert halves == ()
         return
@@ -172,20 +174,20 @@ def test_halves_hold_all_of_it_in_order(
     ("number", "encoded"),
     [(0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**63 - 1, "ff" * 8 + "7f")],
 )
-def test_varint(number: int, encoded: str) -> None:
+def test_varint_is_encoded_in_base_128(number: int, encoded: str) -> None:
     assert varint(number).hex() == encoded
 
 
-def test_a_field_is_tag_length_content() -> None:
+def test_field_is_tag_length_content() -> None:
     assert field(1, b"ab") == b"\x0a\x02ab"
     assert field(16, b"") == b"\x82\x01\x00"
     assert field(2, b"x" * 200) == b"\x12\xc8\x01" + b"x" * 200
 
 
-def test_fields_are_found_again() -> None:
+def test_encoded_fields_are_read_back() -> None:
     contents = [b"", b"a", b"b" * 127, b"c" * 128, b"d" * 5000]
     message = b"".join(field(number, each) for number, each in enumerate(contents, 1))
-    assert list(fields_of(message)) == list(enumerate(contents, 1))
+    assert list(read_fields(message)) == list(enumerate(contents, 1))
 
 
 @pytest.mark.parametrize(
@@ -193,6 +195,6 @@ def test_fields_are_found_again() -> None:
     [b"\x0a", b"\x0a\x80", b"\x0a\x02a", b"\x08\x01", b"\x09" + bytes(8)],
     ids=["no length", "half a length", "too short", "a number", "a double"],
 )
-def test_fields_of_something_else_are_not_found(message: bytes) -> None:
+def test_fields_of_invalid_message_raise(message: bytes) -> None:
     with pytest.raises(ValueError, match="not a message"):
-        list(fields_of(message))
+        list(read_fields(message))

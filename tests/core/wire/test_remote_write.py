@@ -1,4 +1,4 @@
-"""Remote-write bodies, read by a decoder that shares nothing with the encoder."""
+"""Remote-write bodies, read by a decoder that is independent of the encoder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.metrics.metric import Metric, Type
+from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.sinks import metrics_payloads as sink
 from openqoe.core.sinks.series_exporter import STALE, ExportedSeries
 from openqoe.core.wire import remote_write
-from tests.support.events import NOW
-from tests.support.rig import Rig, told
-from tests.support.wire import (
+from tests.support.event_builders import NOW
+from tests.support.rig import Rig, player_event
+from tests.support.wire_codec import (
     STALE_BITS,
     MetricMetadata,
     TimeSeries,
@@ -36,13 +36,13 @@ def from_bits(number: int) -> float:
 
 @dataclass(frozen=True)
 class Series:
-    """What the encoder takes, before it is bytes."""
+    """A series before encoding."""
 
     names: tuple[tuple[str, str], ...]
     samples: tuple[tuple[int, float], ...]
 
     @property
-    def begin(self) -> bytes:
+    def head(self) -> bytes:
         return remote_write.encode_series(self.names)
 
 
@@ -56,7 +56,7 @@ names = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,10}", fullmatch=True)
 values = st.one_of(
     st.floats(allow_nan=False),
     st.just(-0.0),
-    st.integers(0, 2**64 - 1).map(from_bits),  # every NaN, too
+    st.integers(0, 2**64 - 1).map(from_bits),  # includes every NaN
     st.just(STALE),
 )
 timestamps = st.one_of(st.integers(0, 2**63 - 1), st.just(NOW))
@@ -69,7 +69,7 @@ some_series = st.builds(
 
 @given(st.lists(some_series, max_size=6))
 @settings(max_examples=60, deadline=None)
-def test_what_is_encoded_is_what_is_read(written: list[Series]) -> None:
+def test_encoded_series_are_read_back(written: list[Series]) -> None:
     read = decode_write_request(encode(*written)).series
     assert [one.labels for one in read] == [one.names for one in written]
     for one, source in zip(read, written, strict=True):
@@ -80,12 +80,10 @@ def test_what_is_encoded_is_what_is_read(written: list[Series]) -> None:
 
 @given(timestamps, st.lists(st.tuples(names, values), max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_series_that_go_on_are_encoded_as_any_other(
-    at: int, written: list[tuple[str, float]]
-) -> None:
+def test_steady_encoding_equals_general_encoding(at: int, written: list[tuple[str, float]]) -> None:
     series = [Series((("__name__", name),), ((at, value),)) for name, value in written]
     encoder = remote_write.SeriesEncoder()
-    steady = encoder.encode_steady(at, [(one.begin, one.samples[0][1]) for one in series])
+    steady = encoder.encode_steady(at, [(one.head, one.samples[0][1]) for one in series])
     assert steady == [encoder.encode(one) for one in series]
 
 
@@ -93,21 +91,21 @@ def test_series_that_go_on_are_encoded_as_any_other(
     "value",
     [0.0, -0.0, 1.5, 1e308, 5e-324, float("inf"), float("-inf"), from_bits(0x7FF8000000000001)],
 )
-def test_values_keep_their_bits(value: float) -> None:
+def test_encoded_values_keep_their_bits(value: float) -> None:
     (series,) = decode_write_request(encode(Series((("a", "b"),), ((NOW, value),)))).series
     assert [sample.bits for sample in series.samples] == [bits(value)]
 
 
-def test_the_stale_markers_bits_survive() -> None:
+def test_stale_marker_keeps_its_bits() -> None:
     (series,) = decode_write_request(encode(Series((("a", "b"),), ((NOW, STALE),)))).series
     assert [sample.bits for sample in series.samples] == [STALE_BITS]
 
 
-def test_metadata() -> None:
+def test_metadata_equals_protobuf_encoding() -> None:
     described = [
-        Metric("seeks_total", Type.COUNTER, "Seeks."),
-        Metric("stall_seconds", Type.HISTOGRAM, "Stalls.", unit="seconds", buckets=(1,)),
-        Metric("views", Type.GAUGE, "Views with ümläuts."),
+        Metric("seeks_total", MetricType.COUNTER, "Seeks."),
+        Metric("stall_seconds", MetricType.HISTOGRAM, "Stalls.", unit="seconds", buckets=(1,)),
+        Metric("views", MetricType.GAUGE, "Views with ümläuts."),
     ]
     body = remote_write.compress([remote_write.encode_metadata(described)])
     metadata = (
@@ -116,17 +114,17 @@ def test_metadata() -> None:
         MetricMetadata("views", "gauge", "Views with ümläuts.", ""),
     )
     assert decode_write_request(body).metadata == metadata
-    assert body == encode_write_request((), metadata)  # which protobuf has encoded
+    assert body == encode_write_request((), metadata)  # encoded by protobuf
 
 
-def test_metadata_goes_with_the_first_request_only() -> None:
+def test_metadata_is_only_in_first_request() -> None:
     begin = remote_write.encode_series([("__name__", "x")])
     exported = [ExportedSeries(begin, ((NOW, float(n)),)) for n in range(3)]
-    described = [Metric("x", Type.GAUGE, "X.")]
-    writer = sink.PayloadWriter(described, NOW, max_samples=1, edges_apart=False)
+    described = [Metric("x", MetricType.GAUGE, "X.")]
+    writer = sink.MetricsPayloadWriter(described, NOW, max_samples=1, separate_edges=False)
     for series in exported:
-        writer.add(series)
-    requests = [decode_write_request(payload.body) for payload in writer.close()]
+        writer.add_series(series)
+    requests = [decode_write_request(payload.body) for payload in writer.finish()]
     assert [len(request.metadata) for request in requests] == [1, 0, 0]
     assert [len(request.series) for request in requests] == [1, 1, 1]
 
@@ -135,7 +133,7 @@ def test_metadata_goes_with_the_first_request_only() -> None:
 
 
 def by_bits(series: TimeSeries) -> tuple[object, ...]:
-    """Comparable where a value is a NaN."""
+    """A comparable form, even of NaN."""
     return series.labels, [(sample.timestamp_ms, sample.bits) for sample in series.samples]
 
 
@@ -146,9 +144,9 @@ def payload(*series: Series) -> Payload:
 
 @given(st.lists(some_series, min_size=2, max_size=9))
 @settings(max_examples=60, deadline=None)
-def test_halves_hold_all_of_it_in_order(written: list[Series]) -> None:
+def test_halves_contain_all_samples_in_order(written: list[Series]) -> None:
     whole = payload(*written)
-    halves = sink.split(whole)
+    halves = sink.split_payload(whole)
     assert len(halves) == 2
     read = [decode_write_request(half.body) for half in halves]
     assert [by_bits(one) for half in read for one in half.series] == [
@@ -165,8 +163,8 @@ def test_halves_hold_all_of_it_in_order(written: list[Series]) -> None:
     assert abs(len(read[0].series) - len(read[1].series)) <= 1
 
 
-def test_one_series_cannot_be_halved() -> None:
-    assert sink.split(payload(Series((("a", "b"),), ((NOW, 1.0), (NOW + 1, 2.0))))) == ()
+def test_single_series_is_not_split() -> None:
+    assert sink.split_payload(payload(Series((("a", "b"),), ((NOW, 1.0), (NOW + 1, 2.0))))) == ()
 
 
 # Through the worker
@@ -180,14 +178,14 @@ HOSTILE = st.one_of(
 
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
 @settings(max_examples=40, deadline=None)
-def test_labels_are_sorted_unique_and_not_empty_whatever_comes(
+def test_any_event_gives_sorted_unique_nonempty_labels(
     app: str, player: str, video: str, code: str
 ) -> None:
-    """The receiver's double checks that; it refuses nothing."""
+    """The receiver's double checks the labels, and must not refuse anything."""
     rig = Rig()
     rig.post(
         {
-            **told(0, "error", 0.0, player=player, error_family=app, error_code=code),
+            **player_event(0, "error", 0.0, player=player, error_family=app, error_code=code),
             "app_name": app,
             "env": "",
             "video": {"id": video},

@@ -8,7 +8,7 @@ import pytest
 from openqoe.core import Config, Request, Response
 from openqoe.shells.asyncio_shell import Application
 from openqoe.shells.service.clock import now_ms
-from tests.support.events import batch, event
+from tests.support.event_builders import batch, event
 
 
 async def ask(

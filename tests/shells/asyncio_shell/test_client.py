@@ -17,7 +17,7 @@ from openqoe.shells.net.http_results import MAX_ANSWER
 from openqoe.shells.service import logs
 from openqoe.shells.service.bootstrap import WorkerRuntime
 from openqoe.shells.service.clock import now_ms
-from tests.support.events import event, post
+from tests.support.event_builders import event, post
 
 
 class MockedResponse(aiohttp.ClientResponse):

@@ -19,14 +19,14 @@ import trustme
 from openqoe.core.metrics.registry import Registry
 from openqoe.core.qoe.catalogue import METRICS
 from openqoe.core.qoe.labeller import METRIC_LABELS
-from openqoe.core.sinks.series_exporter import Exporter
+from openqoe.core.sinks.series_exporter import SeriesExporter
 from openqoe.shells.cli.host_checks import SERIES_BYTES, file_system
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess
-from tests.support.prometheus import Prometheus
-from tests.support.redis import Redis
+from tests.support.loki_double import LokiDouble
+from tests.support.prometheus_server import Prometheus
+from tests.support.redis_server import Redis
 from tests.support.services import free_port
+from tests.support.worker_process import WorkerProcess
 
 SECRET = "correct-horse-battery"
 
@@ -105,7 +105,7 @@ def test_a_prometheus_that_is_no_receiver_says_how_to_make_it_one(
     url = f"{prometheus.url}/api/v1/wrong"
     ((level, text),) = of(check(home, status=1, PROMETHEUS_URL=url), "metrics: prometheus")
     assert level == "fail"
-    assert "nothing takes requests at /api/v1/wrong" in text
+    assert "it accepts no requests at /api/v1/wrong" in text
     assert "--web.enable-remote-write-receiver" in text
 
 
@@ -122,7 +122,7 @@ def test_wrong_credentials_and_nobody_there(home: Path) -> None:
         )
     ((_, mimir),) = of(findings, "metrics: mimir")
     assert f"cannot reach 127.0.0.1:{port}" in mimir
-    assert "nobody listens there" in mimir
+    assert "no process listens there" in mimir
     ((_, loki_said),) = of(findings, "logs: loki")
     assert "answers 401" in loki_said
     assert "check LOKI_USERNAME and LOKI_PASSWORD" in loki_said
@@ -247,8 +247,8 @@ def test_the_memory_of_a_series_is_about_what_is_told() -> None:
         for number in range(100):
             labels = tuple((name, f"{name}-{number}") for name in sorted(METRIC_LABELS))
             for metric in METRICS:
-                registry.series(metric, labels)
-        deque(Exporter(registry, "host-0", None).export(1_000_000), maxlen=0)
+                registry.find_or_create(metric, labels)
+        deque(SeriesExporter(registry, "host-0", None).export_series(1_000_000), maxlen=0)
         took, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -17,10 +17,10 @@ import pytest
 from openqoe.core.version import VERSION
 from openqoe.shells.cli import commands
 from openqoe.shells.cli.output import Painted, say
-from tests.support.events import batch, event
+from tests.support.event_builders import batch, event
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
-from tests.support.process import WorkerProcess
 from tests.support.services import free_port, wait_until
+from tests.support.worker_process import WorkerProcess
 
 OPENQOE = (sys.executable, "-m", "openqoe.shells")
 ESCAPE = "\x1b[31m\x9b\u202e\r\n"

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from openqoe.core.version import VERSION
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port, wait_until
-from tests.support.wire import decode_write_request
+from tests.support.wire_codec import decode_write_request
+from tests.support.worker_process import WorkerProcess
 
 SHELLS = ("asyncio", "trio")
 OPENQOE = (sys.executable, "-m", "openqoe.shells")
@@ -118,7 +118,7 @@ def test_a_log_that_nobody_reads_stops_nothing(shell: str) -> None:
         )
         os.close(writer)
         try:
-            wait_until(lambda: receiver.request_count >= 2, timeout=20, what="two flushes")
+            wait_until(lambda: receiver.request_count >= 2, timeout=20, description="two flushes")
             process.terminate()
             assert process.wait(20) == 0
         finally:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openqoe.shells.cli import recording
 from openqoe.shells.cli.recording import RecordedBatch, Unusable
 from tests.support import captures
-from tests.support.events import NOW, batch, event
+from tests.support.event_builders import NOW, batch, event
 
 
 def read(*lines: Any, batch_size: int = 10) -> list[RecordedBatch | Unusable]:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.support import captures
-from tests.support.events import NOW, event
+from tests.support.event_builders import NOW, event
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
-from tests.support.loki import LokiDouble
-from tests.support.process import WorkerProcess, serve
+from tests.support.loki_double import LokiDouble
 from tests.support.services import free_port, wait_until
+from tests.support.worker_process import WorkerProcess, serve
 
 OPENQOE = (sys.executable, "-m", "openqoe.shells")
 
@@ -62,7 +62,7 @@ def logged(loki: LokiDouble, view: str, at_least: int = 1) -> list[dict[str, Any
     def found() -> list[dict[str, Any]]:
         return [json.loads(e.line) for e in loki.entries() if view in e.line]
 
-    wait_until(lambda: len(found()) >= at_least, what="the logs")
+    wait_until(lambda: len(found()) >= at_least, description="the logs")
     return found()
 
 
@@ -153,7 +153,7 @@ def test_a_worker_that_is_busy_for_a_while_gets_everything_in_the_end() -> None:
     text = lines(*({"events": [event(at=NOW - n)]} for n in range(3)))
     with BusyWorker() as busy:
         busy.fail_with(503, headers={"Retry-After": "1"})
-        busy.refuse()
+        busy.drop_connection()
         began = time.monotonic()
         output, errors = replay("-", "--url", busy.url, stdin=text)
         assert time.monotonic() - began > 1
@@ -172,7 +172,7 @@ def test_a_worker_that_stays_away(worker: WorkerProcess) -> None:
 
 def test_an_interrupt_ends_it_with_a_report(worker: WorkerProcess) -> None:
     text = lines(*({"t": t, "body": lines({"events": [event()]}).decode()} for t in (0, 60_000)))
-    before = worker.events_counted()
+    before = worker.count_events()
     process = subprocess.Popen(
         [*OPENQOE, "replay", "-", "--url", worker.url, "--speed", "1", "--shift-time", "now"],
         env={**os.environ, "API_KEY": "secret"},
@@ -184,7 +184,7 @@ def test_an_interrupt_ends_it_with_a_report(worker: WorkerProcess) -> None:
     process.stdin.write(text)
     process.stdin.close()
     process.stdin = None
-    wait_until(lambda: worker.events_counted() > before, timeout=20, what="the first batch")
+    wait_until(lambda: worker.count_events() > before, timeout=20, description="the first batch")
     time.sleep(0.5)  # until it has read the answer
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=10)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
-from tests.support.process import WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port, wait_until
-from tests.support.viewers import EXACT, assert_counted
+from tests.support.simulated_viewers import UNLIMITED_LABELS, assert_counted
+from tests.support.worker_process import WorkerProcess
 
 OPENQOE = (sys.executable, "-m", "openqoe.shells")
 
@@ -60,7 +60,7 @@ def test_a_worker_counts_what_the_simulator_says(
     prometheus: RemoteWriteDouble, tmp_path: Path
 ) -> None:
     settings = {
-        **EXACT,
+        **UNLIMITED_LABELS,
         "API_KEY": "secret",
         "PROMETHEUS_URL": f"{prometheus.url}/api/v1/write",
         "OPENQOE_FLUSH_INTERVAL": "60",
@@ -127,11 +127,11 @@ def test_an_interrupt_ends_it_with_the_figures_so_far() -> None:
             stderr=subprocess.PIPE,
         )
         accepted = "openqoe_worker_events_accepted_total"
-        wait_until(lambda: worker.metric(accepted) > 5, 30, "events")
+        wait_until(lambda: worker.read_metric(accepted) > 5, 30, "events")
         running.send_signal(signal.SIGINT)
         output, errors = running.communicate(timeout=30)
         assert running.returncode == 0, errors
-        assert f"{worker.metric(accepted):,.0f} events in" in output.decode()
+        assert f"{worker.read_metric(accepted):,.0f} events in" in output.decode()
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.process import WorkerProcess
-from tests.support.raw import RawClient, get
+from tests.support.raw_client import RawClient, encode_get
 from tests.support.services import free_port
+from tests.support.worker_process import WorkerProcess
 
 SHELLS = ("asyncio", "trio")
 
@@ -47,16 +47,16 @@ def test_a_fault_in_one_connection_costs_that_connection_only(shell: str) -> Non
 
     with WorkerProcess(command=command) as worker:
         with RawClient(worker.port) as other, RawClient(worker.port) as client:
-            other.send(get("/health"))
-            assert other.answer().status == 200
+            other.send(encode_get("/health"))
+            assert other.read_response().status == 200
             # The second of two pipelined requests is answered on another path than the first.
-            client.send(get("/health") + get("/nothing"))
-            assert client.answer().status == 200
+            client.send(encode_get("/health") + encode_get("/nothing"))
+            assert client.read_response().status == 200
             assert client.is_closed()
-            other.send(get("/health"))
-            assert other.answer().status == 200
+            other.send(encode_get("/health"))
+            assert other.read_response().status == 200
         assert worker.stop() == 0
-        (line,) = [line for line in worker.log() if line["event"] == "connection failed"]
+        (line,) = [line for line in worker.log_records() if line["event"] == "connection failed"]
         assert "cannot be sent" in line["exception"]
 
 
@@ -76,7 +76,7 @@ def deaf_client(port: int, last: bytes = b"") -> socket.socket:
     client.settimeout(0.3)
     try:
         for _ in range(2000):
-            client.sendall(get("/metrics") * 10)
+            client.sendall(encode_get("/metrics") * 10)
     except TimeoutError:
         pass
     return client
@@ -123,11 +123,11 @@ def test_clients_that_speak_no_tls_take_nobodys_place(shell: str, tmp_path: Path
                 break
         for _ in range(6):
             with RawClient(port) as plain:
-                plain.send(get("/health"))
+                plain.send(encode_get("/health"))
                 plain.is_closed()
         plain_socket = socket.create_connection(("127.0.0.1", port), timeout=5)
         with context.wrap_socket(plain_socket, server_hostname="127.0.0.1") as secure:
-            secure.sendall(get("/health"))
+            secure.sendall(encode_get("/health"))
             assert secure.recv(4096).startswith(b"HTTP/1.1 200")
     finally:
         process.kill()

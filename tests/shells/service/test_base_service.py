@@ -10,7 +10,7 @@ from openqoe.shells.service import logs
 from openqoe.shells.service.base_service import BaseService, Shutdown
 from openqoe.shells.service.bootstrap import WorkerRuntime
 from openqoe.shells.service.clock import now_ms
-from tests.support.events import event, post
+from tests.support.event_builders import event, post
 
 CONFIG = Config(
     prometheus_url="http://p.test/write",

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.events import batch, event
-from tests.support.process import WorkerProcess, serve, with_options
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port, wait_until
+from tests.support.worker_process import WorkerProcess, serve, with_options
 
 TWO = with_options(serve, "--workers", "2")
 
@@ -31,11 +31,11 @@ def service(request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
 
 def serving(worker: WorkerProcess) -> int:
     """How many workers have begun to serve so far."""
-    return sum(line["event"] == "serving" for line in worker.log())
+    return sum(line["event"] == "serving" for line in worker.log_records())
 
 
 def lines(worker: WorkerProcess, text: str) -> list[dict[str, object]]:
-    return [line for line in worker.log() if line["event"] == text]
+    return [line for line in worker.log_records() if line["event"] == text]
 
 
 def children(worker: WorkerProcess) -> set[int]:
@@ -184,7 +184,9 @@ def test_workers_that_cannot_run_as_they_were_called_end_it(tmp_path: Path) -> N
 def test_workers_without_a_common_store_say_so() -> None:
     with WorkerProcess({"OPENQOE_DURABILITY": "memory"}, command=TWO) as worker:
         (warning,) = [
-            line for line in worker.log() if line["event"].startswith("workers do not share views")
+            line
+            for line in worker.log_records()
+            if line["event"].startswith("workers do not share views")
         ]
         assert "OPENQOE_KV_URL" in warning["event"]
         wait_until(lambda: serving(worker) == 2, 20, "both to serve")

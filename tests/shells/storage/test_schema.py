@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openqoe.shells.storage.database_schema import read_record
-from tests.support.events import NOW
+from tests.support.event_builders import NOW
 
 BODY = b'{"events":[]}' * 100
 

@@ -14,8 +14,8 @@ from openqoe.shells.service.bootstrap import open_runtime
 from openqoe.shells.service.clock import now_ms
 from openqoe.shells.storage import Storage, inspect_slot
 from tests.support import golden_data_directory as golden
-from tests.support.events import NOW
-from tests.support.wire import decode_write_request
+from tests.support.event_builders import NOW
+from tests.support.wire_codec import decode_write_request
 
 DIRECTORIES = sorted(golden.PATH.parent.glob("data-directory-v*"))
 

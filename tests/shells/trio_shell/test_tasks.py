@@ -10,9 +10,9 @@ import trio.testing
 from openqoe.core import Config
 from openqoe.shells.net.listeners import ListenOptions
 from openqoe.shells.trio_shell.serve import serve
-from tests.support.events import batch, event
-from tests.support.raw import get, post
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.raw_client import encode_get, encode_post
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port
 
 
@@ -51,10 +51,10 @@ def test_no_task_outlives_the_server() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(serve, config, {}, ListenOptions(port=port))
                 async with await connect(port) as idle, await connect(port) as busy:
-                    await busy.send_all(get("/health"))
+                    await busy.send_all(encode_get("/health"))
                     assert (await busy.receive_some(65536)).startswith(b"HTTP/1.1 200")
                     now = math.floor(trio.current_time())  # too old an event, but an answer
-                    await busy.send_all(post(batch(event("heartbeat", at=now))))
+                    await busy.send_all(encode_post(batch(event("heartbeat", at=now))))
                     assert (await busy.receive_some(65536)).startswith(b"HTTP/1.1 400")
                     await trio.sleep(0.3)  # flushes come and go meanwhile
                     os.kill(os.getpid(), signal.SIGTERM)

@@ -16,10 +16,10 @@ import pytest
 from openqoe.core import Config
 from openqoe.shells.service.clock import now_ms
 from openqoe.shells.wsgi_shell import Application, create_application
-from tests.support.events import batch, event
-from tests.support.process import ROOT, WorkerProcess
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.event_builders import batch, event
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port
+from tests.support.worker_process import ROOT, WorkerProcess
 
 
 class SlowBody(BytesIO):

@@ -1,13 +1,13 @@
-"""Hosts of our own on one machine: network namespaces with cables that can be pulled.
+"""Simulated hosts on one machine: network namespaces with links that can be cut.
 
-    with Host(1) as host:
-        host.inside("prog", "--port", "80")   # a command line that runs there
-        host.front                            # its address as clients reach it
-        host.outside                          # this machine's address as the host reaches it
-        host.unplug()                         # it does not reach this machine any more; clients
-        host.plug_in()                        # still reach it, by a cable of their own
+    with NetworkNamespace(1) as host:
+        host.command_inside("prog", "--port", "80")  # a command line that runs on the host
+        host.client_address     # address of the host, for clients
+        host.outer_address      # address of this machine, as seen from the host
+        host.disconnect()       # cut the link to this machine's servers; clients have their own
+        host.reconnect()
 
-Needs root. The addresses are those of RFC 2544, which no real network has.
+Needs root. The addresses are from the benchmarking range of RFC 2544, which no real network uses.
 """
 
 from __future__ import annotations
@@ -25,60 +25,60 @@ from tests.support.services import require
 NETWORK: Final = "198.18"
 
 
-class Host:
-    """A network namespace with two cables to this machine, each a /30 of its own.
+class NetworkNamespace:
+    """A network namespace with two links to this machine, each a /30 network.
 
     Args:
-        number: Tells hosts of one test apart, from 0.
+        number: Index of the host within the test, from 0.
     """
 
     def __init__(self, number: int) -> None:
-        # Tests run side by side, in processes whose numbers differ.
+        # The process id separates tests that run in parallel.
         self._name = f"oq{os.getpid()}-{number}"
         place = (os.getpid() * 4 + number) % 4096
-        self._front = _Cable(f"f{self._name}", place * 2)
-        self._back = _Cable(f"b{self._name}", place * 2 + 1)
+        self._front = _Link(f"f{self._name}", place * 2)
+        self._back = _Link(f"b{self._name}", place * 2 + 1)
 
     @property
-    def front(self) -> str:
-        """The host's address as clients reach it."""
+    def client_address(self) -> str:
+        """The host's address for clients."""
         return self._front.inner
 
     @property
-    def outside(self) -> str:
-        """This machine's address as the host reaches it."""
+    def outer_address(self) -> str:
+        """This machine's address as seen from the host."""
         return self._back.outer
 
     def __enter__(self) -> Self:
         require("ip")
-        if not may_make_hosts():
-            pytest.skip("needs the right to make network namespaces (root)")
+        if not can_create_namespaces():
+            pytest.skip("needs the permission to create network namespaces (root)")
         _ip("netns", "add", self._name)
         _ip("-n", self._name, "link", "set", "lo", "up")
-        for cable in (self._front, self._back):
-            cable.lay(self._name)
+        for link in (self._front, self._back):
+            link.create(self._name)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for cable in (self._front, self._back):
-            cable.remove()
+        for link in (self._front, self._back):
+            link.remove()
         _ip("netns", "delete", self._name)
 
-    def inside(self, *command: str) -> Sequence[str]:
-        """A command line that runs a command on the host."""
+    def command_inside(self, *command: str) -> Sequence[str]:
+        """The command line that runs a command on the host."""
         return ("ip", "netns", "exec", self._name, *command)
 
-    def unplug(self) -> None:
-        """Cut it off from this machine's servers, though not from clients."""
+    def disconnect(self) -> None:
+        """Cut the link to this machine's servers; clients still reach the host."""
         _ip("link", "set", self._back.name, "down")
 
-    def plug_in(self) -> None:
-        """The cable is back."""
+    def reconnect(self) -> None:
+        """Restore the link to this machine's servers."""
         _ip("link", "set", self._back.name, "up")
 
 
-class _Cable:
-    """Two network devices joined together: ours and the host's."""
+class _Link:
+    """A veth pair: one device on this machine, its peer on the host."""
 
     def __init__(self, name: str, place: int) -> None:
         self.name = name
@@ -86,7 +86,7 @@ class _Cable:
         self.outer = f"{NETWORK}.{first // 256}.{first % 256 + 1}"
         self.inner = f"{NETWORK}.{first // 256}.{first % 256 + 2}"
 
-    def lay(self, host: str) -> None:
+    def create(self, host: str) -> None:
         _ip("link", "add", self.name, "type", "veth", "peer", "name", f"{self.name}x")
         _ip("link", "set", f"{self.name}x", "netns", host)
         _ip("address", "add", f"{self.outer}/30", "dev", self.name)
@@ -98,8 +98,8 @@ class _Cable:
         _ip("link", "delete", self.name)
 
 
-def may_make_hosts() -> bool:
-    """Whether this machine lets us make network namespaces."""
+def can_create_namespaces() -> bool:
+    """Whether this machine permits network namespaces."""
     if shutil.which("ip") is None:
         return False
     name = f"oq{os.getpid()}-try"

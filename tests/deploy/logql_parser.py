@@ -41,7 +41,7 @@ class LogQuery:
     used: list[str] = field(default_factory=list)
 
 
-def read(text: str) -> LogQuery:
+def parse_logql(text: str) -> LogQuery:
     """Take a query apart.
 
     Raises:

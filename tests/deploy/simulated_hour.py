@@ -29,13 +29,13 @@ from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from openqoe.shells.stores import MemoryStore
 from openqoe.simulator import Simulation, Truth, parse_incident
-from tests.deploy import rules
-from tests.support.events import event, post
+from tests.deploy import rule_files
+from tests.support.event_builders import event, post
 from tests.support.handling import handle
-from tests.support.loki import LokiDouble
-from tests.support.prometheus import Prometheus
+from tests.support.loki_double import LokiDouble
+from tests.support.prometheus_server import Prometheus
 from tests.support.rig import deliver
-from tests.support.wire import encode_write_request
+from tests.support.wire_codec import encode_write_request
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
@@ -162,7 +162,7 @@ class Sender:
         return HttpResult(answer.status, {}, answer.read())
 
 
-class World:
+class SimulatedHour:
     """All of it, told once.
 
     Attributes:
@@ -246,7 +246,7 @@ class World:
 
     def _record(self) -> None:
         """Evaluate the rules for each minute and write what they give, as Prometheus does."""
-        for rule in rules.rules():
+        for rule in rule_files.rules():
             ranges = self.prometheus.query_range(
                 rule["expr"], (self.end - RECORDED) / SECOND, self.end / SECOND, 60
             )

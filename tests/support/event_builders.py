@@ -1,10 +1,11 @@
-"""Builders of what players send: an event, a batch, a request.
+"""Builders of player traffic: an event, a batch, a request.
 
-An event is that of a hls.js player in Chrome on a desktop; name what matters to a test and leave
-the rest. `OMIT` leaves a field out: `event(viewer_id=OMIT)`.
+By default an event comes from an hls.js player in Chrome on a desktop; a test passes only the
+fields that matter to it. `OMIT` leaves a field out: `event(viewer_id=OMIT)`.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ NOW: Final = 1_760_000_000_000
 """ms since the epoch: 2025-10-09, 08:53:20 UTC."""
 
 OMIT: Final = object()
-"""The value of a field that is to be left out."""
+"""As the value of a field: leave the field out."""
 
 BASE: Final[Mapping[str, Any]] = {
     "org_id": "acme",
@@ -32,7 +33,7 @@ BASE: Final[Mapping[str, Any]] = {
     "network": {"country_code": "DE"},
     "video": {"id": "film", "title": "A film", "duration": 600_000},
 }
-"""What every event holds besides its type and times."""
+"""The fields of every event besides its type and times."""
 
 
 def event(event_type: str = "heartbeat", *, at: int = NOW, **fields: Any) -> dict[str, Any]:
@@ -40,8 +41,8 @@ def event(event_type: str = "heartbeat", *, at: int = NOW, **fields: Any) -> dic
 
     Args:
         event_type: Its type.
-        at: When it happened: event_time, and viewer_time too.
-        **fields: Top-level fields that replace those of `BASE` or come on top.
+        at: Its event_time and viewer_time.
+        **fields: Top-level fields that replace or extend those of `BASE`.
     """
     made = {
         "event_type": event_type,
@@ -59,13 +60,21 @@ def batch(*events: Any) -> bytes:
     return json.dumps({"events": events}, separators=(",", ":")).encode()
 
 
+def view_batch(first: int, count: int = 1) -> bytes:
+    """A batch of the present moment in which `count` views start: v-`first` and the following."""
+    now = int(time.time() * 1000)
+    return batch(
+        *(event("viewstart", at=now, view_id=f"v-{n}") for n in range(first, first + count))
+    )
+
+
 def post(
     *events: Any,
     path: str = "/v1/events",
     headers: Mapping[str, str] | None = None,
     now: int = NOW,
 ) -> Request:
-    """A request with these events as a player sends it; `headers` have lower-case names."""
+    """A POST request with these events, as a player sends it; `headers` have lower-case names."""
     return Request(
         "POST",
         path,

@@ -13,12 +13,12 @@ from random import Random
 
 from openqoe.core import Config
 from tests.simulation.disk import Disk
-from tests.simulation.process import Player, Process, Surroundings
-from tests.support.receiver import RemoteWriteDouble
+from tests.simulation.simulated_process import Player, SimulatedEnvironment, SimulatedProcess
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS
 
 
-class World:
+class SimulatedService:
     """One seed's history.
 
     Attributes:
@@ -36,10 +36,10 @@ class World:
             "OPENQOE_EMBEDDED": self.random.choice(["off", "off", "off", "on"]),
             "OPENQOE_KV_PATIENCE": "1000000",  # what is counted alone may be counted twice
         }
-        self.around = Surroundings(Config.from_environment(settings), self.random)
+        self.around = SimulatedEnvironment(Config.from_environment(settings), self.random)
         self.around.shared = self.random.random() < 0.5
         self.disks = [Disk() for _ in range(self.random.choice([1, 1, 2, 3]))]
-        self.processes: dict[int, Process] = {}
+        self.processes: dict[int, SimulatedProcess] = {}
         self.players: list[Player] = []
         self._start()
 
@@ -106,7 +106,7 @@ class World:
         else:
             self._crash()
 
-    def _some(self) -> list[Process]:
+    def _some(self) -> list[SimulatedProcess]:
         """One of the processes, if there is one."""
         return [self.random.choice(list(self.processes.values()))] if self.processes else []
 
@@ -139,7 +139,7 @@ class World:
         """A process starts on the lowest free slot."""
         for slot, disk in enumerate(self.disks):
             if slot not in self.processes:
-                self.processes[slot] = Process(self.around, slot, disk)
+                self.processes[slot] = SimulatedProcess(self.around, slot, disk)
                 return
 
     def _crash(self) -> None:
@@ -167,7 +167,7 @@ class World:
         for slot, disk in enumerate(self.disks):
             if slot not in self.processes and not disk.is_empty:
                 self.faults["adopted"] += 1
-                self.processes[slot] = Process(self.around, slot, disk)
+                self.processes[slot] = SimulatedProcess(self.around, slot, disk)
                 self.processes[slot].close()
 
     def _heal(self) -> None:

@@ -1,7 +1,7 @@
-"""Views whose batches may go to any worker: what is sent, in rounds, and what it has to come to.
+"""Traffic for several workers: views in rounds, clients that send them, and the expected counts.
 
-A view is some batches in order. A round holds at most one batch of a view, so that the order of a
-view's batches is the same wherever they go; its repetition comes a round later.
+A view is a sequence of batches. A round holds at most one batch of a view, so that the order of a
+view's batches does not depend on the worker that receives them; a copy follows one round later.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from http.client import HTTPConnection
 from typing import Any, Final
 
 from openqoe.core.http.messages import Request
-from tests.support.events import batch, event
-from tests.support.fleet import Fleet, totals
-from tests.support.process import WorkerProcess
-from tests.support.prometheus import Prometheus
+from tests.support.event_builders import batch, event
+from tests.support.fleet import Fleet, sum_counters
+from tests.support.prometheus_server import Prometheus
+from tests.support.worker_process import WorkerProcess
 
 Batch = tuple[dict[str, Any], ...]
 Round = list[bytes]
 
-GOVERNED: Final = "app_name"
-"""The label of which there are too many values: not the same ones are admitted everywhere."""
+GOVERNED_LABEL: Final = "app_name"
+"""A label with more values than are admitted, so that workers could admit different ones."""
 
-VALUES: Final = 100
-"""How many values it has."""
+GOVERNED_VALUES: Final = 100
+"""Number of values of the governed label."""
 
-LATE: Final = "late"
-"""The `env` of what is sent when all workers have heard of each other."""
+LATE_ENV: Final = "late"
+"""The `env` of the last round, which is sent when all workers have synchronized."""
 
-LEFT_OUT: Final = ("instance", GOVERNED)
+EXCLUDED_LABELS: Final = ("instance", GOVERNED_LABEL)
 
 HEADERS: Final = {"content-type": "application/json"}
 
 CLIENTS: Final = 8
 
 
-def view(number: int, chance: random.Random, begin: int) -> list[Batch]:
-    """The three batches of a view of 40 s: startup, heartbeats, a stall, a seek, an error."""
+def make_view(number: int, chance: random.Random, begin: int) -> list[Batch]:
+    """The three batches of a 40 s view: startup, heartbeats, a stall, a seek, an error."""
 
     def at(second: float, event_type: str, **data: Any) -> dict[str, Any]:
         return event(
@@ -50,7 +50,7 @@ def view(number: int, chance: random.Random, begin: int) -> list[Batch]:
             playback_time=int(second * 1000),
             view_id=f"view-{number}",
             session_id=f"session-{number}",
-            app_name=f"app-{chance.randrange(VALUES)}",
+            app_name=f"app-{chance.randrange(GOVERNED_VALUES)}",
             device={"category": ("desktop", "mobile")[number % 2]},
             data=data,
         )
@@ -66,7 +66,7 @@ def view(number: int, chance: random.Random, begin: int) -> list[Batch]:
         at(30, "heartbeat", playing_time=29_500 - stall, dropped_frames=9),
         at(40, "ended", playing_time=39_500 - stall, completion_rate=1),
     ]
-    if number % 3 == 0:  # its two ends are in different batches
+    if number % 3 == 0:  # a stall that starts in one batch and ends in the next
         middle.append(at(24, "stall_start"))
         last.insert(0, at(24 + stall / 1000, "stall_end", stall_duration=stall))
     if number % 5 == 0:
@@ -76,37 +76,41 @@ def view(number: int, chance: random.Random, begin: int) -> list[Batch]:
     return [tuple(first), tuple(middle), tuple(last)]
 
 
-def rounds(views: int, seed: int, begin: int) -> list[Round]:
-    """The batches of many views; of these 10% are sent twice and 5% after the one that follows.
+def make_rounds(views: int, seed: int, begin: int) -> list[Round]:
+    """The batches of many views: 10% are sent twice, 5% after the one that follows.
 
-    The last round has the governed values once more, to see which of them are admitted.
+    The last round repeats the governed values, to show which of them are admitted.
     """
     chance = random.Random(seed)
-    dealt: list[list[Batch]] = [[], [], [], []]
+    rounds: list[list[Batch]] = [[], [], [], []]
     for number in range(views):
-        batches = view(number, chance, begin)
+        batches = make_view(number, chance, begin)
         if chance.random() < 0.05 * len(batches):
             swapped = chance.randrange(len(batches) - 1)
             batches[swapped : swapped + 2] = reversed(batches[swapped : swapped + 2])
         for turn, one in enumerate(batches):
-            dealt[turn].append(one)
+            rounds[turn].append(one)
             if chance.random() < 0.1:
-                dealt[turn + 1].append(one)
-    dealt.append([(late(number, begin),) for number in range(2 * VALUES)])
-    return [[batch(*one) for one in turn] for turn in dealt]
+                rounds[turn + 1].append(one)
+    rounds.append([(make_late_event(number, begin),) for number in range(2 * GOVERNED_VALUES)])
+    return [[batch(*one) for one in turn] for turn in rounds]
 
 
-def late(number: int, begin: int) -> dict[str, Any]:
+def make_late_event(number: int, begin: int) -> dict[str, Any]:
     """An event of the last round."""
     return event(
-        at=begin, view_id=f"late-{number}", env=LATE, app_name=f"app-{number % VALUES}", data={}
+        at=begin,
+        view_id=f"late-{number}",
+        env=LATE_ENV,
+        app_name=f"app-{number % GOVERNED_VALUES}",
+        data={},
     )
 
 
-def single(dealt: Sequence[Round]) -> dict[str, float]:
-    """What one worker counts that gets all of it and shares nothing."""
+def count_with_one_worker(rounds: Sequence[Round]) -> dict[str, float]:
+    """The counts of a single worker that receives all rounds and shares no store."""
     fleet = Fleet(1, shared=False, OPENQOE_FLUSH_INTERVAL="60")
-    for turn in dealt:
+    for turn in rounds:
         for body in turn:
             request = Request(
                 "POST", "/v1/events", headers=HEADERS, body=body, first_byte_at=fleet.now
@@ -115,18 +119,18 @@ def single(dealt: Sequence[Round]) -> dict[str, float]:
             assert answer.status == 202, answer.body
         fleet.pass_time(1000)
     fleet.close()
-    return fleet.counts(LEFT_OUT)
+    return fleet.counts(EXCLUDED_LABELS)
 
 
 class Clients:
-    """Clients of a service, each request on a connection of its own, so that any worker may get it.
+    """Clients of a service. Each request has its own connection, so that any worker may get it.
 
     Args:
-        *services: Where it runs; each in turn.
+        *services: The processes of the service, used in turn.
 
     Attributes:
-        refused: The answers that were not 202.
-        slowest: Seconds that an answer took at the most.
+        refused: The responses other than 202.
+        slowest: The longest response time in s.
     """
 
     def __init__(self, *services: WorkerProcess) -> None:
@@ -136,7 +140,7 @@ class Clients:
         self.slowest = 0.0
 
     def send(self, turn: Iterable[bytes]) -> None:
-        """Send the batches of a round, in any order; returns when all are answered."""
+        """Send the batches of a round in any order; return when all are answered."""
         with ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(self._send, turn, itertools.cycle(self._services)))
 
@@ -155,36 +159,38 @@ class Clients:
                 self.refused.append(f"{response.status} {answer.decode()}")
 
 
-def stored(prometheus: Prometheus) -> dict[str, float]:
-    """The counters and histograms of all workers together, as Prometheus has them."""
+def read_stored_counts(prometheus: Prometheus) -> dict[str, float]:
+    """The counters and histograms in Prometheus, summed over all workers."""
     found = prometheus.samples('{__name__=~"openqoe_.+"}')
-    return totals(((sorted(one.labels.items()), one.samples[-1][1]) for one in found), LEFT_OUT)
+    return sum_counters(
+        ((sorted(one.labels.items()), one.samples[-1][1]) for one in found), EXCLUDED_LABELS
+    )
 
 
-def differences(
+def find_differences(
     counts: Mapping[str, float], truth: Mapping[str, float]
 ) -> dict[str, tuple[float, float]]:
-    """The series that are not as they should be: what was counted of each, and the truth."""
+    """The series whose count differs from the truth: count and truth of each."""
     both = {series: (counts.get(series, 0), truth.get(series, 0)) for series in {*counts, *truth}}
     return {series: pair for series, pair in sorted(both.items()) if pair[0] != pair[1]}
 
 
-def within_bound(
+def find_out_of_bound(
     counts: Mapping[str, float], truth: Mapping[str, float], workers: int
 ) -> list[tuple[str, float, float]]:
-    """The metrics of which something is lost, or counts more often than once for each worker: name,
-    truth and count of each."""
+    """The metrics below the truth or above the truth times the number of workers: name, truth and
+    count of each."""
     names = {series.partition("{")[0] for series in truth}
-    found = [(name, total(truth, name), total(counts, name)) for name in sorted(names)]
+    found = [(name, sum_metric(truth, name), sum_metric(counts, name)) for name in sorted(names)]
     return [
-        (name, right, told)
-        for name, right, told in found
-        if not name.endswith("_bucket") and not right <= told <= workers * right
+        (name, right, counted)
+        for name, right, counted in found
+        if not name.endswith("_bucket") and not right <= counted <= workers * right
     ]
 
 
-def total(counts: Mapping[str, float], name: str) -> float:
-    """All series of a metric added up."""
+def sum_metric(counts: Mapping[str, float], name: str) -> float:
+    """The sum over all series of a metric."""
     return round(
         sum(value for series, value in counts.items() if series.startswith(f"{name}{{")), 6
     )

@@ -27,10 +27,10 @@ from openqoe.core.effects import (
 )
 from openqoe.shells.stores import MemoryStore
 from tests.simulation.disk import Disk
-from tests.support.events import NOW, event, post
+from tests.support.event_builders import NOW, event, post
 from tests.support.http_double import HttpDouble
-from tests.support.loki import LokiDouble
-from tests.support.receiver import RemoteWriteDouble
+from tests.support.loki_double import LokiDouble
+from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import deliver
 
 
@@ -63,7 +63,7 @@ class Player:
 
 
 @dataclass
-class Surroundings:
+class SimulatedEnvironment:
     """What all processes share.
 
     Attributes:
@@ -93,7 +93,7 @@ class Surroundings:
         self.store = MemoryStore(lambda: self.latest)
 
 
-class Process:
+class SimulatedProcess:
     """One process, from its start to its death.
 
     Attributes:
@@ -101,7 +101,7 @@ class Process:
             opened by a neighbour because its slot was left behind.
     """
 
-    def __init__(self, around: Surroundings, slot: int, disk: Disk) -> None:
+    def __init__(self, around: SimulatedEnvironment, slot: int, disk: Disk) -> None:
         self.is_ending = False
         self._around = around
         self._disk = disk

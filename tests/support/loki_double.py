@@ -1,8 +1,8 @@
-"""A Loki that is strict: the push endpoint with the default limits of a real server, in memory.
+"""A strict in-memory Loki: the push endpoint with the default limits of a real server.
 
-What a real server discards without a word, or with a 400 that keeps the rest, is found in
-`rejected`; `reason` is Loki's own word for it (the label of `loki_discarded_samples_total`). Each
-rule has a test in `tests/support_tests/test_loki_double.py`.
+`rejected` holds the entries that a real server discards silently, or with a 400 that stores the
+rest; `reason` is Loki's label of `loki_discarded_samples_total`. Each rule has a test in
+`tests/support_tests/test_loki_double.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply, system_now_ms
-from tests.support.wire import PushEntry, PushStream, WireError, decode_push_request
+from tests.support.wire_codec import PushEntry, PushStream, WireError, decode_push_request
 
 DEFAULT_TENANT: Final = "fake"
-"""The tenant of requests without X-Scope-OrgID, as Loki calls it."""
+"""Loki's name for the tenant of requests without X-Scope-OrgID."""
 
 MAX_LABEL_NAMES: Final = 15
 MAX_LABEL_NAME_BYTES: Final = 1024
@@ -31,7 +31,7 @@ GRACE_PERIOD_NS: Final = 600 * _SECOND_NS
 
 
 class LogEntry(NamedTuple):
-    """A line that was kept."""
+    """A stored line."""
 
     labels: dict[str, str]
     ts_ns: int
@@ -40,7 +40,7 @@ class LogEntry(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """A line, or a stream or request (`ts_ns` and `line` None), that was not."""
+    """A rejected line, or a rejected stream or request (`ts_ns` and `line` are None)."""
 
     reason: str
     message: str
@@ -51,7 +51,7 @@ class Rejection(NamedTuple):
 
 
 class _Stream:
-    """The kept entries of one label set of one tenant."""
+    """The stored entries of one label set of one tenant."""
 
     def __init__(self, labels: dict[str, str]) -> None:
         self.labels = labels
@@ -61,8 +61,9 @@ class _Stream:
 
 
 class LokiDouble(HttpDouble):
-    """`POST /loki/api/v1/push` as a real Loki answers it; `rejected`, `duplicates` and `entries()`
-    tell what became of the lines.
+    """`POST /loki/api/v1/push` with the responses of a real Loki.
+
+    `entries()` returns the stored lines; `rejected` and `duplicates` hold the others.
     """
 
     def __init__(
@@ -77,17 +78,15 @@ class LokiDouble(HttpDouble):
         self.require_tenant = require_tenant
         self.rejected: list[Rejection] = []
         self.duplicates: list[LogEntry] = []
-        """Entries equal to one that was kept before: stored once, so harmless, but a test may want
-        to know.
-        """
+        """Entries equal to a stored one. Loki stores them once, so they are harmless."""
         self._streams: dict[tuple[str, frozenset[tuple[str, str]]], _Stream] = {}
 
     @property
     def push_url(self) -> str:
-        """Where to push."""
+        """The address of the push endpoint."""
         return f"{self.url}/loki/api/v1/push"
 
-    # --- what was kept ----------------------------------------------------------------------------
+    # --- stored entries ---------------------------------------------------------------------------
 
     @property
     def tenants(self) -> set[str]:
@@ -96,7 +95,7 @@ class LokiDouble(HttpDouble):
             return {tenant for tenant, _ in self._streams}
 
     def entries(self, tenant: str = DEFAULT_TENANT) -> list[LogEntry]:
-        """Every kept entry of a tenant, oldest first."""
+        """The stored entries of a tenant, oldest first."""
         return self.query(tenant=tenant)
 
     def query(
@@ -107,8 +106,9 @@ class LokiDouble(HttpDouble):
         contains: str = "",
         tenant: str = DEFAULT_TENANT,
     ) -> list[LogEntry]:
-        """Like `{labels} |= "contains" | metadata`: entries that have these labels and this
-        structured metadata, oldest first.
+        """Select entries by labels and structured metadata, oldest first.
+
+        Equivalent to `{labels} |= "contains" | metadata`.
         """
         wanted_labels = (labels or {}).items()
         wanted_metadata = (metadata or {}).items()
@@ -123,14 +123,14 @@ class LokiDouble(HttpDouble):
         return sorted(found, key=lambda entry: entry.ts_ns)
 
     def stream_count(self, tenant: str = DEFAULT_TENANT) -> int:
-        """Label sets of a tenant."""
+        """Number of label sets of a tenant."""
         with self._lock:
             return sum(owner == tenant for owner, _ in self._streams)
 
     # --- the rules --------------------------------------------------------------------------------
 
     def respond(self, request: ReceivedRequest) -> Reply:
-        """204, or 400 with the reasons; a 400 may still have kept something."""
+        """Return 204, or 400 with the reasons; a request with a 400 may be stored in part."""
         if request.path != "/loki/api/v1/push":
             return Reply(404, b"404 page not found\n")
         if request.method != "POST":
@@ -175,7 +175,7 @@ class LokiDouble(HttpDouble):
     def _keep(
         self, tenant: str, labels: dict[str, str], entry: PushEntry
     ) -> tuple[str, str] | None:
-        """Store the entry in its stream, unless it is there or too far behind the newest."""
+        """Store an entry in its stream, unless it is a duplicate or too far behind the newest."""
         key = (tenant, frozenset(labels.items()))
         stream = self._streams.get(key) or _Stream(labels)
         if (entry.timestamp_ns, entry.line) in stream.seen:
@@ -198,7 +198,7 @@ class LokiDouble(HttpDouble):
 
 
 def _stream_fault(labels: Mapping[str, str], text: str) -> tuple[str, str] | None:
-    """Why all of a stream is refused: reason and message."""
+    """Reason and message if the whole stream is rejected."""
     if len(labels) > MAX_LABEL_NAMES:
         return (
             "max_label_names_per_series",
@@ -213,7 +213,7 @@ def _stream_fault(labels: Mapping[str, str], text: str) -> tuple[str, str] | Non
 
 
 def _entry_fault(entry: PushEntry, text: str, now_ns: int) -> tuple[str, str] | None:
-    """Why one entry is refused whatever its stream holds: reason and message."""
+    """Reason and message if an entry is rejected by itself, independent of its stream."""
     if entry.timestamp_ns < now_ns - MAX_AGE_NS:
         return (
             "greater_than_max_sample_age",
@@ -251,7 +251,7 @@ def _entry_fault(entry: PushEntry, text: str, now_ns: int) -> tuple[str, str] | 
 
 
 def format_labels(labels: Mapping[str, str]) -> str:
-    """Labels as Loki writes them in its messages."""
+    """Format labels as in Loki's messages."""
     quoted = (
         f'{name}="' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
         for name, value in sorted(labels.items())
@@ -260,7 +260,7 @@ def format_labels(labels: Mapping[str, str]) -> str:
 
 
 def _time(ts_ns: int) -> str:
-    """Nanoseconds since the epoch as in Loki's messages; numbers no calendar has stay numbers."""
+    """Format nanoseconds since the epoch as in Loki's messages; out of range, as a number."""
     try:
         moment = datetime.fromtimestamp(ts_ns // _SECOND_NS, UTC)
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Debian's real Prometheus as a remote-write receiver, for tests that want real answers.
+"""A real Prometheus (Debian's package) as a remote-write receiver.
 
 with Prometheus() as prometheus:
     ...                                              # write to prometheus.write_url
@@ -57,9 +57,9 @@ class Range(NamedTuple):
 
 
 class Rejects(NamedTuple):
-    """What Prometheus refused. No single place tells it all; found by sending bad samples to 2.42:
+    """The samples that Prometheus refused, from several sources. Observed with version 2.42:
 
-    | a sample ...                          | answer          | shows in                   |
+    | a sample ...                          | response        | shows in                   |
     | ------------------------------------- | --------------- | -------------------------- |
     | older than the newest of its series   | 400, none kept  | out_of_order, complaints   |
     | equal to it                           | 204             | swallowed                  |
@@ -69,10 +69,10 @@ class Rejects(NamedTuple):
     | another value in its own request      | 204, first kept | swallowed                  |
     | not snappy, not protobuf              | 400             | complaints                 |
 
-    "None kept" is the whole request: its good series are lost too. Each 400 is in refused_requests.
-    Bad metric and label names, unsorted labels and empty values pass without a trace, so they are
-    for RemoteWriteDouble to find. A sample from the future is kept, and puts every sample more than
-    1 h older out of bounds.
+    "None kept" concerns the whole request, with its valid series. Each 400 is in refused_requests.
+    Prometheus accepts invalid metric and label names, unsorted labels and empty values silently;
+    RemoteWriteDouble detects them. It keeps a sample from the future, after which every sample more
+    than 1 h older is out of bounds.
     """
 
     out_of_order: float
@@ -81,25 +81,27 @@ class Rejects(NamedTuple):
     refused_requests: float
     """Writes not answered with 204."""
     swallowed: float
-    """Samples that came in with a 204 and were not stored; copies of stored ones among them."""
+    """Samples answered with 204 but not stored, copies of stored ones included."""
     complaints: list[str]
-    """Its log lines about all this."""
+    """Log lines about refused samples."""
 
 
 class QueryError(Exception):
-    """Prometheus refused a query; the message is its own."""
+    """Prometheus refused a query; the message is Prometheus' own."""
 
 
 class Prometheus:
-    """One Prometheus process with a data directory of its own, in a process group of its own, on a
-    loopback port.
-    """
+    """A Prometheus process with its own data directory, process group and loopback port."""
 
     def __init__(
         self, *, flags: Sequence[str] = (), config: str = "", address: str = "127.0.0.1"
     ) -> None:
-        """`flags` are added to the command line; `config` is added to the configuration file
-        (YAML); `address` is where it listens: "0.0.0.0" is everywhere.
+        """Prepare a process.
+
+        Args:
+            flags: Further command-line options.
+            config: Text to append to the configuration file (YAML).
+            address: The listen address; "0.0.0.0" for all.
         """
         self._address = address
         self.port = free_port()
@@ -110,7 +112,7 @@ class Prometheus:
         self._home: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    # --- life -------------------------------------------------------------------------------------
+    # --- lifecycle --------------------------------------------------------------------------------
 
     @staticmethod
     def available() -> bool:
@@ -118,11 +120,12 @@ class Prometheus:
         return shutil.which(BINARY) is not None
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start and wait until it is ready; after a stop() on the same port with the same data.
-        Skips the test if not installed.
+        """Start and wait until it is ready; after a stop() with the same port and data.
+
+        Skips the test if Prometheus is not installed.
         """
         if self._process is not None:
-            raise RuntimeError("Prometheus is running already")
+            raise RuntimeError("Prometheus is already running")
         binary = require(BINARY)
         if self._home is None:
             self._home = fast_folder("openqoe-prometheus-")
@@ -154,8 +157,9 @@ class Prometheus:
             raise AssertionError(f"Prometheus did not start:\n{log_text[-3000:]}") from None
 
     def stop(self, timeout: float = 10.0) -> None:
-        """SIGTERM to its process group, SIGKILL if that does not do. Harmless when not running; the
-        data stays until close().
+        """Send SIGTERM to the process group, SIGKILL after the timeout. A no-op when not running.
+
+        The data remains until close().
         """
         process = self._process
         if process is None:
@@ -170,25 +174,25 @@ class Prometheus:
         self._process = None
 
     def kill(self) -> None:
-        """SIGKILL, as a crash."""
+        """Send SIGKILL, to simulate a crash."""
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def restart(self) -> None:
-        """Stop and start: same port, same data."""
+        """Stop and start with the same port and data."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: connections are accepted by the kernel and nothing answers."""
+        """Send SIGSTOP: the kernel accepts connections, but no request is answered."""
         assert self._process is not None
         self._signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # a signal takes a moment
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # until it has stopped
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._signal(signal.SIGCONT)
 
     def close(self) -> None:
@@ -227,8 +231,8 @@ class Prometheus:
     # --- queries ----------------------------------------------------------------------------------
 
     def query(self, promql: str, at: float | None = None) -> list[Instant]:
-        """An instant query, now or `at` (seconds since the epoch); for a scalar one element without
-        labels.
+        """Run an instant query, now or `at` (seconds since the epoch). A scalar is one element
+        without labels.
         """
         data = self._api("query", {"query": promql, "time": at})
         if data["resultType"] == "scalar":
@@ -242,7 +246,7 @@ class Prometheus:
         ]
 
     def value(self, promql: str, at: float | None = None) -> float | None:
-        """The value of a query that gives one element; None if it gives none."""
+        """The value of a query with one result; None if it has none."""
         found = self.query(promql, at)
         if len(found) > 1:
             raise AssertionError(
@@ -251,13 +255,13 @@ class Prometheus:
         return found[0].value if found else None
 
     def query_range(self, promql: str, start: float, end: float, step: float) -> list[Range]:
-        """A range query, times in seconds."""
+        """Run a range query; times in seconds."""
         data = self._api("query_range", {"query": promql, "start": start, "end": end, "step": step})
         return [_range(item) for item in data["result"]]
 
     def samples(self, selector: str, window: str = "1h", at: float | None = None) -> list[Range]:
-        """The samples as stored, by a `selector[window]` query. Stale markers are not among them:
-        Prometheus hides them.
+        """The stored samples of a `selector[window]` query, without stale markers, which Prometheus
+        hides.
         """
         data = self._api("query", {"query": f"{selector}[{window}]", "time": at})
         return [_range(item) for item in data["result"]]
@@ -265,7 +269,7 @@ class Prometheus:
     def series(
         self, *matchers: str, start: float | None = None, end: float | None = None
     ) -> list[Labels]:
-        """The label sets that match, `__name__` included."""
+        """The matching label sets, `__name__` included."""
         data = self._api("series", {"match[]": list(matchers), "start": start, "end": end})
         found: list[Labels] = data
         return found
@@ -275,10 +279,10 @@ class Prometheus:
         values: list[str] = self._api(f"label/{label}/values", {})
         return values
 
-    # --- its own health ---------------------------------------------------------------------------
+    # --- health -----------------------------------------------------------------------------------
 
     def own_metrics(self) -> OwnMetrics:
-        """Its /metrics as {(name, labels): value}."""
+        """The metrics of Prometheus itself as {(name, labels): value}."""
         result: OwnMetrics = {}
         for line in self._get("/metrics").decode().splitlines():
             match = _METRIC_LINE.match(line)
@@ -288,15 +292,14 @@ class Prometheus:
         return result
 
     def own_metric(self, name: str, **labels: str) -> float:
-        """The sum of one metric of its /metrics over all series with these labels; 0 if there is
-        none.
-        """
+        """The sum of one of its own metrics over all series with these labels; 0 without any."""
         return _sum(self.own_metrics(), name, **labels)
 
     def rejects(self, *, copies_allowed: bool = False) -> Rejects:
-        """What it refused: counters since the last start, complaints since the first. Copies of
-        what it has are left out if they are allowed: a retry after a lost answer brings them, and
-        one that the network holds up until newer samples are in is "out of order".
+        """Collect what it refused: counters since the last start, complaints since the first.
+
+        With `copies_allowed`, copies of stored samples are left out. A retry after a lost response
+        sends copies; one that arrives after newer samples is "out of order".
         """
         metrics = self.own_metrics()
         rejects = Rejects(
@@ -323,9 +326,11 @@ class Prometheus:
     def assert_nothing_rejected(
         self, *, copies_allowed: bool = False, cut_off_allowed: bool = False
     ) -> None:
-        """Fail the test if any sample or write was refused. Answers that are lost bring copies (see
-        rejects()), and a sender that is killed leaves requests cut off: say so if that is part of
-        the test.
+        """Fail the test if any sample or write was refused.
+
+        Args:
+            copies_allowed: Whether responses may have been lost (see rejects()).
+            cut_off_allowed: Whether a killed sender may have left incomplete requests.
         """
         rejects = self.rejects(copies_allowed=copies_allowed)
         if cut_off_allowed:
@@ -337,7 +342,7 @@ class Prometheus:
         assert rejects == Rejects(0, 0, 0, 0, 0, []), f"Prometheus refused samples: {rejects}"
 
     def log(self) -> str:
-        """What it logged so far."""
+        """The log so far."""
         return "" if self._home is None else (self._home / "log").read_text(errors="replace")
 
     def complaints(self) -> list[str]:
@@ -349,7 +354,7 @@ class Prometheus:
         ]
 
     def _is_late_copy(self, complaint: str) -> bool:
-        """Whether a log line complains of a sample behind newer ones that is stored."""
+        """Whether a log line is about an out-of-order sample that is already stored."""
         named = _OUT_OF_ORDER.search(complaint)
         if named is None:
             return False

@@ -1,11 +1,11 @@
-"""Debian's real Redis, for tests that want a real store.
+"""A real Redis (Debian's package).
 
 with Redis() as redis:
     store = RedisStore(redis.url, "openqoe")
-    redis.freeze()                # SIGSTOP: it takes connections and says nothing
-    redis.thaw()
-    redis.restart()               # it keeps nothing: no file is written
-    redis.fill_up()               # no more memory for anybody
+    redis.pause()                # SIGSTOP: accepts connections, answers nothing
+    redis.resume()
+    redis.restart()              # empty: it writes no file
+    redis.exhaust_memory()       # refuses writes
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ PASSWORD: Final = "a-secret/with:signs"
 
 
 class Redis:
-    """A server of its own on loopback, with a password and a folder of its own.
+    """A Redis process with its own port, password and folder.
 
     Args:
-        address: Where it listens; "0.0.0.0" is everywhere.
-        *options: More of its command line.
+        address: The listen address; "0.0.0.0" for all.
+        *options: Further command-line options.
     """
 
     def __init__(self, address: str = "127.0.0.1", *options: str) -> None:
@@ -44,11 +44,11 @@ class Redis:
 
     @property
     def url(self) -> str:
-        """Where it is, as OPENQOE_KV_URL says it."""
+        """The address, as a value of OPENQOE_KV_URL."""
         return self.url_at("127.0.0.1")
 
     def url_at(self, address: str) -> str:
-        """The same for somebody to whom this machine has another address."""
+        """The same, for clients that reach this machine at another address."""
         return f"redis://:{quote(PASSWORD, safe='')}@{address}:{self.port}/0"
 
     def __enter__(self) -> Self:
@@ -62,7 +62,7 @@ class Redis:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start Redis and wait until it answers."""
         self._process = subprocess.Popen(
             [
                 self._binary,
@@ -76,48 +76,48 @@ class Redis:
         wait_until(lambda: self.command("PING").startswith("+PONG"), 10, "Redis to answer")
 
     def stop(self) -> None:
-        """Kill it: it writes nothing down."""
+        """Kill Redis; its data is lost."""
         if self._process is not None:
-            self.thaw()
+            self.resume()
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def restart(self) -> None:
-        """Come back empty."""
+        """Restart without data."""
         self.stop()
         self.start()
 
-    def freeze(self) -> None:
-        """From now on connections are taken by the system and nobody answers."""
+    def pause(self) -> None:
+        """Send SIGSTOP: the kernel accepts connections, but no command is answered."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # a signal takes a moment
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # until it has stopped
 
-    def thaw(self) -> None:
-        """It goes on."""
+    def resume(self) -> None:
+        """Send SIGCONT."""
         if self._process is not None:
             os.kill(self._process.pid, signal.SIGCONT)
 
-    def fill_up(self) -> None:
-        """Everything that would need memory is refused."""
+    def exhaust_memory(self) -> None:
+        """Make Redis refuse every command that needs memory."""
         assert self.command("CONFIG", "SET", "maxmemory", "1").startswith("+OK")
 
-    def make_room(self) -> None:
-        """It is not full any more."""
+    def restore_memory(self) -> None:
+        """Remove the memory limit."""
         assert self.command("CONFIG", "SET", "maxmemory", "0").startswith("+OK")
 
-    def empty(self) -> None:
-        """Forget everything."""
+    def delete_all(self) -> None:
+        """Delete all keys."""
         assert self.command("FLUSHALL").startswith("+OK")
 
     def cpu_seconds(self) -> float:
-        """CPU time that it has used."""
+        """CPU time used by Redis, in s."""
         used = self._info("cpu")
         return float(used["used_cpu_sys"]) + float(used["used_cpu_user"])
 
     def used_memory(self) -> int:
-        """Bytes of memory that what it holds takes."""
+        """Bytes of memory that the data occupies."""
         return int(self._info("memory")["used_memory"])
 
     def _info(self, section: str) -> dict[str, str]:
@@ -125,7 +125,7 @@ class Redis:
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
     def command(self, *parts: str) -> str:
-        """Say something to it in its own protocol; returns the answer as it came, or ""."""
+        """Send a command in the Redis protocol; return the raw reply, or "" if there is none."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 for words in (("AUTH", PASSWORD), parts):

@@ -1,6 +1,4 @@
-"""A plain HTTP client for the tests of the doubles; standard library only, so that no client
-library hides anything.
-"""
+"""A minimal HTTP client for the tests of the doubles, from the standard library only."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 
-class Answer(NamedTuple):
+class TextResponse(NamedTuple):
     """Status, body as text, headers with names in lower case."""
 
     status: int
@@ -25,15 +23,15 @@ def send(
     *,
     method: str = "POST",
     timeout: float = 5.0,
-) -> Answer:
-    """One request on a connection of its own."""
+) -> TextResponse:
+    """Send one request on a new connection."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
     try:
         connection.request(method, parts.path, body, dict(headers or {}))
         response = connection.getresponse()
         text = response.read().decode()
-        return Answer(
+        return TextResponse(
             response.status, text, {name.lower(): value for name, value in response.getheaders()}
         )
     finally:

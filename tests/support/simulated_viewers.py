@@ -1,4 +1,4 @@
-"""Simulated viewers at a worker: what it counted against what it had to count."""
+"""Simulated viewers: sends their batches to a worker and compares its counts with the truth."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from openqoe.core.http.messages import Request
-from openqoe.core.metrics.metric import Type
+from openqoe.core.metrics.metric import MetricType
 from openqoe.core.qoe.catalogue import METRICS
 from openqoe.simulator import Batch, Simulation, Truth
 from tests.support.rig import Rig
 
-EXACT: Final = {
+UNLIMITED_LABELS: Final = {
     "CARDINALITY_LIMITS": '{"limits":{"video_id":{"action":"allow","max_cardinality":1000}}}'
 }
-"""Settings of a worker whose labels are those that were sent."""
+"""Settings of a worker that changes no label of the simulation."""
 
 Labels = tuple[tuple[str, str], ...]
 
-GAUGES: Final = {m.name for m in METRICS if m.type is Type.GAUGE}
+GAUGES: Final = {m.name for m in METRICS if m.type is MetricType.GAUGE}
 
 
-def request(batch: Batch) -> Request:
-    """A batch as a worker gets it."""
+def make_request(batch: Batch) -> Request:
+    """The request of a batch."""
     headers = {name.lower(): value for name, value in batch.headers}
     return Request("POST", batch.path, "", headers, batch.body)
 
 
-def watch(rig: Rig, simulation: Simulation, seconds: float) -> tuple[Truth, list[Batch]]:
-    """Send the batches of some time at their times; each has to be accepted in full."""
+def send_simulation(rig: Rig, simulation: Simulation, seconds: float) -> tuple[Truth, list[Batch]]:
+    """Send the batches of the first seconds, each at its time; each must be accepted in full."""
     truth, sent = Truth(), []
     for batch in simulation.batches():
         if batch.at > simulation.start + seconds * 1000:
             break
         rig.pass_time(max(0, math.ceil(batch.at) - rig.now))
-        response = rig.handle(request(batch))
+        response = rig.handle(make_request(batch))
         assert response.status == 202, response.body
         sent.append(batch)
         if not batch.is_copy:
@@ -48,12 +48,12 @@ def assert_counted(
     wanted: Mapping[str, Mapping[Labels, float]],
     samples: Iterable[tuple[Mapping[str, str], float]],
 ) -> None:
-    """Compare with the newest samples of a receiver: counts exactly, sums of seconds to the
-    precision of their additions.
+    """Compare the newest samples of a receiver with the expected values: counts exactly, sums of
+    seconds up to rounding.
 
     Args:
-        wanted: By metric name and labels.
-        samples: Labels (with the name) and values.
+        wanted: Expected values by metric name and labels.
+        samples: Labels, including the name, and values.
     """
     found: dict[tuple[str, Labels], float] = {}
     for labels, value in samples:

@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 
 
-def documents(path: Path) -> list[dict[str, Any]]:
+def load_yaml(path: Path) -> list[dict[str, Any]]:
     """The documents of a YAML file."""
     return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 
-def tool(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_tool(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a program that the `dev` extra brings, in deploy/, with next to no environment."""
     return subprocess.run(
         [str(Path(sys.executable).parent / name), *arguments],
@@ -35,7 +35,7 @@ def tool(name: str, *arguments: str, **environment: str) -> subprocess.Completed
     )
 
 
-def config_of(variables: Mapping[str, str]) -> Config:
+def load_config(variables: Mapping[str, str]) -> Config:
     """What the worker makes of variables, every one of which it has to know."""
     assert list(find_unknown_variables(Config, variables)) == []
     return Config.from_environment(variables)

@@ -1,10 +1,8 @@
-"""A remote-write 1.0 receiver that is strict: it checks every rule a sender must keep, and keeps
-every sample for the test to look at.
+"""A strict remote-write 1.0 receiver: it checks every rule for senders and stores every sample.
 
-Whatever breaks a rule is a `Violation` and, as Mimir does, answered with 400 (415 for a wrong type)
-while the good series of the request are kept. Most tests end with `assert receiver.violations ==
-[]`. A sample that comes again with the same value, as a retry after a lost answer brings it, is no
-violation; it is counted in `resent`.
+A broken rule is a `Violation` and, as in Mimir, answered with 400 (415 for a wrong type) while the
+valid series of the request are stored. Most tests end with `assert receiver.violations == []`. A
+resent sample with the same value, as after a lost response, is no violation; `resent` counts it.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply, system_now_ms
-from tests.support.wire import (
+from tests.support.wire_codec import (
     LABEL_NAME,
     STALE,
     STALE_BITS,
@@ -30,11 +28,11 @@ from tests.support.wire import (
 Labels = tuple[tuple[str, str], ...]
 
 PATHS: Final = ("/api/v1/write", "/api/v1/push", "/api/prom/push")
-"""Where Prometheus, Mimir and Grafana Cloud take remote writes."""
+"""The remote-write endpoints of Prometheus, Mimir and Grafana Cloud."""
 
 METRIC_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 OUT_OF_BOUNDS_MS: Final = 3_600_000
-"""A series is not begun this long before the newest sample of the tenant (half a block range)."""
+"""Maximum age in ms of a sample behind the tenant's newest (half a block range)."""
 GRACE_PERIOD_MS: Final = 600_000
 
 _REQUIRED_HEADERS: Final = {
@@ -48,8 +46,8 @@ _CONTENT_TYPES: Final = (
 
 
 class Violation(NamedTuple):
-    """A broken rule: `request` is the index in `requests`, `labels` empty if it is not about one
-    series.
+    """A broken rule: `request` is the index in `requests`; `labels` is empty unless one series
+    broke it.
     """
 
     rule: str
@@ -59,9 +57,7 @@ class Violation(NamedTuple):
 
 
 class RemoteWriteDouble(HttpDouble):
-    """`samples`, `metadata`, `violations` and `resent` tell what came; the fault script is that of
-    every double.
-    """
+    """Stores what it receives in `samples` and `metadata`, faults in `violations` and `resent`."""
 
     def __init__(
         self,
@@ -80,13 +76,13 @@ class RemoteWriteDouble(HttpDouble):
 
     @property
     def write_url(self) -> str:
-        """Where to write, as Prometheus has it."""
+        """The address of the write endpoint, with Prometheus' path."""
         return f"{self.url}/api/v1/write"
 
-    # --- what was kept ----------------------------------------------------------------------------
+    # --- stored samples ---------------------------------------------------------------------------
 
     def select(self, name: str, **labels: str) -> dict[Labels, list[tuple[int, SampleValue]]]:
-        """The samples of every series with this name and (at least) these labels."""
+        """The samples of every series with this name and at least these labels."""
         wanted = {"__name__": name, **labels}.items()
         with self._lock:
             return {
@@ -96,23 +92,21 @@ class RemoteWriteDouble(HttpDouble):
             }
 
     def last(self, name: str, **labels: str) -> SampleValue | None:
-        """The newest value of the one series with this name and these labels; None if it never
-        came.
-        """
+        """The newest value of the only series with this name and labels; None if there is none."""
         found = self.select(name, **labels)
         if len(found) > 1:
             raise AssertionError(f"{len(found)} series match {name} {labels}: {list(found)}")
         return next((samples[-1][1] for samples in found.values()), None)
 
     def total(self, name: str, **labels: str) -> float:
-        """The newest values of all matching series added up, ended series left out."""
+        """The sum of the newest values of all matching series, without ended ones."""
         values = [samples[-1][1] for samples in self.select(name, **labels).values()]
         return sum(value for value in values if isinstance(value, float))
 
     # --- the rules --------------------------------------------------------------------------------
 
     def respond(self, request: ReceivedRequest) -> Reply:
-        """204, or 400 / 415 with the first broken rule."""
+        """Return 204, or 400 or 415 with the first broken rule."""
         if request.path not in PATHS:
             return Reply(404, b"404 page not found\n")
         if request.method != "POST":
@@ -151,8 +145,8 @@ class RemoteWriteDouble(HttpDouble):
         return Reply(status, f"{broken[0].rule}: {broken[0].message}\n".encode())
 
     def _keep(self, series: TimeSeries) -> tuple[list[tuple[str, str]], bool]:
-        """Store the good samples; the faults of the bad ones, and whether one came again behind a
-        newer one.
+        """Store the valid samples. Return the faults of the others, and whether one of them was a
+        resent sample behind a newer one.
         """
         faults: list[tuple[str, str]] = []
         late_copy = False
@@ -190,6 +184,11 @@ class RemoteWriteDouble(HttpDouble):
         return None
 
 
+def count_started_views(receiver: RemoteWriteDouble) -> float:
+    """The started views in the metrics that a receiver has stored."""
+    return receiver.total("openqoe_views_started_total")
+
+
 def _header_faults(request: ReceivedRequest) -> Iterator[tuple[str, str]]:
     content_type = request.headers.get("content-type", "")
     if content_type.replace(" ", "").lower() not in _CONTENT_TYPES:
@@ -204,7 +203,7 @@ def _header_faults(request: ReceivedRequest) -> Iterator[tuple[str, str]]:
 
 @cache
 def _label_faults_of(labels: Labels) -> tuple[tuple[str, str], ...]:
-    """The same series come again with each flush."""
+    """Cached: the same series recur with each flush."""
     return tuple(_label_faults(labels))
 
 

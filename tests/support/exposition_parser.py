@@ -1,7 +1,7 @@
-"""Prometheus' text format 0.0.4, read strictly, from its documentation.
+"""A strict parser of Prometheus' text format 0.0.4, written from its documentation.
 
-What a lenient scraper would let pass is an error here: a sample without its TYPE, a family in two
-places, a label twice, a histogram whose buckets fall or do not end in +Inf.
+It refuses input that lenient scrapers accept: a sample without a TYPE, a family in two places, a
+repeated label, a histogram whose buckets decrease or do not end in +Inf.
 """
 
 import re
@@ -26,11 +26,15 @@ class Family:
 
 
 def parse(text: str) -> dict[str, Family]:
-    """The families by name. Raises ValueError for anything that is not as it should be."""
+    """Parse the families by name.
+
+    Raises:
+        ValueError: The text violates the format.
+    """
     families: dict[str, Family] = {}
     current = ""
     if not text.endswith("\n"):
-        raise ValueError("the last line does not end")
+        raise ValueError("the last line has no line feed")
     help_of: dict[str, str] = {}
     for line in text[:-1].split("\n"):
         if line.startswith("# HELP "):
@@ -39,7 +43,7 @@ def parse(text: str) -> dict[str, Family]:
         elif line.startswith("# TYPE "):
             current, kind = line[7:].split(" ")
             if current in families or current not in help_of:
-                raise ValueError(f"a family that is there twice or has no help: {line}")
+                raise ValueError(f"repeated family, or family without help: {line}")
             families[current] = Family(kind, help_of[current])
         else:
             name, labels, value = _sample(line)
@@ -47,7 +51,7 @@ def parse(text: str) -> dict[str, Family]:
             if name not in [current + part for part in parts]:
                 raise ValueError(f"not a sample of {current}: {line}")
             if (name, labels) in families[current].samples:
-                raise ValueError(f"twice: {line}")
+                raise ValueError(f"repeated sample: {line}")
             families[current].samples[name, labels] = value
     for name, family in families.items():
         if family.type == "histogram":
@@ -61,7 +65,7 @@ def _sample(line: str) -> tuple[str, Labels, float]:
         raise ValueError(f"not a sample: {line}")
     pairs = list(_pairs(match[2] or ""))
     if len(pairs) != len(dict(pairs)):
-        raise ValueError(f"a label twice: {line}")
+        raise ValueError(f"repeated label: {line}")
     return match[1], frozenset(pairs), float(match[3])
 
 
@@ -86,6 +90,6 @@ def _check_histogram(name: str, family: Family) -> None:
     for labels, pairs in buckets.items():
         bounds, values = zip(*pairs, strict=True)
         if list(bounds) != sorted(bounds) or bounds[-1] != float("inf"):
-            raise ValueError(f"the bounds of {name} do not rise to +Inf: {bounds}")
+            raise ValueError(f"the bounds of {name} do not increase to +Inf: {bounds}")
         if list(values) != sorted(values) or values[-1] != family.samples[f"{name}_count", labels]:
             raise ValueError(f"the buckets of {name} are not cumulative: {values}")

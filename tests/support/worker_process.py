@@ -1,4 +1,4 @@
-"""A worker as users run it: a process of its own, spoken to over HTTP."""
+"""Worker processes, started by the commands that users run and reached over HTTP."""
 
 import http.client
 import json
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -21,19 +20,19 @@ from tests.support.services import free_port, wait_until
 ROOT = Path(__file__).parents[2]
 
 Command = Callable[[int], Sequence[str]]
-"""The command line that serves on a port."""
+"""Returns the command line that serves on a port."""
 
-SHOWN = 8_000
-"""Characters of its log that are printed at its end."""
+LOG_TAIL = 8_000
+"""Characters of the log that are printed when the process ends."""
 
 
 def serve(port: int) -> Sequence[str]:
-    """The asyncio shell as users start it."""
+    """The asyncio shell, by `openqoe serve`."""
     return (sys.executable, "-m", "openqoe.shells", "serve", "--port", str(port))
 
 
 def gunicorn(worker_class: str, *options: str) -> Command:
-    """The WSGI shell under gunicorn, with the configuration that we ship."""
+    """The WSGI shell under gunicorn, with the configuration of deploy/."""
 
     def command(port: int) -> Sequence[str]:
         return (
@@ -58,25 +57,25 @@ def uvicorn(port: int) -> Sequence[str]:
 
 
 def serve_trio(port: int) -> Sequence[str]:
-    """The Trio shell as users start it."""
+    """The Trio shell, by its module."""
     return (sys.executable, "-m", "openqoe.shells.trio_shell", "--port", str(port))
 
 
 def with_options(command: Command, *options: str) -> Command:
-    """A command with more options."""
+    """A command with further options."""
     return lambda port: (*command(port), *options)
 
 
 class WorkerProcess:
-    """A running worker; a context manager that kills it.
+    """A worker process; a context manager that kills it.
 
-    In a test it prints its log at its end, which pytest shows if the test fails.
+    In a test it prints its log at the end, which pytest shows if the test fails.
 
     Args:
-        settings: Environment variables beside those of this process.
-        command: Makes the command line.
-        stop_signal: Ends it cleanly.
-        address: Where clients reach it.
+        settings: Environment variables in addition to those of this process.
+        command: Returns the command line.
+        stop_signal: The signal that stops it cleanly.
+        address: The address for clients.
     """
 
     def __init__(
@@ -107,22 +106,17 @@ class WorkerProcess:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.process is not None:
             with suppress(ProcessLookupError):
                 self.kill()
         if "PYTEST_CURRENT_TEST" in os.environ:
-            print(f"--- the log of {self.url}\n{self.log_text()[-SHOWN:]}")
+            print(f"--- log of {self.url}\n{self.log_text()[-LOG_TAIL:]}")
         self._log.unlink(missing_ok=True)
         shutil.rmtree(self.data, ignore_errors=True)
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the process and wait until it answers."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
@@ -131,33 +125,32 @@ class WorkerProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(self._answers, timeout=20, what="the worker to answer")
+        wait_until(self._answers, timeout=20, description="the worker to answer")
 
     def stop(self, timeout: float = 20) -> int:
-        """Ask it to end; returns the exit status."""
+        """Send the stop signal; return the exit status."""
         assert self.process is not None
         self.process.send_signal(self.stop_signal)
         return self.process.wait(timeout)
 
     def stop_and_deliver(self, timeout: float = 30) -> bool:
-        """Ask it to end well. What its destinations had no time for is delivered by the command
-        for that.
+        """Stop the process, then deliver the rest with `openqoe drain`.
 
         Returns:
-            Whether there was any: then what was on its way may have come twice.
+            Whether there was a rest: then samples in flight may have been delivered twice.
         """
         assert self.stop(timeout) == 0, self.log_text()[-2000:]
-        self.command("drain")
+        self.run_command("drain")
         return "kept for the next start" in self.log_text()
 
     def kill(self) -> None:
-        """SIGKILL, to the children of a host, too."""
+        """Send SIGKILL to the process and its children."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def command(self, *arguments: str, status: int = 0) -> str:
-        """Run a command of ours with the worker's settings; returns all that it printed."""
+    def run_command(self, *arguments: str, status: int = 0) -> str:
+        """Run an `openqoe` command with the worker's settings; return its output."""
         run = subprocess.run(
             [sys.executable, "-m", "openqoe.shells", *arguments],
             env=self._environment,
@@ -169,8 +162,8 @@ class WorkerProcess:
         assert run.returncode == status, run.stderr
         return run.stdout + run.stderr
 
-    def log(self) -> list[dict[str, Any]]:
-        """The lines of its log."""
+    def log_records(self) -> list[dict[str, Any]]:
+        """The JSON records of the log."""
         lines = self._log.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
@@ -184,7 +177,7 @@ class WorkerProcess:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
-        """One request on a connection of its own: status, headers by lower-case name, body."""
+        """Send a request on a new connection: status, headers by lower-case name, body."""
         address = urlsplit(self.url)
         assert address.hostname is not None
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
@@ -197,14 +190,14 @@ class WorkerProcess:
             connection.close()
 
     def post(self, body: bytes, path: str = "/v1/events", **headers: str) -> tuple[int, Any]:
-        """Post a batch: status and decoded answer."""
+        """Post a batch: status and decoded response."""
         status, _, answer = self.request(
             "POST", path, body, {"Content-Type": "application/json", **headers}
         )
         return status, json.loads(answer)
 
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of the samples at /metrics with these labels."""
+    def read_metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples with these labels at /metrics."""
         total = 0.0
         for line in self.request("GET", "/metrics")[2].decode().splitlines():
             series, _, value = line.rpartition(" ")
@@ -213,16 +206,16 @@ class WorkerProcess:
                 total += float(value)
         return total
 
-    def events_counted(self) -> float:
-        """The events accepted so far, once all of them are counted.
+    def count_events(self) -> float:
+        """The number of accepted events, once all of them are counted.
 
-        A worker that shares a store answers first, and counts when the store has replied.
+        A worker with a shared store acknowledges first and counts when the store has replied.
         """
         wait_until(
-            lambda: self.metric("openqoe_worker_kv_batches_waiting") == 0,
-            what="the shared store's replies",
+            lambda: self.read_metric("openqoe_worker_kv_batches_waiting") == 0,
+            description="the shared store's replies",
         )
-        return self.metric("openqoe_worker_events_accepted_total")
+        return self.read_metric("openqoe_worker_events_accepted_total")
 
     def _answers(self) -> bool:
         assert self.process is not None

@@ -1,11 +1,9 @@
-"""Remote-write and Loki bodies to plain values and back, written from the published message
-definitions.
+"""Decoder and encoder of remote-write and Loki bodies, from the published message definitions.
 
 Independent of the worker on purpose: the protobuf descriptors are built here, in a pool of their
 own, and decoding is stricter than a receiver's (an unknown field is an error), so that a mistake in
 the worker's encoder cannot cancel itself out. Sample values are declared as `fixed64`, which has
-the same bytes as `double`: the bits of a NaN are compared as they are on the wire, untouched by any
-float conversion.
+the same bytes as `double`: this compares the bits of a NaN without any float conversion.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, un
 from google.protobuf.message import DecodeError
 
 STALE_BITS: Final = 0x7FF0000000000002
-"""The one NaN that ends a series."""
+"""The bits of the NaN that marks the end of a series."""
 
 
 class Stale(enum.Enum):
@@ -43,12 +41,12 @@ SampleValue = float | Stale
 
 
 class WireError(ValueError):
-    """The body is not what its content type says; the message says where."""
+    """The body is not valid for its content type; the message names the place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample of a series; `value` is a float or STALE, `bits` what stood on the wire."""
+    """One sample of a series; `value` is a float or STALE, `bits` its encoding."""
 
     timestamp_ms: int
     value: SampleValue
@@ -57,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class TimeSeries:
-    """One series of a write request, labels in the order of the wire."""
+    """One series of a write request, with labels in wire order."""
 
     labels: tuple[tuple[str, str], ...]
     samples: tuple[Sample, ...]
@@ -161,7 +159,7 @@ METRIC_TYPES: Final = (
 def _message_class(
     package: str, definitions: Mapping[str, list[tuple[int, str, str, bool]]], name: str
 ) -> Any:
-    """The class of one message, from a descriptor pool that nobody else uses."""
+    """The class of one message, from a descriptor pool of its own."""
     field_type = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name=f"tests/{package}.proto", package=package, syntax="proto3"
@@ -192,7 +190,7 @@ def _parse(message_class: Any, data: bytes) -> Any:
         raise WireError(f"not a {message_class.DESCRIPTOR.full_name}: {fault}") from None
     size = message.ByteSize()
     message.DiscardUnknownFields()
-    if message.ByteSize() != size:  # seldom, so that the slow way need not be gone for each
+    if message.ByteSize() != size:  # rare: only then is the slow check needed
         _refuse_unknown_fields(message_class.FromString(data))
     return message
 
@@ -220,7 +218,11 @@ def _unsnap(body: bytes) -> bytes:
 
 
 def decode_write_request(body: bytes) -> WriteRequest:
-    """A remote-write 1.0 body (snappy block, protobuf) as values; WireError if it is none."""
+    """Decode a remote-write 1.0 body (snappy block, protobuf).
+
+    Raises:
+        WireError: The body is not valid.
+    """
     message = _parse(_WRITE_REQUEST, _unsnap(body))
     return WriteRequest(
         series=tuple(
@@ -246,8 +248,8 @@ def encode_write_request(
     series: Iterable[tuple[Mapping[str, str], Sequence[tuple[int, SampleValue]]]],
     metadata: Iterable[MetricMetadata] = (),
 ) -> bytes:
-    """A remote-write body from `(labels, [(ms, value)])` pairs. Labels go out in the order given,
-    so that a test can send bad ones.
+    """Encode `(labels, [(ms, value)])` pairs as a remote-write body. Labels keep their order, so
+    that a test can send invalid ones.
     """
     message = _WRITE_REQUEST()
     for labels, samples in series:
@@ -292,8 +294,10 @@ def _metric_type(number: int) -> str:
 def decode_push_request(
     body: bytes, content_type: str, content_encoding: str = ""
 ) -> list[PushStream]:
-    """A Loki push body as values: JSON (plain, gzip, deflate) or protobuf in snappy block format;
-    WireError if it is neither.
+    """Decode a Loki push body: JSON (plain, gzip, deflate) or protobuf in snappy block format.
+
+    Raises:
+        WireError: The body is not valid.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     encoding = content_encoding.strip().lower()
@@ -307,8 +311,8 @@ def decode_push_request(
 
 
 def encode_push_request(streams: Iterable[tuple[str, Sequence[PushEntry]]]) -> bytes:
-    """A protobuf push body from `(labels text, entries)` pairs; the text goes out as given, so that
-    a test can send a malformed one.
+    """Encode `(labels text, entries)` pairs as a protobuf push body. The text is sent unchanged, so
+    that a test can send a malformed one.
     """
     message = _PUSH_REQUEST()
     for labels, entries in streams:
@@ -408,7 +412,7 @@ def _json_strings(value: object, where: str) -> dict[str, str]:
 
 
 def _is_text(value: object) -> bool:
-    """Whether this is a string that UTF-8 can hold: JSON can spell lone surrogates."""
+    """Whether this is a string that UTF-8 can encode: JSON can contain lone surrogates."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
@@ -440,8 +444,10 @@ _HEX_LENGTHS: Final = {"x": 2, "u": 4, "U": 8}
 
 
 def parse_label_set(text: str) -> dict[str, str]:
-    """`{a="b", c="d"}` as a dict. Values are Go's double-quoted strings; whatever is malformed is a
-    WireError.
+    """Parse `{a="b", c="d"}`, with values as Go's double-quoted strings, into a dict.
+
+    Raises:
+        WireError: The text is malformed.
     """
     position = _skip_blank(text, 0)
     if text[position : position + 1] != "{":
@@ -476,7 +482,7 @@ def _skip_blank(text: str, position: int) -> int:
 
 
 def _quoted(text: str, position: int) -> tuple[str, int]:
-    """A Go string literal in double quotes starting at `position`, and where it ends."""
+    """The Go string literal in double quotes at `position`, and the position of its end."""
     if text[position : position + 1] != '"':
         raise _bad_labels(text, position, "expected '\"'")
     start = position
@@ -500,8 +506,8 @@ def _quoted(text: str, position: int) -> tuple[str, int]:
 
 
 def _escape(text: str, position: int, data: bytearray) -> int:
-    """Append what the escape sequence after a backslash stands for; `position` is that of the
-    character after the backslash.
+    """Append the bytes of an escape sequence; `position` is that of the character after the
+    backslash. Return the position after the sequence.
     """
     char = text[position : position + 1]
     if char in _SIMPLE_ESCAPES:

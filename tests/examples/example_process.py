@@ -1,0 +1,19 @@
+"""How the tests run an example and what they post to it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.worker_process import Command
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example_command(name: str, *arguments: str) -> Command:
+    """The command line of an example that serves on a port, with Python's own checks on."""
+
+    def command(port: int) -> Sequence[str]:
+        path = str(EXAMPLES / f"{name}.py")
+        return (sys.executable, "-X", "dev", path, str(port), *arguments)
+
+    return command
