@@ -1,6 +1,7 @@
-"""What survives of a slot: the storage of the shells, without SQLite."""
+"""A simulated disk: the storage of a slot, without SQLite."""
 
 from dataclasses import replace
+from typing import Any
 
 from openqoe.core import Config, Worker
 from openqoe.core.effects import (
@@ -19,7 +20,7 @@ from openqoe.core.effects import (
 
 
 class Disk:
-    """What survives. Effects are carried out in order, when the world says so."""
+    """The durable data of a slot. The simulation decides when an effect is executed."""
 
     def __init__(self) -> None:
         self.snapshot: bytes | None = None
@@ -29,7 +30,7 @@ class Disk:
         self.last_record = 0
         self.last_payload = 0
 
-    def carry_out(self, effect: StorageEffect) -> StorageResult:
+    def execute(self, effect: StorageEffect) -> StorageResult:
         match effect:
             case Append(record=record):
                 assert record.number > self.last_record, "a record's number was used twice"
@@ -56,33 +57,26 @@ class Disk:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to deliver."""
+        """Whether all data is delivered."""
         return not self.journal and not self.outbox
 
     def restore(
         self, config: Config, instance: str, seed: int, now: int, *, shared: bool, pace: int
     ) -> Worker:
-        """The worker of a process that starts here."""
-        worker = Worker(
-            config,
-            instance=instance,
-            seed=seed,
-            durable=True,
-            shared=shared,
-            pace=pace,
-            embedded=True,
+        """Restore the worker of a process that starts on this disk."""
+        options: dict[str, Any] = {
+            "instance": instance,
+            "seed": seed,
+            "durable": True,
+            "shared": shared,
+            "pace": pace,
+            "embedded": True,
+        }
+        worker = (
+            Worker(config, **options)
+            if self.snapshot is None
+            else Worker.restore(config, self.snapshot, **options)
         )
-        if self.snapshot is not None:
-            worker = Worker.restore(
-                config,
-                self.snapshot,
-                instance=instance,
-                seed=seed,
-                durable=True,
-                shared=shared,
-                pace=pace,
-                embedded=True,
-            )
         references = [replace(payload, body=b"") for _, payload in sorted(self.outbox.items())]
         batches = sorted(self.batches.values(), key=lambda batch: batch.at)
         worker.resume(references, batches, self.last_record, self.last_payload, now)
