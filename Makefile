@@ -50,6 +50,7 @@ format: $(VENV)/.dev ## Format the code
 typecheck: $(VENV)/.dev ## Check the types of the package and the tests
 	$(BIN)/mypy -p openqoe
 	$(BIN)/mypy -p tests
+	$(BIN)/mypy -p bench
 	$(BIN)/mypy examples docs/generate.py deploy/gunicorn.conf.py
 	MYPYPATH=deploy/grafana $(BIN)/mypy deploy/grafana/generate.py
 
