@@ -60,11 +60,14 @@ def test_copied_files_exist_and_cover_package() -> None:
     sources = copied()
     assert [source for source in sources if not (ROOT / source).exists()] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (package,) = project["tool"]["setuptools"]["package-dir"].values()
+    links = [path for path in (ROOT / package / "openqoe").iterdir() if path.is_symlink()]
     needed = {
         "pyproject.toml",
         project["project"]["readme"],
         *project["project"]["license-files"],
-        *project["tool"]["setuptools"]["package-dir"].values(),
+        package,
+        *(link.resolve().relative_to(ROOT).as_posix() for link in links),
     }
     assert set(sources) == needed
 
