@@ -1,8 +1,8 @@
-"""The figures of ``docs/performance.md`` and its plots, from the results of the latest runs.
+"""Writes the tables and plots of ``docs/performance.md`` from the results of the latest runs.
 
     python -m bench.page
 
-What stands between the markers of the page is written anew; the rest is prose.
+It replaces the text between the markers of the page; the rest is prose.
 """
 
 import re
@@ -24,7 +24,7 @@ COLOURS = {"null": "#b8bfc9", "memory": "#58a6c7", "normal": "#2f6db3", "full": 
 
 
 def table(rows: Sequence[Row], columns: Iterable[str]) -> str:
-    """Rows as a table of Markdown."""
+    """Format rows as a Markdown table."""
     names = list(columns)
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     lines += [f"| {' | '.join(_text(row.get(name, '')) for name in names)} |" for row in rows]
@@ -118,7 +118,7 @@ def _save(figure: Any, name: str, description: str) -> str:
     IMAGES.mkdir(exist_ok=True)
     figure.tight_layout()
     for kind in ("svg", "png"):
-        # No date and no random ids: the same figures give the same files.
+        # No date and no random ids: equal results give equal files.
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(IMAGES / f"{name}.{kind}", dpi=110, metadata=metadata)
     plot.close(figure)
@@ -138,7 +138,7 @@ def main() -> None:
         begin, end = f"<!-- figures: {name} -->", f"<!-- end: {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         if not pattern.search(page):
-            raise SystemExit(f"{PAGE.name} has no place for the figures of {name}")
+            raise SystemExit(f"{PAGE.name} has no markers for {name}")
         page = pattern.sub(f"{begin}\n\n{text}\n\n{end}".replace("\\", r"\\"), page)
     PAGE.write_text(page, encoding="utf-8")
 

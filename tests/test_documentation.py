@@ -108,7 +108,7 @@ def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
     session = re.search(r"<!-- test: shell session -->\n```bash\n(.*?)```", text, re.DOTALL)
     assert session is not None
     script = session[1]
-    # The ports of the README may be taken on this machine; the lines are the same otherwise.
+    # Free ports replace those of the README, which may be in use; the rest is unchanged.
     for port in ("9090", "8787"):
         script = script.replace(port, str(free_port()))
     script = script.replace("openqoe serve", f"openqoe serve --port {_port_of(script)}")
@@ -118,12 +118,12 @@ def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
     launcher = f'#!/bin/sh\nexec {command or sys.executable + " -m openqoe.shells"} "$@"\n'
     (tmp_path / ".venv/bin/openqoe").write_text(launcher)
     (tmp_path / ".venv/bin/openqoe").chmod(0o755)
-    # On a busy machine three seconds may be too few to start. What is left ends in any case.
+    # On a busy machine the start may take longer than 3 s. Remaining processes are killed below.
     wait = f"curl -s --retry 20 --retry-connrefused --retry-delay 1 {worker}/health"
     script = "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n" + script.replace(
         "NOW=", f"{wait}\nNOW=", 1
     )
-    # Job control, as in a terminal, for `kill %1`.
+    # `kill %1` needs job control, as in a terminal.
     run = subprocess.run(
         ["bash", "-m", "-e", "-c", script],
         cwd=tmp_path,
@@ -151,14 +151,14 @@ def test_queries_on_embedded_store_page_work(tmp_path: Path) -> None:
     ]
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "0"}) as worker:
         for number, (kind, data) in enumerate(steps):
-            told = event(kind, at=now + number * 10, view_id="v-1", video=film, data=data)
-            assert worker.post(batch(told))[0] == 202
+            step = event(kind, at=now + number * 10, view_id="v-1", video=film, data=data)
+            assert worker.post(batch(step))[0] == 202
         assert worker.stop() == 0
         with closing(sqlite3.connect(worker.data / "embedded.db")) as database:
             ((_, titles, views),) = database.execute(videos).fetchall()
-            happened = database.execute(error).fetchall()
+            errors = database.execute(error).fetchall()
     assert (titles, views) == ("The film", 1)
-    assert [(kind, ms, json.loads(data)) for _, kind, ms, data in happened] == [
+    assert [(kind, ms, json.loads(data)) for _, kind, ms, data in errors] == [
         (kind, number * 10, data) for number, (kind, data) in enumerate(steps)
     ]
 

@@ -1,4 +1,4 @@
-"""Reads what deploy/ holds, and asks the worker whether it understands it."""
+"""Reads the files of deploy/ and checks them against the worker's settings and commands."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def load_yaml(path: Path) -> list[dict[str, Any]]:
 
 
 def run_tool(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that the `dev` extra brings, in deploy/, with next to no environment."""
+    """Run a program of the `dev` extra in deploy/, with a minimal environment."""
     return subprocess.run(
         [str(Path(sys.executable).parent / name), *arguments],
         cwd=DEPLOY,
@@ -42,7 +42,7 @@ def load_config(variables: Mapping[str, str]) -> Config:
 
 
 def assert_accepts(arguments: Sequence[str]) -> None:
-    """The `openqoe` command takes these arguments; click raises what is wrong with them."""
+    """Check that the `openqoe` command accepts these arguments; click raises otherwise."""
     name, *options = arguments
     command = commands.command(name)
     command.make_context(name, list(options))

@@ -1,4 +1,4 @@
-"""The examples of deploy/env: as they are, and with every line that is commented out."""
+"""The examples of deploy/env, unchanged and with every commented-out line enabled."""
 
 import base64
 import re
@@ -76,6 +76,6 @@ def test_commented_out_settings_are_valid(file: Path) -> None:
 
 @pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
 def test_env_files_have_no_quoted_values(file: Path) -> None:
-    """Both take a value as it stands, quotes and all, so there must be none around it."""
+    """Docker and systemd keep quotes as part of the value."""
     for name, value in (commented(file) | variables(file)).items():
         assert value == value.strip(" \"'"), name

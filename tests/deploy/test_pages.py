@@ -1,4 +1,4 @@
-"""The pages about deployment and migration name what there is: settings, metrics, files."""
+"""Settings, metrics and files named on the deployment and migration pages exist."""
 
 import re
 from pathlib import Path
@@ -16,10 +16,10 @@ PAGES = [
 ]
 
 GONE = {
-    # The Cloudflare worker's
+    # Metrics of the Cloudflare worker
     "openqoe_heartbeat_playing_time_seconds",
     "openqoe_pause_playing_time_seconds",
-    # The Go worker's, after its collector
+    # Metrics of the Go worker, after its collector
     "openqoe_video_startup_time_milliseconds",
 }
 
@@ -61,5 +61,5 @@ def test_links_and_file_names_on_pages_resolve(page: Path) -> None:
 
 
 def _anchor(heading: str) -> str:
-    """The anchor that GitHub makes of a heading."""
+    """The anchor of a heading on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

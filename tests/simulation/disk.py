@@ -1,4 +1,4 @@
-"""What survives of a slot: the storage of the shells, without SQLite."""
+"""A simulated disk: the storage of a slot, without SQLite."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from openqoe.core.effects import (
 
 
 class Disk:
-    """What survives. Effects are carried out in order, when the world says so."""
+    """The durable data of a slot. The simulation decides when an effect is executed."""
 
     def __init__(self) -> None:
         self.snapshot: bytes | None = None
@@ -29,7 +29,7 @@ class Disk:
         self.last_record = 0
         self.last_payload = 0
 
-    def carry_out(self, effect: StorageEffect) -> StorageResult:
+    def execute(self, effect: StorageEffect) -> StorageResult:
         match effect:
             case Append(record=record):
                 assert record.number > self.last_record, "a record's number was used twice"
@@ -56,7 +56,7 @@ class Disk:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to deliver."""
+        """Whether all data is delivered."""
         return not self.journal and not self.outbox
 
     def restore(

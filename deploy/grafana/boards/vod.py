@@ -1,4 +1,4 @@
-"""Video on demand: start, stalls and how far viewers get."""
+"""Video on demand: start-up, stalls, errors and completion."""
 
 from boards import variables, views
 from boards.board import Row, board
@@ -13,7 +13,7 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "vod",
         "Video on demand",
-        "Views whose content_type is not `live`: start, stalls, errors, how far viewers get.",
+        "Views whose content_type is not `live`: start-up, stalls, errors and completion.",
         [
             variables.source(),
             *variables.view_labels(without=("content_type",)),
@@ -21,7 +21,7 @@ def build(runbooks: str | None = None) -> str:
         ],
         [
             Row(
-                "In this time",
+                "Selected time range",
                 [
                     views.started(scope),
                     views.played_number(scope),
@@ -32,12 +32,12 @@ def build(runbooks: str | None = None) -> str:
                 ],
             ),
             Row(
-                "How far viewers get",
+                "Completion",
                 [
                     views.funnel(scope),
                     graph(
                         "Completion",
-                        "Mean share of the video that views reached which ended then.",
+                        "Mean fraction of the video that ended views reached.",
                         [(scope.mean("openqoe_completion_rate"), "mean")],
                         unit="percentunit",
                         limits=views.COMPLETION,

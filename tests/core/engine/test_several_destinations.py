@@ -250,7 +250,7 @@ class Life:
                         self.sent.append((effect.destination, effect.body))
                         result = HttpResult(204)
                 case _:
-                    stored: StorageResult = self.disk.carry_out(effect)  # type: ignore[arg-type]
+                    stored: StorageResult = self.disk.execute(effect)  # type: ignore[arg-type]
                     result = stored
             if hasattr(effect, "id"):
                 todo += self.worker.complete(effect.id, result, self.now)

@@ -1,8 +1,8 @@
-"""A load generator that costs little beside the worker: plain sockets, prepared bytes.
+"""A load generator with low CPU cost: asyncio protocols and prepared bytes.
 
-Two kinds of load. ``run`` keeps so many connections busy, each with one request after the other:
-that tells what a worker can do. ``at_rate`` sends at a rate, whether answers come or not, as
-players do, which tells what they feel, also where the worker falls behind.
+It has two kinds of load. ``run_closed_loop`` keeps a number of connections busy, each with one
+request at a time, and measures the throughput. ``run_at_rate`` sends at a fixed rate, independent
+of responses, and measures the latency for players, also under overload.
 """
 
 import asyncio
@@ -19,23 +19,25 @@ T = TypeVar("T")
 
 _numbers = count()
 
-NOT_SENT = -1
-"""Stands for a status: all connections were busy."""
+NO_RESPONSE = 0
+"""Pseudo-status: the connection closed or timed out without a response."""
 
-GIVING_UP = 10.0
-"""s after which an answer is not waited for any more."""
+NOT_SENT = -1
+"""Pseudo-status: all connections were busy."""
+
+RESPONSE_TIMEOUT = 10.0
+"""Seconds to wait for the last responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it.
+    """The result of a load.
 
     Attributes:
-        seconds: How long it took.
-        statuses: Answers by status; under 0 are requests that got none, under -1 those that found
-            all connections busy.
-        times: How long each answer took in s, ascending.
-        late: How late the generator itself was at the most, s.
+        seconds: Its duration.
+        statuses: Number of requests by status, ``NO_RESPONSE`` or ``NOT_SENT``.
+        times: The response times in s, ascending.
+        late: The maximum delay of the generator itself, in s.
     """
 
     seconds: float
@@ -45,27 +47,22 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Requests a second that were accepted."""
+        """Accepted requests per second."""
         return self.per_second(202)
 
     def per_second(self, status: int) -> float:
-        """Requests a second that this came of."""
+        """Requests per second with this status."""
         return self.statuses[status] / self.seconds
 
-    def percentile(self, part: float) -> float:
-        """ms that this part of the answers took at the most; 0 if there were none."""
+    def percentile(self, fraction: float) -> float:
+        """The percentile of the response times in ms; 0 without responses."""
         if not self.times:
             return 0.0
-        return self.times[min(int(len(self.times) * part), len(self.times) - 1)] * 1000
-
-    @property
-    def p99(self) -> float:
-        """s that 99% of the answers took at the most."""
-        return self.percentile(0.99) / 1000
+        return self.times[min(int(len(self.times) * fraction), len(self.times) - 1)] * 1000
 
 
-def posts(bodies: list[bytes]) -> Iterator[bytes]:
-    """Requests without end; no worker has seen one of them before, though bodies repeat."""
+def encode_posts(bodies: list[bytes]) -> Iterator[bytes]:
+    """Endless requests with repeated bodies and unique idempotency keys."""
     head = (
         "POST /v1/events HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
         "Idempotency-Key: {}\r\nContent-Length: {}\r\n\r\n"
@@ -74,41 +71,41 @@ def posts(bodies: list[bytes]) -> Iterator[bytes]:
         yield head.format(next(_numbers), len(body)).encode() + body
 
 
-def run(port: int, requests: Iterator[bytes], connections: int, seconds: float) -> Load:
-    """Send requests over so many connections, on each one after the other.
+def run_closed_loop(port: int, requests: Iterator[bytes], connections: int, seconds: float) -> Load:
+    """Keep connections busy, each with one request at a time.
 
     Raises:
-        RuntimeError: One was answered with neither 202 nor 503.
+        RuntimeError: A status was neither 202 nor 503.
     """
-    load = _in_loop(_closed(port, requests, connections, seconds))
+    load = _run(_closed(port, requests, connections, seconds))
     if load.statuses.keys() - {202, 503}:
-        raise RuntimeError(f"unexpected answers: {dict(load.statuses)}")
+        raise RuntimeError(f"unexpected statuses: {dict(load.statuses)}")
     return load
 
 
-def at_rate(
+def run_at_rate(
     port: int,
     requests: Iterator[bytes],
     rate: float,
     parts: Sequence[float],
     connections: int,
 ) -> list[Load]:
-    """Send so many requests a second, each on a connection that is free.
+    """Send requests at a fixed rate, each on a free connection.
 
     Args:
-        port: Of the worker.
+        port: Port of the worker.
         requests: The requests.
-        rate: Requests a second.
-        parts: Seconds for which it is sent, in parts without a pause between them.
-        connections: How many are open; a request that finds all busy is not sent.
+        rate: Requests per second.
+        parts: Durations in s of consecutive parts of the load.
+        connections: Number of connections; without a free one a request is not sent.
 
     Returns:
-        What came of each part: of the requests that were sent in it.
+        The result of each part, by the time of sending.
     """
-    return _in_loop(_open(port, requests, rate, parts, connections))
+    return _run(_open(port, requests, rate, parts, connections))
 
 
-def _in_loop(load: Coroutine[Any, Any, T]) -> T:
+def _run(load: Coroutine[Any, Any, T]) -> T:
     try:
         import uvloop
     except ImportError:
@@ -141,7 +138,7 @@ class _Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._due is not None:
-            self._end(0)
+            self._end(NO_RESPONSE)
 
     def _end(self, status: int) -> None:
         assert self._due is not None
@@ -150,7 +147,7 @@ class _Client(asyncio.Protocol):
 
 
 def _length(head: bytes) -> int:
-    """The length that a head announces."""
+    """The Content-Length of a head."""
     _, _, rest = head.lower().partition(b"content-length:")
     return int(rest.partition(b"\r\n")[0])
 
@@ -196,11 +193,11 @@ async def _open(
     statuses: list[Counter[int]] = [Counter() for _ in parts]
     times: list[list[float]] = [[] for _ in parts]
     late = [0.0 for _ in parts]
-    under_way: dict[_Client, int] = {}  # and the part in which it was sent
+    in_flight: dict[_Client, int] = {}  # with the part in which it was sent
     free: deque[_Client] = deque()
 
     def done(client: _Client, status: int, took: float) -> None:
-        part = under_way.pop(client)
+        part = in_flight.pop(client)
         free.append(client)
         statuses[part][status] += 1
         if status:
@@ -216,7 +213,7 @@ async def _open(
             await asyncio.sleep(early)
         elif number % 8 == 0:
             await asyncio.sleep(0)
-        # That this process is late is not the worker's fault.
+        # Response times start at the actual sending: delays of this process are not the worker's.
         now = time.perf_counter()
         part = bisect(ends, now, hi=len(parts) - 1)
         late[part] = max(late[part], now - due)
@@ -224,18 +221,18 @@ async def _open(
             free.popleft()
         if free:
             client = free.popleft()
-            under_way[client] = part
+            in_flight[client] = part
             client.send(next(requests), now)
         else:
             statuses[part][NOT_SENT] += 1
     with suppress(TimeoutError):
-        async with asyncio.timeout(GIVING_UP):
-            while under_way:
+        async with asyncio.timeout(RESPONSE_TIMEOUT):
+            while in_flight:
                 await asyncio.sleep(0.01)
     for client in clients:
         client.transport.abort()
-    for part in under_way.values():
-        statuses[part][0] += 1
+    for part in in_flight.values():
+        statuses[part][NO_RESPONSE] += 1
     return [
         Load(seconds, +answers, sorted(took), delay)
         for seconds, answers, took, delay in zip(parts, statuses, times, late, strict=True)

@@ -1,10 +1,10 @@
-"""The null server: a shell that answers every request with the same 202, without the core's part.
+"""The null server: a shell that answers every request with the same 202, without ingesting it.
 
-    python -m bench.null asyncio|trio PORT
-    gunicorn -k gthread --threads 16 bench.null:application
+    python -m bench.null_server asyncio|trio PORT
+    gunicorn -k gthread --threads 16 bench.null_server:application
 
-The sockets, the HTTP layer and the answer are those of the worker: what it is faster by is what the
-batches themselves cost.
+Sockets, HTTP layer and response are those of the worker, so the difference to the worker is the
+cost of the batches.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ def _response(request: Request) -> Response:
 
 
 class _Worker:
-    """What a server reads of the worker."""
+    """The part of a worker that a server reads."""
 
     config = Config()
 
 
 class Service:
-    """What a server asks of a service."""
+    """The part of a service that a server calls."""
 
     worker = _Worker()
     log = logs.configure(Config(log_level="error"))
