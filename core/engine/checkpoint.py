@@ -45,7 +45,6 @@ def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[S
         {queue.destination.name: queue.state() for queue in outflow.queues},
         outflow.state(),
         flush_timer.state(),
-        None,
         limits.state(),
         ingest.is_dirty,
         None if parts.exchange is None else parts.exchange.state(),

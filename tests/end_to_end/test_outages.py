@@ -179,9 +179,9 @@ def test_a_damaged_file_is_kept_aside_and_the_worker_serves(
         assert worker.request("GET", "/ready")[0] == 200
         assert worker.stop() == 0
         assert [one.name for one in file.parent.glob("*damaged*")] == ["worker.db.damaged-1"]
-        (told,) = [line["event"] for line in worker.log() if "was damaged" in line["event"]]
-        assert "saved from it: " in told  # what that is: tests/shells/storage/test_storage.py
-        assert told.endswith("the damaged file is kept as worker.db.damaged-1")
+        (line,) = [line for line in worker.log() if "was damaged" in line["event"]]
+        assert line["recovered"]  # the rows: tests/shells/storage/test_storage.py
+        assert line["kept_as"] == "worker.db.damaged-1"
         assert "Traceback" not in worker.log_text()
     assert 1 <= receiver.total(STARTED) <= 31
     assert any("v-30" in entry.line for entry in loki.entries())

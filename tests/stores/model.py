@@ -1,4 +1,4 @@
-"""What any store must answer, in its simplest form: nothing is ever cleared away."""
+"""The reference model of a store, without expiry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from openqoe.core.kv import (
 
 
 class Model:
-    """A store without time: what has a lifetime lives for ever."""
+    """A store in which nothing expires."""
 
     def __init__(self) -> None:
         self.sets: dict[str, list[list[Any]]] = {}  # [member, day]

@@ -1,9 +1,9 @@
-"""The snapshot that every later version has to read: a short evening of two viewers.
+"""The snapshot of a short evening of two viewers, which every later version must read.
 
     python -m tests.support.golden_snapshot
 
-writes it anew. Do so only together with a new version of the format, under a new name: the file
-stands for the workers in the field that wrote such files.
+writes it again. Once a version is released, do so only for a new format, under a new name: the file
+represents the workers in the field.
 """
 
 from pathlib import Path
@@ -16,11 +16,11 @@ from tests.support.rig import FLUSH, Rig, told
 PATH: Final = Path(__file__).parents[1] / "fixtures" / f"snapshot-v{VERSION}.bin"
 
 AT: Final = NOW + 2 * FLUSH
-"""When it was taken, in ms since the epoch."""
+"""Time of the snapshot, in ms since the epoch."""
 
 
 def evening() -> bytes:
-    """The snapshot of a worker to which two viewers have told something."""
+    """Return the snapshot of a worker that has received events of two viewers."""
     rig = Rig()
     rig.post(
         told(0, "viewstart", 0.0),
