@@ -360,13 +360,5 @@ def _failure(error: sqlite3.Error) -> StorageFailure:
 
 def _is_operational(error: sqlite3.DatabaseError) -> bool:
     """Whether the file is inaccessible, as opposed to damaged."""
-    return isinstance(error, sqlite3.OperationalError) and getattr(
-        error, "sqlite_errorcode", 0
-    ) & 0xFF in (
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-    )
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return isinstance(error, sqlite3.OperationalError) and code & 0xFF != sqlite3.SQLITE_ERROR

@@ -133,7 +133,7 @@ from hashlib import sha256
 from openqoe.core import (
     Config, HttpResult, KvFailure, KvResult, KvUpdate, NetworkFailure, Notice, Request, Worker,
 )
-from openqoe.shells.stores import MemoryStore
+from tests.support.memory_store import MemoryStore
 from tests.support.events import NOW, batch, event
 
 config = Config.from_environment({

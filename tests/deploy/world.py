@@ -28,11 +28,11 @@ from openqoe.core.effects import (
 from openqoe.core.engine.load_shedding import BURST
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
-from openqoe.shells.stores import MemoryStore
 from openqoe.simulator import Simulation, Truth, parse_incident
 from tests.deploy import rules
 from tests.support.events import event, post
 from tests.support.loki import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.prometheus import Prometheus
 from tests.support.rig import deliver
 from tests.support.wire import encode_write_request

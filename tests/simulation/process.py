@@ -26,11 +26,11 @@ from openqoe.core.effects import (
     Stored,
 )
 from openqoe.core.worker import Outcome
-from openqoe.shells.stores import MemoryStore
 from tests.simulation.disk import Disk
 from tests.support.events import NOW, event, post
 from tests.support.http_double import HttpDouble
 from tests.support.loki import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.receiver import RemoteWriteDouble
 from tests.support.rig import deliver
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from openqoe.shells.stores import MemoryStore, SqliteStore, Store
+from openqoe.shells.stores import SqliteStore, Store
 from openqoe.shells.stores.redis_store import RedisStore
+from tests.support.memory_store import MemoryStore
 from tests.support.redis import Redis
 
 KINDS = ("memory", "sqlite", "redis")

@@ -25,7 +25,7 @@ from openqoe.core.kv import (
 )
 from openqoe.shells.stores import Store
 from tests.stores.conftest import Clients
-from tests.stores.model import Model
+from tests.support.memory_store import MemoryStore
 
 DAY = 20_000
 HOUR = 3_600_000
@@ -302,16 +302,16 @@ def three(clients: Clients) -> list[Store]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(turns=st.lists(st.tuples(st.integers(0, 2), st.lists(OPERATIONS, max_size=5)), max_size=25))
-def test_interleaved_clients_match_the_model(
+def test_interleaved_clients_match_memory_store(
     three: list[Store], turns: list[tuple[int, list[Operation]]]
 ) -> None:
-    example, model = str(next(EXAMPLES)), Model()
+    example, model = str(next(EXAMPLES)), MemoryStore()
     for client, operations in turns:
         own = tuple(_own_key(operation, example) for operation in operations)
         assert three[client].run(own) == model.run(own)
 
 
-def test_large_update_matches_the_model(three: list[Store]) -> None:
+def test_large_update_matches_memory_store(three: list[Store]) -> None:
     """500 batches of 200 views at once. Some are another worker's, and some are repeated."""
 
     def batch(number: int, by: str) -> tuple[Operation, ...]:
@@ -324,7 +324,7 @@ def test_large_update_matches_the_model(three: list[Store]) -> None:
         return tuple(operation for number in numbers for operation in batch(number, by))
 
     summary = (Summarize("view-3", 2, b"summary", 1, HOUR),)
-    model = Model()
+    model = MemoryStore()
     for client, operations in (
         (0, batches(range(0, 500, 7), "a")),
         (1, (*batches(range(300), "b"), *summary, *batches(range(290, 500), "b"))),

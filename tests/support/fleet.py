@@ -26,10 +26,10 @@ from openqoe.core.effects import (
 )
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
-from openqoe.shells.stores import MemoryStore
 from openqoe.shells.stores.store_interface import Store
 from tests.support.events import NOW, post
 from tests.support.loki import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.receiver import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS, deliver
 

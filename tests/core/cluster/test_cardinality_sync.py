@@ -10,8 +10,8 @@ from openqoe.core.config.cardinality_limits import Limit
 from openqoe.core.governance.dimension import FOLDS, fold
 from openqoe.core.governance.governor import DAY, Governor
 from openqoe.core.kv import AddMembers
-from openqoe.shells.stores import MemoryStore
 from tests.support.events import NOW
+from tests.support.memory_store import MemoryStore
 
 ONE: Mapping[str, Limit] = {"env": Limit("allow", 1)}
 TODAY = NOW // DAY

@@ -5,10 +5,10 @@ import random
 import pytest
 
 from openqoe.core.http.messages import Request
-from openqoe.shells.stores import MemoryStore
 from tests.support.dealt import HEADERS, LEFT_OUT, rounds, single, within_bound
 from tests.support.events import NOW
 from tests.support.fleet import Fleet
+from tests.support.memory_store import MemoryStore
 from tests.support.rig import MINUTE, SECOND
 
 VIEWS = 25

@@ -22,10 +22,10 @@ from openqoe.core.engine.load_shedding import (
 )
 from openqoe.core.http import ConnectionSet, Request
 from openqoe.core.http.refusal import refuse_plainly
-from openqoe.shells.stores import MemoryStore
 from tests.core.engine.test_durability import of, worker
 from tests.core.engine.test_incremental_flush import THEN, busy
 from tests.support.events import NOW, event, post
+from tests.support.memory_store import MemoryStore
 
 BODY = 10_000
 

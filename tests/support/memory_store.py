@@ -1,4 +1,4 @@
-"""A key-value store in memory: for several workers in one process, and for tests."""
+"""A key-value store in memory, for several workers in one process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,8 +17,7 @@ from openqoe.core.kv import (
     Summarize,
     Tail,
 )
-
-from ..service.clock import now_ms
+from openqoe.shells.service.clock import now_ms
 
 SWEEP_INTERVAL = 4_096
 """Number of operations between two sweeps of expired keys."""
