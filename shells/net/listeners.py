@@ -1,6 +1,7 @@
 """Listening sockets: TCP on IPv4 and IPv6, Unix sockets, TLS."""
 
 import errno
+import os
 import socket
 import ssl
 import stat
@@ -142,12 +143,15 @@ class ListenOptions:
         try:
             for family, address in self._addresses():
                 try:
-                    one = self._open_tcp(family, address, port)
+                    # Of :: it binds IPv6 only, so that 0.0.0.0 can be bound as well.
+                    one = socket.create_server((address, port), family=family, backlog=self.backlog)
                 except OSError as error:
                     # A host without IPv6 still serves its IPv4 addresses.
                     if opened and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                         continue
-                    raise OSError(error.errno, f"{address}:{port}: {error.strerror}") from None
+                    reason = os.strerror(error.errno) if error.errno else str(error)
+                    raise OSError(error.errno, f"{address}:{port}: {reason}") from None
+                one.setblocking(False)
                 opened.append(one)
                 port = one.getsockname()[1]
         except OSError:
@@ -169,21 +173,6 @@ class ListenOptions:
                 if family in (socket.AF_INET, socket.AF_INET6):
                     found[int(family), str(address[0])] = None
         return list(found)
-
-    def _open_tcp(self, family: int, address: str, port: int) -> socket.socket:
-        one = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # Otherwise :: would bind the port of IPv4 as well, and 0.0.0.0 could not.
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            one.setblocking(False)
-            one.bind((address, port))
-            one.listen(self.backlog)
-        except OSError:
-            one.close()
-            raise
-        return one
 
     def _open_unix(self, path: Path) -> socket.socket:
         one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

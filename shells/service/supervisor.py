@@ -96,13 +96,13 @@ class Supervisor:
         self._is_stopping = False
         self._has_served = False
         self._status = 0
-        self._wakeup, self._signals = socket.socketpair()
 
     def run(self) -> int:
         """Run until a signal stops it or the workers cannot run; return the exit status."""
-        self._wakeup.setblocking(False)
-        self._signals.setblocking(False)
-        signal.set_wakeup_fd(self._signals.fileno(), warn_on_full_buffer=False)
+        wakeup, signals = socket.socketpair()
+        wakeup.setblocking(False)
+        signals.setblocking(False)
+        signal.set_wakeup_fd(signals.fileno(), warn_on_full_buffer=False)
         handlers: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
@@ -122,18 +122,13 @@ class Supervisor:
             for worker in self._workers:
                 self._supervise(worker)
             channels = [one.channel for one in self._workers if one.channel and not one.is_serving]
-            select.select([self._wakeup, *channels], [], [], self._seconds_until_due())
-            for number in self._read_signals():
+            select.select([wakeup, *channels], [], [], self._seconds_until_due())
+            for number in _receive(wakeup, 4096):
                 if handler := handlers.get(number):
                     handler()
         self._listeners.close()
         self._log.info("all workers have stopped")
         return self._status
-
-    def _read_signals(self) -> bytes:
-        with suppress(BlockingIOError):
-            return self._wakeup.recv(4096)
-        return b""
 
     def _seconds_until_due(self) -> float:
         now = monotonic()
@@ -146,7 +141,7 @@ class Supervisor:
         if (process := worker.popen) is not None:
             if process.poll() is not None:
                 self._handle_exit(worker, process.returncode, now)
-            elif not worker.is_serving and _reports_serving(worker.channel):
+            elif not worker.is_serving and worker.channel and _receive(worker.channel, 1):
                 worker.is_serving = self._has_served = True
                 self._replace_next()
             elif worker.kill_at is not None and now >= worker.kill_at:
@@ -233,11 +228,11 @@ class Supervisor:
             worker.popen.terminate()
 
 
-def _reports_serving(channel: socket.socket | None) -> bool:
-    if channel is not None:
-        with suppress(OSError):
-            return bool(channel.recv(1))
-    return False
+def _receive(channel: socket.socket, size: int) -> bytes:
+    """Return the bytes that have arrived; none if the other end is broken."""
+    with suppress(OSError):
+        return channel.recv(size)
+    return b""
 
 
 def worker_command() -> list[str]:

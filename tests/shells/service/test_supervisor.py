@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from openqoe.core import Config
+from openqoe.shells.net.listeners import ListenOptions
+from openqoe.shells.service import logs
+from openqoe.shells.service.supervisor import MAX_BACKOFF, Supervisor
 from tests.support.events import batch, event
 from tests.support.process import WorkerProcess, serve, with_options
 from tests.support.receiver import RemoteWriteDouble
@@ -92,6 +96,17 @@ def test_worker_that_dies_restarts_with_growing_backoff(service: WorkerProcess) 
         assert line["status"] == -signal.SIGKILL
         by_number.setdefault(line["worker"], []).append(line["seconds"])
     assert all(waits == [1.0, 2.0][: len(waits)] for waits in by_number.values())
+
+
+def test_backoff_of_crashing_worker_is_bounded() -> None:
+    config = Config(log_level="error")
+    listeners = ListenOptions(port=0).open()
+    supervisor = Supervisor(1, [], config, lambda: config, listeners, logs.configure(config))
+    (worker,) = supervisor._workers
+    for _ in range(1_100):
+        supervisor._handle_exit(worker, 1, now=0.0)
+    assert worker.restart_at == worker.backoff == MAX_BACKOFF
+    listeners.close()
 
 
 def test_reload_replaces_workers_one_by_one_without_failed_request(service: WorkerProcess) -> None:
