@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import randbits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Effect, Page, Result
@@ -19,7 +19,7 @@ from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
 
-from ..storage import LoadedSlot, Slot, Slots, Storage, StorageError
+from ..storage import Slot, Slots, Storage, StorageError
 from ..storage.slot_storage import StorageCallback
 from ..stores.store_runner import StoreRunner
 from . import allocator, logs
@@ -135,6 +135,7 @@ def open_slot(
 def _open_runtime(
     config: Config, slot: Slot | None, instance: str, log: logs.Log, open_store: OpenStore
 ) -> WorkerRuntime:
+    began = monotonic()
     storage: Storage | None = None
     store: StoreRunner | None = None
     embedded: EmbeddedStore | None = None
@@ -144,7 +145,17 @@ def _open_runtime(
             storage = Storage(slot.path, config.durability)
         embedded = open_embedded(config, log)
         store = open_store()
-        worker = _open_worker(config, slot, instance, log, storage, shared=store is not None)
+        options: dict[str, Any] = {
+            "instance": instance,
+            "seed": randbits(64),
+            "durable": storage is not None,
+            "shared": store is not None,
+            "embedded": True,
+        }
+        if slot is None or storage is None:
+            worker = Worker(config, **options)
+        else:
+            worker = _recover_worker(config, options, storage, log.bind(slot=slot.number), began)
     except BaseException:
         for one in (storage, embedded, store):
             if one is not None:
@@ -154,22 +165,17 @@ def _open_runtime(
     return WorkerRuntime(worker, storage, slot, store, embedded, pages, open_store)
 
 
-def _open_worker(
-    config: Config,
-    slot: Slot | None,
-    instance: str,
-    log: logs.Log,
-    storage: Storage | None,
-    *,
-    shared: bool,
+def _recover_worker(
+    config: Config, options: dict[str, Any], storage: Storage, log: logs.Log, began: float
 ) -> Worker:
-    """Create a worker, or recover it from the storage of a slot."""
-    seed = randbits(64)
-    if slot is None or storage is None:
-        return Worker(config, instance=instance, seed=seed, shared=shared, embedded=True)
-    began = monotonic()
+    """Recover a worker from the snapshot, journal and outbox of its slot."""
     loaded = storage.load()
-    worker = _restore_worker(config, instance, seed, loaded, log, shared=shared)
+    worker = Worker(config, **options)
+    if loaded.snapshot is not None:
+        try:
+            worker = Worker.restore(config, loaded.snapshot, **options)
+        except SnapshotError as error:
+            log.error("snapshot cannot be used; counters restart", reason=str(error))
     worker.resume(
         loaded.payloads, loaded.batches, loaded.last_record, loaded.last_payload, now_ms()
     )
@@ -181,36 +187,15 @@ def _open_worker(
         except Exception:  # the other records are sound, and the process must start
             log.exception("journalled batch cannot be replayed", number=record.number)
     for notice in storage.notices:
-        logs.write_notice(log.bind(slot=slot.number), notice)
+        logs.write_notice(log, notice)
     if records or loaded.payloads:
         log.info(
             "resumed from the previous process",
-            slot=slot.number,
             replayed_batches=records,
             waiting_payloads=len(loaded.payloads),
             seconds=round(monotonic() - began, 3),
         )
     return worker
-
-
-def _restore_worker(
-    config: Config, instance: str, seed: int, loaded: LoadedSlot, log: logs.Log, *, shared: bool
-) -> Worker:
-    """Restore the worker from the snapshot; create one if there is none that can be read."""
-    if loaded.snapshot is not None:
-        try:
-            return Worker.restore(
-                config,
-                loaded.snapshot,
-                instance=instance,
-                seed=seed,
-                durable=True,
-                shared=shared,
-                embedded=True,
-            )
-        except SnapshotError as error:
-            log.error("snapshot cannot be used; counters restart", reason=str(error))
-    return Worker(config, instance=instance, seed=seed, durable=True, shared=shared, embedded=True)
 
 
 __all__ = ["OpenStore", "StorageError", "WorkerRuntime", "open_runtime", "open_slot"]

@@ -6,12 +6,11 @@ database for the rest (``slot_storage``). The core decides what is written and w
 """
 
 from .inspection import PendingPayloads, SlotContents, inspect_slot
-from .slot_storage import LoadedSlot, Storage
+from .slot_storage import Storage
 from .slots import Slot, Slots
 from .storage_errors import NewerFormatError, StorageError
 
 __all__ = [
-    "LoadedSlot",
     "NewerFormatError",
     "PendingPayloads",
     "Slot",
