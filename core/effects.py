@@ -118,8 +118,7 @@ class StoredPayload:
         items: Samples or log entries in it.
         created: When it was flushed, ms since the epoch.
         thinnable: Whether a later payload of its kind repeats all that it says.
-        destination: The name of the destination that it is for; "" if an earlier version stored
-            it, which had one for each kind.
+        destination: The name of the destination that it is for.
     """
 
     number: int
@@ -130,7 +129,7 @@ class StoredPayload:
     items: int
     created: int
     thinnable: bool
-    destination: str = ""
+    destination: str
 
 
 class DedupEntry(msgspec.Struct, frozen=True, gc=False):

@@ -47,7 +47,6 @@ def capture(
         {queue.destination.name: queue.capture_state() for queue in export.queues},
         export.capture_state(),
         flush_timer.capture_state(),
-        None,
         limits.state(),
         applier.is_dirty,
         None if coordinator is None else coordinator.capture_state(),

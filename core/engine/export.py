@@ -216,8 +216,6 @@ class ExportPipeline:
         queues = {
             queue.destination.name: queue for queue in self.queues if queue.kind == stored.kind
         }
-        if not stored.destination:
-            return next(iter(queues.values()), None)
         name = self._heirs.get(stored.destination, stored.destination)
         if name not in queues:
             taken = {*self._known, *self._heirs.values()}

@@ -69,7 +69,6 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
         queues: What has become of payloads so far, by destination.
         outflow: What else flushes go by.
         flushed_at: When the flush timer was started last.
-        shared_at: Of earlier versions.
         noticed: LimitNotifier of which the operator has been told.
         is_dirty: Whether events came in since the latest flush.
         sharing: What the exchange with the shared store knows; None if there is no store.
@@ -88,7 +87,6 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     queues: dict[str, DeliveryQueueState]
     outflow: ExportState
     flushed_at: int | None
-    shared_at: int | None
     noticed: list[str]
     is_dirty: bool
     sharing: CoordinatorState | None = None

@@ -21,8 +21,8 @@ from ..service import logs
 from ..service.bootstrap import open_runtime
 from ..service.clock import now_ms
 from ..service.environment import log_start, process_instance
+from ..stores.store_selection import open_store
 from .service import Service
-from .store import open_store
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -34,7 +34,7 @@ class Disconnected(Exception):  # noqa: N818 - an event, not an error
 
 
 class Application:
-    """An ASGI 3 application with lifespan.
+    """An ASGI 3 application with lifespan events.
 
     Args:
         config: The settings; those of the environment if None.
@@ -55,7 +55,7 @@ class Application:
                 await send({"type": "websocket.close", "code": 1003})
 
     async def start(self) -> Service:
-        """Start the service, for hosts that have no lifespan events."""
+        """Start the service, for hosts without lifespan events."""
         if self._service is None or self._service.closed:
             try:
                 asyncio.get_running_loop()
@@ -76,7 +76,7 @@ class Application:
         return self._service
 
     async def close(self) -> None:
-        """Flush for the last time and deliver. Requests that come behind it are refused."""
+        """Flush for the last time and deliver. Later requests are refused."""
         service = self._service
         if service is not None and not service.closed:
             await service.close(service.drain().left)
@@ -118,7 +118,7 @@ class Application:
 
 
 def _path(scope: Scope) -> str:
-    """The path as it was sent, still percent-encoded, without the part where we are mounted."""
+    """Return the path as it was sent, percent-encoded, without the prefix of the mount point."""
     raw = scope.get("raw_path")  # optional; some hosts leave the query in it
     path = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
     return path.removeprefix(quote(scope.get("root_path", "")))
@@ -128,7 +128,7 @@ async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
     """Read the body.
 
     Raises:
-        RefusedError: It is too large, or not as long as was announced.
+        RefusedError: It is too large, or its length differs from the announced one.
         Disconnected: The client went away.
     """
     body = BodyCollector(limit, parse_content_length(headers.get("content-length", "")))

@@ -1,4 +1,4 @@
-"""Effects on asyncio: HTTP requests to destinations, with pooled connections."""
+"""HTTP requests to destinations on asyncio, with pooled connections."""
 
 import aiohttp
 
@@ -11,7 +11,7 @@ class Client:
     """Sends effects to their destinations.
 
     Args:
-        timeout: How long a destination may take, in ms.
+        timeout: Time limit of a request, in ms.
     """
 
     def __init__(self, timeout: int) -> None:
@@ -32,7 +32,7 @@ class Client:
             await self._session.close()
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
-        """Send one effect. Whatever goes wrong is a result, never an exception."""
+        """Send one effect. A fault is a result, never an exception."""
         assert self._session is not None, "the client is not open"
         try:
             async with self._session.post(
@@ -43,6 +43,6 @@ class Client:
                 return HttpResult(response.status, headers, body)
         except TimeoutError:
             return timeout_failure(self._timeout)
-        # ValueError: a host or a header that cannot be encoded.
+        # ValueError: the host or a header cannot be encoded.
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return network_failure(error)

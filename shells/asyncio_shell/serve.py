@@ -10,33 +10,33 @@ from ..net.listeners import ListenOptions
 from ..service import logs, os_process
 from ..service.bootstrap import open_runtime
 from ..service.environment import log_start, server_instance
+from ..stores.store_selection import open_store
 from .server import Server
 from .service import Service
-from .store import open_store
 
 
 def run(
     config: Config,
     environment: Mapping[str, str],
     listen_options: ListenOptions,
-    serving: Callable[[], None] = os_process.no_parent,
+    on_serving: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal comes; ``serving`` is called when requests are taken.
+    """Serve until a stop signal; call ``on_serving`` when requests are accepted.
 
     Raises:
         ListenError: An address cannot be bound, or a TLS file cannot be used.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(config, environment, listen_options, serving))
+        runner.run(serve(config, environment, listen_options, on_serving))
 
 
 async def serve(
     config: Config,
     environment: Mapping[str, str],
     listen_options: ListenOptions,
-    serving: Callable[[], None] = os_process.no_parent,
+    on_serving: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal comes."""
+    """Serve until a stop signal."""
     log = logs.configure(config)
     config = os_process.raise_limits(config, log)
     listeners = listen_options.open()
@@ -51,7 +51,8 @@ async def serve(
     service.watch()
     server.listen()
     log_start(log, service.worker, environment, listeners.addresses, listeners.url)
-    serving()
+    if on_serving is not None:
+        on_serving()
     await stop.wait()
     shutdown = service.drain()
     await server.close(shutdown.for_requests)
@@ -59,7 +60,7 @@ async def serve(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed: a faster loop of the same behaviour."""
+    """Return uvloop's factory where it is installed: a faster loop with the same behaviour."""
     try:
         import uvloop
     except ImportError:

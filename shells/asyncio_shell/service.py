@@ -33,12 +33,12 @@ class Service(BaseService):
         self.poll()
 
     def watch(self) -> None:
-        """Look after slots left behind, from now on."""
+        """Start to recover orphaned slots."""
         task = asyncio.create_task(self.recover_orphans())
         self._watching.append(task)
 
     async def recover_orphans(self) -> None:
-        """Deliver what processes left behind that did not come back, again and again."""
+        """Recover orphaned slots at intervals, without end."""
         for seconds in orphan_recovery.scan_delays():
             await asyncio.sleep(seconds)
             try:
@@ -47,7 +47,7 @@ class Service(BaseService):
                     await other.start()
                     await other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
-                self.log.exception("adoption failed")
+                self.log.exception("orphan recovery failed")
 
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""

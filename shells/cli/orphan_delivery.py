@@ -8,11 +8,10 @@ from functools import partial
 from openqoe.core.config.worker_config import Config
 
 from ..asyncio_shell.service import Service
-from ..asyncio_shell.store import open_store
 from ..service import logs
 from ..service.clock import monotonic
 from ..service.orphan_recovery import open_orphaned_slots
-from ..stores.store_selection import has_store
+from ..stores.store_selection import has_store, open_store
 
 
 def drain(config: Config, timeout: float) -> Mapping[str, int]:

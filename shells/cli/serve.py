@@ -109,17 +109,15 @@ def serve(
     connections = None if max_connections is None else str(max_connections)
     config, environment = config_of(env_file, OPENQOE_MAX_CONNECTIONS=connections)
     listen_options = ListenOptions(hosts, port, unix, backlog, tls_cert, tls_key, fds)
-    serving = (
-        os_process.no_parent
-        if parent_fd is None
-        else os_process.ParentProcess(parent_fd).report_serving
-    )
+    on_serving = None
+    if parent_fd is not None:
+        on_serving = os_process.ParentProcess(parent_fd).report_serving
     try:
         with needs("fast"):
             select_parser(config.http_parser)
         module: Any = import_module(f"openqoe.shells.{shell}_shell")
         if workers == 1:
-            module.run(config, environment, listen_options, serving)
+            module.run(config, environment, listen_options, on_serving)
             return
         options = {
             "--shell": shell,

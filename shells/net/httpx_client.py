@@ -1,4 +1,4 @@
-"""Effects by httpx, on any runtime that httpx knows: Trio, asyncio."""
+"""HTTP requests to destinations with httpx, on Trio or asyncio."""
 
 import anyio
 import httpx
@@ -12,7 +12,7 @@ class Client:
     """Sends effects to their destinations, with pooled connections.
 
     Args:
-        timeout: How long a destination may take, in ms.
+        timeout: Time limit of a request, in ms.
     """
 
     def __init__(self, timeout: int) -> None:
@@ -21,7 +21,7 @@ class Client:
 
     async def open(self) -> None:
         """Open the pool."""
-        # httpx has a time-out for each step; ours is for the whole (see send).
+        # httpx limits the time of each step; ``send`` limits the whole.
         self._client = httpx.AsyncClient(timeout=None, follow_redirects=False)
 
     async def close(self) -> None:
@@ -30,7 +30,7 @@ class Client:
             await self._client.aclose()
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
-        """Send one effect. Whatever goes wrong is a result, never an exception."""
+        """Send one effect. A fault is a result, never an exception."""
         assert self._client is not None, "the client is not open"
         try:
             with anyio.fail_after(self._timeout):
@@ -42,7 +42,7 @@ class Client:
                     return HttpResult(response.status_code, headers, body)
         except TimeoutError:
             return timeout_failure(self._timeout)
-        # ValueError: a host or a header that cannot be encoded.
+        # ValueError: the host or a header cannot be encoded.
         except (
             httpx.HTTPError,
             httpx.InvalidURL,

@@ -147,7 +147,7 @@ class BaseService(ABC):
             self.complete(effect, NetworkFailure(type(error).__name__))
 
     def open_orphaned_slots(self) -> Iterator[WorkerRuntime]:
-        """The slots that other processes left behind, opened one by one."""
+        """Open the orphaned slots, one by one."""
         return open_orphaned_slots(self.worker.config, self.log, self._runtime.open_store)
 
     def drain(self) -> Shutdown:

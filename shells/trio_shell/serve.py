@@ -24,23 +24,23 @@ def run(
     config: Config,
     environment: Mapping[str, str],
     listen_options: ListenOptions,
-    serving: Callable[[], None] = os_process.no_parent,
+    on_serving: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal comes; ``serving`` is called when requests are taken.
+    """Serve until a stop signal; call ``on_serving`` when requests are accepted.
 
     Raises:
         ListenError: An address cannot be bound, or a TLS file cannot be used.
     """
-    trio.run(serve, config, environment, listen_options, serving)
+    trio.run(serve, config, environment, listen_options, on_serving)
 
 
 async def serve(
     config: Config,
     environment: Mapping[str, str],
     listen_options: ListenOptions,
-    serving: Callable[[], None] = os_process.no_parent,
+    on_serving: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal comes."""
+    """Serve until a stop signal."""
     log = logs.configure(config)
     config = os_process.raise_limits(config, log)
     listeners = listen_options.open()
@@ -55,7 +55,8 @@ async def serve(
             async with trio.open_nursery() as connections:
                 server.listen(connections)
                 log_start(log, service.worker, environment, listeners.addresses, listeners.url)
-                serving()
+                if on_serving is not None:
+                    on_serving()
                 await anext(signals)
                 shutdown = service.drain()
                 await server.close(shutdown.for_requests)

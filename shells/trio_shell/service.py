@@ -37,7 +37,7 @@ class Service(BaseService):
         self.poll()
 
     async def recover_orphans(self) -> None:
-        """Deliver what processes left behind that did not come back, again and again."""
+        """Recover orphaned slots at intervals, without end."""
         for seconds in orphan_recovery.scan_delays():
             await trio.sleep(seconds)
             try:
@@ -47,7 +47,7 @@ class Service(BaseService):
                         await other.start(nursery)
                         await other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
-                self.log.exception("adoption failed")
+                self.log.exception("orphan recovery failed")
 
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""

@@ -50,11 +50,11 @@ class Service(BaseService):
         self.poll()
 
     def watch(self) -> None:
-        """Look after slots left behind, from now on."""
-        Thread(target=self._recover_orphans, name="openqoe-adoption", daemon=True).start()
+        """Start to recover orphaned slots."""
+        Thread(target=self._recover_orphans, name="openqoe-orphan-recovery", daemon=True).start()
 
     def _recover_orphans(self) -> None:
-        """Deliver what processes left behind that did not come back, again and again."""
+        """Recover orphaned slots at intervals, without end."""
         for seconds in orphan_recovery.scan_delays():
             if self._ending.wait(seconds):
                 return
@@ -64,7 +64,7 @@ class Service(BaseService):
                     other.start()
                     other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
-                self.log.exception("adoption failed")
+                self.log.exception("orphan recovery failed")
 
     def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""

@@ -134,7 +134,7 @@ from openqoe.core import (
     Config, HttpResult, KvFailure, KvResult, KvUpdate, NetworkFailure, Notice, Request, Respond,
     Worker,
 )
-from openqoe.shells.stores import MemoryStore
+from tests.support.memory_store import MemoryStore
 from tests.support.event_builders import NOW, batch, event
 from tests.support.handling import handle
 

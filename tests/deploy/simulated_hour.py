@@ -27,12 +27,12 @@ from openqoe.core.effects import (
 )
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
-from openqoe.shells.stores import MemoryStore
 from openqoe.simulator import Simulation, Truth, parse_incident
 from tests.deploy import rule_files
 from tests.support.event_builders import event, post
 from tests.support.handling import handle
 from tests.support.loki_double import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.prometheus_server import Prometheus
 from tests.support.rig import deliver
 from tests.support.wire_codec import encode_write_request

@@ -26,11 +26,11 @@ from openqoe.core.effects import (
     StorageFailure,
     StorageResult,
 )
-from openqoe.shells.stores import MemoryStore
 from tests.simulation.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.http_double import HttpDouble
 from tests.support.loki_double import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import deliver
 

@@ -26,11 +26,11 @@ from openqoe.core.effects import (
 )
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
-from openqoe.shells.stores import MemoryStore
 from openqoe.shells.stores.store_interface import Store
 from tests.support.event_builders import NOW, post
 from tests.support.handling import handle
 from tests.support.loki_double import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS, deliver
 

@@ -1,9 +1,9 @@
-"""The data directory of a killed process, which every later version must be able to open.
+"""The data directory of a killed process, which every later version must open.
 
     python -m tests.support.golden_data_directory
 
-rewrites it. Do so only for a new format of its files, under a new name: the fixture represents
-workers in the field that wrote such files.
+writes it again. Once a version is released, do so only for a new format, under a new name: the
+directory represents the workers in the field.
 """
 
 import shutil
@@ -17,9 +17,7 @@ from openqoe.shells.storage import Storage, database_schema
 from tests.support import golden_snapshot
 from tests.support.event_builders import NOW, batch, event
 
-PATH: Final = (
-    Path(__file__).parents[1] / "fixtures" / f"data-directory-v{len(database_schema.FORMATS)}"
-)
+PATH: Final = Path(__file__).parents[1] / "fixtures" / f"data-directory-v{database_schema.FORMAT}"
 
 SNAPSHOT: Final = golden_snapshot.PATH.read_bytes()
 
@@ -64,5 +62,6 @@ def write(path: Path) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         write(Path(directory) / "worker.db")
+        shutil.rmtree(PATH, ignore_errors=True)
         shutil.copytree(directory, PATH)
     print(f"{PATH}: {', '.join(sorted(one.name for one in PATH.iterdir()))}")

@@ -10,8 +10,8 @@ from openqoe.core.config.cardinality_limits import CardinalityLimit
 from openqoe.core.governance.dimension import OVERFLOW_LABELS, overflow_label
 from openqoe.core.governance.governor import DAY, Governor
 from openqoe.core.kv import AddMembers
-from openqoe.shells.stores import MemoryStore
 from tests.support.event_builders import NOW
+from tests.support.memory_store import MemoryStore
 
 ONE: Mapping[str, CardinalityLimit] = {"env": CardinalityLimit("allow", 1)}
 TODAY = NOW // DAY

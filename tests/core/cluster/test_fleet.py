@@ -8,10 +8,10 @@ import pytest
 
 from openqoe.core.cluster.view_log import KEPT, LONG
 from openqoe.core.http.messages import Request
-from openqoe.shells.stores import MemoryStore
 from tests.support.captures import NAMES, CapturedRequest, load
 from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
+from tests.support.memory_store import MemoryStore
 from tests.support.rig import HOUR, MINUTE, SECOND, player_event
 
 PLAYED = "openqoe_playing_time_seconds"

@@ -5,7 +5,6 @@ import random
 import pytest
 
 from openqoe.core.http.messages import Request
-from openqoe.shells.stores import MemoryStore
 from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
 from tests.support.fleet_traffic import (
@@ -15,6 +14,7 @@ from tests.support.fleet_traffic import (
     find_out_of_bound,
     make_rounds,
 )
+from tests.support.memory_store import MemoryStore
 from tests.support.rig import MINUTE, SECOND
 
 VIEWS = 25

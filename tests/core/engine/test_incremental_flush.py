@@ -8,10 +8,10 @@ from typing import Any
 from openqoe.core import Config, Worker
 from openqoe.core.effects import Append, KvResult, KvUpdate, Persist, StorageFailure, Stored
 from openqoe.core.engine.snapshot import decode
-from openqoe.shells.stores import MemoryStore
 from tests.core.engine.test_durability import accepted, journalled, of
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
+from tests.support.memory_store import MemoryStore
 from tests.support.rig import DESTINATIONS, FLUSH
 
 THEN = NOW + FLUSH

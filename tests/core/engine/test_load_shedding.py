@@ -13,11 +13,11 @@ from openqoe.core.effects import Append, KvResult, KvUpdate, Stored
 from openqoe.core.engine.load_shedding import INTERVAL, LoadShedder
 from openqoe.core.http import ConnectionSet, Request
 from openqoe.core.http.refusal import make_plain_refusal
-from openqoe.shells.stores import MemoryStore
 from tests.core.engine.test_durability import of
 from tests.core.engine.test_incremental_flush import THEN, busy
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
+from tests.support.memory_store import MemoryStore
 
 TARGET = 100
 

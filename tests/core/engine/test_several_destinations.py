@@ -338,11 +338,3 @@ def test_two_that_are_gone_have_one_heir_between_them() -> None:
     sent = [body for name, body in life.sent if name == "mimir"]
     assert sent[: len(bodies)] == bodies
     assert len(sent) == len(set(sent))
-
-
-def test_what_an_earlier_version_stored_goes_to_the_first_of_its_kind() -> None:
-    life = Life()
-    life.disk.outbox[1] = StoredPayload(1, "logs", (), b"old", 3, 1, NOW, False)
-    life.disk.last_payload = 1
-    life.start(**DESTINATIONS, **ON)
-    assert life.sent == [("loki", b"old")]

@@ -1,4 +1,4 @@
-"""A missing extra is named, and installing one shell does not need another's packages."""
+"""Missing extras are named, and no shell needs the packages of another."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def run_without(names: list[str], arguments: list[str]) -> subprocess.CompletedP
         ("structlog", ["version"], "pip install 'openqoe-worker[asyncio]'"),
     ],
 )
-def test_a_missing_package_is_named_with_the_command_that_installs_it(
+def test_missing_package_is_named_with_install_command(
     missing: str, arguments: list[str], command: str
 ) -> None:
     run = run_without([missing], arguments)
@@ -57,7 +57,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
         ("openqoe.shells.cli", ["aiohttp", "trio", "httpx", "gunicorn"]),
     ],
 )
-def test_a_shell_does_without_the_packages_of_the_others(module: str, others: list[str]) -> None:
+def test_shell_imports_without_packages_of_other_shells(module: str, others: list[str]) -> None:
     code = f"import sys\nfor name in {others!r}:\n    sys.modules[name] = None\nimport {module}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -71,7 +71,7 @@ def test_a_shell_does_without_the_packages_of_the_others(module: str, others: li
         ("wsgi", {"aiohttp", "trio", "uvloop"}),
     ],
 )
-def test_an_extra_does_not_require_what_belongs_to_another(extra: str, foreign: set[str]) -> None:
+def test_extra_does_not_require_packages_of_other_shells(extra: str, foreign: set[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*extras[extra], *extras["shell"]]
@@ -88,7 +88,7 @@ def test_an_extra_does_not_require_what_belongs_to_another(extra: str, foreign: 
         ("trio_shell", "trio", "trio"),
     ],
 )
-def test_an_import_names_the_command_too(module: str, missing: str, extra: str) -> None:
+def test_import_of_shell_names_install_command(module: str, missing: str, extra: str) -> None:
     code = f"import sys\nsys.modules[{missing!r}] = None\nimport openqoe.shells.{module}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = run.stderr.splitlines()[-1]
@@ -96,7 +96,7 @@ def test_an_import_names_the_command_too(module: str, missing: str, extra: str) 
 
 
 @pytest.mark.parametrize("shell", ["asyncio", "trio"])
-def test_a_module_that_is_run_names_the_command(shell: str, tmp_path: Path) -> None:
+def test_shell_run_as_module_names_install_command(shell: str, tmp_path: Path) -> None:
     missing = {"asyncio": "aiohttp", "trio": "trio"}[shell]
     blocked = f"raise ModuleNotFoundError('gone', name={missing!r})\n"
     (tmp_path / f"{missing}.py").write_text(blocked)
@@ -114,7 +114,7 @@ def test_a_module_that_is_run_names_the_command(shell: str, tmp_path: Path) -> N
     assert run.returncode != 0
 
 
-def test_a_parser_that_is_asked_for_but_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_selected_parser_names_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENQOE_HTTP_PARSER", "httptools")
     run = run_without(["httptools"], ["serve"])
     assert run.returncode == 2
@@ -122,7 +122,7 @@ def test_a_parser_that_is_asked_for_but_missing(monkeypatch: pytest.MonkeyPatch)
     assert run.stderr.splitlines() == [wanted]
 
 
-def test_another_fault_of_an_import_is_not_called_a_missing_extra() -> None:
+def test_other_import_fault_is_not_a_missing_extra() -> None:
     run = run_without(["openqoe.shells.net.listeners"], ["serve"])
     assert "pip install" not in run.stderr
     assert "openqoe.shells.net.listeners" in run.stderr

@@ -1,4 +1,4 @@
-"""A key-value store in memory: for several workers within one process, and for tests."""
+"""A key-value store in memory, for several workers in one process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,23 +17,22 @@ from openqoe.core.kv import (
     Summarize,
     Tail,
 )
+from openqoe.shells.service.clock import now_ms
 
-from ..service.clock import now_ms
-
-SWEEP = 4_096
-"""Operations after which what has ended is cleared away."""
+SWEEP_INTERVAL = 4_096
+"""Number of operations between two sweeps of expired keys."""
 
 
 @dataclass(slots=True)
 class _Set:
     version: int = 0
-    members: dict[str, int] = field(default_factory=dict)  # to the day they were added last
+    members: dict[str, int] = field(default_factory=dict)  # value: day of the last addition
 
 
 @dataclass(slots=True)
 class _Log:
     ends: int = 0
-    start: int = 0  # entries before those that are kept
+    start: int = 0  # number of entries removed
     entries: list[Entry] = field(default_factory=list)
     summarized: int = 0
     summary: bytes | None = None
@@ -49,7 +48,7 @@ class MemoryStore:
     """Keeps everything in dictionaries. Safe to use from several threads.
 
     Args:
-        clock: Tells the time in ms.
+        clock: Returns the time in ms.
     """
 
     def __init__(self, clock: Callable[[], int] = now_ms) -> None:
@@ -59,17 +58,17 @@ class MemoryStore:
         self._claims: dict[str, tuple[str, int | None]] = {}  # owner, end
         self._logs: dict[str, _Log] = {}
         self._recent: dict[str, _Recent] = {}
-        self._until_sweep = SWEEP
+        self._until_sweep = SWEEP_INTERVAL
 
     def run(self, operations: tuple[Operation, ...]) -> tuple[Reply, ...]:
-        """Run operations in order; returns their replies."""
+        """Run operations in order; return their replies."""
         with self._lock:
             now = self._clock()
             self._sweep(len(operations), now)
             return tuple(self._run(operation, now) for operation in operations)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Does nothing."""
 
     def _run(self, operation: Operation, now: int) -> Reply:
         match operation:
@@ -161,7 +160,7 @@ class MemoryStore:
         self._until_sweep -= operations
         if self._until_sweep > 0:
             return
-        self._until_sweep = SWEEP
+        self._until_sweep = SWEEP_INTERVAL
         self._claims = {
             key: claim for key, claim in self._claims.items() if claim[1] is None or claim[1] > now
         }
