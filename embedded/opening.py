@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from openqoe.core.config.worker_config import Config
 from openqoe.shells.service import logs
+from openqoe.shells.service.extras import needs
 
 if TYPE_CHECKING:
     from .sample_store import EmbeddedStore
@@ -18,6 +19,6 @@ def open_embedded(config: Config, log: logs.Log) -> "EmbeddedStore | None":
     if not config.is_embedded:
         return None
     # Only now: what it decodes requests by (protobuf) takes 4 MB.
-    from .sample_store import EmbeddedStore
-
+    with needs("shell"):
+        from .sample_store import EmbeddedStore
     return EmbeddedStore(config, log)

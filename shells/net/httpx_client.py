@@ -42,6 +42,8 @@ class Client:
                     return HttpResult(response.status_code, headers, body)
         except TimeoutError:
             return timed_out(self._timeout)
+        except httpx.ConnectError as error:
+            return failed(_root_cause(error))
         # ValueError: a host or a header that cannot be encoded.
         except (
             httpx.HTTPError,
@@ -51,3 +53,13 @@ class Client:
             ValueError,
         ) as error:
             return failed(error)
+
+
+def _root_cause(error: BaseException) -> Exception:
+    """The error of the operating system: httpx's own says only that connecting failed."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    if isinstance(error, BaseExceptionGroup):  # one for each address of the host
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error

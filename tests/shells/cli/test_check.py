@@ -189,7 +189,7 @@ def test_a_data_directory_that_is_a_file(home: Path) -> None:
     home.write_text("")
     ((level, text),) = of(check(home, status=1), "data directory")
     assert level == "fail"
-    assert "is no directory" in text
+    assert "is not a directory" in text
 
 
 def test_what_was_left_behind_is_told(home: Path) -> None:
@@ -224,12 +224,12 @@ def test_a_shared_store_in_a_file(home: Path, tmp_path: Path) -> None:
     there = check(home, OPENQOE_KV_URL=f"sqlite://{tmp_path}/shared.db")
     assert of(there, "shared store")[0][0] == "ok"
     made = check(home, OPENQOE_KV_URL=f"sqlite://{tmp_path}/new/shared.db")
-    assert "can be made" in of(made, "shared store")[0][1]
+    assert "can be created" in of(made, "shared store")[0][1]
     (tmp_path / "file").write_text("")
     wrong = check(home, status=1, OPENQOE_KV_URL=f"sqlite://{tmp_path}/file/shared.db")
     ((level, text),) = of(wrong, "shared store")
     assert level == "fail"
-    assert "is no directory" in text
+    assert "is not a directory" in text
 
 
 def test_file_systems_are_told_apart(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import click
 import pytest
 
 from openqoe.core.version import VERSION
-from openqoe.shells.cli import commands
-from openqoe.shells.cli.output import Painted, say
+from openqoe.shells.cli import command_group
+from openqoe.shells.cli.terminal_output import Painted, say
 from tests.support.events import batch, event
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.process import WorkerProcess
@@ -78,9 +78,9 @@ def worker() -> Iterator[WorkerProcess]:
 # One style
 
 
-@pytest.mark.parametrize("name", commands.COMMANDS)
+@pytest.mark.parametrize("name", command_group.COMMANDS)
 def test_each_command_has_help_with_examples(name: str) -> None:
-    command = commands.command(name)
+    command = command_group.load_command(name)
     help = command.get_help(click.Context(command, info_name=name))
     assert "Examples:\n" in help
     assert f"openqoe {name}" in help
@@ -89,7 +89,7 @@ def test_each_command_has_help_with_examples(name: str) -> None:
 
 def test_the_help_lists_all_and_the_exit_codes() -> None:
     output, _ = run("--help")
-    for name in commands.COMMANDS:
+    for name in command_group.COMMANDS:
         assert f"\n  {name} " in output
     assert "Exit codes" in output.replace("\n  ", " ")
 
@@ -101,10 +101,12 @@ def test_what_is_not_known_is_status_2() -> None:
 
 def test_all_output_goes_through_one_place() -> None:
     """Where it is made harmless; but for completion's script, which is ours."""
-    folder = Path(commands.__file__).parent
+    folder = Path(command_group.__file__).parent
     for path in folder.glob("*.py"):
         direct = re.findall(r"click\.s?echo\(|\bprint\(|stdout\.write", path.read_text())
-        assert path.name in ("output.py", "completion.py") or direct == [], path.name
+        assert path.name in ("terminal_output.py", "completion_command.py") or direct == [], (
+            path.name
+        )
 
 
 def test_what_others_wrote_is_text(capsys: pytest.CaptureFixture[str]) -> None:

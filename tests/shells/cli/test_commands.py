@@ -57,11 +57,12 @@ def test_faults_of_files_are_one_line(tmp_path: Path) -> None:
 
 def test_an_error_that_is_not_of_listening_is_not_called_so() -> None:
     code = """
-from openqoe.shells import asyncio_shell, cli
+from openqoe.shells import asyncio_shell
+from openqoe.shells.cli import command_group
 def run(*_):
     raise OSError("something else")
 asyncio_shell.run = run
-cli.main(["serve"])
+command_group.main(["serve"])
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False

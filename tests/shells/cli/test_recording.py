@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqoe.shells.cli import recording
-from openqoe.shells.cli.recording import RecordedBatch, Unusable
+from openqoe.shells.cli import recording_reader as recording
+from openqoe.shells.cli.recording_reader import RecordedBatch, Unusable
 from tests.support import captures
 from tests.support.events import NOW, batch, event
 
@@ -111,9 +111,9 @@ def test_a_line_that_is_nothing_is_named_and_the_others_are_read(line: Any, reas
 def test_what_stands_before_damaged_compression_is_read() -> None:
     text = b"".join(json.dumps(event(view_id=f"{n * 7919}")).encode() + b"\n" for n in range(999))
     packed = gzip.compress(text)
-    whole = list(recording.read(recording.opened(io.BytesIO(packed)), 1))
+    whole = list(recording.read(recording.decompress(io.BytesIO(packed)), 1))
     for damaged in (packed[: len(packed) // 2], packed[:-4] + b"abcd"):
-        *sound, fault = recording.read(recording.opened(io.BytesIO(damaged)), 1)
+        *sound, fault = recording.read(recording.decompress(io.BytesIO(damaged)), 1)
         assert sound == whole[: len(sound)]
         assert sound
         assert isinstance(fault, Unusable)
@@ -140,7 +140,7 @@ def test_shifting_changes_times_and_nothing_else() -> None:
         b'{"x":1.10,"events":[{"event_time":1760000000000,"viewer_time":1760000000000.5,'
         b'"data":{"a":1.50,"big":123456789012345678901234567890}},{"viewer_time":4500},7]}'
     )
-    assert recording.shifted(body, 90_000) == body.replace(b"1760000000000", b"1760000090000")
+    assert recording.shift_times(body, 90_000) == body.replace(b"1760000000000", b"1760000090000")
 
 
 @given(
@@ -150,7 +150,7 @@ def test_shifting_changes_times_and_nothing_else() -> None:
     )
 )
 def test_shifting_leaves_alone_what_is_no_batch(body: bytes) -> None:
-    shifted = recording.shifted(body, 5)
+    shifted = recording.shift_times(body, 5)
     try:
         content = json.loads(body)
     except ValueError:
@@ -165,11 +165,11 @@ def test_real_recordings_are_read_whole_and_shift_as_a_whole(name: str) -> None:
     with (captures.DIRECTORY / f"{name}.ndjson.gz").open("rb") as file:
         found = [
             entry
-            for entry in recording.read(recording.opened(file), 10)
+            for entry in recording.read(recording.decompress(file), 10)
             if isinstance(entry, RecordedBatch)
         ]
     assert [entry.body for entry in found] == [request.body for request in capture.posts]
     shift = 86_400_000
     expected = capture.shifted(capture.t0 + capture.requests[-1].t + shift)
     for entry, request in zip(found, (r for r in expected if r.method == "POST"), strict=True):
-        assert json.loads(recording.shifted(entry.body, shift)) == json.loads(request.body)
+        assert json.loads(recording.shift_times(entry.body, shift)) == json.loads(request.body)

@@ -146,7 +146,7 @@ def test_without_a_key_it_stops_at_once(worker: WorkerProcess) -> None:
     text = lines(*({"events": [event()]} for _ in range(5)))
     output, errors = replay("-", "--url", worker.url, stdin=text, status=1, API_KEY="")
     assert "0 of 5 batches sent" in output
-    assert "stopped, the rest was not sent: line 1: 401 Unauthorized" in errors
+    assert "stopped before the end: line 1: the worker answers 401 Unauthorized" in errors
 
 
 def test_a_worker_that_is_busy_for_a_while_gets_everything_in_the_end() -> None:
@@ -167,7 +167,7 @@ def test_a_worker_that_stays_away(worker: WorkerProcess) -> None:
     text = lines({"events": [event()]})
     output, errors = replay("-", "--url", url, "--patience", "0.5", stdin=text, status=1)
     assert "0 of 1 batches sent" in output
-    assert "line 1: Cannot connect" in errors
+    assert "line 1: [Errno 111] Connection refused" in errors
 
 
 def test_an_interrupt_ends_it_with_a_report(worker: WorkerProcess) -> None:

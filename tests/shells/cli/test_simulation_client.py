@@ -154,4 +154,4 @@ def test_what_makes_no_sense_is_refused(arguments: list[str], said: str) -> None
 def test_nobody_there_is_told() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     _, errors = simulate("--url", url, "--patience", "0.5", status=1)
-    assert f"nobody answers at {url}" in errors
+    assert f"no answer from {url}" in errors

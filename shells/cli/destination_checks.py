@@ -1,37 +1,36 @@
-"""Sends each destination a harmless request: ``openqoe check``."""
+"""Sends a request without data to each destination: ``openqoe check``."""
 
 import asyncio
-from collections.abc import Sequence
 
 from openqoe.core.config.destinations import EMBEDDED, Destination
 from openqoe.core.config.worker_config import Config
 from openqoe.core.delivery.destination_probe import Finding, diagnose, probe
 from openqoe.core.delivery.verdict import Kind
 
-from ..asyncio_shell.client import Client
+from ..net.httpx_client import Client
 from ..service.clock import now_ms
 
 
-def check(config: Config) -> list[Finding]:
-    """What the destinations say, metrics first."""
-    return asyncio.run(_check(config))
+def check_destinations(config: Config) -> list[Finding]:
+    """Findings about each destination, metrics first."""
+    return asyncio.run(_check_all(config))
 
 
-async def _check(config: Config) -> list[Finding]:
-    wanted: Sequence[tuple[Kind, Destination]] = [
+async def _check_all(config: Config) -> list[Finding]:
+    wanted: list[tuple[Kind, Destination]] = [
         *(("metrics", one) for one in config.metrics_destinations),
         *(("logs", one) for one in config.logs_destinations),
     ]
     client = Client(config.delivery_timeout)
     await client.open()
     try:
-        found = await asyncio.gather(*(_ask(client, config, *one) for one in wanted))
+        findings = await asyncio.gather(*(_check(client, config, *one) for one in wanted))
     finally:
         await client.close()
-    return [finding for findings in found for finding in findings]
+    return [finding for some in findings for finding in some]
 
 
-async def _ask(
+async def _check(
     client: Client, config: Config, kind: Kind, destination: Destination
 ) -> tuple[Finding, ...]:
     if destination.url.startswith(EMBEDDED):

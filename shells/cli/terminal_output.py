@@ -1,8 +1,8 @@
-"""How commands speak to a person.
+"""Output of the commands.
 
-Everything goes through here, so that what others wrote (fields of events, answers of servers,
-recorded files) is shown as text and never steers a terminal, and so that colours stand on
-terminals only, and not where NO_COLOR is set (https://no-color.org).
+All output goes through here. Text from outside (fields of events, answers of servers, recorded
+files) is escaped, so that it cannot control a terminal. Colours are used on terminals only, and not
+where NO_COLOR is set (https://no-color.org).
 """
 
 import json
@@ -15,16 +15,16 @@ import click
 from ..service.logs import printable
 
 EXIT_FAILED: Final = 1
-"""The command ran, and not everything went well."""
+"""The command ran, and something failed."""
 
 EXIT_USAGE: Final = 2
-"""The command could not run as it was called, or with the settings as they are."""
+"""The command could not run with these arguments or settings."""
 
 Colour = Literal["green", "yellow", "red", "bright_black", "cyan"]
 
 
 class Painted(NamedTuple):
-    """A text with a colour, where there are colours."""
+    """A text and its colour."""
 
     text: str
     colour: Colour
@@ -36,7 +36,7 @@ def has_colours(*, err: bool = False) -> bool:
 
 
 def is_terminal(*, err: bool = False) -> bool:
-    """Whether somebody looks at the output."""
+    """Whether the output goes to a terminal."""
     stream = sys.stderr if err else sys.stdout
     return stream is not None and stream.isatty()
 
@@ -55,22 +55,28 @@ def say(*parts: str | Painted, err: bool = False) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Write data; JSON's own escapes keep it from steering a terminal."""
+    """Write data as JSON, which escapes control characters."""
     click.echo(json.dumps(value, indent=2 if is_terminal() else None))
 
 
+def say_counts(*parts: str | tuple[int, str]) -> None:
+    """Write texts, and counts that are not 0, in one line."""
+    texts = (part if isinstance(part, str) else f"{part[0]:,} {part[1]}" for part in parts)
+    say(", ".join(text for text, part in zip(texts, parts, strict=True) if part[0]))
+
+
 def overwrite(text: str) -> None:
-    """Write over the current line of a terminal; "" clears it."""
+    """Replace the current line of a terminal."""
     click.echo(f"\r\x1b[K{printable(text)}", nl=False, err=True)
 
 
 def clear_screen() -> None:
-    """Begin a terminal's screen anew."""
+    """Clear the screen of a terminal."""
     click.echo("\x1b[H\x1b[2J", nl=False)
 
 
 def fail(message: str) -> NoReturn:
-    """Say why the command cannot run, in one line or several, and exit."""
+    """Write why the command cannot run, and exit."""
     for line in f"openqoe: {message}".split("\n"):
         say(line, err=True)
     sys.exit(EXIT_USAGE)

@@ -1,4 +1,4 @@
-"""``openqoe completion``: scripts that complete the command in a shell."""
+"""``openqoe completion``: prints completion scripts for shells."""
 
 import click
 from click.shell_completion import ShellComplete, get_completion_class
@@ -8,7 +8,7 @@ from click.shell_completion import ShellComplete, get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script that completes openqoe's commands and options in a shell.
+    """Print the completion script of a shell.
 
     \b
     Examples:
@@ -19,5 +19,5 @@ def completion(context: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     script = found(context.find_root().command, {}, "openqoe", "_OPENQOE_COMPLETE")
-    # The base's: bash's own asks the bash that is installed for its version.
+    # The base class's method: bash's own runs the installed bash to read its version.
     click.echo(ShellComplete.source(script))

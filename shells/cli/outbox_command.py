@@ -1,6 +1,7 @@
-"""``openqoe outbox``: what waits on disk."""
+"""``openqoe outbox``: the undelivered data on disk."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +9,28 @@ import click
 
 from ..service.clock import now_ms
 from ..storage import Contents, Slots, StorageError, inspect
-from .options import config_of, data_options
-from .output import say, say_json
+from .command_options import data_options, json_option, load_config
+from .terminal_output import say, say_json
 
 
 @click.command()
 @data_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def outbox(data_dir: str | None, env_file: Path | None, as_json: bool) -> None:
-    """Show what waits on disk, for whom, and for how long.
+    """Show the batches and requests that wait on disk, for which destination, and for how long.
 
     \b
     Examples:
       openqoe outbox
       openqoe outbox --data-dir /var/lib/openqoe --json
     """
-    config, _ = config_of(env_file, OPENQOE_DATA_DIR=data_dir)
+    config, _ = load_config(env_file, OPENQOE_DATA_DIR=data_dir)
     slots = Slots(Path(config.data_dir))
     if as_json:
         say_json({"slots": [_as_json(*slot) for slot in _slots(slots)]})
         return
     if not slots.numbers():
-        say("no slots: nothing was ever stored here")
+        say("no slots: nothing has been stored here")
     for number, in_use, contents in _slots(slots):
         if isinstance(contents, StorageError):
             say(f"slot {number}: {contents}", err=True)
@@ -38,17 +39,17 @@ def outbox(data_dir: str | None, env_file: Path | None, as_json: bool) -> None:
         say(f"slot {number} ({state}): {contents.records} batches not flushed yet")
         for waiting in contents.waiting:
             age = max(0, now_ms() - waiting.oldest) / 1000
-            whose = f" for {waiting.destination}" if waiting.destination else ""
+            target = f" for {waiting.destination}" if waiting.destination else ""
             say(
-                f"  {waiting.kind}{whose}: {waiting.payloads} requests, {waiting.items} items, "
+                f"  {waiting.kind}{target}: {waiting.payloads} requests, {waiting.items} items, "
                 f"{waiting.bytes} bytes, oldest {age:.0f} s"
             )
-        for destination, said in contents.last_errors.items():
-            say(f"  {destination} said last: {said}")
+        for destination, error in contents.last_errors.items():
+            say(f"  {destination} last error: {error}")
 
 
 def _slots(slots: Slots) -> Iterator[tuple[int, bool, Contents | StorageError]]:
-    """Each slot: its number, whether a process has it, and what it holds."""
+    """Number of each slot, whether a process owns it, and its contents."""
     for number in slots.numbers():
         try:
             contents = inspect(slots.file(number))
@@ -64,21 +65,10 @@ def _slots(slots: Slots) -> Iterator[tuple[int, bool, Contents | StorageError]]:
 def _as_json(number: int, in_use: bool, contents: Contents | StorageError) -> dict[str, Any]:
     if isinstance(contents, StorageError):
         return {"slot": number, "error": str(contents)}
-    waiting = [
-        {
-            "kind": one.kind,
-            "destination": one.destination,
-            "payloads": one.payloads,
-            "items": one.items,
-            "bytes": one.bytes,
-            "oldest": one.oldest,
-        }
-        for one in contents.waiting
-    ]
     return {
         "slot": number,
         "in_use": in_use,
         "batches_not_flushed": contents.records,
-        "waiting": waiting,
+        "waiting": [asdict(one) for one in contents.waiting],
         "last_errors": dict(contents.last_errors),
     }

@@ -1,4 +1,4 @@
-"""``openqoe serve``: the worker as a service of its own."""
+"""``openqoe serve``: runs the worker as a server."""
 
 import sys
 from importlib import import_module
@@ -14,11 +14,11 @@ from openqoe.core.http import parser_named
 from ..net.listeners import Listening, ListeningError
 from ..service import environment as settings
 from ..service import logs, os_process
-from ..service.extras import MissingExtraError, needs
+from ..service.extras import needs
 from ..service.supervisor import Supervisor, worker_command
 from ..storage import StorageError
-from .options import FILE, config_of
-from .output import fail
+from .command_options import FILE, env_file_option, load_config
+from .terminal_output import fail
 
 
 @click.command()
@@ -46,7 +46,9 @@ from .output import fail
 )
 @click.option("--unix", type=FILE, help="Listen on a Unix socket instead.")
 @click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate chain (PEM).")
-@click.option("--tls-key", type=FILE, help="Its key, if it is not in the same file (PEM).")
+@click.option(
+    "--tls-key", type=FILE, help="Private key, if it is not in the certificate's file (PEM)."
+)
 @click.option(
     "--backlog",
     default=2048,
@@ -57,28 +59,24 @@ from .output import fail
 @click.option(
     "--max-connections",
     type=click.IntRange(1),
-    help="Connections open at once (OPENQOE_MAX_CONNECTIONS).",
+    help="Most connections open at once (OPENQOE_MAX_CONNECTIONS).",
 )
 @click.option(
     "--workers",
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Processes to serve with.",
+    help="Number of processes.",
 )
 @click.option(
     "--fd",
     "fds",
     multiple=True,
     type=click.IntRange(0),
-    help="Listen on a socket that is open already, by its descriptor; repeatable.",
+    help="Listen on the open socket with this descriptor; repeatable.",
 )
 @click.option("--parent-fd", type=click.IntRange(0), hidden=True)
-@click.option(
-    "--env-file",
-    type=FILE,
-    help="Read settings from this file; the environment takes precedence.",
-)
+@env_file_option("Read settings from this file; the environment has precedence.")
 def serve(
     shell: str,
     hosts: tuple[str, ...],
@@ -95,7 +93,7 @@ def serve(
 ) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP.
 
-    With several workers SIGHUP replaces them one by one, with the settings as they are then.
+    With several workers, SIGHUP reads the settings again and replaces the workers one by one.
 
     \b
     Examples:
@@ -107,7 +105,7 @@ def serve(
     if tls_key is not None and tls_cert is None:
         fail("--tls-key needs --tls-cert")
     connections = None if max_connections is None else str(max_connections)
-    config, environment = config_of(env_file, OPENQOE_MAX_CONNECTIONS=connections)
+    config, environment = load_config(env_file, OPENQOE_MAX_CONNECTIONS=connections)
     listening = Listening(hosts, port, unix, backlog, tls_cert, tls_key, fds)
     serving = (
         os_process.no_parent if parent_fd is None else os_process.Parent(parent_fd).tell_serving
@@ -139,5 +137,5 @@ def serve(
                 logs.configure(config),
             ).run()
         )
-    except (MissingExtraError, ListeningError, StorageError) as error:
+    except (ListeningError, StorageError) as error:
         fail(str(error))

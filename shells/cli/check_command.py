@@ -1,10 +1,9 @@
-"""``openqoe check``: would a worker with these settings work here?"""
+"""``openqoe check``: whether a worker with these settings would work on this host."""
 
 import sys
 from collections.abc import Iterator, Mapping
-from importlib import import_module
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,8 +16,9 @@ from openqoe.core.http import parser_named
 from ..service import environment
 from ..service.extras import MissingExtraError, needs
 from . import host_checks
-from .options import FILE
-from .output import EXIT_FAILED, Colour, Painted, fail, say, say_json
+from .command_options import env_file_option, json_option
+from .destination_checks import check_destinations
+from .terminal_output import EXIT_FAILED, Colour, Painted, fail, say, say_json
 
 LEVELS: Mapping[str, tuple[str, Colour]] = {
     "ok": ("OK  ", "green"),
@@ -28,20 +28,16 @@ LEVELS: Mapping[str, tuple[str, Colour]] = {
 
 
 @click.command()
-@click.option(
-    "--env-file",
-    type=FILE,
-    help="Read settings from this file; the environment takes precedence.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@env_file_option("Read settings from this file; the environment has precedence.")
+@json_option
 def check(env_file: Path | None, as_json: bool) -> None:
-    """Check settings, credentials, destinations, disk and limits before a worker needs them.
+    """Verify settings, credentials, destinations, disk and limits before you start a worker.
 
-    Each destination gets a request without data, as the worker would send it, which leaves nothing
-    behind. Each line says OK, WARN or FAIL, what is the matter, and what to do. Nothing that is
-    secret is printed. Run it as the user and on the host that the worker will have.
+    Each destination gets a request as the worker would send it, but without data. Each line says
+    OK, WARN or FAIL, the reason, and the remedy. Secrets are not printed. Run it on the host and
+    as the user of the worker.
 
-    Exits with 1 if something is FAIL.
+    Exits with 1 if a line says FAIL.
 
     \b
     Examples:
@@ -54,57 +50,48 @@ def check(env_file: Path | None, as_json: bool) -> None:
     except OSError as error:
         fail(f"cannot read {env_file}: {error.strerror}")
     findings = []
-    for finding in _findings(variables):
+    for finding in _check_all(variables):
         findings.append(finding)
         if not as_json:
-            _show(finding)
+            _print_finding(finding)
     counts = {level: sum(one.level == level for one in findings) for level in LEVELS}
     if as_json:
-        shown = [
-            {"level": one.level, "subject": one.subject, "text": one.text, "advice": one.advice}
-            for one in findings
-        ]
-        say_json({"findings": shown, **counts})
+        say_json({"findings": [asdict(one) for one in findings], **counts})
     else:
         say(f"{counts['ok']} OK, {counts['warn']} WARN, {counts['fail']} FAIL")
     sys.exit(EXIT_FAILED if counts["fail"] else 0)
 
 
-def _findings(environment: Mapping[str, str]) -> Iterator[Finding]:
+def _check_all(environment: Mapping[str, str]) -> Iterator[Finding]:
     try:
         config = Config.from_environment(environment)
     except SettingsError as error:
         for fault in error.faults:
             name, _, rest = fault.partition(" ")
-            advice = "docs/configuration.md says what it may be"
+            advice = "see docs/configuration.md"
             yield Finding("fail", f"setting {name}", rest, advice)
         return
     given = sum(setting.env in environment for setting in declared(Config).values())
-    yield Finding("ok", "settings", f"{given} given, none of them wrong")
+    yield Finding("ok", "settings", f"{given} given, all valid")
     for notice in startup_notices.notices(config, environment):
         if notice.level != "info":
-            yield Finding("warn", "settings", _words(notice.event, notice.fields))
+            yield Finding("warn", "settings", _notice_text(notice.event, notice.fields))
     try:
         with needs("fast"):
             parser_named(config.http_parser)
     except MissingExtraError as error:
         yield Finding("fail", "setting OPENQOE_HTTP_PARSER", str(error), "install it, or use auto")
-    yield from host_checks.directory(config)
-    yield from host_checks.limits(config)
-    yield from host_checks.store(config)
-    try:
-        with needs("asyncio"):
-            asking: Any = import_module("openqoe.shells.cli.probe_client")
-        yield from asking.check(config)
-    except MissingExtraError as error:
-        yield Finding("fail", "destinations", str(error), "install it to have them checked")
+    yield from host_checks.check_data_directory(config)
+    yield from host_checks.check_limits(config)
+    yield from host_checks.check_shared_store(config)
+    yield from check_destinations(config)
 
 
-def _words(event: str, fields: tuple[tuple[str, str | int | float], ...]) -> str:
+def _notice_text(event: str, fields: tuple[tuple[str, str | int | float], ...]) -> str:
     return event + "".join(f", {name} {value}" for name, value in fields)
 
 
-def _show(finding: Finding) -> None:
+def _print_finding(finding: Finding) -> None:
     word, colour = LEVELS[finding.level]
     say(Painted(word, colour), f"  {finding.subject}: {finding.text}")
     if finding.advice:

@@ -92,7 +92,7 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def opened(file: IO[bytes]) -> IO[bytes]:
+def decompress(file: IO[bytes]) -> IO[bytes]:
     """The text of a file that may be compressed with gzip. It has to be seekable."""
     start = file.read(len(_GZIP))
     file.seek(0)
@@ -225,7 +225,7 @@ def survey(entries: Iterator[RecordedBatch | Unusable]) -> Overview:
     return Overview(batches, first, last, newest, faults, skipped)
 
 
-def shifted(body: bytes, ms: int) -> bytes:
+def shift_times(body: bytes, ms: int) -> bytes:
     """A batch's body with the times of its events moved; everything else stays as it is, and so
     does a body that is no batch. Equal bodies stay equal."""
     try:
@@ -233,11 +233,11 @@ def shifted(body: bytes, ms: int) -> bytes:
         events = _decode_raw_list(members["events"])
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return body
-    members["events"] = msgspec.Raw(msgspec.json.encode([_shifted_event(e, ms) for e in events]))
+    members["events"] = msgspec.Raw(msgspec.json.encode([_shift_event(e, ms) for e in events]))
     return msgspec.json.encode(members)
 
 
-def _shifted_event(event: msgspec.Raw, ms: int) -> msgspec.Raw:
+def _shift_event(event: msgspec.Raw, ms: int) -> msgspec.Raw:
     try:
         members = _decode_members(event)
     except msgspec.DecodeError:

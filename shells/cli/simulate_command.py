@@ -1,12 +1,11 @@
-"""``openqoe simulate``: simulated viewers for a running worker."""
+"""``openqoe simulate``: sends the events of simulated viewers to a running worker."""
 
 import json
 import shutil
 import sys
 import time
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -15,17 +14,17 @@ from openqoe.simulator import Incident, Simulation, parse_incident, truth_report
 from openqoe.simulator.incidents import KINDS
 
 from ..service.clock import now_ms
-from ..service.extras import MissingExtraError, needs
 from ..service.logs import printable
-from .options import FILE, is_http
-from .options import duration as read_duration
-from .output import EXIT_FAILED, fail, is_terminal, overwrite, say
+from .command_options import FILE, SEND_URL, worker_options
+from .command_options import duration as duration_callback
+from .simulation_sender import SimulationPlan, SimulationSender, SimulationTally
+from .terminal_output import EXIT_FAILED, fail, is_terminal, overwrite, say, say_counts
 
 OLDEST: Final = 23 * 3_600_000.0
-"""ms into the past; workers refuse what is a day old."""
+"""Longest age of the start in ms; workers refuse events that are a day old."""
 
 QUIET_EVERY: Final = 60
-"""Seconds between two lines of progress where no terminal is."""
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 def _incidents(
@@ -43,37 +42,31 @@ def _incidents(
 
 
 @click.command()
-@click.option(
-    "--url",
-    default="http://127.0.0.1:8787",
-    show_default=True,
-    help="The worker; with a path, everything is sent to that path.",
-)
-@click.option("--api-key", envvar="API_KEY", default="", help="The worker's key (API_KEY).")
+@worker_options(SEND_URL)
 @click.option(
     "--viewers",
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="How many watch at once, about.",
+    help="Approximate number of viewers who watch at once.",
 )
 @click.option(
     "--duration",
-    callback=read_duration,
+    callback=duration_callback,
     metavar="DURATION",
-    help="How long, in the viewers' time; without it, until Ctrl-C.",
+    help="Simulated time after which it ends; without it, Ctrl-C ends it.",
 )
 @click.option(
     "--speed",
     type=click.FloatRange(0),
-    help="Viewers' seconds a second, in the past; 0 is as fast as the worker takes it. "
-    "Without it 1; with --history 0.",
+    help="Simulated seconds per second while the simulated time is in the past; 0 is as fast as "
+    "the worker accepts it.  [default: 1; with --history 0]",
 )
 @click.option(
     "--history",
-    callback=read_duration,
+    callback=duration_callback,
     metavar="DURATION",
-    help="Begin this long ago, and go on live once now is reached.",
+    help="Start so long ago, catch up with the present, then continue in real time.",
 )
 @click.option(
     "--incident",
@@ -83,29 +76,29 @@ def _incidents(
     metavar="INCIDENT",
     default=("cdn@3m+10m/30m",),
     show_default=True,
-    help='What goes wrong, as KIND[@AFTER][+LASTS][/EVERY], or "none"; repeatable. Kinds: '
+    help='Incident as KIND[@START][+DURATION][/INTERVAL], or "none"; repeatable. Kinds: '
     + "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
     + ".",
 )
-@click.option(
-    "--seed", type=int, default=1, show_default=True, help="With another seed other things happen."
-)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of all random choices.")
 @click.option(
     "--connections",
     type=click.IntRange(1, 1000),
     default=16,
     show_default=True,
-    help="Requests at once.",
+    help="Requests in flight at once.",
 )
 @click.option(
     "--patience",
     type=click.FloatRange(0),
     default=10.0,
     show_default=True,
-    help="Seconds that the worker has to be there.",
+    help="Seconds to wait at the start for a worker that does not answer.",
 )
 @click.option(
-    "--truth", type=FILE, help="Write what the worker must have counted to this file, as JSON."
+    "--truth",
+    type=FILE,
+    help="Write the metrics that the worker must have counted to this JSON file.",
 )
 def simulate(
     url: str,
@@ -120,18 +113,19 @@ def simulate(
     patience: float,
     truth: Path | None,
 ) -> None:
-    """Let simulated viewers watch, and send a running worker what their players would send.
+    """Send the events of simulated viewers to a running worker.
 
-    They watch live and VOD on phones, desktops and televisions, with both generations of the SDK
-    and five players, over good and bad networks; they pause, seek, lose patience and leave. All
-    of it is made up, and says so: env="simulated". At the end, and on Ctrl-C, it prints what was
-    sent, so that it can be compared with a dashboard or Prometheus.
+    The viewers watch live streams and VOD on phones, desktops and televisions, with both
+    generations of the SDK and five players, over good and bad networks. They pause, seek, lose
+    patience and leave. All events carry env="simulated". At the end, and on Ctrl-C, the command
+    prints the metrics that the worker must have counted, for comparison with a dashboard or
+    Prometheus.
 
-    Events never lie in the future, so what goes faster than real time must lie in the past:
-    --speed 60 --duration 1h tells the last hour in one minute. Metrics are sampled when they
-    are flushed: of the past they show the totals, as one step; logs and views have its times.
+    Events are never in the future, so a simulation that is faster than real time is in the past:
+    --speed 60 --duration 1h sends the last hour in one minute. Metrics are sampled when they are
+    flushed, so a past hour shows as one step in them; logs and views have the simulated times.
 
-    Exits with 1 if the worker could not be reached or did not take everything.
+    Exits with 1 if the worker was not reachable or refused a batch.
 
     \b
     Examples:
@@ -141,34 +135,26 @@ def simulate(
       openqoe simulate --history 2h --incident cdn@20m+10m/30m --incident release@1h+5m/2h
       openqoe simulate --url https://qoe.example.com --api-key K --incident none
     """
-    if not is_http(url):
-        fail(f"--url {printable(url)} is not an http or https URL")
-    pace = (1.0 if history is None else 0.0) if speed is None else speed
-    began_ago = _began_ago(pace, duration, history)
-    simulation = Simulation(viewers, seed, round(now_ms() - began_ago), incidents)
-    try:
-        with needs("asyncio"):
-            sender: Any = import_module("openqoe.shells.cli.simulation_client")
-    except MissingExtraError as error:
-        fail(str(error))
+    if speed is None:
+        speed = 1.0 if history is None else 0.0
+    start_age = _start_age(speed, duration, history)
+    simulation = Simulation(viewers, seed, round(now_ms() - start_age), incidents)
     if truth is not None:
         _check_writable(truth)
-    plan = sender.Plan(
-        url, api_key.partition(",")[0].strip(), pace, duration, connections, patience
-    )
-    tally = sender.Tally()
+    plan = SimulationPlan(url, api_key, speed, duration, connections, patience)
+    tally = SimulationTally()
     progress = Progress(simulation, tally)
-    sender.simulate(simulation, plan, tally, progress.show)
+    SimulationSender(simulation, plan, tally, progress.show).run()
     progress.end()
-    tell(tally)
+    report(tally)
     if truth is not None:
         _write(truth, simulation, tally)
     is_complete = tally.is_exact and tally.stopped in ("", "interrupted")
     sys.exit(0 if is_complete else EXIT_FAILED)
 
 
-def _began_ago(speed: float, duration: float | None, history: float | None) -> float:
-    """How long ago the viewers began, in ms."""
+def _start_age(speed: float, duration: float | None, history: float | None) -> float:
+    """How long ago the simulation starts, in ms."""
     if 0 < speed < 1:
         fail("--speed must be 0, 1 or more: the present cannot be slowed down")
     if history is not None:
@@ -182,14 +168,14 @@ def _began_ago(speed: float, duration: float | None, history: float | None) -> f
     else:
         ago = duration - (duration / speed if speed else 0.0)
     if ago > OLDEST:
-        fail("the viewers would begin more than 23h ago: workers refuse events of a day ago")
+        fail("the simulation would start more than 23h ago: workers refuse events of a day ago")
     return ago
 
 
 class Progress:
-    """One line on a terminal; elsewhere a plain line now and then."""
+    """Progress: a line that is replaced on a terminal; elsewhere a new line every minute."""
 
-    def __init__(self, simulation: Simulation, tally: Any) -> None:
+    def __init__(self, simulation: Simulation, tally: SimulationTally) -> None:
         self._simulation = simulation
         self._tally = tally
         self._is_terminal = is_terminal(err=True)
@@ -197,7 +183,7 @@ class Progress:
         self._sent = 0
 
     def show(self) -> None:
-        """Is called every second."""
+        """Show the progress. Is called every second."""
         self._ticks += 1
         if self._is_terminal:
             overwrite(self._text())
@@ -205,6 +191,7 @@ class Progress:
             say(self._text(), err=True)
 
     def end(self) -> None:
+        """Clear the line."""
         if self._is_terminal and self._ticks:
             overwrite("")
 
@@ -221,8 +208,8 @@ class Progress:
             parts.append(f"{tally.behind:.0f} s behind: the worker is too slow")
         if tally.retries:
             parts.append(f"{tally.retries:,} retries")
-        if tally.refused or tally.given_up:
-            parts.append(f"{tally.refused + tally.given_up:,} batches not accepted")
+        if tally.refused_batches or tally.given_up:
+            parts.append(f"{tally.refused_batches + tally.given_up:,} batches not accepted")
         text = " · ".join(parts)
         return text[: shutil.get_terminal_size().columns - 1] if self._is_terminal else text
 
@@ -232,29 +219,27 @@ def _clock(ms: float) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def tell(tally: Any) -> None:
-    """Say what was sent."""
+def report(tally: SimulationTally) -> None:
+    """Print the counts, and the metrics that the worker must have counted."""
     for problem in tally.problems:
         say(f"not accepted: {problem}", err=True)
     if tally.stopped and tally.stopped != "interrupted":
         say(f"openqoe: stopped: {tally.stopped}", err=True)
-    rate = tally.events / tally.seconds if tally.seconds else 0.0
-    parts = (
-        (True, f"{tally.events:,} events in {tally.batches:,} batches accepted"),
-        (True, f"in {tally.seconds:.1f} s ({rate:,.0f} events/s)"),
-        (tally.copies, f"{tally.copies:,} batches sent twice"),
-        (tally.late, f"{tally.late:,} late"),
-        (tally.retries, f"{tally.retries:,} retries"),
-        (tally.refused, f"{tally.refused:,} batches refused"),
-        (tally.given_up, f"{tally.given_up:,} given up"),
+    say_counts(
+        f"{tally.events:,} events in {tally.batches:,} batches accepted",
+        f"in {tally.seconds:.1f} s ({tally.rate:,.0f} events/s)",
+        (tally.copies, "batches sent twice"),
+        (tally.late, "late"),
+        (tally.retries, "retries"),
+        (tally.refused_batches, "batches refused"),
+        (tally.given_up, "given up"),
     )
-    say(", ".join(part for shown, part in parts if shown))
     if tally.batches:
-        say("What the worker must have counted, and where:")
+        say("The worker must have counted, by metric:")
         for line in truth_report.lines(tally.truth):
             say(line.rstrip())
     if not tally.is_exact:
-        say("Not exact: the worker may have counted more or less of what was not accepted.")
+        say("Not exact: the worker may have counted batches that were not accepted.")
 
 
 def _check_writable(path: Path) -> None:
@@ -264,7 +249,7 @@ def _check_writable(path: Path) -> None:
         fail(f"cannot write {path}: {error.strerror}")
 
 
-def _write(path: Path, simulation: Simulation, tally: Any) -> None:
+def _write(path: Path, simulation: Simulation, tally: SimulationTally) -> None:
     metrics = tally.truth.as_json()
     tally.truth.expire()
     content = {

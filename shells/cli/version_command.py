@@ -1,4 +1,4 @@
-"""``openqoe version``: what is installed."""
+"""``openqoe version``: the versions that are installed."""
 
 import platform
 from collections.abc import Mapping
@@ -10,25 +10,26 @@ import click
 
 from openqoe.core.version import VERSION
 
-from .output import Painted, say, say_json
+from .command_options import json_option
+from .terminal_output import Painted, say, say_json
 
 PACKAGES: Final[Mapping[str, str]] = {
     "aiohttp": "asyncio",
     "trio": "trio",
-    "httpx": "wsgi",
+    "httpx": "shell",
     "httptools": "fast",
     "uvloop": "fast",
     "redis": "redis",
     "h11": "",
     "msgspec": "",
-    "protobuf": "",
+    "protobuf": "shell",
     "python-snappy": "",
 }
-"""What makes a difference, and the extra that installs it."""
+"""The packages that matter, and the extra that installs each; "" for the base install."""
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def version(as_json: bool) -> None:
     """Print the versions of the worker, of Python and of the packages that matter.
 

@@ -1,40 +1,46 @@
-"""``openqoe stats``: how a running worker stands."""
+"""``openqoe stats``: the state of a running worker."""
 
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import click
 
 from ..service.clock import now_ms
-from ..service.extras import MissingExtraError, needs
-from .options import is_http
-from .output import EXIT_FAILED, Colour, Painted, clear_screen, fail, is_terminal, say, say_json
+from .command_options import worker_options
+from .terminal_output import (
+    EXIT_FAILED,
+    Colour,
+    Painted,
+    clear_screen,
+    is_terminal,
+    say,
+    say_json,
+)
+from .worker_connection import WorkerError, fetch_json
 
 STATES: Mapping[str, Colour] = {"ok": "green", "failing": "red"}
 """Colours of the states of destinations; others are yellow."""
 
 
 @click.command()
-@click.option("--url", default="http://127.0.0.1:8787", show_default=True, help="The worker.")
-@click.option("--api-key", envvar="API_KEY", default="", help="The worker's key (API_KEY).")
+@worker_options("The worker.")
 @click.option("--dimension", help="Show the values admitted for this dimension instead.")
-@click.option("--json", "as_json", is_flag=True, help="Print what the worker answers.")
+@click.option("--json", "as_json", is_flag=True, help="Print the worker's answer as JSON.")
 @click.option(
     "--watch",
     type=click.FloatRange(0.2),
     metavar="SECONDS",
-    help="Show it again and again, until Ctrl-C.",
+    help="Repeat every so many seconds, until Ctrl-C.",
 )
 def stats(
     url: str, api_key: str, dimension: str | None, as_json: bool, watch: float | None
 ) -> None:
-    """Show how a running worker stands: views, series, deliveries, cardinality.
+    """Show the state of a running worker: views, series, deliveries, cardinality.
 
-    Exits with 1 if the worker gives no answer.
+    Exits with 1 if the worker does not answer.
 
     \b
     Examples:
@@ -43,20 +49,12 @@ def stats(
       openqoe stats --dimension video_id
       openqoe stats --url https://qoe.example.com --api-key K --json
     """
-    if not is_http(url):
-        fail(f"--url {url} is not an http or https URL")
-    try:
-        with needs("asyncio"):
-            asking: Any = import_module("openqoe.shells.cli.api_client")
-    except MissingExtraError as error:
-        fail(str(error))
     query = {} if dimension is None else {"dimension": dimension}
-    key = api_key.partition(",")[0].strip()
     with suppress(KeyboardInterrupt):
         while True:
             try:
-                answer = asking.ask(url, "/stats", query, key)
-            except asking.AskingError as error:
+                answer = fetch_json(url, "/stats", query, api_key)
+            except WorkerError as error:
                 say(f"openqoe: {error}", err=True)
                 sys.exit(EXIT_FAILED)
             if watch is not None and is_terminal():
@@ -101,7 +99,7 @@ def _show(answer: Mapping[str, Any]) -> None:
             f"  {since}",
         )
         if queue.get("last_error") and state != "ok":
-            say("  ", Painted(f"said last: {queue['last_error']}", "yellow"))
+            say("  ", Painted(f"last error: {queue['last_error']}", "yellow"))
     say("")
     say(f"{'dimension':<20} {'values':>9} {'limit':>9}  action")
     limits = _mapping(answer.get("cardinality_limits"))
