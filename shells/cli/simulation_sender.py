@@ -6,7 +6,6 @@ after a 5xx or a failure of the network, and dropped after any other refusal.
 """
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,10 +33,6 @@ GRACE: Final = 10.0
 
 PAUSE: Final = 0.25
 """Longest time in seconds between two looks at the clock."""
-
-THREAD_SWITCH: Final = 0.0005
-"""Seconds after which the thread that computes viewers lets those that send run: Python's default
-of 5 ms would delay each answer by several times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +138,6 @@ class SimulationSender(BatchSender):
         return False
 
     def _send_all(self) -> None:
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(THREAD_SWITCH)
         threads = self.start_threads(self._send_lane)
         try:
             self._fill_lanes()
@@ -163,7 +156,6 @@ class SimulationSender(BatchSender):
             for thread in threads:
                 thread.join(max(0.0, end - monotonic()))
             self._tally.given_up += sum(thread.is_alive() for thread in threads)
-            sys.setswitchinterval(interval)
 
     def _fill_lanes(self) -> None:
         plan, tally = self._plan, self._tally

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from tests.embedded.storing import by_series, rows
+from tests.embedded.stored_rig import by_series, rows
 from tests.support import chaos
 from tests.support.events import batch, event
 from tests.support.process import WorkerProcess, serve, with_options

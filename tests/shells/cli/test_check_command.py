@@ -80,7 +80,7 @@ def prometheus() -> Iterator[Prometheus]:
         yield server
 
 
-def test_with_real_servers_all_is_well(home: Path, prometheus: Prometheus) -> None:
+def test_check_with_working_servers_finds_no_failure(home: Path, prometheus: Prometheus) -> None:
     with LokiDouble(basic_auth=("me", SECRET)) as loki, Redis() as redis:
         findings = check(
             home,
@@ -99,9 +99,7 @@ def test_with_real_servers_all_is_well(home: Path, prometheus: Prometheus) -> No
     assert not home.exists()
 
 
-def test_a_prometheus_that_is_no_receiver_says_how_to_make_it_one(
-    home: Path, prometheus: Prometheus
-) -> None:
+def test_prometheus_without_receiver_fails_with_advice(home: Path, prometheus: Prometheus) -> None:
     url = f"{prometheus.url}/api/v1/wrong"
     ((level, text),) = of(check(home, status=1, PROMETHEUS_URL=url), "metrics: prometheus")
     assert level == "fail"
@@ -109,7 +107,7 @@ def test_a_prometheus_that_is_no_receiver_says_how_to_make_it_one(
     assert "--web.enable-remote-write-receiver" in text
 
 
-def test_wrong_credentials_and_nobody_there(home: Path) -> None:
+def test_wrong_credentials_and_unreachable_server_fail(home: Path) -> None:
     port = free_port()
     with LokiDouble(basic_auth=("me", "other")) as loki:
         findings = check(
@@ -136,7 +134,7 @@ class Shouting(HttpDouble):
         return Reply(403, words.encode(), {"Date": "Thu, 01 Jan 2015 00:00:00 GMT"})
 
 
-def test_what_a_server_says_is_text_without_secrets(home: Path) -> None:
+def test_answer_of_a_server_is_escaped_and_redacted(home: Path) -> None:
     with Shouting() as server:
         text = said(
             home,
@@ -150,7 +148,7 @@ def test_what_a_server_says_is_text_without_secrets(home: Path) -> None:
     assert "[redacted]" in text
 
 
-def test_a_certificate_that_is_not_trusted(home: Path, tmp_path: Path) -> None:
+def test_untrusted_certificate_fails(home: Path, tmp_path: Path) -> None:
     pem = tmp_path / "server.pem"
     certificate = trustme.CA().issue_cert("127.0.0.1")
     chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
@@ -169,7 +167,7 @@ def test_a_certificate_that_is_not_trusted(home: Path, tmp_path: Path) -> None:
         thread.join()
 
 
-def test_all_wrong_settings_are_told_at_once(home: Path) -> None:
+def test_all_invalid_settings_are_reported_at_once(home: Path) -> None:
     findings = check(
         home, status=1, PROMETHEUS_URL="nonsense", OPENQOE_FLUSH_INTERVAL="often", LOKI_USERNAME="x"
     )
@@ -177,7 +175,7 @@ def test_all_wrong_settings_are_told_at_once(home: Path) -> None:
     assert of(findings, "OPENQOE_FLUSH_INTERVAL")[0][0] == "fail"
 
 
-def test_settings_from_a_file(home: Path, tmp_path: Path) -> None:
+def test_settings_are_read_from_the_env_file(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "openqoe.env"
     file.write_text("OPENQOE_FLUSH_INTERVAL=5\nOPENQOE_FLUSH_INTERVALL=5\n")
     words = [text for _, text in of(check(home, "--env-file", str(file)), "settings")]
@@ -185,14 +183,14 @@ def test_settings_from_a_file(home: Path, tmp_path: Path) -> None:
     assert "cannot read" in said(home, "--env-file", str(tmp_path / "no"), status=2)
 
 
-def test_a_data_directory_that_is_a_file(home: Path) -> None:
+def test_data_directory_that_is_a_file_fails(home: Path) -> None:
     home.write_text("")
     ((level, text),) = of(check(home, status=1), "data directory")
     assert level == "fail"
     assert "is not a directory" in text
 
 
-def test_what_was_left_behind_is_told(home: Path) -> None:
+def test_slots_of_the_data_directory_are_reported(home: Path) -> None:
     settings = {
         "OPENQOE_DATA_DIR": str(home),
         "LOKI_URL": f"http://127.0.0.1:{free_port()}/loki/api/v1/push",
@@ -205,7 +203,7 @@ def test_what_was_left_behind_is_told(home: Path) -> None:
     assert level in ("ok", "warn")
 
 
-def test_a_redis_that_throws_away_and_one_that_is_not_there(home: Path) -> None:
+def test_redis_with_eviction_warns_and_unusable_redis_fails(home: Path) -> None:
     options = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
     with Redis("127.0.0.1", *options) as redis:
         findings = of(check(home, OPENQOE_KV_URL=redis.url), "shared store")
@@ -220,7 +218,7 @@ def test_a_redis_that_throws_away_and_one_that_is_not_there(home: Path) -> None:
     assert "is it running" in text
 
 
-def test_a_shared_store_in_a_file(home: Path, tmp_path: Path) -> None:
+def test_folder_of_a_shared_sqlite_store_is_checked(home: Path, tmp_path: Path) -> None:
     there = check(home, OPENQOE_KV_URL=f"sqlite://{tmp_path}/shared.db")
     assert of(there, "shared store")[0][0] == "ok"
     made = check(home, OPENQOE_KV_URL=f"sqlite://{tmp_path}/new/shared.db")
@@ -232,7 +230,7 @@ def test_a_shared_store_in_a_file(home: Path, tmp_path: Path) -> None:
     assert "is not a directory" in text
 
 
-def test_file_systems_are_told_apart(tmp_path: Path) -> None:
+def test_file_system_is_that_of_the_longest_mount_point(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text("/dev/sda / ext4 rw 0 0\nserver:/x /mnt/far\\040away nfs4 rw 0 0\n")
     assert file_system(Path("/mnt/far away/openqoe"), mounts) == "nfs4"
@@ -240,7 +238,7 @@ def test_file_systems_are_told_apart(tmp_path: Path) -> None:
     assert file_system(Path("/"), tmp_path / "none") == ""
 
 
-def test_the_memory_of_a_series_is_about_what_is_told() -> None:
+def test_estimated_memory_of_a_series_is_within_a_factor_of_two() -> None:
     tracemalloc.start()
     try:
         registry = Registry(100_000)

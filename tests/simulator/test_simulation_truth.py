@@ -21,7 +21,7 @@ def seen(rig: Rig) -> list[tuple[dict[str, str], float]]:
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
-def test_the_core_counts_exactly_what_was_told(seed: int) -> None:
+def test_core_counts_exactly_the_truth_of_the_simulation(seed: int) -> None:
     """Whatever is sent late, twice, out of order, or cut off in the middle of a stall."""
     rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="150", LOKI_URL=None)
     truth, _ = watch(rig, Simulation(14, seed, NOW, INCIDENT), 260)
@@ -30,7 +30,7 @@ def test_the_core_counts_exactly_what_was_told(seed: int) -> None:
     assert_counted(truth.samples(), seen(rig))
 
 
-def test_views_that_fall_silent_have_ended_where_they_were() -> None:
+def test_silent_views_end_at_their_last_position() -> None:
     rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="120", OPENQOE_VIEW_TIMEOUT="120", LOKI_URL=None)
     truth, _ = watch(rig, Simulation(20, 3, NOW), 100)
     before = sum(truth.histogram("openqoe_completion_rate").counts)
@@ -41,7 +41,7 @@ def test_views_that_fall_silent_have_ended_where_they_were() -> None:
     assert_counted(truth.samples(), seen(rig))
 
 
-def test_some_batches_come_late_and_some_twice() -> None:
+def test_some_batches_are_late_and_some_are_copies() -> None:
     rig = Rig(EXACT, OPENQOE_FLUSH_INTERVAL="600", LOKI_URL=None)
     _, sent = watch(rig, Simulation(40, 1, NOW), 600)
     assert 0 < sum(batch.is_copy for batch in sent) < len(sent) / 10

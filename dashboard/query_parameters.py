@@ -1,6 +1,6 @@
-"""What a question to the API may say: the time range, the filters and the rest of its query.
+"""Parameters of a question: time range, filters and the rest of the query.
 
-Every fault names the parameter that is wrong, so that a person at a shell can use the API.
+Every fault names its parameter, so that the API can be used by hand.
 """
 
 import re
@@ -27,20 +27,20 @@ FILTERS: Final = (
     "content_type",
     "video_id",
 )
-"""Labels that an answer can be narrowed down to. ``video_id`` takes the video's own id as well as
-its governed label."""
+"""Labels by which an answer can be filtered. ``video_id`` accepts the video's own id as well as its
+governed label."""
 
 RANGE: Final = ("from", "to", "last")
 
 MAX_RANGE: Final = 400 * DAY
 DEFAULT_LAST: Final = HOUR
 MAX_LENGTH: Final = 2048
-"""Characters of a value: no label is longer."""
+"""Most characters of a value: no label is longer."""
 
 MAX_POINTS: Final = 1000
-"""Points of a chart."""
+"""Most points of a chart."""
 POINTS: Final = 120
-"""About as many points has a chart when nobody asks for a step."""
+"""Approximate number of points of a chart without a given step."""
 
 STEPS: Final = (
     *(n * SECOND for n in (1, 2, 5, 10, 15, 30)),
@@ -48,7 +48,7 @@ STEPS: Final = (
     *(n * HOUR for n in (1, 2, 3, 6, 12)),
     *(n * DAY for n in (1, 2, 4, 7)),
 )
-"""Steps that a person can read off an axis, ms."""
+"""Readable steps of a time axis, in ms."""
 
 _UNITS: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
@@ -56,7 +56,7 @@ _TIME: Final = re.compile(r"[0-9]{1,15}")
 
 
 class ParameterError(Exception):
-    """A parameter that cannot be used.
+    """A parameter is invalid.
 
     Attributes:
         name: The parameter.
@@ -71,11 +71,11 @@ class ParameterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which part of the data an answer is about.
+    """The part of the data that an answer covers.
 
     Attributes:
-        since: Begin of the range, ms since the epoch, not part of it.
-        until: Its end, part of it.
+        since: Start of the range, ms since the epoch, exclusive.
+        until: Its end, inclusive.
         filters: Label values that series must have, by name.
     """
 
@@ -89,23 +89,23 @@ class Scope:
         return self.until - self.since
 
     def with_previous(self) -> "Scope":
-        """The same with the equally long time before it."""
+        """This range together with the previous one of equal length."""
         return Scope(self.since - self.length, self.until, self.filters)
 
     def on_grid(self, step: int) -> "Scope":
-        """The same from a whole multiple of a step: steps stay where they are as time goes by."""
+        """This range from a whole multiple of a step, so that steps do not move as time passes."""
         return Scope(self.since // step * step, self.until, self.filters)
 
 
 def reject_unknown(query: Mapping[str, str], known: Collection[str]) -> None:
-    """Refuse parameters that would be ignored.
+    """Reject parameters that would be ignored.
 
     Raises:
-        ParameterError: There is one that is not known.
+        ParameterError: A parameter is unknown.
     """
     for name in query:
         if name not in known:
-            raise ParameterError(name, f"is unknown here; there are {', '.join(known)}")
+            raise ParameterError(name, f"is unknown; known are {', '.join(known)}")
 
 
 def scope(query: Mapping[str, str], now: int) -> Scope:
@@ -113,10 +113,10 @@ def scope(query: Mapping[str, str], now: int) -> Scope:
 
     Args:
         query: The fields.
-        now: Current time in ms: the range's end unless another is given.
+        now: Current time in ms: the default end of the range.
 
     Raises:
-        ParameterError: A value cannot be used.
+        ParameterError: A value is invalid.
     """
     until = time(query, "to", now)
     if "from" in query and "last" in query:
@@ -132,7 +132,7 @@ def scope(query: Mapping[str, str], now: int) -> Scope:
 
 
 def filters(query: Mapping[str, str]) -> dict[str, str]:
-    """The filters of a query; an empty one is none."""
+    """The filters of a query; an empty value is no filter."""
     return {name: text(query, name) for name in FILTERS if query.get(name)}
 
 
@@ -142,15 +142,15 @@ def step(query: Mapping[str, str], scope: Scope, shortest: int) -> int:
     Args:
         query: The fields.
         scope: The range.
-        shortest: A shorter one would be empty every other time: the interval of flushes.
+        shortest: The flush interval. Shorter steps would be empty now and then.
 
     Raises:
-        ParameterError: The step is no duration, or makes too many points.
+        ParameterError: The step is not a duration, or gives too many points.
     """
     if query.get("step"):
         asked = duration(query, "step", 0)
         if scope.length // asked > MAX_POINTS:
-            raise ParameterError("step", f"makes more than {MAX_POINTS} points of this range")
+            raise ParameterError("step", f"gives more than {MAX_POINTS} points for this range")
         return asked
     wanted = max(scope.length // POINTS, shortest)
     return next((step for step in STEPS if step >= wanted), STEPS[-1])
@@ -160,7 +160,7 @@ def time(query: Mapping[str, str], name: str, default: int) -> int:
     """A time in ms since the epoch.
 
     Raises:
-        ParameterError: It is none.
+        ParameterError: The value is malformed.
     """
     given = query.get(name, "")
     if not given:
@@ -174,7 +174,7 @@ def duration(query: Mapping[str, str], name: str, default: int) -> int:
     """A duration in ms, written like ``90s``, ``15m``, ``6h``, ``7d``, ``2w``.
 
     Raises:
-        ParameterError: It is none.
+        ParameterError: The value is malformed.
     """
     given = query.get(name, "")
     if not given:
@@ -189,7 +189,7 @@ def number(query: Mapping[str, str], name: str, default: int, *, least: int, mos
     """A whole number.
 
     Raises:
-        ParameterError: It is none, or out of bounds.
+        ParameterError: The value is malformed or out of bounds.
     """
     given = query.get(name, "")
     if not given:
@@ -200,10 +200,10 @@ def number(query: Mapping[str, str], name: str, default: int, *, least: int, mos
 
 
 def choice(query: Mapping[str, str], name: str, choices: Collection[str], default: str) -> str:
-    """One of some words.
+    """One of several words.
 
     Raises:
-        ParameterError: It is none of them.
+        ParameterError: The value is another word.
     """
     given = query.get(name, "") or default
     if given not in choices:

@@ -56,9 +56,7 @@ class FlakyWorker(HttpDouble):
         return Reply(202, b'{"success":true,"events_received":1}')
 
 
-def test_a_worker_counts_what_the_simulator_says(
-    prometheus: RemoteWriteDouble, tmp_path: Path
-) -> None:
+def test_worker_counts_exactly_the_truth(prometheus: RemoteWriteDouble, tmp_path: Path) -> None:
     settings = {
         **EXACT,
         "API_KEY": "secret",
@@ -90,7 +88,7 @@ def test_a_worker_counts_what_the_simulator_says(
     )
 
 
-def test_batches_are_sent_again_while_the_worker_is_overloaded() -> None:
+def test_batches_are_retried_while_the_worker_is_overloaded() -> None:
     with FlakyWorker() as worker:
         output, _ = simulate(
             "--url", worker.url, "--viewers", "5", "--speed", "0", "--duration=40s"
@@ -99,7 +97,7 @@ def test_batches_are_sent_again_while_the_worker_is_overloaded() -> None:
     assert "given up" not in output
 
 
-def test_what_is_refused_is_told_and_makes_the_status() -> None:
+def test_refused_batch_is_reported_and_exits_with_1() -> None:
     class Refusing(FlakyWorker):
         refuses = 1
 
@@ -112,13 +110,13 @@ def test_what_is_refused_is_told_and_makes_the_status() -> None:
     assert "not accepted: 400 Validation \\x1b[31mfailed" in errors
 
 
-def test_a_wrong_key_ends_it_at_once() -> None:
+def test_wrong_key_stops_the_simulation() -> None:
     with WorkerProcess({"API_KEY": "other"}) as worker:
         _, errors = simulate("--url", worker.url, "--speed", "0", "--duration", "1m", status=1)
     assert "the worker answers 401 Unauthorized" in errors
 
 
-def test_an_interrupt_ends_it_with_the_figures_so_far() -> None:
+def test_interrupted_simulation_prints_its_counts() -> None:
     with WorkerProcess({"API_KEY": "secret"}) as worker:
         running = subprocess.Popen(
             [*OPENQOE, "simulate", "--url", worker.url, "--viewers", "900"],
@@ -147,11 +145,11 @@ def test_an_interrupt_ends_it_with_the_figures_so_far() -> None:
         (["--truth", "/nowhere/at/all.json"], "cannot write"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments: list[str], said: str) -> None:
+def test_invalid_argument_combination_exits_with_2(arguments: list[str], said: str) -> None:
     assert said in simulate(*arguments, status=2)[1].replace("\n", " ")
 
 
-def test_nobody_there_is_told() -> None:
+def test_unreachable_worker_is_reported() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     _, errors = simulate("--url", url, "--patience", "0.5", status=1)
     assert f"no answer from {url}" in errors

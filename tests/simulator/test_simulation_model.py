@@ -47,12 +47,12 @@ def events(evening: list[Batch]) -> list[dict[str, Any]]:
     return [event for batch in evening if not batch.is_copy for event in events_of(batch)]
 
 
-def test_the_same_seed_gives_the_same_bytes() -> None:
+def test_same_seed_gives_the_same_bytes() -> None:
     assert list(batches(5, 20, 3)) == list(batches(5, 20, 3))
     assert list(batches(5, 20, 3)) != list(batches(6, 20, 3))
 
 
-def test_batches_are_those_of_an_sdk(evening: list[Batch]) -> None:
+def test_batches_have_the_size_and_headers_of_an_sdk(evening: list[Batch]) -> None:
     for batch in evening:
         times = [event["event_time"] for event in events_of(batch)]
         assert 1 <= len(times) <= 10
@@ -61,7 +61,9 @@ def test_batches_are_those_of_an_sdk(evening: list[Batch]) -> None:
 
 
 @pytest.mark.parametrize(("generation", "player"), PLAYERS)
-def test_each_player_speaks_as_recorded(generation: int, player: str, evening: list[Batch]) -> None:
+def test_player_events_have_the_fields_of_recordings(
+    generation: int, player: str, evening: list[Batch]
+) -> None:
     recorded: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     always: dict[str, set[str]] = {}
     capture = captures.load(f"sdk{generation}-{player}")
@@ -100,7 +102,7 @@ def kind_of(value: object) -> str:
     return "number" if isinstance(value, int | float) else type(value).__name__
 
 
-def test_an_evening_is_believable(events: list[dict[str, Any]]) -> None:
+def test_evening_without_incidents_has_plausible_rates(events: list[dict[str, Any]]) -> None:
     """Neither a catastrophe nor paradise."""
     views = {(e["view_id"], e["video"]["id"]) for e in events}
     count = Counter(e["event_type"] for e in events)
@@ -120,7 +122,7 @@ def test_an_evening_is_believable(events: list[dict[str, Any]]) -> None:
     assert 200 < startup[len(startup) // 2] < 5_000
 
 
-def test_there_are_several_of_everything(evening: list[Batch]) -> None:
+def test_evening_covers_all_dimensions(evening: list[Batch]) -> None:
     sample = [events_of(batch)[0] for batch in evening]
     assert len({e["org_id"] for e in sample}) >= 3
     assert len({e["player_id"] for e in sample}) >= 6
@@ -133,7 +135,7 @@ def test_there_are_several_of_everything(evening: list[Batch]) -> None:
     assert {e["env"] for e in sample} == {"simulated"}
 
 
-def test_a_cdn_that_goes_bad_is_seen_in_its_countries_only() -> None:
+def test_cdn_incident_affects_its_countries_only() -> None:
     """Stalls and errors for DE, AT and NL while it lasts, and not before."""
     trouble: Counter[tuple[bool, bool]] = Counter()
     for batch in batches(2, 150, 8, Incident("cdn", 4 * MINUTE, 4 * MINUTE, 0)):
@@ -145,7 +147,7 @@ def test_a_cdn_that_goes_bad_is_seen_in_its_countries_only() -> None:
     assert trouble[False, True] < 2 * trouble[False, False]
 
 
-def test_a_bad_release_fails_in_the_newest_version() -> None:
+def test_release_incident_fails_in_the_newest_version_only() -> None:
     failed: Counter[str] = Counter()
     for batch in batches(2, 200, 8, Incident("release", 0, 8 * MINUTE, 0)):
         for event in events_of(batch):
@@ -156,7 +158,7 @@ def test_a_bad_release_fails_in_the_newest_version() -> None:
     assert failed["5.3.0"] + failed["12.0.1"] < 5
 
 
-def test_a_hiccup_of_live_stalls_live() -> None:
+def test_live_incident_stalls_live_streams_only() -> None:
     def stalls(*incidents: Incident) -> Counter[str]:
         return Counter(
             event["video"]["stream_type"]
@@ -177,11 +179,11 @@ def test_a_hiccup_of_live_stalls_live() -> None:
         ("cdn+2m/0s", Incident("cdn", 3 * MINUTE, 2 * MINUTE, 0)),
     ],
 )
-def test_incidents_are_written_briefly(text: str, incident: Incident) -> None:
+def test_incident_text_is_parsed(text: str, incident: Incident) -> None:
     assert parse_incident(text) == incident
 
 
 @pytest.mark.parametrize("text", ["", "cdn@", "flood", "cdn@5", "cdn+30m/10m", "cdn@3m+10m/30m!"])
-def test_other_incidents_are_refused(text: str) -> None:
+def test_malformed_incident_text_raises_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be|lasts as long"):
         parse_incident(text)

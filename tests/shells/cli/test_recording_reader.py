@@ -28,7 +28,7 @@ def bodies(entries: list[RecordedBatch | Unusable]) -> list[list[Any]]:
     ]
 
 
-def test_a_recorded_request_is_sent_as_it_was() -> None:
+def test_recorded_request_keeps_body_path_and_headers() -> None:
     body = '{"events":[{"event_time":5}]} '
     (entry,) = read(
         {
@@ -42,7 +42,7 @@ def test_a_recorded_request_is_sent_as_it_was() -> None:
     assert entry == RecordedBatch(1, body.encode(), 12, 5, "/v1/events", {"a": "b"})
 
 
-def test_a_recorded_body_that_is_no_batch_is_sent_as_well() -> None:
+def test_recorded_body_that_is_not_a_batch_is_kept() -> None:
     (entry,) = read({"path": "/v2/events", "body": "nonsense"})
     assert entry == RecordedBatch(1, b"nonsense", None, None, "/v2/events")
 
@@ -56,11 +56,11 @@ def test_a_recorded_body_that_is_no_batch_is_sent_as_well() -> None:
         {"method": "POST", "path": "/cmcd", "body": "sid=1"},
     ],
 )
-def test_a_request_without_events_is_skipped(line: dict[str, Any]) -> None:
+def test_request_without_events_is_skipped(line: dict[str, Any]) -> None:
     assert read(line) == [Unusable(1, None)]
 
 
-def test_a_batch_is_sent_as_it_is() -> None:
+def test_batch_line_is_its_own_body() -> None:
     line = b' {"events": [{"event_time": 7}, {"event_time": 1e1}, 5]}'
     (entry,) = read(line)
     assert isinstance(entry, RecordedBatch)
@@ -70,17 +70,17 @@ def test_a_batch_is_sent_as_it_is() -> None:
     assert entry.newest == entry.at == 10
 
 
-def test_single_events_are_put_together() -> None:
+def test_single_events_are_combined_into_batches() -> None:
     events = [event(at=NOW + n) for n in range(5)]
     assert bodies(read(*events, batch_size=2)) == [events[:2], events[2:4], events[4:]]
 
 
-def test_single_events_wait_for_each_other_as_long_as_an_sdk_would() -> None:
+def test_single_events_more_than_five_seconds_apart_are_separate_batches() -> None:
     events = [event(at=NOW), event(at=NOW + 5_000), event(at=NOW + 5_001)]
     assert bodies(read(*events)) == [events[:2], events[2:]]
 
 
-def test_a_batch_between_single_events_keeps_its_place() -> None:
+def test_batch_between_single_events_keeps_its_order() -> None:
     one, two, three = event(), event("playing"), event("ended")
     assert bodies(read(one, {"events": [two]}, three)) == [[one], [two], [three]]
 
@@ -97,7 +97,7 @@ def test_a_batch_between_single_events_keeps_its_place() -> None:
         ({"a": 1}, "neither a request"),
     ],
 )
-def test_a_line_that_is_nothing_is_named_and_the_others_are_read(line: Any, reason: str) -> None:
+def test_unusable_line_is_reported_and_others_are_read(line: Any, reason: str) -> None:
     before, fault, after = read({"events": []}, line, b"", {"events": []})
     assert isinstance(before, RecordedBatch)
     assert isinstance(after, RecordedBatch)
@@ -108,7 +108,7 @@ def test_a_line_that_is_nothing_is_named_and_the_others_are_read(line: Any, reas
     assert reason.lower() in fault.reason.lower()
 
 
-def test_what_stands_before_damaged_compression_is_read() -> None:
+def test_lines_before_damaged_compression_are_read() -> None:
     text = b"".join(json.dumps(event(view_id=f"{n * 7919}")).encode() + b"\n" for n in range(999))
     packed = gzip.compress(text)
     whole = list(recording.read(recording.decompress(io.BytesIO(packed)), 1))
@@ -120,7 +120,7 @@ def test_what_stands_before_damaged_compression_is_read() -> None:
         assert "decompressed" in str(fault.reason)
 
 
-def test_the_overview() -> None:
+def test_overview_counts_batches_times_and_faults() -> None:
     found = recording.survey(
         iter(
             read(
@@ -135,7 +135,7 @@ def test_the_overview() -> None:
     assert (found.newest, found.skipped, len(found.faults)) == (NOW + 5, 1, 1)
 
 
-def test_shifting_changes_times_and_nothing_else() -> None:
+def test_shift_changes_only_the_times_of_events() -> None:
     body = (
         b'{"x":1.10,"events":[{"event_time":1760000000000,"viewer_time":1760000000000.5,'
         b'"data":{"a":1.50,"big":123456789012345678901234567890}},{"viewer_time":4500},7]}'
@@ -149,7 +149,7 @@ def test_shifting_changes_times_and_nothing_else() -> None:
         lambda value: json.dumps({"events": value}).encode()
     )
 )
-def test_shifting_leaves_alone_what_is_no_batch(body: bytes) -> None:
+def test_shift_keeps_a_body_that_is_not_a_batch(body: bytes) -> None:
     shifted = recording.shift_times(body, 5)
     try:
         content = json.loads(body)
@@ -160,7 +160,7 @@ def test_shifting_leaves_alone_what_is_no_batch(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", captures.NAMES)
-def test_real_recordings_are_read_whole_and_shift_as_a_whole(name: str) -> None:
+def test_recording_of_real_players_is_read_and_shifted_completely(name: str) -> None:
     capture = captures.load(name)
     with (captures.DIRECTORY / f"{name}.ndjson.gz").open("rb") as file:
         found = [

@@ -15,7 +15,7 @@ from openqoe.core.http.messages import Request
 from openqoe.core.qoe.catalogue import CATALOGUE
 from openqoe.dashboard.dashboard_api import Api
 from openqoe.embedded import FILE
-from tests.embedded.storing import config_of, stored
+from tests.embedded.stored_rig import config_of, stored
 from tests.support.captures import NAMES, load, truth
 from tests.support.events import NOW
 from tests.support.rig import Rig
@@ -48,7 +48,7 @@ def quantile(q: float, rig: Rig) -> float | None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_dashboard_shows_what_is_true_of_a_recording(name: str, tmp_path: Path) -> None:
+def test_answers_equal_the_truth_of_a_recording(name: str, tmp_path: Path) -> None:
     capture = load(name)
     rig = Rig(OPENQOE_EMBEDDED="on")
     rig.pass_time(60_000)  # there is a store before the first event

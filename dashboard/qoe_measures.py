@@ -1,14 +1,14 @@
-"""The measures of quality of experience: what is counted, and the ratios that are made of it.
+"""The measures of quality of experience: counts, and ratios of counts.
 
-A measure that has nothing to divide by (no view, no second played) is None, not 0: nothing was
-seen, neither good nor bad. All are defined as in ``docs/dashboard.md``.
+A ratio with denominator 0 (no view, no second played) is None, not 0. ``docs/dashboard.md`` defines
+all measures.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .increases import Increase, Label
+from .counter_increases import Increase, Label
 from .quantiles import quantile
 
 STARTED: Final = "openqoe_views_started_total"
@@ -25,29 +25,29 @@ BITRATE: Final = "openqoe_bitrate_bps_bucket"
 RESOLUTION: Final = "openqoe_resolution_total"
 
 MEASURED: Final = (STARTED, COMPLETED, PLAYED, STALLS, STALLED, ERRORS, STARTUP)
-"""What ``tally`` needs."""
+"""The metrics that ``tally`` needs."""
 
 BY: Final = ("cause", "le")
-"""The labels by which ``tally`` needs to tell it apart, in this order."""
+"""The labels by which ``tally`` needs them grouped, in this order."""
 
 REBUFFER: Final = "rebuffer"
-"""The cause of stalls that is rebuffering by CTA-2066: not the start, not a seek."""
+"""The cause of stalls that count as rebuffering by CTA-2066: neither start-up nor seek."""
 
 HOUR: Final = 3600
 
 
 @dataclass(slots=True)
 class Measures:
-    """What some views were like, added up.
+    """The measures of a group of views.
 
     Attributes:
         views: Views started.
         completed: Views that reached the end.
         played: Seconds of media played.
-        rebuffers: Stalls in the middle of playing.
-        rebuffered: Seconds that these took.
+        rebuffers: Stalls during playback.
+        rebuffered: Seconds of these stalls.
         errors: Errors.
-        startup: Start-up times by ``le``, of every bound that there is.
+        startup: Start-up times by ``le``, for every bound.
     """
 
     startup: dict[float, float]
@@ -77,16 +77,16 @@ class Measures:
 
     @property
     def rebuffering_ratio(self) -> float | None:
-        """Seconds of rebuffering for each second played."""
+        """Seconds of rebuffering per second played."""
         return ratio(self.rebuffered, self.played)
 
     @property
     def rebuffers_per_hour(self) -> float | None:
-        """Stalls for each hour played."""
+        """Stalls per hour played."""
         return ratio(self.rebuffers * HOUR, self.played)
 
     def document(self) -> dict[str, Any]:
-        """All of it, for a JSON answer."""
+        """All measures, for a JSON answer."""
         return {
             "views_started": self.views,
             "views_completed": self.completed,
@@ -107,7 +107,7 @@ class Measures:
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """A quotient; None if there is nothing to divide by."""
+    """A quotient; None if the denominator is 0."""
     return part / whole if whole > 0 else None
 
 
@@ -117,12 +117,12 @@ def tally(
     keys: Sequence[Hashable],
     key: int | None = None,
 ) -> dict[Hashable, Measures]:
-    """Add increases up to measures.
+    """Sum increases into measures.
 
     Args:
         found: Increases of ``MEASURED`` by ``BY``, and by more labels after these.
         startup_bounds: The bounds of ``STARTUP``.
-        keys: Groups that there are even if nothing was found.
+        keys: Groups that exist even without increases.
         key: Which of the labels is the group; None to group by step.
     """
     empty = dict.fromkeys(startup_bounds, 0.0)

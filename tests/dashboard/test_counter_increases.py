@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqoe.dashboard.increases import increases
-from openqoe.dashboard.parameters import Scope
+from openqoe.dashboard.counter_increases import increases
+from openqoe.dashboard.query_parameters import Scope
 from openqoe.dashboard.sample_reader import Reader
-from tests.dashboard.store import NOW, Store
+from tests.dashboard.filled_store import NOW, Store
 
 HOUR = 3_600_000
 
@@ -24,58 +24,58 @@ def increase(store: Store, since: float = -3600, until: float = 0, **filters: st
         return sum(one.amount for one in increases(reader, ("views",), scope))
 
 
-def test_a_counter_grows_from_the_sample_before_the_range(store: Store) -> None:
+def test_increase_starts_at_the_sample_before_the_range(store: Store) -> None:
     store.series("views", [(-3700, 10), (-3000, 12), (-10, 17)])
     assert increase(store) == 7
 
 
-def test_a_value_that_was_not_written_again_still_stands(store: Store) -> None:
+def test_unchanged_value_that_was_not_repeated_is_still_valid(store: Store) -> None:
     """The store writes unchanged values only now and then, and retention may leave gaps."""
     store.series("views", [(-90_000, 10), (-10, 17)])
     assert increase(store) == 7
 
 
-def test_a_series_that_begins_within_the_range_counts_from_its_zero(store: Store) -> None:
+def test_series_that_starts_in_the_range_counts_from_its_zero(store: Store) -> None:
     store.series("views", [(-1000, 0), (-985, 4), (-970, 9)])
     assert increase(store) == 9
 
 
-def test_what_a_series_had_reached_before_the_store_knew_it_is_not_of_the_range(
+def test_first_sample_without_a_zero_adds_nothing(
     store: Store,
 ) -> None:
     store.series("views", [(-1000, 1_000_000), (-985, 1_000_003)])
     assert increase(store) == 3
 
 
-def test_a_reset_starts_at_zero(store: Store) -> None:
+def test_reset_counts_from_zero(store: Store) -> None:
     store.series("views", [(-3700, 10), (-3000, 12), (-2000, 3), (-1000, 5)])
     assert increase(store) == 2 + 3 + 2
 
 
-def test_after_a_stale_marker_a_series_starts_at_zero_even_if_it_is_not_smaller(
+def test_larger_value_after_a_stale_marker_counts_from_zero(
     store: Store,
 ) -> None:
     store.series("views", [(-3700, 10), (-3000, None), (-2000, 12)])
     assert increase(store) == 12
 
 
-def test_a_series_that_had_ended_before_the_range_starts_at_zero_in_it(store: Store) -> None:
+def test_series_that_ended_before_the_range_counts_from_zero(store: Store) -> None:
     store.series("views", [(-9000, 10), (-8000, None), (-2000, 0), (-1985, 4)])
     assert increase(store) == 4
 
 
-def test_instances_are_added_up(store: Store) -> None:
+def test_instances_are_summed(store: Store) -> None:
     store.series("views", [(-1000, 0), (-900, 4)], instance="host-0")
     store.series("views", [(-1000, 0), (-900, 5)], instance="host-1")
     assert increase(store) == 9
 
 
-def test_the_range_is_open_at_its_begin_and_closed_at_its_end(store: Store) -> None:
+def test_range_excludes_its_start_and_includes_its_end(store: Store) -> None:
     store.series("views", [(-3600, 5), (-3000, 8), (0, 10), (1, 90)])
     assert increase(store) == 5
 
 
-def test_filters(store: Store) -> None:
+def test_filter_selects_series(store: Store) -> None:
     store.series("views", [(-1000, 0), (-900, 4)], org_id="acme", device_category="tv")
     store.series("views", [(-1000, 0), (-900, 5)], org_id="acme")
     store.series("views", [(-1000, 0), (-900, 50)], org_id="other")
@@ -83,7 +83,7 @@ def test_filters(store: Store) -> None:
     assert increase(store, org_id="acme", device_category="tv") == 4
 
 
-def test_a_video_is_found_by_its_label_and_by_its_own_id(store: Store) -> None:
+def test_video_filter_accepts_the_label_and_the_own_id(store: Store) -> None:
     store.series("views", [(-1000, 0), (-900, 4)], video_id="bucket_7")
     store.series("views", [(-1000, 0), (-900, 5)], video_id="bucket_8")
     store.video("bucket_7", "film")
@@ -121,7 +121,7 @@ numbers = count()
 
 @settings(deadline=None)
 @given(st.lists(Series, max_size=4), st.integers(-90, -10), st.integers(1, 40))
-def test_increases_are_those_of_the_model(
+def test_increases_equal_those_of_a_simple_model(
     lasting: Store, all_series: list[list[tuple[int, int | None]]], since: int, step: int
 ) -> None:
     name = f"metric_{next(numbers)}"

@@ -1,12 +1,12 @@
-"""Which series a question is about, as SQL."""
+"""Selects the series of a question, as SQL."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from .parameters import FILTERS, Scope
+from .query_parameters import FILTERS, Scope
 
 COLUMNS: Final = frozenset({*FILTERS, "instance", "le"})
-"""Labels of series that have a column; others are read from the JSON of the label set."""
+"""Labels that have a column; others are read from the JSON of the label set."""
 
 OWN_LABELS: Final = frozenset(
     {
@@ -22,21 +22,21 @@ OWN_LABELS: Final = frozenset(
         "version",
     }
 )
-"""Labels of single metrics by which series can be told apart."""
+"""Labels without a column by which series can be grouped."""
 
 Parameters = dict[str, str | int | float | None]
 
 
-def chosen(names: Sequence[str], by: Sequence[str], scope: Scope) -> tuple[str, Parameters]:
-    """A query for the series that have one of some names and match the filters.
+def select_series(names: Sequence[str], by: Sequence[str], scope: Scope) -> tuple[str, Parameters]:
+    """A query for the series that have one of these names and match the filters.
 
     Args:
         names: Names of metrics as they are stored (``…_bucket``, ``…_sum``).
-        by: Labels to tell them apart by, in columns ``by_0``, ``by_1`` …
+        by: Labels to group by, in columns ``by_0``, ``by_1`` …
         scope: Range and filters.
 
     Returns:
-        The query, with the columns id, name and those, and its values. since and until are
+        The query, with the columns id, name and by_…; and its parameters, with since and until
         among them.
     """
     values: Parameters = {"since": scope.since, "until": scope.until}
@@ -56,17 +56,17 @@ def label(name: str) -> str:
         return name
     if name in OWN_LABELS:
         return f"json_extract(labels, '$.{name}')"
-    raise ValueError(f"series are not told apart by {name}")
+    raise ValueError(f"series cannot be grouped by {name}")
 
 
 def condition(name: str) -> str:
     """The condition that a label has the value ``:filter_<name>``."""
     if name == "video_id":
-        # People know a video by its own id; series have the governed label.
+        # Users know the video's own id; series have the governed label.
         return (
             "video_id IN (SELECT label FROM videos WHERE video_id = :filter_video_id "
             "UNION ALL SELECT :filter_video_id)"
         )
     if name not in COLUMNS:
-        raise ValueError(f"series are not filtered by {name}")
+        raise ValueError(f"series cannot be filtered by {name}")
     return f"{name} = :filter_{name}"

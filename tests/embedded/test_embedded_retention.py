@@ -10,8 +10,8 @@ import pytest
 
 from openqoe.core.sinks.series_exporter import STALE
 from openqoe.embedded import FILE, retention
-from openqoe.embedded.retention import KEPT, Retention, used_bytes
-from tests.embedded.storing import Stored, config_of, entries, metrics, stored
+from openqoe.embedded.retention import MIN_AGE, Retention, used_bytes
+from tests.embedded.stored_rig import Stored, config_of, entries, metrics, stored
 from tests.support.events import NOW
 
 MINUTE = 60_000
@@ -46,7 +46,7 @@ def samples(store: Stored, name: str) -> list[tuple[int, float | None]]:
 AN_HOUR = {"OPENQOE_EMBEDDED_MAX_AGE": "3600"}
 
 
-def test_what_is_too_old_leaves_but_for_the_value_at_the_horizon(store: Stored) -> None:
+def test_sweep_removes_old_samples_but_keeps_the_value_at_the_horizon(store: Stored) -> None:
     for minute in range(0, 121, 10):
         store.write(metrics(series("alive_total", NOW + minute * MINUTE, float(minute))))
     now = NOW + 125 * MINUTE
@@ -56,7 +56,7 @@ def test_what_is_too_old_leaves_but_for_the_value_at_the_horizon(store: Stored) 
     ]
 
 
-def test_a_series_that_has_ended_leaves_with_all_it_had(store: Stored) -> None:
+def test_sweep_removes_an_ended_series_with_all_its_samples(store: Stored) -> None:
     store.write(
         metrics(series("over_total", NOW, 1.0), series("alive_total", NOW, 1.0)),
         metrics(series("over_total", NOW + MINUTE, STALE)),
@@ -69,7 +69,7 @@ def test_a_series_that_has_ended_leaves_with_all_it_had(store: Stored) -> None:
     assert store.rows("SELECT count(*) FROM samples") == [(2,)]
 
 
-def test_a_series_that_comes_back_is_a_new_row_to_every_worker(store: Stored) -> None:
+def test_removed_series_that_returns_gets_a_new_row(store: Stored) -> None:
     """Also to one that remembers the row it had."""
     store.write(metrics(series("a_total", NOW, 1.0)), entries({"env": "e"}, (NOW, {"n": 1})))
     sweep(store, NOW + 100 * MINUTE, **AN_HOUR)
@@ -81,7 +81,7 @@ def test_a_series_that_comes_back_is_a_new_row_to_every_worker(store: Stored) ->
     assert store.rows(query) == [(later, "e")]
 
 
-def test_entries_streams_and_videos_leave(store: Stored) -> None:
+def test_sweep_removes_old_entries_streams_and_videos(store: Stored) -> None:
     for minute in range(0, 120, 2):
         line = {"video": {"id": f"film-{minute // 30}"}}
         store.write(entries({"env": f"e{minute // 60}"}, (NOW + minute * MINUTE, line)))
@@ -93,9 +93,9 @@ def test_entries_streams_and_videos_leave(store: Stored) -> None:
     assert videos == [("film-2",), ("film-3",)]
 
 
-def test_it_goes_in_small_steps(store: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "ROWS", 10)
-    monkeypatch.setattr(retention, "SERIES", 5)
+def test_sweep_works_in_small_steps(store: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "ENTRIES_PER_STEP", 10)
+    monkeypatch.setattr(retention, "SERIES_PER_STEP", 5)
     store.write(entries({"env": "e"}, *((NOW + n, {"n": n}) for n in range(95))))
     store.write(metrics(*(series(f"m{n}_total", NOW, 1.0) for n in range(23))))
     steps = sweep(store, NOW + 2 * HOUR, **AN_HOUR)
@@ -103,7 +103,7 @@ def test_it_goes_in_small_steps(store: Stored, monkeypatch: pytest.MonkeyPatch) 
     assert store.rows("SELECT count(*) FROM entries, series") == [(0,)]
 
 
-def test_one_worker_sweeps_and_the_others_need_not(store: Stored) -> None:
+def test_sweep_is_claimed_by_one_worker_per_interval(store: Stored) -> None:
     assert sweep(store, NOW, **AN_HOUR) > 0
     assert sweep(store, NOW + MINUTE, **AN_HOUR) == 0
     assert sweep(store, NOW + 5 * MINUTE, **AN_HOUR) > 0
@@ -121,7 +121,7 @@ def fill(store: Stored, hours: int) -> int:
     return NOW + hours * HOUR
 
 
-def test_a_file_that_is_too_large_loses_what_is_oldest(tmp_path: Path) -> None:
+def test_sweep_of_a_file_over_its_limit_removes_the_oldest_data(tmp_path: Path) -> None:
     settings = {"OPENQOE_EMBEDDED_MAX_BYTES": "16MiB"}
     with stored(tmp_path) as store:  # which is not bound to do it itself meanwhile
         now = fill(store, 24)
@@ -139,7 +139,7 @@ def test_a_file_that_is_too_large_loses_what_is_oldest(tmp_path: Path) -> None:
         assert (tmp_path / FILE).stat().st_size < 20 * 2**20, "pages were given back"
 
 
-def test_the_last_minutes_stay_however_small_the_bound(tmp_path: Path) -> None:
+def test_sweep_keeps_the_last_ten_minutes_whatever_the_limit(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         now = fill(store, 1)
         config = config_of(tmp_path)
@@ -150,10 +150,10 @@ def test_the_last_minutes_stay_however_small_the_bound(tmp_path: Path) -> None:
             pass
         database.close()
         ((oldest,),) = store.rows("SELECT min(at) FROM entries")
-        assert oldest == now - KEPT
+        assert oldest == now - MIN_AGE
 
 
-def test_the_store_sweeps_by_itself(tmp_path: Path) -> None:
+def test_store_thread_sweeps_between_requests(tmp_path: Path) -> None:
     with stored(tmp_path, AN_HOUR) as store:
         store.write(entries({"env": "e"}, (NOW, {"n": 1})))  # a year ago and more
         for number in range(20):

@@ -3,22 +3,22 @@
 The increase of a series over (since, until] is the sum of the differences between its successive
 samples there, the first one against the latest sample at or before ``since``. As with Prometheus:
 
-- A smaller value is a reset: the counter began anew from 0, so the value itself is added. The
-  same after a stale marker, even where the value is not smaller.
-- The first sample that a series has at all adds nothing: the exporter sends a 0 before the first
-  value of a new series (``core/sinks/series_exporter.py``). Where there is none, the total was
-  reached in a time that the store does not know.
+- A smaller value is a reset: the counter restarted from 0, so the value itself is added. The same
+  applies after a stale marker, even where the value is not smaller.
+- The very first sample of a series adds nothing: the exporter sends a 0 before the first value of
+  a new series (``core/sinks/series_exporter.py``). Where that is missing, the total was reached
+  before the store had data.
 
-Unlike with Prometheus nothing is extrapolated to the edges of the range: what is shown are counts.
-Several instances are added up.
+Unlike in Prometheus, nothing is extrapolated to the edges of the range: the results are counts.
+Instances are summed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .parameters import Scope
+from .query_parameters import Scope
 from .sample_reader import Reader
-from .selection import chosen
+from .series_selection import select_series
 
 Label = str | float | None
 
@@ -26,15 +26,14 @@ Label = str | float | None
 def bounds(reader: Reader, name: str) -> tuple[float, ...]:
     """The upper bounds of a histogram's buckets.
 
-    A bucket that did not grow has no increase; to tell what lies between two bounds one has to
-    know of those as well.
+    Buckets without an increase are included: a histogram needs all its bounds.
 
     Args:
         reader: The store.
         name: The metric with its ending, ``…_bucket``.
 
     Raises:
-        QueryTimeoutError: It takes too long.
+        QueryTimeoutError: The query needs too much time.
         sqlite3.Error: The store cannot be read.
     """
     rows = reader.rows(
@@ -46,13 +45,13 @@ def bounds(reader: Reader, name: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Increase:
-    """What a group of series grew by within one step.
+    """The increase of a group of series within one step.
 
     Attributes:
         name: The metric.
-        labels: The labels that were asked for, in that order; None where there is none.
+        labels: The requested labels, in that order; None for a label that is missing.
         step: The number of the step from ``since``.
-        amount: How much. What did not grow at all may be left out.
+        amount: The increase. Groups without one may be left out.
     """
 
     name: str
@@ -74,24 +73,24 @@ def increases(
         reader: The store.
         names: Metrics as they are stored (``…_bucket``, ``…_sum``).
         scope: Range and filters.
-        by: Labels to tell series apart by; over all others they are added up.
-        step: Length of a step in ms; None for one that is the whole range.
+        by: Labels to group by; series are summed over all others.
+        step: Length of a step in ms; None for a single step.
 
     Raises:
-        QueryTimeoutError: It takes too long.
+        QueryTimeoutError: The query needs too much time.
         sqlite3.Error: The store cannot be read.
     """
-    series, values = chosen(names, by, scope)
+    series, values = select_series(names, by, scope)
     groups = "".join(f", by_{i}" for i in range(len(by)))
     statement = f"""
-        WITH chosen AS MATERIALIZED ({series}),
+        WITH selected AS MATERIALIZED ({series}),
         points AS (
             SELECT name{groups}, at, value,
                 lag(at) OVER earlier AS previous_at, lag(value) OVER earlier AS previous
-            FROM chosen JOIN samples ON series = chosen.id
+            FROM selected JOIN samples ON series = selected.id
             WHERE at <= :until AND at >= coalesce(
-                (SELECT max(at) FROM samples WHERE series = chosen.id AND at <= :since), :since)
-            WINDOW earlier AS (PARTITION BY chosen.id ORDER BY at)
+                (SELECT max(at) FROM samples WHERE series = selected.id AND at <= :since), :since)
+            WINDOW earlier AS (PARTITION BY selected.id ORDER BY at)
         )
         SELECT name{groups}, (at - :since - 1) / :step AS step, sum(
             CASE WHEN previous IS NULL OR value < previous THEN value ELSE value - previous END

@@ -1,25 +1,26 @@
-"""Values of gauges: at one time, and as they went over a time range.
+"""Values of gauges: at one time, and over a time range.
 
-A sample stands for the time until the next one of its series, or until a stale marker. A worker
-that is killed sends no marker; then it stands for the look-back. The store repeats a value that
-does not change every five minutes, so the look-back is a little longer than that.
+A sample is valid until the next one of its series, or until a stale marker. A worker that is killed
+sends no marker; its samples are valid for the look-back. The store repeats an unchanged value every
+five minutes, so the look-back is a little longer than that.
 
-A sum over series adds what stands at the same moment. Several workers flush at different moments,
-and in a fleet one worker reports the concurrent views of all (``docs/architecture.md``): the sum
-is right in both cases, also while that task passes from one worker to another.
+A sum over series adds the values that are valid at the same moment. Several workers flush at
+different moments, and in a fleet one worker reports the concurrent views of all
+(``docs/architecture.md``): the sum is right in both cases, also while another worker becomes the
+one that reports.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .increases import Label
-from .parameters import MINUTE, Scope
+from .counter_increases import Label
+from .query_parameters import MINUTE, Scope
 from .sample_reader import Reader
-from .selection import chosen
+from .series_selection import select_series
 
-REPEATED: Final = 5 * MINUTE
-"""ms after which the store writes a value again that has not changed."""
+REPEAT_INTERVAL: Final = 5 * MINUTE
+"""ms after which the store writes an unchanged value again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Reading:
 
     Attributes:
         name: The metric.
-        labels: The labels that were asked for, in that order.
+        labels: The requested labels, in that order.
         value: The value.
     """
 
@@ -40,33 +41,33 @@ class Reading:
 def readings(
     reader: Reader, names: Sequence[str], scope: Scope, lookback: int, by: Sequence[str] = ()
 ) -> list[Reading]:
-    """What series stand at at the end of the range, one by one.
+    """The value of each series at the end of the range.
 
     Raises:
-        QueryTimeoutError: It takes too long.
+        QueryTimeoutError: The query needs too much time.
         sqlite3.Error: The store cannot be read.
     """
-    series, values = chosen(names, by, scope)
+    series, values = select_series(names, by, scope)
     groups = "".join(f", by_{i}" for i in range(len(by)))
     statement = f"""
-        WITH chosen AS MATERIALIZED ({series})
+        WITH selected AS MATERIALIZED ({series})
         SELECT name{groups}, value
-        FROM chosen JOIN samples ON series = chosen.id
+        FROM selected JOIN samples ON series = selected.id
         WHERE value IS NOT NULL AND at > :until - :lookback AND at =
-            (SELECT max(at) FROM samples WHERE series = chosen.id AND at <= :until)
+            (SELECT max(at) FROM samples WHERE series = selected.id AND at <= :until)
     """
     rows = reader.rows(statement, {**values, "lookback": lookback})
     return [Reading(row[0], tuple(row[1:-1]), row[-1]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """How the sum of some gauges went over a range.
+class GaugeCourse:
+    """The sum of some gauges over a range.
 
     Attributes:
-        now: Where it stands at the end.
-        peak: The highest it was.
-        peaks: The highest it was in each step; None before there was anything.
+        now: Its value at the end.
+        peak: Its maximum.
+        peaks: Its maximum in each step; None before the first sample.
     """
 
     now: float
@@ -74,30 +75,30 @@ class Course:
     peaks: tuple[float | None, ...]
 
 
-def course(reader: Reader, name: str, scope: Scope, step: int, lookback: int) -> Course:
-    """How the sum of a gauge over all its series went.
+def gauge_course(reader: Reader, name: str, scope: Scope, step: int, lookback: int) -> GaugeCourse:
+    """Sum a gauge over all its series.
 
     Args:
         reader: The store.
         name: The metric.
         scope: Range and filters.
         step: Length of a step in ms.
-        lookback: How long a sample stands at most, ms.
+        lookback: How long a sample is valid at most, in ms.
 
     Raises:
-        QueryTimeoutError: It takes too long.
+        QueryTimeoutError: The query needs too much time.
         sqlite3.Error: The store cannot be read.
     """
-    series, values = chosen((name,), (), scope)
-    # Each sample is a rise at its time and a fall when it ends; the sum of all rises and falls
-    # up to a moment is what stands there.
+    series, values = select_series((name,), (), scope)
+    # Each sample adds its value at its time and subtracts it when it ends; the sum of all these
+    # changes up to a moment is the value there.
     statement = f"""
-        WITH chosen AS MATERIALIZED ({series}),
+        WITH selected AS MATERIALIZED ({series}),
         points AS (
-            SELECT at, value, lead(at) OVER (PARTITION BY chosen.id ORDER BY at) AS next_at
-            FROM chosen JOIN samples ON series = chosen.id
+            SELECT at, value, lead(at) OVER (PARTITION BY selected.id ORDER BY at) AS next_at
+            FROM selected JOIN samples ON series = selected.id
             WHERE at <= :until AND at >= coalesce(
-                (SELECT max(at) FROM samples WHERE series = chosen.id AND at <= :since), :since)
+                (SELECT max(at) FROM samples WHERE series = selected.id AND at <= :since), :since)
         ),
         spans AS (
             SELECT value, max(at, :since + 1) AS begins,
@@ -125,11 +126,11 @@ def course(reader: Reader, name: str, scope: Scope, step: int, lookback: int) ->
             peaks.append(level)
             continue
         change, top, first = found
-        # What stood before the first change of the step stood in it, too, unless that came at
-        # its very beginning.
+        # The value from before the first change was valid in the step, too, unless that change
+        # was at its very start.
         if level is not None and first > scope.since + number * step + 1:
             top = max(top, level)
         level = (level or 0.0) + change
         peaks.append(top)
     known = [peak for peak in peaks if peak is not None]
-    return Course(level or 0.0, max(known, default=0.0), tuple(peaks))
+    return GaugeCourse(level or 0.0, max(known, default=0.0), tuple(peaks))

@@ -41,12 +41,12 @@ def fault(*arguments: str, **settings: str) -> str:
     return line
 
 
-def test_the_version() -> None:
+def test_version_is_that_of_the_core() -> None:
     assert VERSION in run("--version").stdout
     assert run("version").stdout.splitlines()[0] == f"openqoe-worker {VERSION}"
 
 
-def test_faults_of_files_are_one_line(tmp_path: Path) -> None:
+def test_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
     binary = tmp_path / "env"
     binary.write_bytes(b"\xff")
     missing = tmp_path / "missing"
@@ -55,7 +55,7 @@ def test_faults_of_files_are_one_line(tmp_path: Path) -> None:
     assert fault("serve", "--tls-cert", str(missing)).startswith(f"openqoe: --tls-cert {missing}")
 
 
-def test_an_error_that_is_not_of_listening_is_not_called_so() -> None:
+def test_os_error_while_serving_is_not_reported_as_listening_error() -> None:
     code = """
 from openqoe.shells import asyncio_shell
 from openqoe.shells.cli import command_group
@@ -94,7 +94,7 @@ def post_one(worker: WorkerProcess) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
-def test_a_log_that_cannot_be_written_stops_nothing(shell: str, stderr: str) -> None:
+def test_worker_serves_when_its_log_cannot_be_written(shell: str, stderr: str) -> None:
     with RemoteWriteDouble() as receiver:
         with serving(shell, receiver, suffix=stderr) as worker:
             post_one(worker)
@@ -103,7 +103,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(shell: str, stderr: str) -> 
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_log_that_nobody_reads_stops_nothing(shell: str) -> None:
+def test_worker_serves_when_its_log_has_no_reader(shell: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     port = free_port()
@@ -128,7 +128,7 @@ def test_a_log_that_nobody_reads_stops_nothing(shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_closed_terminal_ends_it_cleanly(shell: str) -> None:
+def test_sighup_ends_the_worker_after_a_flush(shell: str) -> None:
     with RemoteWriteDouble() as receiver:
         with serving(shell, receiver) as worker:
             post_one(worker)
@@ -137,7 +137,7 @@ def test_a_closed_terminal_ends_it_cleanly(shell: str) -> None:
         assert receiver.total("openqoe_views_started_total") == 1
 
 
-def test_under_nohup_a_closed_terminal_means_nothing() -> None:
+def test_sighup_under_nohup_is_ignored() -> None:
     with RemoteWriteDouble() as receiver, serving("asyncio", receiver, prefix=("nohup",)) as worker:
         assert worker.process is not None
         worker.process.send_signal(signal.SIGHUP)
@@ -147,7 +147,7 @@ def test_under_nohup_a_closed_terminal_means_nothing() -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_two_servers_of_a_host_write_two_series(shell: str, tmp_path: Path) -> None:
+def test_two_workers_of_a_host_write_two_series(shell: str, tmp_path: Path) -> None:
     shared = {"OPENQOE_DATA_DIR": str(tmp_path / "data")}
     with RemoteWriteDouble() as receiver:
         with serving(shell, receiver, **shared) as one, serving(shell, receiver, **shared) as two:

@@ -1,49 +1,49 @@
-"""Answers about what viewers see: the tiles, the charts, the breakdowns, errors and pictures."""
+"""Answers about viewers: tiles, charts, breakdowns, errors, bit rates and resolutions."""
 
 from collections import defaultdict
 from typing import Any, Final
 
-from . import measures
-from .gauges import course
-from .increases import bounds, increases
-from .measures import Measures, tally
-from .parameters import FILTERS, Scope
+from . import qoe_measures
+from .counter_increases import bounds, increases
+from .gauge_values import gauge_course
+from .qoe_measures import Measures, tally
 from .quantiles import quantile, spread
+from .query_parameters import FILTERS, Scope
 from .sample_reader import Reader
 
 DIMENSIONS: Final = FILTERS
-"""What views can be broken down by."""
+"""Labels by which views can be broken down."""
 
 ORDERS: Final = ("views", "startup_p95", "rebuffering", "errors")
-"""What the rows of a breakdown can be sorted by, most first."""
+"""Sort orders of a breakdown, highest first."""
 
 OFFERED: Final = 200
-"""Values of a filter that are offered, the latest first."""
+"""Most values that a filter offers, the latest first."""
 
 SEVERAL: Final = 3
-"""Titles that are named for a label that stands for several videos."""
+"""Titles that are shown for a label that stands for several videos."""
 
 
 def overview(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
-    """The tiles, those of the equally long time before, and the funnel."""
+    """The tiles, those of the previous range of equal length, and the funnel."""
     found = increases(
         reader,
-        (*measures.MEASURED, measures.QUARTILES),
+        (*qoe_measures.MEASURED, qoe_measures.QUARTILES),
         scope.with_previous(),
-        (*measures.BY, "quartile"),
+        (*qoe_measures.BY, "quartile"),
         scope.length,
     )
-    groups = tally(found, bounds(reader, measures.STARTUP), (0, 1))
+    groups = tally(found, bounds(reader, qoe_measures.STARTUP), (0, 1))
     quartiles: dict[str, float] = defaultdict(float)
     for increase in found:
-        if increase.name == measures.QUARTILES and increase.step == 1:
+        if increase.name == qoe_measures.QUARTILES and increase.step == 1:
             quartiles[str(increase.labels[2])] += increase.amount
     current = groups[1]
-    concurrent = course(reader, measures.CONCURRENT, scope, scope.length, lookback)
+    concurrent = gauge_course(reader, qoe_measures.CONCURRENT, scope, scope.length, lookback)
     return {
         "concurrent_views": {"now": concurrent.now, "peak": concurrent.peak},
         "current": current.document(),
-        # A comparison with a time of which only a part is known would mislead.
+        # A comparison with a range that the store knows in part would mislead.
         "previous": groups[0].document() if _knows(reader, scope.with_previous()) else None,
         "funnel": [
             {"stage": "started", "views": current.views},
@@ -54,23 +54,23 @@ def overview(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
 
 
 def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str, Any]:
-    """The charts: a value for each step, which ends at the time of the same place.
+    """The charts: a value for each step. ``times`` holds the ends of the steps.
 
-    The last step may be running still; what is counted in it will be more.
+    The last step may not have ended; its counts are incomplete then.
     """
     scope = scope.on_grid(step)
     count = -(-scope.length // step)
-    names = (*measures.MEASURED, measures.BITRATE)
-    found = increases(reader, names, scope, (*measures.BY, "error_family"), step)
-    groups = tally(found, bounds(reader, measures.STARTUP), range(count))
+    names = (*qoe_measures.MEASURED, qoe_measures.BITRATE)
+    found = increases(reader, names, scope, (*qoe_measures.BY, "error_family"), step)
+    groups = tally(found, bounds(reader, qoe_measures.STARTUP), range(count))
     steps = [groups[number] for number in range(count)]
     errors: dict[str, list[float]] = defaultdict(lambda: [0.0] * count)
-    no_bitrates = dict.fromkeys(bounds(reader, measures.BITRATE), 0.0)
+    no_bitrates = dict.fromkeys(bounds(reader, qoe_measures.BITRATE), 0.0)
     bitrates = [{**no_bitrates} for _ in range(count)]
     for increase in found:
-        if increase.name == measures.ERRORS and increase.amount:
+        if increase.name == qoe_measures.ERRORS and increase.amount:
             errors[str(increase.labels[2] or "")][increase.step] += increase.amount
-        elif increase.name == measures.BITRATE and isinstance(increase.labels[1], float):
+        elif increase.name == qoe_measures.BITRATE and isinstance(increase.labels[1], float):
             bitrates[increase.step][increase.labels[1]] += increase.amount
     return {
         "step": step,
@@ -78,7 +78,9 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
         "running": scope.length % step > 0,
         "known_since": _known_since(reader),
         "series": {
-            "concurrent_views": course(reader, measures.CONCURRENT, scope, step, lookback).peaks,
+            "concurrent_views": gauge_course(
+                reader, qoe_measures.CONCURRENT, scope, step, lookback
+            ).peaks,
             "views_started": [one.views for one in steps],
             "views_completed": [one.completed for one in steps],
             "startup_p50": [quantile(0.5, one.startup) for one in steps],
@@ -96,9 +98,9 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
 
 
 def picture(reader: Reader, scope: Scope) -> dict[str, Any]:
-    """The mix of bit rates and of resolutions."""
-    names = (measures.BITRATE, measures.RESOLUTION)
-    bitrates = dict.fromkeys(bounds(reader, measures.BITRATE), 0.0)
+    """The distribution of bit rates and resolutions."""
+    names = (qoe_measures.BITRATE, qoe_measures.RESOLUTION)
+    bitrates = dict.fromkeys(bounds(reader, qoe_measures.BITRATE), 0.0)
     resolutions: dict[str, float] = defaultdict(float)
     for increase in increases(reader, names, scope, ("le", "resolution")):
         le, resolution = increase.labels
@@ -123,8 +125,8 @@ def picture(reader: Reader, scope: Scope) -> dict[str, Any]:
 
 
 def errors(reader: Reader, scope: Scope) -> dict[str, Any]:
-    """Errors by family and code, most first."""
-    found = increases(reader, (measures.ERRORS,), scope, ("error_family", "error_code"))
+    """Errors by family and code, most frequent first."""
+    found = increases(reader, (qoe_measures.ERRORS,), scope, ("error_family", "error_code"))
     rows = [
         {"family": one.labels[0], "code": one.labels[1], "errors": one.amount}
         for one in sorted(found, key=lambda one: (-one.amount, str(one.labels)))
@@ -142,14 +144,14 @@ def breakdown(
         reader: The store.
         scope: Range and filters.
         by: The label.
-        order: What rows are sorted by, most first.
-        limit: Rows at the most.
-        least_views: Values with fewer views started are left out: their ratios say little.
+        order: Sort order, highest first.
+        limit: Most rows.
+        least_views: Values with fewer started views are left out: their ratios say little.
     """
-    found = increases(reader, measures.MEASURED, scope, (*measures.BY, by))
+    found = increases(reader, qoe_measures.MEASURED, scope, (*qoe_measures.BY, by))
     groups = [
         (str(value) if value is not None else None, one)
-        for value, one in tally(found, bounds(reader, measures.STARTUP), (), key=2).items()
+        for value, one in tally(found, bounds(reader, qoe_measures.STARTUP), (), key=2).items()
         if one.views >= least_views and _has_any(one, order)
     ]
     groups.sort(
@@ -170,19 +172,19 @@ def breakdown(
     }
 
 
-def choices(reader: Reader, since: int) -> dict[str, Any]:
-    """Values that can be filtered by, with what people call them.
+def filter_values(reader: Reader, since: int) -> dict[str, Any]:
+    """The values of each filter, with the texts that people know them by.
 
     Args:
         reader: The store.
-        since: Values not seen after this time (ms) are left out.
+        since: Values last seen before this time (ms) are left out.
     """
     offered: dict[str, list[dict[str, str]]] = {}
     for name in FILTERS:
         rows = reader.rows(
             f"SELECT {name} FROM series WHERE name = :name AND {name} IS NOT NULL "
             f"AND last_seen > :since GROUP BY {name} ORDER BY max(last_seen) DESC, 1 LIMIT :limit",
-            {"name": measures.EVENTS, "since": since, "limit": OFFERED},
+            {"name": qoe_measures.EVENTS, "since": since, "limit": OFFERED},
         )
         values = sorted(str(value) for (value,) in rows)
         offered[name] = [{"value": value, "text": value} for value in values]
@@ -193,15 +195,15 @@ def choices(reader: Reader, since: int) -> dict[str, Any]:
 
 
 def _knows(reader: Reader, scope: Scope) -> bool:
-    """Whether the store was there when a range began."""
+    """Whether the store has data from the start of a range."""
     first = _known_since(reader)
     return first is not None and first <= scope.since
 
 
 def _known_since(reader: Reader) -> int | None:
-    """When the first event came, ms; None if none has come."""
+    """Time of the first event in ms; None if there is none."""
     ((first,),) = reader.rows(
-        "SELECT min(first_seen) FROM series WHERE name = :name", {"name": measures.EVENTS}
+        "SELECT min(first_seen) FROM series WHERE name = :name", {"name": qoe_measures.EVENTS}
     )
     return None if first is None else int(first)
 
@@ -212,7 +214,7 @@ def _rank(one: Measures, order: str) -> float | None:
     if order == "rebuffering":
         return one.rebuffering_ratio
     if order == "errors":
-        return measures.ratio(one.errors, one.views)
+        return qoe_measures.ratio(one.errors, one.views)
     return one.views
 
 
@@ -223,7 +225,7 @@ def _has_any(one: Measures, order: str) -> bool:
 
 
 def _video(reader: Reader, label: str | None) -> dict[str, Any]:
-    """What a governed video label stands for: titles, or ids where there is none."""
+    """Titles and ids of the videos that a governed label stands for."""
     rows = reader.rows(
         "SELECT video_id, title FROM videos WHERE label = :label ORDER BY last_seen DESC",
         {"label": label},

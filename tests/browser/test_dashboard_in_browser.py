@@ -58,7 +58,7 @@ def _stored(worker: WorkerProcess) -> bool:
     return views == (4, 4) and current["rebuffer_events"] == 4
 
 
-def test_the_page_tells_the_truth(browser: Browser, worker: WorkerProcess) -> None:
+def test_page_shows_the_numbers_of_the_events(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.wait(lambda: browser.tile("frequency") == "60.0 / h", "the tiles")  # 4 in 4 min
     assert browser.tile("started") == "4"
@@ -78,7 +78,7 @@ def test_the_page_tells_the_truth(browser: Browser, worker: WorkerProcess) -> No
     assert browser.complaints() == []
 
 
-def test_charts_say_in_words_what_they_show(browser: Browser, worker: WorkerProcess) -> None:
+def test_charts_have_text_descriptions(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.wait_for_charts()
     labels = [plot.get_attribute("aria-label") or "" for plot in browser.all(".plot")]
@@ -86,7 +86,7 @@ def test_charts_say_in_words_what_they_show(browser: Browser, worker: WorkerProc
     assert any(label.startswith("Start-up time. p50: latest") for label in labels), labels
 
 
-def test_filters_narrow_the_page_down_and_stay_in_its_address(
+def test_filter_applies_to_the_page_and_is_in_its_address(
     browser: Browser, worker: WorkerProcess
 ) -> None:
     browser.open(worker.url)
@@ -108,7 +108,7 @@ def test_filters_narrow_the_page_down_and_stay_in_its_address(
     assert browser.complaints() == []
 
 
-def test_what_players_send_is_text_everywhere(browser: Browser, worker: WorkerProcess) -> None:
+def test_markup_in_events_is_shown_as_text(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.wait_for_charts()
     browser.wait(lambda: browser.all("#tail details"), "the tail")
@@ -128,7 +128,7 @@ def test_what_players_send_is_text_everywhere(browser: Browser, worker: WorkerPr
     assert browser.complaints() == []
 
 
-def test_what_charts_are_told_is_text_too(browser: Browser, worker: WorkerProcess) -> None:
+def test_markup_in_charts_is_shown_as_text(browser: Browser, worker: WorkerProcess) -> None:
     """A legend and the label under the mouse, in which the library reads a little markup."""
     browser.open(worker.url)
     browser.wait_for_charts()
@@ -144,7 +144,7 @@ def test_what_charts_are_told_is_text_too(browser: Browser, worker: WorkerProces
     assert browser.all("#errors-time a") == []
 
 
-def test_all_events_of_a_view_are_a_click_away(browser: Browser, worker: WorkerProcess) -> None:
+def test_click_on_a_view_shows_all_its_events(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.find("[name=contains]").send_keys("VIEW-2")
     browser.find("[name=event_type]").send_keys("ended")
@@ -156,7 +156,7 @@ def test_all_events_of_a_view_are_a_click_away(browser: Browser, worker: WorkerP
     assert browser.find("[name=event_type]").get_attribute("value") == ""
 
 
-def test_the_tail_can_be_paused(browser: Browser, worker: WorkerProcess) -> None:
+def test_paused_tail_shows_no_new_events(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.wait(lambda: browser.all("#tail details"), "the tail")
     browser.find("#pause").click()
@@ -171,7 +171,7 @@ def test_the_tail_can_be_paused(browser: Browser, worker: WorkerProcess) -> None
     browser.wait(lambda: "while_paused" in browser.text("#tail"), "the event")
 
 
-def test_a_phone_scrolls_in_one_direction_only(browser: Browser, worker: WorkerProcess) -> None:
+def test_phone_layout_does_not_scroll_sideways(browser: Browser, worker: WorkerProcess) -> None:
     browser.resize(*PHONE)
     browser.open(worker.url)
     browser.wait_for_charts()
@@ -182,7 +182,7 @@ def test_a_phone_scrolls_in_one_direction_only(browser: Browser, worker: WorkerP
     assert browser.complaints() == []
 
 
-def test_light_and_dark(browser: Browser, worker: WorkerProcess) -> None:
+def test_theme_follows_the_system_and_the_choice(browser: Browser, worker: WorkerProcess) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     browser.open(worker.url)
     light = browser.run(ground)
@@ -195,7 +195,7 @@ def test_light_and_dark(browser: Browser, worker: WorkerProcess) -> None:
     browser.run("localStorage.clear()")
 
 
-def test_everything_can_be_done_with_the_keyboard(browser: Browser, worker: WorkerProcess) -> None:
+def test_all_controls_are_reachable_by_keyboard(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.wait(lambda: browser.all("#breakdown table"), "the breakdown")
     browser.find("#tabs [aria-selected=true]").send_keys(Keys.ARROW_RIGHT)
@@ -207,7 +207,7 @@ def test_everything_can_be_done_with_the_keyboard(browser: Browser, worker: Work
     browser.wait(lambda: browser.text("#pulse").startswith("Updated"), "auto-refresh to be off")
 
 
-def test_numbers_move_by_themselves_and_an_outage_is_said(browser: Browser) -> None:
+def test_page_refreshes_by_itself_and_reports_an_outage(browser: Browser) -> None:
     """From the first look at a worker that has nothing, to its end and its return."""
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "1"}) as worker:
         browser.open(f"{worker.url}/?last=15m")
@@ -227,7 +227,7 @@ def test_numbers_move_by_themselves_and_an_outage_is_said(browser: Browser) -> N
         assert browser.all(".failure") == []
 
 
-def test_a_key_keeps_strangers_out_and_lets_people_in(browser: Browser) -> None:
+def test_dashboard_with_api_key_requires_sign_in(browser: Browser) -> None:
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "1", "API_KEY": "open sesame"}) as worker:
         assert worker.request("GET", "/dashboard/api/overview")[0] == 401
         assert worker.request("GET", "/dashboard/app.js")[0] == 401
@@ -249,7 +249,7 @@ def test_a_key_keeps_strangers_out_and_lets_people_in(browser: Browser) -> None:
         browser.wait(lambda: browser.all("[name=key]"), "the form")
 
 
-def test_a_range_drawn_in_a_chart_is_looked_at_more_closely(
+def test_range_drawn_in_a_chart_becomes_the_time_range(
     browser: Browser, worker: WorkerProcess
 ) -> None:
     browser.open(worker.url)
@@ -267,7 +267,7 @@ def test_a_range_drawn_in_a_chart_is_looked_at_more_closely(
     assert browser.complaints() == []
 
 
-def test_a_question_that_is_refused_is_said_in_its_place(
+def test_rejected_question_shows_its_error_in_its_panel(
     browser: Browser, worker: WorkerProcess
 ) -> None:
     browser.open(f"{worker.url}/?from=1&to=99999999999999")

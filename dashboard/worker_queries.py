@@ -1,4 +1,4 @@
-"""Answers about the workers themselves, from the health metrics that they send along."""
+"""Answers about the workers themselves, from their health metrics."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from openqoe.core.config.cardinality_limits import Limit
 
-from .gauges import readings
-from .increases import increases
-from .parameters import Scope
+from .counter_increases import increases
+from .gauge_values import readings
+from .query_parameters import Scope
 from .sample_reader import Reader
 
 PREFIX: Final = "openqoe_worker_"
@@ -36,9 +36,9 @@ INTAKE_COUNTERS: Final = (
 def cardinality(
     reader: Reader, scope: Scope, lookback: int, limits: Mapping[str, Limit]
 ) -> dict[str, Any]:
-    """The values admitted in each dimension against its limit.
+    """The number of admitted values of each dimension, and its limit.
 
-    Workers that share a store admit the same values, so the most that one of them has is shown.
+    Workers that share a store admit the same values, so the largest number is shown.
     """
     scope = Scope(scope.since, scope.until, {})
     admitted: dict[str, float] = {}
@@ -63,7 +63,7 @@ def cardinality(
 
 
 def delivery(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
-    """How each destination, each worker and the intake do."""
+    """The state of each destination and worker, and the rate of accepted events."""
     scope = Scope(scope.since, scope.until, {})
     destinations: dict[str, dict[str, Any]] = {}
 

@@ -1,4 +1,4 @@
-"""Files of the page, and the charting library that a package brings along."""
+"""Files of the page, and the plotly_library library that a package brings along."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Page
-from openqoe.dashboard import Pages, charting
+from openqoe.dashboard import Pages, plotly_library
 from openqoe.dashboard.pages import STATIC
 
 
@@ -42,11 +42,11 @@ def pages(folder: Path, **settings: str) -> Pages:
 
 @pytest.fixture
 def without_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(charting, "find_spec", lambda name: None)
+    monkeypatch.setattr(plotly_library, "find_spec", lambda name: None)
     yield
 
 
-def test_all_that_the_page_names_is_there_and_ours(tmp_path: Path) -> None:
+def test_index_references_only_existing_files_of_the_worker(tmp_path: Path) -> None:
     served = pages(tmp_path)
     page = Addresses(served.load("/", {}))
     assert page.inline == [], "the page's policy forbids what is inline"
@@ -60,7 +60,7 @@ def test_all_that_the_page_names_is_there_and_ours(tmp_path: Path) -> None:
         assert dict(found.headers)["Cache-Control"].endswith("immutable"), address
 
 
-def test_all_modules_name_modules_that_are_there() -> None:
+def test_modules_import_only_existing_modules() -> None:
     names = {path.name for path in STATIC.glob("*.js")}
     for path in STATIC.glob("*.js"):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -68,14 +68,14 @@ def test_all_modules_name_modules_that_are_there() -> None:
                 assert line.split('"')[1].removeprefix("./") in names, f"{path.name}: {line}"
 
 
-def test_no_module_makes_markup_of_text() -> None:
+def test_modules_never_parse_text_as_markup() -> None:
     for path in STATIC.glob("*.js"):
         text = path.read_text(encoding="utf-8")
         for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert way not in text, f"{path.name}: {way}"
 
 
-def test_the_library_is_packed_and_kept_by_browsers(tmp_path: Path) -> None:
+def test_charting_library_is_compressed_and_cacheable(tmp_path: Path) -> None:
     served = pages(tmp_path)
     address = urlsplit(Addresses(served.load("/", {})).body["data-charts"])
     page = served.load("/" + str(address.path), dict(parse_qsl(str(address.query))))
@@ -89,18 +89,18 @@ def test_the_library_is_packed_and_kept_by_browsers(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_library")
-def test_without_the_library_the_page_knows(tmp_path: Path) -> None:
+def test_index_without_charting_library_has_no_address_of_it(tmp_path: Path) -> None:
     served = pages(tmp_path)
     assert Addresses(served.load("/", {})).body["data-charts"] == ""
     assert served.load("/dashboard/plotly.min.js", {}).status == 404
 
 
-def test_the_page_knows_whether_there_is_something_to_sign_out_of(tmp_path: Path) -> None:
+def test_index_offers_sign_out_only_with_api_keys(tmp_path: Path) -> None:
     assert Addresses(pages(tmp_path).load("/", {})).body["data-keys"] == ""
     assert Addresses(pages(tmp_path, API_KEY="k").load("/", {})).body["data-keys"] == "yes"
 
 
-def test_no_file_but_those_of_the_page(tmp_path: Path) -> None:
+def test_path_outside_the_static_files_is_answered_404(tmp_path: Path) -> None:
     served = pages(tmp_path)
     for path in (
         "/dashboard/../pages.py",

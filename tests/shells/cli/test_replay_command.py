@@ -74,7 +74,7 @@ class BusyWorker(HttpDouble):
 
 
 @pytest.mark.parametrize("name", ["sdk1-shaka", "sdk2-hlsjs"])
-def test_a_recording_of_real_players_is_taken_whole(
+def test_recording_of_real_players_is_accepted_completely(
     name: str, worker: WorkerProcess, loki: LokiDouble
 ) -> None:
     capture = captures.load(name)
@@ -92,7 +92,9 @@ def test_a_recording_of_real_players_is_taken_whole(
     assert now - 60_000 < max(e["event_time"] for e in found) <= now
 
 
-def test_single_events_from_standard_input(worker: WorkerProcess, loki: LokiDouble) -> None:
+def test_single_events_are_read_from_standard_input(
+    worker: WorkerProcess, loki: LokiDouble
+) -> None:
     now = int(time.time() * 1000)
     text = lines(*(event(view_id=f"single-{n}", at=now - n) for n in range(25)))
     output, _ = replay("-", "--url", worker.url, "--batch", "10", stdin=gzip.compress(text))
@@ -100,7 +102,7 @@ def test_single_events_from_standard_input(worker: WorkerProcess, loki: LokiDoub
     assert len(logged(loki, "single-7")) == 1
 
 
-def test_it_takes_as_long_as_the_recording_did(worker: WorkerProcess) -> None:
+def test_replay_with_speed_has_the_pace_of_the_recording(worker: WorkerProcess) -> None:
     now = int(time.time() * 1000)
     text = lines(
         *(
@@ -113,7 +115,7 @@ def test_it_takes_as_long_as_the_recording_did(worker: WorkerProcess) -> None:
     assert 1.5 <= time.monotonic() - began < 6
 
 
-def test_played_along_no_event_is_ahead_of_its_time(
+def test_replay_shifted_to_now_sends_no_event_of_the_future(
     worker: WorkerProcess, loki: LokiDouble
 ) -> None:
     text = lines(*({"events": [event(view_id="along", at=10**12 + t)]} for t in (0, 4_000)))
@@ -124,7 +126,7 @@ def test_played_along_no_event_is_ahead_of_its_time(
     assert now - 2_000 < last <= now
 
 
-def test_what_is_wrong_is_told_by_line_and_the_rest_is_sent(worker: WorkerProcess) -> None:
+def test_faults_are_reported_by_line_and_the_rest_is_sent(worker: WorkerProcess) -> None:
     now = int(time.time() * 1000)
     good = event(view_id="beside", at=now)
     text = lines({"events": [good, event(at=1)]}, 5, {"events": []}, {"body": "nonsense"}) + b"{\n"
@@ -142,14 +144,14 @@ def test_what_is_wrong_is_told_by_line_and_the_rest_is_sent(worker: WorkerProces
     assert "event_time" in errors
 
 
-def test_without_a_key_it_stops_at_once(worker: WorkerProcess) -> None:
+def test_replay_without_key_stops_at_the_first_batch(worker: WorkerProcess) -> None:
     text = lines(*({"events": [event()]} for _ in range(5)))
     output, errors = replay("-", "--url", worker.url, stdin=text, status=1, API_KEY="")
     assert "0 of 5 batches sent" in output
     assert "stopped before the end: line 1: the worker answers 401 Unauthorized" in errors
 
 
-def test_a_worker_that_is_busy_for_a_while_gets_everything_in_the_end() -> None:
+def test_batches_are_retried_while_the_worker_is_busy() -> None:
     text = lines(*({"events": [event(at=NOW - n)]} for n in range(3)))
     with BusyWorker() as busy:
         busy.fail_with(503, headers={"Retry-After": "1"})
@@ -162,7 +164,7 @@ def test_a_worker_that_is_busy_for_a_while_gets_everything_in_the_end() -> None:
     assert "3 of 3 batches sent, 3 events accepted" in output
 
 
-def test_a_worker_that_stays_away(worker: WorkerProcess) -> None:
+def test_replay_stops_when_the_worker_stays_unreachable(worker: WorkerProcess) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     text = lines({"events": [event()]})
     output, errors = replay("-", "--url", url, "--patience", "0.5", stdin=text, status=1)
@@ -170,7 +172,7 @@ def test_a_worker_that_stays_away(worker: WorkerProcess) -> None:
     assert "line 1: [Errno 111] Connection refused" in errors
 
 
-def test_an_interrupt_ends_it_with_a_report(worker: WorkerProcess) -> None:
+def test_interrupted_replay_prints_its_counts(worker: WorkerProcess) -> None:
     text = lines(*({"t": t, "body": lines({"events": [event()]}).decode()} for t in (0, 60_000)))
     before = worker.events_counted()
     process = subprocess.Popen(
@@ -203,7 +205,7 @@ def test_an_interrupt_ends_it_with_a_report(worker: WorkerProcess) -> None:
         (("-", "--speed", "-1"), "--speed"),
     ],
 )
-def test_a_wrong_call_is_named(arguments: tuple[str, ...], words: str) -> None:
+def test_invalid_argument_exits_with_2(arguments: tuple[str, ...], words: str) -> None:
     output, errors = replay(*arguments, status=2)
     assert output == ""
     assert words in errors

@@ -79,7 +79,7 @@ def worker() -> Iterator[WorkerProcess]:
 
 
 @pytest.mark.parametrize("name", command_group.COMMANDS)
-def test_each_command_has_help_with_examples(name: str) -> None:
+def test_command_help_has_examples(name: str) -> None:
     command = command_group.load_command(name)
     help = command.get_help(click.Context(command, info_name=name))
     assert "Examples:\n" in help
@@ -87,19 +87,19 @@ def test_each_command_has_help_with_examples(name: str) -> None:
     assert "--help" in help
 
 
-def test_the_help_lists_all_and_the_exit_codes() -> None:
+def test_help_lists_all_commands_and_exit_codes() -> None:
     output, _ = run("--help")
     for name in command_group.COMMANDS:
         assert f"\n  {name} " in output
     assert "Exit codes" in output.replace("\n  ", " ")
 
 
-def test_what_is_not_known_is_status_2() -> None:
+def test_unknown_command_or_option_exits_with_2() -> None:
     assert "No such command" in run("fly", status=2)[1]
     assert "No such option" in run("stats", "--fly", status=2)[1]
 
 
-def test_all_output_goes_through_one_place() -> None:
+def test_commands_write_only_through_terminal_output() -> None:
     """Where it is made harmless; but for completion's script, which is ours."""
     folder = Path(command_group.__file__).parent
     for path in folder.glob("*.py"):
@@ -109,7 +109,7 @@ def test_all_output_goes_through_one_place() -> None:
         )
 
 
-def test_what_others_wrote_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     say(ESCAPE, Painted(ESCAPE, "red"))
     text = "\\x1b[31m\\x9b\\u202e\\r\\n"
     assert capsys.readouterr().out == f"{text}{text}\n"
@@ -118,7 +118,7 @@ def test_what_others_wrote_is_text(capsys: pytest.CaptureFixture[str]) -> None:
 # Colours
 
 
-def test_colours_on_a_terminal_only(worker: WorkerProcess) -> None:
+def test_colours_are_used_on_a_terminal_only(worker: WorkerProcess) -> None:
     arguments = ("stats", "--url", worker.url, "--api-key", "secret")
     with WorkerProcess({"PROMETHEUS_URL": "http://127.0.0.1:1/api/v1/write"}) as other:
         assert "\x1b[3" in on_a_terminal("stats", "--url", other.url)
@@ -129,7 +129,7 @@ def test_colours_on_a_terminal_only(worker: WorkerProcess) -> None:
 # stats
 
 
-def test_stats_for_people_and_for_programs(worker: WorkerProcess) -> None:
+def test_stats_prints_text_or_json(worker: WorkerProcess) -> None:
     url = ("--url", worker.url)
     output, _ = run("stats", *url, API_KEY="secret,older")
     assert f"worker {VERSION}" in output
@@ -139,7 +139,7 @@ def test_stats_for_people_and_for_programs(worker: WorkerProcess) -> None:
     assert answer["views"] == 1
 
 
-def test_stats_of_a_dimension_show_escapes_as_text(worker: WorkerProcess) -> None:
+def test_stats_of_a_dimension_escapes_values(worker: WorkerProcess) -> None:
     url = ("--url", worker.url, "--api-key", "secret", "--dimension", "org_id")
     output, _ = run("stats", *url)
     assert output.splitlines() == ["org_id: 1 values", "  acme\\x1b[31m\\x9b\\u202e\\r\\n"]
@@ -149,7 +149,7 @@ def test_stats_of_a_dimension_show_escapes_as_text(worker: WorkerProcess) -> Non
     assert "Unknown dimension" in run("stats", *url[:-1], "x", status=1)[1]
 
 
-def test_stats_again_and_again(worker: WorkerProcess) -> None:
+def test_stats_with_watch_repeats_until_interrupt(worker: WorkerProcess) -> None:
     process = subprocess.Popen(
         [*OPENQOE, "stats", "--url", worker.url, "--api-key", "secret", "--watch", "0.2"],
         stdout=subprocess.PIPE,
@@ -171,7 +171,7 @@ class Stranger(HttpDouble):
         return Reply(200, b"<html>\x1b[31m")
 
 
-def test_stats_that_cannot_be_had(worker: WorkerProcess) -> None:
+def test_stats_without_usable_answer_exits_with_an_error(worker: WorkerProcess) -> None:
     assert "answers 401 Unauthorized" in run("stats", "--url", worker.url, status=1, API_KEY="")[1]
     assert "cannot reach" in run("stats", "--url", f"http://127.0.0.1:{free_port()}", status=1)[1]
     with Stranger() as stranger:
@@ -182,7 +182,7 @@ def test_stats_that_cannot_be_had(worker: WorkerProcess) -> None:
 # version, completion, outbox
 
 
-def test_the_version_tells_what_is_installed() -> None:
+def test_version_lists_installed_packages() -> None:
     assert "aiohttp" in run("version")[0]
     answer = json.loads(run("version", "--json")[0])
     assert answer["version"] == VERSION
@@ -190,17 +190,17 @@ def test_the_version_tells_what_is_installed() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(shell: str) -> None:
+def test_completion_prints_a_script(shell: str) -> None:
     output, _ = run("completion", shell)
     assert f"_OPENQOE_COMPLETE={shell}_complete" in output.replace("export ", "")
 
 
-def test_completion_completes() -> None:
+def test_completion_script_completes_commands() -> None:
     output, _ = run(_OPENQOE_COMPLETE="bash_complete", COMP_WORDS="openqoe st", COMP_CWORD="1")
     assert output.splitlines() == ["plain,stats"]
 
 
-def test_the_outbox_as_json(tmp_path: Path) -> None:
+def test_outbox_prints_json(tmp_path: Path) -> None:
     settings = {
         "OPENQOE_DATA_DIR": str(tmp_path / "data"),
         "LOKI_URL": f"http://127.0.0.1:{free_port()}/loki/api/v1/push",
@@ -219,7 +219,7 @@ def test_the_outbox_as_json(tmp_path: Path) -> None:
 # demo
 
 
-def test_a_demo_serves_simulated_viewers_and_ends_with_them(tmp_path: Path) -> None:
+def test_demo_serves_simulated_viewers_until_interrupt(tmp_path: Path) -> None:
     port = free_port()
     environment = {**os.environ, "API_KEY": "secret", "OPENQOE_DURABILITY": "normal"}
     for name in ("OPENQOE_DATA_DIR", "PROMETHEUS_URL"):
@@ -252,7 +252,7 @@ def test_a_demo_serves_simulated_viewers_and_ends_with_them(tmp_path: Path) -> N
     assert "cannot reach" in run(*stats, status=1)[1]
 
 
-def test_a_demo_says_why_its_worker_cannot_serve(tmp_path: Path) -> None:
+def test_demo_exits_with_the_reason_when_its_worker_cannot_serve(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     arguments = ("demo", "--port", str(free_port()))

@@ -11,7 +11,7 @@ import pytest
 
 from openqoe.core.effects import LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request
-from tests.embedded.storing import by_series, rows, stored
+from tests.embedded.stored_rig import by_series, rows, stored
 from tests.support.captures import NAMES, load
 from tests.support.events import NOW
 from tests.support.rig import Rig
@@ -35,7 +35,7 @@ def replay(name: str, encoding: str) -> Rig:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_holds_what_the_receivers_hold(name: str, tmp_path: Path) -> None:
+def test_store_holds_the_samples_and_entries_of_the_receivers(name: str, tmp_path: Path) -> None:
     rig = replay(name, "json" if NAMES.index(name) % 2 else "protobuf")
     effects = [effect for _, effect, _ in rig.sent if effect.url.startswith("embedded:")]
     with stored(tmp_path) as store:
@@ -77,7 +77,7 @@ def test_it_holds_what_the_receivers_hold(name: str, tmp_path: Path) -> None:
     )
 
 
-def test_every_label_of_a_video_leads_back_to_it(tmp_path: Path) -> None:
+def test_video_labels_are_all_mapped_to_videos(tmp_path: Path) -> None:
     rig = replay("sdk2-hlsjs", "protobuf")
     with stored(tmp_path) as store:
         store.write(*(effect for _, effect, _ in rig.sent if "embedded" in effect.destination))
@@ -90,7 +90,7 @@ def test_every_label_of_a_video_leads_back_to_it(tmp_path: Path) -> None:
     assert titles["aurora"] == "Aurora over the fjord"
 
 
-def test_the_columns_are_the_labels(tmp_path: Path) -> None:
+def test_columns_equal_the_labels(tmp_path: Path) -> None:
     rig = replay("sdk1-shaka", "protobuf")
     with stored(tmp_path) as store:
         store.write(*(effect for _, effect, _ in rig.sent if "embedded" in effect.destination))
@@ -117,7 +117,7 @@ def test_the_columns_are_the_labels(tmp_path: Path) -> None:
     database.close()
 
 
-def test_both_kinds_of_request_are_there() -> None:
+def test_recording_produces_both_kinds_of_request() -> None:
     rig = replay("sdk2-html5", "protobuf")
     kinds = {type(effect) for _, effect, _ in rig.sent if effect.url.startswith("embedded:")}
     assert kinds == {RemoteWrite, LokiPush}

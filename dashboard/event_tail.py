@@ -1,4 +1,4 @@
-"""The latest events, or those of one view: the log entries as they came in."""
+"""The latest events, or those of one view: the stored log entries."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 from .sample_reader import Reader
 
 SEARCHED: Final = 50_000
-"""Entries that are looked through for a filter, the latest ones; those of a view are all found."""
+"""A filter is applied to this many of the latest entries; a view is searched for in all."""
 
 STREAM_FILTERS: Final = (
     "org_id",
@@ -33,16 +33,16 @@ def tail(
     after: int,
     limit: int,
 ) -> dict[str, Any]:
-    """Entries, the latest first.
+    """Log entries, the latest first.
 
     Args:
         reader: The store.
         filters: Label values by name.
-        event_type: Its type, "" for any.
-        view_id: Its view, "" for any.
-        contains: A piece of its text, in either case; "" for any.
-        after: The number of an entry: only later ones are wanted.
-        limit: How many.
+        event_type: Type of the event; "" for any.
+        view_id: Its view; "" for any.
+        contains: Part of its text, in either case; "" for any.
+        after: Only entries with a higher number are returned.
+        limit: Most entries.
     """
     ((latest,),) = reader.rows("SELECT coalesce(max(id), 0) FROM entries", {})
     conditions = ["entries.id > :after", "entries.id <= :latest"]
@@ -69,7 +69,7 @@ def tail(
             )
         elif name in STREAM_FILTERS:
             conditions.append(f"streams.{name} = :filter_{name}")
-    # Numbers are by the order of writing, which is by streams within a flush.
+    # Entries are numbered in the order of writing, which is by stream within a flush.
     rows = reader.rows(
         "SELECT entries.id, entries.at, entries.event_type, streams.org_id, streams.player_id, "
         "entries.view_id, entries.video_id, entries.line "
