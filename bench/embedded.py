@@ -23,7 +23,7 @@ from bench.workload import events
 from openqoe.core import Config, HttpResult, LokiPush, Notice, RemoteWrite, Request, Worker
 from openqoe.embedded.retention import used_bytes
 from openqoe.embedded.sample_schema import FILE, open_writer
-from openqoe.embedded.sample_writer import Tables
+from openqoe.embedded.sample_writer import SampleWriter
 from tests.support.handling import handle
 
 RATES = (1, 10, 100, 1_000)
@@ -72,7 +72,7 @@ def measure(rate: int, directory: Path) -> str:
     start = int(time.time() * 1000)
     worker = Worker(Config(), instance="bench-0", budget=1_000_000, embedded=True)
     with closing(open_writer(directory / FILE, full=False)) as database:
-        tables = Tables(database, worker.config.cardinality_limits["video_id"])
+        tables = SampleWriter(database, worker.config.cardinality_limits["video_id"])
         spent = longest = 0.0
         accepted = 0
 

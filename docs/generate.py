@@ -15,7 +15,7 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.qoe import catalogue
-from openqoe.shells.cli import commands
+from openqoe.shells.cli import command_group
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code; edit there. -->\n"
@@ -130,8 +130,8 @@ def command_line() -> str:
         *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES),
         "",
     ]
-    for name, command in ((name, commands.command(name)) for name in commands.COMMANDS):
-        lines += _command(name, command)
+    for name in command_group.COMMANDS:
+        lines += _command(name, command_group.load_command(name))
     return "\n".join(lines) + "\n"
 
 

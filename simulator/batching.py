@@ -42,7 +42,7 @@ class Batch:
         headers: What a browser, and the CDN in front of the worker, send along.
         body: The batch.
         types: The type of each event in it.
-        told: What a worker must count of it, by the labels of the views.
+        expected: What a worker must count, by the labels of the views.
         copy_at: When the same is sent again; None for never.
         is_copy: Whether it was sent before.
         is_late: Whether it waited for the network.
@@ -54,7 +54,7 @@ class Batch:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     types: tuple[str, ...]
-    told: tuple[tuple[Labels, tuple[Fact, ...]], ...]
+    expected: tuple[tuple[Labels, tuple[Fact, ...]], ...]
     copy_at: float | None = None
     is_copy: bool = False
     is_late: bool = False
@@ -118,9 +118,9 @@ class Outbox:
             copy_at = at + rng.uniform(3_000, 90_000)
         elif rng.random() < TWICE:
             copy_at = at + rng.uniform(50, 8_000)
-        told: dict[Labels, list[Fact]] = {}
+        expected: dict[Labels, list[Fact]] = {}
         for labels, event in events:
-            told.setdefault(labels, []).extend(event.facts)
+            expected.setdefault(labels, []).extend(event.facts)
         headers = self._headers
         if not (is_last and self._generation == 2):  # a beacon has no headers of its own
             headers = (*headers, ("X-SDK-Version", "1.0.0"))
@@ -131,7 +131,7 @@ class Outbox:
             headers,
             _encode({"events": [event.content for event in self._as_built(events)]}),
             tuple(event.content["event_type"] for _, event in events),
-            tuple((labels, tuple(facts)) for labels, facts in told.items()),
+            tuple((labels, tuple(facts)) for labels, facts in expected.items()),
             copy_at,
             is_late=is_late,
         )

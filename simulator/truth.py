@@ -62,7 +62,7 @@ class Truth:
         self._histograms: dict[tuple[str, Labels], Histogram] = {}
         self._expiring: dict[tuple[str, Labels], Histogram] = {}
 
-    def take(self, base: Labels, facts: Iterable[Fact]) -> None:
+    def add(self, base: Labels, facts: Iterable[Fact]) -> None:
         """Add what a batch tells.
 
         Args:

@@ -42,7 +42,9 @@ class Client:
                     return HttpResult(response.status_code, headers, body)
         except TimeoutError:
             return timeout_failure(self._timeout)
-        # ValueError: the host or a header cannot be encoded.
+        except httpx.ConnectError as error:
+            return network_failure(_root_cause(error))
+        # ValueError: a host or a header that cannot be encoded.
         except (
             httpx.HTTPError,
             httpx.InvalidURL,
@@ -51,3 +53,13 @@ class Client:
             ValueError,
         ) as error:
             return network_failure(error)
+
+
+def _root_cause(error: BaseException) -> Exception:
+    """The error of the operating system: httpx's own says only that connecting failed."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    if isinstance(error, BaseExceptionGroup):  # one for each address of the host
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error

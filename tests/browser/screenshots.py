@@ -19,7 +19,7 @@ from openqoe.core.effects import Effect, HttpResult, LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from openqoe.embedded.sample_schema import FILE, open_writer
-from openqoe.embedded.sample_writer import Tables
+from openqoe.embedded.sample_writer import SampleWriter
 from openqoe.simulator import Simulation, parse_incident
 from tests.browser.browser import DESKTOP, PHONE, Browser
 from tests.support.handling import handle
@@ -45,7 +45,7 @@ class History:
         config = Config.from_environment({**SETTINGS, "OPENQOE_DATA_DIR": str(folder)})
         self.worker = Worker(config, instance="studio-0", seed=1, embedded=True)
         database = open_writer(folder / FILE, full=False)
-        self.tables = Tables(database, config.cardinality_limits["video_id"])
+        self.tables = SampleWriter(database, config.cardinality_limits["video_id"])
 
     def live(self) -> None:
         """Let the viewers watch, until now."""

@@ -11,7 +11,7 @@ import yaml
 
 from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
-from openqoe.shells.cli import commands
+from openqoe.shells.cli import command_group
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -44,5 +44,5 @@ def load_config(variables: Mapping[str, str]) -> Config:
 def assert_accepts(arguments: Sequence[str]) -> None:
     """Check that the `openqoe` command accepts these arguments; click raises otherwise."""
     name, *options = arguments
-    command = commands.command(name)
+    command = command_group.load_command(name)
     command.make_context(name, list(options))

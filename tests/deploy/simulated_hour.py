@@ -200,8 +200,8 @@ class SimulatedHour:
             request = Request("POST", batch.path, headers=headers, body=batch.body)
             assert worker.handle(request, now) == 202
             if not batch.is_copy:
-                for labels, facts in batch.told:
-                    self.truth.take(labels, facts)
+                for labels, facts in batch.expected:
+                    self.truth.add(labels, facts)
         self._sender.now = self.end
         worker.pass_time(self.end)
 
