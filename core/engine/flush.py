@@ -136,6 +136,8 @@ class FlushScheduler:
 
     def make_requested_flush(self, now: int) -> None:
         """Make a flush that could not be made when it was requested."""
+        # Batches that were applied behind the last flush need one more.
+        self._flush_requested |= self._closed and self._applier.is_dirty
         if self.is_working or self._is_disk_busy:
             return
         if self._flush_requested:
@@ -180,8 +182,6 @@ class FlushScheduler:
         if self._durability is None or not self._durability.needs_persist(now):
             return
         if not self.is_working:
-            # Batches applied behind the last flush leave the journal with this checkpoint.
-            self._flush_requested |= self._closed and self._applier.is_dirty
             self._begin_work(self._persist(now), now)
 
     # The shared store
