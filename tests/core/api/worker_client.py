@@ -1,4 +1,4 @@
-"""A worker, and clients that ask it."""
+"""A worker and a client of its API."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from tests.support.events import NOW
 
 
 def make_worker(**settings: str) -> Worker:
-    """A worker with these environment variables; without any it has no destination."""
+    """Return a worker with these environment variables."""
     return Worker(Config.from_environment(settings), instance="test-0", seed=1)
 
 
@@ -22,9 +22,9 @@ class Answer:
     """A response in a form that is easy to compare.
 
     Attributes:
-        status: The status code.
-        headers: The headers by name as sent; each name stands once.
-        body: The bytes.
+        status: Status code.
+        headers: Headers by name as sent; names are unique.
+        body: Body.
     """
 
     status: int
@@ -53,18 +53,18 @@ def ask(
     body: bytes = b"",
     now: int = NOW,
 ) -> Answer:
-    """Ask a worker; header names in lower case."""
+    """Send a request to a worker and return the answer; header names are in lower case."""
     request = Request(method, path, query, dict(headers or {}), body, now)
     return Answer.of(worker.handle(request, now).response)
 
 
 def send(worker: Worker, request: Request, now: int = NOW) -> Answer:
-    """Hand over a request made by ``tests.support.events.post``."""
+    """Send a request of ``tests.support.events.post`` and return the answer."""
     return Answer.of(worker.handle(request, now).response)
 
 
-def counted(worker: Worker, name: str, now: int = NOW, **labels: Any) -> float:
-    """A counter or gauge of the worker's own, as /metrics shows it; 0 if it is not there."""
+def counter_value(worker: Worker, name: str, now: int = NOW, **labels: Any) -> float:
+    """Return a counter or gauge of the worker from /metrics; 0 if it is missing."""
     families = exposition.parse(ask(worker, "/metrics", now=now).body.decode())
     family = families.get(f"openqoe_worker_{name}")
     if family is None:
