@@ -110,9 +110,9 @@ class Worker:
         Never raises for anything a request can hold.
 
         Args:
-            request_id: The caller's id of the request. One ``Respond`` with it is among the effects
-                of this call, or, if the answer has to wait for another effect, among those of the
-                ``complete`` that this effect leads to.
+            request_id: The caller's id of the request. One ``Respond`` with it is the first of the
+                effects, or, if the answer has to wait for an effect (only with ``durable``, or for
+                a page of the dashboard), the first of those of its ``complete``.
             request: The request.
             now: Current time in ms.
         """

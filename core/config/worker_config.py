@@ -390,7 +390,7 @@ class Config:
     durability: Literal["full", "normal", "memory"] = setting(
         "OPENQOE_DURABILITY",
         "full",
-        "What a 202 guarantees. `full`: the batch is on disk (fsync) and survives a crash of the "
+        "Guarantee of a 202. `full`: the batch is on disk (fsync) and survives a crash of the "
         "machine; `normal`: it survives a crash of the process, and all but the last moments "
         "survive a crash of the machine; `memory`: nothing is written, and a crash loses all that "
         "was not delivered.",

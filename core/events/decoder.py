@@ -161,6 +161,7 @@ class BatchDecoder:
     def _check_event(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
         """Return the first rule that a well-formed event violates, or None."""
         longest = self._max_id
+        # Written out, because a loop costs three times as much.
         if not (
             0 < len(event.event_type) <= longest
             and 0 < len(event.org_id) <= longest
@@ -182,13 +183,6 @@ class BatchDecoder:
             return None
         return Fault(index, field, f"is longer than {self._max_string} characters", "too_long")
 
-    def _find_too_long(self, event: Event) -> str | None:
-        """Return the path of the first string that is too long for a label, or None."""
-        for field, text in label_fields(event):
-            if len(text) > self._max_string:
-                return field
-        return None
-
     def _identity_fault(self, event: Event, index: int) -> Fault:
         """Return the fault of the first string of the identity that is empty or too long."""
         lengths = ((name, len(getattr(event, name))) for name in IDENTITY)
@@ -196,6 +190,13 @@ class BatchDecoder:
         if length == 0:
             return Fault(index, name, "must not be empty", "missing")
         return Fault(index, name, f"is longer than {self._max_id} characters", "too_long")
+
+    def _find_too_long(self, event: Event) -> str | None:
+        """Return the path of the first string that is too long for a label, or None."""
+        for field, text in label_fields(event):
+            if len(text) > self._max_string:
+                return field
+        return None
 
 
 def label_fields(event: Event) -> list[tuple[str, str]]:

@@ -36,8 +36,8 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_large_envelope = msgspec.json.Decoder(_LargeEnvelope).decode
 
 
-def slice_events(body: bytes, most: int) -> Sequence[Slice]:
-    """Return the events of a body; of a large one at most the first ``most``.
+def slice_events(body: bytes, max_events: int) -> Sequence[Slice]:
+    """Return the events of a body; of a large one at most the first ``max_events``.
 
     The events of a body up to ``SMALL_BODY_BYTES`` are compact, if they are JSON.
 
@@ -45,7 +45,7 @@ def slice_events(body: bytes, most: int) -> Sequence[Slice]:
         NotJsonError: The body is not JSON.
         WrongShapeError: The body has no list of events.
     """
-    read = _all_of if len(body) <= SMALL_BODY_BYTES else partial(_first_of, most)
+    read = _slice_all if len(body) <= SMALL_BODY_BYTES else partial(_slice_first, max_events)
     try:
         return read(body)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -85,25 +85,25 @@ def compact_json(text: Slice) -> bytes:
         return bytes(text)  # its decoder will report the fault
 
 
-def _all_of(body: bytes) -> Sequence[Slice]:
+def _slice_all(body: bytes) -> Sequence[Slice]:
     try:
         return _decode_envelope(msgspec.json.format(body, indent=-1)).events
     except msgspec.ValidationError as error:
         raise WrongShapeError(_shape_fault(str(error))) from None
 
 
-def _first_of(most: int, body: bytes) -> Sequence[Slice]:
+def _slice_first(max_events: int, body: bytes) -> Sequence[Slice]:
     try:
-        elements = _first_elements(most)(_decode_large_envelope(body).events)
+        elements = _first_elements(max_events)(_decode_large_envelope(body).events)
     except msgspec.ValidationError as error:
         raise WrongShapeError(_shape_fault(str(error))) from None
     return [element for element in msgspec.structs.astuple(elements) if element]
 
 
 @cache
-def _first_elements(most: int) -> Callable[[msgspec.Raw], msgspec.Struct]:
+def _first_elements(max_events: int) -> Callable[[msgspec.Raw], msgspec.Struct]:
     """Return a decoder of a list that skips all after the first elements, without objects."""
-    fields = [(f"element_{i}", msgspec.Raw, msgspec.Raw()) for i in range(most)]
+    fields = [(f"element_{i}", msgspec.Raw, msgspec.Raw()) for i in range(max_events)]
     elements = msgspec.defstruct("_Elements", fields, array_like=True)
     return msgspec.json.Decoder(elements).decode
 

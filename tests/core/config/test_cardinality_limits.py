@@ -1,4 +1,4 @@
-"""Limits: the defaults, and the document that changes them."""
+"""Cardinality limits: the defaults, and a document that overrides them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from openqoe.core.config.cardinality_limits import (
 )
 
 
-def test_defaults() -> None:
+def test_default_limits() -> None:
     assert dict(DEFAULT_LIMITS) == {
         "org_id": CardinalityLimit("allow", 1_000),
         "player_id": CardinalityLimit("allow", 10_000),
@@ -47,10 +47,7 @@ def test_defaults() -> None:
         ({"max_cardinality": None}, CardinalityLimit("bucket", None, 10_000)),
         ({"bucket_size": 7}, CardinalityLimit("bucket", 100_000, 7)),
         ({"action": "allow", "max_cardinality": 7}, CardinalityLimit("allow", 7, 10_000)),
-        (
-            {"action": "allow"},
-            CardinalityLimit("allow", None, 10_000),
-        ),  # a new action, without a limit
+        ({"action": "allow"}, CardinalityLimit("allow", None, 10_000)),  # action without limit
         ({"action": "hash"}, CardinalityLimit("hash", None, 10_000)),
         ({"action": "drop"}, CardinalityLimit("drop", None, 10_000)),
         (
@@ -59,7 +56,7 @@ def test_defaults() -> None:
         ),
     ],
 )
-def test_an_entry_changes_what_it_names(entry: dict[str, Any], limit: CardinalityLimit) -> None:
+def test_entry_overrides_only_its_dimension(entry: dict[str, Any], limit: CardinalityLimit) -> None:
     for document in ({"limits": {"video_id": entry}}, {"video_id": entry}):
         limits = parse_cardinality_limits(document)
         assert limits["video_id"] == limit
@@ -67,12 +64,12 @@ def test_an_entry_changes_what_it_names(entry: dict[str, Any], limit: Cardinalit
 
 
 @pytest.mark.parametrize("document", [{}, {"limits": {}}])
-def test_nothing_changes_nothing(document: dict[str, Any]) -> None:
+def test_empty_document_keeps_the_defaults(document: dict[str, Any]) -> None:
     assert parse_cardinality_limits(document) == DEFAULT_LIMITS
 
 
 @pytest.mark.parametrize(
-    ("document", "words"),
+    ("document", "message"),
     [
         ({"limits": None}, '"limits" is not an object'),
         ({"limits": []}, '"limits" is not an object'),
@@ -91,12 +88,12 @@ def test_nothing_changes_nothing(document: dict[str, Any]) -> None:
         ({"env": {"bucket_size": []}}, "'env': bucket_size is not a whole number"),
     ],
 )
-def test_a_fault_is_named_with_its_place(document: dict[str, Any], words: str) -> None:
+def test_invalid_document_names_entry_and_member(document: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_cardinality_limits(document)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_limits_cannot_be_changed_by_accident() -> None:
+def test_parsed_limits_are_read_only() -> None:
     with pytest.raises(TypeError):
         parse_cardinality_limits({})["env"] = CardinalityLimit("drop")  # type: ignore[index]

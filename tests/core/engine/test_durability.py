@@ -21,7 +21,7 @@ from openqoe.core.effects import (
 )
 from openqoe.core.engine.snapshot import decode
 from openqoe.core.http.messages import Request
-from tests.core.api.asking import Answer
+from tests.core.api.worker_client import Answer
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import complete, handle
 from tests.support.rig import DESTINATIONS

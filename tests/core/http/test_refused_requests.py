@@ -1,4 +1,4 @@
-"""Bytes that are refused: each with its status, by both parsers, however they arrive."""
+"""Malformed requests: the status of each, the same for both parsers and any fragmentation."""
 
 import json
 import tracemalloc
@@ -8,7 +8,7 @@ import pytest
 
 from openqoe.core.http import Connection, HttpLimits, Parser, Response
 from openqoe.core.http.parser import Head, MalformedHeadError
-from tests.core.http.talk import Connect, Say
+from tests.core.http.exchange import Connect, Send
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -48,8 +48,8 @@ REFUSED = {
     "HTTP/0.9": (b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
     "HTTP/1.2": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
     "CONNECT": (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
-    "a method that nobody knows": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
-    "a method of llhttp's": (b"M-SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "an unknown method": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "a method that llhttp knows": (b"M-SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     "a method in small letters": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     # lines
     "bare line feeds": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
@@ -107,10 +107,7 @@ REFUSED = {
     "an empty coding": (post(b"Transfer-Encoding:"), 400),
     "a comma before chunked": (post(b"Transfer-Encoding: ,chunked"), 400),
     "a control character before chunked": (post(b"Transfer-Encoding: \x0bchunked"), 400),
-    "chunked in HTTP/1.0": (
-        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        400,
-    ),
+    "chunked in HTTP/1.0": (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "another coding": (post(b"Transfer-Encoding: gzip"), 501),
     "another coding before chunked": (post(b"Transfer-Encoding: gzip, chunked"), 501),
     "almost chunked": (post(b"Transfer-Encoding: xchunked"), 501),
@@ -146,26 +143,26 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_is_refused(say: Say, name: str) -> None:
+def test_request_is_refused_with_its_status(send: Send, name: str) -> None:
     wire, status = REFUSED[name]
-    result = say(wire)
+    result = send(wire)
     assert (result.requests, result.statuses, result.closed) == ([], [status], True)
     assert result.sent.startswith(b"HTTP/1.1 %d " % status)
     assert b"\r\nConnection: close\r\n" in result.sent
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_is_refused_alike_byte_by_byte(say: Say, name: str) -> None:
+def test_refusal_is_the_same_byte_by_byte(send: Send, name: str) -> None:
     wire, _ = REFUSED[name]
     pieces = [wire[i : i + 1] for i in range(len(wire))]
-    assert say(*pieces).refusals == say(wire).refusals
+    assert send(*pieces).refusals == send(wire).refusals
 
 
-def test_with_100_headers_it_would_have_passed(say: Say) -> None:
-    assert say(get(*[b"A: b"] * 99)).statuses == []
+def test_request_with_100_headers_is_accepted(send: Send) -> None:
+    assert send(get(*[b"A: b"] * 99)).statuses == []
 
 
-def test_a_head_must_please_the_library_too() -> None:
+def test_head_rejected_by_the_library_is_refused() -> None:
     def parse(head: bytes) -> Head:
         raise MalformedHeadError("not mine")
 
@@ -174,19 +171,19 @@ def test_a_head_must_please_the_library_too() -> None:
     assert connection.data_to_send().startswith(b"HTTP/1.1 400 ")
 
 
-def test_what_came_before_is_served(say: Say) -> None:
-    result = say(get() + get() + get(b"A : b") + get())
+def test_requests_before_a_bad_one_are_served(send: Send) -> None:
+    result = send(get() + get() + get(b"A : b") + get())
     assert len(result.requests) == 2
     assert result.statuses == [400]
 
 
-def test_what_comes_behind_is_not_a_request(say: Say) -> None:
+def test_bytes_after_a_refusal_are_no_request(send: Send) -> None:
     smuggled = CHUNKED + b"zz\r\n" + get()
-    assert say(smuggled).requests == []
-    assert say(smuggled, get()).requests == []
+    assert send(smuggled).requests == []
+    assert send(smuggled, get()).requests == []
 
 
-def test_the_answer_is_json_for_people(connect: Connect) -> None:
+def test_default_refusal_is_json(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(get(b"A : b"), 0)
     head, _, body = connection.data_to_send().partition(b"\r\n\r\n")
@@ -195,9 +192,7 @@ def test_the_answer_is_json_for_people(connect: Connect) -> None:
     assert connection.data_to_send() == b""
 
 
-def test_the_owner_words_the_answer_and_knows_the_headers_if_they_can_be_trusted(
-    parser: Parser,
-) -> None:
+def test_owner_builds_the_refusal_from_trusted_headers(parser: Parser) -> None:
     seen: list[tuple[int, str | None]] = []
 
     def refuse(status: int, message: str, headers: Mapping[str, str]) -> Response:
@@ -217,13 +212,13 @@ def test_the_owner_words_the_answer_and_knows_the_headers_if_they_can_be_trusted
     assert b"\r\nAccess-Control-Allow-Origin: -\r\n" in last
 
 
-def test_the_headers_of_one_request_are_not_those_of_the_next(say: Say) -> None:
-    result = say(get(b"Origin: http://b") + b"bad\r\n\r\n")
+def test_refusal_has_no_headers_of_the_request_before(send: Send) -> None:
+    result = send(get(b"Origin: http://b") + b"bad\r\n\r\n")
     assert result.refusals == [(400, "Malformed request line", {})]
 
 
 @pytest.mark.parametrize("rest", [b"Host: a\r\nContent-Length: 9\r\n\r\n", b"Host : a\r\n\r\n"])
-def test_a_refused_head_request_gets_no_body(connect: Connect, rest: bytes) -> None:
+def test_refusal_of_head_has_no_body(connect: Connect, rest: bytes) -> None:
     connection = connect(max_body_bytes=8)
     connection.receive_data(b"HEAD / HTTP/1.1\r\n" + rest, 0)
     sent = connection.data_to_send()
@@ -231,7 +226,7 @@ def test_a_refused_head_request_gets_no_body(connect: Connect, rest: bytes) -> N
     assert sent.endswith(b"\r\n\r\n")
 
 
-def test_what_comes_after_a_refusal_is_thrown_away(connect: Connect) -> None:
+def test_data_after_a_refusal_is_discarded(connect: Connect) -> None:
     connection = connect(max_body_bytes=10)
     connection.receive_data(post(b"Content-Length: 11"), 0)
     refusal = connection.data_to_send()
@@ -245,7 +240,7 @@ def test_what_comes_after_a_refusal_is_thrown_away(connect: Connect) -> None:
     assert connection.deadline is None
 
 
-def test_what_is_thrown_away_is_not_kept_in_memory(connect: Connect) -> None:
+def test_discarded_data_uses_no_memory(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(b"bad\r\n", 0)
     flood = b"x" * 100_000

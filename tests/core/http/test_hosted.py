@@ -1,4 +1,4 @@
-"""Requests that somebody else's server has read."""
+"""Requests from a host's HTTP server."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from openqoe.core.http import RefusedError
 from openqoe.core.http.hosted import BodyCollector, join_headers
 
 
-def test_names_are_in_lower_case_and_repeated_headers_joined() -> None:
+def test_join_headers_lowers_names_and_joins_values() -> None:
     fields = [("Accept", "a"), ("X-Key", "k"), ("ACCEPT", "b")]
     assert join_headers(fields) == {"accept": "a, b", "x-key": "k"}
 
 
-def test_a_body_shorter_than_announced_is_incomplete() -> None:
+def test_body_shorter_than_announced_is_refused() -> None:
     body = BodyCollector(100, 5)
     body.add(b"four")
     with pytest.raises(RefusedError, match="incomplete"):

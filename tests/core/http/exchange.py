@@ -1,4 +1,4 @@
-"""Clients that speak in bytes, and the types of the fixtures that make them."""
+"""Client of a ``Connection`` in bytes, and the types of the fixtures that create it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ from openqoe.core.http import Connection, HttpLimits, Parser, Request, Response
 NOW = 1_700_000_000_000
 
 Refusal = tuple[int, str, Mapping[str, str]]
-"""Status, message and headers of a request that the owner was not given."""
+"""Status, message and headers of a refused request."""
 
 
 @dataclass
-class Talk:
-    """What came of a client's bytes when every request is answered at once with 200.
+class Exchange:
+    """Result of a client's bytes when every request is answered at once with 200.
 
     Attributes:
-        requests: What the owner was given.
-        refusals: What it was not given.
-        sent: All that went back to the client.
-        closed: Whether the connection is over.
+        requests: Requests that the connection returned.
+        refusals: Requests that it refused.
+        sent: All bytes that it sent to the client.
+        closed: Whether it is closed.
     """
 
     requests: list[Request] = field(default_factory=list)
@@ -33,9 +33,9 @@ class Talk:
         return [status for status, _, _ in self.refusals]
 
 
-def talk(parser: Parser, pieces: Iterable[bytes], limits: HttpLimits | None = None) -> Talk:
-    """Send pieces to a connection, b"" for a half close, and answer what it hands out."""
-    result = Talk()
+def exchange(parser: Parser, pieces: Iterable[bytes], limits: HttpLimits | None = None) -> Exchange:
+    """Send pieces to a new connection, b"" for a half close, and answer its requests."""
+    result = Exchange()
 
     def refuse(status: int, message: str, headers: Mapping[str, str]) -> Response:
         result.refusals.append((status, message, dict(headers)))
@@ -53,16 +53,16 @@ def talk(parser: Parser, pieces: Iterable[bytes], limits: HttpLimits | None = No
 
 
 def next_request(connection: Connection, now: int = 0) -> Request:
-    """Take the next request, which must be there."""
+    """Return the next request, which must be complete."""
     request = connection.next_request(now)
     assert request is not None
     return request
 
 
-class Say(Protocol):
-    """``say(*pieces, **limits)``: ``talk`` with the parser at hand."""
+class Send(Protocol):
+    """``send(*pieces, **limits)``: ``exchange`` with the current parser."""
 
-    def __call__(self, *pieces: bytes, **limits: int) -> Talk: ...
+    def __call__(self, *pieces: bytes, **limits: int) -> Exchange: ...
 
 
 class Connect(Protocol):
@@ -71,7 +71,9 @@ class Connect(Protocol):
     def __call__(self, now: int = 0, **limits: int) -> Connection: ...
 
 
-class Both(Protocol):
-    """``both(pieces, limits)``: the same talk with each parser."""
+class ExchangeWithBoth(Protocol):
+    """``exchange_with_both(pieces, limits)``: the same exchange with each parser."""
 
-    def __call__(self, pieces: Sequence[bytes], limits: HttpLimits | None = None) -> list[Talk]: ...
+    def __call__(
+        self, pieces: Sequence[bytes], limits: HttpLimits | None = None
+    ) -> list[Exchange]: ...

@@ -1,9 +1,9 @@
-"""Requests and responses in turn: keep-alive, pipelining, 100 Continue, closing."""
+"""Requests and responses of a connection: keep-alive, pipelining, 100 Continue, closing."""
 
 import pytest
 
 from openqoe.core.http import Connection, Response
-from tests.core.http.talk import Connect, next_request
+from tests.core.http.exchange import Connect, next_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = Response(200, (("A", "b"),), b"yes")
@@ -14,7 +14,7 @@ def get(path: str, *lines: str, version: str = "1.1") -> bytes:
 
 
 def answer(connection: Connection, *, response: Response = OK, close: bool = False) -> bytes:
-    """Take the next request, which must be there, and answer it."""
+    """Answer the next request, which must be complete."""
     next_request(connection)
     return connection.send_response(response, 0, close=close)
 
@@ -37,7 +37,7 @@ def answer(connection: Connection, *, response: Response = OK, close: bool = Fal
         ("1.0", "upgrade", False, "close"),
     ],
 )
-def test_keep_alive(
+def test_connection_is_kept_by_version_and_header(
     connect: Connect, version: str, connection_header: str | None, kept: bool, announced: str | None
 ) -> None:
     lines = [] if connection_header is None else [f"Connection: {connection_header}"]
@@ -53,14 +53,14 @@ def test_keep_alive(
     assert (connection.next_request(0) is not None) is kept
 
 
-def test_several_connection_headers_are_one(connect: Connect) -> None:
+def test_repeated_connection_headers_are_joined(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(get("/", "Connection: x", "Connection: close"), 0)
     answer(connection)
     assert connection.should_close
 
 
-def test_the_owner_may_close(connect: Connect) -> None:
+def test_owner_closes_a_kept_connection(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET, 0)
     assert b"\r\nConnection: close\r\n" in answer(connection, close=True)
@@ -68,17 +68,17 @@ def test_the_owner_may_close(connect: Connect) -> None:
     assert connection.linger > 0, "the client does not know yet, and may be sending"
 
 
-def test_a_client_that_asked_for_it_is_closed_without_lingering(connect: Connect) -> None:
+def test_close_requested_by_the_client_does_not_linger(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(get("/", "Connection: close"), 0)
     answer(connection)
     assert connection.linger == 0
 
 
-# Order
+# Pipelining
 
 
-def test_requests_sent_ahead_are_handed_out_one_by_one(connect: Connect) -> None:
+def test_pipelined_requests_are_returned_one_by_one(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(get("/1") + get("/2") + get("/3")[:10], 0)
     assert next_request(connection).path == "/1"
@@ -94,7 +94,7 @@ def test_requests_sent_ahead_are_handed_out_one_by_one(connect: Connect) -> None
     assert not connection.should_close
 
 
-def test_a_bad_request_sent_ahead_is_refused_after_the_answer(connect: Connect) -> None:
+def test_bad_pipelined_request_is_refused_after_the_response_before(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET + b"bad\r\n\r\n", 0)
     assert connection.next_request(0) is not None
@@ -105,7 +105,7 @@ def test_a_bad_request_sent_ahead_is_refused_after_the_answer(connect: Connect) 
     assert connection.should_close
 
 
-def test_an_answer_needs_a_request(connect: Connect) -> None:
+def test_response_without_request_raises(connect: Connect) -> None:
     connection = connect()
     with pytest.raises(RuntimeError):
         connection.send_response(OK, 0)
@@ -117,7 +117,7 @@ def test_an_answer_needs_a_request(connect: Connect) -> None:
         connection.send_response(OK, 0)
 
 
-def test_after_an_answer_that_cannot_be_sent_another_may_be(connect: Connect) -> None:
+def test_invalid_response_can_be_replaced(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET, 0)
     connection.next_request(0)
@@ -129,7 +129,7 @@ def test_after_an_answer_that_cannot_be_sent_another_may_be(connect: Connect) ->
 # HEAD and 204
 
 
-def test_a_head_request_is_told_the_length_and_not_the_body(connect: Connect) -> None:
+def test_response_to_head_has_length_without_body(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(b"HEAD" + GET[3:] + GET, 0)
     sent = answer(connection)
@@ -155,7 +155,7 @@ def expecting(*lines: str, version: str = "1.1") -> bytes:
 
 
 @pytest.mark.parametrize("line", ["Content-Length: 5", "Transfer-Encoding: chunked"])
-def test_a_client_that_waits_is_told_to_go_on_once(connect: Connect, line: str) -> None:
+def test_waiting_client_gets_100_continue_once(connect: Connect, line: str) -> None:
     head, body = expecting(line), b"hello" if "Length" in line else b"5\r\nhello\r\n0\r\n\r\n"
     connection = connect()
     connection.receive_data(head[:-1], 0)
@@ -168,32 +168,32 @@ def test_a_client_that_waits_is_told_to_go_on_once(connect: Connect, line: str) 
     assert next_request(connection).body == b"hello"
 
 
-def test_a_client_that_did_not_wait_is_not_told(connect: Connect) -> None:
+def test_client_that_does_not_wait_gets_no_100_continue(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(expecting("Content-Length: 5") + b"h", 0)
     assert connection.data_to_send() == b""
 
 
-def test_a_client_without_a_body_is_not_told(connect: Connect) -> None:
+def test_request_without_body_gets_no_100_continue(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(expecting("Content-Length: 0"), 0)
     assert connection.data_to_send() == b""
     assert next_request(connection).method == "POST"
 
 
-def test_http_1_0_is_not_told(connect: Connect) -> None:
+def test_http_1_0_gets_no_100_continue(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(expecting("Content-Length: 5", version="1.0"), 0)
     assert connection.data_to_send() == b""
 
 
-def test_a_body_that_will_be_too_large_is_not_asked_for(connect: Connect) -> None:
+def test_announced_body_above_limit_gets_413_instead_of_100(connect: Connect) -> None:
     connection = connect(max_body_bytes=4)
     connection.receive_data(expecting("Content-Length: 5"), 0)
     assert connection.data_to_send().startswith(b"HTTP/1.1 413 ")
 
 
-def test_100_continue_waits_for_the_answer_before(connect: Connect) -> None:
+def test_100_continue_follows_the_response_before(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET + expecting("Content-Length: 5"), 0)
     assert connection.next_request(0) is not None
@@ -203,10 +203,10 @@ def test_100_continue_waits_for_the_answer_before(connect: Connect) -> None:
     assert connection.data_to_send() == b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-# The client closes
+# Half close
 
 
-def test_an_idle_client_that_closes_is_closed(connect: Connect) -> None:
+def test_idle_half_close_closes_without_response(connect: Connect) -> None:
     for before in (b"", b"\r\n", b"\r"):
         connection = connect()
         connection.receive_data(before, 0) if before else None
@@ -215,7 +215,7 @@ def test_an_idle_client_that_closes_is_closed(connect: Connect) -> None:
         assert (connection.data_to_send(), connection.linger) == (b"", 0)
 
 
-def test_a_client_that_sent_all_and_half_closes_is_answered(connect: Connect) -> None:
+def test_requests_before_a_half_close_are_answered(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET + GET, 0)
     connection.receive_data(b"", 0)
@@ -226,7 +226,7 @@ def test_a_client_that_sent_all_and_half_closes_is_answered(connect: Connect) ->
     assert connection.linger == 0
 
 
-def test_a_client_that_half_closes_while_it_waits_is_answered(connect: Connect) -> None:
+def test_half_close_during_handling_keeps_the_response(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET, 0)
     assert connection.next_request(0) is not None
@@ -239,7 +239,7 @@ def test_a_client_that_half_closes_while_it_waits_is_answered(connect: Connect) 
 @pytest.mark.parametrize(
     "begun", [b"G", GET[:-1], b"POST" + get("/", "Content-Length: 5")[3:] + b"hell"]
 )
-def test_half_a_request_is_refused(connect: Connect, begun: bytes) -> None:
+def test_half_close_inside_a_request_is_refused_400(connect: Connect, begun: bytes) -> None:
     connection = connect()
     connection.receive_data(GET + begun, 0)
     connection.receive_data(b"", 0)
@@ -249,7 +249,7 @@ def test_half_a_request_is_refused(connect: Connect, begun: bytes) -> None:
     assert connection.should_close
 
 
-def test_nothing_comes_after_the_end(connect: Connect) -> None:
+def test_data_after_the_half_close_is_ignored(connect: Connect) -> None:
     connection = connect()
     connection.receive_data(GET, 0)
     connection.receive_data(b"", 0)

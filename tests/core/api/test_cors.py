@@ -1,10 +1,12 @@
-"""CORS: on every answer there is, because without it a browser reads a refusal as a failure of the
-network and the SDK sends the batch again and again."""
+"""CORS headers, which every response needs.
+
+Without them a browser reports a network failure, and the SDK sends the batch again and again.
+"""
 
 import pytest
 
 from openqoe.core.worker import Worker
-from tests.core.api.asking import Answer, ask, make_worker
+from tests.core.api.worker_client import Answer, ask, make_worker
 from tests.support.event_builders import batch, event
 
 PAGE = "https://page.example"
@@ -48,7 +50,7 @@ EVERY_ANSWER = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), EVERY_ANSWER)
-def test_every_answer_names_the_origin(method: str, path: str, body: bytes, status: int) -> None:
+def test_every_response_echoes_the_origin(method: str, path: str, body: bytes, status: int) -> None:
     worker = make_worker()
     answer = ask(worker, path, method=method, headers={"origin": PAGE}, body=body)
     assert answer.status == status
@@ -56,7 +58,7 @@ def test_every_answer_names_the_origin(method: str, path: str, body: bytes, stat
 
 
 @pytest.mark.parametrize("status", [400, 408, 413, 431, 500, 501, 503])
-def test_answers_to_requests_that_never_became_one_name_it_too(status: int) -> None:
+def test_refusal_echoes_the_origin(status: int) -> None:
     response = make_worker().refuse(status, "What was wrong", {"origin": PAGE})
     answer = Answer.of(response)
     assert answer.status == status
@@ -65,12 +67,12 @@ def test_answers_to_requests_that_never_became_one_name_it_too(status: int) -> N
     assert cross_origin(Answer.of(make_worker().refuse(status, "", {}))) == NOT_ALLOWED
 
 
-def test_a_refusal_for_want_of_a_key_names_it_too() -> None:
+def test_401_echoes_the_origin() -> None:
     answer = ask(make_worker(API_KEY="k"), "/stats", headers={"origin": PAGE})
     assert (answer.status, cross_origin(answer)) == (401, ALLOWED)
 
 
-def test_drained_workers_name_it_too() -> None:
+def test_draining_worker_echoes_the_origin() -> None:
     worker = make_worker()
     worker.drain()
     answer = ask(worker, "/ready", headers={"origin": PAGE})
@@ -79,9 +81,7 @@ def test_drained_workers_name_it_too() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v2/stats", "/nowhere", "*", "/", ""])
 @pytest.mark.parametrize("keys", [{}, {"API_KEY": "k"}])
-def test_a_preflight_is_answered_for_any_path_without_a_key(
-    path: str, keys: dict[str, str]
-) -> None:
+def test_preflight_needs_no_key_on_any_path(path: str, keys: dict[str, str]) -> None:
     asked = {
         "origin": PAGE,
         "access-control-request-method": "POST",
@@ -109,7 +109,9 @@ def test_a_preflight_is_answered_for_any_path_without_a_key(
         (PAGE, f"{PAGE}, {SHOP}", NOT_ALLOWED),
     ],
 )
-def test_allowed_origins(allowed: str | None, origin: str | None, headers: dict[str, str]) -> None:
+def test_allowed_origins_decide_the_headers(
+    allowed: str | None, origin: str | None, headers: dict[str, str]
+) -> None:
     worker: Worker = make_worker(**({} if allowed is None else {"CORS_ALLOWED_ORIGINS": allowed}))
     sent = {} if origin is None else {"origin": origin}
     assert cross_origin(ask(worker, headers=sent)) == headers

@@ -1,4 +1,4 @@
-"""Bodies as a whole: which are a batch, and what is said of those that are none."""
+"""Decoding of whole bodies: batches, and the errors of bodies that are none."""
 
 import json
 from typing import Any
@@ -53,17 +53,17 @@ def shape_fault(body: bytes, **limits: Any) -> Fault:
         b"\x1f\x8b\x08\x00",
     ],
 )
-def test_what_is_not_json_is_refused_as_such(body: bytes) -> None:
+def test_body_that_is_not_json_raises(body: bytes) -> None:
     with pytest.raises(NotJsonError, match=r"\w"):
         decode(body)
 
 
-def test_message_says_where_the_json_breaks() -> None:
+def test_error_names_the_position_in_the_json() -> None:
     with pytest.raises(NotJsonError, match=r"byte 12\b"):
         decode(b'{"events":[ x ]}')
 
 
-# JSON, but no batch
+# JSON, but not a batch
 
 NO_OBJECT = Fault(None, "body", 'must be an object with a list "events"', "wrong_shape")
 NO_EVENTS = Fault(None, "events", "is required", "wrong_shape")
@@ -90,7 +90,7 @@ NO_LIST = Fault(None, "events", "must be a list of events", "wrong_shape")
         (b'{"events":NaN}', NO_LIST),
     ],
 )
-def test_json_of_the_wrong_shape(body: bytes, fault: Fault) -> None:
+def test_json_of_the_wrong_shape_raises(body: bytes, fault: Fault) -> None:
     assert shape_fault(body) == fault
 
 
@@ -103,16 +103,16 @@ def test_json_of_the_wrong_shape(body: bytes, fault: Fault) -> None:
         (batch(*[event()] * 1001), 1001),
     ],
 )
-def test_a_batch_holds_1_to_1000_events(body: bytes, count: int) -> None:
+def test_batch_with_0_or_1001_events_raises(body: bytes, count: int) -> None:
     fault = shape_fault(body)
     assert fault == Fault(None, "events", f"must hold 1 to 1000 events, not {count}", "batch_size")
 
 
-def test_1000_events_are_no_more_than_a_batch_holds() -> None:
+def test_batch_with_1000_events_is_accepted() -> None:
     assert len(decode(batch(*[event()] * 1000)).events) == 1000
 
 
-def test_the_bound_on_events_is_a_setting() -> None:
+def test_limit_of_events_is_a_setting() -> None:
     assert shape_fault(batch(event(), event()), max_events=1).reason == "batch_size"
     assert len(decode(batch(event()), max_events=1).events) == 1
 
@@ -121,15 +121,15 @@ def test_the_bound_on_events_is_a_setting() -> None:
     "body",
     [
         b'{"sent_at":1,"events":[' + GOOD + b'],"sdk":{"version":"1"}}',
-        b'{"events":[],"events":[' + GOOD + b"]}",  # the last counts, as in JavaScript
+        b'{"events":[],"events":[' + GOOD + b"]}",  # the last one is used, as in JavaScript
         b' \r\n\t{ "events" : [ ' + GOOD + b" ] } \n",
     ],
 )
-def test_what_stands_beside_the_events_does_not_matter(body: bytes) -> None:
+def test_other_members_of_the_body_are_ignored(body: bytes) -> None:
     assert decode(body).event_count == 1
 
 
-# Good events survive
+# Good events beside bad ones
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_what_stands_beside_the_events_does_not_matter(body: bytes) -> None:
         b'{"event_type":NaN}',
         b'{"\\ud83d":"\\udc00"}',
         GOOD.replace(b"acme", b"\xff"),
-        GOOD.replace(b'"A film"', b'"\xc3\x28"'),  # in a field that nobody reads
+        GOOD.replace(b'"A film"', b'"\xc3\x28"'),  # in a field that is not declared
         DEEP,
         b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
         GOOD[:-1] + b',"deep":' + DEEP + b"}",
@@ -165,7 +165,7 @@ def test_good_events_survive_a_bad_neighbour(bad: bytes, place: int) -> None:
     assert {fault.index for fault in decoded.faults} == {place}
 
 
-def test_good_events_survive_several_kinds_of_bad_neighbours_at_once() -> None:
+def test_good_events_survive_several_kinds_of_bad_neighbours() -> None:
     body = b'{"events":[%s,%s,%s,%s,%s]}' % (
         GOOD.replace(b"acme", b"\xff"),
         DEEP,
@@ -193,9 +193,7 @@ def test_good_events_survive_several_kinds_of_bad_neighbours_at_once() -> None:
         (b"[]", "must be an object", "wrong_type"),
     ],
 )
-def test_an_event_that_cannot_be_read_is_named_as_a_whole(
-    bad: bytes, error: str, reason: str
-) -> None:
+def test_unreadable_event_is_a_fault_without_field(bad: bytes, error: str, reason: str) -> None:
     assert decode(b'{"events":[%s,%s]}' % (GOOD, bad)).faults == (Fault(1, "", error, reason),)
 
 
@@ -204,16 +202,16 @@ def test_an_event_that_cannot_be_read_is_named_as_a_whole(
     [b'{"junk":"\xff","events":[%s]}', b'{"junk":%s,"events":[%%s]}' % DEEP],
     ids=["not UTF-8", "nested"],
 )
-def test_bad_members_beside_the_events_cost_nothing(other: bytes) -> None:
+def test_bad_members_beside_the_events_are_ignored(other: bytes) -> None:
     assert [line for _, line in decode(other % GOOD).events] == [batch(event())[11:-2]]
 
 
-def test_what_is_nested_too_deeply_and_no_batch_is_refused() -> None:
+def test_deeply_nested_body_without_events_raises() -> None:
     for body in (DEEP, b'{"events":' + b"[" * 10_000, b'{"other":' + DEEP + b"}"):
         assert shape_fault(body).reason == "batch_size"
 
 
-def test_where_nesting_makes_reading_slow_it_ends_somewhere() -> None:
+def test_scan_of_a_deeply_nested_body_is_bounded() -> None:
     body = b'{"events":[%s,%s%s]}' % (GOOD, DEEP, b",[]" * 200_000)
     assert shape_fault(body).error == "must hold 1 to 1000 events, not 0"
 
@@ -229,7 +227,7 @@ def test_where_nesting_makes_reading_slow_it_ends_somewhere() -> None:
     ],
     ids=["open string", "open brackets", "open string behind NaN", "backslashes"],
 )
-def test_hostile_bodies_are_refused_in_linear_time(body: bytes) -> None:
+def test_hostile_body_raises_in_linear_time(body: bytes) -> None:
     with pytest.raises((NotJsonError, WrongShapeError)):
         decode(body)
 
@@ -237,8 +235,8 @@ def test_hostile_bodies_are_refused_in_linear_time(body: bytes) -> None:
 # The log line
 
 
-def own(text: str) -> str:
-    """A good event that ends in the given members."""
+def event_ending_in(text: str) -> str:
+    """Return the JSON of a good event that ends in the given members."""
     ids = ",".join(f'"{name}_id":"i"' for name in ("org", "player", "view", "session", "viewer"))
     return f'{{"event_type":"x","event_time":{NOW},"viewer_time":1,{ids},{text}}}'
 
@@ -261,13 +259,13 @@ def own(text: str) -> str:
         ('"a":NaN,"b":"NaN -Infinity \\"NaN"', '"a":null,"b":"NaN -Infinity \\"NaN"'),
     ],
 )
-def test_the_log_line_is_the_events_own_json_compacted(received: str, logged: str) -> None:
-    decoded = decode(f'{{"events":[{own(received)}]}}'.encode())
-    assert [line.decode() for _, line in decoded.events] == [own(logged)]
+def test_log_line_is_the_compacted_json_of_the_event(received: str, logged: str) -> None:
+    decoded = decode(f'{{"events":[{event_ending_in(received)}]}}'.encode())
+    assert [line.decode() for _, line in decoded.events] == [event_ending_in(logged)]
 
 
 @pytest.mark.parametrize("bad", [DEEP, b'"\xff"', b"1e999", b"NaN"], ids=lambda bad: repr(bad[:6]))
-def test_the_log_line_does_not_depend_on_the_neighbours(bad: bytes) -> None:
+def test_log_line_does_not_depend_on_the_neighbours(bad: bytes) -> None:
     spacious = json.dumps(event(app_name="é"), indent=2, ensure_ascii=False).encode()
     decoded = decode(b'{"events":[%s,{"a":%s}]}' % (spacious, bad))
     compact = json.dumps(event(app_name="é"), separators=(",", ":"), ensure_ascii=False)

@@ -1,8 +1,8 @@
-"""What holds for all connections of a server, and for clients that do not read."""
+"""Limits and shutdown of all connections, and clients that do not read."""
 
 from openqoe.core import Config
 from openqoe.core.http import Connection, ConnectionSet, Response, make_plain_refusal
-from tests.core.http.talk import Connect, next_request
+from tests.core.http.exchange import Connect, next_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LIMITS = {"request_timeout": 30, "keep_alive_timeout": 75}
@@ -17,7 +17,7 @@ def answer(connection: Connection, now: int = 0) -> bytes:
     return connection.send_response(Response(200), now)
 
 
-def test_one_too_many_is_turned_away_and_makes_no_room() -> None:
+def test_connection_above_the_maximum_is_refused_503() -> None:
     server = connections(2)
     first, second, third = (server.open(0) for _ in range(3))
     assert not first.should_close and not second.should_close
@@ -29,7 +29,7 @@ def test_one_too_many_is_turned_away_and_makes_no_room() -> None:
     assert server.open(0).should_close
 
 
-def test_a_stop_lets_what_has_begun_finish() -> None:
+def test_shutdown_completes_started_requests() -> None:
     server = connections()
     idle, half, whole = (server.open(0) for _ in range(3))
     idle.receive_data(GET, 0)
@@ -46,11 +46,11 @@ def test_a_stop_lets_what_has_begun_finish() -> None:
         assert connection.next_request(1) is None
 
 
-def test_at_the_stop_the_first_request_of_a_new_client_is_waited_for() -> None:
+def test_shutdown_waits_for_the_first_request_of_a_new_client() -> None:
     server = connections()
     silent, talking = server.open(0), server.open(0)
     server.stop(100)
-    late = server.open(200)  # accepted before, seen now
+    late = server.open(200)  # accepted after the shutdown began
     talking.receive_data(GET, 1099)
     assert b"\r\nConnection: close\r\n" in answer(talking, 1099)
     for connection, deadline in ((silent, 1100), (late, 1200)):
@@ -59,12 +59,12 @@ def test_at_the_stop_the_first_request_of_a_new_client_is_waited_for() -> None:
         assert (connection.should_close, connection.linger) == (True, 0)
 
 
-def test_a_client_that_does_not_read_has_the_time_of_a_request(connect: Connect) -> None:
+def test_client_that_does_not_read_is_lost_after_the_request_timeout(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     connection.receive_data(GET, 0)
     answer(connection)
     connection.pause_writing(10)
-    connection.pause_writing(20)  # still
+    connection.pause_writing(20)  # the first call counts
     assert connection.deadline == 40
     connection.handle_timeout(39)
     assert not connection.is_lost
@@ -74,7 +74,7 @@ def test_a_client_that_does_not_read_has_the_time_of_a_request(connect: Connect)
     assert connection.deadline is None
 
 
-def test_one_that_reads_on_has_lost_nothing(connect: Connect) -> None:
+def test_client_that_resumes_reading_is_kept(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     connection.receive_data(GET, 0)
     answer(connection)
@@ -85,7 +85,7 @@ def test_one_that_reads_on_has_lost_nothing(connect: Connect) -> None:
     assert not connection.should_close
 
 
-def test_the_last_answer_has_to_be_read_too(connect: Connect) -> None:
+def test_unread_refusal_has_a_deadline(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     connection.refuse_client(0)
     connection.pause_writing(5)

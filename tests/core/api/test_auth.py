@@ -1,8 +1,8 @@
-"""API keys: the places where a client may put one, and who needs one."""
+"""API keys: their places in a request, and the endpoints that require one."""
 
 import pytest
 
-from tests.core.api.asking import Answer, ask, make_worker
+from tests.core.api.worker_client import Answer, ask, make_worker
 from tests.support.event_builders import batch, event
 
 BODY = batch(event())
@@ -26,7 +26,7 @@ def ask_events(keys: str, headers: dict[str, str], query: str = "") -> Answer:
         ("x-api-token", "{}"),
     ],
 )
-def test_a_key_in_a_header(key: str, header: str, form: str) -> None:
+def test_key_in_a_header_is_accepted(key: str, header: str, form: str) -> None:
     answer = ask_events("old, new+/= 1", {header: form.format(key)})
     assert answer.status == 202
 
@@ -41,11 +41,11 @@ def test_a_key_in_a_header(key: str, header: str, form: str) -> None:
         "api_key=K%2f1",
     ],
 )
-def test_a_key_in_the_query_for_beacons(query: str) -> None:
+def test_key_in_the_query_is_accepted(query: str) -> None:
     assert ask_events("K/1", NO_KEY, query).status == 202
 
 
-def test_another_credential_does_not_hide_the_key() -> None:
+def test_other_credentials_do_not_hide_the_key() -> None:
     headers = {"authorization": "Basic of-a-proxy", "x-api-key": "right"}
     assert ask_events("right", headers).status == 202
     assert ask_events("right", {"x-api-key": "wrong"}, "api_key=right").status == 202
@@ -75,13 +75,10 @@ def test_another_credential_does_not_hide_the_key() -> None:
         (NO_KEY, "api_key=right&" * 200),
     ],
 )
-def test_without_the_right_key_nobody_comes_in(headers: dict[str, str], query: str) -> None:
+def test_request_without_valid_key_is_401(headers: dict[str, str], query: str) -> None:
     answer = ask_events("right, other", headers, query)
     assert answer.status == 401
-    assert answer.json == {
-        "success": False,
-        "message": "Unauthorized: Invalid or missing API key",
-    }
+    assert answer.json == {"success": False, "message": "Unauthorized: Invalid or missing API key"}
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="OpenQoE"'
 
 
@@ -99,11 +96,13 @@ def test_without_the_right_key_nobody_comes_in(headers: dict[str, str], query: s
         ("PUT", "/events", 405, 405),
     ],
 )
-def test_who_needs_a_key(method: str, path: str, open_status: int, closed_status: int) -> None:
+def test_endpoints_that_require_a_key(
+    method: str, path: str, open_status: int, closed_status: int
+) -> None:
     for keys, status in ((NO_KEY, open_status), ({"API_KEY": "k"}, closed_status)):
         assert ask(make_worker(**keys), path, method=method, body=BODY).status == status
 
 
-def test_a_body_is_not_looked_at_without_a_key() -> None:
+def test_body_is_not_validated_without_a_key() -> None:
     worker = make_worker(API_KEY="k")
     assert ask(worker, "/events", method="POST", body=b"not json").status == 401

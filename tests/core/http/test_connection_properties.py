@@ -1,7 +1,7 @@
-"""What must hold for any bytes, split in any way, whichever parser reads them.
+"""Properties of a connection for any bytes, any fragmentation and both parsers.
 
-This is what lets the parser be chosen by what is installed, and tells that no client can
-make a request look different by the way in which it is cut into packets.
+They prove that the installed parser makes no difference, and that no client can change the meaning
+of a request by its fragmentation into packets.
 """
 
 from itertools import pairwise
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.http import HttpLimits, Request
-from tests.core.http.talk import Both, Refusal, Talk
+from tests.core.http.exchange import Exchange, ExchangeWithBoth, Refusal
 
 NOW = 1_700_000_000_000
 SETTINGS = settings(max_examples=150, deadline=None)
@@ -23,7 +23,7 @@ bodies = st.binary(max_size=40)
 
 @st.composite
 def chunkings(draw: st.DrawFn, body: bytes) -> bytes:
-    """The body in chunks of drawn sizes, with extensions and trailers now and then."""
+    """Encode the body in chunks of drawn sizes, sometimes with extensions and trailers."""
     wire = b""
     while body:
         size = draw(st.integers(1, len(body)))
@@ -35,7 +35,7 @@ def chunkings(draw: st.DrawFn, body: bytes) -> bytes:
 
 @st.composite
 def exchanges(draw: st.DrawFn) -> tuple[bytes, Request]:
-    """A request as bytes, and as the owner should see it."""
+    """Draw a request: its bytes, and the ``Request`` expected of them."""
     method = draw(st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT"]))
     path, query, body = "/" + draw(targets), draw(targets), draw(bodies)
     headers = {"host": "a"}
@@ -64,7 +64,7 @@ def exchanges(draw: st.DrawFn) -> tuple[bytes, Request]:
 
 @st.composite
 def splits(draw: st.DrawFn, wire: bytes) -> list[bytes]:
-    """The bytes in pieces, none of them empty."""
+    """Split the bytes into pieces that are not empty."""
     cuts = draw(st.sets(st.integers(1, max(1, len(wire) - 1)), max_size=12))
     edges = [0, *sorted(cuts), len(wire)]
     return [wire[a:b] for a, b in pairwise(edges) if wire[a:b]]
@@ -82,7 +82,7 @@ FRAGMENTS = [
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """Requests with a few bytes lost, replaced or added where it hurts."""
+    """Draw requests with a few bytes removed, replaced or added."""
     wire = b"".join(part for part, _ in draw(st.lists(exchanges(), min_size=1, max_size=2)))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(wire)))
@@ -94,38 +94,40 @@ def damaged(draw: st.DrawFn) -> bytes:
 tight = st.sampled_from([HttpLimits(), HttpLimits(max_header_bytes=120, max_body_bytes=30)])
 
 
-def outcome(result: Talk) -> tuple[list[Request], list[Refusal], bool]:
+def outcome(result: Exchange) -> tuple[list[Request], list[Refusal], bool]:
     return result.requests, result.refusals, result.closed
 
 
 @SETTINGS
 @given(st.lists(exchanges(), min_size=1, max_size=3), st.data())
-def test_any_split_gives_the_same_requests(
-    both: Both, drawn: list[tuple[bytes, Request]], data: st.DataObject
+def test_fragmentation_does_not_change_requests(
+    exchange_with_both: ExchangeWithBoth, drawn: list[tuple[bytes, Request]], data: st.DataObject
 ) -> None:
     pieces = data.draw(splits(b"".join(wire for wire, _ in drawn)))
-    for result in both(pieces):
+    for result in exchange_with_both(pieces):
         assert result.requests == [request for _, request in drawn]
         assert result.refusals == []
 
 
 @SETTINGS
 @given(damaged(), tight, st.data())
-def test_damaged_requests_fare_alike_however_split_and_parsed(
-    both: Both, wire: bytes, limits: HttpLimits, data: st.DataObject
+def test_damaged_requests_have_one_outcome_for_all_parsers_and_splits(
+    exchange_with_both: ExchangeWithBoth, wire: bytes, limits: HttpLimits, data: st.DataObject
 ) -> None:
-    whole, other = both([wire, b""], limits)
+    whole, other = exchange_with_both([wire, b""], limits)
     assert outcome(whole) == outcome(other)
     assert whole.closed
-    for split in both([*data.draw(splits(wire)), b""], limits):
+    for split in exchange_with_both([*data.draw(splits(wire)), b""], limits):
         assert outcome(split) == outcome(whole)
 
 
 @SETTINGS
 @given(st.lists(st.one_of(st.binary(max_size=20), st.sampled_from(FRAGMENTS)), max_size=8))
-def test_no_bytes_are_a_surprise(both: Both, parts: list[bytes]) -> None:
+def test_any_bytes_end_in_requests_or_refusals(
+    exchange_with_both: ExchangeWithBoth, parts: list[bytes]
+) -> None:
     pieces = [part for part in parts if part]
-    first, second = both([*pieces, b""])
+    first, second = exchange_with_both([*pieces, b""])
     assert outcome(first) == outcome(second)
     assert first.closed
     assert all(400 <= status <= 505 for status in first.statuses)

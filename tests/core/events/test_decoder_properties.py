@@ -1,4 +1,4 @@
-"""Whatever comes in, the decoder answers: a batch or one of its two errors, and nothing else."""
+"""Properties of the decoder: any body gives a batch or one of its two errors."""
 
 import copy
 import json
@@ -44,15 +44,15 @@ WHOLE = event(
 
 
 def paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The way to every member of an object, however deep."""
+    """Yield the path of every member of an object at any depth."""
     if isinstance(value, dict):
         for name, member in value.items():
             yield (*path, name)
             yield from paths(member, (*path, name))
 
 
-def check(body: bytes) -> DecodedBatch | None:
-    """Decode, and hold what holds for every batch."""
+def decode_and_check(body: bytes) -> DecodedBatch | None:
+    """Decode a body and check the invariants of a batch; None if it raises one of the errors."""
     try:
         decoded = DECODER.decode(body, NOW)
     except (NotJsonError, WrongShapeError):
@@ -64,7 +64,7 @@ def check(body: bytes) -> DecodedBatch | None:
         assert NOW - 24 * 3_600_000 <= good.event_time <= NOW + 300_000
         assert json.loads(line)["view_id"] == good.view_id
         line.decode()
-        msgspec.json.encode(good)  # which refuses half a character
+        msgspec.json.encode(good)  # raises for a lone surrogate
     return decoded
 
 
@@ -74,20 +74,20 @@ def encoded(document: Any) -> bytes:
 
 @given(st.binary(max_size=200))
 @settings(max_examples=200)
-def test_any_bytes(body: bytes) -> None:
-    check(body)
+def test_any_bytes_give_a_batch_or_an_error(body: bytes) -> None:
+    decode_and_check(body)
 
 
 @given(DOCUMENTS)
 @settings(max_examples=150)
-def test_any_json(document: Any) -> None:
-    check(encoded(document))
+def test_any_json_gives_a_batch_or_an_error(document: Any) -> None:
+    decode_and_check(encoded(document))
 
 
 @given(st.lists(DOCUMENTS, max_size=4))
 @settings(max_examples=150)
-def test_any_json_beside_a_good_event(others: list[Any]) -> None:
-    decoded = check(encoded({"events": [*others, event()]}))
+def test_good_event_survives_any_json_beside_it(others: list[Any]) -> None:
+    decoded = decode_and_check(encoded({"events": [*others, event()]}))
     assert decoded is not None
     assert decoded.event_count == len(others) + 1
     assert len(decoded.events) == 1
@@ -95,7 +95,7 @@ def test_any_json_beside_a_good_event(others: list[Any]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(list(paths(WHOLE))), DOCUMENTS), min_size=1, max_size=3))
 @settings(max_examples=300)
-def test_any_value_in_any_member_beside_a_good_event(
+def test_good_event_survives_any_value_in_a_neighbour(
     changes: list[tuple[tuple[str, ...], Any]],
 ) -> None:
     odd: Any = copy.deepcopy(WHOLE)
@@ -105,7 +105,7 @@ def test_any_value_in_any_member_beside_a_good_event(
             holder = holder.get(name) if isinstance(holder, dict) else None
         if isinstance(holder, dict):
             holder[path[-1]] = value
-    decoded = check(encoded({"events": [odd, event(view_id="good")]}))
+    decoded = decode_and_check(encoded({"events": [odd, event(view_id="good")]}))
     assert decoded is not None
     assert decoded.event_count == 2
     assert decoded.events[-1][0].view_id == "good"
@@ -113,20 +113,20 @@ def test_any_value_in_any_member_beside_a_good_event(
 
 @given(st.data())
 @settings(max_examples=200)
-def test_any_bytes_overwritten_in_a_good_batch(data: st.DataObject) -> None:
+def test_overwritten_batch_gives_a_batch_or_an_error(data: st.DataObject) -> None:
     body = bytearray(batch(event(), event("error"), event("ended")))
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(body) - 1))
         end = min(len(body), start + data.draw(st.integers(0, 20)))
         body[start:end] = data.draw(st.binary(max_size=10))
-    check(bytes(body))
+    decode_and_check(bytes(body))
 
 
 @given(st.sets(st.integers(0, 9)), st.sampled_from([None, 7, {}, "x", [], {"event_type": "y"}]))
 @settings(max_examples=50)
-def test_accepted_and_faulty_events_share_the_batch_out(bad: set[int], element: Any) -> None:
+def test_every_event_is_accepted_or_faulty(bad: set[int], element: Any) -> None:
     events = [element if i in bad else event(view_id=f"view-{i}") for i in range(10)]
-    decoded = check(batch(*events))
+    decoded = decode_and_check(batch(*events))
     assert decoded is not None
     assert {fault.index for fault in decoded.faults} == bad
     assert [good.view_id for good, _ in decoded.events] == [

@@ -1,4 +1,4 @@
-"""A worker, and clients that ask it."""
+"""A worker and a client of its API."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tests.support.handling import handle
 
 
 def make_worker(**settings: str) -> Worker:
-    """A worker with these environment variables; without any it has no destination."""
+    """Return a worker with these environment variables."""
     return Worker(Config.from_environment(settings), instance="test-0", seed=1)
 
 
@@ -23,9 +23,9 @@ class Answer:
     """A response in a form that is easy to compare.
 
     Attributes:
-        status: The status code.
-        headers: The headers by name as sent; each name stands once.
-        body: The bytes.
+        status: Status code.
+        headers: Headers by name as sent; names are unique.
+        body: Body.
     """
 
     status: int
@@ -54,7 +54,7 @@ def ask(
     body: bytes = b"",
     now: int = NOW,
 ) -> Answer:
-    """Ask a worker; header names in lower case."""
+    """Send a request to a worker and return the answer; header names are in lower case."""
     request = Request(method, path, query, dict(headers or {}), body, now)
     return Answer.of(handle(worker, request, now).response)
 

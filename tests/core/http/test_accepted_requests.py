@@ -1,4 +1,4 @@
-"""Requests that are accepted, and what the owner gets to see of them."""
+"""Well-formed requests, and the ``Request`` that the owner gets."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from openqoe.core.http import Request, h11_parser, httptools_parser, select_pars
 from openqoe.core.http.head import RequestHead, _read, read_head
 from openqoe.core.http.parser import Parser
 from openqoe.core.http.refusal import RefusedError
-from tests.core.http.talk import Connect, Say, next_request
+from tests.core.http.exchange import Connect, Send, next_request
 
 NOW = 1_700_000_000_000
 
@@ -27,7 +27,7 @@ def request(
 
 
 GOOD = {
-    "the least there can be": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", request()),
+    "the shortest request": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", request()),
     "HTTP/1.0 needs no Host": (b"GET / HTTP/1.0\r\nA: b\r\n\r\n", request(headers={"a": "b"})),
     "no header at all": (
         b"GET / HTTP/1.0\r\n\r\n",
@@ -42,7 +42,7 @@ GOOD = {
         b'GET /"<>[\\]^`{|}~?"{} HTTP/1.1\r\nHost: a\r\n\r\n',
         request(path='/"<>[\\]^`{|}~', query='"{}'),
     ),
-    "absolute form: its host counts": (
+    "absolute form: its host replaces Host": (
         b"GET http://b:80/c?d HTTP/1.1\r\nHost: a\r\n\r\n",
         request(path="/c", query="d", headers={"host": "b:80"}),
     ),
@@ -55,11 +55,11 @@ GOOD = {
         request(query="c/d", headers={"host": "b"}),
     ),
     "asterisk form": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", request("OPTIONS", "*")),
-    "methods that the owner will not like": (
+    "methods that the owner may not support": (
         b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n",
         request("DELETE"),
     ),
-    "names in lower case, white space around values gone": (
+    "names in lower case, values without surrounding white space": (
         b"GET / HTTP/1.1\r\nHOST:a\r\nX-Sdk-Version: \t 1 \t2 \t\r\nEmpty:\r\nBlank:  \r\n\r\n",
         request(headers={"host": "a", "x-sdk-version": "1 \t2", "empty": "", "blank": ""}),
     ),
@@ -110,21 +110,16 @@ GOOD = {
         b"8\r\n\r\n0\r\n\r\n\n\r\n0\r\n\r\n",
         request("POST", body=b"\r\n0\r\n\r\n\n"),
     ),
-    "an offer to upgrade is not taken": (
+    "an offer to upgrade is ignored": (
         b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
         b"Content-Length: 3\r\n\r\nxyz",
         request(
             "POST",
-            headers={
-                "host": "a",
-                "connection": "Upgrade",
-                "upgrade": "h2c",
-                "content-length": "3",
-            },
+            headers={"host": "a", "connection": "Upgrade", "upgrade": "h2c", "content-length": "3"},
             body=b"xyz",
         ),
     ),
-    "HTTP/1.0 knows no expectations": (
+    "HTTP/1.0 ignores Expect": (
         b"POST / HTTP/1.0\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\nx",
         request("POST", headers={"expect": "miracles", "content-length": "1"}, body=b"x"),
     ),
@@ -132,28 +127,28 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_is_accepted(say: Say, name: str) -> None:
+def test_request_is_accepted(send: Send, name: str) -> None:
     wire, expected = GOOD[name]
-    result = say(wire)
+    result = send(wire)
     assert result.requests == [expected]
     assert result.refusals == []
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_is_accepted_byte_by_byte(say: Say, name: str) -> None:
+def test_request_is_accepted_byte_by_byte(send: Send, name: str) -> None:
     wire, expected = GOOD[name]
-    assert say(*[wire[i : i + 1] for i in range(len(wire))]).requests == [expected]
+    assert send(*[wire[i : i + 1] for i in range(len(wire))]).requests == [expected]
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_ends_where_the_next_begins(say: Say, name: str) -> None:
+def test_request_ends_where_the_next_begins(send: Send, name: str) -> None:
     wire, expected = GOOD[name]
     once = wire.replace(b"HTTP/1.0\r\n", b"HTTP/1.0\r\nConnection: keep-alive\r\n")
-    assert say(once * 3).requests == say(once).requests * 3
-    assert say(wire).requests == [expected]
+    assert send(once * 3).requests == send(once).requests * 3
+    assert send(wire).requests == [expected]
 
 
-def test_received_is_when_the_first_byte_came(connect: Connect) -> None:
+def test_first_byte_at_is_the_arrival_of_the_first_byte(connect: Connect) -> None:
     connection = connect(now=0)
     connection.receive_data(b"\r\n", 10)
     connection.receive_data(b"GET / HTTP/1.1\r\n", 20)
@@ -161,7 +156,7 @@ def test_received_is_when_the_first_byte_came(connect: Connect) -> None:
     assert next_request(connection, 40).first_byte_at == 20
 
 
-def test_without_httptools_h11_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parser_is_h11_without_httptools(monkeypatch: pytest.MonkeyPatch) -> None:
     uncached = select_parser.__wrapped__
     assert uncached("auto") is uncached("httptools") is httptools_parser.parse_head
     assert uncached("h11") is h11_parser.parse_head
@@ -175,10 +170,8 @@ def test_without_httptools_h11_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["httptools", "h11"])
 @given(data=st.data())
-def test_a_head_is_read_the_same_whether_one_like_it_was_seen_before_or_not(
-    name: str, data: st.DataObject
-) -> None:
-    """Heads that differ in the length, the key, their spelling and what stands beside them."""
+def test_cached_head_equals_uncached_head(name: str, data: st.DataObject) -> None:
+    """Heads differ in length, key, spelling and other fields."""
     fields = data.draw(
         st.lists(
             st.sampled_from(

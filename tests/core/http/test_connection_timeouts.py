@@ -1,4 +1,4 @@
-"""Deadlines, by a clock that is only a number."""
+"""Deadlines of a connection."""
 
 import json
 from collections.abc import Mapping
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 import pytest
 
 from openqoe.core.http import Connection, HttpLimits, Parser, Response
-from tests.core.http.talk import Connect, next_request
+from tests.core.http.exchange import Connect, next_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nOrigin: o\r\nContent-Length: 5\r\n\r\n"
 LIMITS = {"request_timeout": 30, "keep_alive_timeout": 75}
 
 
-def test_a_new_connection_may_be_idle_for_a_while(connect: Connect) -> None:
+def test_new_connection_closes_after_the_keep_alive_timeout(connect: Connect) -> None:
     connection = connect(now=100, **LIMITS)
     assert connection.deadline == 175
     connection.handle_timeout(174)
@@ -23,7 +23,7 @@ def test_a_new_connection_may_be_idle_for_a_while(connect: Connect) -> None:
     assert (connection.data_to_send(), connection.deadline) == (b"", None)
 
 
-def test_empty_lines_do_not_make_it_longer(connect: Connect) -> None:
+def test_empty_lines_do_not_extend_the_idle_deadline(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     for now in range(0, 75, 5):
         connection.receive_data(b"\r\n\r", now)
@@ -32,7 +32,7 @@ def test_empty_lines_do_not_make_it_longer(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("wire", [GET, POST])
-def test_a_byte_now_and_then_does_not_make_it_longer(connect: Connect, wire: bytes) -> None:
+def test_slow_bytes_do_not_extend_the_request_deadline(connect: Connect, wire: bytes) -> None:
     connection = connect(now=0, **LIMITS)
     for now, byte in enumerate(wire[:-1], 10):
         connection.receive_data(bytes([byte]), now)
@@ -43,7 +43,7 @@ def test_a_byte_now_and_then_does_not_make_it_longer(connect: Connect, wire: byt
     assert connection.should_close
 
 
-def test_half_a_request_is_answered_408(parser: Parser) -> None:
+def test_incomplete_request_is_refused_408(parser: Parser) -> None:
     headers_seen: list[str | None] = []
 
     def refuse(status: int, message: str, headers: Mapping[str, str]) -> Response:
@@ -60,7 +60,7 @@ def test_half_a_request_is_answered_408(parser: Parser) -> None:
     assert headers_seen == [None, "o"]
 
 
-def test_our_own_time_is_not_the_clients(connect: Connect) -> None:
+def test_handling_has_no_deadline(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     connection.receive_data(GET, 10)
     assert connection.deadline is None
@@ -72,7 +72,7 @@ def test_our_own_time_is_not_the_clients(connect: Connect) -> None:
     assert connection.deadline == 575
 
 
-def test_half_a_request_sent_ahead_has_its_full_time(connect: Connect) -> None:
+def test_pipelined_partial_request_has_the_full_timeout(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     connection.receive_data(GET + GET[:5], 10)
     connection.next_request(10)
@@ -83,7 +83,7 @@ def test_half_a_request_sent_ahead_has_its_full_time(connect: Connect) -> None:
     assert next_request(connection, 521).first_byte_at == 10
 
 
-def test_each_idle_time_begins_anew(connect: Connect) -> None:
+def test_idle_deadline_restarts_after_each_response(connect: Connect) -> None:
     connection = connect(now=0, **LIMITS)
     for now in (70, 140, 210):
         connection.receive_data(GET, now)

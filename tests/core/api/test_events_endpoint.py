@@ -1,4 +1,4 @@
-"""POST /events: every answer it can give."""
+"""POST /events: every response."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from openqoe.core.http.messages import Request
-from tests.core.api.asking import ask, counted, make_worker, send
+from tests.core.api.worker_client import ask, counter_value, make_worker, send
 from tests.support.event_builders import NOW, OMIT, batch, event, post
 
 TOO_OLD = {"field": "event_time", "error": "is too old (more than 24 hours)"}
@@ -19,7 +19,7 @@ def raw(body: bytes) -> Request:
 
 @pytest.mark.parametrize("path", ["/events", "/v1/events", "/v2/events", "/v1/events/", "/events/"])
 @pytest.mark.parametrize("event_type", ["stall_start", "stallstart", "stallend", "anything"])
-def test_both_vocabularies_are_taken_everywhere(path: str, event_type: str) -> None:
+def test_every_path_accepts_both_vocabularies(path: str, event_type: str) -> None:
     answer = send(make_worker(), post(event(event_type), path=path))
     assert answer.status == 202
 
@@ -97,12 +97,7 @@ ANSWERS: list[tuple[str, bytes, int, dict[str, Any]]] = [
             "errors": [{"field": "events", "error": "must hold 1 to 1000 events, not 1001"}],
         },
     ),
-    (
-        "empty",
-        b"",
-        400,
-        {"success": False, "message": NOT_JSON, "error": "the body is empty"},
-    ),
+    ("empty", b"", 400, {"success": False, "message": NOT_JSON, "error": "the body is empty"}),
     (
         "not JSON",
         b"hello",
@@ -119,30 +114,32 @@ ANSWERS: list[tuple[str, bytes, int, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("body", "status", "content"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS]
 )
-def test_answers(body: bytes, status: int, content: dict[str, Any]) -> None:
+def test_response_by_body(body: bytes, status: int, content: dict[str, Any]) -> None:
     answer = send(make_worker(), raw(body))
     assert answer.status == status
     assert answer.json == content
     assert answer.headers == {"Content-Type": "application/json", "Vary": "Origin"}
 
 
-def test_at_most_100_errors_are_listed_and_all_are_counted() -> None:
+def test_response_lists_100_errors_and_counts_all() -> None:
     worker = make_worker()
     answer = send(worker, post(event(), *[event(at=0)] * 150))
     assert answer.status == 207
     assert answer.json["events_rejected"] == 150
     assert [error["index"] for error in answer.json["errors"]] == list(range(1, 101))
-    assert counted(worker, "events_rejected_total", reason="too_old") == 150
+    assert counter_value(worker, "events_rejected_total", reason="too_old") == 150
     refused = send(worker, post(*[event(org_id="")] * 150))
     assert refused.status == 400
     assert len(refused.json["errors"]) == 100
 
 
-@pytest.mark.parametrize(("began", "took"), [(NOW - 7, 7), (NOW, 0), (NOW + 9, 0), (0, 0)])
-def test_processing_time_runs_from_the_first_byte(began: int, took: int) -> None:
-    """It is never negative, and 0 where the host does not know when the request began."""
-    request = replace(post(event()), first_byte_at=began)
-    assert send(make_worker(), request).json["processing_time_ms"] == took
+@pytest.mark.parametrize(
+    ("first_byte_at", "elapsed"), [(NOW - 7, 7), (NOW, 0), (NOW + 9, 0), (0, 0)]
+)
+def test_processing_time_starts_at_the_first_byte(first_byte_at: int, elapsed: int) -> None:
+    """It is never negative, and 0 if the arrival of the first byte is unknown."""
+    request = replace(post(event()), first_byte_at=first_byte_at)
+    assert send(make_worker(), request).json["processing_time_ms"] == elapsed
 
 
 @pytest.mark.parametrize(
@@ -163,62 +160,61 @@ def test_processing_time_runs_from_the_first_byte(began: int, took: int) -> None
         (b"hello", "requests_total", {"route": "events", "status": "400"}, 1),
     ],
 )
-def test_what_was_taken_and_what_not_is_counted(
+def test_accepted_and_rejected_events_are_counted(
     body: bytes, metric: str, labels: dict[str, Any], count: int
 ) -> None:
     worker = make_worker()
     send(worker, raw(body))
-    assert counted(worker, metric, **labels) == count
+    assert counter_value(worker, metric, **labels) == count
 
 
-# Batches that come twice
+# Deduplication
 
 
-def test_a_batch_that_comes_twice_is_acknowledged_and_counted_once() -> None:
+def test_duplicate_batch_is_acknowledged_and_counted_once() -> None:
     worker = make_worker()
     first = send(worker, post(event(), event()))
     again = send(worker, post(event(), event(), path="/v2/events"), NOW + 60_000)
     assert (again.status, again.json["events_received"]) == (202, 2)
     assert first.json["events_received"] == 2
-    assert counted(worker, "events_accepted_total") == 2
-    assert counted(worker, "batches_duplicate_total") == 1
+    assert counter_value(worker, "events_accepted_total") == 2
+    assert counter_value(worker, "batches_duplicate_total") == 1
 
 
-def test_a_batch_that_was_refused_is_judged_again() -> None:
+def test_rejected_batch_is_validated_again() -> None:
     worker = make_worker()
     ahead = post(event(at=NOW + 400_000))
     assert send(worker, ahead).status == 400
     assert send(worker, ahead, NOW + 200_000).status == 202
-    assert counted(worker, "batches_duplicate_total") == 0
+    assert counter_value(worker, "batches_duplicate_total") == 0
 
 
-def test_the_accepted_part_of_a_batch_is_not_counted_again() -> None:
+def test_partially_accepted_batch_is_a_duplicate() -> None:
     worker = make_worker()
     partly = post(event(), event(at=0))
     assert [send(worker, partly).status for _ in range(2)] == [207, 202]
-    assert counted(worker, "events_accepted_total") == 1
+    assert counter_value(worker, "events_accepted_total") == 1
 
 
 @pytest.mark.parametrize(
-    ("window", "later", "events"),
-    [("60", 60_000, 1), ("60", 60_001, 2), ("0", 0, 2)],
+    ("window", "later", "events"), [("60", 60_000, 1), ("60", 60_001, 2), ("0", 0, 2)]
 )
-def test_a_batch_is_known_for_as_long_as_the_window(window: str, later: int, events: int) -> None:
+def test_batch_is_a_duplicate_within_the_window(window: str, later: int, events: int) -> None:
     worker = make_worker(OPENQOE_DEDUP_WINDOW=window)
     for now in (NOW, NOW + later):
         assert send(worker, post(event()), now).status == 202
-    assert counted(worker, "events_accepted_total") == events
+    assert counter_value(worker, "events_accepted_total") == events
 
 
-def test_only_so_many_batches_are_remembered() -> None:
+def test_oldest_batch_is_evicted_from_a_full_window() -> None:
     worker = make_worker(OPENQOE_DEDUP_MAX="2")
     for view in ("a", "b", "c", "a", "c"):
         send(worker, post(event(view_id=view)))
-    assert counted(worker, "events_accepted_total") == 4  # "a" was forgotten, "c" was not
-    assert counted(worker, "batches_forgotten_total") == 2
+    assert counter_value(worker, "events_accepted_total") == 4  # "a" was evicted, "c" was not
+    assert counter_value(worker, "batches_forgotten_total") == 2
 
 
-# Where the viewer is
+# Country
 
 
 @pytest.mark.parametrize(
@@ -238,7 +234,7 @@ def test_only_so_many_batches_are_remembered() -> None:
         ({"x-geo": "FR"}, {}, None),
     ],
 )
-def test_the_country_is_the_events_else_the_cdns(
+def test_country_is_from_the_event_else_from_a_header(
     headers: dict[str, str], network: dict[str, str] | None, country: str | None
 ) -> None:
     worker = make_worker()
@@ -247,7 +243,7 @@ def test_the_country_is_the_events_else_the_cdns(
     assert values == ([] if country is None else [country])
 
 
-def test_the_headers_that_name_the_country_are_a_setting() -> None:
+def test_country_headers_are_a_setting() -> None:
     worker = make_worker(OPENQOE_COUNTRY_HEADERS="X-Geo")
     send(worker, post(event(network={}), headers={"x-geo": "FR", "cf-ipcountry": "IT"}))
     assert ask(worker, "/stats", query="dimension=network_country").json["values"] == ["FR"]
