@@ -161,10 +161,10 @@ async def _closed(port: int, requests: Iterator[bytes], connections: int, second
     began = time.perf_counter()
     end = began + seconds
 
-    def done(client: _Client, status: int, took: float) -> None:
+    def done(client: _Client, status: int, elapsed: float) -> None:
         nonlocal busy
         statuses[status] += 1
-        times.append(took)
+        times.append(elapsed)
         now = time.perf_counter()
         if now < end and status:
             client.send(next(requests), now)
@@ -177,10 +177,10 @@ async def _closed(port: int, requests: Iterator[bytes], connections: int, second
     for client in clients:
         client.send(next(requests), time.perf_counter())
     await ended
-    took = time.perf_counter() - began
+    elapsed = time.perf_counter() - began
     for client in clients:
         client.transport.abort()
-    return Load(took, statuses, sorted(times))
+    return Load(elapsed, statuses, sorted(times))
 
 
 async def _open(
@@ -196,12 +196,12 @@ async def _open(
     in_flight: dict[_Client, int] = {}  # with the part in which it was sent
     free: deque[_Client] = deque()
 
-    def done(client: _Client, status: int, took: float) -> None:
+    def done(client: _Client, status: int, elapsed: float) -> None:
         part = in_flight.pop(client)
         free.append(client)
         statuses[part][status] += 1
         if status:
-            times[part].append(took)
+            times[part].append(elapsed)
 
     clients = [await _connect(port, done) for _ in range(connections)]
     free.extend(clients)
@@ -234,8 +234,8 @@ async def _open(
     for part in in_flight.values():
         statuses[part][NO_RESPONSE] += 1
     return [
-        Load(seconds, +answers, sorted(took), delay)
-        for seconds, answers, took, delay in zip(parts, statuses, times, late, strict=True)
+        Load(seconds, +answers, sorted(elapsed), delay)
+        for seconds, answers, elapsed, delay in zip(parts, statuses, times, late, strict=True)
     ]
 
 

@@ -87,11 +87,11 @@ def rates(rows: list[Row]) -> str:
 
 def scale(rows: list[Row]) -> str:
     figure, (left, right) = plot.subplots(1, 2, figsize=(9, 3.4))
-    for what in dict.fromkeys(row["what"] for row in rows):
-        shown = [row for row in rows if row["what"] == what]
+    for subject in dict.fromkeys(row["what"] for row in rows):
+        shown = [row for row in rows if row["what"] == subject]
         counts = [row["count"] for row in shown]
-        left.plot(counts, [row["floors"] for row in shown], "o-", label=what)
-        right.plot(counts, [row["longest hold ms"] for row in shown], "o-", label=what)
+        left.plot(counts, [row["floors"] for row in shown], "o-", label=subject)
+        right.plot(counts, [row["longest hold ms"] for row in shown], "o-", label=subject)
     for axes, title in ((left, "CPU of an event, in floors"), (right, "longest hold, ms")):
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)

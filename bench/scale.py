@@ -83,7 +83,7 @@ class Filled:
         return persisted
 
 
-def measure(what: str, count: int, filled: Filled, bodies: list[bytes]) -> dict[str, Any]:
+def measure(subject: str, count: int, filled: Filled, bodies: list[bytes]) -> dict[str, Any]:
     gc.collect()
     gc.freeze()
     each = len(bodies) // ROUNDS
@@ -100,7 +100,7 @@ def measure(what: str, count: int, filled: Filled, bodies: list[bytes]) -> dict[
         floors.append((time.process_time() - middle) / each / 10 * 1e6)
         flushes.append(filled.flush())
     row = {
-        "what": what,
+        "what": subject,
         "count": count,
         "µs/event": round(min(costs), 2),
         "floors": round(min(costs) / min(floors), 1),

@@ -8,7 +8,7 @@ from boards.promql import Scope
 
 def build(runbooks: str | None = None) -> str:
     """The dashboard as JSON."""
-    # The SDKs send no content type unless the page gives one, so what is not live is on demand.
+    # Without a content type from the page the SDKs send none, so all but live counts as on demand.
     scope = Scope(views.matchers('content_type!="live"', without="content_type"))
     return board(
         "vod",
