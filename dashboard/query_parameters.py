@@ -60,7 +60,7 @@ class ParameterError(Exception):
 
     Attributes:
         name: The parameter.
-        fault: What is wrong with it.
+        fault: Why it is invalid.
     """
 
     def __init__(self, name: str, fault: str) -> None:

@@ -99,7 +99,7 @@ CREATE TABLE videos (
 ) WITHOUT ROWID;
 CREATE TABLE metrics (name TEXT PRIMARY KEY, type TEXT, help TEXT, unit TEXT) WITHOUT ROWID;
 -- When one of the workers last looked after retention, and how often series or streams were
--- removed by that: then what workers remember of them is void.
+-- removed by that: then the caches of workers are invalid.
 CREATE TABLE upkeep (
     one INTEGER PRIMARY KEY CHECK (one = 1), swept_at INTEGER NOT NULL, removals INTEGER NOT NULL
 );

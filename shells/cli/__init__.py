@@ -6,7 +6,7 @@
     command_options         options that several commands share
     terminal_output         lines, colours, exit codes
 
-What commands do, without click:
+The work of the commands, without click:
 
     batch_sender            sends batches over several connections: the base of the next two
     recording_sender        replay; recording_reader reads the file

@@ -25,7 +25,7 @@ MAX_PROBLEMS: Final = 10
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of what was sent, updated as answers come.
+    """Counts of sent batches, updated as answers come.
 
     Attributes:
         batches: Batches that were accepted, at least in part.
@@ -33,7 +33,7 @@ class Tally:
         refused_batches: Batches that were refused.
         problems: The first MAX_PROBLEMS reasons.
         stopped: Why sending ended early; "" if it did not.
-        seconds: How long it has taken.
+        seconds: Duration so far.
     """
 
     batches: int = 0
@@ -153,7 +153,7 @@ class BatchSender(ABC):
         self.stopping.set()
 
     def finish(self) -> None:
-        """Complete the tally; raises what a thread has raised."""
+        """Complete the tally; raises the exception of a thread, if there was one."""
         self.stopping.set()
         self.update_seconds()
         if self._fault is not None:

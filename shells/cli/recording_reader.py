@@ -1,4 +1,4 @@
-"""Recordings: newline-delimited JSON of requests, batches or single events.
+"""Reads recordings: newline-delimited JSON of requests, batches or single events.
 
 A line is one of
 
@@ -6,8 +6,8 @@ A line is one of
     {"events": [{"event_type": …}, …]}
     {"event_type": "heartbeat", "event_time": 1760000000000, …}
 
-and kinds may be mixed. ``t`` is in ms from any beginning. Single events are put together into
-batches as the SDKs do it. Whatever is none of these is a fault of its line and of no other.
+and kinds may be mixed. ``t`` is in ms from any start. Single events are combined into batches as by
+the SDKs. Any other line is reported, and the rest is read.
 """
 
 import gzip
@@ -22,7 +22,7 @@ BATCH_INTERVAL: Final = 5_000
 """ms after its first event at which an SDK sends a batch that is not full."""
 
 _EARLIEST: Final = 10**11
-"""Times below are not ms since the epoch but relative ones, which need no shift."""
+"""Smaller times are relative, not ms since the epoch, and are not shifted."""
 
 _TIMES: Final = ("event_time", "viewer_time")
 
@@ -31,15 +31,15 @@ _GZIP: Final = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class RecordedBatch:
-    """A batch as it is to be sent.
+    """A batch of a recording.
 
     Attributes:
-        line: Where it stands; of single events, where the first one stands.
+        line: Its line; of single events, the line of the first.
         body: The body of its request.
-        at: When it was sent, in ms on the recording's own clock; None if nothing tells.
+        at: When it was sent, in ms on the recording's clock; None if unknown.
         newest: The latest ``event_time`` in it, ms since the epoch; None if there is none.
-        path: Where it was sent to, if it is a recorded request.
-        headers: What was sent with it, likewise.
+        path: The path of a recorded request; None for other lines.
+        headers: The headers of a recorded request.
     """
 
     line: int
@@ -56,8 +56,8 @@ class Unusable:
 
     Attributes:
         line: Its number, from 1 on.
-        reason: What is wrong with it; None if it is sound and carries no events (a preflight, a
-            request to another path).
+        reason: Why; None if it is valid and has no events (a preflight, a request to another
+            path).
     """
 
     line: int
@@ -65,7 +65,7 @@ class Unusable:
 
 
 class _Line(msgspec.Struct):
-    """All that a line may hold; which members are there tells what it is."""
+    """The members that a line may have; they determine its kind."""
 
     t: float | None = None
     method: str = "POST"
@@ -93,23 +93,23 @@ _decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def decompress(file: IO[bytes]) -> IO[bytes]:
-    """The text of a file that may be compressed with gzip. It has to be seekable."""
+    """The text of a seekable file that may be compressed with gzip."""
     start = file.read(len(_GZIP))
     file.seek(0)
     return cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb")) if start == _GZIP else file
 
 
 def read(file: IO[bytes], batch_size: int) -> Iterator[RecordedBatch | Unusable]:
-    """The batches of a recording, in its order.
+    """Read the batches of a recording in order.
 
     Args:
-        file: Where it is read from, line by line.
-        batch_size: How many single events make a batch.
+        file: The text of the recording.
+        batch_size: Number of single events in a batch.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
-    loose = _Loose(batch_size)
+    batcher = _EventBatcher(batch_size)
     number = 0
     while True:
         number += 1
@@ -127,11 +127,11 @@ def read(file: IO[bytes], batch_size: int) -> Iterator[RecordedBatch | Unusable]
             yield Unusable(number, f"the rest cannot be decompressed: {error}")
             break
         if line.body is None and not line.events and line.event_type:
-            yield from loose.add(number, text.strip(), _number(line.event_time))
+            yield from batcher.add(number, text.strip(), _number(line.event_time))
             continue
-        yield from loose.take()
+        yield from batcher.flush()
         yield _batch(number, text, line)
-    yield from loose.take()
+    yield from batcher.flush()
 
 
 def _batch(number: int, text: bytes, line: _Line) -> RecordedBatch | Unusable:
@@ -151,8 +151,8 @@ def _batch(number: int, text: bytes, line: _Line) -> RecordedBatch | Unusable:
     return Unusable(number, 'neither a request ("body") nor a batch ("events") nor an event')
 
 
-class _Loose:
-    """Single events that become a batch when they are enough, or when time has passed."""
+class _EventBatcher:
+    """Combines single events into batches by number and time."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -163,15 +163,15 @@ class _Loose:
 
     def add(self, line: int, text: bytes, at: float | None) -> Iterator[RecordedBatch]:
         if self._first is not None and at is not None and at > self._first + BATCH_INTERVAL:
-            yield from self.take()
+            yield from self.flush()
         if not self._texts:
             self._line, self._first = line, at
         self._texts.append(text)
         self._newest = max((t for t in (self._newest, at) if t is not None), default=None)
         if len(self._texts) >= self._size:
-            yield from self.take()
+            yield from self.flush()
 
-    def take(self) -> Iterator[RecordedBatch]:
+    def flush(self) -> Iterator[RecordedBatch]:
         if self._texts:
             body = b'{"events":[' + b",".join(self._texts) + b"]}"
             yield RecordedBatch(self._line, body, self._newest, self._newest)
@@ -181,14 +181,14 @@ class _Loose:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What a recording holds.
+    """Summary of a recording.
 
     Attributes:
-        batches: How many.
-        first, last: The times of its first and last batch in ms; None if nothing tells.
+        batches: Number of batches.
+        first, last: The times of its first and last batch in ms; None if unknown.
         newest: The latest ``event_time``, ms since the epoch.
-        faults: Its lines that cannot be used.
-        skipped: How many lines carry no events.
+        faults: The unusable lines.
+        skipped: Number of lines without events.
     """
 
     batches: int
@@ -200,12 +200,12 @@ class Overview:
 
     @property
     def length(self) -> float:
-        """How long it took, in ms."""
+        """Its duration in ms."""
         return 0.0 if self.first is None or self.last is None else self.last - self.first
 
 
 def survey(entries: Iterator[RecordedBatch | Unusable]) -> Overview:
-    """Read a recording once to know what is in it."""
+    """Summarise a recording."""
     batches = skipped = 0
     first = last = newest = None
     faults: list[Unusable] = []
@@ -226,8 +226,10 @@ def survey(entries: Iterator[RecordedBatch | Unusable]) -> Overview:
 
 
 def shift_times(body: bytes, ms: int) -> bytes:
-    """A batch's body with the times of its events moved; everything else stays as it is, and so
-    does a body that is no batch. Equal bodies stay equal."""
+    """Add ms to the times of a batch's events.
+
+    Equal bodies stay equal; a body that is not a batch is not changed.
+    """
     try:
         members = _decode_members(body)
         events = _decode_raw_list(members["events"])

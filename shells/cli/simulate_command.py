@@ -76,7 +76,7 @@ def _incidents(
     metavar="INCIDENT",
     default=("cdn@3m+10m/30m",),
     show_default=True,
-    help='Incident as KIND[@START][+DURATION][/INTERVAL], or "none"; repeatable. Kinds: '
+    help='Incident as KIND[@AFTER][+LASTS][/EVERY], or "none"; repeatable. Kinds: '
     + "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
     + ".",
 )

@@ -1,4 +1,4 @@
-"""Pictures of the dashboard for the documentation: ``python -m tests.browser.screenshots``.
+"""Screenshots of the dashboard for the documentation: ``python -m tests.browser.screenshots``.
 
 Two hours of simulated viewers go through a worker whose clock is wound forward, so that its store
 holds all their flushes; a CDN goes bad on the way. Then a real worker serves that store, and a
@@ -38,7 +38,7 @@ INCIDENT: Final = "cdn@92m+10m/24h"
 
 
 class History:
-    """A worker under a clock of its own, which goes faster until it has reached the real one."""
+    """A worker with a simulated clock, which is fast until it has caught up with the real one."""
 
     def __init__(self, folder: Path) -> None:
         self.now = _real_time() - MINUTES * 60_000
@@ -48,7 +48,7 @@ class History:
         self.tables = SampleWriter(database, config.cardinality_limits["video_id"])
 
     def live(self) -> None:
-        """Let the viewers watch, until now."""
+        """Send the viewers' batches until now."""
         simulation = Simulation(VIEWERS, 7, self.now, (parse_incident(INCIDENT),))
         self._run(self.worker.poll(self.now))
         for one in simulation.batches():
@@ -85,7 +85,7 @@ def _real_time() -> int:
 
 
 def main() -> None:
-    """Make the pictures."""
+    """Save the screenshots."""
     IMAGES.mkdir(exist_ok=True)
     worker = WorkerProcess(SETTINGS)
     History(worker.data).live()

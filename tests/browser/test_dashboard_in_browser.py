@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, of a real worker that was sent known events."""
+"""The dashboard of a real worker with known events, in a real browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ESCAPES = "\x1b[31mred\x07 \u202etxt.exe"
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerProcess]:
-    """Four views of two organisations, one of which chose its names to do harm."""
+    """A worker with four views of two organisations, one of them with hostile names."""
     settings = {
         "OPENQOE_FLUSH_INTERVAL": "1",
         "CARDINALITY_LIMITS": '{"video_id":{"action":"allow"}}',
@@ -51,7 +51,7 @@ def worker() -> Iterator[WorkerProcess]:
 
 
 def _stored(worker: WorkerProcess) -> bool:
-    """Whether all has been flushed, into the metrics and into the log."""
+    """Whether all events are in the metrics and in the log."""
     current = json.loads(worker.request("GET", "/dashboard/api/overview")[2])["current"]
     tail = worker.request("GET", "/dashboard/api/tail?event_type=viewstart")[2]
     views = (current["views_started"], tail.count(b'"event_type":"viewstart"'))
@@ -129,7 +129,7 @@ def test_markup_in_events_is_shown_as_text(browser: Browser, worker: WorkerProce
 
 
 def test_markup_in_charts_is_shown_as_text(browser: Browser, worker: WorkerProcess) -> None:
-    """A legend and the label under the mouse, in which the library reads a little markup."""
+    """In the legend and the hover label, where the library interprets some markup."""
     browser.open(worker.url)
     browser.wait_for_charts()
     browser.run(
@@ -208,7 +208,7 @@ def test_all_controls_are_reachable_by_keyboard(browser: Browser, worker: Worker
 
 
 def test_page_refreshes_by_itself_and_reports_an_outage(browser: Browser) -> None:
-    """From the first look at a worker that has nothing, to its end and its return."""
+    """From a worker without data to its end and its restart."""
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "1"}) as worker:
         browser.open(f"{worker.url}/?last=15m")
         browser.wait(lambda: browser.find("#welcome").is_displayed(), "the empty state")
@@ -220,7 +220,7 @@ def test_page_refreshes_by_itself_and_reports_an_outage(browser: Browser) -> Non
         assert browser.complaints() == []
         worker.kill()
         browser.wait(lambda: "not reachable" in browser.text("#pulse"), "the outage to show")
-        assert browser.tile("started") == "1", "what was known is still shown"
+        assert browser.tile("started") == "1", "the last numbers are still shown"
         assert browser.all(".failure") == [], "it is said once"
         worker.start()
         browser.wait(lambda: browser.text("#pulse").startswith("Live"), "the worker's return")
@@ -241,7 +241,7 @@ def test_dashboard_with_api_key_requires_sign_in(browser: Browser) -> None:
         assert "sesame" not in browser.driver.current_url
         browser.find("#sign-out button").click()
         browser.wait(lambda: browser.all("[name=key]"), "the form")
-        # Somebody whose session ends while the page is open is asked to sign in again.
+        # When the session ends while the page is open, the page asks to sign in again.
         browser.find("[name=key]").send_keys("open sesame" + Keys.ENTER)
         browser.wait(lambda: browser.all("#tile-started"), "the dashboard")
         browser.wait(lambda: browser.tile("started") == "0", "its numbers")

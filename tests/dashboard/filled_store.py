@@ -1,4 +1,4 @@
-"""An embedded store made by hand, for tests that know what is in it."""
+"""An embedded store with contents that a test writes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Store:
     def histogram(
         self, name: str, observations: Iterable[float], bounds: Iterable[float], **labels: str
     ) -> None:
-        """A histogram with no observation ten minutes ago, and with these a minute ago."""
+        """A histogram: empty ten minutes ago, with these observations a minute ago."""
         seen = list(observations)
         for bound in (*bounds, inf):
             count = sum(value <= bound for value in seen)
@@ -99,17 +99,17 @@ class Store:
         )
 
     def video(self, label: str, video_id: str, title: str | None = None, seen: int = NOW) -> None:
-        """What a governed label stands for."""
+        """A video that a governed label stands for."""
         self.database.execute(
             "INSERT INTO videos VALUES (?, ?, ?, ?)", (label, video_id, title, seen)
         )
 
     def ask(self, question: str, **query: str | int) -> Any:
-        """A question that has to be answered."""
+        """The answer to a question; its status must be 200."""
         page = self.page(question, **query)
         assert page.status == 200, page.body
         return json.loads(page.body)
 
     def page(self, question: str, **query: str | int) -> Page:
-        """Any question; `from_` is `from`."""
+        """The page of a question; `from_` stands for `from`."""
         return self.api.answer(question, {k.rstrip("_"): str(v) for k, v in query.items()})

@@ -1,4 +1,4 @@
-"""The increase of counters: by hand, and against a model that shares nothing with the SQL."""
+"""Increases of counters: examples, and a comparison with a simple model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_increase_starts_at_the_sample_before_the_range(store: Store) -> None:
 
 
 def test_unchanged_value_that_was_not_repeated_is_still_valid(store: Store) -> None:
-    """The store writes unchanged values only now and then, and retention may leave gaps."""
+    """The store repeats unchanged values every five minutes, and retention may leave gaps."""
     store.series("views", [(-90_000, 10), (-10, 17)])
     assert increase(store) == 7
 
@@ -95,7 +95,7 @@ Series = st.lists(st.tuples(st.integers(-100, 20), Values), min_size=1, unique_b
 
 
 def model(series: list[tuple[int, int | None]], since: int, until: int, step: int) -> list[int]:
-    """The rule as it is told to people, one sample after the other."""
+    """The rule applied to one sample after the other."""
     grown = [0] * -(-(until - since) // step)
     before: int | None = None
     seen = False
@@ -110,7 +110,7 @@ def model(series: list[tuple[int, int | None]], since: int, until: int, step: in
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """One store for all examples, each of which has a metric of its own."""
+    """One store for all examples; each uses its own metric."""
     store = Store(Path(tmp_path_factory.mktemp("store")))
     yield store
     store.database.close()

@@ -1,4 +1,4 @@
-"""The answers of the API, to questions that make sense and to those that do not."""
+"""Answers of the dashboard API to valid and invalid questions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STARTUP_BOUNDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30)
 
 @pytest.fixture
 def filled(store: Store) -> Store:
-    """Two devices, one of them in trouble."""
+    """Two devices, one of them with stalls and errors."""
     for device, views, played, stalls, stalled, errors in (
         ("desktop", 8, 7200.0, 4, 6.0, 0),
         ("tv", 2, 1800.0, 10, 30.0, 6),

@@ -1,4 +1,4 @@
-"""Files of the page, and the plotly_library library that a package brings along."""
+"""The files of the page, and the charting library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openqoe.dashboard.pages import STATIC
 
 
 class Addresses(HTMLParser):
-    """The addresses that a page names, and the attributes of its body."""
+    """The addresses in a page, and the attributes of its body."""
 
     def __init__(self, page: Page) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_index_references_only_existing_files_of_the_worker(tmp_path: Path) -> None:
     served = pages(tmp_path)
     page = Addresses(served.load("/", {}))
-    assert page.inline == [], "the page's policy forbids what is inline"
+    assert page.inline == [], "the page's policy forbids inline scripts and styles"
     named = [one for one in page.found if not one.startswith("#") and one != "metrics"]
     assert len(named) >= 4
     for address in (*named, page.body["data-charts"] or ""):

@@ -1,6 +1,6 @@
-"""Recorded traffic of real players: the dashboard shows what is true of it.
+"""Recorded traffic of real players: the dashboard shows its true figures.
 
-What is true is worked out from the recordings alone (``tests.support.captures``).
+The true figures are derived from the recordings alone (``tests.support.captures``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def ask(api: Api, question: str, **query: str) -> Any:
 
 
 def quantile(q: float, rig: Rig) -> float | None:
-    """Of the start-up times that Prometheus got, in its way."""
+    """The quantile that Prometheus computes from the same start-up times."""
     metric = next(row.metric for row in CATALOGUE if row.metric.name == STARTUP)
     below, counts = 0.0, []
     for bound in metric.buckets:

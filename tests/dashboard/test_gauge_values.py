@@ -1,4 +1,4 @@
-"""Concurrent views: what stands at a moment, over several workers."""
+"""Values of gauges, summed over several workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantiles against what Prometheus documents, and against the observations themselves."""
+"""Quantiles, compared with Prometheus' documentation and with the observations."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def config_of(directory: Path, **settings: str) -> Config:
 
 
 class Stored:
-    """A store in a directory; what it reports comes back from ``write``."""
+    """A store in a directory; ``write`` returns the results that it reports."""
 
     def __init__(
         self, directory: Path, settings: Mapping[str, str] | None = None, *, reserve: int = 0
@@ -46,7 +46,7 @@ class Stored:
         self.store.start(lambda effect, result: self._results.put(result))
 
     def write(self, *effects: RemoteWrite | LokiPush) -> list[HttpResult]:
-        """Have requests written, one after the other."""
+        """Write requests one after the other."""
         results = []
         for effect in effects:
             self.store.submit(effect)
@@ -57,7 +57,7 @@ class Stored:
         return rows(self.directory, query, *parameters)
 
     def dump(self) -> list[str]:
-        """All that the file holds of what came in."""
+        """The contents of the file, without its own bookkeeping."""
         with closing(open_reader(self.directory / FILE)) as database:
             own = ("sqlite_sequence", "upkeep")  # of ids that come next, some are skipped
             return [line for line in database.iterdump() if not any(one in line for one in own)]

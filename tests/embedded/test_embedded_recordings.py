@@ -1,4 +1,4 @@
-"""Recorded traffic of real players: the store holds what Prometheus and Loki would hold."""
+"""Recorded traffic of real players: the store holds the data of Prometheus and Loki."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def replay(name: str, encoding: str) -> Rig:
     for one in capture.shifted(NOW + capture.requests[-1].t):
         rig.pass_time(max(0, NOW + one.t - rig.now))
         rig.handle(Request(one.method, one.path, "", one.headers, one.body, rig.now))
-    rig.flush(13)  # gauges end, and what has not changed is stored again
+    rig.flush(13)  # gauges end, and unchanged values are repeated
     return rig
 
 
@@ -42,7 +42,7 @@ def test_store_holds_the_samples_and_entries_of_the_receivers(name: str, tmp_pat
         assert {result.status for result in store.write(*effects)} == {204}
         first = store.dump()
         assert {result.status for result in store.write(*effects)} == {204}
-        assert store.dump() == first, "what comes twice is stored once"
+        assert store.dump() == first, "a resent request changes nothing"
     # At each time at which Prometheus got a sample, the newest one here has the same value.
     found = by_series(tmp_path)
     assert set(found) == set(rig.receiver.samples)

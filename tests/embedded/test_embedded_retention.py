@@ -1,4 +1,4 @@
-"""How long the store keeps what it is given, and how large it may become."""
+"""Retention: age and size limits of the store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[Stored]:
 
 
 def sweep(store: Stored, now: int, **settings: str) -> int:
-    """Let a worker with these settings sweep; returns in how many steps it did."""
+    """Sweep with these settings; returns the number of steps."""
     database = sqlite3.connect(store.directory / FILE, isolation_level=None)
     one = Retention(config_of(store.directory, **settings))
     try:
@@ -70,7 +70,7 @@ def test_sweep_removes_an_ended_series_with_all_its_samples(store: Stored) -> No
 
 
 def test_removed_series_that_returns_gets_a_new_row(store: Stored) -> None:
-    """Also to one that remembers the row it had."""
+    """Also in a worker that has the old row in its cache."""
     store.write(metrics(series("a_total", NOW, 1.0)), entries({"env": "e"}, (NOW, {"n": 1})))
     sweep(store, NOW + 100 * MINUTE, **AN_HOUR)
     assert store.rows("SELECT count(*) FROM series") == [(0,)]
@@ -107,11 +107,11 @@ def test_sweep_is_claimed_by_one_worker_per_interval(store: Stored) -> None:
     assert sweep(store, NOW, **AN_HOUR) > 0
     assert sweep(store, NOW + MINUTE, **AN_HOUR) == 0
     assert sweep(store, NOW + 5 * MINUTE, **AN_HOUR) > 0
-    assert sweep(store, NOW - HOUR, **AN_HOUR) > 0, "the clock was put back"
+    assert sweep(store, NOW - HOUR, **AN_HOUR) > 0, "the clock was set back"
 
 
 def fill(store: Stored, hours: int) -> int:
-    """About a megabyte an hour; returns the end."""
+    """Write about a megabyte per hour; returns the end time."""
     for minute in range(hours * 60):
         at = NOW + minute * MINUTE
         store.write(metrics(series("a_total", at, float(minute))))
@@ -123,7 +123,7 @@ def fill(store: Stored, hours: int) -> int:
 
 def test_sweep_of_a_file_over_its_limit_removes_the_oldest_data(tmp_path: Path) -> None:
     settings = {"OPENQOE_EMBEDDED_MAX_BYTES": "16MiB"}
-    with stored(tmp_path) as store:  # which is not bound to do it itself meanwhile
+    with stored(tmp_path) as store:  # without a limit, so its own thread does not sweep
         now = fill(store, 24)
         sweep(store, now, **settings)
         database = sqlite3.connect(tmp_path / FILE)

@@ -1,4 +1,4 @@
-"""Requests are decoded as Prometheus and Loki would, whatever comes."""
+"""The decoder accepts and rejects requests as Prometheus and Loki do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store as a destination: what it answers, and that nothing is lost or stored twice."""
+"""The store as a destination: its answers; no data is lost or stored twice."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_governed_label_is_mapped_to_its_video_and_title(tmp_path: Path) -> None
             entries(
                 STREAM,
                 *((NOW, video(12, "Twelve")), (NOW, video(9_999)), (NOW, video("film", "Film"))),
-                (NOW + 2 * MINUTE, video(12)),  # told without its title
+                (NOW + 2 * MINUTE, video(12)),  # without its title
             )
         )
     found = rows(tmp_path, "SELECT label, video_id, title, last_seen FROM videos ORDER BY title")
@@ -200,7 +200,7 @@ def test_video_that_was_not_admitted_is_mapped_by_its_folded_label(tmp_path: Pat
     assert found == [("film",), (folded,)]
 
 
-# What it answers
+# Answers
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_full_disk_loses_no_entry_and_recovers_when_space_is_freed(
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a small file system")
+        pytest.skip("small file systems cannot be mounted here")
     try:
         (small / "ballast").write_bytes(bytes(2_000_000))
         pushes = [
@@ -327,8 +327,8 @@ def test_damaged_file_is_renamed_and_replaced_when_opened(
             assert statuses(store, metrics((VIEWS, [(NOW, 1.0)]))) == [204]
         assert (tmp_path / f"{FILE}.damaged-{number}").read_bytes().startswith(b"no database")
         assert len(samples(tmp_path)) == 1
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [(line["event"], line["kept_as"]) for line in told] == [
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["kept_as"]) for line in logged] == [
         ("embedded store was damaged; started a new file", f"{FILE}.damaged-{number}")
         for number in (1, 2)
     ]
@@ -400,8 +400,8 @@ def test_several_processes_write_to_one_file_without_loss(tmp_path: Path) -> Non
         for number in range(3)
     ]
     for process in processes:
-        _, told = process.communicate(timeout=60)
-        assert process.returncode == 0, told.decode()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors.decode()
     assert rows(tmp_path, "SELECT count(*) FROM series") == [(3 * 20,)]
     assert rows(tmp_path, "SELECT count(*) FROM samples") == [(3 * 20 * 60,)]
     # One each, and one that is the same to all of them.

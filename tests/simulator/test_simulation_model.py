@@ -1,6 +1,6 @@
 """The simulated viewers: the same for the same seed, believable, and each player in its own words.
 
-What real SDKs send is known from recorded traffic (``tests/captures``); the simulated events must
+Recorded traffic (``tests/captures``) shows the events of real SDKs; the simulated events must
 have no field, and no kind of value, that the recorded ones of the same generation, player and type
 do not have.
 """
@@ -38,7 +38,7 @@ def events_of(batch: Batch) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def evening() -> list[Batch]:
-    """200 viewers for ten minutes, in which nothing goes wrong."""
+    """200 viewers for ten minutes without incidents."""
     return list(batches(11, 200, 10))
 
 
@@ -72,7 +72,7 @@ def test_player_events_have_the_fields_of_recordings(
         for name, value in data.items():
             recorded[kind][name].add(kind_of(value))
         always[kind] = always.get(kind, set(data)) & set(data)
-    # What is unknown is null, wherever that is.
+    # An unknown value is null in any field.
     nullable = {
         name for names in recorded.values() for name, kinds in names.items() if "None" in kinds
     }
@@ -87,7 +87,7 @@ def test_player_events_have_the_fields_of_recordings(
     for event in simulated:
         kind, data = event["event_type"], event.get("data") or {}
         if kind == "error":
-            continue  # what can fail is not what failed then
+            continue  # errors vary, the recorded one may not occur
         assert kind in always
         assert always[kind] <= set(data), kind
         for name, value in data.items():
@@ -103,7 +103,7 @@ def kind_of(value: object) -> str:
 
 
 def test_evening_without_incidents_has_plausible_rates(events: list[dict[str, Any]]) -> None:
-    """Neither a catastrophe nor paradise."""
+    """Some stalls and errors, but not many."""
     views = {(e["view_id"], e["video"]["id"]) for e in events}
     count = Counter(e["event_type"] for e in events)
     ended = count["ended"] / len(views)
@@ -136,7 +136,7 @@ def test_evening_covers_all_dimensions(evening: list[Batch]) -> None:
 
 
 def test_cdn_incident_affects_its_countries_only() -> None:
-    """Stalls and errors for DE, AT and NL while it lasts, and not before."""
+    """It causes stalls and errors in DE, AT and NL while it is active."""
     trouble: Counter[tuple[bool, bool]] = Counter()
     for batch in batches(2, 150, 8, Incident("cdn", 4 * MINUTE, 4 * MINUTE, 0)):
         is_sick = dict(batch.headers)["X-Country-Code"] in ("DE", "AT", "NL")

@@ -1,4 +1,4 @@
-"""What the simulated viewers send is counted by the core exactly as the model says."""
+"""The core counts the batches of simulated viewers exactly as the model expects."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ def seen(rig: Rig) -> list[tuple[dict[str, str], float]]:
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_core_counts_exactly_the_truth_of_the_simulation(seed: int) -> None:
-    """Whatever is sent late, twice, out of order, or cut off in the middle of a stall."""
+    """Also with batches that are late, sent twice, out of order, or cut off within a stall."""
     rig = Rig(UNLIMITED_LABELS, OPENQOE_FLUSH_INTERVAL="150", LOKI_URL=None)
     truth, _ = send_simulation(rig, Simulation(14, seed, NOW, INCIDENT), 260)
     rig.pass_time(12_000)

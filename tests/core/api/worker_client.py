@@ -60,12 +60,12 @@ def ask(
 
 
 def send(worker: Worker, request: Request, now: int = NOW) -> Answer:
-    """Hand over a request made by ``tests.support.event_builders.post``."""
+    """Send a request of ``tests.support.event_builders.post`` and return the answer."""
     return Answer.of(handle(worker, request, now).response)
 
 
-def counted(worker: Worker, name: str, now: int = NOW, **labels: Any) -> float:
-    """A counter or gauge of the worker's own, as /metrics shows it; 0 if it is not there."""
+def counter_value(worker: Worker, name: str, now: int = NOW, **labels: Any) -> float:
+    """Return a counter or gauge of the worker from /metrics; 0 if it is missing."""
     families = exposition_parser.parse(ask(worker, "/metrics", now=now).body.decode())
     family = families.get(f"openqoe_worker_{name}")
     if family is None:

@@ -1,4 +1,4 @@
-"""``openqoe check``: against real receivers, and against everything that can be wrong."""
+"""``openqoe check`` against working receivers and against each kind of fault."""
 
 import json
 import os
@@ -37,14 +37,14 @@ def home(tmp_path: Path) -> Path:
 
 
 def check(home: Path, *arguments: str, status: int = 0, **settings: str) -> list[dict[str, Any]]:
-    """The findings."""
+    """The findings of the command."""
     text = said(home, "--json", *arguments, status=status, **settings)
     findings: list[dict[str, Any]] = json.loads(text)["findings"]
     return findings
 
 
 def said(home: Path, *arguments: str, status: int = 0, **settings: str) -> str:
-    """All that the command says; none of it is ever a secret."""
+    """The output of the command, which must contain no secret."""
     ended = subprocess.run(
         [sys.executable, "-m", "openqoe.shells", "check", *arguments],
         env={
@@ -66,7 +66,7 @@ def said(home: Path, *arguments: str, status: int = 0, **settings: str) -> str:
 
 
 def of(findings: list[dict[str, Any]], subject: str) -> list[tuple[str, str]]:
-    """Level, and text with advice, of what was found about something."""
+    """Level, and text with advice, of the findings about a subject."""
     return [
         (one["level"], f"{one['text']} {one['advice']}")
         for one in findings
@@ -126,8 +126,8 @@ def test_wrong_credentials_and_unreachable_server_fail(home: Path) -> None:
     assert "check LOKI_USERNAME and LOKI_PASSWORD" in loki_said
 
 
-class Shouting(HttpDouble):
-    """Answers with escapes and with the credentials that it was given."""
+class EscapingServer(HttpDouble):
+    """Answers with escape sequences and with the credentials of the request."""
 
     def respond(self, request: ReceivedRequest) -> Reply:
         words = f"\x1b[31mno\n{request.headers.get('authorization')} {SECRET}"
@@ -135,7 +135,7 @@ class Shouting(HttpDouble):
 
 
 def test_answer_of_a_server_is_escaped_and_redacted(home: Path) -> None:
-    with Shouting() as server:
+    with EscapingServer() as server:
         text = said(
             home,
             status=1,
@@ -247,7 +247,7 @@ def test_estimated_memory_of_a_series_is_within_a_factor_of_two() -> None:
             for metric in METRICS:
                 registry.find_or_create(metric, labels)
         deque(SeriesExporter(registry, "host-0", None).export_series(1_000_000), maxlen=0)
-        took, _ = tracemalloc.get_traced_memory()
+        used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert 0.5 < took / registry.size / SERIES_BYTES < 2
+    assert 0.5 < used / len(registry) / SERIES_BYTES < 2

@@ -1,4 +1,4 @@
-"""All commands in one style: help with examples, exit codes, colours, escapes shown as text."""
+"""Output of all commands: help with examples, exit codes, colours, escaping."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def run(
 
 
 def on_a_terminal(*arguments: str, **settings: str) -> str:
-    """What a terminal gets to see."""
+    """The output of a command on a terminal."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [*OPENQOE, *arguments],
@@ -75,7 +75,7 @@ def worker() -> Iterator[WorkerProcess]:
         yield worker
 
 
-# One style
+# All commands
 
 
 @pytest.mark.parametrize("name", command_group.COMMANDS)
@@ -100,7 +100,7 @@ def test_unknown_command_or_option_exits_with_2() -> None:
 
 
 def test_commands_write_only_through_terminal_output() -> None:
-    """Where it is made harmless; but for completion's script, which is ours."""
+    """It escapes text. The script of ``completion`` is an exception: it is constant."""
     folder = Path(command_group.__file__).parent
     for path in folder.glob("*.py"):
         direct = re.findall(r"click\.s?echo\(|\bprint\(|stdout\.write", path.read_text())
@@ -164,8 +164,8 @@ def test_stats_with_watch_repeats_until_interrupt(worker: WorkerProcess) -> None
     assert process.returncode == 0
 
 
-class Stranger(HttpDouble):
-    """No worker at all."""
+class OtherServer(HttpDouble):
+    """A server that is not a worker."""
 
     def respond(self, request: ReceivedRequest) -> Reply:
         return Reply(200, b"<html>\x1b[31m")
@@ -174,8 +174,8 @@ class Stranger(HttpDouble):
 def test_stats_without_usable_answer_exits_with_an_error(worker: WorkerProcess) -> None:
     assert "answers 401 Unauthorized" in run("stats", "--url", worker.url, status=1, API_KEY="")[1]
     assert "cannot reach" in run("stats", "--url", f"http://127.0.0.1:{free_port()}", status=1)[1]
-    with Stranger() as stranger:
-        assert "is it a worker?" in run("stats", "--url", stranger.url, status=1)[1]
+    with OtherServer() as other:
+        assert "is it a worker?" in run("stats", "--url", other.url, status=1)[1]
     assert "not an http or https URL" in run("stats", "--url", "x", status=2)[1]
 
 
@@ -256,6 +256,6 @@ def test_demo_exits_with_the_reason_when_its_worker_cannot_serve(tmp_path: Path)
     file = tmp_path / "file"
     file.write_text("")
     arguments = ("demo", "--port", str(free_port()))
-    taken = {"OPENQOE_DATA_DIR": str(file), "OPENQOE_DURABILITY": "normal"}
-    assert "data directory" in run(*arguments, status=2, settings=taken)[1]
+    settings = {"OPENQOE_DATA_DIR": str(file), "OPENQOE_DURABILITY": "normal"}
+    assert "data directory" in run(*arguments, status=2, settings=settings)[1]
     assert "OPENQOE_FLUSH_INTERVAL" in run(*arguments, status=2, OPENQOE_FLUSH_INTERVAL="x")[1]

@@ -1,4 +1,4 @@
-"""Recordings: what stands in a line, and what is made of it."""
+"""Reading of recordings: kinds of lines, batches, faults, shifted times."""
 
 import gzip
 import io
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqoe.shells.cli import recording_reader as recording
+from openqoe.shells.cli import recording_reader
 from openqoe.shells.cli.recording_reader import RecordedBatch, Unusable
 from tests.support import captures
 from tests.support.event_builders import NOW, batch, event
@@ -19,7 +19,7 @@ def read(*lines: Any, batch_size: int = 10) -> list[RecordedBatch | Unusable]:
     text = b"".join(
         (one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines
     )
-    return list(recording.read(io.BytesIO(text), batch_size))
+    return list(recording_reader.read(io.BytesIO(text), batch_size))
 
 
 def bodies(entries: list[RecordedBatch | Unusable]) -> list[list[Any]]:
@@ -111,9 +111,9 @@ def test_unusable_line_is_reported_and_others_are_read(line: Any, reason: str) -
 def test_lines_before_damaged_compression_are_read() -> None:
     text = b"".join(json.dumps(event(view_id=f"{n * 7919}")).encode() + b"\n" for n in range(999))
     packed = gzip.compress(text)
-    whole = list(recording.read(recording.decompress(io.BytesIO(packed)), 1))
+    whole = list(recording_reader.read(recording_reader.decompress(io.BytesIO(packed)), 1))
     for damaged in (packed[: len(packed) // 2], packed[:-4] + b"abcd"):
-        *sound, fault = recording.read(recording.decompress(io.BytesIO(damaged)), 1)
+        *sound, fault = recording_reader.read(recording_reader.decompress(io.BytesIO(damaged)), 1)
         assert sound == whole[: len(sound)]
         assert sound
         assert isinstance(fault, Unusable)
@@ -121,7 +121,7 @@ def test_lines_before_damaged_compression_are_read() -> None:
 
 
 def test_overview_counts_batches_times_and_faults() -> None:
-    found = recording.survey(
+    found = recording_reader.survey(
         iter(
             read(
                 {"t": 100, "body": batch(event(at=NOW + 5)).decode()},
@@ -140,7 +140,9 @@ def test_shift_changes_only_the_times_of_events() -> None:
         b'{"x":1.10,"events":[{"event_time":1760000000000,"viewer_time":1760000000000.5,'
         b'"data":{"a":1.50,"big":123456789012345678901234567890}},{"viewer_time":4500},7]}'
     )
-    assert recording.shift_times(body, 90_000) == body.replace(b"1760000000000", b"1760000090000")
+    assert recording_reader.shift_times(body, 90_000) == body.replace(
+        b"1760000000000", b"1760000090000"
+    )
 
 
 @given(
@@ -150,7 +152,7 @@ def test_shift_changes_only_the_times_of_events() -> None:
     )
 )
 def test_shift_keeps_a_body_that_is_not_a_batch(body: bytes) -> None:
-    shifted = recording.shift_times(body, 5)
+    shifted = recording_reader.shift_times(body, 5)
     try:
         content = json.loads(body)
     except ValueError:
@@ -165,11 +167,13 @@ def test_recording_of_real_players_is_read_and_shifted_completely(name: str) -> 
     with (captures.DIRECTORY / f"{name}.ndjson.gz").open("rb") as file:
         found = [
             entry
-            for entry in recording.read(recording.decompress(file), 10)
+            for entry in recording_reader.read(recording_reader.decompress(file), 10)
             if isinstance(entry, RecordedBatch)
         ]
     assert [entry.body for entry in found] == [request.body for request in capture.posts]
     shift = 86_400_000
     expected = capture.shifted(capture.t0 + capture.requests[-1].t + shift)
     for entry, request in zip(found, (r for r in expected if r.method == "POST"), strict=True):
-        assert json.loads(recording.shift_times(entry.body, shift)) == json.loads(request.body)
+        assert json.loads(recording_reader.shift_times(entry.body, shift)) == json.loads(
+            request.body
+        )

@@ -1,4 +1,4 @@
-"""``openqoe replay``: a recording comes to a worker, and what became of it is said."""
+"""``openqoe replay`` against a running worker."""
 
 import gzip
 import json
@@ -57,7 +57,7 @@ def lines(*values: Any) -> bytes:
 
 
 def logged(loki: LokiDouble, view: str, at_least: int = 1) -> list[dict[str, Any]]:
-    """The events of a view that came to Loki."""
+    """The events of a view in Loki."""
 
     def found() -> list[dict[str, Any]]:
         return [json.loads(e.line) for e in loki.entries() if view in e.line]
@@ -67,7 +67,7 @@ def logged(loki: LokiDouble, view: str, at_least: int = 1) -> list[dict[str, Any
 
 
 class BusyWorker(HttpDouble):
-    """Takes everything once it is no longer told to fail."""
+    """Accepts every batch, unless ``fail_with`` is set."""
 
     def respond(self, request: ReceivedRequest) -> Reply:
         return Reply(202, b'{"success":true,"events_received":1}')
@@ -133,8 +133,8 @@ def test_faults_are_reported_by_line_and_the_rest_is_sent(worker: WorkerProcess)
     output, errors = replay("-", "--url", worker.url, stdin=text, status=1)
     assert "3 of 3 batches sent, 1 events accepted" in output
     assert "1 events refused, 2 batches refused, 2 lines not usable" in output
-    told = errors.splitlines()
-    assert [line.partition(":")[0] for line in told] == [
+    reported = errors.splitlines()
+    assert [line.partition(":")[0] for line in reported] == [
         "line 2",
         "line 5",
         "line 1",

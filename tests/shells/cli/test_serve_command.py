@@ -1,4 +1,4 @@
-"""``openqoe``: how it starts, what it says when it cannot, and how it ends."""
+"""``openqoe serve``: start, faults at start, signals and end."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def fault(*arguments: str, **settings: str) -> str:
-    """The one line with which it refuses to start."""
+    """The single line of a failed start."""
     ended = run(*arguments, **settings)
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""``openqoe simulate``: viewers at a running worker, and what is said of it."""
+"""``openqoe simulate`` against a running worker."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def simulate(*arguments: str, status: int = 0) -> tuple[str, str]:
 
 
 class FlakyWorker(HttpDouble):
-    """Is overloaded for the first batches; then it takes them, but for one."""
+    """Is overloaded for the first two batches, then accepts all but one."""
 
     refuses = 0
     batches = 0
@@ -70,15 +70,15 @@ def test_worker_counts_exactly_the_truth(prometheus: RemoteWriteDouble, tmp_path
             *("--truth", str(truth)),
         )
         assert worker.stop() == 0
-    told = json.loads(truth.read_text())
-    assert told["exact"]
-    assert f"{told['events']:,} events in {told['batches']:,} batches accepted" in output
+    written = json.loads(truth.read_text())
+    assert written["exact"]
+    assert f"{written['events']:,} events in {written['batches']:,} batches accepted" in output
     assert "openqoe_views_started_total" in output
     assert "\x1b" not in output
     assert_counted(
         {
             name: {tuple(sorted(one["labels"].items())): one["value"] for one in series}
-            for name, series in told["metrics"].items()
+            for name, series in written["metrics"].items()
         },
         [
             (dict(labels), samples[-1][1])
