@@ -250,4 +250,4 @@ def test_estimated_memory_of_a_series_is_within_a_factor_of_two() -> None:
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert 0.5 < used / len(registry) / SERIES_BYTES < 2
+    assert 0.5 < used / registry.size / SERIES_BYTES < 2
