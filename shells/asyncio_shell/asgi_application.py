@@ -48,9 +48,9 @@ class Application:
         """Serve one connection scope."""
         match scope["type"]:
             case "lifespan":
-                await self._live(receive, send)
+                await self._run_lifespan(receive, send)
             case "http":
-                await self._serve(scope, receive, send)
+                await self._serve_request(scope, receive, send)
             case "websocket":
                 await send({"type": "websocket.close", "code": 1003})
 
@@ -81,7 +81,7 @@ class Application:
         if service is not None and not service.closed:
             await service.close(service.drain().left)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -96,7 +96,7 @@ class Application:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service or await self.start()
         method = scope["method"]
         headers = join_headers(
