@@ -91,7 +91,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         number: Its place in the journal; numbers only grow.
         at: Time of arrival in ms since the epoch.
         body: The batch, not compressed.
-        country: The viewer's country as a CDN's header told it.
+        country: The viewer's country from a CDN's header.
         digest: Identifies the batch among duplicates.
     """
 
@@ -111,9 +111,9 @@ class StoredPayload:
 
     Attributes:
         number: Identifies it in the outbox; numbers only grow.
-        kind: What it holds: "metrics" or "logs".
+        kind: Its content: "metrics" or "logs".
         headers: Headers that belong to the body; no credentials.
-        body: The body as sent on the wire; empty where ``size`` tells that it was not loaded.
+        body: The body as sent on the wire; empty if it was not loaded.
         size: Bytes of the body.
         items: Samples or log entries in it.
         created: When it was flushed, ms since the epoch.
@@ -159,12 +159,12 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Replace the snapshot, in one transaction with what goes along with it.
+    """Replace the snapshot, and update outbox, journal and deduplication window atomically.
 
     Attributes:
         id: Identifies the effect in ``Worker.complete``.
         snapshot: The new snapshot, which replaces the one before, in pieces: it may be large,
-            and is best joined where nobody waits for it.
+            and is best joined off the event loop.
         payloads: Payloads to add to the outbox.
         through: Records up to this number, itself included, are part of the snapshot and
             leave the journal.
@@ -236,7 +236,7 @@ class NetworkFailure:
     """No answer came: refused, reset, timed out, name not found, TLS failure.
 
     Attributes:
-        reason: What the runtime said of it.
+        reason: The runtime's error message.
     """
 
     reason: str
@@ -254,7 +254,7 @@ class KvFailure:
     """The store did not carry out all operations of the ``KvUpdate``; some it may have.
 
     Attributes:
-        reason: What went wrong, in words for the log.
+        reason: The cause, for the log.
     """
 
     reason: str
@@ -264,8 +264,8 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     """An ``Append`` or ``Persist`` is on disk, as safe as the durability asked for.
 
     Attributes:
-        no_room: After a ``Persist``: why the journal could not take a record all the same,
-            in words for the log; "" if it could.
+        no_room: After a ``Persist``: why the journal has no room for a record all the same;
+            "" if it has.
     """
 
     no_room: str = ""
@@ -276,7 +276,7 @@ class StorageFailure:
     """A storage effect had no effect at all.
 
     Attributes:
-        reason: What went wrong, in words for the log.
+        reason: The cause, for the log.
         full: Whether there is no room left.
     """
 

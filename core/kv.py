@@ -1,8 +1,7 @@
-"""The operations on the key-value store through which several workers count as one.
+"""Operations on the key-value store through which several workers count as one.
 
-A store is small: four kinds of things under keys, and operations on each that are atomic by
-themselves. None needs to be read before it is written, and each may be repeated: one that
-was carried out and whose reply was lost does no harm when it comes again.
+A store holds four kinds of values under keys. Each operation is atomic, needs no read before
+it, and may be repeated: if its reply was lost, running it again does no harm.
 
     set         values in order of admission         ``AddMembers``
     claim       one owner, for a time                ``Claim``
@@ -10,7 +9,7 @@ was carried out and whose reply was lost does no harm when it comes again.
     recent      members by the time of their mark    ``Mark``, ``ListRecent``
 
 Each operation touches one key, so that a store may spread keys over machines. Times are ms.
-``shells/stores`` has stores; ``tests/stores`` holds what any store must do.
+``shells/stores`` has stores; ``tests/stores`` specifies what every store must do.
 """
 
 from dataclasses import dataclass, field
@@ -19,15 +18,15 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class AddMembers:
-    """Add members to a set of bounded size; those that came first keep their place.
+    """Add members to a set of bounded size; the first ones keep their place.
 
     The reply is a ``Members``.
 
     Attributes:
         key: The set's name.
-        members: What to add; members that are in the set already keep their place.
+        members: Members to add; those already in the set keep their place.
         limit: How many members the set has at the most; None: unlimited.
-        day: The current day (days since the epoch). A member that nobody has added
+        day: The current day (days since the epoch). A member that was not added
             again on this day or the day before has left the set.
         version: The version of the set that the caller knows; -1 for none.
         known: How many members the caller knows of that version.
@@ -57,11 +56,11 @@ class Members(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Become the owner of something, unless it has one. The reply is the owner's name.
+    """Become the owner of a key, unless it has one. The reply is the owner's name.
 
     Attributes:
-        key: What is claimed.
-        by: Who claims it.
+        key: The key.
+        by: The claimant's name.
         lifetime: ms until the claim ends; None: never. The owner's own claim renews it.
     """
 
@@ -75,8 +74,8 @@ class Entry(NamedTuple):
 
     Attributes:
         id: Identifies it in its log.
-        by: Who wrote it.
-        data: What it says.
+        by: The name of its writer.
+        data: Its content.
     """
 
     id: bytes
@@ -86,13 +85,13 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """Put an entry behind a log, unless the log has one of its id. The reply is a ``Tail``.
+    """Append an entry to a log, unless the log has an entry with its id. The reply is a ``Tail``.
 
     Attributes:
         key: The log's name.
         entry: The entry.
         after: How many entries of the log the caller knows: they are left out of the reply.
-        only_at: The entry is put only behind exactly so many entries; None: behind any.
+        only_at: Length that the log must have for the entry to be appended; None: any.
         lifetime: ms for which the log is kept from now on.
     """
 
@@ -108,8 +107,8 @@ class Tail(NamedTuple):
 
     Attributes:
         start: How many entries come before ``entries``.
-        summary: Stands for all of those, if the store does not have the ones any more that
-            the caller does not know; else None.
+        summary: Summary of all of those, if the store no longer has the ones that the caller
+            does not know; else None.
         entries: The entries that follow.
         kept: How many entries the store keeps of this log.
     """
@@ -122,16 +121,16 @@ class Tail(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Summarize:
-    """Let a summary stand for the beginning of a log. The reply is None.
+    """Replace the beginning of a log by a summary. The reply is None.
 
-    Nothing happens if a summary stands for as many entries already, or if the log is shorter.
+    Nothing happens if a summary covers as many entries already, or if the log is shorter.
 
     Attributes:
         key: The log's name.
-        length: How many entries the summary stands for.
+        length: How many entries the summary covers.
         summary: The summary.
-        keep: How many of these entries are kept all the same, the latest ones: for those who
-            know the ones before.
+        keep: How many of these entries stay all the same: the latest ones, for workers that know
+            those before.
         lifetime: ms for which the log is kept from now on.
     """
 
@@ -149,10 +148,10 @@ class Mark:
     The reply is the number of members present whose mark is not too old.
 
     Attributes:
-        key: The name of what they are members of.
+        key: The name of the set.
         marks: Members with the time of the mark: positive for present, negative for gone,
             which wins where both have the same time.
-        since: Marks before this time are forgotten.
+        since: Marks before this time are removed.
         lifetime: ms for which any mark is kept from now on.
     """
 

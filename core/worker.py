@@ -5,7 +5,7 @@ This module is the table of contents:
     requests       core/api                 routes, keys, CORS, answers about the worker itself
     batches        core/engine/ingest       from a request to an accepted batch
     series, logs   core/engine/batch_applier
-    flushes        core/engine/flush        when state goes out, in steps; what waits meanwhile
+    flushes        core/engine/flush        when state is exported, in steps
     delivery       core/engine/export       series and log entries to payloads, queues in order
     disk           core/engine/durability   journal, snapshot, outbox: acknowledged means durable
     cluster        core/cluster             agreement between several workers
@@ -138,6 +138,9 @@ class Worker:
             response = answers.unauthorized()
         elif route is Route.EVENTS:
             response = self._ingest.ingest_request(opened, now)
+            if response is None and self._durability is not None:
+                # Nothing is applied before the record is written, so nothing else can be due.
+                return tuple(self._durability.drain_effects())
             self._flushes.advance(now)
         else:
             response = self._report(route, request, now)
@@ -192,9 +195,9 @@ class Worker:
     # Time and effects
 
     def poll(self, now: int) -> tuple[Effect, ...]:
-        """Do what is due: flushes, retries, updates of the shared store.
+        """Do the work that is due: flushes, retries, updates of the shared store.
 
-        A flush of many series takes several calls.
+        A flush of many series needs several calls.
         """
         self._begin(now)
         if self._coordinator is not None and not self._components.queue.is_held:
@@ -204,13 +207,13 @@ class Worker:
 
     def next_poll(self) -> int | None:
         """Return when ``poll`` will have something to do, ms; None while nothing is in sight."""
-        times = [self._flushes.next_poll()]
-        if not self._flushes.is_working:
-            times.append(self._export.next_poll())
-            if self._coordinator is not None:
-                times.append(self._coordinator.next_poll())
-            if self._durability is not None:
-                times.append(self._durability.next_attempt)
+        if self._flushes.is_working:
+            return self._flushes.pressing
+        times = [self._flushes.next_flush(), self._export.next_poll()]
+        if self._coordinator is not None:
+            times.append(self._coordinator.next_poll())
+        if self._durability is not None:
+            times.append(self._durability.next_attempt)
         return min((time for time in times if time is not None), default=None)
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
@@ -228,6 +231,11 @@ class Worker:
                 self._flushes.complete_update(effect_id, result, now)
             case Stored():
                 responses = self._finish_record(effect_id, now, is_written=True)
+                if responses and self._coordinator is None and self.config.flush_interval:
+                    # Fast path, a third of the calls: nothing else follows from most records, and
+                    # whatever else is due now, ``next_poll`` reports.
+                    self._flushes.advance(now)
+                    return tuple(responses)
                 self._finish_persist(effect_id, result, now)
             case StorageFailure():
                 responses = self._finish_record(effect_id, now, is_written=False)
@@ -320,7 +328,7 @@ class Worker:
         last_payload: int,
         now: int,
     ) -> None:
-        """Continue with what an earlier process left on disk beside its snapshot.
+        """Continue with the outbox and journal that an earlier process left beside its snapshot.
 
         Args:
             payloads: The outbox, in order of number.

@@ -1,5 +1,6 @@
-"""What several workers share through a key-value store, so that they count as one.
+"""Coordination of several workers through a key-value store, so that together they count as one.
 
-``exchange`` talks to the store; it carries the parts: ``admissions`` (cardinality), ``views``
-(batches and the logs of views) and ``presence`` (concurrent views).
+``coordinator`` sends updates to the store. An update carries operations of three participants:
+``shared_views`` (batches and the logs of views), ``cardinality_sync`` (admitted label values) and
+``concurrency_sync`` (concurrent views). ``view_log`` is the theory: how workers share a view.
 """

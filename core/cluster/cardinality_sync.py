@@ -1,4 +1,4 @@
-"""Cardinality, shared: which label values are admitted, by first sight over all workers."""
+"""Agreement on cardinality: label values are admitted by first sight over all workers."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -9,10 +9,10 @@ from .sync_participant import SyncParticipant
 
 
 class CardinalitySync(SyncParticipant):
-    """Tells the store what was admitted here, and takes over what was admitted elsewhere.
+    """Publishes the values admitted here, and adopts those admitted by other workers.
 
     Attributes:
-        changed: Whether labels worked out before are void, until somebody resets it.
+        changed: Whether cached labels are invalid; the reader resets it.
     """
 
     def __init__(self, governor: Governor) -> None:
@@ -23,7 +23,7 @@ class CardinalitySync(SyncParticipant):
         self.changed = False
 
     def operations(self, now: int) -> list[Operation]:
-        """One operation a dimension: also those ask that have nothing to tell."""
+        """Return one operation for each dimension, also for those with nothing to publish."""
         self._asked = [
             AddMembers(
                 f"cardinality:{name}",
@@ -38,22 +38,22 @@ class CardinalitySync(SyncParticipant):
         return list(self._asked)
 
     def process_replies(self, replies: Sequence[Reply], now: int) -> None:
-        """Take over the sets of the store."""
+        """Adopt the sets of the store."""
         day = now // DAY
         asked = zip(self._dimensions.items(), self._asked, replies, strict=True)
         for (name, dimension), operation, reply in asked:
-            told = cast(Members, reply)
+            found = cast(Members, reply)
             before = self._shared[name]
-            members = before.members[: told.start] + told.members
-            self._shared[name] = Members(told.version, 0, members)
+            members = before.members[: found.start] + found.members
+            self._shared[name] = Members(found.version, 0, members)
             dimension.mark_published(operation.members)
-            is_news = bool(told.members or operation.members or told.version != before.version)
+            is_news = bool(found.members or operation.members or found.version != before.version)
             if is_news or day != self._day:
                 self.changed |= dimension.adopt_shared_values(members, day)
         self._day = day
 
     def republish(self, now: int) -> None:
-        """Tell everything again."""
+        """Publish all admitted values again."""
         for name, dimension in self._dimensions.items():
             self._shared[name] = Members(-1, 0, ())
             dimension.mark_all_unpublished()

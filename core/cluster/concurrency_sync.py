@@ -1,9 +1,9 @@
-"""Concurrent views over all workers: marked in the store, counted there, told by one worker.
+"""Concurrent views over all workers: marked and counted in the store, reported by one worker.
 
-A view may be seen by several workers within one window, and their flushes are not at the
-same time: gauges that each of them set for itself would count it twice. So each marks the
-views that it sees in the store, and one worker, the reporter, sets the gauge for all. Who is
-the reporter is a claim that has to be renewed; when it is not, another worker takes it over.
+Several workers may see a view within one window, and they flush at different times: if each set the
+gauge for itself, the view would count twice. So each worker marks the views that it sees in the
+store, and one worker, the reporter, sets the gauge for all. The reporter holds a lease; when it is
+not renewed, another worker becomes the reporter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,38 +18,38 @@ from .sync_participant import SyncParticipant
 from .view_log import view_id
 
 SETS = "playing"
-"""Key of the label sets that have views which play."""
+"""Key of the label sets that have playing views."""
 
 LEASE = 3
-"""Intervals of the exchange for which a reporter's claim holds."""
+"""Sync intervals that a reporter's lease lasts."""
 
 TEXTS = 10_000
-"""Label sets as text that are kept for the next view at the most."""
+"""Label sets whose text is cached at the most."""
 
 _encode_labels = msgspec.json.Encoder().encode
 _decode_labels = msgspec.json.Decoder(Labels).decode
 
 
 class ConcurrencySync(SyncParticipant):
-    """Marks views and counts them.
+    """Marks and counts concurrent views.
 
     Attributes:
-        counts: Concurrent views by base labels if this worker is the reporter, else nothing.
+        counts: Concurrent views by base labels if this worker is the reporter, else empty.
     """
 
     def __init__(self, instance: str, interval: int) -> None:
         self._instance = instance
         self._lease = LEASE * max(interval, 1000)
         self._seen: dict[View, None] = {}
-        self._texts: dict[View, str] = {}  # where each view that plays was marked last
-        self._known: dict[Labels, str] = {}  # those texts by labels: many views share each
+        self._texts: dict[View, str] = {}  # latest mark of each playing view
+        self._known: dict[Labels, str] = {}  # the texts by labels: many views share each
         self._sets: tuple[str, ...] = ()
-        self._asked: dict[View, str | None] = {}  # the views asked about, and their marks
+        self._asked: dict[View, str | None] = {}  # views of the update under way, and their marks
         self._counted: tuple[str, ...] = ()
         self._is_reporter = False
         self.counts: Mapping[Labels, int] = {}
 
-    def note(self, view: View) -> None:
+    def note_view(self, view: View) -> None:
         """An event of a view has come."""
         self._seen[view] = None
 
@@ -84,7 +84,7 @@ class ConcurrencySync(SyncParticipant):
         return operations
 
     def process_replies(self, replies: Sequence[Reply], now: int) -> None:
-        """Take the counts."""
+        """Store the counts."""
         owner, _, sets, *counts = replies
         for view, text in self._asked.items():
             if text is None:
@@ -97,8 +97,8 @@ class ConcurrencySync(SyncParticipant):
         self._is_reporter = owner == self._instance
         self.counts = {}
         if self._is_reporter:
-            told = zip(self._counted, cast(list[int], counts), strict=True)
-            self.counts = {_decode_labels(text.encode()): count for text, count in told if count}
+            pairs = zip(self._counted, cast(list[int], counts), strict=True)
+            self.counts = {_decode_labels(text.encode()): count for text, count in pairs if count}
 
     def _text(self, labels: Labels) -> str:
         text = self._known.get(labels)
@@ -109,5 +109,5 @@ class ConcurrencySync(SyncParticipant):
         return text
 
     def republish(self, now: int) -> None:
-        """Mark all that plays once more."""
+        """Mark all playing views again."""
         self._seen.update(dict.fromkeys(self._texts))

@@ -2,7 +2,7 @@
 
 Batches go to the store as soon as the previous update has been answered, cardinality and concurrent
 views at an interval. A failed update is sent again as a whole: every operation may run twice.
-Meanwhile the worker continues with what it knows itself; state that needs agreement is deferred
+Meanwhile the worker continues with local knowledge; state that needs agreement is deferred
 until the patience (``OPENQOE_KV_PATIENCE``) expires.
 
 The first worker leaves a mark, the epoch, in the store. If it is gone, the store was emptied (a
@@ -125,7 +125,7 @@ class Coordinator:
             self.apply_overdue(now)
 
     def apply_overdue(self, now: int) -> None:
-        """Apply alone what has waited longer than the patience."""
+        """Apply alone the batches that have waited longer than the patience."""
         self._views.apply_overdue(now - self._patience, now)
 
     def time_out_views(self, now: int, *, ignore_timeout: bool) -> IncrementalWork[None]:
@@ -232,7 +232,7 @@ class Coordinator:
             now: Current time in ms.
             remaining: ms until the process must have stopped. Half of it is for the store; delivery
                 needs the rest.
-            keeps_rest: Whether snapshot and journal keep what is not applied by then.
+            keeps_rest: Whether snapshot and journal keep the batches not applied by then.
         """
         longest = remaining // 2
         self._deadlines = now + min(SHUTDOWN_PATIENCE, longest), now + longest

@@ -6,7 +6,7 @@ worker as well), and what the other workers have seen of its views meanwhile. Ba
 the order of arrival, many in one update, which takes some milliseconds. The journal keeps them
 until then.
 
-If the store does not answer within the patience, a batch is applied alone, by what is known here.
+If the store does not answer within the patience, a batch is applied alone, with local knowledge.
 It stays in the queue, so that the store learns of it once it is back.
 """
 
@@ -44,21 +44,21 @@ class Applier(Protocol):
     recorder: Recorder
 
     def apply(self, batch: Batch) -> None:
-        """Apply a batch by what is known here alone."""
+        """Apply a batch with local knowledge only."""
 
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
-        """Apply what does not belong to a view; returns all events of the batch."""
+        """Apply the part that does not belong to a view; returns all events of the batch."""
 
 
 def _by_view(batch: DecodedBatch) -> dict[ViewKey, list[Event]]:
-    """The events of each view, by event time."""
+    """Return the events of each view, by event time."""
     views: dict[ViewKey, list[Event]] = {}
     latest: Event | None = None
     own: list[Event] = []
     for event, _ in sorted(batch.events, key=lambda pair: pair[0].event_time):
         if event.view_id == NO_VIEW:
             continue
-        # Nearly all events of a batch are of one view; to compare costs less than a key.
+        # Nearly all events of a batch are of one view; comparing costs less than making a key.
         if latest is None or not _are_of_one_view(event, latest):
             own = views.setdefault(view_key(event), [])
         latest = event
@@ -67,7 +67,7 @@ def _by_view(batch: DecodedBatch) -> dict[ViewKey, list[Event]]:
 
 
 def _are_of_one_view(one: Event, other: Event) -> bool:
-    """Whether two events are of one view for certain. Others may be, too: their keys tell."""
+    """Whether two events certainly belong to one view. If not, their keys decide."""
     return (
         one.view_id == other.view_id
         and one.org_id == other.org_id
@@ -195,7 +195,7 @@ class SharedViews(SyncParticipant):
         return True
 
     def _entries(self, batch: Batch) -> dict[ViewKey, bytes]:
-        """What a batch adds to the logs of its views."""
+        """Return the entries that a batch adds to the logs of its views."""
         if batch.entries is None:
             batch.entries = {
                 key: view_log.encode_events(events, key.player)
@@ -206,10 +206,10 @@ class SharedViews(SyncParticipant):
     def _apply_timeout(self, timeout: ViewTimeout, now: int) -> None:
         if not timeout.is_counted:
             timeout.is_counted = True
-            self._applier.recorder.record_observations(timeout.view, timeout.moments(), now)
+            self._applier.recorder.record_observations(timeout.view, timeout.observations(), now)
 
     def _decide(self, view: View, now: int) -> None:
-        """Decide what waits for an explanation, and count it if it began here."""
+        """Resolve a pending stall or pause, and count it if it began here."""
         for timeout in self._timeouts:
             if timeout.view is view and not timeout.is_end:
                 self._apply_timeout(timeout, now)
@@ -249,7 +249,7 @@ class SharedViews(SyncParticipant):
             yield Extend(view_log.log_key(key), entry, position, None, self._log_lifetime)
 
     def process_replies(self, replies: Sequence[Reply], now: int) -> None:
-        """Apply what the store has decided."""
+        """Apply the batches and time-outs that the store has ordered."""
         batches, timeouts, summaries = self._asked
         self._asked = (0, 0, 0)
         del self._summaries[:summaries]
@@ -281,10 +281,10 @@ class SharedViews(SyncParticipant):
     def _begin_apply(
         self, claims: Sequence[_Claimed]
     ) -> dict[ViewKey, dict[bytes, view_log.Action]]:
-        """Apply what does not belong to views.
+        """Apply the parts that do not belong to views.
 
         Returns:
-            What to do at this worker's entries, by view and id of the entry.
+            Actions for this worker's entries, by view and id of the entry.
         """
         own: dict[ViewKey, dict[bytes, view_log.Action]] = {}
         for claim in claims:
@@ -306,7 +306,7 @@ class SharedViews(SyncParticipant):
     def _measuring(self, events: ViewEvents, at: int) -> view_log.Action:
         def measure(view: View) -> None:
             self._applier.recorder.record_view_events(view, events, at)
-            self._concurrency.note(view)
+            self._concurrency.note_view(view)
 
         return measure
 
@@ -336,7 +336,7 @@ class SharedViews(SyncParticipant):
             action(view)
         is_first = not tail.start and bool(tail.entries) and tail.entries[0].id == record.digest
         if not was_known and not gave_up and (knew or is_first):
-            # Its log was lost: nobody can read there what came before.
+            # Its log was lost, so the other workers need a summary of what came before.
             self._sum_up(view, keep=0)
         elif tail.kept > view_log.LONG:
             self._sum_up(view, view_log.KEPT)
@@ -365,7 +365,7 @@ class SharedViews(SyncParticipant):
             Summarize(
                 view_log.log_key(view.key),
                 view.log_position,
-                view_log.summary(view),
+                view_log.summarize_view(view),
                 keep,
                 self._log_lifetime,
             )
@@ -374,11 +374,11 @@ class SharedViews(SyncParticipant):
     # Its state
 
     def capture_timeouts(self) -> list[ViewTimeoutState]:
-        """What the logs of views should still hear, for a snapshot. Batches are in the journal."""
-        return [timeout.state() for timeout in self._timeouts]
+        """Return the time-outs for a snapshot. Batches are in the journal."""
+        return [timeout.capture_state() for timeout in self._timeouts]
 
     def restore_timeouts(self, timeouts: Iterable[ViewTimeoutState]) -> None:
-        """Take it back."""
+        """Restore captured time-outs."""
         for saved in timeouts:
             view = self._applier.recorder.views.find(saved.view)
             if view is not None:
@@ -388,7 +388,7 @@ class SharedViews(SyncParticipant):
                 self._timeouts.append(timeout)
 
     def republish(self, now: int) -> None:
-        """The logs are gone: what is known of the views is only here."""
+        """Apply time-outs alone and forget log positions: the logs are lost."""
         self._summaries.clear()
         for timeout in self._timeouts:
             if not timeout.is_end:

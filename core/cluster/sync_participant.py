@@ -9,7 +9,7 @@ from ..kv import Operation, Reply
 class SyncParticipant(ABC):
     """Contributes operations to an update and processes their replies.
 
-    If an update fails, ``operations`` is called again. It then includes what was not answered.
+    If an update fails, ``operations`` is called again. It then includes the unanswered ones.
     """
 
     @abstractmethod

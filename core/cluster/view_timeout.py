@@ -1,4 +1,4 @@
-"""Lapses: time has passed for a view, which its log should say."""
+"""Time-out entries of a view's shared log: a stall stayed unexplained, or the view has ended."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from . import view_log
 
 
 class ViewTimeoutState(NamedTuple):
-    """A lapse in a snapshot.
+    """A time-out in a snapshot.
 
     Attributes:
         view: The view.
-        is_end: Whether the view has ended; else nothing explains its stall any more.
-        at: When time had passed, ms.
-        is_counted: Whether it has been counted without the store.
+        is_end: Whether the view has ended; otherwise its stall stayed unexplained.
+        at: When the time-out occurred, ms.
+        is_counted: Whether it was applied without the store.
     """
 
     view: ViewKey
@@ -26,13 +26,13 @@ class ViewTimeoutState(NamedTuple):
 
 
 class ViewTimeout:
-    """Nothing explains a view's stall any more, or the view has ended.
+    """A time-out that waits for the store: a stall stayed unexplained, or the view has ended.
 
     Attributes:
         view: The view.
-        is_end: Whether it has ended.
-        at: When time had passed, ms.
-        is_counted: Whether it has been counted without the store.
+        is_end: Whether the view has ended.
+        at: When the time-out occurred, ms.
+        is_counted: Whether it was applied without the store.
     """
 
     __slots__ = ("_known", "at", "is_counted", "is_end", "view")
@@ -46,11 +46,11 @@ class ViewTimeout:
 
     @property
     def id(self) -> bytes:
-        """The id of its entry, as the store was asked for it last."""
+        """The id of its log entry in the latest update."""
         return b"%s %d" % (b"expire" if self.is_end else b"settle", self._known)
 
     def operation(self, by: str, lifetime: int) -> Extend:
-        """Say it in the view's log, if nothing has come of the view in the meantime.
+        """Return the operation that writes it into the log, unless the log has grown meanwhile.
 
         Args:
             by: This worker's name.
@@ -60,12 +60,12 @@ class ViewTimeout:
         entry = Entry(self.id, by, view_log.EXPIRE if self.is_end else view_log.SETTLE)
         return Extend(view_log.log_key(self.view.key), entry, known, known, lifetime)
 
-    def moments(self) -> list[Observation]:
-        """What follows from it for the view."""
+    def observations(self) -> list[Observation]:
+        """Apply it to the view and return what it makes observable."""
         return (
             playback.expire_view(self.view) if self.is_end else playback.resolve_pending(self.view)
         )
 
-    def state(self) -> ViewTimeoutState:
-        """It in a snapshot."""
+    def capture_state(self) -> ViewTimeoutState:
+        """Return it for a snapshot."""
         return ViewTimeoutState(self.view.key, self.is_end, self.at, self.is_counted)

@@ -204,10 +204,9 @@ class Config:
     max_wait: int = _seconds(
         "OPENQOE_MAX_WAIT",
         100,
-        "Queueing delay of a batch that the worker tolerates; on Linux it includes the time in the "
-        "kernel's socket buffer. If most batches exceed it for 2 s while 100 or more wait at once, "
-        "the worker sheds load: it answers 503 to many batches that have waited longer than half "
-        "of it, which shortens the queue for the others. 0 disables load shedding.",
+        "Target of load shedding (CoDel, RFC 8289): while every batch has waited longer, for at "
+        "least 100 ms, the worker answers 503 to some of them, at a growing rate. On Linux the wait "
+        "includes the time in the kernel's socket buffer. 0 disables load shedding.",
         minimum=0,
     )
     max_waiting_bytes: int = _bytes(

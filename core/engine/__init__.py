@@ -1,4 +1,4 @@
-"""The engine: takes batches in, flushes, exports, and makes durable what it acknowledged.
+"""The engine: accepts batches, flushes, exports, and makes acknowledged batches durable.
 
 ``components`` wires it. ``ingest`` is the way in, ``flush`` decides when state goes out,
 ``export`` turns it into payloads, ``durability`` orders what goes to disk, ``checkpoint`` captures

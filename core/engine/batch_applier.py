@@ -52,12 +52,12 @@ class BatchApplier:
         self.is_dirty = False
 
     def apply(self, batch: Batch) -> None:
-        """Apply a batch by what is known here alone."""
+        """Apply a batch with local knowledge only."""
         at = batch.record.at
         self.recorder.record_events(self._begin(batch.decode(self.decoder), batch), at)
 
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
-        """Apply what does not belong to a view.
+        """Apply the part of a batch that does not belong to a view.
 
         Args:
             batch: The batch.

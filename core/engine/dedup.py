@@ -48,10 +48,6 @@ class DedupWindow:
         """Remove a batch: it was not accepted after all."""
         self._accepted.pop(digest, None)
 
-    def entry(self, digest: bytes) -> tuple[int, int] | None:
-        """Return when a batch was accepted, ms, and how many events it held."""
-        return self._accepted.get(digest)
-
     def remember(self, digest: bytes, events: int, now: int) -> None:
         """Add an accepted batch, and evict the oldest ones that are too old or too many."""
         if not self._window:

@@ -67,14 +67,14 @@ class Durability:
         """Whether a ``Persist`` is under way or has failed: no flush may begin before its end."""
         return self._persist is not None or self._checkpoint is not None or bool(self._staged)
 
-    def next_record(self) -> int:
-        """Return the number of the next record."""
+    def append(
+        self, effect_id: int, at: int, body: bytes, country: str | None, digest: bytes
+    ) -> Record:
+        """Write a batch to the journal; returns its record."""
         self.last_record += 1
-        return self.last_record
-
-    def append(self, effect_id: int, record: Record) -> None:
-        """Write a record to the journal."""
+        record = Record(self.last_record, at, body, country, digest)
         self._effects.append(Append(effect_id, record))
+        return record
 
     def remember(self, entry: DedupEntry) -> None:
         """Add a journalled batch to the deduplication window that the next ``Persist`` writes."""

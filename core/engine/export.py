@@ -49,7 +49,7 @@ from .durability import Durability
 from .effect_ids import EffectIds
 
 SERIES_BEGUN = 3
-"""Units of work that a series takes in its first export: its labels are encoded, once."""
+"""Units of work of a series in its first export, which encodes its labels."""
 
 METADATA_INTERVAL = 300_000
 """ms between requests that carry the metrics' metadata."""
@@ -204,22 +204,22 @@ class ExportPipeline:
             self._durability.forget_payloads(tuple(stored.number for stored in group))
             fields = (("kind", kind), ("items", sum(stored.items for stored in group)))
             self._notices.append(
-                Notice("warning", "dropped from the outbox: no destination for it", fields)
+                Notice("warning", "payloads dropped: destination is no longer configured", fields)
             )
 
     def _queue_of(self, stored: StoredPayload) -> DeliveryQueue | None:
-        """The queue that a payload of the outbox belongs to; None if nobody wants it.
+        """Return the queue for a payload of the outbox; None if no destination wants it.
 
-        If its destination is no more, whichever took its place is its heir: one that the last
-        process did not have. One that it had got a copy of its own.
+        A destination that is no longer configured is inherited by one that the previous process
+        did not have: a destination that it had already got its own copy.
         """
         queues = {
             queue.destination.name: queue for queue in self.queues if queue.kind == stored.kind
         }
         name = self._heirs.get(stored.destination, stored.destination)
         if name not in queues:
-            taken = {*self._known, *self._heirs.values()}
-            heir = next((name for name in queues if name not in taken), None)
+            excluded = {*self._known, *self._heirs.values()}
+            heir = next((name for name in queues if name not in excluded), None)
             if heir is None:
                 return None
             name = self._heirs[stored.destination] = heir
@@ -233,8 +233,8 @@ class ExportPipeline:
         """All series for each destination, unless all queues are full."""
         full = self._left_out = tuple(queue for queue in self._metrics if queue.is_full)
         if full:
-            # The registry goes on counting and the next flush sends the totals: what an
-            # outage costs is resolution in time, never a count.
+            # The registry keeps counting and the next flush sends the totals: an outage costs
+            # resolution in time, never a count.
             self._health.count(health_metrics.FLUSHES_HELD)
             if len(full) == len(self._metrics):
                 return ()

@@ -80,7 +80,11 @@ class FlushScheduler:
     @property
     def is_wanted(self) -> bool:
         """Whether a flush may be made when its time comes."""
-        if self._closed or self.is_working or self._is_disk_busy:
+        return not self.is_working and self._may_flush
+
+    @property
+    def _may_flush(self) -> bool:
+        if self._closed or self._is_disk_busy:
             return False
         return bool(self._interval or self._applier.is_dirty)
 
@@ -111,13 +115,11 @@ class FlushScheduler:
         if self._closed:
             self.make_requested_flush(now)
 
-    def next_poll(self) -> int | None:
-        """Return when there is work to do, ms; None while nothing is in sight."""
-        if self.is_working:
-            return self.pressing
+    def next_flush(self) -> int | None:
+        """Return when the next flush is due, ms; None while none is in sight."""
         if self._closed and self._flush_requested and not self._is_disk_busy:
             return self._deadline
-        return self.timer.next_due if self.is_wanted else None
+        return self.timer.next_due if self._may_flush else None
 
     def advance(self, now: int) -> None:
         """Do the work that the batches which arrived since the previous call pay for."""
@@ -125,7 +127,7 @@ class FlushScheduler:
         if arrived:
             self._arrived_events += arrived
             if self._flushing is None:
-                self._work(arrived * APPLY_UNITS_PER_EVENT, now)
+                self._ingest.apply_waiting(arrived * APPLY_UNITS_PER_EVENT)
             else:
                 self._work(min(arrived * FLUSH_UNITS_PER_EVENT, self._budget), now)
         if not self._interval and self._applier.is_dirty:

@@ -19,7 +19,6 @@ from ..config.worker_config import Config
 from ..effects import DedupEntry, Notice, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
-from ..events.decoder import DecodedBatch
 from ..events.faults import NotJsonError, WrongShapeError
 from ..http.messages import Request, Response
 from ..metrics import health_metrics
@@ -102,7 +101,11 @@ class Ingest:
         known = self.dedup.find(digest, now)
         if known is not None:
             self._health.count(health_metrics.DUPLICATES)
-            return self._answer(opened, answers.accepted(known, elapsed), digest)
+            first = self._queue.find_unjournalled(digest)
+            if first is None:
+                return answers.accepted(known, elapsed)
+            first.answers.append((opened, answers.accepted(known, elapsed)))
+            return None
         try:
             decoded = self._applier.decoder.decode(body, now)
         except NotJsonError as error:
@@ -120,34 +123,20 @@ class Ingest:
             )
         else:
             response = answers.accepted(decoded.event_count, elapsed)
-        record = Record(self._next_number(), now, body, self._country(request), digest)
-        self._accept(record, decoded, now)
-        return self._answer(opened, response, digest)
-
-    def _answer(self, opened: OpenRequest, response: Response, digest: bytes) -> Response | None:
-        """Return the answer, unless the batch's record is still being written."""
-        batch = self._queue.find_unjournalled(digest)
-        if batch is None:
-            return response
-        batch.answers.append((opened, response))
-        return None
-
-    def _next_number(self) -> int:
-        if self._durability is not None:
-            return self._durability.next_record()
-        self._numbers += 1
-        return self._numbers
-
-    def _accept(self, record: Record, decoded: DecodedBatch, now: int) -> None:
-        self.dedup.remember(record.digest, decoded.event_count, now)
+        self.dedup.remember(digest, decoded.event_count, now)
+        country = self._country(request)
         if self._durability is None:
-            batch = Batch(record, decoded)
+            self._numbers += 1
+            batch = Batch(Record(self._numbers, now, body, country, digest), decoded)
             self._queue.add(batch)
             self._note_journalled(batch, now)
-        else:
-            effect_id = self._ids.issue()
-            self._queue.add(Batch(record, decoded, effect_id))
-            self._durability.append(effect_id, record)
+            return response
+        effect_id = self._ids.issue()
+        record = self._durability.append(effect_id, now, body, country, digest)
+        batch = Batch(record, decoded, effect_id)
+        batch.answers.append((opened, response))
+        self._queue.add(batch)
+        return None
 
     def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:
         """Process the result of writing a record.
@@ -186,9 +175,8 @@ class Ingest:
         record = batch.record
         self.arrived_events += batch.events
         if self._durability is not None:
-            entry = self.dedup.entry(record.digest)
-            if entry is not None:
-                self._durability.remember(DedupEntry(record.digest, *entry))
+            entry = DedupEntry(record.digest, record.at, batch.event_count)
+            self._durability.remember(entry)
         if self._coordinator is not None:
             self._coordinator.note_journalled(batch, now)
 

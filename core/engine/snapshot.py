@@ -1,22 +1,21 @@
 """The snapshot: the state of a worker as bytes.
 
-Theory of operation. Each part of the worker that has a state gives it as a small struct
-(``state``) and takes one back (``restore``); here they are put together and made into
-bytes. A worker that is restored goes on as the one that was interrupted: the same calls
-lead to the same series, labels and totals.
+Theory of operation. Each component with a state returns it as a small struct (``capture_state``)
+and restores it (``restore_state``); this module encodes all of them together. A restored worker
+continues exactly: the same calls lead to the same series, labels and totals.
 
-Not part of it is what is in the journal and the outbox beside it, nor log entries: a snapshot
-is taken right after a flush, so none waits. Nor are caches. To work labels out again may make
-the counters of folded and shortened values grow once more, and a value that was folded may
-have got a place in the meantime; the same happens once an hour in any worker, and no event is
-counted twice or lost by it. The shared store is told again of all that was admitted, because
-it may have ended with the process.
+A snapshot does not hold the journal and the outbox beside it, nor log entries: it is captured right
+after a flush, so none waits. Nor does it hold caches. Computing labels again may increase the
+counters of folded and shortened values once more, and a folded value may have been admitted
+meanwhile. The same happens once an hour in any worker; no event is counted twice or lost by it. A
+restored worker publishes all admitted values to the shared store again, because the store may have
+ended with the process.
 
-The bytes begin with a mark, the version of the format and a checksum. Labels stand in one
-table and are numbers elsewhere; metrics are found by name and type. So the next version of the
-worker can read them, and leaves out the series whose metrics it does not know.
+The bytes begin with a mark, the version of the format and a checksum. Label sets are numbered in
+one table, and metrics are identified by name and type. So the next version of the worker can read
+them, and drops the series of metrics that it does not know.
 
-A snapshot that cannot be used is refused as a whole: half a state would count wrong.
+A snapshot that cannot be used is rejected as a whole: a partial state would count wrong.
 """
 
 import zlib
@@ -56,22 +55,22 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The state of a worker.
 
     Attributes:
-        labels: The label sets, which the other parts name by number.
+        labels: The label sets, which the other fields reference by number.
         qoe: The series of the QoE metrics.
         health: The series of the worker's own health.
-        exporters: What the exports of both have sent.
+        exporters: The series that both exporters have sent.
         meter: The views.
-        dimensions: What governance has admitted, by dimension.
+        dimensions: Admitted values by dimension.
         governance_faults: Values on which governance failed so far.
-        labeller: What the labeller has counted, and its clock.
-        logs_adjusted: Log entries put right so far, by reason.
-        batches_forgotten: Batches that left the window of duplicates early so far.
-        queues: What has become of payloads so far, by destination.
-        outflow: What else flushes go by.
+        labeller: Counters of the labeller, and when its cache began.
+        logs_adjusted: Log entries adjusted so far, by reason.
+        batches_forgotten: Batches evicted early from the deduplication window so far.
+        queues: Counters and state of the delivery queues, by destination.
+        outflow: State of the export pipeline.
         flushed_at: When the flush timer was started last.
-        noticed: LimitNotifier of which the operator has been told.
+        noticed: Limits that a notice was given for.
         is_dirty: Whether events came in since the latest flush.
-        sharing: What the exchange with the shared store knows; None if there is no store.
+        sharing: State of the coordinator; None if no store is shared.
     """
 
     labels: LabelTableState
@@ -97,16 +96,19 @@ _decode = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 def encode(snapshot: Snapshot) -> IncrementalWork[tuple[bytes, ...]]:
-    """A snapshot as bytes, in pieces: of a million views they are 50 MB, and to join them is a
-    hold of its own. What is packed in the snapshot is gone afterwards."""
+    """Encode a snapshot in pieces.
+
+    For a million views they are 50 MB, and joining them would itself cause a pause. The encoding
+    consumes the packed lists in the snapshot.
+    """
     compressor = zlib.compressobj(1)
-    crc = 0  # piece by piece: of a million views' state it takes tens of ms
+    crc = 0  # piece by piece: at once it would need tens of ms for a million views
     pieces = [b""]  # the head, which comes last
     for part in _parts(snapshot):
         with memoryview(part) as plain:
             for begin in range(0, len(plain), PIECE):
                 piece = compressor.compress(plain[begin : begin + PIECE])
-                if piece:  # it gathers some before it gives any
+                if piece:  # the compressor buffers
                     pieces.append(piece)
                     crc = zlib.crc32(piece, crc)
                 yield min(len(plain), PIECE) // BYTES_A_UNIT
@@ -117,8 +119,10 @@ def encode(snapshot: Snapshot) -> IncrementalWork[tuple[bytes, ...]]:
 
 
 def _parts(value: Any) -> Iterator[bytes]:
-    """The bytes of a value, one part after the other. What is large is packed already, and is
-    not copied: there may be hundreds of MB."""
+    """Yield the msgpack encoding of a value in parts.
+
+    Large lists are encoded already and are not copied: they may have hundreds of MB.
+    """
     if isinstance(value, MsgpackStream):
         yield from value.drain_blocks()
     elif isinstance(value, msgspec.Struct | tuple):
@@ -136,7 +140,7 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 
 def decode(blob: bytes) -> Snapshot:
-    """A snapshot from bytes.
+    """Decode a snapshot.
 
     Raises:
         SnapshotError: They are damaged, of a newer version, or something else.

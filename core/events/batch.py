@@ -38,16 +38,17 @@ class Batch:
     Attributes:
         record: The batch as the journal keeps it. Its body is empty once it is not needed.
         events: How many events it has that can be applied.
+        event_count: How many events its sender has sent, invalid ones included.
         effect_id: Id of the effect that writes its record; 0 if nothing writes it.
         answers: Answers that wait for the record, each with its request.
         is_journalled: Whether a crash cannot lose it any more, or nothing is durable.
-        entries: What it adds to the logs of its views, by view; None until that is worked out.
+        entries: Its entries in the logs of its views, by view; None until it is computed.
         claimable_since: When the shared store was first asked about it, ms; None if never.
     """
 
     __slots__ = (
-        *("_decoded", "answers", "claimable_since", "effect_id", "entries", "events"),
-        *("is_journalled", "record"),
+        *("_decoded", "answers", "claimable_since", "effect_id", "entries"),
+        *("event_count", "events", "is_journalled", "record"),
     )
 
     def __init__(self, record: Record, decoded: DecodedBatch, effect_id: int = 0) -> None:
@@ -59,6 +60,7 @@ class Batch:
         """
         self.record = record
         self.events = len(decoded.events)
+        self.event_count = decoded.event_count
         self.effect_id = effect_id
         self.answers: list[tuple[OpenRequest, Response]] = []
         self.is_journalled = not effect_id
@@ -77,7 +79,7 @@ class Batch:
         self._decoded = None
 
     def discard_body(self) -> None:
-        """Keep only what identifies it: it has been applied."""
+        """Keep only its identity: it has been applied."""
         record = self.record
         self._decoded = None
         self.record = Record(record.number, record.at, b"", record.country, record.digest)

@@ -50,7 +50,8 @@ class BatchQueue:
         self.bytes += len(batch.record.body)
         if self.events > MOST_DECODED:
             batch.discard_events()
-        self._move_journal_cursor()
+        if batch.is_journalled:
+            self._move_journal_cursor()
 
     def find_unjournalled(self, digest: bytes) -> Batch | None:
         """Return the batch with this digest whose record is still being written."""

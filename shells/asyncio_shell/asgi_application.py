@@ -79,7 +79,7 @@ class Application:
         """Flush for the last time and deliver. Later requests are refused."""
         service = self._service
         if service is not None and not service.closed:
-            await service.close(service.drain().left)
+            await service.close(service.drain().remaining)
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         while True:

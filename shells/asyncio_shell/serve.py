@@ -56,7 +56,7 @@ async def serve(
     await stop.wait()
     shutdown = service.drain()
     await server.close(shutdown.for_requests)
-    await service.close(shutdown.left)
+    await service.close(shutdown.remaining)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -61,7 +61,7 @@ class Service(BaseService):
                     await self._progress.wait()
                     self._progress.clear()
         except TimeoutError:
-            pass  # what is left is reported below
+            pass  # reported below
         if self._timer is not None:
             self._timer.cancel()
         for task in self._sending:

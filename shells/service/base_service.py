@@ -1,7 +1,7 @@
-"""The service: a worker and what it needs of the world, whatever the runtime.
+"""The service: runs a worker and its effects, independent of the runtime.
 
-Each shell has a ``Service`` of its own that adds the two things that only a runtime can do:
-send a request in the background, and wake up at a time.
+Each shell has a ``Service`` of its own that adds the two operations that need a runtime: send a
+request in the background, and wake up at a time.
 """
 
 from abc import ABC, abstractmethod
@@ -40,15 +40,15 @@ Completions = tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]
 Answer = Callable[[Response], None]
 
 AFTER_FAULT = 1_000
-"""How long to wait, in ms, before polling again when it has failed."""
+"""ms until the next poll after one that failed."""
 
 
 class Shutdown:
-    """The time there is to stop, from now on.
+    """The time that a stopping process has.
 
     Attributes:
-        for_requests: Seconds that requests may take to end. A client that sends slowly must
-            not use up the time that delivery needs.
+        for_requests: Seconds that open requests have to end. A client that sends slowly must not
+            use up the time that delivery needs.
     """
 
     def __init__(self, timeout: int) -> None:
@@ -56,22 +56,22 @@ class Shutdown:
         self._end = monotonic() + timeout / 1000
 
     @property
-    def left(self) -> float:
-        """Seconds that are left."""
+    def remaining(self) -> float:
+        """Seconds until the process must have stopped."""
         return max(0.0, self._end - monotonic())
 
 
 class BaseService(ABC):
-    """Runs a worker. A fault in one thing it does never keeps it from the next.
+    """Runs a worker. A fault in one effect never prevents the next one.
 
     Args:
-        runtime: The worker and where it keeps what it must not lose.
-        log: Where notices go.
+        runtime: The worker and its storage.
+        log: The log for notices.
 
     Attributes:
         worker: The core.
-        log: Where notices go.
-        closed: Whether the last flush has begun, so that no request is taken any more.
+        log: The log for notices.
+        closed: Whether the last flush has begun, so that requests are answered 503.
     """
 
     def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
@@ -87,7 +87,7 @@ class BaseService(ABC):
 
         Args:
             request: The request.
-            answer: Called once with the answer, now or when what it acknowledges is safe.
+            answer: Called once with the answer, now or once the batch is safe.
         """
         if self.closed:
             answer(self.worker.refuse(503, "Shutting down", request.headers))
@@ -107,15 +107,17 @@ class BaseService(ABC):
 
     def complete_stored(self, completions: Completions) -> None:
         """Process the results of storage effects."""
+        effects: list[Effect] = []
         for effect, result in completions:
-            self.complete(effect, result)
+            effects += self._complete(effect, result)
+        self.run(effects)
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one."""
         return self.worker.refuse(status, message, headers)
 
     def poll(self) -> None:
-        """Do what is due."""
+        """Do the work that is due."""
         due: int | None = now_ms() + AFTER_FAULT
         try:
             self.run(self.worker.poll(now_ms()))
@@ -127,12 +129,16 @@ class BaseService(ABC):
 
     def complete(self, effect: Effect, result: Result) -> None:
         """Process the result of an effect."""
+        self.run(self._complete(effect, result))
+
+    def _complete(self, effect: Effect, result: Result) -> Iterable[Effect]:
         if isinstance(effect, Notice | Forget | Respond):
-            return
+            return ()
         try:
-            self.run(self.worker.complete(effect.id, result, now_ms()))
+            return self.worker.complete(effect.id, result, now_ms())
         except Exception:
             self.log.exception("effect result could not be processed", effect=type(effect).__name__)
+            return ()
 
     def fail(self, effect: Effect, error: Exception) -> None:
         """Report an effect whose execution raised: the worker waits for a result all the same."""
@@ -151,25 +157,25 @@ class BaseService(ABC):
         return open_orphaned_slots(self.worker.config, self.log, self._runtime.open_store)
 
     def drain(self) -> Shutdown:
-        """The process is about to stop: tell load balancers. Close the server, then close."""
+        """Report by ``/ready`` that the process stops. Close the server next, then this."""
         self.log.info("stopping")
         self.worker.drain()
         return Shutdown(self.worker.config.shutdown_timeout)
 
-    def flush_last(self, left: float) -> None:
-        """Flush for the last time, and take no more requests: nobody would flush them.
+    def flush_last(self, remaining: float) -> None:
+        """Flush for the last time. Later requests are answered 503, since no flush would follow.
 
         Args:
-            left: Seconds until the process has to have stopped.
+            remaining: Seconds until the process must have stopped.
         """
         self.closed = True
         try:
-            self.run(self.worker.close(now_ms(), int(left * 1000)))
+            self.run(self.worker.close(now_ms(), int(remaining * 1000)))
         except Exception:
             self.log.exception("last flush failed")
 
     def report_end(self) -> None:
-        """Put the storage away, and say that it is over and what was not delivered."""
+        """Close the storage, and log the undelivered items."""
         self._runtime.close()
         for destination, items in self.worker.undelivered.items():
             if items and self._runtime.storage is not None:
@@ -179,7 +185,7 @@ class BaseService(ABC):
         self.log.info("stopped")
 
     def run(self, effects: Iterable[Effect]) -> None:
-        """Run effects, and wake up for what comes next."""
+        """Run effects, and set the time of the next poll."""
         for effect in effects:
             try:
                 self._run(effect)

@@ -60,4 +60,4 @@ async def serve(
                 await anext(signals)
                 shutdown = service.drain()
                 await server.close(shutdown.for_requests)
-            await service.close(shutdown.left)
+            await service.close(shutdown.remaining)

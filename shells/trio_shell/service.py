@@ -77,7 +77,7 @@ class Service(BaseService):
             given.set()
 
         self.handle(request, give)
-        if not answers:  # else the turn that waiting takes is one that the client waits
+        if not answers:  # waiting costs a turn of the loop
             if waits is not None:
                 waits()
             await given.wait()

@@ -23,11 +23,11 @@ from ..service.clock import monotonic, now_ms
 from .client import Client
 
 TIDYING = 0.5
-"""Seconds that the thread may take to put its things away when the time is over."""
+"""Seconds that the thread has to close its client after the deadline."""
 
 
 class Service(BaseService):
-    """A worker in a process whose threads are somebody else's."""
+    """A worker in a process whose threads belong to the host."""
 
     def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
         super().__init__(runtime, log)
@@ -164,7 +164,7 @@ class Service(BaseService):
 class _Threads(ThreadPoolExecutor):
     """Runs name look-ups, all that the loop has for an executor, each in a thread of its own.
 
-    A look-up may take minutes, and nothing can end it. Nobody waits for these threads: the
+    A look-up may last minutes and cannot be cancelled. No code waits for these threads: the
     process may end while they run, which it may not while a thread of a pool does.
     """
 

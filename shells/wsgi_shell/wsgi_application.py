@@ -113,7 +113,7 @@ class Application:
         with self._starting:
             service = self._service
             if service is not None and self._pid == os.getpid() and not service.closed:
-                service.close(service.drain().left)
+                service.close(service.drain().remaining)
 
 
 def create_application(config: Config | None = None) -> Application:

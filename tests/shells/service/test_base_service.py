@@ -107,5 +107,5 @@ def test_request_after_last_flush_is_refused(service: Service) -> None:
 def test_requests_get_half_of_shutdown_timeout() -> None:
     shutdown = Shutdown(10_000)
     assert shutdown.for_requests == 5
-    assert 9 < shutdown.left <= 10
-    assert Shutdown(0).left == 0
+    assert 9 < shutdown.remaining <= 10
+    assert Shutdown(0).remaining == 0
