@@ -18,9 +18,9 @@ from ..config.worker_config import Config
 from ..effects import KvFailure, KvResult, KvUpdate, Notice, Result
 from ..governance.governor import Governor
 from ..kv import Claim, Operation, Reply
+from ..metrics.series import Labels
 from ..primitives.incremental import Work
 from ..primitives.timer import Timer
-from ..qoe.view import Labels
 from .cardinality_sync import CardinalitySync
 from .concurrency_sync import ConcurrencySync
 from .shared_views import SharedViews, Taker, Waiting
