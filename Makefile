@@ -1,4 +1,4 @@
-# What people do all day. `make help` lists it.
+# Targets for development. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,8 +13,8 @@ help: ## List the targets
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Installed in place: an edit is seen at once, and an editor finds its way into the checkout.
-# CI passes EDITABLE= so that it tests the wheel, which is what users get.
+# An editable install: edits take effect at once, and editors resolve imports to the checkout.
+# CI passes EDITABLE= to test the wheel that users get.
 EDITABLE ?= --editable
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
@@ -34,7 +34,7 @@ serve: $(VENV)/.installed ## The worker alone on http://127.0.0.1:8787 (PORT=…
 services: ## Install the Debian services that the tests use (prometheus, redis, chromium …), where possible
 	@./tests/install-services
 
-# Most tests wait for processes rather than compute, so four at a time keep two cores busy.
+# Most tests wait for processes instead of computing, so four in parallel keep two cores busy.
 test: $(VENV)/.dev services ## Run all tests
 	$(BIN)/python -m pytest -m alone
 	$(BIN)/python -m pytest -m "not alone" -n 4 --dist loadscope --no-loadscope-reorder
@@ -47,26 +47,27 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(VENV)/.dev ## Check the types of the package and the tests
+typecheck: $(VENV)/.dev ## Check types
 	$(BIN)/mypy -p openqoe
 	$(BIN)/mypy -p tests
+	$(BIN)/mypy -p bench
 	$(BIN)/mypy examples docs/generate.py deploy/gunicorn.conf.py
 	MYPYPATH=deploy/grafana $(BIN)/mypy deploy/grafana/generate.py
 
-bench: $(VENV)/.dev ## Measure (prints ratios of one run)
+bench: $(VENV)/.dev ## Measure core, scale and shells (prints ratios of one run)
 	$(BIN)/python -m bench.core
 	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.serve
 
-bench-more: $(VENV)/.dev ## Measure the embedded store, and what a shared one costs
+bench-more: $(VENV)/.dev ## Measure the embedded store and the cost of a shared store
 	$(BIN)/python -m bench.embedded
 	$(BIN)/python -m bench.scale_out
 
-performance-page: $(VENV)/.dev ## Write the figures of docs/performance.md
+performance-page: $(VENV)/.dev ## Write tables and plots of docs/performance.md
 	$(BIN)/pip install --quiet --disable-pip-version-check '.[bench]'
 	$(BIN)/python -m bench.page
 
-chaos: $(VENV)/.dev services ## Kill it 20 times under load, each shell (minutes)
+chaos: $(VENV)/.dev services ## Kill each shell 20 times under load (takes minutes)
 	$(BIN)/python -m tests.support.chaos
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/
@@ -75,8 +76,8 @@ docs: $(VENV)/.dev ## Write the generated pages of docs/
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards (deploy/grafana)
 	$(BIN)/python deploy/grafana/generate.py
 
-screenshots: $(VENV)/.dev services ## Make the pictures of docs/images
+screenshots: $(VENV)/.dev services ## Take the screenshots in docs/images
 	$(BIN)/python -m tests.browser.screenshots
 
-clean: ## Remove everything that was made
+clean: ## Remove all generated files
 	rm -rf $(VENV) build dist package/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

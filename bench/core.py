@@ -1,10 +1,10 @@
-"""µs of CPU per event through the core, by stage, beside the floor.
+"""Measures the CPU time of an event in the core in µs, by stage and relative to a floor.
 
     python -m bench.core
 
-The floor is what no implementation can do without: typed decode and snappy of the same bytes. It
-is measured in turn with the stages, in process time, and the shortest of many short runs counts:
-what others do on the machine only ever makes a run longer.
+The floor is the minimum for any implementation: typed decoding and snappy compression of the same
+bytes. Floor and stages are measured alternately, in process time. The shortest of many short runs
+counts, since other processes can only make a run longer.
 """
 
 import gc
@@ -15,8 +15,13 @@ from typing import Any, NamedTuple
 
 from bench import results, workload
 from openqoe.core import Config, Request, Worker
+from openqoe.core.effects import Record, Respond
+from openqoe.core.engine.batch_applier import BatchApplier
 from openqoe.core.engine.dedup import digest_of
+from openqoe.core.events.batch import Batch
 from openqoe.core.events.decoder import BatchDecoder
+from openqoe.core.events.event_types import Event
+from openqoe.core.qoe.event_context import EventContext
 
 SIZES = (1, 10, 100, 1000)
 EVENTS = 10_000
@@ -26,13 +31,13 @@ CONFIG = Config(prometheus_url="http://localhost/w", loki_url="http://localhost/
 
 
 class Row(NamedTuple):
-    """What one stage costs at one size of batches.
+    """The cost of one stage at one batch size.
 
     Attributes:
-        size: Events in a batch.
+        size: Events per batch.
         stage: "floor", one of ``STAGES``, or "total" for all stages together.
-        micros: µs of CPU per event.
-        floors: The same in floors.
+        micros: CPU time per event in µs.
+        floors: The same as a multiple of the floor.
     """
 
     size: int
@@ -42,7 +47,7 @@ class Row(NamedTuple):
 
 
 class Bench:
-    """Batches of one size, and the stages that they go through."""
+    """The stages of the core, with batches of one size."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -51,16 +56,21 @@ class Bench:
         decoder = BatchDecoder(CONFIG)
         self._decode = decoder.decode
         self.batches = [decoder.decode(body, self.now) for body in self.bodies]
-        ingest = self.worker()._ingest
-        self.events = [ingest._by_time(batch, None, self.now) for batch in self.batches]
+        self.records = [Record(1, self.now, body, None, b"") for body in self.bodies]
+        applier = self.create_worker()._components.applier
+        self.events = [self._order(applier, number) for number in range(len(self.bodies))]
 
-    def worker(self) -> Worker:
-        """A new worker, which knows nothing."""
+    def _order(self, applier: BatchApplier, number: int) -> list[tuple[Event, bytes, EventContext]]:
+        decoded = self.batches[number]
+        return applier._by_time(decoded, Batch(self.records[number], decoded))
+
+    def create_worker(self) -> Worker:
+        """Create a worker without state."""
         return Worker(CONFIG, instance="bench-0")
 
-    def fed(self) -> Worker:
-        """A worker with all events."""
-        worker = self.worker()
+    def create_filled_worker(self) -> Worker:
+        """Create a worker that has handled all events."""
+        worker = self.create_worker()
         self.handle(worker)
         return worker
 
@@ -76,60 +86,63 @@ class Bench:
             digest_of(body)
 
     def origins(self, worker: Worker) -> None:
-        for batch in self.batches:
-            worker._ingest._by_time(batch, None, self.now)
+        applier = worker._components.applier
+        for number in range(len(self.bodies)):
+            self._order(applier, number)
 
     def logs(self, worker: Worker) -> None:
-        log = worker._outflow.log
+        components = worker._components
+        log = components.export.log
         assert log is not None
         for events in self.events:
-            log.add_events(events, worker._ingest.labeller, self.now)
+            log.add_events(events, components.applier.labeller, self.now)
 
     def metrics(self, worker: Worker) -> None:
         for events in self.events:
-            worker._ingest.meter.record_events(
+            worker._components.applier.recorder.record_events(
                 [(event, origin) for event, _, origin in events], self.now
             )
 
     def handle(self, worker: Worker) -> None:
-        for body in self.bodies:
-            request = Request("POST", "/v1/events", body=body, received=self.now)
-            status = worker.handle(request, self.now).response.status
-            assert status == 202, status
+        for number, body in enumerate(self.bodies):
+            request = Request("POST", "/v1/events", body=body, first_byte_at=self.now)
+            answer = worker.handle(number, request, self.now)[0]
+            assert isinstance(answer, Respond), answer
+            assert answer.response.status == 202, answer
 
     def flush(self, worker: Worker) -> None:
         worker.close(self.now + 15_000)
 
-    def whole(self, worker: Worker) -> None:
+    def handle_and_flush(self, worker: Worker) -> None:
         self.handle(worker)
         self.flush(worker)
 
 
 INNER = ("decode", "digest", "origins", "logs", "metrics")
-"""The stages of ``handle`` that are measured by themselves; "request" is the rest."""
+"""The stages of ``handle`` that are measured separately; "request" is the rest."""
 
 STAGES = {
-    "decode": "bytes to valid events",
-    "digest": "is it a duplicate?",
+    "decode": "decoding and validation of events",
+    "digest": "digest for the detection of duplicates",
     "origins": "governed labels, order by time",
-    "logs": "log entries, kept",
-    "metrics": "views followed, series counted",
-    "request": "routing, answer, effects; log requests that are full",
-    "flush": "series and the rest of the entries encoded and compressed",
+    "logs": "buffering of log entries",
+    "metrics": "playback models and series",
+    "request": "routing, response, effects; full log requests",
+    "flush": "encoding and compression of series and the remaining log entries",
 }
 
 
 def measure(sizes: Iterable[int] = SIZES) -> list[Row]:
-    """The cost of every stage at each size of batches."""
+    """Measure every stage at each batch size."""
     rows: list[Row] = []
     for size in sizes:
         bench = Bench(size)
         runs: dict[str, tuple[Callable[[Any], None], Callable[[], Any]]] = {
             "floor": (bench.floor, lambda: None),
-            **{name: (getattr(bench, name), bench.worker) for name in INNER},
-            "handled": (bench.handle, bench.worker),
-            "flush": (bench.flush, bench.fed),
-            "total": (bench.whole, bench.worker),
+            **{name: (getattr(bench, name), bench.create_worker) for name in INNER},
+            "handled": (bench.handle, bench.create_worker),
+            "flush": (bench.flush, bench.create_filled_worker),
+            "total": (bench.handle_and_flush, bench.create_worker),
         }
         best = dict.fromkeys(runs, float("inf"))
         for _ in range(RUNS):

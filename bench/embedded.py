@@ -1,13 +1,12 @@
-"""What the embedded store costs: CPU and disk by events a second.
+"""Measures the CPU time and disk space of the embedded store by events per second.
 
     python -m bench.embedded
 
-Viewers play for six minutes of a clock of their own: real recorded events under view ids that are
-new all the time, of a catalogue of 200 videos, from a handful of countries, devices and browsers,
-the first of which are met far more often than the last.
-A worker in this process counts them; what it flushes goes to the store, whose CPU time is
-measured (decoding and writing; waiting for the disk is none). CPU and bytes are those of the second
-half, in which series go on rather than begin; bytes are those of the file, indexes and all.
+Six minutes of simulated time: recorded events under ever new view ids, with 200 videos and a few
+countries, devices and browsers in a skewed distribution. A worker in this process counts them, and
+its flushes go to the store. Measured are the store's CPU time for decoding and writing, without
+waiting for the disk, and the growth of its file with indexes, both over the second half, when most
+series exist already.
 """
 
 import json
@@ -24,11 +23,12 @@ from bench.workload import events
 from openqoe.core import Config, HttpResult, LokiPush, Notice, RemoteWrite, Request, Worker
 from openqoe.embedded.retention import used_bytes
 from openqoe.embedded.sample_schema import FILE, open_writer
-from openqoe.embedded.sample_writer import Tables
+from openqoe.embedded.sample_writer import SampleWriter
+from tests.support.handling import handle
 
 RATES = (1, 10, 100, 1_000)
 MINUTES = 6
-EVENTS_A_VIEW = 30
+EVENTS_PER_VIEW = 30
 VIDEOS = 200
 COUNTRIES = ("DE", "FR", "US", "GB", "BR", "IN", "JP", "NO")
 BROWSERS = ("Chrome", "Firefox", "Safari", "Edge")
@@ -36,7 +36,7 @@ DEVICES = ("desktop", "mobile", "tablet", "tv")
 
 
 def batches(rate: int, start: int) -> Iterator[tuple[int, bytes]]:
-    """Batches of ten events with their times, ``rate`` events a second."""
+    """Batches of ten events with their times, at ``rate`` events per second."""
     chance = random.Random(4)
     recorded = events()
     views = count()
@@ -44,11 +44,11 @@ def batches(rate: int, start: int) -> Iterator[tuple[int, bytes]]:
     for number in range(rate * MINUTES * 60 // 10):
         at = start + number * 10_000 // rate
         place = number % len(playing)
-        base, told = playing[place]
-        chosen = (recorded[(told + n) % len(recorded)] for n in range(10))
+        base, position = playing[place]
+        chosen = (recorded[(position + n) % len(recorded)] for n in range(10))
         body = [{**one, **base, "event_time": at, "viewer_time": at} for one in chosen]
-        playing[place] = (base, told + 10)
-        if told + 10 >= EVENTS_A_VIEW:
+        playing[place] = (base, position + 10)
+        if position + 10 >= EVENTS_PER_VIEW:
             playing[place] = _viewer(chance, next(views))
         yield at, json.dumps({"events": body}).encode()
 
@@ -70,11 +70,11 @@ def _skewed(chance: random.Random, values: tuple[str, ...]) -> str:
 
 def measure(rate: int, directory: Path) -> str:
     start = int(time.time() * 1000)
-    worker = Worker(Config(), instance="bench-0", pace=1_000_000, embedded=True)
+    worker = Worker(Config(), instance="bench-0", budget=1_000_000, embedded=True)
     with closing(open_writer(directory / FILE, full=False)) as database:
-        tables = Tables(database, worker.config.cardinality_limits["video_id"])
+        tables = SampleWriter(database, worker.config.cardinality_limits["video_id"])
         spent = longest = 0.0
-        taken = 0
+        accepted = 0
 
         def run(effects: Iterator[object], now: int) -> None:
             nonlocal spent, longest
@@ -84,35 +84,37 @@ def measure(rate: int, directory: Path) -> str:
                 if isinstance(effect, Notice):
                     continue
                 assert isinstance(effect, RemoteWrite | LokiPush)
-                began = time.process_time()
+                begin = time.process_time()
                 if isinstance(effect, RemoteWrite):
                     tables.write_metrics(effect.body)
                 else:
                     tables.write_logs(effect.body, dict(effect.headers)["Content-Type"])
-                took = time.process_time() - began
-                spent, longest = spent + took, max(longest, took)
+                elapsed = time.process_time() - begin
+                spent, longest = spent + elapsed, max(longest, elapsed)
                 todo += worker.complete(effect.id, HttpResult(204), now)
 
         half = start + MINUTES * 30_000
         warm: tuple[float, int, int] | None = None
         for now, body in batches(rate, start):
             if warm is None and now >= half:
-                warm = spent, taken, used_bytes(database)
-            outcome = worker.handle(Request("POST", "/v1/events", body=body, received=now), now)
+                warm = spent, accepted, used_bytes(database)
+            outcome = handle(
+                worker, Request("POST", "/v1/events", body=body, first_byte_at=now), now
+            )
             assert outcome.response.status == 202, outcome.response.body
-            taken += 10
+            accepted += 10
             run(iter(outcome.effects), now)
             due = worker.next_poll()
             if due is not None and due <= now:
                 run(iter(worker.poll(now)), now)
         assert warm is not None
         (series,) = database.execute("SELECT count(*) FROM series").fetchone()
-        bytes_each = (used_bytes(database) - warm[2]) / (taken - warm[1])
+        bytes_each = (used_bytes(database) - warm[2]) / (accepted - warm[1])
     share = (spent - warm[0]) / (MINUTES * 30)
     hours = worker.config.embedded_max_bytes / (rate * bytes_each) / 3_600
     return (
         f"{rate:9}{series:9}{share:11.1%}{longest * 1000:12.0f}"
-        f"{(taken - warm[1]) / (spent - warm[0]):14.0f}{bytes_each:13.0f}{hours:16.1f}"
+        f"{(accepted - warm[1]) / (spent - warm[0]):14.0f}{bytes_each:13.0f}{hours:16.1f}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The machine that is measured on, and what processes use of it."""
+"""The machine, its speed variation, and the resource usage of processes."""
 
 import os
 import platform
@@ -11,12 +11,12 @@ from statistics import median
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
-SPINNING = 5
-"""s for which the machine's own hold-ups are looked for."""
+SPEED_TEST_SECONDS = 5
+"""Duration of the search for slow periods of the machine."""
 
 
 def describe() -> dict[str, str]:
-    """What it is, for a reader of the figures."""
+    """Describe the machine for readers of the results."""
     model = platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -41,8 +41,8 @@ def describe() -> dict[str, str]:
 
 
 def _variation() -> float:
-    """How much longer the same loop takes at one time than at another, within a second: on a
-    machine that is shared with others, by how much a figure may be off."""
+    """The ratio of the longest to the shortest run of the same loop within about a second: the
+    possible error of a result on a shared machine."""
     times = []
     for _ in range(20):
         begin = time.process_time()
@@ -52,11 +52,11 @@ def _variation() -> float:
 
 
 def _slow_stretches() -> str:
-    """For how long a loop of about a ms took more than twice the CPU time that it mostly does, and
-    the longest such stretch: so long an answer may take whatever the program."""
+    """The time in which a loop of about 1 ms takes more than twice its usual CPU time, and the
+    longest such period: a lower bound of the maximum response time of any program."""
     times = []
     begin = time.perf_counter()
-    while time.perf_counter() - begin < SPINNING:
+    while time.perf_counter() - begin < SPEED_TEST_SECONDS:
         before = time.process_time()
         sum(range(20_000))
         times.append(time.process_time() - before)
@@ -66,11 +66,11 @@ def _slow_stretches() -> str:
         stretch = stretch + spent if spent > 2 * usual else 0.0
         slow += spent if spent > 2 * usual else 0.0
         longest = max(longest, stretch)
-    return f"{slow * 1000:.0f} ms of {SPINNING} s, {longest * 1000:.0f} ms at a time"
+    return f"{slow * 1000:.0f} ms of {SPEED_TEST_SECONDS} s, {longest * 1000:.0f} ms at a time"
 
 
 def _processes(group: int) -> list[list[str]]:
-    """The fields of /proc/…/stat of the processes of a process group, from the state on."""
+    """The fields of /proc/…/stat from the state on, of each process in a process group."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -84,17 +84,17 @@ def _processes(group: int) -> list[list[str]]:
 
 
 def cpu_seconds(group: int) -> float:
-    """The CPU time that the processes of a process group have used."""
+    """The CPU time of the processes in a process group."""
     return sum(int(fields[11]) + int(fields[12]) for fields in _processes(group)) / TICK
 
 
 def stolen_seconds() -> float:
-    """The CPU time that this machine was kept waiting for by others on the same hardware; 0 where
-    it is not a virtual one (proc(5), ``steal``)."""
+    """The CPU time that the hypervisor gave to other machines (proc(5), ``steal``); 0 on physical
+    hardware."""
     _, *times = Path("/proc/stat").read_text().splitlines()[0].split()
     return int(times[7]) / TICK
 
 
 def memory(group: int) -> int:
-    """Bytes that the processes of a process group have in memory."""
+    """The resident memory of the processes in a process group, in bytes."""
     return sum(int(fields[21]) * PAGE for fields in _processes(group))

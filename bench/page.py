@@ -1,8 +1,8 @@
-"""The figures of ``docs/performance.md`` and its plots, from the results of the latest runs.
+"""Writes the tables and plots of ``docs/performance.md`` from the results of the latest runs.
 
     python -m bench.page
 
-What stands between the markers of the page is written anew; the rest is prose.
+It replaces the text between the markers of the page; the rest is prose.
 """
 
 import re
@@ -24,7 +24,7 @@ COLOURS = {"null": "#b8bfc9", "memory": "#58a6c7", "normal": "#2f6db3", "full": 
 
 
 def table(rows: Sequence[Row], columns: Iterable[str]) -> str:
-    """Rows as a table of Markdown."""
+    """Format rows as a Markdown table."""
     names = list(columns)
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     lines += [f"| {' | '.join(_text(row.get(name, '')) for name in names)} |" for row in rows]
@@ -87,11 +87,11 @@ def rates(rows: list[Row]) -> str:
 
 def scale(rows: list[Row]) -> str:
     figure, (left, right) = plot.subplots(1, 2, figsize=(9, 3.4))
-    for what in dict.fromkeys(row["what"] for row in rows):
-        shown = [row for row in rows if row["what"] == what]
+    for subject in dict.fromkeys(row["what"] for row in rows):
+        shown = [row for row in rows if row["what"] == subject]
         counts = [row["count"] for row in shown]
-        left.plot(counts, [row["floors"] for row in shown], "o-", label=what)
-        right.plot(counts, [row["longest hold ms"] for row in shown], "o-", label=what)
+        left.plot(counts, [row["floors"] for row in shown], "o-", label=subject)
+        right.plot(counts, [row["longest hold ms"] for row in shown], "o-", label=subject)
     for axes, title in ((left, "CPU of an event, in floors"), (right, "longest hold, ms")):
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
@@ -118,7 +118,7 @@ def _save(figure: Any, name: str, description: str) -> str:
     IMAGES.mkdir(exist_ok=True)
     figure.tight_layout()
     for kind in ("svg", "png"):
-        # No date and no random ids: the same figures give the same files.
+        # No date and no random ids: equal results give equal files.
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(IMAGES / f"{name}.{kind}", dpi=110, metadata=metadata)
     plot.close(figure)
@@ -138,7 +138,7 @@ def main() -> None:
         begin, end = f"<!-- figures: {name} -->", f"<!-- end: {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         if not pattern.search(page):
-            raise SystemExit(f"{PAGE.name} has no place for the figures of {name}")
+            raise SystemExit(f"{PAGE.name} has no markers for {name}")
         page = pattern.sub(f"{begin}\n\n{text}\n\n{end}".replace("\\", r"\\"), page)
     PAGE.write_text(page, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Batches that fill a worker: with many views, with many series."""
+"""Batches that fill a worker with many views or many series."""
 
 import json
 import time
@@ -10,12 +10,12 @@ from tests.support.event_builders import event
 
 
 def views(count: int, *, again: int = 0, batch: int = 500) -> Iterator[bytes]:
-    """Batches of views that play, an event each, under ids as players make them.
+    """Batches of playing views with random ids, one event per view.
 
     Args:
-        count: How many views.
-        again: How often the same views were told before.
-        batch: Events in a batch.
+        count: Number of views.
+        again: How often the same views were sent before.
+        batch: Events per batch.
     """
     now = int(time.time() * 1000)
     for first in range(0, count, batch):
@@ -38,7 +38,7 @@ def views(count: int, *, again: int = 0, batch: int = 500) -> Iterator[bytes]:
 
 
 def series(count: int, *, codes: int = 20, batch: int = 500) -> Iterator[bytes]:
-    """Batches that make so many series: many players, each with some codes of errors."""
+    """Batches that create `count` series: many players with several error codes each."""
     now = int(time.time() * 1000)
     for first in range(0, count, batch):
         yield events_of(
@@ -55,9 +55,9 @@ def series(count: int, *, codes: int = 20, batch: int = 500) -> Iterator[bytes]:
         )
 
 
-def strangers(bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """The same batches, each from a player that nobody has heard of."""
+def with_new_players(bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """The same batches, each with a new player id."""
     for number, body in enumerate(bodies):
         events = json.loads(body)["events"]
-        player = f"stranger-{number}"
+        player = f"new-{number}"
         yield json.dumps({"events": [one | {"player_id": player} for one in events]}).encode()

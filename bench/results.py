@@ -1,4 +1,4 @@
-"""The figures of a run: written as JSON by the scripts, read by the page (``bench.page``)."""
+"""The results of a run: the scripts write them as JSON, ``bench.page`` reads them."""
 
 import json
 import sys
@@ -11,12 +11,12 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def is_quick() -> bool:
-    """Whether the command line asks for a short run, to see that it works."""
+    """Whether the command line selects a short trial run."""
     return "--quick" in sys.argv[1:]
 
 
 def save(name: str, rows: list[dict[str, Any]]) -> None:
-    """Keep the figures of a whole run; those of a short one are printed only."""
+    """Save the results of a full run; those of a short one are only printed."""
     if is_quick():
         return
     FOLDER.mkdir(exist_ok=True)
@@ -25,13 +25,13 @@ def save(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def load(name: str) -> dict[str, Any] | None:
-    """The figures of the latest run; None if there was none."""
+    """Load the results of the latest run; None without one."""
     path = FOLDER / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def show(row: dict[str, Any]) -> None:
-    """Print a row as it comes."""
+    """Print a row."""
     print(
         "  ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"

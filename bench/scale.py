@@ -1,12 +1,11 @@
-"""What grows with series, views and admitted values, and what does not, in the core alone.
+"""Measures how costs in the core grow with the numbers of series, views and admitted values.
 
     python -m bench.scale [--quick]
 
-Each row fills a worker, then takes the µs of CPU that an event of the usual load costs, and what a
-flush costs with its snapshot: all of it, and the longest single call, which is how long a request
-may have to wait for it. CPU time of the process, so other processes do not count, and the
-shortest of several rounds, because they make it slower all the same. Beside an event its floor
-(``bench/workload.floor``) in the same rounds: the ratio tells whether the cost is flat.
+Each row fills a worker, then measures the CPU time of an event of the usual load and of a flush
+with its snapshot: the total, and the longest single call, which bounds the delay of a request. All
+are CPU times of the process; the shortest of several rounds counts. The ratio of an event to its
+floor (``bench.workload.floor``), measured in the same rounds, shows whether the cost is constant.
 """
 
 import gc
@@ -18,6 +17,7 @@ from typing import Any
 from bench import population, results, workload
 from openqoe.core import Config, Request, Worker
 from openqoe.core.effects import Append, Effect, Persist, Stored
+from tests.support.handling import handle
 
 QUICK = results.is_quick()
 ROUNDS = 3 if QUICK else 10
@@ -29,12 +29,12 @@ VIEWS = (1_000, 10_000) if QUICK else (10_000, 100_000, 1_000_000)
 ADMITTED = (100, 1_000) if QUICK else (100, 10_000, 100_000)
 
 
-def limits(most: int) -> str:
+def encode_limits(most: int) -> str:
     return json.dumps({"limits": {"player_id": {"max_cardinality": most, "action": "allow"}}})
 
 
 class Filled:
-    """A worker with what was put into it, as if its disk were fast."""
+    """A worker with some state; its disk completes writes at once."""
 
     def __init__(self, bodies: Iterable[bytes], most: int = 200_000) -> None:
         config = Config.from_environment(
@@ -43,25 +43,25 @@ class Filled:
                 "LOKI_URL": "http://localhost/l",
                 "OPENQOE_MAX_SERIES": "10000000",
                 "OPENQOE_MAX_VIEWS": "10000000",
-                "CARDINALITY_LIMITS": limits(most),
+                "CARDINALITY_LIMITS": encode_limits(most),
             }
         )
         self.worker = Worker(config, instance="bench-0", durable=True)
         self.now = int(time.time() * 1000)
         self.snapshot = 0
         for body in bodies:
-            self.take(body)
-        # A series costs more once: when its labels are encoded.
+            self.handle(body)
+        # The first flush of a series costs more: it encodes the labels.
         self.first_hold = self.flush()[1]
 
-    def take(self, body: bytes) -> None:
-        request = Request("POST", "/v1/events", body=body, received=self.now)
-        outcome = self.worker.handle(request, self.now)
+    def handle(self, body: bytes) -> None:
+        request = Request("POST", "/v1/events", body=body, first_byte_at=self.now)
+        outcome = handle(self.worker, request, self.now)
         assert outcome.response.status == 202, outcome.response
         self._run(outcome.effects)
 
     def flush(self) -> tuple[float, float, int]:
-        """ms of a whole flush, ms of its longest call, how many calls it took."""
+        """Flush; return the total time in ms, that of the longest call, and the number of calls."""
         self.now += INTERVAL
         calls = []
         persisted = False
@@ -83,7 +83,7 @@ class Filled:
         return persisted
 
 
-def measure(what: str, count: int, filled: Filled, bodies: list[bytes]) -> dict[str, Any]:
+def measure(subject: str, count: int, filled: Filled, bodies: list[bytes]) -> dict[str, Any]:
     gc.collect()
     gc.freeze()
     each = len(bodies) // ROUNDS
@@ -93,14 +93,14 @@ def measure(what: str, count: int, filled: Filled, bodies: list[bytes]) -> dict[
         part = bodies[number * each : (number + 1) * each]
         begin = time.process_time()
         for body in part:
-            filled.take(body)
-        taken = time.process_time()
+            filled.handle(body)
+        middle = time.process_time()
         workload.floor(part)
-        costs.append((taken - begin) / each / 10 * 1e6)
-        floors.append((time.process_time() - taken) / each / 10 * 1e6)
+        costs.append((middle - begin) / each / 10 * 1e6)
+        floors.append((time.process_time() - middle) / each / 10 * 1e6)
         flushes.append(filled.flush())
     row = {
-        "what": what,
+        "what": subject,
         "count": count,
         "µs/event": round(min(costs), 2),
         "floors": round(min(costs) / min(floors), 1),
@@ -125,10 +125,10 @@ def main() -> None:
     for count in ADMITTED:
         made = population.series(count, codes=1)
         rows.append(measure("admitted values", count, Filled(made, most=10 * count), bodies))
-    strange = list(population.strangers(bodies))
+    new_players = list(population.with_new_players(bodies))
     for count in ADMITTED:
         made = population.series(count, codes=1)
-        rows.append(measure("values past a limit", count, Filled(made, most=count), strange))
+        rows.append(measure("values past a limit", count, Filled(made, most=count), new_players))
     results.save("scale", rows)
 
 

@@ -1,13 +1,13 @@
-"""What a shared store costs, and what a second worker brings, in one run.
+"""Measures the cost of a shared store and the gain of a second worker.
 
     python -m bench.scale_out
 
 Batches of 10 events, durability normal, 16 connections. First one worker with each store: requests
-a second and CPU time a request of the worker (of Redis itself, too), beside a worker that is alone.
-Then two workers with each store beside the one that is alone. The load generator shares the
-machine's cores, so with two workers on two cores three processes want the time of two.
+per second and CPU time per request, of the worker and of Redis, relative to a worker without a
+shared store. Then two workers with each store, relative to the same. The load generator shares the
+cores of the machine: two workers on two cores compete with it.
 
-Last, the room that views take in each store.
+Last, the size of a view in each store.
 """
 
 import os
@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import load, machine, workload
+from bench import load_generator, machine, workload
 from openqoe.core.http.messages import Request
 from openqoe.shells.stores.redis_store import RedisStore
 from openqoe.shells.stores.sqlite_store import SqliteStore
@@ -37,15 +37,15 @@ BATCH = 10
 VIEWS = 2_000
 
 
-def two(name: str) -> Command:
-    """Two workers of a shell."""
+def command_of_two(name: str) -> Command:
+    """The command of two workers of a shell."""
     if name == "gunicorn":
         return gunicorn("gthread", "--threads", "16", "--workers", "2")
     return with_options(serve, "--shell", name, "--workers", "2")
 
 
-def one(name: str) -> Command:
-    """One worker of a shell."""
+def command_of_one(name: str) -> Command:
+    """The command of one worker of a shell."""
     if name == "gunicorn":
         return gunicorn("gthread", "--threads", "16")
     return with_options(serve, "--shell", name)
@@ -53,7 +53,7 @@ def one(name: str) -> Command:
 
 @dataclass(frozen=True)
 class Measured:
-    """One round: requests a second; CPU µs a request of the workers and of Redis."""
+    """One round: requests per second; CPU time per request of the workers and of Redis in µs."""
 
     rate: float
     cpu: float
@@ -63,7 +63,9 @@ class Measured:
 def measure(worker: WorkerProcess, redis: Redis, bodies: list[bytes]) -> Measured:
     assert worker.process is not None
     before, redis_before = machine.cpu_seconds(worker.process.pid), redis.cpu_seconds()
-    done = load.run(worker.port, load.posts(bodies), CONNECTIONS, SECONDS)
+    done = load_generator.run_closed_loop(
+        worker.port, load_generator.encode_posts(bodies), CONNECTIONS, SECONDS
+    )
     requests = done.rate * SECONDS
     cpu = machine.cpu_seconds(worker.process.pid) - before
     redis_cpu = redis.cpu_seconds() - redis_before
@@ -91,7 +93,7 @@ def main() -> None:
                                 "OPENQOE_LOG_LEVEL": "error",
                                 "OPENQOE_EMBEDDED": "off",
                             },
-                            command=one(shell) if number == 1 else two(shell),
+                            command=command_of_one(shell) if number == 1 else command_of_two(shell),
                         )
                     )
                     for number, store, url in [(1, *item) for item in urls.items()]
@@ -101,12 +103,12 @@ def main() -> None:
                 for _ in range(ROUNDS):
                     for key, worker in workers.items():
                         found[key].append(measure(worker, redis, bodies))
-                tell_costs(shell, found)
-        tell_sizes(redis)
+                print_costs(shell, found)
+        print_sizes(redis)
 
 
-def tell_costs(shell: str, found: dict[tuple[int, str], list[Measured]]) -> None:
-    """A line for each number of workers and store."""
+def print_costs(shell: str, found: dict[tuple[int, str], list[Measured]]) -> None:
+    """Print a line for each number of workers and store."""
     base_rate = base_cpu = 0.0
     for (number, store), measured in found.items():
         rate = statistics.median(each.rate for each in measured)
@@ -120,8 +122,8 @@ def tell_costs(shell: str, found: dict[tuple[int, str], list[Measured]]) -> None
         )
 
 
-def tell_sizes(redis: Redis) -> None:
-    """The room that views of three batches take, their batches' claims included."""
+def print_sizes(redis: Redis) -> None:
+    """Print the size of a view of three batches in each store, claims included."""
     print(f"{'store':8}{'views':>7}{'bytes a view':>14}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "shared.db"

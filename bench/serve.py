@@ -1,16 +1,16 @@
-"""Running workers under load, each shell, beside its null server.
+"""Measures running workers of each shell under load, relative to its null server.
 
     python -m bench.serve [--quick] [asyncio] [trio] [gunicorn]
 
-Three parts, each with workers that deliver to a receiver that takes everything:
+It has three parts. All workers deliver to a receiver that accepts everything.
 
-- throughput: ``wrk`` keeps connections busy; the workers of all durabilities and the null server
-  run at the same time and are asked in turn, so that what else the machine does hits all of them.
-- rates: a generator that sends at a rate, whether answers come or not: at 70% of what the worker
-  can do, the same while a flush of 100,000 series is made again and again, and at twice. The null
-  server at the first of these rates tells how much of that is the machine's and the generator's.
-  Several rounds, each with workers of its own.
-- memory: what the worker takes after minutes' worth of events, and how long it takes to start.
+- throughput: ``wrk`` keeps connections busy. The workers of all durabilities and the null server
+  run at the same time and are measured in turn, so that other load on the machine affects all.
+- rates: a generator sends at a fixed rate, independent of responses: at 70% of the worker's
+  throughput, at the same rate with continual flushes of 100,000 series, and at twice the
+  throughput. The null server at 70% shows the share of the machine and the generator. There are
+  several rounds, each with new workers.
+- memory: resident memory after many events, and the time to start.
 
 The generator shares the machine's cores: compare the ratios of one run.
 """
@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Any, NamedTuple
 
-from bench import load, machine, population, results, workload, wrk
+from bench import load_generator, machine, population, results, workload, wrk
 from bench.sink import Sink
 from tests.support.worker_process import Command, WorkerProcess, gunicorn, serve, serve_trio
 
@@ -31,7 +31,7 @@ ROUNDS = 1 if QUICK else 3
 SECONDS = 1 if QUICK else 2
 RATED_SECONDS = 2.0 if QUICK else 6.0
 FLUSHED_SECONDS = 1 if QUICK else 5
-"""s between flushes, and for which it is found what a worker can do: so that is beside flushes."""
+"""Flush interval and duration of a throughput measurement in s, so that it includes flushes."""
 
 SHELLS: dict[str, Command] = {
     "asyncio": serve,
@@ -39,37 +39,36 @@ SHELLS: dict[str, Command] = {
     "gunicorn": gunicorn("gthread"),
 }
 CONNECTIONS = 256
-"""Connections of the generator that sends at a rate, in turn: each costs the processor's cache."""
+"""Connections of the generator with a fixed rate, used in turn."""
 
-BUSY = 64
-"""Connections with which the worker's rate is found: it always has something to do, and does not
-take them for a flood."""
+BUSY_CONNECTIONS = 64
+"""Connections of a throughput measurement: enough to keep the worker busy, without overload."""
 
-CROWD = 1_500
-"""The same where more is sent than can be answered."""
+OVERLOAD_CONNECTIONS = 1_500
+"""Connections of the generator in an overload."""
 
 SETTLING = 1.0 if QUICK else 6.0
-"""s of that which are looked at by themselves: what comes in the first two is served, as a burst
-is."""
+"""Duration in s of the separately reported start of an overload, whose first 2 s are served as a
+burst."""
 
 DURABILITIES = ("memory", "normal", "full")
 LOADS = ((10, 16), (10, 256), (1000, 16))
-"""Events a batch, connections."""
+"""Events per batch, connections."""
 
 
 def null_server(shell: str) -> Command:
-    """The command that starts a shell's null server."""
+    """The command of a shell's null server."""
     if shell == "gunicorn":
         python = sys.executable
         return lambda port: (
             *(python, "-m", "gunicorn", "-k", "gthread", "--threads", "16"),
-            *("--bind", f"127.0.0.1:{port}", "bench.null:application"),
+            *("--bind", f"127.0.0.1:{port}", "bench.null_server:application"),
         )
-    return lambda port: (sys.executable, "-m", "bench.null", shell, str(port))
+    return lambda port: (sys.executable, "-m", "bench.null_server", shell, str(port))
 
 
 def settings(sink: Sink, **more: str) -> Mapping[str, str]:
-    """The settings of a worker that delivers."""
+    """The settings of a worker that delivers to the sink."""
     return {
         "OPENQOE_LOG_LEVEL": "error",
         "PROMETHEUS_URL": f"{sink.url}/api/v1/write",
@@ -78,13 +77,13 @@ def settings(sink: Sink, **more: str) -> Mapping[str, str]:
     }
 
 
-def group(worker: WorkerProcess) -> int:
+def process_group(worker: WorkerProcess) -> int:
     assert worker.process is not None
     return worker.process.pid
 
 
 def throughput(shell: str, sink: Sink) -> list[dict[str, Any]]:
-    """Requests a second of all durabilities beside the null server."""
+    """Measure the throughput of all durabilities and of the null server."""
     rows = []
     with ExitStack() as stack:
         workers = {
@@ -99,9 +98,9 @@ def throughput(shell: str, sink: Sink) -> list[dict[str, Any]]:
             rounds: dict[str, list[tuple[wrk.Load, float]]] = {name: [] for name in workers}
             for _ in range(ROUNDS):
                 for name, worker in workers.items():
-                    before = machine.cpu_seconds(group(worker))
+                    before = machine.cpu_seconds(process_group(worker))
                     done = wrk.run(worker.port, bodies, connections, SECONDS)
-                    cpu = machine.cpu_seconds(group(worker)) - before
+                    cpu = machine.cpu_seconds(process_group(worker)) - before
                     rounds[name].append((done, cpu / done.requests / batch * 1e6))
             null = median(done.rate for done, _ in rounds["null"])
             for name, measured in rounds.items():
@@ -128,22 +127,23 @@ def throughput(shell: str, sink: Sink) -> list[dict[str, Any]]:
 
 
 def rates(shell: str, sink: Sink) -> list[dict[str, Any]]:
-    """Times at 70% of what the worker can do, beside flushes of many series, and at twice.
-
-    First those of the null server, which has hardly anything to do at the first of these rates.
+    """Measure response times at fixed rates: the null server and the worker at 70% of the
+    throughput, the worker with flushes of many series, and the worker at twice the throughput.
     """
-    rounds = [_rates(shell, sink) for _ in range(ROUNDS)]
+    rounds = [_measure_rates(shell, sink) for _ in range(ROUNDS)]
     rows = []
     for name in rounds[0]:
         parts = [part[name] for part in rounds]
         row = {
             "shell": shell,
             "load": name,
-            "sent/s": round(median(part.asked for part in parts)),
+            "sent/s": round(median(part.rate for part in parts)),
             "accepted/s": round(median(part.load.rate for part in parts)),
             "refused/s": round(median(part.load.per_second(503) for part in parts)),
-            "not sent/s": round(median(part.load.per_second(load.NOT_SENT) for part in parts)),
-            "not answered": sum(part.load.statuses[0] for part in parts),
+            "not sent/s": round(
+                median(part.load.per_second(load_generator.NOT_SENT) for part in parts)
+            ),
+            "not answered": sum(part.load.statuses[load_generator.NO_RESPONSE] for part in parts),
         }
         for percentile in (50, 95, 99, 99.9):
             times = [part.load.percentile(percentile / 100) for part in parts]
@@ -157,34 +157,43 @@ def rates(shell: str, sink: Sink) -> list[dict[str, Any]]:
 
 
 class _Part(NamedTuple):
-    """What came of one load in one round.
+    """The result of one load in one round.
 
     Attributes:
-        asked: Requests a second that it was.
-        load: What came of it.
-        stolen: How much of a processor others on the same hardware had meanwhile.
+        rate: The sending rate in requests per second.
+        load: The result.
+        stolen: The fraction of a processor used by other machines on the same hardware.
     """
 
-    asked: float
-    load: load.Load
+    rate: float
+    load: load_generator.Load
     stolen: float
 
 
-def _rates(shell: str, sink: Sink) -> dict[str, _Part]:
-    """One round, by the name of the load."""
+def _measure_rates(shell: str, sink: Sink) -> dict[str, _Part]:
+    """Measure one round: the results by the name of the load."""
     bodies = list(workload.bodies(10, 2_000))
     delivering = settings(sink, OPENQOE_FLUSH_INTERVAL=str(FLUSHED_SECONDS))
 
-    def most(worker: WorkerProcess) -> float:
-        # Anew each time: some seconds later the machine may be half or twice as fast.
-        return load.run(worker.port, load.posts(bodies), BUSY, FLUSHED_SECONDS).rate
+    def measure_throughput(worker: WorkerProcess) -> float:
+        # Repeated before each load: the speed of the machine can change by 2 within seconds.
+        return load_generator.run_closed_loop(
+            worker.port,
+            load_generator.encode_posts(bodies),
+            BUSY_CONNECTIONS,
+            FLUSHED_SECONDS,
+        ).rate
 
-    def ask(
+    def send_at_rate(
         worker: WorkerProcess, rate: float, connections: int, names: Mapping[str, float]
     ) -> dict[str, _Part]:
         before, began = machine.stolen_seconds(), time.perf_counter()
-        done = load.at_rate(
-            worker.port, load.posts(bodies), rate, list(names.values()), connections
+        done = load_generator.run_at_rate(
+            worker.port,
+            load_generator.encode_posts(bodies),
+            rate,
+            list(names.values()),
+            connections,
         )
         stolen = (machine.stolen_seconds() - before) / (time.perf_counter() - began)
         return {name: _Part(rate, one, stolen) for name, one in zip(names, done, strict=True)}
@@ -194,19 +203,21 @@ def _rates(shell: str, sink: Sink) -> dict[str, _Part]:
         WorkerProcess(delivering, command=SHELLS[shell]) as worker,
         WorkerProcess(command=null_server(shell)) as null,
     ):
-        most(worker)  # it gets into its stride
-        for name, asked in (("null server, as many", null), ("70%", worker)):
-            found |= ask(asked, most(worker) * 0.7, CONNECTIONS, {name: RATED_SECONDS})
-        # Found before there are so many: later, much of what it accepts would wait for a flush.
-        rate = most(worker) * 0.7
+        measure_throughput(worker)  # warm-up
+        for name, target in (("null server, as many", null), ("70%", worker)):
+            rate = measure_throughput(worker) * 0.7
+            found |= send_at_rate(target, rate, CONNECTIONS, {name: RATED_SECONDS})
+        # Measured before the series exist: with them, flushes would lower the throughput.
+        rate = measure_throughput(worker) * 0.7
         for body in population.series(3_000 if QUICK else 100_000):
             worker.post(body)
         time.sleep(FLUSHED_SECONDS + 1)
-        found |= ask(worker, rate, CONNECTIONS, {"70%, 100,000 series": RATED_SECONDS})
+        found |= send_at_rate(worker, rate, CONNECTIONS, {"70%, 100,000 series": RATED_SECONDS})
     with WorkerProcess(delivering, command=SHELLS[shell]) as worker:
-        most(worker)
+        measure_throughput(worker)
         parts = {"twice, at first": SETTLING, "twice": RATED_SECONDS}
-        found |= ask(worker, most(worker) * 2, CROWD, parts)
+        rate = measure_throughput(worker) * 2
+        found |= send_at_rate(worker, rate, OVERLOAD_CONNECTIONS, parts)
     return found
 
 
@@ -215,21 +226,21 @@ def _each(values: Iterable[int]) -> str:
 
 
 def memory(shell: str, sink: Sink) -> list[dict[str, Any]]:
-    """MB with 10,000 series and 100,000 views, and again behind more events of the same; seconds
-    to start, and to start again with 100,000 journalled events."""
+    """Measure the memory with 10,000 series and 100,000 views, before and after more events of the
+    same views; the time to start, and to restart with 100,000 journalled events."""
     rows = []
     views = 5_000 if QUICK else 100_000
     events = 10_000 if QUICK else 100_000
     more = {"OPENQOE_FLUSH_INTERVAL": "5"}
     with WorkerProcess(settings(sink, **more), command=SHELLS[shell]) as worker:
         start = _restart(worker)
-        empty = machine.memory(group(worker))
+        empty = machine.memory(process_group(worker))
         for body in population.series(views // 10):
             worker.post(body)
         for body in population.views(views):
             worker.post(body)
         time.sleep(6)
-        full = machine.memory(group(worker))
+        full = machine.memory(process_group(worker))
         for turn in range(2 if QUICK else 5):
             for body in population.views(views, again=turn + 1):
                 worker.post(body)
@@ -241,7 +252,7 @@ def memory(shell: str, sink: Sink) -> list[dict[str, Any]]:
             "start s": start,
             "MB empty": round(empty / 1e6),
             "MB": round(full / 1e6),
-            "MB after": round(machine.memory(group(worker)) / 1e6),
+            "MB after": round(machine.memory(process_group(worker)) / 1e6),
             "events after": views * (2 if QUICK else 5),
         }
     with WorkerProcess(
@@ -260,7 +271,7 @@ def memory(shell: str, sink: Sink) -> list[dict[str, Any]]:
 
 
 def _restart(worker: WorkerProcess) -> float:
-    """Kill it and start it; seconds until it answers."""
+    """Kill and restart a worker; return the seconds until it answers."""
     worker.kill()
     began = time.perf_counter()
     worker.start()

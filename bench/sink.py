@@ -1,5 +1,4 @@
-"""A receiver that takes everything and keeps nothing: a process of its own, so that it costs the
-worker what a receiver costs and no more."""
+"""A receiver that accepts everything and stores nothing, in a separate process."""
 
 import asyncio
 import subprocess
@@ -9,10 +8,10 @@ from tests.support.services import free_port, wait_until
 
 
 class Sink:
-    """A running receiver; a context manager that ends it.
+    """A receiver process; a context manager that ends it.
 
     Attributes:
-        url: Where it is.
+        url: Its address.
     """
 
     def __init__(self) -> None:
@@ -38,7 +37,7 @@ class Sink:
         return True
 
 
-async def _take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -50,7 +49,7 @@ async def _take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _serve(port: int) -> None:
-    server = await asyncio.start_server(_take, "127.0.0.1", port)
+    server = await asyncio.start_server(_receive, "127.0.0.1", port)
     await server.serve_forever()
 
 

@@ -1,4 +1,4 @@
-"""Batches for the benchmarks: real recorded events, made distinct, as of now."""
+"""Batches for the benchmarks: recorded events with distinct view ids and current times."""
 
 import json
 import time
@@ -14,7 +14,7 @@ CAPTURES = ("sdk1-hlsjs", "sdk2-hlsjs", "sdk1-html5", "sdk2-dashjs")
 
 
 def events() -> list[dict[str, object]]:
-    """The recorded events of three players and both SDK generations; none is there twice."""
+    """The distinct recorded events of three players and both SDK generations."""
     now = int(time.time() * 1000)
     recorded = [
         json.dumps(event)
@@ -30,10 +30,7 @@ EVENTS_PER_VIEW = 30
 
 
 def bodies(size: int, count: int) -> Iterator[bytes]:
-    """Batches of ``size`` events; no two are equal.
-
-    As from real players: successive events are of one view, and a view has 30 of them.
-    """
+    """Distinct batches of ``size`` events. Successive events belong to one view of 30 events."""
     pieces = []
     for event in events():
         text = json.dumps(event, separators=(",", ":"))
@@ -56,7 +53,7 @@ _decode = msgspec.json.Decoder(_Batch).decode
 
 
 def floor(bodies: Iterable[bytes]) -> None:
-    """What no implementation can do without: typed decode, and snappy of the same bytes."""
+    """The minimum for any implementation: typed decoding and snappy compression."""
     for body in bodies:
         _decode(body)
         snappy.compress(body)

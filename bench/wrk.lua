@@ -1,5 +1,5 @@
--- Posts the batches of a file, one a line, each under a name that no worker has seen before.
--- Arguments: the file, a name of this run.
+-- Posts the batches of a file, one per line, with unique idempotency keys.
+-- Arguments: the file, the name of this run.
 
 local threads = 0
 

@@ -1,7 +1,4 @@
-"""Debian's ``wrk`` as the load generator: it costs the machine less than any of ours would.
-
-A number of connections, on each one request after the other.
-"""
+"""Runs Debian's ``wrk``, a load generator with low CPU cost, in a closed loop."""
 
 import json
 import os
@@ -19,11 +16,11 @@ _runs = count()
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it; times in ms.
+    """The result of a load; times in ms.
 
     Attributes:
-        rate: Requests a second that were accepted.
-        refused: Requests answered with another status than 2xx.
+        rate: Accepted requests per second.
+        refused: Responses with another status than 2xx.
     """
 
     rate: float
@@ -36,7 +33,7 @@ class Load:
 
 
 class Bodies:
-    """Batches in a file, as ``wrk`` reads them; a context manager that removes it."""
+    """Batches in a file for ``wrk``; a context manager that removes the file."""
 
     def __init__(self, bodies: Iterable[bytes]) -> None:
         descriptor, self.path = tempfile.mkstemp(prefix="openqoe-bodies-")
@@ -51,10 +48,10 @@ class Bodies:
 
 
 def run(port: int, bodies: Bodies, connections: int, seconds: float) -> Load:
-    """Keep so many connections busy.
+    """Keep connections busy, each with one request at a time.
 
     Raises:
-        RuntimeError: ``wrk`` failed, or requests got no answer.
+        RuntimeError: ``wrk`` failed.
     """
     done = subprocess.run(
         [
@@ -69,14 +66,14 @@ def run(port: int, bodies: Bodies, connections: int, seconds: float) -> Load:
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         raise RuntimeError(f"wrk failed: {done.stderr or done.stdout}")
-    told = json.loads(lines[-1])
-    accepted = told["requests"] - told["refused"]
+    summary = json.loads(lines[-1])
+    accepted = summary["requests"] - summary["refused"]
     return Load(
-        accepted / told["seconds"],
-        told["requests"],
-        told["refused"],
-        told["p50"],
-        told["p95"],
-        told["p99"],
-        told["p99.9"],
+        accepted / summary["seconds"],
+        summary["requests"],
+        summary["refused"],
+        summary["p50"],
+        summary["p95"],
+        summary["p99"],
+        summary["p99.9"],
     )

@@ -1,8 +1,7 @@
 """The core of the OpenQoE worker: pure, without I/O.
 
-What an application needs to embed it is exported here; ``worker`` is the place to begin
-reading. Nothing in this package imports from the shells, opens a socket or a file, or knows
-the time.
+It exports what an application needs to embed it; ``worker`` is the place to begin reading. Nothing
+in this package imports from the shells, opens a socket or a file, or knows the time.
 """
 
 from .config.declaration import SettingsError
@@ -17,11 +16,12 @@ from .effects import (
     NetworkFailure,
     Notice,
     RemoteWrite,
+    Respond,
     Result,
 )
 from .http import Connection, HttpLimits, Request, Response
 from .version import VERSION
-from .worker import Outcome, Worker
+from .worker import Worker
 
 __all__ = [
     "VERSION",
@@ -36,9 +36,9 @@ __all__ = [
     "LokiPush",
     "NetworkFailure",
     "Notice",
-    "Outcome",
     "RemoteWrite",
     "Request",
+    "Respond",
     "Response",
     "Result",
     "SettingsError",

@@ -1,10 +1,9 @@
-"""What the core asks of the outside (effects), and what it is told in return (results).
+"""Effects, which the core asks a shell to carry out, and the results that it gets back.
 
-An effect is a small frozen value that needs no further thought: a shell sends the body
-to the URL, or runs the operations on the store, and hands the result back with
-``Worker.complete(effect.id, result, now)``. Two effects have no result: a ``Notice`` is
-something an operator should read in the log, ``Forget`` tidies up. That of a ``LoadPage`` goes
-into the answer that waits for it (``Worker.shown``).
+An effect is a small frozen value: a shell sends the body to the URL, or runs the operations on the
+store, and returns the result with ``Worker.complete(effect.id, result, now)``. Three effects have
+no id and no result: ``Respond`` answers a request, a ``Notice`` is a line for the operator's log,
+and ``Forget`` cleans the outbox.
 """
 
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from .http.messages import Response
 from .kv import Operation, Reply
 
 
@@ -26,6 +26,7 @@ class RemoteWrite:
         url: Where to POST to.
         headers: All headers, credentials too; nothing is to be added.
         body: The body as sent on the wire.
+        is_embedded: Whether it is for the embedded store instead of the network.
     """
 
     id: int
@@ -33,6 +34,7 @@ class RemoteWrite:
     url: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
+    is_embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class LokiPush:
     url: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
+    is_embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,18 @@ class KvUpdate:
 
     id: int
     operations: tuple[Operation, ...]
+
+
+class Respond(msgspec.Struct, frozen=True, gc=False):
+    """Answer a request. Whatever the answer acknowledges is safe.
+
+    Attributes:
+        request_id: The id that ``Worker.handle`` was called with. Each gets one answer.
+        response: The answer.
+    """
+
+    request_id: int
+    response: Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +118,7 @@ class StoredPayload:
         items: Samples or log entries in it.
         created: When it was flushed, ms since the epoch.
         thinnable: Whether a later payload of its kind repeats all that it says.
-        destination: The name of the destination that it is for; "" if an earlier version stored
-            it, which had one for each kind.
+        destination: The name of the destination that it is for.
     """
 
     number: int
@@ -115,14 +129,14 @@ class StoredPayload:
     items: int
     created: int
     thinnable: bool
-    destination: str = ""
+    destination: str
 
 
-class AcceptedBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch that was accepted, as the window of duplicates remembers it.
+class DedupEntry(msgspec.Struct, frozen=True, gc=False):
+    """An entry of the deduplication window: a batch that was accepted.
 
     Attributes:
-        digest: Identifies it.
+        digest: Identifies the batch.
         at: When it was accepted, ms since the epoch.
         events: How many events it held.
     """
@@ -152,22 +166,20 @@ class Persist:
         snapshot: The new snapshot, which replaces the one before, in pieces: it may be large,
             and is best joined where nobody waits for it.
         payloads: Payloads to add to the outbox.
-        forgotten: Numbers of payloads to remove from the outbox.
         through: Records up to this number, itself included, are part of the snapshot and
             leave the journal.
-        batches: Batches accepted since the ``Persist`` before, for the window of duplicates.
-        batches_since: Batches accepted before this time (ms) leave the window.
-        most_batches: How many batches the window holds at the most; the oldest leave first.
+        accepted: Batches journalled since the previous ``Persist``, for the deduplication window.
+        accepted_since: Entries older than this time (ms) leave the deduplication window.
+        max_accepted: How many entries the window holds at the most; the oldest leave first.
     """
 
     id: int
     snapshot: tuple[bytes, ...] = field(repr=False)
     payloads: tuple[StoredPayload, ...]
-    forgotten: tuple[int, ...]
     through: int
-    batches: tuple[AcceptedBatch, ...]
-    batches_since: int
-    most_batches: int
+    accepted: tuple[DedupEntry, ...]
+    accepted_since: int
+    max_accepted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +213,7 @@ class LoadPage:
 
 
 StorageEffect = Append | Persist | LoadPayload | Forget
-Effect = RemoteWrite | LokiPush | KvUpdate | Notice | LoadPage | StorageEffect
+Effect = Respond | RemoteWrite | LokiPush | KvUpdate | Notice | LoadPage | StorageEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,4 +307,4 @@ class Page:
 
 
 StorageResult = Stored | StorageFailure | PayloadBody
-Result = HttpResult | NetworkFailure | KvResult | KvFailure | StorageResult
+Result = HttpResult | NetworkFailure | KvResult | KvFailure | Page | StorageResult

@@ -1,83 +1,68 @@
-"""The worker: requests in, responses and effects out.
+"""The worker: requests in, effects out.
 
 This module is the table of contents:
 
-    requests    core/api          routes, keys, CORS, and what the worker says of itself
-    events      core/engine/ingest       from a body to series and log entries
-    flushes     core/engine/flush      when they are made, in parts, and what waits for them
-    the way out core/engine/export      from series and log entries to requests, delivered in order
-    sharing     core/cluster      what several workers have to agree on
-    disk        core/engine/durability  journal, snapshot and outbox: acknowledged means kept
-    state       core/engine/checkpoint        of all of these, for the snapshot
+    requests       core/api                 routes, keys, CORS, answers about the worker itself
+    batches        core/engine/ingest       from a request to an accepted batch
+    series, logs   core/engine/batch_applier
+    flushes        core/engine/flush        when state goes out, in steps; what waits meanwhile
+    delivery       core/engine/export       series and log entries to payloads, queues in order
+    disk           core/engine/durability   journal, snapshot, outbox: acknowledged means durable
+    cluster        core/cluster             agreement between several workers
+    state          core/engine/checkpoint   of all of these, for the snapshot
 
-Nothing here does I/O or knows the time: ``now`` comes in (ms since the epoch), effects go
-out. The same calls give the same bytes.
+Nothing here does I/O or knows the time: ``now`` comes in (ms since the epoch), effects go out. The
+same calls give the same bytes.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Self
-
-import msgspec
 
 from .api import answers, auth, cors, reports, routes
-from .api.dashboard_access import Dashboard
+from .api.dashboard_access import DashboardAccess
 from .api.routes import Route
 from .config.worker_config import Config
 from .effects import (
-    AcceptedBatch,
+    DedupEntry,
     Effect,
     KvFailure,
     KvResult,
     Page,
     Record,
+    Respond,
     Result,
     StorageFailure,
     Stored,
     StoredPayload,
 )
-from .engine import checkpoint, health_report, snapshot, stats_report
-from .engine.components import Components
+from .engine import checkpoint, components, snapshot, stats_report
 from .engine.flush import FlushScheduler
 from .engine.health_report import LimitNotifier
+from .events.batch import OpenRequest
 from .http.messages import Request, Response
 from .metrics import health_metrics
 from .primitives.incremental import DEFAULT_BUDGET
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of a request.
-
-    Attributes:
-        response: The answer. Where a page of the dashboard was asked for, it says that there is
-            none: ``Worker.shown`` makes the answer of the page.
-        effects: What the outside must do.
-        route: Where the request led.
-        after: The effect after which the answer may be given. If that fails, the answer is
-            ``Worker.unstored`` instead; if it is a ``LoadPage``, it is ``Worker.shown``. None: at
-            once.
-    """
-
-    response: Response
-    effects: tuple[Effect, ...]
-    route: Route
-    after: int | None = None
-
-
 class Worker:
-    """The deterministic heart of the service.
+    """The deterministic state machine at the heart of the service.
 
     Args:
         config: The settings.
         instance: The ``instance`` label of every series; two workers must never share one.
         seed: Of the jitter between retries; should differ between workers.
-        durable: Whether the outside carries out storage effects, so that what is accepted
-            survives a crash.
-        pace: How much of a flush one call does at the most, in series and views. ``next_poll``
-            asks to be called again at once for the rest.
-        shared: Whether the outside carries out ``KvUpdate`` effects on a store that other
-            workers use, too, so that all of them count as one.
-        embedded: Whether the outside has an embedded store (requests to ``embedded:`` URLs) and
-            a dashboard (``LoadPage`` effects); the settings then say whether they are used.
+        durable: Whether the shell carries out storage effects, so that accepted batches survive a
+            crash.
+        shared: Whether the shell carries out ``KvUpdate`` effects on a store that other workers
+            use too, so that all of them count as one.
+        embedded: Whether the shell has an embedded store (requests to ``embedded:`` URLs) and a
+            dashboard (``LoadPage`` effects); the settings decide whether they are used.
+        budget: Units of work of a flush that one call does at the most, in series and views.
+            ``next_poll`` asks to be called again at once for the rest.
+        started_at: When the process began to run this worker (ms), for its health metrics.
+
+    Attributes:
+        config: The settings.
+        instance: The ``instance`` label.
     """
 
     def __init__(
@@ -88,10 +73,13 @@ class Worker:
         seed: int = 0,
         durable: bool = False,
         shared: bool = False,
-        pace: int = DEFAULT_BUDGET,
         embedded: bool = False,
+        budget: int = DEFAULT_BUDGET,
+        started_at: int | None = None,
     ) -> None:
-        self._parts = parts = Components(
+        self.config = config
+        self.instance = instance
+        self._components = components.wire(
             config,
             instance=instance,
             seed=seed,
@@ -99,308 +87,292 @@ class Worker:
             shared=shared,
             embedded=embedded,
         )
-        self.config = config
-        self.instance = instance
-        self._ids = parts.ids
-        self._health = parts.health
-        self._ingest = parts.ingest
-        self._outflow = parts.outflow
-        self._persistence = parts.persistence
-        self._exchange = parts.exchange
-        self._dashboard = parts.dashboard
-        self._limits = LimitNotifier(parts)
-        self._flushes = FlushScheduler(parts, self._limits, pace)
+        self._ids = self._components.ids
+        self._health = self._components.health
+        self._ingest = self._components.ingest
+        self._export = self._components.export
+        self._durability = self._components.durability
+        self._coordinator = self._components.coordinator
+        self._dashboard: DashboardAccess | None = None
+        if embedded and config.has_dashboard:
+            self._dashboard = DashboardAccess(config.api_keys)
+        self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
+        self._limits = LimitNotifier(self._components)
+        self._flushes = FlushScheduler(self._components, self._limits, budget, started_at)
         self._draining = False
         self._latest: int | None = None  # the time of the last call, ms
 
-    def started(self, now: int) -> None:
-        """A process has begun to run this worker (ms): its health tells restarts by that."""
-        self._flushes.started_at = now
-
     # Requests
 
-    def handle(self, request: Request, now: int) -> Outcome:
-        """Answer a request.
+    def handle(self, request_id: int, request: Request, now: int) -> tuple[Effect, ...]:
+        """Handle a request.
 
-        Never raises for anything a request can hold. When the response has been handed
-        over, call ``answered``.
+        Never raises for anything a request can hold.
+
+        Args:
+            request_id: The caller's id of the request. One ``Respond`` with it is the first of the
+                effects, or, if the answer has to wait for an effect (only with ``durable``, or for
+                a page of the dashboard), the first of those of its ``complete``.
+            request: The request.
+            now: Current time in ms.
         """
         self._begin(now)
-        after: int | None = None
-        endpoint = routes.find(request.path)
+        endpoint = routes.find_endpoint(request.path)
         if endpoint is routes.DASHBOARD:
             if self._dashboard is not None:
-                return self._show(self._dashboard, request, now)
+                return self._open_page(self._dashboard, request_id, request, now)
             endpoint = None
         route = Route.NONE if endpoint is None else endpoint.route
+        since = request.last_byte_at or now
+        opened = OpenRequest(request_id, request, route.value, since)
+        response: Response | None
         if request.method == "OPTIONS":
-            route = Route.PREFLIGHT
+            opened = opened._replace(route=Route.PREFLIGHT.value)
             response = Response(204, cors.PREFLIGHT)
         elif endpoint is None:
-            response = answers.failure(404, "Not found")
+            response = answers.error_response(404, "Not found")
         elif request.method not in endpoint.methods:
             allow = ", ".join((*endpoint.methods, "OPTIONS"))
-            response = answers.failure(405, "Method not allowed", ("Allow", allow))
-        elif endpoint.needs_key and not auth.is_allowed(request, self.config.api_keys):
+            response = answers.error_response(405, "Method not allowed", ("Allow", allow))
+        elif endpoint.needs_key and not auth.is_authorized(request, self.config.api_keys):
             response = answers.unauthorized()
         elif route is Route.EVENTS:
-            response, after = self._ingest.take(request, now, self._ids.next)
-            if after == self._ids.next:
-                self._ids.next += 1
+            response = self._ingest.ingest_request(opened, now)
+            self._flushes.advance(now)
         else:
-            response = self._answer(route, request, now)
-        response = self._finish(response, request.headers, route)
-        return Outcome(response, self._after_request(now), route, after)
+            response = self._report(route, request, now)
+        return self._due(now, () if response is None else (self._respond(opened, response, now),))
 
-    def _show(self, dashboard: Dashboard, request: Request, now: int) -> Outcome:
-        answer = dashboard.answer(request, self._ids.next, now)
+    def _open_page(
+        self, dashboard: DashboardAccess, request_id: int, request: Request, now: int
+    ) -> tuple[Effect, ...]:
+        opened = OpenRequest(
+            request_id, request, Route.DASHBOARD.value, request.last_byte_at or now
+        )
+        answer = dashboard.handle_request(request, self._ids.upcoming, now)
         if isinstance(answer, Response):
-            response = self._finish(answer, request.headers, Route.DASHBOARD)
-            return Outcome(response, self._after_request(now), Route.DASHBOARD)
-        self._ids.next += 1
-        effects = (*self._after_request(now), answer)
-        none = answers.failure(503, "There is no dashboard")
-        return Outcome(none, effects, Route.DASHBOARD, answer.id)
+            return self._due(now, (self._respond(opened, answer, now),))
+        self._open_pages[self._ids.issue()] = opened
+        return self._due(now, (answer,))
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one (malformed, too large, too slow)."""
         if status == 503:
-            response = answers.unavailable(message, answers.RETRY_AFTER)
+            response = answers.unavailable(message, answers.RETRY_AFTER_S)
         else:
-            response = answers.failure(status, message)
-        return self._finish(response, headers, Route.NONE)
+            response = answers.error_response(status, message)
+        return self._finish(response, headers, Route.NONE.value)
 
-    def failed(self, request: Request) -> Response:
-        """Answer a request whose handling broke: by a fault of ours, so without its insides."""
-        return self._finish(answers.failure(500, "Internal error"), request.headers, Route.NONE)
-
-    def unstored(self, request: Request) -> Response:
-        """Answer a request whose batch could not be put into the journal."""
-        response = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
-        return self._finish(response, request.headers, Route.EVENTS)
-
-    def shown(self, request: Request, page: Page) -> Response:
-        """Answer a request for a page of the dashboard, which is there now."""
-        assert self._dashboard is not None, "without a dashboard no page is asked for"
-        return self._finish(self._dashboard.shown(request, page), request.headers, Route.DASHBOARD)
-
-    def answered(self, route: Route, seconds: float) -> None:
-        """Note how long a request took, from its last byte to the answer's hand-over (s)."""
-        self._health.count(health_metrics.DURATION, seconds, route=route.value)
-
-    def _answer(self, route: Route, request: Request, now: int) -> Response:
+    def _report(self, route: Route, request: Request, now: int) -> Response:
         match route:
             case Route.STATS:
-                shared = None if self._exchange is None else self._exchange.status(now)
-                return stats_report.stats(
-                    request.query, self._ingest, self._outflow.queues, shared, self.instance, now
-                )
+                return stats_report.stats(request.query, self._components, self.instance, now)
             case Route.METRICS:
-                health_report.collect(self._parts, self._flushes.started_at, now)
-                return reports.metrics(self._health)
+                self._flushes.collect_health(now)
+                return reports.metrics_response(self._health)
             case Route.READY:
-                failure = self._parts.storage_failure
-                return reports.ready(draining=self._draining, storage_failure=failure)
+                failure = self._components.storage_failure
+                return reports.readiness_response(draining=self._draining, storage_failure=failure)
             case _:
-                return reports.healthy(now)
+                return reports.health_response(now)
 
-    def _finish(self, response: Response, headers: Mapping[str, str], route: Route) -> Response:
-        self._health.count(health_metrics.REQUESTS, route=route.value, status=str(response.status))
-        if route is Route.DASHBOARD:  # no other page may read it
+    def _respond(self, opened: OpenRequest, response: Response, now: int) -> Respond:
+        seconds = max(0, now - opened.since) / 1000
+        self._health.count(health_metrics.DURATION, seconds, route=opened.route)
+        finished = self._finish(response, opened.request.headers, opened.route)
+        return Respond(opened.id, finished)
+
+    def _finish(self, response: Response, headers: Mapping[str, str], route: str) -> Response:
+        self._health.count(health_metrics.REQUESTS, route=route, status=str(response.status))
+        if route == Route.DASHBOARD.value:  # no other page may read it
             return response
-        cross_origin = cors.headers(headers, self.config.cors_allowed_origins)
+        cross_origin = cors.response_headers(headers, self.config.cors_allowed_origins)
         return Response(response.status, (*response.headers, *cross_origin), response.body)
 
     # Time and effects
 
     def poll(self, now: int) -> tuple[Effect, ...]:
-        """Do what is due: flushes, retries, the exchange with the key-value store.
+        """Do what is due: flushes, retries, updates of the shared store.
 
         A flush of many series takes several calls.
         """
         self._begin(now)
-        if self._exchange is not None and not self._ingest.holds:
-            self._exchange.poll(now)
+        if self._coordinator is not None and not self._components.queue.is_held:
+            self._coordinator.apply_overdue(now)
         self._flushes.poll(now)
         return self._due(now)
 
     def next_poll(self) -> int | None:
-        """When ``poll`` will have something to do; None while nothing is in sight."""
-        if self._flushes.is_working:
-            return self._flushes.pressing
-        times = [self._outflow.next_poll()]
-        if self._exchange is not None:
-            times.append(self._exchange.next_poll())
-        if self._flushes.is_wanted:
-            times.append(self._flushes.timer.next)
-        if self._persistence is not None:
-            times.append(self._persistence.next_attempt)
+        """Return when ``poll`` will have something to do, ms; None while nothing is in sight."""
+        times = [self._flushes.next_poll()]
+        if not self._flushes.is_working:
+            times.append(self._export.next_poll())
+            if self._coordinator is not None:
+                times.append(self._coordinator.next_poll())
+            if self._durability is not None:
+                times.append(self._durability.next_attempt)
         return min((time for time in times if time is not None), default=None)
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
-        """Take the result of an effect; returns what follows from it."""
-        self._begin(now)
-        if isinstance(result, KvResult | KvFailure):
-            self._flushes.share(effect_id, result, now)
-        elif not isinstance(result, Stored):
-            self._outflow.complete(effect_id, result, now)
-        if self._persistence is not None and isinstance(result, Stored | StorageFailure):
-            self._ingest.stored(effect_id, now, is_safe=isinstance(result, Stored))
-            self._outflow.stored(self._persistence.complete(effect_id, result, now), now)
-        self._flushes.catch_up(now)
-        return self._due(now)
-
-    def landed(self, effect_id: int) -> bool:
-        """A record is in the journal: most often that is all, and a call of ``complete`` saved.
+        """Process the result of an effect.
 
         Returns:
-            Whether it is. If not, call ``complete``.
+            The effects that follow, the answers that waited for it among them.
         """
-        if self._exchange is not None or self._parts.storage_failure:
-            return False
-        assert self._persistence is not None, "only a durable worker has a journal"
-        self._persistence.landed(effect_id)
-        return True
+        self._begin(now)
+        responses: list[Effect] = []
+        match result:
+            case Page():
+                responses = self._finish_page(effect_id, result, now)
+            case KvResult() | KvFailure():
+                self._flushes.complete_update(effect_id, result, now)
+            case Stored():
+                responses = self._finish_record(effect_id, now, is_written=True)
+                self._finish_persist(effect_id, result, now)
+            case StorageFailure():
+                responses = self._finish_record(effect_id, now, is_written=False)
+                if responses:
+                    self._note_storage_failure(result, now)
+                self._export.complete(effect_id, result, now)
+                self._finish_persist(effect_id, result, now)
+            case _:
+                self._export.complete(effect_id, result, now)
+        self._flushes.advance(now)
+        self._flushes.make_requested_flush(now)
+        return self._due(now, responses)
+
+    def _finish_page(self, effect_id: int, page: Page, now: int) -> list[Effect]:
+        opened = self._open_pages.pop(effect_id, None)
+        if opened is None or self._dashboard is None:
+            return []
+        return [self._respond(opened, self._dashboard.page_response(opened.request, page), now)]
+
+    def _finish_record(self, effect_id: int, now: int, *, is_written: bool) -> list[Effect]:
+        finished = self._ingest.finish_record(effect_id, is_written=is_written, now=now)
+        return [self._respond(opened, response, now) for opened, response in finished]
+
+    def _finish_persist(self, effect_id: int, result: Stored | StorageFailure, now: int) -> None:
+        if self._durability is not None:
+            released = self._durability.complete(effect_id, result, now)
+            self._export.release_staged(released, now)
+
+    def _note_storage_failure(self, failure: StorageFailure, now: int) -> None:
+        if self._durability is not None:
+            self._durability.note_failure(failure, now)
 
     def drain(self) -> None:
-        """The process is about to stop: tell load balancers by ``/ready``."""
+        """Report by ``/ready`` that the process is about to stop, for load balancers."""
         self._draining = True
 
-    def close(self, now: int, left: int | None = None) -> tuple[Effect, ...]:
+    def close(self, now: int, remaining: int | None = None) -> tuple[Effect, ...]:
         """Flush for the last time.
 
-        Go on with ``poll`` and ``complete`` until ``drained``, or as long as there is time.
-        No series gets a stale marker: each goes on when the process comes back.
+        Continue with ``poll`` and ``complete`` until ``drained``, or as long as there is time. No
+        series gets a stale marker: each continues when the process comes back.
 
         Args:
             now: Current time in ms.
-            left: ms until the process has to have stopped; None: what the settings allow.
+            remaining: ms until the process must have stopped; None: as the settings say.
         """
         self._begin(now)
         self._draining = True
-        self._flushes.close(now, self.config.shutdown_timeout if left is None else left)
-        self._outflow.hurry()
+        self._flushes.close(now, self.config.shutdown_timeout if remaining is None else remaining)
+        self._export.hurry()
         return self._due(now)
 
     @property
     def drained(self) -> bool:
-        """Whether nothing waits for delivery, nor for the disk."""
-        waits = self._flushes.last_waits or self._flushes.is_working
-        if self._persistence is not None:
-            waits |= not self._persistence.is_idle
-        return not waits and all(queue.is_empty for queue in self._outflow.queues)
-
-    @property
-    def durable(self) -> bool:
-        """Whether what is undelivered is kept for the next process."""
-        return self._persistence is not None
+        """Whether nothing waits for delivery or for the disk."""
+        if not self._flushes.is_complete or self._components.queue.has_unjournalled:
+            return False
+        if self._durability is not None and self._durability.is_busy:
+            return False
+        return all(queue.is_empty for queue in self._export.queues)
 
     @property
     def undelivered(self) -> Mapping[str, int]:
         """Samples or log entries that wait for delivery, by destination."""
-        return self._outflow.waiting
+        return self._export.waiting
 
     # State
 
     def snapshot(self) -> bytes:
-        """The state as bytes, to be taken right after a flush; see ``core/engine/snapshot``.
+        """Return the state as bytes; see ``core/engine/snapshot``.
 
-        Ends a flush that is under way.
+        Completes a flush that is under way.
         """
-        return self._flushes.snapshot()
+        return self._flushes.capture_snapshot()
 
-    @classmethod
-    def restore(
-        cls,
-        config: Config,
-        blob: bytes,
-        *,
-        instance: str,
-        seed: int = 0,
-        durable: bool = False,
-        shared: bool = False,
-        pace: int = DEFAULT_BUDGET,
-        embedded: bool = False,
-    ) -> Self:
-        """The worker of a snapshot; ``resume`` and ``replay`` what stands beside it.
+    def restore(self, blob: bytes) -> None:
+        """Restore a snapshot, before anything else is called; then ``resume`` and ``replay``.
 
         Raises:
-            SnapshotError: The snapshot is damaged, or of another version.
+            SnapshotError: The snapshot is damaged, or of another version. Nothing was restored.
         """
         saved = snapshot.decode(blob)
-        worker = cls(
-            config,
-            instance=instance,
-            seed=seed,
-            durable=durable,
-            shared=shared,
-            embedded=embedded,
-            pace=pace,
-        )
-        checkpoint.put_back(saved, worker._parts, worker._limits, worker._flushes.timer)
-        return worker
+        checkpoint.restore(saved, self._components, self._limits, self._flushes.timer)
 
     def resume(
         self,
         payloads: Iterable[StoredPayload],
-        batches: Iterable[AcceptedBatch],
+        accepted: Iterable[DedupEntry],
         last_record: int,
         last_payload: int,
         now: int,
     ) -> None:
-        """Go on with what an earlier process left on disk beside its snapshot.
+        """Continue with what an earlier process left on disk beside its snapshot.
 
         Args:
             payloads: The outbox, in order of number.
-            batches: The window of duplicates, oldest first.
+            accepted: The deduplication window, oldest first.
             last_record: The highest number that a record ever had.
             last_payload: The highest number that a payload ever had.
             now: Current time in ms.
         """
-        assert self._persistence is not None, "only a durable worker has something to resume"
-        self._persistence.last_record = last_record
-        self._persistence.last_payload = last_payload
-        for batch in batches:
-            self._ingest.duplicates.remember(batch.digest, batch.events, batch.at)
-        self._outflow.resume(payloads, now)
+        assert self._durability is not None, "only a durable worker has something to resume"
+        self._durability.last_record = last_record
+        self._durability.last_payload = last_payload
+        for entry in accepted:
+            self._ingest.dedup.remember(entry.digest, entry.events, entry.at)
+        self._export.resume(payloads, now)
 
     def replay(self, record: Record) -> None:
-        """Take in once more what the journal holds; in order, before anything else.
+        """Apply a record of the journal once more; in order, before anything else.
 
         Raises:
             ValueError: It is no batch that this version accepts. The next may be replayed.
         """
         self._begin(record.at)
         self._ingest.replay(record)
-        self._outflow.flush_many_logs(record.at)
+        self._export.flush_full_logs(record.at)
 
     def _begin(self, now: int) -> None:
-        """The first call of any kind tells when the worker came to life; one that comes before
-        the last, that the clock was put back. No other need tell anybody."""
+        """Start the timers with the first call, and again if the clock was set back."""
         if self._latest is not None and now >= self._latest:
             self._latest = now
             return
         self._latest = now
-        self._flushes.begin(now)
-        if self._exchange is not None:
-            self._exchange.begin(now)
-        self._outflow.begin(now)
+        self._flushes.start(now)
+        if self._coordinator is not None:
+            self._coordinator.start(now)
+        self._export.start(now)
 
-    def _after_request(self, now: int) -> tuple[Effect, ...]:
-        self._flushes.came_in(now)
-        return self._due(now)
-
-    def _due(self, now: int) -> tuple[Effect, ...]:
-        effects: list[Effect] = [*self._outflow.notices(), *self._limits.notices()]
-        if self._exchange is not None:
-            update = self._exchange.due(self._ids.next, now)
+    def _due(self, now: int, first: Iterable[Effect] = ()) -> tuple[Effect, ...]:
+        """Return the effects of a call: those given, then all that are due."""
+        effects: list[Effect] = [
+            *first,
+            *self._ingest.drain_notices(),
+            *self._export.drain_notices(),
+            *self._limits.notices(),
+        ]
+        if self._coordinator is not None:
+            update = self._coordinator.next_update(self._ids.upcoming, now)
             if update is not None:
-                self._ids.next += 1
+                self._ids.issue()
                 effects.append(update)
-            effects += self._exchange.notices()
-        requests = self._outflow.due(self._ids.next, now)
-        self._ids.next += len(requests)
-        if self._persistence is not None:
+            effects += self._coordinator.drain_notices()
+        requests = self._export.due_requests(self._ids, now)
+        if self._durability is not None:
             self._flushes.persist_if_needed(now)
-            effects += self._persistence.take_effects()
+            effects += self._durability.drain_effects()
         return (*effects, *requests)

@@ -1,7 +1,15 @@
-"""The dashboard: files and queries behind the pages that the worker serves at ``/``.
+"""The dashboard that the worker serves at ``/``: its files, and its queries of the embedded store.
 
-The core decides who may see what and under which headers (``core/api/dashboard_access.py``); here
-is the content. ``static/`` holds the files.
+The core decides on access and headers (``core/api/dashboard_access.py``).
+
+    page_threads        loads pages in threads
+    pages               finds the page of a path: a file of static/, plotly_library, dashboard_api
+    dashboard_api       the questions, by name
+    query_parameters    time range, filters and other parameters of a question
+    audience_queries    answers about viewers, with qoe_measures and quantiles
+    worker_queries      answers about workers and destinations
+    event_tail          the latest events
+    counter_increases, gauge_values, series_selection, sample_reader    SQL
 """
 
 from .page_threads import BROKEN, PageThreads

@@ -1,4 +1,4 @@
-"""Loads pages in threads of its own, so that a slow query holds up nothing but its page."""
+"""Loads pages in threads, so that a slow query delays its own page only."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +14,13 @@ from .pages import Pages
 Report = Callable[[LoadPage, Page], None]
 
 THREADS: Final = 4
-"""Pages that are loaded at once; others wait."""
+"""Pages that are loaded at once; others are queued."""
 
 BROKEN: Final = Page(500, (("Content-Type", "application/json"),), b'{"message":"Internal error"}')
 
 
 class PageThreads:
-    """Carries out ``LoadPage``. Costs nothing before the first one."""
+    """Executes ``LoadPage``. The threads start with the first one."""
 
     def __init__(self, config: Config, log: logs.Log) -> None:
         self._config = config
@@ -28,15 +28,15 @@ class PageThreads:
         self._pool = ThreadPoolExecutor(THREADS, "openqoe-dashboard")
 
     def start(self, report: Report) -> None:
-        """Begin; ``report`` is called in one of the threads with each page."""
+        """Start; ``report`` is called in one of the threads with each page."""
         self._report = report
 
     def submit(self, effect: LoadPage) -> None:
-        """Load a page. Does not wait."""
+        """Queue a page to be loaded. Does not wait."""
         self._pool.submit(self._load, effect)
 
     def close(self) -> None:
-        """End when the pages are loaded that were asked for."""
+        """Load the pages in the queue, and end the threads."""
         self._pool.shutdown(wait=False)
 
     @cached_property
@@ -47,7 +47,7 @@ class PageThreads:
         try:
             page = self._pages.load(effect.path, effect.query)
         except Exception:
-            # A fault of ours, or a file that is not what it was: nothing to show to a client.
+            # An internal fault, or a file that has changed: clients see no details.
             self._log.exception("page failed", path=effect.path)
             page = BROKEN
         self._report(effect, page)

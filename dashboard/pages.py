@@ -1,6 +1,6 @@
 """The pages of the dashboard by their paths.
 
-``load`` may block and is called from several threads at once, never from that of a loop.
+``load`` may block. It is called from several threads at once, never from that of an event loop.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Page
 from openqoe.embedded import FILE
 
-from . import charting
-from .charting import Charting
+from . import plotly_library
 from .dashboard_api import Api
+from .plotly_library import PlotlyLibrary
 
 STATIC: Final = Path(__file__).with_name("static")
 
@@ -35,24 +35,23 @@ CONTENT_TYPES: Final = {
     ".txt": "text/plain; charset=utf-8",
     ".woff2": "font/woff2",
 }
-"""By suffix. Files with another one are not served."""
+"""Content types by suffix. Files with another suffix are not served."""
 
 CHARTS: Final = "{charts}"
-"""Stands in the index for the address of the charting library; replaced by nothing if it is not
-installed."""
+"""Placeholder in the index for the address of plotly.js; "" if it is not installed."""
 
 UNWANTED: Final = "{unwanted}"
-"""Stands there for ``Charting.unwanted``."""
+"""Placeholder for ``PlotlyLibrary.unwanted``."""
 
 KEYS: Final = "{keys}"
-"""Stands there for whether one has to sign in."""
+"""Placeholder for whether users have to sign in."""
 
 UNCHANGING: Final = "private, max-age=31536000, immutable"
-"""Of a file that was asked for with its version (``?v=``)."""
+"""Cache-Control of a file that was requested with its version (``?v=``)."""
 
 
 class StaticFile:
-    """A file, read once.
+    """A file of ``static/``, read once.
 
     Attributes:
         version: A hash of its content.
@@ -64,7 +63,7 @@ class StaticFile:
         self._content_type = content_type
 
     def page(self, version: str | None) -> Page:
-        """The file as an answer to a request for some version of it."""
+        """The file as a page; a browser may keep it if it asked for this version."""
         lasting = version == self.version
         headers = (
             ("Content-Type", self._content_type),
@@ -75,10 +74,10 @@ class StaticFile:
 
 
 class Pages:
-    """All pages.
+    """All pages by path.
 
-    The index is at ``/``. It names other files relative to that (``dashboard/app.js``), so that
-    the dashboard works under any prefix of a proxy; their versions are added to such names here.
+    The index is at ``/``. It names other files by relative paths (``dashboard/app.js``), so that
+    the dashboard works under any prefix of a proxy. Versions are added to these paths here.
 
     Args:
         config: The settings.
@@ -86,7 +85,7 @@ class Pages:
 
     def __init__(self, config: Config) -> None:
         self._api = Api(config, Path(config.data_dir) / FILE)
-        self._charting = Charting()
+        self._plotly_library = PlotlyLibrary()
         self._files = {
             path.name: StaticFile(path.read_bytes(), CONTENT_TYPES[path.suffix])
             for path in STATIC.iterdir()
@@ -95,20 +94,20 @@ class Pages:
         index = (STATIC / INDEX).read_text(encoding="utf-8")
         for name, file in self._files.items():
             index = index.replace(f'"dashboard/{name}"', f'"dashboard/{name}?v={file.version}"')
-        charts = f"dashboard/{charting.NAME}?v={self._charting.version}"
-        index = index.replace(CHARTS, charts if self._charting.version else "")
-        index = index.replace(UNWANTED, " ".join(self._charting.unwanted))
+        charts = f"dashboard/{plotly_library.NAME}?v={self._plotly_library.version}"
+        index = index.replace(CHARTS, charts if self._plotly_library.version else "")
+        index = index.replace(UNWANTED, " ".join(self._plotly_library.unwanted))
         index = index.replace(KEYS, "yes" if config.api_keys else "")
         self._index = StaticFile(index.encode(), CONTENT_TYPES[".html"])
 
     def load(self, path: str, query: Mapping[str, str]) -> Page:
-        """The page at a path; with status 404 if there is none."""
+        """Load the page at a path; with status 404 if there is none."""
         if path == "/":
             return self._index.page(None)
         if path.startswith(API):
             return self._api.answer(path.removeprefix(API), query)
-        if path == PREFIX + charting.NAME:
-            library = self._charting.page(query, UNCHANGING)
+        if path == PREFIX + plotly_library.NAME:
+            library = self._plotly_library.page(query, UNCHANGING)
             if library is not None:
                 return library
         file = self._files.get(path.removeprefix(PREFIX))

@@ -1,7 +1,7 @@
 """Quantiles of histograms, as Prometheus' ``histogram_quantile()`` estimates them.
 
-Linear interpolation within the bucket that holds the quantile: the answer is as fine as the
-buckets are. A quantile in the last bucket, which has no upper end, is the bound of the one before.
+Interpolates linearly within the bucket that holds the quantile, so the precision is that of the
+buckets. A quantile in the last bucket, which has no upper bound, is the bound of the one before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from math import inf, isinf
 
 
 def quantile(q: float, buckets: Mapping[float, float]) -> float | None:
-    """A quantile.
+    """Estimate a quantile.
 
     Args:
         q: Between 0 and 1.
-        buckets: Observations not greater than each upper bound (``le``); of infinity all.
+        buckets: Cumulative counts by upper bound (``le``).
 
     Returns:
-        The estimate; None without observations, without the last bucket, or with that alone.
+        The estimate; None without observations, without the last bucket, or with only that.
     """
     bounds = sorted(buckets)
     if len(bounds) < 2 or not isinf(bounds[-1]):
@@ -27,7 +27,7 @@ def quantile(q: float, buckets: Mapping[float, float]) -> float | None:
     rank = q * total
     lower, below = 0.0, 0.0
     for bound in bounds[:-1]:
-        # Buckets of several flushes may not fit together to the last count.
+        # Buckets of several flushes may not be consistent to the last count.
         count = max(buckets[bound], below)
         if count >= rank and count > below:
             return lower + (bound - lower) * (rank - below) / (count - below)
@@ -36,7 +36,7 @@ def quantile(q: float, buckets: Mapping[float, float]) -> float | None:
 
 
 def spread(buckets: Mapping[float, float]) -> Sequence[tuple[float, float]]:
-    """How many observations each bucket has of its own, by its upper bound."""
+    """The count of each bucket alone, with its upper bound."""
     counts: list[tuple[float, float]] = []
     below = 0.0
     for bound in sorted(buckets):

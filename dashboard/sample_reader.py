@@ -1,4 +1,4 @@
-"""Reading the embedded store: one connection for each question, and a time after which it stops."""
+"""Reads the embedded store: one connection per question, with a time limit."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ from openqoe.embedded import open_reader
 from openqoe.shells.service.clock import monotonic
 
 TIME_LIMIT: Final = 8.0
-"""Seconds that the queries of one answer may take together."""
+"""Seconds for all queries of one answer."""
 
-_CHECKED_EVERY: Final = 20_000
-"""Instructions of SQLite's machine between two looks at the clock: well below a millisecond."""
+_CHECK_INTERVAL: Final = 20_000
+"""Instructions of SQLite's virtual machine between two checks of the time: well below 1 ms."""
 
 Values = Mapping[str, str | int | float | None]
 
 
 class QueryTimeoutError(Exception):
-    """The queries took too long."""
+    """The queries exceeded the time limit."""
 
 
 class Reader:
     """A connection to the store for one answer; a context manager that closes it.
 
-    Writers are never blocked by it, nor it by them.
+    Readers and writers do not block each other.
 
     Args:
         path: The store's file.
-        time_limit: Seconds after which queries are given up.
+        time_limit: Seconds after which queries are aborted.
 
     Raises:
         sqlite3.Error: The file is missing or damaged.
@@ -38,10 +38,10 @@ class Reader:
     def __init__(self, path: Path, time_limit: float = TIME_LIMIT) -> None:
         self._database = open_reader(path)
         self._end = monotonic() + time_limit
-        self._database.set_progress_handler(self._is_late, _CHECKED_EVERY)
+        self._database.set_progress_handler(self._is_late, _CHECK_INTERVAL)
 
     def __enter__(self) -> Self:
-        # All queries of an answer see the same state of the data.
+        # All queries of an answer read the same snapshot.
         self._database.execute("BEGIN")
         return self
 
@@ -57,7 +57,7 @@ class Reader:
         """The rows of a query.
 
         Raises:
-            QueryTimeoutError: It took too long.
+            QueryTimeoutError: The time limit is exceeded.
             sqlite3.Error: The file is damaged.
         """
         try:

@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
-from openqoe.core.config.declaration import Setting, declared
+from openqoe.core.config.declaration import Setting, declared_settings
 from openqoe.core.config.worker_config import Config
 from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.qoe import catalogue
-from openqoe.shells.cli import commands
+from openqoe.shells.cli import command_group
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code; edit there. -->\n"
@@ -27,18 +27,20 @@ def configuration() -> str:
         "# Configuration\n",
         NOTE,
         "Settings are environment variables, or lines of a file given with `--env-file`; the "
-        "environment takes precedence. A setting that is wrong stops the start with one message "
-        "that lists every fault. Durations are in seconds and may have fractions; sizes are in "
+        "environment takes precedence. With an invalid setting the worker does not start, and one "
+        "message lists every fault. Durations are in seconds and may have fractions; sizes are in "
         "bytes and may end in KiB, MiB or GiB.\n",
         "Any `GRAFANA_CLOUD_` setting selects Grafana Cloud, else any URL selects self-hosted "
-        "servers; without either there is the [embedded store](embedded.md).\n",
+        "servers; without either the worker uses the [embedded store](embedded.md).\n",
     ]
     defaults = Config()
-    group = ""
-    for name, setting in declared(Config).items():
-        if setting.group != group:
-            group = setting.group
-            lines += [f"\n## {group}\n", "| setting | default | meaning |", "| --- | --- | --- |"]
+    for name, setting in declared_settings(Config).items():
+        if setting.group:
+            lines += [
+                f"\n## {setting.group}\n",
+                "| setting | default | meaning |",
+                "| --- | --- | --- |",
+            ]
         default = _default(setting, getattr(defaults, name))
         lines.append(f"| `{setting.env}` | {default} | {setting.help} |")
     lines += [
@@ -76,12 +78,12 @@ def metrics() -> str:
         NOTE,
         "Every QoE metric has the base labels `org_id player_id env app_name app_version "
         "device_category os_family browser_family player_name network_country video_id "
-        "content_type`, where the event has them, governed, and `instance`. Counters and "
+        "content_type`, governed, as far as the event has them, and `instance`. Counters and "
         "histograms are cumulative; a gauge is the mean of the flush window and ends with a "
         "stale marker after 5 minutes without an observation. A histogram has the series "
         "`_bucket`, `_sum` and `_count`.\n",
         "## QoE\n",
-        "| metric | type | unit | labels | taken from | buckets |",
+        "| metric | type | unit | labels | source | buckets |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in catalogue.CATALOGUE:
@@ -89,7 +91,7 @@ def metrics() -> str:
     lines.append(_row(catalogue.CONCURRENT_VIEWS, catalogue.CONCURRENT_VIEWS.help))
     lines += [
         "\n## The worker's own health\n",
-        "At `/metrics`, and sent along by remote write.\n",
+        "At `/metrics`, and through remote write.\n",
         "| metric | type | labels | meaning |",
         "| --- | --- | --- | --- |",
     ]
@@ -108,10 +110,9 @@ def _row(metric: Metric, source: str) -> str:
 
 
 EXIT_CODES = (
-    (0, "It went well; for what is interrupted with Ctrl-C, too."),
-    (1, "It ran, and something did not go well: a destination that cannot be reached, a batch "
-    "that was refused, a payload that is left."),
-    (2, "It cannot run as it was called, or with the settings as they are."),
+    (0, "Success; also after an interrupt with Ctrl-C."),
+    (1, "Failure of a part: an unreachable destination, a rejected batch, an undelivered payload."),
+    (2, "The arguments or the settings are invalid."),
 )  # fmt: skip
 
 
@@ -121,16 +122,16 @@ def command_line() -> str:
         "# The command line\n",
         NOTE,
         "Settings are environment variables, or lines of a file given with `--env-file` (see "
-        "[configuration](configuration.md)). Colours stand on terminals only, and not where "
-        "`NO_COLOR` is set. What others wrote (fields of events, answers of servers) is shown as "
-        "text: an escape sequence in it never steers your terminal.\n",
+        "[configuration](configuration.md)). Output is coloured on terminals only, and not if "
+        "`NO_COLOR` is set. Fields of events and answers of servers are escaped: a control "
+        "sequence in them never reaches your terminal.\n",
         "| exit code | meaning |",
         "| --- | --- |",
         *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES),
         "",
     ]
-    for name, command in ((name, commands.command(name)) for name in commands.COMMANDS):
-        lines += _command(name, command)
+    for name in command_group.COMMANDS:
+        lines += _command(name, command_group.load_command(name))
     return "\n".join(lines) + "\n"
 
 

@@ -1,11 +1,11 @@
-"""Remote-write and Loki push requests, decoded again.
+"""Decodes remote-write and Loki push requests.
 
 Written from the published message definitions (prometheus/prompb/remote.proto and types.proto,
-grafana/loki pkg/push/push.proto), not from our encoder: what it would get wrong has to show here
+grafana/loki pkg/push/push.proto), not from our encoder, so that a fault of the encoder shows here
 as it would at Prometheus and Loki.
 
-A request repeats every living series, so most label sets have been seen before. They are declared
-as bytes here, which is the same on the wire: a known one is recognised without being decoded.
+A request repeats every live series, so most label sets are known already. They are declared as
+bytes here, which is the same on the wire: a known label set is recognised without decoding it.
 """
 
 import json
@@ -67,7 +67,7 @@ def _build() -> dict[str, Any]:
             else:
                 field.type = _FIELD.TYPE_MESSAGE
                 field.type_name = f".embedded.{kind}"
-    # A pool of its own: an application may have registered Prometheus' messages, too.
+    # A separate pool: an application may have registered Prometheus' messages, too.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {
@@ -91,13 +91,13 @@ METRIC_TYPES: Final = (
     "info",
     "stateset",
 )
-"""By their numbers in MetricMetadata."""
+"""Metric types by their number in MetricMetadata."""
 
 _LABEL: Final = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*("(?:[^"\\]|\\.)*")\s*(?:,\s*|\Z)')
 
 
 class UndecodableError(ValueError):
-    """A body that is not what its headers say."""
+    """A body that cannot be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ class Series:
     """Samples of one series.
 
     Attributes:
-        labels: The label set, encoded, one part for each label.
-        samples: (ms, value) in the order of the wire; None for the end of the series.
+        labels: The encoded label set, one element per label.
+        samples: (ms, value) in the order of the request; None marks the end of the series.
     """
 
     labels: tuple[bytes, ...]
@@ -128,7 +128,7 @@ class Stream:
     """Entries of one stream.
 
     Attributes:
-        labels: The label set as it stood in the request.
+        labels: The label set as written in the request.
         entries: (ms, line, structured metadata).
     """
 
@@ -140,7 +140,7 @@ def decode_metrics(body: bytes) -> tuple[Iterator[Series], tuple[Description, ..
     """Decode a remote-write request (1.0, snappy).
 
     Raises:
-        UndecodableError: It is not one.
+        UndecodableError: The bytes are malformed.
     """
     try:
         message = _WriteRequest.FromString(snappy.decompress(body))
@@ -154,7 +154,7 @@ def decode_labels(labels: tuple[bytes, ...]) -> dict[str, str]:
     """Decode a label set.
 
     Raises:
-        UndecodableError: It is not one.
+        UndecodableError: The bytes are malformed.
     """
     try:
         decoded = [_Label.FromString(label) for label in labels]
@@ -167,7 +167,7 @@ def decode_logs(body: bytes, content_type: str) -> tuple[Stream, ...]:
     """Decode a Loki push request: protobuf with snappy, or JSON with gzip.
 
     Raises:
-        UndecodableError: It is not one.
+        UndecodableError: The bytes are malformed.
     """
     try:
         if content_type == "application/json":
@@ -179,10 +179,10 @@ def decode_logs(body: bytes, content_type: str) -> tuple[Stream, ...]:
 
 
 def stream_labels(text: str) -> dict[str, str]:
-    """The labels of a stream: ``{a="b", c="d"}``, values quoted as Go quotes them.
+    """Parse the labels of a stream: ``{a="b", c="d"}``, with values quoted as in Go.
 
     Raises:
-        UndecodableError: They are not.
+        UndecodableError: The text is malformed.
     """
     if text[:1] != "{" or text[-1:] != "}":
         raise UndecodableError(f"not the labels of a stream: {text!r}")
@@ -200,7 +200,7 @@ def stream_labels(text: str) -> dict[str, str]:
 
 
 def _series(message: Any) -> Series:
-    # A NaN is the stale marker: ours are the only ones there are.
+    # A NaN is the stale marker: the exporter writes no other NaN.
     samples = tuple(
         (sample.timestamp, sample.value if sample.value == sample.value else None)
         for sample in message.samples
@@ -227,7 +227,7 @@ def _stream(message: Any) -> Stream:
 
 class _JsonStream(msgspec.Struct):
     stream: dict[str, str]
-    values: list[tuple[Any, ...]]  # time, line, structured metadata if there is any
+    values: list[tuple[Any, ...]]  # time, line, optional structured metadata
 
 
 class _JsonPush(msgspec.Struct):
@@ -241,7 +241,7 @@ def _json_streams(body: bytes) -> tuple[Stream, ...]:
     push = _decode_push(zlib.decompress(body, wbits=31))
     return tuple(
         Stream(
-            # As protobuf requests have them.
+            # The form that protobuf requests have.
             "{" + ", ".join(f"{name}={json.dumps(one.stream[name])}" for name in one.stream) + "}",
             tuple(
                 (int(value[0]) // 1_000_000, value[1], value[2] if len(value) > 2 else {})

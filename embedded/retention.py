@@ -1,8 +1,8 @@
-"""Retention: what is too old leaves, or more of it when the file has become too large.
+"""Retention: removes data that is too old, and more when the file is too large.
 
-It goes in small steps, each a short transaction, with time for writers between them. Of a series
-that lives its newest sample before the horizon stays: it is the value at the horizon, from which
-increases are counted.
+It works in small steps, each a short transaction, with time for writers between them. A live series
+keeps its newest sample before the horizon: the value at the horizon, from which increases are
+counted.
 """
 
 import sqlite3
@@ -10,34 +10,34 @@ from collections.abc import Iterator
 from typing import Final
 
 from openqoe.core.config.worker_config import Config
-from openqoe.shells.storage.database_schema import give_back
+from openqoe.shells.storage.database_schema import release_pages
 
 from .sample_schema import SEEN_EVERY, transaction
 
-INTERVAL: Final = 300_000
-"""ms between two sweeps, while the file is not too large."""
+SWEEP_INTERVAL: Final = 300_000
+"""ms between two sweeps while the file is not too large."""
 
-LEAST: Final = 10_000
-"""ms between two sweeps in any case."""
+MIN_INTERVAL: Final = 10_000
+"""ms between two sweeps while the file is too large."""
 
-KEPT: Final = 600_000
-"""ms that are kept however large the file is: series that live must not seem to have ended."""
+MIN_AGE: Final = 600_000
+"""ms for which data is kept however large the file is: live series must not seem ended."""
 
-ROWS: Final = 1_000
-"""Entries that leave in one step."""
+ENTRIES_PER_STEP: Final = 1_000
+"""Log entries removed in one step."""
 
-SERIES: Final = 200
-"""Series looked at in one step."""
+SERIES_PER_STEP: Final = 200
+"""Series examined in one step."""
 
-PAGES: Final = 256
-"""Free pages that go back to the file system in one step."""
+PAGES_PER_STEP: Final = 256
+"""Free pages given back to the file system in one step."""
 
-SHARE: Final = 20
-"""The part of the time kept that leaves at once when the file is too large: one in so many."""
+PARTS: Final = 20
+"""When the file is too large, the oldest of this many parts of its time range is removed."""
 
 
 class Retention:
-    """Knows when to sweep, and what.
+    """Decides when to sweep, and up to which horizon.
 
     Args:
         config: The settings.
@@ -46,64 +46,64 @@ class Retention:
     def __init__(self, config: Config) -> None:
         self._max_age = config.embedded_max_age
         self._max_bytes = config.embedded_max_bytes
-        self._floor = 0  # what is older had to leave for want of room
+        self._floor = 0  # data before this time was removed because the file was too large
 
     def sweep(self, database: sqlite3.Connection, now: int) -> Iterator[None]:
-        """Let go of what is too old, a step each time it is asked to go on; nothing if it is not
-        time yet, or another worker has done it.
+        """Remove old data, one step per iteration. Yields nothing if no sweep is due, or if
+        another worker has done it.
 
         Raises:
-            sqlite3.Error: The file cannot be written; begin anew some time later.
+            sqlite3.Error: The file cannot be written; start again later.
         """
-        interval = LEAST if used_bytes(database) > self._max_bytes else INTERVAL
+        interval = MIN_INTERVAL if used_bytes(database) > self._max_bytes else SWEEP_INTERVAL
         claim = database.execute(
-            # A time that lies ahead is of before the clock was put back.
+            # A time in the future dates from before the clock was set back.
             "UPDATE upkeep SET swept_at = ?1 WHERE swept_at NOT BETWEEN ?1 - ?2 AND ?1",
             (now, interval - 1),
         )
         if not claim.rowcount:
             return
         yield
-        latest = now - KEPT
+        latest = now - MIN_AGE
         while True:
             horizon = min(max(now - self._max_age, self._floor), latest)
-            yield from _entries(database, horizon)
-            yield from _samples(database, horizon)
-            _the_rest(database, horizon)
+            yield from _remove_entries(database, horizon)
+            yield from _sweep_series(database, horizon)
+            _remove_unused(database, horizon)
             yield
             if used_bytes(database) <= self._max_bytes or horizon >= latest:
                 break
             oldest = max(horizon, _oldest(database, now))
-            self._floor = oldest + max((now - oldest) // SHARE, 1)
+            self._floor = oldest + max((now - oldest) // PARTS, 1)
         yield from _free_pages(database)
 
 
 def used_bytes(database: sqlite3.Connection) -> int:
-    """Bytes of the file that hold something."""
+    """Bytes of the file that hold data."""
     (pages,) = database.execute("PRAGMA page_count").fetchone()
     (free,) = database.execute("PRAGMA freelist_count").fetchone()
     (size,) = database.execute("PRAGMA page_size").fetchone()
     return int((pages - free) * size)
 
 
-def _entries(database: sqlite3.Connection, horizon: int) -> Iterator[None]:
+def _remove_entries(database: sqlite3.Connection, horizon: int) -> Iterator[None]:
     while True:
         gone = database.execute(
             "DELETE FROM entries WHERE id IN "
             "(SELECT id FROM entries WHERE at < ? ORDER BY at LIMIT ?)",
-            (horizon, ROWS),
+            (horizon, ENTRIES_PER_STEP),
         )
         yield
-        if gone.rowcount < ROWS:
+        if gone.rowcount < ENTRIES_PER_STEP:
             return
 
 
-def _samples(database: sqlite3.Connection, horizon: int) -> Iterator[None]:
+def _sweep_series(database: sqlite3.Connection, horizon: int) -> Iterator[None]:
     last = 0
     while True:
         series = database.execute(
             "SELECT id, last_seen FROM series WHERE id > ? AND first_seen < ? ORDER BY id LIMIT ?",
-            (last, horizon, SERIES),
+            (last, horizon, SERIES_PER_STEP),
         ).fetchall()
         if not series:
             return
@@ -113,7 +113,7 @@ def _samples(database: sqlite3.Connection, horizon: int) -> Iterator[None]:
                 _remove_samples(database, one, horizon)
             for one in ended:
                 database.execute("DELETE FROM samples WHERE series = ? AND at < ?", (one, horizon))
-                # Not one that another worker has just seen again.
+                # Unless another worker has just written to it.
                 database.execute(
                     "DELETE FROM series WHERE id = ?1 AND "
                     "NOT EXISTS (SELECT 1 FROM samples WHERE series = ?1)",
@@ -134,8 +134,8 @@ def _remove_samples(database: sqlite3.Connection, series: int, horizon: int) -> 
     )
 
 
-def _the_rest(database: sqlite3.Connection, horizon: int) -> None:
-    """Streams without entries, and videos that nobody has played since."""
+def _remove_unused(database: sqlite3.Connection, horizon: int) -> None:
+    """Remove streams without entries, and videos without events, since the horizon."""
     horizon -= SEEN_EVERY
     with transaction(database):
         gone = database.execute("DELETE FROM streams WHERE last_seen < ?", (horizon,))
@@ -145,18 +145,18 @@ def _the_rest(database: sqlite3.Connection, horizon: int) -> None:
 
 
 def _oldest(database: sqlite3.Connection, now: int) -> int:
-    """When what is kept begins."""
+    """Time of the oldest data."""
     (entry,) = database.execute("SELECT min(at) FROM entries").fetchone()
     (series,) = database.execute("SELECT min(first_seen) FROM series").fetchone()
     return min(now if entry is None else entry, now if series is None else series)
 
 
 def _free_pages(database: sqlite3.Connection) -> Iterator[None]:
-    """Give pages back to the file system when they are many; a few are soon used again."""
+    """Give free pages back to the file system when they are many; a few will be reused soon."""
     while True:
         (free,) = database.execute("PRAGMA freelist_count").fetchone()
         (pages,) = database.execute("PRAGMA page_count").fetchone()
-        if free < PAGES or free * 8 < pages:
+        if free < PAGES_PER_STEP or free * 8 < pages:
             return
-        give_back(database, PAGES)
+        release_pages(database, PAGES_PER_STEP)
         yield

@@ -1,7 +1,7 @@
-"""The tables of ``embedded.db``: what they hold, and how the file is opened.
+"""The tables of ``embedded.db``, and how the file is opened.
 
-Anybody may read the file with SQLite's own tools while workers write to it; the tables are
-described for readers in ``docs/embedded.md``. ``PRAGMA user_version`` is the version of the
+Other programs, such as SQLite's own tools, may read the file while workers write to it;
+``docs/embedded.md`` describes the tables. ``PRAGMA user_version`` is the version of the
 format. Times are ms since the epoch.
 """
 
@@ -20,14 +20,14 @@ VERSION: Final = 1
 FILE: Final = "embedded.db"
 """The store's file in the data directory, shared by all workers that use the directory."""
 
-BUSY: Final = 5.0
+BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process's transaction."""
 
-CACHE: Final = 16 * 1024 * 1024
+CACHE_BYTES: Final = 16 * 1024 * 1024
 """Bytes of pages kept in memory, and of the log kept on disk between transactions."""
 
 SEEN_EVERY: Final = 60_000
-"""ms; how precisely ``last_seen`` is kept: a row need not be written for every sample."""
+"""Resolution of ``last_seen`` in ms: a row is not written for every sample."""
 
 SERIES_LABELS: Final = (
     "instance",
@@ -44,7 +44,7 @@ SERIES_LABELS: Final = (
     "video_id",
     "content_type",
 )
-"""Labels of series that have a column, so that queries need not look into the JSON."""
+"""Labels of series that have a column, so that queries need not parse the JSON."""
 
 STREAM_LABELS: Final = (
     "org_id",
@@ -99,7 +99,7 @@ CREATE TABLE videos (
 ) WITHOUT ROWID;
 CREATE TABLE metrics (name TEXT PRIMARY KEY, type TEXT, help TEXT, unit TEXT) WITHOUT ROWID;
 -- When one of the workers last looked after retention, and how often series or streams were
--- removed by that: then what workers remember of them is void.
+-- removed by that: then the caches of workers are invalid.
 CREATE TABLE upkeep (
     one INTEGER PRIMARY KEY CHECK (one = 1), swept_at INTEGER NOT NULL, removals INTEGER NOT NULL
 );
@@ -109,29 +109,31 @@ PRAGMA user_version = {VERSION};
 
 
 def open_writer(path: Path, *, full: bool) -> sqlite3.Connection:
-    """Open the file to write, or make it.
+    """Open the file for writing; creates it if needed.
 
     Args:
         path: The file.
-        full: Whether a commit is on the disk itself when it returns, not only with the
-            operating system.
+        full: Whether a commit is synced to the disk before it returns, rather than handed to
+            the operating system.
 
     Raises:
-        NewerFormatError: It belongs to a newer version.
+        NewerFormatError: The file was written by a newer version.
         sqlite3.Error: It is damaged, locked, or cannot be opened.
     """
-    # Only one thread uses it at a time: whoever opens it, then the writer.
-    database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    # One thread uses it at a time: the one that opens it, then the writer.
+    database = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+    )
     try:
         _check_version(database, path)
-        # To be said before anything is written to a new file, even its mode.
+        # Must be set before anything is written to a new file, even its mode.
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _use_wal(database)
         database.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-        # A flush touches as many places of the file as series have changed.
-        database.execute(f"PRAGMA cache_size = -{CACHE // 1024}")
-        database.execute(f"PRAGMA journal_size_limit = {CACHE}")
-        _make(database)
+        # A flush touches a page for each series that has changed.
+        database.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
+        database.execute(f"PRAGMA journal_size_limit = {CACHE_BYTES}")
+        _create_tables(database)
     except BaseException:
         database.close()
         raise
@@ -139,13 +141,13 @@ def open_writer(path: Path, *, full: bool) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Open the file to read: never blocks a writer, and is never blocked by one.
+    """Open the file for reading. Readers and writers do not block each other.
 
     Raises:
         sqlite3.Error: It is missing or damaged.
     """
     database = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY, isolation_level=None
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None
     )
     database.execute("PRAGMA query_only = ON")
     return database
@@ -153,7 +155,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """One transaction: all of it is written, or nothing."""
+    """A transaction: written as a whole or not at all."""
     try:
         database.execute("BEGIN IMMEDIATE")
         yield
@@ -165,13 +167,13 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def _use_wal(database: sqlite3.Connection) -> None:
-    end = monotonic() + BUSY
+    end = monotonic() + BUSY_TIMEOUT
     while True:
         try:
             database.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            # SQLite does not wait for others that are doing the same.
+            # SQLite does not wait here for other processes that do the same.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > end:
                 raise
             sleep(0.01)
@@ -186,8 +188,8 @@ def _check_version(database: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _make(database: sqlite3.Connection) -> None:
-    """Make the tables, unless they are there or another process is making them."""
+def _create_tables(database: sqlite3.Connection) -> None:
+    """Create the tables, unless they exist or another process creates them."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version:
         return

@@ -1,14 +1,14 @@
-"""The embedded store: a thread that writes what Prometheus and Loki would get.
+"""The embedded store: a thread that writes the requests that Prometheus and Loki would get.
 
-Theory of operation. ``submit`` puts a request into a queue and never waits; the thread decodes
-it, writes it in one transaction and reports an HTTP status, as a server would: 204, 400 for what
-cannot be decoded, 503 while the file is locked or the disk full. What these mean is decided
-where it is for every destination (``core/delivery/verdict``). Between requests the thread looks
-after retention, a step at a time.
+Theory of operation. ``submit`` puts a request into a queue and does not wait. The thread decodes
+it, writes it in one transaction and reports an HTTP status, as a server would: 204; 400 if it
+cannot be decoded; 503 while the file is locked or the disk is full. ``core/delivery/verdict``
+interprets the status, as for every destination. Between requests the thread runs retention, one
+step at a time.
 
 All workers of a data directory write to the same file (WAL mode: one writer at a time, and
-readers that neither wait nor are waited for). A file that turns out to be damaged is set aside
-and begun anew by whoever notices first; the others see that it is another file now.
+readers and writers do not block each other). The first worker that finds the file damaged renames
+it and creates a new one; the others notice that the file was replaced.
 """
 
 import fcntl
@@ -26,22 +26,22 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
 from openqoe.shells.service import logs
 from openqoe.shells.service.clock import now_ms
-from openqoe.shells.storage.salvage import free_name
+from openqoe.shells.storage.salvage import damaged_name
 from openqoe.shells.storage.storage_errors import StorageError
 
 from .payload_decoder import UndecodableError
-from .retention import LEAST, Retention
+from .retention import MIN_INTERVAL, Retention
 from .sample_schema import FILE, open_writer
-from .sample_writer import Tables
+from .sample_writer import SampleWriter
 
 Report = Callable[[RemoteWrite | LokiPush, HttpResult], None]
 
 RESERVE: Final = 64 * 1024 * 1024
-"""Bytes left free on the file system. It is more than what the journal leaves: batches should
-still be taken in when the store has no room any more."""
+"""Bytes left free on the file system. The journal leaves fewer, so that batches are still accepted
+when the store is out of space."""
 
 PAUSE: Final = 0.02
-"""Seconds between two steps of retention, for other processes to write."""
+"""Seconds between two steps of retention, in which other processes can write."""
 
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -51,11 +51,11 @@ class EmbeddedStore:
 
     Args:
         config: The settings.
-        log: Where to tell of damage.
+        log: Where damage is reported.
         reserve: Bytes left free on the file system.
 
     Raises:
-        StorageError: The file cannot be made or used.
+        StorageError: The file cannot be created or used.
     """
 
     def __init__(self, config: Config, log: logs.Log, *, reserve: int = RESERVE) -> None:
@@ -70,7 +70,7 @@ class EmbeddedStore:
         self._sweep: Iterator[None] | None = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._open_sound()
+            self._open_or_replace()
         except OSError as error:
             raise StorageError(
                 f"cannot use the data directory {self._path.parent}: {error.strerror} "
@@ -80,21 +80,21 @@ class EmbeddedStore:
             raise StorageError(f"cannot open {self._path}: {error}") from None
 
     def start(self, report: Report) -> None:
-        """Begin.
+        """Start the thread.
 
         Args:
-            report: Is called in the store's thread with what came of each request.
+            report: Is called in the store's thread with the result of each request.
         """
-        self._thread = Thread(target=self._live, args=(report,), name="openqoe-embedded")
+        self._thread = Thread(target=self._run, args=(report,), name="openqoe-embedded")
         self._thread.daemon = True
         self._thread.start()
 
     def submit(self, effect: RemoteWrite | LokiPush) -> None:
-        """Have a request written. Does not wait."""
+        """Queue a request to be written. Does not wait."""
         self._queue.put(effect)
 
     def close(self) -> None:
-        """Write what was submitted, and close the file."""
+        """Write the requests in the queue, and close the file."""
         if self._closed:
             return
         self._closed = True
@@ -105,21 +105,23 @@ class EmbeddedStore:
 
     # The store's thread
 
-    def _live(self, report: Report) -> None:
+    def _run(self, report: Report) -> None:
         while True:
             try:
-                effect = self._queue.get(timeout=LEAST / 1000 if self._sweep is None else PAUSE)
+                effect = self._queue.get(
+                    timeout=MIN_INTERVAL / 1000 if self._sweep is None else PAUSE
+                )
             except Empty:
-                self._look_after()
+                self._run_retention()
                 continue
             if effect is None:
                 return
             report(effect, self._write(effect))
-            self._look_after()  # also where requests come without a pause
+            self._run_retention()  # also when the queue is never empty
 
     def _write(self, effect: RemoteWrite | LokiPush) -> HttpResult:
         try:
-            if self._room() < 0:
+            if self._free_bytes() < 0:
                 megabytes = self._reserve // 2**20
                 return _failure(503, f"less than {megabytes} MiB left on the disk")
             self._check_file()
@@ -128,7 +130,7 @@ class EmbeddedStore:
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
                     raise
-                self._begin_anew(error)
+                self._replace_damaged(error)
                 self._store(effect)
         except UndecodableError as error:
             return _failure(400, str(error))
@@ -141,13 +143,13 @@ class EmbeddedStore:
 
     def _store(self, effect: RemoteWrite | LokiPush) -> None:
         if isinstance(effect, RemoteWrite):
-            self._tables.write_metrics(effect.body)
+            self._writer.write_metrics(effect.body)
         else:
             headers = {name.lower(): value for name, value in effect.headers}
-            self._tables.write_logs(effect.body, headers.get("content-type", ""))
+            self._writer.write_logs(effect.body, headers.get("content-type", ""))
 
-    def _look_after(self) -> None:
-        """Go on with retention by a step, or see whether it is time to begin."""
+    def _run_retention(self) -> None:
+        """Run one step of retention, or start a sweep if one is due."""
         try:
             if self._sweep is None:
                 self._check_file()
@@ -156,62 +158,64 @@ class EmbeddedStore:
         except StopIteration:
             self._sweep = None
         except (sqlite3.Error, OSError, StorageError) as error:
-            self._sweep = None  # locked, or full, or damaged: requests find out about that
+            self._sweep = None  # locked, full or damaged: the next request reports it
             self._log.debug("retention failed", reason=str(error))
 
-    def _room(self) -> int:
-        """Bytes that may still be taken on the file system."""
+    def _free_bytes(self) -> int:
+        """Bytes that may still be used on the file system."""
         try:
             system = os.statvfs(self._path.parent)
         except OSError:
-            return sys.maxsize  # then the write itself will tell
+            return sys.maxsize  # then the write itself fails
         return system.f_bavail * system.f_frsize - self._reserve
 
     # The file
 
     def _open(self) -> None:
         self._database = open_writer(self._path, full=self._config.durability == "full")
-        self._inode = self._inode_now()
-        self._tables = Tables(self._database, self._config.cardinality_limits["video_id"])
+        self._inode = self._current_inode()
+        self._writer = SampleWriter(self._database, self._config.cardinality_limits["video_id"])
         self._sweep = None
 
-    def _open_sound(self) -> None:
+    def _open_or_replace(self) -> None:
         try:
             self._open()
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
-            self._inode = self._inode_now()
-            self._set_aside(error)
+            self._inode = self._current_inode()
+            self._move_aside(error)
             self._open()
 
     def _check_file(self) -> None:
-        """Open the file that is there now: it was removed, or another process has begun anew."""
-        if self._inode != self._inode_now():
+        """Reopen the file if it was removed, or replaced by another process."""
+        if self._inode != self._current_inode():
             self._database.close()
-            self._open_sound()
+            self._open_or_replace()
 
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
-        """The open file is damaged."""
+    def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
+        """Replace the open file, which is damaged."""
         self._database.close()
-        self._set_aside(error)
-        self._open_sound()
+        self._move_aside(error)
+        self._open_or_replace()
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Keep the damaged file for whoever wants to look at it, unless another process has."""
+    def _move_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Rename the damaged file, unless another process has done so."""
         with self._path.with_name(f"{FILE}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._inode != self._inode_now():
+            if self._inode != self._current_inode():
                 return
-            damaged = free_name(self._path)
+            damaged = damaged_name(self._path)
             for suffix in ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     Path(f"{self._path}{suffix}").rename(f"{damaged}{suffix}")
         self._log.error(
-            "embedded store is damaged and begins anew", reason=str(error), kept_as=damaged.name
+            "embedded store was damaged; started a new file",
+            reason=str(error),
+            kept_as=damaged.name,
         )
 
-    def _inode_now(self) -> int | None:
+    def _current_inode(self) -> int | None:
         try:
             return self._path.stat().st_ino
         except OSError:

@@ -1,11 +1,11 @@
-"""What a request leaves in the tables.
+"""Writes requests into the tables.
 
-A flush sends every living series again, changed or not. Here a sample is stored when its value
-differs from the one before, and every five minutes while the series lives. So the newest sample
-at or before a time is the value at that time, as long as it is no older than that and a flush.
+A flush sends every live series, changed or not. A sample is stored when its value differs from the
+one before, and every five minutes while the series is live. So the newest sample at or before a
+time is the value at that time, if it is no older than five minutes and a flush interval.
 
-Everything is idempotent: a request that comes twice (its answer was lost, its process killed)
-leaves what it had left the first time.
+Writing is idempotent: a request that is sent again (its answer was lost, its process killed)
+changes nothing.
 """
 
 import json
@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from openqoe.core.config.cardinality_limits import Limit
+from openqoe.core.config.cardinality_limits import CardinalityLimit
 from openqoe.core.events.event_types import Text
-from openqoe.core.governance.dimension import admissible, fold
+from openqoe.core.governance.dimension import label_for_value, overflow_label
 from openqoe.core.qoe.labeller import label_text
 
 from .payload_decoder import (
@@ -33,11 +33,11 @@ from .payload_decoder import (
 )
 from .sample_schema import SEEN_EVERY, SERIES_LABELS, STREAM_LABELS, transaction
 
-REFRESH: Final = 300_000
-"""ms after which a value that has not changed is stored again."""
+REPEAT_INTERVAL: Final = 300_000
+"""ms after which an unchanged value is stored again."""
 
-REMEMBERED: Final = 500_000
-"""Series, streams or videos kept in memory."""
+CACHED: Final = 500_000
+"""Series, streams or videos that are cached in memory."""
 
 _SERIES_COLUMNS: Final = (
     *("name", "labels", *SERIES_LABELS),
@@ -65,8 +65,8 @@ _INSERT_VIDEO: Final = (
 )
 
 
-class _Known:
-    """What is known of a series or a stream that is in the file.
+class _CachedRow:
+    """A series or stream of the file.
 
     Attributes:
         id: Its row.
@@ -92,7 +92,7 @@ class _Video(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """What is read of an event's JSON; the ids only where the entry does not tell them."""
+    """The members of an event that are read; the ids only where the entry has none."""
 
     view_id: Text = None
     session_id: Text = None
@@ -104,19 +104,19 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 _NO_LINE: Final = _Line()
 
 
-class Tables:
-    """Writes requests into an open file. Remembers what is there, to look up little.
+class SampleWriter:
+    """Writes requests into an open file. Caches its rows to save queries.
 
     Args:
         database: The file.
-        video_limit: What governance does to video ids.
+        video_limit: The limit of governance for video ids.
     """
 
-    def __init__(self, database: sqlite3.Connection, video_limit: Limit) -> None:
+    def __init__(self, database: sqlite3.Connection, video_limit: CardinalityLimit) -> None:
         self._database = database
         self._video_limit = video_limit
-        self._series: dict[bytes, _Known] = {}
-        self._streams: dict[str, _Known] = {}
+        self._series: dict[bytes, _CachedRow] = {}
+        self._streams: dict[str, _CachedRow] = {}
         self._videos: dict[str, tuple[str | None, int]] = {}  # title and last_seen
         self._removals: tuple[int] | None = None
 
@@ -124,8 +124,8 @@ class Tables:
         """Write a remote-write request, in one transaction.
 
         Raises:
-            UndecodableError: It is not one.
-            sqlite3.Error: It could not be written, and nothing was.
+            UndecodableError: The bytes are malformed.
+            sqlite3.Error: Nothing was written.
         """
         series, described = decode_metrics(body)
         self._transaction(lambda: self._write_metrics(series, described))
@@ -134,8 +134,8 @@ class Tables:
         """Write a Loki push request, in one transaction.
 
         Raises:
-            UndecodableError: It is not one.
-            sqlite3.Error: It could not be written, and nothing was.
+            UndecodableError: The bytes are malformed.
+            sqlite3.Error: Nothing was written.
         """
         streams = decode_logs(body, content_type)
         self._transaction(lambda: self._write_logs(streams))
@@ -145,14 +145,14 @@ class Tables:
             with transaction(self._database):
                 row = self._database.execute("SELECT removals FROM upkeep").fetchone()
                 if row != self._removals:
-                    self._forget()
+                    self._clear_cache()
                     self._removals = row
                 write()
         except BaseException:
-            self._forget()  # what it remembers may have been undone
+            self._clear_cache()  # its rows may have been rolled back
             raise
 
-    def _forget(self) -> None:
+    def _clear_cache(self) -> None:
         self._series.clear()
         self._streams.clear()
         self._videos.clear()
@@ -168,7 +168,7 @@ class Tables:
             if known is None:
                 known = self._find_series(key, one)
             for at, value in one.samples:
-                if at <= known.at or (value == known.value and at - known.at < REFRESH):
+                if at <= known.at or (value == known.value and at - known.at < REPEAT_INTERVAL):
                     continue
                 samples.append((known.id, at, value))
                 known.at, known.value = at, value
@@ -184,7 +184,7 @@ class Tables:
             [(one.name, one.type, one.help, one.unit) for one in described],
         )
 
-    def _find_series(self, key: bytes, series: Series) -> _Known:
+    def _find_series(self, key: bytes, series: Series) -> _CachedRow:
         labels = decode_labels(series.labels)
         name = labels.pop("__name__", "")
         text = json.dumps(labels, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -199,16 +199,16 @@ class Tables:
                 _INSERT_SERIES,
                 (name, text, *columns, _bound(labels.get("le")), first, last, digest),
             )
-            known = _Known(made.lastrowid or 0, last)
+            known = _CachedRow(made.lastrowid or 0, last)
         else:
-            known = _Known(*row)
+            known = _CachedRow(*row)
             latest = database.execute(
                 "SELECT at, value FROM samples WHERE series = ? ORDER BY at DESC LIMIT 1",
                 (known.id,),
             ).fetchone()
             if latest is not None:
                 known.at, known.value = latest
-        if len(self._series) >= REMEMBERED:
+        if len(self._series) >= CACHED:
             self._series.clear()
         self._series[key] = known
         return known
@@ -222,21 +222,23 @@ class Tables:
             known = self._find_stream(stream.labels, newest)
             for at, line, metadata in stream.entries:
                 try:
-                    told = _decode_line(line)
-                except msgspec.DecodeError:  # an id of an odd type, say: the entry is kept as it is
-                    told = _NO_LINE
-                video = told.video
+                    event = _decode_line(line)
+                except (
+                    msgspec.DecodeError
+                ):  # for example an id that is an object; the entry is kept
+                    event = _NO_LINE
+                video = event.video
                 video_id = None if video is None or video.id in (None, "") else str(video.id)
                 if video_id is not None and video is not None:
-                    self._see_video(video_id, video.title, at)
+                    self._store_video(video_id, video.title, at)
                 entries.append(
                     (
                         at,
                         known.id,
                         known.event_type,
-                        metadata.get("view_id") or _text(told.view_id),
-                        metadata.get("session_id") or _text(told.session_id),
-                        metadata.get("viewer_id") or _text(told.viewer_id),
+                        metadata.get("view_id") or _text(event.view_id),
+                        metadata.get("session_id") or _text(event.session_id),
+                        metadata.get("viewer_id") or _text(event.viewer_id),
                         metadata.get("video_id") or video_id,
                         line,
                         _hash(line),
@@ -244,7 +246,7 @@ class Tables:
                 )
         self._database.executemany(_INSERT_ENTRY, entries)
 
-    def _find_stream(self, labels: str, newest: int) -> _Known:
+    def _find_stream(self, labels: str, newest: int) -> _CachedRow:
         database = self._database
         known = self._streams.get(labels)
         if known is None:
@@ -257,8 +259,8 @@ class Tables:
                 columns = [pairs.get(label) for label in STREAM_LABELS]
                 made = database.execute(_INSERT_STREAM, (text, *columns, newest))
                 row = (made.lastrowid or 0, newest)
-            known = _Known(row[0], row[1], pairs.get("event_type"))
-            if len(self._streams) >= REMEMBERED:
+            known = _CachedRow(row[0], row[1], pairs.get("event_type"))
+            if len(self._streams) >= CACHED:
                 self._streams.clear()
             self._streams[labels] = known
         if newest - known.seen >= SEEN_EVERY:
@@ -266,22 +268,22 @@ class Tables:
             known.seen = newest
         return known
 
-    def _see_video(self, video_id: str, title: Text, at: int) -> None:
-        """Note what is behind the label that the metrics of a video have."""
+    def _store_video(self, video_id: str, title: Text, at: int) -> None:
+        """Store which video a governed label stands for."""
         text = None if title in (None, "") else str(title)
         known = self._videos.get(video_id)
         if known is not None and known[0] == (text or known[0]) and at - known[1] < SEEN_EVERY:
             return
-        if len(self._videos) >= REMEMBERED:
+        if len(self._videos) >= CACHED:
             self._videos.clear()
         self._videos[video_id] = (text, at)
-        label = admissible(label_text(video_id), self._video_limit)
+        label = label_for_value(label_text(video_id), self._video_limit)
         if label is None:
             return
         database = self._database
         database.execute(_INSERT_VIDEO, (label, video_id, text, at))
-        # Whether there was room for it is known to the worker alone, and shows in its series.
-        folded = fold(label)
+        # Only the worker knows whether the value was admitted; its series show it.
+        folded = overflow_label(label)
         if database.execute("SELECT 1 FROM series WHERE video_id = ?", (folded,)).fetchone():
             database.execute(_INSERT_VIDEO, (folded, video_id, text, at))
 
@@ -291,7 +293,7 @@ def _text(value: Text) -> str | None:
 
 
 def _bound(text: str | None) -> float | None:
-    """The bound of a histogram's bucket."""
+    """The upper bound of a histogram's bucket."""
     if text is None:
         return None
     try:

@@ -32,6 +32,7 @@ from openqoe.core import (
     NetworkFailure,
     Notice,
     RemoteWrite,
+    Respond,
     Result,
     Worker,
 )
@@ -126,10 +127,11 @@ class Application:
         """Answer all requests that are complete, unless the client is too slow to read."""
         with anyio.fail_after(self.worker.config.request_timeout / 1000):
             while request := http.next_request(now_ms()):
-                outcome = self.worker.handle(request, now_ms())
-                self.run(outcome.effects)
+                answer, *effects = self.worker.handle(0, request, now_ms())
+                self.run(effects)
+                assert isinstance(answer, Respond), "without a disk no answer has to wait"
                 close = self.is_stopping
-                await stream.send(http.send_response(outcome.response, now_ms(), close=close))
+                await stream.send(http.send_response(answer.response, now_ms(), close=close))
             await stream.send(http.data_to_send())
 
     # The end

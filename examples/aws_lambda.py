@@ -37,6 +37,7 @@ from openqoe.core import (
     Notice,
     RemoteWrite,
     Request,
+    Respond,
     Response,
     Result,
     Worker,
@@ -62,9 +63,10 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Answer one request (payload format 2.0)."""
     now = now_ms()
     deadline = now + min(BUDGET, context.get_remaining_time_in_millis() - RESERVE)
-    outcome = worker().handle(to_request(event, now), now)
-    deliver(outcome.effects, deadline)
-    return from_response(outcome.response)
+    answer, *effects = worker().handle(0, to_request(event, now), now)
+    deliver(effects, deadline)
+    assert isinstance(answer, Respond), "without a disk no answer has to wait"
+    return from_response(answer.response)
 
 
 @cache
@@ -135,7 +137,7 @@ def to_request(event: Mapping[str, Any], now: int) -> Request:
         query=event.get("rawQueryString", ""),
         headers={name.lower(): value for name, value in event.get("headers", {}).items()},
         body=b64decode(body) if event.get("isBase64Encoded") else body.encode(),
-        received=now,
+        first_byte_at=now,
     )
 
 

@@ -32,6 +32,7 @@ from openqoe.core import (
     NetworkFailure,
     Notice,
     RemoteWrite,
+    Respond,
     Result,
     Worker,
 )
@@ -67,9 +68,10 @@ def serve(worker: Worker, listener: socket.socket) -> None:
                     http.receive_data(client.recv(65536), now_ms())
                 http.handle_timeout(now_ms())
                 while request := http.next_request(now_ms()):
-                    outcome = worker.handle(request, now_ms())
-                    effects += outcome.effects
-                    client.sendall(http.send_response(outcome.response, now_ms(), close=stopping))
+                    answer, *others = worker.handle(0, request, now_ms())
+                    assert isinstance(answer, Respond), "nothing here is worth waiting for"
+                    effects += others
+                    client.sendall(http.send_response(answer.response, now_ms(), close=stopping))
                 client.sendall(http.data_to_send())
                 # select ends at 1024 descriptors: one client too many costs the oldest its place.
                 is_over = stopping or http.should_close or len(clients) > 900

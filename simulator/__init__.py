@@ -1,18 +1,19 @@
-"""Simulated viewers: a pure model of who watches what, on which player, over which network.
+"""Simulated viewers: a pure model of viewers, players, SDKs and networks.
 
-From a seed and a start the model tells every batch that the players' SDKs would send, in order
-of time, and what a worker must count of it. There is no I/O in it and no clock; whoever sends
-the batches decides when that is (``shells/cli/simulation_client.py``).
+From a seed and a start the model generates every batch that the players' SDKs would send, in order
+of time, and the metrics that a worker must count. It has no I/O and no clock: the sender of the
+batches decides when each is sent (``shells/cli/simulation_sender.py``).
 
-    world        sites, videos, devices, countries, CDNs: the tables
-    incidents    what goes wrong, and when
-    network      how fast a viewer's network is at a time
-    playback     one playback: start-up, buffer, ABR, stalls, the viewer's acts
-    sdk          what all SDKs send with each event
-    gen1, gen2   how each generation of the SDK tells what happens, player by player
-    batching     which events go into which request, and when: late and twice as well
-    truth        what a worker must count
-    simulation   all viewers together
+    world                  tables: sites, videos, devices, countries, CDNs
+    incidents              faults of the simulated world, and their times
+    network                throughput of a viewer's network over time
+    simulated_playback     one playback: start-up, buffer, ABR, stalls, actions of the viewer
+    sdk_adapter            events of a playback: the base of both SDK generations
+    first_generation, second_generation
+                           events of each SDK generation, player by player
+    batching               groups events into requests, some of them late or sent twice
+    truth, truth_report    the metrics that a worker must count
+    simulation             all viewers together
 """
 
 from .batching import Batch

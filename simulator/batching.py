@@ -1,8 +1,8 @@
-"""Which events go into which request, and when it is sent.
+"""Groups events into requests, and decides when each is sent.
 
-An SDK sends a batch at 10 events, or 5 s after the first event of one. A network that is away
-makes batches late: they wait in the SDK's queue and come in order, all at once. Some are sent
-twice: by a second loop over the same queue, or once more after the next page load.
+An SDK sends a batch at 10 events, or 5 s after its first event. While the network is down, batches
+are queued; they are sent late, in order, all at once. Some are sent twice: by a second loop over
+the same queue, or again after the next page load.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,13 +19,13 @@ BATCH_SIZE: Final = 10
 BATCH_INTERVAL: Final = 5_000.0
 """ms after the first event of a batch."""
 
-AWAY: Final = 0.004
-"""Share of batches before which the network goes away."""
+OUTAGE_SHARE: Final = 0.004
+"""Share of batches before which the network goes down."""
 
-TWICE: Final = 0.015
+COPY_SHARE: Final = 0.015
 """Share of batches that a second loop sends again."""
 
-STORED: Final = 0.4
+STORED_SHARE: Final = 0.4
 """Share of page closes of the first generation after which the last batch is sent again."""
 
 _encode = msgspec.json.Encoder().encode
@@ -36,16 +36,16 @@ class Batch:
     """A request of an SDK.
 
     Attributes:
-        viewer: Who sends it: requests of one viewer follow each other.
+        viewer: Number of the viewer: requests of one viewer are sent one after another.
         at: When it is sent, ms since the epoch.
-        path: Where to: each generation has a path of its own.
-        headers: What a browser, and the CDN in front of the worker, send along.
+        path: Path of the request; each SDK generation has its own.
+        headers: Headers of the browser, and of the CDN in front of the worker.
         body: The batch.
         types: The type of each event in it.
-        told: What a worker must count of it, by the labels of the views.
-        copy_at: When the same is sent again; None for never.
+        expected: The facts that a worker must count, by the labels of the views.
+        copy_at: When the batch is sent again; None for never.
         is_copy: Whether it was sent before.
-        is_late: Whether it waited for the network.
+        is_late: Whether it was delayed by the network.
     """
 
     viewer: int
@@ -54,7 +54,7 @@ class Batch:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     types: tuple[str, ...]
-    told: tuple[tuple[Labels, tuple[Fact, ...]], ...]
+    expected: tuple[tuple[Labels, tuple[Fact, ...]], ...]
     copy_at: float | None = None
     is_copy: bool = False
     is_late: bool = False
@@ -77,52 +77,52 @@ class Outbox:
             ("Origin", f"https://{identity.site.org}.example"),
             ("X-Country-Code", identity.country),
         )
-        self._away = AWAY * (4 if identity.device.category == "mobile" else 1)
+        self._outage_share = OUTAGE_SHARE * (4 if identity.device.category == "mobile" else 1)
         self._events: list[tuple[Labels, Event]] = []
-        self._away_until = 0.0
+        self._down_until = 0.0
         self.sent_at = 0.0
         self._last_type = ""
 
     def add(self, labels: Labels, events: Iterable[Event]) -> Iterator[Batch]:
-        """Take events in; gives the batches that are sent before or with them."""
+        """Add events; yields the batches that are sent before or with them."""
         for event in events:
-            yield from self.wait(event.at)
+            yield from self.flush_due(event.at)
             self._events.append((labels, event))
             if len(self._events) >= BATCH_SIZE:
                 yield self._send(event.at)
 
-    def wait(self, until: float) -> Iterator[Batch]:
-        """The batch that is sent by time before a moment, if one is."""
+    def flush_due(self, until: float) -> Iterator[Batch]:
+        """The batch that is due until a time, if there is one."""
         if self._events and (due := self._events[0][1].at + BATCH_INTERVAL) <= until:
             yield self._send(due)
 
     def close(self, at: float) -> Iterator[Batch]:
-        """The page is closed: what is left goes out at once, by a beacon in the second
+        """Close the page: the remaining events are sent at once, by a beacon in the second
         generation."""
         if self._events:
             yield self._send(at, is_last=True)
 
     def _send(self, formed_at: float, *, is_last: bool = False) -> Batch:
         rng = self._rng
-        # A page that has paused may be about to end; the worker waits 10 s to be told.
-        if self._last_type != "pause" and rng.random() < self._away:
-            self._away_until = formed_at + rng.uniform(12_000, 90_000)
-        is_late = formed_at < self._away_until
-        at = max(formed_at, self._away_until if is_late else 0.0, self.sent_at + 15.0)
+        # After a pause the page may be about to end; the worker waits 10 s for that event.
+        if self._last_type != "pause" and rng.random() < self._outage_share:
+            self._down_until = formed_at + rng.uniform(12_000, 90_000)
+        is_late = formed_at < self._down_until
+        at = max(formed_at, self._down_until if is_late else 0.0, self.sent_at + 15.0)
         self.sent_at = at
         events = self._events
         self._events = []
         self._last_type = events[-1][1].content["event_type"]
         copy_at = None
-        if is_last and self._generation == 1 and rng.random() < STORED:
+        if is_last and self._generation == 1 and rng.random() < STORED_SHARE:
             copy_at = at + rng.uniform(3_000, 90_000)
-        elif rng.random() < TWICE:
+        elif rng.random() < COPY_SHARE:
             copy_at = at + rng.uniform(50, 8_000)
-        told: dict[Labels, list[Fact]] = {}
+        expected: dict[Labels, list[Fact]] = {}
         for labels, event in events:
-            told.setdefault(labels, []).extend(event.facts)
+            expected.setdefault(labels, []).extend(event.facts)
         headers = self._headers
-        if not (is_last and self._generation == 2):  # a beacon has no headers of its own
+        if not (is_last and self._generation == 2):  # a beacon has no custom headers
             headers = (*headers, ("X-SDK-Version", "1.0.0"))
         return Batch(
             self._viewer,
@@ -131,13 +131,13 @@ class Outbox:
             headers,
             _encode({"events": [event.content for event in self._as_built(events)]}),
             tuple(event.content["event_type"] for _, event in events),
-            tuple((labels, tuple(facts)) for labels, facts in told.items()),
+            tuple((labels, tuple(facts)) for labels, facts in expected.items()),
             copy_at,
             is_late=is_late,
         )
 
     def _as_built(self, events: list[tuple[Labels, Event]]) -> list[Event]:
-        """Events are built asynchronously, so neighbours of different times may change places."""
+        """SDKs build events asynchronously, so neighbours of different times may be swapped."""
         order = [event for _, event in events]
         for n in range(len(order) - 1):
             if order[n].at != order[n + 1].at and self._rng.random() < 0.03:

@@ -1,28 +1,28 @@
-"""The first generation of the SDK: the same events from all players, with odd numbers in some.
+"""The first generation of the SDK: the same events from all players, some with wrong numbers.
 
-The table of facts is ``events.md`` of the captures: what real SDKs with real players send.
+It follows ``events.md`` of the captures, which describes the events of real SDKs and players.
 """
 
 from .sdk_adapter import UNRELIABLE, Adapter, Data
-from .simulated_playback import Sight
+from .simulated_playback import Signal
 from .truth import Fact
 
 MONOTONIC_ERROR = 1_795_000_000_000.0
-"""``watch_time`` of quartiles is a time of day less a time since navigation: nonsense."""
+"""``watch_time`` of quartiles: a time of day minus a time since navigation, thus meaningless."""
 
 
 class FirstGeneration(Adapter):
     """An adapter of the first generation."""
 
-    def look(self, sight: Sight, at: int) -> None:
+    def emit_for(self, signal: Signal, at: int) -> None:
         playback, player = self.playback, self.playback.site.player
-        match sight:
-            case Sight.LOAD:
+        match signal:
+            case Signal.LOAD:
                 data: Data = {"preroll_requested": False}
                 self.emit("viewstart", at, data, *self.start(), has_position=False)
-            case Sight.READY if player != "dashjs":
+            case Signal.READY if player != "dashjs":
                 self._ready(at)
-            case Sight.PLAY:
+            case Signal.PLAY:
                 data = {"video_startup_time": self.since_load(at)}
                 data |= {"bitrate": self._bitrate(), "resolution": self.resolution}
                 if player != "html5":
@@ -30,13 +30,13 @@ class FirstGeneration(Adapter):
                 facts = [*self.start(), *self.startup(data["video_startup_time"], "playing")]
                 bps = None if player in UNRELIABLE else data["bitrate"]
                 facts += self.shown(bps, data["resolution"])
-                self.note(bps, data["resolution"]["height"])
+                self.remember_rendition(bps, data["resolution"]["height"])
                 self.emit("playing", at, data, *facts)
-            case Sight.PAUSE:
+            case Signal.PAUSE:
                 played, facts = self.total()
                 facts.append(Fact("openqoe_pause_events_total"))
                 self.emit("pause", at, {"playing_time": played}, *facts)
-            case Sight.SEEKED:
+            case Signal.SEEKED:
                 facts = [Fact("openqoe_seeks_total")]
                 latency = round(playback.latency, 1)
                 if player == "html5":
@@ -46,25 +46,25 @@ class FirstGeneration(Adapter):
                 where = playback.position
                 data = {"from": where, "to": where, "seek_latency": latency}
                 self.emit("seek", at, data, *facts)
-            case Sight.STALL:
+            case Signal.STALL:
                 data = self._buffer() | {"bitrate": self._bitrate()}
                 facts = [*self.stall(at), *self.buffer(data.get("buffer_length"))]
                 self.emit("stall_start", at, data, *facts)
-            case Sight.STALL_OVER:
-                took = round(max(0.0, at - playback.stall_began), 1)
-                data = {"stall_duration": took} | self._buffer()
-                facts = [*self.stall_over(took / 1000), *self.buffer(data.get("buffer_length"))]
+            case Signal.STALL_OVER:
+                duration = round(max(0.0, at - playback.stall_began), 1)
+                data = {"stall_duration": duration} | self._buffer()
+                facts = [*self.stall_over(duration / 1000), *self.buffer(data.get("buffer_length"))]
                 self.emit("stall_end", at, data, *facts)
-            case Sight.RENDITION if player not in ("dashjs", "html5"):
+            case Signal.RENDITION if player not in ("dashjs", "html5"):
                 self._quality_change(at)
-            case Sight.QUARTILE:
+            case Signal.QUARTILE:
                 played, facts = self.total()
                 data = {"quartile": playback.reached, "playing_time": played}
                 data["watch_time"] = MONOTONIC_ERROR + at % 1000
                 self.emit("quartile", at, data, *facts, *self.quartile())
-            case Sight.BEAT:
+            case Signal.BEAT:
                 self._heartbeat(at)
-            case Sight.ENDED:
+            case Signal.ENDED:
                 played, facts = self.total()
                 data = {
                     "playing_time": played,
@@ -76,17 +76,17 @@ class FirstGeneration(Adapter):
                 facts += self.completed()
                 facts.append(Fact("openqoe_rebuffer_count", (), float(playback.stalls)))
                 self.emit("ended", at, data, *facts)
-            case Sight.ERROR if player != "dashjs":
+            case Signal.ERROR if player != "dashjs":
                 data, facts = self.error()
                 self.emit("error", at, data, *facts)
 
     def _ready(self, at: int) -> None:
-        took = round(at - self.playback.navigation, 1)
-        data: Data = {"player_startup_time": took}
-        facts = [Fact("openqoe_player_startup_seconds", (), took / 1000)]
-        # Absent while the page still loads, as it does where a player is ready at once.
+        duration = round(at - self.playback.navigation, 1)
+        data: Data = {"player_startup_time": duration}
+        facts = [Fact("openqoe_player_startup_seconds", (), duration / 1000)]
+        # Missing while the page is still loading, as with a player that is ready at once.
         if self.playback.site.player in ("hlsjs", "shaka"):
-            data["page_load_time"] = loaded = max(1, int(took * 0.8))
+            data["page_load_time"] = loaded = max(1, int(duration * 0.8))
             facts.append(Fact("openqoe_page_load_seconds", (), loaded / 1000))
         self.emit("playerready", at, data, *facts, has_position=False)
 
@@ -102,19 +102,19 @@ class FirstGeneration(Adapter):
         self.emit("heartbeat", at, data, *facts)
 
     def _quality_change(self, at: int) -> None:
-        """video.js tells twice, and the first time still the resolution before."""
+        """video.js reports a switch twice, first with the old resolution."""
         is_videojs = self.playback.site.player == "videojs"
         bps = None if self.playback.site.player in UNRELIABLE else self._bitrate()
         now = self.resolution
-        old = {"width": 0, "height": self.told.height or 0}
-        if is_videojs and self.told.height:
-            old["width"] = int(self.told.height * 16 / 9)
-        for resolution in (old, now) if is_videojs and self.told.height else (now,):
+        old = {"width": 0, "height": self.reported.height or 0}
+        if is_videojs and self.reported.height:
+            old["width"] = int(self.reported.height * 16 / 9)
+        for resolution in (old, now) if is_videojs and self.reported.height else (now,):
             data: Data = {"bitrate": self._bitrate(), "resolution": resolution, "framerate": 25}
             self.emit("qualitychange", at, data, *self.switch(bps, resolution))
 
     def _bitrate(self) -> float | None:
-        """What the adapter takes for the bit rate."""
+        """The bit rate that the adapter reports."""
         playback = self.playback
         rendition = playback.rendition
         match playback.site.player:
@@ -128,7 +128,7 @@ class FirstGeneration(Adapter):
                 return None
 
     def _buffer(self) -> Data:
-        """hls.js's adapter does not look at the buffer."""
+        """The length of the buffer, which hls.js's adapter does not report."""
         if self.playback.site.player == "hlsjs":
             return {}
         return {"buffer_length": round(self.playback.ahead, 3)}

@@ -1,6 +1,6 @@
-"""What goes wrong in the simulated world, and when.
+"""Faults of the simulated world, and their times.
 
-An incident comes again and again, so that whoever has just begun to look sees one, too.
+An incident repeats, so that it can be seen at any time of a simulation.
 """
 
 import re
@@ -15,9 +15,9 @@ KINDS: Final[Mapping[str, str]] = {
     "release": "the newest release of each app fails to decode for one view in four",
     "live": "the encoder of all live channels hiccups: stalls everywhere at once",
 }
-"""Kinds of incidents, in words."""
+"""Kinds of incidents, with a description."""
 
-SICK_CDN: Final = "borealis"
+DEGRADED_CDN: Final = "borealis"
 
 MINUTE: Final = 60_000
 
@@ -28,13 +28,13 @@ _FORM: Final = re.compile(rf"([a-z]+)(?:@{_SPAN})?(?:\+{_SPAN})?(?:/{_SPAN})?")
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that goes wrong again and again.
+    """A fault that repeats.
 
     Attributes:
         kind: One of ``KINDS``.
-        after: ms after the start at which it first begins.
-        lasts: How long it lasts, ms.
-        every: ms from one beginning to the next; 0: once.
+        after: ms from the start of the simulation to its first start.
+        lasts: Its duration in ms.
+        every: ms from one start to the next; 0: it happens once.
     """
 
     kind: str
@@ -42,8 +42,8 @@ class Incident:
     lasts: int = 10 * MINUTE
     every: int = 30 * MINUTE
 
-    def is_on(self, elapsed: float) -> bool:
-        """Whether it is going on some ms after the start."""
+    def is_active(self, elapsed: float) -> bool:
+        """Whether it is active some ms after the start of the simulation."""
         since = elapsed - self.after
         if since < 0:
             return False
@@ -51,10 +51,10 @@ class Incident:
 
 
 def parse_incident(text: str) -> Incident:
-    """An incident as it is written on a command line: ``KIND[@AFTER][+LASTS][/EVERY]``.
+    """Parse an incident of the command line: ``KIND[@AFTER][+LASTS][/EVERY]``.
 
     Raises:
-        ValueError: It is not written like that; the text says what is wrong.
+        ValueError: The text is malformed; the message says why.
     """
     match = _FORM.fullmatch(text)
     if match is None:
@@ -80,14 +80,14 @@ def parse_incident(text: str) -> Incident:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How things are for a viewer at a time.
+    """The conditions of a viewer at a time.
 
     Attributes:
-        speed: What the throughput is multiplied by.
+        speed: Factor of the throughput.
         delay: ms added to each round trip.
-        loss: Share of segments that cannot be had at the first try.
-        failing: Share of views that the decoder fails.
-        gaps: Share of segments that come late, of live channels.
+        loss: Share of segments that fail at the first attempt.
+        failing: Share of views in which the decoder fails.
+        gaps: Share of late segments in live channels.
     """
 
     speed: float = 1.0
@@ -109,7 +109,7 @@ class Circumstances:
 
     Attributes:
         start: When the simulation starts, ms since the epoch.
-        incidents: What goes wrong.
+        incidents: The faults.
     """
 
     start: int
@@ -118,7 +118,7 @@ class Circumstances:
     def condition(
         self, at: float, country: Country, *, is_newest: bool, is_live: bool
     ) -> Condition:
-        """How things are at a time for a viewer.
+        """The conditions of a viewer at a time.
 
         Args:
             at: ms since the epoch.
@@ -127,9 +127,9 @@ class Circumstances:
             is_live: Whether the video is live.
         """
         for incident in self.incidents:
-            if not incident.is_on(at - self.start):
+            if not incident.is_active(at - self.start):
                 continue
-            if incident.kind == "cdn" and country.cdn == SICK_CDN:
+            if incident.kind == "cdn" and country.cdn == DEGRADED_CDN:
                 return SICK
             if incident.kind == "release" and is_newest:
                 return BROKEN_RELEASE
@@ -138,5 +138,5 @@ class Circumstances:
         return WELL
 
     def active(self, at: float) -> tuple[str, ...]:
-        """The kinds of the incidents that are going on."""
-        return tuple(i.kind for i in self.incidents if i.is_on(at - self.start))
+        """The kinds of the active incidents."""
+        return tuple(i.kind for i in self.incidents if i.is_active(at - self.start))

@@ -1,15 +1,15 @@
-"""How fast a viewer's network is: a log-normal base by country and device, noise that lasts some
-seconds, and now and then a tunnel."""
+"""Throughput of a viewer's network: a log-normal base by country and device, noise that lasts some
+seconds, and an occasional tunnel."""
 
 import math
 from random import Random
 from typing import Final
 
 MEMORY: Final = 8_000.0
-"""ms over which the noise is alike."""
+"""ms over which the noise is correlated."""
 
 NOISE: Final = 0.35
-"""Standard deviation of the noise, of the logarithm."""
+"""Standard deviation of the noise's logarithm."""
 
 TUNNELS_PER_HOUR: Final = {"mobile": 8.0, "tablet": 2.0}
 TUNNEL_FACTOR: Final = 0.02
@@ -34,7 +34,7 @@ class Network:
         self._at = 0.0
 
     def throughput(self, at: float) -> float:
-        """bit/s at a time; times must ascend."""
+        """Throughput in bit/s at a time; times must ascend."""
         rng = self._rng
         passed = min(max(at - self._at, 0.0), 60_000.0)
         self._at = at

@@ -1,7 +1,8 @@
-"""What every SDK sends: the context of an event, and the totals that all generations tell alike.
+"""The base of both SDK generations: the context of events, and the facts that both share.
 
-An SDK turns sights into events and says with each what a worker must count of it. What has been
-told before matters (a switch is a change of what was told), so it is kept here.
+An adapter turns signals of a playback into events, each with the facts that a worker must count.
+These depend on earlier reports (a switch is a change of the reported rendition), so the
+adapter keeps the reported state.
 """
 
 from abc import ABC, abstractmethod
@@ -11,18 +12,17 @@ from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-from .simulated_playback import Playback, Sight
+from .simulated_playback import Playback, Signal
 from .truth import Fact, Labels
 from .world import Device, Rendition, Site, Video
 
 Data = dict[str, Any]
 
 ENV: Final = "simulated"
-"""The environment that all events name, so that nobody takes them for real ones: they can be told
-apart, and left out, wherever they have been sent."""
+"""The ``env`` of all events, which distinguishes simulated from real ones."""
 
 UNRELIABLE: Final = frozenset({"shaka", "videojs"})
-"""Players whose adapters send something else as ``bitrate`` than the rendition's."""
+"""Players whose adapters send another value than the rendition's bit rate as ``bitrate``."""
 
 RESOLUTIONS: Final = (
     (2160, "4k"),
@@ -36,18 +36,18 @@ RESOLUTIONS: Final = (
 
 
 def resolution_label(height: float | None) -> str:
-    """The label of a height."""
+    """The resolution label of a height."""
     return next((name for least, name in RESOLUTIONS if height and height >= least), "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as it goes into a batch.
+    """An event of a batch.
 
     Attributes:
         at: Its ``event_time``, ms since the epoch.
-        content: All of it.
-        facts: What a worker must count of it.
+        content: Its JSON object.
+        facts: Those that a worker must count.
     """
 
     at: int
@@ -57,13 +57,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sends: the SDK's context, made once a page.
+    """The sender of events: the SDK's context, created once per page.
 
     Attributes:
-        site, device: Where and on what.
+        site, device: The site and the viewer's device.
         version: Release of the app.
-        country: As the CDN in front of the worker tells it; no SDK does.
-        view_id, session_id, viewer_id: As the SDK makes them.
+        country: Reported by the CDN in front of the worker; no SDK reports it.
+        view_id, session_id, viewer_id: The SDK's ids.
     """
 
     site: Site
@@ -75,7 +75,7 @@ class Identity:
     viewer_id: str
 
     def context(self, video: Video) -> Data:
-        """The part that is the same in all events of a playback."""
+        """The members that are equal in all events of a playback."""
         site, device = self.site, self.device
         player: Data = {"name": site.player}
         if site.player_version is not None:
@@ -87,10 +87,10 @@ class Identity:
         about: Data = {"id": video.id, "title": video.title}
         if video.series is not None:
             about["series"] = video.series
-        # The page's own number: in ms here, in s there.
+        # A number of the page: in ms in the first generation, in s in the second.
         about["duration"] = video.seconds * (1000 if site.generation == 1 else 1) or None
         about["source_url"] = f"https://media.{site.org}.example/{video.id}/main.{ending}"
-        # Not from an SDK's own fields: a page adds it, so that live can be told from VOD.
+        # Not a field of the SDK: the page adds it, to distinguish live from VOD.
         about["stream_type"] = "live" if video.is_live else "vod"
         return {
             "org_id": site.org,
@@ -138,17 +138,17 @@ def uuid(rng: Random) -> str:
 
 
 @dataclass(slots=True)
-class LoggedEvent:
-    """What the events of a view have told so far.
+class ReportedState:
+    """The state that the events of a view have reported so far.
 
     Attributes:
-        started, startup: Whether the start, and how long it took, has been told.
-        bps, height: Of the rendition.
-        audio: Whether the player's adapter told a bit rate of the sound last.
-        played: The media time, ms.
-        dropped: Frames.
+        started, startup: Whether the start, and its duration, were reported.
+        bps, height: Those of the rendition.
+        audio: Whether the latest bit rate was that of the audio.
+        played: Media time in ms.
+        dropped: Dropped frames.
         stall_at: ``event_time`` of the open stall; None if none is open.
-        cause: Of that stall.
+        cause: Cause of that stall.
         ready: ms from navigation until the player was ready.
     """
 
@@ -169,28 +169,28 @@ class Adapter(ABC):
     """One SDK on one playback: the base of both generations.
 
     Attributes:
-        playback: What it looks at.
-        context: The part of its events that does not change.
-        rng: For what real traffic shows no rule for.
-        told: What its events have told.
-        events: Those of the current sight.
+        playback: The playback that it observes.
+        context: The constant members of its events.
+        rng: Source of values for which recorded traffic shows no rule.
+        reported: The state that its events have reported.
+        events: Those of the current signal.
     """
 
     playback: Playback
     context: Mapping[str, Any]
     rng: Random
-    told: LoggedEvent = field(default_factory=LoggedEvent)
+    reported: ReportedState = field(default_factory=ReportedState)
     events: list[Event] = field(default_factory=list)
 
-    def see(self, sight: Sight, at: float) -> list[Event]:
-        """The events of a sight."""
+    def events_of(self, signal: Signal, at: float) -> list[Event]:
+        """The events that the SDK sends at a signal."""
         self.events = []
-        self.look(sight, int(at))
+        self.emit_for(signal, int(at))
         return self.events
 
     @abstractmethod
-    def look(self, sight: Sight, at: int) -> None:
-        """Emit the events of a sight."""
+    def emit_for(self, signal: Signal, at: int) -> None:
+        """Emit the events of a signal."""
 
     # Events
 
@@ -212,84 +212,84 @@ class Adapter(ABC):
         counted = Fact("openqoe_events_total", (("event_type", event_type),))
         self.events.append(Event(at, content, (counted, *facts)))
 
-    # Facts that both generations tell
+    # Facts of both generations
 
     def start(self) -> list[Fact]:
-        """The view has started, once."""
-        if self.told.started:
+        """The start of the view, once."""
+        if self.reported.started:
             return []
-        self.told.started = True
+        self.reported.started = True
         return [Fact("openqoe_views_started_total")]
 
     def startup(self, ms: float, source: str) -> list[Fact]:
-        """How long the start took, once."""
-        if self.told.startup:
+        """The start-up time, once."""
+        if self.reported.startup:
             return []
-        self.told.startup = True
+        self.reported.startup = True
         return [Fact("openqoe_video_startup_seconds", (("source", source),), ms / 1000)]
 
     def total(self) -> tuple[float, list[Fact]]:
-        """The media time played as a total, and what it has grown by."""
+        """The total of the media time played, and the fact of its increase."""
         played = round(self.playback.played, 3)
-        grown = max(0.0, played / 1000 - self.told.played / 1000)
-        self.told.played = max(played, self.told.played)
+        grown = max(0.0, played / 1000 - self.reported.played / 1000)
+        self.reported.played = max(played, self.reported.played)
         return played, [Fact("openqoe_playing_time_seconds", (), grown)] if grown else []
 
     def frames(self) -> tuple[int, list[Fact]]:
-        """The frames dropped as a total, and what that has grown by."""
+        """The total of dropped frames, and the fact of its increase."""
         dropped = self.playback.dropped
-        grown = dropped - self.told.dropped
-        self.told.dropped = dropped
+        grown = dropped - self.reported.dropped
+        self.reported.dropped = dropped
         return dropped, [Fact("openqoe_dropped_frames_total", (), grown)] if grown else []
 
     def buffer(self, ms: float | None) -> list[Fact]:
-        """What is in the buffer, where an event tells it."""
+        """The length of the buffer, if the event has one."""
         return [] if ms is None else [Fact("openqoe_buffer_length_seconds", (), ms / 1000)]
 
     def bitrate(self, bps: float | None) -> list[Fact]:
-        """The bit rate of the rendition, where an event tells it."""
+        """The bit rate of the rendition, if the event has one."""
         return [Fact("openqoe_bitrate_bps", (), bps)] if bps else []
 
     def shown(self, bps: float | None, resolution: Data | None) -> list[Fact]:
-        """A rendition is told of."""
+        """A report of a rendition."""
         facts = self.bitrate(bps)
         if resolution is not None:
             label = resolution_label(resolution["height"])
             facts.append(Fact("openqoe_resolution_total", (("resolution", label),)))
         return facts
 
-    def note(self, bps: float | None, height: float | None) -> None:
-        """Remember what was told of the rendition."""
-        self.told.bps = bps or self.told.bps
-        self.told.height = height or self.told.height
+    def remember_rendition(self, bps: float | None, height: float | None) -> None:
+        """Keep the reported rendition."""
+        self.reported.bps = bps or self.reported.bps
+        self.reported.height = height or self.reported.height
 
     def switch(self, bps: float | None, resolution: Data) -> list[Fact]:
         """A report of the rendition: a switch if it differs from the one before, nothing if it
         does not; the first is the initial choice."""
-        told = self.told
+        reported = self.reported
         height = resolution["height"]
-        before = told.bps, told.height
-        direction = _direction(told.bps, bps) or _direction(told.height, height)
-        self.note(bps, height)
+        before = reported.bps, reported.height
+        direction = _direction(reported.bps, bps) or _direction(reported.height, height)
+        self.remember_rendition(bps, height)
         if direction is not None:
             own = (("change_direction", direction), ("trigger", "unknown"))
             return [*self.shown(bps, resolution), Fact("openqoe_quality_changes_total", own)]
         return self.shown(bps, resolution) if before == (None, None) else []
 
     def stall(self, at: int) -> list[Fact]:
-        """A stall begins."""
-        told = self.told
-        told.stall_at, told.cause = at, self.playback.cause
-        return [Fact("openqoe_rebuffer_events_total", (("cause", told.cause),))]
+        """The start of a stall."""
+        reported = self.reported
+        reported.stall_at, reported.cause = at, self.playback.cause
+        return [Fact("openqoe_rebuffer_events_total", (("cause", reported.cause),))]
 
     def stall_over(self, seconds: float) -> list[Fact]:
-        """The stall that is open ends."""
-        self.told.stall_at = None
-        own = (("cause", self.told.cause),)
+        """The end of the open stall."""
+        self.reported.stall_at = None
+        own = (("cause", self.reported.cause),)
         return [Fact("openqoe_rebuffer_duration_seconds", own, seconds)]
 
     def quartile(self) -> list[Fact]:
-        """A quartile is reached."""
+        """A quartile."""
         reached = self.playback.reached
         own = (("quartile", str(reached)),)
         facts = [Fact("openqoe_quartile_reached_total", own), _left_at(reached, 1)]
@@ -298,23 +298,23 @@ class Adapter(ABC):
         return facts
 
     def completed(self) -> list[Fact]:
-        """The end is reached."""
+        """The end of the video."""
         return [
-            Fact("openqoe_pause_events_total", (), -1.0),  # the one before was no viewer's
+            Fact("openqoe_pause_events_total", (), -1.0),  # the preceding pause is not the viewer's
             Fact("openqoe_views_completed_total"),
             Fact("openqoe_completion_rate", (), 1.0),
             _left_at(self.playback.reached, -1),
         ]
 
     def error(self) -> tuple[Data, list[Fact]]:
-        """An error as the player's adapter tells it."""
+        """An error as the player's adapter reports it."""
         data = _error(self.playback)
         context = data["error_context"]
         code = context.get("error_details") or data["error_code"]
         own = (("error_code", code), ("error_family", data["error_family"]))
         return data, [Fact("openqoe_errors_total", own)]
 
-    # What events carry
+    # Members of events
 
     @property
     def resolution(self) -> Data:
@@ -334,7 +334,7 @@ def resolution_of(rendition: Rendition | None) -> Data:
 
 
 def _left_at(quartile: int, expiry: int) -> Fact:
-    """How far a view came, if nothing more comes of it."""
+    """The completion rate of a view that sends no further event."""
     return Fact("openqoe_completion_rate", (), quartile / 100, expiry)
 
 

@@ -1,15 +1,15 @@
-"""The second generation of the SDK: more events, and each player's adapter with a way of its own.
+"""The second generation of the SDK: more events, which differ by the player's adapter.
 
-The table of facts is ``events.md`` of the captures: what real SDKs with real players send.
+It follows ``events.md`` of the captures, which describes the events of real SDKs and players.
 """
 
 from .first_generation import MONOTONIC_ERROR
 from .sdk_adapter import Adapter, Data
-from .simulated_playback import Sight
+from .simulated_playback import Signal
 from .truth import Fact
 
 AUDIO_KBPS = 64
-"""Of the sound, which dash.js tells of as well."""
+"""Bit rate of the audio, which dash.js reports as well."""
 
 NO_RESOLUTION: Data = {"width": None, "height": None}
 
@@ -17,24 +17,24 @@ NO_RESOLUTION: Data = {"width": None, "height": None}
 class SecondGeneration(Adapter):
     """An adapter of the second generation."""
 
-    def look(self, sight: Sight, at: int) -> None:
+    def emit_for(self, signal: Signal, at: int) -> None:
         playback, player = self.playback, self.playback.site.player
-        match sight:
-            case Sight.LOAD:
+        match signal:
+            case Signal.LOAD:
                 self._load(at)
-            case Sight.READY:
+            case Signal.READY:
                 self._ready(at)
-            case Sight.CAN_PLAY if player in ("html5", "hlsjs", "dashjs"):
+            case Signal.CAN_PLAY if player in ("html5", "hlsjs", "dashjs"):
                 self._can_play(at)
-            case Sight.PLAY if player != "dashjs":
+            case Signal.PLAY if player != "dashjs":
                 self._play(at)
-            case Sight.PLAYING if player == "dashjs":
+            case Signal.PLAYING if player == "dashjs":
                 self._playing(at)
-            case Sight.PAUSE:
+            case Signal.PAUSE:
                 played, facts = self.total()
                 facts.append(Fact("openqoe_pause_events_total"))
                 self.emit("pause", at, {"playing_time": played}, *facts)
-            case Sight.SEEKED:
+            case Signal.SEEKED:
                 where, latency = playback.position, round(playback.latency, 1)
                 facts = [
                     Fact("openqoe_seeks_total"),
@@ -42,36 +42,36 @@ class SecondGeneration(Adapter):
                 ]
                 data: Data = {"from": where, "to": where, "seek_latency": latency}
                 self.emit("seek", at, data, *facts)
-            case Sight.STALL:
+            case Signal.STALL:
                 data = self._buffer() | {"bitrate": self._bitrate()}
                 self.emit("stallstart", at, data, *self.stall(at), *self._buffered(data))
-            case Sight.STALL_OVER if player != "dashjs":
+            case Signal.STALL_OVER if player != "dashjs":
                 self._stall_over(at)
-            case Sight.RENDITION if player != "html5":
+            case Signal.RENDITION if player != "html5":
                 self._quality_change(at)
-            case Sight.FRAGMENT if player in ("hlsjs", "dashjs", "shaka"):
+            case Signal.FRAGMENT if player in ("hlsjs", "dashjs", "shaka"):
                 self._fragment(at)
-            case Sight.QUARTILE:
+            case Signal.QUARTILE:
                 played, facts = self.total()
                 data = {"quartile": playback.reached, "playing_time": played}
                 nothing = player in ("hlsjs", "dashjs")
                 data["watch_time"] = 0 if nothing else MONOTONIC_ERROR + at % 1000
                 self.emit("quartile", at, data, *facts, *self.quartile())
-            case Sight.BEAT:
+            case Signal.BEAT:
                 self._heartbeat(at)
-            case Sight.ENDED:
+            case Signal.ENDED:
                 self._ended(at)
-            case Sight.ERROR if player != "dashjs" or playback.failure.kind == "decoder":
+            case Signal.ERROR if player != "dashjs" or playback.failure.kind == "decoder":
                 data, facts = self.error()
                 self.emit("error", at, data, *facts)
-            case Sight.HIDDEN:
+            case Signal.HIDDEN:
                 self.emit("moveaway", at, {})
-            case Sight.SHOWN:
+            case Signal.SHOWN:
                 self.emit("moveback", at, {})
-            case Sight.VOLUME if player in ("html5", "hlsjs", "dashjs"):
+            case Signal.VOLUME if player in ("html5", "hlsjs", "dashjs"):
                 data = {"volume": self.rng.randrange(0, 101, 5), "muted": False}
                 self.emit("playbackvolumechange", at, data)
-            case Sight.CLOSED:
+            case Signal.CLOSED:
                 self.emit("moveaway", at, {})
 
     def _load(self, at: int) -> None:
@@ -87,25 +87,25 @@ class SecondGeneration(Adapter):
         if self.playback.site.player == "videojs":
             self.emit("playerready", at, {"page_load_time": 0}, has_position=False)
             return
-        took = round(at - self.playback.navigation, 1)
-        self.told.ready = took
-        fact = Fact("openqoe_player_startup_seconds", (), took / 1000)
-        self.emit("playerready", at, {"player_startup_time": took}, fact, has_position=False)
+        duration = round(at - self.playback.navigation, 1)
+        self.reported.ready = duration
+        fact = Fact("openqoe_player_startup_seconds", (), duration / 1000)
+        self.emit("playerready", at, {"player_startup_time": duration}, fact, has_position=False)
 
     def _can_play(self, at: int) -> None:
-        """Time since navigation, which grows with each that follows."""
+        """``video_startup_time`` is the time since navigation, which grows with each event."""
         since = round(at - self.playback.navigation, 1)
         data: Data = {"video_startup_time": since}
         facts = []
         if self.playback.site.player == "html5":
             data["buf_len"] = round(self.playback.ahead, 3)
             facts += self.buffer(data["buf_len"])
-        if self.told.ready is not None and since >= self.told.ready:
-            facts += self.startup(since - self.told.ready, "canplay")
+        if self.reported.ready is not None and since >= self.reported.ready:
+            facts += self.startup(since - self.reported.ready, "canplay")
         self.emit("canplay", at, data, *facts, has_position=False)
 
     def _play(self, at: int) -> None:
-        """html5 and hls.js tell the position as the time played."""
+        """html5 and hls.js report the position as the time played."""
         player = self.playback.site.player
         facts = self.start()
         if player == "hlsjs":
@@ -121,38 +121,38 @@ class SecondGeneration(Adapter):
             data |= {"resolution": resolution, "framerate": 25}
             facts += self.startup(startup, "playing")
         facts += self.shown(None, resolution)
-        self.note(None, resolution["height"])
+        self.remember_rendition(None, resolution["height"])
         self.emit("playing", at, data, *facts)
 
     def _playing(self, at: int) -> None:
-        """dash.js: with each start of the picture, in seconds and kbit/s, of picture or sound,
-        whichever changed last. It is how stalls end, too."""
-        told, playback = self.told, self.playback
+        """dash.js: at each start of the picture and at the end of stalls. In seconds and kbit/s, of
+        video or audio, whichever changed last."""
+        reported, playback = self.reported, self.playback
         facts = self.start()
-        if told.stall_at is not None:
-            facts += self.stall_over((at - told.stall_at) / 1000)
+        if reported.stall_at is not None:
+            facts += self.stall_over((at - reported.stall_at) / 1000)
         data: Data = {"playing_time": playback.position / 1000, "bitrate": self._bitrate()}
         resolution = None
-        if told.bps is not None:
-            resolution = NO_RESOLUTION if told.audio else self.resolution
+        if reported.bps is not None:
+            resolution = NO_RESOLUTION if reported.audio else self.resolution
         data["resolution"] = resolution
-        data["framerate"] = None if resolution is None or told.audio else 25
-        facts += self.shown(told.bps, resolution)
+        data["framerate"] = None if resolution is None or reported.audio else 25
+        facts += self.shown(reported.bps, resolution)
         self.emit("playing", at, data, *facts)
 
     def _stall_over(self, at: int) -> None:
-        """hls.js's adapter tells no duration."""
-        told, playback = self.told, self.playback
-        assert told.stall_at is not None
-        took = round(max(0.0, at - playback.stall_began), 1)
+        """hls.js's adapter reports no duration."""
+        reported, playback = self.reported, self.playback
+        assert reported.stall_at is not None
+        duration = round(max(0.0, at - playback.stall_began), 1)
         player = playback.site.player
         data: Data = {}
         if player in ("html5", "hlsjs"):
             data["stall_position_secs"] = playback.position / 1000
         if player != "hlsjs":
-            data["stall_duration"] = took
+            data["stall_duration"] = duration
         data |= self._buffer()
-        seconds = (at - told.stall_at) / 1000 if player == "hlsjs" else took / 1000
+        seconds = (at - reported.stall_at) / 1000 if player == "hlsjs" else duration / 1000
         self.emit("stallend", at, data, *self.stall_over(seconds), *self._buffered(data))
 
     def _quality_change(self, at: int) -> None:
@@ -164,7 +164,7 @@ class SecondGeneration(Adapter):
             self.emit("qualitychange", at, data, *self.switch(None, resolution))
             return
         if player == "videojs":
-            height = self.told.height
+            height = self.reported.height
             old: Data = {"width": int((height or 0) * 16 / 9), "height": height or 0}
             for shown in (old, resolution) if height else (resolution,):
                 data = {"bitrate": self._bitrate(), "resolution": shown, "framerate": 25}
@@ -182,7 +182,7 @@ class SecondGeneration(Adapter):
         else:
             bandwidth["media_type"] = "video"
         self.emit("bandwidthchange", at, bandwidth)
-        is_first = self.told.bps is None
+        is_first = self.reported.bps is None
         width, height = resolution["width"], resolution["height"]
         data = {
             "bitrate_kb": kbps,
@@ -198,30 +198,30 @@ class SecondGeneration(Adapter):
         }
         if not is_hls:
             data["codec"] = codec
-        self.told.audio = False
+        self.reported.audio = False
         self.emit("qualitychange", at, data, *self.switch(kbps * 1000, resolution))
         if is_first and player == "dashjs":
-            self.told.audio = True
+            self.reported.audio = True
             sound = data | {"bitrate_kb": AUDIO_KBPS, "media_type": "audio", "codec": "aac"}
             sound |= {"resolution": NO_RESOLUTION, "bits_per_pixel": None, "framerate": None}
             self.emit("qualitychange", at, sound)
 
     def _fragment(self, at: int) -> None:
-        """Sampled: one in ten."""
-        size, first_byte, took = self.playback.fetched
+        """Fragments are sampled: one in ten."""
+        size, first_byte, duration = self.playback.fetched
         data: Data = {"frag_duration": 4.0, "z_score": round(self.rng.uniform(0, 2), 2)}
         playback = self.playback
         base = f"https://media.{playback.site.org}.example/{playback.video.id}/"
         height = self.resolution["height"]
         match self.playback.site.player:
             case "hlsjs":
-                data |= {"size_bytes": size, "time_to_load": took, "ttfb_ms": first_byte}
+                data |= {"size_bytes": size, "time_to_load": duration, "ttfb_ms": first_byte}
                 data |= {"bandwidth": self.playback.estimate, "url": None, "type": ""}
                 data |= {"service_location": f"{base}{height}p.m3u8"}
                 data |= {"frag_id": f"seg-{int(self.playback.position // 4000)}.m4s"}
                 data |= {"media_type": "main"}
             case "dashjs":
-                since = at - self.playback.load_at  # it counts from the manifest's load
+                since = at - self.playback.load_at  # counted from the load of the manifest
                 data |= {"size_bytes": size, "time_to_load": since, "ttfb_ms": since}
                 data |= {"service_location": base, "url": f"{base}{height}p.m4s"}
                 data |= {"frag_id": "2", "media_type": "video", "type": "MediaSegment"}
@@ -243,11 +243,11 @@ class SecondGeneration(Adapter):
                 {"time": since, "droppedFrames": dropped} if is_dash else dropped
             )
         if player == "dashjs":
-            facts += self.bitrate(self.told.bps)
+            facts += self.bitrate(self.reported.bps)
         self.emit("heartbeat", at, data, *facts)
 
     def _ended(self, at: int) -> None:
-        """hls.js's and dash.js's adapters do not count."""
+        """The adapters of hls.js and dash.js report no counts."""
         playback = self.playback
         counts = playback.site.player not in ("hlsjs", "dashjs")
         played, facts = self.total()
@@ -264,13 +264,13 @@ class SecondGeneration(Adapter):
         self.emit("ended", at, data, *facts)
 
     def _bitrate(self) -> float | None:
-        """What the adapter takes for the bit rate; dash.js's in kbit/s."""
+        """The bit rate that the adapter reports; dash.js's in kbit/s."""
         playback = self.playback
         match playback.site.player:
             case "dashjs":
-                if self.told.bps is None:
+                if self.reported.bps is None:
                     return None
-                return AUDIO_KBPS if self.told.audio else self.told.bps / 1000
+                return AUDIO_KBPS if self.reported.audio else self.reported.bps / 1000
             case "shaka":
                 return playback.estimate or None
             case "videojs":

@@ -1,8 +1,8 @@
-"""One playback as it happens: start-up, buffer, ABR, stalls, and what the viewer does.
+"""One playback: start-up, buffer, ABR, stalls, and actions of the viewer.
 
-A playback is a generator of sights: moments at which an SDK could see something, in order of
-time. It moves from one to the next directly, so an idle minute costs nothing. What an SDK reads
-of the player at such a moment (position, buffer, rendition, totals) are its attributes.
+A playback generates signals, the moments that an SDK can observe, in order of time. It jumps from
+one to the next, so an idle minute costs nothing. Its attributes are the values that an SDK
+reads from the player at such a moment: position, buffer, rendition, totals.
 
 Times are ms since the epoch, positions and durations ms of media time unless said otherwise.
 """
@@ -22,28 +22,28 @@ from .world import LADDER, PROGRESSIVE, Country, Device, Rendition, Site, Video
 SEGMENT: Final = 4_000.0
 """ms of media in a segment."""
 
-ENOUGH: Final = 24_000.0
-"""ms of buffer at which a player stops to load ahead; live has less to load."""
-ENOUGH_LIVE: Final = 8_000.0
+BUFFER_GOAL: Final = 24_000.0
+"""ms of buffer at which a player stops loading ahead; live streams have less."""
+BUFFER_GOAL_LIVE: Final = 8_000.0
 
 HEARTBEAT: Final = 10_000.0
 
-TRIES: Final = 4
-"""How often a segment is asked for before the player gives up."""
+ATTEMPTS: Final = 4
+"""Requests for a segment before the player gives up."""
 
 FORWARD: Final = 30_000.0
 BACK: Final = 15_000.0
-"""The least that a viewer jumps: more than what passes between two events of a view, so that
-nobody can take the jump for playback."""
+"""Shortest seek of a viewer: longer than the time between two events of a view, so that a seek does
+not look like playback."""
 
 LIVE_TIMELINE: Final = 6_005.0
-"""Where the position of a live stream stands when it is joined (its window slides)."""
+"""Position of a live stream when it is joined (its window slides)."""
 
 NEVER: Final = math.inf
 
 
-class Sight(Enum):
-    """What there is to see."""
+class Signal(Enum):
+    """A moment that an SDK can observe."""
 
     LOAD = auto()
     READY = auto()
@@ -68,42 +68,42 @@ class Sight(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as the player knows it.
+    """An error of the player.
 
     Attributes:
         kind: "segment", "manifest", "rights" or "decoder".
-        is_fatal: Whether playback ends with it.
+        is_fatal: Whether it ends playback.
     """
 
     kind: str
     is_fatal: bool
 
 
-Seen = tuple[Sight, float]
+TimedSignal = tuple[Signal, float]
 
 
 class Playback:
     """One playback of one video by one viewer.
 
     Attributes:
-        site, video, device, country: The circumstances.
+        site, video, device, country: Those of the viewer.
         navigation: When the page was opened.
-        position: Where playback is.
+        position: Playback position.
         played: Media time played so far.
         ahead: Media in the buffer.
-        rendition: What is on the screen; None before the first choice.
-        chosen: What is being loaded.
+        rendition: The rendition on the screen; None before the first choice.
+        chosen: The rendition that is being loaded.
         estimate: Throughput as the player estimates it, bit/s; 0 before the first segment.
         dropped: Frames dropped so far.
-        stalls: How many stalls so far, of any cause, and ``stalled``: how long they took.
-        cause: Of the latest stall: "startup", "seek" or "rebuffer".
-        stall_began: When it began.
-        latency: How long the latest seek took.
+        stalls, stalled: Number and duration of all stalls so far, of any cause.
+        cause: Cause of the latest stall: "startup", "seek" or "rebuffer".
+        stall_began: Start of the latest stall.
+        latency: Duration of the latest seek.
         reached: The latest quartile.
         failure: The latest error.
         load_at: When the load of the video began.
         has_started: Whether the first frame was shown.
-        fetched: Of the latest segment: bytes, ms until the first byte, ms in all.
+        fetched: The latest segment: bytes, ms until the first byte, ms in total.
     """
 
     def __init__(
@@ -149,38 +149,38 @@ class Playback:
         self._now = at
         self._runs = False
         self._ladder = self._renditions()
-        self._until_counted = 0.0  # players count the first moments of a stretch late
+        self._until_counted = 0.0  # players count the first moments of playing late
         self._to_show: deque[tuple[float, Rendition]] = deque()
         self._frames = 0.0
         self._fails_at = NEVER
 
-    # The course of a playback
+    # The phases of a playback
 
-    def run(self) -> Iterator[Seen]:
-        """Everything that happens, in order of time. Ends when the page is closed, or the
-        viewer goes on to something else."""
+    def run(self) -> Iterator[TimedSignal]:
+        """Generate all signals in order of time, until the page is closed or the viewer starts
+        another video."""
         if not (yield from self._start()):
             return
         yield from self._play()
 
-    def _start(self) -> Generator[Seen, None, bool]:
-        """From the load to the first frame; returns whether there was one."""
+    def _start(self) -> Generator[TimedSignal, None, bool]:
+        """Load the video until the first frame; returns whether there was one."""
         rng = self._rng
-        yield Sight.LOAD, self._now
+        yield Signal.LOAD, self._now
         condition = self._condition()
         self._now += self._round_trip(condition) * rng.uniform(2.0, 4.0) + rng.uniform(15, 80)
         if rng.random() < self.country.blocked:
             self.failure = Failure("rights", True)
-            yield Sight.ERROR, self._now
+            yield Signal.ERROR, self._now
             yield from self._give_up()
             return False
         if rng.random() < condition.loss / 4:
             self._now += rng.uniform(4_000, 10_000)
             self.failure = Failure("manifest", True)
-            yield Sight.ERROR, self._now
+            yield Signal.ERROR, self._now
             yield from self._give_up()
             return False
-        yield Sight.READY, self._now
+        yield Signal.READY, self._now
         patience = rng.uniform(8_000, 30_000)
         wants_at = self._now + (
             rng.uniform(5, 60) if self.site.autoplay else rng.uniform(400, 3_500)
@@ -189,33 +189,33 @@ class Playback:
         loaded_at = self._now + self._fetch_time(condition)
         self.ahead = SEGMENT
         self.rendition = self.chosen
-        first_choice = (Sight.RENDITION, self._now + (loaded_at - self._now) * 0.6)
+        first_choice = (Signal.RENDITION, self._now + (loaded_at - self._now) * 0.6)
         if loaded_at <= wants_at:
             yield first_choice
-            yield Sight.CAN_PLAY, loaded_at
+            yield Signal.CAN_PLAY, loaded_at
             self._now = wants_at
-            yield Sight.PLAY, self._now
+            yield Signal.PLAY, self._now
         else:
-            plan = [first_choice, (Sight.PLAY, wants_at), (Sight.STALL, wants_at + 3.0)]
-            for sight, at in sorted(plan, key=lambda seen: seen[1]):
+            plan = [first_choice, (Signal.PLAY, wants_at), (Signal.STALL, wants_at + 3.0)]
+            for signal, at in sorted(plan, key=lambda seen: seen[1]):
                 if at > wants_at + patience:
                     break
-                if sight is Sight.STALL:
+                if signal is Signal.STALL:
                     self._begin_stall("startup", at)
-                yield sight, at
+                yield signal, at
             if loaded_at > wants_at + patience:
                 self._now = wants_at + patience
-                yield Sight.CLOSED, self._now
+                yield Signal.CLOSED, self._now
                 return False
             self._now = max(loaded_at, wants_at + 4.0)
-            yield Sight.CAN_PLAY, self._now
+            yield Signal.CAN_PLAY, self._now
             self._end_stall()
-            yield Sight.STALL_OVER, self._now
+            yield Signal.STALL_OVER, self._now
         self.has_started = True
-        yield Sight.PLAYING, self._now
+        yield Signal.PLAYING, self._now
         return True
 
-    def _play(self) -> Iterator[Seen]:
+    def _play(self) -> Iterator[TimedSignal]:
         rng = self._rng
         condition = self._condition()
         self._set_running(True)
@@ -248,59 +248,59 @@ class Playback:
             )
             self._advance(max(at, self._now))
             if at in (leaves_at, gives_up_at):
-                yield Sight.CLOSED, self._now
+                yield Signal.CLOSED, self._now
                 return
             if at == breaks_at:
                 self.failure = Failure("decoder", True)
-                yield Sight.ERROR, self._now
+                yield Signal.ERROR, self._now
                 yield from self._give_up()
                 return
             if at == fetch_done:
                 condition = self._condition()
                 if rng.random() < condition.loss:
                     tries += 1
-                    self.failure = Failure("segment", tries >= TRIES)
-                    yield Sight.ERROR, self._now
-                    if tries >= TRIES:
+                    self.failure = Failure("segment", tries >= ATTEMPTS)
+                    yield Signal.ERROR, self._now
+                    if tries >= ATTEMPTS:
                         yield from self._give_up()
                         return
                     fetch_done = self._now + 1_000.0 * tries + self._fetch_time(condition)
                     continue
                 tries = 0
-                yield from self._take_segment()
+                yield from self._add_segment()
                 fetch_done = self._next_fetch(condition)
                 if not self._runs and resumes_at == NEVER and self._has_enough():
-                    yield from self._go_on()
+                    yield from self._resume()
             elif at == until_empty and self.position >= self.end - 1.0:
                 self.position = self.end
                 yield from self._quartiles()
                 self._set_running(False)
-                yield Sight.PAUSE, self._now
-                yield Sight.ENDED, self._now
+                yield Signal.PAUSE, self._now
+                yield Signal.ENDED, self._now
                 self._now += rng.uniform(500, 6_000)
-                yield Sight.CLOSED, self._now
+                yield Signal.CLOSED, self._now
                 return
             elif at == until_empty:
                 self._set_running(False)
                 self._begin_stall("rebuffer", self._now)
-                yield Sight.STALL, self._now
+                yield Signal.STALL, self._now
             elif at == until_quartile:
                 yield from self._quartiles()
             elif at == until_shown:
                 self.rendition = self._to_show.popleft()[1]
-                yield Sight.RENDITION, self._now
+                yield Signal.RENDITION, self._now
             elif at == next_beat:
                 next_beat += HEARTBEAT
-                yield Sight.BEAT, self._now
+                yield Signal.BEAT, self._now
             elif at == resumes_at:
                 resumes_at = NEVER
                 next_beat = self._now + HEARTBEAT
-                yield Sight.PLAY, self._now
+                yield Signal.PLAY, self._now
                 self._set_running(True)
-                yield Sight.PLAYING, self._now
+                yield Signal.PLAYING, self._now
             elif at == shown_at:
                 shown_at = NEVER
-                yield Sight.SHOWN, self._now
+                yield Signal.SHOWN, self._now
             elif at == act_at:
                 _, act = acts.pop(0)
                 if not self._runs or self.end - self.position < 8_000:
@@ -309,12 +309,12 @@ class Playback:
                     self._set_running(False)
                     resumes_at = self._now + rng.uniform(2_500, 40_000)
                     next_beat = NEVER
-                    yield Sight.PAUSE, self._now
+                    yield Signal.PAUSE, self._now
                 elif act == "hide":
                     shown_at = self._now + rng.uniform(4_000, 60_000)
-                    yield Sight.HIDDEN, self._now
+                    yield Signal.HIDDEN, self._now
                 elif act == "volume":
-                    yield Sight.VOLUME, self._now
+                    yield Signal.VOLUME, self._now
                 elif (target := self._target()) is not None:
                     done = yield from self._seek(target, condition, next_beat, leaves_at)
                     if not done:
@@ -325,8 +325,8 @@ class Playback:
 
     def _seek(
         self, target: float, condition: Condition, next_beat: float, leaves_at: float
-    ) -> Generator[Seen, None, bool]:
-        """A jump; returns whether the viewer waited for the picture."""
+    ) -> Generator[TimedSignal, None, bool]:
+        """Seek; returns whether the viewer waited for the picture."""
         rng = self._rng
         moved = target - self.position
         self._set_running(False)
@@ -340,37 +340,37 @@ class Playback:
             arrives = began + 20 + self._fetch_time(condition)
             self._to_show.clear()
         self._begin_stall("seek", began)
-        yield Sight.STALL, began
+        yield Signal.STALL, began
         gives_up = min(leaves_at, began + rng.uniform(10_000, 40_000))
         while next_beat < min(arrives, gives_up):
             self._now = next_beat
-            yield Sight.BEAT, self._now
+            yield Signal.BEAT, self._now
             next_beat += HEARTBEAT
         if gives_up < arrives:
             self._now = gives_up
-            yield Sight.CLOSED, self._now
+            yield Signal.CLOSED, self._now
             return False
         self._now = arrives
         self.latency = arrives - began
         if self.ahead == 0.0:
-            yield from self._take_segment()
+            yield from self._add_segment()
         yield from self._quartiles()
-        yield Sight.SEEKED, self._now
-        yield from self._go_on()
+        yield Signal.SEEKED, self._now
+        yield from self._resume()
         return True
 
-    def _go_on(self) -> Iterator[Seen]:
-        """The end of a stall."""
+    def _resume(self) -> Iterator[TimedSignal]:
+        """End a stall."""
         self._end_stall()
-        yield Sight.STALL_OVER, self._now
+        yield Signal.STALL_OVER, self._now
         self._set_running(True)
-        yield Sight.CAN_PLAY, self._now
-        yield Sight.PLAYING, self._now
+        yield Signal.CAN_PLAY, self._now
+        yield Signal.PLAYING, self._now
 
-    def _give_up(self) -> Iterator[Seen]:
-        """The viewer sees that it does not work, and goes."""
+    def _give_up(self) -> Iterator[TimedSignal]:
+        """The viewer leaves because playback does not work."""
         self._now += self._rng.uniform(1_500, 12_000)
-        yield Sight.CLOSED, self._now
+        yield Signal.CLOSED, self._now
 
     # Time, buffer and bit rate
 
@@ -415,62 +415,62 @@ class Playback:
         return self._network.rtt + condition.delay
 
     def _fetch_time(self, condition: Condition) -> float:
-        """ms to load the next segment of what is chosen; notes what the player measures."""
+        """ms to load the next segment; updates the player's estimate of the throughput."""
         rate = self._network.throughput(self._now) * condition.speed
         first_byte = self._round_trip(condition) * self._rng.uniform(1.0, 1.6)
         bits = self.chosen.bps * SEGMENT / 1000 * self._rng.uniform(0.75, 1.3)
-        takes = first_byte + bits / rate * 1000
+        duration = first_byte + bits / rate * 1000
         if condition.gaps and self._rng.random() < condition.gaps:
-            takes += self._rng.uniform(4_000, 14_000)
-        self.fetched = (int(bits / 8), first_byte, takes)
-        measured = bits / takes * 1000
+            duration += self._rng.uniform(4_000, 14_000)
+        self.fetched = (int(bits / 8), first_byte, duration)
+        measured = bits / duration * 1000
         self.estimate = measured if not self.estimate else 0.7 * self.estimate + 0.3 * measured
-        return takes
+        return duration
 
-    def _take_segment(self) -> Iterator[Seen]:
-        """A segment has come: into the buffer with it, and choose what is loaded next."""
+    def _add_segment(self) -> Iterator[TimedSignal]:
+        """Add a loaded segment to the buffer, and choose the next rendition."""
         shown = self._to_show[-1][1] if self._to_show else self.rendition
         if self.chosen is not shown:
             self._to_show.append((self.position + self.ahead, self.chosen))
         self.ahead = min(self.ahead + SEGMENT, self.end - self.position)
         if self._rng.random() < 0.1:
-            yield Sight.FRAGMENT, self._now
-        # Cautious while there is little in the buffer, as players are.
+            yield Signal.FRAGMENT, self._now
+        # Players are cautious while the buffer is short.
         share = 0.85 if self.ahead > 12_000 else 0.65
         fitting = [one for one in self._ladder if one.bps <= self.estimate * share]
         self.chosen = fitting[-1] if fitting else self._ladder[0]
 
     def _next_fetch(self, condition: Condition) -> float:
-        """When the next segment will have come."""
+        """When the next segment will be loaded."""
         if self.position + self.ahead >= self.end - 1.0:
             return NEVER
-        enough = ENOUGH_LIVE if self.video.is_live else ENOUGH
+        enough = BUFFER_GOAL_LIVE if self.video.is_live else BUFFER_GOAL
         waits = max(0.0, self.ahead + SEGMENT - enough)
         return self._now + waits + self._fetch_time(condition)
 
     def _has_enough(self) -> bool:
         return self.ahead >= min(SEGMENT, self.end - self.position)
 
-    # Milestones and acts
+    # Milestones and actions
 
     def _to_quartile(self) -> float:
-        if self.reached >= 75 or self.video.is_live:  # the last one comes with the end
+        if self.reached >= 75 or self.video.is_live:  # the last quartile is the end
             return NEVER
         return max(0.0, self.end * (self.reached + 25) / 100 - self.position)
 
-    def _quartiles(self) -> Iterator[Seen]:
+    def _quartiles(self) -> Iterator[TimedSignal]:
         while self.end < NEVER and self.reached < 100:
             following = self.reached + 25
             if self.position < self.end * following / 100 - 0.5:
                 return
             self.reached = following
-            yield Sight.QUARTILE, self._now
+            yield Signal.QUARTILE, self._now
 
     def _stay(self) -> float:
-        """How long the viewer stays at the most, ms from the first frame."""
+        """Longest stay of the viewer, in ms from the first frame."""
         rng = self._rng
         if rng.random() < 0.12:
-            return rng.uniform(2_000, 15_000)  # not what they wanted
+            return rng.uniform(2_000, 15_000)  # the viewer does not like the video
         if self.video.is_live:
             return min(rng.expovariate(1 / 420_000), 3_600_000) + 15_000
         if rng.random() < 0.35:
@@ -478,7 +478,7 @@ class Playback:
         return self.end * 3 + 600_000
 
     def _plan(self) -> list[tuple[float, str]]:
-        """What the viewer is going to do, if nothing comes in between."""
+        """The viewer's planned actions, unless playback ends earlier."""
         rng = self._rng
         odds = [("pause", 0.22), ("hide", 0.15), ("volume", 0.12)]
         if not self.video.is_live:
@@ -492,7 +492,7 @@ class Playback:
         return sorted(acts)
 
     def _target(self) -> float | None:
-        """Where a viewer jumps to; None if there is no room for it."""
+        """Target of a seek; None if the video is too short for one."""
         rng = self._rng
         room = self.end - 5_000 - self.position
         if rng.random() < 0.6 and room > FORWARD:

@@ -1,4 +1,4 @@
-"""All viewers together: the batches of everybody in order of time."""
+"""The batches of all viewers in order of time."""
 
 import heapq
 from collections.abc import Generator, Iterator
@@ -13,28 +13,28 @@ from .incidents import Circumstances, Incident
 from .network import Network
 from .sdk_adapter import Adapter, Identity, uuid
 from .second_generation import SecondGeneration
-from .simulated_playback import Playback, Sight
+from .simulated_playback import Playback, Signal
 from .world import COUNTRIES, SITES, Site, Video
 
 RAMP: Final = 15_000.0
-"""ms within which the first viewers come, most of them early: somebody waits for numbers."""
+"""ms within which the first viewers arrive, most of them early, so that numbers show soon."""
 
 GAP: Final = 6_000.0
-"""ms on average until somebody comes after somebody has gone."""
+"""Mean time in ms until a new viewer arrives after one has left."""
 
-MOST_VIDEOS: Final = 4
-"""Videos that are watched on one page."""
+MAX_VIDEOS: Final = 4
+"""Most videos that are watched on one page."""
 
 
 class Simulation:
-    """Viewers who watch, for ever.
+    """An endless simulation.
 
     Args:
-        viewers: How many are there at once, about.
-        seed: Two simulations with the same arguments are the same, byte by byte. With another
-            start the same happens, to other viewers: a worker may know the ids of before.
+        viewers: Approximate number of viewers at once.
+        seed: Two simulations with the same arguments are equal, byte by byte. With another start
+            the same happens with other ids, because a worker may know the earlier ones.
         start: When it begins, ms since the epoch.
-        incidents: What goes wrong.
+        incidents: Faults of the simulated world.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class Simulation:
         self.circumstances = Circumstances(start, incidents)
 
     def batches(self) -> Iterator[Batch]:
-        """All batches in order of time. There is no end to them."""
-        lives = [self._life(viewer) for viewer in range(self.viewers)]
+        """Generate all batches in order of time, without end."""
+        lanes = [self._lane(viewer) for viewer in range(self.viewers)]
         queue: list[tuple[float, int, bool, Batch]] = []
-        for viewer, life in enumerate(lives):
-            batch = next(life)
+        for viewer, lane in enumerate(lanes):
+            batch = next(lane)
             heapq.heappush(queue, (batch.at, viewer, False, batch))
         while queue:
             _, viewer, is_copy, batch = heapq.heappop(queue)
@@ -60,11 +60,11 @@ class Simulation:
             if batch.copy_at is not None:
                 copy = replace(batch, at=batch.copy_at, copy_at=None, is_copy=True)
                 heapq.heappush(queue, (copy.at, viewer, True, copy))
-            following = next(lives[viewer])
+            following = next(lanes[viewer])
             heapq.heappush(queue, (following.at, viewer, False, following))
 
-    def _life(self, viewer: int) -> Iterator[Batch]:
-        """One after the other, each with a page of their own."""
+    def _lane(self, viewer: int) -> Iterator[Batch]:
+        """Visits of viewers one after another, each with its own page."""
         rng = Random(f"{self.seed}/{viewer}")
         ids = Random(f"{self.seed}/{viewer}/{self.start}")
         at = self.start + RAMP * rng.random() ** 2
@@ -75,8 +75,8 @@ class Simulation:
     def _visit(
         self, viewer: int, rng: Random, ids: Random, at: float
     ) -> Generator[Batch, None, float]:
-        """Somebody opens a page, watches a video or more, and goes; returns when they have."""
-        identity, circumstances = self._somebody(rng, ids), self.circumstances
+        """A viewer opens a page, watches videos and leaves; returns the time of leaving."""
+        identity, circumstances = self._draw_identity(rng, ids), self.circumstances
         site, device = identity.site, identity.device
         country = COUNTRIES[identity.country]
         network = Network(
@@ -108,20 +108,20 @@ class Simulation:
             adapter: Adapter = generation(playback, identity.context(video), rng)
             labels = identity.labels(video)
             has_ended = False
-            for sight, seen_at in playback.run():
-                at = seen_at
-                has_ended = has_ended or sight is Sight.ENDED
-                if sight is not Sight.CLOSED:
-                    yield from outbox.add(labels, adapter.see(sight, at))
-            goes_on = has_ended and len(watched) < min(MOST_VIDEOS, len(site.videos))
+            for signal, signalled_at in playback.run():
+                at = signalled_at
+                has_ended = has_ended or signal is Signal.ENDED
+                if signal is not Signal.CLOSED:
+                    yield from outbox.add(labels, adapter.events_of(signal, at))
+            goes_on = has_ended and len(watched) < min(MAX_VIDEOS, len(site.videos))
             if not goes_on or rng.random() < 0.4:
-                yield from outbox.add(labels, adapter.see(Sight.CLOSED, at))
-                yield from outbox.wait(at)
+                yield from outbox.add(labels, adapter.events_of(Signal.CLOSED, at))
+                yield from outbox.flush_due(at)
                 yield from outbox.close(at)
                 return max(at, outbox.sent_at)
             at += rng.uniform(300, 2_500)
 
-    def _somebody(self, rng: Random, ids: Random) -> Identity:
+    def _draw_identity(self, rng: Random, ids: Random) -> Identity:
         site = rng.choices(SITES, [one.weight for one in SITES])[0]
         device = rng.choices([d for d, _ in site.devices], [w for _, w in site.devices])[0]
         country = rng.choices([c for c, _ in site.countries], [w for _, w in site.countries])[0]
@@ -131,6 +131,6 @@ class Simulation:
 
 
 def _choose(site: Site, watched: set[str], rng: Random) -> Video:
-    """What is watched next: the first videos of a site are watched most."""
+    """Draw the next video: the first videos of a site are watched most."""
     left = [video for video in site.videos if video.id not in watched]
     return rng.choices(left, [1 / (n + 1) for n in range(len(left))])[0]

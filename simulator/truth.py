@@ -1,11 +1,11 @@
-"""What a worker must count of what was sent.
+"""The metrics that a worker must count for the batches that were sent.
 
-The model says with every event what it tells: a view has started, a stall has this cause, so
-much media was played. Such facts are added up here, after the documentation of the metrics and
-without the worker's code for events, so that the two can be compared. Of the core only the
-declarations of the metrics are used: names, types, buckets.
+The model attaches facts to every event: a view has started, a stall has this cause, so much media
+was played. They are summed here after the documentation of the metrics, without the worker's code
+for events, so that the two can be compared. Only the declarations of the metrics come from the
+core: names, types, buckets.
 
-Gauges are means of a flush's window and no one's truth. Labels are as sent: with the default
+Gauges are not included: they are means over a flush window. Labels are as sent: with the default
 limits a worker writes ``video_id`` as a bucket.
 """
 
@@ -25,14 +25,14 @@ BUCKETS: Final = {m.name: m.buckets for m in METRICS if m.type is MetricType.HIS
 
 
 class Fact(NamedTuple):
-    """One thing that an event tells.
+    """A change of one metric by an event.
 
     Attributes:
         metric: The name of a counter or a histogram.
         own: The metric's own labels.
-        value: What a counter grows by, or what a histogram observes.
-        expiry: Not 0: a histogram observes it only if nothing more comes of the view, when the
-            worker takes the view for ended. -1 takes such an observation back.
+        value: Increase of a counter, or observation of a histogram.
+        expiry: Not 0: observed only if the view sends no further event, when the worker considers
+            the view ended. -1 revokes such an observation.
     """
 
     metric: str
@@ -55,19 +55,19 @@ class Histogram:
 
 
 class Truth:
-    """Counters and histograms that were told of so far."""
+    """The counters and histograms of all facts so far."""
 
     def __init__(self) -> None:
         self._counters: dict[tuple[str, Labels], float] = {}
         self._histograms: dict[tuple[str, Labels], Histogram] = {}
         self._expiring: dict[tuple[str, Labels], Histogram] = {}
 
-    def take(self, base: Labels, facts: Iterable[Fact]) -> None:
-        """Add what a batch tells.
+    def add(self, base: Labels, facts: Iterable[Fact]) -> None:
+        """Add the facts of a batch.
 
         Args:
             base: The labels of the view.
-            facts: What its events tell.
+            facts: Those of its events.
         """
         for metric, own, value, expiry in facts:
             key = metric, (tuple(sorted((*base, *own))) if own else base)
@@ -84,7 +84,7 @@ class Truth:
             series.total += value * (expiry or 1)
 
     def expire(self) -> None:
-        """All views have been silent for long: count what the worker counts then."""
+        """Let all views expire: add the observations that depend on it."""
         for key, expired in self._expiring.items():
             if any(expired.counts):
                 series = self._histograms.setdefault(key, Histogram([0] * len(expired.counts)))
@@ -112,7 +112,7 @@ class Truth:
         return out
 
     def as_json(self) -> dict[str, list[dict[str, Any]]]:
-        """The same, to be written as JSON: by name a list of labels and values."""
+        """All series for JSON: a list of labels and values by name."""
         return {
             name: [{"labels": dict(labels), "value": value} for labels, value in series.items()]
             for name, series in sorted(self.samples().items())

@@ -1,4 +1,4 @@
-"""What was sent, for people: the figures that a dashboard or Prometheus must show."""
+"""The truth as text: the figures that a dashboard or Prometheus must show."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ STARTUP = "openqoe_video_startup_seconds"
 
 
 def lines(truth: Truth) -> Iterator[str]:
-    """The truth as lines of text, each with the metric that must show it.
+    """Lines of text, each with the metric that must show its figure.
 
     Quantiles are estimated from the buckets, as ``histogram_quantile()`` does.
     """
@@ -32,7 +32,7 @@ def lines(truth: Truth) -> Iterator[str]:
         yield _line(f"startup ({source})", count + text, STARTUP)
     for (cause,), stalls in truth.by("openqoe_rebuffer_events_total", "cause").items():
         over = truth.histogram("openqoe_rebuffer_duration_seconds", cause=cause)
-        text = f"{stalls:,.0f}, of which {sum(over.counts):,} have ended after {over.total:,.1f} s"
+        text = f"{stalls:,.0f}, of which {sum(over.counts):,} ended, after {over.total:,.1f} s"
         yield _line(f"stalls ({cause})", text, "openqoe_rebuffer_events_total")
     switches = truth.by("openqoe_quality_changes_total", "change_direction")
     text = "  ".join(f"{name} {value:,.0f}" for (name,), value in switches.items()) or "none"

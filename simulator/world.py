@@ -1,7 +1,7 @@
-"""The world that is simulated: sites, videos, devices, countries, CDNs, faults.
+"""The simulated world: sites, videos, devices, countries, CDNs, faults.
 
-Everything is invented, and small on purpose: each combination of labels makes about a hundred
-series, and a laptop shall keep them all.
+All names are invented. The world is small: each combination of labels gives about a hundred series,
+and a laptop must be able to store them all.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Rendition:
 
     Attributes:
         bps: Average bandwidth in bit/s.
-        width, height: Of the picture.
+        width, height: Pixels.
         fps: Frames per second.
     """
 
@@ -42,9 +42,9 @@ class Video:
     """A video or a live channel.
 
     Attributes:
-        id, title: What the page says of it.
-        seconds: How long it is; 0: live.
-        series: A series it belongs to, if it does.
+        id, title: Its id and title on the page.
+        seconds: Its duration; 0: live.
+        series: The series that it belongs to, if any.
     """
 
     id: str
@@ -59,14 +59,14 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a viewer watches on.
+    """A device of a viewer.
 
     Attributes:
-        category, os, browser, version: As the SDK tells them.
+        category, os, browser, version: As the SDK reports them.
         height: Pixels of its screen; no higher rendition is played.
-        speed: How its network compares with its country's.
-        weakness: Frames that it drops in a minute of 1080p.
-        faults: Share of views that fail in its decoder.
+        speed: Factor of its country's throughput.
+        weakness: Frames dropped per minute of 1080p.
+        faults: Share of views in which its decoder fails.
     """
 
     category: str
@@ -83,22 +83,22 @@ DESKTOP: Final = Device("desktop", "Windows", "Chrome", "141", 1080)
 MAC: Final = Device("desktop", "macOS", "Safari", "18", 1440, faults=0.004)
 FIREFOX: Final = Device("desktop", "Linux", "Firefox", "143", 1080, weakness=6.0)
 PHONE: Final = Device("mobile", "Android", "Chrome", "141", 1080, 0.55, 5.0)
-IPHONE: Final = Device("mobile", "macOS", "Safari", "18", 1080, 0.7)  # what the SDK calls iOS
+IPHONE: Final = Device("mobile", "macOS", "Safari", "18", 1080, 0.7)  # the SDK reports iOS as macOS
 TABLET: Final = Device("tablet", "Android", "Chrome", "138", 1080, 0.8, 4.0)
 TV: Final = Device("tv", "Unknown", "Chrome", "94", 2160, 1.4, 14.0, 0.03)
 
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """Where viewers are.
+    """A country of viewers.
 
     Attributes:
         code: ISO 3166-1 alpha-2.
         bps: Median throughput of a viewer's network.
         spread: Standard deviation of its logarithm.
         rtt: Round trip to the nearest edge, ms.
-        cdn: Which CDN serves it.
-        blocked: Share of views that the rights do not allow.
+        cdn: The CDN that serves it.
+        blocked: Share of views that are blocked by rights.
     """
 
     code: str
@@ -128,17 +128,17 @@ COUNTRIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place where videos are watched: one page or app, with one player.
+    """A page or app with one player.
 
     Attributes:
         org, player_id: Its labels.
-        app: Its name.
+        app: Name of the app.
         versions: Releases in use with their weights; the last is the newest.
-        generation: Of the SDK.
-        player, player_version: The player; html5 and video.js tell no version.
-        videos: What it shows, most popular first.
-        devices, countries: Who watches, with weights.
-        autoplay: Whether playback begins by itself.
+        generation: The SDK generation.
+        player, player_version: The player; html5 and video.js report no version.
+        videos: Its videos, most popular first.
+        devices, countries: Those of its viewers, with weights.
+        autoplay: Whether playback starts by itself.
         weight: Share of the viewers.
     """
 

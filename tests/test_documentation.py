@@ -1,4 +1,4 @@
-"""The documentation tells the truth: generated pages are fresh, the README's session works."""
+"""The documentation is true: generated pages are fresh, paths exist, the README's session works."""
 
 import json
 import os
@@ -37,21 +37,78 @@ def test_generated_page_is_up_to_date(page: str) -> None:
     assert written == generator().PAGES[page](), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
-def test_links_between_pages_resolve(page: str) -> None:
+HAND_WRITTEN = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "docs/runbooks/*.md")
+
+PAGES = [
+    str(path.relative_to(ROOT)) for pattern in HAND_WRITTEN for path in sorted(ROOT.glob(pattern))
+]
+
+FOLDERS = (
+    *(".ci", "bench", "core", "dashboard", "deploy", "docs", "embedded", "examples", "package"),
+    *("shells", "simulator", "tests"),
+)
+"""Top-level folders: a path in backticks that begins with one is a path of this repository."""
+
+DJANGO = {"urls.py", "wsgi.py"}
+"""Files of a Django project, in docs/embedding.md."""
+
+
+def named_paths(text: str) -> set[str]:
+    """Paths and bare names of Python files that a page has in backticks, outside of programs."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    names = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", prose)
+    return {
+        name
+        for name in names
+        if name.endswith(".py") or ("/" in name and name.split("/")[0] in FOLDERS)
+    }
+
+
+@pytest.fixture(scope="module")
+def file_names() -> set[str]:
+    return {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_page_lead_to_existing_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert ((ROOT / page).parent / target).exists(), target
 
 
-def test_readme_shell_session_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_anchors_of_page_lead_to_existing_headings(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        file = (ROOT / page).parent / target if target else ROOT / page
+        headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+        assert anchor in anchors, (target, anchor)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_named_by_page_exist(page: str, file_names: set[str]) -> None:
+    named = named_paths((ROOT / page).read_text(encoding="utf-8"))
+    missing = {name for name in named - file_names - DJANGO if not (ROOT / name).exists()}
+    assert missing == set()
+
+
+def test_named_paths_finds_paths_in_backticks_only() -> None:
+    text = (
+        "`core/worker.py`, `shells/cli/`, `timer.py`; not `/metrics`, `slot-N/lock`, core/no.py\n"
+        "```text\n`core/program.py`\n```\n"
+    )
+    assert named_paths(text) == {"core/worker.py", "shells/cli/", "timer.py"}
+
+
+def test_the_shell_session_of_the_readme_works(tmp_path: Path) -> None:
     require("prometheus")
     require("curl")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     session = re.search(r"<!-- test: shell session -->\n```bash\n(.*?)```", text, re.DOTALL)
     assert session is not None
     script = session[1]
-    # The ports of the README may be taken on this machine; the lines are the same otherwise.
+    # Free ports replace those of the README, which may be in use; the rest is unchanged.
     for port in ("9090", "8787"):
         script = script.replace(port, str(free_port()))
     script = script.replace("openqoe serve", f"openqoe serve --port {_port_of(script)}")
@@ -61,12 +118,12 @@ def test_readme_shell_session_works(tmp_path: Path) -> None:
     launcher = f'#!/bin/sh\nexec {command or sys.executable + " -m openqoe.shells"} "$@"\n'
     (tmp_path / ".venv/bin/openqoe").write_text(launcher)
     (tmp_path / ".venv/bin/openqoe").chmod(0o755)
-    # On a busy machine three seconds may be too few to start. What is left ends in any case.
+    # On a busy machine the start may take longer than 3 s. Remaining processes are killed below.
     wait = f"curl -s --retry 20 --retry-connrefused --retry-delay 1 {worker}/health"
     script = "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n" + script.replace(
         "NOW=", f"{wait}\nNOW=", 1
     )
-    # Job control, as in a terminal, for `kill %1`.
+    # `kill %1` needs job control, as in a terminal.
     run = subprocess.run(
         ["bash", "-m", "-e", "-c", script],
         cwd=tmp_path,
@@ -94,14 +151,14 @@ def test_queries_on_embedded_store_page_work(tmp_path: Path) -> None:
     ]
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "0"}) as worker:
         for number, (kind, data) in enumerate(steps):
-            told = event(kind, at=now + number * 10, view_id="v-1", video=film, data=data)
-            assert worker.post(batch(told))[0] == 202
+            step = event(kind, at=now + number * 10, view_id="v-1", video=film, data=data)
+            assert worker.post(batch(step))[0] == 202
         assert worker.stop() == 0
         with closing(sqlite3.connect(worker.data / "embedded.db")) as database:
             ((_, titles, views),) = database.execute(videos).fetchall()
-            happened = database.execute(error).fetchall()
+            errors = database.execute(error).fetchall()
     assert (titles, views) == ("The film", 1)
-    assert [(kind, ms, json.loads(data)) for _, kind, ms, data in happened] == [
+    assert [(kind, ms, json.loads(data)) for _, kind, ms, data in errors] == [
         (kind, number * 10, data) for number, (kind, data) in enumerate(steps)
     ]
 

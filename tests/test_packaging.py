@@ -1,4 +1,4 @@
-"""The package holds all modules of the tree, and nothing else."""
+"""The package contains all modules of the tree, and nothing else."""
 
 from importlib.metadata import files
 from pathlib import Path

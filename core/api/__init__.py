@@ -1,1 +1,1 @@
-"""The HTTP surface: routes, keys, CORS, content codings, and the answers' JSON."""
+"""The HTTP API: routes, API keys, CORS, content codings, and the JSON of responses."""

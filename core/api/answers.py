@@ -1,6 +1,6 @@
-"""The JSON of every answer.
+"""JSON responses of the API.
 
-Every 2xx has a body: the SDK takes an empty one for a failure and sends the batch again.
+Every 2xx has a body, because the SDK treats an empty one as a failure and sends the batch again.
 """
 
 from functools import lru_cache
@@ -11,37 +11,37 @@ import msgspec
 from ..events.faults import Fault
 from ..http.messages import Response
 
-RETRY_AFTER = 5
-"""s after which a client that could not be served should try again."""
+RETRY_AFTER_S = 5
+"""Seconds after which a rejected client should retry."""
 
 MAX_LISTED = 100
-"""Errors listed in one answer."""
+"""Maximum errors listed in one response."""
 
 JSON = ("Content-Type", "application/json")
 
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="OpenQoE"')
-"""Goes along with every 401 (RFC 9110)."""
+"""Header of every 401 (RFC 9110, 11.6.1)."""
 
 _encode = msgspec.json.encode
 
-ALIKE = 1024
-"""Answers to good batches that are kept: they tell a number of events and some ms, mostly 0."""
+CACHED_RESPONSES = 1024
+"""Cached 202 responses; they differ in the number of events and the ms, which is mostly 0."""
 
 
-def reply(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
-    """An answer with a JSON body."""
+def json_response(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
+    """Return a response with a JSON body."""
     return Response(status, (JSON, *headers), _encode(content))
 
 
-def failure(status: int, message: str, *headers: tuple[str, str]) -> Response:
-    """An answer that says what went wrong."""
-    return reply(status, {"success": False, "message": message}, *headers)
+def error_response(status: int, message: str, *headers: tuple[str, str]) -> Response:
+    """Return a JSON response with an error message."""
+    return json_response(status, {"success": False, "message": message}, *headers)
 
 
-@lru_cache(maxsize=ALIKE)
+@lru_cache(maxsize=CACHED_RESPONSES)
 def accepted(received: int, elapsed: int) -> Response:
-    """All events were accepted (or the batch had been before)."""
-    return reply(
+    """202: all events were accepted, now or as a duplicate of an earlier batch."""
+    return json_response(
         202,
         {
             "success": True,
@@ -55,8 +55,8 @@ def accepted(received: int, elapsed: int) -> Response:
 def partially_accepted(
     received: int, good: int, faults: tuple[Fault, ...], elapsed: int
 ) -> Response:
-    """Some events were accepted, some refused."""
-    return reply(
+    """207: some events were accepted, others rejected."""
+    return json_response(
         207,
         {
             "success": True,
@@ -71,28 +71,26 @@ def partially_accepted(
 
 
 def invalid(faults: tuple[Fault, ...]) -> Response:
-    """No event could be used."""
-    return reply(400, {"success": False, "message": "Validation failed", "errors": _listed(faults)})
-
-
-def not_json(where: str) -> Response:
-    return reply(
-        400,
-        {"success": False, "message": "Invalid JSON in request body", "error": where},
+    """400: no event is valid."""
+    return json_response(
+        400, {"success": False, "message": "Validation failed", "errors": _listed(faults)}
     )
+
+
+def not_json(error: str) -> Response:
+    """400: the body is not JSON."""
+    content = {"success": False, "message": "Invalid JSON in request body", "error": error}
+    return json_response(400, content)
 
 
 def unauthorized() -> Response:
-    return failure(
-        401,
-        "Unauthorized: Invalid or missing API key",
-        CHALLENGE,
-    )
+    """401: the request has no valid API key."""
+    return error_response(401, "Unauthorized: Invalid or missing API key", CHALLENGE)
 
 
 def unavailable(message: str, retry_after: int) -> Response:
-    """Come back later. Never 429: the SDK drops a batch on any 4xx and retries a 5xx."""
-    return failure(503, message, ("Retry-After", str(retry_after)))
+    """503: retry later. Never 429, because the SDK drops a batch on a 4xx and retries on a 5xx."""
+    return error_response(503, message, ("Retry-After", str(retry_after)))
 
 
 def _listed(faults: tuple[Fault, ...]) -> list[dict[str, Any]]:

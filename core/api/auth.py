@@ -1,4 +1,4 @@
-"""API keys: where clients put them, and whether they are right."""
+"""API keys: extraction from requests and comparison."""
 
 from hmac import compare_digest
 from urllib.parse import parse_qs
@@ -7,11 +7,13 @@ from ..http.messages import Request
 
 
 def offered_keys(request: Request) -> list[str]:
-    """The keys that a request offers, in all places where it may.
+    """Return the API keys in a request's headers and query.
 
-    One place does not hide another: a proxy in front may set an Authorization of its own.
-    Besides headers the query is read (``?api_key=``), because a beacon, which carries the
-    last events of most views, cannot set headers.
+    All places are read, because a proxy may add an Authorization header of its own. Beacons, which
+    carry the last events of most views, cannot set headers and use the query (``?api_key=``).
+
+    Raises:
+        ValueError: The query has more than 100 fields.
     """
     keys = []
     authorization = request.headers.get("authorization", "").strip()
@@ -29,15 +31,15 @@ def offered_keys(request: Request) -> list[str]:
     return keys
 
 
-def is_allowed(request: Request, keys: tuple[str, ...]) -> bool:
-    """Whether a request offers one of the keys, or none is needed."""
+def is_authorized(request: Request, keys: tuple[str, ...]) -> bool:
+    """Whether a request offers one of the keys, or no key is required."""
     if not keys:
         return True
     try:
         offered = offered_keys(request)
-    except ValueError:  # more fields in the query than anybody needs
+    except ValueError:  # too many fields in the query
         return False
-    # All keys are compared, each in constant time: the time taken tells nothing about them.
+    # Compare all keys, each in constant time, so that the duration reveals nothing about them.
     matches = [
         compare_digest(key.encode("utf-8", "surrogatepass"), known.encode())
         for key in offered

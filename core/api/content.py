@@ -5,17 +5,17 @@ import zlib
 from ..http.messages import Request
 
 CONTENT_TYPES = frozenset({"", "application/json", "text/plain"})
-"""A beacon may send its JSON as text/plain, or name no type at all."""
+"""Accepted content types; a beacon may send its JSON as text/plain or without a type."""
 
 MAX_MEMBERS = 100
-"""Members of a gzip body. Senders make one; each costs a copy of all that follow it."""
+"""Maximum members of a gzip body. Senders use one; each costs a copy of all that follow."""
 
 
 class RefusedContentError(Exception):
-    """The body cannot be taken.
+    """The body is not acceptable.
 
     Attributes:
-        status: 400, 413 or 415.
+        status: Status code of the response: 400, 413 or 415.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -23,14 +23,19 @@ class RefusedContentError(Exception):
         self.status = status
 
 
-def plain_body(request: Request, max_body: int, max_inflated: int) -> bytes:
-    """The request's body with its content coding undone.
+def decode_body(request: Request, max_body: int, max_inflated: int) -> bytes:
+    """Return a request's body without its content coding.
+
+    Args:
+        request: The request.
+        max_body: Maximum bytes of the body as sent.
+        max_inflated: Maximum bytes of the decoded body.
 
     Raises:
-        RefusedContentError: The type or coding is not known, the data is damaged, or there
-            is more of it than ``max_inflated`` bytes.
+        RefusedContentError: The type or coding is unknown, the data is damaged, or a limit is
+            exceeded.
     """
-    # Our own HTTP connections have judged the size already; other hosts may not have.
+    # Our own HTTP connections have checked the size; other hosts may not have.
     if len(request.body) > max_body:
         raise RefusedContentError(413, "Request body too large")
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -44,13 +49,13 @@ def plain_body(request: Request, max_body: int, max_inflated: int) -> bytes:
     if coding in ("gzip", "x-gzip"):
         return _inflate(request.body, 31, max_inflated, coding)
     if coding == "deflate":
-        # RFC 9110 means zlib's format by it, but many senders leave zlib's header out.
+        # RFC 9110, 8.4.1.2 means the zlib format, but many senders omit zlib's header.
         return _inflate(request.body, 15 if _is_zlib(request.body) else -15, max_inflated, coding)
     raise RefusedContentError(415, "Unsupported content encoding: send gzip, deflate, or none")
 
 
 def _is_zlib(data: bytes) -> bool:
-    """Whether data has the header of RFC 1950, which no deflate data begins with."""
+    """Whether data begins with a zlib header (RFC 1950, 2.2)."""
     return len(data) > 1 and data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
 
 

@@ -1,8 +1,8 @@
-"""Cross-origin resource sharing: which pages may read our answers.
+"""Cross-origin resource sharing (CORS): headers that let pages read our responses.
 
-The second SDK generation and every beacon send credentials, so the origin is echoed: "*"
-would not do. It stands on every answer, errors too; without it a browser reports a refusal
-as a network failure and the SDK sends the batch up to ten times.
+The second SDK generation and every beacon send credentials, so the origin is echoed; "*" is not
+allowed then. Error responses have the headers as well: without them a browser reports a network
+failure, and the SDK sends the batch up to ten times.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,13 @@ ALLOWED_METHODS = "GET, HEAD, POST, OPTIONS"
 MAX_AGE = "86400"
 
 
-def headers(request_headers: Mapping[str, str], allowed: tuple[str, ...]) -> Headers:
-    """The headers of any answer to a request."""
+def response_headers(request_headers: Mapping[str, str], allowed: tuple[str, ...]) -> Headers:
+    """Return the CORS headers of the response to a request.
+
+    Args:
+        request_headers: Headers of the request by lower-case name.
+        allowed: Allowed origins; "*" allows all.
+    """
     origin = request_headers.get("origin")
     if origin is None or not ("*" in allowed or origin in allowed):
         return (("Vary", "Origin"),)
@@ -33,4 +38,4 @@ PREFLIGHT: Headers = (
     ("Access-Control-Allow-Headers", ALLOWED_HEADERS),
     ("Access-Control-Max-Age", MAX_AGE),
 )
-"""What the answer to a preflight adds."""
+"""Additional headers of the response to a preflight request."""

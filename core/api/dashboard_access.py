@@ -1,17 +1,17 @@
-"""The dashboard's rules: who may see it, how a person signs in, and what goes along with a page.
+"""Access to the dashboard: authorization, sign-in, sessions and security headers.
 
-Its content comes from outside (``LoadPage``); here it is decided whether it may be asked for.
-Without API keys the dashboard is as open as the rest of the worker. With them a browser shows one
-once, in a form, and gets a cookie for it:
+The shell provides the pages (``LoadPage``); this module decides whether a request may have one.
+Without API keys the dashboard is open, like the rest of the worker. With keys, a user enters one in
+a form and the browser gets a session cookie:
 
     openqoe_session = expiry "." HMAC-SHA256(secret of the key, expiry)
 
-So nothing has to be remembered of a session, every process of a service knows it, and it ends
-with its key. Programs send the key itself, as to the other endpoints, but only to the API.
+A session needs no stored state, is valid in every process of a service, and ends when its key is
+removed. Programs send the key itself, as to the other endpoints, and only to the dashboard's API.
 
-Another site can neither read an answer (no CORS), nor show one in a frame, nor sign anybody in
-or out: its requests come without the cookie (SameSite) and with an Origin that is not ours. Links
-and redirects are relative, so that all this works behind a proxy that adds a prefix.
+Another site can neither read a response (no CORS), nor show one in a frame, nor sign a user in or
+out: its requests come without the cookie (SameSite) and with a foreign Origin. Links and redirects
+are relative, so that they work behind a proxy that adds a prefix.
 """
 
 import re
@@ -34,20 +34,19 @@ SIGN_OUT: Final = "/dashboard/sign-out"
 
 COOKIE: Final = "openqoe_session"
 
-SESSION: Final = 12 * 60 * 60 * 1000
-"""ms for which a session lasts."""
+SESSION_MS: Final = 12 * 60 * 60 * 1000
+"""Lifetime of a session."""
 
 MAX_FAILURES: Final = 10
-"""Wrong keys that may be tried within ``FAILURES_WITHIN``, by everybody together."""
+"""Maximum failed sign-ins of all clients together within ``FAILURE_WINDOW_MS``."""
 
-FAILURES_WITHIN: Final = 60_000
-"""ms."""
+FAILURE_WINDOW_MS: Final = 60_000
 
-MAX_FORM: Final = 8_192
-"""Bytes of the form."""
+MAX_FORM_BYTES: Final = 8_192
+"""Maximum size of the submitted form."""
 
 MAX_FIELDS: Final = 50
-"""Fields of a page's query."""
+"""Maximum fields in the query of a page, and in the form."""
 
 _STYLE: Final = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -94,25 +93,25 @@ _FORM: Final = """<!doctype html>
 
 _HTML: Final = ("Content-Type", "text/html; charset=utf-8")
 
-_LIMITS: Final = "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_COMMON_POLICY: Final = "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 _STYLE_HASH: Final = b64encode(sha256(_STYLE.encode()).digest()).decode()
 
 FORM_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; {_LIMITS}"
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; {_COMMON_POLICY}"
 )
-"""The Content-Security-Policy of the form: its own style and no icon, and nothing else at all."""
+"""Content-Security-Policy of the sign-in form: its own style and an empty icon only."""
 
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "font-src 'self'; connect-src 'self'; " + _LIMITS
+    "font-src 'self'; connect-src 'self'; " + _COMMON_POLICY
 )
-"""That of all else: the worker's own files, and nothing inline."""
+"""Content-Security-Policy of all other responses: files of the worker only, nothing inline."""
 
-SECURITY: Final = (
+SECURITY_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
-    # Not "no-referrer": a browser would then send "Origin: null" with our own form.
+    # Not "no-referrer", because browsers would send "Origin: null" with our own form.
     ("Referrer-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
@@ -124,24 +123,24 @@ _SESSIONS: Final = re.compile(
 )
 
 
-class Dashboard:
-    """Decides on requests for the dashboard.
+class DashboardAccess:
+    """Access control of the dashboard.
 
     Args:
-        keys: The keys that open it; without any it is open.
+        keys: API keys that users may sign in with; without any, the dashboard is open.
     """
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._keys = keys
-        self._failures: list[int] = []  # when wrong keys were tried
+        self._failures: list[int] = []  # times of failed sign-ins, ms
 
-    def answer(self, request: Request, effect_id: int, now: int) -> Response | LoadPage:
-        """The answer to a request, or the page that it takes.
+    def handle_request(self, request: Request, effect_id: int, now: int) -> Response | LoadPage:
+        """Return the response to a request, or the effect that loads its page.
 
         Args:
-            request: For "/" or a path below "/dashboard".
-            effect_id: Becomes the id of the effect.
-            now: Current time in ms.
+            request: A request for "/" or a path below "/dashboard".
+            effect_id: Id of the effect.
+            now: Current time, ms since the epoch.
         """
         reads = request.method in ("GET", "HEAD")
         if request.path in (SIGN_IN, SIGN_OUT):
@@ -154,22 +153,21 @@ class Dashboard:
             return self._sign_in(request, now) if request.path == SIGN_IN else _signed_out(request)
         if not reads:
             return _not_allowed("GET, HEAD")
-        if not self._may_see(request, now):
+        if not self._is_authorized(request, now):
             if request.path == "/":
                 return _form(401, action="dashboard/sign-in")
             return _secured(answers.unauthorized())
         if request.path.rstrip("/") == "/dashboard":
             return _to("../" if request.path.endswith("/") else "./")
         try:
-            query = dict(
-                parse_qsl(request.query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
-            )
+            query = parse_qsl(request.query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
         except ValueError:
-            return _secured(answers.failure(400, f"More than {MAX_FIELDS} fields in the query"))
-        return LoadPage(effect_id, request.path, query)
+            message = f"More than {MAX_FIELDS} fields in the query"
+            return _secured(answers.error_response(400, message))
+        return LoadPage(effect_id, request.path, dict(query))
 
-    def shown(self, request: Request, page: Page) -> Response:
-        """The answer that a page makes."""
+    def page_response(self, request: Request, page: Page) -> Response:
+        """Return the response with a loaded page: 304 if the client has the same ETag."""
         tags = [value for name, value in page.headers if name.lower() == "etag"]
         known = [tag.strip().removeprefix("W/") for tag in _header(request, "if-none-match")]
         if page.status == 200 and tags and (tags[0] in known or "*" in known):
@@ -177,12 +175,12 @@ class Dashboard:
             return _secured(Response(304, tuple(kept)))
         return _secured(Response(page.status, page.headers, page.body))
 
-    def _may_see(self, request: Request, now: int) -> bool:
+    def _is_authorized(self, request: Request, now: int) -> bool:
         if not self._keys or self._has_session(request, now):
             return True
-        # A key in the query would stay in histories and logs.
+        # A key in the query would be stored in browser histories and logs.
         plain = replace(request, query="")
-        return request.path.startswith(API) and auth.is_allowed(plain, self._keys)
+        return request.path.startswith(API) and auth.is_authorized(plain, self._keys)
 
     def _has_session(self, request: Request, now: int) -> bool:
         matches = [
@@ -195,13 +193,13 @@ class Dashboard:
     def _sign_in(self, request: Request, now: int) -> Response:
         if not self._keys:
             return _to("../")
-        # One that lies ahead is of before the clock was put back.
-        self._failures = [at for at in self._failures if 0 <= now - at < FAILURES_WITHIN]
+        # Times in the future are from before the clock was set back.
+        self._failures = [at for at in self._failures if 0 <= now - at < FAILURE_WINDOW_MS]
         if len(self._failures) >= MAX_FAILURES:
-            wait = -((now - self._failures[0] - FAILURES_WITHIN) // 1000)
+            wait = -((now - self._failures[0] - FAILURE_WINDOW_MS) // 1000)
             message = f"Too many wrong keys. Please try again in {wait} s."
             return _form(429, message, ("Retry-After", str(wait)))
-        if len(request.body) > MAX_FORM:
+        if len(request.body) > MAX_FORM_BYTES:
             return _form(413, "That is too long to be a key.")
         offered = _key_of(request)
         matching = [
@@ -212,24 +210,24 @@ class Dashboard:
         if not matching:
             self._failures.append(now)
             return _form(401, "That is not one of the keys.")
-        expiry = str(now + SESSION)
+        expiry = str(now + SESSION_MS)
         value = f"{expiry}.{signature(matching[0], expiry)}"
-        return _to("../", _cookie(request, value, SESSION // 1000))
+        return _to("../", _cookie(request, value, SESSION_MS // 1000))
 
 
 def signature(key: str, expiry: str) -> str:
-    """The second half of a session's cookie.
+    """Return the signature of a session cookie, in hexadecimal.
 
     Args:
-        key: The API key that it was made with.
-        expiry: When the session ends, ms since the epoch.
+        key: The API key of the session.
+        expiry: End of the session, ms since the epoch, in decimal.
     """
     secret = hmac(key.encode(), b"openqoe dashboard session", sha256).digest()
     return hmac(secret, expiry.encode(), sha256).hexdigest()
 
 
 def _key_of(request: Request) -> str:
-    """The key that was typed into the form, "" if none was."""
+    """Return the key entered in the form, "" if there is none."""
     try:
         fields = parse_qs(request.body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
     except ValueError:
@@ -238,10 +236,10 @@ def _key_of(request: Request) -> str:
 
 
 def _is_same_origin(request: Request) -> bool:
-    """Whether a request comes from one of our own pages, or from no page at all.
+    """Whether a request comes from one of our own pages, or not from a page.
 
-    Browsers send an Origin with every POST. Its scheme says nothing, since a proxy may have
-    ended TLS. A page cannot make a browser send an X-Forwarded-Host with a form.
+    Browsers send an Origin with every POST. Its scheme is ignored, because a proxy may have
+    terminated TLS. A page cannot make a browser send X-Forwarded-Host with a form.
     """
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
@@ -260,7 +258,7 @@ def _header(request: Request, name: str) -> list[str]:
 
 
 def _is_secure(request: Request) -> bool:
-    """Whether the browser speaks TLS, to us or to a proxy in front."""
+    """Whether the browser uses TLS, to us or to a proxy in front."""
     forwarded = _header(request, "x-forwarded-proto")[0].strip().lower()
     return request.is_secure or forwarded == "https"
 
@@ -280,7 +278,7 @@ def _signed_out(request: Request) -> Response:
 def _form(
     status: int, message: str = "", *headers: tuple[str, str], action: str = "sign-in"
 ) -> Response:
-    """The sign-in form; without a script, so that it works in every browser."""
+    """Return the sign-in form; it has no script, so that it works in every browser."""
     alert = f'<p role="alert">{message}</p>\n' if message else ""
     content = _FORM % {"style": _STYLE, "alert": alert, "action": action}
     if status == 401:
@@ -294,16 +292,13 @@ def _to(where: str, *headers: tuple[str, str]) -> Response:
 
 
 def _not_allowed(methods: str) -> Response:
-    return _secured(answers.failure(405, "Method not allowed", ("Allow", methods)))
+    return _secured(answers.error_response(405, "Method not allowed", ("Allow", methods)))
 
 
 def _secured(response: Response) -> Response:
-    """A response with what it needs to be safe; nothing is cached unless it says so itself."""
+    """Add the security headers; caching is off unless the response has a Cache-Control header."""
     names = {name.lower() for name, _ in response.headers}
-    defaults = (
-        ("Content-Security-Policy", PAGE_POLICY),
-        ("Cache-Control", "no-store"),
-        *SECURITY,
-    )
+    policy = ("Content-Security-Policy", PAGE_POLICY)
+    defaults = (policy, ("Cache-Control", "no-store"), *SECURITY_HEADERS)
     more = (pair for pair in defaults if pair[0].lower() not in names)
     return Response(response.status, (*response.headers, *more), response.body)

@@ -1,4 +1,4 @@
-"""Answers about the worker itself: ``/health``, ``/ready``, ``/metrics``."""
+"""Responses about the worker itself: ``/health``, ``/ready``, ``/metrics``."""
 
 from ..http.messages import Response
 from ..metrics import exposition
@@ -7,28 +7,26 @@ from ..version import VERSION
 from . import answers
 
 
-def healthy(now: int) -> Response:
-    """The process lives."""
-    return answers.reply(
-        200,
-        {
-            "status": "healthy",
-            "timestamp": now,
-            "service": "openqoe-worker",
-            "version": VERSION,
-        },
-    )
+def health_response(now: int) -> Response:
+    """200: the process is alive. ``now`` is in ms since the epoch."""
+    content = {
+        "status": "healthy",
+        "timestamp": now,
+        "service": "openqoe-worker",
+        "version": VERSION,
+    }
+    return answers.json_response(200, content)
 
 
-def ready(*, draining: bool, storage_failure: str) -> Response:
-    """Whether traffic may be sent here."""
+def readiness_response(*, draining: bool, storage_failure: str) -> Response:
+    """200 if the worker accepts traffic, 503 while it drains or its storage fails."""
     if draining:
-        return answers.unavailable("Draining", answers.RETRY_AFTER)
+        return answers.unavailable("Draining", answers.RETRY_AFTER_S)
     if storage_failure:
-        return answers.unavailable("Storage is not available", answers.RETRY_AFTER)
-    return answers.reply(200, {"status": "ready"})
+        return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
+    return answers.json_response(200, {"status": "ready"})
 
 
-def metrics(health: Health) -> Response:
-    """The worker's own metrics, as text."""
+def metrics_response(health: Health) -> Response:
+    """200: the worker's own metrics in the text exposition format."""
     return Response(200, (("Content-Type", exposition.CONTENT_TYPE),), health.render())

@@ -1,4 +1,4 @@
-"""Routes: which path and method leads where. One table."""
+"""Routes: the table from paths to endpoints."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Route(Enum):
-    """Where a request leads; the values are the label values of the worker's own metrics."""
+    """Route of a request; the values are label values of the worker's own metrics."""
 
     EVENTS = "events"
     HEALTH = "health"
@@ -20,7 +20,7 @@ class Route(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A route, its methods, and whether it needs a key."""
+    """A route, its methods, and whether it requires an API key."""
 
     route: Route
     methods: tuple[str, ...]
@@ -36,19 +36,18 @@ ENDPOINTS: Final = {
 }
 
 VERSIONS: Final = ("/v1", "/v2")
-"""Prefixes under which every path exists as well; both serve both SDK generations."""
-
+"""Optional prefixes of every path; each serves both SDK generations."""
 
 DASHBOARD: Final = Endpoint(Route.DASHBOARD, ("GET", "HEAD", "POST"))
-"""``/`` and everything below ``/dashboard``, without versions; see ``api/dashboard``."""
+"""``/`` and all paths below ``/dashboard``, without versions; see ``dashboard_access``."""
 
 _EXACT: Final = {
     version + path: endpoint for version in ("", *VERSIONS) for path, endpoint in ENDPOINTS.items()
 }
 
 
-def find(path: str) -> Endpoint | None:
-    """The endpoint of a path, with or without a version and a slash at the end."""
+def find_endpoint(path: str) -> Endpoint | None:
+    """Return the endpoint of a path; the path may have a version prefix and a trailing slash."""
     if path in _EXACT:
         return _EXACT[path]
     if path in ("/", "/dashboard") or path.startswith("/dashboard/"):

@@ -1,68 +1,60 @@
-"""What an operator should know when the worker starts."""
+"""Notices that the worker logs when it starts."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from ..config.declaration import unknown_variables
+from ..config.declaration import find_unknown_variables
 from ..config.worker_config import Config
 from ..effects import Notice
 
-STALE_AFTER = 4 * 60_000
-"""ms; Prometheus looks back five minutes for a series' latest sample."""
+STALE_AFTER_MS = 4 * 60_000
+"""Prometheus' instant queries look back 5 minutes for a series' latest sample."""
 
 
-def notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...]:
-    """Lines for the log at start: where data goes, and what is probably not meant so."""
-    lines: list[Notice] = []
-    for kind, destination in (
-        *(("metrics", one) for one in config.metrics_destinations),
-        *(("logs", one) for one in config.logs_destinations),
+def collect_notices(config: Config, environment: Mapping[str, str]) -> tuple[Notice, ...]:
+    """Return the notices: the destinations, and warnings about settings that are probably mistakes.
+
+    Args:
+        config: The settings.
+        environment: The variables that they were read from, to find unknown names.
+    """
+    notices: list[Notice] = []
+
+    def warn(event: str, *fields: tuple[str, str]) -> None:
+        notices.append(Notice("warning", event, fields))
+
+    for kind, destinations in (
+        ("metrics", config.metrics_destinations),
+        ("logs", config.logs_destinations),
     ):
-        where = ("host", urlsplit(destination.url).netloc)
-        if destination.is_embedded:
-            where = ("directory", config.data_dir)
-        fields = (("kind", kind), ("destination", destination.name), where)
-        lines.append(Notice("info", "destination", fields))
-        if destination.derived:
-            lines.append(
-                Notice(
-                    "warning",
-                    "URL derived from the region; stacks differ, so compare it with your "
-                    "stack's page and set it explicitly",
-                    (("destination", destination.name), ("url", destination.url)),
+        for destination in destinations:
+            name = ("destination", destination.name)
+            where = ("host", urlsplit(destination.url).netloc)
+            if destination.is_embedded:
+                where = ("directory", config.data_dir)
+            notices.append(Notice("info", "destination", (("kind", kind), name, where)))
+            if destination.is_url_derived:
+                warn(
+                    "URL was derived from the region; stacks differ, so compare it with the page "
+                    "of your stack and set it explicitly",
+                    name,
+                    ("url", destination.url),
                 )
-            )
     if not config.metrics_destinations and not config.logs_destinations:
-        lines.append(
-            Notice(
-                "warning",
-                "no destination is configured and OPENQOE_EMBEDDED is off: events are counted and "
-                "go nowhere; set MIMIR_URL or PROMETHEUS_URL, and LOKI_URL",
-            )
+        warn(
+            "no destination is configured and OPENQOE_EMBEDDED is off: events are counted and "
+            "not delivered; set MIMIR_URL or PROMETHEUS_URL, and LOKI_URL"
         )
     if config.durability == "memory":
-        lines.append(
-            Notice(
-                "warning",
-                "OPENQOE_DURABILITY is memory: a crash loses what was accepted and not delivered",
-            )
-        )
+        warn("OPENQOE_DURABILITY is memory: a crash loses accepted data that is not yet delivered")
     if not config.api_keys:
-        seen = ", and see the dashboard" if config.has_dashboard else ""
-        lines.append(
-            Notice(
-                "warning",
-                f"API_KEY is not set: anybody who reaches this port may post events{seen}",
-            )
+        dashboard = " and open the dashboard" if config.has_dashboard else ""
+        warn(f"API_KEY is not set: every client that reaches this port can send events{dashboard}")
+    if config.flush_interval > STALE_AFTER_MS:
+        warn(
+            "OPENQOE_FLUSH_INTERVAL is too long: series disappear from instant queries of "
+            "Prometheus 5 minutes after each flush"
         )
-    if config.flush_interval > STALE_AFTER:
-        lines.append(
-            Notice(
-                "warning",
-                "OPENQOE_FLUSH_INTERVAL is so long that series vanish from Prometheus' instant "
-                "queries between flushes (after 5 minutes)",
-            )
-        )
-    for name in unknown_variables(Config, environment):
-        lines.append(Notice("warning", "unknown setting is ignored", (("name", name),)))
-    return tuple(lines)
+    for unknown in find_unknown_variables(Config, environment):
+        warn("unknown setting ignored", ("name", unknown))
+    return tuple(notices)

@@ -5,10 +5,10 @@ from typing import cast
 
 from ..governance.governor import DAY, Governor
 from ..kv import AddMembers, Members, Operation, Reply
-from .sync_participant import Part
+from .sync_participant import SyncParticipant
 
 
-class CardinalitySync(Part):
+class CardinalitySync(SyncParticipant):
     """Tells the store what was admitted here, and takes over what was admitted elsewhere.
 
     Attributes:
@@ -27,7 +27,7 @@ class CardinalitySync(Part):
         self._asked = [
             AddMembers(
                 f"cardinality:{name}",
-                dimension.fresh,
+                dimension.unpublished,
                 dimension.limit.max_cardinality,
                 now // DAY,
                 self._shared[name].version,
@@ -37,7 +37,7 @@ class CardinalitySync(Part):
         ]
         return list(self._asked)
 
-    def take(self, replies: Sequence[Reply], now: int) -> None:
+    def process_replies(self, replies: Sequence[Reply], now: int) -> None:
         """Take over the sets of the store."""
         day = now // DAY
         asked = zip(self._dimensions.items(), self._asked, replies, strict=True)
@@ -46,14 +46,14 @@ class CardinalitySync(Part):
             before = self._shared[name]
             members = before.members[: told.start] + told.members
             self._shared[name] = Members(told.version, 0, members)
-            dimension.told(operation.members)
+            dimension.mark_published(operation.members)
             is_news = bool(told.members or operation.members or told.version != before.version)
             if is_news or day != self._day:
-                self.changed |= dimension.adopt(members, day)
+                self.changed |= dimension.adopt_shared_values(members, day)
         self._day = day
 
-    def store_lost(self, now: int) -> None:
+    def republish(self, now: int) -> None:
         """Tell everything again."""
         for name, dimension in self._dimensions.items():
             self._shared[name] = Members(-1, 0, ())
-            dimension.tell_again()
+            dimension.mark_all_unpublished()

@@ -15,7 +15,7 @@ from ..kv import Claim, ListRecent, Mark, Operation, Reply
 from ..metrics.series import Labels
 from ..qoe.view import View
 from ..qoe.view_table import CONCURRENCY_WINDOW
-from .sync_participant import Part
+from .sync_participant import SyncParticipant
 from .view_log import view_id
 
 SETS = "playing"
@@ -31,7 +31,7 @@ _encode_labels = msgspec.json.Encoder().encode
 _decode_labels = msgspec.json.Decoder(Labels).decode
 
 
-class ConcurrencySync(Part):
+class ConcurrencySync(SyncParticipant):
     """Marks views and counts them.
 
     Attributes:
@@ -84,7 +84,7 @@ class ConcurrencySync(Part):
         self._counted = tuple(counted)
         return operations
 
-    def take(self, replies: Sequence[Reply], now: int) -> None:
+    def process_replies(self, replies: Sequence[Reply], now: int) -> None:
         """Take the counts."""
         owner, _, sets, *counts = replies
         for view, text in self._asked.items():
@@ -109,6 +109,6 @@ class ConcurrencySync(Part):
             text = self._known[labels] = _encode_labels(labels).decode()
         return text
 
-    def store_lost(self, now: int) -> None:
+    def republish(self, now: int) -> None:
         """Mark all that plays once more."""
         self._seen.update(dict.fromkeys(self._texts))

@@ -1,12 +1,12 @@
-"""The exchange with the shared store: one update at a time, and none is lost.
+"""The coordinator of several workers: sends updates to the shared store, one at a time.
 
-Batches go to the store as soon as the update before has been answered, cardinality and
-presence at an interval. If an update fails, all of it is asked again: the store takes every
-operation twice without harm. Meanwhile the worker goes on by what it knows itself; what it may
-not know alone waits for the patience.
+Batches go to the store as soon as the previous update has been answered, cardinality and concurrent
+views at an interval. A failed update is sent again as a whole: every operation may run twice.
+Meanwhile the worker continues with what it knows itself; state that needs agreement is deferred
+until the patience (``OPENQOE_KV_PATIENCE``) expires.
 
-A store that was emptied (a server without a disk was restarted, keys were evicted) has lost
-the mark that the first worker left there. Then every worker tells again what it knows.
+The first worker leaves a mark, the epoch, in the store. If it is gone, the store was emptied (a
+server without a disk was restarted, keys were evicted), and every worker publishes its state again.
 """
 
 from itertools import islice
@@ -16,43 +16,45 @@ import msgspec
 
 from ..config.worker_config import Config
 from ..effects import KvFailure, KvResult, KvUpdate, Notice, Result
+from ..events.batch import Batch
+from ..events.batch_queue import BatchQueue
 from ..governance.governor import Governor
 from ..kv import Claim, Operation, Reply
 from ..metrics.series import Labels
-from ..primitives.incremental import Work
+from ..primitives.incremental import IncrementalWork
 from ..primitives.timer import Timer
 from .cardinality_sync import CardinalitySync
 from .concurrency_sync import ConcurrencySync
-from .shared_views import SharedViews, Taker, Waiting
-from .sync_participant import Part
+from .shared_views import Applier, SharedViews
+from .sync_participant import SyncParticipant
 from .view_timeout import ViewTimeoutState
 
 FIRST_RETRY = 250
-"""ms until an update that failed is tried again; twice as long each time."""
+"""ms until a failed update is sent again; doubles with each failure."""
 
 LAST_RETRY = 5_000
 """ms between attempts at the most."""
 
-AWAY_AT_THE_END = 2_000
-"""ms for which a store that is away is waited for when the process is about to stop."""
+SHUTDOWN_PATIENCE = 2_000
+"""ms that a stopping process waits for a store that does not answer."""
 
-MOST_BEHIND = 50_000
-"""Events that may wait for a store that answers; past it there are too many for it."""
+MAX_BACKLOG = 50_000
+"""Events that may wait for a store that answers; past it requests are rejected."""
 
 EPOCH = "epoch"
-"""Key of the mark that tells one life of the store from the next."""
+"""Key of the mark that distinguishes one life of the store from the next."""
 
 
 class CoordinatorState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The exchange in a snapshot.
+    """The coordinator in a snapshot.
 
     Attributes:
-        synced_at: When cardinality and presence were exchanged last, ms.
+        synced_at: When cardinality and concurrent views were synchronised last, ms.
         epoch: The mark of the store; "" if none was seen.
-        alone: Batches counted without the store so far.
+        alone: Batches applied without the store so far.
         duplicates: Batches that another worker had accepted so far.
         updates: Updates by outcome so far.
-        lapses: What the logs of views should still hear.
+        timeouts: Time-outs that are still to be written into the logs of views.
     """
 
     synced_at: int | None = None
@@ -60,121 +62,132 @@ class CoordinatorState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     alone: int = 0
     duplicates: int = 0
     updates: dict[str, int] = {}
-    lapses: list[ViewTimeoutState] = []
+    timeouts: list[ViewTimeoutState] = []
 
 
 class Coordinator:
-    """Talks to the store.
+    """Synchronises a worker with the others through the shared store.
 
     Attributes:
         updates: Updates so far by outcome.
         failure: Why the store does not answer at present; "" while it does.
     """
 
-    def __init__(self, config: Config, taker: Taker, governor: Governor, instance: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        queue: BatchQueue,
+        applier: Applier,
+        governor: Governor,
+        instance: str,
+    ) -> None:
         self._instance = instance
         self._patience = config.kv_patience
+        self._queue = queue
         self._timer = Timer(config.kv_sync_interval)
-        self._admissions = CardinalitySync(governor)
-        self._presence = ConcurrencySync(instance, config.kv_sync_interval)
+        self._cardinality = CardinalitySync(governor)
+        self._concurrency = ConcurrencySync(instance, config.kv_sync_interval)
         self._views = SharedViews(
-            taker,
-            self._presence,
+            queue,
+            applier,
+            self._concurrency,
             instance,
-            batches_kept=config.dedup_window,
-            views_kept=config.max_event_age + config.view_timeout,
+            claim_lifetime=config.dedup_window,
+            log_lifetime=config.max_event_age + config.view_timeout,
         )
         self._update: KvUpdate | None = None
-        self._parts: tuple[tuple[Part, int], ...] = ()  # of the update, with their operations
+        # Participants of the update, with the number of their operations
+        self._participants: tuple[tuple[SyncParticipant, int], ...] = ()
         self._epoch = ""
         self._failures = 0
         self._failed_since = 0
         self._failed_at = 0
         self._notices: list[Notice] = []
-        # When the process is to stop waiting for the store: one that is away, any
-        self._ends: tuple[int, int] | None = None
+        # When a stopping process no longer waits: for a store that is away, for any store
+        self._deadlines: tuple[int, int] | None = None
         self._keeps_rest = False
         self._gave_up = False
         self.updates = {"done": 0, "failed": 0}
         self.failure = ""
 
-    def begin(self, now: int) -> None:
-        """Note when the worker came to life; only the first call counts."""
+    def start(self, now: int) -> None:
+        """Start the timer; only the first call has an effect."""
         self._timer.start(now)
 
-    # What comes in
+    # Batches and time
 
-    def add(self, waiting: Waiting, now: int) -> None:
-        """A batch is in the journal, if there is one."""
-        self._views.add(waiting)
+    def note_journalled(self, batch: Batch, now: int) -> None:
+        """Note that a batch of the queue may be claimed."""
         if self.is_alone(now):
-            waiting.since = now - self._patience
-            self.poll(now)
+            batch.claimable_since = now - self._patience
+        if not self._queue.is_held:
+            self._views.limit_waiting()
+            self.apply_overdue(now)
 
-    def lapse(self, now: int, *, all_of_them: bool) -> Work[None]:
-        """Look for views for which time has passed."""
-        self._views.settle(now, all_of_them=all_of_them)
+    def apply_overdue(self, now: int) -> None:
+        """Apply alone what has waited longer than the patience."""
+        self._views.apply_overdue(now - self._patience, now)
+
+    def time_out_views(self, now: int, *, ignore_timeout: bool) -> IncrementalWork[None]:
+        """Find views whose stalls stay unexplained, and views that have ended."""
+        self._views.time_out_stalls(now, ignore_timeout=ignore_timeout)
         yield from self._views.expire(now)
         if self.is_alone(now):
-            self.poll(now)
+            self.apply_overdue(now)
 
-    def concurrent(self, now: int, alone: dict[Labels, int]) -> dict[Labels, int]:
-        """Concurrent views by base labels, as far as this worker is to tell of them.
+    def concurrent_views(self, now: int, own: dict[Labels, int]) -> dict[Labels, int]:
+        """Return the concurrent views that this worker reports, by base labels.
 
         Args:
             now: Current time in ms.
-            alone: What it knows itself, which is told while the store is away.
+            own: Those that it knows itself; reported while the store is away.
         """
         if self.is_alone(now):
-            return alone
-        return {} if self._ends is not None else dict(self._presence.counts)
+            return own
+        return {} if self._deadlines is not None else dict(self._concurrency.counts)
 
-    # What goes out
+    # Updates
 
-    def poll(self, now: int) -> None:
-        """Time has passed: count alone what has waited for too long."""
-        self._views.lose_patience(now - self._patience, now)
-
-    def due(self, effect_id: int, now: int) -> KvUpdate | None:
-        """The update that is to be run now, if there is one."""
+    def next_update(self, effect_id: int, now: int) -> KvUpdate | None:
+        """Return the update to send now, if one is due."""
         if self._update is not None or (self.failure and now < self._next_attempt):
             return None
         is_time = self._timer.is_due(now)
-        if not is_time and not self._views.is_waiting:
+        if not is_time and not self._views.has_work:
             return None
-        parts: list[Part] = [self._views]
+        participants: list[SyncParticipant] = [self._views]
         if is_time:
             self._timer.restart(now)
-            parts += (self._admissions, self._presence)
+            participants += (self._cardinality, self._concurrency)
         operations: list[Operation] = [Claim(EPOCH, f"{self._instance} {now}", None)]
         counts = []
-        for part in parts:
+        for participant in participants:
             before = len(operations)
-            operations += part.operations(now)
+            operations += participant.operations(now)
             counts.append(len(operations) - before)
-        self._parts = tuple(zip(parts, counts, strict=True))
+        self._participants = tuple(zip(participants, counts, strict=True))
         self._update = KvUpdate(effect_id, tuple(operations))
         return self._update
 
     def next_poll(self) -> int | None:
-        """When there will be something to do."""
+        """Return when something is due, ms; None if nothing is."""
         times: list[int | None] = []
         waits_since = self._views.waits_since
-        if waits_since is not None:
+        if waits_since is not None and not self._queue.is_held:
             times.append(waits_since + self._patience)
-        if self._ends is not None and not self._gave_up and not self.is_counted:
-            times += self._ends
+        if self._deadlines is not None and not self._gave_up and not self.is_complete:
+            times += self._deadlines
         if self._update is None:
             if self.failure:
                 times.append(self._next_attempt)
-            elif self._views.is_waiting:
+            elif self._views.has_work:
                 times.append(0)
             else:
-                times.append(self._timer.next)
+                times.append(self._timer.next_due)
         return min((time for time in times if time is not None), default=None)
 
     def complete(self, effect_id: int, result: Result, now: int) -> None:
-        """Take the result of an update."""
+        """Process the result of an update."""
         update = self._update
         if update is None or update.id != effect_id:
             return
@@ -184,102 +197,100 @@ class Coordinator:
             return
         self.updates["done"] += 1
         if self.failure:
-            self._notices.append(
-                Notice("info", "the shared store answers again", (("alone", self._views.alone),))
-            )
+            fields = (("alone", self._views.alone),)
+            self._notices.append(Notice("info", "shared store is available again", fields))
             self.failure, self._failures = "", 0
         replies = iter(result.replies)
         epoch = cast(str, next(replies))
-        lost, self._epoch = self._epoch not in ("", epoch), epoch
-        if lost:
-            self._notices.append(Notice("warning", "the shared store has lost what it was told"))
-            for each in (self._views, self._admissions, self._presence):
-                each.store_lost(now)
-            self._timer.hasten()
+        was_reset, self._epoch = self._epoch not in ("", epoch), epoch
+        if was_reset:
+            self._notices.append(Notice("warning", "shared store was reset; republishing"))
+            self._views.republish(now)
+            self._cardinality.republish(now)
+            self._concurrency.republish(now)
+            self._timer.make_due()
             return
-        for part, count in self._parts:
-            part.take(cast(list[Reply], list(islice(replies, count))), now)
+        for participant, count in self._participants:
+            participant.process_replies(cast(list[Reply], list(islice(replies, count))), now)
 
-    def notices(self) -> list[Notice]:
-        """What the operator should read, once."""
+    def drain_notices(self) -> list[Notice]:
+        """Return the notices since the last call."""
         notices, self._notices = self._notices, []
         return notices
 
-    def labels_void(self) -> bool:
-        """Whether admissions have changed since this was asked last."""
-        changed, self._admissions.changed = self._admissions.changed, False
+    def drain_label_changes(self) -> bool:
+        """Return whether admitted values have changed since the last call."""
+        changed, self._cardinality.changed = self._cardinality.changed, False
         return changed
 
-    # Its state
+    # Shutdown
 
-    def end(self, now: int, left: int, *, keeps_rest: bool) -> None:
-        """The process is about to stop: there is little time for the store.
+    def begin_shutdown(self, now: int, remaining: int, *, keeps_rest: bool) -> None:
+        """Limit the wait for the store, because the process stops.
 
         Args:
             now: Current time in ms.
-            left: ms that are left. Half of them are for the store; delivery needs the others.
-            keeps_rest: Whether snapshot and journal keep what has not been counted then.
+            remaining: ms until the process must have stopped. Half of it is for the store; delivery
+                needs the rest.
+            keeps_rest: Whether snapshot and journal keep what is not applied by then.
         """
-        most = left // 2
-        self._ends = now + min(AWAY_AT_THE_END, most), now + most
+        longest = remaining // 2
+        self._deadlines = now + min(SHUTDOWN_PATIENCE, longest), now + longest
         self._keeps_rest = keeps_rest
 
     def may_wait(self, now: int) -> bool:
-        """Whether there is time left to wait for the store before the process stops."""
-        if self._ends is None or self._gave_up:
+        """Whether a stopping process may wait longer for the store."""
+        if self._deadlines is None or self._gave_up:
             return False
-        away, longest = self._ends
+        away, longest = self._deadlines
         return now < (away if self.failure else longest)
 
     def give_up(self, now: int) -> None:
-        """Do without the store: the process stops before it has answered."""
-        if self._gave_up or self.is_counted:
+        """Stop waiting for the store: the process ends first."""
+        if self._gave_up or self.is_complete:
             return
         self._gave_up = True
-        what = "kept for the next start" if self._keeps_rest else "counted without it"
+        outcome = "batches kept for the next start" if self._keeps_rest else "batches applied alone"
         fields = (("reason", self.failure or "too slow"), ("batches", self.waiting))
-        self._notices.append(Notice("warning", f"the shared store did not answer: {what}", fields))
+        self._notices.append(
+            Notice("warning", f"shared store did not answer before shutdown; {outcome}", fields)
+        )
         if not self._keeps_rest:
-            self._views.count_alone(now)
+            self._views.apply_all_alone(now)
+
+    # Status and state
 
     def is_alone(self, now: int) -> bool:
         """Whether the store has been away for longer than the patience."""
         return bool(self.failure) and now - self._failed_since >= self._patience
 
+    @property
     def is_behind(self) -> bool:
-        """Whether the store answers, but not as fast as batches come.
-
-        While it is away, batches are taken as long as there is patience.
-        """
-        return not self.failure and self._views.events > MOST_BEHIND
+        """Whether the store answers, but more slowly than batches arrive."""
+        return not self.failure and self._queue.events > MAX_BACKLOG
 
     @property
-    def is_counted(self) -> bool:
-        """Whether all has been counted that came in."""
-        return self._views.is_counted
+    def is_complete(self) -> bool:
+        """Whether every accepted batch and time-out has been applied."""
+        return self._views.is_complete
 
     @property
     def waiting(self) -> int:
-        """Batches that have been accepted and not counted yet."""
-        return len(self._views)
-
-    @property
-    def first_uncounted(self) -> int | None:
-        """The record number of the first of them."""
-        return self._views.first_uncounted
+        """Batches that were accepted and are not applied yet."""
+        return self._queue.unapplied
 
     @property
     def alone(self) -> int:
-        """Batches counted without the store so far."""
+        """Batches applied without the store so far."""
         return self._views.alone
 
     @property
     def duplicates(self) -> int:
-        """Batches that another worker had accepted before, so far."""
+        """Batches that another worker had accepted, so far."""
         return self._views.duplicates
 
     def status(self, now: int) -> dict[str, object]:
-        """How it stands, for ``/stats``."""
+        """Return the state of the shared store for ``/stats``."""
         return {
             "state": "alone" if self.is_alone(now) else "waiting" if self.failure else "shared",
             "failure": self.failure or None,
@@ -288,24 +299,24 @@ class Coordinator:
             "batches_counted_alone": self.alone,
         }
 
-    def state(self) -> CoordinatorState:
-        """The state, for a snapshot. Batches that wait are in the journal."""
+    def capture_state(self) -> CoordinatorState:
+        """Return the state for a snapshot. Batches that wait are in the journal."""
         return CoordinatorState(
-            self._timer.state(),
+            self._timer.capture_state(),
             self._epoch,
             self.alone,
             self.duplicates,
             dict(self.updates),
-            self._views.lapses(),
+            self._views.capture_timeouts(),
         )
 
-    def restore(self, state: CoordinatorState) -> None:
-        """Take a state back, when the views are."""
-        self._timer.restore(state.synced_at)
+    def restore_state(self, state: CoordinatorState) -> None:
+        """Restore a captured state; the views must have been restored before."""
+        self._timer.restore_state(state.synced_at)
         self._epoch = state.epoch
         self._views.alone, self._views.duplicates = state.alone, state.duplicates
         self.updates.update(state.updates)
-        self._views.restore(state.lapses)
+        self._views.restore_timeouts(state.timeouts)
 
     @property
     def _next_attempt(self) -> int:
@@ -316,7 +327,7 @@ class Coordinator:
         if not self.failure:
             self._failed_since = now
             fields = (("reason", reason),)
-            self._notices.append(Notice("warning", "the shared store does not answer", fields))
+            self._notices.append(Notice("warning", "shared store is unavailable", fields))
         self.failure = reason or "unknown"
         self._failures += 1
         self._failed_at = now

@@ -1,4 +1,4 @@
-"""A part of the exchange with the shared store."""
+"""A participant of the updates that the coordinator sends to the shared store."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from ..kv import Operation, Reply
 
 
-class Part(ABC):
-    """Has operations to run and takes their replies.
+class SyncParticipant(ABC):
+    """Contributes operations to an update and processes their replies.
 
-    If no replies come, ``operations`` is called again: what was asked is asked once more.
+    If an update fails, ``operations`` is called again. It then includes what was not answered.
     """
 
     @abstractmethod
     def operations(self, now: int) -> list[Operation]:
-        """What is to be run now, in order."""
+        """Return the operations of the next update, in order."""
 
     @abstractmethod
-    def take(self, replies: Sequence[Reply], now: int) -> None:
-        """Take the replies to the operations given last."""
+    def process_replies(self, replies: Sequence[Reply], now: int) -> None:
+        """Process the replies to the operations returned last."""
 
     @abstractmethod
-    def store_lost(self, now: int) -> None:
-        """The store does not know any more what it was told."""
+    def republish(self, now: int) -> None:
+        """Publish everything again: the store has lost its content."""

@@ -1,5 +1,5 @@
-"""Settings: how one is declared and parsed, the table of all of them, and what follows from them.
+"""Settings: declaration, parsing, the table of all settings, and the values derived from them.
 
-``worker_config`` is the table, ``declaration`` parses and checks, ``destinations`` and
-``cardinality_limits`` turn settings into typed values. Imports nothing else of the core.
+``worker_config`` is the table, ``declaration`` parses and validates, ``destinations`` and
+``cardinality_limits`` turn settings into typed values. Imports nothing else from the core.
 """

@@ -1,11 +1,11 @@
-"""The limits of each dimension: how many values a label may have, and what happens past that.
+"""Cardinality limits of the dimensions: how many values a label may have, and the action applied.
 
 Actions:
-    allow: the first ``max_cardinality`` values pass, later ones are folded.
-    bucket: numbers fall into ranges of ``bucket_size``, other strings into one of
-        ``bucket_size`` hash buckets; the first ``max_cardinality`` of these pass.
-    hash: every value is replaced by its hash.
-    drop: the label is left out.
+    allow: admit the first ``max_cardinality`` values; map later ones to overflow labels.
+    bucket: map numbers to ranges of ``bucket_size`` and other strings to one of ``bucket_size``
+        hash buckets; then limit the buckets like "allow".
+    hash: replace every value by its hash; then limit the hashes like "allow", if there is a limit.
+    drop: leave the label out.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ DEFAULT_BUCKET_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """What is done with the values of one dimension.
+class CardinalityLimit:
+    """Limit of one dimension.
 
     Attributes:
-        action: See the module's text.
-        max_cardinality: Label values admitted; None is unlimited.
-        bucket_size: Width of a numeric range, and number of hash buckets, under "bucket".
+        action: See the module's docstring.
+        max_cardinality: Maximum admitted label values; None for no limit.
+        bucket_size: Width of a numeric range and number of hash buckets, for "bucket".
     """
 
     action: Action
@@ -33,37 +33,34 @@ class Limit:
     bucket_size: int = DEFAULT_BUCKET_SIZE
 
 
-DEFAULT_LIMITS: Mapping[str, Limit] = MappingProxyType(
+DEFAULT_LIMITS: Mapping[str, CardinalityLimit] = MappingProxyType(
     {
-        "org_id": Limit("allow", 1_000),
-        "player_id": Limit("allow", 10_000),
-        "env": Limit("allow", 10),
-        "app_name": Limit("allow", 100),
-        "app_version": Limit("allow", 500),
-        "event_type": Limit("allow", 60),
-        "device_category": Limit("allow", 10),
-        "os_family": Limit("allow", 20),
-        "browser_family": Limit("allow", 20),
-        "player_name": Limit("allow", 20),
-        "network_country": Limit("allow", 250),
-        "content_type": Limit("allow", 5),
-        "error_family": Limit("allow", 20),
-        "error_code": Limit("allow", 200),
-        "trigger": Limit("allow", 20),
-        "video_id": Limit("bucket", 100_000, 10_000),
-        "video_title": Limit("bucket", 100_000, 10_000),
-        "network_region": Limit("bucket", 1_000, 100),
-        "session_id": Limit("hash"),
-        "view_id": Limit("hash"),
-        "viewer_id": Limit("hash"),
-        "video_source_url": Limit("drop"),
+        "org_id": CardinalityLimit("allow", 1_000),
+        "player_id": CardinalityLimit("allow", 10_000),
+        "env": CardinalityLimit("allow", 10),
+        "app_name": CardinalityLimit("allow", 100),
+        "app_version": CardinalityLimit("allow", 500),
+        "event_type": CardinalityLimit("allow", 60),
+        "device_category": CardinalityLimit("allow", 10),
+        "os_family": CardinalityLimit("allow", 20),
+        "browser_family": CardinalityLimit("allow", 20),
+        "player_name": CardinalityLimit("allow", 20),
+        "network_country": CardinalityLimit("allow", 250),
+        "content_type": CardinalityLimit("allow", 5),
+        "error_family": CardinalityLimit("allow", 20),
+        "error_code": CardinalityLimit("allow", 200),
+        "trigger": CardinalityLimit("allow", 20),
+        "video_id": CardinalityLimit("bucket", 100_000, 10_000),
+        "video_title": CardinalityLimit("bucket", 100_000, 10_000),
+        "network_region": CardinalityLimit("bucket", 1_000, 100),
+        "session_id": CardinalityLimit("hash"),
+        "view_id": CardinalityLimit("hash"),
+        "viewer_id": CardinalityLimit("hash"),
+        "video_source_url": CardinalityLimit("drop"),
     }
 )
-"""`trigger` is a label of quality changes whose values the page chooses, so it has a limit
-too; all others are the contract's."""
-
-DIMENSIONS = tuple(DEFAULT_LIMITS)
-
+"""The dimensions of the original contract, and ``trigger``, a label of quality changes whose values
+the page chooses."""
 
 EXTRA_DIMENSIONS = (
     "video_title",
@@ -73,19 +70,19 @@ EXTRA_DIMENSIONS = (
     "view_id",
     "viewer_id",
 )
-"""What can be added to the base labels (OPENQOE_EXTRA_LABELS)."""
+"""Dimensions that can be added to the base labels (OPENQOE_EXTRA_LABELS)."""
 
 
-def parse_limits(document: Mapping[str, Any]) -> Mapping[str, Limit]:
-    """Lay the limits of a CARDINALITY_LIMITS document over the defaults.
+def parse_cardinality_limits(document: Mapping[str, Any]) -> Mapping[str, CardinalityLimit]:
+    """Override the default limits by those of a CARDINALITY_LIMITS document.
 
     Args:
         document: ``{"limits": {dimension: {"action", "max_cardinality", "bucket_size"}}}``,
-            or the inner object alone. An entry that names an action and no
-            ``max_cardinality`` is unlimited; what else it leaves out keeps its default.
+            or the inner object alone. An entry with an action and without ``max_cardinality`` has
+            no limit; other missing members keep their default.
 
     Raises:
-        ValueError: Names the entry and the member that is wrong.
+        ValueError: The document is invalid; the message names the entry and the member.
     """
     entries = document.get("limits", document)
     if not isinstance(entries, dict):
@@ -94,7 +91,7 @@ def parse_limits(document: Mapping[str, Any]) -> Mapping[str, Limit]:
     for dimension, entry in entries.items():
         where = f"is wrong at {dimension!r}"
         if dimension not in DEFAULT_LIMITS:
-            raise ValueError(f"{where}: no such dimension; there are {', '.join(DIMENSIONS)}")
+            raise ValueError(f"{where}: no such dimension; there are {', '.join(DEFAULT_LIMITS)}")
         if not isinstance(entry, dict):
             raise ValueError(f"{where}: not an object")
         if unknown := sorted(set(entry) - {"action", "max_cardinality", "bucket_size"}):
@@ -103,7 +100,7 @@ def parse_limits(document: Mapping[str, Any]) -> Mapping[str, Limit]:
         action = entry.get("action", before.action)
         if action not in get_args(Action):
             raise ValueError(f"{where}: action is not one of {', '.join(get_args(Action))}")
-        limits[dimension] = Limit(
+        limits[dimension] = CardinalityLimit(
             cast(Action, action),
             _number(where, entry, "max_cardinality", None, least=0)
             if "max_cardinality" in entry or "action" in entry

@@ -1,9 +1,8 @@
-"""How a setting is declared, parsed and checked.
+"""Declaration, parsing and validation of settings.
 
-Settings are declared once, as the fields of ``Config`` (``worker_config``); each field carries
-its environment variable, unit, bounds and help text. This module reads such a
-declaration: it turns strings into values and collects every fault, so that one message
-names them all.
+A setting is declared once, as a field of ``Config`` (``worker_config``) with its environment
+variable, unit, minimum and help text. This module parses the text of the variables and collects
+all faults, so that one error message names every one of them.
 """
 
 import dataclasses
@@ -15,13 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Parse = Callable[[str], Any]
+"""Converts the text of a variable; raises ValueError with a predicate ("is not a number")."""
 
 
 class SettingsError(ValueError):
-    """One or more settings cannot be used.
+    """One or more settings are invalid.
 
     Attributes:
-        faults: One sentence for each fault, each beginning with the setting's name.
+        faults: One sentence per fault; each begins with the name of the setting.
     """
 
     def __init__(self, faults: tuple[str, ...]) -> None:
@@ -31,30 +31,25 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The declaration of one setting.
+    """Declaration of one setting.
 
     Attributes:
-        env: The environment variable.
-        help: One or two sentences for the documentation.
-        parse: Makes a value of the variable's text; raises ValueError with a predicate
-            ("is not a number") that says what is wrong.
-        unit: The unit of a number ("s", "ms", "bytes", "").
-        minimum: The least value that is allowed, for numbers.
-        secret: Whether the value must never be shown.
-        group: The heading under which the documentation lists it.
-        kind: What the value is, in words, for the documentation ("number", "URL").
-        default_text: How the documentation words the default when the value itself would
-            not do.
+        env: Name of the environment variable.
+        help: One or more sentences for the documentation.
+        parse: Converts the text of the variable.
+        unit: Unit of a number: "s" (the value is in ms), "bytes" or "".
+        minimum: Least valid value of a number.
+        group: Heading of the documentation that this and the following settings belong to; "" to
+            stay under the previous heading.
+        default_text: Replaces the default value in the documentation.
     """
 
     env: str
     help: str
     parse: Parse
-    kind: str
     unit: str = ""
     minimum: float | None = None
-    secret: bool = False
-    group: str = "Service"
+    group: str = ""
     default_text: str | None = None
 
 
@@ -64,28 +59,31 @@ def setting(
     help: str,
     *,
     parse: Parse,
-    kind: str,
     unit: str = "",
     minimum: float | None = None,
     secret: bool = False,
-    group: str = "Service",
+    group: str = "",
     default_text: str | None = None,
 ) -> Any:
-    """Declare a dataclass field that is a setting."""
-    declaration = Setting(env, help, parse, kind, unit, minimum, secret, group, default_text)
-    # A factory even for plain values: dataclasses refuse any unhashable default, and the
-    # immutable mapping of limits is one.
+    """Declare a field of a dataclass as a setting; see ``Setting`` for the arguments.
+
+    Args:
+        secret: Leave the value out of the configuration's ``repr``.
+    """
+    declaration = Setting(env, help, parse, unit, minimum, group, default_text)
+    # A factory, because dataclasses refuse unhashable defaults such as a mapping.
     return dataclasses.field(
         default_factory=lambda: default, repr=not secret, metadata={"setting": declaration}
     )
 
 
 def parse_text(text: str) -> str:
+    """Return the text unchanged."""
     return text
 
 
 def parse_integer(text: str) -> int:
-    """A whole number; "64MiB" and "5 KB" style suffixes multiply by powers of 1024."""
+    """Parse a whole number; suffixes like "64MiB" and "5 KB" multiply by powers of 1024."""
     match = re.fullmatch(r"([+-]?\d+)\s*(?:([kmg])i?b?)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise ValueError("is not a whole number")
@@ -94,7 +92,7 @@ def parse_integer(text: str) -> int:
 
 
 def parse_seconds(text: str) -> int:
-    """A duration in seconds, kept in ms."""
+    """Parse a duration in seconds, with or without a fraction, into ms."""
     try:
         seconds = float(text)
     except ValueError:
@@ -105,6 +103,7 @@ def parse_seconds(text: str) -> int:
 
 
 def parse_switch(text: str) -> bool:
+    """Parse 1/true/yes/on or 0/false/no/off, in any case."""
     match text.strip().lower():
         case "1" | "true" | "yes" | "on":
             return True
@@ -114,7 +113,7 @@ def parse_switch(text: str) -> bool:
 
 
 def parse_list(text: str) -> tuple[str, ...]:
-    """Values between commas, without surrounding white space and without empty ones."""
+    """Split text at commas; strips white space and drops empty values."""
     values = tuple(part.strip() for part in text.split(",") if part.strip())
     if not values:
         raise ValueError("holds no value")
@@ -122,7 +121,7 @@ def parse_list(text: str) -> tuple[str, ...]:
 
 
 def parse_url(text: str) -> str:
-    """An absolute http or https URL without credentials in it."""
+    """Check an absolute http or https URL; credentials in it are an error."""
     try:
         parts = urlsplit(text.strip())
         parts.port  # noqa: B018 - raises for a port that is not a number
@@ -136,7 +135,7 @@ def parse_url(text: str) -> str:
 
 
 def parse_store_url(text: str) -> str:
-    """Where a key-value store is."""
+    """Check the location of a key-value store: a keyword or a URL (see OPENQOE_KV_URL)."""
     text = text.strip()
     if text.lower() in ("auto", "memory", "sqlite"):
         return text.lower()
@@ -153,13 +152,14 @@ def parse_store_url(text: str) -> str:
             if not parts.hostname or port == 0:
                 raise ValueError(f"names no host ({parts.scheme}://host:6379/0)")
             if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-                raise ValueError("ends in something that is not the number of a database")
+                raise ValueError("does not end in the number of a database")
         case _:
             raise ValueError("is not auto, memory, sqlite, or a sqlite, redis, rediss or unix URL")
     return text
 
 
 def parse_json_object(text: str) -> dict[str, Any]:
+    """Parse a JSON object."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -171,7 +171,9 @@ def parse_json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def one_of(*choices: str) -> Parse:
+def parse_choice(*choices: str) -> Parse:
+    """Return a parser that accepts one of the choices, in any case."""
+
     def parse(text: str) -> str:
         if text.strip().lower() not in choices:
             raise ValueError(f"is not one of {', '.join(choices)}")
@@ -180,8 +182,8 @@ def one_of(*choices: str) -> Parse:
     return parse
 
 
-def declared(config_type: type) -> dict[str, Setting]:
-    """The settings of a dataclass by field name, in order of declaration."""
+def declared_settings(config_type: type) -> dict[str, Setting]:
+    """Return the settings of a dataclass by field name, in order of declaration."""
     return {
         field.name: field.metadata["setting"]
         for field in dataclasses.fields(config_type)
@@ -189,17 +191,17 @@ def declared(config_type: type) -> dict[str, Setting]:
     }
 
 
-def read(
+def parse_environment(
     config_type: type, environment: Mapping[str, str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Parse the variables that are present and not empty.
+    """Parse the variables that are present and not blank.
 
     Returns:
         The values by field name, and the faults.
     """
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for name, declaration in declared(config_type).items():
+    for name, declaration in declared_settings(config_type).items():
         text = environment.get(declaration.env, "")
         if not text.strip():
             continue
@@ -210,10 +212,10 @@ def read(
     return values, tuple(faults)
 
 
-def out_of_bounds(config: Any) -> tuple[str, ...]:
-    """The faults of numbers below their minimum."""
+def find_out_of_bounds(config: Any) -> tuple[str, ...]:
+    """Return the faults of numbers below their minimum."""
     faults = []
-    for name, declaration in declared(type(config)).items():
+    for name, declaration in declared_settings(type(config)).items():
         value, minimum = getattr(config, name), declaration.minimum
         if minimum is not None and value is not None and not value >= minimum:
             in_ms = declaration.unit == "s"
@@ -222,9 +224,9 @@ def out_of_bounds(config: Any) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def unknown_variables(config_type: type, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Names that begin like a setting of ours but are none; most often a typing error."""
-    known = {declaration.env for declaration in declared(config_type).values()}
+def find_unknown_variables(config_type: type, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return variables with the prefix OPENQOE_ that no setting has, sorted; usually typos."""
+    known = {declaration.env for declaration in declared_settings(config_type).values()}
     return tuple(
         sorted(name for name in environment if name.startswith("OPENQOE_") and name not in known)
     )

@@ -1,32 +1,34 @@
-"""Destinations: where metrics and logs go, and how that follows from the settings.
+"""Destinations of metrics and logs, derived from the settings.
 
-Any Grafana Cloud setting selects Grafana Cloud; else any URL selects self-hosted
-servers. Without either there is the embedded store, which can also stand beside them.
+Any Grafana Cloud setting selects Grafana Cloud, else any URL selects self-hosted servers. The
+embedded store is used when neither is configured, or beside them.
 """
 
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 
-Access = tuple[str | None, str | None, str | None]
+ServerSettings = tuple[str | None, str | None, str | None]
+"""URL, user name, password."""
+
 Faults = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A server that takes remote-write or Loki push requests.
+    """A server that accepts remote-write or Loki push requests.
 
     Attributes:
-        name: As in metrics and logs ("mimir", "loki"). No two destinations share one.
+        name: Unique name, used in metrics and log lines ("mimir", "loki").
         url: The push endpoint.
-        headers: Credentials and tenant.
-        derived: Whether the URL was guessed from a region rather than given.
+        headers: Authorization and tenant; not in the ``repr``.
+        is_url_derived: Whether the URL was derived from a region instead of configured.
     """
 
     name: str
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    derived: bool = False
+    is_url_derived: bool = False
 
     @property
     def is_embedded(self) -> bool:
@@ -35,17 +37,16 @@ class Destination:
 
 
 EMBEDDED = "embedded:"
-"""The scheme of the embedded store: its requests go to no network, the shell carries them to the
-store in its own process."""
+"""URL scheme of the embedded store; the shell passes its requests to a store in the process."""
 
 EMBEDDED_METRICS = Destination("embedded_metrics", EMBEDDED + "metrics")
 EMBEDDED_LOGS = Destination("embedded_logs", EMBEDDED + "logs")
 
 
-def self_hosted(
-    *, mimir: Access, prometheus: Access, loki: Access, tenant: str | None
+def self_hosted_destinations(
+    *, mimir: ServerSettings, prometheus: ServerSettings, loki: ServerSettings, tenant: str | None
 ) -> tuple[Destination | None, Destination | None, Faults]:
-    """Destinations from URLs; each access is (URL, user name, password)."""
+    """Return the destinations of metrics and logs of self-hosted servers, and the faults."""
     faults: list[str] = []
     for prefix, (url, username, password) in (
         ("MIMIR", mimir),
@@ -54,10 +55,10 @@ def self_hosted(
     ):
         if url and (username is None) != (password is None):
             missing = "PASSWORD" if password is None else "USERNAME"
-            faults.append(f"{prefix}_{missing} is missing: user name and password go together")
+            faults.append(f"{prefix}_{missing} is missing: set both user name and password")
     tenant_header = (("X-Scope-OrgID", tenant),) if tenant else ()
 
-    def destination(name: str, url: str | None, *access: Access) -> Destination | None:
+    def destination(name: str, url: str | None, *access: ServerSettings) -> Destination | None:
         if url is None:
             return None
         for _, username, password in access:
@@ -71,28 +72,27 @@ def self_hosted(
     return metrics, destination("loki", loki[0], loki), tuple(faults)
 
 
-def grafana_cloud(
+def grafana_cloud_destinations(
     instance_id: str | None,
     api_key: str | None,
     region: str | None,
     metrics_url: str | None,
     logs_url: str | None,
 ) -> tuple[Destination | None, Destination | None, Faults]:
-    """Destinations of a Grafana Cloud stack; explicit URLs win over the region's."""
-    faults: list[str] = []
-    for name, value in (
-        ("GRAFANA_CLOUD_INSTANCE_ID", instance_id),
-        ("GRAFANA_CLOUD_API_KEY", api_key),
-    ):
-        if not value:
-            faults.append(f"{name} is missing: Grafana Cloud needs the instance id and the API key")
-    if not region:
-        for name, value in (
-            ("GRAFANA_CLOUD_METRICS_URL", metrics_url),
-            ("GRAFANA_CLOUD_LOGS_URL", logs_url),
-        ):
-            if not value:
-                faults.append(f"{name} is missing: give it, or GRAFANA_CLOUD_REGION")
+    """Return the destinations of a Grafana Cloud stack, and the faults.
+
+    A configured URL takes precedence over the one derived from the region.
+    """
+    faults = [
+        f"GRAFANA_CLOUD_{name} is missing: Grafana Cloud needs an instance id and an API key"
+        for name, value in (("INSTANCE_ID", instance_id), ("API_KEY", api_key))
+        if not value
+    ]
+    faults += [
+        f"GRAFANA_CLOUD_{name} is missing: set it, or GRAFANA_CLOUD_REGION"
+        for name, value in (("METRICS_URL", metrics_url), ("LOGS_URL", logs_url))
+        if not value and not region
+    ]
     if faults:
         return None, None, tuple(faults)
     assert instance_id is not None and api_key is not None
@@ -103,20 +103,20 @@ def grafana_cloud(
             "grafana_cloud_metrics",
             metrics_url or f"https://prometheus-prod-01-{cluster}.grafana.net/api/prom/push",
             headers,
-            derived=metrics_url is None,
+            is_url_derived=metrics_url is None,
         ),
         Destination(
             "grafana_cloud_logs",
             logs_url or f"https://logs-prod-{cluster}.grafana.net/loki/api/v1/push",
             headers,
-            derived=logs_url is None,
+            is_url_derived=logs_url is None,
         ),
         (),
     )
 
 
 def _cluster(region: str) -> str:
-    """The first cluster of a region: us-central1 is us-central-0."""
+    """Return the name of a region's first cluster: us-central-0 for us-central1."""
     return region if re.search(r"-\d+$", region) else re.sub(r"\d+$", "", region) + "-0"
 
 

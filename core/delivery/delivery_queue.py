@@ -166,6 +166,7 @@ class DeliveryQueue:
             url=self.destination.url,
             headers=head.headers + self._headers,
             body=head.body,
+            is_embedded=self.destination.is_embedded,
         )
 
     def complete(

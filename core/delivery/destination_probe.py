@@ -154,7 +154,7 @@ def _is_cloud(destination: Destination) -> bool:
 
 
 def _path(destination: Destination, kind: PayloadKind) -> str:
-    if destination.derived:
+    if destination.is_url_derived:
         return "the URL was derived from the region: set the one shown on your stack's page"
     if kind == "logs":
         return "the URL of Loki ends in /loki/api/v1/push"

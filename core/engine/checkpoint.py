@@ -1,13 +1,13 @@
-"""The state of a worker's parts: taken for a snapshot, and put back into new ones.
+"""Checkpoints: captures the state of all components, and restores it into new ones.
 
-Its form as bytes is the matter of ``core/engine/snapshot``.
+``snapshot`` turns a captured state into bytes.
 """
 
 from ..cluster.coordinator import CoordinatorState
 from ..metrics import health_metrics
 from ..metrics.label_table import LabelTable
 from ..metrics.registry import metric_name
-from ..primitives.incremental import Work, finish
+from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
 from ..qoe import catalogue
 from .components import Components
@@ -17,61 +17,64 @@ from .snapshot import Snapshot
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health_metrics.METRICS)}
 
 
-def take(parts: Components, limits: LimitNotifier, flush_timer: Timer) -> Work[Snapshot]:
-    """The state. Meanwhile batches must be held."""
-    ingest, outflow, table = parts.ingest, parts.outflow, LabelTable()
-    qoe = yield from ingest.registry.capture_state(table)
-    meter = yield from ingest.meter.capture_state(table)
-    own = finish(parts.health.registry.capture_state(table))  # few, and requests go on
+def capture(
+    components: Components, limits: LimitNotifier, flush_timer: Timer
+) -> IncrementalWork[Snapshot]:
+    """Capture the state. No batch may be applied meanwhile."""
+    applier, export, table = components.applier, components.export, LabelTable()
+    coordinator = components.coordinator
+    qoe = yield from applier.registry.capture_state(table)
+    recorder = yield from applier.recorder.capture_state(table)
+    health = run_to_end(components.health.registry.capture_state(table))  # few, and requests go on
     exporters = []
-    for exporter in outflow.exporters:
+    for exporter in export.exporters:
         exporters.append((yield from exporter.capture_state(table)))
     dimensions = {}
-    for name, dimension in ingest.governor.dimensions.items():
-        dimensions[name] = yield from dimension.state()
+    for name, dimension in applier.governor.dimensions.items():
+        dimensions[name] = yield from dimension.capture_state()
     labels = yield from table.capture_state()
-    log = outflow.log
     return Snapshot(
         labels,
         qoe,
-        own,
+        health,
         tuple(exporters),
-        meter,
+        recorder,
         dimensions,
-        ingest.governor.faults,
-        ingest.labeller.capture_state(),
-        {} if log is None else dict(log.adjusted),
-        ingest.duplicates.forgotten,
-        {queue.destination.name: queue.capture_state() for queue in outflow.queues},
-        outflow.state(),
-        flush_timer.state(),
-        None,
+        applier.governor.faults,
+        applier.labeller.capture_state(),
+        {} if export.log is None else dict(export.log.adjusted),
+        components.ingest.dedup.forgotten,
+        {queue.destination.name: queue.capture_state() for queue in export.queues},
+        export.capture_state(),
+        flush_timer.capture_state(),
         limits.state(),
-        ingest.is_dirty,
-        None if parts.exchange is None else parts.exchange.state(),
+        applier.is_dirty,
+        None if coordinator is None else coordinator.capture_state(),
     )
 
 
-def put_back(saved: Snapshot, parts: Components, limits: LimitNotifier, flush_timer: Timer) -> None:
-    """Go on from a state, with parts that are new."""
-    ingest, outflow = parts.ingest, parts.outflow
+def restore(
+    saved: Snapshot, components: Components, limits: LimitNotifier, flush_timer: Timer
+) -> None:
+    """Restore a captured state into new components."""
+    applier, export = components.applier, components.export
     table = LabelTable.from_state(saved.labels)
-    ingest.registry.restore_state(saved.qoe, table, _METRICS)
-    parts.health.restore_state(saved.health, table, _METRICS)
-    for exporter, state in zip(outflow.exporters, saved.exporters, strict=True):
+    applier.registry.restore_state(saved.qoe, table, _METRICS)
+    components.health.restore_state(saved.health, table, _METRICS)
+    for exporter, state in zip(export.exporters, saved.exporters, strict=True):
         exporter.restore_state(state, table, _METRICS)
-    ingest.meter.restore_state(saved.meter, table)
-    for name, dimension in ingest.governor.dimensions.items():
+    applier.recorder.restore_state(saved.meter, table)
+    for name, dimension in applier.governor.dimensions.items():
         if name in saved.dimensions:
-            dimension.restore(saved.dimensions[name])
-    ingest.governor.faults = saved.governance_faults
-    ingest.labeller.restore_state(saved.labeller)
-    if outflow.log is not None:
-        outflow.log.adjusted.update(saved.logs_adjusted)
-    ingest.duplicates.forgotten = saved.batches_forgotten
-    outflow.restore(saved.outflow, saved.queues)
-    flush_timer.restore(saved.flushed_at)
-    if parts.exchange is not None:
-        parts.exchange.restore(saved.sharing or CoordinatorState())
+            dimension.restore_state(saved.dimensions[name])
+    applier.governor.faults = saved.governance_faults
+    applier.labeller.restore_state(saved.labeller)
+    if export.log is not None:
+        export.log.adjusted.update(saved.logs_adjusted)
+    components.ingest.dedup.forgotten = saved.batches_forgotten
+    export.restore_state(saved.outflow, saved.queues)
+    flush_timer.restore_state(saved.flushed_at)
+    if components.coordinator is not None:
+        components.coordinator.restore_state(saved.sharing or CoordinatorState())
     limits.restore(saved.noticed)
-    ingest.is_dirty = saved.is_dirty
+    applier.is_dirty = saved.is_dirty

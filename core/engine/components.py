@@ -1,82 +1,63 @@
-"""What a worker is made of: the parts, put together by the settings."""
+"""The components of a worker, wired together by the settings."""
 
-from ..api.dashboard_access import Dashboard
+from dataclasses import dataclass
+
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
+from ..events.batch_queue import BatchQueue
 from ..metrics.health_metrics import Health
+from .batch_applier import BatchApplier
 from .durability import Durability
+from .effect_ids import EffectIds
 from .export import ExportPipeline
 from .ingest import Ingest
 
 
-class EffectIds:
-    """The numbers of effects, by which their results are told apart.
-
-    Attributes:
-        next: The number that the next effect gets.
-    """
-
-    def __init__(self) -> None:
-        self.next = 1
-
-    def take(self) -> int:
-        """A number that no other effect has."""
-        taken = self.next
-        self.next += 1
-        return taken
-
-
+@dataclass(frozen=True, slots=True)
 class Components:
-    """The parts of a worker; for the arguments see ``Worker``.
+    """The components whose state a checkpoint holds.
 
     Attributes:
         config: The settings.
-        instance: The ``instance`` label of every series.
-        ids: The numbers of effects.
-        health: What the worker measures of itself.
-        persistence: What goes to disk; None if nothing does.
-        outflow: Flushes and deliveries.
-        ingest: Takes batches in.
-        exchange: What is shared with other workers; None if there are none.
-        dashboard: The rules of the dashboard; None if there is none.
+        ids: Numbers of effects.
+        health: The worker's own metrics.
+        queue: Batches from acceptance to effect.
+        applier: Applies batches.
+        ingest: Accepts batches.
+        export: Turns series and log entries into payloads and delivers them.
+        durability: Orders what goes to disk; None if nothing does.
+        coordinator: Synchronises with other workers; None if there are none.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        instance: str,
-        seed: int,
-        durable: bool,
-        shared: bool,
-        embedded: bool,
-    ) -> None:
-        self.config = config
-        self.instance = instance
-        self.ids = EffectIds()
-        self.health = Health()
-        self.persistence: Durability | None = None
-        if durable:
-            self.persistence = Durability(config.dedup_window, config.dedup_max, shared=shared)
-        self.outflow = ExportPipeline(
-            config,
-            self.health,
-            self.persistence,
-            instance=instance,
-            seed=seed,
-            embedded=embedded,
-        )
-        self.ingest = Ingest(config, self.health, self.outflow.log, self.persistence)
-        self.outflow.export(self.ingest.registry, self.health.registry)
-        self.exchange: Coordinator | None = None
-        if shared:
-            self.exchange = Coordinator(config, self.ingest, self.ingest.governor, instance)
-            self.ingest.share(self.exchange.add, self.exchange.is_behind)
-        self.dashboard: Dashboard | None = None
-        if embedded and config.has_dashboard:
-            self.dashboard = Dashboard(config.api_keys)
+    config: Config
+    ids: EffectIds
+    health: Health
+    queue: BatchQueue
+    applier: BatchApplier
+    ingest: Ingest
+    export: ExportPipeline
+    durability: Durability | None
+    coordinator: Coordinator | None
 
     @property
     def storage_failure(self) -> str:
-        """What keeps the disk from being written to; "" if nothing."""
-        return "" if self.persistence is None else self.persistence.failure
+        """Why the disk cannot be written; "" if it can."""
+        return "" if self.durability is None else self.durability.failure
+
+
+def wire(
+    config: Config, *, instance: str, seed: int, durable: bool, shared: bool, embedded: bool
+) -> Components:
+    """Create the components; see ``Worker`` for the arguments."""
+    ids, health, queue = EffectIds(), Health(), BatchQueue(claims=shared)
+    durability = Durability(config.dedup_window, config.dedup_max) if durable else None
+    export = ExportPipeline(
+        config, health, durability, instance=instance, seed=seed, embedded=embedded
+    )
+    applier = BatchApplier(config, health, export.log)
+    export.set_registries(applier.registry, health.registry)
+    coordinator = None
+    if shared:
+        coordinator = Coordinator(config, queue, applier, applier.governor, instance)
+    ingest = Ingest(config, ids, health, queue, applier, durability, coordinator)
+    return Components(config, ids, health, queue, applier, ingest, export, durability, coordinator)

@@ -1,7 +1,7 @@
-"""Batches that were accepted before.
+"""The deduplication window: batches that were accepted lately.
 
-Players send a batch again when its answer is late or lost, concurrently too, and stored
-batches again on the next page load. The bytes are the same each time, so their hash tells.
+Players send a batch again when its answer is late or lost, concurrently too, and stored batches
+again on the next page load. The bytes are the same each time, so a hash identifies the batch.
 Source: the retry queue of both SDK generations.
 """
 
@@ -11,26 +11,26 @@ from xxhash import xxh3_128_digest
 
 
 def digest_of(body: bytes) -> bytes:
-    """Identifies a batch, by 16 bytes.
+    """Return the 16 bytes that identify a batch.
 
-    Not by a cryptographic hash, which takes some twenty times as long: to have another's batch
-    taken for a duplicate, one would have to know all its bytes, and whoever does can send them.
+    The hash is not cryptographic, which would take some twenty times as long: to make another
+    sender's batch count as a duplicate one needs all its bytes, and can then send it anyway.
     """
     return xxh3_128_digest(body)
 
 
 class DedupWindow:
-    """The batches accepted lately.
+    """Batches accepted within a window of time, bounded in number.
 
     Attributes:
-        forgotten: Batches dropped before their time because there were too many (grows only).
+        forgotten: Batches evicted early because there were too many (grows only).
     """
 
     def __init__(self, window: int, limit: int) -> None:
         self._window = window
         self._limit = limit
-        # In order of acceptance. To find the oldest of a plain dictionary whose oldest are removed
-        # again and again takes the longer the more have been: 60 µs where 200,000 are kept.
+        # In order of acceptance. Finding the first key of a plain dictionary from whose front keys
+        # are removed gets slower with each removal: 60 µs where 200,000 are kept.
         self._accepted: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         self.forgotten = 0
 
@@ -38,18 +38,22 @@ class DedupWindow:
         return len(self._accepted)
 
     def find(self, digest: bytes, now: int) -> int | None:
-        """How many events the batch held if it was accepted within the window, else None."""
+        """Return how many events the batch held; None if it was not accepted in the window."""
         found = self._accepted.get(digest)
         if found is None or now - found[0] > self._window:
             return None
         return found[1]
 
     def forget(self, digest: bytes) -> None:
-        """A batch was not accepted after all."""
+        """Remove a batch: it was not accepted after all."""
         self._accepted.pop(digest, None)
 
+    def entry(self, digest: bytes) -> tuple[int, int] | None:
+        """Return when a batch was accepted, ms, and how many events it held."""
+        return self._accepted.get(digest)
+
     def remember(self, digest: bytes, events: int, now: int) -> None:
-        """Note that a batch was accepted."""
+        """Add an accepted batch, and evict the oldest ones that are too old or too many."""
         if not self._window:
             return
         self._accepted.pop(digest, None)

@@ -1,15 +1,14 @@
-"""The way out: flushes turn series and log entries into payloads, queues deliver them.
+"""The export pipeline: flushes turn series and log entries into payloads, queues deliver them.
 
 Theory of operation. There may be several destinations of a kind (the embedded store beside
-Prometheus and Loki), each with a queue of its own. A payload is encoded once and offered to each;
-in the outbox it is stored once for each, under a number of its own and with the destination's
-name. So a queue lets go of its payloads when it likes, thins them and drops them, and no other
-has to be asked; what that costs is a second body on the disk, in this one setting.
+Prometheus and Loki), each with a queue of its own. A payload is encoded once and offered to each
+queue; the outbox stores it once for each destination, under a number of its own. So each queue
+delivers, thins and drops its payloads independently. The cost is a second body on the disk where
+there are several destinations.
 
-A queue of metrics that is full holds the flush, if it is the only one or all are. Otherwise the
-flush is made, for the sake of those that have room: one destination's outage is not the others'.
-What the full one then misses is what the next flush repeats anyway; requests in which series
-begin or end it is given all the same.
+If all metric queues are full, the flush is held back. Otherwise the flush is made for the queues
+that have room: one destination's outage does not affect the others. A full queue loses nothing that
+the next flush does not repeat; requests in which series begin or end are queued all the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +37,7 @@ from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
 from ..metrics.metric import Metric
 from ..metrics.registry import Registry
-from ..primitives.incremental import STEP, Work
+from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.timer import Timer
 from ..qoe import catalogue
 from ..sinks import metrics_payloads as metric_sink
@@ -48,6 +47,7 @@ from ..version import VERSION
 from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
 from .durability import Durability
+from .effect_ids import EffectIds
 
 SERIES_BEGUN = 3
 """Units of work that a series takes in its first export: its labels are encoded, once."""
@@ -57,13 +57,13 @@ METADATA_INTERVAL = 300_000
 
 
 class ExportState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What the way out knows beside its exporters and queues, in a snapshot.
+    """The export pipeline in a snapshot, without its exporters and queues.
 
     Attributes:
         described_at: When the metrics' metadata was sent last.
         described: Whether it ever was.
-        held: Whether the latest flush of metrics was put off, for some destination at least.
-        heirs: Which destination gets what the outbox has for another that is no more.
+        held: Whether the latest flush of metrics was held back for some destination.
+        heirs: Destinations that inherit the payloads of destinations that are no longer configured.
     """
 
     described_at: int | None
@@ -73,7 +73,7 @@ class ExportState(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class ExportPipeline:
-    """Everything between the registries and the destinations.
+    """Turns registries and log entries into payloads and delivers them.
 
     Attributes:
         log: Where log entries gather; None if logs go nowhere.
@@ -83,14 +83,14 @@ class ExportPipeline:
         self,
         config: Config,
         health: Health,
-        persistence: Durability | None,
+        durability: Durability | None,
         *,
         instance: str,
         seed: int,
         embedded: bool,
     ) -> None:
         self._config = config
-        self._persistence = persistence
+        self._durability = durability
         self._health = health
         self._instance = instance
         self._exporters: tuple[SeriesExporter, ...] = ()
@@ -118,8 +118,8 @@ class ExportPipeline:
         self._known: frozenset[str] = frozenset()  # destinations that the last process had
         self._heirs: dict[str, str] = {}
 
-    def export(self, qoe: Registry, health: Registry) -> None:
-        """Name the registries that flushes send."""
+    def set_registries(self, qoe: Registry, health: Registry) -> None:
+        """Set the registries that flushes send."""
         # Our own health is read into its registry again and again, so its series never end:
         # one that did would come back from zero to the old total.
         idle = self._config.series_idle_timeout
@@ -130,21 +130,21 @@ class ExportPipeline:
 
     @property
     def exporters(self) -> tuple[SeriesExporter, ...]:
-        """What has been sent of each registry."""
+        """The exporters of the two registries."""
         return self._exporters
 
-    def state(self) -> ExportState:
-        """The state, for a snapshot."""
+    def capture_state(self) -> ExportState:
+        """Return the state for a snapshot."""
         return ExportState(
-            self._metadata_timer.state(),
+            self._metadata_timer.capture_state(),
             self._metadata_sent,
             bool(self._left_out),
             dict(self._heirs),
         )
 
-    def restore(self, state: ExportState, queues: Mapping[str, DeliveryQueueState]) -> None:
-        """Take a state back, and those of the queues by destination."""
-        self._metadata_timer.restore(state.described_at)
+    def restore_state(self, state: ExportState, queues: Mapping[str, DeliveryQueueState]) -> None:
+        """Restore a captured state, and those of the queues by destination."""
+        self._metadata_timer.restore_state(state.described_at)
         self._metadata_sent = state.described
         self._left_out = self._metrics if state.held else ()
         self._known = frozenset(queues)
@@ -153,46 +153,46 @@ class ExportPipeline:
             if name in queues:
                 queue.restore_state(queues[name])
 
-    def begin(self, now: int) -> None:
-        """Note when the worker came to life; only the first call counts."""
+    def start(self, now: int) -> None:
+        """Start timers and series; only the first call has an effect."""
         self._metadata_timer.start(now)
         for exporter in self._exporters:
             exporter.mark_start(now)
 
-    def flush(self, now: int) -> Work[None]:
-        """Send everything, or stage it to be stored first."""
+    def flush(self, now: int) -> IncrementalWork[None]:
+        """Export all series and log entries, or stage them to be stored first."""
         metrics = yield from self._metric_payloads(now)
         payloads = (*metrics, *self._log_payloads(now))
-        if self._persistence is None:
+        if self._durability is None:
             self._offer(payloads, now)
         else:
-            numbered = tuple(self._persistence.number(payload) for payload in payloads)
-            self._persistence.stage(numbered)
+            numbered = tuple(self._durability.number(payload) for payload in payloads)
+            self._durability.stage(numbered)
 
     def flush_logs(self, now: int) -> None:
-        """Send all log entries."""
+        """Export all log entries."""
         self._send_early(self._log_payloads(now), now)
 
-    def flush_many_logs(self, now: int) -> None:
-        """Send log entries that fill a request: so many should not wait for the flush."""
+    def flush_full_logs(self, now: int) -> None:
+        """Export the log entries that fill a request, without waiting for the flush."""
         if self.log is not None and self.log.size >= self._config.loki_batch_bytes:
             self._send_early(self._log_payloads(now, full_only=True), now)
 
     def _send_early(self, payloads: Iterable[Payload], now: int) -> None:
         payloads = tuple(payloads)
-        if self._persistence is not None:
-            payloads = tuple(self._persistence.number(payload) for payload in payloads)
+        if self._durability is not None:
+            payloads = tuple(self._durability.number(payload) for payload in payloads)
             for payload in payloads:
-                self._persistence.sent_early(payload)
+                self._durability.note_early(payload)
         self._offer(payloads, now)
 
-    def stored(self, payloads: Iterable[Payload], now: int) -> None:
-        """Staged payloads are in the outbox: they may go out."""
+    def release_staged(self, payloads: Iterable[Payload], now: int) -> None:
+        """Offer staged payloads to their queues: they are in the outbox now."""
         self._offer(payloads, now)
 
     def resume(self, payloads: Iterable[StoredPayload], now: int) -> None:
-        """Go on with payloads that an earlier process left in the outbox."""
-        assert self._persistence is not None
+        """Queue the payloads that an earlier process left in the outbox."""
+        assert self._durability is not None
         unwanted: dict[str, list[StoredPayload]] = {}
         for stored in payloads:
             queue = self._queue_of(stored)
@@ -201,7 +201,7 @@ class ExportPipeline:
             else:
                 self._notices += queue.offer(Payload.from_stored(stored), now)
         for kind, group in unwanted.items():
-            self._persistence.left(tuple(stored.number for stored in group))
+            self._durability.forget_payloads(tuple(stored.number for stored in group))
             fields = (("kind", kind), ("items", sum(stored.items for stored in group)))
             self._notices.append(
                 Notice("warning", "dropped from the outbox: no destination for it", fields)
@@ -216,8 +216,6 @@ class ExportPipeline:
         queues = {
             queue.destination.name: queue for queue in self.queues if queue.kind == stored.kind
         }
-        if not stored.destination:
-            return next(iter(queues.values()), None)
         name = self._heirs.get(stored.destination, stored.destination)
         if name not in queues:
             taken = {*self._known, *self._heirs.values()}
@@ -231,7 +229,7 @@ class ExportPipeline:
         for payload in payloads:
             self._notices += self._by_name[payload.destination].offer(payload, now)
 
-    def _metric_payloads(self, now: int) -> Work[Sequence[Payload]]:
+    def _metric_payloads(self, now: int) -> IncrementalWork[Sequence[Payload]]:
         """All series for each destination, unless all queues are full."""
         full = self._left_out = tuple(queue for queue in self._metrics if queue.is_full)
         if full:
@@ -249,7 +247,7 @@ class ExportPipeline:
             self._described(now),
             now,
             self._config.max_samples_per_request,
-            separate_edges=self._persistence is not None or len(self._metrics) > 1,
+            separate_edges=self._durability is not None or len(self._metrics) > 1,
         )
         units = 0
         for series in exported:
@@ -259,7 +257,7 @@ class ExportPipeline:
                 units += 1 if series is None else len(series.samples)
             if series is not None:
                 writer.add_series(series)
-            if units >= STEP:
+            if units >= UNITS_PER_YIELD:
                 yield units
                 units = 0
         return tuple(self._addressed(writer.finish(), full, now))
@@ -285,16 +283,17 @@ class ExportPipeline:
                 for queue in self._logs:
                     yield payload.for_destination(queue.destination.name)
 
-    def due(self, next_id: int, now: int) -> tuple[RemoteWrite | LokiPush | LoadPayload, ...]:
-        """The requests that are to be sent now, with ids from ``next_id`` on."""
+    def due_requests(self, ids: EffectIds, now: int) -> list[RemoteWrite | LokiPush | LoadPayload]:
+        """Return the requests to send now."""
         effects: list[RemoteWrite | LokiPush | LoadPayload] = []
         for queue in self.queues:
-            effect = queue.next_request(next_id + len(effects), now)
+            effect = queue.next_request(ids.upcoming, now)
             if effect is not None:
+                ids.issue()
                 effects.append(effect)
-            if self._persistence is not None:
-                self._persistence.left(queue.pop_finished_numbers())
-        return tuple(effects)
+            if self._durability is not None:
+                self._durability.forget_payloads(queue.pop_finished_numbers())
+        return effects
 
     def complete(
         self,
@@ -302,27 +301,27 @@ class ExportPipeline:
         result: HttpResult | NetworkFailure | PayloadBody | StorageFailure,
         now: int,
     ) -> None:
-        """Take the result of a request, or a payload that was loaded for one."""
+        """Process the result of a request, or a payload that was loaded for one."""
         for queue in self.queues:
             self._notices += queue.complete(effect_id, result, now)
 
     @property
-    def may_catch_up(self) -> bool:
-        """Whether a flush of metrics was held that could be made now."""
+    def can_resume_held_flush(self) -> bool:
+        """Whether a flush of metrics was held back that could be made now."""
         return any(not queue.is_full for queue in self._left_out)
 
-    def notices(self) -> tuple[Notice, ...]:
-        """What there is to tell since the last call."""
+    def drain_notices(self) -> tuple[Notice, ...]:
+        """Return the notices since the last call."""
         notices, self._notices = tuple(self._notices), []
         return notices
 
     def hurry(self) -> None:
-        """The process is about to end: try again without delay."""
+        """Retry without delay, because the process is about to end."""
         for queue in self.queues:
             queue.begin_drain()
 
     def next_poll(self) -> int | None:
-        """When the next request will be due."""
+        """Return when the next request is due, ms; None if none waits."""
         times = [queue.next_poll for queue in self.queues]
         return min((time for time in times if time is not None), default=None)
 
@@ -346,7 +345,7 @@ class ExportPipeline:
     def _queue(
         self, destination: Destination, kind: PayloadKind, split: BodySplitter, seed: int
     ) -> DeliveryQueue:
-        memory = self._persistence is None
+        memory = self._durability is None
         return DeliveryQueue(
             destination,
             kind,

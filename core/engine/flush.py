@@ -1,77 +1,78 @@
-"""FlushScheduler: when they are made, and their work in parts.
+"""Flushes: when they are made, and their incremental work.
 
-Theory of operation. A flush takes series and views in parts (``primitives/incremental``), and all
-must be of one moment. So what comes in meanwhile waits: batches in ``ingest``, answers of the
-shared store here. The journal keeps the batches, so they are acknowledged. When the flush has
-taken what it needs, what waits takes effect, oldest first, in parts as well.
+Theory of operation. A flush captures series and views in steps (``primitives/incremental``), and
+all of them must be of one moment. So batches are journalled and answered meanwhile, but not
+applied, and replies of the shared store are deferred. Once the flush has captured its state, the
+batches that wait are applied, oldest first, in steps as well.
 
-A flush ends with writing everything down: the snapshot, after which the journal's records up to
-it are of no more use. Only one is written at a time; a flush that falls due before the disk has
-the last one is made behind it.
+A flush ends with a checkpoint on disk, after which the journal's records up to it are not needed.
+Only one checkpoint is written at a time; a flush that falls due before that is made afterwards.
 """
 
+from collections.abc import Callable
+
 from ..effects import KvFailure, KvResult
-from ..primitives.incremental import Work, finish
+from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
-from . import checkpoint
-from . import health_report as vitals
-from . import snapshot as snapshots
+from . import checkpoint, health_report, snapshot
 from .components import Components
 from .health_report import LimitNotifier
-from .ingest import EVENT
+from .ingest import UNITS_PER_EVENT
 
-# What comes in meanwhile waits for the work under way: it must not come faster than that gets on.
-# So each batch that has to wait does some of it, by the events that it brings. What is refused
-# does none, because refusing must cost little.
+# A flush delays the batches that arrive meanwhile. They must not arrive faster than its work gets
+# done, so each batch does some of it, in proportion to its events. Rejected batches do none.
 
-OF_A_FLUSH = 2
-"""Units of a flush that are done for an event. Few: clients wait for it, while the flush gets on
-with what time they leave. Not none, or they might leave none."""
+FLUSH_UNITS_PER_EVENT = 2
+"""Units of a flush done for each event that arrives. Few, because clients wait for it; the flush
+mostly uses the time that they leave. Not zero, because they might leave none."""
 
-OF_WHAT_WAITS = EVENT + 1
-"""Units of what waits behind a flush that are done for an event: what it brings, and some more,
-so that it grows less however many come. Not much more: all that come meanwhile would take so much
-longer that they might be more than can be answered."""
+APPLY_UNITS_PER_EVENT = UNITS_PER_EVENT + 1
+"""Units of waiting batches applied for each event that arrives: its own cost and one more, so that
+the queue shrinks however many arrive. Not much more, or clients would wait much longer."""
 
 
 class FlushScheduler:
     """Makes the flushes of a worker.
 
-    Args:
-        parts: The worker's parts.
-        limits: Part of the state that is written down.
-        pace: Units of work that one call does at the most.
-
     Attributes:
-        timer: Tells when the next is due.
-        started_at: When the process began to run the worker (ms); None if none did.
-        closed: Whether the worker has been closed: only what is left is flushed.
-        last_waits: Whether a flush is to be made that may be the last.
-        pressing: The time (ms) at which the work under way was due.
+        timer: Determines when the next flush is due.
+        pressing: When the work under way was due, ms.
     """
 
-    def __init__(self, parts: Components, limits: LimitNotifier, pace: int) -> None:
-        self._parts = parts
-        self._interval = parts.config.flush_interval
-        self._ingest = parts.ingest
-        self._outflow = parts.outflow
-        self._persistence = parts.persistence
-        self._exchange = parts.exchange
+    def __init__(
+        self, components: Components, limits: LimitNotifier, budget: int, started_at: int | None
+    ) -> None:
+        """
+        Args:
+            components: The worker's components.
+            limits: Notices already given, which the checkpoint holds.
+            budget: Units of work that one call does at the most.
+            started_at: When the process began to run the worker (ms), if it is known.
+        """
+        self._components = components
+        self._interval = components.config.flush_interval
+        self._queue = components.queue
+        self._applier = components.applier
+        self._ingest = components.ingest
+        self._export = components.export
+        self._durability = components.durability
+        self._coordinator = components.coordinator
         self._limits = limits
-        self._pace = pace
+        self._budget = budget
+        self._started_at = started_at
         self.timer = Timer(self._interval)
-        self.started_at: int | None = None
-        self.closed = False
-        self.last_waits = False
         self.pressing = 0
-        self._flushing: Work[None] | None = None
-        self._brought = 0  # events that had come to wait before the request at hand
-        self._late: list[tuple[int, KvResult | KvFailure]] = []  # wait for the end of a flush
+        self._flushing: IncrementalWork[None] | None = None
+        self._arrived_events = 0  # at the previous call
+        self._deferred: list[Callable[[int], None]] = []  # replies of the store, until the release
+        self._flush_requested = False  # as soon as possible: it may be the last
+        self._closed = False
+        self._deadline = 0  # when a stopping process flushes with whatever is applied
 
-    def begin(self, now: int) -> None:
-        """The first call of any kind tells when the worker came to life (ms)."""
+    def start(self, now: int) -> None:
+        """Start the timer; only the first call has an effect."""
         self.timer.start(now)
-        if now < self.pressing:  # the clock was put back
+        if now < self.pressing:  # the clock was set back
             self.pressing = now
 
     # When
@@ -79,180 +80,204 @@ class FlushScheduler:
     @property
     def is_wanted(self) -> bool:
         """Whether a flush may be made when its time comes."""
-        if self.closed:  # what comes in late would only keep the queues from running empty
+        if self._closed or self.is_working or self._is_disk_busy:
             return False
-        if self.is_working or (self._persistence is not None and self._persistence.is_busy):
-            return False
-        return bool(self._interval or self._ingest.is_dirty)
+        return bool(self._interval or self._applier.is_dirty)
 
     @property
     def is_working(self) -> bool:
-        """Whether a flush is under way, or what has waited for it."""
-        return self._flushing is not None or self._ingest.is_behind
+        """Whether a flush is under way, or batches can be applied."""
+        return self._flushing is not None or self._queue.next_to_apply() is not None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no flush is under way or requested."""
+        return not (self._flush_requested or self.is_working)
+
+    @property
+    def _is_disk_busy(self) -> bool:
+        return self._durability is not None and self._durability.is_busy
+
+    def collect_health(self, now: int) -> None:
+        """Set the health metrics whose values are kept elsewhere."""
+        health_report.collect(self._components, self._started_at, now)
 
     def poll(self, now: int) -> None:
-        """Do what is due, as far as the pace allows."""
+        """Do the work that is due, within the budget."""
         if self.is_wanted and self.timer.is_due(now):
-            self._flush(now)
+            self._begin_flush(now)
         else:
-            self._work(self._pace, now)
-        if self.closed:
-            self.catch_up(now)
+            self._work(self._budget, now)
+        if self._closed:
+            self.make_requested_flush(now)
 
-    def came_in(self, now: int) -> None:
-        """A request was handled: do what is due because of it."""
-        brought = self._ingest.brought - self._brought
-        if brought:
-            self._brought += brought
-            share = OF_WHAT_WAITS if self._flushing is None else OF_A_FLUSH
-            self._work(min(brought * share, self._pace), now)
-        if not self._interval and self._ingest.is_dirty:
-            self.last_waits = True  # there may be no later
-            self.catch_up(now)
+    def next_poll(self) -> int | None:
+        """Return when there is work to do, ms; None while nothing is in sight."""
+        if self.is_working:
+            return self.pressing
+        if self._closed and self._flush_requested and not self._is_disk_busy:
+            return self._deadline
+        return self.timer.next_due if self.is_wanted else None
+
+    def advance(self, now: int) -> None:
+        """Do the work that the batches which arrived since the previous call pay for."""
+        arrived = self._ingest.arrived_events - self._arrived_events
+        if arrived:
+            self._arrived_events += arrived
+            if self._flushing is None:
+                self._work(arrived * APPLY_UNITS_PER_EVENT, now)
+            else:
+                self._work(min(arrived * FLUSH_UNITS_PER_EVENT, self._budget), now)
+        if not self._interval and self._applier.is_dirty:
+            self._flush_requested = True  # there may be no later call
+            self.make_requested_flush(now)
         else:
-            self._outflow.flush_many_logs(now)
+            self._export.flush_full_logs(now)
 
-    def catch_up(self, now: int) -> None:
-        """Make a flush that could not be made when its time came."""
-        if self.is_working or (self._persistence is not None and self._persistence.is_busy):
+    def make_requested_flush(self, now: int) -> None:
+        """Make a flush that could not be made when it was requested."""
+        # Batches that were applied behind the last flush need one more.
+        self._flush_requested |= self._closed and self._applier.is_dirty
+        if self.is_working or self._is_disk_busy:
             return
-        if self.last_waits:
-            if self.closed and not self._may_end(now):
+        if self._flush_requested:
+            if self._closed and not self._may_flush_last(now):
                 return
-            self.last_waits = False
-            self._flush(now, last=True)
-        elif self._outflow.may_catch_up:
-            self._flush(now, last=self.closed)  # there may be no later: we may be ending
+            self._flush_requested = False
+            self._begin_flush(now, last=True)
+        elif self._export.can_resume_held_flush:
+            self._begin_flush(now, last=self._closed)  # the process may be ending
 
-    def _may_end(self, now: int) -> bool:
-        """Whether all has been counted that the shared store decides, or the time is over."""
-        exchange = self._exchange
-        if exchange is None:
-            return True
-        if self._ingest.first_left is None and exchange.is_counted:
-            # What was counted last may wait for an explanation, which will not come any more.
-            finish(exchange.lapse(now, all_of_them=True))
-        if exchange.may_wait(now):
-            return self._ingest.first_left is None and exchange.is_counted
-        exchange.give_up(now)
+    def _may_flush_last(self, now: int) -> bool:
+        """Whether everything accepted has been applied, or there is no time to wait for it."""
+        coordinator = self._coordinator
+        if coordinator is None:
+            return not self._queue.unapplied or now >= self._deadline
+        if coordinator.is_complete:
+            # The last batches may have stalls that no later event is going to explain.
+            run_to_end(coordinator.time_out_views(now, ignore_timeout=True))
+        if coordinator.may_wait(now):
+            return coordinator.is_complete
+        coordinator.give_up(now)
         return True
 
-    def close(self, now: int, left: int) -> None:
-        """Make the last flush, as soon as it may be made.
+    def close(self, now: int, remaining: int) -> None:
+        """Make the last flush as soon as possible.
 
         Args:
             now: Current time in ms.
-            left: ms until the process has to have stopped.
+            remaining: ms until the process must have stopped.
         """
-        self.closed = self.last_waits = True
-        self.end(now)
-        if self._exchange is not None:
-            finish(self._exchange.lapse(now, all_of_them=True))
-            self._exchange.end(now, left, keeps_rest=self._persistence is not None)
-        self.catch_up(now)
+        self._closed = self._flush_requested = True
+        self._deadline = now + remaining // 2
+        self.finish_work(now)
+        if self._coordinator is not None:
+            run_to_end(self._coordinator.time_out_views(now, ignore_timeout=True))
+            keeps_rest = self._durability is not None
+            self._coordinator.begin_shutdown(now, remaining, keeps_rest=keeps_rest)
+        self.make_requested_flush(now)
 
     def persist_if_needed(self, now: int) -> None:
-        """Write everything down between flushes, where the disk asks for it."""
-        if self._persistence is None or not self._persistence.needs_persist(now):
+        """Write a checkpoint between flushes, to find out whether the disk works again."""
+        if self._durability is None or not self._durability.needs_persist(now):
             return
         if not self.is_working:
-            # What was counted behind the last flush leaves the journal with this.
-            self.last_waits |= self.closed and self._ingest.is_dirty
-            self._begin_work(self._persist_work(now), now)
+            self._begin_work(self._persist(now), now)
 
     # The shared store
 
-    def share(self, effect_id: int, result: KvResult | KvFailure, now: int) -> None:
-        """Take what the shared store has answered, but for the middle of a flush."""
-        if self._ingest.holds:
-            self._late.append((effect_id, result))
+    def complete_update(self, effect_id: int, result: KvResult | KvFailure, now: int) -> None:
+        """Process the store's answer, unless a flush is capturing state: then afterwards."""
+        if self._queue.is_held:
+            self._deferred.append(lambda now: self.complete_update(effect_id, result, now))
             return
-        assert self._exchange is not None, "only a worker that shares has asked a store"
-        self._exchange.complete(effect_id, result, now)
-        if self._exchange.labels_void():
-            self._ingest.renew_labels(now)
-        self._outflow.flush_many_logs(now)
-        if not self._interval and self._ingest.is_dirty:
-            self.last_waits = True  # there may be no later
+        assert self._coordinator is not None, "only a worker that shares asks a store"
+        self._coordinator.complete(effect_id, result, now)
+        if self._coordinator.drain_label_changes():
+            self._applier.renew_labels(now)
+        self._export.flush_full_logs(now)
+        if not self._interval and self._applier.is_dirty:
+            self._flush_requested = True  # there may be no later call
 
     # The work
 
-    def snapshot(self) -> bytes:
-        """The state as bytes. Ends a flush that is under way."""
-        self.end(self.pressing)
-        taken = finish(checkpoint.take(self._parts, self._limits, self.timer))
-        return b"".join(finish(snapshots.encode(taken)))
+    def capture_snapshot(self) -> bytes:
+        """Return the state as bytes. Completes a flush that is under way."""
+        self.finish_work(self.pressing)
+        captured = run_to_end(checkpoint.capture(self._components, self._limits, self.timer))
+        return b"".join(run_to_end(snapshot.encode(captured)))
 
-    def _flush(self, now: int, *, last: bool = False) -> None:
-        """Begin to send everything.
+    def finish_work(self, now: int) -> None:
+        """Do all work that is under way."""
+        while self.is_working:
+            self._work(self._budget, now)
+
+    def _begin_flush(self, now: int, *, last: bool = False) -> None:
+        """Begin a flush.
 
         Args:
             now: Current time in ms.
-            last: Whether this may be the last flush, so that nothing can wait for an
-                explanation by later events.
+            last: Whether this may be the last flush, so that no stall can wait for an explanation
+                by later events.
         """
-        self._begin_work(self._flush_work(now, last=last), now)
+        self._begin_work(self._flush(now, last=last), now)
         if last:
-            self.end(now)
+            self.finish_work(now)
 
-    def _flush_work(self, now: int, *, last: bool) -> Work[None]:
+    def _flush(self, now: int, *, last: bool) -> IncrementalWork[None]:
         self.timer.restart(now)
-        self._ingest.is_dirty = False
-        meter = self._ingest.meter
-        if self._exchange is None:
-            meter.resolve_pending(now, ignore_timeout=last)
-            yield from meter.expire_views(now)
-        elif not self.closed:
-            yield from self._exchange.lapse(now, all_of_them=last)
-        concurrent = yield from meter.views.count_concurrent(now)
-        if self._exchange is not None:
-            concurrent = self._exchange.concurrent(now, concurrent)
-        yield from meter.set_concurrent(concurrent)
-        yield from self._ingest.labeller.free_discarded()
-        vitals.collect(self._parts, self.started_at, now)
-        yield from self._outflow.flush(now)
-        yield from self._persist_work(now)
+        self._applier.is_dirty = False
+        recorder = self._applier.recorder
+        if self._coordinator is None:
+            recorder.resolve_pending(now, ignore_timeout=last)
+            yield from recorder.expire_views(now)
+        elif not self._closed:
+            yield from self._coordinator.time_out_views(now, ignore_timeout=last)
+        concurrent = yield from recorder.views.count_concurrent(now)
+        if self._coordinator is not None:
+            concurrent = self._coordinator.concurrent_views(now, concurrent)
+        yield from recorder.set_concurrent(concurrent)
+        yield from self._applier.labeller.free_discarded()
+        self.collect_health(now)
+        yield from self._export.flush(now)
+        yield from self._persist(now)
 
-    def _persist_work(self, now: int) -> Work[None]:
-        """Write everything down."""
-        if self._persistence is None:
+    def _persist(self, now: int) -> IncrementalWork[None]:
+        """Write a checkpoint."""
+        if self._durability is None:
             return
-        self._outflow.flush_logs(now)  # a snapshot does not hold any
-        taken = yield from checkpoint.take(self._parts, self._limits, self.timer)
-        left = None if self._exchange is None else self._exchange.first_uncounted
-        self._persistence.begin(self._ingest.first_left if left is None else left)
+        self._export.flush_logs(now)  # a snapshot does not hold any
+        captured = yield from checkpoint.capture(self._components, self._limits, self.timer)
+        self._durability.begin_checkpoint(self._queue.first_unapplied)
         self._release(now)
-        snapshot = yield from snapshots.encode(taken)
-        self._persistence.persist(self._parts.ids.take(), snapshot, now)
+        encoded = yield from snapshot.encode(captured)
+        self._durability.persist(self._components.ids.issue(), encoded, now)
 
-    def _begin_work(self, work: Work[None], now: int) -> None:
+    def _begin_work(self, work: IncrementalWork[None], now: int) -> None:
         self._flushing = work
         self.pressing = now
-        self._ingest.hold()
-        self._work(self._pace, now)
+        self._queue.is_held = True
+        self._work(self._budget, now)
 
     def _work(self, units: int, now: int) -> None:
-        """Go on with what is under way."""
+        """Continue the work under way."""
         while self._flushing is not None and units > 0:
             try:
                 units -= next(self._flushing)
             except StopIteration:
                 self._flushing = None
                 self._release(now)
-            except BaseException:  # a fault of ours: it must not hold batches for ever
+            except BaseException:  # a fault of ours must not hold batches for ever
                 self._flushing = None
-                self._ingest.release()
+                self._queue.is_held = False
                 raise
-        self._ingest.catch_up(units)
-
-    def end(self, now: int) -> None:
-        """Do all of what is under way."""
-        while self.is_working:
-            self._work(self._pace, now)
+        self._ingest.apply_waiting(units)
 
     def _release(self, now: int) -> None:
-        """The flush has taken what it needs: what waits for it may take effect."""
-        self._ingest.release()
-        late, self._late = self._late, []
-        for effect_id, result in late:
-            self.share(effect_id, result, now)
+        """Let batches be applied again: the flush has captured its state."""
+        self._queue.is_held = False
+        deferred, self._deferred = self._deferred, []
+        for complete in deferred:
+            complete(now)
+        if self._coordinator is not None:
+            self._coordinator.apply_overdue(now)

@@ -19,29 +19,29 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
         started_at: When its process began to run it (ms); None if it never said.
         now: Current time in ms.
     """
-    health, ingest, log = components.health, components.ingest, components.outflow.log
-    views, governor = ingest.meter.views, ingest.governor
+    health, applier, log = components.health, components.applier, components.export.log
+    views, governor = applier.recorder.views, applier.governor
     health.set_gauge(names.BUILD, 1, version=VERSION)
     if started_at is not None:
         health.set_gauge(names.STARTED, started_at / 1000)
-    health.set_gauge(names.SERIES, ingest.registry.size)
-    health.set_total(names.OVERFLOWED, ingest.registry.overflowed)
+    health.set_gauge(names.SERIES, applier.registry.size)
+    health.set_total(names.OVERFLOWED, applier.registry.overflowed)
     health.set_gauge(names.VIEWS, len(views))
     health.set_total(names.VIEWS_FORGOTTEN, views.evicted)
-    health.set_total(names.DUPLICATES_FORGOTTEN, ingest.duplicates.forgotten)
+    health.set_total(names.DUPLICATES_FORGOTTEN, components.ingest.dedup.forgotten)
     health.set_total(names.GOVERNANCE_FAULTS, governor.faults)
-    health.set_total(names.LABELS_SHORTENED, ingest.labels_shortened)
+    health.set_total(names.LABELS_SHORTENED, applier.labeller.shortened)
     health.set_gauge(names.STORAGE_OK, not components.storage_failure)
-    for name, count in governor.cardinality(now).items():
+    for name, count in governor.count_values(now).items():
         health.set_gauge(names.CARDINALITY, count, dimension=name)
     for name, dimension in governor.dimensions.items():
-        health.set_total(names.FOLDED, dimension.folded, dimension=name)
+        health.set_total(names.FOLDED, dimension.overflowed, dimension=name)
     if log is not None:
         for reason, count in log.adjusted.items():
             health.set_total(names.LOGS_ADJUSTED, count, reason=reason)
-    _collect_queues(health, components.outflow.queues, now)
-    if components.exchange is not None:
-        _collect_cluster(health, components.exchange)
+    _collect_queues(health, components.export.queues, now)
+    if components.coordinator is not None:
+        _collect_cluster(health, components.coordinator)
 
 
 def _collect_queues(health: Health, queues: Iterable[DeliveryQueue], now: int) -> None:
@@ -71,21 +71,21 @@ class LimitNotifier:
     """Gives one notice for each limit that was reached: from then on labels lose detail."""
 
     def __init__(self, components: Components) -> None:
-        self._governor = components.ingest.governor
-        self._registry = components.ingest.registry
+        self._governor = components.applier.governor
+        self._registry = components.applier.registry
         self._max_series = components.config.max_series
         self._noticed: set[str] = set()
         self._asked = (-1, -1)
 
     def notices(self) -> list[Notice]:
         """Notices for limits reached since the last call."""
-        asked = self._governor.asked, self._registry.overflowed
+        asked = self._governor.governed, self._registry.overflowed
         if asked == self._asked:  # most requests bring no label that is new
             return []
         self._asked = asked
         notices = []
         for name, dimension in self._governor.dimensions.items():
-            if dimension.folded and name not in self._noticed:
+            if dimension.overflowed and name not in self._noticed:
                 self._noticed.add(name)
                 most = dimension.limit.max_cardinality or 0
                 fields = (("dimension", name), ("max_cardinality", most))

@@ -1,437 +1,234 @@
-"""The way in: from a request with events to series, log entries and an answer.
+"""The way in: from a request with events to an accepted batch, its record and its answer.
 
 The steps, each in a module of its own:
 
-    content       core/api       content type and coding
-    duplicates    core/engine/dedup    was this batch accepted before?
-    batch         core/events    bytes to good events and faults
-    labels        core/qoe       governed labels of each event
-    measure       core/qoe       events to series, through the state of their views
-    log           core/sinks     events to log entries
+    shed       core/engine/load_shedding    has the request waited too long?
+    content    core/api                     content type and coding
+    dedup      core/engine/dedup            was this batch accepted before?
+    decode     core/events                  bytes to good events and faults
+    queue      core/events/batch_queue      the batch waits for the journal, and to be applied
+    apply      core/engine/batch_applier    series and log entries
 
-Where several workers share a store, the last three wait for what the store knows of the batch
-and its views (``core/cluster``).
-
-While a flush is made, they wait for its end as well: it takes series and views in parts, and
-all of them must be of one moment. The journal keeps what waits, so it is acknowledged.
+A batch is answered once its record is in the journal, and applied then: so if the record cannot be
+written, the batch has had no effect, and its sender is asked to send it again.
 """
 
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
-
 from ..api import answers, content
-from ..cluster.shared_views import Waiting
+from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
-from ..effects import AcceptedBatch, Record
-from ..events.decoder import Batch, BatchDecoder
-from ..events.deferred import MOST_DECODED, KeptBatch
-from ..events.event_types import Event
+from ..effects import DedupEntry, Notice, Record
+from ..events.batch import Batch, OpenRequest
+from ..events.batch_queue import BatchQueue
+from ..events.decoder import DecodedBatch
 from ..events.faults import NotJsonError, WrongShapeError
-from ..governance.governor import Governor
 from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
-from ..metrics.registry import Registry
-from ..qoe.event_context import EventContext
-from ..qoe.labeller import Labeller
-from ..qoe.recorder import Recorder
-from ..qoe.view import NO_VIEW, view_key
-from ..qoe.view_table import ViewTable
-from ..sinks.log_buffer import LogBuffer
-from . import dedup
+from .batch_applier import BatchApplier
+from .dedup import DedupWindow, digest_of
 from .durability import Durability
+from .effect_ids import EffectIds
 from .load_shedding import LoadShedder
 
+UNITS_PER_EVENT = 5
+"""Units of incremental work that it takes to apply one event."""
 
-class Taken(NamedTuple):
-    """What became of the events of a request.
-
-    Attributes:
-        response: The answer.
-        after: The effect that must have succeeded before the answer is given, if any.
-    """
-
-    response: Response
-    after: int | None = None
-
-
-EVENT = 5
-"""What it takes to take in one event, in units of work."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A batch that waits for the end of a flush.
-
-    Attributes:
-        number: Of its record in the journal; 0 without one.
-        effect_id: The effect that puts it there.
-        digest: Identifies it.
-        kept: What it holds.
-        size: Bytes of its body.
-        units: Of work that it takes to take it in.
-        take_in: Does so.
-    """
-
-    number: int
-    effect_id: int
-    digest: bytes
-    kept: KeptBatch
-    size: int
-    units: int
-    take_in: Callable[[], None]
+Answer = tuple[OpenRequest, Response]
+"""A request and its answer."""
 
 
 class Ingest:
-    """Takes batches of events in.
+    """Accepts batches of events.
 
     Attributes:
-        registry: The series of the QoE metrics.
-        decoder: Makes events of bytes.
-        meter: Takes events into them, and knows the views.
-        governor: Governs labels.
-        duplicates: The batches accepted lately.
-        is_dirty: Whether events came in since the latest flush.
-        holds: Whether batches wait, because a flush is being made.
-        held_bytes: Bytes of the batches that wait for it.
-        brought: Events that have come to wait for it, all in all (grows only).
-        refused: Batches refused because of too much work since the start, by reason.
+        dedup: The batches accepted lately.
+        rejected: Batches rejected since the start because of too much work, by reason.
+        arrived_events: Events that may be applied from now on, since the start (grows only).
     """
 
     def __init__(
         self,
         config: Config,
+        ids: EffectIds,
         health: Health,
-        log: LogBuffer | None,
-        persistence: Durability | None,
+        queue: BatchQueue,
+        applier: BatchApplier,
+        durability: Durability | None,
+        coordinator: Coordinator | None,
     ) -> None:
-        self._persistence = persistence
         self._config = config
+        self._ids = ids
         self._health = health
-        self._log = log
-        self.decoder = BatchDecoder(config)
-        self.duplicates = dedup.DedupWindow(config.dedup_window, config.dedup_max)
-        self.governor = Governor(config.cardinality_limits)
-        self.registry = Registry(config.max_series)
-        self._labeller = Labeller(self.governor, config.extra_labels)
-        self.meter = Recorder(
-            self.registry,
-            self._labeller,
-            ViewTable(config.view_timeout, config.max_views, config.max_event_age),
-            self.governor.govern,
-        )
-        self.is_dirty = False
-        self._share: Callable[[Waiting, int], None] | None = None
-        self._unstored: dict[int, Waiting] = {}  # by the effect that is to put it in the journal
-        self.holds = False
-        self.held_bytes = 0
-        self.brought = 0
-        self._held: deque[_Held] = deque()
-        self._held_events = 0
-        self.refused: dict[str, int] = {}
-        self._overload = LoadShedder(config.max_wait)
-        self._store_is_behind: Callable[[], bool] = lambda: False
+        self._queue = queue
+        self._applier = applier
+        self._durability = durability
+        self._coordinator = coordinator
+        self._shedder = LoadShedder(config.max_wait)
+        self._numbers = 0  # of batches, where there is no journal that numbers them
         self._country_headers = tuple(name.lower() for name in config.country_headers)
+        self.dedup = DedupWindow(config.dedup_window, config.dedup_max)
+        self.rejected: dict[str, int] = {}
+        self.arrived_events = 0
+        self._notices: list[Notice] = []
 
-    def share(self, add: Callable[[Waiting, int], None], is_behind: Callable[[], bool]) -> None:
-        """From now on batches wait for the shared store.
-
-        Args:
-            add: Takes a batch that was accepted, and the current time in ms.
-            is_behind: Tells whether too many wait already.
-        """
-        self._share = add
-        self._store_is_behind = is_behind
-
-    @property
-    def labels_shortened(self) -> int:
-        """Label values cut to the receivers' limit so far."""
-        return self._labeller.shortened
-
-    @property
-    def labeller(self) -> Labeller:
-        """Finds the labels of events."""
-        return self._labeller
-
-    def take(self, request: Request, now: int, effect_id: int) -> Taken:
-        """Take the events of a request in and answer it.
+    def ingest_request(self, opened: OpenRequest, now: int) -> Response | None:
+        """Accept the batch of a request.
 
         Args:
-            request: The request.
+            opened: The request.
             now: Current time in ms.
-            effect_id: Becomes the id of the effect that puts the batch into the journal.
+
+        Returns:
+            The answer; None if it has to wait for the journal (see ``finish_record``).
         """
-        elapsed = max(0, now - request.received) if request.received else 0
-        if reason := self._too_much(request, now):
-            self.refused[reason] = self.refused.get(reason, 0) + 1
+        request = opened.request
+        elapsed = max(0, now - request.first_byte_at) if request.first_byte_at else 0
+        if reason := self._overload_reason(request, now):
+            self.rejected[reason] = self.rejected.get(reason, 0) + 1
             self._health.count(health_metrics.REFUSED, reason=reason)
-            return Taken(answers.unavailable("Overloaded", answers.RETRY_AFTER))
+            return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
         try:
-            body = content.plain_body(
+            body = content.decode_body(
                 request, self._config.max_body_bytes, self._config.max_inflated_bytes
             )
         except content.RefusedContentError as refused:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="content")
-            return Taken(answers.failure(refused.status, str(refused)))
-        # Not even a duplicate: the batch may be one whose record could not be written.
-        if self._persistence is not None and self._persistence.failure:
-            return Taken(answers.unavailable("Storage is not available", answers.RETRY_AFTER))
-        # What the client names a batch by identifies it, else its bytes.
-        digest = dedup.digest_of(request.headers.get("idempotency-key", "").encode() or body)
-        known = self.duplicates.find(digest, now)
+            return answers.error_response(refused.status, str(refused))
+        # Before the search for duplicates: the disk may fail for the record of the first one.
+        if self._durability is not None and self._durability.failure:
+            return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
+        # The client's own key identifies a batch, else its bytes do.
+        digest = digest_of(request.headers.get("idempotency-key", "").encode() or body)
+        known = self.dedup.find(digest, now)
         if known is not None:
             self._health.count(health_metrics.DUPLICATES)
-            pending = None if self._persistence is None else self._persistence.pending(digest)
-            return Taken(answers.accepted(known, elapsed), pending)
+            return self._answer(opened, answers.accepted(known, elapsed), digest)
         try:
-            batch = self.decoder.decode(body, now)
+            decoded = self._applier.decoder.decode(body, now)
         except NotJsonError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="not_json")
-            return Taken(answers.not_json(str(error) if body else "the body is empty"))
+            return answers.not_json(str(error) if body else "the body is empty")
         except WrongShapeError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason=error.fault.reason)
-            return Taken(answers.invalid((error.fault,)))
-        if not batch.events:
-            self._count(batch)
-            return Taken(answers.invalid(batch.faults))
-        country = self._country(request)
-        number = 0 if self._persistence is None else self._persistence.last_record + 1
-        accepted = AcceptedBatch(digest, now, batch.received)
-        if self._share is None:
-            if self.is_behind:
-                kept = KeptBatch(body, batch, now)
-                take_in = partial(self._take_in_kept, kept, country, accepted)
-                units = kept.events * EVENT
-                self._hold(_Held(number, effect_id, digest, kept, len(body), units, take_in))
-            else:
-                self._take_in(batch, country, accepted)
-        else:
-            waiting = Waiting(number, digest, body, batch, country, now)
-            if self._persistence is None:
-                self._pass_on(waiting, effect_id, now)
-            else:
-                self._unstored[effect_id] = waiting
-        # Only now: had that failed, the client would have to send the batch again.
-        self.duplicates.remember(digest, batch.received, now)
-        after = None
-        if self._persistence is not None:
-            self._persistence.append(effect_id, now, body, country, accepted)
-            after = effect_id
-        if batch.faults:
+            return answers.invalid((error.fault,))
+        if not decoded.events:
+            self._applier.count_events(decoded)
+            return answers.invalid(decoded.faults)
+        if decoded.faults:
             response = answers.partially_accepted(
-                batch.received, len(batch.events), batch.faults, elapsed
+                decoded.event_count, len(decoded.events), decoded.faults, elapsed
             )
         else:
-            response = answers.accepted(batch.received, elapsed)
-        return Taken(response, after)
+            response = answers.accepted(decoded.event_count, elapsed)
+        record = Record(self._next_number(), now, body, self._country(request), digest)
+        self._accept(record, decoded, now)
+        return self._answer(opened, response, digest)
 
-    def _too_much(self, request: Request, now: int) -> str:
-        """What there is too much of to take a batch in; "" if nothing.
+    def _answer(self, opened: OpenRequest, response: Response, digest: bytes) -> Response | None:
+        """Return the answer, unless the batch's record is still being written."""
+        batch = self._queue.find_unjournalled(digest)
+        if batch is None:
+            return response
+        batch.answers.append((opened, response))
+        return None
 
-        To be asked before anything is done with it: refusing must cost little.
+    def _next_number(self) -> int:
+        if self._durability is not None:
+            return self._durability.next_record()
+        self._numbers += 1
+        return self._numbers
+
+    def _accept(self, record: Record, decoded: DecodedBatch, now: int) -> None:
+        self.dedup.remember(record.digest, decoded.event_count, now)
+        if self._durability is None:
+            batch = Batch(record, decoded)
+            self._queue.add(batch)
+            self._note_journalled(batch, now)
+        else:
+            effect_id = self._ids.issue()
+            self._queue.add(Batch(record, decoded, effect_id))
+            self._durability.append(effect_id, record)
+
+    def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:
+        """Process the result of writing a record.
+
+        Returns:
+            The answers that waited for it.
         """
-        if request.arrived and self._overload.refuses(now - request.arrived, now):
-            return "wait"
-        waiting = self.held_bytes
-        if self._persistence is not None:
-            waiting += self._persistence.appending_bytes
-        if waiting > self._config.max_waiting_bytes:
-            return "bytes"
-        return "store" if self._store_is_behind() else ""
+        batch = self._queue.find_by_effect(effect_id)
+        if batch is None:
+            return []
+        waiting, batch.answers = batch.answers, []
+        if is_written:
+            self._queue.mark_journalled(batch)
+            self._note_journalled(batch, now)
+            return waiting
+        self._queue.remove(batch)
+        self.dedup.forget(batch.record.digest)
+        failed = answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
+        return [(opened, failed) for opened, _ in waiting]
 
     def replay(self, record: Record) -> None:
-        """Take a batch of the journal in once more."""
-        batch = self.decoder.decode(record.body, record.at)
-        if self._share is None:
-            self._apply(batch, record.country, record.at)
-        else:
-            self._share(
-                Waiting(
-                    record.number, record.digest, record.body, batch, record.country, record.at
-                ),
-                record.at,
-            )
-        self.duplicates.remember(record.digest, batch.received, record.at)
-        if self._persistence is not None:
-            self._persistence.took_in(AcceptedBatch(record.digest, record.at, batch.received))
+        """Accept a batch of the journal once more.
 
-    def renew_labels(self, now: int) -> None:
-        """Work out all labels anew, because governance has changed its mind."""
-        self._labeller.reset_cache(now)
+        Raises:
+            ValueError: It is no batch that this version accepts.
+        """
+        decoded = self._applier.decoder.decode(record.body, record.at)
+        batch = Batch(record, decoded)
+        self._queue.add(batch)
+        self.dedup.remember(record.digest, decoded.event_count, record.at)
+        self._note_journalled(batch, record.at)
+        if self._coordinator is None:
+            self.apply_waiting(batch.events * UNITS_PER_EVENT)
 
-    def stored(self, effect_id: int, now: int, *, is_safe: bool) -> None:
-        """The record of a batch is in the journal, or it is not to be had."""
-        waiting = self._unstored.pop(effect_id, None)
-        if waiting is not None and is_safe:
-            self._pass_on(waiting, effect_id, now)
-        elif waiting is not None:
-            self.duplicates.forget(waiting.digest)
-        elif not is_safe:
-            self._withdraw(effect_id)
+    def _note_journalled(self, batch: Batch, now: int) -> None:
+        record = batch.record
+        self.arrived_events += batch.events
+        if self._durability is not None:
+            entry = self.dedup.entry(record.digest)
+            if entry is not None:
+                self._durability.remember(DedupEntry(record.digest, *entry))
+        if self._coordinator is not None:
+            self._coordinator.note_journalled(batch, now)
 
-    @property
-    def first_left(self) -> int | None:
-        """The number of the first record that has had no effect yet: its batch waits for a
-        flush, or for the journal itself because others must not hear of it before."""
-        if self._held:
-            return self._held[0].number
-        return next((waiting.number for waiting in self._unstored.values()), None)
-
-    # Waiting for a flush
-
-    def hold(self) -> None:
-        """From now on batches wait."""
-        self.holds = True
-
-    def release(self) -> None:
-        """The flush has taken what it needs."""
-        self.holds = False
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether batches wait, or have to: each is taken in behind those before it."""
-        return self.holds or bool(self._held)
-
-    def catch_up(self, units: int) -> int:
-        """Take in what has waited, oldest first.
+    def apply_waiting(self, units: int) -> int:
+        """Apply journalled batches, oldest first, unless a flush holds them.
 
         Args:
-            units: Of work, after which to stop.
+            units: Units of work after which to stop.
 
         Returns:
-            How many it were.
+            Units of work that were done.
         """
         done = 0
-        while self._held and done < units and not self.holds:
-            held = self._held.popleft()
-            self.held_bytes -= held.size
-            self._held_events -= held.kept.events
-            held.take_in()
-            done += held.units
+        while done < units and (batch := self._queue.next_to_apply()) is not None:
+            try:
+                self._applier.apply(batch)
+            except Exception as error:  # a fault of ours must not stop the batches behind it
+                self._health.count(health_metrics.BATCHES_REJECTED, reason="fault")
+                self._notices.append(_fault_notice(batch, error))
+            self._queue.mark_applied()
+            done += batch.events * UNITS_PER_EVENT
         return done
 
-    def _hold(self, held: _Held) -> None:
-        self._held.append(held)
-        self.held_bytes += held.size
-        self.brought += held.kept.events
-        self._held_events += held.kept.events
-        if self._held_events > MOST_DECODED:
-            held.kept.pack()
+    def drain_notices(self) -> list[Notice]:
+        """Return the notices since the last call."""
+        notices, self._notices = self._notices, []
+        return notices
 
-    def _withdraw(self, effect_id: int) -> None:
-        """A batch could not be written down. If it still waits, nothing has happened."""
-        for held in self._held:
-            if held.effect_id == effect_id:
-                self._held.remove(held)
-                self.held_bytes -= held.size
-                self._held_events -= held.kept.events
-                self.duplicates.forget(held.digest)
-                return
-
-    def _take_in_kept(self, kept: KeptBatch, country: str | None, accepted: AcceptedBatch) -> None:
-        self._take_in(kept.open(self.decoder), country, accepted)
-
-    def _take_in(self, batch: Batch, country: str | None, accepted: AcceptedBatch) -> None:
-        self._apply(batch, country, accepted.at)
-        if self._persistence is not None:
-            self._persistence.took_in(accepted)
-
-    def _pass_on(self, waiting: Waiting, effect_id: int, now: int) -> None:
-        """Hand a batch to what waits for the shared store."""
-        assert self._share is not None
-        if not self.is_behind:
-            self._share(waiting, now)
-            return
-        take_in = partial(self._share, waiting, now)
-        kept = waiting.kept
-        self._hold(_Held(waiting.number, effect_id, waiting.digest, kept, 0, EVENT, take_in))
-
-    def apply(self, kept: KeptBatch, country: str | None) -> None:
-        """Take a batch in by what is known here alone.
-
-        Args:
-            kept: The batch.
-            country: The viewer's country as a CDN's header told it.
-        """
-        self._apply(kept.open(self.decoder), country, kept.at)
-
-    def _apply(self, batch: Batch, country: str | None, at: int) -> None:
-        self.meter.record_events(self._begin(batch, country, at), at)
-
-    def begin(
-        self, kept: KeptBatch, country: str | None, *, is_ours: bool
-    ) -> list[tuple[Event, EventContext]]:
-        """Take in of a batch what is not of its views.
-
-        Args:
-            kept: The batch.
-            country: The viewer's country as a CDN's header told it.
-            is_ours: Whether no other worker had accepted it before.
-
-        Returns:
-            Its events, with their origins, by event time.
-        """
-        batch, at = kept.open(self.decoder), kept.at
-        if not is_ours:
-            self._health.count(health_metrics.DUPLICATES)
-            return [(event, origin) for event, _, origin in self._by_time(batch, country, at)]
-        events = self._begin(batch, country, at)
-        self.meter.record_events((pair for pair in events if pair[1].view is None), at)
-        return events
-
-    def _begin(
-        self, batch: Batch, country: str | None, at: int
-    ) -> list[tuple[Event, EventContext]]:
-        self._count(batch)
-        if self._labeller.is_cache_stale(at):
-            self.renew_labels(at)
-        events = self._by_time(batch, country, at)
-        if self._log is not None:
-            self._log.add_events(events, self._labeller, at)
-        self.is_dirty = True
-        return [(event, origin) for event, _, origin in events]
-
-    def _by_time(
-        self, batch: Batch, country: str | None, at: int
-    ) -> list[tuple[Event, bytes, EventContext]]:
-        """The events of a batch, each with its line and its origin, by event time."""
-        events = []
-        origins: dict[str, EventContext] = {}  # by view: a batch may hold the events of many
-        for event, line in batch.events:
-            origin = origins.get(event.view_id)
-            if origin is None or not origin.applies_to(event):
-                origin = origins[event.view_id] = self._origin(event, country, at)
-            events.append((event, line, origin))
-        # Players build events asynchronously and send them unsorted.
-        events.sort(key=_time_of)
-        return events
-
-    def _origin(self, event: Event, country: str | None, at: int) -> EventContext:
-        return EventContext(
-            event,
-            self._labeller.find_label_set(event, country, at),
-            None if event.view_id == NO_VIEW else view_key(event),
-            b"" if self._log is None else self._log.encode_metadata(event),
-        )
-
-    def _count(self, batch: Batch) -> None:
-        if batch.events:
-            self._health.count(health_metrics.ACCEPTED, len(batch.events))
-        if not batch.faults and not batch.ignored:
-            return
-        seen: set[int | None] = set()
-        for fault in batch.faults:
-            if fault.index not in seen:  # an event may have several faults
-                seen.add(fault.index)
-                self._health.count(health_metrics.REJECTED, reason=fault.reason)
-        for path in batch.ignored:
-            self._health.count(health_metrics.IGNORED, field=path)
+    def _overload_reason(self, request: Request, now: int) -> str:
+        """Return why a batch is rejected unread; "" if it is not. Rejecting must cost little."""
+        if request.last_byte_at and self._shedder.sheds(request.last_byte_at, now):
+            return "wait"
+        if self._queue.bytes > self._config.max_waiting_bytes:
+            return "bytes"
+        if self._coordinator is not None and self._coordinator.is_behind:
+            return "store"
+        return ""
 
     def _country(self, request: Request) -> str | None:
-        """The viewer's country as a CDN in front tells it; "XX" and "T1" are unknown."""
+        """Return the viewer's country from a CDN's header; "XX" and "T1" mean unknown."""
         for name in self._country_headers:
             if name in request.headers:
                 value = request.headers[name].strip().upper()
@@ -440,5 +237,11 @@ class Ingest:
         return None
 
 
-def _time_of(entry: tuple[Event, bytes, EventContext]) -> float:
-    return entry[0].event_time
+def _fault_notice(batch: Batch, error: Exception) -> Notice:
+    """Say where applying a batch failed, without its content."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = "" if frame is None else f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}"
+    fields = (("record", batch.record.number), ("error", type(error).__name__), ("at", place))
+    return Notice("error", "batch could not be applied", fields)

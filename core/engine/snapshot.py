@@ -30,7 +30,7 @@ from ..delivery.queue_status import DeliveryQueueState
 from ..governance.dimension import DimensionState
 from ..metrics.label_table import LabelTableState
 from ..metrics.registry import RegistryState
-from ..primitives.incremental import Work
+from ..primitives.incremental import IncrementalWork
 from ..primitives.msgpack_stream import MsgpackStream
 from ..qoe.labeller import LabellerState
 from ..qoe.recorder import RecorderState
@@ -69,7 +69,6 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
         queues: What has become of payloads so far, by destination.
         outflow: What else flushes go by.
         flushed_at: When the flush timer was started last.
-        shared_at: Of earlier versions.
         noticed: LimitNotifier of which the operator has been told.
         is_dirty: Whether events came in since the latest flush.
         sharing: What the exchange with the shared store knows; None if there is no store.
@@ -88,7 +87,6 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     queues: dict[str, DeliveryQueueState]
     outflow: ExportState
     flushed_at: int | None
-    shared_at: int | None
     noticed: list[str]
     is_dirty: bool
     sharing: CoordinatorState | None = None
@@ -98,7 +96,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Snapshot).decode
 
 
-def encode(snapshot: Snapshot) -> Work[tuple[bytes, ...]]:
+def encode(snapshot: Snapshot) -> IncrementalWork[tuple[bytes, ...]]:
     """A snapshot as bytes, in pieces: of a million views they are 50 MB, and to join them is a
     hold of its own. What is packed in the snapshot is gone afterwards."""
     compressor = zlib.compressobj(1)
@@ -122,7 +120,7 @@ def _parts(value: Any) -> Iterator[bytes]:
     """The bytes of a value, one part after the other. What is large is packed already, and is
     not copied: there may be hundreds of MB."""
     if isinstance(value, MsgpackStream):
-        yield from value.take_blocks()
+        yield from value.drain_blocks()
     elif isinstance(value, msgspec.Struct | tuple):
         members = msgspec.structs.astuple(value) if isinstance(value, msgspec.Struct) else value
         yield b"\xdc" + len(members).to_bytes(2, "big")  # msgpack's list

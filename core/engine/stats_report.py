@@ -1,34 +1,28 @@
 """The answer to ``/stats``: cardinality limits and counts, views, state of each destination."""
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from ..api import answers
-from ..delivery.delivery_queue import DeliveryQueue
 from ..governance.dimension import Dimension
 from ..http.messages import Response
 from ..version import VERSION
-from .ingest import Ingest
+from .components import Components
 
 
-def stats(
-    query: str,
-    ingest: Ingest,
-    queues: Iterable[DeliveryQueue],
-    shared: Mapping[str, object] | None,
-    instance: str,
-    now: int,
-) -> Response:
-    """Cardinality, sharing and delivery, or the values of one dimension (``?dimension=``)."""
-    dimensions = ingest.governor.dimensions
+def stats(query: str, components: Components, instance: str, now: int) -> Response:
+    """Report cardinality, views and delivery, or the values of one dimension (``?dimension=``)."""
+    applier, coordinator = components.applier, components.coordinator
+    dimensions = applier.governor.dimensions
     asked = parse_qs(query).get("dimension")
     if asked:
         dimension = dimensions.get(asked[-1])
         if dimension is None:
-            return answers.failure(400, f"Unknown dimension: there are {', '.join(dimensions)}")
-        values = ingest.governor.values(dimension.name, now)
-        return answers.reply(
+            return answers.error_response(
+                400, f"Unknown dimension: there are {', '.join(dimensions)}"
+            )
+        values = applier.governor.admitted_values(dimension.name, now)
+        return answers.json_response(
             200,
             {
                 "dimension": dimension.name,
@@ -36,21 +30,21 @@ def stats(
                 "values": values[: answers.MAX_LISTED],
             },
         )
-    return answers.reply(
+    return answers.json_response(
         200,
         {
             "cardinality_limits": {name: _limit(d) for name, d in dimensions.items()},
             "worker_version": VERSION,
             "instance": instance,
-            "cardinality": ingest.governor.cardinality(now),
+            "cardinality": applier.governor.count_values(now),
             "series": {
-                "live": ingest.registry.size,
-                "overflowed": ingest.registry.overflowed,
+                "live": applier.registry.size,
+                "overflowed": applier.registry.overflowed,
             },
-            "views": len(ingest.meter.views),
-            "refused": ingest.refused,
-            "shared_store": shared,
-            "destinations": [queue.status(now) for queue in queues],
+            "views": len(applier.recorder.views),
+            "refused": components.ingest.rejected,
+            "shared_store": None if coordinator is None else coordinator.status(now),
+            "destinations": [queue.status(now) for queue in components.export.queues],
         },
     )
 

@@ -1,5 +1,5 @@
-"""Events: the types both SDK generations send, and how a body becomes a batch of them.
+"""Events: their types, and the decoding and validation of request bodies.
 
-``schema`` declares, ``cut`` takes a body apart, ``batch`` decodes and validates, ``mend`` and
-``repair`` save what does not fit, ``faults`` says what was wrong.
+``event_types`` declares them and ``decoder`` decodes a body. ``slicing``, ``sanitize``,
+``tokenizer`` and ``repair`` save valid events of a faulty body; ``faults`` describes the others.
 """

@@ -1,11 +1,11 @@
-"""From the bytes of a request body to a batch of events and a list of faults.
+"""Decoding and validation of a request body into a batch of events and a list of faults.
 
-A good event is taken whatever stands beside it. Nearly all batches are flawless, so a body is
-first taken for one: all events are decoded by their type and judged at once, at half the cost
-of one by one. If anything is wrong, the body is cut into events without decoding them, and each
-is decoded, mended and judged by itself: that gives each event's own errors.
+A valid event is accepted whatever the others in its batch are. Nearly all batches are flawless, so
+the fast path decodes and validates all events of a body at once, at half the cost of one by one. If
+anything is wrong, the body is sliced into events without decoding them, and each event is decoded,
+repaired and validated separately, which gives the faults of each.
 
-Each event's own bytes are its log line.
+The bytes of an event are its log line.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,17 @@ import msgspec
 from ..config.worker_config import Config
 from .event_types import IDENTITY, Event
 from .faults import Fault, WrongShapeError
-from .repair import repair
-from .slicing import MAX_MENDED, SMALL, compact, cut, cut_compact
+from .repair import repair_event
+from .slicing import (
+    MAX_SANITIZED_BYTES,
+    SMALL_BODY_BYTES,
+    compact_json,
+    slice_compact_events,
+    slice_events,
+)
 
 HOUR = 3_600_000
 MINUTE = 60_000
-
 
 _decode_event = msgspec.json.Decoder(Event).decode
 _time_of = attrgetter("event_time")
@@ -34,7 +39,7 @@ class _Events(Protocol):
 
 
 def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
-    """A decoder of bodies that knows the limits of the identity, and raises if one is broken."""
+    """Return a decoder of bodies that raises if a string of the identity is empty or too long."""
     identity = Annotated[str, msgspec.Meta(min_length=1, max_length=longest)]
     bounded = msgspec.defstruct(
         "BoundedEvent",
@@ -48,24 +53,24 @@ def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
     return cast(Callable[[bytes], _Events], msgspec.json.Decoder(body).decode)
 
 
-class Batch(msgspec.Struct, frozen=True, gc=False):
-    """A decoded request.
+class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
+    """A decoded request body.
 
     Attributes:
-        received: How many events the request held.
-        events: The good ones, each with its JSON as received (compact), in order.
-        faults: What was wrong with the others, in order.
-        ignored: Paths of optional fields that were ignored for their type.
+        event_count: Number of events in the body.
+        events: The valid ones in order, each with its JSON as received, compacted.
+        faults: The faults of the others in order.
+        ignored_fields: Paths of optional fields that were ignored because of their type.
     """
 
-    received: int
+    event_count: int
     events: tuple[tuple[Event, bytes], ...]
     faults: tuple[Fault, ...]
-    ignored: tuple[str, ...] = ()
+    ignored_fields: tuple[str, ...] = ()
 
 
 class BatchDecoder:
-    """Decodes and validates under the limits of a configuration."""
+    """Decodes and validates bodies within the limits of a configuration."""
 
     def __init__(self, config: Config) -> None:
         self._max_events = config.max_events
@@ -76,52 +81,56 @@ class BatchDecoder:
         self._max_lead = config.max_event_lead
         self._decode_flawless = _flawless_decoder(config.max_id_length)
 
-    def decode(self, body: bytes, now: int) -> Batch:
+    def decode(self, body: bytes, now: int) -> DecodedBatch:
         """Decode a body.
 
-        Raises:
-            NotJsonError: The body as a whole cannot be read.
-            WrongShapeError: It is JSON, but holds no list of 1 to ``max_events`` events.
-        """
-        return self._all_at_once(body, now) or self._one_by_one(body, now)
+        Args:
+            body: JSON without content coding.
+            now: Time to which the age of events is compared, ms since the epoch.
 
-    def _all_at_once(self, body: bytes, now: int) -> Batch | None:
-        """The batch if nothing at all is wrong with it."""
-        if len(body) > MAX_MENDED or not _is_utf8(body):
+        Raises:
+            NotJsonError: The body is not JSON.
+            WrongShapeError: The body has no list of 1 to ``max_events`` events.
+        """
+        return self._decode_flawless_batch(body, now) or self._decode_event_by_event(body, now)
+
+    def _decode_flawless_batch(self, body: bytes, now: int) -> DecodedBatch | None:
+        """Return the batch if it has no fault at all, else None."""
+        if len(body) > MAX_SANITIZED_BYTES or not _is_utf8(body):
             return None
         try:
             events = self._decode_flawless(body).events
             if not 1 <= len(events) <= self._max_events:
                 return None
-            lines = cut_compact(body)
+            lines = slice_compact_events(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        # Judged by their extremes: passes that run in C cost a tenth of a loop.
+        # Check the extremes only: these passes run in C and cost a tenth of a loop.
         times = list(map(_time_of, events))
         if now - min(times) > self._max_age or max(times) - now > self._max_lead:
             return None
         longest = max(map(len, lines))
         if longest > self._max_event:
             return None
-        # A string cannot be longer than the event that holds it, and most events are
-        # shorter than the limit for one string.
+        # A string is not longer than its event, and most events are shorter than the limit for
+        # one string.
         if longest > self._max_string and any(
-            len(line) > self._max_string and self._too_long(event) is not None
+            len(line) > self._max_string and self._find_too_long(event) is not None
             for event, line in zip(events, lines, strict=True)
         ):
             return None
-        return Batch(len(events), tuple(zip(events, lines, strict=True)), ())
+        return DecodedBatch(len(events), tuple(zip(events, lines, strict=True)), ())
 
-    def _one_by_one(self, body: bytes, now: int) -> Batch:
-        # Two more than allowed, so that one more is told as exactly that.
-        slices = cut(body, self._max_events + 2)
+    def _decode_event_by_event(self, body: bytes, now: int) -> DecodedBatch:
+        # Slice two more than allowed, so that the message is exact for one more.
+        slices = slice_events(body, self._max_events + 2)
         count = len(slices)
         if not 1 <= count <= self._max_events:
             more = " or more" if count == self._max_events + 2 else ""
             text = f"must hold 1 to {self._max_events} events, not {count}{more}"
             raise WrongShapeError(Fault(None, "events", text, "batch_size"))
         encoding_is_sound = _is_utf8(body)
-        is_compact = len(body) <= SMALL
+        is_compact = len(body) <= SMALL_BODY_BYTES
         events: list[tuple[Event, bytes]] = []
         faults: list[Fault] = []
         ignored: list[str] = []
@@ -130,28 +139,29 @@ class BatchDecoder:
                 error = f"is larger than {self._max_event} bytes"
                 faults.append(Fault(index, "", error, "too_large"))
                 continue
-            raw = bytes(piece) if is_compact else compact(piece)
+            raw = bytes(piece) if is_compact else compact_json(piece)
             if not encoding_is_sound and not _is_utf8(raw):
                 faults.append(Fault(index, "", "is not valid UTF-8", "not_utf8"))
                 continue
             try:
                 event: Event | None = _decode_event(raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                event, found, dropped = repair(raw, index)
+                event, found, dropped = repair_event(raw, index)
                 faults += found
                 ignored += dropped
             if event is None:
                 continue
-            fault = self._judge(event, raw, index, now)
+            fault = self._check_event(event, raw, index, now)
             if fault is None:
                 events.append((event, raw))
             else:
                 faults.append(fault)
-        return Batch(count, tuple(events), tuple(faults), tuple(ignored))
+        return DecodedBatch(count, tuple(events), tuple(faults), tuple(ignored))
 
-    def _judge(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
-        """The first rule that a well-formed event breaks, if any."""
+    def _check_event(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
+        """Return the first rule that a well-formed event violates, or None."""
         longest = self._max_id
+        # Written out, because a loop costs three times as much.
         if not (
             0 < len(event.event_type) <= longest
             and 0 < len(event.org_id) <= longest
@@ -160,46 +170,37 @@ class BatchDecoder:
             and 0 < len(event.session_id) <= longest
             and 0 < len(event.viewer_id) <= longest
         ):
-            return self._judge_identity(event, index)
+            return self._identity_fault(event, index)
         age = now - event.event_time
         if age > self._max_age:
-            return Fault(
-                index, "event_time", f"is too old (more than {_span(self._max_age)})", "too_old"
-            )
+            error = f"is too old (more than {_format_duration(self._max_age)})"
+            return Fault(index, "event_time", error, "too_old")
         if -age > self._max_lead:
-            return Fault(
-                index,
-                "event_time",
-                f"is too far in the future (more than {_span(self._max_lead)})",
-                "too_new",
-            )
-        field = self._too_long(event) if len(raw) > self._max_string else None
-        if field is not None:
-            error = f"is longer than {self._max_string} characters"
-            return Fault(index, field, error, "too_long")
-        return None
+            error = f"is too far in the future (more than {_format_duration(self._max_lead)})"
+            return Fault(index, "event_time", error, "too_new")
+        field = self._find_too_long(event) if len(raw) > self._max_string else None
+        if field is None:
+            return None
+        return Fault(index, field, f"is longer than {self._max_string} characters", "too_long")
 
-    def _too_long(self, event: Event) -> str | None:
-        """The first string of an event that is too long for a label, if any."""
-        for field, text in label_texts(event):
-            if len(text) > self._max_string:
-                return field
-        return None
-
-    def _judge_identity(self, event: Event, index: int) -> Fault:
-        for name in ("event_type", "org_id", "player_id", "view_id", "session_id"):
-            length = len(getattr(event, name))
-            if not 0 < length <= self._max_id:
-                break
-        else:
-            name, length = "viewer_id", len(event.viewer_id)
+    def _identity_fault(self, event: Event, index: int) -> Fault:
+        """Return the fault of the first string of the identity that is empty or too long."""
+        lengths = ((name, len(getattr(event, name))) for name in IDENTITY)
+        name, length = next(one for one in lengths if not 0 < one[1] <= self._max_id)
         if length == 0:
             return Fault(index, name, "must not be empty", "missing")
         return Fault(index, name, f"is longer than {self._max_id} characters", "too_long")
 
+    def _find_too_long(self, event: Event) -> str | None:
+        """Return the path of the first string that is too long for a label, or None."""
+        for field, text in label_fields(event):
+            if len(text) > self._max_string:
+                return field
+        return None
 
-def label_texts(event: Event) -> list[tuple[str, str]]:
-    """The optional strings that can become labels, by path."""
+
+def label_fields(event: Event) -> list[tuple[str, str]]:
+    """Return path and text of an event's optional strings that can become labels."""
     groups = (
         ("", event, ("env", "app_name", "app_version")),
         ("device.", event.device, ("category",)),
@@ -230,7 +231,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _span(ms: int) -> str:
+def _format_duration(ms: int) -> str:
     if ms >= HOUR:
         return f"{ms / HOUR:g} hours"
     if ms >= MINUTE:

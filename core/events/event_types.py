@@ -1,18 +1,17 @@
-"""The events of both SDK generations as types.
+"""Event types of both SDK generations.
 
-The types are the schema: msgspec decodes an event straight into them and skips what is
-not declared. Only the identity and time of an event are required. Everything else is
-optional, and a value of the wrong type there is ignored rather than refused
-(``repair.py``): no player should lose its data for a field we do not need.
+The types are the schema: msgspec decodes an event into them and skips undeclared members. Only the
+identity and the times of an event are required. All other fields are optional, and a value of the
+wrong type is ignored (``repair``), so that no event is lost for a field that is not needed.
 
-Field names and units are the SDKs' own (durations in ms, bit rates in bit/s or kbit/s);
+Field names and units are those of the SDKs (durations in ms, bit rates in bit/s or kbit/s);
 ``core/qoe/fields.py`` converts them.
 """
 
 import msgspec
 
 Text = str | int | None
-"""A value that becomes a label. Content systems often number their videos."""
+"""Value of a label; integers are accepted because content systems often number their videos."""
 
 Number = float | None
 
@@ -46,7 +45,7 @@ class Video(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cmcd(msgspec.Struct, frozen=True, gc=False):
-    """Common Media Client Data (CTA-5004) that a player may attach."""
+    """Common Media Client Data (CTA-5004) attached by a player."""
 
     st: Text = None
 
@@ -57,7 +56,7 @@ class Resolution(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class DroppedFrames(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """The object that dash.js sends where others send a number."""
+    """Object that dash.js sends for ``dropped_frames``, where other players send a number."""
 
     dropped_frames: Number = None
 
@@ -72,7 +71,7 @@ class ErrorContext(msgspec.Struct, frozen=True, gc=False):
 
 
 class Data(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The event-specific part: the union of what the event types carry."""
+    """Event-specific data: the union of the fields of all event types."""
 
     playing_time: Number = None
     bitrate: Number = None
@@ -106,9 +105,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """One QoE event.
 
     Attributes:
-        event_time: ms since the epoch by the client's clock.
-        viewer_time: The same instant, or an offset in older documentation; only checked.
-        playback_time: Media position in ms.
+        event_time: Client clock, ms since the epoch.
+        viewer_time: The same time, or an offset in older documentation; only validated.
+        playback_time: Media position, ms.
     """
 
     event_type: str
@@ -134,7 +133,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 IDENTITY = ("event_type", "org_id", "player_id", "view_id", "session_id", "viewer_id")
-"""Required strings."""
+"""Required strings of an event."""
 
 TIMES = ("event_time", "viewer_time")
-"""Required numbers."""
+"""Required numbers of an event."""

@@ -1,4 +1,4 @@
-"""What can be wrong with a batch or with one of its events."""
+"""Faults of a batch or of one of its events."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with one event.
+    """A violation of one rule by one event or batch.
 
     Attributes:
-        index: The event's place in the batch; None for the batch itself.
-        field: The field's name; "" for the event as a whole.
-        error: A predicate that can be read after the field's name.
-        reason: The same in one word, as in ``openqoe_worker_events_rejected_total``.
+        index: Index of the event in the batch; None for the batch itself.
+        field: Path of the field; "" for the event as a whole.
+        error: Predicate that follows the field's name ("is required").
+        reason: Value of the label ``reason`` of ``openqoe_worker_events_rejected_total``.
     """
 
     index: int | None
@@ -21,16 +21,17 @@ class Fault:
     reason: str
 
     def as_json(self) -> dict[str, Any]:
+        """Return the fault as in the response's JSON."""
         place = {} if self.index is None else {"index": self.index}
         return {**place, "field": self.field, "error": self.error}
 
 
 class NotJsonError(ValueError):
-    """The body is not JSON; the text says where."""
+    """The body is not JSON; the message names the position."""
 
 
 class WrongShapeError(ValueError):
-    """The body is JSON but no batch of events."""
+    """The body is JSON but not a batch of events."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"{fault.field} {fault.error}")

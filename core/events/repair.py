@@ -1,8 +1,8 @@
-"""The slow path for one event that does not fit the types of ``schema.py``.
+"""Lenient decoding of an event that does not match ``event_types``; the slow path.
 
-It either names every required field that is missing or wrong, or drops the optional
-fields of the wrong type and returns the event without them. Only members that the schema
-declares are decoded, each by itself, so that whatever else an event holds costs no objects.
+It either reports every required field that is missing or invalid, or ignores the optional fields of
+the wrong type. Declared members are decoded one by one; undeclared ones are skipped and cost no
+objects.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,22 @@ from .faults import Fault
 
 MAX_TIME = 1e300
 
-NUMBER = tuple(b"%c" % digit for digit in b"-0123456789")
-"""How a number begins."""
+NUMBER_STARTS = tuple(b"%c" % digit for digit in b"-0123456789")
+"""First bytes of a JSON number."""
 
-UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
-"""What a decoder raises; ValueError for a whole number of more than 4,300 digits."""
+DECODE_ERRORS = (msgspec.DecodeError, ValueError, RecursionError)
+"""Errors of a decoder; ValueError is for a whole number of more than 4,300 digits."""
 
 
-def repair(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tuple[str, ...]]:
+def repair_event(raw: bytes, index: int) -> tuple[Event | None, tuple[Fault, ...], tuple[str, ...]]:
     """Decode one event leniently.
 
+    Args:
+        raw: JSON of the event.
+        index: Index of the event in its batch, for the faults.
+
     Returns:
-        The event or None, the faults if it is None, and the paths of ignored fields.
+        The event or None, its faults if it is None, and the paths of ignored fields.
     """
     try:
         members = _members(raw, Event)
@@ -57,7 +61,7 @@ def _required(members: dict[str, bytes], index: int) -> tuple[Fault, ...]:
         member = members.get(name, b"null")
         if member == b"null":
             faults.append(Fault(index, name, "is required", "missing"))
-        elif not member.startswith(NUMBER):
+        elif not member.startswith(NUMBER_STARTS):
             faults.append(Fault(index, name, "must be a number", "wrong_type"))
         elif not _is_time(member):
             faults.append(Fault(index, name, "must be a finite number", "wrong_type"))
@@ -67,14 +71,14 @@ def _required(members: dict[str, bytes], index: int) -> tuple[Fault, ...]:
 def _is_time(member: bytes) -> bool:
     try:
         return bool(abs(_decoder(int | float)(member)) <= MAX_TIME)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return False
 
 
 def _fitting(
     members: dict[str, bytes], struct: type[msgspec.Struct], path: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """The members of an object that fit the struct, and the paths of those that do not."""
+    """Return the members of an object that match the struct, and the paths of the others."""
     kept: dict[str, Any] = {}
     ignored: list[str] = []
     types = _types(struct)
@@ -86,7 +90,7 @@ def _fitting(
             continue
         try:
             kept[name] = _value(member, types[name])
-        except UNREADABLE:
+        except DECODE_ERRORS:
             ignored.append(path + name)
     return kept, ignored
 
@@ -101,7 +105,7 @@ def _value(member: bytes, field_type: Any) -> Any:
 
 
 def _members(raw: bytes, struct: type[msgspec.Struct]) -> dict[str, bytes]:
-    """The JSON of those members of an object that the struct declares, in its order."""
+    """Return the JSON of those members of an object that the struct declares, in its order."""
     found = msgspec.structs.asdict(_decoder(_undecoded(struct))(raw))
     return {name: bytes(member) for name, member in found.items() if member}
 

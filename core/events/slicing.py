@@ -1,7 +1,7 @@
-"""Cuts a body into its events without decoding them: each is a slice of the body.
+"""Slicing of a body into the bytes of its events, without decoding them.
 
-Nothing here costs more than a few passes over the body, whatever it holds: no objects are
-made for what a batch may not hold, and only a body of moderate size is mended.
+The cost is bounded by a few passes over the body, whatever its content: elements beyond the limit
+of a batch create no objects, and only a body of moderate size is sanitized.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,17 +10,17 @@ from functools import cache, partial
 import msgspec
 
 from .faults import Fault, NotJsonError, WrongShapeError
-from .sanitize import mend
-from .tokenizer import split_events
+from .sanitize import sanitize_json
+from .tokenizer import scan_events
 
 Slice = bytes | msgspec.Raw
 
-SMALL = 1024 * 1024
-"""Bodies up to this size cannot hold enough elements to matter, whatever they are. They take
-the fastest way: compacted as a whole, then cut."""
+SMALL_BODY_BYTES = 1024 * 1024
+"""Bodies up to this size are compacted as a whole and then sliced, which is fastest; they cannot
+hold enough elements to cost much."""
 
-MAX_MENDED = 4 * 1024 * 1024
-"""Larger bodies must be sound JSON: mending costs ten times what reading does. A thousand
+MAX_SANITIZED_BYTES = 4 * 1024 * 1024
+"""Larger bodies are not sanitized, because that costs ten times as much as reading. A thousand
 events are half of this."""
 
 
@@ -36,75 +36,74 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_large_envelope = msgspec.json.Decoder(_LargeEnvelope).decode
 
 
-def cut(body: bytes, most: int) -> Sequence[Slice]:
-    """The events of a body; of a large one no more than the first ``most``.
+def slice_events(body: bytes, max_events: int) -> Sequence[Slice]:
+    """Return the events of a body; of a large one at most the first ``max_events``.
 
-    Those of a ``SMALL`` body are compact, if they are JSON.
+    The events of a body up to ``SMALL_BODY_BYTES`` are compact, if they are JSON.
 
     Raises:
-        NotJsonError: The body as a whole cannot be read.
-        WrongShapeError: It is JSON, but holds no list.
+        NotJsonError: The body is not JSON.
+        WrongShapeError: The body has no list of events.
     """
-    read = _all_of if len(body) <= SMALL else partial(_first_of, most)
+    read = _slice_all if len(body) <= SMALL_BODY_BYTES else partial(_slice_first, max_events)
     try:
         return read(body)
     except (msgspec.DecodeError, RecursionError) as error:
         is_deep = isinstance(error, RecursionError)
-        said = "it is nested too deeply" if is_deep else str(error)
-    if len(body) > MAX_MENDED:
-        raise NotJsonError(said)
-    mended = mend(body)
-    if mended == body and not is_deep:
-        raise NotJsonError(said)
+        message = "it is nested too deeply" if is_deep else str(error)
+    if len(body) > MAX_SANITIZED_BYTES:
+        raise NotJsonError(message)
+    sanitized = sanitize_json(body)
+    if sanitized == body and not is_deep:
+        raise NotJsonError(message)
     try:
-        return read(mended)
+        return read(sanitized)
     except RecursionError:
-        return [compact(piece) for piece in split_events(mended)]
+        return [compact_json(piece) for piece in scan_events(sanitized)]
     except msgspec.DecodeError as error:
         raise NotJsonError(str(error)) from None
 
 
-def cut_compact(body: bytes) -> list[bytes]:
-    """The events of a body that is known to hold some, compact."""
-    # Senders write all events of a body alike, so the first tells whether there is white space
-    # between tokens; that is a tenth of the cost of writing all of them anew. Line ends and
-    # tabs cannot stand in strings, so they are found without reading any.
+def slice_compact_events(body: bytes) -> list[bytes]:
+    """Return the compact events of a body that is known to be valid and to have some."""
+    # A sender formats all events of a body alike, so the first shows whether there is white space
+    # between tokens. This check is a tenth of the cost of reformatting all events. Line ends and
+    # tabs cannot occur in strings, so a search of the bytes finds them.
     if not (b"\n" in body or b"\r" in body or b"\t" in body):
         events = _decode_envelope(body).events
         first = bytes(events[0])
-        if compact(first) == first:
+        if compact_json(first) == first:
             return list(map(bytes, events))
     return list(map(bytes, _decode_envelope(msgspec.json.format(body, indent=-1)).events))
 
 
-def compact(text: Slice) -> bytes:
-    """JSON without white space; what is no JSON as it is."""
+def compact_json(text: Slice) -> bytes:
+    """Return JSON without white space; text that is not JSON unchanged."""
     try:
-        # Cheaper than to find out whether there is any white space.
         return msgspec.json.format(bytes(text), indent=-1)
     except (msgspec.DecodeError, RecursionError):
-        return bytes(text)  # its decoder will say what is wrong
+        return bytes(text)  # its decoder will report the fault
 
 
-def _all_of(body: bytes) -> Sequence[Slice]:
+def _slice_all(body: bytes) -> Sequence[Slice]:
     try:
         return _decode_envelope(msgspec.json.format(body, indent=-1)).events
     except msgspec.ValidationError as error:
         raise WrongShapeError(_shape_fault(str(error))) from None
 
 
-def _first_of(most: int, body: bytes) -> Sequence[Slice]:
+def _slice_first(max_events: int, body: bytes) -> Sequence[Slice]:
     try:
-        elements = _first_elements(most)(_decode_large_envelope(body).events)
+        elements = _first_elements(max_events)(_decode_large_envelope(body).events)
     except msgspec.ValidationError as error:
         raise WrongShapeError(_shape_fault(str(error))) from None
     return [element for element in msgspec.structs.astuple(elements) if element]
 
 
 @cache
-def _first_elements(most: int) -> Callable[[msgspec.Raw], msgspec.Struct]:
-    """A decoder of a list that only skips what follows its first elements, as structs do."""
-    fields = [(f"element_{i}", msgspec.Raw, msgspec.Raw()) for i in range(most)]
+def _first_elements(max_events: int) -> Callable[[msgspec.Raw], msgspec.Struct]:
+    """Return a decoder of a list that skips all after the first elements, without objects."""
+    fields = [(f"element_{i}", msgspec.Raw, msgspec.Raw()) for i in range(max_events)]
     elements = msgspec.defstruct("_Elements", fields, array_like=True)
     return msgspec.json.Decoder(elements).decode
 

@@ -1,24 +1,23 @@
-"""Takes a body apart into its events when the JSON decoders cannot.
+"""Extraction of events from a body that is nested too deeply for the JSON decoders.
 
-Decoders recurse, so one absurdly nested event would cost the client the whole batch. This
-reads only strings, brackets and commas, in constant stack, and leaves it to the decoder of
-each event to judge it.
+Decoders recurse, so one deeply nested event would make the whole batch unreadable. This module
+scans strings, brackets and commas only, with a constant stack; the decoder of each event validates
+it.
 """
 
 import re
 from itertools import islice
 
 MAX_TOKENS = 200_000
-"""Where reading ends. A thousand events have half of this; the rest of a body that has
-more is not worth the tenth of a second it has taken so far."""
+"""Maximum tokens that are scanned, in about 0.1 s. A thousand events have half of this."""
 
-# Possessive and with an optional end, so that no string is looked at twice, not even one
-# that never ends.
+# Possessive and with an optional closing quote, so that no string is scanned twice, not even an
+# unterminated one.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},]', re.DOTALL)
 
 
-def split_events(body: bytes) -> list[bytes]:
-    """The elements of the top-level array "events", as they stand; [] if there is none."""
+def scan_events(body: bytes) -> list[bytes]:
+    """Return the elements of the top-level array "events" as received; [] if there is none."""
     depth = 0
     key = b""
     begin: int | None = None

@@ -1,4 +1,5 @@
-"""Cardinality governance: keeps the number of values a label can have within limits.
+"""Cardinality governance: limits the number of values that a label can have.
 
-``limits`` declares them, ``dimension`` applies one, ``governor`` holds them all.
+``dimension`` applies the limit of one dimension, ``governor`` holds all dimensions. The limits are
+declared in ``core/config/cardinality_limits``.
 """

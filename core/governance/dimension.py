@@ -1,12 +1,11 @@
-"""One governed dimension: which values it has admitted, and what becomes of the others.
+"""One governed dimension: its admitted values and the overflow of the others.
 
-The rule is first come, first admitted. A value past the limit is not given a
-label of its own hash: distinct hashes would grow without end, and growth is what the
-limit is there to stop. It is folded into one of ``FOLDS`` labels instead, so a dimension
-never has more than ``max_cardinality + FOLDS`` label values.
+Values are admitted first come, first served. A value beyond the limit is mapped to one of
+``OVERFLOW_LABELS`` labels, not to its own hash, because the number of hashes would have no bound.
+So a dimension never has more than ``max_cardinality + OVERFLOW_LABELS`` label values.
 
-A value frees its place when it was not seen on the current day nor on the one before:
-after 24 to 48 hours.
+A value expires when it was seen neither on the current day (UTC) nor on the day before: after 24 to
+48 hours.
 """
 
 import re
@@ -15,164 +14,176 @@ from fractions import Fraction
 
 import msgspec
 
-from ..config.cardinality_limits import Limit
-from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, Work
+from ..config.cardinality_limits import CardinalityLimit
+from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackDict
-from .hashing import hash32, hashed
+from .hashing import hash32, hash_label
 
-FOLDS = 64
+OVERFLOW_LABELS = 64
+"""Number of labels for values beyond the limit, per dimension."""
 
 _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
 
 
-def fold(value: str) -> str:
-    """The label value shared by the values past the limit whose hashes agree."""
-    return f"hash_{hash32(value) % FOLDS:02x}"
+def overflow_label(value: str) -> str:
+    """Return the overflow label of a value: "hash_00" to "hash_3f"."""
+    return f"hash_{hash32(value) % OVERFLOW_LABELS:02x}"
 
 
-def bucket(value: str, size: int) -> str:
-    """The numeric range ("10000-20000") or hash bucket ("bucket_17") of a value."""
+def bucket_label(value: str, size: int) -> str:
+    """Return the numeric range ("10000-20000") or the hash bucket ("bucket_17") of a value."""
     if _NUMBER.fullmatch(value):
         start = Fraction(value) // size * size
         return f"{start}-{start + size}"
     return f"bucket_{hash32(value) % size}"
 
 
-def admissible(value: str, limit: Limit) -> str | None:
-    """The label value that a value has while there is room; None if the label is left out."""
+def label_for_value(value: str, limit: CardinalityLimit) -> str | None:
+    """Return the label of a value within the limit; None if the label is left out."""
     match limit.action:
         case "drop":
             return None
         case "bucket":
-            return bucket(value, limit.bucket_size)
+            return bucket_label(value, limit.bucket_size)
         case "hash":
-            return hashed(value)
+            return hash_label(value)
         case "allow":
             return value
 
 
 class DimensionState(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A dimension in a snapshot."""
+    """State of a dimension in a snapshot."""
 
     admitted: dict[str, int]
-    folded: int
+    overflowed: int
 
 
 class Dimension:
-    """The state of one dimension.
+    """A dimension with its admitted values.
 
     Attributes:
-        name: The label's name.
-        limit: What applies.
-        folded: How many times a value had to be folded (grows only).
+        name: Name of the label.
+        limit: Its limit.
+        overflowed: Number of lookups that returned an overflow label; never decreases.
     """
 
-    __slots__ = ("_admitted", "_forgot", "_fresh", "folded", "limit", "name")
+    __slots__ = ("_admitted", "_expired_on", "_unpublished", "limit", "name", "overflowed")
 
-    def __init__(self, name: str, limit: Limit) -> None:
+    def __init__(self, name: str, limit: CardinalityLimit) -> None:
         self.name = name
         self.limit = limit
-        self.folded = 0
-        self._admitted: dict[str, int] = {}  # value to the day it was last seen, in order
-        self._fresh: dict[str, None] = {}  # seen since the store was last told
-        self._forgot = 0  # the day on which values were forgotten last
+        self.overflowed = 0
+        self._admitted: dict[str, int] = {}  # value to day last seen, in order of admission
+        self._unpublished: dict[str, None] = {}  # values to publish in the shared store
+        self._expired_on = 0  # day on which values last expired
 
     def govern(self, value: str, day: int) -> str | None:
-        """The label value to use for a value, or None to leave the label out."""
+        """Return the label for a value, or None to leave the label out.
+
+        Args:
+            value: Value of the dimension.
+            day: Current day since the epoch.
+        """
         limit = self.limit
-        label = admissible(value, limit)
+        label = label_for_value(value, limit)
         if label is None or (limit.action == "hash" and limit.max_cardinality is None):
-            return label  # hashes of ids are far too many to remember
+            return label  # hashes of ids are too many to keep
         if self._admit(label, day):
             return label
-        self.folded += 1
-        return fold(label)
+        self.overflowed += 1
+        return overflow_label(label)
 
     def _admit(self, value: str, day: int) -> bool:
         limit = self.limit.max_cardinality
         if value in self._admitted:
             if self._admitted[value] != day:
                 self._admitted[value] = day
-                self._fresh[value] = None
+                self._unpublished[value] = None
             return True
         if limit is not None and len(self._admitted) >= limit:
-            self._forget(day)
+            self._expire_values(day)
             if len(self._admitted) >= limit:
                 return False
         self._admitted[value] = day
-        self._fresh[value] = None
+        self._unpublished[value] = None
         return True
 
-    def state(self) -> Work[DimensionState]:
-        """The state, for a snapshot. Meanwhile nothing must change."""
+    def capture_state(self) -> IncrementalWork[DimensionState]:
+        """Return the state, for a snapshot; the dimension must not change until the work ends."""
         admitted = MsgpackDict()
         for number, (value, day) in enumerate(self._admitted.items()):
             admitted.add(value, day)
             if number % SMALL_ITEMS_PER_UNIT == 0:
                 yield 1
-        return DimensionState(admitted.raw(), self.folded)
+        return DimensionState(admitted.as_field(), self.overflowed)
 
-    def restore(self, state: DimensionState) -> None:
-        """Take a state back. The shared store is told all of it again: it may not have heard."""
+    def restore_state(self, state: DimensionState) -> None:
+        """Restore a state. All values are published again, as the shared store may lack them."""
         self._admitted = dict(state.admitted)
-        self._fresh = dict.fromkeys(state.admitted)
-        self._forgot = 0
-        self.folded = state.folded
+        self._unpublished = dict.fromkeys(state.admitted)
+        self._expired_on = 0
+        self.overflowed = state.overflowed
 
-    def _forget(self, day: int) -> None:
-        """Forget what was not seen yesterday nor today. Once a day: each value that finds the
-        dimension full asks for it, and there may be 100,000 to be looked at."""
-        if day == self._forgot:
+    def _expire_values(self, day: int) -> None:
+        """Remove values seen neither yesterday nor today.
+
+        Runs once a day, because each value that finds the dimension full calls it, and it scans up
+        to 100,000 values.
+        """
+        if day == self._expired_on:
             return
-        self._forgot = day
+        self._expired_on = day
         if any(seen < day - 1 for seen in self._admitted.values()):
             self._admitted = {v: seen for v, seen in self._admitted.items() if seen >= day - 1}
 
-    def size(self, day: int) -> int:
-        """How many values are admitted."""
-        self._forget(day)
+    def count_values(self, day: int) -> int:
+        """Return the number of admitted values on a day."""
+        self._expire_values(day)
         return len(self._admitted)
 
-    def values(self, day: int) -> tuple[str, ...]:
-        """The admitted values in order of admission."""
-        self._forget(day)
+    def admitted_values(self, day: int) -> tuple[str, ...]:
+        """Return the admitted values on a day, in order of admission."""
+        self._expire_values(day)
         return tuple(self._admitted)
 
     @property
     def is_limited(self) -> bool:
-        """Whether values are admitted at all, so that workers have to agree on them."""
+        """Whether values are admitted at all, so that workers need to agree on them."""
         action = self.limit.action
         return action != "drop" and (action != "hash" or self.limit.max_cardinality is not None)
 
     @property
-    def fresh(self) -> tuple[str, ...]:
-        """Values that the shared store should hear of; each is told once a day."""
-        return tuple(value for value in self._fresh if value in self._admitted)
+    def unpublished(self) -> tuple[str, ...]:
+        """Admitted values to publish in the shared store; each is published once a day."""
+        return tuple(value for value in self._unpublished if value in self._admitted)
 
-    def told(self, values: Iterable[str]) -> None:
-        """The shared store has heard of these values."""
+    def mark_published(self, values: Iterable[str]) -> None:
+        """Note that the shared store has these values."""
         for value in values:
-            self._fresh.pop(value, None)
+            self._unpublished.pop(value, None)
 
-    def tell_again(self) -> None:
-        """The shared store has forgotten what it was told."""
-        self._fresh = dict.fromkeys(self._admitted)
+    def mark_all_unpublished(self) -> None:
+        """Publish all admitted values again, because the shared store lost its data."""
+        self._unpublished = dict.fromkeys(self._admitted)
 
-    def adopt(self, members: Iterable[str], day: int) -> bool:
-        """Take over the shared store's set: first come over all processes.
+    def adopt_shared_values(self, members: Iterable[str], day: int) -> bool:
+        """Adopt the admitted values of the shared store: first come, first served over all workers.
 
-        Values admitted here since the store was last told keep their place behind the
-        shared ones while there is room.
+        Values admitted here and not yet published stay behind the shared ones within the limit.
+
+        Args:
+            members: Values in the store, in order of admission.
+            day: Current day since the epoch.
 
         Returns:
-            Whether a value lost or gained its place, so that cached labels are void.
+            Whether the set of admitted values changed, so that cached labels are invalid.
         """
         limit = self.limit.max_cardinality
         before = self._admitted
-        # What only others have seen counts as seen yesterday: it stays as long as they tell of
-        # it, and is told from here as well once it is seen here.
+        # A value seen by other workers only counts as seen yesterday: it stays while they publish
+        # it, and this worker publishes it too once it sees it.
         merged = {value: max(before.get(value, 0), day - 1) for value in members}
-        for value in self._fresh:
+        for value in self._unpublished:
             if limit is None or len(merged) < limit:
                 merged.setdefault(value, before.get(value, day))
         if limit is not None:

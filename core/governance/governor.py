@@ -1,36 +1,40 @@
-"""The governor: all dimensions together."""
+"""Governance of all dimensions."""
 
 from collections.abc import Mapping
 
-from ..config.cardinality_limits import Limit
-from .dimension import Dimension, fold
+from ..config.cardinality_limits import CardinalityLimit
+from .dimension import Dimension, overflow_label
 
 DAY = 86_400_000
 
 
 class Governor:
-    """Governs label values.
+    """Maps values to governed labels.
 
-    A fault on one dimension never refuses an event: that dimension falls back to the
-    folded value, which is always safe.
+    An error in one dimension never rejects an event: the overflow label is used instead.
 
     Attributes:
         dimensions: The dimensions by name.
-        faults: How often that has happened (grows only).
-        asked: How often a label was governed: what is known in caches is not (grows only).
+        faults: Number of such errors; never decreases.
+        governed: Number of calls of ``govern``, which caches avoid; never decreases.
     """
 
-    def __init__(self, limits: Mapping[str, Limit]) -> None:
+    def __init__(self, limits: Mapping[str, CardinalityLimit]) -> None:
         self.dimensions = {name: Dimension(name, limit) for name, limit in limits.items()}
         self.faults = 0
-        self.asked = 0
+        self.governed = 0
 
     def govern(self, name: str, value: str, now: int) -> str | None:
-        """The label value to use, or None to leave the label out.
+        """Return the label for a value, or None to leave the label out.
 
-        A name without a limit (a label whose values the worker itself chooses) passes.
+        A value of a name without a limit, whose values the worker itself chooses, is unchanged.
+
+        Args:
+            name: Name of the label.
+            value: Value in the event.
+            now: Current time, ms since the epoch.
         """
-        self.asked += 1
+        self.governed += 1
         dimension = self.dimensions.get(name)
         if dimension is None:
             return value
@@ -38,12 +42,12 @@ class Governor:
             return dimension.govern(value, now // DAY)
         except (ArithmeticError, ValueError):
             self.faults += 1
-            return fold(value)
+            return overflow_label(value)
 
-    def values(self, name: str, now: int) -> tuple[str, ...]:
-        """The admitted values of a dimension, in order of admission."""
-        return self.dimensions[name].values(now // DAY)
+    def admitted_values(self, name: str, now: int) -> tuple[str, ...]:
+        """Return the admitted values of a dimension, in order of admission."""
+        return self.dimensions[name].admitted_values(now // DAY)
 
-    def cardinality(self, now: int) -> dict[str, int]:
-        """How many values each dimension has admitted."""
-        return {name: d.size(now // DAY) for name, d in self.dimensions.items()}
+    def count_values(self, now: int) -> dict[str, int]:
+        """Return the number of admitted values by dimension."""
+        return {name: d.count_values(now // DAY) for name, d in self.dimensions.items()}

@@ -1,15 +1,17 @@
-"""Stable hashes of label values: the same in every process, on every machine, in every
-version. Changing one renames series in the field."""
+"""Hashes of label values, stable over processes, machines and versions.
+
+A change would rename series in production.
+"""
 
 from hashlib import blake2s
 
 
 def hash32(value: str) -> int:
-    """A 32-bit hash; any string will do, lone surrogates too."""
+    """Return the 32-bit hash of any string, including lone surrogates."""
     digest = blake2s(value.encode("utf-8", "surrogatepass"), digest_size=4).digest()
     return int.from_bytes(digest, "big")
 
 
-def hashed(value: str) -> str:
-    """The hash as a label value: eight hexadecimal digits."""
+def hash_label(value: str) -> str:
+    """Return the hash as a label: eight hexadecimal digits."""
     return f"{hash32(value):08x}"

@@ -1,46 +1,45 @@
-"""The connections of one server: how many there may be, and how they end together."""
+"""All connections of one server: their limit and their shutdown."""
 
 from typing import TYPE_CHECKING
 
-from .budget import Budget
 from .connection import Connection
-from .connection_limits import HttpLimits
-from .parser_choice import parser_named
-from .refusal import Refuse
+from .connection_limits import HttpLimits, MemoryBudget
+from .parser_choice import select_parser
+from .refusal import MakeRefusal
 
 if TYPE_CHECKING:
     from ..config.worker_config import Config
 
 
 class ConnectionSet:
-    """Makes the connections of a server and knows which are open.
+    """Creates the connections of a server and tracks the open ones.
 
     Args:
-        config: The settings: limits, parser, how many connections there may be.
-        refuse: Makes the answer to a request that cannot be read.
-        is_secure: Whether they are TLS connections.
+        config: Settings: limits, parser, maximum number of connections.
+        refuse: Builds the response to an unreadable request.
+        is_secure: Whether the connections use TLS.
 
     Raises:
-        ImportError: The parser that the settings name is not installed.
+        ImportError: The configured parser is not installed.
     """
 
-    def __init__(self, config: "Config", refuse: Refuse, *, is_secure: bool = False) -> None:
+    def __init__(self, config: "Config", refuse: MakeRefusal, *, is_secure: bool = False) -> None:
         self._limits = HttpLimits.from_config(config)
-        self._parser = parser_named(config.http_parser)
+        self._parser = select_parser(config.http_parser)
         self._max = config.max_connections
-        self._refuse = refuse
+        self._make_refusal = refuse
         self._is_secure = is_secure
-        self._budget = Budget(config.max_waiting_bytes)
+        self._budget = MemoryBudget(config.max_waiting_bytes)
         self._open: set[Connection] = set()
         self._is_stopping = False
 
     def open(self, now: int) -> Connection:
-        """A connection for a client that has come; one too many is turned away."""
+        """Create the connection of a new client; above the maximum it responds 503 and closes."""
         connection = Connection(
             self._limits,
             now,
             self._parser,
-            refuse=self._refuse,
+            refuse=self._make_refusal,
             is_secure=self._is_secure,
             budget=self._budget,
         )
@@ -48,16 +47,16 @@ class ConnectionSet:
         if self._is_stopping:
             connection.stop(now)
         elif len(self._open) > self._max:
-            connection.turn_away(now)
+            connection.refuse_client(now)
         return connection
 
     def close(self, connection: Connection) -> None:
-        """The client is gone."""
+        """Forget the connection of a client that has disconnected."""
         self._open.discard(connection)
         connection.release()
 
     def stop(self, now: int) -> None:
-        """Let each connection end behind the request that has begun."""
+        """Shut down: each connection closes after the request that has started."""
         self._is_stopping = True
         for connection in self._open:
             connection.stop(now)

@@ -1,11 +1,10 @@
-"""Where a request's body ends: RFC 9112, sections 6 and 7.
+"""Message framing: where the body of a request ends (RFC 9112, sections 6 and 7).
 
-This is the other half of what keeps requests from being smuggled (see ``grammar``), and
-again the parsers differ: llhttp does not see a transfer coding in ``chunked<TAB>``, h11
-does; h11 takes ``5 `` for a chunk size and lets a bare CR pass in an extension, llhttp
-does not; h11 takes the chunked coding where a Content-Length stands beside it. So the
-parsers read heads only, and bodies are cut here, once. Where the RFC leaves a choice to
-the server between refusing and guessing, we refuse.
+Like ``grammar``, this prevents request smuggling, because parsers differ here too: llhttp ignores
+a transfer coding in ``chunked<TAB>``, h11 accepts it; h11 accepts ``5 `` as a chunk size and a bare
+CR in an extension, llhttp does not; h11 accepts the chunked coding beside a Content-Length. So
+parsers read heads only, and bodies are delimited here. Where the RFC lets the server reject or
+guess, this module rejects.
 """
 
 import re
@@ -16,17 +15,17 @@ from .grammar import HOST, TOKEN_LIST, are_field_lines
 from .refusal import RefusedError
 
 _FRAMING_FIELD = re.compile(rb"\n(host|content-length|transfer-encoding):[ \t]*+([^\r]*+)")
-_LENGTH = re.compile(rb"[0-9]{1,18}")  # more digits do not fit every implementation's integer
+_LENGTH = re.compile(rb"[0-9]{1,18}")  # more digits overflow some implementations
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?")
 _CHUNK_SIZE_DIGITS = 16
 
 
 class Framing(msgspec.Struct, frozen=True, gc=False):
-    """How the body of a request is delimited.
+    """Delimitation of a request body.
 
     Attributes:
         length: Bytes of the body; 0 if it is chunked.
-        chunked: Whether it comes in the chunked transfer coding.
+        chunked: Whether the body has the chunked transfer coding.
     """
 
     length: int = 0
@@ -37,16 +36,16 @@ NO_BODY = Framing()
 
 
 def read_framing(head: bytes) -> Framing:
-    """Say how the body behind a head ends, and judge Host, without which 1.1 is not 1.1.
+    """Return the framing of the body after a head, and check Host (RFC 9112, 3.2).
 
-    It works on the bytes, not on a parser's fields, because the parsers have opinions
-    about these three fields and would refuse first, each in its own words.
+    This reads the bytes, not a parser's fields, because the parsers treat these three fields
+    differently and would reject some heads first, each with its own message.
 
     Args:
-        head: A head that ``grammar.check_head`` let pass.
+        head: A head that ``grammar.check_head`` accepted.
 
     Raises:
-        RefusedError: It is doubtful where the body ends, or for whom the request is.
+        RefusedError: The end of the body or the host is ambiguous.
     """
     hosts, lengths, codings = [], [], []
     for name, value in _FRAMING_FIELD.findall(head.lower()):
@@ -68,14 +67,14 @@ def read_framing(head: bytes) -> Framing:
         return Framing(chunked=True)
     if not lengths:
         return NO_BODY
-    # Two that are equal are refused as well: somebody on the way has added one.
+    # Two equal lengths are refused as well (RFC 9112, 6.3 allows it): an intermediary added one.
     if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
         raise RefusedError(400, "Malformed Content-Length header")
     return Framing(length=int(lengths[0]))
 
 
 def _check_coding(coding: bytes) -> None:
-    """Accept chunked, and nothing else: 501 for what other servers may know, else 400."""
+    """Accept "chunked" only; refuse other well-formed codings with 501, the rest with 400."""
     if coding == b"chunked":
         return
     if TOKEN_LIST.fullmatch(coding):
@@ -86,20 +85,18 @@ def _check_coding(coding: bytes) -> None:
 
 
 class ChunkedBody:
-    """Takes the chunked coding off a body, as it arrives.
+    """Incremental decoder of the chunked coding (RFC 9112, 7.1).
 
-    It keeps the data and nothing else; a chunk that would exceed the limit is refused
-    when its size is read. Extensions and trailer fields are read and forgotten, as long
-    as they are not longer than a head may be. Each byte is looked at a fixed number of
-    times, so that many tiny chunks, or one that trickles in, cost no more than their
-    length.
+    It keeps the data only. A chunk that would exceed the limit is refused when its size is read.
+    Extensions and trailer fields are skipped, within a limit. Each byte is scanned a fixed number
+    of times, so that the cost of many tiny or slow chunks is linear in their length.
     """
 
     def __init__(self, *, max_bytes: int, max_overhead: int) -> None:
         """
         Args:
-            max_bytes: How much data there may be.
-            max_overhead: How many bytes of chunk extensions and trailer fields.
+            max_bytes: Maximum bytes of data.
+            max_overhead: Maximum bytes of chunk extensions and trailer fields.
         """
         self._data = bytearray()
         self._max_bytes = max_bytes
@@ -107,47 +104,47 @@ class ChunkedBody:
         self._chunk_left = 0
         self._wants_end_of_chunk = False
         self._in_trailer = False
-        self._searched = 0  # bytes at the buffer's front known to hold no end of line
+        self._searched = 0  # bytes at the front of the buffer without an end of line
 
     def body(self) -> bytes:
-        """The data so far."""
+        """Return the data so far."""
         return bytes(self._data)
 
     def __len__(self) -> int:
         """Bytes of the data so far."""
         return len(self._data)
 
-    def take(self, buffer: bytearray) -> bool:
-        """Take from the front of the buffer what belongs to the body.
+    def consume(self, buffer: bytearray) -> bool:
+        """Remove the bytes of the body from the front of the buffer and decode them.
 
         Returns:
-            Whether the body is complete. What is left in the buffer is then not its own.
+            Whether the body is complete; the buffer then starts with the next request.
 
         Raises:
-            RefusedError: It is malformed or too large.
+            RefusedError: The body is malformed or too large.
         """
         position = 0
         while not self._in_trailer:
             start = position
             if self._chunk_left:
-                position = self._take_data(buffer, position)
+                position = self._consume_data(buffer, position)
             elif self._wants_end_of_chunk:
-                position = self._take_end_of_chunk(buffer, position)
+                position = self._consume_end_of_chunk(buffer, position)
             else:
-                position = self._take_size(buffer, position)
+                position = self._consume_size(buffer, position)
             if position == start:
                 break
-        # One deletion for all chunks: what is behind them need not move for each.
+        # One deletion for all chunks, so that the rest of the buffer moves once.
         del buffer[:position]
-        return self._in_trailer and self._take_trailer(buffer)
+        return self._in_trailer and self._consume_trailer(buffer)
 
-    def _take_data(self, buffer: bytearray, position: int) -> int:
+    def _consume_data(self, buffer: bytearray, position: int) -> int:
         data = buffer[position : position + self._chunk_left]
         self._data += data
         self._chunk_left -= len(data)
         return position + len(data)
 
-    def _take_end_of_chunk(self, buffer: bytearray, position: int) -> int:
+    def _consume_end_of_chunk(self, buffer: bytearray, position: int) -> int:
         end = buffer[position : position + 2]
         if not b"\r\n".startswith(end):
             raise RefusedError(400, "Malformed chunk")
@@ -156,7 +153,7 @@ class ChunkedBody:
         self._wants_end_of_chunk = False
         return position + 2
 
-    def _take_size(self, buffer: bytearray, position: int) -> int:
+    def _consume_size(self, buffer: bytearray, position: int) -> int:
         line = self._extract(buffer, position, b"\r\n", extra=_CHUNK_SIZE_DIGITS)
         if line is None:
             return position
@@ -174,7 +171,7 @@ class ChunkedBody:
         self._in_trailer = size == 0
         return position + len(line) + 2
 
-    def _take_trailer(self, buffer: bytearray) -> bool:
+    def _consume_trailer(self, buffer: bytearray) -> bool:
         if not b"\r\n".startswith(buffer[:2]):
             lines = self._extract(buffer, 0, b"\r\n\r\n")
             if lines is None:
@@ -191,10 +188,10 @@ class ChunkedBody:
     def _extract(
         self, buffer: bytearray, position: int, end: bytes, *, extra: int = 0
     ) -> bytes | None:
-        """What stands before ``end``, or None if that has not come yet.
+        """Return the bytes before ``end``, or None if ``end`` has not arrived yet.
 
         Raises:
-            RefusedError: It is longer than what is left of the overhead, and ``extra`` bytes.
+            RefusedError: They exceed the remaining overhead plus ``extra`` bytes.
         """
         limit = position + self._overhead_left + extra + len(end)
         found = buffer.find(end, position + self._searched, limit)

@@ -1,15 +1,14 @@
-"""The bytes of a request's head, judged before any parser sees them.
+"""Grammar of request heads, checked before a parser reads them.
 
-Every HTTP parser accepts some bytes that are not HTTP, and no two accept the same: h11
-takes a bare LF for the end of a line, joins folded lines and lets control characters
-pass; llhttp knows only certain methods and takes HTTP/2.0 for a version of HTTP/1. A
-request that a proxy in front of us reads in one way and we in another is how requests
-are smuggled, so nothing may depend on which parser is installed. What passes here is a
-subset of RFC 9112 on which all parsers agree; the rest is refused, with one and the same
-status whatever the parser and however the bytes were split on the way.
+Every HTTP parser accepts some bytes that are not HTTP, and no two accept the same: h11 accepts a
+bare LF as the end of a line, joins folded lines and accepts control characters; llhttp accepts
+certain methods only and HTTP/2.0 as a version of HTTP/1. Requests can be smuggled if a proxy and
+the worker read them differently, so no result may depend on the installed parser. This grammar is a
+subset of RFC 9112 on which all parsers agree. Anything else is refused, with the same status for
+every parser and every fragmentation of the bytes.
 
-The rules are the regular expressions at the top. Their repetitions are possessive or
-over disjoint sets, so they take time in proportion to the length.
+The rules are the regular expressions below. Their repetitions are possessive or over disjoint sets,
+so they run in linear time.
 """
 
 import re
@@ -17,17 +16,17 @@ import re
 from .refusal import RefusedError
 
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
-"""Methods that are handed on; the owner answers 405 to those it has no use for. Any other
-is 501, as RFC 9110 has it: CONNECT too, since an origin server is no tunnel."""
+"""Accepted methods; the owner responds 405 to those it does not support. Others are refused with
+501 (RFC 9110, 9.1), as is CONNECT, because an origin server is not a tunnel."""
 
 MAX_FIELDS = 100
-"""Header fields in one request. Browsers send about 15, behind two proxies 30. Each costs
-a parser far more time than its bytes do."""
+"""Maximum header fields of a request. Browsers send about 15, through two proxies 30. A field costs
+a parser far more than its bytes."""
 
 _TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _FIELD_LINE = rb"(?:" + _TCHAR + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)"
 _HOST = rb"[0-9A-Za-z.\-_~%:\[\]]"
-_ORIGIN_FORM = rb"/[\x21\x22\x24-\x7e]*+"  # "#" begins a fragment, which is never sent
+_ORIGIN_FORM = rb"/[\x21\x22\x24-\x7e]*+"  # "#" starts a fragment, which is never sent
 _ABSOLUTE_FORM = rb"[Hh][Tt][Tt][Pp][Ss]?+://" + _HOST + rb"++(?:[/?][\x21\x22\x24-\x7e]*+)?"
 _REQUEST_LINE = (
     rb"(?:(?:" + b"|".join(METHODS) + rb") (?:" + _ORIGIN_FORM + rb"|" + _ABSOLUTE_FORM + rb")"
@@ -48,10 +47,10 @@ TOKEN_LIST = re.compile(_TCHAR + rb"++(?:[ \t]*+,[ \t]*+" + _TCHAR + rb"++)*+")
 
 
 def check_head(head: bytes) -> None:
-    """Judge a complete head, from the request line to the empty line.
+    """Check a complete head, from the request line to the empty line.
 
     Raises:
-        RefusedError: It is not one that we accept.
+        RefusedError: The head violates the grammar or has too many fields.
     """
     if _HEAD.fullmatch(head) is None:
         check_request_line(head[: head.index(b"\n") + 1])
@@ -61,20 +60,19 @@ def check_head(head: bytes) -> None:
 
 
 def check_partial_head(head: bytearray, seen: int, limit: int) -> None:
-    """Judge a head of which the end has not come yet, so that nobody waits for it in vain.
+    """Check an incomplete head, to refuse it as early as possible.
 
-    Whatever this refuses, ``check_head`` would refuse with the same words, had the rest
-    come at once.
+    ``check_head`` would refuse the complete head with the same status and message.
 
     Args:
-        head: What has come so far, at least one byte.
-        seen: How many of these bytes were judged by an earlier call.
-        limit: How many bytes a head may have.
+        head: The bytes so far, at least one.
+        seen: Number of bytes checked by an earlier call.
+        limit: Maximum bytes of a head.
 
     Raises:
-        RefusedError: It can no longer become one that we accept.
+        RefusedError: The head cannot become an acceptable one.
     """
-    if _FIRST_BYTE.match(head) is None:  # a TLS handshake, most often
+    if _FIRST_BYTE.match(head) is None:  # usually a TLS handshake
         raise RefusedError(400, "Malformed request line")
     end_of_line = head.find(b"\n", 0, limit)
     if end_of_line >= seen:
@@ -88,10 +86,10 @@ def check_partial_head(head: bytearray, seen: int, limit: int) -> None:
 
 
 def check_request_line(line: bytes) -> None:
-    """Judge the first line of a request, its end of line included.
+    """Check the first line of a request, including its end of line.
 
     Raises:
-        RefusedError: It is not one that we accept.
+        RefusedError: The line is malformed, or its version or method is not supported.
     """
     if _GOOD_REQUEST_LINE.fullmatch(line):
         return
@@ -106,5 +104,5 @@ def check_request_line(line: bytes) -> None:
 
 
 def are_field_lines(lines: bytes) -> bool:
-    """Whether this is nothing but well-formed header or trailer lines, or empty."""
+    """Whether all lines are well-formed header or trailer fields; true if there are none."""
     return _FIELD_LINES.fullmatch(lines) is not None

@@ -1,8 +1,7 @@
-"""Heads by h11, the reference.
+"""Parser of heads with h11, the reference.
 
-An ``h11.Connection`` serves one head and is thrown away. To keep it for the next request
-it would have to be fed the body and the response too; making one costs 2 µs of the 50 µs
-that it takes to parse a head.
+Each head uses a new ``h11.Connection``, because a reused one would also need the body and the
+response. Creating it costs 2 µs of the 50 µs for a head.
 """
 
 import h11
@@ -11,13 +10,12 @@ from .parser import Head, MalformedHeadError
 
 
 def parse_head(head: bytes) -> Head:
-    """Take a head apart.
+    """Parse a head.
 
     Raises:
-        MalformedHeadError: h11 does not accept it.
+        MalformedHeadError: h11 rejects the head.
     """
-    # h11 limits what is incomplete, and a head that arrives at once never is; the limit
-    # is raised all the same, so that no other setting than ours decides.
+    # h11's limit is for incomplete heads only; raise it so that our own limit alone applies.
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
     try:
         connection.receive_data(head)

@@ -1,4 +1,4 @@
-"""From the bytes of a head to a request that still lacks its body."""
+"""Parsing of request heads, with a cache of heads seen before."""
 
 import re
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from .refusal import RefusedError
 
 
 class RequestHead(msgspec.Struct, frozen=True):
-    """A request before its body. The first four are those of ``Request``.
+    """A request without its body. The first four attributes are those of ``Request``.
 
     Attributes:
-        framing: How the body is delimited.
-        is_1_0: Whether the client speaks HTTP/1.0.
+        framing: Delimitation of the body.
+        is_1_0: Whether the request is HTTP/1.0.
         keep_alive: Whether the client wants the connection kept open.
-        expects: The Expect header in lower case, "" if there is none or it does not count.
+        expects: The Expect header in lower case; "" if there is none, or in HTTP/1.0.
     """
 
     method: str
@@ -35,7 +35,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     def with_body(
         self, body: bytes, received: int, arrived: int, *, is_secure: bool = False
     ) -> Request:
-        """The complete request."""
+        """Return the complete request; see ``Request`` for the arguments."""
         return Request(
             self.method, self.path, self.query, self.headers, body, received, is_secure, arrived
         )
@@ -46,18 +46,17 @@ _KEY = re.compile(rb"\r\n[Ii]dempotency-[Kk]ey: ([0-9A-Za-z-]++)\r\n")
 
 
 def read_head(head: bytes, parse: Parser) -> RequestHead:
-    """Judge a head and take it apart.
+    """Check and parse a head.
 
-    A client sends the same head again and again, but for the length of the body and perhaps the
-    name of the batch. So heads are judged and remembered with a 0 in their places, and a head
-    that was seen before costs a quarter.
+    The heads of one client differ only in Content-Length and perhaps Idempotency-Key. So heads are
+    cached with these values replaced by 0, and a cached head costs a quarter.
 
     Args:
-        head: From the request line to the empty line.
+        head: Bytes from the request line to the empty line.
         parse: The parser.
 
     Raises:
-        RefusedError: It is malformed, or it is doubtful where its body ends.
+        RefusedError: The head is malformed, or the end of the body is ambiguous.
     """
     length = _LENGTH.search(head)
     if length is None:
@@ -66,7 +65,7 @@ def read_head(head: bytes, parse: Parser) -> RequestHead:
     key = _KEY.search(usual)
     if key is not None:
         usual = usual[: key.start(1)] + b"0" + usual[key.end(1) :]
-    same = _read_before(usual, parse)
+    same = _read_cached(usual, parse)
     headers = {**same.headers, "content-length": length[1].decode()}
     if key is not None:
         if headers["idempotency-key"] != "0":  # there are several
@@ -77,7 +76,7 @@ def read_head(head: bytes, parse: Parser) -> RequestHead:
         same.path,
         same.query,
         headers,
-        # There is no other field that says it: such a head has been refused.
+        # It is the only field with the length: a head with two was refused.
         Framing(int(length[1])),
         same.is_1_0,
         same.keep_alive,
@@ -108,8 +107,8 @@ def _read(head: bytes, parse: Parser) -> RequestHead:
     )
 
 
-_read_before = lru_cache(maxsize=1_024)(_read)
-"""Browsers and players are of a few hundred kinds; behind a proxy each may send to any page."""
+_read_cached = lru_cache(maxsize=1_024)(_read)
+"""There are a few hundred kinds of browsers and players, and each may send from several pages."""
 
 
 def _headers(parsed: Head) -> dict[str, str]:
@@ -120,13 +119,13 @@ def _headers(parsed: Head) -> dict[str, str]:
         if name in headers:
             value = f"{headers[name]}, {value}"
         headers[name] = value
-    # It describes the message on the wire, from which the coding is taken off.
+    # It describes the message on the wire; the body of a ``Request`` has no transfer coding.
     headers.pop("transfer-encoding", None)
     return headers
 
 
 def _path_and_query(target: str, headers: dict[str, str]) -> tuple[str, str]:
-    """Split a target. One in absolute form says the host too, and its word counts."""
+    """Split a target; the host of an absolute form replaces the Host header (RFC 9112, 3.2.2)."""
     if target[0] not in "/*":
         host_and_path = target.partition("://")[2]
         host = host_and_path.partition("/")[0].partition("?")[0]

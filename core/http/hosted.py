@@ -1,7 +1,7 @@
-"""Requests and responses where somebody else's server speaks HTTP: WSGI, ASGI, serverless.
+"""Conversion of requests and responses for hosts with an HTTP server: WSGI, ASGI, serverless.
 
-Framing, time-outs and malformed requests are the host's business there. What remains ours
-is the size of the body, and which answers have one.
+The host handles framing, timeouts and malformed requests. The limit on the body and the rules about
+responses without a body remain here.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from .refusal import RefusedError
 
 
 def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Headers as a ``Request`` wants them: names in lower case, repeated ones joined."""
+    """Return headers as ``Request`` requires them: names in lower case, repeated ones joined."""
     headers: dict[str, str] = {}
     for name, value in fields:
         name = name.lower()
@@ -20,16 +20,16 @@ def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 class BodyCollector:
-    """Gathers a body piece by piece, and no more of it than is allowed."""
+    """Collects the pieces of a body up to a limit."""
 
     def __init__(self, limit: int, announced: int | None = None) -> None:
         """
         Args:
-            limit: Bytes a body may have.
-            announced: Its Content-Length, if it has one.
+            limit: Maximum bytes of the body.
+            announced: The Content-Length, or None.
 
         Raises:
-            RefusedError: So much is announced that there is no need to read any of it.
+            RefusedError: The Content-Length exceeds the limit.
         """
         self._limit = limit
         self._pieces: list[bytes] = []
@@ -38,20 +38,20 @@ class BodyCollector:
         self._check(announced or 0)
 
     def add(self, piece: bytes) -> None:
-        """Take a piece.
+        """Append a piece.
 
         Raises:
-            RefusedError: The body is too large.
+            RefusedError: The body exceeds the limit.
         """
         self._pieces.append(piece)
         self._size += len(piece)
         self._check(self._size)
 
     def body(self) -> bytes:
-        """All of it.
+        """Return the complete body.
 
         Raises:
-            RefusedError: Less came than was announced.
+            RefusedError: The body is shorter than announced.
         """
         if self._size < (self._announced or 0):
             raise RefusedError(400, "Request incomplete")
@@ -62,11 +62,11 @@ class BodyCollector:
             raise RefusedError(413, "Request body too large")
 
 
-def parse_length(text: str) -> int | None:
-    """A Content-Length as a host passes it on; None if there is none.
+def parse_content_length(text: str) -> int | None:
+    """Parse the Content-Length that a host passes on; None if it is empty.
 
     Raises:
-        RefusedError: It is no number.
+        RefusedError: The text is not a number of at most 18 digits.
     """
     text = text.strip()
     if not text:
@@ -76,11 +76,11 @@ def parse_length(text: str) -> int | None:
     return int(text)
 
 
-def host_response(response: Response, method: str) -> tuple[list[tuple[str, str]], bytes]:
-    """Headers and body of a response as a host wants them.
+def to_host_response(response: Response, method: str) -> tuple[list[tuple[str, str]], bytes]:
+    """Return the headers and the body of a response for a host.
 
-    A response without content has no Content-Length; one to HEAD has that of the body it
-    leaves out (RFC 9110, 8.6).
+    A response without content has no Content-Length; the response to HEAD has that of the omitted
+    body (RFC 9110, 8.6).
     """
     headers = list(response.headers)
     if response.status not in (204, 304):

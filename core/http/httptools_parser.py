@@ -1,8 +1,7 @@
-"""Heads by httptools, the fast way.
+"""Parser of heads with httptools, the fast one.
 
-An ``HttpRequestParser`` serves one head and is thrown away. To keep it for the next
-request it would have to be fed the body too, which there is no need to copy through it;
-making one costs 0.6 µs of the 5 µs that it takes to parse a head.
+Each head uses a new ``HttpRequestParser``, because a reused one would also need the body. Creating
+it costs 0.6 µs of the 5 µs for a head.
 """
 
 import httptools
@@ -11,7 +10,7 @@ from .parser import Head, MalformedHeadError
 
 
 class _Fields:
-    """Collects what llhttp calls out."""
+    """Collects the callbacks of llhttp."""
 
     __slots__ = ("complete", "fields", "target")
 
@@ -31,22 +30,19 @@ class _Fields:
 
 
 def parse_head(head: bytes) -> Head:
-    """Take a head apart.
+    """Parse a head.
 
     Raises:
-        MalformedHeadError: httptools does not accept it.
+        MalformedHeadError: httptools rejects the head.
     """
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
     try:
         parser.feed_data(head)
     except httptools.HttpParserUpgrade:
-        # It has read the head and would hand the connection over to another protocol. We
-        # speak no other, so this is a request like any other.
-        pass
+        pass  # the head is read; no other protocol is supported, so the request is an ordinary one
     except httptools.HttpParserError as error:
-        # Behind the last field llhttp makes up its mind about the body, of which we have
-        # a mind of our own (see ``framing``).
+        # After the last field llhttp checks the framing of the body, which ``framing`` does here.
         if not fields.complete:
             raise MalformedHeadError(str(error)) from error
     if not fields.complete:

@@ -1,7 +1,7 @@
 """HTTP requests and responses as values.
 
-The worker sees a request only in this form, whatever carried it: an h11 connection,
-a WSGI environ, an ASGI scope or a serverless event.
+The worker receives requests in this form only, whatever their origin: a connection of the core, a
+WSGI environ, an ASGI scope or a serverless event.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,14 @@ class Request(msgspec.Struct, frozen=True):
     """One complete HTTP request.
 
     Attributes:
-        method: The method as sent, upper case ("POST").
-        path: The path of the request target, still percent-encoded ("/v1/events").
-        query: The part behind "?", without it; "" if there is none.
+        method: Method as sent, in upper case ("POST").
+        path: Path of the request target, percent-encoded ("/v1/events").
+        query: Query of the target without "?"; "" if there is none.
         headers: Header values by lower-case name; repeated headers joined with ", ".
-        body: The body after removal of the transfer coding (chunked), before any
-            content coding (gzip) is undone.
-        received: When the first byte of the request came in, ms since the epoch.
-        is_secure: Whether it came over TLS, as far as we know: a proxy may have ended it.
-        arrived: When its last byte came in; 0 if nobody knows.
+        body: Body without transfer coding (chunked), with its content coding (gzip).
+        first_byte_at: Arrival of the first byte, ms since the epoch; 0 if unknown.
+        is_secure: Whether the connection to the worker used TLS; a proxy may terminate it.
+        last_byte_at: Arrival of the last byte, ms since the epoch; 0 if unknown.
     """
 
     method: str
@@ -29,18 +28,18 @@ class Request(msgspec.Struct, frozen=True):
     query: str = ""
     headers: Mapping[str, str] = {}
     body: bytes = b""
-    received: int = 0
+    first_byte_at: int = 0
     is_secure: bool = False
-    arrived: int = 0
+    last_byte_at: int = 0
 
 
 class Response(msgspec.Struct, frozen=True):
-    """One complete HTTP response; Content-Length is added when it is sent.
+    """One complete HTTP response; the server adds Content-Length.
 
     Attributes:
-        status: The status code.
-        headers: Names and values in the order in which they are sent.
-        body: The whole body.
+        status: Status code.
+        headers: Names and values in the order of sending.
+        body: Complete body.
     """
 
     status: int

@@ -1,11 +1,9 @@
-"""The interface of a request-head parser: one function from the bytes of a head to a ``Head``.
+"""Interface of a parser of request heads: one function from bytes to a ``Head``.
 
-Two libraries implement it: h11, pure Python and always installed, and httptools (llhttp, the
-parser of Node.js), many times faster and optional; ``parser_choice`` selects one.
-They are given a head only after ``grammar`` and
-``framing`` have let it pass, and never a body; what is left to them is to take it apart.
-Should one of them refuse what those let pass, the request is refused: a head must please
-both the rules written here and the library.
+Two libraries implement it: h11, pure Python and always installed, and httptools (llhttp, the parser
+of Node.js), optional and many times faster; ``parser_choice`` selects one. A parser receives a head
+only after ``grammar`` and ``framing`` have accepted it, and never a body. A head must satisfy these
+rules and the library: if the library rejects it, the request is refused.
 """
 
 from collections.abc import Callable
@@ -13,14 +11,14 @@ from typing import NamedTuple
 
 
 class Head(NamedTuple):
-    """The head of a request, taken apart but not interpreted.
+    """The parsed head of a request, not interpreted.
 
     Attributes:
-        method: As sent.
-        target: The request target in whichever of its forms.
+        method: Method as sent.
+        target: Request target in any of its forms.
         version: "1.0" or "1.1".
-        fields: Names and values of the header fields in order, the names in any case,
-            white space behind a value possibly still there.
+        fields: Names and values of the header fields in order; names are in any case, and values
+            may end in white space.
     """
 
     method: bytes
@@ -30,8 +28,8 @@ class Head(NamedTuple):
 
 
 class MalformedHeadError(ValueError):
-    """The library does not accept this head."""
+    """The library rejects the head."""
 
 
 Parser = Callable[[bytes], Head]
-"""Takes one complete head, from the request line to the empty line; raises MalformedHeadError."""
+"""Parses one complete head, from the request line to the empty line; raises MalformedHeadError."""

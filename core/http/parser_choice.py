@@ -1,4 +1,4 @@
-"""Selects the library that parses request heads."""
+"""Selection of the library that parses request heads."""
 
 from functools import cache
 
@@ -6,8 +6,8 @@ from .parser import Parser
 
 
 @cache
-def parser_named(name: str) -> Parser:
-    """A parser by its library's name; "auto" is the fastest that is installed.
+def select_parser(name: str) -> Parser:
+    """Return the parser of a library, "h11" or "httptools"; "auto" is the fastest installed one.
 
     Raises:
         ImportError: The library is not installed.

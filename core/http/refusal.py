@@ -1,8 +1,8 @@
-"""Requests that are answered with an error before anybody has seen them.
+"""Refusal of requests that the HTTP layer cannot read or that exceed a limit.
 
-Whatever reads the bytes raises ``RefusedError``; the connection turns it into a response and
-closes. What that response looks like is the owner's to say (``Refuse``), because every
-answer of the worker carries CORS headers, and which ones is not this layer's business.
+The code that reads the bytes raises ``RefusedError``; the connection responds and closes. The owner
+builds the response (``MakeRefusal``), because every response of the worker needs CORS headers,
+which this layer does not know.
 """
 
 import json
@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping
 
 from .messages import Response
 
-Refuse = Callable[[int, str, Mapping[str, str]], Response]
-"""Makes the response to a refused request from the status, a message for people and the
-request's headers by lower-case name. The headers are empty if the head of the request was
-never read to its end or is itself at fault: nothing in such a head is to be believed."""
+MakeRefusal = Callable[[int, str, Mapping[str, str]], Response]
+"""Builds the response to a refused request from the status, a message and the request's headers by
+lower-case name. The headers are empty if the head is incomplete or malformed, because such a head
+cannot be trusted."""
 
 
 class RefusedError(Exception):
-    """A request that cannot be read, or not within the limits.
+    """A request that cannot be read or exceeds a limit.
 
     Attributes:
-        status: The status code of the answer.
-        message: What is wrong, for the answer's body. Never holds a part of the request.
+        status: Status code of the response.
+        message: Fault, for the body of the response; never contains a part of the request.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -30,7 +30,7 @@ class RefusedError(Exception):
         self.message = message
 
 
-def refuse_plainly(status: int, message: str, headers: Mapping[str, str]) -> Response:
-    """The answer of a connection whose owner has no wishes of its own: JSON, no CORS."""
+def make_plain_refusal(status: int, message: str, headers: Mapping[str, str]) -> Response:
+    """Build the default refusal: JSON without CORS headers."""
     body = json.dumps({"success": False, "message": message}, separators=(",", ":"))
     return Response(status, (("Content-Type", "application/json"),), body.encode())

@@ -1,4 +1,4 @@
-"""Responses to bytes."""
+"""Encoding of responses as HTTP/1.1 (RFC 9112)."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from .messages import Response
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _WITHOUT_BODY = (204, 304)
-_OURS = re.compile(rb"(?im)^(?:connection|content-length|date|transfer-encoding):")
+_RESERVED = re.compile(rb"(?im)^(?:connection|content-length|date|transfer-encoding):")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -25,19 +25,17 @@ def encode_response(
     to_head: bool = False,
     connection: Literal["", "close", "keep-alive"] = "",
 ) -> bytes:
-    """Write a response as it goes over the wire.
+    """Encode a response.
 
     Args:
-        response: What to answer.
-        now: The time, for the Date header.
-        to_head: Whether it answers a HEAD request, so that the body is described by
-            Content-Length but not sent.
-        connection: The Connection header; none if empty.
+        response: The response.
+        now: Current time for the Date header, ms since the epoch.
+        to_head: Whether it responds to HEAD: Content-Length describes the body, which is not sent.
+        connection: Value of the Connection header; "" for no header.
 
     Raises:
-        ValueError: A header is not one: it has a line break in it, say, behind which a
-            client would read a header or a response that nobody meant to send. Or it is
-            one of those that are written here. Or the status is not a final one.
+        ValueError: A header is malformed (a line break in it would let the client read another
+            header or response), is one that this function adds, or the status is not final.
     """
     parts = [_status_line(response.status), _field_lines(response.headers), _date(now // 1000)]
     if connection:
@@ -57,28 +55,28 @@ def _status_line(status: int) -> bytes:
         raise ValueError(f"{status} is not the status of a final response")
     try:
         reason = HTTPStatus(status).phrase
-    except ValueError:  # a number that has no name is still a status
+    except ValueError:  # a status without a standard name
         reason = ""
     return f"HTTP/1.1 {status} {reason}\r\n".encode()
 
 
 @lru_cache(maxsize=256)
 def _field_lines(headers: tuple[tuple[str, str], ...]) -> bytes:
-    """The same few sets of headers are sent again and again, so they are remembered."""
+    """Encode headers; cached, because the same few sets are sent repeatedly."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
     if not are_field_lines(lines) or lines.count(b"\n") != len(headers):
-        raise ValueError(f"not fit to be sent as headers: {headers!r}")
-    if _OURS.search(lines):
-        raise ValueError(f"holds headers that the connection itself writes: {headers!r}")
+        raise ValueError(f"malformed headers: {headers!r}")
+    if _RESERVED.search(lines):
+        raise ValueError(f"headers that only the connection may set: {headers!r}")
     return lines
 
 
 @lru_cache(maxsize=4)
 def _date(seconds: int) -> bytes:
-    """The Date header (IMF-fixdate), worked out once a second.
+    """Encode the Date header (IMF-fixdate, RFC 9110, 5.6.7); cached per second.
 
-    Not by ``strftime``, whose names of days follow the locale, nor by ``email.utils``,
-    which brings sockets and clocks along.
+    ``strftime`` is not used because its names follow the locale, ``email.utils`` because it imports
+    sockets and clocks.
     """
     time = _EPOCH + timedelta(seconds=seconds)
     day, month = _DAYS[time.weekday()], _MONTHS[time.month - 1]

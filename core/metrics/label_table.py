@@ -4,7 +4,7 @@ from typing import Self
 
 import msgspec
 
-from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, Work
+from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackList
 from .series import Labels
 
@@ -51,7 +51,7 @@ class LabelTable:
             self._packed_pairs.add(pair)
         return place
 
-    def capture_state(self) -> Work[LabelTableState]:
+    def capture_state(self) -> IncrementalWork[LabelTableState]:
         """Captures the state for a snapshot and empties the table."""
         known: dict[Labels, int] | dict[tuple[str, str], int]
         for known in (self._numbers, self._pairs):
@@ -59,7 +59,7 @@ class LabelTable:
                 known.popitem()
                 if len(known) % SMALL_ITEMS_PER_UNIT == 0:
                     yield 1
-        return LabelTableState(self._packed_pairs.raw(), self._packed_rows.raw())
+        return LabelTableState(self._packed_pairs.as_field(), self._packed_rows.as_field())
 
     @classmethod
     def from_state(cls, state: LabelTableState) -> Self:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from ..primitives.incremental import STEP, Work
+from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
 from .label_table import LabelTable
@@ -144,7 +144,7 @@ class Registry:
         labels = group.labels
         if values:
             own = [
-                self._interner.of((name, governed))
+                self._interner.intern((name, governed))
                 for name, value in zip(metric.labels, values, strict=True)
                 if (governed := govern(name, value))
             ]
@@ -153,7 +153,7 @@ class Registry:
         group.cache_series(key, series)
         return series
 
-    def capture_state(self, table: LabelTable) -> Work[RegistryState]:
+    def capture_state(self, table: LabelTable) -> IncrementalWork[RegistryState]:
         """Captures the state for a snapshot. The registry must not change meanwhile."""
         metrics: dict[Metric, int] = {}
         saved = MsgpackList()
@@ -167,16 +167,16 @@ class Registry:
             metric = metrics.setdefault(series.metric, len(metrics))
             numbers = series.capture_numbers()
             few.append((metric, row, series.exported_at, series.changed_at, numbers))
-            if len(few) == STEP:
-                saved.add_few(few)
+            if len(few) == UNITS_PER_YIELD:
+                saved.extend(few)
                 few.clear()
-                yield STEP
-        saved.add_few(few)
+                yield UNITS_PER_YIELD
+        saved.extend(few)
         named = [
             MetricState(metric_name(metric), tuple(float(bound) for bound in metric.buckets))
             for metric in metrics
         ]
-        return RegistryState(named, saved.raw(), self.overflowed)
+        return RegistryState(named, saved.as_field(), self.overflowed)
 
     def restore_state(
         self, state: RegistryState, table: LabelTable, metrics: Mapping[MetricName, Metric]

@@ -1,10 +1,10 @@
-"""Work that is done in parts, so that nobody is held up by all of it.
+"""Incremental work: long tasks that run in small steps, so that requests are served between them.
 
-What a flush does grows with the series and views there are. So it is written as generators that
-yield after each few of them, and tell how much that was, in units of about one series or view (some
-µs). ``Worker.poll`` goes on with it for as many units as its pace allows, and asks to be polled
-again at once. Units are counted, because the core has no clock, and the same calls must give the
-same bytes.
+The cost of a flush grows with the number of series and views. Such a task is a generator: after
+each few items it yields how many units of work those items were. A unit is about one series or
+view, a few µs. ``Worker.poll`` advances the generator until a budget of units is used up and asks
+to be polled again at once. The budget counts units, not time, because the core has no clock and
+the same calls must lead to the same bytes.
 """
 
 from collections.abc import Generator
@@ -12,23 +12,22 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-Work = Generator[int, None, Result]
-"""Work in parts, with a result at its end."""
+IncrementalWork = Generator[int, None, Result]
+"""A task in steps: yields the units of each step, returns the result."""
 
 SMALL_ITEMS_PER_UNIT = 10
-"""Things of which so little is asked that this many make one unit."""
+"""Cheap items, such as one label set, that count as one unit together."""
 
-STEP = 10
-"""Units of work after which to yield, where many things of one unit each are gone through: yielding
-after each would be a tenth of the work."""
+UNITS_PER_YIELD = 10
+"""Units after which a loop over items of one unit each yields. To yield after each item would add a
+tenth to its cost."""
 
 DEFAULT_BUDGET = 250
-"""Units of work in one call at the most: one or two ms. More than that may come on top: the garbage
-collector, a processor that has become slow."""
+"""Units of one call at most: 1 to 2 ms, plus pauses of the garbage collector or a throttled CPU."""
 
 
-def finish(work: Work[Result]) -> Result:
-    """Do all of it at once."""
+def run_to_end(work: IncrementalWork[Result]) -> Result:
+    """Run all steps at once and return the result."""
     while True:
         try:
             next(work)

@@ -1,4 +1,4 @@
-"""The same object for equal values: who is brought a new one each time keeps less."""
+"""Interning: one shared object for equal values, to save memory."""
 
 from typing import Any, TypeVar
 
@@ -6,18 +6,19 @@ Value = TypeVar("Value")
 
 
 class Interner:
-    """Values that are shared by those who hold them."""
+    """A bounded table of interned values.
+
+    Args:
+        limit: Values in the table at most. A full table is cleared, because the values come from
+            outside and their number has no bound.
+    """
 
     def __init__(self, limit: int) -> None:
-        """
-        Args:
-            limit: How many it knows; past that it begins anew, because they come from outside.
-        """
         self._limit = limit
         self._known: dict[Any, Any] = {}
 
-    def of(self, value: Value) -> Value:
-        """The one that equals a value, which is the value itself if it is new."""
+    def intern(self, value: Value) -> Value:
+        """Return the known object equal to a hashable value, or the value itself if it is new."""
         if len(self._known) >= self._limit:
             self._known.clear()
         same: Value = self._known.setdefault(value, value)

@@ -1,8 +1,8 @@
-"""Lists and dictionaries of a snapshot, made into bytes item by item.
+"""Streaming msgpack writer: the lists and dictionaries of a snapshot, encoded item by item.
 
-All the items at once would leave the processor's cache before they are encoded, which takes
-twice as long, and would hold everybody up until they are. Nor do the bytes lie in one block: of a
-million views that is hundreds of MB, and each time that it grows or goes it is a hold of its own.
+An item is encoded while it is still in the processor's cache, which halves the time, and in small
+steps, which keeps pauses short. The bytes are kept in blocks: a million views are hundreds of MB,
+and to resize or free one buffer of that size would itself cause a pause.
 """
 
 from collections.abc import Iterator
@@ -12,78 +12,81 @@ import msgspec
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
 
-BLOCK: Final = 64 * 1024
-"""Bytes after which a block is full."""
+BLOCK_BYTES: Final = 64 * 1024
+"""Size at which a block is closed."""
 
-_LIST: Final = b"\xdd"
-_DICT: Final = b"\xdf"
-"""How msgpack begins a list and a dictionary with a length of 32 bits."""
+_ARRAY_32: Final = b"\xdd"
+_MAP_32: Final = b"\xdf"
+"""First bytes of an array and a map whose length follows in 32 bits (msgpack specification)."""
 
 
 class MsgpackStream:
-    """Items as bytes."""
+    """Base of the two containers: counts items and collects their bytes."""
 
     __slots__ = ("_blocks", "_count", "_open")
 
-    _begin = _LIST
+    _head = _ARRAY_32
 
     def __init__(self) -> None:
-        self._blocks: list[bytes] = []  # the full ones
+        self._blocks: list[bytes] = []  # closed blocks
         self._open = bytearray()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def raw(self) -> Any:
-        """What stands for it in a state that is to be encoded (``core/engine/snapshot``)."""
+    def as_field(self) -> Any:
+        """Return itself, untyped, as the value of a struct's field that is a list or dictionary.
+
+        ``core/engine/snapshot`` encodes such a struct and inserts the stream's bytes.
+        """
         return self
 
-    def take_blocks(self) -> Iterator[bytes]:
-        """All of it as msgpack has it, block by block. Each goes when the next one is asked for:
-        it can be taken once."""
-        yield self._begin + self._count.to_bytes(4, "big")
+    def drain_blocks(self) -> Iterator[bytes]:
+        """Yield the whole container as msgpack, block by block; frees each block when the next one
+        is requested, so it works once."""
+        yield self._head + self._count.to_bytes(4, "big")
         self._blocks.append(bytes(self._open))
         self._open = bytearray()
         self._blocks.reverse()
         while self._blocks:
             yield self._blocks.pop()
 
-    def _added(self, count: int = 1) -> None:
+    def _count_items(self, count: int = 1) -> None:
         self._count += count
-        if len(self._open) >= BLOCK:
+        if len(self._open) >= BLOCK_BYTES:
             self._blocks.append(bytes(self._open))
             self._open.clear()
 
 
 class MsgpackList(MsgpackStream):
-    """A list that grows as bytes."""
+    """A msgpack array that grows as bytes."""
 
     __slots__ = ()
 
     def add(self, item: object) -> None:
-        """Encode one more item."""
+        """Encode and append one item."""
         _encode_into(item, self._open, -1)
-        self._added()
+        self._count_items()
 
-    def add_few(self, items: list[Any]) -> None:
-        """Encode up to 15 more items in one call: that is most of what a small one takes."""
+    def extend(self, items: list[Any]) -> None:
+        """Append up to 15 items in one call; the call is most of the cost of a small item."""
         assert len(items) <= 15, "the head of a longer list has more than one byte"
         begin = len(self._open)
         _encode_into(items, self._open, -1)
-        del self._open[begin]  # msgpack's byte for a list of so many: the items remain
-        self._added(len(items))
+        del self._open[begin]  # the one-byte head of an array of up to 15: only its items remain
+        self._count_items(len(items))
 
 
 class MsgpackDict(MsgpackStream):
-    """A dictionary that grows as bytes."""
+    """A msgpack map that grows as bytes."""
 
     __slots__ = ()
 
-    _begin = _DICT
+    _head = _MAP_32
 
     def add(self, key: object, value: object) -> None:
-        """Encode one more item."""
+        """Encode and append one key with its value; keys must be distinct."""
         _encode_into(key, self._open, -1)
         _encode_into(value, self._open, -1)
-        self._added()
+        self._count_items()

@@ -1,41 +1,45 @@
-"""Things that are due at an interval, by a clock that may jump."""
+"""Timer for periodic tasks, robust against a clock that is set back."""
 
 
 class Timer:
-    """Something that is due every ``interval`` ms."""
+    """A periodic deadline. All times are in ms.
+
+    Args:
+        interval: Time from one run to the next, ms.
+    """
 
     def __init__(self, interval: int) -> None:
         self._interval = interval
         self._last: int | None = None
 
     def start(self, now: int) -> None:
-        """Begin to count, once; and anew after the clock jumped back."""
+        """Start the first interval; later calls do nothing unless the clock was set back."""
         if self._last is None or now < self._last:
             self._last = now
 
     def is_due(self, now: int) -> bool:
-        """Whether the interval is over."""
+        """Whether the interval has passed; starts the timer if necessary."""
         self.start(now)
         return self._last is not None and now - self._last >= self._interval
 
     def restart(self, now: int) -> None:
-        """Note that it was done."""
+        """Start the next interval, after the task has run."""
         self._last = now
 
-    def hasten(self) -> None:
-        """Make it due at once."""
+    def make_due(self) -> None:
+        """End the current interval at once."""
         if self._last is not None:
             self._last -= self._interval
 
-    def state(self) -> int | None:
-        """When it was done last, for a snapshot."""
+    def capture_state(self) -> int | None:
+        """Return the start of the current interval, for a snapshot."""
         return self._last
 
-    def restore(self, last: int | None) -> None:
-        """Take a state back."""
+    def restore_state(self, last: int | None) -> None:
+        """Set the start of the current interval, from a snapshot."""
         self._last = last
 
     @property
-    def next(self) -> int | None:
-        """When it is due, None if it has not started."""
+    def next_due(self) -> int | None:
+        """Time at which the task is due; None before ``start``."""
         return None if self._last is None else self._last + self._interval

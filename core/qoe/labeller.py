@@ -12,7 +12,7 @@ from ..events.event_types import Event, Text
 from ..governance.governor import Governor
 from ..metrics.registry import Group
 from ..metrics.series import Labels
-from ..primitives.incremental import Work
+from ..primitives.incremental import IncrementalWork
 from ..primitives.interning import Interner
 from ..wire.loki_push import format_labels
 
@@ -169,7 +169,7 @@ class Labeller:
         self._sets, self._groups = {}, {}
         self._cache_started_at = now
 
-    def free_discarded(self) -> Work[None]:
+    def free_discarded(self) -> IncrementalWork[None]:
         """Frees discarded cache entries step by step: all at once would be a pause."""
         while self._discarded:
             discarded = self._discarded.pop()
@@ -185,7 +185,7 @@ class Labeller:
             text = label_text(value)
             self.shortened += isinstance(value, str) and len(text) < len(value)
             if text and (label := self._governor.govern(name, text, now)):
-                governed[name] = self._interner.of((name, label))
+                governed[name] = self._interner.intern((name, label))
         return LabelSet(
             self.find_group(tuple(sorted(governed.values()))),
             tuple(governed[name] for name in STREAM_LABELS if name in governed),

@@ -15,7 +15,7 @@ from ..metrics.label_table import LabelTable
 from ..metrics.metric import Metric
 from ..metrics.registry import Group, Registry
 from ..metrics.series import Gauge, Labels, Series
-from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, Work
+from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackList
 from . import playback
 from .catalogue import CONCURRENT_VIEWS, EVENTS_TOTAL, RULES_BY_KIND, RecordingRule
@@ -128,7 +128,7 @@ class Recorder:
         self.resolve_pending(now, ignore_timeout=True)
         self.views.reset_logs()
 
-    def expire_views(self, now: int) -> Work[None]:
+    def expire_views(self, now: int) -> IncrementalWork[None]:
         """Ends the views that have timed out."""
         for view in self.views.expire_views(now):
             if view is not None:
@@ -136,7 +136,7 @@ class Recorder:
                 self.views.compact_view(view)
             yield 1
 
-    def set_concurrent(self, counts: Mapping[Labels, int]) -> Work[None]:
+    def set_concurrent(self, counts: Mapping[Labels, int]) -> IncrementalWork[None]:
         """Sets the gauge of concurrent views; label sets without any left are set to 0 once."""
         gauges: dict[Gauge, int] = {}
         gone = (labels for labels in self._concurrent if labels not in counts)
@@ -155,7 +155,7 @@ class Recorder:
                 yield 1
         self._concurrent = counts
 
-    def capture_state(self, table: LabelTable) -> Work[RecorderState]:
+    def capture_state(self, table: LabelTable) -> IncrementalWork[RecorderState]:
         """Captures the state for a snapshot. Nothing may change meanwhile."""
         concurrent = MsgpackList()
         for number, labels in enumerate(self._concurrent):
@@ -163,7 +163,7 @@ class Recorder:
             if number % SMALL_ITEMS_PER_UNIT == 0:
                 yield 1
         views = yield from self.views.capture_state(table)
-        return RecorderState(views, concurrent.raw())
+        return RecorderState(views, concurrent.as_field())
 
     def restore_state(self, state: RecorderState, table: LabelTable) -> None:
         """Restores a captured state."""

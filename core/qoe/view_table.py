@@ -7,7 +7,7 @@ import msgspec
 from ..events.event_types import Event
 from ..metrics.label_table import LabelTable
 from ..metrics.series import Labels
-from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, STEP, Work
+from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, UNITS_PER_YIELD, IncrementalWork
 from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
 from . import playback
@@ -159,7 +159,7 @@ class ViewTable:
             del self._pending[view]
         return due
 
-    def count_concurrent(self, now: int) -> Work[dict[Labels, int]]:
+    def count_concurrent(self, now: int) -> IncrementalWork[dict[Labels, int]]:
         """Counts the views that play now, by base labels. The table must not change meanwhile."""
         counts: dict[Labels, int] = {}
         for number, view in enumerate(self._views.values()):
@@ -207,7 +207,7 @@ class ViewTable:
         if self._ended.get(view.key) is view:
             self._ended[view.key] = compact(view, view.labels)
 
-    def capture_state(self, table: LabelTable) -> Work[ViewTableState]:
+    def capture_state(self, table: LabelTable) -> IncrementalWork[ViewTableState]:
         """Captures the state for a snapshot. The table must not change meanwhile."""
         views, playing = MsgpackList(), MsgpackList()
         places: dict[View, int] = {}  # of the pending views, which are few
@@ -217,16 +217,22 @@ class ViewTable:
                 playing.add(place)
             if view in self._pending:
                 places[view] = place
-            if place % STEP == 0:
-                yield STEP
+            if place % UNITS_PER_YIELD == 0:
+                yield UNITS_PER_YIELD
         ended = MsgpackList()
         for count, (key, one) in enumerate(self._ended.items(), 1):
             ended.add((table.assign_number(one.labels), encoded_state(key, one)))
-            if count % STEP == 0:
-                yield STEP
+            if count % UNITS_PER_YIELD == 0:
+                yield UNITS_PER_YIELD
         pending_views = [(places[view], since) for view, since in self._pending.items()]
         return ViewTableState(
-            views.raw(), ended.raw(), ([], [], []), 0, playing.raw(), pending_views, self.evicted
+            views.as_field(),
+            ended.as_field(),
+            ([], [], []),
+            0,
+            playing.as_field(),
+            pending_views,
+            self.evicted,
         )
 
     def restore_state(self, state: ViewTableState, table: LabelTable) -> None:
@@ -246,7 +252,7 @@ class ViewTable:
     def _create_or_revive(self, key: ViewKey, labels: Labels) -> View:
         if key in self._ended:
             return expand(key, self._ended.pop(key))
-        same = self._interner.of
+        same = self._interner.intern
         own = ViewKey(same(key.org_id), key.view_id, same(key.video), same(key.player))
         return View(own, labels)
 

@@ -22,7 +22,7 @@ from ..metrics.label_table import LabelTable
 from ..metrics.metric import Metric, MetricType
 from ..metrics.registry import MetricName, Registry, SeriesKey, metric_name
 from ..metrics.series import GAUGE_LIFETIME, Series
-from ..primitives.incremental import STEP, Work
+from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackList
 from ..wire.remote_write import encode_series
 
@@ -147,7 +147,7 @@ class SeriesExporter:
                     continue
             series.exported_at = at
             steady += zip(series.heads, values, strict=True)
-            if len(steady) >= STEP:
+            if len(steady) >= UNITS_PER_YIELD:
                 yield SteadySeries(at, steady)
                 steady = []
         if steady:
@@ -161,13 +161,13 @@ class SeriesExporter:
                 for head in series.heads:
                     yield ExportedSeries(head, ((at, STALE),))
 
-    def capture_state(self, table: LabelTable) -> Work[ExporterState]:
+    def capture_state(self, table: LabelTable) -> IncrementalWork[ExporterState]:
         """Captures the state for a snapshot. Nothing may change meanwhile."""
         ended = MsgpackList()
         for key in self._just_ended:
             ended.add((metric_name(key.metric), table.assign_number(key.labels)))
             yield 1
-        return ExporterState(self.flushed_at, ended.raw())
+        return ExporterState(self.flushed_at, ended.as_field())
 
     def restore_state(
         self, state: ExporterState, table: LabelTable, metrics: Mapping[MetricName, Metric]

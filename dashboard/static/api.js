@@ -1,13 +1,13 @@
-// Questions to the worker.
+// Requests to the dashboard API of the worker.
 
 export class ApiError extends Error {}
 
-/** There was no answer at all. */
+/** The worker did not answer. */
 export class AwayError extends ApiError {}
 
 /**
- * Ask and get the answer's document.
- * Throws ApiError (or AwayError) with a text for people; AbortError if the question is not wanted any more.
+ * Ask a question; returns the answer's document.
+ * Throws ApiError (or AwayError) with a text for users; AbortError if the question was cancelled.
  */
 export async function ask(question, parameters, signal) {
   let response;
@@ -20,7 +20,7 @@ export async function ask(question, parameters, signal) {
     throw new AwayError("The worker cannot be reached.");
   }
   if (response.status === 401) {
-    window.location.reload(); // the session has ended: the worker asks to sign in
+    window.location.reload(); // the session has ended: the worker shows the sign-in page
     throw new ApiError("Please sign in again.");
   }
   let document;
@@ -35,15 +35,15 @@ export async function ask(question, parameters, signal) {
 }
 
 /**
- * Milliseconds since a time (of performance.now) in which answers of the worker were waited for.
- * As the network saw it: what the page itself had to do meanwhile is not the worker's time.
+ * Milliseconds spent waiting for answers of the worker since a time (of performance.now).
+ * Taken from the network's timings, which exclude the work of the page itself.
  */
 export function workerTime(since) {
   const waits = performance.getEntriesByType("resource")
     .filter(({ name, startTime }) => startTime >= since && name.includes("/dashboard/api/"))
-    .map(({ startTime, requestStart, responseEnd }) => [requestStart || startTime, responseEnd]) // 0: it failed
+    .map(({ startTime, requestStart, responseEnd }) => [requestStart || startTime, responseEnd]) // 0: the request failed
     .sort(([one], [other]) => one - other);
-  performance.clearResourceTimings(); // a browser keeps only so many
+  performance.clearResourceTimings(); // the browser's buffer is limited
   let [total, until] = [0, 0];
   for (const [start, end] of waits) {
     total += Math.max(0, end - Math.max(start, until));

@@ -1,4 +1,4 @@
-// The page: what is asked when, and what becomes of answers and of failures.
+// The page: when to ask each question, and how answers and failures are shown.
 
 import { AwayError, ask, workerTime } from "./api.js";
 import * as charts from "./charts.js";
@@ -17,7 +17,7 @@ let asked = new AbortController();
 let updatedAt = null;
 const failures = new Map();
 
-// Each question: its parameters beside range and filters, and what shows its answer.
+// Each question: its parameters besides range and filters, and the function that shows its answer.
 const QUESTIONS = {
   overview: { of: "overview", show: (answer) => { panels.showTiles(answer); panels.showFunnel(answer); } },
   timeline: {
@@ -33,11 +33,11 @@ const QUESTIONS = {
   picture: { of: "picture", show: (answer) => { panels.showBitrates(answer); panels.showResolutions(answer); } },
   slowest: {
     of: "breakdown", more: () => ({ by: "video_id", order: "startup_p95", limit: 8, least_views: leastViews() }),
-    show: (answer) => panels.showVideos("slowest", answer, panels.SLOWEST, "No start-up times in this time."),
+    show: (answer) => panels.showVideos("slowest", answer, panels.SLOWEST, "No start-up times in this time range."),
   },
   failing: {
     of: "breakdown", more: () => ({ by: "video_id", order: "errors", limit: 8, least_views: leastViews() }),
-    show: (answer) => panels.showVideos("failing", answer, panels.FAILING, "No errors in this time."),
+    show: (answer) => panels.showVideos("failing", answer, panels.FAILING, "No errors in this time range."),
   },
   errors: {
     of: "errors",
@@ -80,7 +80,7 @@ async function load() {
   document.body.removeAttribute("aria-busy");
   if (!isAway()) updatedAt = Date.now();
   pulse();
-  // A worker that takes long to answer has much to do: it is asked less often.
+  // A worker that answers slowly is busy: ask less often.
   schedule(Math.max(EVERY[state.last], 5 * workerTime(begun)));
 }
 
@@ -89,14 +89,14 @@ function schedule(wait) {
   if (byId("refresh").checked && !document.hidden && !state.zoom) timer = setTimeout(load, wait);
 }
 
-/** Say in its own place what did not work, and keep what was shown before. */
+/** Show a failure in its panel, and keep the previous content. */
 function report(name, error) {
   if (error) failures.set(name, error);
   else failures.delete(name);
   for (const place of document.querySelectorAll(`[data-panel="${name}"]`)) {
     place.parentElement.querySelector(`:scope > .failure[data-of="${name}"]`)?.remove();
     place.classList.toggle("stale", Boolean(error));
-    // That the worker is away is said once, at the top.
+    // An unreachable worker is reported once, at the top.
     if (!error || error instanceof AwayError) continue;
     const again = el("button", { type: "button", onclick: () => load() }, "Try again");
     place.before(el("p", { class: "failure", role: "alert", "data-of": name }, format.visible(error.message), " ", again));
@@ -119,7 +119,7 @@ function pulse() {
 
 const ago = (ms) => (ms < 5_000 ? "now" : ms < 60_000 ? `${Math.floor(ms / 5_000) * 5} s ago` : `${Math.floor(ms / 60_000)} min ago`);
 
-/** With no data at all: what to do to get some. */
+/** Without any data: how to send some. */
 async function welcome({ filters: offered }) {
   let isEmpty = offered.org_id.length === 0;
   if (isEmpty) {
@@ -140,7 +140,7 @@ function controls() {
     const zoomed = byId("zoomed");
     zoomed.hidden = !state.zoom;
     if (state.zoom) zoomed.textContent = `${format.moment(state.zoom.from)} – ${format.moment(state.zoom.to)} ✕`;
-    zoomed.title = "Back to the time until now";
+    zoomed.title = "Back to the latest data";
     by = panels.BREAKDOWNS.includes(by) ? by : panels.BREAKDOWNS[0];
   };
   range.addEventListener("change", ({ target }) => state.set({ last: target.value, zoom: null }));
@@ -166,7 +166,7 @@ function controls() {
     try {
       localStorage.setItem("openqoe-theme", root.dataset.theme);
     } catch {
-      // Then it lasts as long as the page.
+      // The choice lasts until the page is closed.
     }
     charts.repaint();
   });

@@ -1,5 +1,5 @@
-// Charts over time, drawn by plotly.js. It is loaded when the first chart is wanted, so that the
-// tiles need not wait for it. Where it is not installed there are no charts, and a notice says so.
+// Charts over time, drawn by plotly.js. It is loaded with the first chart, so that the tiles do not
+// wait for it. If it is not installed, a notice replaces the charts.
 
 import { byId, el, empty } from "./dom.js";
 import * as format from "./format.js";
@@ -17,8 +17,8 @@ function load() {
       library = null;
       reject(new Error("The charting library could not be loaded."));
     });
-    // The library styles its elements from scripts, which the page's policy forbids; app.css has
-    // what these charts need. It leaves elements alone that are there already.
+    // The library adds style elements, which the page's policy forbids; app.css has the styles of
+    // these charts. The library adds no style element whose id exists already.
     document.head.append(
       el("link", { id: "plotly.js-style-global", class: "no-inline-styles" }),
       ...document.body.dataset.unwanted.split(" ").filter(Boolean).map((id) => el("meta", { id })),
@@ -28,7 +28,7 @@ function load() {
   return library;
 }
 
-/** A colour of the style sheet as the library takes it. */
+/** A colour of the style sheet, in the form that the library accepts. */
 function color(name) {
   const probe = el("span", { class: `c-${name}`, hidden: true });
   document.body.append(probe);
@@ -37,15 +37,15 @@ function color(name) {
   return value;
 }
 
-/** The library reads a little markup in texts; this takes it for what it is. */
+/** Escape text: the library interprets some markup. */
 const literal = (text) =>
   format.visible(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
-// A family of errors has the same colour whatever else there is.
+// A family of errors always has the same colour.
 const FAMILIES = { network: "red", decoder: "amber", source: "violet", business: "teal" };
 const OTHERS = ["blue", "green", "teal", "violet"];
 
-// Each chart: its title, and the traces that it makes of an answer.
+// Each chart: its title, and the traces that it draws from an answer.
 const CHARTS = [
   {
     id: "concurrent", title: "Concurrent views", note: "highest in each step", unit: format.count,
@@ -81,10 +81,10 @@ const CHARTS = [
       Object.entries(errors).slice(0, 12).map(([family, y], index) => ({
         name: family || "unknown", y, color: FAMILIES[family] ?? OTHERS[index % OTHERS.length], bars: true, stack: true, counts: true,
       })),
-    none: "No errors in this time.",
+    none: "No errors in this time range.",
   },
   {
-    id: "bitrate-time", title: "Bit rate", note: "percentiles of what plays", unit: format.bits,
+    id: "bitrate-time", title: "Bit rate", note: "percentiles, reported during playback", unit: format.bits,
     suffix: "bit/s", si: true,
     traces: ({ series }) => [
       { name: "p90", y: series.bitrate_p90, color: "green" },
@@ -108,9 +108,9 @@ export function build() {
   wide.observe(byId("charts"));
 }
 
-/** Fetch the library while the numbers are asked for. */
+/** Load the library while the first questions are answered. */
 export function prepare() {
-  if (ADDRESS) load().catch(() => {}); // said where the charts are
+  if (ADDRESS) load().catch(() => {}); // the failure is shown in place of the charts
 }
 
 /** Draw an answer of `timeline`. */
@@ -124,12 +124,12 @@ export async function show(answer) {
   if (latest === answer) draw(plotly, answer);
 }
 
-/** Draw again, with the colours of a theme that has just been chosen. */
+/** Redraw with the colours of the current theme. */
 export function repaint() {
   if (latest && window.Plotly) draw(window.Plotly, latest);
 }
 
-/** Without the library: the newest values in words. */
+/** Without the library: the latest values as text. */
 function summarise({ id, traces, unit }, answer) {
   const lines = finished(traces(answer), answer).map(({ name, y }) => {
     const value = y.findLast((one) => one !== null);
@@ -147,8 +147,8 @@ function draw(plotly, answer) {
     const hasAny = traces.some(({ y }) => y.some((value) => value));
     if (!hasAny) {
       if (place.data) plotly.purge(place);
-      place.replaceChildren(empty(chart.none ?? "Nothing in this time."));
-      place.setAttribute("aria-label", `${chart.title}: nothing in this time`);
+      place.replaceChildren(empty(chart.none ?? "No data in this time range."));
+      place.setAttribute("aria-label", `${chart.title}: no data in this time range`);
       continue;
     }
     if (!place.data) place.replaceChildren();
@@ -162,7 +162,7 @@ function draw(plotly, answer) {
   }
 }
 
-/** What is counted in a step that is not over would look like a drop, so it is left out. */
+/** Leaves out the counts of an unfinished step, which would look like a drop. */
 const finished = (traces, { running }) =>
   traces.map((one) => (one.counts && running ? { ...one, y: [...one.y.slice(0, -1), null] } : one));
 
@@ -188,7 +188,7 @@ function trace(one, { unit, scale = 1 }, times) {
   };
 }
 
-/** Where the axis begins: not long before there was anything, but a few steps are always seen. */
+/** Start of the axis: shortly before the first data, but at least 20 steps before the end. */
 export const beginning = ({ from, to, step, known_since: first }) =>
   first === null ? from : Math.max(from, Math.min(first - step, to - 20 * step));
 
@@ -224,7 +224,7 @@ function layout({ suffix = "", si = false }, traces, answer, tone) {
   };
 }
 
-/** Drawing a range with the mouse looks at that time more closely. */
+/** A range drawn with the mouse becomes the time range. */
 function listen(place) {
   if (place.dataset.listens) return;
   place.dataset.listens = "yes";

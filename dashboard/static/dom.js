@@ -1,4 +1,4 @@
-// Making elements. Whatever comes from outside becomes text: nothing here can be read as markup.
+// Creates elements. Text from outside becomes text nodes, never markup.
 
 /**
  * An element. Properties whose value is null or false are left out; `on…` are listeners.
@@ -25,7 +25,7 @@ function shape(name, attributes) {
   return made;
 }
 
-/** A small line without axes: how a number went. Gaps stay gaps. */
+/** A sparkline. Missing values are gaps. */
 export function sparkline(values) {
   const known = values.filter((value) => value !== null);
   const svg = shape("svg", {

@@ -1,4 +1,4 @@
-// The filter bar: what is offered, and what is on.
+// The filter bar: the offered values and the active filters.
 
 import { byId, el } from "./dom.js";
 import { visible } from "./format.js";
@@ -20,7 +20,7 @@ export function build() {
   render();
 }
 
-/** Take an answer of `filters`. */
+/** Show an answer of `filters`. */
 export function show({ filters }) {
   offered = filters;
   render();
@@ -33,7 +33,7 @@ function render() {
     const options = [...(offered[name] ?? [])];
     if (chosen && !options.some(({ value }) => value === chosen)) options.unshift({ value: chosen, text: chosen });
     const wanted = JSON.stringify([options, chosen]);
-    if (select.dataset.shown === wanted) continue; // not under the hands of who is choosing
+    if (select.dataset.shown === wanted) continue; // do not change a list that is open
     select.dataset.shown = wanted;
     select.replaceChildren(
       el("option", { value: "" }, "All"),

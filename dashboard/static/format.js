@@ -1,8 +1,8 @@
-// Numbers with their units, as people read them. What is not known is a dash, never a zero.
+// Numbers with units. An unknown value is a dash, never a zero.
 
 export const NONE = "–";
 
-/** Between number and unit: no line ends there. */
+/** Between number and unit: prevents a line break. */
 const SPACE = "\u00a0";
 
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
@@ -83,8 +83,8 @@ export function moment(ms) {
 export const plural = (number, one, many) => `${count(number)} ${number === 1 ? one : many}`;
 
 /**
- * Text from outside with everything made visible that a browser would not show, or would let
- * act on its surroundings: control characters, and marks that turn the direction of writing.
+ * Text from outside with invisible characters escaped: control characters, and marks that change
+ * the direction of writing.
  */
 export function visible(text) {
   return String(text).replace(

@@ -11,7 +11,7 @@ const { NONE, visible } = format;
 
 const hundred = (value) => (value === null ? null : value * 100);
 
-// `better`: whether more is better (1), worse (-1) or neither (0).
+// `better`: whether a higher value is better (1), worse (-1) or neither (0).
 const TILES = [
   {
     id: "concurrent", title: "Concurrent views", spark: "concurrent_views",
@@ -82,7 +82,7 @@ export function showTiles(answer) {
   }
 }
 
-/** How a number differs from that of the equally long time before. */
+/** The difference from the previous time range of equal length. */
 function change({ measure, better }, { current, previous, from, to }) {
   const none = el("span", { class: "delta" });
   if (!measure || !previous) return none;
@@ -102,7 +102,7 @@ export function showTrends(answer) {
   const summed = times.map((_, at) => Object.values(errors).reduce((sum, one) => sum + one[at], 0));
   for (const { id, spark } of TILES) {
     let values = spark === "errors" ? summed : series[spark];
-    // Of a step that is not over, counts would look like a drop.
+    // The counts of an unfinished step would look like a drop.
     if (running && ["started", "completed", "errors"].includes(id)) values = values.slice(0, -1);
     byId(`tile-${id}`).querySelector(".trend").replaceChildren(values ? sparkline(values.slice(first)) : "");
   }
@@ -115,7 +115,7 @@ const STAGES = { started: "Started", completed: "Completed" };
 export function showFunnel({ funnel }) {
   const first = funnel[0].views;
   const most = Math.max(...funnel.map((stage) => stage.views));
-  if (!most) return fill("funnel", empty("No views in this time."));
+  if (!most) return fill("funnel", empty("No views in this time range."));
   return fill("funnel", el("ol", { class: "funnel" }, ...funnel.map(({ stage, views }) =>
     el("li", {},
       el("span", { class: "name" }, STAGES[stage] ?? `${stage} %`),
@@ -132,7 +132,7 @@ export function showBitrates({ bitrate }) {
     amount: observations,
     tone: to === null ? 7 : Math.min(7, bitrate.findIndex((one) => one.to === to)),
   }));
-  mix("bitrate", parts, "No player has told a bit rate in this time.");
+  mix("bitrate", parts, "No player reported a bit rate in this time range.");
 }
 
 const HEIGHTS = ["240p", "360p", "480p", "720p", "1080p", "1440p", "4k", "8k"];
@@ -144,7 +144,7 @@ export function showResolutions({ resolution }) {
       return { name: visible(name), amount: renditions, tone: place < 0 ? "other" : place };
     })
     .sort((a, b) => (a.tone === "other") - (b.tone === "other") || a.tone - b.tone);
-  mix("resolution", parts, "No player has told a resolution in this time.");
+  mix("resolution", parts, "No player reported a resolution in this time range.");
 }
 
 function mix(id, parts, none) {
@@ -168,13 +168,13 @@ function mix(id, parts, none) {
 
 // --- tables --------------------------------------------------------------------------------------
 
-/** A value that filters by itself when it is chosen. */
+/** A value that sets a filter when it is clicked. */
 function choice(name, value, text = value) {
   if (value === null) return el("span", { class: "muted" }, "unknown");
   const isOn = state.filters[name] === value;
   return el("button", {
     type: "button", class: "link", "aria-pressed": String(isOn),
-    title: visible(isOn ? "Show all again" : `Show only ${text}`),
+    title: visible(isOn ? "Remove this filter" : `Show only ${text}`),
     onclick: () => state.set({ filters: { [name]: isOn ? "" : value } }),
   }, visible(text));
 }
@@ -190,7 +190,7 @@ function named(by, value) {
 
 export function showBreakdown(answer) {
   const { by, rows, values } = answer;
-  if (!rows.length) return fill("breakdown", empty("No views in this time."));
+  if (!rows.length) return fill("breakdown", empty("No views in this time range."));
   const most = Math.max(...rows.map((row) => row.views_started), 1);
   const columns = [
     { title: NAMES[by], className: "name", value: (row) => choice(by, row.value, named(by, row.value)) },
@@ -228,7 +228,7 @@ export const FAILING = [
 ];
 
 export function showErrors({ total, errors }, onchoose) {
-  if (!errors.length) return fill("errors", empty("No errors in this time."));
+  if (!errors.length) return fill("errors", empty("No errors in this time range."));
   const shown = errors.slice(0, 10);
   const columns = [
     { title: "Code", className: "name", value: ({ code }) => el("button", {
@@ -247,7 +247,7 @@ export function showErrors({ total, errors }, onchoose) {
 
 const sum = (counts) => Object.values(counts).reduce((total, one) => total + one, 0);
 
-/** How a destination does, in a word and a tone. */
+/** The state of a destination as a word and a tone. */
 function verdict({ queue_age_seconds: age, dropped, requests }) {
   if (sum(dropped) > 0) return ["losing", "bad"];
   if (age >= 60) return ["behind", "bad"];
@@ -257,7 +257,7 @@ function verdict({ queue_age_seconds: age, dropped, requests }) {
 
 export function showDelivery({ destinations, workers, intake, version }) {
   byId("version").textContent = version;
-  if (!destinations.length) return fill("delivery", empty("No worker has reported in this time."));
+  if (!destinations.length) return fill("delivery", empty("No worker has reported in this time range."));
   const cards = destinations.map((one) => {
     const [word, tone] = verdict(one);
     const facts = [
@@ -282,22 +282,22 @@ export function showDelivery({ destinations, workers, intake, version }) {
     { title: "Views", className: "number", value: (one) => format.count(one.views) },
   ];
   const reasons = Object.entries(intake.reasons).map(([why, n]) => `${format.count(n)} ${why}`).join(", ");
-  const took = el("p", { class: "intake" },
+  const summary = el("p", { class: "intake" },
     el("strong", {}, format.plural(intake.events_accepted, "event", "events")), " accepted, ",
     `${format.count(intake.events_rejected)} refused${reasons ? ` (${visible(reasons)})` : ""}, `,
     format.plural(intake.batches_duplicate, "duplicate batch", "duplicate batches"));
-  return fill("delivery", took, ...cards, workers.length ? table("Workers", columns, workers) : null);
+  return fill("delivery", summary, ...cards, workers.length ? table("Workers", columns, workers) : null);
 }
 
 export function showCardinality({ dimensions }) {
   const known = dimensions.filter(({ admitted }) => admitted !== null);
-  if (!known.length) return fill("cardinality", empty("No worker has reported in this time."));
+  if (!known.length) return fill("cardinality", empty("No worker has reported in this time range."));
   const share = ({ admitted, limit }) => (limit ? admitted / limit : 0);
   known.sort((a, b) => share(b) - share(a) || b.admitted - a.admitted);
   return fill("cardinality", el("ul", { class: "dimensions" }, ...known.map((one) => {
     const part = share(one);
     const tone = part >= 1 ? "bad" : part >= 0.8 ? "warn" : "";
-    const folded = one.folded ? el("span", { class: "state warn", title: "values replaced, because the dimension was full" }, `${format.count(one.folded)} folded`) : null;
+    const folded = one.folded ? el("span", { class: "state warn", title: "values folded, because the dimension was full" }, `${format.count(one.folded)} folded`) : null;
     return el("li", {},
       el("span", { class: "name" }, one.dimension, " ", folded),
       bar(part, tone),

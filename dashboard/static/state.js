@@ -1,5 +1,5 @@
-// What is being looked at: time range and filters. It lives in the page's address, so that a
-// view can be bookmarked and sent to a colleague.
+// Time range and filters. They are part of the page's address, so that it can be bookmarked and
+// shared.
 
 export const FILTERS = [
   "org_id", "player_id", "video_id", "device_category", "browser_family", "os_family",
@@ -29,14 +29,14 @@ class State extends EventTarget {
     const query = new URLSearchParams(window.location.search);
     const from = Number(query.get("from"));
     const to = Number(query.get("to"));
-    /** A fixed range in ms, or null while it ends now. */
+    /** A fixed range in ms; null while the range ends now. */
     this.zoom = from > 0 && to > from ? { from, to } : null;
     this.last = RANGES.includes(query.get("last")) ? query.get("last") : "1h";
     this.filters = {};
     for (const name of FILTERS) if (query.get(name)) this.filters[name] = query.get(name);
   }
 
-  /** Change parts of it; a filter that is "" goes away. */
+  /** Change some members; a filter "" is removed. */
   set({ last, zoom, filters }) {
     if (last !== undefined) this.last = last;
     if (zoom !== undefined) this.zoom = zoom;
@@ -54,7 +54,7 @@ class State extends EventTarget {
     this.set({ filters: Object.fromEntries(FILTERS.map((name) => [name, ""])) });
   }
 
-  /** The parameters that questions to the API have in common. */
+  /** The parameters that all questions share. */
   query() {
     return new URLSearchParams({ ...this.range(), ...this.filters });
   }

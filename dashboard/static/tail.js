@@ -1,4 +1,4 @@
-// The live tail: events as they came in, the latest first.
+// The live tail: received events, the latest first.
 
 import { ask } from "./api.js";
 import { byId, el, empty } from "./dom.js";
@@ -36,15 +36,15 @@ let failed = () => {};
 function pause(wanted) {
   isPaused = wanted;
   byId("pause").setAttribute("aria-pressed", String(isPaused));
-  byId("pause").textContent = isPaused ? "Go on" : "Pause";
+  byId("pause").textContent = isPaused ? "Resume" : "Pause";
   if (isPaused) {
-    // Neither what is about to be asked nor what was asked already comes any more.
+    // Cancels the next question and the one that is running.
     clearTimeout(timer);
     asked.abort();
   } else next(0);
 }
 
-/** Show events that match, from elsewhere on the page. */
+/** Filter the tail; called from other panels. */
 export function follow(fields) {
   form().reset();
   for (const [name, value] of Object.entries(fields)) form().elements[name].value = value;
@@ -83,7 +83,7 @@ async function load() {
 
 function show(answer, isFirst, fields) {
   const list = byId("tail");
-  // Another store: the one that was numbered so far is gone.
+  // The store was replaced; its numbers start again.
   if (answer.latest < latest) latest = 0;
   else latest = answer.latest;
   const rows = answer.entries.map(row);
@@ -114,8 +114,8 @@ const TONES = {
   ended: "good", viewstart: "good", playing: "good",
 };
 
-// What is worth a glance, in this order: field of `data`, how it is told, and by which events it
-// means that.
+// The summary of an event, in this order: field of `data`, its text, and the event types in which
+// it has this meaning.
 const TOTALS = ["heartbeat", "pause", "quartile", "ended"];
 const GLANCE = [
   ["error_family", (v) => v], ["error_code", (v) => v], ["error_message", (v) => v],
@@ -130,17 +130,17 @@ const GLANCE = [
 function glance(event) {
   const data = event?.data;
   if (data === null || typeof data !== "object") return "";
-  const told = [];
-  for (const [name, tell, types] of GLANCE) {
+  const parts = [];
+  for (const [name, describe, types] of GLANCE) {
     if (types && !types.includes(event.event_type)) continue;
     const value = data[name];
     if (value === null || value === undefined || typeof value === "object") continue;
     const isText = name.startsWith("error_");
     if (!isText && typeof value !== "number") continue;
-    const text = tell(value);
-    if (text !== null) told.push(text);
+    const text = describe(value);
+    if (text !== null) parts.push(text);
   }
-  return told.slice(0, 3).join(" · ");
+  return parts.slice(0, 3).join(" · ");
 }
 
 function row(entry) {
@@ -148,7 +148,7 @@ function row(entry) {
   try {
     event = JSON.parse(entry.line);
   } catch {
-    // Shown as it is.
+    // Not JSON: shown unchanged.
   }
   const type = entry.event_type ?? "unknown";
   const device = event?.device?.category ?? "";
@@ -162,7 +162,7 @@ function row(entry) {
       el("span", { class: "video" }, visible(video)),
       el("span", { class: "glance" }, visible(glance(event))),
       el("span", { class: "who" }, visible([device, player, where].filter(Boolean).join(" · ")))));
-  // Most rows are never opened.
+  // Built when a row is opened; most never are.
   details.addEventListener("toggle", () => {
     if (!details.open || details.querySelector("pre")) return;
     const text = event === null ? entry.line : JSON.stringify(event, null, 2);

@@ -1,11 +1,11 @@
-// Runs before the page is painted, so that a chosen theme does not flash. Without a choice the
-// system's is used.
+// Runs before the page is painted, so that a chosen theme does not flicker. The default is the
+// theme of the system.
 (() => {
   let chosen = null;
   try {
     chosen = localStorage.getItem("openqoe-theme");
   } catch {
-    // Storage may be forbidden; then a choice lasts as long as the page.
+    // Storage may be forbidden; the choice then lasts until the page is closed.
   }
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 })();

@@ -1,4 +1,4 @@
-"""Writes the Grafana dashboards: ``make dashboards``, or with another place for the runbooks
+"""Writes the Grafana dashboards: ``make dashboards``, or with another address of the runbooks
 
     python deploy/grafana/generate.py --runbooks https://wiki.example.com/openqoe
 

@@ -1,7 +1,7 @@
 """The worker on asyncio.
 
-``serve`` runs it as a process, ``server`` moves bytes, ``service`` keeps time and runs
-effects, ``client`` sends them; ``application`` is the worker under another server (ASGI).
+``serve`` runs it as a process, ``server`` moves bytes, ``service`` keeps time and runs effects,
+``client`` sends them. ``asgi_application`` is the worker under another server (ASGI).
 """
 
 from ..service.extras import needs

@@ -9,15 +9,20 @@ from urllib.parse import quote
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.http import Request, Response
-from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
+from openqoe.core.http.hosted import (
+    BodyCollector,
+    join_headers,
+    parse_content_length,
+    to_host_response,
+)
 from openqoe.core.http.refusal import RefusedError
 
 from ..service import logs
 from ..service.bootstrap import open_runtime
 from ..service.clock import now_ms
-from ..service.environment import announce, process_instance
+from ..service.environment import log_start, process_instance
+from ..stores.store_selection import open_store
 from .service import Service
-from .store import open_store
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -29,7 +34,7 @@ class Disconnected(Exception):  # noqa: N818 - an event, not an error
 
 
 class Application:
-    """An ASGI 3 application with lifespan.
+    """An ASGI 3 application with lifespan events.
 
     Args:
         config: The settings; those of the environment if None.
@@ -50,7 +55,7 @@ class Application:
                 await send({"type": "websocket.close", "code": 1003})
 
     async def start(self) -> Service:
-        """Start the service, for hosts that have no lifespan events."""
+        """Start the service, for hosts without lifespan events."""
         if self._service is None or self._service.closed:
             try:
                 asyncio.get_running_loop()
@@ -61,17 +66,17 @@ class Application:
                 ) from None
             config = self._config or Config.from_environment(os.environ)
             log = logs.configure(config)
-            home = open_runtime(
+            runtime = open_runtime(
                 config, process_instance(config), log, partial(open_store, config, several=True)
             )
-            self._service = Service(home, log)
+            self._service = Service(runtime, log)
             await self._service.start()
             self._service.watch()
-            announce(log, home.worker, os.environ)
+            log_start(log, runtime.worker, os.environ)
         return self._service
 
     async def close(self) -> None:
-        """Flush for the last time and deliver. Requests that come behind it are refused."""
+        """Flush for the last time and deliver. Later requests are refused."""
         service = self._service
         if service is not None and not service.closed:
             await service.close(service.drain().left)
@@ -113,7 +118,7 @@ class Application:
 
 
 def _path(scope: Scope) -> str:
-    """The path as it was sent, still percent-encoded, without the part where we are mounted."""
+    """Return the path as it was sent, percent-encoded, without the prefix of the mount point."""
     raw = scope.get("raw_path")  # optional; some hosts leave the query in it
     path = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
     return path.removeprefix(quote(scope.get("root_path", "")))
@@ -123,10 +128,10 @@ async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
     """Read the body.
 
     Raises:
-        RefusedError: It is too large, or not as long as was announced.
+        RefusedError: It is too large, or its length differs from the announced one.
         Disconnected: The client went away.
     """
-    body = BodyCollector(limit, parse_length(headers.get("content-length", "")))
+    body = BodyCollector(limit, parse_content_length(headers.get("content-length", "")))
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -137,7 +142,7 @@ async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
 
 
 async def _respond(response: Response, method: str, send: Send) -> None:
-    headers, body = host_response(response, method)
+    headers, body = to_host_response(response, method)
     await send(
         {
             "type": "http.response.start",

@@ -1,17 +1,17 @@
-"""Effects on asyncio: HTTP requests to destinations, with pooled connections."""
+"""HTTP requests to destinations on asyncio, with pooled connections."""
 
 import aiohttp
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
-from ..net.http_results import MAX_ANSWER, beginning, failed, timed_out
+from ..net.http_results import MAX_ANSWER, network_failure, read_start, timeout_failure
 
 
 class Client:
     """Sends effects to their destinations.
 
     Args:
-        timeout: How long a destination may take, in ms.
+        timeout: Time limit of a request, in ms.
     """
 
     def __init__(self, timeout: int) -> None:
@@ -32,17 +32,17 @@ class Client:
             await self._session.close()
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
-        """Send one effect. Whatever goes wrong is a result, never an exception."""
+        """Send one effect. A fault is a result, never an exception."""
         assert self._session is not None, "the client is not open"
         try:
             async with self._session.post(
                 effect.url, data=effect.body, headers=effect.headers, allow_redirects=False
             ) as response:
-                body = await beginning(response.content.iter_chunked(MAX_ANSWER))
+                body = await read_start(response.content.iter_chunked(MAX_ANSWER))
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpResult(response.status, headers, body)
         except TimeoutError:
-            return timed_out(self._timeout)
-        # ValueError: a host or a header that cannot be encoded.
+            return timeout_failure(self._timeout)
+        # ValueError: the host or a header cannot be encoded.
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return failed(error)
+            return network_failure(error)

@@ -6,43 +6,43 @@ from functools import partial
 
 from openqoe.core.config.worker_config import Config
 
-from ..net.listeners import Listening
+from ..net.listeners import ListenOptions
 from ..service import logs, os_process
 from ..service.bootstrap import open_runtime
-from ..service.environment import announce, server_instance
+from ..service.environment import log_start, server_instance
+from ..stores.store_selection import open_store
 from .server import Server
 from .service import Service
-from .store import open_store
 
 
 def run(
     config: Config,
     environment: Mapping[str, str],
-    listening: Listening,
-    serving: Callable[[], None] = os_process.no_parent,
+    listen_options: ListenOptions,
+    on_serving: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal comes; ``serving`` is called when requests are taken.
+    """Serve until a stop signal; call ``on_serving`` when requests are accepted.
 
     Raises:
-        ListeningError: An address cannot be bound, or a TLS file cannot be used.
+        ListenError: An address cannot be bound, or a TLS file cannot be used.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(config, environment, listening, serving))
+        runner.run(serve(config, environment, listen_options, on_serving))
 
 
 async def serve(
     config: Config,
     environment: Mapping[str, str],
-    listening: Listening,
-    serving: Callable[[], None] = os_process.no_parent,
+    listen_options: ListenOptions,
+    on_serving: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal comes."""
+    """Serve until a stop signal."""
     log = logs.configure(config)
-    config = os_process.fit(config, log)
-    listeners = listening.open()
+    config = os_process.raise_limits(config, log)
+    listeners = listen_options.open()
     store = partial(open_store, config, several=False)
-    home = open_runtime(config, server_instance(config, listeners.port), log, store)
-    service = Service(home, log)
+    runtime = open_runtime(config, server_instance(config, listeners.port), log, store)
+    service = Service(runtime, log)
     server = Server(service, listeners)
     stop = asyncio.Event()
     for number in os_process.stop_signals():
@@ -50,8 +50,9 @@ async def serve(
     await service.start()
     service.watch()
     server.listen()
-    announce(log, service.worker, environment, listeners.addresses, listeners.url)
-    serving()
+    log_start(log, service.worker, environment, listeners.addresses, listeners.url)
+    if on_serving is not None:
+        on_serving()
     await stop.wait()
     shutdown = service.drain()
     await server.close(shutdown.for_requests)
@@ -59,7 +60,7 @@ async def serve(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed: a faster loop of the same behaviour."""
+    """Return uvloop's factory where it is installed: a faster loop with the same behaviour."""
     try:
         import uvloop
     except ImportError:

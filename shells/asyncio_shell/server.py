@@ -1,4 +1,4 @@
-"""The server on asyncio: sockets to the core's HTTP connections and back."""
+"""The server on asyncio: moves bytes between sockets and the core's HTTP connections."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from openqoe.core.http import ConnectionSet, Response
 
 from ..net import sockets
 from ..net.listeners import Listeners
-from ..net.tcp_info import waited
+from ..net.tcp_info import kernel_queue_ms
 from ..service.clock import now_ms
 from .service import Service
 
@@ -29,14 +29,14 @@ class Server:
         self._stopping = False
 
     def listen(self) -> None:
-        """Begin to accept."""
+        """Start to accept."""
         loop = asyncio.get_running_loop()
         for one in self._listeners.sockets:
             one.setblocking(False)
             loop.add_reader(one, self._accept, one)
 
     async def close(self, timeout: float) -> None:
-        """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
+        """Stop accepting, and let open requests finish for at most ``timeout`` s."""
         loop = asyncio.get_running_loop()
         for one in self._listeners.sockets:
             loop.remove_reader(one)
@@ -59,22 +59,22 @@ class Server:
             return
         loop = asyncio.get_running_loop()
         try:
-            for accepted in sockets.accept_all(listener):
+            for accepted in sockets.accept_pending(listener):
                 task = loop.create_task(self._open(accepted))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
         except sockets.NoCapacityError as error:
             self.service.log.error("cannot accept connections", reason=str(error))
             loop.remove_reader(listener)
-            loop.call_later(sockets.PAUSE, self._go_on_accepting, listener)
+            loop.call_later(sockets.RETRY_DELAY, self._resume_accepting, listener)
 
-    def _go_on_accepting(self, listener: socket.socket) -> None:
+    def _resume_accepting(self, listener: socket.socket) -> None:
         if not self._stopping:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     async def _open(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        # Where the client breaks the connection off, in the TLS handshake say, that is its affair.
+        # A client that disconnects, in the TLS handshake for example, is not a fault.
         with suppress(OSError, TimeoutError):
             await loop.connect_accepted_socket(
                 lambda: ServerConnection(self, accepted), accepted, ssl=self._listeners.tls
@@ -97,14 +97,14 @@ class ServerConnection(asyncio.Protocol):
         self._closing = False
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
-    # What the transport calls. A fault in it costs this connection, and no other.
+    # Callbacks of the transport. A fault in one ends this connection only.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._http = self._server.http.open(now_ms())
         self._transport = cast(asyncio.Transport, transport)
         if transport.get_extra_info("sslcontext") is None:
-            # Tell as soon as the kernel does not take all that is written. (asyncio's TLS
-            # would never write again: it holds its own messages back while reading is paused.)
+            # Pause as soon as the kernel's buffer is full. (Not with TLS: asyncio would never
+            # write again, because it holds its own messages back while reading is paused.)
             self._transport.set_write_buffer_limits(high=0)
         self._server.connections.add(self)
         self._guard(self._serve)
@@ -123,24 +123,24 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._guard(self._receive, b"")
-        if self._http.should_close:  # its last word, before the transport closes
+        if self._http.should_close:  # send its last bytes before the transport closes
             self._guard(self._serve)
-        # Stay open for answers to what came before the end.
+        # Stay open for answers to requests that came before the end.
         return not self._http.should_close and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._may_write = False
-        self._http.output_held(now_ms())
+        self._http.pause_writing(now_ms())
         self._transport.pause_reading()
         self._watch_deadline()
 
     def resume_writing(self) -> None:
         self._may_write = True
-        self._http.output_taken(now_ms())
+        self._http.resume_writing(now_ms())
         self._guard(self._serve)
 
     def stop(self) -> None:
-        """Close if there is nothing left to do: the core has been told to stop."""
+        """Close if no request is open; the core has stopped accepting requests."""
         self._guard(self._serve)
 
     def abort(self) -> None:
@@ -155,7 +155,7 @@ class ServerConnection(asyncio.Protocol):
             self.abort()
 
     def _serve(self) -> None:
-        """Answer one request; the next ones wait a turn, for the sake of other clients."""
+        """Answer one request; pipelined ones wait for the next turn, so that others are served."""
         self._turn = None
         if self._closing or not self._may_write:
             return
@@ -173,7 +173,7 @@ class ServerConnection(asyncio.Protocol):
             self._watch_deadline()
 
     def _answer(self, response: Response) -> None:
-        """Send the answer to the request at hand; it may come while that is handed over."""
+        """Send the answer to the current request; may be called from within ``handle``."""
         self._guard(self._send, response)
 
     def _send(self, response: Response) -> None:
@@ -183,20 +183,20 @@ class ServerConnection(asyncio.Protocol):
         if self._http.is_idle:  # nothing was sent ahead
             self._watch_deadline()
         else:
-            self._take_turn()
+            self._schedule_turn()
 
-    def _take_turn(self) -> None:
+    def _schedule_turn(self) -> None:
         if self._turn is None:
             self._turn = self._loop.call_soon(self._guard, self._serve)
 
     def _receive(self, data: bytes) -> None:
-        self._http.receive_data(data, now_ms() - waited(self._socket))
-        # Not at once: libuv goes on asking for data as long as a thousand sockets have some, and
-        # neither timers nor the listeners would have their turn.
-        self._take_turn()
+        self._http.receive_data(data, now_ms() - kernel_queue_ms(self._socket))
+        # Not at once: libuv reads on while any of a thousand sockets has data, and neither timers
+        # nor listeners would run.
+        self._schedule_turn()
 
     def _watch_deadline(self) -> None:
-        # A deadline that moves away is looked at when the timer fires: most are never reached.
+        # A deadline that moves later is checked when the timer fires: most are never reached.
         deadline = self._http.deadline
         if deadline is None or (self._timer is not None and deadline >= self._timer_at):
             return

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
+from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..service import logs, orphan_recovery
@@ -16,8 +16,8 @@ from .client import Client
 class Service(BaseService):
     """A worker on asyncio."""
 
-    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
-        super().__init__(home, log)
+    def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
+        super().__init__(runtime, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._sending: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
@@ -29,25 +29,25 @@ class Service(BaseService):
         """Begin to keep time."""
         await self._client.open()
         self._loop = asyncio.get_running_loop()
-        self._home.start(self._report, self._report_effect)
+        self._runtime.start(self._report, self._report_effect)
         self.poll()
 
     def watch(self) -> None:
-        """Look after slots left behind, from now on."""
-        task = asyncio.create_task(self.adopt())
+        """Start to recover orphaned slots."""
+        task = asyncio.create_task(self.recover_orphans())
         self._watching.append(task)
 
-    async def adopt(self) -> None:
-        """Deliver what processes left behind that did not come back, again and again."""
-        for seconds in orphan_recovery.waits():
+    async def recover_orphans(self) -> None:
+        """Recover orphaned slots at intervals, without end."""
+        for seconds in orphan_recovery.scan_delays():
             await asyncio.sleep(seconds)
             try:
-                for home in self.left_behind():
-                    other = Service(home, self.log)
+                for runtime in self.open_orphaned_slots():
+                    other = Service(runtime, self.log)
                     await other.start()
-                    await other.close(orphan_recovery.DELIVERY)
+                    await other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
-                self.log.exception("adoption failed")
+                self.log.exception("orphan recovery failed")
 
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
@@ -87,16 +87,16 @@ class Service(BaseService):
             self._loop.call_soon_threadsafe(self._take, completions)
 
     def _take(self, completions: Completions) -> None:
-        self.stored(completions)
+        self.complete_stored(completions)
         self._progress.set()
 
-    def _report_effect(self, effect: Effect, result: Result | Page) -> None:
+    def _report_effect(self, effect: Effect, result: Result) -> None:
         """Called by the threads of stores and pages."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._take_effect, effect, result)
 
-    def _take_effect(self, effect: Effect, result: Result | Page) -> None:
-        self.take(effect, result)
+    def _take_effect(self, effect: Effect, result: Result) -> None:
+        self.complete(effect, result)
         self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:

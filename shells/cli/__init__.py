@@ -1,5 +1,17 @@
-"""The ``openqoe`` command: one module for each of its commands, and the clients that they use.
+"""The ``openqoe`` command.
 
-``entry_point`` is where a process starts, ``commands`` lists the commands. ``*_client`` and
-``recording`` do the work of a command without click, so that tests and benchmarks can call them.
+    command_entry           where a process starts
+    command_group           the list of commands
+    <name>_command          one command: options, output
+    command_options         options that several commands share
+    terminal_output         lines, colours, exit codes
+
+The work of the commands, without click:
+
+    batch_sender            sends batches over several connections: the base of the next two
+    recording_sender        replay; recording_reader reads the file
+    simulation_sender       simulate, demo
+    worker_connection       HTTP requests to a running worker: stats and the senders
+    host_checks             check: directories, limits, the shared store
+    destination_checks      check: a request to each destination
 """

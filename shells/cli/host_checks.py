@@ -1,4 +1,4 @@
-"""What ``openqoe check`` looks at on this host: the data directory, limits, the shared store."""
+"""Checks of this host for ``openqoe check``: the data directory, limits, the shared store."""
 
 import math
 import os
@@ -16,71 +16,82 @@ from openqoe.core.kv import ListRecent
 from ..service.clock import now_ms
 from ..service.extras import MissingExtraError, needs
 from ..service.os_process import RESERVE
-from ..storage import Slots, StorageError, inspect
+from ..storage import Slots, StorageError, inspect_slot
 from ..stores.store_interface import StoreError
-from ..stores.store_selection import kind_of_store, store_file
+from ..stores.store_selection import store_file, store_kind
 
 SERIES_BYTES: Final = 450
-"""Memory of one series, about, most of it its labels as they go out."""
+"""Approximate memory of one series, most of it for its encoded labels."""
 
 VIEW_BYTES: Final = 1300
-"""Memory of one view, about."""
+"""Approximate memory of one view."""
 
-REMOTE: Final = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre")
-"""File systems, by the beginnings of their names, on which locks and WAL do not hold."""
+NETWORK_FILE_SYSTEMS: Final = (
+    "nfs",
+    "cifs",
+    "smb",
+    "9p",
+    "fuse.sshfs",
+    "ceph",
+    "glusterfs",
+    "lustre",
+)
+"""Prefixes of file systems on which locks and WAL are not reliable."""
 
-LEAST_ROOM: Final = 256 << 20
-"""Free bytes below which a data directory is as good as full."""
+MIN_FREE_BYTES: Final = 256 << 20
+"""Free bytes below which a data directory counts as full."""
 
-LEAST_REDIS: Final = (6, 0)
+MIN_REDIS: Final = (6, 0)
 
 
-def directory(config: Config) -> Iterator[Finding]:
-    """The data directory: there or to be made, writable, local, with room, and what is in it."""
+def check_data_directory(config: Config) -> Iterator[Finding]:
+    """Whether the data directory is writable, local and has room, and the state of its slots."""
     if config.durability == "memory" and not config.is_embedded:
-        yield Finding("ok", "data directory", "none is used: OPENQOE_DURABILITY is memory")
+        yield Finding("ok", "data directory", "not used: OPENQOE_DURABILITY is memory")
         return
     path = Path(config.data_dir).absolute()
     subject = f"data directory {path}"
-    there = _existing(path)
-    findings = tuple(_folder(there, path, subject, "OPENQOE_DATA_DIR"))
+    existing = _nearest_existing(path)
+    findings = tuple(_check_folder(existing, path, subject, "OPENQOE_DATA_DIR"))
     yield from findings
     if any(finding.level == "fail" for finding in findings):
         return
-    yield _room(config, there, subject)
-    yield from _slots(path, subject)
+    yield _check_room(config, existing, subject)
+    yield from _check_slots(path, subject)
 
 
-def _existing(path: Path) -> Path:
-    """What is there of a path."""
+def _nearest_existing(path: Path) -> Path:
+    """A path, or the nearest of its parents that exists."""
     return next(one for one in (path, *path.parents) if one.exists())
 
 
-def _folder(there: Path, path: Path, subject: str, setting: str) -> Iterator[Finding]:
-    """Whether a folder, or what is there of it, can be written and is of the right kind."""
-    if not there.is_dir():
-        yield Finding("fail", subject, f"{there} is no directory", f"set {setting}")
+def _check_folder(existing: Path, path: Path, subject: str, setting: str) -> Iterator[Finding]:
+    """Whether a folder can be written, or created, and is on a local disk."""
+    if not existing.is_dir():
+        yield Finding("fail", subject, f"{existing} is not a directory", f"set {setting}")
         return
     try:
-        with NamedTemporaryFile(dir=there, prefix=".openqoe-check-") as file:
+        with NamedTemporaryFile(dir=existing, prefix=".openqoe-check-") as file:
             file.write(b"x")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        advice = f"give the worker's user the right to write there, or set {setting}"
-        yield Finding("fail", subject, f"cannot write in {there}: {error.strerror}", advice)
+        advice = f"make it writable for the worker's user, or set {setting}"
+        yield Finding("fail", subject, f"cannot write in {existing}: {error.strerror}", advice)
         return
-    yield Finding("ok", subject, "can be written" if there == path else f"can be made in {there}")
-    system = file_system(there)
-    if system.startswith(REMOTE):
-        advice = f"set {setting} to a local disk: locks and WAL do not hold elsewhere"
+    yield Finding(
+        "ok", subject, "writable" if existing == path else f"can be created in {existing}"
+    )
+    system = file_system(existing)
+    if system.startswith(NETWORK_FILE_SYSTEMS):
+        advice = f"set {setting} to a local disk: locks and WAL need one"
         yield Finding("fail", subject, f"is on {system}, a network file system", advice)
     elif system in ("tmpfs", "ramfs"):
-        advice = "what is acknowledged does not survive a restart of the host: use a disk"
-        yield Finding("warn", subject, f"is on {system}, which is memory", advice)
+        advice = "acknowledged batches do not survive a restart of the host: use a disk"
+        yield Finding("warn", subject, f"is on {system}, which is in memory", advice)
 
 
-def _room(config: Config, path: Path, subject: str) -> Finding:
+def _check_room(config: Config, path: Path, subject: str) -> Finding:
     free = shutil.disk_usage(path).free
     queues = (
         0
@@ -90,39 +101,44 @@ def _room(config: Config, path: Path, subject: str) -> Finding:
     wanted = queues * config.outbox_max_bytes
     wanted += config.embedded_max_bytes if config.is_embedded else 0
     text = f"{_size(free)} free"
-    if free < LEAST_ROOM:
-        return Finding("fail", subject, f"only {text}", "make room: a full disk refuses batches")
+    if free < MIN_FREE_BYTES:
+        return Finding(
+            "fail",
+            subject,
+            f"only {text}",
+            "free space: the worker refuses batches when the disk is full",
+        )
     if free < wanted:
-        advice = "lower OPENQOE_OUTBOX_MAX_BYTES or OPENQOE_EMBEDDED_MAX_BYTES, or make room"
-        more = f"{text}, and the settings allow it to grow to {_size(wanted)}"
+        advice = "lower OPENQOE_OUTBOX_MAX_BYTES or OPENQOE_EMBEDDED_MAX_BYTES, or free space"
+        more = f"{text}, but the settings allow {_size(wanted)}"
         return Finding("warn", subject, more, advice)
     return Finding("ok", subject, text)
 
 
-def _slots(path: Path, subject: str) -> Iterator[Finding]:
+def _check_slots(path: Path, subject: str) -> Iterator[Finding]:
     slots = Slots(path)
     for number in slots.numbers():
         try:
-            contents = inspect(slots.file(number))
-            owner = slots.adopt(number)
+            contents = inspect_slot(slots.database_path(number))
+            owner = slots.claim_orphan(number)
         except StorageError as error:
-            advice = "its worker sets it aside and saves what is sound; see its log"
+            advice = "its worker moves it aside and recovers the intact records; see its log"
             yield Finding("warn", f"{subject}, slot {number}", str(error), advice)
             continue
         if owner is not None:
             owner.release()
-        state = "left behind" if owner is not None else "in use"
-        waiting = sum(one.payloads for one in contents.waiting)
-        text = f"{state}, {contents.records} batches not flushed, {waiting} requests wait"
+        state = "orphaned" if owner is not None else "in use"
+        waiting = sum(one.payloads for one in contents.pending)
+        text = f"{state}, {contents.records} batches not flushed, {waiting} requests queued"
         if owner is not None and not contents.is_empty:
-            advice = "the next worker delivers it, or openqoe drain"
+            advice = "the next worker delivers it, or run openqoe drain"
             yield Finding("warn", f"{subject}, slot {number}", text, advice)
         else:
             yield Finding("ok", f"{subject}, slot {number}", text)
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """The type of the file system that holds a path; "" where nothing tells."""
+    """The type of the file system that holds a path; "" if it is unknown."""
     best, kind = "", ""
     with suppress(OSError, UnicodeDecodeError):
         for line in mounts.read_text().splitlines():
@@ -134,15 +150,15 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
     return kind
 
 
-def limits(config: Config) -> Iterator[Finding]:
-    """Open files against connections, memory against series and views."""
+def check_limits(config: Config) -> Iterator[Finding]:
+    """Whether open files suffice for the connections, and memory for series and views."""
     with suppress(ImportError):
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         if most != resource.RLIM_INFINITY and config.max_connections + RESERVE > most:
-            text = f"{most} allow {max(1, most - RESERVE)} connections, not the "
-            text += f"{config.max_connections} of OPENQOE_MAX_CONNECTIONS"
+            text = f"{most} allow {max(1, most - RESERVE)} connections; "
+            text += f"OPENQOE_MAX_CONNECTIONS is {config.max_connections}"
             advice = "raise the limit (ulimit -Hn, LimitNOFILE= of systemd) or lower the setting"
             yield Finding("warn", "open files", text, advice)
         else:
@@ -153,17 +169,17 @@ def limits(config: Config) -> Iterator[Finding]:
         return
     needed = config.max_series * SERIES_BYTES + config.max_views * VIEW_BYTES
     text = (
-        f"{_size(memory)}; at the limits of series and views a worker takes about {_size(needed)}"
+        f"{_size(memory)}; a worker at its limits of series and views needs about {_size(needed)}"
     )
     if needed > memory * 0.8:
-        advice = "lower OPENQOE_MAX_SERIES or OPENQOE_MAX_VIEWS, or give it more"
+        advice = "lower OPENQOE_MAX_SERIES or OPENQOE_MAX_VIEWS, or add memory"
         yield Finding("warn", "memory", text, advice)
     else:
         yield Finding("ok", "memory", text)
 
 
 def _memory() -> int | None:
-    """Bytes that this process may have: of the host, or of its control group."""
+    """Bytes of memory that the host, or the control group of this process, has."""
     amounts = []
     with suppress(OSError, ValueError, AttributeError):
         amounts.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -173,20 +189,20 @@ def _memory() -> int | None:
     return min(amounts, default=None)
 
 
-def store(config: Config) -> Iterator[Finding]:
-    """What several workers share."""
-    kind = kind_of_store(config, several=True)
+def check_shared_store(config: Config) -> Iterator[Finding]:
+    """The key-value store that several workers share."""
+    kind = store_kind(config, several=True)
     if kind == "redis":
-        yield from _redis(config)
+        yield from _check_redis(config)
     elif kind == "sqlite" and config.kv_url.startswith("sqlite:"):
         folder = store_file(config).absolute().parent
         subject = f"shared store {folder}"
-        yield from _folder(_existing(folder), folder, subject, "OPENQOE_KV_URL")
+        yield from _check_folder(_nearest_existing(folder), folder, subject, "OPENQOE_KV_URL")
     elif kind == "memory" and config.kv_url != "auto":
-        yield Finding("ok", "shared store", "none: each worker counts for itself")
+        yield Finding("ok", "shared store", "none: each worker counts on its own")
 
 
-def _redis(config: Config) -> Iterator[Finding]:
+def _check_redis(config: Config) -> Iterator[Finding]:
     subject = "shared store: Redis"
     try:
         with needs("redis"):
@@ -210,13 +226,13 @@ def _redis(config: Config) -> Iterator[Finding]:
             info = server.info()
             seconds, micros = server.time()
         except redis.RedisError as error:
-            text = f"it works, but does not say what it is: {error}"
-            yield Finding("warn", subject, text, "allow INFO and TIME to its user")
+            text = f"it works, but its version is unknown: {error}"
+            yield Finding("warn", subject, text, "allow its user INFO and TIME")
             return
     version = str(info.get("valkey_version") or info.get("redis_version", ""))
     name = "Valkey" if "valkey_version" in info else "Redis"
     parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if name == "Redis" and parts < LEAST_REDIS:
+    if name == "Redis" and parts < MIN_REDIS:
         text = f"{name} {version} is too old"
         yield Finding("fail", subject, text, "use Redis 6 or later, or Valkey")
     else:
@@ -224,14 +240,14 @@ def _redis(config: Config) -> Iterator[Finding]:
     policy = str(info.get("maxmemory_policy", ""))
     if info.get("maxmemory") and policy.startswith("allkeys"):
         text = (
-            f"maxmemory-policy is {policy}: it throws away what workers agreed on when it is full"
+            f"maxmemory-policy is {policy}: when it is full, it evicts shared state of the workers"
         )
         yield Finding("warn", subject, text, "use volatile-ttl or noeviction")
     skew = now_ms() - (seconds * 1000 + micros / 1000)
     if abs(skew) > TOLERATED_SKEW:
-        text = f"this clock differs from its by {math.fabs(skew) / 1000:,.0f} s"
+        text = f"its clock differs from this host's by {math.fabs(skew) / 1000:,.0f} s"
         level: Level = "fail" if abs(skew) > MAX_SKEW else "warn"
-        yield Finding(level, subject, text, "synchronize the clocks by NTP")
+        yield Finding(level, subject, text, "synchronise the clocks by NTP")
 
 
 def _redis_advice(reason: str) -> str:

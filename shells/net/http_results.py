@@ -1,15 +1,15 @@
-"""What all attempts to reach a destination have in common, whichever client makes them."""
+"""Results of HTTP requests to destinations, shared by the clients."""
 
 from collections.abc import AsyncIterator
 
 from openqoe.core.effects import NetworkFailure
 
 MAX_ANSWER = 8192
-"""Bytes of an answer that are read: enough for its words."""
+"""Bytes of an answer that are read; enough for an error message."""
 
 
-async def beginning(pieces: AsyncIterator[bytes]) -> bytes:
-    """The first MAX_ANSWER bytes of an answer, or all of it if it is shorter."""
+async def read_start(pieces: AsyncIterator[bytes]) -> bytes:
+    """Read the first MAX_ANSWER bytes of an answer."""
     body = b""
     async for piece in pieces:
         body += piece
@@ -18,11 +18,11 @@ async def beginning(pieces: AsyncIterator[bytes]) -> bytes:
     return body[:MAX_ANSWER]
 
 
-def timed_out(timeout: float) -> NetworkFailure:
-    """No answer came within so many seconds."""
+def timeout_failure(timeout: float) -> NetworkFailure:
+    """Return the result of a request without an answer within ``timeout`` s."""
     return NetworkFailure(f"no answer within {timeout:g} s")
 
 
-def failed(error: Exception) -> NetworkFailure:
-    """No answer came, for what the runtime says."""
+def network_failure(error: Exception) -> NetworkFailure:
+    """Return the result of a request that failed with an exception."""
     return NetworkFailure(str(error) or type(error).__name__)

@@ -1,18 +1,18 @@
-"""Effects by httpx, on any runtime that httpx knows: Trio, asyncio."""
+"""HTTP requests to destinations with httpx, on Trio or asyncio."""
 
 import anyio
 import httpx
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
-from .http_results import beginning, failed, timed_out
+from .http_results import network_failure, read_start, timeout_failure
 
 
 class Client:
     """Sends effects to their destinations, with pooled connections.
 
     Args:
-        timeout: How long a destination may take, in ms.
+        timeout: Time limit of a request, in ms.
     """
 
     def __init__(self, timeout: int) -> None:
@@ -21,7 +21,7 @@ class Client:
 
     async def open(self) -> None:
         """Open the pool."""
-        # httpx has a time-out for each step; ours is for the whole (see send).
+        # httpx limits the time of each step; ``send`` limits the whole.
         self._client = httpx.AsyncClient(timeout=None, follow_redirects=False)
 
     async def close(self) -> None:
@@ -30,18 +30,20 @@ class Client:
             await self._client.aclose()
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
-        """Send one effect. Whatever goes wrong is a result, never an exception."""
+        """Send one effect. A fault is a result, never an exception."""
         assert self._client is not None, "the client is not open"
         try:
             with anyio.fail_after(self._timeout):
                 async with self._client.stream(
                     "POST", effect.url, content=effect.body, headers=effect.headers
                 ) as response:
-                    body = await beginning(response.aiter_bytes())
+                    body = await read_start(response.aiter_bytes())
                     headers = {name.lower(): value for name, value in response.headers.items()}
                     return HttpResult(response.status_code, headers, body)
         except TimeoutError:
-            return timed_out(self._timeout)
+            return timeout_failure(self._timeout)
+        except httpx.ConnectError as error:
+            return network_failure(_root_cause(error))
         # ValueError: a host or a header that cannot be encoded.
         except (
             httpx.HTTPError,
@@ -50,4 +52,14 @@ class Client:
             OSError,
             ValueError,
         ) as error:
-            return failed(error)
+            return network_failure(error)
+
+
+def _root_cause(error: BaseException) -> Exception:
+    """The error of the operating system: httpx's own says only that connecting failed."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    if isinstance(error, BaseExceptionGroup):  # one for each address of the host
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error

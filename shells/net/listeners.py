@@ -1,6 +1,7 @@
-"""Where to listen: TCP on IPv4 and IPv6, Unix sockets, TLS. The same for every server of ours."""
+"""Listening sockets: TCP on IPv4 and IPv6, Unix sockets, TLS."""
 
 import errno
+import os
 import socket
 import ssl
 import stat
@@ -11,19 +12,19 @@ from pathlib import Path
 ANY = ("0.0.0.0", "::")
 
 
-class ListeningError(Exception):
-    """It is not possible to listen so; the text says what is wrong with which address or file."""
+class ListenError(Exception):
+    """An address cannot be bound or a file cannot be used; the text names it and the reason."""
 
 
 class Listeners:
-    """Sockets that listen.
+    """Listening sockets.
 
     Attributes:
         sockets: The sockets.
-        backlog: Connections that may wait to be accepted.
+        backlog: Maximum number of pending connections.
         tls: The TLS context; None serves without TLS.
-        addresses: Where they listen, for the log.
-        port: The TCP port, which all of them share; None for a Unix socket.
+        addresses: Their addresses, for the log.
+        port: The TCP port, shared by all; None for a Unix socket.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class Listeners:
         self.addresses = [_describe(one) for one in sockets]
         name = sockets[0].getsockname()
         self.port: int | None = None if isinstance(name, str) else name[1]
-        # Of an inherited socket the path is the business of whoever opened it.
-        is_ours = isinstance(name, str) and not inherited
-        self._unix = Path(name).absolute() if is_ours else None
+        # The file of an inherited socket belongs to the process that opened it.
+        is_own_file = isinstance(name, str) and not inherited
+        self._unix = Path(name).absolute() if is_own_file else None
         self._inode = None if self._unix is None else _inode(self._unix)
 
     @property
     def url(self) -> str | None:
-        """Where a browser on this machine finds us; None on a Unix socket."""
+        """The URL for a browser on this machine; None on a Unix socket."""
         if self.port is None:
             return None
         address = self.addresses[0].rpartition(":")[0]
@@ -55,7 +56,7 @@ class Listeners:
         return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}/"
 
     def close(self) -> None:
-        """Close them, and remove the Unix socket, unless another process has taken its place."""
+        """Close the sockets and remove the Unix socket's file, unless it is another process's."""
         for one in self.sockets:
             one.close()
         if self._unix is not None and self._inode == _inode(self._unix):
@@ -64,18 +65,18 @@ class Listeners:
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
-    """What to listen on.
+class ListenOptions:
+    """Addresses and files to listen with.
 
     Attributes:
-        hosts: Names or addresses; "*" is every address of IPv4 and IPv6. A name that has
-            several addresses is listened for on all of them.
-        port: TCP port; 0 is any free one.
+        hosts: Names or addresses; "*" is every address of IPv4 and IPv6. All addresses of a name
+            are used.
+        port: TCP port; 0 for any free one.
         unix: Path of a Unix socket to listen on instead.
-        backlog: Connections that may wait to be accepted.
+        backlog: Maximum number of pending connections.
         tls_cert: PEM file of the certificate chain; None serves without TLS.
         tls_key: PEM file of its key, if it is not in the same file.
-        fds: Descriptors of sockets that listen already, in place of all of the above but TLS.
+        fds: Descriptors of listening sockets, which replace all of the above but TLS.
     """
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
@@ -87,10 +88,10 @@ class Listening:
     fds: tuple[int, ...] = ()
 
     def open(self) -> Listeners:
-        """Bind and listen; connections wait from now on.
+        """Bind and listen. Connections are queued from now on.
 
         Raises:
-            ListeningError: An address cannot be bound, or a TLS file cannot be used.
+            ListenError: An address cannot be bound, or a TLS file cannot be used.
         """
         tls = self._tls()
         try:
@@ -99,7 +100,7 @@ class Listening:
             else:
                 sockets = [self._open_unix(self.unix)] if self.unix else self._open_all()
         except OSError as error:
-            raise ListeningError(f"cannot listen: {error.strerror or error}") from None
+            raise ListenError(f"cannot listen: {error.strerror or error}") from None
         return Listeners(sockets, self.backlog, tls, inherited=bool(self.fds))
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -112,14 +113,14 @@ class Listening:
             try:
                 path.open("rb").close()
             except OSError as error:
-                raise ListeningError(f"{option} {path}: {error.strerror}") from None
+                raise ListenError(f"{option} {path}: {error.strerror}") from None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            # Without a password OpenSSL would ask for one at the terminal.
+            # Without a password OpenSSL would prompt for one at the terminal.
             context.load_cert_chain(self.tls_cert, self.tls_key, password="")
         except (OSError, ValueError) as error:
             named = ", ".join(f"{option} {path}" for option, path in files.items())
-            raise ListeningError(
+            raise ListenError(
                 f"{named}: not a certificate and its key, unencrypted, in PEM format ({error})"
             ) from None
         context.set_alpn_protocols(["http/1.1"])
@@ -132,7 +133,7 @@ class Listening:
             raise OSError(error.errno, f"--fd {fd}: {error.strerror}") from None
         if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             one.detach()
-            raise OSError(errno.EINVAL, f"--fd {fd}: not a socket that listens")
+            raise OSError(errno.EINVAL, f"--fd {fd}: not a listening socket")
         one.setblocking(False)
         return one
 
@@ -142,12 +143,15 @@ class Listening:
         try:
             for family, address in self._addresses():
                 try:
-                    one = self._open_tcp(family, address, port)
+                    # Of :: it binds IPv6 only, so that 0.0.0.0 can be bound as well.
+                    one = socket.create_server((address, port), family=family, backlog=self.backlog)
                 except OSError as error:
-                    # A machine without IPv6 still serves its IPv4 addresses.
+                    # A host without IPv6 still serves its IPv4 addresses.
                     if opened and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                         continue
-                    raise OSError(error.errno, f"{address}:{port}: {error.strerror}") from None
+                    reason = os.strerror(error.errno) if error.errno else str(error)
+                    raise OSError(error.errno, f"{address}:{port}: {reason}") from None
+                one.setblocking(False)
                 opened.append(one)
                 port = one.getsockname()[1]
         except OSError:
@@ -170,21 +174,6 @@ class Listening:
                     found[int(family), str(address[0])] = None
         return list(found)
 
-    def _open_tcp(self, family: int, address: str, port: int) -> socket.socket:
-        one = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # Otherwise :: would take IPv4's port, too, and 0.0.0.0 could not be bound.
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            one.setblocking(False)
-            one.bind((address, port))
-            one.listen(self.backlog)
-        except OSError:
-            one.close()
-            raise
-        return one
-
     def _open_unix(self, path: Path) -> socket.socket:
         one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -199,10 +188,10 @@ class Listening:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket left behind by a process that was killed.
+    """Remove the socket file of a process that was killed.
 
     Raises:
-        OSError: Somebody listens on it.
+        OSError: A process listens on it.
     """
     if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return
@@ -214,7 +203,7 @@ def _remove_stale(path: Path) -> None:
             path.unlink()
             return
         except BlockingIOError:
-            pass  # so many connections wait that none more is taken
+            pass  # the queue of its listener is full
     raise OSError(errno.EADDRINUSE, "already in use")
 
 

@@ -1,40 +1,40 @@
-"""Accepting connections: all that have come, at once.
+"""Accepts all pending connections of a listener in one turn of the event loop.
 
-The runtimes' own servers accept one connection a turn (Trio's ``serve_listeners``, uvloop's
-``create_server``). A turn takes as long as those need who are being served in it, so the last of
-a crowd would wait for as many turns as it has heads.
+The runtimes' own servers accept one connection per turn (Trio's ``serve_listeners``, uvloop's
+``create_server``). A turn lasts as long as the requests served in it, so the last of many pending
+connections would wait for that many turns.
 """
 
 import errno
 import socket
 from collections.abc import Iterator
 
-CROWD = 256
-"""Connections that are accepted in one turn at the most."""
+ACCEPT_BATCH = 256
+"""Maximum number of connections accepted in one turn."""
 
-PAUSE = 0.1
-"""Seconds to wait where the system can give no more connections; that passes."""
+RETRY_DELAY = 0.1
+"""Seconds to wait when the system has no capacity for more connections."""
 
 _CAPACITY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class NoCapacityError(Exception):
-    """The system can give no more connections at present; the text says what it lacks."""
+    """The system has no capacity for more connections at present; the text names the resource."""
 
 
-def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
-    """Accept what has come, without waiting.
+def accept_pending(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accept the pending connections, without waiting.
 
     Raises:
-        NoCapacityError: There is more, and it cannot be accepted now.
+        NoCapacityError: A connection is pending and cannot be accepted now.
         OSError: The listener is broken.
     """
-    for _ in range(CROWD):
+    for _ in range(ACCEPT_BATCH):
         try:
             accepted, _address = listener.accept()
         except BlockingIOError:
             return
-        except ConnectionError:  # it has gone again
+        except ConnectionError:  # the client has gone again
             continue
         except OSError as error:
             if error.errno not in _CAPACITY:

@@ -1,7 +1,7 @@
-"""When data came, as the system knows it.
+"""Queueing delay in the kernel: time since the data of a connection arrived.
 
-While a process is busy its clients' data lies with the system, and only that knows for how
-long. The core is told the time at which data came, so that it can see that it falls behind.
+While a process is busy, its clients' data waits in the kernel. The core receives the time of
+arrival, so that it detects that the process falls behind.
 """
 
 import socket
@@ -9,19 +9,19 @@ from sys import byteorder
 from typing import Any
 
 _LAST_DATA_RECEIVED = slice(52, 56)
-"""Where Linux's ``struct tcp_info`` has the ms since data last came (``tcpi_last_data_recv``,
-linux/tcp.h); it has stood there since TCP_INFO exists."""
+"""``tcpi_last_data_recv`` in Linux's ``struct tcp_info`` (linux/tcp.h): ms since data last came.
+The offset has not changed since TCP_INFO exists."""
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 
 
-def waited(sock: Any) -> int:
-    """For how many ms the latest data of a connection has been there.
+def kernel_queue_ms(sock: Any) -> int:
+    """Return the ms since the latest data of a connection arrived.
 
-    0 where nobody knows: a Unix socket, another system than Linux.
+    0 where that is unknown: a Unix socket, or another system than Linux.
 
     Args:
-        sock: A connected socket, or what has its ``getsockopt``.
+        sock: A connected socket, or an object with its ``getsockopt``.
     """
     if _TCP_INFO is None:
         return 0

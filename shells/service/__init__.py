@@ -1,5 +1,5 @@
-"""The service around a worker that all shells share: bootstrap, effects, recovery, supervisor.
+"""The service around a worker, shared by all shells: bootstrap, effects, recovery, supervisor.
 
 ``bootstrap`` opens a worker with its storage, ``base_service`` runs its effects,
-``orphan_recovery`` delivers slots of dead processes, ``supervisor`` runs several processes.
+``orphan_recovery`` delivers slots of ended processes, ``supervisor`` runs several processes.
 """

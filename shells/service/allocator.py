@@ -1,39 +1,39 @@
-"""How the C library keeps memory that is not in use any more."""
+"""Makes the C library return unused memory to the system."""
 
 import ctypes
 import os
 
-LARGE = 128 * 1024
-"""Bytes from which on a block has pages of its own."""
+LARGE_BLOCK = 128 * 1024
+"""Bytes from which a block has pages of its own."""
 
 _M_MMAP_THRESHOLD = -3  # glibc's malloc.h
 
 
 def return_large_blocks() -> None:
-    """From now on a large block that is freed goes back to the system.
+    """Make large blocks return to the system when they are freed.
 
-    glibc begins like that, but each one that is freed raises its idea of what is large, up to
-    32 MB. Then snapshots, payloads and bodies lie in between small objects, and what they leave
-    behind stays with the process. Where the operator has set this up, or the library is another,
-    nothing is done. Source: mallopt(3), ``M_MMAP_THRESHOLD``.
+    glibc starts like that, but raises its threshold with each large block that is freed, up to
+    32 MB. Snapshots, payloads and bodies then lie between small objects, and the process keeps
+    their memory. Does nothing where the operator has configured malloc, or with another C library.
+    Source: mallopt(3), ``M_MMAP_THRESHOLD``.
     """
     if "MALLOC_MMAP_THRESHOLD_" in os.environ or "GLIBC_TUNABLES" in os.environ:
         return
-    _call("mallopt", _M_MMAP_THRESHOLD, LARGE)
+    _call_libc("mallopt", _M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def return_free_pages() -> None:
-    """Whole pages that are free now go back to the system, wherever they lie.
+    """Return all pages that are free now to the system.
 
-    By itself glibc gives back only what is free at the end of its heap, and there is always
-    something small that stays behind what a flush has used. Takes a ms or two (of 40 MB), for
-    which other threads get no new memory. Source: malloc_trim(3).
+    glibc itself returns only the free end of its heap, and a flush always leaves something small
+    there. Takes 1 to 2 ms (of 40 MB), during which other threads cannot allocate.
+    Source: malloc_trim(3).
     """
-    _call("malloc_trim", 0)
+    _call_libc("malloc_trim", 0)
 
 
-def _call(name: str, *arguments: int) -> None:
-    """Call a function of the C library, if it has it."""
+def _call_libc(name: str, *arguments: int) -> None:
+    """Call a function of the C library if it exists."""
     try:
         function = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):

@@ -7,9 +7,6 @@ send a request in the background, and wake up at a time.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import msgspec
-
-from openqoe.core.config.destinations import EMBEDDED
 from openqoe.core.effects import (
     Append,
     Effect,
@@ -21,24 +18,23 @@ from openqoe.core.effects import (
     LokiPush,
     NetworkFailure,
     Notice,
-    Page,
     Persist,
     RemoteWrite,
+    Respond,
     Result,
     StorageEffect,
     StorageFailure,
     StorageResult,
-    Stored,
 )
 from openqoe.core.http.messages import Request, Response
-from openqoe.core.worker import Outcome, Worker
+from openqoe.core.worker import Worker
 from openqoe.dashboard import BROKEN
 
 from ..storage import Storage
 from . import logs
 from .bootstrap import WorkerRuntime
 from .clock import monotonic, now_ms
-from .orphan_recovery import left_behind
+from .orphan_recovery import open_orphaned_slots
 
 Completions = tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]
 Answer = Callable[[Response], None]
@@ -65,20 +61,11 @@ class Shutdown:
         return max(0.0, self._end - monotonic())
 
 
-class _Held(msgspec.Struct, frozen=True):
-    """An answer that waits until what it acknowledges is safe."""
-
-    request: Request
-    outcome: Outcome
-    began: float
-    answer: Answer
-
-
 class BaseService(ABC):
     """Runs a worker. A fault in one thing it does never keeps it from the next.
 
     Args:
-        home: The worker and where it keeps what it must not lose.
+        runtime: The worker and where it keeps what it must not lose.
         log: Where notices go.
 
     Attributes:
@@ -87,67 +74,41 @@ class BaseService(ABC):
         closed: Whether the last flush has begun, so that no request is taken any more.
     """
 
-    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
-        self.worker: Worker = home.worker
+    def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
+        self.worker: Worker = runtime.worker
         self.log = log
         self.closed = False
-        self._home = home
-        self._held: dict[int, list[_Held]] = {}  # by the effect that they wait for
+        self._runtime = runtime
+        self._clients: dict[int, Answer] = {}  # by the id of the request that waits for it
+        self._requests = 0
 
     def handle(self, request: Request, answer: Answer) -> None:
-        """Answer a request, now or when what it brought is safe.
+        """Handle a request.
 
         Args:
             request: The request.
-            answer: Is called once with the answer.
+            answer: Called once with the answer, now or when what it acknowledges is safe.
         """
         if self.closed:
             answer(self.worker.refuse(503, "Shutting down", request.headers))
             return
-        began = monotonic()
+        self._requests += 1
+        request_id = self._requests
+        self._clients[request_id] = answer
         try:
-            outcome = self.worker.handle(request, now_ms())
+            effects = self.worker.handle(request_id, request, now_ms())
         except Exception:
             # A fault of ours must neither end the process nor show its insides to a client.
             self.log.exception("request failed", path=request.path)
-            answer(self.worker.failed(request))
-            return
-        held = _Held(request, outcome, began, answer)
-        if outcome.after is not None:
-            self._held.setdefault(outcome.after, []).append(held)
-        self.run(outcome.effects)
-        if outcome.after is None:
-            self._release(held, outcome.response)
-
-    def _release(self, held: "_Held", response: Response) -> None:
-        self.worker.answered(held.outcome.route, monotonic() - held.began)
-        held.answer(response)
-
-    def stored(self, completions: Completions) -> None:
-        """Take the results of effects on the storage, and give the answers that waited."""
-        for effect, result in completions:
-            is_record = isinstance(effect, Append) and isinstance(result, Stored)
-            if not (is_record and self.worker.landed(effect.id)):
-                self.complete(effect, result)
-            for held in self._held.pop(effect.id, ()):
-                is_safe = isinstance(result, Stored)
-                self._release(
-                    held,
-                    held.outcome.response if is_safe else self.worker.unstored(held.request),
-                )
-
-    def take(self, effect: Effect, result: Result | Page) -> None:
-        """Take what a thread of ours has made of an effect."""
-        if isinstance(result, Page):
-            self.show(effect, result)
+            del self._clients[request_id]
+            answer(self.worker.refuse(500, "Internal error", request.headers))
         else:
-            self.complete(effect, result)
+            self.run(effects)
 
-    def show(self, effect: Effect, page: Page) -> None:
-        """Give the answer that waited for a page."""
-        assert isinstance(effect, LoadPage)
-        for held in self._held.pop(effect.id, ()):
-            self._release(held, self.worker.shown(held.request, page))
+    def complete_stored(self, completions: Completions) -> None:
+        """Process the results of storage effects."""
+        for effect, result in completions:
+            self.complete(effect, result)
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one."""
@@ -165,29 +126,29 @@ class BaseService(ABC):
             self.wake_at(due)
 
     def complete(self, effect: Effect, result: Result) -> None:
-        """Take the result of an effect."""
-        if isinstance(effect, Notice | Forget):
+        """Process the result of an effect."""
+        if isinstance(effect, Notice | Forget | Respond):
             return
         try:
             self.run(self.worker.complete(effect.id, result, now_ms()))
         except Exception:
-            self.log.exception("result not taken", effect=type(effect).__name__)
+            self.log.exception("effect result could not be processed", effect=type(effect).__name__)
 
     def fail(self, effect: Effect, error: Exception) -> None:
-        """Running it raised what it should not have: the worker waits for a result all the same."""
+        """Report an effect whose execution raised: the worker waits for a result all the same."""
         self.log.error("effect failed", effect=type(effect).__name__, exc_info=error)
         if isinstance(effect, LoadPage):
-            self.show(effect, BROKEN)
+            self.complete(effect, BROKEN)
         elif isinstance(effect, Append | Persist | LoadPayload):
-            self.stored(((effect, StorageFailure(type(error).__name__)),))
+            self.complete(effect, StorageFailure(type(error).__name__))
         elif isinstance(effect, KvUpdate):
             self.complete(effect, KvFailure(type(error).__name__))
         else:
             self.complete(effect, NetworkFailure(type(error).__name__))
 
-    def left_behind(self) -> Iterator[WorkerRuntime]:
-        """The slots that other processes left behind, opened one by one."""
-        return left_behind(self.worker.config, self.log, self._home.open_store)
+    def open_orphaned_slots(self) -> Iterator[WorkerRuntime]:
+        """Open the orphaned slots, one by one."""
+        return open_orphaned_slots(self.worker.config, self.log, self._runtime.open_store)
 
     def drain(self) -> Shutdown:
         """The process is about to stop: tell load balancers. Close the server, then close."""
@@ -209,9 +170,9 @@ class BaseService(ABC):
 
     def report_end(self) -> None:
         """Put the storage away, and say that it is over and what was not delivered."""
-        self._home.close()
+        self._runtime.close()
         for destination, items in self.worker.undelivered.items():
-            if items and self.worker.durable:
+            if items and self._runtime.storage is not None:
                 self.log.warning("kept for the next start", destination=destination, items=items)
             elif items:
                 self.log.error("not delivered", destination=destination, items=items)
@@ -228,22 +189,24 @@ class BaseService(ABC):
 
     def _run(self, effect: Effect) -> None:
         match effect:
-            case Append():  # most of them
+            case Respond():
+                self._clients.pop(effect.request_id)(effect.response)
+            case Append():  # most of the others
                 self._submit(effect)
             case RemoteWrite() | LokiPush():
-                if effect.url.startswith(EMBEDDED):
-                    assert self._home.embedded is not None, "there is a store if it is used"
-                    self._home.embedded.submit(effect)
+                if effect.is_embedded:
+                    assert self._runtime.embedded is not None, "there is a store if it is used"
+                    self._runtime.embedded.submit(effect)
                 else:
                     self.send(effect)
             case LoadPage():
-                assert self._home.pages is not None, "every home can load pages"
-                self._home.pages.submit(effect)
+                assert self._runtime.pages is not None, "every runtime can load pages"
+                self._runtime.pages.submit(effect)
             case KvUpdate():
-                assert self._home.store is not None, "a worker on its own shares nothing"
-                self._home.store.submit(effect)
+                assert self._runtime.store is not None, "a worker on its own shares nothing"
+                self._runtime.store.submit(effect)
             case Notice():
-                logs.write(self.log, effect)
+                logs.write_notice(self.log, effect)
             case Persist() | LoadPayload() | Forget():
                 self._submit(effect)
 
@@ -251,12 +214,12 @@ class BaseService(ABC):
         result = self._storage.submit(effect)
         if result is not None:
             assert isinstance(effect, Append), "nothing else is done at once"
-            self.stored(((effect, result),))
+            self.complete(effect, result)
 
     @property
     def _storage(self) -> Storage:
-        assert self._home.storage is not None, "a worker that is not durable has no such effects"
-        return self._home.storage
+        assert self._runtime.storage is not None, "a worker that is not durable has no such effects"
+        return self._runtime.storage
 
     @abstractmethod
     def send(self, effect: RemoteWrite | LokiPush) -> None:

@@ -1,8 +1,7 @@
-"""Where a worker lives: its slot of the data directory, or memory only.
+"""Start-up of a process: opens a worker with its storage, or one that is in memory only.
 
-Opening a home is what a process does first: it takes a slot, which no other process can
-have as long as this one lives, restores the worker from the snapshot there, has it take in
-what the journal holds, and gives it back its outbox.
+A durable worker claims a slot of the data directory, which no other process can own while this one
+lives. It is restored from the slot's snapshot, replays its journal and resumes its outbox.
 """
 
 import gc
@@ -14,13 +13,14 @@ from secrets import randbits
 from typing import TYPE_CHECKING
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Append, Effect, LoadPayload, Page, Persist, Result, StorageResult
+from openqoe.core.effects import Effect, Page, Result
 from openqoe.core.engine.snapshot import SnapshotError
 from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
 
-from ..storage import Loaded, Slot, Slots, Storage, StorageError
+from ..storage import Slot, Slots, Storage, StorageError
+from ..storage.slot_storage import StorageCallback
 from ..stores.store_runner import StoreRunner
 from . import allocator, logs
 from .clock import monotonic, now_ms
@@ -29,32 +29,30 @@ from .environment import slot_instance
 if TYPE_CHECKING:
     from openqoe.embedded.sample_store import EmbeddedStore
 
-Report = Callable[[tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]], None]
+EffectCallback = Callable[[Effect, Result | Page], None]
 
-EffectReport = Callable[[Effect, Result | Page], None]
-
-SWITCHING = 0.0005
-"""Seconds after which a thread that is busy lets one in that waits (Python's default is 0.005)."""
+THREAD_SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy thread hands the interpreter to a waiting one (default: 0.005)."""
 
 OpenStore = Callable[[], StoreRunner | None]
 
 
-def no_store() -> None:
-    """A worker that is on its own."""
+def open_no_store() -> None:
+    """An ``OpenStore`` for a worker that shares nothing with others."""
 
 
 @dataclass(slots=True)
 class WorkerRuntime:
-    """A worker with its storage.
+    """A worker with its storage and its threads.
 
     Attributes:
         worker: The worker, restored.
-        storage: Where it keeps what it must not lose; None with durability ``memory``.
-        slot: The slot that is ours while the process lives.
-        store: What it shares with other workers; None if it is on its own.
-        embedded: The embedded store; None if it is no destination.
+        storage: Its durable state; None with durability ``memory``.
+        slot: The slot that this process owns; None with durability ``memory``.
+        store: The key-value store shared with other workers; None if there is none.
+        embedded: The embedded store; None if it is not a destination.
         pages: Loads the pages of the dashboard.
-        open_store: Opens the same store once more, for a worker of another slot.
+        open_store: Opens the same key-value store again, for a worker of another slot.
     """
 
     worker: Worker
@@ -63,14 +61,14 @@ class WorkerRuntime:
     store: StoreRunner | None = None
     embedded: "EmbeddedStore | None" = None
     pages: PageThreads | None = None
-    open_store: OpenStore = no_store
+    open_store: OpenStore = open_no_store
 
-    def start(self, report: Report, report_effect: EffectReport) -> None:
-        """Begin to carry out effects; the reports may be called by threads of theirs.
+    def start(self, report: StorageCallback, report_effect: EffectCallback) -> None:
+        """Start to run effects. Threads of the runtime may call the callbacks.
 
         Args:
-            report: Is told of effects on the storage, in groups.
-            report_effect: Is told of all others.
+            report: Receives the results of storage effects, in groups.
+            report_effect: Receives the result of each other effect.
         """
         if self.storage is not None:
             self.storage.start(report)
@@ -79,128 +77,119 @@ class WorkerRuntime:
                 one.start(report_effect)
 
     def close(self) -> None:
-        """Carry out what was begun, and give the slot back."""
-        if self.pages is not None:
-            self.pages.close()
-        if self.embedded is not None:
-            self.embedded.close()
-        if self.store is not None:
-            self.store.close()
-        if self.storage is not None:
-            self.storage.close()
+        """Finish the effects that have been submitted, and release the slot."""
+        for one in (self.pages, self.embedded, self.store, self.storage):
+            if one is not None:
+                one.close()
         if self.slot is not None:
             self.slot.release()
 
 
 def open_runtime(
-    config: Config, instance: str, log: logs.Log, open_store: OpenStore = no_store
+    config: Config, instance: str, log: logs.Log, open_store: OpenStore = open_no_store
 ) -> WorkerRuntime:
-    """A worker for this process.
+    """Open the worker of this process.
 
     Args:
         config: The settings.
-        instance: The worker's instance if it lives in memory only; a slot has its own.
-        log: Where to tell what was found.
-        open_store: Opens the store that it shares with other workers.
+        instance: The instance of a worker in memory; a slot has its own.
+        log: The log.
+        open_store: Opens the key-value store shared with other workers.
 
     Raises:
         StorageError: The data directory, a file in it or the store cannot be used.
     """
     allocator.return_large_blocks()
     if config.durability == "memory":
-        embedded = open_embedded(config, log)
-        try:
-            store = open_store()
-        except BaseException:
-            if embedded is not None:
-                embedded.close()
-            raise
-        worker = Worker(
-            config, instance=instance, seed=randbits(64), shared=store is not None, embedded=True
-        )
-        pages = PageThreads(config, log)
-        home = WorkerRuntime(
-            worker, store=store, embedded=embedded, pages=pages, open_store=open_store
-        )
+        runtime = _open_runtime(config, None, instance, log, open_store, now_ms())
     else:
         slot = Slots(Path(config.data_dir)).claim()
         try:
-            home = open_slot(config, slot, log, open_store)
+            runtime = open_slot(config, slot, log, open_store, started_at=now_ms())
         except BaseException:
             slot.release()
             raise
-    home.worker.started(now_ms())
-    # What is there now stays (modules above all): to look at it each time that garbage is
-    # collected would hold all clients up.
+    # The objects that exist now (modules, mostly) stay: freeze them, so that no garbage collection
+    # examines them while clients wait.
     gc.collect()
     gc.freeze()
-    # The threads that write to the disk need the interpreter often and for a moment only. With
-    # durability "full" all answers wait for one of them, so it must not wait for long while
-    # requests keep the interpreter busy.
-    sys.setswitchinterval(SWITCHING)
-    return home
+    # The threads that write to the disk need the interpreter often and briefly. With durability
+    # "full" all answers wait for one of them, so it must get the interpreter soon while requests
+    # keep it busy.
+    sys.setswitchinterval(THREAD_SWITCH_INTERVAL)
+    return runtime
 
 
 def open_slot(
-    config: Config, slot: Slot, log: logs.Log, open_store: OpenStore = no_store
+    config: Config,
+    slot: Slot,
+    log: logs.Log,
+    open_store: OpenStore = open_no_store,
+    *,
+    started_at: int | None = None,
 ) -> WorkerRuntime:
-    """The worker of a slot that is ours.
+    """Open the worker of a slot that this process owns.
+
+    Args:
+        config: The settings.
+        slot: The slot.
+        log: The log.
+        open_store: Opens the key-value store shared with other workers.
+        started_at: When the process started to serve with this slot, ms; None if it does not.
 
     Raises:
-        StorageError: Its file cannot be used.
+        StorageError: The slot or the store cannot be used.
     """
-    assert config.durability != "memory"
+    instance = slot_instance(config, slot.number)
+    return _open_runtime(config, slot, instance, log, open_store, started_at)
+
+
+def _open_runtime(
+    config: Config,
+    slot: Slot | None,
+    instance: str,
+    log: logs.Log,
+    open_store: OpenStore,
+    started_at: int | None,
+) -> WorkerRuntime:
     began = monotonic()
-    storage = Storage(slot.path, config.durability)
+    storage: Storage | None = None
     store: StoreRunner | None = None
     embedded: EmbeddedStore | None = None
     try:
+        if slot is not None:
+            assert config.durability != "memory"
+            storage = Storage(slot.path, config.durability)
         embedded = open_embedded(config, log)
         store = open_store()
-        loaded = storage.load()
-        instance = slot_instance(config, slot.number)
-        worker, records = _restore(config, instance, loaded, log, shared=store is not None)
+        worker = Worker(
+            config,
+            instance=instance,
+            seed=randbits(64),
+            durable=storage is not None,
+            shared=store is not None,
+            embedded=True,
+            started_at=started_at,
+        )
+        if slot is not None and storage is not None:
+            _recover_worker(worker, storage, log.bind(slot=slot.number), began)
     except BaseException:
-        storage.close()
-        for one in (embedded, store):
+        for one in (storage, embedded, store):
             if one is not None:
                 one.close()
         raise
-    for notice in storage.notices:
-        log.warning(notice, slot=slot.number)
-    if records or loaded.payloads:
-        log.info(
-            "going on where the last process ended",
-            slot=slot.number,
-            replayed_batches=records,
-            waiting_payloads=len(loaded.payloads),
-            seconds=round(monotonic() - began, 3),
-        )
-    return WorkerRuntime(
-        worker, storage, slot, store, embedded, PageThreads(config, log), open_store
-    )
+    pages = PageThreads(config, log)
+    return WorkerRuntime(worker, storage, slot, store, embedded, pages, open_store)
 
 
-def _restore(
-    config: Config, instance: str, loaded: Loaded, log: logs.Log, *, shared: bool
-) -> tuple[Worker, int]:
-    seed = randbits(64)
-    worker = Worker(
-        config, instance=instance, seed=seed, durable=True, shared=shared, embedded=True
-    )
+def _recover_worker(worker: Worker, storage: Storage, log: logs.Log, began: float) -> None:
+    """Recover a worker from the snapshot, journal and outbox of its slot."""
+    loaded = storage.load()
     if loaded.snapshot is not None:
         try:
-            worker = Worker.restore(
-                config,
-                loaded.snapshot,
-                instance=instance,
-                seed=seed,
-                durable=True,
-                shared=shared,
-                embedded=True,
-            )
+            worker.restore(loaded.snapshot)
         except SnapshotError as error:
-            log.error("snapshot not usable, counters begin anew", reason=str(error))
+            log.error("snapshot cannot be used; counters restart", reason=str(error))
     worker.resume(
         loaded.payloads, loaded.batches, loaded.last_record, loaded.last_payload, now_ms()
     )
@@ -209,9 +198,17 @@ def _restore(
         records += 1
         try:
             worker.replay(record)
-        except Exception:  # whatever is the matter with one: the others are sound, and we start
+        except Exception:  # the other records are sound, and the process must start
             log.exception("journalled batch cannot be replayed", number=record.number)
-    return worker, records
+    for notice in storage.notices:
+        logs.write_notice(log, notice)
+    if records or loaded.payloads:
+        log.info(
+            "resumed from the previous process",
+            replayed_batches=records,
+            waiting_payloads=len(loaded.payloads),
+            seconds=round(monotonic() - began, 3),
+        )
 
 
-__all__ = ["OpenStore", "Report", "StorageError", "WorkerRuntime", "open_runtime", "open_slot"]
+__all__ = ["OpenStore", "StorageError", "WorkerRuntime", "open_runtime", "open_slot"]

@@ -1,13 +1,13 @@
-"""The clocks that the core does without."""
+"""Clocks: the core has none, shells pass the time in."""
 
 import time
 
 
 def now_ms() -> int:
-    """Wall-clock time in ms since the epoch."""
+    """Return the wall-clock time in ms since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 def monotonic() -> float:
-    """Seconds that only go forward, for durations."""
+    """Return a time in seconds that never goes back, for durations."""
     return time.perf_counter()

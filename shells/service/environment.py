@@ -1,4 +1,4 @@
-"""Settings from the environment and from an env file."""
+"""Settings from the environment and an env file; names of instances; the log lines of a start."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from . import logs
 
 
 def environment(env_file: Path | None = None) -> Mapping[str, str]:
-    """The variables of the process, laid over those of an env file.
+    """Return the variables of the process, and those of an env file that it does not have.
 
     Raises:
         OSError: The file cannot be read.
@@ -25,7 +25,7 @@ def environment(env_file: Path | None = None) -> Mapping[str, str]:
     if env_file is not None:
         try:
             with env_file.open(encoding="utf-8") as stream:
-                # A "$" is a character like any other: a password may have one.
+                # No interpolation: a password may contain "$".
                 values = dotenv_values(stream=stream, interpolate=False)
         except UnicodeDecodeError:
             raise OSError(errno.EILSEQ, "it is not UTF-8") from None
@@ -34,42 +34,42 @@ def environment(env_file: Path | None = None) -> Mapping[str, str]:
 
 
 def server_instance(config: Config, port: int | None) -> str:
-    """The instance of a server of ours: its port is its own on a host, and stays the same."""
+    """Return the instance of a server of ours: its port is unique on a host and does not change."""
     return config.instance or f"{socket.gethostname()}-{port or os.getpid()}"
 
 
 def slot_instance(config: Config, slot: int) -> str:
-    """The instance of whoever owns a slot of the data directory."""
+    """Return the instance of the owner of a slot."""
     return f"{config.instance or socket.gethostname()}-{slot}"
 
 
 def process_instance(config: Config) -> str:
-    """The instance of one of several processes of a host that come and go.
+    """Return the instance of one of a host's processes that come and go.
 
-    The process id makes it unique: two processes that wrote the same series would each
-    undo the other's counts.
+    The process id makes it unique: two processes that wrote the same series would overwrite each
+    other's counts.
     """
     return f"{config.instance or socket.gethostname()}-{os.getpid()}"
 
 
-def announce(
+def log_start(
     log: logs.Log,
     worker: Worker,
     environment: Mapping[str, str],
     addresses: list[str] | None = None,
     url: str | None = None,
 ) -> None:
-    """Say at start what an operator should know.
+    """Log the notices of a start and that the worker serves.
 
     Args:
-        log: Where to say it.
+        log: The log.
         worker: The worker.
-        environment: What its settings were read from.
-        addresses: Where it listens, if it is we who do.
-        url: Where a browser finds it, if that is known.
+        environment: The source of its settings.
+        addresses: The addresses it listens on; None under another server.
+        url: Its URL for a browser, if that is known.
     """
-    for notice in startup_notices.notices(worker.config, environment):
-        logs.write(log, notice)
+    for notice in startup_notices.collect_notices(worker.config, environment):
+        logs.write_notice(log, notice)
     where: dict[str, object] = {} if addresses is None else {"addresses": addresses}
     if url is not None and worker.config.has_dashboard:
         where["dashboard"] = url

@@ -1,4 +1,4 @@
-"""Extras: what is not in the base install is named with the command that installs it."""
+"""Names the install command when a package of an optional extra is missing."""
 
 import sys
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 
 
 class MissingExtraError(ImportError):
-    """A package is missing that an extra of ours installs."""
+    """A package of an optional extra is missing."""
 
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Import inside what an extra installs.
+    """Guard imports of packages that an extra installs.
 
     Raises:
-        MissingExtraError: It is not installed. Other faults of an import stay what they are.
+        MissingExtraError: One is missing. Other faults of an import are passed on.
     """
     try:
         yield
@@ -24,6 +24,6 @@ def needs(extra: str) -> Iterator[None]:
             raise
         message = f"{package} is missing: pip install 'openqoe-worker[{extra}]'"
         if sys.argv[:1] == ["-m"]:
-            # ``python -m`` is still looking for its module: a user waits, not a program.
+            # ``python -m`` is still importing: a person reads this, not a program.
             sys.exit(f"openqoe: {message}")
         raise MissingExtraError(message, name=package) from error

@@ -1,4 +1,4 @@
-"""The operator's log: structured lines on standard error, as JSON or for people."""
+"""The operator's log: structured lines on standard error, as JSON or in a readable form."""
 
 import logging
 import os
@@ -15,8 +15,8 @@ Log = structlog.typing.FilteringBoundLogger
 
 
 def configure(config: Config) -> Log:
-    """Set the log up once for the process, and return it."""
-    stream = _Lenient(sys.stderr)
+    """Configure the log of the process and return it."""
+    stream = _LenientStream(sys.stderr)
     as_json = config.log_format == "json" or (config.log_format == "auto" and not stream.isatty())
     renderers: list[structlog.typing.Processor] = (
         [structlog.processors.JSONRenderer()]
@@ -46,19 +46,18 @@ def configure(config: Config) -> Log:
     return log
 
 
-def write(log: Log, notice: Notice) -> None:
-    """Write a notice of the core."""
+def write_notice(log: Log, notice: Notice) -> None:
+    """Log a notice of the core."""
     log.log(
         logging.getLevelNamesMapping()[notice.level.upper()], notice.event, **dict(notice.fields)
     )
 
 
-class _Lenient:
-    """A stream whose faults concern nobody: a full disk or a pipe that nobody reads must not
-    keep the service from its work."""
+class _LenientStream:
+    """A stream that ignores its faults: a full disk or a closed pipe must not stop the service."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream  # None: the process was started without one
+        self._stream = stream  # None: the process has no standard error
 
     def write(self, text: str) -> None:
         if self._stream is not None:
@@ -80,8 +79,8 @@ class _Lenient:
 def _escape_controls(
     logger: object, method: str, fields: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Paths and the words of receivers are somebody else's: they must not steer a terminal,
-    nor look like lines of ours."""
+    """Escape control characters of clients and receivers, which could drive a terminal or forge
+    log lines."""
     for name, value in fields.items():
         if isinstance(value, str):
             fields[name] = printable(value, keep="\n" if name == "exception" else "")
@@ -89,7 +88,7 @@ def _escape_controls(
 
 
 def printable(text: str, keep: str = "") -> str:
-    """A text in which nothing can steer a terminal."""
+    """Return a text with its control characters escaped."""
     return "".join(
         c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
     )

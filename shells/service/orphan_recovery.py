@@ -1,8 +1,8 @@
-"""Slots left behind: a process that died and did not come back left batches and payloads.
+"""Recovery of orphaned slots: batches and payloads of a process that ended and did not come back.
 
-Any running process takes such a slot over for as long as it takes to deliver what is in it:
-it opens a second worker there, under the name that the slot's series have always had, and
-closes it at once, which flushes and delivers. Whatever cannot be delivered then stays.
+Any running process recovers such a slot. It opens a second worker there, under the instance that
+the slot's series have always had, and closes it at once, which flushes and delivers. Whatever
+cannot be delivered stays in the slot.
 """
 
 from collections.abc import Iterator
@@ -11,63 +11,63 @@ from pathlib import Path
 
 from openqoe.core.config.worker_config import Config
 
-from ..storage import Slot, Slots, StorageError, inspect, journal
+from ..storage import Slot, Slots, StorageError, inspect_slot, journal
 from . import logs
 from .bootstrap import OpenStore, WorkerRuntime, open_slot
 from .clock import now_ms
 
-FIRST = 3.0
-"""Seconds until the first look: processes that start together take their own slots before it."""
+FIRST_SCAN = 3.0
+"""Seconds until the first scan: processes that start together claim their own slots before it."""
 
-INTERVAL = 30.0
-"""Seconds between two looks at the data directory."""
+SCAN_INTERVAL = 30.0
+"""Seconds between two scans of the data directory."""
 
-PATIENCE = 30_000
-"""ms that a slot must have been still: a process that restarts comes back to its own."""
+MIN_IDLE = 30_000
+"""ms that a slot must have been unchanged: a process that restarts returns to its own."""
 
-DELIVERY = 60.0
-"""Seconds for which delivery is tried each time."""
-
-
-def waits() -> Iterator[float]:
-    """The seconds to wait before each look."""
-    return chain((FIRST,), repeat(INTERVAL))
+DELIVERY_TIMEOUT = 60.0
+"""Seconds that delivery of one slot may take per scan."""
 
 
-def left_behind(
-    config: Config, log: logs.Log, open_store: OpenStore, *, patience: int = PATIENCE
+def scan_delays() -> Iterator[float]:
+    """Yield the seconds to wait before each scan, without end."""
+    return chain((FIRST_SCAN,), repeat(SCAN_INTERVAL))
+
+
+def open_orphaned_slots(
+    config: Config, log: logs.Log, open_store: OpenStore, *, min_idle: int = MIN_IDLE
 ) -> Iterator[WorkerRuntime]:
-    """Opens one by one the slots that nobody has and that hold something to deliver."""
+    """Open, one by one, the slots that have no owner and hold undelivered data."""
     if config.durability == "memory":
         return
     slots = Slots(Path(config.data_dir))
     for number in slots.numbers():
         slot: Slot | None = None
         try:
-            slot = slots.adopt(number)
+            slot = slots.claim_orphan(number)
             if slot is None:
                 continue
-            if _latest_change(slot.path) > now_ms() - patience or _is_empty(slot.path):
+            if _last_modified(slot.path) > now_ms() - min_idle or _is_empty(slot.path):
                 slot.release()
                 continue
-            log.info("delivering what another process left", slot=number)
-            home = open_slot(config, slot, log, open_store)
+            log.info("recovering an orphaned slot", slot=number)
+            runtime = open_slot(config, slot, log, open_store)
         except StorageError as error:
             if slot is not None:
                 slot.release()
-            log.error("slot left behind cannot be used", slot=number, reason=str(error))
+            log.error("orphaned slot cannot be opened", slot=number, reason=str(error))
         else:
-            yield home
+            yield runtime
 
 
-def _is_empty(file: Path) -> bool:
+def _is_empty(path: Path) -> bool:
     try:
-        return inspect(file).is_empty
+        return inspect_slot(path).is_empty
     except StorageError:
-        return False  # opening it saves what is sound, or says what is the matter
+        return False  # opening the slot recovers its sound rows, or logs the fault
 
 
-def _latest_change(file: Path) -> int:
-    """When a slot was last written to, ms since the epoch; 0 if it never was."""
-    files = (file, file.with_name(f"{file.name}-wal"), *journal.files(file.parent))
+def _last_modified(path: Path) -> int:
+    """Return the time of a slot's last change, ms since the epoch; 0 if there was none."""
+    files = (path, path.with_name(f"{path.name}-wal"), *journal.segment_paths(path.parent))
     return max((int(one.stat().st_mtime * 1000) for one in files if one.exists()), default=0)

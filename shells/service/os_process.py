@@ -1,4 +1,4 @@
-"""What a process of our own (``openqoe serve``) has from its system: descriptors, signals."""
+"""The process's side of the operating system: file limit, parent, signals (``openqoe serve``)."""
 
 import dataclasses
 import os
@@ -12,17 +12,17 @@ from openqoe.core.config.worker_config import Config
 from . import logs
 
 RESERVE = 64
-"""Descriptors for what is not a client: listeners, destinations, the event loop, files."""
+"""Descriptors that are not clients': listeners, destinations, the event loop, files."""
 
 
-def fit(config: Config, log: logs.Log) -> Config:
-    """Take all the descriptors that there are; no more connections than they allow."""
+def raise_limits(config: Config, log: logs.Log) -> Config:
+    """Raise the limit of open files; return the settings with the connections that it allows."""
     limit = _raise_file_limit()
     if limit is None or config.max_connections + RESERVE <= limit:
         return config
     most = max(1, limit - RESERVE)
     log.warning(
-        "the limit of open files (ulimit -n) allows fewer connections than the settings",
+        "max_connections was reduced to fit the limit of open files (ulimit -n)",
         max_connections=most,
         open_files=limit,
     )
@@ -30,45 +30,41 @@ def fit(config: Config, log: logs.Log) -> Config:
 
 
 def _raise_file_limit() -> int | None:
-    """Raise the limit of open files as far as it goes; None if there is none."""
+    """Raise the limit of open files to its maximum; None if there is none."""
     try:
         import resource
     except ImportError:  # not a POSIX system
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # some systems name a hard limit that they refuse
+    with suppress(OSError, ValueError):  # some systems report a hard limit that they refuse
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-class Parent:
-    """The process that started this one and holds the other end of a socket.
+class ParentProcess:
+    """The supervisor of this process, at the other end of a socket.
 
-    This process ends cleanly when the parent is gone, however it ended.
+    When the parent is gone, however it ended, this process gets SIGTERM.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._channel = socket.socket(fileno=descriptor)
-        Thread(target=self._wait, name="openqoe-parent", daemon=True).start()
+        Thread(target=self._wait_for_end, name="openqoe-parent", daemon=True).start()
 
-    def tell_serving(self) -> None:
-        """This process serves from now on."""
+    def report_serving(self) -> None:
+        """Report that this process serves from now on."""
         with suppress(OSError):
             self._channel.send(b"s")
 
-    def _wait(self) -> None:
+    def _wait_for_end(self) -> None:
         with suppress(OSError):
             self._channel.recv(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def no_parent() -> None:
-    """Nobody wants to know that this process serves."""
-
-
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """The signals that end the process cleanly: SIGHUP, too, unless it is ignored (nohup)."""
+    """Return the signals that end the process cleanly; SIGHUP too, unless it is ignored (nohup)."""
     signals = [signal.SIGTERM, signal.SIGINT]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signals.append(signal.SIGHUP)

@@ -1,9 +1,9 @@
-"""Several worker processes of one service: ``openqoe serve --workers N``.
+"""The supervisor of several worker processes: ``openqoe serve --workers N``.
 
-The parent opens the sockets and starts the workers, which accept from the same sockets: a
-connection that waits is taken by whoever has time, also while one of them is being replaced.
-It serves nothing itself. Each worker is a process of its own from the start, so a reload
-brings new settings and, after an upgrade, new code.
+The supervisor opens the sockets and starts the workers, which all accept from them: a waiting
+connection goes to any worker that is free, also while another is replaced. The supervisor serves
+nothing itself. Each worker is a new process, not a fork, so a reload brings new settings and, after
+an upgrade, new code.
 """
 
 import os
@@ -21,60 +21,60 @@ from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 
 from ..net.listeners import Listeners
-from ..stores.store_selection import kind_of_store
+from ..stores.store_selection import store_kind
 from . import logs
 from .clock import monotonic
 from .environment import server_instance
 
-STEADY: Final = 10.0
-"""Seconds after which a worker counts as having started well."""
+MIN_UPTIME: Final = 10.0
+"""Seconds after which a worker that serves counts as started well."""
 
-FIRST_BACKOFF: Final = 1.0
-LAST_BACKOFF: Final = 30.0
-"""Seconds until a worker that did not start well is started again; twice as long each time."""
+MIN_BACKOFF: Final = 1.0
+MAX_BACKOFF: Final = 30.0
+"""Seconds before a worker that did not start well is restarted; doubled each time."""
 
 GRACE: Final = 5.0
-"""Seconds beside OPENQOE_SHUTDOWN_TIMEOUT that a worker has to end."""
+"""Seconds beside OPENQOE_SHUTDOWN_TIMEOUT before a terminated worker is killed."""
 
 EXIT_USAGE: Final = 2
-"""The status of a worker that cannot run as it was called."""
+"""Exit status of a worker whose command or settings are wrong."""
 
 
 @dataclass(slots=True)
-class _Worker:
-    """One of the processes.
+class _Process:
+    """One of the workers.
 
     Attributes:
         number: Its place, from 0.
-        process: The process; None while it is to be started again.
-        channel: The worker says here when it serves, and ends when our end is gone.
-        is_serving: Whether it has said so.
-        began: When it was started.
-        due: When it is to be started again.
-        failures: How many times in a row it has not started well.
-        kill_at: When its time to end is over, once it was told to.
+        popen: The process; None while it waits for its restart.
+        channel: The worker reports here that it serves, and ends when our end is gone.
+        is_serving: Whether it has reported so.
+        started_at: Time of its start.
+        restart_at: Time of its next start.
+        backoff: Seconds between its last exit and the restart.
+        kill_at: Time at which it is killed, once it has been terminated.
     """
 
     number: int
-    process: subprocess.Popen[bytes] | None = None
+    popen: subprocess.Popen[bytes] | None = None
     channel: socket.socket | None = None
     is_serving: bool = False
-    began: float = 0.0
-    due: float = 0.0
-    failures: int = 0
+    started_at: float = 0.0
+    restart_at: float = 0.0
+    backoff: float = 0.0
     kill_at: float | None = None
 
 
 class Supervisor:
-    """The parent.
+    """Starts, restarts, replaces and stops the workers.
 
     Args:
-        count: How many workers.
-        command: The command of a worker, to which descriptors are added.
-        config: The settings as of now.
-        read_config: Reads them again, for a reload; raises SettingsError or OSError.
-        listeners: Where all listen.
-        log: Where to tell what happens.
+        count: Number of workers.
+        command: Command of a worker, to which descriptors are added.
+        config: The current settings.
+        read_config: Reads the settings again, for a reload; raises SettingsError or OSError.
+        listeners: The sockets.
+        log: The log.
     """
 
     def __init__(
@@ -91,19 +91,19 @@ class Supervisor:
         self._read_config = read_config
         self._listeners = listeners
         self._log = log
-        self._workers = [_Worker(number) for number in range(count)]
-        self._reloading: list[_Worker] = []
+        self._workers = [_Process(number) for number in range(count)]
+        self._reloading: list[_Process] = []
         self._is_stopping = False
         self._has_served = False
         self._status = 0
-        self._wakeup, self._signals = socket.socketpair()
 
     def run(self) -> int:
-        """Run until a signal comes or the workers cannot run; returns the exit status."""
-        self._wakeup.setblocking(False)
-        self._signals.setblocking(False)
-        signal.set_wakeup_fd(self._signals.fileno(), warn_on_full_buffer=False)
-        handlers: dict[signal.Signals, Callable[[], None]] = {
+        """Run until a signal stops it or the workers cannot run; return the exit status."""
+        wakeup, signals = socket.socketpair()
+        wakeup.setblocking(False)
+        signals.setblocking(False)
+        signal.set_wakeup_fd(signals.fileno(), warn_on_full_buffer=False)
+        handlers: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
             signal.SIGCHLD: lambda: None,
@@ -111,101 +111,91 @@ class Supervisor:
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             handlers[signal.SIGHUP] = self._reload
         for expected in handlers:
-            signal.signal(expected, lambda *_: None)  # the loop below sees to it
-        if kind_of_store(self._config, several=True) == "memory":
+            signal.signal(expected, lambda *_: None)  # the loop below calls the handler
+        if store_kind(self._config, several=True) == "memory":
             self._log.warning(
                 "workers do not share views: a view that reaches several of them is counted by "
                 "each; set OPENQOE_KV_URL, or a durability other than memory"
             )
         self._log.info("starting workers", workers=len(self._workers))
-        while not self._is_stopping or any(worker.process for worker in self._workers):
+        while not self._is_stopping or any(worker.popen for worker in self._workers):
             for worker in self._workers:
-                self._look_after(worker)
-            channels = [
-                worker.channel
-                for worker in self._workers
-                if worker.channel is not None and not worker.is_serving
-            ]
-            select.select([self._wakeup, *channels], [], [], self._delay())
-            for number in self._taken():
-                if handler := handlers.get(signal.Signals(number)):
+                self._supervise(worker)
+            channels = [one.channel for one in self._workers if one.channel and not one.is_serving]
+            select.select([wakeup, *channels], [], [], self._seconds_until_due())
+            for number in _receive(wakeup, 4096):
+                if handler := handlers.get(number):
                     handler()
         self._listeners.close()
         self._log.info("all workers have stopped")
         return self._status
 
-    def _taken(self) -> bytes:
-        with suppress(BlockingIOError):
-            return self._wakeup.recv(4096)
-        return b""
-
-    def _delay(self) -> float:
-        """Seconds until something is due."""
+    def _seconds_until_due(self) -> float:
         now = monotonic()
-        times = [worker.due for worker in self._workers if worker.process is None]
+        times = [worker.restart_at for worker in self._workers if worker.popen is None]
         times += [worker.kill_at for worker in self._workers if worker.kill_at is not None]
         return max(0.0, min([*times, now + 60.0]) - now)
 
-    def _look_after(self, worker: _Worker) -> None:
+    def _supervise(self, worker: _Process) -> None:
         now = monotonic()
-        process = worker.process
-        if process is not None and process.poll() is not None:
-            self._take_end(worker, process.returncode, now)
-        elif process is not None and not worker.is_serving and _has_spoken(worker.channel):
-            worker.is_serving = self._has_served = True
-            self._reload_next()
-        elif process is not None and worker.kill_at is not None and now >= worker.kill_at:
-            self._log.error("worker does not end, killing it", worker=worker.number)
-            worker.kill_at = None
-            process.kill()
-        if worker.process is None and not self._is_stopping and now >= worker.due:
+        if (process := worker.popen) is not None:
+            if process.poll() is not None:
+                self._handle_exit(worker, process.returncode, now)
+            elif not worker.is_serving and worker.channel and _receive(worker.channel, 1):
+                worker.is_serving = self._has_served = True
+                self._replace_next()
+            elif worker.kill_at is not None and now >= worker.kill_at:
+                self._log.error("worker does not stop; killing it", worker=worker.number)
+                worker.kill_at = None
+                process.kill()
+        if worker.popen is None and not self._is_stopping and now >= worker.restart_at:
             self._start(worker, now)
 
-    def _start(self, worker: _Worker, now: float) -> None:
+    def _start(self, worker: _Process, now: float) -> None:
         fds = [one.fileno() for one in self._listeners.sockets]
-        more = [part for fd in fds for part in ("--fd", str(fd))]
+        options = [part for fd in fds for part in ("--fd", str(fd))]
         worker.channel, theirs = socket.socketpair()
         worker.channel.setblocking(False)
         with theirs:
-            worker.process = subprocess.Popen(
-                [*self._command, *more, "--parent-fd", str(theirs.fileno())],
+            worker.popen = subprocess.Popen(
+                [*self._command, *options, "--parent-fd", str(theirs.fileno())],
                 env=self._environment(worker),
                 pass_fds=[*fds, theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
-        worker.began, worker.kill_at, worker.is_serving = now, None, False
+        worker.started_at, worker.kill_at, worker.is_serving = now, None, False
 
-    def _environment(self, worker: _Worker) -> Mapping[str, str]:
-        config, more = self._config, dict[str, str]()
+    def _environment(self, worker: _Process) -> Mapping[str, str]:
+        config, added = self._config, dict[str, str]()
         if config.kv_url == "auto":
-            more["OPENQOE_KV_URL"] = kind_of_store(config, several=True)
-        if config.durability == "memory":  # otherwise its slot tells it apart
+            added["OPENQOE_KV_URL"] = store_kind(config, several=True)
+        if config.durability == "memory":  # a durable worker is named by its slot
             name = server_instance(config, self._listeners.port)
-            more["OPENQOE_INSTANCE"] = f"{name}-{worker.number}"
-        return {**os.environ, **more}
+            added["OPENQOE_INSTANCE"] = f"{name}-{worker.number}"
+        return {**os.environ, **added}
 
-    def _take_end(self, worker: _Worker, status: int, now: float) -> None:
-        was_told = worker.kill_at is not None or self._is_stopping
-        worker.process, worker.kill_at = None, None
+    def _handle_exit(self, worker: _Process, status: int, now: float) -> None:
+        was_terminated = worker.kill_at is not None or self._is_stopping
+        worker.popen, worker.kill_at, worker.restart_at = None, None, now
         if worker.channel is not None:
             worker.channel.close()
             worker.channel = None
-        if was_told:
-            worker.due = now
+        if was_terminated:
             return
-        steady = worker.is_serving and now - worker.began >= STEADY
         if status == EXIT_USAGE and not self._has_served:
-            self._status = EXIT_USAGE  # it has said why
+            self._status = EXIT_USAGE  # the worker has reported why
             self._stop()
             return
-        worker.failures = 0 if steady else worker.failures + 1
-        wait = min(FIRST_BACKOFF * 2 ** (worker.failures - 1), LAST_BACKOFF) if not steady else 0.0
-        worker.due = now + wait
+        if worker.is_serving and now - worker.started_at >= MIN_UPTIME:
+            worker.backoff = 0.0
+        else:
+            worker.backoff = min(max(MIN_BACKOFF, 2 * worker.backoff), MAX_BACKOFF)
+        worker.restart_at = now + worker.backoff
         self._log.error(
-            "worker has died, starting it again",
+            "worker died; restarting it",
             worker=worker.number,
             status=status,
-            seconds=wait,
+            seconds=worker.backoff,
         )
 
     def _stop(self) -> None:
@@ -213,40 +203,38 @@ class Supervisor:
             self._is_stopping = True
             self._log.info("stopping workers")
         for worker in self._workers:
-            self._tell_to_end(worker)
+            self._terminate(worker)
 
     def _reload(self) -> None:
-        """Replace the workers one by one: the next when the one before serves."""
+        """Replace the workers one by one, each when the one before serves."""
         try:
             self._config = self._read_config()
         except (SettingsError, OSError) as error:
-            self._log.error("workers are not replaced", reason=str(error))
+            self._log.error("reload failed; workers keep their settings", reason=str(error))
             return
         self._log.info("replacing workers one by one")
         self._reloading = list(self._workers)
-        self._reload_next()
+        self._replace_next()
 
-    def _reload_next(self) -> None:
-        others_serve = all(worker.is_serving for worker in self._workers)
-        if self._reloading and others_serve and not self._is_stopping:
-            self._tell_to_end(self._reloading.pop(0))
+    def _replace_next(self) -> None:
+        all_serve = all(worker.is_serving for worker in self._workers)
+        if self._reloading and all_serve and not self._is_stopping:
+            self._terminate(self._reloading.pop(0))
 
-    def _tell_to_end(self, worker: _Worker) -> None:
-        if worker.process is not None and worker.kill_at is None:
+    def _terminate(self, worker: _Process) -> None:
+        if worker.popen is not None and worker.kill_at is None:
             worker.kill_at = monotonic() + self._config.shutdown_timeout / 1000 + GRACE
             worker.is_serving = False
-            worker.process.terminate()
+            worker.popen.terminate()
 
 
-def _has_spoken(channel: socket.socket | None) -> bool:
-    """Whether the worker has said that it serves."""
-    if channel is None:
-        return False
+def _receive(channel: socket.socket, size: int) -> bytes:
+    """Return the bytes that have arrived; none if the other end is broken."""
     with suppress(OSError):
-        return bool(channel.recv(1))
-    return False
+        return channel.recv(size)
+    return b""
 
 
 def worker_command() -> list[str]:
-    """How a worker is called: this command with this interpreter."""
+    """Return the command of a worker: this command with this interpreter."""
     return [sys.executable, "-m", "openqoe.shells"]

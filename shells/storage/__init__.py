@@ -1,23 +1,22 @@
-"""What survives a crash: journal, snapshot, outbox and window of duplicates.
+"""Durable state of a worker: journal, snapshot, outbox and deduplication window.
 
-Each slot of the data directory has a journal (``journal``: files that only grow) and a SQLite file
-for the rest (``storage``). The core decides what is written and when (``engine/durability``);
-here it is carried out, without a runtime: all shells use the same.
+Each slot of the data directory has a journal (``journal``: append-only files) and a SQLite
+database for the rest (``slot_storage``). The core decides what is written and when
+(``core/engine/durability``); this package carries it out, without a runtime, for all shells.
 """
 
-from .inspection import Contents, Waiting, inspect
-from .slot_storage import Loaded, Storage
+from .inspection import PendingPayloads, SlotContents, inspect_slot
+from .slot_storage import Storage
 from .slots import Slot, Slots
 from .storage_errors import NewerFormatError, StorageError
 
 __all__ = [
-    "Contents",
-    "Loaded",
     "NewerFormatError",
+    "PendingPayloads",
     "Slot",
+    "SlotContents",
     "Slots",
     "Storage",
     "StorageError",
-    "Waiting",
-    "inspect",
+    "inspect_slot",
 ]

@@ -1,4 +1,4 @@
-"""What waits in a slot, read beside the process that owns it."""
+"""Reads the contents of a slot while another process may own it."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from .storage_errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """What waits for one destination.
+class PendingPayloads:
+    """Payloads of the outbox that wait for one destination.
 
     Attributes:
         kind: "metrics" or "logs".
-        destination: Its name; "" in files of earlier versions.
-        payloads: How many requests.
+        destination: Its name.
+        payloads: Number of requests.
         items: Samples or log entries in them.
         bytes: Their size.
-        oldest: When the oldest was flushed, ms since the epoch.
+        oldest: Time of the oldest one's flush, ms since the epoch.
     """
 
     kind: str
@@ -34,54 +34,49 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """What a slot holds.
+class SlotContents:
+    """Undelivered data of a slot.
 
     Attributes:
-        records: Batches in the journal, accepted and not flushed yet.
-        waiting: The outbox, by kind and destination.
-        last_errors: What destinations said when they last took nothing, as of the snapshot.
+        records: Batches in the journal: accepted and not flushed yet.
+        pending: The outbox, by kind and destination.
+        last_errors: Each failing destination's last error, as of the snapshot.
     """
 
     records: int
-    waiting: tuple[Waiting, ...]
+    pending: tuple[PendingPayloads, ...]
     last_errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to deliver."""
-        return not self.records and not self.waiting
+        return not self.records and not self.pending
 
 
-def inspect(path: Path) -> Contents:
-    """Read what waits in a file.
+def inspect_slot(path: Path) -> SlotContents:
+    """Read the contents of a slot.
+
+    Args:
+        path: The slot's database, which may not exist yet.
 
     Raises:
         StorageError: It cannot be read.
     """
     if not path.exists():
-        return Contents(0, ())
+        return SlotContents(0, ())
     try:
-        # Not read-only by the URI: a file left by a crash needs its log recovered first.
+        # Not opened read-only: SQLite must recover the write-ahead log that a crash left.
         with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as database:
             database.execute("PRAGMA query_only = ON")
-            (records,) = database.execute("SELECT count(*) FROM journal").fetchone()
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version > 3:
-                records += journal.waiting(path.parent, database_schema.through(database))
-            destination = "destination" if version > 1 else "''"
             rows = database.execute(
-                f"SELECT kind, {destination}, count(*), sum(items), sum(size), min(created) "
+                "SELECT kind, destination, count(*), sum(items), sum(size), min(created) "
                 "FROM outbox GROUP BY 1, 2 ORDER BY 1, min(number)"
             ).fetchall()
-            errors = _last_errors(database_schema.read_snapshot(database))
+            position = database_schema.snapshot_position(database)
+            snapshot = database_schema.read_snapshot(database)
+        records = journal.count_records(path.parent, position)
+        queues = {} if snapshot is None else decode(snapshot).queues
     except (sqlite3.Error, OSError, ValueError) as error:
         raise StorageError(f"cannot read {path}: {error}") from None
-    return Contents(records, tuple(Waiting(*row) for row in rows), errors)
-
-
-def _last_errors(snapshot: bytes | None) -> Mapping[str, str]:
-    if snapshot is None:
-        return {}
-    queues = decode(snapshot).queues
-    return {name: queue.last_error for name, queue in queues.items() if queue.last_error}
+    errors = {name: queue.last_error for name, queue in queues.items() if queue.last_error}
+    return SlotContents(records, tuple(PendingPayloads(*row) for row in rows), errors)

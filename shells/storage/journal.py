@@ -1,18 +1,17 @@
-"""The journal of a slot: the batches accepted since the snapshot, in files that only grow.
+"""The journal of a slot: a write-ahead log of the batches accepted since the snapshot.
 
-Theory of operation. A record is put behind the others by one ``write``. So a batch is safe from
-the end of its process as soon as that returns, in the thread that accepted it and within its
-request: no other thread, no transaction and no snapshot that is being written keeps its answer
-waiting. Where it must be safe from the end of the system, too, a thread writes and syncs what has
-gathered, so that many requests share one sync.
+Theory of operation. A record is appended by one ``write``, in the thread that accepted the batch
+and within its request. When ``write`` returns, the batch survives the end of the process; no other
+thread, transaction or snapshot delays the answer. With durability ``full`` a thread writes and
+syncs records in groups instead, so that many requests share one sync.
 
-The journal is cut into segments, files named by the first number in them. A snapshot begins a new
-one, and when it is on the disk those are removed that hold nothing younger. What is left of older
-records is passed over when the journal is read: the snapshot says through which number it goes.
+The journal consists of segments, files named by the number of their first record. Each snapshot
+begins a new segment; once the snapshot is on the disk, segments that it covers are removed. Older
+records that remain in a segment are skipped on reading: the snapshot says which records it covers.
 
-Every record begins with a mark, its length, a checksum and its number, so a damaged one is left
-out and the next is found. An end that breaks off was never reported as written: the process died
-over it.
+Every record begins with a mark, its length, a checksum and its number, so a damaged record is
+skipped and the next one is found. A torn end was never reported as written: the process died
+during the write.
 """
 
 import errno
@@ -22,7 +21,7 @@ import struct
 import sys
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -38,51 +37,45 @@ PREFIX = "journal-"
 MARK = b"\xf0OQ\n"
 
 _HEAD = struct.Struct("<4sIIQ")
-"""Mark, length of what follows, CRC-32 of the number and what follows, number."""
+"""Mark, length of the content, CRC-32 of number and content, number."""
 
 _NUMBER = struct.Struct("<Q")
 
-SMALL = 256
+MIN_COMPRESSED = 256
 """Bytes of a body below which compression gains nothing."""
 
 RESERVE = 16 * 1024 * 1024
-"""Bytes left free on the file system: what makes room there needs some itself."""
+"""Bytes that the journal leaves free on the file system: a flush, which frees space, needs some."""
 
-ENOUGH = 1024 * 1024
-"""Bytes beside the reserve with which the journal is said to have room: for a few batches at
-least, or it would be full again at once."""
+MIN_FREE = 1024 * 1024
+"""Bytes beside the reserve above which the journal accepts records again: enough for a few batches,
+so that it is not full again at once."""
 
 
-class _Body(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class _Content(msgspec.Struct, array_like=True, frozen=True, gc=False):
     at: int
     country: str | None
     digest: bytes
-    is_packed: bool
+    is_compressed: bool
     body: bytes
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Body).decode
+_decode = msgspec.msgpack.Decoder(_Content).decode
 
 
-Framed = tuple[int, bytes]
-"""The number of a record, and the record as it stands in the journal."""
+FramedRecord = tuple[int, bytes]
+"""The number of a record, and its bytes in the journal."""
 
 
-def framed(record: Record) -> Framed:
-    """A record, ready to be appended."""
+def frame_record(record: Record) -> FramedRecord:
+    """Encode a record for ``Journal.append``."""
     body = record.body
-    is_packed = len(body) > SMALL
-    content = _encode(
-        _Body(
-            record.at,
-            record.country,
-            record.digest,
-            is_packed,
-            snappy.compress(body) if is_packed else body,
-        )
-    )
-    head = _HEAD.pack(MARK, len(content), _crc(record.number, content), record.number)
+    is_compressed = len(body) > MIN_COMPRESSED
+    if is_compressed:
+        body = snappy.compress(body)
+    content = _encode(_Content(record.at, record.country, record.digest, is_compressed, body))
+    head = _HEAD.pack(MARK, len(content), _checksum(record.number, content), record.number)
     return record.number, head + content
 
 
@@ -96,13 +89,14 @@ class Journal:
     """The journal of one slot. One thread writes at a time; another may ``trim``.
 
     Args:
-        folder: Where the segments are.
-        sync: Whether what is written is on the disk itself, not only with the operating system.
+        folder: Folder of the segments.
+        sync: Whether appended records are synced to the disk, not just handed to the operating
+            system.
         reserve: Bytes to leave free on the file system.
 
     Attributes:
-        writes: How often something was written.
-        lost: Damaged records that ``read`` has passed over.
+        writes: Number of writes so far.
+        lost: Damaged records that ``read`` has skipped.
     """
 
     def __init__(self, folder: Path, *, sync: bool, reserve: int = RESERVE) -> None:
@@ -111,68 +105,60 @@ class Journal:
         self._folder = folder
         self._sync = sync
         self._reserve = reserve
-        self._closed = deque(_segments(folder))
+        self._closed = deque(_find_segments(folder))
         self._descriptor: int | None = None
         self._current: _Segment | None = None
-        self._size = 0  # of the current segment, as far as it is sound
+        self._size = 0  # of the sound part of the current segment
 
     @property
     def last(self) -> int:
-        """The highest number that a record has; 0 without any."""
+        """The highest number of a record; 0 if there is none."""
         if self._current is not None:
             return self._current.last
         return self._closed[-1].last if self._closed else 0
 
     def read(self, through: int) -> Iterator[Record]:
-        """The records, in order.
-
-        Args:
-            through: The number up to which they have been dealt with.
-        """
+        """Read the records behind the number ``through``, in order."""
         for segment in tuple(self._closed):
             if segment.last <= through:
                 continue
-            for found in _records(segment.path):
+            for found in _read_frames(segment.path):
                 if found is None:
                     self.lost += 1
                 elif found[0] > through:
                     try:
-                        yield _record(*found)
+                        yield _decode_record(*found)
                     except (msgspec.DecodeError, snappy.UncompressError):
                         self.lost += 1
 
-    def append(self, records: Sequence[Framed]) -> None:
-        """Put records behind the others.
-
-        Args:
-            records: By number.
+    def append(self, records: Sequence[FramedRecord]) -> None:
+        """Append records, in ascending order of their numbers.
 
         Raises:
-            OSError: They could not be written, and none of them is there. The number is
-                ENOSPC as well if nothing but the reserve is left.
+            OSError: None of them was written. ``errno`` is ENOSPC as well if only the reserve
+                is left.
         """
         data = b"".join([data for _, data in records])
-        if self.room() < len(data):
-            raise OSError(errno.ENOSPC, self.no_room)
+        if self.free_bytes() < len(data):
+            raise OSError(errno.ENOSPC, self.no_room_reason)
         descriptor = self._descriptor
         if descriptor is None:
-            descriptor = self._begin(records[0][0])
+            descriptor = self._open_segment(records[0][0])
         assert self._current is not None
         try:
             if os.write(descriptor, data) != len(data):
-                raise OSError(errno.ENOSPC, "the disk took a part only")
+                raise OSError(errno.ENOSPC, "the disk accepted only a part")
             if self._sync:
                 os.fdatasync(descriptor)
         except OSError:
-            self._give_up()
+            self._abandon_segment()
             raise
         self.writes += 1
         self._size += len(data)
         self._current.last = records[-1][0]
 
-    def _give_up(self) -> None:
-        """Nobody knows what a disk that has failed has kept of a file: leave it with what is
-        known to be sound."""
+    def _abandon_segment(self) -> None:
+        """Cut the segment to its sound part and close it: its end is unknown after a fault."""
         assert self._descriptor is not None and self._current is not None
         with suppress(OSError):
             os.ftruncate(self._descriptor, self._size)
@@ -185,7 +171,7 @@ class Journal:
         self._descriptor = self._current = None
 
     def rotate(self) -> None:
-        """Begin a new segment, with the next record."""
+        """Close the segment; the next record opens another."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -196,26 +182,26 @@ class Journal:
     close = rotate
 
     def trim(self, through: int) -> None:
-        """Remove the segments that hold nothing younger than a number. Any thread may."""
+        """Remove the closed segments without a record behind ``through``. Any thread may call."""
         while self._closed and self._closed[0].last <= through:
             segment = self._closed.popleft()
-            with suppress(OSError):  # then it is passed over, and removed by the next process
+            with suppress(OSError):  # the next process skips and removes it
                 segment.path.unlink()
 
-    def room(self) -> int:
-        """Bytes that the journal may still take on the file system."""
+    def free_bytes(self) -> int:
+        """Return the bytes that the journal may still use on the file system."""
         try:
             system = os.statvfs(self._folder)
         except OSError:
-            return sys.maxsize  # then the write itself will tell
+            return sys.maxsize  # the write itself will fail
         return system.f_bavail * system.f_frsize - self._reserve
 
     @property
-    def no_room(self) -> str:
-        """Why nothing is written, if that is for want of room."""
+    def no_room_reason(self) -> str:
+        """The reason of a failure for lack of space."""
         return f"less than {self._reserve // 2**20} MiB left on the disk"
 
-    def _begin(self, first: int) -> int:
+    def _open_segment(self, first: int) -> int:
         path = self._folder / f"{PREFIX}{first:020d}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         descriptor = self._descriptor = os.open(path, flags, 0o600)
@@ -226,46 +212,44 @@ class Journal:
         return descriptor
 
 
-def waiting(folder: Path, through: int) -> int:
-    """How many records wait behind a number, read beside the process that writes them.
+def count_records(folder: Path, through: int) -> int:
+    """Count the records behind the number ``through`` while another process may write.
 
     Raises:
         OSError: They cannot be read.
     """
     count = 0
-    for path in _paths(folder):
-        with suppress(FileNotFoundError):  # removed meanwhile
-            count += sum(1 for found in _records(path) if found and found[0] > through)
+    for path in segment_paths(folder):
+        with suppress(FileNotFoundError):  # it was trimmed in between
+            count += sum(1 for found in _read_frames(path) if found and found[0] > through)
     return count
 
 
-def files(folder: Path) -> tuple[Path, ...]:
-    """The files of the journal, by the numbers in them."""
-    return tuple(_paths(folder))
+def segment_paths(folder: Path) -> list[Path]:
+    """Return the files of the journal, in order of their records."""
+    return sorted(
+        path
+        for path in folder.glob(f"{PREFIX}*")
+        if path.name.removeprefix(PREFIX).isdecimal()  # not a file of the operator's
+    )
 
 
-def _paths(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.glob(f"{PREFIX}*") if _first(path) is not None)
-
-
-def _first(path: Path) -> int | None:
-    name = path.name.removeprefix(PREFIX)
-    return int(name) if name.isdecimal() else None
-
-
-def _segments(folder: Path) -> Iterator[_Segment]:
-    """What an earlier process left."""
-    paths = list(_paths(folder))
+def _find_segments(folder: Path) -> Iterator[_Segment]:
+    paths = segment_paths(folder)
     for path, following in zip_longest(paths, paths[1:]):
-        first = _first(path) or 0
+        first = _first_number(path)
         if following is not None:
-            yield _Segment(path, max(first, (_first(following) or 0) - 1))
+            yield _Segment(path, max(first, _first_number(following) - 1))
         else:
-            yield _Segment(path, max((one[0] for one in _records(path) if one), default=first))
+            yield _Segment(path, max((one[0] for one in _read_frames(path) if one), default=first))
 
 
-def _records(path: Path) -> Iterator[tuple[int, bytes] | None]:
-    """The numbers and contents of the records of a segment; None for what is damaged."""
+def _first_number(path: Path) -> int:
+    return int(path.name.removeprefix(PREFIX))
+
+
+def _read_frames(path: Path) -> Iterator[tuple[int, bytes] | None]:
+    """Read the numbers and contents of a segment's records; None for a damaged one."""
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return
@@ -276,30 +260,30 @@ def _records(path: Path) -> Iterator[tuple[int, bytes] | None]:
                 end = place + _HEAD.size + length
                 if mark == MARK and end <= len(data):
                     content = data[place + _HEAD.size : end]
-                    if _crc(number, content) == crc:
+                    if _checksum(number, content) == crc:
                         yield number, content
                         place = end
                         continue
                 following = data.find(MARK, place + 1)
                 if following >= 0 or mark != MARK or end <= len(data):
-                    yield None  # otherwise it is an end that breaks off
+                    yield None  # otherwise it is a torn end
                 if following < 0:
                     return
                 place = following
 
 
-def _crc(number: int, content: bytes) -> int:
+def _checksum(number: int, content: bytes) -> int:
     return zlib.crc32(content, zlib.crc32(_NUMBER.pack(number)))
 
 
-def _record(number: int, content: bytes) -> Record:
+def _decode_record(number: int, content: bytes) -> Record:
     """
     Raises:
-        msgspec.DecodeError: It is none of ours.
-        snappy.UncompressError: Its body cannot be read.
+        msgspec.DecodeError: It is not a record's content.
+        snappy.UncompressError: Its body cannot be decompressed.
     """
     found = _decode(content)
-    body = snappy.uncompress(found.body) if found.is_packed else found.body
+    body = snappy.uncompress(found.body) if found.is_compressed else found.body
     return Record(number, found.at, body, found.country, found.digest)
 
 

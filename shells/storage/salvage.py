@@ -1,4 +1,4 @@
-"""A damaged file: save what is sound, keep the rest aside for whoever wants to look at it."""
+"""Recovers the sound rows of a damaged database and keeps the damaged file for inspection."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,67 +7,57 @@ from pathlib import Path
 
 from . import database_schema
 
-TABLES = ("journal", "snapshot", "outbox", "batches", "highest")
-
-KEYS = {"journal": "number", "outbox": "number"}
+TABLES = ("snapshot", "outbox", "batches", "highest")
 
 
-def set_aside(path: Path) -> tuple[Path, str]:
-    """Move a damaged file out of the way and write what is sound of it to a new one.
+def salvage_file(path: Path) -> tuple[Path, str]:
+    """Move a damaged database aside and write its sound rows to a new one.
 
     Returns:
-        Where the damaged file is now, and what was saved, in words.
+        The new path of the damaged file, and a description of the rows that were recovered.
     """
-    damaged = free_name(path)
+    damaged = damaged_name(path)
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{damaged}{suffix}")
     saved = dict.fromkeys(TABLES, 0)
     with closing(database_schema.open_database(str(path), full=True)) as fresh:
-        with suppress(sqlite3.Error), closing(_reader(damaged)) as source:
-            fresh.execute("BEGIN")
+        fresh.execute("BEGIN")
+        with suppress(sqlite3.Error), closing(_open_damaged(damaged)) as source:
             for table in TABLES:
-                for row in _rows(source, table):
-                    # By name: a file of an earlier format has fewer columns.
-                    columns, marks = ", ".join(row.keys()), ", ".join("?" * len(row))
+                for row in _read_rows(source, table):
                     with suppress(sqlite3.Error):
-                        statement = f"REPLACE INTO {table} ({columns}) VALUES ({marks})"
-                        fresh.execute(statement, tuple(row))
+                        marks = ", ".join("?" * len(row))
+                        fresh.execute(f"REPLACE INTO {table} VALUES ({marks})", row)
                         saved[table] += 1
-            fresh.execute("COMMIT")
         if fresh.in_transaction:
             fresh.execute("COMMIT")
-    words = f"{saved['outbox']} payloads, {'the' if saved['snapshot'] else 'no'} snapshot"
-    if saved["journal"]:  # of an earlier version
-        words = f"{saved['journal']} journalled batches, {words}"
-    return damaged, words
+    return damaged, f"{saved['outbox']} payloads, {'the' if saved['snapshot'] else 'no'} snapshot"
 
 
-def _reader(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None)
-    database.text_factory = lambda text: text.decode("utf-8", "replace")
-    database.row_factory = sqlite3.Row
-    database.execute("PRAGMA query_only = ON")
-    return database
-
-
-def _rows(source: sqlite3.Connection, table: str) -> Iterator[sqlite3.Row]:
-    """The rows that can be read: in order, and around a damaged page from the other end."""
-    seen: set[object] = set()
-    key = KEYS.get(table)
-    orders = ("",) if key is None else (f" ORDER BY {key}", f" ORDER BY {key} DESC")
-    for order in orders:
-        with suppress(sqlite3.Error):
-            for row in source.execute(f"SELECT * FROM {table}{order}"):
-                if key is None or row[0] not in seen:
-                    seen.add(row[0])
-                    yield row
-            return
-
-
-def free_name(path: Path) -> Path:
-    """Where a damaged file can be kept."""
+def damaged_name(path: Path) -> Path:
+    """Return a free name for a damaged file."""
     number = 1
     while (damaged := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
     return damaged
+
+
+def _open_damaged(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None)
+    database.text_factory = lambda text: text.decode("utf-8", "replace")
+    database.execute("PRAGMA query_only = ON")
+    return database
+
+
+def _read_rows(source: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
+    """Read the rows of a table; those of the outbox behind a damaged page from the other end."""
+    orders = (" ORDER BY number", " ORDER BY number DESC") if table == "outbox" else ("",)
+    seen: set[object] = set()
+    for order in orders:
+        with suppress(sqlite3.Error):
+            for row in source.execute(f"SELECT * FROM {table}{order}"):
+                if table != "outbox" or row[0] not in seen:
+                    seen.add(row[0])
+                    yield row
+            return

@@ -1,16 +1,16 @@
-"""The storage of one worker: what is accepted goes into the journal, the rest into a database.
+"""The storage of one worker: a journal for accepted batches, a database for everything else.
 
-Theory of operation. ``submit`` never waits for a transaction. A record is written to the journal
-at once, by the thread that submits it (``journal``); with durability ``full`` a thread writes and
-syncs what has gathered, and reports it. All other effects are for the writer, a thread that takes
-what has gathered and carries it out in one transaction. Effects are carried out in order, except
-that a record does not wait for the transactions before it. If one of a group is at fault, its
-effects are carried out one by one, so that none suffers for another.
+Theory of operation. ``submit`` never waits for a transaction. A record goes to the journal at once,
+in the thread that submits it; with durability ``full`` a second thread, the syncer, writes and
+syncs records in groups and reports them. All other effects are for the writer, a thread that
+executes the effects of its queue as one transaction. Effects are executed in order, except that a
+record does not wait for the transactions before it. If a transaction fails, its effects are
+executed one by one, so that a faulty one does not fail the others.
 """
 
 import errno
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -18,10 +18,11 @@ from threading import Thread
 from typing import Literal, TypeVar
 
 from openqoe.core.effects import (
-    AcceptedBatch,
     Append,
+    DedupEntry,
     Forget,
     LoadPayload,
+    Notice,
     PayloadBody,
     Persist,
     Record,
@@ -34,46 +35,40 @@ from openqoe.core.effects import (
 
 from ..service import allocator
 from . import database_schema
-from .journal import ENOUGH, RESERVE, Framed, Journal, framed
-from .salvage import set_aside
+from .journal import MIN_FREE, RESERVE, FramedRecord, Journal, frame_record
+from .salvage import salvage_file
 from .storage_errors import StorageError
 
-Written = Persist | LoadPayload
-"""What the writer reports."""
+WriterEffect = Persist | LoadPayload
+"""Effects whose result the writer reports."""
 
-Answered = Append | Written
-Results = tuple[tuple[Answered, StorageResult], ...]
-Report = Callable[[Results], None]
+ReportedEffect = Append | WriterEffect
+Results = tuple[tuple[ReportedEffect, StorageResult], ...]
+StorageCallback = Callable[[Results], None]
 
 Item = TypeVar("Item")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-GROUP = 1_000
-"""Effects in a transaction, or records in a sync, at the most."""
+MAX_GROUP = 1_000
+"""Maximum number of effects in a transaction, or of records in a sync."""
 
-VACUUMED = 256
-"""Free pages at the most that go back to the file system with what is forgotten."""
+MAX_RELEASED_PAGES = 256
+"""Maximum number of free pages returned to the file system per transaction."""
 
-PATIENCE = 1.0
-"""Seconds for which payloads to forget may wait for a commit to go along with."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Unsynced:
-    effect: Append
-    record: Framed
+MAX_DELETE_DELAY = 1.0
+"""Seconds that delivered payloads wait for a transaction of other effects to be deleted in."""
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """What an earlier process left.
+class LoadedSlot:
+    """The state that an earlier process left.
 
     Attributes:
-        snapshot: The state of its worker, if there is a sound one.
-        records: The journal, in order. To be read before the writer starts.
+        snapshot: The snapshot; None if there is none, or a damaged one.
+        records: The journal, in order. Read it before the threads start.
         payloads: The outbox, in order, without bodies.
-        batches: The window of duplicates, oldest first.
+        batches: The deduplication window, oldest first.
         last_record: The highest number a record ever had.
         last_payload: The highest number a payload ever had.
     """
@@ -81,106 +76,96 @@ class Loaded:
     snapshot: bytes | None
     records: Iterator[Record]
     payloads: tuple[StoredPayload, ...]
-    batches: tuple[AcceptedBatch, ...]
+    batches: tuple[DedupEntry, ...]
     last_record: int
     last_payload: int
 
 
 class Storage:
-    """The file of a slot.
+    """The storage of a slot.
 
     Args:
-        path: The file; made if it is missing. The journal is beside it.
+        path: The database; created if it is missing. The journal is in the same folder.
         durability: ``full``: what is reported as stored is on the disk. ``normal``: it is
             with the operating system and survives the process.
         reserve: Bytes that the journal leaves free on the file system.
 
     Attributes:
-        notices: What an operator should know about the file.
+        notices: Faults found in the files, for the operator.
         journal: The batches accepted since the snapshot.
 
     Raises:
-        StorageError: The file cannot be used.
+        StorageError: The files cannot be used.
     """
 
     def __init__(
         self, path: Path, durability: Literal["full", "normal"], *, reserve: int = RESERVE
     ) -> None:
-        self.notices: list[str] = []
+        self.notices: list[Notice] = []
         self._path = path
-        self._full = durability == "full"
+        self._must_sync = durability == "full"
         self._queue: SimpleQueue[StorageEffect | None] = SimpleQueue()
-        self._unsynced: SimpleQueue[_Unsynced | StorageEffect | None] = SimpleQueue()
+        self._unsynced: SimpleQueue[tuple[Append, FramedRecord] | StorageEffect | None]
+        self._unsynced = SimpleQueue()
         self._writer: Thread | None = None
         self._syncer: Thread | None = None
         self._closed = False
+        self._deletions: list[int] = []  # payloads to delete
         self._database = self._open()
         try:
-            self.journal = Journal(path.parent, sync=self._full, reserve=reserve)
+            self.journal = Journal(path.parent, sync=self._must_sync, reserve=reserve)
         except OSError as error:
             self._database.close()
             raise StorageError(f"cannot read the journal of {path}: {error.strerror}") from None
 
-    def load(self) -> Loaded:
-        """Read what an earlier process left."""
+    def load(self) -> LoadedSlot:
+        """Read the state that an earlier process left."""
+        database = self._database
+        position = database_schema.snapshot_position(database)
         try:
-            snapshot = database_schema.read_snapshot(self._database)
-        except ValueError as error:
+            snapshot = database_schema.read_snapshot(database)
+        except ValueError:
             snapshot = None
-            self.notices.append(f"{error}: counters begin anew, the journal is replayed")
-        rows = self._database.execute(
-            "SELECT number, kind, headers, size, items, created, thinnable, destination "
-            "FROM outbox ORDER BY number"
-        )
-        payloads = tuple(p for row in rows if (p := database_schema.read_payload(row)) is not None)
-        batches = self._database.execute(
-            "SELECT digest, at, events FROM batches ORDER BY at, rowid"
-        )
-        return Loaded(
+            self._notify("snapshot is damaged; counters restart and the journal is replayed")
+        return LoadedSlot(
             snapshot,
-            self._records(),
-            payloads,
-            tuple(AcceptedBatch(*row) for row in batches),
-            max(database_schema.highest(self._database, "record"), self.journal.last),
-            database_schema.highest(self._database, "payload"),
+            self._read_records(position),
+            tuple(database_schema.read_payloads(database)),
+            tuple(database_schema.read_batches(database)),
+            max(position, self.journal.last),
+            database_schema.highest_payload(database),
         )
 
-    def start(self, report: Report) -> None:
+    def start(self, report: StorageCallback) -> None:
         """Start the threads.
 
         Args:
-            report: Is called in a thread of the storage's with the results of each group, in
-                order.
+            report: Receives the results of each group of effects, in order; is called in the
+                threads of this object.
         """
-        if self._full:
-            self._syncer = self._started(self._sync, report, "openqoe-journal")
-        self._writer = self._started(self._write, report, "openqoe-storage")
-
-    @staticmethod
-    def _started(run: Callable[[Report], None], report: Report, name: str) -> Thread:
-        thread = Thread(target=run, args=(report,), name=name, daemon=True)
-        thread.start()
-        return thread
+        if self._must_sync:
+            self._syncer = _start_thread(self._run_syncer, report, "openqoe-journal")
+        self._writer = _start_thread(self._run_writer, report, "openqoe-storage")
 
     def submit(self, effect: StorageEffect) -> StorageResult | None:
-        """Have an effect carried out. Does not wait for a transaction, nor for a sync.
+        """Have an effect executed. Waits neither for a transaction nor for a sync.
 
         Returns:
-            The result if it is there already. Else it will be reported, unless there is none.
+            The result if it is known already. Otherwise it is reported, unless there is none.
         """
         if isinstance(effect, Append):
-            record = framed(effect.record)
-            if not self._full:
+            record = frame_record(effect.record)
+            if not self._must_sync:
                 return self._append(record)
-            self._unsynced.put(_Unsynced(effect, record))
-        elif self._full:
+            self._unsynced.put((effect, record))
+        elif self._must_sync:
             self._unsynced.put(effect)
         else:
-            self._pass_on(effect)
+            self._queue_for_writer(effect)
         return None
 
     def close(self) -> None:
-        """Carry out what was submitted, and close the files."""
+        """Execute the submitted effects and close the files."""
         if self._closed:
             return
         self._closed = True
@@ -195,24 +180,26 @@ class Storage:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            database = self._opened()
+            return self._open_checked()
         except sqlite3.DatabaseError as error:
             if _is_operational(error):
                 raise StorageError(f"cannot open {self._path}: {error}") from None
-            damaged, saved = set_aside(self._path)
-            self.notices.append(
-                f"{self._path.name} was damaged ({error}); saved from it: {saved}; "
-                f"the damaged file is kept as {damaged.name}"
+            damaged, saved = salvage_file(self._path)
+            self._notify(
+                "data file was damaged; its sound rows were recovered",
+                ("file", self._path.name),
+                ("reason", str(error)),
+                ("recovered", saved),
+                ("kept_as", damaged.name),
             )
-            try:
-                database = self._opened()
-            except sqlite3.Error as again:
-                raise StorageError(f"cannot open {self._path}: {again}") from None
-        return database
+        try:
+            return self._open_checked()
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot open {self._path}: {error}") from None
 
-    def _opened(self) -> sqlite3.Connection:
-        """The file, looked through: damage should be found now, not in the middle of work."""
-        database = database_schema.open_database(str(self._path), full=self._full)
+    def _open_checked(self) -> sqlite3.Connection:
+        """Open the database and check all of it, to find damage before it is in use."""
+        database = database_schema.open_database(str(self._path), full=self._must_sync)
         try:
             (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
@@ -222,165 +209,147 @@ class Storage:
             raise
         return database
 
-    def _records(self) -> Iterator[Record]:
-        """What earlier versions left in the database, then the journal."""
-        lost = 0
-        rows = self._database.execute(
-            "SELECT number, at, country, digest, crc, body FROM journal ORDER BY number"
-        )
-        for row in rows:
-            record = database_schema.read_record(row)
-            if record is None:
-                lost += 1
-            else:
-                yield record
-        yield from self.journal.read(database_schema.through(self._database))
-        lost += self.journal.lost
-        if lost:
-            self.notices.append(f"{lost} batches of the journal are damaged and left out")
+    def _read_records(self, position: int) -> Iterator[Record]:
+        yield from self.journal.read(position)
+        if self.journal.lost:
+            self._notify("damaged journal records were skipped", ("records", self.journal.lost))
 
-    # The journal: the thread that submits, or the one that syncs
+    def _notify(self, event: str, *fields: tuple[str, str | int]) -> None:
+        self.notices.append(Notice("warning", event, fields))
 
-    def _append(self, *records: Framed) -> StorageResult:
+    # The journal: the submitting thread, or the syncer.
+
+    def _append(self, *records: FramedRecord) -> StorageResult:
         try:
             self.journal.append(records)
         except OSError as error:
             return StorageFailure(error.strerror or str(error), full=error.errno in _FULL)
         return Stored()
 
-    def _pass_on(self, effect: StorageEffect) -> None:
-        """Leave an effect to the writer, behind the records before it."""
+    def _queue_for_writer(self, effect: StorageEffect) -> None:
+        """Hand an effect to the writer, after the records before it."""
         if isinstance(effect, Persist):
             self.journal.rotate()
         self._queue.put(effect)
 
-    def _sync(self, report: Report) -> None:
-        ended = False
-        while not ended:
-            group: list[_Unsynced] = []
-            for one in _gather(self._unsynced):
-                if isinstance(one, _Unsynced):
+    def _run_syncer(self, report: StorageCallback) -> None:
+        has_ended = False
+        while not has_ended:
+            group: list[tuple[Append, FramedRecord]] = []
+            for one in _drain_queue(self._unsynced):
+                if isinstance(one, tuple):
                     group.append(one)
                     continue
-                self._sync_group(group, report)
+                self._append_group(group, report)
                 group = []
                 if one is None:
-                    ended = True
+                    has_ended = True
                 else:
-                    self._pass_on(one)
-            self._sync_group(group, report)
+                    self._queue_for_writer(one)
+            self._append_group(group, report)
 
-    def _sync_group(self, group: list["_Unsynced"], report: Report) -> None:
+    def _append_group(
+        self, group: list[tuple[Append, FramedRecord]], report: StorageCallback
+    ) -> None:
         if not group:
             return
-        result = self._append(*(one.record for one in group))
+        result = self._append(*(record for _, record in group))
         if isinstance(result, Stored) or len(group) == 1:
-            report(tuple((one.effect, result) for one in group))
+            report(tuple((effect, result) for effect, _ in group))
         else:
-            report(tuple((one.effect, self._append(one.record)) for one in group))
+            report(tuple((effect, self._append(record)) for effect, record in group))
 
-    # The database: the writer's thread
+    # The database: the writer.
 
-    def _write(self, report: Report) -> None:
-        ended = False
-        forgotten: list[int] = []
-        while not ended:
-            group: list[Written] = []
-            for effect in _gather(self._queue, PATIENCE if forgotten else None):
+    def _run_writer(self, report: StorageCallback) -> None:
+        has_ended = False
+        while not has_ended:
+            group: list[WriterEffect] = []
+            for effect in _drain_queue(self._queue, MAX_DELETE_DELAY if self._deletions else None):
                 if effect is None:
-                    ended = True
+                    has_ended = True
                 elif isinstance(effect, Forget):
-                    forgotten += effect.numbers
+                    self._deletions += effect.numbers
                 elif not isinstance(effect, Append):
                     group.append(effect)
-            if group or forgotten:
-                results = self._carry_out(group, forgotten)
-                # What could not be removed now will be with the next group.
-                forgotten = [] if self._committed else forgotten
+            if group or self._deletions:
+                results = self._execute_group(group)
                 if results:
                     report(results)
-                # Else they would stay until the next: a snapshot is megabytes.
+                # Release the snapshot, which is megabytes, before waiting for the next group.
                 is_flush = any(isinstance(effect, Persist) for effect in group)
                 effect, group, results = None, [], ()
                 if is_flush:
                     allocator.return_free_pages()
 
-    def _carry_out(self, group: list[Written], forgotten: list[int]) -> Results:
-        self._committed = False
+    def _execute_group(self, group: Sequence[WriterEffect]) -> Results:
         try:
-            return self._transaction(group, forgotten)
+            return self._execute(group)
         except sqlite3.Error as error:
             if len(group) < 2:
                 return tuple((effect, _failure(error)) for effect in group)
-        results: list[tuple[Answered, StorageResult]] = []
-        for effect in group:
-            try:
-                results += self._transaction([effect], forgotten)
-            except sqlite3.Error as error:
-                results.append((effect, _failure(error)))
-        return tuple(results)
+        return tuple(result for effect in group for result in self._execute_group([effect]))
 
-    def _transaction(self, group: list[Written], forgotten: list[int]) -> Results:
+    def _execute(self, group: Sequence[WriterEffect]) -> Results:
+        """Execute effects and deletions as one transaction."""
         database = self._database
         bodies: dict[int, bytes | None] = {}
-        try:
+        with database:  # commits, or rolls back
             database.execute("BEGIN IMMEDIATE")
             for effect in group:
-                match effect:
-                    case Persist():
-                        self._persist(effect)
-                    case LoadPayload(id=asked, number=number):
-                        bodies[asked] = database_schema.read_body(database, number)
-            database_schema.forget_payloads(database, forgotten)
-            if forgotten:
-                database_schema.give_back(database, VACUUMED)
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
-        self._committed = True
-        if not self._full and any(isinstance(effect, Persist) for effect in group):
-            # What leaves the journal must be no worse off than it was there.
+                if isinstance(effect, Persist):
+                    self._persist(effect)
+                else:
+                    bodies[effect.id] = database_schema.read_body(database, effect.number)
+            if self._deletions:
+                database_schema.delete_payloads(database, self._deletions)
+                database_schema.release_pages(database, MAX_RELEASED_PAGES)
+        self._deletions = []
+        persisted = [effect for effect in group if isinstance(effect, Persist)]
+        if persisted and not self._must_sync:
+            # A record that leaves the journal must be as safe in the database as it was there.
             database.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        results: list[tuple[Answered, StorageResult]] = []
-        for effect in group:
-            match effect:
-                case Persist(through=through):
-                    self.journal.trim(through)
-                    has_room = self.journal.room() > ENOUGH
-                    results.append((effect, Stored("" if has_room else self.journal.no_room)))
-                case LoadPayload(id=asked):
-                    results.append((effect, PayloadBody(bodies[asked])))
-        return tuple(results)
+        for persist in persisted:
+            self.journal.trim(persist.through)
+        has_room = not persisted or self.journal.free_bytes() > MIN_FREE
+        stored = Stored("" if has_room else self.journal.no_room_reason)
+        return tuple(
+            (effect, PayloadBody(bodies[effect.id]) if isinstance(effect, LoadPayload) else stored)
+            for effect in group
+        )
 
     def _persist(self, effect: Persist) -> None:
         database = self._database
         database_schema.write_snapshot(database, effect.snapshot, effect.through)
         for payload in effect.payloads:
             database_schema.add_payload(database, payload)
-        highest = max((payload.number for payload in effect.payloads), default=0)
-        database_schema.raise_highest(database, "payload", highest)
-        database_schema.forget_payloads(database, effect.forgotten)
-        # Of earlier versions: this one's is trimmed when all this is on the disk.
-        database.execute("DELETE FROM journal WHERE number <= ?", (effect.through,))
+        last = max((payload.number for payload in effect.payloads), default=0)
+        database_schema.raise_highest(database, "payload", last)
         database_schema.raise_highest(database, "record", effect.through)
-        database_schema.add_batches(database, effect.batches)
-        database_schema.trim_batches(database, effect.batches_since, effect.most_batches)
+        database_schema.add_batches(database, effect.accepted)
+        database_schema.trim_batches(database, effect.accepted_since, effect.max_accepted)
 
 
-def _gather(queue: SimpleQueue[Item], patience: float | None = None) -> list[Item]:
-    """What has gathered; waits for the first. Nothing if that does not come in time (s)."""
+def _start_thread(
+    run: Callable[[StorageCallback], None], report: StorageCallback, name: str
+) -> Thread:
+    thread = Thread(target=run, args=(report,), name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _drain_queue(queue: SimpleQueue[Item], timeout: float | None = None) -> list[Item]:
+    """Wait for an item, up to ``timeout`` s, and return it with those behind it."""
     try:
-        gathered = [queue.get(timeout=patience)]
+        items = [queue.get(timeout=timeout)]
     except Empty:
         return []
     try:
-        while len(gathered) < GROUP and gathered[-1] is not None:
-            gathered.append(queue.get_nowait())
+        while len(items) < MAX_GROUP and items[-1] is not None:
+            items.append(queue.get_nowait())
     except Empty:
         pass
-    return gathered
+    return items
 
 
 def _failure(error: sqlite3.Error) -> StorageFailure:
@@ -389,14 +358,6 @@ def _failure(error: sqlite3.Error) -> StorageFailure:
 
 
 def _is_operational(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file cannot be reached, as opposed to damaged."""
-    return isinstance(error, sqlite3.OperationalError) and getattr(
-        error, "sqlite_errorcode", 0
-    ) & 0xFF in (
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-    )
+    """Whether the file is inaccessible, as opposed to damaged."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return isinstance(error, sqlite3.OperationalError) and code & 0xFF != sqlite3.SQLITE_ERROR

@@ -1,9 +1,9 @@
-"""Slots: each process of a host has one of its own, whoever dies when.
+"""Slots: numbered folders of the data directory, each owned by one process at a time.
 
-A slot is a numbered folder of the data directory with a lock file. The lock is the kernel's
-(flock), so it ends with its process, however that ends; the file itself is never removed,
-since a process could lock the removed file while another locks its successor. Claim after a
-fork: the child of a process that holds a lock would share it.
+The owner holds a lock on a file in the folder. The lock is the kernel's (flock), so it ends with
+its process, however that ends. The file itself is never removed: a process could lock the removed
+file while another locks its successor. Claim a slot after a fork, not before: the child would share
+the lock.
 """
 
 import errno
@@ -14,15 +14,15 @@ from pathlib import Path
 from .storage_errors import StorageError
 
 FILE = "worker.db"
-"""The storage of a slot, in its folder."""
+"""Name of a slot's database, in its folder."""
 
 
 class Slot:
-    """A slot that is ours until it is released or the process ends.
+    """A slot that this process owns until it releases it or ends.
 
     Attributes:
-        number: Which it is.
-        path: Its SQLite file, which may not exist yet.
+        number: Its number.
+        path: Its database, which may not exist yet.
     """
 
     def __init__(self, number: int, folder: Path, descriptor: int) -> None:
@@ -31,7 +31,7 @@ class Slot:
         self._descriptor: int | None = descriptor
 
     def release(self) -> None:
-        """Give it up."""
+        """Give the slot up."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -44,18 +44,18 @@ class Slots:
         self._directory = directory
 
     def claim(self) -> Slot:
-        """Take the lowest free slot, a new one if all are taken.
+        """Claim the lowest slot without an owner, or a new one.
 
         Raises:
-            StorageError: The directory cannot be made or written.
+            StorageError: The directory cannot be created or written.
         """
         number = 0
         while (slot := self._lock(number, create=True)) is None:
             number += 1
         return slot
 
-    def adopt(self, number: int) -> Slot | None:
-        """Take a slot that exists; None if it does not, or if somebody has it.
+    def claim_orphan(self, number: int) -> Slot | None:
+        """Claim an existing slot; None if it does not exist or has an owner.
 
         Raises:
             StorageError: It cannot be read.
@@ -63,12 +63,12 @@ class Slots:
         return self._lock(number, create=False)
 
     def numbers(self) -> tuple[int, ...]:
-        """The slots that exist, ascending."""
+        """Return the numbers of all slots that exist, ascending."""
         names = (path.name.removeprefix("slot-") for path in self._directory.glob("slot-*"))
         return tuple(sorted(int(name) for name in names if name.isdecimal()))
 
-    def file(self, number: int) -> Path:
-        """The SQLite file of a slot."""
+    def database_path(self, number: int) -> Path:
+        """Return the path of a slot's database."""
         return self._folder(number) / FILE
 
     def _folder(self, number: int) -> Path:

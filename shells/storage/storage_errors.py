@@ -1,4 +1,4 @@
-"""What can be wrong with a data directory, in words for an operator."""
+"""Faults of a data directory; their texts are for operators."""
 
 
 class StorageError(Exception):

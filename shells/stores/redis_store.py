@@ -1,8 +1,8 @@
 """A key-value store in Redis 6 or later, or Valkey: for processes on several hosts.
 
-Each operation is a script of the server, loaded once, that touches the keys of one hash slot
-only; the operations of a call go out together in one pipeline. Keys begin with a prefix, so
-that several installations can share a server.
+Each operation is a Lua script, loaded once, that uses the keys of one hash slot only. The
+operations of a call are sent in one pipeline. Keys have a prefix, so that several installations can
+share a server.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
-import redis.asyncio
 from redis.exceptions import NoScriptError, RedisError
 
 from openqoe.core.kv import (
@@ -31,7 +30,7 @@ from openqoe.core.kv import (
 from .store_interface import StoreError
 
 TIMEOUT: Final = 2.0
-"""Seconds for which a connection or an answer is waited for."""
+"""Time limit of a connection attempt and of an answer, in seconds."""
 
 
 # KEYS: order, days, version. ARGV: limit (-1: none), day, version, known, members...
@@ -61,7 +60,7 @@ if version ~= tonumber(ARGV[3]) or start > size then start = 0 end
 return {version, start, redis.call('ZRANGE', KEYS[1], start, -1)}
 """
 
-# KEYS: claim. ARGV: by, lifetime (-1: for ever)
+# KEYS: claim. ARGV: by, lifetime (-1: forever)
 _CLAIM = """
 local owner = redis.call('GET', KEYS[1]) or ARGV[1]
 if owner == ARGV[1] then
@@ -71,7 +70,7 @@ end
 return owner
 """
 
-# A log is a hash: n, its length; f, entries not kept any more; b and s, length and text of the
+# A log is a hash: n, its length; f, the number of entries removed; b and s, length and text of the
 # summary; and for each entry i its id (i...), writer (w...) and data (d...).
 # KEYS: log. ARGV: id, by, data, after, only at (-1: anywhere), lifetime
 _EXTEND = """
@@ -151,113 +150,101 @@ _DIGESTS = {
     for kind, script in _SCRIPTS.items()
 }
 
-Call = tuple[str, list[str], list[Any]]
-"""A script's digest, its keys, and its arguments."""
+
+def _keys_and_arguments(prefix: str, operation: Operation) -> tuple[list[str], list[Any]]:
+    """Return the keys and arguments of an operation's script."""
+    # A cluster hashes the text in braces, so all keys of an operation are on one node.
+    base = f"{prefix}:{{{operation.key}}}"
+    match operation:
+        case AddMembers():
+            limit = -1 if operation.limit is None else operation.limit
+            known = (operation.version, operation.known)
+            members = [member.encode("utf-8", "surrogatepass") for member in operation.members]
+            keys = [f"{base}:order", f"{base}:days", f"{base}:version"]
+            return keys, [limit, operation.day, *known, *members]
+        case Claim():
+            lifetime = -1 if operation.lifetime is None else operation.lifetime
+            return [base], [operation.by, lifetime]
+        case Extend():
+            only_at = -1 if operation.only_at is None else operation.only_at
+            return [base], [*operation.entry, operation.after, only_at, operation.lifetime]
+        case Summarize():
+            summary = (operation.length, operation.summary, operation.keep)
+            return [base], [*summary, operation.lifetime]
+        case Mark():
+            marks = [part for mark in operation.marks for part in mark]
+            return [base], [operation.since, operation.lifetime, *marks]
+        case ListRecent():
+            return [base], [operation.since]
 
 
-class _Calls:
-    """Operations as calls of scripts, and what they answer as replies."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-
-    def call(self, operation: Operation) -> Call:
-        """The call that carries an operation out."""
-        keys, arguments = self._arguments(operation)
-        return _DIGESTS[type(operation)], keys, arguments
-
-    def _arguments(self, operation: Operation) -> tuple[list[str], list[Any]]:
-        # What stands in braces tells the cluster's slot.
-        base = f"{self._prefix}:{{{operation.key}}}"
-        match operation:
-            case AddMembers():
-                limit = -1 if operation.limit is None else operation.limit
-                known = (operation.version, operation.known)
-                members = [member.encode("utf-8", "surrogatepass") for member in operation.members]
-                keys = [f"{base}:order", f"{base}:days", f"{base}:version"]
-                return keys, [limit, operation.day, *known, *members]
-            case Claim():
-                lifetime = -1 if operation.lifetime is None else operation.lifetime
-                return [base], [operation.by, lifetime]
-            case Extend():
-                only_at = -1 if operation.only_at is None else operation.only_at
-                return [base], [*operation.entry, operation.after, only_at, operation.lifetime]
-            case Summarize():
-                summary = (operation.length, operation.summary, operation.keep)
-                return [base], [*summary, operation.lifetime]
-            case Mark():
-                marks = [part for mark in operation.marks for part in mark]
-                return [base], [operation.since, operation.lifetime, *marks]
-            case ListRecent():
-                return [base], [operation.since]
-
-    def reply(self, operation: Operation, answer: Any) -> Reply:
-        """What the answer of a script says."""
-        match operation:
-            case AddMembers():
-                version, start, members = answer
-                return Members(version, start, _texts(members))
-            case Claim():
-                return str(answer, "utf-8")
-            case Extend():
-                start, summary, kept, *parts = answer
-                entries = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
-                read = tuple(Entry(id, str(by, "utf-8"), data) for id, by, data in entries)
-                return Tail(start, summary, read, kept)
-            case Summarize():
-                return None
-            case Mark():
-                return int(answer)
-            case ListRecent():
-                return _texts(answer)
+def _decode_reply(operation: Operation, answer: Any) -> Reply:
+    """Return the reply that the answer of an operation's script stands for."""
+    match operation:
+        case AddMembers():
+            version, start, members = answer
+            return Members(version, start, _decode_texts(members))
+        case Claim():
+            return str(answer, "utf-8")
+        case Extend():
+            start, summary, kept, *parts = answer
+            entries = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+            read = tuple(Entry(id, str(by, "utf-8"), data) for id, by, data in entries)
+            return Tail(start, summary, read, kept)
+        case Summarize():
+            return None
+        case Mark():
+            return int(answer)
+        case ListRecent():
+            return _decode_texts(answer)
 
 
-def _texts(values: Iterable[bytes]) -> tuple[str, ...]:
+def _decode_texts(values: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(value.decode("utf-8", "surrogatepass") for value in values)
 
 
 class RedisStore:
-    """The store in Redis, for a thread.
+    """A store in Redis, used by one thread.
 
     Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password where
-            the server wants them.
-        prefix: What all keys begin with.
+        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password if the
+            server requires them.
+        prefix: Prefix of all keys.
 
     Raises:
-        StoreError: The URL is none of these.
+        StoreError: The URL is invalid.
     """
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._calls = _Calls(prefix)
+        self._prefix = prefix
+        self._address = _address(url)
         try:
             self._redis = redis.Redis.from_url(url, **_OPTIONS)
         except ValueError as error:
             raise StoreError(f"OPENQOE_KV_URL: {error}") from None
-        self._where = _host(url)
 
     def run(self, operations: tuple[Operation, ...]) -> tuple[Reply, ...]:
-        """Run operations in order; returns their replies.
+        """Run operations in order; return their replies.
 
         Raises:
             StoreError: See ``Store.run``.
         """
-        calls = [self._calls.call(operation) for operation in operations]
         try:
             try:
-                answers = self._run(calls)
-            except NoScriptError:  # a new server, or one that was restarted
+                answers = self._run_scripts(operations)
+            except NoScriptError:  # a new server, or a restarted one
                 for script in _SCRIPTS.values():
                     self._redis.script_load(script)
-                answers = self._run(calls)
+                answers = self._run_scripts(operations)
         except (RedisError, OSError) as error:
-            raise _failure(self._where, error) from None
-        return tuple(map(self._calls.reply, operations, answers))
+            raise _failure(self._address, error) from None
+        return tuple(map(_decode_reply, operations, answers))
 
-    def _run(self, calls: list[Call]) -> list[Any]:
+    def _run_scripts(self, operations: tuple[Operation, ...]) -> list[Any]:
         with self._redis.pipeline(transaction=False) as pipeline:
-            for digest, keys, arguments in calls:
-                pipeline.evalsha(digest, len(keys), *keys, *arguments)
+            for operation in operations:
+                keys, arguments = _keys_and_arguments(self._prefix, operation)
+                pipeline.evalsha(_DIGESTS[type(operation)], len(keys), *keys, *arguments)
             return pipeline.execute()
 
     def close(self) -> None:
@@ -265,63 +252,23 @@ class RedisStore:
         self._redis.close()
 
 
-class AsyncRedisStore:
-    """The same for asyncio."""
-
-    def __init__(self, url: str, prefix: str) -> None:
-        self._calls = _Calls(prefix)
-        try:
-            self._redis = redis.asyncio.Redis.from_url(url, **_OPTIONS)
-        except ValueError as error:
-            raise StoreError(f"OPENQOE_KV_URL: {error}") from None
-        self._where = _host(url)
-
-    async def run(self, operations: tuple[Operation, ...]) -> tuple[Reply, ...]:
-        """Run operations in order; returns their replies.
-
-        Raises:
-            StoreError: See ``Store.run``.
-        """
-        calls = [self._calls.call(operation) for operation in operations]
-        try:
-            try:
-                answers = await self._run(calls)
-            except NoScriptError:
-                for script in _SCRIPTS.values():
-                    await self._redis.script_load(script)
-                answers = await self._run(calls)
-        except (RedisError, OSError) as error:
-            raise _failure(self._where, error) from None
-        return tuple(map(self._calls.reply, operations, answers))
-
-    async def _run(self, calls: list[Call]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for digest, keys, arguments in calls:
-                pipeline.evalsha(digest, len(keys), *keys, *arguments)
-            return await pipeline.execute()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
-
-
 _OPTIONS: dict[str, Any] = {
     "socket_timeout": TIMEOUT,
     "socket_connect_timeout": TIMEOUT,
-    # The core decides when to try again.
+    # The core decides about retries.
     "retry": None,
     "retry_on_error": [],
     "client_name": "openqoe-worker",
 }
 
 
-def _host(url: str) -> str:
-    """The server's address as it may be shown: without user and password."""
+def _address(url: str) -> str:
+    """Return the server's address without user and password."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2] or parts.path
 
 
-def _failure(where: str, error: Exception) -> StoreError:
-    # The text of a pipeline's error repeats the command; a key could stand in it.
+def _failure(address: str, error: Exception) -> StoreError:
+    # The text of a pipeline's error repeats the command, which contains keys.
     text = str(error).partition("of pipeline")[2].rpartition("caused error:")[2] or str(error)
-    return StoreError(f"{where}: {text.strip() or type(error).__name__}")
+    return StoreError(f"{address}: {text.strip() or type(error).__name__}")

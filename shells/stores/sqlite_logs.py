@@ -1,47 +1,48 @@
-"""Claims and logs in SQLite: as many as there are, in a few statements.
+"""Claims and logs in SQLite, many per statement.
 
-Each statement lets the process's other threads have the interpreter, and has to wait until it is
-let in again: where threads answer requests that takes many times what the statement does.
+Each statement releases the interpreter lock; where other threads answer requests, reacquiring it
+takes many times as long as the statement itself.
 """
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
 from openqoe.core.kv import Claim, Entry, Extend, Summarize, Tail
 
-AT_ONCE = 150
-"""Rows in one statement. SQLite takes 999 values in one, before its version 3.32."""
+ROWS_PER_STATEMENT = 150
+"""Maximum number of rows in one statement. SQLite before 3.32 accepts 999 values in one."""
 
 T = TypeVar("T")
 
 
-def _in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for at in range(0, len(items), AT_ONCE):
-        yield items[at : at + AT_ONCE]
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for at in range(0, len(items), ROWS_PER_STATEMENT):
+        yield items[at : at + ROWS_PER_STATEMENT]
 
 
-@lru_cache(maxsize=3 * AT_ONCE)
-def _rows(count: int, width: int) -> str:
-    """The place-holders of rows."""
+@lru_cache(maxsize=3 * ROWS_PER_STATEMENT)
+def _placeholders(count: int, width: int) -> str:
+    """Return placeholders of rows for a VALUES clause."""
     return ",".join([f"({','.join('?' * width)})"] * count)
 
 
-def claim(database: sqlite3.Connection, claims: Sequence[Claim], now: int) -> Iterator[str]:
-    """Make claims; returns the owners."""
-    for part in _in_parts(claims):
+def claim_keys(database: sqlite3.Connection, claims: Sequence[Claim], now: int) -> Iterator[str]:
+    """Make claims; yield the owners."""
+    for part in _chunks(claims):
         values: list[object] = []
         for each in part:
             ends = None if each.lifetime is None else now + each.lifetime
             values += (each.key, each.by, ends)
         made = database.execute(
-            f"INSERT INTO claims VALUES {_rows(len(part), 3)} ON CONFLICT (key) DO UPDATE "
+            f"INSERT INTO claims VALUES {_placeholders(len(part), 3)} ON CONFLICT (key) DO UPDATE "
             "SET owner = excluded.owner, ends = excluded.ends "
             "WHERE owner = excluded.owner OR ends <= ?",
             (*values, now),
         )
-        if made.rowcount == len(part):  # nearly always: no other worker has had any of them
+        if made.rowcount == len(part):  # nearly always: no other worker owns any of them
             yield from (each.by for each in part)
             continue
         for each in part:
@@ -49,41 +50,39 @@ def claim(database: sqlite3.Connection, claims: Sequence[Claim], now: int) -> It
             yield str(found.fetchone()[0])
 
 
+@dataclass(slots=True)
 class _Log:
     """A log while it is extended.
 
     Attributes:
-        length: How many entries it has had.
-        start: How many of these are not kept any more.
-        summarized: How many its summary stands for.
-        ends: When it is to be forgotten from now on, ms.
-        added: Its entries that are still to be written, the latest.
+        length: Number of entries it has had.
+        start: Number of entries removed, the oldest.
+        summarized: Number of entries that its summary replaces.
+        ends: Time of its expiry, ms.
+        added: Its latest entries, which are not written yet.
     """
 
-    __slots__ = ("added", "ends", "length", "start", "summarized")
-
-    def __init__(self, length: int = 0, start: int = 0, summarized: int = 0) -> None:
-        self.length = length
-        self.start = start
-        self.summarized = summarized
-        self.ends = 0
-        self.added: list[Entry] = []
+    length: int = 0
+    start: int = 0
+    summarized: int = 0
+    ends: int = 0
+    added: list[Entry] = field(default_factory=list)
 
     def add(self, entry: Entry) -> None:
         self.added.append(entry)
         self.length += 1
 
     def places(self) -> Iterator[tuple[int, Entry]]:
-        """Those that are still to be written, with their places."""
+        """Return the entries to write, with their places."""
         return enumerate(self.added, self.length - len(self.added) + 1)
 
 
-_Asked = tuple[str, bytes]
-"""The key of a log, and the id of an entry that it may have."""
+_EntryKey = tuple[str, bytes]
+"""The key of a log and the id of an entry."""
 
 
-def extend(database: sqlite3.Connection, extensions: Sequence[Extend], now: int) -> list[Tail]:
-    """Extend logs, one behind the other."""
+def extend_logs(database: sqlite3.Connection, extensions: Sequence[Extend], now: int) -> list[Tail]:
+    """Extend logs in order; return a tail for each extension."""
     logs, known = _read(database, [(each.key, each.entry.id) for each in extensions], now)
     tails = []
     for each in extensions:
@@ -98,24 +97,23 @@ def extend(database: sqlite3.Connection, extensions: Sequence[Extend], now: int)
 
 
 def _read(
-    database: sqlite3.Connection, asked: Sequence[_Asked], now: int
-) -> tuple[dict[str, _Log], set[_Asked]]:
-    """How it is with logs, and which have the entries already. Logs that have had their time are
-    forgotten."""
+    database: sqlite3.Connection, asked: Sequence[_EntryKey], now: int
+) -> tuple[dict[str, _Log], set[_EntryKey]]:
+    """Read logs, and which of the entries exist. Expired logs are deleted."""
     logs = {key: _Log() for key, _ in asked}
     known = set()
-    for part in _in_parts(asked):
-        # All in one text, because each row would be a step of its own.
+    for part in _chunks(asked):
+        # All rows in one text: each row would be a step of the statement.
         (found,) = database.execute(
-            f"WITH asked (number, key, id) AS (VALUES {_rows(len(part), 3)}) "
+            f"WITH asked (number, key, id) AS (VALUES {_placeholders(len(part), 3)}) "
             "SELECT group_concat(number || ' ' || length || ' ' || start || ' ' || summarized "
             "|| ' ' || ends || ' ' || EXISTS ("
             "SELECT 1 FROM entries WHERE entries.key = asked.key AND entries.id = asked.id"
             ")) FROM asked JOIN logs ON logs.key = asked.key",
             [value for number, (key, id) in enumerate(part) for value in (number, key, id)],
         ).fetchone()
-        for told in found.split(",") if found else ():
-            number, length, start, summarized, ends, is_known = map(int, told.split())
+        for row in found.split(",") if found else ():
+            number, length, start, summarized, ends, is_known = map(int, row.split())
             key, id = part[number]
             if ends <= now:
                 database.execute("DELETE FROM entries WHERE key = ?", (key,))
@@ -127,18 +125,18 @@ def _read(
     return logs, known
 
 
-def _tail(database: sqlite3.Connection, asked: Extend, log: _Log) -> Tail:
-    begin, summary = asked.after, None
+def _tail(database: sqlite3.Connection, extension: Extend, log: _Log) -> Tail:
+    begin, summary = extension.after, None
     if begin < log.start:
         begin = log.summarized
-        found = database.execute("SELECT summary FROM logs WHERE key = ?", (asked.key,))
+        found = database.execute("SELECT summary FROM logs WHERE key = ?", (extension.key,))
         (summary,) = found.fetchone()
     written = log.length - len(log.added)
     entries: Iterable[Entry] = log.added[max(0, begin - written) :]
-    if begin < written:  # others have written since, or it has told us of itself before
+    if begin < written:  # entries of other workers, or of an earlier call
         rows = database.execute(
             "SELECT id, writer, data FROM entries WHERE key = ? AND place > ? ORDER BY place",
-            (asked.key, begin),
+            (extension.key, begin),
         )
         entries = (*(Entry(*row) for row in rows.fetchall()), *entries)
     return Tail(begin, summary, tuple(entries), log.length - log.start)
@@ -150,22 +148,22 @@ def _write(database: sqlite3.Connection, logs: dict[str, _Log]) -> None:
         for key, log in logs.items()
         for place, entry in log.places()
     ]
-    for rows in _in_parts(entries):
+    for rows in _chunks(entries):
         database.execute(
-            f"INSERT INTO entries VALUES {_rows(len(rows), 5)}",
+            f"INSERT INTO entries VALUES {_placeholders(len(rows), 5)}",
             [value for row in rows for value in row],
         )
-    for part in _in_parts(list(logs.items())):
+    for part in _chunks(list(logs.items())):
         database.execute(
             "INSERT INTO logs (key, length, ends, start, summarized) "
-            f"VALUES {_rows(len(part), 5)} "
+            f"VALUES {_placeholders(len(part), 5)} "
             "ON CONFLICT (key) DO UPDATE SET length = excluded.length, ends = excluded.ends",
             [value for key, log in part for value in (key, log.length, log.ends, 0, 0)],
         )
 
 
-def summarize(database: sqlite3.Connection, operation: Summarize, now: int) -> None:
-    """Let a summary stand for the beginning of a log."""
+def summarize_log(database: sqlite3.Connection, operation: Summarize, now: int) -> None:
+    """Replace the oldest entries of a log by a summary."""
     key = operation.key
     logs, _ = _read(database, [(key, b"")], now)
     log = logs[key]

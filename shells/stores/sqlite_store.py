@@ -1,8 +1,7 @@
 """A key-value store in a SQLite file: for the processes of one host.
 
-Every call is one transaction. What is in the file survives the processes; it is not forced to
-the disk, since a machine that fails takes all processes with it, and whatever they had told
-the store is told again from their journals.
+Every call is one transaction. The file survives the processes, but is not synced to the disk: a
+host that fails ends all processes, and each republishes its state from its journal on restart.
 """
 
 import sqlite3
@@ -28,13 +27,13 @@ from . import sqlite_logs as logs
 from .store_interface import StoreError
 
 VERSION = 1
-"""Of the schema. A file of another version is begun anew: what is in it can be told again."""
+"""Version of the schema. A file of another version is emptied: workers republish their state."""
 
-BUSY = 5.0
-"""Seconds to wait for another process's transaction."""
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for a transaction of another process."""
 
-SWEEP = 60_000
-"""ms between two times at which what has ended is cleared away."""
+SWEEP_INTERVAL = 60_000
+"""ms between two sweeps of expired keys."""
 
 _SCHEMA = """
 CREATE TABLE sets (key TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
@@ -63,14 +62,14 @@ CREATE INDEX logs_ends ON logs (ends)
 
 
 class SqliteStore:
-    """The store in a file.
+    """A store in a file.
 
     Args:
-        path: The file; made if it is missing.
-        clock: Tells the time in ms.
+        path: The file; created if it is missing.
+        clock: Returns the time in ms.
 
     Raises:
-        StoreError: The file cannot be made or used.
+        StoreError: The file cannot be created or used.
     """
 
     def __init__(self, path: Path, clock: Callable[[], int] = now_ms) -> None:
@@ -78,15 +77,15 @@ class SqliteStore:
         self._clock = clock
         self._swept_at = 0
         self._database: sqlite3.Connection | None = None
-        self._inode: int | None = None  # of the file that is open
+        self._inode: int | None = None  # of the open file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot make {path.parent}: {error.strerror}") from None
+            raise StoreError(f"cannot create {path.parent}: {error.strerror}") from None
         self._connect()
 
     def run(self, operations: tuple[Operation, ...]) -> tuple[Reply, ...]:
-        """Run operations in order; returns their replies.
+        """Run operations in order; return their replies.
 
         Raises:
             StoreError: The file cannot be written, or is locked for too long.
@@ -97,12 +96,12 @@ class SqliteStore:
             with database:
                 database.execute("BEGIN IMMEDIATE")
                 replies = _run(database, operations, now)
-                if not 0 <= now - self._swept_at < SWEEP:
+                if not 0 <= now - self._swept_at < SWEEP_INTERVAL:
                     self._sweep(database, now)
                     self._swept_at = now
         except sqlite3.Error as error:
             if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
-                self._begin_anew()
+                self._remove_file()
             raise StoreError(f"{self._path}: {error}") from None
         return replies
 
@@ -114,34 +113,34 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         if self._database is not None:
-            if self._inode == self._inode_now():
+            if self._inode == self._current_inode():
                 return self._database
-            self.close()  # the file was removed, or another process has begun it anew
+            self.close()  # the file was removed, or recreated by another process
         try:
             database = self._open()
             (version,) = database.execute("PRAGMA user_version").fetchone()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise StoreError(f"{self._path}: {error}") from None
-            self._begin_anew()  # it is no database
+            self._remove_file()  # it is not a database
             database, version = self._open(), 0
         if version != VERSION:
-            self._make(database)
+            self._create_tables(database)
         self._database = database
-        self._inode = self._inode_now()
+        self._inode = self._current_inode()
         return database
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(
-            self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
+            self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
-        end = monotonic() + BUSY
+        end = monotonic() + BUSY_TIMEOUT
         while True:
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 break
             except sqlite3.OperationalError:
-                # SQLite does not wait for others that are doing the same.
+                # SQLite does not wait for a process that does the same.
                 if monotonic() > end:
                     database.close()
                     raise
@@ -149,8 +148,8 @@ class SqliteStore:
         database.execute("PRAGMA synchronous = OFF")
         return database
 
-    def _make(self, database: sqlite3.Connection) -> None:
-        """Make the tables, unless another process is doing so."""
+    def _create_tables(self, database: sqlite3.Connection) -> None:
+        """Create the tables, unless another process has done so."""
         try:
             with database:
                 database.execute("BEGIN IMMEDIATE")
@@ -167,17 +166,17 @@ class SqliteStore:
             database.close()
             raise StoreError(f"{self._path}: {error}") from None
 
-    def _begin_anew(self) -> None:
-        """Remove a file that cannot be read; whoever has it open finds out by itself."""
+    def _remove_file(self) -> None:
+        """Remove a damaged file. Processes that have it open notice by its inode."""
         was_open = self._database is not None
         self.close()
-        if was_open and self._inode != self._inode_now():
-            return  # another process has done so
+        if was_open and self._inode != self._current_inode():
+            return  # another process has removed it
         for suffix in ("", "-wal", "-shm"):
             with suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
 
-    def _inode_now(self) -> int | None:
+    def _current_inode(self) -> int | None:
         try:
             return self._path.stat().st_ino
         except OSError:
@@ -195,14 +194,17 @@ class SqliteStore:
 def _run(
     database: sqlite3.Connection, operations: Sequence[Operation], now: int
 ) -> tuple[Reply, ...]:
-    """Run operations as if one behind the other: different kinds have nothing in common, so all
-    claims are made in one go, and all extensions of logs up to a summary."""
+    """Run operations with the effect of running them in order.
+
+    Kinds of operations are independent of each other, so all claims are made together, and all
+    extensions of logs up to the next summary.
+    """
     replies: list[Reply] = [None] * len(operations)
     claims: list[tuple[int, Claim]] = []
     extensions: list[tuple[int, Extend]] = []
 
-    def extend() -> None:
-        tails = logs.extend(database, [extension for _, extension in extensions], now)
+    def flush_extensions() -> None:
+        tails = logs.extend_logs(database, [extension for _, extension in extensions], now)
         for (place, _), tail in zip(extensions, tails, strict=True):
             replies[place] = tail
         extensions.clear()
@@ -214,8 +216,8 @@ def _run(
             case Extend():
                 extensions.append((place, operation))
             case Summarize():
-                extend()
-                logs.summarize(database, operation, now)
+                flush_extensions()
+                logs.summarize_log(database, operation, now)
             case AddMembers():
                 replies[place] = _add_members(database, operation)
             case Mark():
@@ -226,8 +228,8 @@ def _run(
                     (key, since),
                 )
                 replies[place] = tuple(member for (member,) in rows)
-    extend()
-    owners = logs.claim(database, [claim for _, claim in claims], now)
+    flush_extensions()
+    owners = logs.claim_keys(database, [claim for _, claim in claims], now)
     for (place, _), owner in zip(claims, owners, strict=True):
         replies[place] = owner
     return tuple(replies)

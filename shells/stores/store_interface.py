@@ -1,4 +1,4 @@
-"""What a key-value store is to the shells."""
+"""The interface of a key-value store."""
 
 from typing import Protocol
 
@@ -6,9 +6,9 @@ from openqoe.core.kv import Operation, Reply
 
 
 class StoreError(Exception):
-    """The store did not carry out the operations, or not all of them; the text says why.
+    """The store did not run the operations, or not all of them; the text is the reason.
 
-    They may be run again: each does no harm when it comes twice.
+    They may be run again: each is idempotent.
     """
 
 
@@ -16,11 +16,11 @@ class Store(Protocol):
     """Runs the operations of ``KvUpdate`` effects, one call at a time, blocking."""
 
     def run(self, operations: tuple[Operation, ...]) -> tuple[Reply, ...]:
-        """Run operations in order; returns their replies.
+        """Run operations in order; return their replies.
 
         Raises:
-            StoreError: The store is away, too slow, full, or not what it should be.
+            StoreError: The store is unreachable, too slow, full, or of another kind.
         """
 
     def close(self) -> None:
-        """Give back what it holds of the system."""
+        """Release the resources of the store."""

@@ -1,32 +1,18 @@
-"""Runs updates on a store in the background, and reports what came of them."""
+"""Runs updates on a store in a background thread and reports their results."""
 
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol
 
 from openqoe.core.effects import KvFailure, KvResult, KvUpdate
 
 from .store_interface import Store, StoreError
 
-Report = Callable[[KvUpdate, KvResult | KvFailure], None]
+UpdateCallback = Callable[[KvUpdate, KvResult | KvFailure], None]
 
 
-class StoreRunner(Protocol):
-    """What a service has of a store."""
-
-    def start(self, report: Report) -> None:
-        """Begin; ``report`` is called with the result of each update."""
-
-    def submit(self, update: KvUpdate) -> None:
-        """Run an update as soon as those before it are done. Never blocks."""
-
-    def close(self) -> None:
-        """End soon; updates that were submitted may be left undone."""
-
-
-class StoreThread:
-    """A store that blocks, in a thread of its own. ``report`` is called there."""
+class StoreRunner:
+    """Runs the updates of a store, which blocks, in a thread of its own."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -34,34 +20,34 @@ class StoreThread:
         self._thread: Thread | None = None
         self._closed = False
 
-    def start(self, report: Report) -> None:
-        """Begin."""
-        self._thread = Thread(target=self._live, args=(report,), name="openqoe-store", daemon=True)
+    def start(self, report: UpdateCallback) -> None:
+        """Start the thread, which calls ``report`` with the result of each update."""
+        run, arguments = self._run_updates, (report,)
+        self._thread = Thread(target=run, args=arguments, name="openqoe-store", daemon=True)
         self._thread.start()
 
     def submit(self, update: KvUpdate) -> None:
-        """Run an update as soon as those before it are done."""
+        """Run an update after those before it. Never blocks."""
         self._queue.put(update)
 
     def close(self) -> None:
-        """End after the update that is under way."""
+        """End after the current update; later ones are discarded."""
         self._closed = True
         if self._thread is None:
             self._store.close()
         else:
             self._queue.put(None)
 
-    def _live(self, report: Report) -> None:
+    def _run_updates(self, report: UpdateCallback) -> None:
         while (update := self._queue.get()) is not None and not self._closed:
-            report(update, run(self._store, update))
+            report(update, _run_update(self._store, update))
         self._store.close()
 
 
-def run(store: Store, update: KvUpdate) -> KvResult | KvFailure:
-    """Run an update now."""
+def _run_update(store: Store, update: KvUpdate) -> KvResult | KvFailure:
     try:
         return KvResult(store.run(update.operations))
     except StoreError as error:
         return KvFailure(str(error))
-    except Exception as error:  # a fault of ours, or a server that answers nonsense
+    except Exception as error:  # a fault of ours, or a malformed reply of a server
         return KvFailure(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Which store the settings ask for."""
+"""Selects and opens the store that the settings ask for."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from ..service.extras import needs
 from ..storage import StorageError
 from .sqlite_store import SqliteStore
 from .store_interface import Store, StoreError
-from .store_runner import StoreRunner, StoreThread
+from .store_runner import StoreRunner
 
 FILE = "shared.db"
 """The store of the processes that share a data directory, beside their slots."""
@@ -18,12 +18,12 @@ FILE = "shared.db"
 Kind = Literal["memory", "sqlite", "redis"]
 
 
-def kind_of_store(config: Config, *, several: bool) -> Kind:
-    """What the settings ask for.
+def store_kind(config: Config, *, several: bool) -> Kind:
+    """Return the kind of store that the settings ask for.
 
     Args:
         config: The settings.
-        several: Whether this process is to be expected to be one of several.
+        several: Whether this process is expected to be one of several.
     """
     if config.kv_url == "auto":
         return "sqlite" if several and config.durability != "memory" else "memory"
@@ -33,15 +33,15 @@ def kind_of_store(config: Config, *, several: bool) -> Kind:
 
 
 def open_store(config: Config, *, several: bool) -> StoreRunner | None:
-    """The store that the settings ask for; None if this process is on its own.
+    """Open the store that the settings ask for; None if this process shares nothing.
 
-    A server need not be there yet.
+    A server need not be reachable yet.
 
     Raises:
         StorageError: The file cannot be used.
         MissingExtraError: The client of the server is not installed.
     """
-    kind = kind_of_store(config, several=several)
+    kind = store_kind(config, several=several)
     if kind == "memory":
         return None
     try:
@@ -54,16 +54,16 @@ def open_store(config: Config, *, several: bool) -> StoreRunner | None:
             store = RedisStore(config.kv_url, config.kv_prefix)
     except StoreError as error:
         raise StorageError(f"cannot use the shared store: {error}") from None
-    return StoreThread(store)
+    return StoreRunner(store)
 
 
 def has_store(config: Config) -> bool:
-    """Whether processes that share the data directory have had a store there."""
+    """Whether the processes of the data directory have shared a store there."""
     return (Path(config.data_dir) / FILE).exists()
 
 
 def store_file(config: Config) -> Path:
-    """The SQLite file that the settings ask for."""
+    """Return the SQLite file that the settings ask for."""
     if config.kv_url.startswith("sqlite:"):
         return Path(unquote(urlsplit(config.kv_url).path))
     return Path(config.data_dir) / FILE

@@ -1,7 +1,7 @@
 """The worker on Trio.
 
-``serve`` runs it as a process, ``server`` moves bytes, ``service`` keeps time and runs
-effects, ``client`` sends them.
+``serve`` runs it as a process, ``server`` moves bytes, ``service`` keeps time and runs effects,
+``client`` sends them.
 """
 
 from ..service.extras import needs

@@ -1,4 +1,4 @@
-"""Effects on Trio: HTTP requests to destinations, with pooled connections."""
+"""HTTP requests to destinations on Trio, with pooled connections."""
 
 from ..net.httpx_client import Client
 

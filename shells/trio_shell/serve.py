@@ -11,10 +11,10 @@ import trio
 
 from openqoe.core.config.worker_config import Config
 
-from ..net.listeners import Listening
+from ..net.listeners import ListenOptions
 from ..service import logs, os_process
 from ..service.bootstrap import open_runtime
-from ..service.environment import announce, server_instance
+from ..service.environment import log_start, server_instance
 from ..stores.store_selection import open_store
 from .server import Server
 from .service import Service
@@ -23,39 +23,40 @@ from .service import Service
 def run(
     config: Config,
     environment: Mapping[str, str],
-    listening: Listening,
-    serving: Callable[[], None] = os_process.no_parent,
+    listen_options: ListenOptions,
+    on_serving: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal comes; ``serving`` is called when requests are taken.
+    """Serve until a stop signal; call ``on_serving`` when requests are accepted.
 
     Raises:
-        ListeningError: An address cannot be bound, or a TLS file cannot be used.
+        ListenError: An address cannot be bound, or a TLS file cannot be used.
     """
-    trio.run(serve, config, environment, listening, serving)
+    trio.run(serve, config, environment, listen_options, on_serving)
 
 
 async def serve(
     config: Config,
     environment: Mapping[str, str],
-    listening: Listening,
-    serving: Callable[[], None] = os_process.no_parent,
+    listen_options: ListenOptions,
+    on_serving: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal comes."""
+    """Serve until a stop signal."""
     log = logs.configure(config)
-    config = os_process.fit(config, log)
-    listeners = listening.open()
+    config = os_process.raise_limits(config, log)
+    listeners = listen_options.open()
     store = partial(open_store, config, several=False)
-    home = open_runtime(config, server_instance(config, listeners.port), log, store)
-    service = Service(home, log)
+    runtime = open_runtime(config, server_instance(config, listeners.port), log, store)
+    service = Service(runtime, log)
     server = Server(service, listeners)
     with trio.open_signal_receiver(*os_process.stop_signals()) as signals:
         async with trio.open_nursery() as sending:
             await service.start(sending)
-            sending.start_soon(service.adopt)
+            sending.start_soon(service.recover_orphans)
             async with trio.open_nursery() as connections:
                 server.listen(connections)
-                announce(log, service.worker, environment, listeners.addresses, listeners.url)
-                serving()
+                log_start(log, service.worker, environment, listeners.addresses, listeners.url)
+                if on_serving is not None:
+                    on_serving()
                 await anext(signals)
                 shutdown = service.drain()
                 await server.close(shutdown.for_requests)

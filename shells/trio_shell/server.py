@@ -1,4 +1,4 @@
-"""The server on Trio: streams to the core's HTTP connections and back."""
+"""The server on Trio: moves bytes between streams and the core's HTTP connections."""
 
 import math
 import socket
@@ -10,14 +10,14 @@ from openqoe.core.http import ConnectionSet
 
 from ..net import sockets
 from ..net.listeners import Listeners
-from ..net.tcp_info import waited
+from ..net.tcp_info import kernel_queue_ms
 from ..service.clock import now_ms
 from .service import Service
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
-"""What Trio and sockets raise when the peer has gone away or cannot be reached any more."""
+"""Exceptions of Trio and of sockets that mean the peer is gone."""
 
 CHUNK = 65536
 
@@ -33,30 +33,30 @@ class Server:
         self.connections: set[ServerConnection] = set()
         self._listeners = listeners
         self._accepting = trio.CancelScope()
-        self._accepted = trio.Event()  # all there will be
+        self._accepted = trio.Event()  # set when no connection is accepted any more
         self._all_closed = trio.Event()
 
     def listen(self, nursery: trio.Nursery) -> None:
-        """Begin to accept; connections live in the nursery."""
-        nursery.start_soon(self._accept_all, nursery)
+        """Start to accept; connections run in the nursery."""
+        nursery.start_soon(self._accept_connections, nursery)
 
     async def close(self, timeout: float) -> None:
-        """Stop accepting, let requests that have begun finish, for at most ``timeout`` s."""
+        """Stop accepting, and let open requests finish for at most ``timeout`` s."""
         self._accepting.cancel()
-        await self._accepted.wait()  # one that was just woken goes on with its socket first
+        await self._accepted.wait()  # a task that was just woken finishes its accept
         self._listeners.close()
         self.http.stop(now_ms())
         for connection in tuple(self.connections):
             connection.stop()
         with trio.move_on_after(timeout):
-            await trio.sleep(0)  # what was accepted just before comes up
+            await trio.sleep(0)  # tasks of connections accepted just before start
             while self.connections:
                 self._all_closed = trio.Event()
                 await self._all_closed.wait()
         for connection in tuple(self.connections):
             connection.abort()
 
-    async def _accept_all(self, connections: trio.Nursery) -> None:
+    async def _accept_connections(self, connections: trio.Nursery) -> None:
         try:
             with self._accepting:
                 async with trio.open_nursery() as listeners:
@@ -70,11 +70,11 @@ class Server:
         while True:
             await trio.lowlevel.wait_readable(listener)
             try:
-                for accepted in sockets.accept_all(listener):
+                for accepted in sockets.accept_pending(listener):
                     connections.start_soon(self._serve, accepted)
             except sockets.NoCapacityError as error:
                 self.service.log.error("cannot accept connections", reason=str(error))
-                await trio.sleep(sockets.PAUSE)
+                await trio.sleep(sockets.RETRY_DELAY)
 
     def _stream(self, accepted: socket.socket) -> Stream:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
@@ -89,7 +89,7 @@ class Server:
         try:
             await connection.run()
         except Exception:
-            # It costs this connection, and no other.
+            # A fault ends this connection only.
             self.service.log.exception("connection failed")
         finally:
             self.connections.discard(connection)
@@ -100,9 +100,9 @@ class Server:
 class ServerConnection:
     """One connection: moves bytes between a stream and the core.
 
-    Trio's ways to read and to write, and a cancel scope around each, cost more than all that a
-    refused request does. So one scope lasts for as many requests as come before its deadline, and
-    the socket itself is asked where there is no TLS.
+    Trio's reads and writes, with a cancel scope around each, cost more than a whole refused
+    request. So one scope serves all requests until its deadline, and without TLS the socket is read
+    and written directly.
     """
 
     def __init__(self, server: Server, accepted: socket.socket, stream: Stream) -> None:
@@ -113,7 +113,7 @@ class ServerConnection:
         self._is_plain = isinstance(stream, trio.SocketStream)
         self._life = trio.CancelScope()
         self._turn = trio.CancelScope()
-        self._due: int | None = None  # when that ends, ms since the epoch
+        self._due: int | None = None  # its deadline, ms since the epoch
         self._is_receiving = False
 
     async def run(self) -> None:
@@ -133,47 +133,47 @@ class ServerConnection:
             await trio.aclose_forcefully(self._stream)
 
     def stop(self) -> None:
-        """Wait no longer than the core says, which has been told to stop."""
+        """Close if no request is open; the core has stopped accepting requests."""
         if not self._is_receiving:
             return
         if self._http.should_close:
             self._turn.cancel()
         else:
-            self._bring_forward()
+            self._watch_deadline()
 
     def abort(self) -> None:
         """Close at once."""
         self._life.cancel()
 
     async def _serve_until_due(self) -> None:
-        """Serve until the connection closes or its deadline has come, or seems to."""
+        """Serve until the connection closes or its deadline may have come."""
         self._due = None
         with trio.CancelScope() as self._turn:
             while not self._turn.cancel_called:
                 await self._serve()
                 if self._http.should_close:
                     return
-                self._bring_forward()
+                self._watch_deadline()
                 await self._receive()
 
-    def _bring_forward(self) -> None:
-        """See to the deadline. One that moves away is looked at when the one before has come: most
-        are never reached."""
+    def _watch_deadline(self) -> None:
+        """Set the scope's deadline if it moves earlier. One that moves later is checked when the
+        earlier one fires: most are never reached."""
         deadline = self._http.deadline
         if deadline is not None and (self._due is None or deadline < self._due):
             self._due = deadline
             self._turn.deadline = trio.current_time() + max(0, deadline - now_ms()) / 1000
 
-    def _put_off(self) -> None:
-        """What is waited for has a deadline of its own, or is ours to do."""
+    def _lift_deadline(self) -> None:
+        """Lift the scope's deadline, during a wait that has its own or none."""
         self._due, self._turn.deadline = None, math.inf
 
     async def _serve(self) -> None:
-        """Answer the requests that are complete."""
+        """Answer all complete requests."""
         while (request := self._http.next_request(now_ms())) is not None:
-            response = await self._service.answer(request, self._put_off)
+            response = await self._service.answer(request, self._lift_deadline)
             await self._send(self._http.send_response(response, now_ms()))
-            if not self._http.is_idle:  # others have their turn between pipelined requests, too
+            if not self._http.is_idle:  # serve others between pipelined requests
                 await trio.lowlevel.checkpoint()
         if data := self._http.data_to_send():
             await self._send(data)
@@ -191,7 +191,7 @@ class ServerConnection:
             return
         finally:
             self._is_receiving = False
-        self._http.receive_data(data, now_ms() - waited(self._socket))
+        self._http.receive_data(data, now_ms() - kernel_queue_ms(self._socket))
 
     async def _send(self, data: bytes) -> None:
         if self._is_plain:
@@ -199,11 +199,11 @@ class ServerConnection:
                 data = data[self._socket.send(data) :]
             if not data:
                 return
-        self._put_off()
-        self._http.output_held(now_ms())
+        self._lift_deadline()
+        self._http.pause_writing(now_ms())
         with trio.move_on_after(self._time_left()):
             await self._stream.send_all(data)
-            self._http.output_taken(now_ms())
+            self._http.resume_writing(now_ms())
             return
         self.abort()
         await trio.lowlevel.checkpoint()

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import trio
 
-from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
+from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..service import logs, orphan_recovery
@@ -19,8 +19,8 @@ from .client import Client
 class Service(BaseService):
     """A worker on Trio. Its tasks live in the nursery that ``start`` is given."""
 
-    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
-        super().__init__(home, log)
+    def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
+        super().__init__(runtime, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._nursery: trio.Nursery | None = None
         self._progress = trio.Event()
@@ -32,22 +32,22 @@ class Service(BaseService):
         self._nursery = nursery
         await self._client.open()
         self._token = trio.lowlevel.current_trio_token()
-        self._home.start(self._report, self._report_effect)
+        self._runtime.start(self._report, self._report_effect)
         nursery.start_soon(self._keep_time)
         self.poll()
 
-    async def adopt(self) -> None:
-        """Deliver what processes left behind that did not come back, again and again."""
-        for seconds in orphan_recovery.waits():
+    async def recover_orphans(self) -> None:
+        """Recover orphaned slots at intervals, without end."""
+        for seconds in orphan_recovery.scan_delays():
             await trio.sleep(seconds)
             try:
-                for home in self.left_behind():
+                for runtime in self.open_orphaned_slots():
                     async with trio.open_nursery() as nursery:
-                        other = Service(home, self.log)
+                        other = Service(runtime, self.log)
                         await other.start(nursery)
-                        await other.close(orphan_recovery.DELIVERY)
+                        await other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
-                self.log.exception("adoption failed")
+                self.log.exception("orphan recovery failed")
 
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
@@ -89,16 +89,16 @@ class Service(BaseService):
             self._token.run_sync_soon(self._take, completions)
 
     def _take(self, completions: Completions) -> None:
-        self.stored(completions)
+        self.complete_stored(completions)
         self._progress.set()
 
-    def _report_effect(self, effect: Effect, result: Result | Page) -> None:
+    def _report_effect(self, effect: Effect, result: Result) -> None:
         """Called by the threads of stores and pages."""
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._take_effect, effect, result)
 
-    def _take_effect(self, effect: Effect, result: Result | Page) -> None:
-        self.take(effect, result)
+    def _take_effect(self, effect: Effect, result: Result) -> None:
+        self.complete(effect, result)
         self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:

@@ -1,6 +1,6 @@
 """The worker as a WSGI application, for gunicorn and other hosts.
 
-``wsgi`` answers requests, ``service`` keeps time and runs effects, ``client`` sends
+``wsgi_application`` answers requests, ``service`` keeps time and runs effects, ``client`` sends
 them.
 """
 
@@ -22,8 +22,10 @@ __all__ = ["Application", "Service", "close_all", "create_application", "start_o
 
 
 def __getattr__(name: str) -> Any:
-    """``gunicorn 'openqoe.shells.wsgi_shell:application'``: made when a host asks for it, so
-    that wrong settings stop the host and not its first request."""
+    """Create ``application`` on access: wrong settings then stop the host, not its first request.
+
+    ``gunicorn 'openqoe.shells.wsgi_shell:application'``
+    """
     if name == "application":
         return default_application()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Effects of a WSGI process: HTTP requests to destinations, with pooled connections."""
+"""HTTP requests to destinations in a WSGI process, with pooled connections."""
 
 from ..net.httpx_client import Client
 

@@ -13,7 +13,7 @@ from threading import Condition, RLock, Thread
 from threading import Event as ThreadEvent
 from typing import Any
 
-from openqoe.core.effects import Effect, LokiPush, Page, RemoteWrite, Result
+from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..service import logs, orphan_recovery
@@ -29,8 +29,8 @@ TIDYING = 0.5
 class Service(BaseService):
     """A worker in a process whose threads are somebody else's."""
 
-    def __init__(self, home: WorkerRuntime, log: logs.Log) -> None:
-        super().__init__(home, log)
+    def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
+        super().__init__(runtime, log)
         self._client = Client(self.worker.config.delivery_timeout)
         self._lock = RLock()
         self._ending = ThreadEvent()
@@ -46,25 +46,25 @@ class Service(BaseService):
         """Begin to keep time."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
-        self._home.start(self.stored, self.take)
+        self._runtime.start(self.complete_stored, self.complete)
         self.poll()
 
     def watch(self) -> None:
-        """Look after slots left behind, from now on."""
-        Thread(target=self._adopt, name="openqoe-adoption", daemon=True).start()
+        """Start to recover orphaned slots."""
+        Thread(target=self._recover_orphans, name="openqoe-orphan-recovery", daemon=True).start()
 
-    def _adopt(self) -> None:
-        """Deliver what processes left behind that did not come back, again and again."""
-        for seconds in orphan_recovery.waits():
+    def _recover_orphans(self) -> None:
+        """Recover orphaned slots at intervals, without end."""
+        for seconds in orphan_recovery.scan_delays():
             if self._ending.wait(seconds):
                 return
             try:
-                for home in self.left_behind():
-                    other = Service(home, self.log)
+                for runtime in self.open_orphaned_slots():
+                    other = Service(runtime, self.log)
                     other.start()
-                    other.close(orphan_recovery.DELIVERY)
+                    other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
-                self.log.exception("adoption failed")
+                self.log.exception("orphan recovery failed")
 
     def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
@@ -75,7 +75,7 @@ class Service(BaseService):
             self._progress.wait_for(lambda: self.worker.drained, timeout)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(max(TIDYING, end - monotonic()))
-        self._home.close()  # its threads may wait for the lock
+        self._runtime.close()  # its threads may wait for the lock
         with self._lock:
             self.report_end()
 
@@ -91,9 +91,9 @@ class Service(BaseService):
         with self._lock:
             super().handle(request, answer)
 
-    def stored(self, completions: Completions) -> None:
+    def complete_stored(self, completions: Completions) -> None:
         with self._progress:
-            super().stored(completions)
+            super().complete_stored(completions)
             self._progress.notify_all()
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
@@ -108,10 +108,6 @@ class Service(BaseService):
         with self._progress:
             super().complete(effect, result)
             self._progress.notify_all()
-
-    def show(self, effect: Effect, page: Page) -> None:
-        with self._lock:
-            super().show(effect, page)
 
     def flush_last(self, left: float) -> None:
         with self._lock:

@@ -13,14 +13,19 @@ from openqoe.core.api import answers
 from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 from openqoe.core.http import Request, Response
-from openqoe.core.http.hosted import BodyCollector, host_response, join_headers, parse_length
+from openqoe.core.http.hosted import (
+    BodyCollector,
+    join_headers,
+    parse_content_length,
+    to_host_response,
+)
 from openqoe.core.http.refusal import RefusedError
 
-from ..net.tcp_info import waited
+from ..net.tcp_info import kernel_queue_ms
 from ..service import logs
 from ..service.bootstrap import open_runtime
 from ..service.clock import now_ms
-from ..service.environment import announce, process_instance
+from ..service.environment import log_start, process_instance
 from ..storage import StorageError
 from ..stores.store_selection import open_store
 from .service import Service
@@ -31,12 +36,12 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 CHUNK = 65536
 
 EXIT_UNLOADABLE = 4
-"""gunicorn's own status for an application that cannot be loaded: it ends, instead of trying
-for ever with new processes."""
+"""gunicorn's exit status for an application that cannot be loaded. gunicorn then ends, instead of
+starting new processes forever."""
 
 
 class Application:
-    """A WSGI application. One for a process, whatever number of threads call it.
+    """A WSGI application; one per process, for any number of threads.
 
     The service starts with the first request, in the process that serves it: a host may
     import the application before it forks (gunicorn's ``--preload``).
@@ -54,21 +59,20 @@ class Application:
         try:
             service = self.start()
         except StorageError as error:
-            # The next request tries again: somebody may make room, or put the rights in order.
+            # The next request tries again: an operator may free space or correct permissions.
             logs.configure(self.config).error("cannot start", reason=str(error))
-            unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER)
+            unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
             return _respond(unavailable, method, start_response)
         headers = _headers(environ)
-        # gunicorn's thread may have had others to serve before.
-        received = now_ms() - waited(environ.get("gunicorn.socket"))
+        # gunicorn's thread may have served other requests in between.
+        received = now_ms() - kernel_queue_ms(environ.get("gunicorn.socket"))
         try:
             body = _body(environ, self.config.max_body_bytes)
         except RefusedError as refused:
             response = service.refuse(refused.status, refused.message, headers)
         else:
-            # SCRIPT_NAME is where we are mounted, and not our business. PATH_INFO comes
-            # decoded: WSGI has no word for the path as it was sent. None of our paths has
-            # a character that would make a difference.
+            # PATH_INFO is decoded and without the mount point (SCRIPT_NAME): WSGI does not have
+            # the path as it was sent. None of our paths has a character that needs encoding.
             path = environ.get("PATH_INFO", "")
             query = environ.get("QUERY_STRING", "")
             is_secure = environ.get("wsgi.url_scheme") == "https"
@@ -77,7 +81,7 @@ class Application:
         return _respond(response, method, start_response)
 
     def start(self) -> Service:
-        """Start the service of this process, if it does not run yet.
+        """Start the service of this process, unless it runs.
 
         Raises:
             StorageError: The data directory cannot be used.
@@ -89,20 +93,20 @@ class Application:
             if self._service is None or self._pid != os.getpid():
                 log = logs.configure(self.config)
                 store = partial(open_store, self.config, several=True)
-                home = open_runtime(self.config, process_instance(self.config), log, store)
-                self._service, self._pid = Service(home, log), os.getpid()
+                runtime = open_runtime(self.config, process_instance(self.config), log, store)
+                self._service, self._pid = Service(runtime, log), os.getpid()
                 self._service.start()
                 self._service.watch()
-                announce(log, home.worker, os.environ)
+                log_start(log, runtime.worker, os.environ)
                 _running.append(self)
-                # For hosts without hooks; gunicorn's call close before this.
+                # For hosts without hooks; those of gunicorn call ``close`` earlier.
                 atexit.register(self.close)
             return self._service
 
     def close(self) -> None:
         """Flush for the last time and deliver, if the service runs in this process.
 
-        Requests that come behind it are refused.
+        Later requests are refused.
         """
         with self._starting:
             service = self._service
@@ -111,21 +115,21 @@ class Application:
 
 
 def create_application(config: Config | None = None) -> Application:
-    """An application with these settings, or those of the environment.
+    """Create an application with these settings, or those of the environment.
 
-    Call it as PEP 3333 says, and its ``close`` when the host ends (it also runs at exit).
+    Call its ``close`` when the host ends (it also runs at exit).
 
     Raises:
-        SettingsError: The environment holds wrong settings.
+        SettingsError: Settings of the environment are wrong.
     """
     return Application(Config.from_environment(os.environ) if config is None else config)
 
 
 @cache
 def default_application() -> Application:
-    """The application for a host to serve, with the settings of the environment.
+    """Return the application with the settings of the environment, for a host that imports it.
 
-    Wrong settings end the process with a message: there is nobody to catch an exception.
+    Wrong settings end the process with a message: a host would print a traceback.
     """
     try:
         return create_application()
@@ -139,7 +143,7 @@ _running: list[Application] = []
 
 
 def start_or_exit(application: Application) -> None:
-    """Start an application's service: for hosts that have a hook for its beginning.
+    """Start an application's service, for hosts with a start hook.
 
     Ends the process with a message if the data directory cannot be used.
     """
@@ -151,13 +155,13 @@ def start_or_exit(application: Application) -> None:
 
 
 def close_all() -> None:
-    """Close every application of this process: for hosts that have a hook for its end."""
+    """Close every application of this process, for hosts with a stop hook."""
     for application in tuple(_running):
         application.close()
 
 
 def _headers(environ: Environ) -> dict[str, str]:
-    """The request's headers. The host has joined repeated ones already."""
+    """Return the headers of a request. The host has joined repeated ones."""
     plain = {"CONTENT_TYPE", "CONTENT_LENGTH"}
     return join_headers(
         (name.removeprefix("HTTP_").replace("_", "-"), value)
@@ -170,12 +174,12 @@ def _body(environ: Environ, limit: int) -> bytes:
     """Read the body.
 
     Raises:
-        RefusedError: It is too large, or not as long as was announced.
+        RefusedError: It is too large, or its length differs from the announced one.
     """
-    length = parse_length(environ.get("CONTENT_LENGTH") or "")
+    length = parse_content_length(environ.get("CONTENT_LENGTH") or "")
     body = BodyCollector(limit, length)
     stream = environ["wsgi.input"]
-    # Without a length the body is chunked if the host marks its end, else there is none.
+    # Without a length the body is chunked if the host marks its end; otherwise there is none.
     left = length if length is not None else -1 if environ.get("wsgi.input_terminated") else 0
     while left:
         piece = stream.read(min(CHUNK, left) if left > 0 else CHUNK)
@@ -188,6 +192,6 @@ def _body(environ: Environ, limit: int) -> bytes:
 
 
 def _respond(response: Response, method: str, start_response: StartResponse) -> Iterable[bytes]:
-    headers, body = host_response(response, method)
+    headers, body = to_host_response(response, method)
     start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
     return [body]

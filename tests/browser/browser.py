@@ -1,7 +1,7 @@
-"""A real browser, driven by Selenium: Debian's Chromium, without a window.
+"""A real browser, driven by Selenium: Debian's Chromium, headless.
 
 The flags keep it from talking to anybody but the worker. The driver is Debian's too: Selenium is
-told where it is, or it would look for one on the network.
+given its path, or it would look for one on the network.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Browser:
         self.driver.quit()
 
     def resize(self, width: int, height: int, scale: float = 1) -> None:
-        """Be a screen of this size; a narrow one is a phone."""
+        """Set the size of the screen; a narrow one is a phone."""
         self.command(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -66,26 +66,26 @@ class Browser:
         )
 
     def scheme(self, name: str) -> None:
-        """Prefer "light" or "dark", as a system does."""
+        """Set the colour scheme of the system: "light" or "dark"."""
         features = [{"name": "prefers-color-scheme", "value": name}]
         self.command("Emulation.setEmulatedMedia", features=features)
 
     def command(self, name: str, **parameters: Any) -> Any:
-        """A command of the DevTools protocol."""
+        """Send a command of the DevTools protocol."""
         return self.driver.execute_cdp_cmd(name, parameters)
 
     def open(self, url: str) -> None:
-        """Show a page; what the console said before is forgotten."""
+        """Open a page; clears the messages of the console."""
         self.driver.get("about:blank")
         self._log()
         self.driver.get(url)
 
     def run(self, script: str) -> Any:
-        """The value of a piece of JavaScript."""
+        """Evaluate JavaScript."""
         return self.driver.execute_script(f"return {script}")
 
     def complaints(self) -> list[str]:
-        """What the console has said since the page was opened: errors, broken policies."""
+        """Messages of the console since the page was opened, such as policy violations."""
         return [f"{e['level']}: {e['message']}" for e in self._log()]
 
     def _log(self) -> Any:
@@ -98,7 +98,7 @@ class Browser:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
-        """What an element says, as people see it."""
+        """The visible text of an element."""
         return self.find(selector).text.replace("\u00a0", " ")
 
     def tile(self, name: str) -> str:
@@ -106,7 +106,7 @@ class Browser:
         return self.text(f"#tile-{name} .value")
 
     def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
-        """Until something is so; the page may be drawn anew meanwhile."""
+        """Wait until a condition holds; the page may be redrawn meanwhile."""
 
         def holds() -> object:
             try:
@@ -117,7 +117,7 @@ class Browser:
         wait_until(holds, timeout=timeout, description=what, interval=0.05)
 
     def wait_for_charts(self) -> None:
-        """Until everything has been asked for and drawn."""
+        """Wait until all panels are drawn."""
         self.wait(
             lambda: (
                 self.run("!document.body.hasAttribute('aria-busy')")
@@ -128,5 +128,5 @@ class Browser:
         )
 
     def picture(self, path: Path) -> None:
-        """What is on the screen, as PNG."""
+        """A screenshot as PNG."""
         self.driver.get_screenshot_as_file(str(path))

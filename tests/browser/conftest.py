@@ -10,7 +10,7 @@ from tests.browser.browser import DESKTOP, Browser
 
 @pytest.fixture(scope="session")
 def started_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One for all tests: it takes longer to start than to use."""
+    """One browser for all tests, because its start is slow."""
     browser = Browser(Path(tmp_path_factory.mktemp("chromium")))
     yield browser
     browser.close()
@@ -18,7 +18,7 @@ def started_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse
 
 @pytest.fixture
 def browser(started_browser: Browser) -> Browser:
-    """On a light desktop, whatever the test before did."""
+    """The browser, reset to a light desktop."""
     started_browser.resize(*DESKTOP)
     started_browser.scheme("light")
     return started_browser

@@ -1,4 +1,4 @@
-"""Views as players tell of them, a minute and a half ago."""
+"""Events of views that started 90 s ago."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def view(
     """A view that plays for a minute (ms) with stalls of 1.5 s."""
     begin = round(time.time() * 1000) - 90_000
 
-    def told(second: float, event_type: str, **data: Any) -> dict[str, Any]:
+    def event_at(second: float, event_type: str, **data: Any) -> dict[str, Any]:
         return event(
             event_type,
             at=begin + round(second * 1000),
@@ -28,28 +28,28 @@ def view(
         )
 
     events = [
-        told(0, "viewstart"),
-        told(1, "playing", video_startup_time=startup, bitrate=3_000_000),
-        told(11, "heartbeat", playing_time=10_000, bitrate=3_000_000),
+        event_at(0, "viewstart"),
+        event_at(1, "playing", video_startup_time=startup, bitrate=3_000_000),
+        event_at(11, "heartbeat", playing_time=10_000, bitrate=3_000_000),
     ]
     for number in range(stalls):
         second = 15 + 4 * number
         events += [
-            told(second, "stall_start"),
-            told(second + 1.5, "stall_end", stall_duration=1500),
+            event_at(second, "stall_start"),
+            event_at(second + 1.5, "stall_end", stall_duration=1500),
         ]
-    return [*events, told(80, "heartbeat", playing_time=played, bitrate=3_000_000)]
+    return [*events, event_at(80, "heartbeat", playing_time=played, bitrate=3_000_000)]
 
 
 def ended(events: Events) -> Events:
-    """The same, and the viewer stayed until the end."""
+    """The events, followed by the end of the video."""
     last = events[-1]
     data = {"playing_time": last["data"]["playing_time"], "completion_rate": 1}
     return [*events, {**last, "event_type": "ended", "data": data}]
 
 
 def failed(events: Events, family: str, code: str, message: str) -> Events:
-    """The same, and then an error."""
+    """The events, followed by an error."""
     data = {"error_family": family, "error_code": code, "error_message": message}
     return [*events, {**events[-1], "event_type": "error", "data": data}]
 

@@ -1,4 +1,4 @@
-"""Pictures of the dashboard for the documentation: ``python -m tests.browser.screenshots``.
+"""Screenshots of the dashboard for the documentation: ``python -m tests.browser.screenshots``.
 
 Two hours of simulated viewers go through a worker whose clock is wound forward, so that its store
 holds all their flushes; a CDN goes bad on the way. Then a real worker serves that store, and a
@@ -19,9 +19,10 @@ from openqoe.core.effects import Effect, HttpResult, LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from openqoe.embedded.sample_schema import FILE, open_writer
-from openqoe.embedded.sample_writer import Tables
+from openqoe.embedded.sample_writer import SampleWriter
 from openqoe.simulator import Simulation, parse_incident
 from tests.browser.browser import DESKTOP, PHONE, Browser
+from tests.support.handling import handle
 from tests.support.worker_process import WorkerProcess
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
@@ -37,17 +38,17 @@ INCIDENT: Final = "cdn@92m+10m/24h"
 
 
 class History:
-    """A worker under a clock of its own, which goes faster until it has reached the real one."""
+    """A worker with a simulated clock, which is fast until it has caught up with the real one."""
 
     def __init__(self, folder: Path) -> None:
         self.now = _real_time() - MINUTES * 60_000
         config = Config.from_environment({**SETTINGS, "OPENQOE_DATA_DIR": str(folder)})
         self.worker = Worker(config, instance="studio-0", seed=1, embedded=True)
         database = open_writer(folder / FILE, full=False)
-        self.tables = Tables(database, config.cardinality_limits["video_id"])
+        self.tables = SampleWriter(database, config.cardinality_limits["video_id"])
 
     def live(self) -> None:
-        """Let the viewers watch, until now."""
+        """Send the viewers' batches until now."""
         simulation = Simulation(VIEWERS, 7, self.now, (parse_incident(INCIDENT),))
         self._run(self.worker.poll(self.now))
         for one in simulation.batches():
@@ -56,7 +57,7 @@ class History:
             self._pass_time(round(one.at))
             headers = {name.lower(): value for name, value in one.headers}
             request = Request("POST", one.path, "", headers, one.body, self.now)
-            outcome = self.worker.handle(request, self.now)
+            outcome = handle(self.worker, request, self.now)
             assert outcome.response.status in (202, 207), outcome.response.body
             self._run(outcome.effects)
 
@@ -84,7 +85,7 @@ def _real_time() -> int:
 
 
 def main() -> None:
-    """Make the pictures."""
+    """Save the screenshots."""
     IMAGES.mkdir(exist_ok=True)
     worker = WorkerProcess(SETTINGS)
     History(worker.data).live()

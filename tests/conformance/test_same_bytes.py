@@ -59,7 +59,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def requests(clock: Clock) -> Iterator[Request]:
     for number, body in enumerate(BODIES):
         clock.now = NOW + number * 1000
-        yield Request("POST", "/v1/events", body=body, received=clock.now)
+        yield Request("POST", "/v1/events", body=body, first_byte_at=clock.now)
 
 
 def log(config: Config) -> logs.Log:

@@ -1,4 +1,4 @@
-"""The folders of the core are layers: each imports only layers before it, so there is no cycle."""
+"""Layers of the core: each imports only layers before it, so imports have no cycle."""
 
 import ast
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def layer_of(module: Path) -> str:
 
 
 def imported_layers(module: Path, source: str) -> Iterator[str]:
-    """Layers that a module imports from, by its relative imports."""
+    """Yield the layers of a module's relative imports."""
     folder = module.relative_to(CORE).parent.parts
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.ImportFrom) or not node.level:
@@ -36,7 +36,7 @@ def imported_layers(module: Path, source: str) -> Iterator[str]:
 
 
 def upward_imports(module: Path, source: str) -> list[str]:
-    """Imports of a layer that does not come before the module's own."""
+    """Return the imports of layers that are not before the module's own."""
     own = LAYERS.index(layer_of(module))
     return [
         f"{layer_of(module)} -> {layer}"

@@ -1,5 +1,4 @@
-"""The core is pure: it imports nothing that does I/O or knows the time, and equal calls give equal
-bytes, in any process."""
+"""Purity of the core: no I/O, clock or randomness; equal calls give equal bytes in any process."""
 
 import ast
 import os
@@ -27,19 +26,19 @@ IMPURE = """
     openqoe.shells shells
 """
 FORBIDDEN = frozenset(IMPURE.split())
-"""Concurrency, sockets, files, clocks and chance, logging, the interpreter itself; the shells."""
+"""Concurrency, sockets, files, clocks, randomness, logging, the interpreter itself; the shells."""
 
 FORBIDDEN_NAMES = frozenset(
     {"open", "input", "print", "eval", "exec", "__import__", "breakpoint", "id", "hash"}
 )
-"""Built-in functions that reach outside; and `id` and `hash`, whose values differ by process."""
+"""Built-in functions with side effects; and `id` and `hash`, whose values differ by process."""
 
 CLOCKS = frozenset({"now", "utcnow", "today", "fromtimestamp"})
-"""Methods of datetime and date that ask the clock or the time zone."""
+"""Methods of datetime and date that read the clock or the time zone."""
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """All names of modules, and of what is taken out of modules, that are imported anywhere."""
+    """Yield the names of all imported modules and members."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -48,13 +47,13 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def leaves_the_core(node: ast.ImportFrom, depth: int) -> bool:
+def points_outside_the_core(node: ast.ImportFrom, depth: int) -> bool:
     """Whether a relative import of a module, ``depth`` folders below the core, points outside."""
     return node.level > depth + 1
 
 
 def offences(source: str, depth: int = 0) -> list[str]:
-    """What a module does that the core must not do."""
+    """Return the forbidden imports and calls of a module."""
     tree = ast.parse(source)
     found = []
     for name in imported(tree):
@@ -65,7 +64,7 @@ def offences(source: str, depth: int = 0) -> list[str]:
         if parts[0] == "openqoe":
             found.append(f"absolute import of {name}")
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and leaves_the_core(node, depth):
+        if isinstance(node, ast.ImportFrom) and points_outside_the_core(node, depth):
             found.append(f"import from outside the core: {node.module}")
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in FORBIDDEN_NAMES:
@@ -78,13 +77,13 @@ def offences(source: str, depth: int = 0) -> list[str]:
     return found
 
 
-def test_there_is_a_core() -> None:
+def test_core_has_modules() -> None:
     assert CORE / "worker.py" in MODULES
     assert len(MODULES) > 50
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(CORE)))
-def test_the_core_is_pure(module: Path) -> None:
+def test_module_is_pure(module: Path) -> None:
     depth = len(module.relative_to(CORE).parts) - 1
     assert offences(module.read_text(encoding="utf-8"), depth) == []
 
@@ -112,11 +111,11 @@ def test_the_core_is_pure(module: Path) -> None:
         "key = id(value)",
     ],
 )
-def test_the_rule_finds_what_is_not_pure(source: str) -> None:
+def test_impure_source_is_found(source: str) -> None:
     assert len(offences(source)) >= 1
 
 
-def test_the_rule_lets_pass_what_is() -> None:
+def test_pure_source_is_accepted() -> None:
     source = (
         "from http import HTTPStatus\nfrom datetime import datetime\nx = self.now(1)\n"
         "from . import kv\nfrom .http import head\n"
@@ -131,10 +130,12 @@ import json, sys
 from hashlib import sha256
 
 from openqoe.core import (
-    Config, HttpResult, KvFailure, KvResult, KvUpdate, NetworkFailure, Notice, Request, Worker,
+    Config, HttpResult, KvFailure, KvResult, KvUpdate, NetworkFailure, Notice, Request, Respond,
+    Worker,
 )
-from openqoe.shells.stores import MemoryStore
+from tests.support.memory_store import MemoryStore
 from tests.support.event_builders import NOW, batch, event
+from tests.support.handling import handle
 
 config = Config.from_environment({
     "PROMETHEUS_URL": "http://p/write", "LOKI_URL": "http://l/push",
@@ -144,19 +145,19 @@ config = Config.from_environment({
 worker, store = Worker(config, instance="i", seed=5, shared=True), MemoryStore(lambda: now)
 answers = [HttpResult(204), NetworkFailure("refused"), HttpResult(503, {"retry-after": "7"}),
            HttpResult(413), HttpResult(400, {}, b"out of order")]
-lines, step, asked, now = [], 0, 0, NOW
+lines, step, kv_calls, now = [], 0, 0, NOW
 
 def run(effects, now):
-    global step, asked
+    global step, kv_calls
     todo = list(effects)
     while todo:
         effect = todo.pop(0)
         lines.append(repr(effect))
-        if isinstance(effect, Notice):
+        if isinstance(effect, Notice | Respond):
             continue
         if isinstance(effect, KvUpdate):
-            asked += 1
-            result = KvResult(store.run(effect.operations)) if asked % 9 else KvFailure("away")
+            kv_calls += 1
+            result = KvResult(store.run(effect.operations)) if kv_calls % 9 else KvFailure("away")
         else:
             lines.append(sha256(effect.body).hexdigest() + repr(effect.headers))
             result, step = answers[step % len(answers)], step + 1
@@ -180,10 +181,9 @@ for turn in range(60):
         Request("GET", ("/metrics", "/stats", "/health", "/x")[turn % 4]),
         Request("GET", "/stats", query="dimension=env"),
     ):
-        outcome = worker.handle(request, now)
-        lines.append(repr(outcome.response))
-        run(outcome.effects, now)
-        worker.answered(outcome.route, 0.001 * turn)
+        handled = handle(worker, request, now)
+        lines.append(repr(handled.answers.values()))
+        run(handled.effects, now)
     run(worker.poll(now), now)
     lines.append(repr(worker.next_poll()))
 run(worker.close(now), now)

@@ -8,26 +8,29 @@ import pytest
 from openqoe.core import Config, HttpResult, NetworkFailure, RemoteWrite, Worker
 from openqoe.core.qoe.recorder import Recorder
 from tests.support.event_builders import NOW, event, post
+from tests.support.handling import handle
 from tests.support.rig import HOUR, Rig
 
 
-def test_a_batch_whose_handling_broke_is_no_duplicate_when_it_comes_again(
+def test_batch_that_a_fault_of_ours_keeps_from_being_applied_is_reported_and_stops_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rig = Rig()
-    request = post(event("viewstart"))
     with monkeypatch.context() as broken:
         broken.setattr(Recorder, "record_events", lambda *args: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            rig.handle(request)
-    assert rig.handle(request).status == 202
+        rig.post(event("viewstart", view_id="a"))
+    (notice,) = rig.notices
+    assert notice.event == "batch could not be applied"
+    assert dict(notice.fields)["error"] == "ZeroDivisionError"
+    rig.post(event("viewstart", view_id="b"))
     rig.flush()
     assert rig.total("openqoe_views_started_total") == 1
+    assert rig.total("openqoe_worker_batches_rejected_total", reason="fault") == 1
 
 
 def test_a_fault_of_ours_is_answered_without_its_insides() -> None:
     worker = Worker(Config(), instance="t-0")
-    answer = worker.failed(post(event(), headers={"origin": "https://a.example"}))
+    answer = worker.refuse(500, "Internal error", {"origin": "https://a.example"})
     assert (answer.status, answer.body) == (500, b'{"success":false,"message":"Internal error"}')
     assert ("Access-Control-Allow-Origin", "https://a.example") in answer.headers
 
@@ -51,7 +54,7 @@ def test_label_values_from_outside_do_not_pile_up_in_memory() -> None:
                 event("error", view_id="v", data={"error_code": f"code-{n}", "error_family": "f"})
                 for n in range(start, start + 500)
             ]
-            worker.handle(post(*events), NOW)
+            handle(worker, post(*events), NOW)
 
     def blocks() -> int:
         gc.collect()
@@ -66,7 +69,7 @@ def test_label_values_from_outside_do_not_pile_up_in_memory() -> None:
 def test_a_closed_worker_runs_empty_though_its_destination_is_slow() -> None:
     config = Config(prometheus_url="http://m/w", flush_interval=1000)
     worker = Worker(config, instance="t-0")
-    worker.handle(post(event()), NOW)
+    handle(worker, post(event()), NOW)
     worker.poll(NOW + 1000)
     now = NOW + 1100
     effects = worker.close(now)
@@ -84,7 +87,7 @@ def test_a_closed_worker_runs_empty_though_its_destination_is_slow() -> None:
 
 def test_retries_are_quick_once_the_worker_is_closed() -> None:
     worker = Worker(Config(prometheus_url="http://m/w"), instance="t-0")
-    worker.handle(post(event()), NOW)
+    handle(worker, post(event()), NOW)
     now = NOW + 15_000
     effects = worker.poll(now)
     for _ in range(8):  # an outage has made the steps long

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dashboard.store import Store
+from tests.dashboard.filled_store import Store
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The answers of the API, to questions that make sense and to those that do not."""
+"""Answers of the dashboard API to valid and invalid questions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from openqoe.dashboard.dashboard_api import Api
 from openqoe.dashboard.sample_reader import QueryTimeoutError, Reader, Values
-from tests.dashboard.store import MINUTE, NOW, Store
+from tests.dashboard.filled_store import MINUTE, NOW, Store
 
 STARTUP_BOUNDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30)
 
 
 @pytest.fixture
 def filled(store: Store) -> Store:
-    """Two devices, one of them in trouble."""
+    """Two devices, one of them with stalls and errors."""
     for device, views, played, stalls, stalled, errors in (
         ("desktop", 8, 7200.0, 4, 6.0, 0),
         ("tv", 2, 1800.0, 10, 30.0, 6),
@@ -74,7 +74,7 @@ def filled(store: Store) -> Store:
     return store
 
 
-def test_the_overview_has_the_measures_of_the_range(filled: Store) -> None:
+def test_overview_has_the_measures_of_the_range(filled: Store) -> None:
     answer = filled.ask("overview")
     assert answer["from"], answer["to"] == (NOW - 60 * MINUTE, NOW)
     assert answer["concurrent_views"] == {"now": 2, "peak": 10}
@@ -96,14 +96,14 @@ def test_the_overview_has_the_measures_of_the_range(filled: Store) -> None:
     assert [stage["views"] for stage in answer["funnel"]] == [10, 10, 5, 5, 5]
 
 
-def test_a_time_that_the_store_does_not_know_is_not_compared_with(filled: Store) -> None:
+def test_overview_has_no_previous_range_before_the_first_event(filled: Store) -> None:
     assert filled.ask("overview")["previous"] is None
     later = filled.ask("overview", from_=NOW - 5 * MINUTE)
     assert later["previous"]["views_started"] == 10
     assert later["current"]["views_started"] == 0
 
 
-def test_what_was_not_seen_is_no_zero(store: Store) -> None:
+def test_ratio_without_views_is_null(store: Store) -> None:
     current = store.ask("overview")["current"]
     assert current["views_started"] == 0
     assert current["rebuffering_ratio"] is None
@@ -111,7 +111,7 @@ def test_what_was_not_seen_is_no_zero(store: Store) -> None:
     assert current["startup_seconds"]["p50"] is None
 
 
-def test_filters_narrow_everything_down(filled: Store) -> None:
+def test_filter_applies_to_all_answers(filled: Store) -> None:
     answer = filled.ask("overview", device_category="tv")
     assert answer["current"]["views_started"] == 2
     assert answer["concurrent_views"]["peak"] == 2
@@ -120,7 +120,7 @@ def test_filters_narrow_everything_down(filled: Store) -> None:
     assert filled.ask("overview", org_id="nobody")["current"]["views_started"] == 0
 
 
-def test_the_timeline_adds_up_to_the_overview(filled: Store) -> None:
+def test_timeline_sums_equal_the_overview(filled: Store) -> None:
     answer = filled.ask("timeline", step="1m")
     assert answer["step"] == MINUTE
     count = len(answer["times"])
@@ -137,7 +137,7 @@ def test_the_timeline_adds_up_to_the_overview(filled: Store) -> None:
     assert startups == [pytest.approx(0.25 + 0.25 * 5 / 8)]
 
 
-def test_breakdowns_say_who_is_affected(filled: Store) -> None:
+def test_breakdown_has_measures_per_value(filled: Store) -> None:
     rows = {row["value"]: row for row in filled.ask("breakdown", by="device_category")["rows"]}
     assert list(rows) == ["desktop", "tv"]
     assert rows["tv"]["rebuffering_ratio"] == pytest.approx(30 / 1800)
@@ -145,7 +145,7 @@ def test_breakdowns_say_who_is_affected(filled: Store) -> None:
     assert rows["desktop"]["startup_seconds"]["p50"] == 0.375
 
 
-def test_videos_are_ranked_and_have_titles(filled: Store) -> None:
+def test_breakdown_by_video_has_titles_and_order(filled: Store) -> None:
     slowest = filled.ask("breakdown", by="video_id", order="startup_p95")["rows"]
     assert [row["value"] for row in slowest] == ["bucket_2", "bucket_8"]
     assert slowest[0]["title"] == "The <b>second</b> film, film-3"
@@ -155,7 +155,7 @@ def test_videos_are_ranked_and_have_titles(filled: Store) -> None:
     assert filled.ask("breakdown", by="video_id", order="errors", least_views=3)["rows"] == []
 
 
-def test_errors_by_family_and_code(filled: Store) -> None:
+def test_errors_are_grouped_by_family_and_code(filled: Store) -> None:
     assert filled.ask("errors") | {"from": 0, "to": 0} == {
         "from": 0,
         "to": 0,
@@ -167,7 +167,7 @@ def test_errors_by_family_and_code(filled: Store) -> None:
     }
 
 
-def test_the_mix_of_bit_rates_and_resolutions(store: Store) -> None:
+def test_picture_has_counts_by_bit_rate_and_resolution(store: Store) -> None:
     store.histogram("openqoe_bitrate_bps", [2e5, 3e6, 3e6, 3e7], (2.5e5, 5e5, 5e6, 2e7))
     for resolution, count in (("720p", 3), ("1080p", 9)):
         store.series("openqoe_resolution_total", [(-600, 0), (0, count)], resolution=resolution)
@@ -185,7 +185,7 @@ def test_the_mix_of_bit_rates_and_resolutions(store: Store) -> None:
     }
 
 
-def test_filters_offer_what_there_is(filled: Store) -> None:
+def test_filters_offer_the_stored_values(filled: Store) -> None:
     offered = filled.ask("filters")["filters"]
     assert offered["device_category"] == [
         {"value": "desktop", "text": "desktop"},
@@ -195,7 +195,7 @@ def test_filters_offer_what_there_is(filled: Store) -> None:
     assert offered["network_country"] == []
 
 
-def test_cardinality_against_the_limits(store: Store) -> None:
+def test_cardinality_has_admitted_values_and_limits(store: Store) -> None:
     for instance, admitted in (("host-0", 6), ("host-1", 9)):
         labels = {"instance": instance, "dimension": "env"}
         store.series("openqoe_worker_cardinality", [(-20, admitted)], **labels)
@@ -211,7 +211,7 @@ def test_cardinality_against_the_limits(store: Store) -> None:
     assert by_name["org_id"]["admitted"] is None
 
 
-def test_delivery_by_destination_and_worker(store: Store) -> None:
+def test_delivery_has_destinations_and_workers(store: Store) -> None:
     for instance in ("host-0", "host-1"):
         loki = {"instance": instance, "destination": "loki"}
         store.series("openqoe_worker_queue_length", [(-20, 3)], **loki)
@@ -262,17 +262,17 @@ class TestTail:
         entries = store.ask("tail", **query)["entries"]
         return [(entry["at"] - NOW) // 1000 for entry in entries]
 
-    def test_the_latest_come_first(self, store: Store) -> None:
+    def test_tail_returns_latest_entries_first(self, store: Store) -> None:
         assert self.numbers(store) == [5, 4, 3, 2, 1, 0]
         assert self.numbers(store, limit=2) == [5, 4]
 
-    def test_only_what_has_come_since(self, store: Store) -> None:
+    def test_tail_after_a_number_returns_later_entries_only(self, store: Store) -> None:
         latest = store.ask("tail")["latest"]
         assert self.numbers(store, after=latest) == []
         store.entry({"event_type": "seek", "view_id": "view-9"}, second=7)
         assert self.numbers(store, after=latest) == [7]
 
-    def test_filters(self, store: Store) -> None:
+    def test_tail_filters_by_type_view_label_and_text(self, store: Store) -> None:
         assert self.numbers(store, event_type="error") == [5, 3, 1]
         assert self.numbers(store, view_id="view-1") == [3, 2]
         assert self.numbers(store, org_id="other") == [5, 4]
@@ -280,7 +280,7 @@ class TestTail:
         assert self.numbers(store, contains="SEGMENT 3") == [3]
         assert self.numbers(store, contains="50%_d", event_type="heartbeat") == [4, 2, 0]
 
-    def test_a_line_is_the_event_as_it_came(self, store: Store) -> None:
+    def test_tail_line_is_the_stored_event(self, store: Store) -> None:
         entry = store.ask("tail", limit=1)["entries"][0]
         assert json.loads(entry["line"])["data"] == {"error_message": "Segment 5 of 50%_done"}
         assert entry["org_id"] == "other"
@@ -298,16 +298,16 @@ class TestTail:
         ("overview", {"to": "9" * 400}, "to", "must be a time in ms since the epoch"),
         ("overview", {"org_id": "x" * 3000}, "org_id", "is longer than 2048 characters"),
         ("overview", {"org_id": "\ud800"}, "org_id", "is not valid Unicode"),
-        ("timeline", {"step": "1s"}, "step", "makes more than 1000 points of this range"),
+        ("timeline", {"step": "1s"}, "step", "gives more than 1000 points for this range"),
         ("breakdown", {"order": "luck"}, "order", "must be one of views, startup_p95"),
         ("breakdown", {"by": "view_id"}, "by", "must be one of org_id, player_id"),
         ("breakdown", {"limit": "0"}, "limit", "must be a whole number from 1 to 500"),
         ("tail", {"after": "-1"}, "after", "must be a whole number from 0 to"),
-        ("tail", {"last": "1h"}, "last", "is unknown here; there are event_type, view_id"),
-        ("overview", {"orgid": "acme"}, "orgid", "is unknown here; there are from, to, last"),
+        ("tail", {"last": "1h"}, "last", "is unknown; known are event_type, view_id"),
+        ("overview", {"orgid": "acme"}, "orgid", "is unknown; known are from, to, last"),
     ],
 )
-def test_a_fault_names_the_parameter(
+def test_invalid_parameter_is_answered_400_with_its_name(
     store: Store, question: str, query: dict[str, str], parameter: str, fault: str
 ) -> None:
     page = store.page(question, **query)
@@ -319,32 +319,32 @@ def test_a_fault_names_the_parameter(
     assert answer["message"] == f"{parameter}: {answer['errors'][0]['error']}"
 
 
-def test_text_of_all_kinds_is_a_value_and_never_sql(store: Store) -> None:
+def test_special_characters_in_filters_are_values_not_sql(store: Store) -> None:
     for text in ("'; DROP TABLE series --", '"', "\\", "\x00\x1b[31m", "%", "😀"):
         for question in ("overview", "timeline", "breakdown", "errors", "picture"):
             assert store.page(question, org_id=text, video_id=text).status == 200
         assert store.ask("tail", contains=text, view_id=text, org_id=text)["entries"] == []
 
 
-def test_an_unknown_question(store: Store) -> None:
+def test_unknown_question_is_answered_404(store: Store) -> None:
     page = store.page("secrets")
     assert page.status == 404
     assert "overview" in json.loads(page.body)["message"]
 
 
-def test_answers_are_json_and_not_kept(store: Store) -> None:
+def test_answer_is_json_with_no_store(store: Store) -> None:
     for question in ("overview", "secrets"):
         headers = dict(store.page(question).headers)
         assert headers == {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
-def test_a_range_of_a_year_has_as_many_points_as_a_screen(filled: Store) -> None:
+def test_timeline_of_a_year_has_at_most_120_points(filled: Store) -> None:
     answer = filled.ask("timeline", last="365d")
     assert len(answer["times"]) <= 200
     assert sum(answer["series"]["views_started"]) in (0, 10)
 
 
-def test_a_query_that_takes_too_long_is_given_up(store: Store) -> None:
+def test_query_over_the_time_limit_is_aborted(store: Store) -> None:
     with Reader(store.path, time_limit=0.05) as reader, pytest.raises(QueryTimeoutError):
         reader.rows(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
@@ -352,9 +352,7 @@ def test_a_query_that_takes_too_long_is_given_up(store: Store) -> None:
         )
 
 
-def test_what_took_long_is_given_again_for_a_while(
-    filled: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_answer_is_cached_for_a_while(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("openqoe.dashboard.dashboard_api.monotonic", lambda: clock[0])
     rows = Reader.rows
@@ -372,7 +370,7 @@ def test_what_took_long_is_given_again_for_a_while(
     assert filled.ask("errors")["total"] == before["total"] + 1
 
 
-def test_what_takes_too_long_is_said_to_the_user(
+def test_query_over_the_time_limit_is_answered_503(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def late(*_: object) -> None:
@@ -384,12 +382,12 @@ def test_what_takes_too_long_is_said_to_the_user(
     assert "choose a shorter time range" in json.loads(page.body)["message"]
 
 
-def test_a_reader_cannot_write(store: Store) -> None:
+def test_reader_cannot_write(store: Store) -> None:
     with Reader(store.path) as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.rows("DELETE FROM series", {})
 
 
-def test_a_store_that_is_not_there_or_damaged(store: Store, tmp_path: Path) -> None:
+def test_missing_or_damaged_store_is_answered_503(store: Store, tmp_path: Path) -> None:
     api = Api(store.config, tmp_path / "other.db")
     assert api.answer("overview", {}).status == 503
     (tmp_path / "other.db").write_bytes(b"no database" * 1000)

@@ -1,4 +1,4 @@
-"""Quantiles against what Prometheus documents, and against the observations themselves."""
+"""Quantiles, compared with Prometheus' documentation and with the observations."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ def buckets(observations: list[float]) -> dict[float, float]:
     return {bound: sum(value <= bound for value in observations) for bound in (*BOUNDS, inf)}
 
 
-def test_a_quantile_is_interpolated_within_its_bucket() -> None:
+def test_quantile_is_interpolated_within_its_bucket() -> None:
     assert quantile(0.5, {1: 0, 2: 10, inf: 10}) == 1.5
     assert quantile(0.95, {1: 90, 2: 100, inf: 100}) == pytest.approx(1.5)
     assert quantile(0.25, {1: 10, 2: 10, inf: 10}) == 0.25
 
 
-def test_past_the_last_bound_it_is_that_bound() -> None:
+def test_quantile_in_the_last_bucket_is_the_last_finite_bound() -> None:
     assert quantile(0.99, {1: 0, 2: 50, inf: 100}) == 2
 
 
-def test_without_observations_there_is_none() -> None:
+def test_quantile_without_observations_is_none() -> None:
     assert quantile(0.5, {}) is None
     assert quantile(0.5, {1: 0, inf: 0}) is None
     assert quantile(0.5, {1: 3}) is None
 
 
-def test_counts_that_do_not_fit_together_do_not_go_down() -> None:
+def test_quantile_with_inconsistent_counts_does_not_decrease() -> None:
     assert quantile(0.5, {1: 10, 2: 9, inf: 10}) == 0.5
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0.01, 9.99), min_size=1, max_size=60), st.sampled_from([0.5, 0.95, 0.99]))
-def test_it_lies_in_the_bucket_of_the_true_quantile(observations: list[float], q: float) -> None:
+def test_quantile_is_in_the_bucket_of_the_true_quantile(
+    observations: list[float], q: float
+) -> None:
     ordered = sorted(observations)
     true = next(v for i, v in enumerate(ordered, 1) if i >= q * len(ordered))
     upper = next(bound for bound in BOUNDS if true <= bound)
@@ -51,7 +53,7 @@ def test_it_lies_in_the_bucket_of_the_true_quantile(observations: list[float], q
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 20), max_size=60))
-def test_the_spread_counts_each_observation_once(observations: list[float]) -> None:
+def test_spread_counts_each_observation_once(observations: list[float]) -> None:
     counts = dict(spread(buckets(observations)))
     assert sum(counts.values()) == len(observations)
     assert counts[inf] == sum(value > BOUNDS[-1] for value in observations)

@@ -1,1 +1,1 @@
-"""What stands in deploy/ works: checked by the tools that will read it, and against the worker."""
+"""Tests of deploy/: its files against the tools that read them, and against the worker."""

@@ -1,4 +1,4 @@
-"""The Grafana dashboards as a browser would ask for them: every query, variables put in."""
+"""Reads the Grafana dashboards: panels, queries with variables substituted, variables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Query:
         where: Names the panel.
         language: "prometheus" or "loki".
         expr: The query with its variables.
-        instant: Whether it is asked for one moment.
+        instant: Whether it is an instant query.
     """
 
     where: str
@@ -36,7 +36,7 @@ class Query:
 
 
 def load(name: str) -> Dashboard:
-    """A dashboard."""
+    """Load a dashboard."""
     found: Dashboard = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
@@ -51,7 +51,7 @@ def panels(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
 
 
 def queries(dashboard: Dashboard) -> Iterator[Query]:
-    """What its panels and annotations ask for."""
+    """The queries of its panels and annotations."""
     for panel in panels(dashboard):
         for target in panel["targets"]:
             language = target["datasource"]["type"]
@@ -66,8 +66,8 @@ def variables(dashboard: Dashboard) -> dict[str, dict[str, Any]]:
     return {variable["name"]: variable for variable in dashboard["templating"]["list"]}
 
 
-def chosen(dashboard: Dashboard) -> dict[str, str]:
-    """What the variables stand for when a dashboard is opened: All, where there is one."""
+def default_values(dashboard: Dashboard) -> dict[str, str]:
+    """The values of the variables when a dashboard is opened: All, where available."""
     found = {}
     for name, variable in variables(dashboard).items():
         if variable["type"] in ("datasource", "adhoc"):
@@ -77,8 +77,8 @@ def chosen(dashboard: Dashboard) -> dict[str, str]:
     return found
 
 
-def put_in(expr: str, values: Mapping[str, str]) -> str:
-    """A query as Grafana sends it.
+def substitute(expr: str, values: Mapping[str, str]) -> str:
+    """Substitute the variables of a query, as Grafana does.
 
     Raises:
         KeyError: A variable has no value.
@@ -86,6 +86,6 @@ def put_in(expr: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: values[match[1] or match[2]], expr)
 
 
-def names_in(expr: str) -> set[str]:
-    """The variables of a query."""
+def find_variables(expr: str) -> set[str]:
+    """The names of the variables in a query."""
     return {first or second for first, second in _VARIABLE.findall(expr)}

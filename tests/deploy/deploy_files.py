@@ -1,4 +1,4 @@
-"""Reads what deploy/ holds, and asks the worker whether it understands it."""
+"""Reads the files of deploy/ and checks them against the worker's settings and commands."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
-from openqoe.shells.cli import commands
+from openqoe.shells.cli import command_group
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -23,7 +23,7 @@ def load_yaml(path: Path) -> list[dict[str, Any]]:
 
 
 def run_tool(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that the `dev` extra brings, in deploy/, with next to no environment."""
+    """Run a program of the `dev` extra in deploy/, with a minimal environment."""
     return subprocess.run(
         [str(Path(sys.executable).parent / name), *arguments],
         cwd=DEPLOY,
@@ -37,12 +37,12 @@ def run_tool(name: str, *arguments: str, **environment: str) -> subprocess.Compl
 
 def load_config(variables: Mapping[str, str]) -> Config:
     """What the worker makes of variables, every one of which it has to know."""
-    assert list(unknown_variables(Config, variables)) == []
+    assert list(find_unknown_variables(Config, variables)) == []
     return Config.from_environment(variables)
 
 
 def assert_accepts(arguments: Sequence[str]) -> None:
-    """The `openqoe` command takes these arguments; click raises what is wrong with them."""
+    """Check that the `openqoe` command accepts these arguments; click raises otherwise."""
     name, *options = arguments
-    command = commands.command(name)
+    command = command_group.load_command(name)
     command.make_context(name, list(options))

@@ -1,7 +1,7 @@
-"""A strict reader of the LogQL that our dashboards and runbooks use: no more of the language.
+"""A strict parser of the subset of LogQL in the dashboards and runbooks.
 
-There is no Loki to ask here, so a query is taken apart to the last character and every label in it
-is looked up: does the worker send it? What this cannot read is an error.
+Without a Loki in the tests, queries are parsed completely, so that a test can check that the worker
+sends every label in them. Anything outside the subset is an error.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _STAGES: Final = (
 
 @dataclass
 class LogQuery:
-    """What a query asks for.
+    """The labels and paths in a query.
 
     Attributes:
-        matchers: Label, operator, value of the stream selector.
-        filters: Labels that lines are filtered by.
-        paths: Members of the line that are taken as labels, by the label's name.
-        used: Labels that the result or its text is made of.
+        matchers: Label, operator and value of the stream selector.
+        filters: Labels in label filters.
+        paths: JSON paths that are extracted as labels, by the label's name.
+        used: Labels in the grouping or in the line format.
     """
 
     matchers: list[tuple[str, str, str]] = field(default_factory=list)
@@ -42,10 +42,10 @@ class LogQuery:
 
 
 def parse_logql(text: str) -> LogQuery:
-    """Take a query apart.
+    """Parse a query.
 
     Raises:
-        ValueError: There is something in it that this does not know.
+        ValueError: The query is outside the subset.
     """
     query = LogQuery()
     metric = _METRIC.fullmatch(text)

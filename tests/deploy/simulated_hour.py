@@ -1,8 +1,8 @@
-"""An hour and more of simulated viewers, told by real workers to a real Prometheus in seconds.
+"""70 minutes of simulated viewers, sent through workers into a real Prometheus within seconds.
 
-Nothing sleeps: the workers live under a clock that the simulation moves, and their requests go to
-Prometheus with the timestamps of that clock. One worker takes the viewers' batches, another has all
-the troubles that its metrics can tell of.
+Nothing sleeps: the workers run under the clock of the simulation, and their requests carry its
+timestamps. One worker receives the viewers' batches; another has every fault that its metrics can
+report.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from openqoe.core.effects import (
     Notice,
     RemoteWrite,
 )
-from openqoe.core.engine.load_shedding import BURST
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
-from openqoe.shells.stores import MemoryStore
 from openqoe.simulator import Simulation, Truth, parse_incident
 from tests.deploy import rule_files
 from tests.support.event_builders import event, post
+from tests.support.handling import handle
 from tests.support.loki_double import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.prometheus_server import Prometheus
 from tests.support.rig import deliver
 from tests.support.wire_codec import encode_write_request
@@ -43,7 +43,7 @@ MINUTE: Final = 60 * SECOND
 FLUSH: Final = 60 * SECOND
 LENGTH: Final = 70 * MINUTE
 RECORDED: Final = 55 * MINUTE
-"""How far back rules are evaluated. Prometheus takes nothing an hour older than its newest."""
+"""Time range of the rule evaluation in ms. Prometheus refuses samples 1 h behind its newest."""
 
 VIEWERS: Final = 24
 INCIDENTS: Final = ("cdn@40m+20m/0s", "release@45m+15m/0s")
@@ -52,10 +52,10 @@ INCIDENT_FROM, INCIDENT_UNTIL = 40 * MINUTE, 60 * MINUTE
 SETTINGS: Final = {
     "LOKI_URL": "http://loki.test/loki/api/v1/push",
     "OPENQOE_FLUSH_INTERVAL": f"{FLUSH / SECOND:g}",
-    # As sent, so that they can be compared.
+    # Unlimited, so that labels equal those of the truth.
     "CARDINALITY_LIMITS": '{"video_id":{"action":"allow","max_cardinality":1000}}',
 }
-TROUBLES: Final = {
+FAULTY_SETTINGS: Final = {
     **SETTINGS,
     "OPENQOE_MAX_SERIES": "60",
     "OPENQOE_MAX_VIEWS": "3",
@@ -66,12 +66,12 @@ TROUBLES: Final = {
 
 
 class Process:
-    """One worker and what stands around it.
+    """One worker process with its store and destinations.
 
     Attributes:
         worker: The worker.
-        store_away: Whether the store does not answer.
-        loki_says: What Loki answers in place of its own.
+        store_is_down: Whether every call of the store fails.
+        loki_result: Replaces Loki's own result, if set.
     """
 
     def __init__(
@@ -85,38 +85,41 @@ class Process:
         self._store = store
         self._config = Config.from_environment({"PROMETHEUS_URL": sender.url, **settings})
         self._instance = instance
-        self.store_away = False
-        self.loki_says: HttpResult | None = None
-        self.begin(sender.now)
+        self.store_is_down = False
+        self.loki_result: HttpResult | None = None
+        self.start(sender.now)
 
-    def begin(self, now: int) -> None:
-        """The process starts, with nothing that it remembers."""
-        self.worker = Worker(self._config, instance=self._instance, shared=self._store is not None)
-        self.worker.started(now)
+    def start(self, now: int) -> None:
+        """Start with an empty state."""
+        self.worker = Worker(
+            self._config,
+            instance=self._instance,
+            shared=self._store is not None,
+            started_at=now,
+        )
         self.run(self.worker.poll(now), now)
 
     def handle(self, request: Request, now: int) -> int:
-        """A request comes; returns the status of its answer."""
-        outcome = self.worker.handle(request, now)
-        self.worker.answered(outcome.route, 0.004)
+        """Handle a request; return the status of its response."""
+        outcome = handle(self.worker, request, now)
         self.run(outcome.effects, now)
         return outcome.response.status
 
     def pass_time(self, until: int) -> None:
-        """Time goes by; it is woken when it wanted to be."""
+        """Poll the worker whenever it is due, up to a time."""
         while (due := self.worker.next_poll()) is not None and due <= until:
             self.run(self.worker.poll(due), due)
 
     def run(self, effects: Iterable[Effect], now: int) -> None:
-        """Carry effects out."""
+        """Run effects."""
         waiting = deque(effects)
         while waiting:
             effect = waiting.popleft()
             match effect:
                 case Notice():
                     pass
-                case KvUpdate() if self.store_away:
-                    waiting += self.worker.complete(effect.id, KvFailure("it is away"), now)
+                case KvUpdate() if self.store_is_down:
+                    waiting += self.worker.complete(effect.id, KvFailure("unreachable"), now)
                 case KvUpdate():
                     assert self._store is not None
                     replies = KvResult(self._store.run(effect.operations))
@@ -125,19 +128,19 @@ class Process:
                     answer = self._sender.write(effect.body, dict(effect.headers))
                     waiting += self.worker.complete(effect.id, answer, now)
                 case LokiPush():
-                    answer = self.loki_says or deliver(effect, self._sender.loki)
+                    answer = self.loki_result or deliver(effect, self._sender.loki)
                     waiting += self.worker.complete(effect.id, answer, now)
                 case _:
                     raise AssertionError(f"a worker in memory asks for {effect}")
 
 
 class Sender:
-    """The way to Prometheus, the strict Loki, and the clock.
+    """The connection to Prometheus, the Loki double, and the clock.
 
     Attributes:
-        url: Where metrics are written to.
+        url: Prometheus' write endpoint.
         now: The time in ms.
-        loki: What the logs came to.
+        loki: Receives the logs.
     """
 
     def __init__(self, prometheus: Prometheus, now: int) -> None:
@@ -149,7 +152,7 @@ class Sender:
         self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
 
     def close(self) -> None:
-        """No more requests."""
+        """Close the connection."""
         self._connection.close()
 
     def write(self, body: bytes, headers: dict[str, str]) -> HttpResult:
@@ -160,33 +163,33 @@ class Sender:
 
 
 class SimulatedHour:
-    """All of it, told once.
+    """The simulated time with all its data in Prometheus.
 
     Attributes:
-        begin, end: Of the time that was told, ms; ``end`` is that of the last flush.
-        truth: What the simulation told of its viewers.
-        loki: What the logs came to.
+        begin, end: The simulated time range in ms; ``end`` is the time of the last flush.
+        truth: The expected values from the simulation.
+        loki: Holds the logs.
     """
 
     def __init__(self, prometheus: Prometheus) -> None:
         self.prometheus = prometheus
-        # A whole minute, so that steps of a minute meet flushes.
+        # A whole minute, so that query steps of one minute coincide with flushes.
         self.end = int(time.time()) // 60 * MINUTE
         self.begin = self.end - LENGTH
         self.truth = Truth()
         sender = Sender(prometheus, self.begin)
         self.loki = sender.loki
         self._sender = sender
-        self._tell()
-        self._suffer()
-        self._record()
+        self._simulate_viewers()
+        self._simulate_faults()
+        self._evaluate_rules()
         sender.close()
 
-    def _tell(self) -> None:
+    def _simulate_viewers(self) -> None:
         incidents = tuple(parse_incident(text) for text in INCIDENTS)
         simulation = Simulation(VIEWERS, 6, self.begin, incidents)
         worker = Process(self._sender, SETTINGS, "w-0")
-        last = self.end - 2 * FLUSH  # what waits for an explanation has time to settle
+        last = self.end - 2 * FLUSH  # pending classifications resolve in the rest
         for batch in simulation.batches():
             now = int(batch.at)
             if now >= last:
@@ -197,54 +200,54 @@ class SimulatedHour:
             request = Request("POST", batch.path, headers=headers, body=batch.body)
             assert worker.handle(request, now) == 202
             if not batch.is_copy:
-                for labels, facts in batch.told:
-                    self.truth.take(labels, facts)
+                for labels, facts in batch.expected:
+                    self.truth.add(labels, facts)
         self._sender.now = self.end
         worker.pass_time(self.end)
 
-    def _suffer(self) -> None:
-        """What can go wrong for a worker, in the last quarter of an hour."""
+    def _simulate_faults(self) -> None:
+        """Run a worker with all faults in the last 20 minutes."""
         sender = self._sender
         sender.now = self.end - 20 * MINUTE
-        sick = Process(sender, TROUBLES, "sick-0", MemoryStore(lambda: sender.now))
+        faulty = Process(sender, FAULTY_SETTINGS, "faulty-0", MemoryStore(lambda: sender.now))
         for minute in range(20):
-            sender.now += SECOND  # a process begins after the flush of the one before
+            sender.now += SECOND  # after the flush of the previous process
             if minute in (1, 3, 5, 7):
-                sick.begin(sender.now)
-            sick.store_away = minute in (9, 10, 11)
-            sick.loki_says = {
+                faulty.start(sender.now)
+            faulty.store_is_down = minute in (9, 10, 11)
+            faulty.loki_result = {
                 11: HttpResult(400, {}, b"entry too far behind"),
                 12: HttpResult(401, {}, b"who are you?"),
             }.get(minute, HttpResult(503) if minute > 12 else None)
-            self._misbehave(sick, minute, sender.now)
+            self._send_faulty_requests(faulty, minute, sender.now)
             sender.now += MINUTE - SECOND
-            sick.pass_time(sender.now)
+            faulty.pass_time(sender.now)
 
-    def _misbehave(self, sick: Process, step: int, now: int) -> None:
+    def _send_faulty_requests(self, faulty: Process, step: int, now: int) -> None:
         for number in range(6):
             one = event(
                 "playing",
                 at=now,
-                org_id="trouble",
+                org_id="faulty",
                 env=f"env-{number}",
                 app_version=f"1.{step}",
                 view_id=f"v-{step}-{number}",
                 video={"id": "x" * 2_100 if number == 5 else "film"},
                 data={"bitrate": "fast" if number == 0 else 1e6},
             )
-            sick.handle(post(one, now=now), now)
-            sick.handle(post(one, now=now), now)
-        sick.handle(post(event(at=0), event("heartbeat", at=now), now=now), now)
-        sick.handle(Request("POST", "/v1/events", body=b"{"), now)
+            faulty.handle(post(one, now=now), now)
+            faulty.handle(post(one, now=now), now)
+        faulty.handle(post(event(at=0), event("heartbeat", at=now), now=now), now)
+        faulty.handle(Request("POST", "/v1/events", body=b"{"), now)
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000)
-        sick.handle(post(late, now=now), now)
-        for at in range(now, now + BURST + 1, 50):  # batches that have waited, for seconds
-            sick.handle(Request("POST", "/v1/events", body=b"{", arrived=at - 5 * SECOND), at)
-        # As a shell answers when the disk takes nothing.
-        sick.worker.unstored(Request("POST", "/v1/events"))
+        faulty.handle(post(late, now=now), now)
+        for at in range(now, now + 2 * SECOND + 1, 50):  # batches delayed by 5 s
+            faulty.handle(
+                Request("POST", "/v1/events", body=b"{", last_byte_at=at - 5 * SECOND), at
+            )
 
-    def _record(self) -> None:
-        """Evaluate the rules for each minute and write what they give, as Prometheus does."""
+    def _evaluate_rules(self) -> None:
+        """Evaluate the rules for each minute and store the results, as Prometheus does."""
         for rule in rule_files.rules():
             ranges = self.prometheus.query_range(
                 rule["expr"], (self.end - RECORDED) / SECOND, self.end / SECOND, 60

@@ -1,4 +1,4 @@
-"""deploy/compose.yaml, as the real docker compose understands it."""
+"""deploy/compose.yaml, parsed by the real docker compose."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ Project = dict[str, Any]
 
 
 def resolved(*arguments: str, **environment: str) -> Project:
-    """What `docker compose config` makes of it."""
+    """The project that `docker compose config` prints."""
     run = run_tool("docker-compose", *arguments, "config", "--format", "json", **environment)
     assert (run.returncode, run.stderr) == (0, "")
     project: Project = json.loads(run.stdout)

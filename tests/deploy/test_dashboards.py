@@ -1,4 +1,4 @@
-"""The dashboards: made of the catalogue, up to date, and nothing in them leads nowhere."""
+"""The dashboards: generated files are up to date, and metrics, variables and links exist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.deploy.dashboard_files import NAMES, ROOT
 GRAFANA: Final = ROOT / "deploy" / "grafana"
 
 BUILT_IN: Final = {"__range", "__rate_interval", "__auto"}
-"""Variables that Grafana has by itself."""
+"""Built-in variables of Grafana."""
 
 OWN: Final = {"ALERTS": {"alertname", "alertstate"}}
 """Metrics of Prometheus itself, with their labels."""
@@ -43,7 +43,7 @@ LABELS: Final = {
     for metric in metrics
     for name in sample_names(metric)
 } | OWN
-"""The labels that the samples of each metric can have."""
+"""The possible labels of each sample name."""
 
 
 def generated(folder: Path, *arguments: str) -> dict[str, str]:
@@ -109,7 +109,7 @@ def test_every_panel_has_unit(dashboard: dict[str, Any]) -> None:
 
 
 def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
         cells = {
@@ -118,8 +118,8 @@ def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
             for y in range(place["y"], place["y"] + place["h"])
         }
         assert place["x"] + place["w"] <= 24
-        assert not cells & taken, panel["title"]
-        taken |= cells
+        assert not cells & occupied, panel["title"]
+        occupied |= cells
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
@@ -141,26 +141,30 @@ def test_dashboard_queries_use_existing_metrics_and_labels(dashboard: dict[str, 
 def test_query_variables_are_defined(dashboard: dict[str, Any]) -> None:
     variables = dashboard_files.variables(dashboard)
     for query in dashboard_files.queries(dashboard):
-        assert dashboard_files.names_in(query.expr) <= variables.keys() | BUILT_IN, query.where
+        assert dashboard_files.find_variables(query.expr) <= variables.keys() | BUILT_IN, (
+            query.where
+        )
     for name, variable in variables.items():
         if variable["type"] == "query":
             asked = json.dumps(variable["query"])
             before = list(variables)[: list(variables).index(name)]
-            assert dashboard_files.names_in(asked) <= set(before), name
-            assert dashboard_files.names_in(variable["datasource"]["uid"]) <= set(before), name
+            assert dashboard_files.find_variables(asked) <= set(before), name
+            assert dashboard_files.find_variables(variable["datasource"]["uid"]) <= set(before), (
+                name
+            )
             assert variable["includeAll"]
             assert variable["multi"]
     for panel in dashboard_files.panels(dashboard):
         source = panel["datasource"]
         assert source["uid"] == {"prometheus": "${datasource}", "loki": "${logs}"}[source["type"]]
-        assert dashboard_files.names_in(source["uid"]) <= variables.keys()
+        assert dashboard_files.find_variables(source["uid"]) <= variables.keys()
 
 
 def test_dashboard_variables_are_used(dashboard: dict[str, Any]) -> None:
     used = {
         name
         for query in dashboard_files.queries(dashboard)
-        for name in dashboard_files.names_in(query.expr)
+        for name in dashboard_files.find_variables(query.expr)
     }
     for name, variable in dashboard_files.variables(dashboard).items():
         if variable["type"] not in ("datasource", "adhoc"):
@@ -182,7 +186,7 @@ def test_every_metric_appears_on_a_dashboard() -> None:
         for name in NAMES
         for query in dashboard_files.queries(dashboard_files.load(name))
     )
-    families: dict[str, set[str]] = {}  # some are a gauge and a histogram of one name
+    families: dict[str, set[str]] = {}  # a gauge and a histogram can share a name
     for metric in (*catalogue.METRICS, *health_metrics.METRICS):
         families.setdefault(metric.name, set()).update(sample_names(metric))
     for name, samples in families.items():
@@ -204,6 +208,6 @@ def test_provisioning_names_existing_datasources_and_folders() -> None:
             assert source["url"].startswith("$OPENQOE_")  # no address and no secret in the file
             secrets = source["secureJsonData"].values()
             assert all(value.startswith("$OPENQOE_") for value in secrets)
-            # Grafana reads switches as they stand: an empty variable would stop its start.
+            # A variable in a boolean field that is empty would keep Grafana from starting.
             assert isinstance(source.get("basicAuth", False), bool)
             assert ("basicAuthPassword" in source["secureJsonData"]) is (variant == with_login)

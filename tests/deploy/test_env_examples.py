@@ -1,4 +1,4 @@
-"""The examples of deploy/env: as they are, and with every line that is commented out."""
+"""The examples of deploy/env, unchanged and with every commented-out line enabled."""
 
 import base64
 import re
@@ -49,7 +49,7 @@ def test_grafana_cloud_example_sends_to_given_urls() -> None:
     (metrics,), (logs,) = config.metrics_destinations, config.logs_destinations
     assert metrics.url == chosen["GRAFANA_CLOUD_METRICS_URL"]
     assert logs.url == chosen["GRAFANA_CLOUD_LOGS_URL"]
-    assert not metrics.derived
+    assert not metrics.is_url_derived
     credentials = base64.b64encode(b"123456:glc_change-me").decode()
     for destination in (metrics, logs):
         headers = {name.lower(): value for name, value in destination.headers}
@@ -76,6 +76,6 @@ def test_commented_out_settings_are_valid(file: Path) -> None:
 
 @pytest.mark.parametrize("file", [SELF_HOSTED, GRAFANA_CLOUD], ids=lambda file: file.name)
 def test_env_files_have_no_quoted_values(file: Path) -> None:
-    """Both take a value as it stands, quotes and all, so there must be none around it."""
+    """Docker and systemd keep quotes as part of the value."""
     for name, value in (commented(file) | variables(file)).items():
         assert value == value.strip(" \"'"), name

@@ -1,4 +1,4 @@
-"""deploy/Dockerfile, without a container engine: what it copies, installs, runs and asks."""
+"""deploy/Dockerfile, checked without a container engine: files, extras, command, health check."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import sys
 import tomllib
 from fnmatch import fnmatch
 
-from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
 from tests.deploy.deploy_files import DEPLOY, ROOT, assert_accepts, run_tool
 from tests.support.worker_process import WorkerProcess
@@ -29,7 +29,7 @@ def all_of(name: str) -> list[str]:
 
 
 def copied() -> list[str]:
-    """What is copied from the tree."""
+    """The paths that are copied from the tree."""
     copies = [shlex.split(rest) for rest in all_of("COPY") if not rest.startswith("--from")]
     return [source.removeprefix("./") for copy in copies for source in copy[:-1]]
 
@@ -60,11 +60,14 @@ def test_copied_files_exist_and_cover_package() -> None:
     sources = copied()
     assert [source for source in sources if not (ROOT / source).exists()] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (package,) = project["tool"]["setuptools"]["package-dir"].values()
+    links = [path for path in (ROOT / package / "openqoe").iterdir() if path.is_symlink()]
     needed = {
         "pyproject.toml",
         project["project"]["readme"],
         *project["project"]["license-files"],
-        *project["tool"]["setuptools"]["package-dir"].values(),
+        package,
+        *(link.resolve().relative_to(ROOT).as_posix() for link in links),
     }
     assert set(sources) == needed
 
@@ -74,7 +77,7 @@ def test_copied_files_are_in_build_context() -> None:
     patterns = [line for line in lines if line and not line.startswith("#")]
     for source in copied():
         ignored = False
-        for pattern in patterns:  # the last one that fits decides
+        for pattern in patterns:  # the last match decides
             if fnmatch(source, pattern.lstrip("!")):
                 ignored = not pattern.startswith("!")
         assert not ignored, source
@@ -99,7 +102,7 @@ def test_image_exposes_its_port_and_stores_data_in_volume() -> None:
     assert f", {PORT}," in health_check()[-1]
     environment = dict(pair.split("=", 1) for pair in shlex.split(all_of("ENV")[0]))
     assert all_of("VOLUME") == [environment["OPENQOE_DATA_DIR"]]
-    assert list(unknown_variables(Config, environment)) == []
+    assert list(find_unknown_variables(Config, environment)) == []
 
 
 def test_image_runs_unprivileged_on_pinned_bases() -> None:

@@ -1,4 +1,4 @@
-"""The manifests of deploy/kubernetes: valid by Kubernetes' own schemas, and fit for each other."""
+"""The manifests of deploy/kubernetes: valid for Kubernetes' schemas, and consistent."""
 
 import os
 import subprocess
@@ -22,13 +22,13 @@ from tests.support.worker_process import WorkerProcess
 
 FOLDER = DEPLOY / "kubernetes"
 OLDEST = "1.31"
-"""The oldest Kubernetes that the manifests are for; the newest is what we have a schema of."""
+"""The oldest supported Kubernetes; the newest is that of the newest available schema."""
 
 Manifest = dict[str, Any]
 
 
 def built(folder: Path) -> list[Manifest]:
-    """What `kubectl kustomize` makes of a folder: the resources, in their namespace."""
+    """The resources of a folder in their namespace, as `kubectl kustomize` builds them."""
     (kustomization,) = load_yaml(folder / "kustomization.yaml")
     assert set(kustomization) <= {"apiVersion", "kind", "namespace", "resources"}
     found: list[Manifest] = []
@@ -77,7 +77,7 @@ def container(workload: Manifest) -> Manifest:
 
 
 def environment(workload: Manifest) -> dict[str, str]:
-    """The variables that its container gets."""
+    """The environment variables of its container."""
     sources = [only(RECOMMENDED, "ConfigMap")["data"], SECRETS[0]["stringData"]]
     variables = {name: value for source in sources for name, value in source.items()}
     for variable in container(workload)["env"]:
@@ -99,7 +99,7 @@ def test_misspelt_manifest_field_is_refused() -> None:
         kubernetes_validate.validate(wrong, OLDEST, strict=True)
 
 
-def test_every_manifest_is_listed_in_a_kustomization() -> None:
+def test_every_manifest_is_applied_by_kustomize_or_by_hand() -> None:
     names = {(m["kind"], m["metadata"]["name"]) for m in (*RECOMMENDED, *DEPLOYMENT)}
     by_hand = {"secret.example.yaml", "ingress.example.yaml", "drain-job.yaml"}
     for file in all_files():
@@ -234,7 +234,7 @@ def test_drain_job_uses_image_volume_and_name_of_pod() -> None:
 
 
 def test_drain_job_delivers_data_left_on_volume(tmp_path: Path) -> None:
-    """Scaled down while the destinations were away: the pod's series get their last samples."""
+    """After a scale-down during an outage, the series of the removed pod get their last samples."""
     with RemoteWriteDouble() as metrics, LokiDouble() as logs, Redis() as redis:
         there = {
             "MIMIR_URL": metrics.write_url,

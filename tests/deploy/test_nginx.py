@@ -16,7 +16,7 @@ from tests.support.worker_process import WorkerProcess
 SITE = DEPLOY / "nginx" / "openqoe.conf"
 
 
-def happened(view_id: str = "v") -> bytes:
+def current_batch(view_id: str = "v") -> bytes:
     return batch(event(at=int(time.time() * 1000), view_id=view_id, network={}))
 
 
@@ -30,7 +30,7 @@ def worker() -> Iterator[WorkerProcess]:
 def client(
     worker: WorkerProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """Speaks to the worker through nginx, over TLS."""
+    """A client of the worker through nginx, over TLS."""
     nginx, tmp_path = require("nginx"), tmp_path_factory.mktemp("nginx")
     authority, port = trustme.CA(), free_port()
     certificate = authority.issue_cert("127.0.0.1")
@@ -76,7 +76,7 @@ def client(
 
 
 def test_nginx_exposes_only_public_paths(client: httpx.Client) -> None:
-    accepted = client.post("/v2/events", content=happened(), headers={"Origin": "https://a.b"})
+    accepted = client.post("/v2/events", content=current_batch(), headers={"Origin": "https://a.b"})
     assert accepted.status_code == 202
     assert accepted.headers["Access-Control-Allow-Origin"] == "https://a.b"
     assert client.options("/v1/events").status_code == 204
@@ -88,10 +88,10 @@ def test_nginx_exposes_only_public_paths(client: httpx.Client) -> None:
 def test_nginx_ignores_country_header_of_client(
     client: httpx.Client, worker: WorkerProcess
 ) -> None:
-    client.post("/v1/events", content=happened("v-1"), headers={"CF-IPCountry": "FR"})
+    client.post("/v1/events", content=current_batch("v-1"), headers={"CF-IPCountry": "FR"})
     values = worker.request("GET", "/stats?dimension=network_country")[2]
     assert b"FR" not in values
-    worker.request("POST", "/v1/events", happened("v-2"), {"CF-IPCountry": "FR"})
+    worker.request("POST", "/v1/events", current_batch("v-2"), {"CF-IPCountry": "FR"})
     values = worker.request("GET", "/stats?dimension=network_country")[2]
     assert b"FR" in values
 

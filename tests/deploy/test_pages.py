@@ -1,11 +1,11 @@
-"""The pages about deployment and migration name what there is: settings, metrics, files."""
+"""Settings, metrics and files named on the deployment and migration pages exist."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from openqoe.core.config.declaration import unknown_variables
+from openqoe.core.config.declaration import find_unknown_variables
 from openqoe.core.config.worker_config import Config
 from tests.deploy.deploy_files import DEPLOY, ROOT
 
@@ -16,10 +16,10 @@ PAGES = [
 ]
 
 GONE = {
-    # The Cloudflare worker's
+    # Metrics of the Cloudflare worker
     "openqoe_heartbeat_playing_time_seconds",
     "openqoe_pause_playing_time_seconds",
-    # The Go worker's, after its collector
+    # Metrics of the Go worker, after its collector
     "openqoe_video_startup_time_milliseconds",
 }
 
@@ -31,7 +31,7 @@ FROM_ELSEWHERE = {"OPENQOE_BIND"}
 def test_settings_named_on_pages_exist(page: Path) -> None:
     named = set(re.findall(r"\bOPENQOE_[A-Z_]*[A-Z]", page.read_text(encoding="utf-8")))
     assert named
-    unknown = unknown_variables(Config, dict.fromkeys(named - FROM_ELSEWHERE, ""))
+    unknown = find_unknown_variables(Config, dict.fromkeys(named - FROM_ELSEWHERE, ""))
     assert list(unknown) == []
 
 
@@ -61,5 +61,5 @@ def test_links_and_file_names_on_pages_resolve(page: Path) -> None:
 
 
 def _anchor(heading: str) -> str:
-    """The anchor that GitHub makes of a heading."""
+    """The anchor of a heading on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

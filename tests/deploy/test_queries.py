@@ -27,11 +27,11 @@ from tests.support.prometheus_server import Instant, Prometheus
 from tests.support.services import require
 
 ALL_OF_IT: Final = f"{(LENGTH + FLUSH) // SECOND}s"
-"""From before the first flush: a counter begins with a 0 there."""
+"""A window that starts before the first flush, where counters start with 0."""
 
 TIMES: Final = {
     "__range": ALL_OF_IT,
-    "__rate_interval": f"{4 * FLUSH // SECOND}s",  # as Grafana makes it of the flush interval
+    "__rate_interval": f"{4 * FLUSH // SECOND}s",  # as Grafana derives it from the flush interval
     "__auto": "1m",
 }
 
@@ -56,13 +56,13 @@ def test_prometheus_refuses_no_simulated_sample(
     prometheus.assert_nothing_rejected()
 
 
-# Nothing is empty
+# Queries have results
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_panel_shows_data(prometheus: Prometheus, world: SimulatedHour, name: str) -> None:
     dashboard = dashboard_files.load(name)
-    values = {**TIMES, **dashboard_files.chosen(dashboard)}
+    values = {**TIMES, **dashboard_files.default_values(dashboard)}
     for query in dashboard_files.queries(dashboard):
         if query.language == "prometheus":
             found = ask(prometheus, world, query, values)
@@ -72,8 +72,8 @@ def test_every_panel_shows_data(prometheus: Prometheus, world: SimulatedHour, na
 def ask(
     prometheus: Prometheus, world: SimulatedHour, query: Query, values: dict[str, str]
 ) -> list[float]:
-    """All numbers that a panel would show."""
-    expr, end = dashboard_files.put_in(query.expr, values), world.end / SECOND
+    """All values that a panel would show."""
+    expr, end = dashboard_files.substitute(query.expr, values), world.end / SECOND
     if query.instant:
         return [one.value for one in prometheus.query(expr, end)]
     ranges = prometheus.query_range(expr, end - 3600, end, 60)
@@ -85,7 +85,7 @@ def test_every_dashboard_variable_has_values(
     prometheus: Prometheus, world: SimulatedHour, name: str
 ) -> None:
     dashboard = dashboard_files.load(name)
-    chosen = dashboard_files.chosen(dashboard)
+    chosen = dashboard_files.default_values(dashboard)
     for variable in dashboard_files.variables(dashboard).values():
         if variable["type"] != "query":
             continue
@@ -95,7 +95,7 @@ def test_every_dashboard_variable_has_values(
             continue
         selector, _, label = asked["query"].removeprefix("label_values(")[:-1].rpartition(",")
         found = prometheus.series(
-            dashboard_files.put_in(selector, chosen), start=world.begin / SECOND
+            dashboard_files.substitute(selector, chosen), start=world.begin / SECOND
         )
         assert {labels.get(label) for labels in found} - {None}, variable["name"]
 
@@ -107,10 +107,10 @@ def test_every_recording_rule_has_results(prometheus: Prometheus, world: Simulat
 
 
 def test_series_selected_by_rules_exist(prometheus: Prometheus, world: SimulatedHour) -> None:
-    """An alert is empty as long as all is well; what it would look at must not be."""
+    """An alert without a fault has no result, so its series are queried instead."""
     for rule in rule_files.rules():
         for selector in rule_files.selectors(rule["expr"]):
-            if rule_files.metric_of(selector) != "up":  # Prometheus' own, of what it scrapes
+            if rule_files.metric_of(selector) != "up":  # added by Prometheus for scraped targets
                 window = f"last_over_time({selector}[{ALL_OF_IT}])"
                 assert prometheus.query(window, world.end / SECOND), (rule, selector)
 
@@ -119,15 +119,14 @@ def test_series_selected_by_rules_exist(prometheus: Prometheus, world: Simulated
 def test_runbook_queries_return_results(
     prometheus: Prometheus, world: SimulatedHour, page: Path
 ) -> None:
-    """At some time of the simulation each of them tells something, unless it is about a moment that
-    has passed."""
+    """Each query has a result at some time, unless it looks for a condition of the moment."""
     for query in blocks(page.read_text(encoding="utf-8"), "promql"):
         end = world.end / SECOND
         found = prometheus.query_range(query, end - 3600, end, 60)
         assert found or query.endswith("== 0"), query
 
 
-# The numbers are right
+# Values equal the truth
 
 
 def panel(name: str, title: str, place: int = 0) -> Query:
@@ -141,7 +140,7 @@ def panel(name: str, title: str, place: int = 0) -> Query:
 
 
 def value(prometheus: Prometheus, world: SimulatedHour, query: Query, **chosen: str) -> float:
-    """The one number that a panel shows."""
+    """The single value that a panel shows."""
     (one,) = table(prometheus, world, query, **chosen)
     return one.value
 
@@ -149,9 +148,12 @@ def value(prometheus: Prometheus, world: SimulatedHour, query: Query, **chosen: 
 def table(
     prometheus: Prometheus, world: SimulatedHour, query: Query, **chosen: str
 ) -> list[Instant]:
-    """What a panel shows when variables are chosen, and the others are All."""
-    values = {**TIMES, **dict.fromkeys(dashboard_files.names_in(query.expr) - TIMES.keys(), ".*")}
-    expr = dashboard_files.put_in(query.expr, {**values, **chosen})
+    """The values that a panel shows with these variables; all others are All."""
+    values = {
+        **TIMES,
+        **dict.fromkeys(dashboard_files.find_variables(query.expr) - TIMES.keys(), ".*"),
+    }
+    expr = dashboard_files.substitute(query.expr, {**values, **chosen})
     return prometheus.query(expr, world.end / SECOND)
 
 
@@ -163,7 +165,7 @@ def table(
         ("Playing time", "openqoe_playing_time_seconds"),
     ],
 )
-def test_event_panels_equal_truth(
+def test_views_and_playing_time_panels_equal_truth(
     prometheus: Prometheus, world: SimulatedHour, title: str, metric: str, org: str
 ) -> None:
     found = value(prometheus, world, panel("openqoe-overview", title), org_id=org)
@@ -266,7 +268,7 @@ def test_dashboard_filter_restricts_results(prometheus: Prometheus, world: Simul
                 one in text.split("|") for one, text in zip(labels, chosen.values(), strict=True)
             )
         )
-        # The worker in trouble has views of its own, of other organisations.
+        # The faulty worker has views of other organisations.
         chosen = {"org_id": "|".join(ORGANISATIONS), **chosen}
         assert value(prometheus, world, query, **chosen) == pytest.approx(wanted, rel=1e-9)
 
@@ -299,7 +301,7 @@ def test_live_and_on_demand_sum_to_all(prometheus: Prometheus, world: SimulatedH
 def test_incident_fires_its_alert_and_none_fires_before(
     prometheus: Prometheus, world: SimulatedHour, alert: str
 ) -> None:
-    """A sick CDN and a bad release, for one organisation."""
+    """The incidents are a failing CDN and a faulty release, for one organisation."""
     selector = f'ALERTS{{alertname="{alert}",org_id="nordlicht",severity="warning"}}'
     fired = [
         at
@@ -369,8 +371,7 @@ def test_event_types_in_log_queries_are_sent(world: SimulatedHour) -> None:
 
 
 def paths(entries: Iterable[LogEntry]) -> set[str]:
-    """The members of the lines, as `json` names them: of one line of each kind of event and
-    player, since they are alike."""
+    """The JSON paths of the lines, from one line of each event type and player."""
     kinds = {
         (e.labels["event_type"], e.labels["player_name"], len(e.line) // 200): e.line
         for e in entries

@@ -1,6 +1,6 @@
-"""A worker that writes to Prometheus and is scraped by it: our configuration, our rules, running.
+"""A worker that both writes to Prometheus and is scraped, with the configuration of deploy/.
 
-Health then comes twice and must count once; every rule is evaluated by Prometheus itself.
+Health metrics then arrive twice and must count once. Prometheus evaluates every rule.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCHES = 6
 
 
 def configuration(folder: Path, port: int) -> str:
-    """What `prometheus-scrape.yml` says, in seconds instead of minutes."""
+    """The configuration of `prometheus-scrape.yml` with seconds instead of minutes."""
     for path in rule_files.FILES:
         text = path.read_text(encoding="utf-8").replace("interval: 1m", "interval: 1s")
         (folder / path.name).write_text(text, encoding="utf-8")
@@ -60,7 +60,7 @@ def worker(prometheus: Prometheus, port: int) -> Iterator[WorkerProcess]:
         "OPENQOE_FLUSH_INTERVAL": "0.5",
         "OPENQOE_INSTANCE": "w",
     }
-    # Prometheus had to know the port before the worker could know that of Prometheus.
+    # The port is chosen first, since each needs the address of the other.
     process = WorkerProcess(settings, command=lambda _: serve(port))
     process.port, process.url = port, f"http://127.0.0.1:{port}"
     with process as worker:
@@ -112,7 +112,7 @@ def test_unreachable_worker_fires_alert(prometheus: Prometheus, worker: WorkerPr
 
 
 def loaded(prometheus: Prometheus) -> list[dict[str, Any]]:
-    """The rules as Prometheus sees them."""
+    """The rules that Prometheus has loaded."""
     with urllib.request.urlopen(f"{prometheus.url}/api/v1/rules", timeout=10) as answer:
         groups = json.load(answer)["data"]["groups"]
     return [rule for group in groups for rule in group["rules"]]

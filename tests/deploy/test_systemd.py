@@ -1,4 +1,4 @@
-"""The units of deploy/systemd, read by systemd itself, and started as systemd would."""
+"""The units of deploy/systemd: systemd parses them, and the service runs as systemd starts it."""
 
 import os
 import shlex
@@ -67,7 +67,7 @@ def test_service_starts_openqoe_with_reload_support(service: Unit) -> None:
     program, *arguments = shlex.split(service["Service"]["ExecStart"])
     assert program == OPENQOE
     assert_accepts(arguments)
-    # With one process SIGHUP would end it.
+    # A single process would end on SIGHUP.
     assert int(arguments[arguments.index("--workers") + 1]) > 1
     assert service["Service"]["ExecReload"].endswith("-HUP $MAINPID")
 
@@ -119,7 +119,7 @@ def test_workers_serve_on_socket_opened_by_systemd(service: Unit, tmp_path: Path
 
 def test_connections_wait_during_service_restart(service: Unit, tmp_path: Path) -> None:
     _, *arguments = shlex.split(service["Service"]["ExecStart"])
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # systemd's, which stays
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # systemd's socket, which remains
         descriptor = listener.fileno()
         arguments[arguments.index("--fd") + 1] = str(descriptor)
 
@@ -137,7 +137,7 @@ def test_connections_wait_during_service_restart(service: Unit, tmp_path: Path) 
             return connection
 
         for _ in range(2):
-            with closing(asked()) as connection:  # before anybody is there to answer
+            with closing(asked()) as connection:  # before a server accepts
                 process = start()
                 try:
                     assert connection.getresponse().status == 200

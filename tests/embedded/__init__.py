@@ -1,1 +1,1 @@
-"""The embedded store: what is written, how long it is kept, and what becomes of faults."""
+"""The embedded store: writing, retention, faults."""

@@ -1,4 +1,4 @@
-"""Requests are decoded as Prometheus and Loki would, whatever comes."""
+"""The decoder accepts and rejects requests as Prometheus and Loki do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from openqoe.embedded.payload_decoder import (
     decode_metrics,
     stream_labels,
 )
-from tests.embedded.storing import metrics
+from tests.embedded.stored_rig import metrics
 from tests.support.event_builders import NOW
 from tests.support.wire_codec import decode_push_request, decode_write_request
 
@@ -29,11 +29,11 @@ LABELS = st.dictionaries(NAMES, TEXT, max_size=5)
 
 
 @given(LABELS)
-def test_labels_of_a_stream_are_read_back(labels: dict[str, str]) -> None:
+def test_stream_labels_round_trip(labels: dict[str, str]) -> None:
     assert stream_labels(format_labels(sorted(labels.items()))) == labels
 
 
-def test_white_space_and_a_comma_at_the_end_are_allowed() -> None:
+def test_stream_labels_may_have_white_space_and_a_trailing_comma() -> None:
     assert stream_labels('{ a = "1" ,b="2", }') == {"a": "1", "b": "2"}
 
 
@@ -41,7 +41,7 @@ LINES = st.lists(st.tuples(st.integers(0, 2**42), TEXT, LABELS), min_size=1, max
 
 
 @given(st.lists(st.tuples(LABELS, LINES), max_size=3), st.sampled_from(["protobuf", "json"]))
-def test_entries_are_read_as_by_an_independent_decoder(
+def test_entries_equal_those_of_an_independent_decoder(
     streams: list[tuple[dict[str, str], list[tuple[int, str, dict[str, str]]]]], encoding: str
 ) -> None:
     one = ENCODINGS[encoding]
@@ -76,7 +76,7 @@ SAMPLES = st.lists(st.tuples(st.integers(0, 2**42), st.floats(allow_nan=False)),
 
 
 @given(st.lists(st.tuples(LABELS, SAMPLES), max_size=3))
-def test_samples_are_read_as_by_an_independent_decoder(
+def test_samples_equal_those_of_an_independent_decoder(
     series: list[tuple[dict[str, str], list[tuple[int, float]]]],
 ) -> None:
     body = metrics(*series, described=("a_total",)).body
@@ -92,7 +92,7 @@ def test_samples_are_read_as_by_an_independent_decoder(
 
 
 @given(st.binary(max_size=60), st.booleans())
-def test_no_bytes_do_anything_but_be_refused(body: bytes, packed: bool) -> None:
+def test_random_bytes_raise_only_undecodable_error(body: bytes, packed: bool) -> None:
     body = compress((body,)) if packed else body
     with suppress(UndecodableError):
         series, _ = decode_metrics(body)
@@ -104,7 +104,7 @@ def test_no_bytes_do_anything_but_be_refused(body: bytes, packed: bool) -> None:
                 stream_labels(stream.labels)
 
 
-def test_json_that_is_not_a_push_is_refused() -> None:
+def test_json_that_is_not_a_push_raises_undecodable_error() -> None:
     good = ENCODINGS["json"].encode_request([('{a="b"}', [(NOW, b"{}", b"")])])
     assert len(decode_logs(good, "application/json")) == 1
     for entry in (b'["x","{}"]', b"[1]", b"[]", b'["1"]', b"{}", json.dumps([None]).encode()):

@@ -1,4 +1,4 @@
-"""The store as a destination: what it answers, and that nothing is lost or stored twice."""
+"""The store as a destination: its answers; no data is lost or stored twice."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from openqoe.core.effects import LokiPush, RemoteWrite
-from openqoe.core.governance.dimension import fold
-from openqoe.core.governance.hashing import hashed
+from openqoe.core.governance.dimension import overflow_label
+from openqoe.core.governance.hashing import hash_label
 from openqoe.core.sinks.series_exporter import STALE
 from openqoe.core.wire.loki_push import ENCODINGS
 from openqoe.embedded import FILE
 from openqoe.shells.storage import StorageError
-from tests.embedded.storing import Stored, by_series, entries, metrics, rows, stored
+from tests.embedded.stored_rig import Stored, by_series, entries, metrics, rows, stored
 from tests.support.event_builders import NOW
 
 MINUTE = 60_000
@@ -38,7 +38,7 @@ def statuses(store: Stored, *effects: RemoteWrite | LokiPush) -> list[int]:
 # Samples
 
 
-def test_a_value_is_stored_when_it_changes_and_every_five_minutes(tmp_path: Path) -> None:
+def test_sample_is_stored_when_its_value_changes_and_every_five_minutes(tmp_path: Path) -> None:
     values = [1.0, 1.0, 2.0, *[2.0] * 25]
     with stored(tmp_path) as store:
         for number, value in enumerate(values):
@@ -53,7 +53,7 @@ def test_a_value_is_stored_when_it_changes_and_every_five_minutes(tmp_path: Path
     ]
 
 
-def test_the_beginning_and_the_end_of_a_series_are_stored(tmp_path: Path) -> None:
+def test_first_sample_and_stale_marker_of_a_series_are_stored(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         store.write(metrics((VIEWS, [(NOW - 5, 0.0), (NOW, 3.0)])))
         store.write(metrics((VIEWS, [(NOW + 10, STALE)])))
@@ -65,7 +65,7 @@ def test_the_beginning_and_the_end_of_a_series_are_stored(tmp_path: Path) -> Non
     ]
 
 
-def test_a_store_that_is_opened_again_knows_what_it_has(tmp_path: Path) -> None:
+def test_reopened_store_stores_resent_requests_once(tmp_path: Path) -> None:
     requests = [
         metrics((VIEWS, [(NOW + number * 15_000, float(number // 3))])) for number in range(9)
     ]
@@ -82,7 +82,7 @@ def test_a_store_that_is_opened_again_knows_what_it_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bound", "expected"), [("+Inf", math.inf), ("0.5", 0.5), ("odd", None), (None, None)]
 )
-def test_the_bound_of_a_bucket_is_a_number(
+def test_bucket_bound_is_stored_as_a_number(
     bound: str | None, expected: float | None, tmp_path: Path
 ) -> None:
     labels = VIEWS if bound is None else {**VIEWS, "le": bound}
@@ -91,7 +91,7 @@ def test_the_bound_of_a_bucket_is_a_number(
     assert rows(tmp_path, "SELECT le FROM series") == [(expected,)]
 
 
-def test_a_metrics_description_is_the_latest(tmp_path: Path) -> None:
+def test_metric_description_is_replaced_by_the_latest(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         store.write(metrics(described=("a_total", "b_total")), metrics(described=("a_total",)))
     assert rows(tmp_path, "SELECT * FROM metrics ORDER BY name") == [
@@ -114,7 +114,7 @@ STREAM = {"event_type": "seek", "env": 'a "quoted", {odd} \\ value', "org_id": "
 
 @pytest.mark.parametrize("encoding", ["protobuf", "json"])
 @pytest.mark.parametrize("with_metadata", [True, False])
-def test_an_entry_is_the_event_as_it_came(
+def test_entry_stores_the_line_and_the_ids_of_an_event(
     encoding: str, with_metadata: bool, tmp_path: Path
 ) -> None:
     push = entries(STREAM, (NOW, EVENT), encoding=encoding, with_metadata=with_metadata)
@@ -129,7 +129,7 @@ def test_an_entry_is_the_event_as_it_came(
     assert (env, org) == (STREAM["env"], STREAM["org_id"])
 
 
-def test_equal_entries_of_a_stream_are_one(tmp_path: Path) -> None:
+def test_equal_entries_of_a_stream_are_stored_once(tmp_path: Path) -> None:
     other = {**EVENT, "view_id": "w"}
     with stored(tmp_path) as store:
         store.write(
@@ -142,7 +142,7 @@ def test_equal_entries_of_a_stream_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "event", [{"view_id": 7}, {"video": 5}, {"video": {"id": {}}}, {"video": None}, {}]
 )
-def test_an_odd_event_is_kept_all_the_same(event: dict[str, Any], tmp_path: Path) -> None:
+def test_event_with_unexpected_types_is_stored(event: dict[str, Any], tmp_path: Path) -> None:
     push = entries(STREAM, (NOW, event), with_metadata=False)
     with stored(tmp_path) as store:
         assert statuses(store, push) == [204]
@@ -154,13 +154,13 @@ def video(number: object, title: str | None = None) -> dict[str, Any]:
     return {"video": {"id": number} if title is None else {"id": number, "title": title}}
 
 
-def test_labels_lead_back_to_videos(tmp_path: Path) -> None:
+def test_governed_label_is_mapped_to_its_video_and_title(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         store.write(
             entries(
                 STREAM,
                 *((NOW, video(12, "Twelve")), (NOW, video(9_999)), (NOW, video("film", "Film"))),
-                (NOW + 2 * MINUTE, video(12)),  # told without its title
+                (NOW + 2 * MINUTE, video(12)),  # without its title
             )
         )
     found = rows(tmp_path, "SELECT label, video_id, title, last_seen FROM videos ORDER BY title")
@@ -175,11 +175,11 @@ def test_labels_lead_back_to_videos(tmp_path: Path) -> None:
     ("limit", "labels"),
     [
         ('{"action":"allow"}', ["film"]),
-        ('{"action":"hash"}', [hashed("film")]),
+        ('{"action":"hash"}', [hash_label("film")]),
         ('{"action":"drop"}', []),
     ],
 )
-def test_the_label_is_what_governance_makes_of_it(
+def test_video_label_follows_the_governance_action(
     limit: str, labels: list[str], tmp_path: Path
 ) -> None:
     settings = {"CARDINALITY_LIMITS": '{"video_id":' + limit + "}"}
@@ -188,9 +188,9 @@ def test_the_label_is_what_governance_makes_of_it(
     assert [label for (label,) in rows(tmp_path, "SELECT label FROM videos")] == labels
 
 
-def test_a_video_that_found_no_place_is_known_by_its_shared_label(tmp_path: Path) -> None:
+def test_video_that_was_not_admitted_is_mapped_by_its_folded_label(tmp_path: Path) -> None:
     settings = {"CARDINALITY_LIMITS": '{"video_id":{"action":"allow","max_cardinality":1}}'}
-    folded = fold("film")
+    folded = overflow_label("film")
     with stored(tmp_path, settings) as store:
         store.write(
             metrics(({**VIEWS, "video_id": folded}, [(NOW, 1.0)])),
@@ -200,7 +200,7 @@ def test_a_video_that_found_no_place_is_known_by_its_shared_label(tmp_path: Path
     assert found == [("film",), (folded,)]
 
 
-# What it answers
+# Answers
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,9 @@ def test_a_video_that_found_no_place_is_known_by_its_shared_label(tmp_path: Path
         LokiPush(1, "", "embedded:logs", (("Content-Type", "application/json"),), b"not gzip"),
     ],
 )
-def test_what_cannot_be_decoded_is_refused(effect: RemoteWrite | LokiPush, tmp_path: Path) -> None:
+def test_undecodable_request_is_answered_400(
+    effect: RemoteWrite | LokiPush, tmp_path: Path
+) -> None:
     with stored(tmp_path) as store:
         (result,) = store.write(effect)
         assert result.status == 400
@@ -221,7 +223,7 @@ def test_what_cannot_be_decoded_is_refused(effect: RemoteWrite | LokiPush, tmp_p
 
 
 @pytest.mark.parametrize("labels", ["", "{", '{a="b}', "{a=b}", '{a="\\x"}', '{"a"="b"}'])
-def test_a_stream_whose_labels_are_none_is_refused_as_a_whole(labels: str, tmp_path: Path) -> None:
+def test_request_with_malformed_stream_labels_stores_nothing(labels: str, tmp_path: Path) -> None:
     one = ENCODINGS["protobuf"]
     good = (NOW, b"{}", b"")
     body = one.encode_request([('{a="b"}', [good]), (labels, [good])])
@@ -232,14 +234,14 @@ def test_a_stream_whose_labels_are_none_is_refused_as_a_whole(labels: str, tmp_p
         assert store.rows("SELECT count(*) FROM streams") == [(0,)]
 
 
-def test_a_disk_without_room_is_waited_for(tmp_path: Path) -> None:
+def test_request_is_answered_503_while_the_disk_is_nearly_full(tmp_path: Path) -> None:
     with stored(tmp_path, reserve=1 << 60) as store:
         (result,) = store.write(metrics((VIEWS, [(NOW, 1.0)])))
         assert result.status == 503
         assert b"left on the disk" in result.body
 
 
-def test_a_file_that_cannot_grow_is_waited_for_and_loses_nothing(tmp_path: Path) -> None:
+def test_request_is_answered_503_while_the_file_cannot_grow(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         database = store.store._database
         (pages,) = database.execute("PRAGMA page_count").fetchone()
@@ -252,14 +254,14 @@ def test_a_file_that_cannot_grow_is_waited_for_and_loses_nothing(tmp_path: Path)
         assert store.rows("SELECT count(*) FROM entries") == [(100,)]
 
 
-def test_a_disk_that_is_full_loses_nothing_and_is_used_again_when_there_is_room(
+def test_full_disk_loses_no_entry_and_recovers_when_space_is_freed(
     tmp_path: Path,
 ) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a small file system")
+        pytest.skip("small file systems cannot be mounted here")
     try:
         (small / "ballast").write_bytes(bytes(2_000_000))
         pushes = [
@@ -281,10 +283,10 @@ def test_a_disk_that_is_full_loses_nothing_and_is_used_again_when_there_is_room(
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_file_that_is_locked_is_waited_for(
+def test_request_is_answered_503_while_the_file_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqoe.embedded.sample_schema.BUSY", 0.05)
+    monkeypatch.setattr("openqoe.embedded.sample_schema.BUSY_TIMEOUT", 0.05)
     with stored(tmp_path) as store:
         other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -294,7 +296,7 @@ def test_a_file_that_is_locked_is_waited_for(
         assert statuses(store, metrics((VIEWS, [(NOW, 1.0)]))) == [204]
 
 
-def test_readers_neither_wait_nor_are_waited_for(tmp_path: Path) -> None:
+def test_readers_and_writers_do_not_block_each_other(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         store.write(metrics((VIEWS, [(NOW, 1.0)])))
         reader = sqlite3.connect(tmp_path / FILE, isolation_level=None, timeout=0)
@@ -316,7 +318,7 @@ def damage(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def test_a_damaged_file_is_set_aside_when_it_is_opened(
+def test_damaged_file_is_renamed_and_replaced_when_opened(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in (1, 2):
@@ -325,14 +327,14 @@ def test_a_damaged_file_is_set_aside_when_it_is_opened(
             assert statuses(store, metrics((VIEWS, [(NOW, 1.0)]))) == [204]
         assert (tmp_path / f"{FILE}.damaged-{number}").read_bytes().startswith(b"no database")
         assert len(samples(tmp_path)) == 1
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [(line["event"], line["kept_as"]) for line in told] == [
-        ("embedded store is damaged and begins anew", f"{FILE}.damaged-{number}")
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["kept_as"]) for line in logged] == [
+        ("embedded store was damaged; started a new file", f"{FILE}.damaged-{number}")
         for number in (1, 2)
     ]
 
 
-def test_damage_that_shows_later_costs_what_was_there_and_no_request(tmp_path: Path) -> None:
+def test_damage_found_by_a_request_loses_no_request(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         store.write(*(metrics((VIEWS, [(NOW + n, float(n))])) for n in range(50)))
     damage(tmp_path / FILE)
@@ -342,7 +344,7 @@ def test_damage_that_shows_later_costs_what_was_there_and_no_request(tmp_path: P
     assert (tmp_path / f"{FILE}.damaged-1").exists()
 
 
-def test_a_file_that_was_removed_begins_anew(tmp_path: Path) -> None:
+def test_removed_file_is_created_again(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         store.write(metrics((VIEWS, [(NOW, 1.0)])))
         (tmp_path / FILE).unlink()
@@ -350,7 +352,7 @@ def test_a_file_that_was_removed_begins_anew(tmp_path: Path) -> None:
         assert store.rows("SELECT at FROM samples") == [(NOW + 1,)]
 
 
-def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+def test_file_of_a_newer_version_is_not_changed(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
@@ -360,7 +362,7 @@ def test_the_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == before
 
 
-def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_created_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="OPENQOE_EMBEDDED=off"):
         Stored(tmp_path / "file")
@@ -369,7 +371,7 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from tests.embedded.storing import entries, metrics, stored
+from tests.embedded.stored_rig import entries, metrics, stored
 number, directory = int(sys.argv[1]), Path(sys.argv[2])
 with stored(directory) as store:
     for turn in range(60):
@@ -388,7 +390,7 @@ with stored(directory) as store:
 """
 
 
-def test_processes_write_to_one_file_at_once(tmp_path: Path) -> None:
+def test_several_processes_write_to_one_file_without_loss(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(number), str(tmp_path)],
@@ -398,8 +400,8 @@ def test_processes_write_to_one_file_at_once(tmp_path: Path) -> None:
         for number in range(3)
     ]
     for process in processes:
-        _, told = process.communicate(timeout=60)
-        assert process.returncode == 0, told.decode()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors.decode()
     assert rows(tmp_path, "SELECT count(*) FROM series") == [(3 * 20,)]
     assert rows(tmp_path, "SELECT count(*) FROM samples") == [(3 * 20 * 60,)]
     # One each, and one that is the same to all of them.

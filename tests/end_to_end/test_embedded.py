@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from tests.embedded.storing import by_series, rows
+from tests.embedded.stored_rig import by_series, rows
 from tests.support import chaos
 from tests.support.event_builders import view_batch
 from tests.support.services import wait_until

@@ -171,9 +171,9 @@ def test_damaged_database_is_moved_aside_and_worker_serves(
         assert worker.request("GET", "/ready")[0] == 200
         assert worker.stop() == 0
         assert [one.name for one in file.parent.glob("*damaged*")] == ["worker.db.damaged-1"]
-        (line,) = [line["event"] for line in worker.log_records() if "was damaged" in line["event"]]
-        assert "saved from it: " in line  # details: tests/shells/storage/test_storage.py
-        assert line.endswith("the damaged file is kept as worker.db.damaged-1")
+        (line,) = [line for line in worker.log_records() if "was damaged" in line["event"]]
+        assert line["recovered"]  # the rows: tests/shells/storage/test_storage.py
+        assert line["kept_as"] == "worker.db.damaged-1"
         assert "Traceback" not in worker.log_text()
     assert 1 <= receiver.total(STARTED) <= 31
     assert any("v-30" in entry.line for entry in loki.entries())

@@ -1,4 +1,4 @@
-"""Destinations for the examples, and settings that lead there."""
+"""Settings of the examples, with the doubles as destinations."""
 
 from collections.abc import Mapping
 

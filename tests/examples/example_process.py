@@ -1,4 +1,4 @@
-"""How the tests run an example and what they post to it."""
+"""Runs the examples as processes."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def example_command(name: str, *arguments: str) -> Command:
-    """The command line of an example that serves on a port, with Python's own checks on."""
+    """The command line of an example that serves on a port, in Python's development mode."""
 
     def command(port: int) -> Sequence[str]:
         path = str(EXAMPLES / f"{name}.py")

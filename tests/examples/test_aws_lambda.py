@@ -1,4 +1,4 @@
-"""The serverless handler. Each module object stands for one execution environment."""
+"""The serverless handler. Each module object represents one execution environment."""
 
 import json
 import os
@@ -24,7 +24,7 @@ EnvironmentMaker = Callable[[], ModuleType]
 
 
 class Context:
-    """What an invocation is told of its time."""
+    """The context of an invocation: its remaining time."""
 
     def __init__(self, remaining: int = 10_000) -> None:
         self._end = time.monotonic() + remaining / 1000
@@ -37,7 +37,7 @@ class Context:
 def new_environment(
     settings: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> EnvironmentMaker:
-    """Starts execution environments. The flush interval of the settings must not count."""
+    """Starts execution environments, which must ignore the flush interval of the settings."""
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     numbers = count()
@@ -57,7 +57,7 @@ def new_environment(
 def http_event(
     method: str, path: str, body: str | None = None, *, stage: str = "$default", **more: Any
 ) -> dict[str, Any]:
-    """An event as API Gateway makes it, payload format 2.0."""
+    """An event of API Gateway, payload format 2.0."""
     made = {
         "version": "2.0",
         "routeKey": "$default",

@@ -1,4 +1,4 @@
-"""The page on embedding tells the truth."""
+"""The programs and links on the page about embedding work."""
 
 import ast
 import re

@@ -34,7 +34,7 @@ def test_worker_runs_beside_flask_application(
         status, _, body = process.request("GET", "/qoe/health")
         assert (status, json.loads(body)["service"]) == (200, "openqoe-worker")
         assert process.request("GET", "/qoe/nowhere")[0] == 404
-        assert process.request("POST", "/v1/events")[0] == 404  # not ours there
+        assert process.request("POST", "/v1/events")[0] == 404  # not the worker's path
         for first in range(0, 50, 10):
             assert process.post(view_batch(first, 10), "/qoe/v1/events")[0] == 202
         wait_until(lambda: count_started_views(receiver) == 50, description="the metrics")

@@ -1,4 +1,4 @@
-"""The examples that are shells of their own: over plain sockets, and on anyio."""
+"""The example shells: one over plain sockets, one on anyio."""
 
 import ast
 import signal
@@ -35,7 +35,7 @@ def command(request: pytest.FixtureRequest) -> Command:
 
 
 def assert_clean(worker: WorkerProcess) -> None:
-    """Nothing went wrong that Python would tell of."""
+    """Assert that Python reported no error or warning."""
     for word in ("Traceback", "Warning", "Exception"):
         assert word not in worker.log_text(), worker.log_text()
 

@@ -1,11 +1,11 @@
-"""What survives of a slot: the storage of the shells, without SQLite."""
+"""A simulated disk: the storage of a slot, without SQLite."""
 
 from dataclasses import replace
 
 from openqoe.core import Config, Worker
 from openqoe.core.effects import (
-    AcceptedBatch,
     Append,
+    DedupEntry,
     Forget,
     LoadPayload,
     PayloadBody,
@@ -19,17 +19,17 @@ from openqoe.core.effects import (
 
 
 class Disk:
-    """What survives. Effects are carried out in order, when the world says so."""
+    """The durable data of a slot. The simulation decides when an effect is executed."""
 
     def __init__(self) -> None:
         self.snapshot: bytes | None = None
         self.journal: dict[int, Record] = {}
         self.outbox: dict[int, StoredPayload] = {}
-        self.batches: dict[bytes, AcceptedBatch] = {}
+        self.batches: dict[bytes, DedupEntry] = {}
         self.last_record = 0
         self.last_payload = 0
 
-    def carry_out(self, effect: StorageEffect) -> StorageResult:
+    def execute(self, effect: StorageEffect) -> StorageResult:
         match effect:
             case Append(record=record):
                 assert record.number > self.last_record, "a record's number was used twice"
@@ -42,7 +42,7 @@ class Disk:
                     assert payload.body, "a payload was stored without its body"
                     self.outbox[payload.number] = payload
                     self.last_payload = max(self.last_payload, payload.number)
-                for batch in effect.batches:
+                for batch in effect.accepted:
                     self.batches[batch.digest] = batch
                 self.journal = {n: r for n, r in self.journal.items() if n > effect.through}
                 self.last_record = max(self.last_record, effect.through)
@@ -56,11 +56,11 @@ class Disk:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to deliver."""
+        """Whether all data is delivered."""
         return not self.journal and not self.outbox
 
     def restore(
-        self, config: Config, instance: str, seed: int, now: int, *, shared: bool, pace: int
+        self, config: Config, instance: str, seed: int, now: int, *, shared: bool, budget: int
     ) -> Worker:
         """The worker of a process that starts here."""
         worker = Worker(
@@ -69,20 +69,11 @@ class Disk:
             seed=seed,
             durable=True,
             shared=shared,
-            pace=pace,
+            budget=budget,
             embedded=True,
         )
         if self.snapshot is not None:
-            worker = Worker.restore(
-                config,
-                self.snapshot,
-                instance=instance,
-                seed=seed,
-                durable=True,
-                shared=shared,
-                pace=pace,
-                embedded=True,
-            )
+            worker.restore(self.snapshot)
         references = [replace(payload, body=b"") for _, payload in sorted(self.outbox.items())]
         batches = sorted(self.batches.values(), key=lambda batch: batch.at)
         worker.resume(references, batches, self.last_record, self.last_payload, now)

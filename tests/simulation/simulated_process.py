@@ -1,5 +1,6 @@
-"""A process of the simulated service: a worker on the disk of its slot, with all that it has under
-way. Whatever goes wrong is drawn from the world's one source of chance.
+"""A process of the simulated service: a worker on the disk of its slot, with its pending effects.
+
+All faults are drawn from the random generator of the environment.
 """
 
 from collections import Counter, deque
@@ -21,27 +22,26 @@ from openqoe.core.effects import (
     Notice,
     Persist,
     RemoteWrite,
+    Respond,
     StorageFailure,
     StorageResult,
-    Stored,
 )
-from openqoe.core.worker import Outcome
-from openqoe.shells.stores import MemoryStore
 from tests.simulation.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.http_double import HttpDouble
 from tests.support.loki_double import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import deliver
 
 
 class Player:
-    """Sends one batch until it is acknowledged, and now and then once more.
+    """Sends one batch until it is acknowledged, and sometimes once more.
 
     Attributes:
-        slot: Where the load balancer sends it; None: anywhere, every time.
-        view: Which view it is of.
-        seconds: What the batch says of the time played so far.
+        slot: The slot to which the load balancer routes it; None for a random one each time.
+        view: Number of its view.
+        seconds: The running total of playing time in the batch.
     """
 
     def __init__(self, number: int, slot: int | None, view: int, seconds: int, now: int) -> None:
@@ -65,13 +65,13 @@ class Player:
 
 @dataclass
 class SimulatedEnvironment:
-    """What all processes share.
+    """Clock, random generator, receivers and store of all processes.
 
     Attributes:
-        calm: Whether nothing goes wrong any more.
-        latest: The latest time there ever was, which is what receivers believe.
+        calm: Whether faults have stopped.
+        latest: The latest time so far, which is the receivers' clock.
         shared: Whether the processes share a store.
-        faults: What went wrong so far, by kind.
+        faults: Number of faults so far, by kind.
     """
 
     config: Config
@@ -95,151 +95,152 @@ class SimulatedEnvironment:
 
 
 class SimulatedProcess:
-    """One process, from its start to its death.
+    """One process, from start to end.
 
     Attributes:
-        is_ending: Whether it only delivers what there is: it was told to stop, or has been
-            opened by a neighbour because its slot was left behind.
+        is_ending: Whether it only delivers its data: it is stopping, or a neighbour recovers its
+            orphaned slot.
     """
 
-    def __init__(self, around: SimulatedEnvironment, slot: int, disk: Disk) -> None:
+    def __init__(self, environment: SimulatedEnvironment, slot: int, disk: Disk) -> None:
         self.is_ending = False
-        self._around = around
+        self._environment = environment
         self._disk = disk
-        self._writing: deque[Append | Persist | LoadPayload | Forget] = deque()
-        self._sending: list[RemoteWrite | LokiPush] = []
-        self._asking: deque[KvUpdate] = deque()
-        self._held: dict[int, list[tuple[Player, Outcome]]] = {}
-        seed = around.random.randrange(2**32)
+        self._storage_effects: deque[Append | Persist | LoadPayload | Forget] = deque()
+        self._requests: list[RemoteWrite | LokiPush] = []
+        self._store_calls: deque[KvUpdate] = deque()
+        self._players: dict[int, Player] = {}  # by the id of their open request
+        self._last_request = 0
+        seed = environment.random.randrange(2**32)
         self._worker = disk.restore(
-            around.config,
+            environment.config,
             f"sim-{slot}",
             seed,
-            around.now,
-            shared=around.shared,
-            pace=around.random.choice([1, 1, 1, 1000]),
+            environment.now,
+            shared=environment.shared,
+            budget=environment.random.choice([1, 1, 1, 1000]),
         )
         self.poll()
 
     @property
     def is_over(self) -> bool:
-        """Whether it has done all that it had to before its end."""
-        waits = self._writing or self._sending or self._asking
+        """Whether it has finished all work before its end."""
+        waits = self._storage_effects or self._requests or self._store_calls
         return self.is_ending and self._worker.drained and not waits
 
     def poll(self) -> None:
-        """Time has passed."""
-        self._run(self._worker.poll(self._around.now))
+        """Poll the worker at the current time."""
+        self._run(self._worker.poll(self._environment.now))
 
     def close(self) -> None:
-        """It is told to stop."""
+        """Begin to stop."""
         if not self.is_ending:
             self.is_ending = True
-            self._run(self._worker.close(self._around.now))
+            self._run(self._worker.close(self._environment.now))
 
     def die(self) -> None:
-        """What it had given to the disk is there up to some point."""
-        chance = self._around.random
-        for _ in range(chance.randint(0, len(self._writing))):
-            self._disk.carry_out(self._writing.popleft())
-        for update in self._asking:
+        """Crash: execute a random part of the pending effects, lose the rest."""
+        chance = self._environment.random
+        for _ in range(chance.randint(0, len(self._storage_effects))):
+            self._disk.execute(self._storage_effects.popleft())
+        for update in self._store_calls:
             if chance.random() < 0.5:
-                self._around.store.run(update.operations)
-        for effect in self._sending:  # on their way: they arrive, or they do not
+                self._environment.store.run(update.operations)
+        for effect in self._requests:  # in flight: delivered or lost
             if chance.random() < 0.5:
                 self._receive(effect)
 
-    def take(self, player: Player) -> None:
-        """A player's batch comes in."""
-        outcome = self._worker.handle(player.request, self._around.now)
-        if outcome.after is not None:
-            self._held.setdefault(outcome.after, []).append((player, outcome))
-        else:
-            player.acknowledged |= outcome.response.status == 202
-        self._run(outcome.effects)
+    def handle_batch(self, player: Player) -> None:
+        """Handle a player's batch."""
+        self._last_request += 1
+        self._players[self._last_request] = player
+        effects = self._worker.handle(self._last_request, player.request, self._environment.now)
+        self._run(effects)
 
-    def write(self, most: int) -> None:
-        """The disk carries out what it was given, or fails."""
-        around = self._around
-        for _ in range(min(most, len(self._writing))):
-            effect = self._writing.popleft()
+    def execute_writes(self, most: int) -> None:
+        """Execute up to `most` storage effects; some fail."""
+        environment = self._environment
+        for _ in range(min(most, len(self._storage_effects))):
+            effect = self._storage_effects.popleft()
             if isinstance(effect, Forget):
-                self._disk.carry_out(effect)
+                self._disk.execute(effect)
                 continue
             result: StorageResult
-            if not around.calm and around.random.random() < 0.08:
-                around.faults["writes failed"] += 1
+            if not environment.calm and environment.random.random() < 0.08:
+                environment.faults["writes failed"] += 1
                 result = StorageFailure("no space left", full=True)
             else:
-                result = self._disk.carry_out(effect)
-            self._run(self._worker.complete(effect.id, result, around.now))
-            for player, outcome in self._held.pop(effect.id, ()):
-                if isinstance(result, Stored):
-                    player.acknowledged |= outcome.response.status == 202
+                result = self._disk.execute(effect)
+            self._run(self._worker.complete(effect.id, result, environment.now))
 
-    def answer(self) -> None:
-        """A receiver answers, or something on the way does."""
-        if not self._sending:
+    def complete_request(self) -> None:
+        """Complete one request to a receiver; some fail."""
+        if not self._requests:
             return
-        around = self._around
-        effect = self._sending.pop(around.random.randrange(len(self._sending)))
-        what = 1.0 if around.calm else around.random.random()
-        answer: HttpResult | NetworkFailure
-        if what < 0.10:
-            answer = NetworkFailure("refused")
-        elif what < 0.20:
+        environment = self._environment
+        effect = self._requests.pop(environment.random.randrange(len(self._requests)))
+        fault = 1.0 if environment.calm else environment.random.random()
+        result: HttpResult | NetworkFailure
+        if fault < 0.10:
+            result = NetworkFailure("refused")
+        elif fault < 0.20:
             self._receive(effect)
-            answer = NetworkFailure("the answer was lost")
-        elif what < 0.30:
-            answer = HttpResult(503)
-        elif what < 0.35:
-            answer = HttpResult(429, {"retry-after": "2"})
+            result = NetworkFailure("the response was lost")
+        elif fault < 0.30:
+            result = HttpResult(503)
+        elif fault < 0.35:
+            result = HttpResult(429, {"retry-after": "2"})
         else:
-            answer = self._receive(effect)
-        if what < 0.35:
-            around.faults["answers gone wrong"] += 1
-        self._run(self._worker.complete(effect.id, answer, around.now))
+            result = self._receive(effect)
+        if fault < 0.35:
+            environment.faults["requests failed"] += 1
+        self._run(self._worker.complete(effect.id, result, environment.now))
 
-    def ask(self) -> None:
-        """The shared store answers, or something on the way does."""
-        if not self._asking:
+    def complete_store_call(self) -> None:
+        """Complete one call of the shared store; some fail."""
+        if not self._store_calls:
             return
-        around = self._around
-        update = self._asking.popleft()
-        what = 1.0 if around.calm else around.random.random()
-        result: KvResult | KvFailure = KvFailure("it is away")
-        if what >= 0.1:
-            result = KvResult(around.store.run(update.operations))
-        if what < 0.2:
-            around.faults["store failed"] += 1
-            result = KvFailure("the answer was lost")
-        self._run(self._worker.complete(update.id, result, around.now))
+        environment = self._environment
+        update = self._store_calls.popleft()
+        fault = 1.0 if environment.calm else environment.random.random()
+        result: KvResult | KvFailure = KvFailure("unreachable")
+        if fault >= 0.1:
+            result = KvResult(environment.store.run(update.operations))
+        if fault < 0.2:
+            environment.faults["store failed"] += 1
+            result = KvFailure("the response was lost")
+        self._run(self._worker.complete(update.id, result, environment.now))
 
-    def settle(self) -> None:
-        """All that is under way comes to its end."""
-        while self._writing or self._sending or self._asking:
-            self.write(len(self._writing))
-            self.ask()
-            self.answer()
+    def complete_all(self) -> None:
+        """Complete all pending effects."""
+        while self._storage_effects or self._requests or self._store_calls:
+            self.execute_writes(len(self._storage_effects))
+            self.complete_store_call()
+            self.complete_request()
 
     def _receive(self, effect: RemoteWrite | LokiPush) -> HttpResult:
         doubles: Mapping[str, HttpDouble] = (
-            self._around.receivers if isinstance(effect, RemoteWrite) else self._around.lokis
+            self._environment.receivers
+            if isinstance(effect, RemoteWrite)
+            else self._environment.lokis
         )
         return deliver(effect, doubles[effect.destination])
 
     def _run(self, effects: tuple[Effect, ...]) -> None:
-        around = self._around
-        around.latest = max(around.latest, around.now)
+        environment = self._environment
+        environment.latest = max(environment.latest, environment.now)
         waiting = deque(effects)
         while waiting:
             effect = waiting.popleft()
             match effect:
                 case RemoteWrite() | LokiPush():
-                    self._sending.append(effect)
+                    self._requests.append(effect)
                 case KvUpdate():
-                    self._asking.append(effect)
+                    self._store_calls.append(effect)
+                case Respond():
+                    player = self._players.pop(effect.request_id)
+                    player.acknowledged |= effect.response.status == 202
                 case Notice():
                     pass
                 case Append() | Persist() | LoadPayload() | Forget():
-                    self._writing.append(effect)
+                    self._storage_effects.append(effect)

@@ -1,11 +1,10 @@
-"""A whole service under one clock: players, processes on the slots of a directory, receivers.
+"""A simulated service under one clock: players, processes on the slots of a directory, receivers.
 
-Everything that can go wrong is drawn from one seed: processes die before or after any write, come
-back, stay away or become more, neighbours adopt the slots of the dead, writes fail, answers of the
-receivers are late, lost, refusals or storms of errors, players send again what was answered and
-what was not, the clock jumps. In half of the histories the processes share a store, which fails as
-well: then the batches of a view go anywhere, and so does each repetition. In some there are two
-destinations of each kind, which fail each on its own. `World(seed).run()` is repeatable.
+All faults are drawn from one seed. Processes crash before or after any write, restart, stay down or
+grow in number; neighbours recover orphaned slots; writes fail; responses of the receivers are late,
+lost or errors; players resend acknowledged and other batches; the clock jumps. In half of the
+histories the processes share a store, which fails as well; then each batch and each copy goes to a
+random process. `SimulatedService(seed).run()` is repeatable.
 """
 
 from collections import Counter
@@ -19,11 +18,11 @@ from tests.support.rig import DESTINATIONS
 
 
 class SimulatedService:
-    """One seed's history.
+    """The history of one seed.
 
     Attributes:
-        disks: Of each slot, what survives.
-        processes: By slot, who has it.
+        disks: The disk of each slot.
+        processes: The running processes by slot.
     """
 
     def __init__(self, seed: int, steps: int = 70) -> None:
@@ -34,10 +33,10 @@ class SimulatedService:
             "OPENQOE_FLUSH_INTERVAL": self.random.choice(["1", "5", "15"]),
             "OPENQOE_LOKI_BATCH_BYTES": self.random.choice(["1024", "1MiB"]),
             "OPENQOE_EMBEDDED": self.random.choice(["off", "off", "off", "on"]),
-            "OPENQOE_KV_PATIENCE": "1000000",  # what is counted alone may be counted twice
+            "OPENQOE_KV_PATIENCE": "1000000",  # batches counted alone could be counted twice
         }
-        self.around = SimulatedEnvironment(Config.from_environment(settings), self.random)
-        self.around.shared = self.random.random() < 0.5
+        self.environment = SimulatedEnvironment(Config.from_environment(settings), self.random)
+        self.environment.shared = self.random.random() < 0.5
         self.disks = [Disk() for _ in range(self.random.choice([1, 1, 2, 3]))]
         self.processes: dict[int, SimulatedProcess] = {}
         self.players: list[Player] = []
@@ -45,23 +44,23 @@ class SimulatedService:
 
     @property
     def faults(self) -> Counter[str]:
-        """What went wrong so far, by kind."""
-        return self.around.faults
+        """Number of faults so far, by kind."""
+        return self.environment.faults
 
     def run(self) -> None:
-        """Live through the history, then let everything heal, and see what came of it."""
+        """Run the history, let everything recover, and check the result."""
         for _ in range(self.steps):
             self._step()
-        self.around.calm = True
-        self._heal()
+        self.environment.calm = True
+        self._recover()
         self.check()
 
     def check(self) -> None:
-        """What was acknowledged is counted exactly once and logged exactly once, everywhere."""
+        """Check that every acknowledged event is counted and logged exactly once everywhere."""
         assert all(player.acknowledged for player in self.players)
-        for receiver in self.around.receivers.values():
+        for receiver in self.environment.receivers.values():
             self._check_metrics(receiver)
-        for loki in self.around.lokis.values():
+        for loki in self.environment.lokis.values():
             lines = Counter(entry.line for entry in loki.entries())
             assert len(lines) == 2 * len(self.players)
 
@@ -80,40 +79,40 @@ class SimulatedService:
                 values = [value for _, value in samples if isinstance(value, float)]
                 assert values == sorted(values), f"{name} went down"
 
-    # What happens
+    # Steps
 
     def _step(self) -> None:
-        what = self.random.random()
-        if what < 0.30:
-            self.players.append(self._player())
+        step = self.random.random()
+        if step < 0.30:
+            self.players.append(self._create_player())
             self._send(self.players[-1])
-        elif what < 0.38 and self.players:
+        elif step < 0.38 and self.players:
             self.faults["batches sent again"] += 1
             self._send(self.random.choice(self.players))
-        elif what < 0.60:
-            for process in self._some():
-                process.write(self.random.randint(1, 3))
-        elif what < 0.77:
-            for process in self._some():
-                self.random.choice([process.answer, process.ask])()
-        elif what < 0.92:
+        elif step < 0.60:
+            for process in self._pick_process():
+                process.execute_writes(self.random.randint(1, 3))
+        elif step < 0.77:
+            for process in self._pick_process():
+                self.random.choice([process.complete_request, process.complete_store_call])()
+        elif step < 0.92:
             self._pass_time(self.random.choice([10, 300, 1_000, 5_000]))
-        elif what < 0.93:
+        elif step < 0.93:
             self.faults["clock jumps"] += 1
-            self.around.now += self.random.choice([-2_000, -200, 30_000])
-        elif what < 0.965:
-            self._change_their_number()
+            self.environment.now += self.random.choice([-2_000, -200, 30_000])
+        elif step < 0.965:
+            self._change_processes()
         else:
             self._crash()
 
-    def _some(self) -> list[SimulatedProcess]:
-        """One of the processes, if there is one."""
+    def _pick_process(self) -> list[SimulatedProcess]:
+        """A random process, if any."""
         return [self.random.choice(list(self.processes.values()))] if self.processes else []
 
-    def _player(self) -> Player:
-        number, now = len(self.players), self.around.now
-        if not self.around.shared:
-            # It keeps to its slot: two slots do not know of each other's batches.
+    def _create_player(self) -> Player:
+        number, now = len(self.players), self.environment.now
+        if not self.environment.shared:
+            # The player keeps its slot: without a store, slots cannot detect each other's copies.
             slot = self.random.randrange(len(self.disks))
             return Player(number, slot, number, number + 1, now)
         view = self.random.choice([number, *(player.view for player in self.players[-5:])])
@@ -124,22 +123,22 @@ class SimulatedService:
         slot = self.random.choice(slots) if player.slot is None else player.slot
         process = self.processes.get(slot)
         if process is not None and not process.is_ending:
-            process.take(player)
+            process.handle_batch(player)
 
     def _pass_time(self, ms: int) -> None:
-        self.around.now += ms
+        self.environment.now += ms
         for slot, process in list(self.processes.items()):
             process.poll()
             if process.is_over:
-                # What the shared store did not answer in time stays in the journal.
-                assert self.disks[slot].is_empty or self.around.shared
+                # Batches without a reply of the shared store stay in the journal.
+                assert self.disks[slot].is_empty or self.environment.shared
                 del self.processes[slot]
 
     def _start(self) -> None:
-        """A process starts on the lowest free slot."""
+        """Start a process on the lowest free slot."""
         for slot, disk in enumerate(self.disks):
             if slot not in self.processes:
-                self.processes[slot] = SimulatedProcess(self.around, slot, disk)
+                self.processes[slot] = SimulatedProcess(self.environment, slot, disk)
                 return
 
     def _crash(self) -> None:
@@ -150,33 +149,33 @@ class SimulatedService:
             if self.random.random() < 0.7:
                 self._start()
 
-    def _change_their_number(self) -> None:
-        """One more, one less, or a slot that was left behind is adopted."""
-        what = self.random.random()
-        if what < 0.4:
-            self.faults["one more"] += 1
+    def _change_processes(self) -> None:
+        """Start a process, stop one, or recover an orphaned slot."""
+        step = self.random.random()
+        if step < 0.4:
+            self.faults["processes started"] += 1
             self._start()
-        elif what < 0.6:
-            self.faults["one less"] += 1
-            for process in self._some():
+        elif step < 0.6:
+            self.faults["processes stopped"] += 1
+            for process in self._pick_process():
                 process.close()
         else:
-            self._adopt()
+            self._recover_orphan()
 
-    def _adopt(self) -> None:
+    def _recover_orphan(self) -> None:
         for slot, disk in enumerate(self.disks):
             if slot not in self.processes and not disk.is_empty:
-                self.faults["adopted"] += 1
-                self.processes[slot] = SimulatedProcess(self.around, slot, disk)
+                self.faults["orphans recovered"] += 1
+                self.processes[slot] = SimulatedProcess(self.environment, slot, disk)
                 self.processes[slot].close()
 
-    def _heal(self) -> None:
-        """Every process is brought back until all is acknowledged; then all of them stop."""
+    def _recover(self) -> None:
+        """Restart processes until all batches are acknowledged; then stop all processes."""
         for _ in range(3_000):
             for process in list(self.processes.values()):
-                process.settle()
+                process.complete_all()
             if all(player.acknowledged for player in self.players):
-                self._adopt()
+                self._recover_orphan()
                 for process in self.processes.values():
                     process.close()
                 if not self.processes and all(disk.is_empty for disk in self.disks):
@@ -188,4 +187,4 @@ class SimulatedService:
                     if not player.acknowledged:
                         self._send(player)
             self._pass_time(1_000)
-        raise AssertionError("it never came to rest")
+        raise AssertionError("the service never finished")

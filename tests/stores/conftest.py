@@ -1,40 +1,21 @@
-"""The stores, each as several clients have it."""
+"""Stores of each kind, for several clients."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from openqoe.core.kv import Operation, Reply
-from openqoe.shells.stores import MemoryStore, SqliteStore, Store
-from openqoe.shells.stores.redis_store import AsyncRedisStore, RedisStore
+from openqoe.shells.stores import SqliteStore, Store
+from openqoe.shells.stores.redis_store import RedisStore
+from tests.support.memory_store import MemoryStore
 from tests.support.redis_server import Redis
 
-KINDS = ("memory", "sqlite", "redis", "redis-async")
+KINDS = ("memory", "sqlite", "redis")
 
 Clients = Callable[[], Store]
-"""Makes one more client of the same store, which is empty at first."""
-
-
-class Blocking:
-    """The asynchronous client as a store like the others."""
-
-    def __init__(self, url: str, prefix: str) -> None:
-        self._runner = asyncio.Runner()
-        self._store = self._runner.run(self._made(url, prefix))
-
-    async def _made(self, url: str, prefix: str) -> AsyncRedisStore:
-        return AsyncRedisStore(url, prefix)
-
-    def run(self, operations: tuple[Operation, ...]) -> tuple[Reply, ...]:
-        return self._runner.run(self._store.run(operations))
-
-    def close(self) -> None:
-        self._runner.run(self._store.close())
-        self._runner.close()
+"""Creates another client of the same store, which is empty at first."""
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +30,7 @@ def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clients]
     kind: str = request.param
     memory = MemoryStore()
     made: list[Store] = []
-    if kind.startswith("redis"):
+    if kind == "redis":
         server: Redis = request.getfixturevalue("redis")
         server.delete_all()
 
@@ -59,10 +40,8 @@ def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clients]
             store = memory
         elif kind == "sqlite":
             store = SqliteStore(tmp_path / "shared.db")
-        elif kind == "redis":
-            store = RedisStore(server.url, "test")
         else:
-            store = Blocking(server.url, "test")
+            store = RedisStore(server.url, "test")
         made.append(store)
         return store
 

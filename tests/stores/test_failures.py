@@ -1,4 +1,4 @@
-"""What a store says and does when it cannot do its work."""
+"""Stores: behaviour and error texts when a file or server fails."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ from openqoe.core.kv import Claim, ListRecent, Mark
 from openqoe.shells.stores import SqliteStore, StoreError
 from openqoe.shells.stores import sqlite_store as sqlite_module
 from openqoe.shells.stores.redis_store import RedisStore
-from tests.stores.conftest import Blocking
 from tests.support.redis_server import PASSWORD, Redis
 from tests.support.services import free_port
 
-CLIENTS = [RedisStore, Blocking]
-NAMES = ["threads", "asyncio"]
 
-
-def claim(store: SqliteStore | RedisStore | Blocking, by: str) -> object:
+def claim(store: SqliteStore | RedisStore, by: str) -> object:
     (reply,) = store.run((Claim("k", by, None),))
     return reply
 
 
-def reason(store: SqliteStore | RedisStore | Blocking) -> str:
+def reason(store: SqliteStore | RedisStore) -> str:
     with pytest.raises(StoreError) as caught:
         claim(store, "a")
     assert PASSWORD not in str(caught.value)
@@ -36,7 +32,7 @@ def reason(store: SqliteStore | RedisStore | Blocking) -> str:
 # SQLite
 
 
-def test_a_file_that_is_no_database_is_begun_anew(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_recreated(tmp_path: Path) -> None:
     path = tmp_path / "shared.db"
     path.write_bytes(b"not a database" * 1000)
     store = SqliteStore(path)
@@ -44,7 +40,7 @@ def test_a_file_that_is_no_database_is_begun_anew(tmp_path: Path) -> None:
     assert claim(SqliteStore(path), "b") == "a"
 
 
-def test_a_file_of_another_version_is_begun_anew(tmp_path: Path) -> None:
+def test_file_of_another_version_is_emptied(tmp_path: Path) -> None:
     path = tmp_path / "shared.db"
     claim(SqliteStore(path), "a")
     with sqlite3.connect(path) as database:
@@ -54,7 +50,7 @@ def test_a_file_of_another_version_is_begun_anew(tmp_path: Path) -> None:
     assert claim(SqliteStore(path), "b") == "b"
 
 
-def test_a_file_damaged_in_use_is_begun_anew_by_one_and_found_by_the_others(tmp_path: Path) -> None:
+def test_file_damaged_in_use_is_recreated_once_for_all_clients(tmp_path: Path) -> None:
     path = tmp_path / "shared.db"
     one, other = SqliteStore(path), SqliteStore(path)
     marks = tuple((f"member-{n}", 1) for n in range(5000))
@@ -76,7 +72,7 @@ def test_a_file_damaged_in_use_is_begun_anew_by_one_and_found_by_the_others(tmp_
     assert other.run((ListRecent("k", 2),)) == (("new",),)
 
 
-def test_a_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
+def test_removed_file_is_recreated(tmp_path: Path) -> None:
     path = tmp_path / "shared.db"
     one, other = SqliteStore(path), SqliteStore(path)
     assert claim(one, "a") == "a"
@@ -86,10 +82,10 @@ def test_a_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
     assert claim(one, "a") == "b"
 
 
-def test_a_transaction_of_another_process_that_lasts_is_a_failure(
+def test_long_transaction_of_another_process_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "BUSY", 0.1)
+    monkeypatch.setattr(sqlite_module, "BUSY_TIMEOUT", 0.1)
     path = tmp_path / "shared.db"
     store = SqliteStore(path)
     other = sqlite3.connect(path, isolation_level=None)
@@ -100,7 +96,7 @@ def test_a_transaction_of_another_process_that_lasts_is_a_failure(
     assert claim(store, "a") == "a"
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_unusable_folder_is_named_in_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=str(tmp_path / "file")):
         SqliteStore(tmp_path / "file" / "shared.db")
@@ -109,29 +105,22 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 # Redis
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=NAMES)
-def test_a_server_that_is_away_is_named_without_the_password(
-    client: type[RedisStore] | type[Blocking],
-) -> None:
+def test_unreachable_server_is_named_without_password() -> None:
     port = free_port()
-    store = client(f"redis://user:s3cret@127.0.0.1:{port}/0", "t")
+    store = RedisStore(f"redis://user:s3cret@127.0.0.1:{port}/0", "t")
     assert f"127.0.0.1:{port}" in reason(store)
     store.close()
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=NAMES)
-def test_a_wrong_password_is_said(client: type[RedisStore] | type[Blocking], redis: Redis) -> None:
-    store = client(f"redis://:s3cret@127.0.0.1:{redis.port}/0", "t")
+def test_wrong_password_is_named_in_error(redis: Redis) -> None:
+    store = RedisStore(f"redis://:s3cret@127.0.0.1:{redis.port}/0", "t")
     assert "password" in reason(store)
     store.close()
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=NAMES)
-def test_a_server_that_hangs_is_given_up_and_used_again_later(
-    client: type[RedisStore] | type[Blocking], redis: Redis
-) -> None:
+def test_hanging_server_times_out_and_is_used_again(redis: Redis) -> None:
     redis.delete_all()
-    store = client(redis.url, "t")
+    store = RedisStore(redis.url, "t")
     assert claim(store, "a") == "a"
     redis.pause()
     began = time.monotonic()
@@ -142,12 +131,9 @@ def test_a_server_that_hangs_is_given_up_and_used_again_later(
     store.close()
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=NAMES)
-def test_a_full_server_says_so_and_takes_all_again_afterwards(
-    client: type[RedisStore] | type[Blocking], redis: Redis
-) -> None:
+def test_full_server_fails_until_memory_is_freed(redis: Redis) -> None:
     redis.delete_all()
-    store = client(redis.url, "t")
+    store = RedisStore(redis.url, "t")
     claim(store, "a")
     redis.exhaust_memory()
     assert "maxmemory" in reason(store)
@@ -156,35 +142,29 @@ def test_a_full_server_says_so_and_takes_all_again_afterwards(
     store.close()
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=NAMES)
-def test_a_server_that_was_restarted_has_its_scripts_again(
-    client: type[RedisStore] | type[Blocking], redis: Redis
-) -> None:
-    store = client(redis.url, "t")
+def test_scripts_are_reloaded_after_server_restart(redis: Redis) -> None:
+    store = RedisStore(redis.url, "t")
     claim(store, "a")
     redis.restart()
-    for _ in range(2):  # the connection of before is found broken first
+    for _ in range(2):  # the first call finds its connection broken
         try:
             assert claim(store, "b") == "b"
         except StoreError:
             continue
         break
     else:
-        raise AssertionError("it does not come back")
+        raise AssertionError("the store does not recover")
     store.close()
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=NAMES)
-def test_installations_with_different_prefixes_do_not_meet(
-    client: type[RedisStore] | type[Blocking], redis: Redis
-) -> None:
+def test_different_prefixes_share_no_keys(redis: Redis) -> None:
     redis.delete_all()
-    one, other = client(redis.url, "one"), client(redis.url, "other")
+    one, other = RedisStore(redis.url, "one"), RedisStore(redis.url, "other")
     assert (claim(one, "a"), claim(other, "b")) == ("a", "b")
     one.close()
     other.close()
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_invalid_address_is_refused() -> None:
     with pytest.raises(StoreError, match="OPENQOE_KV_URL"):
         RedisStore("http://127.0.0.1", "t")

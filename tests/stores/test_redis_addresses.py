@@ -1,4 +1,4 @@
-"""Where Redis may be: behind TLS, or behind a Unix socket."""
+"""Addresses of Redis: TLS and Unix sockets."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +10,10 @@ import trustme
 from openqoe.core.kv import Claim
 from openqoe.shells.stores import StoreError
 from openqoe.shells.stores.redis_store import RedisStore
-from tests.stores.conftest import Blocking
 from tests.support.redis_server import PASSWORD, Redis
 from tests.support.services import free_port
 
 WORD = quote(PASSWORD, safe="")
-
-both_clients = pytest.mark.parametrize("client", [RedisStore, Blocking], ids=["threads", "asyncio"])
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +41,7 @@ def tls_port(folder: Path) -> Iterator[int]:
         yield port
 
 
-def owner(store: RedisStore | Blocking) -> object:
+def owner(store: RedisStore) -> object:
     try:
         (reply,) = store.run((Claim("tls", "a", None),))
         return reply
@@ -52,24 +49,17 @@ def owner(store: RedisStore | Blocking) -> object:
         store.close()
 
 
-@both_clients
-def test_tls_with_an_authority_of_ones_own(
-    client: type[RedisStore | Blocking], tls_port: int, folder: Path
-) -> None:
+def test_tls_with_private_authority_connects(tls_port: int, folder: Path) -> None:
     url = f"rediss://:{WORD}@localhost:{tls_port}/0?ssl_ca_certs={folder / 'ca.pem'}"
-    assert owner(client(url, "p")) == "a"
+    assert owner(RedisStore(url, "p")) == "a"
 
 
-@both_clients
-def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
-    client: type[RedisStore | Blocking], tls_port: int
-) -> None:
+def test_untrusted_certificate_is_refused(tls_port: int) -> None:
     with pytest.raises(StoreError, match="certificate verify failed") as caught:
-        owner(client(f"rediss://:{WORD}@localhost:{tls_port}/0", "p"))
+        owner(RedisStore(f"rediss://:{WORD}@localhost:{tls_port}/0", "p"))
     assert PASSWORD not in str(caught.value)
 
 
-@both_clients
-def test_a_unix_socket(client: type[RedisStore | Blocking], tls_port: int, folder: Path) -> None:
+def test_unix_socket_connects(tls_port: int, folder: Path) -> None:
     assert tls_port
-    assert owner(client(f"unix://:{WORD}@{folder / 'redis.sock'}?db=0", "p")) == "a"
+    assert owner(RedisStore(f"unix://:{WORD}@{folder / 'redis.sock'}?db=0", "p")) == "a"

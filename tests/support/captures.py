@@ -16,8 +16,8 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -629,46 +629,20 @@ def _add_reported(parts: Iterable[Reported]) -> Reported:
     for view in views:
         by_type.update(view.by_type)
     return Reported(
-        events=sum(view.events for view in views),
         by_type=dict(sorted(by_type.items())),
-        started=sum(view.started for view in views),
-        viewstarts=sum(view.viewstarts for view in views),
-        plays=sum(view.plays for view in views),
-        pauses=sum(view.pauses for view in views),
-        pauses_at_end=sum(view.pauses_at_end for view in views),
-        startups=sum(view.startups for view in views),
-        startup_s=sum(view.startup_s for view in views),
-        quality_changes=sum(view.quality_changes for view in views),
-        stall_starts=sum(view.stall_starts for view in views),
-        stall_ends=sum(view.stall_ends for view in views),
-        stalls_closed=sum(view.stalls_closed for view in views),
-        stall_s=sum(view.stall_s for view in views),
-        rebuffers=sum(view.rebuffers for view in views),
-        rebuffer_s=sum(view.rebuffer_s for view in views),
-        seeks=sum(view.seeks for view in views),
-        errors=sum(view.errors for view in views),
         quartiles=tuple(sorted(quartile for view in views for quartile in view.quartiles)),
-        ended=sum(view.ended for view in views),
-        playing_s=sum(view.playing_s for view in views),
-        dropped_frames=sum(view.dropped_frames for view in views),
+        **_sum_fields(Reported, views),
     )
 
 
 def _add_elements(parts: Iterable[Element]) -> Element:
-    views = list(parts)
-    return Element(
-        plays=sum(view.plays for view in views),
-        playings=sum(view.playings for view in views),
-        pauses=sum(view.pauses for view in views),
-        waitings=sum(view.waitings for view in views),
-        rebuffers=sum(view.rebuffers for view in views),
-        rebuffer_s=sum(view.rebuffer_s for view in views),
-        seeks=sum(view.seeks for view in views),
-        errors=sum(view.errors for view in views),
-        ended=sum(view.ended for view in views),
-        playing_s=sum(view.playing_s for view in views),
-        dropped_frames=sum(view.dropped_frames for view in views),
-    )
+    return Element(**_sum_fields(Element, list(parts)))
+
+
+def _sum_fields(kind: type[Reported | Element], parts: Sequence[Reported | Element]) -> Any:
+    """The sum of each numeric field."""
+    names = [one.name for one in fields(kind) if one.name not in ("by_type", "quartiles")]
+    return {name: sum(getattr(part, name) for part in parts) for name in names}
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -80,5 +80,5 @@ def post(
         path,
         headers={"content-type": "application/json", **(headers or {})},
         body=batch(*events),
-        received=now,
+        first_byte_at=now,
     )

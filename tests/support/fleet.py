@@ -26,10 +26,11 @@ from openqoe.core.effects import (
 )
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
-from openqoe.shells.stores import MemoryStore
 from openqoe.shells.stores.store_interface import Store
 from tests.support.event_builders import NOW, post
+from tests.support.handling import handle
 from tests.support.loki_double import LokiDouble
+from tests.support.memory_store import MemoryStore
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS, deliver
 
@@ -77,17 +78,13 @@ class Fleet:
 
     def restart(self, number: int) -> None:
         """Replace a worker by one that is restored from its snapshot."""
-        self.workers[number] = Worker.restore(
-            self._config,
-            self.workers[number].snapshot(),
-            instance=f"w-{number}",
-            seed=number,
-            shared=self._shared,
-        )
+        blob = self.workers[number].snapshot()
+        self.workers[number] = self.start_worker(number)
+        self.workers[number].restore(blob)
 
     def handle(self, number: int, request: Request) -> Response:
         """Handle a request on one worker now."""
-        outcome = self.workers[number].handle(request, self.now)
+        outcome = handle(self.workers[number], request, self.now)
         self._run(self.workers[number], outcome.effects)
         return outcome.response
 

@@ -112,7 +112,9 @@ def count_with_one_worker(rounds: Sequence[Round]) -> dict[str, float]:
     fleet = Fleet(1, shared=False, OPENQOE_FLUSH_INTERVAL="60")
     for turn in rounds:
         for body in turn:
-            request = Request("POST", "/v1/events", headers=HEADERS, body=body, received=fleet.now)
+            request = Request(
+                "POST", "/v1/events", headers=HEADERS, body=body, first_byte_at=fleet.now
+            )
             answer = fleet.handle(0, request)
             assert answer.status == 202, answer.body
         fleet.pass_time(1000)

@@ -1,9 +1,9 @@
-"""The data directory of a killed process, which every later version must be able to open.
+"""The data directory of a killed process, which every later version must open.
 
     python -m tests.support.golden_data_directory
 
-rewrites it. Do so only for a new format of its files, under a new name: the fixture represents
-workers in the field that wrote such files.
+writes it again. Once a version is released, do so only for a new format, under a new name: the
+directory represents the workers in the field.
 """
 
 import shutil
@@ -12,14 +12,12 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from openqoe.core.effects import AcceptedBatch, Append, Persist, Record, Stored, StoredPayload
+from openqoe.core.effects import Append, DedupEntry, Persist, Record, Stored, StoredPayload
 from openqoe.shells.storage import Storage, database_schema
 from tests.support import golden_snapshot
 from tests.support.event_builders import NOW, batch, event
 
-PATH: Final = (
-    Path(__file__).parents[1] / "fixtures" / f"data-directory-v{len(database_schema.FORMATS)}"
-)
+PATH: Final = Path(__file__).parents[1] / "fixtures" / f"data-directory-v{database_schema.FORMAT}"
 
 SNAPSHOT: Final = golden_snapshot.PATH.read_bytes()
 
@@ -45,7 +43,7 @@ RECORDS: Final = (
     Record(22, NOW + 3, b"\xff not JSON" * 100, None, b"\x02" * 16),
 )
 
-BATCHES: Final = (AcceptedBatch(b"\x03" * 16, NOW - 5, 10), AcceptedBatch(b"\x04" * 16, NOW, 1))
+BATCHES: Final = (DedupEntry(b"\x03" * 16, NOW - 5, 10), DedupEntry(b"\x04" * 16, NOW, 1))
 
 
 def write(path: Path) -> None:
@@ -54,7 +52,7 @@ def write(path: Path) -> None:
     storage = Storage(path, "normal")
     storage.load()
     storage.start(lambda completions: done.set())
-    storage.submit(Persist(1, (SNAPSHOT,), PAYLOADS, (), 20, BATCHES, NOW - 86_400_000, 1_000))
+    storage.submit(Persist(1, (SNAPSHOT,), PAYLOADS, 20, BATCHES, NOW - 86_400_000, 1_000))
     for number, record in enumerate(RECORDS, 2):
         assert storage.submit(Append(number, record)) == Stored()
     storage.close()
@@ -64,5 +62,6 @@ def write(path: Path) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         write(Path(directory) / "worker.db")
+        shutil.rmtree(PATH, ignore_errors=True)
         shutil.copytree(directory, PATH)
     print(f"{PATH}: {', '.join(sorted(one.name for one in PATH.iterdir()))}")

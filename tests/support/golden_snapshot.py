@@ -1,9 +1,9 @@
-"""The snapshot of a worker with two viewers, which every later version must be able to read.
+"""The snapshot of a short evening of two viewers, which every later version must read.
 
     python -m tests.support.golden_snapshot
 
-rewrites it. Do so only for a new version of the format, under a new name: the file represents
-workers in the field that wrote such files.
+writes it again. Once a version is released, do so only for a new format, under a new name: the file
+represents the workers in the field.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ AT: Final = NOW + 2 * FLUSH
 
 
 def create_snapshot() -> bytes:
-    """Create the snapshot of a worker that has received events of two viewers."""
+    """Return the snapshot of a worker that has received events of two viewers."""
     rig = Rig()
     rig.post(
         player_event(0, "viewstart", 0.0),

@@ -24,6 +24,7 @@ from openqoe.core.effects import Effect, HttpResult, LokiPush, NetworkFailure, N
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from tests.support.event_builders import NOW, OMIT, event, post
+from tests.support.handling import handle
 from tests.support.http_double import HttpDouble, ReceivedRequest
 from tests.support.loki_double import LokiDouble
 from tests.support.remote_write_double import RemoteWriteDouble
@@ -119,8 +120,7 @@ class Rig:
         config = Config.from_environment({k: v for k, v in environment.items() if v is not None})
         self.now = NOW
         embedded = config.embedded == "on"
-        self.worker = Worker(config, instance="rig-0", seed=seed, embedded=embedded)
-        self.worker.started(NOW)
+        self.worker = Worker(config, instance="rig-0", seed=seed, embedded=embedded, started_at=NOW)
         self._latest = NOW
         self.receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
         self.loki = LokiDouble(now_ms=lambda: self._latest)
@@ -149,7 +149,7 @@ class Rig:
 
     def handle(self, request: Request) -> Response:
         """Handle a request now."""
-        outcome = self.worker.handle(request, self.now)
+        outcome = handle(self.worker, request, self.now)
         self._run(outcome.effects)
         return outcome.response
 

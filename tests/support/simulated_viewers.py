@@ -39,8 +39,8 @@ def send_simulation(rig: Rig, simulation: Simulation, seconds: float) -> tuple[T
         assert response.status == 202, response.body
         sent.append(batch)
         if not batch.is_copy:
-            for labels, facts in batch.told:
-                truth.take(labels, facts)
+            for labels, facts in batch.expected:
+                truth.add(labels, facts)
     return truth, sent
 
 

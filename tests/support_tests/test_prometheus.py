@@ -1,6 +1,4 @@
-"""The real Prometheus: that it starts, keeps, restarts and stops, and where it shows what it
-refused.
-"""
+"""Tests of the Prometheus server: start, restart, stop, and the reports of refused samples."""
 
 from __future__ import annotations
 

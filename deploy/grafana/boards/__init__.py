@@ -1,6 +1,6 @@
-"""Grafana dashboards, made of the metric catalogue: one module a dashboard.
+"""Grafana dashboards, generated from the metric catalogue: one module per dashboard.
 
-``promql`` and ``logql`` write queries, ``panels`` and ``variables`` what shows them, ``board`` puts
-a dashboard together. Field names are those of Grafana's own Foundation SDK. Imported by
-``deploy/grafana/generate.py`` alone.
+``promql`` and ``logql`` build queries, ``panels`` and ``variables`` build the elements of a
+dashboard, ``board`` assembles it. Field names follow Grafana's Foundation SDK. Only
+``deploy/grafana/generate.py`` imports this package.
 """

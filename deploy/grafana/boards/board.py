@@ -1,4 +1,4 @@
-"""A dashboard, put together: rows of panels, variables, links to the others."""
+"""Assembles a dashboard: rows of panels, variables, links to the others."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from boards.variables import Variable
 
 TAG = "openqoe"
 SCHEMA_VERSION = 39
-"""That of Grafana 11.0. Later releases bring it up to theirs when they load it."""
+"""The schema version of Grafana 11.0. Later releases upgrade a dashboard when they load it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ def board(
     refresh: str = "1m",
     runbooks: str | None = None,
 ) -> str:
-    """A dashboard as JSON.
+    """Build a dashboard as JSON.
 
     Args:
-        name: Names its file and its address (``openqoe-{name}``).
-        runbooks: Where the runbooks are read, for links to them.
+        name: The suffix of its file name and address (``openqoe-{name}``).
+        runbooks: The base URL of the runbooks, for links.
     """
     made = (
         dashboard.Dashboard(f"OpenQoE: {title}")
@@ -88,7 +88,7 @@ def board(
 
 
 def _alerts() -> dict[str, Any]:
-    """Alerts that fire, as marks in every graph. The SDK's annotation cannot have a title."""
+    """The annotation of firing alerts. As a dict, since the SDK's annotation has no title."""
     return {
         "name": "Alerts",
         "datasource": {"type": PROMETHEUS.type_val, "uid": PROMETHEUS.uid},

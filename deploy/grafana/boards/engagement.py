@@ -1,4 +1,4 @@
-"""Engagement: what is watched, by whom, how long and how far."""
+"""Engagement: most watched videos, audiences, playing time and completion."""
 
 from boards import promql, variables, views
 from boards.board import Row, board
@@ -18,43 +18,43 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "engagement",
         "Engagement",
-        "What is watched, where, how long and how far.",
+        "Most watched videos, audiences, playing time and completion.",
         [variables.source(), *variables.view_labels(), variables.further_filters()],
         [
             Row(
-                "In this time",
+                "Selected time range",
                 [
                     views.started(scope),
                     views.played_number(scope),
                     number(
-                        "Playing time of a view",
-                        "Media time played, for each view started.",
+                        "Playing time per view",
+                        "Media time played per started view.",
                         per_view("openqoe_playing_time_seconds"),
                         unit="dtdurations",
                         decimals=1,
                     ),
                     views.completion_number(scope),
                     number(
-                        "Pauses of a view",
-                        "Pauses for each view started, without those right before the end.",
+                        "Pauses per view",
+                        "Pauses per started view, without those right before the end.",
                         per_view("openqoe_pause_events_total"),
                         decimals=2,
                     ),
                     number(
-                        "Seeks of a view",
-                        "Seeks for each view started.",
+                        "Seeks per view",
+                        "Seeks per started view.",
                         per_view("openqoe_seeks_total"),
                         decimals=2,
                     ),
                 ],
             ),
             Row(
-                "How far viewers get",
+                "Completion",
                 [
                     views.funnel(scope),
                     spread(
-                        "Share of the video reached",
-                        "How many views ended in each range.",
+                        "Fraction of the video reached",
+                        "Number of views that ended in each range.",
                         scope.rate("openqoe_completion_rate_bucket", by="le"),
                         unit="percentunit",
                     ),
@@ -65,9 +65,8 @@ def build(runbooks: str | None = None) -> str:
                 [
                     views.starts_graph(scope),
                     graph(
-                        "Views playing on average",
-                        "Media seconds played in a second: the concurrent views of that time, "
-                        "measured by what they played.",
+                        "Average playing views",
+                        "Media seconds played per second: the average number of playing views.",
                         [
                             (
                                 scope.rate("openqoe_playing_time_seconds", by="device_category"),
@@ -77,27 +76,27 @@ def build(runbooks: str | None = None) -> str:
                         stacked=True,
                     ),
                     graph(
-                        "Pauses and seeks of a view",
-                        "For each view started.",
+                        "Pauses and seeks per view",
+                        "Pauses and seeks per started view.",
                         [
                             (per_view("openqoe_pause_events_total", over=promql.STEP), "pauses"),
                             (per_view("openqoe_seeks_total", over=promql.STEP), "seeks"),
                         ],
                     ),
                     graph(
-                        "Stalls of a view, as players count them",
-                        "Mean of `rebuffer_count` at the end: start-up and seeks included, so "
-                        "not comparable with rebufferings.",
+                        "Stalls per view, as counted by players",
+                        "Mean of `rebuffer_count` at the end of a view. It includes start-up and "
+                        "seeks, so it is not comparable with rebufferings.",
                         [(scope.mean("openqoe_rebuffer_count"), "mean")],
                     ),
                 ],
             ),
             Row(
-                "What and where",
+                "Videos and audiences",
                 [
                     rows(
                         "Most watched",
-                        "The 20 videos with most playing time.",
+                        "The 20 videos with the most playing time.",
                         [("video_id", "Video")],
                         [
                             Column(
@@ -112,7 +111,7 @@ def build(runbooks: str | None = None) -> str:
                         link=views.VIDEO_LINK,
                     ),
                     views.by_label(scope, "network_country", "Country"),
-                    views.by_label(scope, "app_version", "Version of the app"),
+                    views.by_label(scope, "app_version", "App version"),
                     views.by_label(scope, "browser_family", "Browser"),
                     views.by_label(scope, "os_family", "Operating system"),
                     views.by_label(scope, "player_id", "Player"),

@@ -1,4 +1,4 @@
-"""Views and events: the log of what happened, down to a single view."""
+"""Views and events: the event log, filtered down to a single view."""
 
 from boards import logql, variables
 from boards.board import Row, board
@@ -7,7 +7,7 @@ from boards.promql import Scope
 
 VIEW_LINK = "/d/openqoe-events?${__url_time_range}&var-view_id=${__value.text}"
 
-STORY = (
+SUMMARY = (
     ' | json position="playback_time", played="data.playing_time", bitrate="data.bitrate", '
     'stall="data.stall_duration", error="data.error_code", message="data.error_message"'
     " | line_format `{{.event_type}} at {{.position}} ms"
@@ -24,8 +24,8 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "events",
         "Views and events",
-        "Every event as it was received, from Loki. Choose a view, a session or a viewer to read "
-        "its story. `.*` stands for all.",
+        "All received events, from Loki. Select a view, a session or a viewer to read its events "
+        "in order. `.*` matches all.",
         [
             variables.source(),
             variables.log_source(),
@@ -45,15 +45,15 @@ def build(runbooks: str | None = None) -> str:
                 [
                     log_graph(
                         "Events in the log, by type",
-                        "How many events Loki has of each type.",
+                        "Number of events of each type in Loki.",
                         logql.count(logql.SOME, by="event_type", over="$__auto"),
                         "{{event_type}}",
                         width=12,
                     ),
                     graph(
                         "Events counted per minute, by type",
-                        "The same as metrics, without the choice of a view, session or viewer: "
-                        "what is missing in the log was not delivered.",
+                        "The same from metrics, not filtered by view, session or viewer. Events "
+                        "that are missing in the log were not delivered.",
                         [
                             (
                                 f"60 * {scope.rate('openqoe_events_total', by='event_type')}",
@@ -66,11 +66,11 @@ def build(runbooks: str | None = None) -> str:
                 ],
             ),
             Row(
-                "Where to look",
+                "Views with problems",
                 [
                     log_rows(
                         "Views with most errors",
-                        "Choose one to read its story.",
+                        "Select a view to read its events.",
                         "topk(20, "
                         + logql.count(
                             logql.ERRORS, by="view_id, video_id, player_name", over="$__range"
@@ -81,8 +81,8 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     log_rows(
                         "Views with most stalls",
-                        "All waits that players reported, start-up and seeks included. Choose one "
-                        "to read its story.",
+                        "All stalls that players reported, start-up and seeks included. Select a "
+                        "view to read its events.",
                         "topk(20, "
                         + logql.count(
                             logql.STALLS, by="view_id, video_id, player_name", over="$__range"
@@ -93,7 +93,7 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     log_rows(
                         "Errors by message",
-                        "What players said. hls.js sends -1 as the code and names the cause in "
+                        "Error messages of players. hls.js sends -1 as the code and the cause in "
                         "the details.",
                         "topk(20, "
                         + logql.count(
@@ -116,17 +116,17 @@ def build(runbooks: str | None = None) -> str:
                 ],
             ),
             Row(
-                "Stories",
+                "Event log",
                 [
                     log_lines(
-                        "What happened, in order",
-                        "One line an event, in short.",
-                        f"{logql.lines(logql.SOME)} |= `$search`{STORY}",
+                        "Events in order",
+                        "A summary line per event, oldest first.",
+                        f"{logql.lines(logql.SOME)} |= `$search`{SUMMARY}",
                         ascending=True,
                     ),
                     log_lines(
                         "Events as received",
-                        "The event's own JSON, newest first.",
+                        "The JSON of each event, newest first.",
                         f"{logql.lines(logql.SOME)} |= `$search`",
                     ),
                 ],

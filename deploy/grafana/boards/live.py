@@ -1,4 +1,4 @@
-"""Live: how many are watching, can they join, do they stay?"""
+"""Live: concurrent views, joins, stalls and errors."""
 
 from boards import variables, views
 from boards.board import Row, board
@@ -14,8 +14,8 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "live",
         "Live",
-        "Views whose content_type is `live`: the page has to tell it (video.content_type, "
-        "video.stream_type or CMCD's st), the SDKs do not find out by themselves.",
+        "Views whose content_type is `live`. The page must send it (video.content_type, "
+        "video.stream_type or CMCD's st); the SDKs do not detect it.",
         [
             variables.source(),
             *variables.view_labels(without=("content_type",)),
@@ -28,8 +28,8 @@ def build(runbooks: str | None = None) -> str:
                     views.concurrent(scope),
                     number(
                         "Peak of concurrent views",
-                        "The most views that played at one moment of this time, looked at once "
-                        "a minute.",
+                        "Maximum of concurrent views in the selected time range, evaluated every "
+                        "minute.",
                         f"max_over_time(({concurrent})[$__range:1m])",
                         decimals=0,
                     ),
@@ -45,7 +45,7 @@ def build(runbooks: str | None = None) -> str:
                     views.concurrent_graph(scope, by="video_id", legend="{{video_id}}"),
                     graph(
                         "Joins per minute",
-                        "Views that began.",
+                        "Started views.",
                         [(f"60 * {scope.rate('openqoe_views_started_total')}", "joins")],
                         alert="OpenQoETrafficGone",
                     ),
@@ -67,9 +67,8 @@ def build(runbooks: str | None = None) -> str:
                     views.bitrate_graph(scope),
                     graph(
                         "Buffer ahead",
-                        "Media that players had buffered when they reported it: half of them had "
-                        "more, one in ten had less than the lower line. A low buffer comes before "
-                        "the stall.",
+                        "Buffered media as reported by players: median and 10th percentile. A low "
+                        "buffer precedes a stall.",
                         [
                             (scope.quantile(0.5, "openqoe_buffer_length_seconds"), "median"),
                             (scope.quantile(0.1, "openqoe_buffer_length_seconds"), "10 %"),
@@ -84,7 +83,7 @@ def build(runbooks: str | None = None) -> str:
                 [
                     rows(
                         "Watched now",
-                        "The 20 channels with most views at this moment.",
+                        "The 20 channels with the most concurrent views.",
                         [("video_id", "Channel")],
                         [Column("Views", f"topk(20, {by_video})", decimals=0)],
                         width=8,

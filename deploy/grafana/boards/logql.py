@@ -1,4 +1,4 @@
-"""LogQL: what the worker sends to Loki.
+"""Builders of LogQL over the streams that the worker sends to Loki.
 
 Stream labels are those of ``core/qoe/labeller.py`` and ``event_type``; the ids of views, sessions,
 viewers and videos are structured metadata; the line is the event's own JSON.
@@ -19,8 +19,8 @@ def lines(events: str) -> str:
     """The log lines of some events, by the dashboard's variables.
 
     Args:
-        events: A matcher of event_type. It cannot match the empty text, as Loki demands of one
-            matcher at least.
+        events: A matcher of event_type. It must not match the empty string, since Loki requires
+            one such matcher.
     """
     labels = ", ".join((events, *(f'{name}=~"${name}"' for name in FILTERS)))
     ids = " ".join(f'| {name}=~"${name}"' for name in IDS)
@@ -28,5 +28,5 @@ def lines(events: str) -> str:
 
 
 def count(events: str, *, by: str, over: str, parse: str = "") -> str:
-    """How many there are, by labels."""
+    """The number of log lines by labels."""
     return f"sum by ({by}) (count_over_time({lines(events)}{parse} [{over}]))"

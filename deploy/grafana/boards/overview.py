@@ -1,4 +1,4 @@
-"""Overview: how are the viewers, and where are they not well?"""
+"""Overview: the key quality metrics, overall and by organisation, country, device, player."""
 
 from boards import variables, views
 from boards.board import Row, board
@@ -12,11 +12,11 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "overview",
         "Overview",
-        "How the viewers are: start, stalls, errors, completion; by organisation, country, device.",
+        "Start-up, stalls, errors and completion; by organisation, country, device and player.",
         [variables.source(), *variables.view_labels(), variables.further_filters()],
         [
             Row(
-                "Now and in this time",
+                "Current values and selected time range",
                 [
                     views.concurrent(scope),
                     views.started(scope),
@@ -25,7 +25,7 @@ def build(runbooks: str | None = None) -> str:
                     views.startup_number(scope, 0.95, "Startup, 95 %"),
                     number(
                         "Alerts",
-                        "Alerts of OpenQoE that fire (rules in deploy/prometheus). Runbooks: "
+                        "Firing alerts of OpenQoE (rules in deploy/prometheus). Runbooks: "
                         "`docs/runbooks/`.",
                         'count(ALERTS{alertname=~"OpenQoE.+",alertstate="firing"}) or vector(0)',
                         limits=Limits(1, 2),

@@ -1,4 +1,4 @@
-"""Panels: how queries are shown. Each says what it means and what it is taken from."""
+"""Builders of panels, each with a description of its meaning and its metrics."""
 
 import re
 from collections.abc import Sequence
@@ -38,8 +38,7 @@ _SOURCES = {row.metric.name: row.source for row in catalogue.CATALOGUE}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From which values on something is doubtful, and bad. Where the bad ones are the lower
-    ones, ``warn`` is above ``bad``."""
+    """Thresholds of warning and bad values. If low values are bad, ``warn`` is above ``bad``."""
 
     warn: float
     bad: float
@@ -57,8 +56,8 @@ class Limits:
 NO_LIMITS = dashboard.ThresholdsConfig().steps([models.Threshold(None, "blue")])
 
 
-def described(text: str, exprs: Sequence[str], alert: str = "") -> str:
-    """A panel's description: what it means, what it is taken from, what to do about it."""
+def describe(text: str, exprs: Sequence[str], alert: str = "") -> str:
+    """The description of a panel: its meaning, its metrics, its alert and runbook."""
     names = dict.fromkeys(
         METRICS[name].name
         for expr in exprs
@@ -67,9 +66,9 @@ def described(text: str, exprs: Sequence[str], alert: str = "") -> str:
     )
     parts = [text]
     if names:
-        parts.append("Taken from:\n" + "\n".join(f"- `{name}`: {_source(name)}" for name in names))
+        parts.append("Metrics:\n" + "\n".join(f"- `{name}`: {_source(name)}" for name in names))
     if alert:
-        parts.append(f"Alert: {alert}. What to do: `docs/runbooks/{alert}.md`")
+        parts.append(f"Alert: {alert}. Runbook: `docs/runbooks/{alert}.md`")
     return "\n\n".join(parts)
 
 
@@ -108,7 +107,7 @@ def number(
     panel = (
         stat.Panel()
         .title(title)
-        .description(described(text, [expr], alert))
+        .description(describe(text, [expr], alert))
         .datasource(PROMETHEUS)
         .with_target(_target(expr, by_label, "A", instant=True))
         .unit(unit)
@@ -139,14 +138,14 @@ def graph(
 
     Args:
         queries: Expressions with their legends.
-        stacked: Whether they add up.
-        share: Whether they are shown as shares of their sum.
-        most: The axis's end.
+        stacked: Whether to stack them.
+        share: Whether to show them as fractions of their sum.
+        most: The maximum of the axis.
     """
     panel = (
         timeseries.Panel()
         .title(title)
-        .description(described(text, [expr for expr, _ in queries], alert))
+        .description(describe(text, [expr for expr, _ in queries], alert))
         .datasource(PROMETHEUS)
         .unit(unit)
         .min(0)
@@ -191,11 +190,11 @@ def bars(
     width: int = 12,
     height: int = 8,
 ) -> bargauge.Panel:
-    """Numbers over the whole time range, side by side."""
+    """Bars of values over the whole time range."""
     panel = (
         bargauge.Panel()
         .title(title)
-        .description(described(text, [expr for expr, _ in queries], alert))
+        .description(describe(text, [expr for expr, _ in queries], alert))
         .datasource(PROMETHEUS)
         .unit(unit)
         .min(0)
@@ -216,7 +215,7 @@ def spread(title: str, text: str, expr: str, *, unit: str, width: int = 12) -> h
     return (
         heatmap.Panel()
         .title(title)
-        .description(described(text, [expr]))
+        .description(describe(text, [expr]))
         .datasource(PROMETHEUS)
         .with_target(_target(expr, "{{le}}", "A", shape=PromQueryFormat.HEATMAP))
         .calculate(False)
@@ -255,17 +254,17 @@ def rows(
     width: int = 12,
     link: str = "",
 ) -> table.Panel:
-    """A table: one row a label set, one column a query over the whole time range.
+    """A table: one row per label set, one column per query over the whole time range.
 
     Args:
         labels: The labels of the rows with their titles.
-        columns: The numbers; rows are in order of the first.
-        link: Where the first label leads; ``${__value.text}`` is its value.
+        columns: The values; rows are sorted by the first.
+        link: The link of the first label; ``${__value.text}`` is its value.
     """
     panel = (
         table.Panel()
         .title(title)
-        .description(described(text, [column.expr for column in columns], alert))
+        .description(describe(text, [column.expr for column in columns], alert))
         .datasource(PROMETHEUS)
         .sort_by([common.TableSortByFieldState().display_name(columns[0].title).desc(True)])
         .with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
@@ -337,7 +336,7 @@ def log_rows(
     """Counts of log lines over the whole time range, by labels.
 
     Args:
-        names: Titles of the labels; the first is the one that leads to ``link``.
+        names: Titles of the labels; the first has the ``link``.
     """
     panel = (
         table.Panel()
@@ -366,7 +365,7 @@ def log_rows(
 
 
 def log_lines(title: str, text: str, expr: str, *, ascending: bool = False) -> logs.Panel:
-    """The lines themselves."""
+    """A list of log lines."""
     order = looks.LogsSortOrder.ASCENDING if ascending else looks.LogsSortOrder.DESCENDING
     return (
         logs.Panel()

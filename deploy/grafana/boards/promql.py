@@ -1,7 +1,6 @@
-"""PromQL: selectors, rates, ratios and quantiles over the metrics of the catalogue.
+"""Builders of PromQL: selectors, rates, ratios and quantiles over the metrics of the catalogue.
 
-A query can only be made of metrics that exist: an unknown name raises ``KeyError`` where the
-panel is defined, not where it is looked at.
+An unknown metric name raises ``KeyError`` when the panel is defined.
 """
 
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from openqoe.core.metrics.metric import Metric, MetricType
 from openqoe.core.qoe import catalogue
 
 STEP = "$__rate_interval"
-"""Window of a point of a graph."""
+"""The window of a graph's point."""
 
 RANGE = "$__range"
-"""Window of a number or a table: all that the time picker shows."""
+"""The window of a number or a table: the selected time range."""
 
 
 def _sample_names(metric: Metric) -> Iterator[str]:
@@ -30,15 +29,15 @@ METRICS: dict[str, Metric] = {
     for metric in (*catalogue.METRICS, *health_metrics.METRICS)
     for name in _sample_names(metric)
 }
-"""The metrics by the names of their samples."""
+"""The metrics by sample name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which series a dashboard looks at.
+    """The series of a dashboard.
 
     Attributes:
-        matchers: Label matchers that every selector has.
+        matchers: Label matchers of every selector.
     """
 
     matchers: str
@@ -53,32 +52,32 @@ class Scope:
         return f"{name}{{{','.join((*more, self.matchers))}}}"
 
     def rate(self, name: str, *more: str, by: str = "", over: str = STEP) -> str:
-        """What a counter gains in a second."""
+        """The increase of a counter per second."""
         return f"sum{_by(by)} (rate({self.series(name, *more)}[{over}]))"
 
     def increase(self, name: str, *more: str, by: str = "", over: str = RANGE) -> str:
-        """What a counter gains."""
+        """The increase of a counter."""
         return f"sum{_by(by)} (increase({self.series(name, *more)}[{over}]))"
 
     def sum(self, name: str, *more: str, by: str = "") -> str:
-        """Gauges, added up."""
+        """The sum of gauges."""
         return f"sum{_by(by)} ({self.series(name, *more)})"
 
     def mean(self, histogram: str, *more: str, by: str = "", over: str = STEP) -> str:
-        """The mean of what a histogram observed."""
+        """The mean of a histogram."""
         total = self.rate(f"{histogram}_sum", *more, by=by, over=over)
         count = self.rate(f"{histogram}_count", *more, by=by, over=over)
         return f"{total} / ({count} > 0)"
 
     def quantile(self, q: float, histogram: str, *more: str, by: str = "", over: str = STEP) -> str:
-        """A quantile of what a histogram observed, exact to its bucket."""
+        """A quantile of a histogram, exact to the bucket."""
         buckets = self.rate(f"{histogram}_bucket", *more, by=f"{by}, le" if by else "le", over=over)
         return f"histogram_quantile({q}, {buckets})"
 
 
 def ratio(part: str, whole: str) -> str:
-    """One rate for each of another: 0 where nothing of the part has happened yet, absent where
-    nothing of the whole has."""
+    """The ratio of two rates: 0 if the numerator has no series yet, absent if the denominator
+    is 0."""
     return f"({part} or 0 * {whole}) / ({whole} > 0)"
 
 
@@ -86,11 +85,11 @@ def _by(labels: str) -> str:
     return f" by ({labels})" if labels else ""
 
 
-# What is asked of every dashboard of views, once
+# Ratios of several dashboards
 
 
 def rebuffering_ratio(scope: Scope, *, by: str = "", over: str = STEP) -> str:
-    """Seconds stalled, start-up and seeks left out, for each second played."""
+    """Seconds stalled, without start-up and seeks, per second played."""
     return ratio(
         scope.rate("openqoe_rebuffer_duration_seconds_sum", REBUFFERING, by=by, over=over),
         scope.rate("openqoe_playing_time_seconds", by=by, over=over),
@@ -98,7 +97,7 @@ def rebuffering_ratio(scope: Scope, *, by: str = "", over: str = STEP) -> str:
 
 
 def rebuffering_frequency(scope: Scope, *, by: str = "", over: str = STEP) -> str:
-    """Rebufferings for each hour played."""
+    """Rebufferings per hour played."""
     per_second = ratio(
         scope.rate("openqoe_rebuffer_events_total", REBUFFERING, by=by, over=over),
         scope.rate("openqoe_playing_time_seconds", by=by, over=over),
@@ -107,7 +106,7 @@ def rebuffering_frequency(scope: Scope, *, by: str = "", over: str = STEP) -> st
 
 
 def errors_per_view(scope: Scope, *, by: str = "", over: str = STEP) -> str:
-    """Errors for each view started."""
+    """Errors per started view."""
     return ratio(
         scope.rate("openqoe_errors_total", by=by, over=over),
         scope.rate("openqoe_views_started_total", by=by, over=over),

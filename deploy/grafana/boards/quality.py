@@ -1,4 +1,4 @@
-"""Quality and delivery: the picture, its changes, stalls and their causes, the buffer."""
+"""Quality and delivery: bit rates, quality changes, stalls and their causes, buffers."""
 
 from boards import promql, variables, views
 from boards.board import Row, board
@@ -16,17 +16,17 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "quality",
         "Quality and delivery",
-        "The picture that viewers get, how steadily it comes, and why it stalls. The SDKs do not "
-        "tell the CDN: compare countries, players and videos.",
+        "Bit rates, quality changes, stalls and their causes. The SDKs do not report the CDN: "
+        "compare countries, players and videos instead.",
         [variables.source(), *variables.view_labels(), variables.further_filters()],
         [
             Row(
-                "In this time",
+                "Selected time range",
                 [
                     number(
                         "Bit rate",
-                        "Mean bit rate of the renditions that played (CTA-2066: average bit "
-                        "rate), over what players reported.",
+                        "Mean bit rate of the played renditions (CTA-2066: average bit rate), as "
+                        "reported by players.",
                         scope.mean("openqoe_bitrate_bps", over=RANGE),
                         unit="bps",
                         decimals=2,
@@ -34,21 +34,21 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     number(
                         "Quality changes per hour played",
-                        "How often the rendition changed (CTA-2066: bit rate switches).",
+                        "Changes of the rendition (CTA-2066: bit rate switches).",
                         f"3600 * {switches}",
                         decimals=1,
                     ),
                     views.rebuffering_number(scope),
                     number(
                         "Rebufferings per hour played",
-                        "How often a viewer was interrupted.",
+                        "Interruptions of playback per hour played.",
                         promql.rebuffering_frequency(scope, over=RANGE),
                         decimals=2,
                         alert="OpenQoERebuffering",
                     ),
                     number(
-                        "Length of a rebuffering, 95 %",
-                        "What one rebuffering in twenty exceeds.",
+                        "Rebuffering duration, 95 %",
+                        "The 95th percentile: one rebuffering in twenty is longer.",
                         scope.quantile(
                             0.95,
                             "openqoe_rebuffer_duration_seconds",
@@ -60,7 +60,7 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     number(
                         "Dropped frames per minute played",
-                        "Frames that devices could not show in time.",
+                        "Frames that the device could not render in time.",
                         "60 * "
                         + promql.ratio(
                             scope.rate("openqoe_dropped_frames_total", over=RANGE),
@@ -76,14 +76,14 @@ def build(runbooks: str | None = None) -> str:
                     views.bitrate_graph(scope),
                     spread(
                         "Bit rates",
-                        "How often each range of bit rates was reported.",
+                        "Number of reports in each bit rate range.",
                         scope.rate("openqoe_bitrate_bps_bucket", by="le"),
                         unit="bps",
                     ),
                     graph(
                         "Resolutions",
-                        "Shares of the renditions that players showed, by the standard resolution "
-                        "that their height reaches. Counted when a rendition begins to play.",
+                        "Fractions of the played renditions by standard resolution. Counted when "
+                        "a rendition starts to play.",
                         [
                             (
                                 scope.rate("openqoe_resolution_total", by="resolution"),
@@ -94,7 +94,7 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     graph(
                         "Quality changes per minute",
-                        "Up, down, or to the same bit rate.",
+                        "Changes up, down, or to the same bit rate.",
                         [
                             (
                                 "60 * "
@@ -107,8 +107,8 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     graph(
                         "Bit rate at heartbeats, before and after changes",
-                        "Means over the series' latest windows: at heartbeats, every 10 s of "
-                        "playing, and around changes; further apart means larger jumps.",
+                        "Means of the latest flush windows: at heartbeats (every 10 s of playback) "
+                        "and before and after changes. A larger difference means larger changes.",
                         [
                             (
                                 f"avg({scope.series('openqoe_heartbeat_bitrate_bps')})",
@@ -127,7 +127,7 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     bars(
                         "Quality changes, by trigger",
-                        "What made the player change: where players tell it.",
+                        "The reason for a change, if the player reports it.",
                         [
                             (
                                 scope.increase("openqoe_quality_changes_total", by="trigger"),
@@ -142,8 +142,8 @@ def build(runbooks: str | None = None) -> str:
                 [
                     graph(
                         "Stalls per minute, by cause",
-                        "All waits of players. Only `rebuffer` is rebuffering (CTA-2066); "
-                        "`startup` belongs to the startup time, `seek` to the seek.",
+                        "All stalls. Only `rebuffer` is rebuffering (CTA-2066); `startup` belongs "
+                        "to the startup time, `seek` to the seek latency.",
                         [
                             (
                                 f"60 * {scope.rate('openqoe_rebuffer_events_total', by='cause')}",
@@ -154,8 +154,8 @@ def build(runbooks: str | None = None) -> str:
                         alert="OpenQoERebuffering",
                     ),
                     graph(
-                        "Length of stalls, 95 %, by cause",
-                        "What one stall in twenty exceeds.",
+                        "Stall duration, 95 %, by cause",
+                        "The 95th percentile: one stall in twenty is longer.",
                         [
                             (
                                 scope.quantile(
@@ -170,8 +170,7 @@ def build(runbooks: str | None = None) -> str:
                     views.rebuffering_frequency_graph(scope),
                     graph(
                         "Buffer ahead",
-                        "Media that players had buffered when they reported it: half of them had "
-                        "more than the upper line, one in ten less than the lower.",
+                        "Buffered media as reported by players: median and 10th percentile.",
                         [
                             (scope.quantile(0.5, "openqoe_buffer_length_seconds"), "median"),
                             (scope.quantile(0.1, "openqoe_buffer_length_seconds"), "10 %"),
@@ -181,7 +180,7 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     graph(
                         "Seek latency",
-                        "From a seek until the picture is there.",
+                        "Time from a seek until playback resumes.",
                         [
                             (scope.quantile(0.5, "openqoe_seek_latency_seconds"), "median"),
                             (scope.quantile(0.95, "openqoe_seek_latency_seconds"), "95 %"),
@@ -196,13 +195,13 @@ def build(runbooks: str | None = None) -> str:
                     views.startup_graph(scope),
                     spread(
                         "Startup times",
-                        "How many views began in each range.",
+                        "Number of started views in each range.",
                         scope.rate("openqoe_video_startup_seconds_bucket", by="le"),
                         unit="s",
                     ),
                     graph(
                         "Player startup and page load, 95 %",
-                        "From navigation until the player was ready, and until the page had "
+                        "Time from navigation until the player is ready, and until the page is "
                         "loaded.",
                         [
                             (
@@ -215,7 +214,7 @@ def build(runbooks: str | None = None) -> str:
                     ),
                     graph(
                         "Dropped frames per minute",
-                        "Frames that devices could not show in time.",
+                        "Frames that the device could not render in time.",
                         [(f"60 * {scope.rate('openqoe_dropped_frames_total')}", "frames")],
                     ),
                 ],

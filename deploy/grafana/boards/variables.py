@@ -1,4 +1,4 @@
-"""Variables: what a viewer of a dashboard can choose."""
+"""Builders of dashboard variables."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
@@ -20,21 +20,21 @@ TITLES = {
     "content_type": "Content",
     "video_id": "Video",
 }
-"""The labels of views that can be chosen, in the order in which they narrow each other down."""
+"""The selectable labels of views, in filtering order."""
 
 
 def source() -> Variable:
-    """Which Prometheus."""
+    """The Prometheus data source."""
     return dashboard.DatasourceVariable("datasource").label("Metrics").type("prometheus")
 
 
 def log_source() -> Variable:
-    """Which Loki."""
+    """The Loki data source."""
     return dashboard.DatasourceVariable("logs").label("Logs").type("loki")
 
 
 def view_labels(*, without: tuple[str, ...] = ()) -> list[Variable]:
-    """One variable a label, each narrowed down by those before it."""
+    """One variable per label, each filtered by the previous ones."""
     names = [name for name in TITLES if name not in without]
     return [
         metric_label(name, TITLES[name], "openqoe_views_started_total", tuple(names[:place]))
@@ -45,7 +45,7 @@ def view_labels(*, without: tuple[str, ...] = ()) -> list[Variable]:
 def metric_label(
     name: str, title: str, metric: str, narrowed: tuple[str, ...] = (), label: str = ""
 ) -> Variable:
-    """The values of a label of a metric. All matches series without the label as well."""
+    """The values of a label of a metric. All also matches series without the label."""
     inside = ",".join(f'{other}=~"${other}"' for other in narrowed)
     selector = f"{metric}{{{inside}}}" if inside else metric
     return _label(
@@ -88,7 +88,7 @@ def _label(
 
 
 def text(name: str, title: str, default: str) -> Variable:
-    """Something to type in."""
+    """A text field."""
     return (
         dashboard.TextBoxVariable(name)
         .label(title)
@@ -98,19 +98,19 @@ def text(name: str, title: str, default: str) -> Variable:
 
 
 def further_filters() -> Variable:
-    """Any other label, such as os_family, browser_family, app_version."""
+    """Filters on other labels, such as os_family, browser_family, app_version."""
     return dashboard.AdHocVariable("filters").label("Further filters").datasource(PROMETHEUS)
 
 
 def way_of_health() -> Variable:
-    """How the worker's own metrics came: what is written has no job, what is scraped has one."""
+    """The source of the worker's health metrics: remote write (no job) or scraping (a job)."""
     written = models.VariableOption(selected=True, text="remote write", value="()")
     scraped = models.VariableOption(selected=False, text="scraping /metrics", value=".+")
     return (
         dashboard.CustomVariable("job")
         .label("Health by")
         .description(
-            "The worker's metrics may come both ways; only one is shown, or all would count twice."
+            "Health metrics can arrive both ways; only one is shown, to avoid counting them twice."
         )
         .values("remote write : (), scraping /metrics : .+")
         .options([written, scraped])

@@ -1,4 +1,4 @@
-"""Panels that several dashboards of views share, over the scope each of them looks at."""
+"""Panels of several dashboards of views, each over the scope of its dashboard."""
 
 from boards import promql
 from boards.panels import Column, Limits, Panel, bars, graph, number, rows
@@ -11,7 +11,7 @@ ERRORS = Limits(0.02, 0.05)
 COMPLETION = Limits(0.6, 0.4)
 
 VIDEO_LINK = "/d/openqoe-vod?${__url_time_range}&var-video_id=${__value.text}"
-"""Where a video's id leads."""
+"""The link of a video id."""
 
 
 def matchers(*fixed: str, without: str = "") -> str:
@@ -23,8 +23,8 @@ def matchers(*fixed: str, without: str = "") -> str:
 def concurrent(scope: Scope) -> Panel:
     return number(
         "Concurrent views",
-        "Views that play and had an event in the last 30 s. In a fleet one worker tells it for "
-        "all, so the sum is right.",
+        "Playing views with an event in the last 30 s. With a shared store one worker reports for "
+        "all, so the sum is correct.",
         scope.sum("openqoe_concurrent_views_current"),
         decimals=0,
         alert="OpenQoETrafficGone",
@@ -34,7 +34,7 @@ def concurrent(scope: Scope) -> Panel:
 def started(scope: Scope) -> Panel:
     return number(
         "Views started",
-        "Play attempts that began, once a view (CTA-2066: a view is one playback of one video).",
+        "Play attempts, one per view (CTA-2066: a view is one playback of one video).",
         scope.increase("openqoe_views_started_total"),
         decimals=0,
     )
@@ -43,9 +43,9 @@ def started(scope: Scope) -> Panel:
 def startup_number(scope: Scope, q: float, title: str) -> Panel:
     return number(
         title,
-        "Video startup time (CTA-2066): from the request to play until the player began. Exact to "
-        "the histogram's bucket. Which two points in time it lies between depends on the player: "
-        "the label `source` tells.",
+        "Video startup time (CTA-2066): from the play request to the start of playback, exact to "
+        "the histogram bucket. The exact start and end points depend on the player; see the label "
+        "`source`.",
         scope.quantile(q, "openqoe_video_startup_seconds", over=RANGE),
         unit="s",
         limits=STARTUP,
@@ -57,9 +57,9 @@ def startup_number(scope: Scope, q: float, title: str) -> Panel:
 def rebuffering_number(scope: Scope) -> Panel:
     return number(
         "Rebuffering ratio",
-        "Seconds that viewers waited for data in the middle of a video, for each second that was "
-        "played (CTA-2066: start-up and seeks are no rebuffering). Some tools divide by played "
-        "and waited time together, which gives slightly less.",
+        "Seconds stalled in the middle of a video per second played (CTA-2066: start-up and seeks "
+        "are no rebuffering). Some tools divide by the sum of played and stalled time, which gives "
+        "slightly less.",
         promql.rebuffering_ratio(scope, over=RANGE),
         unit="percentunit",
         limits=REBUFFERING,
@@ -71,8 +71,8 @@ def rebuffering_number(scope: Scope) -> Panel:
 def errors_number(scope: Scope) -> Panel:
     return number(
         "Errors for each view",
-        "Errors that players reported, for each view started. Players also report errors that "
-        "they get over: hls.js all of them, Shaka recoverable ones.",
+        "Reported errors per started view. Players also report errors from which they recover: "
+        "hls.js all of them, Shaka those marked recoverable.",
         promql.errors_per_view(scope, over=RANGE),
         unit="percentunit",
         limits=ERRORS,
@@ -84,8 +84,8 @@ def errors_number(scope: Scope) -> Panel:
 def completion_number(scope: Scope) -> Panel:
     return number(
         "Completion",
-        "Mean share of the video that views reached which ended in this time. A view without an "
-        "end counts with its highest quartile once it has been silent for 30 minutes.",
+        "Mean fraction of the video that ended views reached. A view without an end event counts "
+        "with its highest quartile after 30 minutes without events.",
         scope.mean("openqoe_completion_rate", over=RANGE),
         unit="percentunit",
         limits=COMPLETION,
@@ -97,7 +97,7 @@ def completion_number(scope: Scope) -> Panel:
 def played_number(scope: Scope) -> Panel:
     return number(
         "Playing time",
-        "Media time played by all views, each second once.",
+        "Media time played by all views.",
         scope.increase("openqoe_playing_time_seconds"),
         unit="dtdurations",
         decimals=1,
@@ -107,7 +107,7 @@ def played_number(scope: Scope) -> Panel:
 def concurrent_graph(scope: Scope, *, by: str = "", legend: str = "views") -> Panel:
     return graph(
         "Concurrent views" + (f" by {by}" if by else ""),
-        "Views that play, at each moment.",
+        "Playing views at each point in time.",
         [(scope.sum("openqoe_concurrent_views_current", by=by), legend)],
         stacked=bool(by),
     )
@@ -116,7 +116,7 @@ def concurrent_graph(scope: Scope, *, by: str = "", legend: str = "views") -> Pa
 def starts_graph(scope: Scope) -> Panel:
     return graph(
         "Views started and completed, per minute",
-        "Views that began, and that reached their end.",
+        "Started views, and views that reached the end.",
         [
             (f"60 * {scope.rate('openqoe_views_started_total')}", "started"),
             (f"60 * {scope.rate('openqoe_views_completed_total')}", "completed"),
@@ -128,8 +128,7 @@ def starts_graph(scope: Scope) -> Panel:
 def startup_graph(scope: Scope) -> Panel:
     return graph(
         "Startup time",
-        "Video startup time of the views that began then: the median, and what one view in twenty "
-        "and one in a hundred exceed.",
+        "Video startup time of the started views: median, 95th and 99th percentile.",
         [
             (scope.quantile(q, "openqoe_video_startup_seconds"), legend)
             for q, legend in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
@@ -143,7 +142,7 @@ def startup_graph(scope: Scope) -> Panel:
 def rebuffering_graph(scope: Scope, *, by: str = "", legend: str = "ratio") -> Panel:
     return graph(
         "Rebuffering ratio" + (f" by {by}" if by else ""),
-        "Seconds waited in the middle of a video for each second played.",
+        "Seconds stalled in the middle of a video per second played.",
         [(promql.rebuffering_ratio(scope, by=by), legend)],
         unit="percentunit",
         limits=None if by else REBUFFERING,
@@ -154,7 +153,7 @@ def rebuffering_graph(scope: Scope, *, by: str = "", legend: str = "ratio") -> P
 def rebuffering_frequency_graph(scope: Scope) -> Panel:
     return graph(
         "Rebufferings per hour played",
-        "How often a viewer is interrupted (CTA-2066: rebuffering frequency).",
+        "Interruptions of playback per hour played (CTA-2066: rebuffering frequency).",
         [(promql.rebuffering_frequency(scope), "rebufferings")],
         alert="OpenQoERebuffering",
     )
@@ -163,7 +162,7 @@ def rebuffering_frequency_graph(scope: Scope) -> Panel:
 def errors_graph(scope: Scope) -> Panel:
     return graph(
         "Errors per minute, by family",
-        "What players reported: network, decoder, source …",
+        "Reported errors: network, decoder, source …",
         [
             (
                 f"60 * {scope.rate('openqoe_errors_total', by='error_family')}",
@@ -178,9 +177,8 @@ def errors_graph(scope: Scope) -> Panel:
 def bitrate_graph(scope: Scope, *, by: str = "", legend: str = "mean") -> Panel:
     return graph(
         "Bit rate" + (f" by {by}" if by else ""),
-        "Mean bit rate of the renditions that play (CTA-2066: average bit rate), over what "
-        "players reported: at the start, at changes, every 10 s. Shaka and video.js do not tell "
-        "it.",
+        "Mean bit rate of the playing renditions (CTA-2066: average bit rate), as reported by "
+        "players at the start, at changes and every 10 s. Shaka and video.js do not report it.",
         [(scope.mean("openqoe_bitrate_bps", by=by), legend)],
         unit="bps",
         alert="OpenQoEBitrateCollapse",
@@ -188,11 +186,11 @@ def bitrate_graph(scope: Scope, *, by: str = "", legend: str = "mean") -> Panel:
 
 
 def by_label(scope: Scope, label: str, title: str, *, link: str = "", width: int = 12) -> Panel:
-    """The key numbers by one label."""
+    """A table of the key metrics by one label."""
     return rows(
         f"By {title.lower()}",
-        "Views started, startup time that one view in twenty exceeds, rebuffering ratio, errors "
-        "for each view, playing time.",
+        "Started views, 95th percentile of the startup time, rebuffering ratio, errors per view, "
+        "playing time.",
         [(label, title)],
         _key_columns(scope, label),
         width=width,
@@ -202,7 +200,7 @@ def by_label(scope: Scope, label: str, title: str, *, link: str = "", width: int
 
 
 def worst_videos(scope: Scope) -> list[Panel]:
-    """Videos that are seen most, fail most, stall most."""
+    """Tables of the videos with most errors, most time stalled, most views."""
     videos = [("video_id", "Video")]
     start = scope.increase("openqoe_views_started_total", by="video_id")
     errors = scope.increase("openqoe_errors_total", by="video_id")
@@ -212,7 +210,7 @@ def worst_videos(scope: Scope) -> list[Panel]:
     return [
         rows(
             "Most errors",
-            "The 15 videos with most errors. Ids are in buckets where there are many "
+            "The 15 videos with most errors. Ids are grouped in buckets if there are many "
             "(docs/governance.md).",
             videos,
             [Column("Errors", f"topk(15, {errors} > 0)", decimals=0)],
@@ -222,7 +220,7 @@ def worst_videos(scope: Scope) -> list[Panel]:
         ),
         rows(
             "Most time stalled",
-            "The 15 videos at which viewers waited longest in all.",
+            "The 15 videos with the longest total stall time.",
             videos,
             [Column("Stalled", f"topk(15, {stalled} > 0)", "dtdurations", decimals=1)],
             width=8,
@@ -230,8 +228,8 @@ def worst_videos(scope: Scope) -> list[Panel]:
             alert="OpenQoERebuffering",
         ),
         rows(
-            "Most seen",
-            "The 15 videos with most views.",
+            "Most views",
+            "The 15 videos with the most views.",
             videos,
             [Column("Views", f"topk(15, {start} > 0)", decimals=0)],
             width=8,
@@ -241,15 +239,15 @@ def worst_videos(scope: Scope) -> list[Panel]:
 
 
 def funnel(scope: Scope) -> Panel:
-    """How far views get."""
+    """The completion funnel."""
     quartiles = [
         (scope.increase("openqoe_quartile_reached_total", f'quartile="{q}"'), f"{q} %")
         for q in (25, 50, 75, 100)
     ]
     return bars(
         "Completion funnel",
-        "Views that started, that reached each quartile of the video, and that played to the "
-        "end. Each view counts once a bar; a seek ahead passes quartiles, too.",
+        "Views that started, reached each quartile of the video, and played to the end. Each view "
+        "counts once per bar; a seek forward passes quartiles, too.",
         [
             (scope.increase("openqoe_views_started_total"), "started"),
             *quartiles,

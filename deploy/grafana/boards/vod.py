@@ -1,4 +1,4 @@
-"""Video on demand: start, stalls and how far viewers get."""
+"""Video on demand: start-up, stalls, errors and completion."""
 
 from boards import variables, views
 from boards.board import Row, board
@@ -8,12 +8,12 @@ from boards.promql import Scope
 
 def build(runbooks: str | None = None) -> str:
     """The dashboard as JSON."""
-    # The SDKs send no content type unless the page gives one, so what is not live is on demand.
+    # Without a content type from the page the SDKs send none, so all but live counts as on demand.
     scope = Scope(views.matchers('content_type!="live"', without="content_type"))
     return board(
         "vod",
         "Video on demand",
-        "Views whose content_type is not `live`: start, stalls, errors, how far viewers get.",
+        "Views whose content_type is not `live`: start-up, stalls, errors and completion.",
         [
             variables.source(),
             *variables.view_labels(without=("content_type",)),
@@ -21,7 +21,7 @@ def build(runbooks: str | None = None) -> str:
         ],
         [
             Row(
-                "In this time",
+                "Selected time range",
                 [
                     views.started(scope),
                     views.played_number(scope),
@@ -32,12 +32,12 @@ def build(runbooks: str | None = None) -> str:
                 ],
             ),
             Row(
-                "How far viewers get",
+                "Completion",
                 [
                     views.funnel(scope),
                     graph(
                         "Completion",
-                        "Mean share of the video that views reached which ended then.",
+                        "Mean fraction of the video that ended views reached.",
                         [(scope.mean("openqoe_completion_rate"), "mean")],
                         unit="percentunit",
                         limits=views.COMPLETION,

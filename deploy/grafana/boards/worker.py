@@ -1,4 +1,4 @@
-"""Worker health: is everything taken, counted and delivered?"""
+"""Worker health: ingestion, counting and delivery of events."""
 
 from boards import variables
 from boards.board import Row, board
@@ -6,7 +6,7 @@ from boards.panels import Column, Limits, Panel, bars, graph, number, rows
 from boards.promql import RANGE, STEP, Scope
 
 ANY = Limits(0.5, 1)
-"""One is too many."""
+"""Any value above 0 is bad."""
 
 BELOW_ONE = Limits(1, 0.5)
 
@@ -17,7 +17,7 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "worker",
         "Worker health",
-        "Is everything that players send taken, counted and delivered?",
+        "Ingestion, counting and delivery of the events that players send.",
         [
             variables.source(),
             variables.way_of_health(),
@@ -30,7 +30,7 @@ def build(runbooks: str | None = None) -> str:
             Row("Requests", _requests(scope)),
             Row("Delivery", _delivery(scope)),
             Row("Cardinality and memory", _cardinality(scope)),
-            Row("Several workers", _sharing(scope)),
+            Row("Several workers", _shared_store(scope)),
         ],
         time="now-3h",
         refresh="30s",
@@ -40,7 +40,7 @@ def build(runbooks: str | None = None) -> str:
 
 def _now(scope: Scope) -> list[Panel]:
     refused = scope.rate("openqoe_worker_events_rejected_total", over=RANGE)
-    taken = scope.rate("openqoe_worker_events_accepted_total", over=RANGE)
+    accepted = scope.rate("openqoe_worker_events_accepted_total", over=RANGE)
     lost = scope.increase("openqoe_worker_dropped_total", 'reason!="thinned"')
     return [
         number(
@@ -52,31 +52,31 @@ def _now(scope: Scope) -> list[Panel]:
             alert="OpenQoENoData",
         ),
         number(
-            "Events taken",
+            "Events accepted",
             "Events accepted and counted.",
             scope.increase("openqoe_worker_events_accepted_total"),
             decimals=0,
         ),
         number(
             "Events refused",
-            "Share of all events that could not be taken.",
-            f"({refused} or 0 * {taken}) / ({taken} + ({refused} or 0 * {taken}) > 0)",
+            "Fraction of all events that were refused.",
+            f"({refused} or 0 * {accepted}) / ({accepted} + ({refused} or 0 * {accepted}) > 0)",
             unit="percentunit",
             decimals=2,
             limits=Limits(0.01, 0.05),
             alert="OpenQoEEventsRejected",
         ),
         number(
-            "Oldest waiting",
-            "Age of the oldest payload that waits for a destination.",
+            "Delivery delay",
+            "Age of the oldest payload in the delivery queues.",
             f"max({scope.series('openqoe_worker_queue_age_seconds')})",
             unit="s",
             limits=Limits(60, 300),
             alert="OpenQoEDeliveryLate",
         ),
         number(
-            "Given up",
-            "Samples and log entries that were lost. Metrics that were only thinned are not.",
+            "Dropped",
+            "Samples and log entries that were lost. Thinned metrics are not lost.",
             f"{lost} or vector(0)",
             decimals=0,
             limits=ANY,
@@ -97,8 +97,8 @@ def _requests(scope: Scope) -> list[Panel]:
     return [
         graph(
             "Requests a second, by status",
-            "Batches of events only. 202 taken, 207 taken in part, 4xx thrown away by players, "
-            "5xx sent again.",
+            "Event batches only. 202: accepted; 207: accepted in part; 4xx: players discard the "
+            "batch; 5xx: players resend it.",
             [
                 (
                     scope.rate("openqoe_worker_requests_total", 'route="events"', by="status"),
@@ -109,8 +109,8 @@ def _requests(scope: Scope) -> list[Panel]:
             alert="OpenQoERequestsRefused",
         ),
         graph(
-            "Time of a request",
-            "From a request's last byte until its answer was handed to the network.",
+            "Request duration",
+            "Time from the last byte of a request until its response is passed to the network.",
             [
                 (scope.quantile(q, duration, 'route="events"', over=STEP), legend)
                 for q, legend in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
@@ -120,16 +120,16 @@ def _requests(scope: Scope) -> list[Panel]:
         ),
         graph(
             "Events a second",
-            "Taken and refused.",
+            "Accepted events, and refused events by reason.",
             [
-                (scope.rate("openqoe_worker_events_accepted_total"), "taken"),
+                (scope.rate("openqoe_worker_events_accepted_total"), "accepted"),
                 (scope.rate("openqoe_worker_events_rejected_total", by="reason"), "{{reason}}"),
             ],
             alert="OpenQoEEventsRejected",
         ),
         bars(
-            "What was wrong",
-            "Events and batches refused, duplicates not counted again, fields ignored.",
+            "Refused and ignored",
+            "Refused events and batches, duplicate batches, ignored fields.",
             [
                 (
                     scope.increase("openqoe_worker_events_rejected_total", by="reason"),
@@ -141,7 +141,7 @@ def _requests(scope: Scope) -> list[Panel]:
                 ),
                 (
                     scope.increase("openqoe_worker_requests_refused_total", by="reason"),
-                    "batches, too much work: {{reason}}",
+                    "batches, overload: {{reason}}",
                 ),
                 (scope.increase("openqoe_worker_batches_duplicate_total"), "duplicate batches"),
                 (
@@ -157,8 +157,9 @@ def _requests(scope: Scope) -> list[Panel]:
 def _delivery(scope: Scope) -> list[Panel]:
     return [
         graph(
-            "Oldest waiting, by destination",
-            "Age of the oldest payload. While metrics cannot be delivered, only scraping shows it.",
+            "Delivery delay, by destination",
+            "Age of the oldest queued payload. While metrics cannot be delivered, only scraping "
+            "shows it.",
             [
                 (
                     f"max by (destination) ({scope.series('openqoe_worker_queue_age_seconds')})",
@@ -170,22 +171,22 @@ def _delivery(scope: Scope) -> list[Panel]:
             alert="OpenQoEDeliveryLate",
         ),
         graph(
-            "Bytes waiting, by destination",
+            "Queued bytes, by destination",
             "Limit: OPENQOE_OUTBOX_MAX_BYTES, or OPENQOE_QUEUE_MAX_BYTES in memory.",
             [(scope.sum("openqoe_worker_queue_bytes", by="destination"), "{{destination}}")],
             unit="bytes",
             alert="OpenQoEDeliveryLate",
         ),
         graph(
-            "Payloads waiting, by destination",
-            "Requests that are ready to be sent.",
+            "Queued payloads, by destination",
+            "Requests in the delivery queue.",
             [(scope.sum("openqoe_worker_queue_length", by="destination"), "{{destination}}")],
             alert="OpenQoEDeliveryLate",
         ),
         graph(
             "Requests to destinations a minute, by outcome",
-            "delivered; rejected: the destination kept the good part; dropped: refused as a "
-            "whole; split: too large; retried: not now.",
+            "delivered; rejected: the destination stored the valid part; dropped: refused "
+            "completely; split: too large; retried: failed temporarily.",
             [
                 (
                     "60 * "
@@ -197,7 +198,7 @@ def _delivery(scope: Scope) -> list[Panel]:
         ),
         graph(
             "Samples and log entries delivered a second",
-            "What destinations have taken.",
+            "Samples and log entries that destinations accepted.",
             [
                 (
                     scope.rate("openqoe_worker_items_delivered_total", by="destination"),
@@ -207,7 +208,7 @@ def _delivery(scope: Scope) -> list[Panel]:
         ),
         graph(
             "Bytes sent a second",
-            "Compressed, repeated ones too.",
+            "Compressed size, retries included.",
             [
                 (
                     scope.rate("openqoe_worker_delivery_bytes_total", by="destination"),
@@ -217,12 +218,12 @@ def _delivery(scope: Scope) -> list[Panel]:
             unit="binBps",
         ),
         rows(
-            "Lost, refused",
-            "Samples and log entries given up, by reason.",
+            "Dropped, by reason",
+            "Samples and log entries that were dropped.",
             [("destination", "Destination"), ("reason", "Reason")],
             [
                 Column(
-                    "Given up",
+                    "Dropped",
                     scope.increase("openqoe_worker_dropped_total", by="destination, reason"),
                     decimals=0,
                 )
@@ -231,12 +232,12 @@ def _delivery(scope: Scope) -> list[Panel]:
             alert="OpenQoEDataDropped",
         ),
         rows(
-            "In requests refused in part",
-            "Samples and log entries in requests of which the destination kept the good ones.",
+            "Partially refused requests",
+            "Samples and log entries in requests of which the destination stored the valid part.",
             [("destination", "Destination")],
             [
                 Column(
-                    "In such requests",
+                    "Items",
                     scope.increase("openqoe_worker_items_rejected_total", by="destination"),
                     decimals=0,
                 )
@@ -245,9 +246,9 @@ def _delivery(scope: Scope) -> list[Panel]:
             alert="OpenQoEItemsRefused",
         ),
         bars(
-            "Put right, put off",
-            "Log entries adjusted so that Loki takes them, and flushes of metrics that waited "
-            "because their queue was full.",
+            "Adjusted entries and held flushes",
+            "Log entries adjusted to Loki's limits, and flushes of metrics that were postponed "
+            "because the queue was full.",
             [
                 (
                     scope.increase("openqoe_worker_log_entries_adjusted_total", by="reason"),
@@ -268,13 +269,14 @@ def _cardinality(scope: Scope) -> list[Panel]:
     return [
         graph(
             "Series in memory",
-            "Series as Prometheus counts them. Limit: OPENQOE_MAX_SERIES (200,000) a worker.",
+            "Live series, as Prometheus counts them. Limit: OPENQOE_MAX_SERIES (200,000) per "
+            "worker.",
             [(scope.sum("openqoe_worker_series_live", by="instance"), "{{instance}}")],
             alert="OpenQoESeriesOverflow",
         ),
         graph(
             "Values by dimension",
-            "Values admitted (CARDINALITY_LIMITS); past the limit, values are hashed.",
+            "Admitted values (CARDINALITY_LIMITS); values over the limit are hashed.",
             [
                 (
                     f"max by (dimension) ({scope.series('openqoe_worker_cardinality')})",
@@ -284,15 +286,15 @@ def _cardinality(scope: Scope) -> list[Panel]:
             alert="OpenQoECardinalityFolded",
         ),
         graph(
-            "Views remembered",
-            "Ended ones included. Limit: OPENQOE_MAX_VIEWS (1,000,000) a worker.",
+            "Views in memory",
+            "Ended views included. Limit: OPENQOE_MAX_VIEWS (1,000,000) per worker.",
             [(scope.sum("openqoe_worker_views_live", by="instance"), "{{instance}}")],
             alert="OpenQoEViewsForgotten",
         ),
         bars(
             "Limits reached",
-            "Values folded by dimension; label sets that went to overflow series; views and "
-            "batches forgotten early; label values cut; faults of governance.",
+            "Folded values by dimension; label sets counted in overflow series; views and batches "
+            "evicted early; shortened label values; faults of governance.",
             [
                 (
                     scope.increase("openqoe_worker_cardinality_folded_total", by="dimension")
@@ -300,9 +302,9 @@ def _cardinality(scope: Scope) -> list[Panel]:
                     "folded: {{dimension}}",
                 ),
                 (scope.increase("openqoe_worker_series_overflowed_total"), "overflowed series"),
-                (scope.increase("openqoe_worker_views_forgotten_total"), "views forgotten"),
-                (scope.increase("openqoe_worker_batches_forgotten_total"), "batches forgotten"),
-                (scope.increase("openqoe_worker_labels_shortened_total"), "labels cut"),
+                (scope.increase("openqoe_worker_views_forgotten_total"), "views evicted"),
+                (scope.increase("openqoe_worker_batches_forgotten_total"), "batches evicted"),
+                (scope.increase("openqoe_worker_labels_shortened_total"), "labels shortened"),
                 (scope.increase("openqoe_worker_governance_faults_total"), "governance faults"),
             ],
             alert="OpenQoESeriesOverflow",
@@ -310,42 +312,41 @@ def _cardinality(scope: Scope) -> list[Panel]:
     ]
 
 
-def _sharing(scope: Scope) -> list[Panel]:
+def _shared_store(scope: Scope) -> list[Panel]:
     started = scope.series("openqoe_worker_start_time_seconds")
     return [
         graph(
-            "Shared store reached",
-            "1 while a worker reaches the store that it shares with others; nothing where there "
-            "is none.",
+            "Shared store reachable",
+            "1 while a worker reaches the shared store; absent without a shared store.",
             [(scope.series("openqoe_worker_kv_ok"), "{{instance}}")],
             most=1,
             alert="OpenQoESharedStoreAway",
         ),
         graph(
             "Batches waiting for the shared store",
-            "Accepted, not counted yet.",
+            "Batches that are accepted but not counted yet.",
             [(scope.sum("openqoe_worker_kv_batches_waiting", by="instance"), "{{instance}}")],
             alert="OpenQoESharedStoreAway",
         ),
         graph(
             "Exchanges with the shared store a second",
-            "By outcome.",
+            "Exchanges by outcome.",
             [(scope.rate("openqoe_worker_kv_updates_total", by="outcome"), "{{outcome}}")],
             alert="OpenQoESharedStoreAway",
         ),
         graph(
             "Batches counted alone, a minute",
-            "Counted without the store because it was away for too long: a view that two workers "
+            "Batches counted without the shared store after a long outage: a view that two workers "
             "saw may count twice.",
             [(f"60 * {scope.rate('openqoe_worker_kv_batches_alone_total')}", "batches")],
             alert="OpenQoECountedAlone",
         ),
         rows(
             "Workers",
-            "How long each has run, and its restarts in this time.",
+            "Uptime of each worker, and its restarts in the selected time range.",
             [("instance", "Worker")],
             [
-                Column("Running for", f"time() - max by (instance) ({started})", "dtdurations"),
+                Column("Uptime", f"time() - max by (instance) ({started})", "dtdurations"),
                 Column(
                     "Restarts",
                     f"sum by (instance) (changes({started}[{RANGE}]))",

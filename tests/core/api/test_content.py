@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from openqoe.core.api.content import RefusedContentError, plain_body
+from openqoe.core.api.content import RefusedContentError, decode_body
 from openqoe.core.http.messages import Request
-from tests.core.api.asking import ask, counted, make_worker
+from tests.core.api.worker_client import ask, counter_value, make_worker
 from tests.support.event_builders import batch, event
 
 BODY = batch(event())
@@ -17,7 +17,7 @@ LIMIT = 100_000
 
 
 def gzipped(data: bytes, level: int = 9) -> bytes:
-    # Without the time in it: the bytes are part of the tests' names, which must not change.
+    # Without a timestamp, because the bytes are part of test names and must not change.
     return gzip.compress(data, level, mtime=0)
 
 
@@ -27,7 +27,7 @@ def raw_deflate(data: bytes, level: int = 6) -> bytes:
 
 
 def plain(body: bytes, headers: Mapping[str, str]) -> bytes:
-    return plain_body(Request("POST", "/events", headers=headers, body=body), 1 << 30, LIMIT)
+    return decode_body(Request("POST", "/events", headers=headers, body=body), 1 << 30, LIMIT)
 
 
 def refused(body: bytes, coding: str) -> tuple[int, str]:
@@ -51,7 +51,7 @@ def refused(body: bytes, coding: str) -> tuple[int, str]:
         ("*/*", 415),
     ],
 )
-def test_content_types(content_type: str | None, status: int) -> None:
+def test_content_type_decides_202_or_415(content_type: str | None, status: int) -> None:
     headers = {} if content_type is None else {"content-type": content_type}
     answer = ask(make_worker(), "/events", method="POST", headers=headers, body=BODY)
     assert answer.status == status
@@ -80,12 +80,12 @@ def test_content_types(content_type: str | None, status: int) -> None:
         ("deflate", raw_deflate(b"")),
     ],
 )
-def test_codings_are_undone(coding: str, body: bytes) -> None:
+def test_content_coding_is_removed(coding: str, body: bytes) -> None:
     expected = b"" if body == raw_deflate(b"") else BODY
     assert plain(body, {"content-encoding": coding}) == expected
 
 
-def test_deflate_without_its_header_is_never_mistaken() -> None:
+def test_raw_deflate_and_zlib_are_distinguished() -> None:
     random_bytes = random.Random(1)
     for _ in range(300):
         data = random_bytes.randbytes(random_bytes.randrange(60))
@@ -114,14 +114,14 @@ def test_deflate_without_its_header_is_never_mistaken() -> None:
         ("deflate", raw_deflate(BODY)[:-1], 400, "Truncated deflate data in request body"),
     ],
 )
-def test_what_cannot_be_undone_is_refused(
+def test_unknown_or_damaged_coding_is_refused(
     coding: str, body: bytes, status: int, message: str
 ) -> None:
     assert refused(body, coding) == (status, message)
     worker = make_worker()
     answer = ask(worker, "/events", method="POST", headers={"content-encoding": coding}, body=body)
     assert (answer.status, answer.json) == (status, {"success": False, "message": message})
-    assert counted(worker, "batches_rejected_total", reason="content") == 1
+    assert counter_value(worker, "batches_rejected_total", reason="content") == 1
 
 
 TOO_LARGE = (413, "Request body is larger than 100000 bytes once inflated")
@@ -130,7 +130,7 @@ TOO_LARGE = (413, "Request body is larger than 100000 bytes once inflated")
 @pytest.mark.parametrize(
     ("size", "fits"), [(LIMIT, True), (LIMIT + 1, False), (1000 * LIMIT, False)]
 )
-def test_bombs_are_refused(size: int, fits: bool) -> None:
+def test_inflated_body_above_limit_is_refused_413(size: int, fits: bool) -> None:
     data = bytes(size)
     for coding, body in (
         ("gzip", gzipped(data, 1)),
@@ -145,12 +145,12 @@ def test_bombs_are_refused(size: int, fits: bool) -> None:
 
 
 @pytest.mark.timeout(10)
-def test_a_body_of_countless_empty_members_is_refused_at_once() -> None:
+def test_body_of_many_empty_members_is_refused_413() -> None:
     body = gzipped(b"") * 250_000
     assert refused(body, "gzip") == (413, "More than 100 gzip members in request body")
 
 
-def test_the_bound_of_the_inflated_body_is_a_setting() -> None:
+def test_limit_of_inflated_body_is_a_setting() -> None:
     worker = make_worker(OPENQOE_MAX_INFLATED_BYTES="1024")
     body = gzip.compress(batch(*[event()] * 3))
     answer = ask(worker, "/events", method="POST", headers={"content-encoding": "gzip"}, body=body)
@@ -158,9 +158,9 @@ def test_the_bound_of_the_inflated_body_is_a_setting() -> None:
     assert answer.json["message"] == "Request body is larger than 1024 bytes once inflated"
 
 
-def test_a_batch_is_the_same_however_it_is_packed() -> None:
+def test_batch_in_another_coding_is_a_duplicate() -> None:
     worker = make_worker()
     for coding, body in (("", BODY), ("gzip", gzipped(BODY)), ("deflate", raw_deflate(BODY))):
         headers = {"content-encoding": coding}
         assert ask(worker, "/events", method="POST", headers=headers, body=body).status == 202
-    assert counted(worker, "events_accepted_total") == 1
+    assert counter_value(worker, "events_accepted_total") == 1

@@ -1,4 +1,4 @@
-"""The dashboard's rules: who sees it, signing in and out, and what goes along with each answer."""
+"""Access to the dashboard: authorization, sign-in and sign-out, and security headers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from openqoe.core.api.dashboard_access import COOKIE, MAX_FAILURES, SESSION, signature
+from openqoe.core.api.dashboard_access import COOKIE, MAX_FAILURES, SESSION_MS, signature
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import LoadPage, Page
 from openqoe.core.http.messages import Request, Response
-from openqoe.core.worker import Outcome, Worker
-from tests.core.api.asking import Answer
+from openqoe.core.worker import Worker
+from tests.core.api.worker_client import Answer
 from tests.support.event_builders import NOW
+from tests.support.handling import Handled, complete, handle
 
 KEYS = "alpha-key, beta-key"
 HOST = {"host": "qoe.example:8787"}
@@ -39,16 +40,23 @@ def go(
     body: bytes = b"",
     now: int = NOW,
     is_secure: bool = False,
-) -> Outcome:
+) -> Handled:
     request = Request(method, path, query, {**HOST, **(headers or {})}, body, now, is_secure)
-    return worker.handle(request, now)
+    return handle(worker, request, now)
 
 
-def page_of(outcome: Outcome) -> LoadPage | None:
+def page_of(outcome: Handled) -> LoadPage | None:
     """The page that is loaded for it, if it may be seen."""
     pages = [effect for effect in outcome.effects if isinstance(effect, LoadPage)]
-    assert [page.id for page in pages] == ([] if outcome.after is None else [outcome.after])
+    assert len(pages) + len(outcome.answers) == 1
     return pages[0] if pages else None
+
+
+def shown(worker: Worker, request: Request, page: Page) -> Response:
+    """The answer to a request once its page is loaded."""
+    load = page_of(handle(worker, request, NOW))
+    assert load is not None
+    return complete(worker, load.id, page, NOW).response
 
 
 def sign_in(worker: Worker, key: str, now: int = NOW, **headers: str) -> Answer:
@@ -66,7 +74,7 @@ def cookie_of(answer: Answer) -> str:
 # Without keys, and without a dashboard
 
 
-def test_without_keys_it_is_as_open_as_the_rest() -> None:
+def test_dashboard_is_open_without_keys() -> None:
     for path in ("/", "/dashboard/app.js", "/dashboard/api/summary"):
         page = page_of(go(make(None), path, query="from=1&from=2&empty="))
         assert page is not None
@@ -75,13 +83,9 @@ def test_without_keys_it_is_as_open_as_the_rest() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [
-        {"OPENQOE_DASHBOARD": "false"},
-        {"OPENQOE_EMBEDDED": "off"},
-        {"PROMETHEUS_URL": "http://p/w"},
-    ],
+    [{"OPENQOE_DASHBOARD": "false"}, {"OPENQOE_EMBEDDED": "off"}, {"PROMETHEUS_URL": "http://p/w"}],
 )
-def test_where_there_is_none_nothing_is_found(settings: dict[str, str]) -> None:
+def test_missing_dashboard_is_404(settings: dict[str, str]) -> None:
     worker = make(None, **settings)
     for path in ("/", "/dashboard", "/dashboard/sign-in"):
         for method in ("GET", "POST"):
@@ -89,7 +93,7 @@ def test_where_there_is_none_nothing_is_found(settings: dict[str, str]) -> None:
             assert (answer.status, answer.json["message"]) == (404, "Not found")
 
 
-def test_beside_other_destinations_it_is_there() -> None:
+def test_dashboard_exists_beside_other_destinations() -> None:
     worker = make(None, PROMETHEUS_URL="http://p/w", OPENQOE_EMBEDDED="on")
     assert page_of(go(worker, "/")) is not None
 
@@ -97,14 +101,14 @@ def test_beside_other_destinations_it_is_there() -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/", "/v1/dashboard/app.js", "/dashboards", "//", "/index.html"]
 )
-def test_nothing_else_is_a_part_of_it(path: str) -> None:
+def test_other_paths_are_404(path: str) -> None:
     assert go(make(None), path).response.status == 404
 
 
 # With keys
 
 
-def test_a_stranger_gets_a_form_and_nothing_else() -> None:
+def test_request_without_session_gets_the_form_only() -> None:
     worker = make()
     outcome = go(worker, "/")
     answer = Answer.of(outcome.response)
@@ -121,35 +125,35 @@ def test_a_stranger_gets_a_form_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("key", ["alpha-key", "beta-key", "%62eta-key", "+alpha-key+"])
-def test_a_person_signs_in_with_any_of_the_keys(key: str) -> None:
+def test_any_key_signs_in(key: str) -> None:
     worker = make()
     answer = sign_in(worker, key)
     assert (answer.status, answer.headers["Location"]) == (303, "../")
     attributes = answer.headers["Set-Cookie"].split("; ")[1:]
-    assert attributes == ["Path=/", f"Max-Age={SESSION // 1000}", "HttpOnly", "SameSite=Strict"]
+    assert attributes == ["Path=/", f"Max-Age={SESSION_MS // 1000}", "HttpOnly", "SameSite=Strict"]
     for path in ("/", "/dashboard/app.js", "/dashboard/api/summary"):
         assert page_of(go(worker, path, headers={"cookie": cookie_of(answer)})) is not None
 
 
-def test_another_process_with_the_same_keys_knows_the_session() -> None:
+def test_session_is_valid_in_another_process() -> None:
     cookie = cookie_of(sign_in(make(), "beta-key"))
     assert page_of(go(make(), "/", headers={"cookie": cookie})) is not None
 
 
-def test_a_session_ends_with_its_key() -> None:
+def test_session_ends_when_its_key_is_removed() -> None:
     cookie = cookie_of(sign_in(make(), "alpha-key"))
     assert page_of(go(make("gamma, alpha-key"), "/", headers={"cookie": cookie})) is not None
     assert page_of(go(make("gamma"), "/", headers={"cookie": cookie})) is None
 
 
-def test_a_session_ends_after_twelve_hours() -> None:
+def test_session_ends_after_twelve_hours() -> None:
     worker = make()
     cookie = {"cookie": cookie_of(sign_in(worker, "alpha-key"))}
-    assert page_of(go(worker, "/", headers=cookie, now=NOW + SESSION - 1)) is not None
-    assert page_of(go(worker, "/", headers=cookie, now=NOW + SESSION)) is None
+    assert page_of(go(worker, "/", headers=cookie, now=NOW + SESSION_MS - 1)) is not None
+    assert page_of(go(worker, "/", headers=cookie, now=NOW + SESSION_MS)) is None
 
 
-def test_the_cookie_is_found_among_others() -> None:
+def test_session_cookie_is_found_among_others() -> None:
     worker = make()
     good = cookie_of(sign_in(worker, "alpha-key"))
     for header in (f"a=1; {good}", f"{good};b=2", f"{COOKIE}=0.{'0' * 64}; {good}", f"a=1, {good}"):
@@ -158,22 +162,22 @@ def test_the_cookie_is_found_among_others() -> None:
         assert page_of(go(worker, "/", headers={"cookie": header})) is None
 
 
-GOOD = f"{NOW + SESSION}.{signature('alpha-key', str(NOW + SESSION))}"
+GOOD = f"{NOW + SESSION_MS}.{signature('alpha-key', str(NOW + SESSION_MS))}"
 
 
 @given(st.text("0123456789abcdef.;,= x", max_size=90) | st.text(max_size=90))
 @example(GOOD.upper())
-@example(f"{NOW + 10 * SESSION}.{GOOD.partition('.')[2]}")
-@example(f"{NOW + SESSION}.{signature('gamma-key', str(NOW + SESSION))}")
+@example(f"{NOW + 10 * SESSION_MS}.{GOOD.partition('.')[2]}")
+@example(f"{NOW + SESSION_MS}.{signature('gamma-key', str(NOW + SESSION_MS))}")
 @example(f"0{GOOD}")
 @example(f"+{GOOD}")
-def test_no_other_cookie_is_a_session(value: str) -> None:
+def test_arbitrary_cookie_is_no_session(value: str) -> None:
     if value.strip(" \t;,").split(";")[0] != GOOD:
         assert page_of(go(make(), "/", headers={"cookie": f"{COOKIE}={value}"})) is None
 
 
 @given(st.integers(0, len(GOOD) - 1), st.sampled_from("0123456789abcdef."))
-def test_a_cookie_that_was_tampered_with_is_no_session(at: int, character: str) -> None:
+def test_modified_cookie_is_no_session(at: int, character: str) -> None:
     changed = GOOD[:at] + character + GOOD[at + 1 :]
     seen = page_of(go(make(), "/", headers={"cookie": f"{COOKIE}={changed}"}))
     assert (seen is not None) == (changed == GOOD)
@@ -189,7 +193,7 @@ def test_a_cookie_that_was_tampered_with_is_no_session(at: int, character: str) 
         ({"x-forwarded-proto": "http"}, False, False),
     ],
 )
-def test_over_tls_the_cookie_goes_over_tls_only(
+def test_cookie_is_secure_over_tls(
     headers: dict[str, str], is_secure: bool, expected: bool
 ) -> None:
     outcome = go(
@@ -204,7 +208,7 @@ def test_over_tls_the_cookie_goes_over_tls_only(
     assert cookie.endswith("; Secure") == expected
 
 
-def test_signing_out_takes_the_cookie_away() -> None:
+def test_sign_out_deletes_the_cookie() -> None:
     outcome = go(make(), "/dashboard/sign-out", method="POST", headers=FORM)
     headers = dict(outcome.response.headers)
     assert (outcome.response.status, headers["Location"]) == (303, "../")
@@ -212,20 +216,20 @@ def test_signing_out_takes_the_cookie_away() -> None:
 
 
 @pytest.mark.parametrize("name", ["authorization", "x-api-key", "x-api-token"])
-def test_programs_send_the_key_itself_but_only_to_the_api(name: str) -> None:
+def test_key_in_a_header_opens_the_api_only(name: str) -> None:
     worker = make()
     assert page_of(go(worker, "/dashboard/api/x", headers={name: "beta-key"})) is not None
     assert page_of(go(worker, "/dashboard/api/x", headers={name: "gamma"})) is None
     assert page_of(go(worker, "/", headers={name: "beta-key"})) is None
 
 
-# Guessing
+# Wrong keys
 
 
 @pytest.mark.parametrize(
     "body", [b"key=wrong", b"", b"key=", b"key=\xff\xfe", b"&" * 200, b"other=alpha-key"]
 )
-def test_a_wrong_key_is_told_so(body: bytes) -> None:
+def test_wrong_key_shows_the_form_again(body: bytes) -> None:
     worker = make()
     outcome = go(worker, "/dashboard/sign-in", method="POST", headers=FORM, body=body)
     answer = Answer.of(outcome.response)
@@ -235,27 +239,27 @@ def test_a_wrong_key_is_told_so(body: bytes) -> None:
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_body_that_is_too_long_is_not_read() -> None:
+def test_oversized_form_is_413() -> None:
     worker = make()
     body = b"key=alpha-key&" + b"x" * 10_000
     answer = go(worker, "/dashboard/sign-in", method="POST", headers=FORM, body=body)
     assert answer.response.status == 413
 
 
-def test_after_ten_wrong_keys_a_minute_nobody_gets_in() -> None:
+def test_ten_wrong_keys_a_minute_block_sign_in() -> None:
     worker = make()
     for number in range(MAX_FAILURES):
         assert sign_in(worker, "wrong", NOW + number * 1_000).status == 401
     answer = sign_in(worker, "alpha-key", NOW + 20_500)
     assert (answer.status, answer.headers["Retry-After"]) == (429, "40")
     assert sign_in(worker, "wrong", NOW + MINUTE - 1).status == 429
-    # One place a second, as they came.
+    # One attempt a second is freed again.
     assert sign_in(worker, "wrong", NOW + MINUTE).status == 401
     assert sign_in(worker, "alpha-key", NOW + MINUTE).status == 429
     assert sign_in(worker, "alpha-key", NOW + MINUTE + 1_000).status == 303
 
 
-def test_it_is_open_to_sessions_meanwhile() -> None:
+def test_blocked_sign_in_keeps_sessions_valid() -> None:
     worker = make()
     cookie = cookie_of(sign_in(worker, "alpha-key"))
     for _ in range(MAX_FAILURES + 1):
@@ -263,7 +267,7 @@ def test_it_is_open_to_sessions_meanwhile() -> None:
     assert page_of(go(worker, "/", headers={"cookie": cookie})) is not None
 
 
-def test_a_clock_that_is_put_back_does_not_lock_anybody_out() -> None:
+def test_clock_set_back_does_not_block_sign_in() -> None:
     worker = make()
     for _ in range(MAX_FAILURES):
         sign_in(worker, "wrong", NOW)
@@ -285,10 +289,10 @@ def test_a_clock_that_is_put_back_does_not_lock_anybody_out() -> None:
         ({"origin": "http://qoe.example:8787", "sec-fetch-site": "same-site"}, 403),
         ({"origin": "http://QOE.example:8787", "sec-fetch-site": "same-origin"}, 303),
         ({"origin": "https://q.example", "x-forwarded-host": "q.example"}, 303),
-        ({}, 303),  # no browser
+        ({}, 303),  # not a browser
     ],
 )
-def test_another_site_signs_nobody_in_or_out(
+def test_other_origin_cannot_sign_in_or_out(
     path: str, headers: dict[str, str], status: int
 ) -> None:
     outcome = go(make(), path, method="POST", headers=headers, body=b"key=alpha-key")
@@ -296,12 +300,12 @@ def test_another_site_signs_nobody_in_or_out(
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "PUT", "DELETE", "POST"])
-def test_pages_are_only_read(method: str) -> None:
+def test_page_with_another_method_is_405(method: str) -> None:
     answer = Answer.of(go(make(None), "/", method=method, headers={"origin": "http://e"}).response)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_whoever_opens_the_address_of_the_form_is_sent_to_the_page() -> None:
+def test_sign_in_address_redirects_to_the_page() -> None:
     worker = make()
     for path in ("/dashboard/sign-in", "/dashboard/sign-out"):
         assert dict(go(worker, path).response.headers)["Location"] == "../"
@@ -311,12 +315,14 @@ def test_whoever_opens_the_address_of_the_form_is_sent_to_the_page() -> None:
         assert dict(outcome.response.headers)["Location"] == where
 
 
-def every_kind_of_answer() -> list[Response]:
+def responses_of_every_kind() -> list[Response]:
     worker, origin = make(), {"origin": "http://qoe.example:8787"}
     cookie = {"cookie": cookie_of(sign_in(worker, "alpha-key")), **origin}
     seen = Request("GET", "/", headers={**HOST, **cookie})
     tagged = (("Content-Type", "text/css"), ("ETag", '"v"'), ("Cache-Control", "private"))
-    known = Request("GET", "/dashboard/a.css", headers={"if-none-match": '"x", W/"v"'})
+    known = Request(
+        "GET", "/dashboard/a.css", headers={**HOST, **cookie, "if-none-match": '"x", W/"v"'}
+    )
     return [
         go(worker, "/", headers=origin).response,
         go(worker, "/dashboard/api/x", headers=origin).response,
@@ -325,14 +331,14 @@ def every_kind_of_answer() -> list[Response]:
         go(worker, "/", query="&".join(f"a{n}=1" for n in range(99)), headers=cookie).response,
         *(go(worker, "/dashboard/sign-in", method="POST", headers=FORM, body=b"key=" + key).response
           for key in (b"no", b"alpha-key", b"x" * 9_000)),
-        worker.shown(seen, Page(200, (("Content-Type", "text/html"),), b"<p>")),
-        worker.shown(seen, Page(404, (), b"")),
-        worker.shown(known, Page(200, tagged, b"p{}")),
+        shown(worker, seen, Page(200, (("Content-Type", "text/html"),), b"<p>")),
+        shown(worker, seen, Page(404, (), b"")),
+        shown(worker, known, Page(200, tagged, b"p{}")),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("response", every_kind_of_answer(), ids=lambda one: str(one.status))
-def test_every_answer_is_for_our_own_pages_only(response: Response) -> None:
+@pytest.mark.parametrize("response", responses_of_every_kind(), ids=lambda one: str(one.status))
+def test_every_response_has_the_security_headers(response: Response) -> None:
     headers = Answer.of(response).headers
     assert not [name for name in headers if name.lower().startswith("access-control-")]
     policy = headers["Content-Security-Policy"]
@@ -346,7 +352,7 @@ def test_every_answer_is_for_our_own_pages_only(response: Response) -> None:
     assert headers["Cache-Control"] in ("no-store", "private")
 
 
-def test_the_form_needs_nothing_that_its_policy_forbids() -> None:
+def test_form_complies_with_its_policy() -> None:
     answer = Answer.of(go(make(), "/").response)
     (style,) = re.findall(r"<style>(.*?)</style>", answer.body.decode(), re.DOTALL)
     digest = b64encode(sha256(style.encode()).digest()).decode()
@@ -354,22 +360,21 @@ def test_the_form_needs_nothing_that_its_policy_forbids() -> None:
     assert b"style=" not in answer.body
 
 
-def test_a_page_that_is_known_is_not_sent_again() -> None:
+def test_known_etag_gives_304() -> None:
     worker = make(None)
     page = Page(200, (("Content-Type", "text/css"), ("ETag", '"v1"')), b"p{}")
     for known, status in (('"v1"', 304), ('W/"v1"', 304), ("*", 304), ('"v0"', 200), ("", 200)):
         request = Request("GET", "/dashboard/a.css", headers={"if-none-match": known})
-        answer = Answer.of(worker.shown(request, page))
+        answer = Answer.of(shown(worker, request, page))
         assert (answer.status, answer.body) == (status, b"" if status == 304 else b"p{}")
         assert answer.headers["ETag"] == '"v1"'
         assert ("Content-Type" in answer.headers) == (status == 200)
 
 
-def test_requests_are_counted_when_they_are_answered() -> None:
+def test_page_request_is_counted_when_answered() -> None:
     worker = make(None)
     request = Request("GET", "/")
-    page_of(worker.handle(request, NOW))
-    worker.shown(request, Page(200))
-    text = worker.handle(Request("GET", "/metrics"), NOW).response.body.decode()
+    shown(worker, request, Page(200))
+    text = handle(worker, Request("GET", "/metrics"), NOW).response.body.decode()
     assert 'requests_total{route="dashboard",status="200"} 1' in text
     assert 'status="503"' not in text

@@ -1,4 +1,4 @@
-"""What the worker says of itself, and where a path and a method lead."""
+"""Routes, /health, /ready, /stats and /metrics."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
 from openqoe.core.http.messages import Request
 from openqoe.core.metrics import health_metrics
 from openqoe.core.version import VERSION
-from tests.core.api.asking import ask, counted, make_worker, send
+from tests.core.api.worker_client import ask, counter_value, make_worker, send
 from tests.support import exposition_parser
 from tests.support.event_builders import NOW, event, post
+from tests.support.handling import handle
 
 # Routes
 
@@ -30,12 +31,15 @@ from tests.support.event_builders import NOW, event, post
         for slash in ("", "/")
     ],
 )
-def test_every_path_exists_under_every_version(path: str, route: str) -> None:
+def test_path_with_any_version_has_its_route(path: str, route: str) -> None:
     method = "POST" if route == "events" else "GET"
     worker = make_worker()
-    outcome = worker.handle(Request(method, path, body=post(event()).body), NOW)
-    assert outcome.response.status in (200, 202)
-    assert outcome.route.value == route
+    handled = handle(worker, Request(method, path, body=post(event()).body), NOW)
+    assert handled.response.status in (200, 202)
+    assert (
+        counter_value(worker, "requests_total", route=route, status=str(handled.response.status))
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,12 +63,12 @@ def test_every_path_exists_under_every_version(path: str, route: str) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "BREW"])
-def test_any_other_path_is_not_found(path: str, method: str) -> None:
+def test_unknown_path_is_404(path: str, method: str) -> None:
     worker = make_worker()
     answer = ask(worker, path, method=method)
     assert answer.status == 404
     assert answer.json == {"success": False, "message": "Not found"}
-    assert counted(worker, "requests_total", route="none", status="404") == 1
+    assert counter_value(worker, "requests_total", route="none", status="404") == 1
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,7 @@ def test_any_other_path_is_not_found(path: str, method: str) -> None:
         ("/metrics", ["POST"], "GET, HEAD, OPTIONS"),
     ],
 )
-def test_any_other_method_is_not_allowed(path: str, methods: list[str], allow: str) -> None:
+def test_unsupported_method_is_405(path: str, methods: list[str], allow: str) -> None:
     for method in methods:
         answer = ask(make_worker(), path, method=method)
         assert answer.status == 405
@@ -86,17 +90,17 @@ def test_any_other_method_is_not_allowed(path: str, methods: list[str], allow: s
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/stats", "/metrics", "/v2/health"])
-def test_head_is_answered_as_get(path: str) -> None:
-    """The body is left out by whoever sends the response, who needs its length."""
-    asked = ask(make_worker(), path, method="HEAD")
-    assert asked.status == 200
-    assert asked == ask(make_worker(), path)
+def test_head_response_equals_get(path: str) -> None:
+    """The server omits the body and needs its length."""
+    answer = ask(make_worker(), path, method="HEAD")
+    assert answer.status == 200
+    assert answer == ask(make_worker(), path)
 
 
 # /health and /ready
 
 
-def test_health() -> None:
+def test_health_response() -> None:
     answer = ask(make_worker(), "/health", now=NOW + 5)
     assert answer.status == 200
     assert answer.json == {
@@ -108,13 +112,13 @@ def test_health() -> None:
     assert answer.headers == {"Content-Type": "application/json", "Vary": "Origin"}
 
 
-def test_ready() -> None:
+def test_ready_response() -> None:
     answer = ask(make_worker(), "/ready")
     assert (answer.status, answer.json) == (200, {"status": "ready"})
 
 
 @pytest.mark.parametrize("end", ["drain", "close"])
-def test_a_worker_that_is_about_to_stop_is_not_ready_but_healthy(end: str) -> None:
+def test_stopping_worker_is_healthy_but_not_ready(end: str) -> None:
     worker = make_worker()
     if end == "drain":
         worker.drain()
@@ -124,7 +128,7 @@ def test_a_worker_that_is_about_to_stop_is_not_ready_but_healthy(end: str) -> No
     assert (answer.status, answer.json) == (503, {"success": False, "message": "Draining"})
     assert answer.headers["Retry-After"] == "5"
     assert ask(worker, "/health").status == 200
-    assert send(worker, post(event())).status == 202  # what still comes is not lost
+    assert send(worker, post(event())).status == 202  # late batches are not lost
 
 
 # /stats
@@ -150,7 +154,7 @@ def test_stats_of_a_new_worker() -> None:
     }
 
 
-def test_stats_tell_what_came_in() -> None:
+def test_stats_after_a_batch() -> None:
     limits = '{"env":{"max_cardinality":1}}'
     worker = make_worker(LOKI_URL="http://l/push", CARDINALITY_LIMITS=limits)
     send(worker, post(event(env="a"), event(env="b", view_id="view-2")))
@@ -168,7 +172,7 @@ def test_stats_tell_what_came_in() -> None:
     assert (loki["payloads"], loki["items"], loki["oldest_age"]) == (1, 2, 1500)
 
 
-def test_stats_never_hold_a_secret() -> None:
+def test_stats_have_no_secrets() -> None:
     worker = make_worker(
         LOKI_URL="http://l/push", LOKI_USERNAME="me", LOKI_PASSWORD="hush", API_KEY="hush"
     )
@@ -200,7 +204,7 @@ def test_stats_of_one_dimension(query: str, expected: dict[str, Any]) -> None:
     assert (answer.status, answer.json) == (200, expected)
 
 
-def test_at_most_100_values_are_listed() -> None:
+def test_stats_list_100_values_at_most() -> None:
     worker = make_worker()
     send(worker, post(*[event(app_version=f"1.{n}", at=NOW + n) for n in range(150)]))
     answer = ask(worker, "/stats", query="dimension=app_version").json
@@ -209,7 +213,7 @@ def test_at_most_100_values_are_listed() -> None:
 
 
 @pytest.mark.parametrize("query", ["dimension=mood", "dimension=%ff", "dimension=env%00"])
-def test_an_unknown_dimension_is_told_which_there_are(query: str) -> None:
+def test_unknown_dimension_is_400_with_the_known_ones(query: str) -> None:
     answer = ask(make_worker(), "/stats", query=query)
     assert answer.status == 400
     assert answer.json["success"] is False
@@ -217,7 +221,7 @@ def test_an_unknown_dimension_is_told_which_there_are(query: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "dimension=", "dimensions=env", "&&=", "%zz"])
-def test_any_other_query_is_not_looked_at(query: str) -> None:
+def test_stats_ignore_other_queries(query: str) -> None:
     assert "worker_version" in ask(make_worker(), "/stats", query=query).json
 
 
@@ -229,7 +233,7 @@ def test_metrics_are_well_formed_and_described() -> None:
     nasty = 'two\nlines, a "quote" and a \\'
     send(worker, post(event("error", env=nasty, data={"error_code": nasty}), event(at=0)))
     for path in ("/health", "/nowhere", "/stats"):
-        worker.answered(worker.handle(Request("GET", path), NOW).route, 0.003)
+        handle(worker, Request("GET", path), NOW)
     worker.close(NOW)
     answer = ask(worker, "/metrics")
     assert answer.status == 200
@@ -263,7 +267,9 @@ def test_metrics_are_well_formed_and_described() -> None:
         ("series_overflowed_total", {}, 0),
     ],
 )
-def test_metrics_tell_how_the_worker_does(name: str, labels: dict[str, str], value: float) -> None:
+def test_metrics_have_the_values_of_the_worker(
+    name: str, labels: dict[str, str], value: float
+) -> None:
     limits = '{"env":{"max_cardinality":2}}'
     worker = make_worker(LOKI_URL="http://l/push", CARDINALITY_LIMITS=limits)
     send(worker, post(event(env="a"), event(env="b", view_id="b", at=NOW + 1)))
@@ -272,13 +278,13 @@ def test_metrics_tell_how_the_worker_does(name: str, labels: dict[str, str], val
     ask(worker, "/events", method="OPTIONS")
     worker.refuse(413, "Too large", {})
     worker.close(NOW)
-    assert counted(worker, name, NOW + 2_000, **labels) == value
+    assert counter_value(worker, name, NOW + 2_000, **labels) == value
 
 
-def test_the_duration_of_requests_is_a_histogram() -> None:
+def test_request_duration_is_a_histogram() -> None:
     worker = make_worker()
-    for seconds in (0.0004, 0.003, 0.003, 9.0):
-        worker.answered(worker.handle(Request("GET", "/health"), NOW).route, seconds)
+    for waited in (0, 3, 3, 9_000):
+        handle(worker, Request("GET", "/health", last_byte_at=NOW - waited), NOW)
     families = exposition_parser.parse(ask(worker, "/metrics").body.decode())
     samples = families["openqoe_worker_request_duration_seconds"].samples
     name, route = "openqoe_worker_request_duration_seconds", ("route", "health")
@@ -293,4 +299,4 @@ def test_the_duration_of_requests_is_a_histogram() -> None:
         3,
         4,
     ]
-    assert samples[f"{name}_sum", frozenset({route})] == pytest.approx(9.0064)
+    assert samples[f"{name}_sum", frozenset({route})] == pytest.approx(9.006)

@@ -6,21 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.cluster.cardinality_sync import CardinalitySync
-from openqoe.core.config.cardinality_limits import Limit
-from openqoe.core.governance.dimension import FOLDS, fold
+from openqoe.core.config.cardinality_limits import CardinalityLimit
+from openqoe.core.governance.dimension import OVERFLOW_LABELS, overflow_label
 from openqoe.core.governance.governor import DAY, Governor
 from openqoe.core.kv import AddMembers
-from openqoe.shells.stores import MemoryStore
 from tests.support.event_builders import NOW
+from tests.support.memory_store import MemoryStore
 
-ONE: Mapping[str, Limit] = {"env": Limit("allow", 1)}
+ONE: Mapping[str, CardinalityLimit] = {"env": CardinalityLimit("allow", 1)}
 TODAY = NOW // DAY
 
 
 class Side:
     """One worker's share in it."""
 
-    def __init__(self, limits: Mapping[str, Limit] = ONE) -> None:
+    def __init__(self, limits: Mapping[str, CardinalityLimit] = ONE) -> None:
         self.governor = Governor(limits)
         self.admissions = CardinalitySync(self.governor)
 
@@ -30,12 +30,12 @@ class Side:
     def sync(self, store: MemoryStore, now: int = NOW) -> bool:
         """One exchange; whether labels worked out before are void."""
         self.admissions.changed = False
-        self.admissions.take(store.run(tuple(self.admissions.operations(now))), now)
+        self.admissions.process_replies(store.run(tuple(self.admissions.operations(now))), now)
         return self.admissions.changed
 
     @property
     def values(self) -> tuple[str, ...]:
-        return self.governor.values("env", NOW)
+        return self.governor.admitted_values("env", NOW)
 
 
 def test_the_store_is_told_once_a_day() -> None:
@@ -55,7 +55,12 @@ def test_the_store_is_told_once_a_day() -> None:
 
 
 def test_dimensions_without_a_limit_are_not_shared() -> None:
-    limits = {"a": Limit("drop"), "b": Limit("hash"), "c": Limit("hash", 5), "d": Limit("bucket")}
+    limits = {
+        "a": CardinalityLimit("drop"),
+        "b": CardinalityLimit("hash"),
+        "c": CardinalityLimit("hash", 5),
+        "d": CardinalityLimit("bucket"),
+    }
     operations = Side(limits).admissions.operations(NOW)
     assert [operation.key for operation in operations] == ["cardinality:c", "cardinality:d"]
 
@@ -67,7 +72,7 @@ def test_who_came_first_keeps_the_place_everywhere() -> None:
     assert first.sync(store) is False
     assert second.sync(store) is True  # labels in caches are void
     for side in (first, second):
-        assert side.sees("prod", "test") == ["prod", fold("test")]
+        assert side.sees("prod", "test") == ["prod", overflow_label("test")]
 
 
 def test_who_has_nothing_to_tell_hears_of_the_others() -> None:
@@ -80,14 +85,14 @@ def test_who_has_nothing_to_tell_hears_of_the_others() -> None:
 
 
 def test_what_was_admitted_meanwhile_keeps_its_place_while_there_is_room() -> None:
-    limits = {"env": Limit("allow", 3)}
+    limits = {"env": CardinalityLimit("allow", 3)}
     store, here, there = MemoryStore(), Side(limits), Side(limits)
     there.sees("theirs")
     there.sync(store)
     here.sees("told")
     replies = store.run(tuple(here.admissions.operations(NOW)))
     here.sees("meanwhile", "too much")
-    here.admissions.take(replies, NOW)
+    here.admissions.process_replies(replies, NOW)
     assert here.values == ("theirs", "told", "meanwhile")
     here.sync(store)
     there.sync(store)
@@ -95,25 +100,25 @@ def test_what_was_admitted_meanwhile_keeps_its_place_while_there_is_room() -> No
 
 
 def test_a_value_that_only_others_see_stays_as_long_as_they_do() -> None:
-    limits = {"env": Limit("allow", 3)}
+    limits = {"env": CardinalityLimit("allow", 3)}
     store, here, there = MemoryStore(), Side(limits), Side(limits)
     for day in range(4):
         now = NOW + day * DAY
         there.sees("theirs", now=now)
         for side in (there, here):
             side.sync(store, now)
-        assert here.governor.values("env", now) == ("theirs",)
+        assert here.governor.admitted_values("env", now) == ("theirs",)
     later = NOW + 6 * DAY
     here.sync(store, later)
-    assert here.governor.values("env", later) == ()
+    assert here.governor.admitted_values("env", later) == ()
 
 
 def test_a_store_that_has_forgotten_is_told_all_again() -> None:
-    limits = {"env": Limit("allow", 3)}
+    limits = {"env": CardinalityLimit("allow", 3)}
     side = Side(limits)
     side.sees("a", "b")
     side.sync(MemoryStore())
-    side.admissions.store_lost(NOW)
+    side.admissions.republish(NOW)
     emptied = MemoryStore()
     assert side.sync(emptied) is False
     other = Side(limits)
@@ -131,7 +136,10 @@ def test_a_store_that_has_forgotten_is_told_all_again() -> None:
 def test_workers_converge_on_the_same_values_within_the_limit(
     maximum: int | None, turns: list[tuple[int, str | None]]
 ) -> None:
-    store, sides = MemoryStore(), [Side({"env": Limit("allow", maximum)}) for _ in range(3)]
+    store, sides = (
+        MemoryStore(),
+        [Side({"env": CardinalityLimit("allow", maximum)}) for _ in range(3)],
+    )
     for number, value in turns:
         if value is None:
             sides[number].sync(store)
@@ -146,14 +154,14 @@ def test_workers_converge_on_the_same_values_within_the_limit(
 def test_the_overshoot_before_they_agree_is_bounded() -> None:
     """Each of n workers may have admitted max_cardinality values of its own until the next
     exchange; after it all have the same."""
-    store, sides = MemoryStore(), [Side({"env": Limit("allow", 50)}) for _ in range(4)]
+    store, sides = MemoryStore(), [Side({"env": CardinalityLimit("allow", 50)}) for _ in range(4)]
     before: set[str | None] = set()
     for number in range(1_000):
         before.update(sides[number % 4].sees(f"value-{number}"))
-    assert len(before) == 4 * 50 + FOLDS
+    assert len(before) == 4 * 50 + OVERFLOW_LABELS
     for side in sides * 2:
         side.sync(store)
     after: set[str | None] = set()
     for side in sides:
         after.update(side.sees(*(f"value-{number}" for number in range(1_000))))
-    assert len(after) == 50 + FOLDS
+    assert len(after) == 50 + OVERFLOW_LABELS

@@ -8,10 +8,10 @@ import pytest
 
 from openqoe.core.cluster.view_log import KEPT, LONG
 from openqoe.core.http.messages import Request
-from openqoe.shells.stores import MemoryStore
 from tests.support.captures import NAMES, CapturedRequest, load
 from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
+from tests.support.memory_store import MemoryStore
 from tests.support.rig import HOUR, MINUTE, SECOND, player_event
 
 PLAYED = "openqoe_playing_time_seconds"
@@ -36,7 +36,9 @@ def live(fleet: Fleet, requests: list[CapturedRequest], pick: Callable[[], int])
         headers = {key.lower(): value for key, value in request.headers.items()}
         fleet.handle(
             pick(),
-            Request("POST", request.path, headers=headers, body=request.body, received=fleet.now),
+            Request(
+                "POST", request.path, headers=headers, body=request.body, first_byte_at=fleet.now
+            ),
         )
     for minutes in (1, 30, 1):
         fleet.pass_time(minutes * MINUTE)
@@ -225,7 +227,7 @@ def test_a_store_that_comes_back_soon_costs_nothing() -> None:
     assert played(fleet) == 10
     assert json.loads(fleet.stats(1))["shared_store"] == {
         "state": "waiting",
-        "failure": "it is away",
+        "failure": "unreachable",
         "failing_since": NOW,
         "waiting_batches": 1,
         "batches_counted_alone": 0,
@@ -235,10 +237,10 @@ def test_a_store_that_comes_back_soon_costs_nothing() -> None:
     assert played(fleet) == 20
     assert json.loads(fleet.stats(1))["shared_store"]["state"] == "shared"
     assert [notice.event for notice in fleet.notices] == [
-        "the shared store does not answer",
-        "the shared store does not answer",  # each of the two
-        "the shared store answers again",
-        "the shared store answers again",
+        "shared store is unavailable",
+        "shared store is unavailable",  # each of the two
+        "shared store is available again",
+        "shared store is available again",
     ]
 
 
@@ -283,7 +285,7 @@ def test_a_store_that_was_emptied_hears_of_the_views_again() -> None:
         fleet.post(number, player_event(0, "heartbeat", 5.0, playing_time=60_000 - number))
     fleet.store = MemoryStore(lambda: fleet.now)
     fleet.pass_time(5 * SECOND)
-    assert "the shared store has lost what it was told" in {n.event for n in fleet.notices}
+    assert "shared store was reset; republishing" in {n.event for n in fleet.notices}
     fleet.post(0, player_event(20, "heartbeat", 20.0, playing_time=80_000))
     fleet.workers.append(fleet.start_worker(2))  # it has never seen the view
     fleet.post(2, player_event(30, "heartbeat", 30.0, playing_time=90_000))
@@ -347,7 +349,7 @@ def test_a_worker_that_stops_does_not_wait_longer_for_the_store_than_there_is_ti
     assert played(fleet) == 10
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
     (notice,) = fleet.notices
-    assert notice.event == "the shared store did not answer: counted without it"
+    assert notice.event == "shared store did not answer before shutdown; batches applied alone"
     assert dict(notice.fields) == {"reason": "too slow", "batches": 2}
 
 

@@ -5,7 +5,6 @@ import random
 import pytest
 
 from openqoe.core.http.messages import Request
-from openqoe.shells.stores import MemoryStore
 from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
 from tests.support.fleet_traffic import (
@@ -15,6 +14,7 @@ from tests.support.fleet_traffic import (
     find_out_of_bound,
     make_rounds,
 )
+from tests.support.memory_store import MemoryStore
 from tests.support.rig import MINUTE, SECOND
 
 VIEWS = 25
@@ -42,7 +42,9 @@ def counted(seed: int, *, patience: int, away: float = 0.0, emptied: float = 0.0
                 fleet.store = MemoryStore(lambda: fleet.now)
             if chance.random() < 0.05:
                 fleet.pass_time(chance.choice([SECOND // 2, 3 * SECOND]))
-            request = Request("POST", "/v1/events", headers=HEADERS, body=body, received=fleet.now)
+            request = Request(
+                "POST", "/v1/events", headers=HEADERS, body=body, first_byte_at=fleet.now
+            )
             assert fleet.handle(chance.randrange(WORKERS), request).status == 202
         fleet.pass_time(SECOND)
     fleet.store_is_down = False

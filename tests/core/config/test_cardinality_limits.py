@@ -1,71 +1,75 @@
-"""Limits: the defaults, and the document that changes them."""
+"""Cardinality limits: the defaults, and a document that overrides them."""
 
 from typing import Any
 
 import pytest
 
-from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, Limit, parse_limits
+from openqoe.core.config.cardinality_limits import (
+    DEFAULT_LIMITS,
+    CardinalityLimit,
+    parse_cardinality_limits,
+)
 
 
-def test_defaults() -> None:
+def test_default_limits() -> None:
     assert dict(DEFAULT_LIMITS) == {
-        "org_id": Limit("allow", 1_000),
-        "player_id": Limit("allow", 10_000),
-        "env": Limit("allow", 10),
-        "app_name": Limit("allow", 100),
-        "app_version": Limit("allow", 500),
-        "event_type": Limit("allow", 60),
-        "device_category": Limit("allow", 10),
-        "os_family": Limit("allow", 20),
-        "browser_family": Limit("allow", 20),
-        "player_name": Limit("allow", 20),
-        "network_country": Limit("allow", 250),
-        "content_type": Limit("allow", 5),
-        "error_family": Limit("allow", 20),
-        "error_code": Limit("allow", 200),
-        "trigger": Limit("allow", 20),
-        "video_id": Limit("bucket", 100_000, 10_000),
-        "video_title": Limit("bucket", 100_000, 10_000),
-        "network_region": Limit("bucket", 1_000, 100),
-        "session_id": Limit("hash", None),
-        "view_id": Limit("hash", None),
-        "viewer_id": Limit("hash", None),
-        "video_source_url": Limit("drop", None),
+        "org_id": CardinalityLimit("allow", 1_000),
+        "player_id": CardinalityLimit("allow", 10_000),
+        "env": CardinalityLimit("allow", 10),
+        "app_name": CardinalityLimit("allow", 100),
+        "app_version": CardinalityLimit("allow", 500),
+        "event_type": CardinalityLimit("allow", 60),
+        "device_category": CardinalityLimit("allow", 10),
+        "os_family": CardinalityLimit("allow", 20),
+        "browser_family": CardinalityLimit("allow", 20),
+        "player_name": CardinalityLimit("allow", 20),
+        "network_country": CardinalityLimit("allow", 250),
+        "content_type": CardinalityLimit("allow", 5),
+        "error_family": CardinalityLimit("allow", 20),
+        "error_code": CardinalityLimit("allow", 200),
+        "trigger": CardinalityLimit("allow", 20),
+        "video_id": CardinalityLimit("bucket", 100_000, 10_000),
+        "video_title": CardinalityLimit("bucket", 100_000, 10_000),
+        "network_region": CardinalityLimit("bucket", 1_000, 100),
+        "session_id": CardinalityLimit("hash", None),
+        "view_id": CardinalityLimit("hash", None),
+        "viewer_id": CardinalityLimit("hash", None),
+        "video_source_url": CardinalityLimit("drop", None),
     }
 
 
 @pytest.mark.parametrize(
     ("entry", "limit"),
     [
-        ({}, Limit("bucket", 100_000, 10_000)),
-        ({"max_cardinality": 7}, Limit("bucket", 7, 10_000)),
-        ({"max_cardinality": 0}, Limit("bucket", 0, 10_000)),
-        ({"max_cardinality": None}, Limit("bucket", None, 10_000)),
-        ({"bucket_size": 7}, Limit("bucket", 100_000, 7)),
-        ({"action": "allow", "max_cardinality": 7}, Limit("allow", 7, 10_000)),
-        ({"action": "allow"}, Limit("allow", None, 10_000)),  # a new action, without a limit
-        ({"action": "hash"}, Limit("hash", None, 10_000)),
-        ({"action": "drop"}, Limit("drop", None, 10_000)),
+        ({}, CardinalityLimit("bucket", 100_000, 10_000)),
+        ({"max_cardinality": 7}, CardinalityLimit("bucket", 7, 10_000)),
+        ({"max_cardinality": 0}, CardinalityLimit("bucket", 0, 10_000)),
+        ({"max_cardinality": None}, CardinalityLimit("bucket", None, 10_000)),
+        ({"bucket_size": 7}, CardinalityLimit("bucket", 100_000, 7)),
+        ({"action": "allow", "max_cardinality": 7}, CardinalityLimit("allow", 7, 10_000)),
+        ({"action": "allow"}, CardinalityLimit("allow", None, 10_000)),  # action without limit
+        ({"action": "hash"}, CardinalityLimit("hash", None, 10_000)),
+        ({"action": "drop"}, CardinalityLimit("drop", None, 10_000)),
         (
             {"max_cardinality": 100_000, "action": "bucket", "bucket_size": 5},
-            Limit("bucket", 100_000, 5),
+            CardinalityLimit("bucket", 100_000, 5),
         ),
     ],
 )
-def test_an_entry_changes_what_it_names(entry: dict[str, Any], limit: Limit) -> None:
+def test_entry_overrides_only_its_dimension(entry: dict[str, Any], limit: CardinalityLimit) -> None:
     for document in ({"limits": {"video_id": entry}}, {"video_id": entry}):
-        limits = parse_limits(document)
+        limits = parse_cardinality_limits(document)
         assert limits["video_id"] == limit
         assert {**limits, "video_id": 0} == {**DEFAULT_LIMITS, "video_id": 0}
 
 
 @pytest.mark.parametrize("document", [{}, {"limits": {}}])
-def test_nothing_changes_nothing(document: dict[str, Any]) -> None:
-    assert parse_limits(document) == DEFAULT_LIMITS
+def test_empty_document_keeps_the_defaults(document: dict[str, Any]) -> None:
+    assert parse_cardinality_limits(document) == DEFAULT_LIMITS
 
 
 @pytest.mark.parametrize(
-    ("document", "words"),
+    ("document", "message"),
     [
         ({"limits": None}, '"limits" is not an object'),
         ({"limits": []}, '"limits" is not an object'),
@@ -84,12 +88,12 @@ def test_nothing_changes_nothing(document: dict[str, Any]) -> None:
         ({"env": {"bucket_size": []}}, "'env': bucket_size is not a whole number"),
     ],
 )
-def test_a_fault_is_named_with_its_place(document: dict[str, Any], words: str) -> None:
+def test_invalid_document_names_entry_and_member(document: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        parse_limits(document)
-    assert words in str(caught.value)
+        parse_cardinality_limits(document)
+    assert message in str(caught.value)
 
 
-def test_limits_cannot_be_changed_by_accident() -> None:
+def test_parsed_limits_are_read_only() -> None:
     with pytest.raises(TypeError):
-        parse_limits({})["env"] = Limit("drop")  # type: ignore[index]
+        parse_cardinality_limits({})["env"] = CardinalityLimit("drop")  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""How the text of a setting becomes a value, and what is said when it does not."""
+"""Parsing of settings, and the messages of their faults."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,11 +38,11 @@ from openqoe.core.config.declaration import Parse, setting
         (declaration.parse_url, " http://mimir:9009/push ", "http://mimir:9009/push"),
         (declaration.parse_url, "https://[::1]:443/x?a=b", "https://[::1]:443/x?a=b"),
         (declaration.parse_json_object, '{"a": [1]}', {"a": [1]}),
-        (declaration.one_of("json", "human"), " JSON ", "json"),
+        (declaration.parse_choice("json", "human"), " JSON ", "json"),
         (declaration.parse_text, " kept as it is ", " kept as it is "),
     ],
 )
-def test_text_becomes_a_value(parse: Parse, text: str, value: Any) -> None:
+def test_valid_text_is_parsed(parse: Parse, text: str, value: Any) -> None:
     parsed = parse(text)
     assert parsed == value
     assert type(parsed) is type(value)
@@ -73,11 +73,11 @@ def test_text_becomes_a_value(parse: Parse, text: str, value: Any) -> None:
         (declaration.parse_json_object, "{", "is not JSON ("),
         (declaration.parse_json_object, "[1]", "is not a JSON object"),
         (declaration.parse_json_object, "[" * 100_000, "is not JSON (nested too deeply)"),
-        (declaration.one_of("json", "human"), "xml", "is not one of json, human"),
+        (declaration.parse_choice("json", "human"), "xml", "is not one of json, human"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else None,
 )
-def test_text_that_is_none_is_told_so(parse: Parse, text: str, predicate: str) -> None:
+def test_invalid_text_raises_a_predicate(parse: Parse, text: str, predicate: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse(text)
     assert str(caught.value).startswith(predicate)
@@ -86,25 +86,17 @@ def test_text_that_is_none_is_told_so(parse: Parse, text: str, predicate: str) -
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A configuration with one setting of each kind of bound."""
+    """A configuration with one setting of each kind."""
 
-    size: int = setting(
-        "SIZE", 5, "", parse=declaration.parse_integer, kind="number", unit="bytes", minimum=2
-    )
-    wait: int = setting(
-        "WAIT", 9, "", parse=declaration.parse_seconds, kind="number", unit="s", minimum=1500
-    )
-    names: tuple[str, ...] = setting(
-        "OPENQOE_NAMES", (), "", parse=declaration.parse_list, kind="list"
-    )
-    key: str | None = setting(
-        "KEY", None, "", parse=declaration.parse_text, kind="text", secret=True
-    )
+    size: int = setting("SIZE", 5, "", parse=declaration.parse_integer, unit="bytes", minimum=2)
+    wait: int = setting("WAIT", 9, "", parse=declaration.parse_seconds, unit="s", minimum=1500)
+    names: tuple[str, ...] = setting("OPENQOE_NAMES", (), "", parse=declaration.parse_list)
+    key: str | None = setting("KEY", None, "", parse=declaration.parse_text, secret=True)
     plain: int = 0
 
 
-def test_settings_are_read_off_the_fields() -> None:
-    declared = declaration.declared(Example)
+def test_declared_settings_are_in_field_order() -> None:
+    declared = declaration.declared_settings(Example)
     assert [(name, one.env) for name, one in declared.items()] == [
         ("size", "SIZE"),
         ("wait", "WAIT"),
@@ -114,18 +106,17 @@ def test_settings_are_read_off_the_fields() -> None:
     assert (declared["size"].minimum, declared["size"].unit) == (2, "bytes")
 
 
-def test_only_what_is_present_and_not_empty_is_read() -> None:
+def test_blank_and_foreign_variables_are_ignored() -> None:
     environment = {"SIZE": "", "WAIT": " \t", "OPENQOE_NAMES": "a,b", "PATH": "/bin"}
-    assert declaration.read(Example, environment) == ({"names": ("a", "b")}, ())
+    assert declaration.parse_environment(Example, environment) == ({"names": ("a", "b")}, ())
     assert Example() == Example(5, 9, (), None, 0)
 
 
-def test_all_faults_are_read_at_once() -> None:
-    assert declaration.read(Example, {"SIZE": "big", "WAIT": "2", "OPENQOE_NAMES": ","}) == (
-        {"wait": 2_000},
-        ("SIZE is not a whole number", "OPENQOE_NAMES holds no value"),
-    )
-    _, faults = declaration.read(Example, {"SIZE": "big", "WAIT": "long"})
+def test_all_faults_are_returned_at_once() -> None:
+    assert declaration.parse_environment(
+        Example, {"SIZE": "big", "WAIT": "2", "OPENQOE_NAMES": ","}
+    ) == ({"wait": 2_000}, ("SIZE is not a whole number", "OPENQOE_NAMES holds no value"))
+    _, faults = declaration.parse_environment(Example, {"SIZE": "big", "WAIT": "long"})
     assert faults == ("SIZE is not a whole number", "WAIT is not a number of seconds")
 
 
@@ -135,20 +126,17 @@ def test_all_faults_are_read_at_once() -> None:
         (Example(2, 1500), ()),
         (Example(1, 1500), ("SIZE must be at least 2 bytes",)),
         (Example(2, 1499), ("WAIT must be at least 1.5 s",)),
-        (
-            Example(-1, 0),
-            ("SIZE must be at least 2 bytes", "WAIT must be at least 1.5 s"),
-        ),
+        (Example(-1, 0), ("SIZE must be at least 2 bytes", "WAIT must be at least 1.5 s")),
     ],
 )
-def test_numbers_have_a_minimum(example: Example, faults: tuple[str, ...]) -> None:
-    assert declaration.out_of_bounds(example) == faults
+def test_number_below_minimum_is_a_fault(example: Example, faults: tuple[str, ...]) -> None:
+    assert declaration.find_out_of_bounds(example) == faults
 
 
-def test_names_that_look_like_ours_and_are_not() -> None:
+def test_unknown_variable_with_our_prefix_is_found() -> None:
     environment = {"OPENQOE_NAME": "", "OPENQOE_NAMES": "", "OPENQOE_A": "1", "OTHER": "1"}
-    assert declaration.unknown_variables(Example, environment) == ("OPENQOE_A", "OPENQOE_NAME")
+    assert declaration.find_unknown_variables(Example, environment) == ("OPENQOE_A", "OPENQOE_NAME")
 
 
-def test_secrets_are_not_shown() -> None:
+def test_secret_is_not_in_repr() -> None:
     assert "hush" not in repr(Example(key="hush"))

@@ -1,14 +1,12 @@
-"""Which settings lead to which destinations."""
+"""Destinations derived from settings."""
 
 from base64 import b64encode
 
 import pytest
 
-from openqoe.core.api.startup_notices import notices
 from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.destinations import EMBEDDED_LOGS, EMBEDDED_METRICS, Destination
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Notice
 
 
 def basic(text: str) -> tuple[str, str]:
@@ -91,7 +89,7 @@ CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
             Destination("grafana_cloud_metrics", "https://m", CLOUD_HEADERS, False),
             Destination("grafana_cloud_logs", CENTRAL_LOGS, CLOUD_HEADERS, True),
         ),
-        # Grafana Cloud wins over self-hosted; another tenant has no say there
+        # Grafana Cloud takes precedence over self-hosted servers and their tenant
         (
             MIMIR | LOKI | CLOUD | {"GRAFANA_CLOUD_REGION": "us-central1", "OPENQOE_TENANT": "x"},
             Destination("grafana_cloud_metrics", CENTRAL, CLOUD_HEADERS, True),
@@ -99,7 +97,7 @@ CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
         ),
     ],
 )
-def test_destinations(
+def test_settings_select_the_destinations(
     environment: dict[str, str], metrics: Destination | None, logs: Destination | None
 ) -> None:
     config = Config.from_environment(environment)
@@ -121,7 +119,7 @@ def test_destinations(
         ("eu-west-3", "eu-west-3"),
     ],
 )
-def test_the_region_names_a_cluster(region: str, cluster: str) -> None:
+def test_region_is_mapped_to_its_first_cluster(region: str, cluster: str) -> None:
     config = Config.from_environment(CLOUD | {"GRAFANA_CLOUD_REGION": region})
     (logs,) = config.logs_destinations
     assert logs.url == f"https://logs-prod-{cluster}.grafana.net/loki/api/v1/push"
@@ -146,61 +144,12 @@ def test_the_region_names_a_cluster(region: str, cluster: str) -> None:
         ),
     ],
 )
-def test_half_a_destination_is_a_fault(environment: dict[str, str], missing: list[str]) -> None:
+def test_incomplete_destination_names_missing_settings(
+    environment: dict[str, str], missing: list[str]
+) -> None:
     with pytest.raises(SettingsError) as caught:
         Config.from_environment(environment)
     assert [fault.split(" is missing")[0] for fault in caught.value.faults] == missing
-
-
-# What the operator is told at start
-
-
-def told(environment: dict[str, str]) -> list[Notice]:
-    return list(notices(Config.from_environment(environment), environment))
-
-
-OPEN = "API_KEY is not set: anybody who reaches this port may post events"
-
-
-def test_the_log_tells_where_data_goes_without_secrets() -> None:
-    access = {"LOKI_USERNAME": "me", "LOKI_PASSWORD": "hush", "API_KEY": "hush"}
-    lines = told(MIMIR | LOKI | access)
-    assert lines == [
-        Notice(
-            "info", "destination", (("kind", "metrics"), ("destination", "mimir"), ("host", "m"))
-        ),
-        Notice("info", "destination", (("kind", "logs"), ("destination", "loki"), ("host", "l"))),
-    ]
-
-
-def test_the_log_tells_that_a_url_was_derived() -> None:
-    lines = told(CLOUD | {"GRAFANA_CLOUD_REGION": "us-central1", "API_KEY": "k"})
-    derived = [line for line in lines if "derived" in line.event]
-    assert [dict(line.fields)["url"] for line in derived] == [CENTRAL, CENTRAL_LOGS]
-    assert {line.level for line in derived} == {"warning"}
-
-
-def test_the_log_tells_that_nothing_is_sent_and_that_the_door_is_open() -> None:
-    goes_nowhere, is_open = told({"OPENQOE_EMBEDDED": "off"})
-    assert goes_nowhere.level == is_open.level == "warning"
-    assert goes_nowhere.event.startswith("no destination is configured and OPENQOE_EMBEDDED is off")
-    assert is_open.event == OPEN
-
-
-def test_the_log_tells_that_the_dashboard_is_open_too() -> None:
-    assert told({})[-1].event == f"{OPEN}, and see the dashboard"
-    assert told({"OPENQOE_DASHBOARD": "no"})[-1].event == OPEN
-
-
-def test_the_log_tells_that_data_stays_here() -> None:
-    lines = told({"API_KEY": "k", "OPENQOE_DATA_DIR": "/var/lib/qoe"})
-    assert [(line.level, dict(line.fields)) for line in lines] == [
-        (
-            "info",
-            {"kind": kind, "destination": f"embedded_{kind}", "directory": "/var/lib/qoe"},
-        )
-        for kind in ("metrics", "logs")
-    ]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +166,7 @@ def test_the_log_tells_that_data_stays_here() -> None:
         ),
     ],
 )
-def test_the_embedded_store_stands_alone_or_beside_others(
+def test_embedded_store_is_alone_or_beside_others(
     environment: dict[str, str], metrics: list[str], logs: list[str]
 ) -> None:
     config = Config.from_environment(environment)
@@ -225,21 +174,3 @@ def test_the_embedded_store_stands_alone_or_beside_others(
     assert [one.name for one in config.logs_destinations] == logs
     assert config.is_embedded == ("embedded_metrics" in metrics)
     assert config.has_dashboard == config.is_embedded
-
-
-def test_the_log_tells_that_a_crash_would_lose_data() -> None:
-    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_DURABILITY": "memory"})
-    assert ("warning", "OPENQOE_DURABILITY is memory") in [
-        (line.level, line.event.partition(":")[0]) for line in lines
-    ]
-    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_DURABILITY": "normal"})
-    assert {line.level for line in lines} == {"info"}
-
-
-def test_the_log_names_settings_that_do_not_exist() -> None:
-    lines = told(MIMIR | {"API_KEY": "k", "OPENQOE_FLUSH_INTERVALL": "1", "OPENQOE_X": "hush"})
-    assert [line.fields for line in lines[1:]] == [
-        (("name", "OPENQOE_FLUSH_INTERVALL"),),
-        (("name", "OPENQOE_X"),),
-    ]
-    assert {line.level for line in lines[1:]} == {"warning"}

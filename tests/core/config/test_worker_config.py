@@ -1,18 +1,18 @@
-"""Every setting of the worker from its variable, and all faults in one message."""
+"""Every setting of the worker: variable, default, parsed value; and the faults of all settings."""
 
 from typing import Any
 
 import pytest
 
-from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, Limit
-from openqoe.core.config.declaration import SettingsError, declared
+from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, CardinalityLimit
+from openqoe.core.config.declaration import SettingsError, declared_settings
 from openqoe.core.config.worker_config import Config
 
 MIB = 1024 * 1024
 HOUR = 3_600_000
 
 
-def configured(**environment: str) -> Config:
+def config_from(**environment: str) -> Config:
     return Config.from_environment(environment)
 
 
@@ -55,7 +55,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
         '{"limits":{"env":{"max_cardinality":3}}}',
         "cardinality_limits",
         DEFAULT_LIMITS,
-        {**DEFAULT_LIMITS, "env": Limit("allow", 3)},
+        {**DEFAULT_LIMITS, "env": CardinalityLimit("allow", 3)},
     ),
     ("OPENQOE_MAX_SERIES", "9", "max_series", 200_000, 9),
     ("OPENQOE_SERIES_IDLE_TIMEOUT", "60", "series_idle_timeout", 24 * HOUR, 60_000),
@@ -92,14 +92,16 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "text", "field", "default", "value"), SETTINGS)
-def test_settings(name: str, text: str, field: str, default: Any, value: Any) -> None:
+def test_setting_is_parsed_from_its_variable(
+    name: str, text: str, field: str, default: Any, value: Any
+) -> None:
     assert getattr(Config(), field) == default
-    assert getattr(configured(**{name: text}), field) == value
-    assert getattr(configured(**{name: "  "}), field) == default
+    assert getattr(config_from(**{name: text}), field) == value
+    assert getattr(config_from(**{name: "  "}), field) == default
 
 
-def test_every_setting_is_in_the_table_above_or_a_part_of_a_destination() -> None:
-    rest = {one.env for one in declared(Config).values()} - {name for name, *_ in SETTINGS}
+def test_every_setting_is_tested_or_part_of_a_destination() -> None:
+    rest = {one.env for one in declared_settings(Config).values()} - {name for name, *_ in SETTINGS}
     assert {name for name in rest if not name.startswith("GRAFANA_CLOUD_")} == {
         f"{server}_{part}"
         for server in ("MIMIR", "PROMETHEUS", "LOKI")
@@ -107,12 +109,10 @@ def test_every_setting_is_in_the_table_above_or_a_part_of_a_destination() -> Non
     }
 
 
-@pytest.mark.parametrize("name", [one.env for one in declared(Config).values()])
-def test_every_setting_is_documented(name: str) -> None:
-    (found,) = (one for one in declared(Config).values() if one.env == name)
+@pytest.mark.parametrize("name", [one.env for one in declared_settings(Config).values()])
+def test_help_text_of_every_setting_is_a_sentence(name: str) -> None:
+    (found,) = (one for one in declared_settings(Config).values() if one.env == name)
     assert found.help.endswith(".")
-    assert found.kind
-    assert found.group
 
 
 @pytest.mark.parametrize(
@@ -132,18 +132,16 @@ def test_every_setting_is_documented(name: str) -> None:
         ({"CARDINALITY_LIMITS": '{"mood":{}}'}, "CARDINALITY_LIMITS is wrong at 'mood': no such"),
     ],
 )
-def test_a_fault_begins_with_the_name_of_its_setting(
-    environment: dict[str, str], fault: str
-) -> None:
+def test_fault_starts_with_the_name_of_its_setting(environment: dict[str, str], fault: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        configured(**environment)
-    (said,) = caught.value.faults
-    assert said.startswith(fault)
+        config_from(**environment)
+    (found,) = caught.value.faults
+    assert found.startswith(fault)
 
 
-def test_one_message_names_every_fault() -> None:
+def test_one_error_names_every_fault() -> None:
     with pytest.raises(SettingsError) as caught:
-        configured(
+        config_from(
             PROMETHEUS_URL="nowhere",
             LOKI_URL="http://loki/push",
             LOKI_USERNAME="me",
@@ -165,7 +163,7 @@ def test_one_message_names_every_fault() -> None:
     assert all(line.startswith("  - ") for line in lines[1:])
 
 
-def test_a_configuration_made_in_code_is_checked_too() -> None:
+def test_config_built_in_code_is_validated() -> None:
     with pytest.raises(SettingsError) as caught:
         Config(max_events=0, max_series=0, mimir_url="http://m", mimir_password="p")
     assert [fault.split()[0] for fault in caught.value.faults] == [
@@ -175,8 +173,8 @@ def test_a_configuration_made_in_code_is_checked_too() -> None:
     ]
 
 
-def test_secrets_are_neither_shown_nor_told() -> None:
-    config = configured(
+def test_secrets_are_in_neither_repr_nor_errors() -> None:
+    config = config_from(
         API_KEY="hush1",
         MIMIR_URL="http://m",
         MIMIR_USERNAME="me",
@@ -186,7 +184,7 @@ def test_secrets_are_neither_shown_nor_told() -> None:
         LOKI_USERNAME="me",
         LOKI_PASSWORD="hush4",
     )
-    cloud = configured(
+    cloud = config_from(
         GRAFANA_CLOUD_INSTANCE_ID="1",
         GRAFANA_CLOUD_API_KEY="hush5",
         GRAFANA_CLOUD_REGION="us-central1",
@@ -195,13 +193,13 @@ def test_secrets_are_neither_shown_nor_told() -> None:
         shown = repr(one), repr(one.metrics_destinations), repr(one.logs_destinations)
         assert "hush" not in "".join(shown)
     with pytest.raises(SettingsError) as caught:
-        configured(
+        config_from(
             MIMIR_URL="http://me:hush6@mimir/push", LOKI_URL="http://l", LOKI_PASSWORD="hush"
         )
     assert "hush" not in str(caught.value)
 
 
-def test_a_configuration_does_not_change() -> None:
+def test_config_is_immutable() -> None:
     with pytest.raises(AttributeError):
         Config().max_events = 5  # type: ignore[misc]
     assert Config() == Config()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqoe.core.config.destinations import self_hosted
+from openqoe.core.config.destinations import self_hosted_destinations
 from openqoe.core.delivery.error_text import MAX_LENGTH, find_secrets, redacted_text
 from openqoe.core.effects import HttpResult, NetworkFailure
 
@@ -32,7 +32,9 @@ def test_answer_is_one_line(result: HttpResult | NetworkFailure, line: str) -> N
 def test_credentials_are_redacted() -> None:
     access = ("http://loki/push", "user", "s3cret:pass")
     nothing = (None, None, None)
-    _, loki, _ = self_hosted(mimir=nothing, prometheus=nothing, loki=access, tenant="shop")
+    _, loki, _ = self_hosted_destinations(
+        mimir=nothing, prometheus=nothing, loki=access, tenant="shop"
+    )
     assert loki is not None
     header = loki.headers[0][1]
     for echo in (header, header.removeprefix("Basic "), "user:s3cret:pass", "pw s3cret:pass"):

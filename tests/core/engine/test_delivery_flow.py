@@ -16,6 +16,7 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 from openqoe.core.worker import Worker
 from tests.support.event_builders import NOW, post
+from tests.support.handling import handle
 from tests.support.rig import (
     DESTINATIONS,
     FLUSH,
@@ -170,9 +171,9 @@ def test_one_request_at_a_time(kind: Kind) -> None:
     config = Config.from_environment(DESTINATIONS)
     worker = Worker(config, instance="rig-0")
     rig = Rig()  # only its receivers
-    worker.handle(post(player_event(0, "seek")), NOW)
+    handle(worker, post(player_event(0, "seek")), NOW)
     first = [e for e in worker.poll(NOW + FLUSH) if isinstance(e, kind)]
-    worker.handle(post(player_event(1, "seek")), NOW + FLUSH)
+    handle(worker, post(player_event(1, "seek")), NOW + FLUSH)
     assert [e for e in worker.poll(NOW + 2 * FLUSH) if isinstance(e, kind)] == []
     answer = deliver(first[0], rig.receiver if kind is RemoteWrite else rig.loki)
     second = worker.complete(first[0].id, answer, NOW + 2 * FLUSH)

@@ -21,8 +21,9 @@ from openqoe.core.effects import (
 )
 from openqoe.core.engine.snapshot import decode
 from openqoe.core.http.messages import Request
-from tests.core.api.asking import Answer
+from tests.core.api.worker_client import Answer
 from tests.support.event_builders import NOW, event, post
+from tests.support.handling import complete, handle
 from tests.support.rig import DESTINATIONS
 
 FULL = StorageFailure("no space left", full=True)
@@ -41,49 +42,104 @@ def of(kind: type[T], effects: tuple[Effect, ...]) -> list[T]:
 
 
 def accepted(made: Worker, number: int = 1, *, now: int = NOW) -> Append:
-    outcome = made.handle(post(event("viewstart", at=now, view_id=f"v{number}"), now=now), now)
-    assert outcome.response.status == 202
+    """Let a worker accept a batch; returns the effect that its answer waits for."""
+    outcome = handle(made, post(event("viewstart", at=now, view_id=f"v{number}"), now=now), now)
+    assert not outcome.answers, "answered before it was in the journal"
     (append,) = of(Append, outcome.effects)
-    assert outcome.after == append.id
+    return append
+
+
+def journalled(made: Worker, number: int = 1, *, now: int = NOW) -> Append:
+    """Let a worker accept a batch and write its record."""
+    append = accepted(made, number, now=now)
+    assert complete(made, append.id, Stored(), now).response.status == 202
     return append
 
 
 def flushed(made: Worker, now: int) -> Persist:
     effects = made.poll(now)
+    while made.next_poll() == now:
+        effects += made.poll(now)
     assert not of(RemoteWrite, effects), "sent before it was stored"
     (persist,) = of(Persist, effects)
     return persist
 
 
-def test_the_answer_waits_for_the_journal() -> None:
-    append = accepted(worker())
-    assert append.record.at == NOW
-    assert b"viewstart" in append.record.body
+def again(number: int = 1, *, now: int = NOW) -> Request:
+    """The request of ``accepted`` once more."""
+    return post(event("viewstart", at=now, view_id=f"v{number}"), now=now)
 
 
-def test_the_answer_to_a_duplicate_waits_for_the_same_record() -> None:
+def views(made: Worker) -> int:
+    return int(Answer.of(handle(made, Request("GET", "/stats"), NOW).response).json["views"])
+
+
+def test_answer_waits_until_the_record_is_written() -> None:
     made = worker()
     append = accepted(made)
-    again = post(event("viewstart", at=NOW, view_id="v1"), now=NOW)
-    outcome = made.handle(again, NOW)
-    assert (outcome.after, of(Append, outcome.effects)) == (append.id, [])
-    made.complete(append.id, Stored(), NOW)
-    assert made.handle(again, NOW).after is None
+    assert append.record.at == NOW
+    assert b"viewstart" in append.record.body
+    assert complete(made, append.id, Stored(), NOW).response.status == 202
 
 
-def test_a_name_of_the_clients_own_identifies_a_batch() -> None:
+def test_batch_is_applied_once_its_record_is_written() -> None:
     made = worker()
+    append = accepted(made)
+    assert views(made) == 0
+    made.complete(append.id, Stored(), NOW)
+    assert views(made) == 1
+
+
+def test_batch_whose_record_cannot_be_written_has_no_effect_and_may_come_again() -> None:
+    made = worker()
+    append = accepted(made)
+    failed = complete(made, append.id, FULL, NOW)
+    assert failed.response.status == 503
+    (persist,) = of(Persist, made.poll(NOW + 1_000))
+    made.complete(persist.id, Stored(), NOW + 1_000)
+    assert views(made) == 0
+    retried = handle(made, again(), NOW + 1_000)
+    (second,) = of(Append, retried.effects)
+    assert second.record.number > append.record.number
+    made.complete(second.id, Stored(), NOW + 1_000)
+    assert views(made) == 1
+
+
+def test_batches_are_applied_in_order_when_records_complete_out_of_order() -> None:
+    made = worker()
+    first, second = accepted(made, 1), accepted(made, 2)
+    assert complete(made, second.id, Stored(), NOW).response.status == 202
+    assert views(made) == 0
+    made.complete(first.id, Stored(), NOW)
+    assert views(made) == 2
+
+
+def test_answer_to_a_duplicate_waits_for_the_same_record() -> None:
+    made = worker()
+    append = accepted(made)
+    outcome = handle(made, again(), NOW)
+    assert (outcome.answers, of(Append, outcome.effects)) == ({}, [])
+    answers = complete(made, append.id, Stored(), NOW).answers
+    assert [response.status for response in answers.values()] == [202, 202]
+    assert handle(made, again(), NOW).response.status == 202
+
+
+def test_idempotency_key_identifies_a_batch() -> None:
+    made = worker()
+    appends = []
     for number in (1, 2):
         request = post(
             event("viewstart", view_id=f"v{number}"), headers={"idempotency-key": "b-1"}, now=NOW
         )
-        assert made.handle(request, NOW).response.status == 202
-    assert Answer.of(made.handle(Request("GET", "/stats"), NOW).response).json["views"] == 1
+        appends += of(Append, handle(made, request, NOW).effects)
+    (append,) = appends
+    made.complete(append.id, Stored(), NOW)
+    assert views(made) == 1
 
 
-def test_nothing_is_sent_before_it_is_stored() -> None:
+def test_flush_is_sent_only_after_it_is_stored() -> None:
     made = worker()
-    accepted(made)
+    journalled(made)
     persist = flushed(made, NOW + 15_000)
     assert {payload.kind for payload in persist.payloads} == {"metrics", "logs"}
     assert persist.through == 1
@@ -92,9 +148,9 @@ def test_nothing_is_sent_before_it_is_stored() -> None:
     assert of(LokiPush, sent)
 
 
-def test_what_was_delivered_is_forgotten() -> None:
+def test_delivered_payload_leaves_the_outbox() -> None:
     made = worker()
-    accepted(made)
+    journalled(made)
     persist = flushed(made, NOW + 15_000)
     (push,) = of(LokiPush, made.complete(persist.id, Stored(), NOW + 15_000))
     (forget,) = of(Forget, made.complete(push.id, HttpResult(204), NOW + 15_000))
@@ -103,44 +159,41 @@ def test_what_was_delivered_is_forgotten() -> None:
 
 
 def status(made: Worker, path: str, now: int) -> int:
-    return made.handle(Request("GET", path), now).response.status
+    return handle(made, Request("GET", path), now).response.status
 
 
-def test_while_nothing_can_be_written_nothing_is_accepted_and_readiness_says_so() -> None:
+def test_worker_is_not_ready_and_rejects_batches_while_storage_fails() -> None:
     made = worker()
     append = accepted(made)
     (notice,) = of(Notice, made.complete(append.id, FULL, NOW))
     assert (notice.level, dict(notice.fields)) == ("error", {"reason": "no space left"})
     assert status(made, "/ready", NOW) == 503
     assert status(made, "/health", NOW) == 200
-    refused = made.handle(post(event(view_id="v2"), now=NOW), NOW).response
+    refused = handle(made, post(event(view_id="v2"), now=NOW), NOW).response
     assert refused.status == 503
     assert "Retry-After" in dict(refused.headers)
 
 
-def test_not_even_a_duplicate_is_acknowledged_then() -> None:
+def test_duplicate_is_not_acknowledged_while_storage_fails() -> None:
     made = worker()
     append = accepted(made)
     made.complete(append.id, FULL, NOW)
-    again = made.handle(post(event("viewstart", at=NOW, view_id="v1"), now=NOW), NOW)
-    assert again.response.status == 503
+    assert handle(made, again(), NOW).response.status == 503
 
 
-def test_the_next_attempt_makes_good_what_was_not_written() -> None:
+def test_successful_checkpoint_ends_a_storage_failure() -> None:
     made = worker()
+    journalled(made, 2)
     append = accepted(made)
     made.complete(append.id, FULL, NOW)
     assert made.next_poll() == NOW + 1_000
-    effects = made.poll(NOW + 1_000)
-    (persist,) = of(Persist, effects)
-    assert [batch.digest for batch in persist.batches] == [append.record.digest]
+    (persist,) = of(Persist, made.poll(NOW + 1_000))
+    assert len(persist.accepted) == 1
     made.complete(persist.id, Stored(), NOW + 1_000)
     assert status(made, "/ready", NOW + 1_000) == 200
-    again = made.handle(post(event("viewstart", at=NOW, view_id="v1"), now=NOW), NOW)
-    assert (again.response.status, again.after) == (202, None)
 
 
-def test_what_fits_only_into_the_reserve_does_not_end_a_failure() -> None:
+def test_checkpoint_that_fits_only_into_the_reserve_does_not_end_a_storage_failure() -> None:
     made = worker()
     made.complete(accepted(made).id, FULL, NOW)
     now = NOW
@@ -149,18 +202,18 @@ def test_what_fits_only_into_the_reserve_does_not_end_a_failure() -> None:
         (persist,) = of(Persist, made.poll(now))
         assert not of(Notice, made.complete(persist.id, Stored("no space left"), now))
         assert status(made, "/ready", now) == 503
-        refused = made.handle(post(event(view_id="v2"), now=now), now)
-        assert (refused.response.status, refused.after) == (503, None)
+        refused = handle(made, post(event(view_id="v2"), now=now), now)
+        assert refused.response.status == 503
     now += 1_000
     (persist,) = of(Persist, made.poll(now))
     (notice,) = of(Notice, made.complete(persist.id, Stored(), now))
-    assert notice.event == "storage works again"
+    assert notice.event == "storage is available again"
     assert status(made, "/ready", now) == 200
 
 
-def test_a_flush_that_leaves_no_room_for_the_journal_is_sent_and_no_batch_accepted() -> None:
+def test_flush_that_leaves_no_room_for_the_journal_is_sent_and_batches_are_rejected() -> None:
     made = worker()
-    accepted(made)
+    journalled(made)
     persist = flushed(made, NOW + 15_000)
     effects = made.complete(persist.id, Stored("no space left"), NOW + 15_000)
     assert of(RemoteWrite, effects)
@@ -168,9 +221,9 @@ def test_a_flush_that_leaves_no_room_for_the_journal_is_sent_and_no_batch_accept
     assert status(made, "/ready", NOW + 15_000) == 503
 
 
-def test_a_flush_that_could_not_be_written_is_written_later_and_sent_once() -> None:
+def test_flush_that_could_not_be_stored_is_stored_later_and_sent_once() -> None:
     made = worker()
-    accepted(made)
+    journalled(made)
     first = flushed(made, NOW + 15_000)
     assert not of(RemoteWrite, made.complete(first.id, FULL, NOW + 15_000))
     (second,) = of(Persist, made.poll(NOW + 16_000))
@@ -181,56 +234,59 @@ def test_a_flush_that_could_not_be_written_is_written_later_and_sent_once() -> N
 
 def resumed(persist: Persist, now: int, **settings: str) -> Worker:
     config = Config.from_environment({**DESTINATIONS, **settings})
-    made = Worker.restore(config, b"".join(persist.snapshot), instance="p-0", durable=True)
-    made.resume(persist.payloads, persist.batches, persist.through, 10, now)
+    made = Worker(config, instance="p-0", durable=True)
+    made.restore(b"".join(persist.snapshot))
+    made.resume(persist.payloads, persist.accepted, persist.through, 10, now)
     return made
 
 
-def test_payloads_of_the_outbox_get_their_bodies_when_they_are_due() -> None:
+def test_payload_of_the_outbox_is_loaded_when_it_is_due() -> None:
     made = worker()
-    accepted(made)
+    journalled(made)
     persist = flushed(made, NOW + 15_000)
-    again = resumed(persist, NOW + 20_000)
-    loads = of(LoadPayload, again.poll(NOW + 20_000))
+    later = resumed(persist, NOW + 20_000)
+    loads = of(LoadPayload, later.poll(NOW + 20_000))
     bodies = {payload.number: payload.body for payload in persist.payloads}
     assert {load.number for load in loads} == {
         min(p.number for p in persist.payloads if p.kind == kind) for kind in ("metrics", "logs")
     }
     for load in loads:
-        sent = again.complete(load.id, PayloadBody(bodies[load.number]), NOW + 20_000)
+        sent = later.complete(load.id, PayloadBody(bodies[load.number]), NOW + 20_000)
         assert bodies[load.number] in [
             e.body for e in sent if isinstance(e, RemoteWrite | LokiPush)
         ]
 
 
-def test_what_has_waited_too_long_is_dropped_and_counted() -> None:
+def test_payload_past_the_maximum_age_is_dropped_and_counted() -> None:
     made = worker()
-    accepted(made)
+    journalled(made)
     persist = flushed(made, NOW + 15_000)
     late = NOW + 4_000_000
-    again = resumed(persist, late, OPENQOE_OUTBOX_MAX_AGE="3600", OPENQOE_FLUSH_INTERVAL="9999")
-    effects = again.poll(late)
+    resumed_worker = resumed(
+        persist, late, OPENQOE_OUTBOX_MAX_AGE="3600", OPENQOE_FLUSH_INTERVAL="9999"
+    )
+    effects = resumed_worker.poll(late)
     assert not of(LoadPayload, effects)
     (forget, *more) = of(Forget, effects)
     numbers = {n for one in (forget, *more) for n in one.numbers}
     assert numbers == {payload.number for payload in persist.payloads}
-    text = again.handle(Request("GET", "/metrics"), late).response.body.decode()
+    text = handle(resumed_worker, Request("GET", "/metrics"), late).response.body.decode()
     assert 'openqoe_worker_dropped_total{destination="loki",reason="too_old"} 1' in text
 
 
-def test_after_a_crash_the_journal_leads_to_the_same_state() -> None:
-    made, again = worker(), worker()
+def test_replayed_journal_leads_to_the_same_state() -> None:
+    made, replayed = worker(), worker()
     for number in range(5):
-        again.replay(accepted(made, number, now=NOW + number).record)
-    mine, others = decode(made.snapshot()), decode(again.snapshot())
+        replayed.replay(journalled(made, number, now=NOW + number).record)
+    mine, others = decode(made.snapshot()), decode(replayed.snapshot())
     assert msgspec.to_builtins((mine.qoe, mine.meter)) == msgspec.to_builtins(
         (others.qoe, others.meter)
     )
 
 
-def test_metrics_of_a_long_outage_are_thinned_to_the_newest_of_each_minute() -> None:
+def test_metrics_of_a_long_outage_are_thinned_to_one_sample_a_minute() -> None:
     made = worker(OPENQOE_OUTBOX_MAX_BYTES="20000", LOKI_URL="")
-    accepted(made)
+    journalled(made)
     now = NOW
     for _ in range(60):
         now += 15_000
@@ -238,7 +294,8 @@ def test_metrics_of_a_long_outage_are_thinned_to_the_newest_of_each_minute() -> 
         made.complete(persist.id, Stored(), now)
         for request in of(RemoteWrite, made.poll(now)):
             made.complete(request.id, HttpResult(503), now)
-    text = made.handle(Request("GET", "/metrics"), now).response.body.decode()
+    text = handle(made, Request("GET", "/metrics"), now).response.body.decode()
     assert 'reason="thinned"' in text
-    waiting = Answer.of(made.handle(Request("GET", "/stats"), now).response).json["destinations"][0]
+    stats = Answer.of(handle(made, Request("GET", "/stats"), now).response).json
+    waiting = stats["destinations"][0]
     assert waiting["bytes"] <= 20_000

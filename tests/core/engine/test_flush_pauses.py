@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from openqoe.core.config.cardinality_limits import Limit
+from openqoe.core.config.cardinality_limits import CardinalityLimit
 from openqoe.core.governance.dimension import Dimension, DimensionState
 from openqoe.core.metrics.label_table import LabelTable
 from openqoe.core.metrics.metric import Metric, MetricType
@@ -138,12 +138,12 @@ def test_series_that_end_together_are_looked_at_one_by_one() -> None:
 
 
 def test_admitted_values_are_taken_down_in_parts() -> None:
-    dimension = Dimension("player_id", Limit("allow", 10 * MANY))
+    dimension = Dimension("player_id", CardinalityLimit("allow", 10 * MANY))
     for one in range(MANY):
         dimension.govern(text(one), 1)
-    count, state = steps(dimension.state())
+    count, state = steps(dimension.capture_state())
     assert count == MANY / SMALL_ITEMS_PER_UNIT
-    packed = b"".join(state.admitted.take_blocks())  # type: ignore[attr-defined]
+    packed = b"".join(state.admitted.drain_blocks())  # type: ignore[attr-defined]
     saved = msgspec.convert([msgspec.msgpack.decode(packed), 0], DimensionState)
     assert saved.admitted == {text(one): 1 for one in range(MANY)}
 

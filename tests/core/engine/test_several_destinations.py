@@ -23,6 +23,7 @@ from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from tests.simulation.disk import Disk
 from tests.support.event_builders import NOW, event, post
+from tests.support.handling import handle
 from tests.support.loki_double import LokiDouble
 from tests.support.rig import DESTINATIONS, FLUSH, MINUTE, SECOND, DeliveryResult, Rig, player_event
 
@@ -201,10 +202,10 @@ def test_metrics_and_stats_tell_them_apart() -> None:
 
 def test_a_worker_whose_outside_has_no_store_does_without() -> None:
     worker = Worker(Config.from_environment({}), instance="w-0")
-    worker.handle(post(event("seek")), NOW)
+    handle(worker, post(event("seek")), NOW)
     assert [e for e in worker.poll(NOW + FLUSH) if isinstance(e, RemoteWrite | LokiPush)] == []
     assert worker.undelivered == {}
-    assert worker.handle(Request("GET", "/"), NOW).response.status == 404
+    assert handle(worker, Request("GET", "/"), NOW).response.status == 404
 
 
 # Over restarts
@@ -222,12 +223,12 @@ class Life:
 
     def start(self, **settings: str) -> None:
         config = Config.from_environment({"OPENQOE_FLUSH_INTERVAL": "15", **settings})
-        self.worker = self.disk.restore(config, "l-0", 1, self.now, shared=False, pace=1_000_000)
+        self.worker = self.disk.restore(config, "l-0", 1, self.now, shared=False, budget=1_000_000)
         self.run(self.worker.poll(self.now))
 
     def post(self, view: str) -> None:
         request = post(event("viewstart", at=self.now, view_id=view), now=self.now)
-        self.run(self.worker.handle(request, self.now).effects)
+        self.run(handle(self.worker, request, self.now).effects)
 
     def flush(self) -> None:
         self.now += FLUSH
@@ -249,7 +250,7 @@ class Life:
                         self.sent.append((effect.destination, effect.body))
                         result = HttpResult(204)
                 case _:
-                    stored: StorageResult = self.disk.carry_out(effect)  # type: ignore[arg-type]
+                    stored: StorageResult = self.disk.execute(effect)  # type: ignore[arg-type]
                     result = stored
             if hasattr(effect, "id"):
                 todo += self.worker.complete(effect.id, result, self.now)
@@ -337,11 +338,3 @@ def test_two_that_are_gone_have_one_heir_between_them() -> None:
     sent = [body for name, body in life.sent if name == "mimir"]
     assert sent[: len(bodies)] == bodies
     assert len(sent) == len(set(sent))
-
-
-def test_what_an_earlier_version_stored_goes_to_the_first_of_its_kind() -> None:
-    life = Life()
-    life.disk.outbox[1] = StoredPayload(1, "logs", (), b"old", 3, 1, NOW, False)
-    life.disk.last_payload = 1
-    life.start(**DESTINATIONS, **ON)
-    assert life.sent == [("loki", b"old")]

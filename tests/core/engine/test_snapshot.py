@@ -18,10 +18,11 @@ from openqoe.core.effects import HttpResult, NetworkFailure, RemoteWrite
 from openqoe.core.engine import snapshot as snapshots
 from openqoe.core.engine.snapshot import Snapshot, SnapshotError
 from openqoe.core.http.messages import Request
-from openqoe.core.primitives.incremental import finish
+from openqoe.core.primitives.incremental import run_to_end
 from openqoe.core.worker import Worker
 from tests.support import captures, golden_snapshot
 from tests.support.event_builders import NOW, event, post
+from tests.support.handling import handle
 from tests.support.rig import FLUSH, MINUTE, SECOND, Rig, player_event
 
 SETTINGS = {
@@ -38,9 +39,10 @@ CALM = {**SETTINGS, "OPENQOE_FLUSH_INTERVAL": "60"}
 def restored(rig: Rig, blob: bytes | None = None, **changes: Any) -> Worker:
     """The worker of a rig after a crash."""
     blob = rig.worker.snapshot() if blob is None else blob
-    changes = {"instance": "rig-0", "seed": 1, **changes}
-    worker = Worker.restore(rig.worker.config, blob, **changes)
-    worker.started(NOW)  # the same as before: it is there to tell of the interruption
+    # The same start as before: it is there to show an interruption
+    changes = {"instance": "rig-0", "seed": 1, "started_at": NOW, **changes}
+    worker = Worker(rig.worker.config, **changes)
+    worker.restore(blob)
     return worker
 
 
@@ -243,7 +245,7 @@ def test_limits_hold_and_counters_never_go_back() -> None:
     rig.flush()
     after = saved(rig)
     assert list(after.dimensions["env"].admitted) == ["a", "b"]
-    assert after.dimensions["env"].folded >= before.dimensions["env"].folded + 2
+    assert after.dimensions["env"].overflowed >= before.dimensions["env"].overflowed + 2
     assert after.labeller.shortened >= before.labeller.shortened
     assert rig.total("openqoe_worker_events_accepted_total") == 8
     assert len(rig.notices) == told_before == 1  # "dimension is full" is told once
@@ -316,7 +318,7 @@ def changed(blob: bytes, which: tuple[str, str], **changes: Any) -> bytes:
     ]
     assert metrics != snapshot.qoe.metrics
     qoe = msgspec.structs.replace(snapshot.qoe, metrics=metrics)
-    return b"".join(finish(snapshots.encode(msgspec.structs.replace(snapshot, qoe=qoe))))
+    return b"".join(run_to_end(snapshots.encode(msgspec.structs.replace(snapshot, qoe=qoe))))
 
 
 @pytest.mark.parametrize(
@@ -397,7 +399,7 @@ def blob() -> bytes:
 
 def refused(blob: bytes) -> str:
     with pytest.raises(SnapshotError) as caught:
-        Worker.restore(Config(), blob, instance="i")
+        Worker(Config(), instance="i").restore(blob)
     return str(caught.value)
 
 
@@ -439,5 +441,6 @@ def framed(body: bytes) -> bytes:
 
 
 def test_a_request_after_the_restoration_is_answered(blob: bytes) -> None:
-    worker = Worker.restore(Config(), blob, instance="i")
-    assert worker.handle(post(event()), NOW + FLUSH).response.status == 202
+    worker = Worker(Config(), instance="i")
+    worker.restore(blob)
+    assert handle(worker, post(event()), NOW + FLUSH).response.status == 202

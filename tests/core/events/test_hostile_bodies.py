@@ -1,7 +1,7 @@
-"""No body may hold the event loop up or fill the memory: 20 MiB of anything, quickly refused.
+"""Cost of hostile bodies: 20 MiB of any content is decoded within bounds of time and memory.
 
-Each is decoded in a process of its own, whose peak of memory is its own. The bounds are
-generous, for slow machines; to print what it takes:
+Each body is decoded in a process of its own, to measure its peak of memory. The bounds are
+generous, for slow machines. To print the measurements:
 
     python -c "from tests.core.events.test_hostile_bodies import main; main()"
 """
@@ -31,17 +31,17 @@ DEEP = b"[" * 5_000 + b"]" * 5_000
 
 
 def filled(head: bytes, filler: bytes, tail: bytes, size: int = 20 * MIB) -> bytes:
-    """Text of the size, mostly filler."""
+    """Return text of the size, mostly filler."""
     return head + filler * ((size - len(head) - len(tail)) // len(filler)) + tail
 
 
 def one(filler: bytes, tail: bytes, head: bytes = b"", size: int = 20 * MIB) -> bytes:
-    """A batch of one event with a big last member."""
+    """Return a batch of one event with a big last member."""
     return filled(b'{"events":[%s,"z":%s' % (FINE, head), filler, tail + b"}]}", size)
 
 
 def twenty(event: bytes, filler: bytes, tail: bytes) -> bytes:
-    """A batch of events that are just small enough."""
+    """Return a batch of 20 events just below the limit of size."""
     big = filled(event, filler, tail + b"}", MIB - 20)
     return b'{"events":[' + b",".join([big] * 20) + b"]}"
 
@@ -57,10 +57,10 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "NaN, still small": lambda: filled(b'{"events":[', b"NaN,", b"0]}", MIB),
     "lists of events, still small": lambda: filled(b"{", b'"events":[0],', b'"events":[]}', MIB),
     # Too large an event
-    "escapes and half a character": lambda: one(rb"\n", b'"', rb'"\ud83d'),
-    "some escapes and half a character": lambda: one(rb"\n", b'"', rb'"\ud83d', 4 * MIB),
-    "some halves": lambda: one(rb"\ud83d", b'"', b'"', 4 * MIB),
-    "some pairs and half a character": lambda: one(rb"\ud83d\ude00", rb'\ud83d"', b'"', 4 * MIB),
+    "escapes and a lone surrogate": lambda: one(rb"\n", b'"', rb'"\ud83d'),
+    "some escapes and a lone surrogate": lambda: one(rb"\n", b'"', rb'"\ud83d', 4 * MIB),
+    "some lone surrogates": lambda: one(rb"\ud83d", b'"', b'"', 4 * MIB),
+    "some pairs and a lone surrogate": lambda: one(rb"\ud83d\ude00", rb'\ud83d"', b'"', 4 * MIB),
     "some strings and NaN": lambda: one(b'"",', b"NaN]", b"[", 4 * MIB),
     "wrong field and lists": lambda: filled(b'{"events":[%s,"z":[' % ODD, b"[],", b"0]}]}"),
     "huge string": lambda: one(b"x", b'"', b'"'),
@@ -87,13 +87,13 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "nested at the end": lambda: one(b"[],", DEEP + b"]", b"["),
     "some nested and lists": lambda: one(b"[],", DEEP + b"]", b"[", 4 * MIB),
     "some nested and escapes": lambda: one(rb"\n", b'",' + DEEP + b"]", b'["', 4 * MIB),
-    # No batch
+    # Not a batch
     "nothing": lambda: b" " * 20 * MIB,
     "white space": lambda: filled(b'{"events":[', b"\n", b"]}"),
     "backslashes": lambda: b"\\" * 20 * MIB,
     "some backslashes": lambda: b"\\" * 4 * MIB,
     "string of backslashes": lambda: filled(b'{"events":["', b"\\\\", b'"]}'),
-    "some backslashes and half a character": lambda: one(b"\\\\", rb'\ud83d"', b'"', 4 * MIB),
+    "some backslashes and a lone surrogate": lambda: one(b"\\\\", rb'\ud83d"', b'"', 4 * MIB),
     "quotes": lambda: b'"' * 20 * MIB,
     "some quotes": lambda: filled(b"NaN", b'"', b"", 4 * MIB),
     "many members": lambda: filled(b"{", b'"a":0,', b'"events":[]}'),
@@ -105,17 +105,17 @@ BODIES: dict[str, Callable[[], bytes]] = {
 
 
 def measure(name: str) -> tuple[float, float, str]:
-    """Seconds of CPU, MiB beyond the body, and what the decoder says of it."""
-    with WAYS.Pool(1) as process:
+    """Return seconds of CPU, MiB beyond the body, and the result of the decoder."""
+    with CONTEXT.Pool(1) as process:
         return process.apply(decoded, (name,))
 
 
-WAYS = multiprocessing.get_context("forkserver")
-WAYS.set_forkserver_preload([SELF])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([SELF])
 
 
 def peak() -> float:
-    """The most memory that the process has had, in MiB."""
+    """Return the peak memory of the process in MiB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
@@ -128,53 +128,55 @@ def decoded(name: str) -> tuple[float, float, str]:
     try:
         batch = decoder.decode(body, NOW)
         reasons = ",".join(sorted({fault.reason for fault in batch.faults}))
-        said = f"{len(batch.events)} accepted {reasons}"
+        outcome = f"{len(batch.events)} accepted {reasons}"
     except (NotJsonError, WrongShapeError) as error:
-        said = f"{type(error).__name__} {error}"
+        outcome = f"{type(error).__name__} {error}"
     seconds = time.process_time() - begin
-    return seconds, peak() - before - len(body) / MIB, said
+    return seconds, peak() - before - len(body) / MIB, outcome
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_any_large_body_costs_little(name: str) -> None:
-    seconds, mib, said = measure(name)
-    assert seconds < MAX_SECONDS, said
-    assert mib < MAX_MIB, said
+def test_large_body_is_within_bounds_of_time_and_memory(name: str) -> None:
+    seconds, mib, outcome = measure(name)
+    assert seconds < MAX_SECONDS, outcome
+    assert mib < MAX_MIB, outcome
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("filler", [b'"x"', b"[]", b"NaN,1234567890", rb'"\ud83d"'])
-def test_good_events_survive_one_that_is_too_large(filler: bytes, place: int) -> None:
+def test_good_events_survive_an_event_above_the_limit(filler: bytes, place: int) -> None:
     elements = [FINE + b"}", FINE + b"}"]
     elements.insert(place, filled(FINE + b',"z":[', filler + b",", b"0]}", MIB + 100))
     batch = BatchDecoder(Config()).decode(b'{"events":[' + b",".join(elements) + b"]}", NOW)
-    assert batch.received == 3
+    assert batch.event_count == 3
     assert len(batch.events) == 2
     assert batch.faults == (Fault(place, "", f"is larger than {MIB} bytes", "too_large"),)
 
 
-def test_the_bound_on_an_event_is_a_setting() -> None:
+def test_limit_of_event_size_is_a_setting() -> None:
     body = b'{"events":[%s,"z":"%s"},%s}]}' % (FINE, b"x" * 1024, FINE)
     (fault,) = BatchDecoder(Config(max_event_bytes=1024)).decode(body, NOW).faults
     assert (fault.index, fault.reason) == (0, "too_large")
     assert len(BatchDecoder(Config()).decode(body, NOW).events) == 2
 
 
-def test_a_large_body_says_how_many_events_it_has_as_far_as_they_are_counted() -> None:
+def test_error_of_a_large_body_counts_up_to_1002_events() -> None:
     big = FINE + b',"z":"' + b"x" * 100_000 + b'"}'
-    for others, said in ((999, None), (1000, "not 1001"), (1001, "not 1002 or more")):
+    for others, message in ((999, None), (1000, "not 1001"), (1001, "not 1002 or more")):
         body = b'{"events":[' + b",".join([big, *[FINE + b"}"] * others]) + b"]}"
-        if said is None:
+        if message is None:
             assert len(BatchDecoder(Config()).decode(body, NOW).events) == 1000
         else:
-            with pytest.raises(WrongShapeError, match=f"{said}$"):
+            with pytest.raises(WrongShapeError, match=f"{message}$"):
                 BatchDecoder(Config()).decode(body, NOW)
 
 
 @pytest.mark.parametrize(
-    ("bad", "good"), [(b"NaN", b"null"), (rb'"\ud83d"', rb'"\ufffd"')], ids=["NaN", "half"]
+    ("bad", "good"),
+    [(b"NaN", b"null"), (rb'"\ud83d"', rb'"\ufffd"')],
+    ids=["NaN", "lone surrogate"],
 )
-def test_a_body_of_moderate_size_is_mended(bad: bytes, good: bytes) -> None:
+def test_body_of_moderate_size_is_sanitized(bad: bytes, good: bytes) -> None:
     piece = FINE + b',"z":"' + b"x" * 900_000 + b'","y":%s}'
     body = b'{"events":[' + b",".join([piece % bad] * 4) + b"]}"
     lines = [line for _, line in BatchDecoder(Config()).decode(body, NOW).events]
@@ -183,28 +185,28 @@ def test_a_body_of_moderate_size_is_mended(bad: bytes, good: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [MIB - 1000, MIB, MIB + 1000])
-def test_events_are_compacted_whatever_the_size_of_the_body(size: int) -> None:
+def test_events_are_compacted_for_any_size_of_body(size: int) -> None:
     body = filled(b'{"events":[%s , "y" : [' % FINE, b"NaN , ", b'0 ] } , {} , {"a":"', size // 2)
     body = filled(body, b"x", b'"}]}', size)
     batch = BatchDecoder(Config()).decode(body, NOW)
-    assert batch.received == 3
+    assert batch.event_count == 3
     ((_, line),) = batch.events
     assert b'"y":[null,null,' in line
     assert line.endswith(b"null,0]}")
 
 
-def test_a_large_body_of_the_wrong_shape_is_told_like_a_small_one() -> None:
+def test_large_body_of_the_wrong_shape_has_the_fault_of_a_small_one() -> None:
     spaces = b" " * 2 * MIB
     for body in (b"[]", b"{}", b'{"events":{}}', b'{"events":null}', b'{"events":"x"}'):
-        said = []
+        faults = []
         for sent in (body, body + spaces):
             with pytest.raises(WrongShapeError) as caught:
                 BatchDecoder(Config()).decode(sent, NOW)
-            said.append(caught.value.fault)
-        assert said[0] == said[1]
+            faults.append(caught.value.fault)
+        assert faults[0] == faults[1]
 
 
 def main() -> None:
     for name in BODIES:
-        seconds, mib, said = measure(name)
-        print(f"{name:40} {seconds * 1000:5.0f} ms {mib:5.0f} MiB  {said[:70].rstrip()}")
+        seconds, mib, outcome = measure(name)
+        print(f"{name:40} {seconds * 1000:5.0f} ms {mib:5.0f} MiB  {outcome[:70].rstrip()}")

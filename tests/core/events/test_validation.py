@@ -1,11 +1,11 @@
-"""One event: what it must have, what it may have, and what is said when it does not."""
+"""Validation of one event: required fields, optional fields, and faults."""
 
 from typing import Any
 
 import pytest
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.events.decoder import Batch, BatchDecoder
+from openqoe.core.events.decoder import BatchDecoder, DecodedBatch
 from openqoe.core.events.event_types import Event
 from openqoe.core.events.faults import Fault
 from tests.support.event_builders import NOW, OMIT, batch, event
@@ -15,7 +15,7 @@ TIMES = ("event_time", "viewer_time")
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
 
-def decode(*events: Any, **limits: Any) -> Batch:
+def decode(*events: Any, **limits: Any) -> DecodedBatch:
     return BatchDecoder(Config(**limits)).decode(batch(*events), NOW)
 
 
@@ -46,7 +46,9 @@ def accepted(*events: Any, **limits: Any) -> list[Event]:
         ("x" * 257, "is longer than 256 characters", "too_long"),
     ],
 )
-def test_identity_is_a_string(name: str, value: Any, error: str, reason: str) -> None:
+def test_identity_that_is_no_string_is_a_fault(
+    name: str, value: Any, error: str, reason: str
+) -> None:
     bad = {**event(), name: value}
     if value is OMIT:
         del bad[name]
@@ -63,10 +65,10 @@ def test_identity_is_a_string(name: str, value: Any, error: str, reason: str) ->
         (True, "must be a number", "wrong_type"),
         ([], "must be a number", "wrong_type"),
         ({}, "must be a number", "wrong_type"),
-        (float("nan"), "is required", "missing"),  # JavaScript has null for it
+        (float("nan"), "is required", "missing"),  # JavaScript sends null for it
     ],
 )
-def test_times_are_numbers(name: str, value: Any, error: str, reason: str) -> None:
+def test_time_that_is_no_number_is_a_fault(name: str, value: Any, error: str, reason: str) -> None:
     bad = {**event(), name: value}
     if value is OMIT:
         del bad[name]
@@ -75,7 +77,7 @@ def test_times_are_numbers(name: str, value: Any, error: str, reason: str) -> No
 
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 5000])
-def test_times_are_finite(name: str, number: str) -> None:
+def test_infinite_time_is_a_fault(name: str, number: str) -> None:
     text = batch(event(), event()).decode()
     head, _, tail = text.rpartition(f'"{name}":{NOW}')
     body = f'{head}"{name}":{number}{tail}'.encode()
@@ -84,7 +86,7 @@ def test_times_are_finite(name: str, number: str) -> None:
     assert [(f.index, f.field) for f in decoded.faults] == [(1, name)]
 
 
-def test_every_fault_of_an_event_that_does_not_fit_is_named() -> None:
+def test_every_fault_of_an_event_is_reported() -> None:
     assert faults({}, event(org_id=1, view_id="", viewer_time="soon")) == [
         *[(0, name, "is required", "missing") for name in (*IDENTITY, *TIMES)],
         (1, "org_id", "must be a string", "wrong_type"),
@@ -97,7 +99,7 @@ def test_every_fault_of_an_event_that_does_not_fit_is_named() -> None:
     ]
 
 
-def test_nulls_everywhere() -> None:
+def test_null_equals_a_missing_field() -> None:
     nothing = dict.fromkeys(event())
     assert [f[:2] for f in faults(nothing, event())] == [(0, n) for n in (*IDENTITY, *TIMES)]
     optional: dict[str, Any] = {name: None for name in nothing if name not in (*IDENTITY, *TIMES)}
@@ -105,14 +107,14 @@ def test_nulls_everywhere() -> None:
     assert good.video is None and good.env is None and good.data is None
 
 
-def test_faults_stand_in_order_of_the_events() -> None:
+def test_faults_are_in_order_of_the_events() -> None:
     decoded = decode(event(org_id=""), event(), None, event(), event(at=0))
     assert [fault.index for fault in decoded.faults] == [0, 2, 4]
-    assert decoded.received == 5
+    assert decoded.event_count == 5
     assert len(decoded.events) == 2
 
 
-def test_faults_as_the_answer_shows_them() -> None:
+def test_fault_as_json() -> None:
     assert Fault(3, "event_time", "is late", "too_old").as_json() == {
         "index": 3,
         "field": "event_time",
@@ -141,7 +143,7 @@ def test_faults_as_the_answer_shows_them() -> None:
         (10**400, "is too far in the future (more than 5 minutes)"),
     ],
 )
-def test_event_time_is_near_the_present(at: int, error: str | None) -> None:
+def test_event_time_out_of_bounds_is_a_fault(at: int, error: str | None) -> None:
     expected = [] if error is None else [(0, "event_time", error)]
     assert [f[:3] for f in faults(event(at=at))] == expected
 
@@ -155,17 +157,17 @@ def test_event_time_is_near_the_present(at: int, error: str | None) -> None:
         (NOW + 1, {"max_event_lead": 0}, "is too far in the future (more than 0 seconds)"),
     ],
 )
-def test_the_bounds_of_time_are_settings(at: int, limits: dict[str, int], error: str) -> None:
+def test_bounds_of_event_time_are_settings(at: int, limits: dict[str, int], error: str) -> None:
     assert [f[2] for f in faults(event(at=at), **limits)] == [error]
 
 
 @pytest.mark.parametrize("viewer_time", [0, 4500, -1, 1.5, NOW * 1000, 10**400])
-def test_viewer_time_may_be_any_number(viewer_time: float) -> None:
-    """Older documentation calls it an offset."""
+def test_viewer_time_of_any_number_is_accepted(viewer_time: float) -> None:
+    """Older documentation defines it as an offset."""
     assert len(accepted(event(viewer_time=viewer_time))) == 1
 
 
-def test_event_time_may_have_a_fraction() -> None:
+def test_event_time_with_a_fraction_is_accepted() -> None:
     (good,) = accepted(event(event_time=NOW + 0.5))
     assert good.event_time == NOW + 0.5
 
@@ -174,7 +176,7 @@ def test_event_time_may_have_a_fraction() -> None:
 
 
 @pytest.mark.parametrize("name", IDENTITY)
-def test_ids_up_to_the_limit(name: str) -> None:
+def test_id_at_the_limit_is_accepted(name: str) -> None:
     longest = "é" * 256  # characters, not bytes
     assert len(accepted({**event(), name: longest})) == 1
     assert faults({**event(), name: "xxx"}, max_id_length=2) != []
@@ -208,19 +210,19 @@ LONG = "x" * 2049
         ("data.error_code", {"data": {"error_code": LONG}}),
     ],
 )
-def test_strings_that_become_labels_are_bounded(field: str, member: dict[str, Any]) -> None:
+def test_label_string_above_the_limit_is_a_fault(field: str, member: dict[str, Any]) -> None:
     error = "is longer than 2048 characters"
     assert faults(event(**member)) == [(0, field, error, "too_long")]
     assert faults(event(**member), max_string_length=2049) == []
 
 
-def test_other_strings_may_be_long() -> None:
+def test_other_string_of_any_length_is_accepted() -> None:
     data = {"error_message": "x" * 100_000, "url": "y" * 3000}
     assert len(accepted(event(data=data, video={"id": "v", "series": LONG}))) == 1
 
 
 @pytest.mark.parametrize("text", ["two\nlines", 'a "quoted" \\ one', "a\0b", "\u2028", "😀", " "])
-def test_any_text_may_be_in_a_label(text: str) -> None:
+def test_any_text_is_accepted_as_label(text: str) -> None:
     (good,) = accepted(event(org_id=text, env=text, video={"id": text}))
     assert (good.org_id, good.env, good.video and good.video.id) == (text, text, text)
 
@@ -239,7 +241,7 @@ def test_any_text_may_be_in_a_label(text: str) -> None:
         (10**30, 10**30),
     ],
 )
-def test_content_systems_may_number_their_videos(number: float, text: str | int) -> None:
+def test_numeric_video_id_is_accepted(number: float, text: str | int) -> None:
     (good,) = accepted(event(video={"id": number}))
     assert good.video is not None
     assert good.video.id == text
@@ -275,32 +277,32 @@ def test_content_systems_may_number_their_videos(number: float, text: str | int)
         ({"data": {"error_context": "it broke"}}, "data.error_context"),
     ],
 )
-def test_an_optional_field_of_the_wrong_type_is_ignored(fields: dict[str, Any], path: str) -> None:
+def test_optional_field_of_the_wrong_type_is_ignored(fields: dict[str, Any], path: str) -> None:
     decoded = decode(event(**fields), event())
     assert len(decoded.events) == 2
     assert decoded.faults == ()
-    assert decoded.ignored == (path,)
+    assert decoded.ignored_fields == (path,)
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "1" + "0" * 5000])
-def test_a_number_beyond_all_ranges_is_ignored(number: str) -> None:
+def test_number_out_of_range_is_ignored(number: str) -> None:
     body = batch(event(data={"bitrate": "?", "stall_duration": 7}), event())
     decoded = BatchDecoder(Config()).decode(body.replace(b'"?"', number.encode()), NOW)
-    assert decoded.ignored == ("data.bitrate",)
+    assert decoded.ignored_fields == ("data.bitrate",)
     assert len(decoded.events) == 2
     data = decoded.events[0][0].data
     assert data is not None
     assert (data.bitrate, data.stall_duration) == (None, 7)
 
 
-def test_what_fits_beside_an_ignored_field_is_kept() -> None:
+def test_fields_beside_an_ignored_field_are_kept() -> None:
     odd = event(
         env=True,
         video={"id": 7.0, "title": {}, "duration": "long"},
         data={"resolution": {"width": "wide", "height": 720}, "bitrate": None, "quartile": 25},
     )
     decoded = decode(odd)
-    assert set(decoded.ignored) == {"env", "video.title", "data.resolution.width"}
+    assert set(decoded.ignored_fields) == {"env", "video.title", "data.resolution.width"}
     ((good, _),) = decoded.events
     assert good.env is None
     assert good.app_name == "shop"
@@ -310,12 +312,12 @@ def test_what_fits_beside_an_ignored_field_is_kept() -> None:
     assert (good.data.resolution.width, good.data.resolution.height) == (None, 720)
 
 
-def test_the_dropped_frames_of_dash_are_an_object() -> None:
+def test_dropped_frames_object_of_dash_is_decoded() -> None:
     (good,) = accepted(event(data={"dropped_frames": {"time": "now", "droppedFrames": 3}}))
     assert good.data is not None
     assert getattr(good.data.dropped_frames, "dropped_frames", None) == 3
 
 
-def test_an_unknown_type_of_event_is_as_good_as_any() -> None:
+def test_unknown_event_type_is_accepted() -> None:
     (good,) = accepted(event("basket_opened", data={"items": 3, "quartile": 50}))
     assert good.event_type == "basket_opened"

@@ -1,4 +1,4 @@
-"""What the tests of HTTP share: both parsers, and clients that use them (see ``talk``)."""
+"""Fixtures of the HTTP tests: both parsers, and clients that use them (see ``exchange``)."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,21 @@ import pytest
 from openqoe.core.http import Connection, HttpLimits, Parser
 from openqoe.core.http.h11_parser import parse_head as h11
 from openqoe.core.http.httptools_parser import parse_head as httptools
-from tests.core.http.talk import Both, Connect, Say, Talk, talk
+from tests.core.http.exchange import Connect, Exchange, ExchangeWithBoth, Send, exchange
 
 PARSERS: dict[str, Parser] = {"h11": h11, "httptools": httptools}
 
 
 @pytest.fixture(params=list(PARSERS))
 def parser(request: pytest.FixtureRequest) -> Parser:
-    """Each parser in turn: what holds for one holds for the other."""
+    """Each parser in turn, because both must give the same results."""
     return PARSERS[request.param]
 
 
 @pytest.fixture
-def say(parser: Parser) -> Say:
-    def make(*pieces: bytes, **limits: int) -> Talk:
-        return talk(parser, pieces, HttpLimits(**limits))
+def send(parser: Parser) -> Send:
+    def make(*pieces: bytes, **limits: int) -> Exchange:
+        return exchange(parser, pieces, HttpLimits(**limits))
 
     return make
 
@@ -35,8 +35,8 @@ def connect(parser: Parser) -> Connect:
 
 
 @pytest.fixture(scope="session")
-def both() -> Both:
-    def make(pieces: Sequence[bytes], limits: HttpLimits | None = None) -> list[Talk]:
-        return [talk(parse, pieces, limits) for parse in PARSERS.values()]
+def exchange_with_both() -> ExchangeWithBoth:
+    def make(pieces: Sequence[bytes], limits: HttpLimits | None = None) -> list[Exchange]:
+        return [exchange(parse, pieces, limits) for parse in PARSERS.values()]
 
     return make

@@ -1,26 +1,26 @@
-"""Equal values are kept once, and no more of them than there may be."""
+"""Interning of equal values, and the bound of the table."""
 
 from openqoe.core.primitives.interning import Interner
 
 
-def new(text: str) -> str:
-    """A text that no other holds."""
+def new_object(text: str) -> str:
+    """Return a new string object, which nothing else references."""
     return "".join(text)[:1] + text[1:]
 
 
-def test_equal_values_are_one() -> None:
-    same = Interner(10)
-    first = same.of(new("hlsjs"))
-    assert new("hlsjs") is not first
-    assert same.of(new("hlsjs")) is first
-    assert same.of(None) is None
+def test_equal_value_returns_the_first_object() -> None:
+    interner = Interner(10)
+    first = interner.intern(new_object("hlsjs"))
+    assert new_object("hlsjs") is not first
+    assert interner.intern(new_object("hlsjs")) is first
+    assert interner.intern(None) is None
 
 
-def test_past_the_limit_it_begins_anew() -> None:
-    same = Interner(2)
-    first = same.of(new("first"))
-    same.of("second")
-    same.of("third")
-    again = new("first")
-    assert same.of(again) is again
+def test_full_table_is_cleared() -> None:
+    interner = Interner(2)
+    first = interner.intern(new_object("first"))
+    interner.intern("second")
+    interner.intern("third")
+    again = new_object("first")
+    assert interner.intern(again) is again
     assert again is not first

@@ -32,7 +32,7 @@ def replay(name: str, order: Order, **settings: str) -> Rig:
                 request.path,
                 headers=request.headers,
                 body=request.body,
-                received=rig.now,
+                first_byte_at=rig.now,
             )
         )
         assert response.status == (202 if request.method == "POST" else 204), response.body

@@ -27,7 +27,7 @@ async def ask(
     return sent[0]["status"], sent[1]["body"]
 
 
-def test_behind_the_end_requests_are_refused() -> None:
+def test_request_after_close_is_refused() -> None:
     async def scenario() -> list[int]:
         application = Application(Config(log_level="error"))
         body = batch(event("viewstart", at=now_ms()))
@@ -41,7 +41,7 @@ def test_behind_the_end_requests_are_refused() -> None:
     assert asyncio.run(scenario()) == [202, 503]
 
 
-def test_an_application_that_is_started_again_serves_again() -> None:
+def test_restarted_application_serves_again() -> None:
     async def scenario() -> int:
         application = Application(Config(log_level="error"))
         await application.start()
@@ -64,7 +64,7 @@ def test_an_application_that_is_started_again_serves_again() -> None:
         ({"path": "/my qoe/a", "raw_path": b"/my%20qoe/a", "root_path": "/my qoe"}, "/a"),
     ],
 )
-def test_the_path_is_the_one_that_was_sent(
+def test_request_path_is_the_path_as_sent(
     scope: dict[str, Any], path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []

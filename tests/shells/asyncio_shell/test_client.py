@@ -1,4 +1,4 @@
-"""The client of the asyncio shell: every way an attempt can end becomes a result."""
+"""The client of the asyncio shell: each end of a request becomes a result."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -21,15 +21,15 @@ from tests.support.event_builders import event, post
 
 
 class MockedResponse(aiohttp.ClientResponse):
-    """aiohttp 3.14 wants to know the writer of the request; aioresponses 0.7 has none."""
+    """aiohttp 3.14 needs the writer of the request; aioresponses 0.7 has none."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"stream_writer": Mock(), **kwargs})
 
 
-def answer(mocked: aioresponses, **what: Any) -> None:
-    """The next answer, or exception, of the destination."""
-    mocked.post(URL, response_class=MockedResponse, **what)
+def answer(mocked: aioresponses, **response: Any) -> None:
+    """Script the next answer, or exception, of the destination."""
+    mocked.post(URL, response_class=MockedResponse, **response)
 
 
 URL = "http://mimir.test/api/v1/push"
@@ -52,19 +52,19 @@ def run(answers: Callable[[aioresponses], object]) -> HttpResult | NetworkFailur
 
 
 @pytest.mark.parametrize("status", [200, 204, 260, 301, 400, 401, 413, 429, 500, 529])
-def test_an_answer_is_a_result_whatever_its_status(status: int) -> None:
+def test_answer_of_any_status_is_http_result(status: int) -> None:
     result = run(lambda mocked: answer(mocked, status=status, body="words"))
     assert isinstance(result, HttpResult)
     assert (result.status, result.body) == (status, b"words")
 
 
-def test_header_names_come_in_lower_case() -> None:
+def test_header_names_are_lower_case() -> None:
     result = run(lambda mocked: answer(mocked, status=429, headers={"Retry-After": "7"}))
     assert isinstance(result, HttpResult)
     assert result.headers["retry-after"] == "7"
 
 
-def test_only_the_beginning_of_a_long_answer_is_read() -> None:
+def test_long_answer_is_truncated() -> None:
     result = run(lambda mocked: answer(mocked, body=b"x" * 100_000))
     assert isinstance(result, HttpResult)
     assert len(result.body) <= MAX_ANSWER
@@ -81,7 +81,7 @@ def test_only_the_beginning_of_a_long_answer_is_read() -> None:
         (OSError("no route to host"), "no route to host"),
     ],
 )
-def test_no_answer_is_a_network_failure(error: Exception, reason: str) -> None:
+def test_missing_answer_is_network_failure(error: Exception, reason: str) -> None:
     assert run(lambda mocked: answer(mocked, exception=error)) == NetworkFailure(reason)
 
 
@@ -103,15 +103,15 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def deliver(answers: Callable[[aioresponses], None], log: logs.Log) -> tuple[int, bool]:
-    """Take one event in; returns how many requests were sent and whether nothing waits."""
+    """Ingest one event; return the number of requests sent and whether all is delivered."""
 
     async def scenario() -> tuple[int, bool]:
         with aioresponses() as mocked:
             answers(mocked)
             async with service(log) as running:
                 now = now_ms()
-                taken = await running.answer(post(event("viewstart", at=now), now=now))
-                assert taken.status == 202
+                response = await running.answer(post(event("viewstart", at=now), now=now))
+                assert response.status == 202
                 await until(lambda: running.worker.drained)
                 sent = sum(len(calls) for calls in mocked.requests.values())
                 return sent, running.worker.drained
@@ -146,7 +146,7 @@ def log() -> logs.Log:
         ),
     ],
 )
-def test_what_follows_an_answer(
+def test_payload_is_delivered_after_scripted_answers(
     answers: list[dict[str, Any]], requests: int, log: logs.Log
 ) -> None:
     def script(mocked: aioresponses) -> None:
@@ -156,7 +156,7 @@ def test_what_follows_an_answer(
     assert deliver(script, log) == (requests, True)
 
 
-def test_a_closed_service_leaves_no_task_behind(log: logs.Log) -> None:
+def test_closed_service_leaves_no_task(log: logs.Log) -> None:
     async def scenario() -> set[asyncio.Task[object]]:
         with aioresponses() as mocked:
             answer(mocked, exception=ConnectionError("refused"), repeat=True)

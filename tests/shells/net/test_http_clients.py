@@ -1,4 +1,4 @@
-"""Both clients: what cannot be sent is a failure, and answers are read to their end."""
+"""Both clients: unsendable requests are failures, and answers are read completely."""
 
 import asyncio
 import gc
@@ -62,14 +62,16 @@ def effect(url: str, *headers: tuple[str, str]) -> RemoteWrite:
         ("http://127.0.0.1:1/", ("ä\u4e00", "b")),
     ],
 )
-def test_what_cannot_be_sent_is_a_failure(send: Send, url: str, header: tuple[str, str]) -> None:
+def test_unsendable_request_is_network_failure(
+    send: Send, url: str, header: tuple[str, str]
+) -> None:
     result = send(effect(url, header))
     assert isinstance(result, NetworkFailure)
     assert result.reason
 
 
 class Pieces(socketserver.StreamRequestHandler):
-    """Answers with some bytes now and then."""
+    """Answers in pieces."""
 
     count = 0
 
@@ -94,7 +96,7 @@ def address() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("send", CLIENTS)
-def test_an_answer_in_pieces_is_read_to_its_end(
+def test_answer_in_pieces_is_read_completely(
     send: Send, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pieces, "count", 12)
@@ -103,10 +105,10 @@ def test_an_answer_in_pieces_is_read_to_its_end(
     assert result.body == b"".join(b"%09d " % number for number in range(12))
 
 
-# httpx leaves generators behind of an answer that is not read to its end; Trio ends them.
+# httpx leaves generators of an answer that is not read completely; Trio ends them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("send", CLIENTS)
-def test_of_a_long_answer_the_beginning_is_read(
+def test_long_answer_is_truncated(
     send: Send, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pieces, "count", 2000)

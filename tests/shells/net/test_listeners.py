@@ -1,4 +1,4 @@
-"""Sockets that are taken, left behind or replaced; TLS files that are none."""
+"""Listeners: sockets in use, stale or replaced; unusable TLS files."""
 
 import errno
 import socket
@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 import trustme
 
-from openqoe.shells.net.listeners import Listening, ListeningError
+from openqoe.shells.net.listeners import ListenError, ListenOptions
 
 
-def fault(listening: Listening) -> str:
-    with pytest.raises(ListeningError) as caught:
-        listening.open()
+def fault(listen_options: ListenOptions) -> str:
+    with pytest.raises(ListenError) as caught:
+        listen_options.open()
     return str(caught.value)
 
 
-def test_a_unix_socket_that_lives_is_not_taken_away(tmp_path: Path) -> None:
+def test_unix_socket_in_use_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    first = Listening(unix=path, backlog=1).open()
-    for _ in range(4):  # also when so many connections wait that none more is taken
-        assert fault(Listening(unix=path)) == f"cannot listen: {path}: already in use"
+    first = ListenOptions(unix=path, backlog=1).open()
+    for _ in range(4):  # also when the queue of connections is full
+        assert fault(ListenOptions(unix=path)) == f"cannot listen: {path}: already in use"
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)
         assert client.connect_ex(str(path)) != errno.ECONNREFUSED
@@ -28,26 +28,26 @@ def test_a_unix_socket_that_lives_is_not_taken_away(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_unix_socket_left_behind_is_replaced(tmp_path: Path) -> None:
+def test_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    Listening(unix=path).open().close()
+    ListenOptions(unix=path).open().close()
     assert not path.exists()
 
 
-def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+def test_file_that_is_not_a_socket_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("precious")
-    assert str(path) in fault(Listening(unix=path))
+    assert str(path) in fault(ListenOptions(unix=path))
     assert path.read_text() == "precious"
 
 
-def test_only_the_own_unix_socket_is_removed(tmp_path: Path) -> None:
+def test_close_removes_only_the_own_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    first = Listening(unix=path).open()
+    first = ListenOptions(unix=path).open()
     path.rename(tmp_path / "old")
-    second = Listening(unix=path).open()
+    second = ListenOptions(unix=path).open()
     first.close()
     assert path.exists()
     second.close()
@@ -78,21 +78,21 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("cert", None, "--tls-cert", "cert"),
     ],
 )
-def test_a_tls_file_that_cannot_be_used_is_named(
+def test_unusable_tls_file_is_named_in_error(
     pem: dict[str, Path], cert: str, key: str | None, option: str, named: str
 ) -> None:
     message = fault(
-        Listening(port=0, tls_cert=pem[cert], tls_key=None if key is None else pem[key])
+        ListenOptions(port=0, tls_cert=pem[cert], tls_key=None if key is None else pem[key])
     )
     assert f"{option} {pem[named]}" in message
     assert "cannot listen" not in message
 
 
-def test_good_tls_files(pem: dict[str, Path]) -> None:
-    listeners = Listening(port=0, tls_cert=pem["cert"], tls_key=pem["key"]).open()
+def test_valid_tls_files_give_a_tls_context(pem: dict[str, Path]) -> None:
+    listeners = ListenOptions(port=0, tls_cert=pem["cert"], tls_key=pem["key"]).open()
     assert listeners.tls is not None
     listeners.close()
 
 
-def test_a_host_name_that_is_none_is_named() -> None:
-    assert fault(Listening(("x" * 70 + ".test",))).startswith("cannot listen: xxx")
+def test_invalid_host_name_is_named_in_error() -> None:
+    assert fault(ListenOptions(("x" * 70 + ".test",))).startswith("cannot listen: xxx")

@@ -1,4 +1,4 @@
-"""Both servers: a fault costs one connection, and clients that do not read are given up."""
+"""Both servers: a fault ends one connection, and clients that do not read are disconnected."""
 
 import socket
 import ssl
@@ -20,7 +20,7 @@ SHELLS = ("asyncio", "trio")
 FAULTY = """
 import sys
 from openqoe.core.http import Connection
-from openqoe.shells import cli
+from openqoe.shells.cli.entry_point import main
 
 def broken(self, response, now, *, close=False):
     if response.status == 404:
@@ -28,7 +28,8 @@ def broken(self, response, now, *, close=False):
     return original(self, response, now, close=close)
 
 original, Connection.send_response = Connection.send_response, broken
-cli.main(["serve", "--shell", sys.argv[1], "--port", sys.argv[2]])
+sys.argv[1:] = ["serve", "--shell", sys.argv[1], "--port", sys.argv[2]]
+main()
 """
 
 
@@ -41,7 +42,7 @@ def serving(shell: str, *options: str, **settings: str) -> WorkerProcess:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_fault_in_one_connection_costs_that_connection_only(shell: str) -> None:
+def test_fault_in_connection_ends_only_that_connection(shell: str) -> None:
     def command(port: int) -> tuple[str, ...]:
         return (sys.executable, "-c", FAULTY, shell, str(port))
 
@@ -62,14 +63,14 @@ def test_a_fault_in_one_connection_costs_that_connection_only(shell: str) -> Non
 
 @pytest.fixture(scope="module", params=SHELLS)
 def impatient(request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
-    """A worker that grants its clients a second."""
+    """A worker with a request timeout of one second."""
     settings = {"OPENQOE_REQUEST_TIMEOUT": "1", "OPENQOE_KEEP_ALIVE_TIMEOUT": "60"}
     with serving(request.param, **settings) as worker:
         yield worker
 
 
 def deaf_client(port: int, last: bytes = b"") -> socket.socket:
-    """A client that asks and asks, until nothing more can be sent, and never reads."""
+    """Return a client that has sent requests until its socket is full, and never reads."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", port))
@@ -82,7 +83,7 @@ def deaf_client(port: int, last: bytes = b"") -> socket.socket:
     return client
 
 
-def test_a_client_that_does_not_read_is_given_up(impatient: WorkerProcess) -> None:
+def test_client_that_does_not_read_is_disconnected(impatient: WorkerProcess) -> None:
     with deaf_client(impatient.port) as client:
         deadline = time.monotonic() + 10
         try:
@@ -102,7 +103,7 @@ def test_a_client_that_does_not_read_is_given_up(impatient: WorkerProcess) -> No
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_clients_that_speak_no_tls_take_nobodys_place(shell: str, tmp_path: Path) -> None:
+def test_plain_clients_of_tls_port_free_their_connection_slots(shell: str, tmp_path: Path) -> None:
     authority = trustme.CA()
     pem = tmp_path / "both.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)

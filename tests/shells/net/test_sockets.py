@@ -1,4 +1,4 @@
-"""Accepting connections: a crowd at once, and not more than the system can give."""
+"""Accepting connections: in batches, within the capacity of the system."""
 
 import errno
 import socket
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from openqoe.shells.net.sockets import CROWD, NoCapacityError, accept_all
+from openqoe.shells.net.sockets import ACCEPT_BATCH, NoCapacityError, accept_pending
 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0), backlog=2 * CROWD) as one:
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * ACCEPT_BATCH) as one:
         one.setblocking(False)
         yield one
 
@@ -26,29 +26,29 @@ def closed(sockets: list[socket.socket]) -> int:
     return len(sockets)
 
 
-def test_nobody_came(listener: socket.socket) -> None:
-    assert list(accept_all(listener)) == []
+def test_no_pending_connection_accepts_nothing(listener: socket.socket) -> None:
+    assert list(accept_pending(listener)) == []
 
 
-def test_a_crowd_is_accepted_at_once_as_far_as_it_is_not_endless(listener: socket.socket) -> None:
-    clients = connect(listener, CROWD + 3)
-    assert closed(list(accept_all(listener))) == CROWD
-    assert closed(list(accept_all(listener))) == 3
+def test_pending_connections_are_accepted_up_to_batch_size(listener: socket.socket) -> None:
+    clients = connect(listener, ACCEPT_BATCH + 3)
+    assert closed(list(accept_pending(listener))) == ACCEPT_BATCH
+    assert closed(list(accept_pending(listener))) == 3
     closed(clients)
 
 
-def test_what_is_accepted_neither_blocks_nor_holds_small_answers_back(
+def test_accepted_socket_is_non_blocking_without_delay(
     listener: socket.socket,
 ) -> None:
     clients = connect(listener, 1)
-    (accepted,) = accept_all(listener)
+    (accepted,) = accept_pending(listener)
     assert not accepted.getblocking()
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     closed([*clients, accepted])
 
 
 class Listener:
-    """A listener on which each attempt to accept ends as it is told."""
+    """A listener whose attempts to accept end as scripted."""
 
     def __init__(self, *ends: OSError | socket.socket) -> None:
         self._ends = iter(ends)
@@ -60,23 +60,23 @@ class Listener:
         return end, None
 
 
-def test_one_that_has_gone_again_keeps_nobody_out() -> None:
+def test_aborted_connection_does_not_stop_accepting() -> None:
     one, other = socket.socketpair()
     listener = Listener(ConnectionAbortedError(), one, BlockingIOError())
-    assert list(accept_all(listener)) == [one]  # type: ignore[arg-type]
+    assert list(accept_pending(listener)) == [one]  # type: ignore[arg-type]
     closed([one, other])
 
 
-def test_what_the_system_lacks_is_said_and_who_was_accepted_is_served() -> None:
+def test_missing_capacity_is_raised_after_accepted_connections() -> None:
     one, other = socket.socketpair()
     listener = Listener(one, OSError(errno.EMFILE, "Too many open files"))
-    accepted = accept_all(listener)  # type: ignore[arg-type]
+    accepted = accept_pending(listener)  # type: ignore[arg-type]
     assert next(accepted) is one
     with pytest.raises(NoCapacityError, match="Too many open files"):
         next(accepted)
     closed([one, other])
 
 
-def test_a_broken_listener_is_no_passing_trouble() -> None:
+def test_broken_listener_raises_os_error() -> None:
     with pytest.raises(OSError, match="Bad file"):
-        list(accept_all(Listener(OSError(errno.EBADF, "Bad file"))))  # type: ignore[arg-type]
+        list(accept_pending(Listener(OSError(errno.EBADF, "Bad file"))))  # type: ignore[arg-type]

@@ -1,13 +1,13 @@
-"""When data came, as the system knows it."""
+"""Queueing delay in the kernel."""
 
 import socket
 import sys
 import time
 
-from openqoe.shells.net.tcp_info import waited
+from openqoe.shells.net.tcp_info import kernel_queue_ms
 
 
-def test_data_that_nobody_reads_has_waited() -> None:
+def test_unread_data_has_queueing_delay() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as client,
@@ -17,12 +17,12 @@ def test_data_that_nobody_reads_has_waited() -> None:
         ours, _ = listener.accept()
         with ours:
             least = 80 if sys.platform == "linux" else 0
-            assert least <= waited(ours) < 60_000
+            assert least <= kernel_queue_ms(ours) < 60_000
 
 
-def test_who_cannot_know_says_nothing() -> None:
+def test_unknown_queueing_delay_is_zero() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert waited(ours) == 0
-    assert waited(ours) == 0
-    assert waited(None) == 0
+        assert kernel_queue_ms(ours) == 0
+    assert kernel_queue_ms(ours) == 0
+    assert kernel_queue_ms(None) == 0

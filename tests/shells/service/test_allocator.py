@@ -1,4 +1,4 @@
-"""Memory that is not in use any more goes back to the system."""
+"""Unused memory returns to the system."""
 
 import platform
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import pytest
 
 FREED = """
-from openqoe.shells.allocator import return_free_pages
+from openqoe.shells.service.allocator import return_free_pages
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -15,14 +15,14 @@ def resident():
 
 blocks = [b"x" * 10_000 for _ in range(5_000)]
 before = resident()
-blocks = [block for number, block in enumerate(blocks) if not number % 100]  # they lie between
+blocks = [block for number, block in enumerate(blocks) if not number % 100]  # free blocks between
 free = resident()
 return_free_pages()
 print(before - free, before - resident())
 """
 
 SCRIPT = """
-from openqoe.shells.allocator import return_large_blocks
+from openqoe.shells.service.allocator import return_large_blocks
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -42,7 +42,7 @@ print(resident() - before)
 
 
 def kept(*, changed: bool, **environment: str) -> int:
-    """Bytes that a process keeps of 100 MB, between which 5 MB are in use still."""
+    """Return the bytes a process keeps of 100 MB that lie between 5 MB in use."""
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(changed=changed)],
         capture_output=True,
@@ -53,19 +53,19 @@ def kept(*, changed: bool, **environment: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
-def test_large_blocks_between_small_ones_go_back() -> None:
+def test_freed_large_blocks_return_to_system() -> None:
     assert kept(changed=True) < 20_000_000
-    assert kept(changed=False) > 50_000_000, "then there is no need for it"
+    assert kept(changed=False) > 50_000_000, "the allocator does so by itself"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
-def test_what_the_operator_has_set_holds() -> None:
+def test_malloc_settings_of_operator_are_kept() -> None:
     assert kept(changed=True, MALLOC_MMAP_THRESHOLD_=str(32 << 20)) > 50_000_000
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
-def test_free_pages_between_blocks_in_use_go_back() -> None:
+def test_free_pages_return_to_system() -> None:
     run = subprocess.run([sys.executable, "-c", FREED], capture_output=True, check=True, env={})
-    by_themselves, given_back = map(int, run.stdout.split())
-    assert by_themselves < 10_000_000, "then there is no need for it"
-    assert given_back > 40_000_000
+    without, released = map(int, run.stdout.split())
+    assert without < 10_000_000, "the allocator does so by itself"
+    assert released > 40_000_000

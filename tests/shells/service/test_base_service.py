@@ -1,4 +1,4 @@
-"""What every shell's service does: a fault in one thing never keeps it from the next."""
+"""The service of all shells: a fault in one effect does not stop the others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ CONFIG = Config(
 
 
 class Service(BaseService):
-    """Notes what it is asked to do; cannot start to send to Prometheus while ``broken``."""
+    """Records its calls; cannot send to Prometheus while ``broken``."""
 
     def __init__(self) -> None:
         super().__init__(WorkerRuntime(Worker(CONFIG, instance="t")), logs.configure(CONFIG))
@@ -47,7 +47,7 @@ def raising(*_: Any) -> Any:
     raise RuntimeError("a fault")
 
 
-def take_one(service: Service) -> int:
+def handle_event(service: Service) -> int:
     now = now_ms()
     answers: list[Response] = []
     service.handle(post(event("viewstart", at=now), now=now), answers.append)
@@ -55,10 +55,10 @@ def take_one(service: Service) -> int:
     return answer.status
 
 
-def test_a_request_that_could_not_be_sent_has_failed_and_is_tried_again(service: Service) -> None:
+def test_effect_that_cannot_be_sent_is_retried(service: Service) -> None:
     service.broken = True
-    assert take_one(service) == 202
-    assert [type(effect) for effect in service.sent] == [LokiPush]  # the other one goes on
+    assert handle_event(service) == 202
+    assert [type(effect) for effect in service.sent] == [LokiPush]  # no other is affected
     assert service.due is not None
     service.broken = False
     due = service.due
@@ -66,9 +66,7 @@ def test_a_request_that_could_not_be_sent_has_failed_and_is_tried_again(service:
     assert [type(effect) for effect in service.sent] == [LokiPush, RemoteWrite]
 
 
-def test_a_poll_that_fails_is_not_the_last(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_poll_schedules_the_next(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(service.worker, "poll", raising)
         service.poll()
@@ -78,10 +76,10 @@ def test_a_poll_that_fails_is_not_the_last(
 
 
 @pytest.mark.parametrize("method", ["complete", "close"])
-def test_a_fault_of_the_worker_ends_nothing(
+def test_fault_of_worker_does_not_escape(
     service: Service, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_one(service)
+    handle_event(service)
     monkeypatch.setattr(service.worker, method, raising)
     calls: dict[str, Callable[[], None]] = {
         "complete": lambda: service.complete(service.sent[0], HttpResult(204)),
@@ -91,22 +89,22 @@ def test_a_fault_of_the_worker_ends_nothing(
     assert service.closed == (method == "close")
 
 
-def test_a_request_whose_handling_breaks_is_answered_500(
+def test_fault_while_handling_answers_500(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service.worker, "handle", raising)
-    assert take_one(service) == 500
+    assert handle_event(service) == 500
 
 
-def test_behind_the_last_flush_no_request_is_taken(service: Service) -> None:
-    assert take_one(service) == 202
+def test_request_after_last_flush_is_refused(service: Service) -> None:
+    assert handle_event(service) == 202
     service.flush_last(1.0)
     sent = len(service.sent)
-    assert take_one(service) == 503
+    assert handle_event(service) == 503
     assert len(service.sent) == sent
 
 
-def test_requests_have_half_of_the_time_to_stop() -> None:
+def test_requests_get_half_of_shutdown_timeout() -> None:
     shutdown = Shutdown(10_000)
     assert shutdown.for_requests == 5
     assert 9 < shutdown.left <= 10

@@ -1,4 +1,4 @@
-"""Env files and the names of instances."""
+"""Env files and names of instances."""
 
 import os
 import socket
@@ -10,7 +10,9 @@ from openqoe.core import Config
 from openqoe.shells.service import environment
 
 
-def test_an_env_file_says_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_file_is_not_interpolated_and_yields_to_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENQOE_TEST_WORD", "other")
     file = tmp_path / "env"
     file.write_text("API_KEY=a${OPENQOE_TEST_WORD}b$c\nOPENQOE_TEST_WORD=mine\n")
@@ -19,14 +21,14 @@ def test_an_env_file_says_what_it_says(tmp_path: Path, monkeypatch: pytest.Monke
     assert read["OPENQOE_TEST_WORD"] == "other"  # the environment takes precedence
 
 
-def test_an_env_file_that_is_no_text_cannot_be_read(tmp_path: Path) -> None:
+def test_env_file_that_is_not_utf8_raises_os_error(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_bytes(b"API_KEY=\xff\n")
     with pytest.raises(OSError, match="not UTF-8"):
         environment.environment(file)
 
 
-def test_two_servers_of_a_host_are_two_instances() -> None:
+def test_servers_of_one_host_have_different_instances() -> None:
     host, pid = socket.gethostname(), os.getpid()
     assert environment.server_instance(Config(), 8787) == f"{host}-8787"
     assert environment.server_instance(Config(), None) == f"{host}-{pid}"  # a Unix socket
@@ -35,6 +37,6 @@ def test_two_servers_of_a_host_are_two_instances() -> None:
     assert environment.process_instance(Config(instance="a")) == f"a-{pid}"
 
 
-def test_slots_of_a_host_are_instances_of_their_own() -> None:
+def test_slots_of_one_host_have_different_instances() -> None:
     assert environment.slot_instance(Config(), 1) == f"{socket.gethostname()}-1"
     assert environment.slot_instance(Config(instance="a"), 0) == "a-0"

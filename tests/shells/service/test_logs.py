@@ -1,4 +1,4 @@
-"""The log: its faults concern nobody, and what others wrote does not steer a terminal."""
+"""The log: its faults are ignored, and control characters are escaped."""
 
 import errno
 import io
@@ -26,7 +26,7 @@ def closed() -> io.StringIO:
 
 @pytest.mark.parametrize("stream", [Full(), closed(), None])
 @pytest.mark.parametrize("log_format", ["auto", "json", "human"])
-def test_a_log_that_cannot_be_written_raises_nothing(
+def test_unwritable_log_raises_nothing(
     stream: Any, log_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
@@ -38,7 +38,7 @@ def test_a_log_that_cannot_be_written_raises_nothing(
 HOSTILE = "\x1b[2J\x07\x9b31m\r\nserving \u202e"
 
 
-def test_nothing_of_others_steers_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_are_escaped_in_readable_log(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     log = logs.configure(Config(log_format="human"))
@@ -54,7 +54,7 @@ def test_nothing_of_others_steers_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
     assert len(text.split("\n\n")[0].splitlines()[0].split("serving")) >= 2  # still one line
 
 
-def test_nor_does_anything_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_are_escaped_in_json_log(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.configure(Config(log_format="json")).info("failed", path=HOSTILE, words=[HOSTILE])
@@ -69,7 +69,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("no_color", "is_plain"), [("", False), ("1", True)])
-def test_colours_are_left_out_where_they_are_not_wanted(
+def test_no_color_disables_colours(
     no_color: str, is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = Terminal()

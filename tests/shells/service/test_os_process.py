@@ -1,4 +1,4 @@
-"""What a process has from its system."""
+"""File limits and signals of a process."""
 
 import io
 import resource
@@ -21,41 +21,43 @@ def few_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def fit(connections: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+def capped(connections: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     config = Config(max_connections=connections, log_format="json")
-    return os_process.fit(config, logs.configure(config)).max_connections, stream.getvalue()
+    return os_process.raise_limits(
+        config, logs.configure(config)
+    ).max_connections, stream.getvalue()
 
 
-def test_the_limit_of_open_files_is_raised(
+def test_file_limit_is_raised_to_hard_limit(
     few_files: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fit(100, monkeypatch) == (100, "")
+    assert capped(100, monkeypatch) == (100, "")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft == hard
 
 
-def test_connections_are_capped_where_it_cannot_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_are_capped_at_fixed_file_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
-    assert fit(936, monkeypatch) == (936, "")
-    capped, warning = fit(937, monkeypatch)
-    assert capped == 936
+    assert capped(936, monkeypatch) == (936, "")
+    most, warning = capped(937, monkeypatch)
+    assert most == 936
     assert warning.count("\n") == 1
     assert '"level": "warning"' in warning
 
 
-def test_a_hard_limit_that_the_system_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_hard_limit_keeps_soft_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise ValueError("current limit exceeds maximum limit")
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert fit(1000, monkeypatch)[0] == 192
+    assert capped(1000, monkeypatch)[0] == 192
 
 
-def test_nohup_keeps_what_it_promises() -> None:
+def test_ignored_sighup_is_not_a_stop_signal() -> None:
     assert signal.SIGHUP in os_process.stop_signals()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -1,4 +1,4 @@
-"""``openqoe serve --workers N``: the parent keeps its workers alive, replaces and stops them."""
+"""``openqoe serve --workers N``: the supervisor restarts, replaces and stops its workers."""
 
 import os
 import signal
@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from openqoe.core import Config
+from openqoe.shells.net.listeners import ListenOptions
+from openqoe.shells.service import logs
+from openqoe.shells.service.supervisor import MAX_BACKOFF, Supervisor
 from tests.support.event_builders import batch, event
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port, wait_until
@@ -22,7 +26,7 @@ TWO = with_options(serve, "--workers", "2")
 
 @pytest.fixture(params=["asyncio", "trio"])
 def service(request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
-    """Two workers that serve."""
+    """A service of two workers that serve."""
     shell: str = request.param
     with WorkerProcess(command=with_options(TWO, "--shell", shell)) as worker:
         wait_until(lambda: serving(worker) == 2, 20, "both to serve")
@@ -30,7 +34,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
 
 
 def serving(worker: WorkerProcess) -> int:
-    """How many workers have begun to serve so far."""
+    """Return the number of workers that have started to serve so far."""
     return sum(line["event"] == "serving" for line in worker.log_records())
 
 
@@ -54,7 +58,7 @@ def children(worker: WorkerProcess) -> set[int]:
 
 
 class Visitor:
-    """Asks all the time, on new connections; `failures` are the requests without an answer."""
+    """Sends requests without pause, each on a new connection; `failures` lists unanswered ones."""
 
     def __init__(self, worker: WorkerProcess) -> None:
         self.answers = 0
@@ -78,15 +82,15 @@ class Visitor:
             self.answers += status == 200
 
 
-def test_a_worker_that_dies_is_started_again_later_each_time(service: WorkerProcess) -> None:
+def test_worker_that_dies_restarts_with_growing_backoff(service: WorkerProcess) -> None:
     assert len(children(service)) == 2
     for kills in (1, 2):
         victim = min(children(service))
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: victim not in children(service), 5, "it to be dead")  # noqa: B023
-        assert service.request("GET", "/health")[0] == 200  # the other one serves
-        wait_until(lambda: serving(service) == 2 + kills, 20, "another to serve")  # noqa: B023
-    died = lines(service, "worker has died, starting it again")
+        wait_until(lambda: victim not in children(service), 5, "the worker to end")  # noqa: B023
+        assert service.request("GET", "/health")[0] == 200  # the other worker serves
+        wait_until(lambda: serving(service) == 2 + kills, 20, "another worker to serve")  # noqa: B023
+    died = lines(service, "worker died; restarting it")
     by_number: dict[object, list[object]] = {}
     for line in died:
         assert line["status"] == -signal.SIGKILL
@@ -94,7 +98,18 @@ def test_a_worker_that_dies_is_started_again_later_each_time(service: WorkerProc
     assert all(waits == [1.0, 2.0][: len(waits)] for waits in by_number.values())
 
 
-def test_a_reload_replaces_all_one_by_one_and_no_request_is_lost(service: WorkerProcess) -> None:
+def test_backoff_of_crashing_worker_is_bounded() -> None:
+    config = Config(log_level="error")
+    listeners = ListenOptions(port=0).open()
+    supervisor = Supervisor(1, [], config, lambda: config, listeners, logs.configure(config))
+    (worker,) = supervisor._workers
+    for _ in range(1_100):
+        supervisor._handle_exit(worker, 1, now=0.0)
+    assert worker.restart_at == worker.backoff == MAX_BACKOFF
+    listeners.close()
+
+
+def test_reload_replaces_workers_one_by_one_without_failed_request(service: WorkerProcess) -> None:
     before = children(service)
     visitor = Visitor(service)
     assert service.process is not None
@@ -104,10 +119,10 @@ def test_a_reload_replaces_all_one_by_one_and_no_request_is_lost(service: Worker
     assert children(service).isdisjoint(before)
     assert visitor.failures == []
     assert visitor.answers > 10
-    assert lines(service, "worker has died, starting it again") == []
+    assert lines(service, "worker died; restarting it") == []
 
 
-def test_all_stop_with_their_parent_and_deliver_what_they_have() -> None:
+def test_workers_stop_with_supervisor_and_deliver() -> None:
     with RemoteWriteDouble() as receiver:
         settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
         with WorkerProcess(settings, command=TWO) as worker:
@@ -121,7 +136,7 @@ def test_all_stop_with_their_parent_and_deliver_what_they_have() -> None:
         assert receiver.violations == []
 
 
-def test_when_the_parent_is_killed_the_workers_end_and_deliver() -> None:
+def test_workers_end_and_deliver_when_supervisor_is_killed() -> None:
     with RemoteWriteDouble() as receiver:
         settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
         with WorkerProcess(settings, command=TWO) as worker:
@@ -130,7 +145,7 @@ def test_when_the_parent_is_killed_the_workers_end_and_deliver() -> None:
             assert worker.process is not None
             worker.process.kill()
             worker.process.wait()
-            wait_until(lambda: not any(is_alive(pid) for pid in workers), 20, "them to end")
+            wait_until(lambda: not any(is_alive(pid) for pid in workers), 20, "the workers to end")
         assert receiver.total("openqoe_views_started_total") == 1
 
 
@@ -141,7 +156,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_a_reload_brings_new_settings_but_not_wrong_ones(tmp_path: Path) -> None:
+def test_reload_applies_new_settings_and_rejects_wrong_ones(tmp_path: Path) -> None:
     file = tmp_path / "settings"
     file.write_text("OPENQOE_MAX_EVENTS=1\n")
     two = batch(*(event(at=int(time.time() * 1000)) for _ in range(2)))
@@ -151,8 +166,12 @@ def test_a_reload_brings_new_settings_but_not_wrong_ones(tmp_path: Path) -> None
         assert worker.process is not None
         file.write_text("OPENQOE_MAX_EVENTS=many\n")
         worker.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: lines(worker, "workers are not replaced"), 10, "the refusal")
-        assert "OPENQOE_MAX_EVENTS" in str(lines(worker, "workers are not replaced")[0])
+        wait_until(
+            lambda: lines(worker, "reload failed; workers keep their settings"), 10, "the refusal"
+        )
+        assert "OPENQOE_MAX_EVENTS" in str(
+            lines(worker, "reload failed; workers keep their settings")[0]
+        )
         assert children(worker) == before
         file.write_text("OPENQOE_MAX_EVENTS=2\n")
         worker.process.send_signal(signal.SIGHUP)
@@ -161,7 +180,7 @@ def test_a_reload_brings_new_settings_but_not_wrong_ones(tmp_path: Path) -> None
         assert worker.stop() == 0
 
 
-def test_workers_that_cannot_run_as_they_were_called_end_it(tmp_path: Path) -> None:
+def test_workers_with_unusable_settings_end_the_supervisor(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     run = subprocess.run(
         TWO(free_port()),
@@ -178,10 +197,10 @@ def test_workers_that_cannot_run_as_they_were_called_end_it(tmp_path: Path) -> N
     assert run.returncode == 2
     assert str(tmp_path / "file") in run.stderr
     assert "Traceback" not in run.stderr
-    assert "starting it again" not in run.stderr
+    assert "restarting it" not in run.stderr
 
 
-def test_workers_without_a_common_store_say_so() -> None:
+def test_workers_without_shared_store_log_a_warning() -> None:
     with WorkerProcess({"OPENQOE_DURABILITY": "memory"}, command=TWO) as worker:
         (warning,) = [
             line
@@ -196,7 +215,7 @@ def test_workers_without_a_common_store_say_so() -> None:
 
 @pytest.mark.parametrize("shell", ["asyncio", "trio"])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_sockets_that_are_open_already_are_served(shell: str, workers: str, tmp_path: Path) -> None:
+def test_inherited_sockets_are_served(shell: str, workers: str, tmp_path: Path) -> None:
     with socket.socket() as one, socket.socket(socket.AF_UNIX) as other:
         one.bind(("127.0.0.1", 0))
         other.bind(str(tmp_path / "s"))
@@ -228,10 +247,10 @@ def test_sockets_that_are_open_already_are_served(shell: str, workers: str, tmp_
         finally:
             process.terminate()
             assert process.wait(20) == 0
-        assert (tmp_path / "s").exists()  # it belongs to whoever opened it
+        assert (tmp_path / "s").exists()  # it belongs to the process that opened it
 
 
-def test_a_descriptor_that_does_not_listen_is_named(tmp_path: Path) -> None:
+def test_descriptor_that_does_not_listen_is_named_in_error(tmp_path: Path) -> None:
     for wrong, reason in ((str(99), "Bad file descriptor"), ("0", "--fd 0")):
         run = subprocess.run(
             [sys.executable, "-m", "openqoe.shells", "serve", "--fd", wrong],

@@ -1,4 +1,4 @@
-"""The journal's files: records come back as they were, whatever was damaged beside them."""
+"""The journal: records are read unchanged, whatever was damaged beside them."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.core.effects import Record
-from openqoe.shells.storage.journal import PREFIX, Journal, framed, waiting
+from openqoe.shells.storage.journal import PREFIX, Journal, count_records, frame_record
 
 
 def record(number: int, body: bytes | None = None) -> Record:
@@ -30,16 +30,16 @@ records = st.lists(
 
 
 def write(folder: Path, written: Sequence[Record], *, together: int = 1) -> list[Path]:
-    """Write records, so many at a time; returns the files."""
+    """Write records in groups; return the files."""
     journal = Journal(folder, sync=False)
     for begin in range(0, len(written), together):
-        journal.append([framed(one) for one in written[begin : begin + together]])
+        journal.append([frame_record(one) for one in written[begin : begin + together]])
     journal.close()
     return sorted(folder.glob(f"{PREFIX}*"))
 
 
 @given(written=records, together=st.integers(1, 5))
-def test_records_come_back_in_order(
+def test_records_are_read_in_order(
     tmp_path_factory: pytest.TempPathFactory, written: list[Record], together: int
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
@@ -48,11 +48,11 @@ def test_records_come_back_in_order(
     assert list(journal.read(0)) == written
     assert journal.lost == 0
     assert journal.last == len(written)
-    assert waiting(folder, 3) == max(0, len(written) - 3)
+    assert count_records(folder, 3) == max(0, len(written) - 3)
 
 
 @given(data=st.data())
-def test_damage_costs_the_record_that_it_hits_and_no_other(
+def test_damage_loses_only_the_damaged_record(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
@@ -67,12 +67,12 @@ def test_damage_costs_the_record_that_it_hits_and_no_other(
     found = list(journal.read(0))
     hit = place // size
     assert found == [one for index, one in enumerate(written) if index != hit]
-    # A last record whose length is damaged cannot be told from one that breaks off.
+    # A last record with a damaged length looks like a torn end.
     assert journal.lost == 1 or (hit == len(written) - 1 and journal.lost == 0)
 
 
 @given(cut=st.integers(1, 500))
-def test_an_end_that_breaks_off_is_no_damage(
+def test_torn_end_is_not_counted_as_damage(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
@@ -86,18 +86,18 @@ def test_an_end_that_breaks_off_is_no_damage(
     assert journal.lost == 0
 
 
-def test_a_mark_in_a_body_begins_no_record(tmp_path: Path) -> None:
-    inside = framed(record(9))[1]
+def test_mark_inside_body_is_not_a_record(tmp_path: Path) -> None:
+    inside = frame_record(record(9))[1]
     written = [record(1, inside), record(2)]  # small, so it is not packed
     (file,) = write(tmp_path, written)
     assert inside in file.read_bytes()
     assert list(Journal(tmp_path, sync=False).read(0)) == written
 
 
-def test_segments_are_removed_when_they_hold_nothing_younger(tmp_path: Path) -> None:
+def test_trim_removes_covered_segments(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sync=False)
     for number in range(1, 7):
-        journal.append([framed(record(number))])
+        journal.append([frame_record(record(number))])
         if number % 2 == 0:
             journal.rotate()
     journal.trim(3)
@@ -105,27 +105,27 @@ def test_segments_are_removed_when_they_hold_nothing_younger(tmp_path: Path) -> 
     assert [one.number for one in Journal(tmp_path, sync=False).read(3)] == [4, 5, 6]
     journal.trim(6)
     assert list(tmp_path.iterdir()) == []
-    journal.append([framed(record(7))])
+    journal.append([frame_record(record(7))])
     assert journal.last == 7
 
 
-def test_the_segment_that_is_being_written_is_never_removed(tmp_path: Path) -> None:
+def test_trim_keeps_current_segment(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sync=False)
-    journal.append([framed(record(1))])
+    journal.append([frame_record(record(1))])
     journal.trim(1)
-    journal.append([framed(record(2))])
+    journal.append([frame_record(record(2))])
     assert [one.number for one in Journal(tmp_path, sync=False).read(1)] == [2]
 
 
-def test_a_later_process_goes_on_in_a_segment_of_its_own(tmp_path: Path) -> None:
+def test_new_process_begins_new_segment(tmp_path: Path) -> None:
     write(tmp_path, [record(1), record(2)])
     later = Journal(tmp_path, sync=True)
-    later.append([framed(record(later.last + 1))])
+    later.append([frame_record(record(later.last + 1))])
     later.close()
     assert [one.number for one in Journal(tmp_path, sync=False).read(0)] == [1, 2, 3]
 
 
-def test_a_number_is_not_used_again_though_its_record_cannot_be_read(tmp_path: Path) -> None:
+def test_number_of_unreadable_record_is_not_reused(tmp_path: Path) -> None:
     (file,) = write(tmp_path, [record(41)])
     file.write_bytes(b"\0" * 100)
     journal = Journal(tmp_path, sync=False)
@@ -134,23 +134,23 @@ def test_a_number_is_not_used_again_though_its_record_cannot_be_read(tmp_path: P
     assert journal.last == 41
 
 
-def test_what_stands_beside_is_left_alone(tmp_path: Path) -> None:
+def test_foreign_files_are_kept(tmp_path: Path) -> None:
     (tmp_path / f"{PREFIX}of-the-operator").write_text("notes")
     journal = Journal(tmp_path, sync=False)
-    journal.append([framed(record(1))])
+    journal.append([frame_record(record(1))])
     journal.close()
     journal.trim(1)
     assert [path.name for path in tmp_path.iterdir()] == [f"{PREFIX}of-the-operator"]
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_a_write_that_fails_leaves_nothing_of_itself(
+def test_failed_write_leaves_no_record(
     tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path, sync=False)
     sound = [record(number) for number in range(1, 1 + size)]
     for one in sound:
-        journal.append([framed(one)])
+        journal.append([frame_record(one)])
 
     def fails(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -159,26 +159,26 @@ def test_a_write_that_fails_leaves_nothing_of_itself(
     journal._sync = True
     for _ in range(2):
         with pytest.raises(OSError, match="Input/output"):
-            journal.append([framed(record(5)), framed(record(6))])
+            journal.append([frame_record(record(5)), frame_record(record(6))])
     monkeypatch.undo()
-    journal.append([framed(record(7))])
+    journal.append([frame_record(record(7))])
     journal.close()
     again = Journal(tmp_path, sync=False)
     assert list(again.read(0)) == [*sound, record(7)]
     assert again.lost == 0
 
 
-def test_a_write_of_which_the_disk_takes_a_part_leaves_nothing_of_itself(tmp_path: Path) -> None:
+def test_partial_write_leaves_no_record(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sync=False)
-    journal.append([framed(record(1))])
+    journal.append([frame_record(record(1))])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
     try:
-        with pytest.raises(OSError, match="a part only"):
-            journal.append([framed(record(2, os.urandom(250)))])
+        with pytest.raises(OSError, match="only a part"):
+            journal.append([frame_record(record(2, os.urandom(250)))])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    journal.append([framed(record(3))])
+    journal.append([frame_record(record(3))])
     journal.close()
     again = Journal(tmp_path, sync=False)
     assert list(again.read(0)) == [record(1), record(3)]

@@ -1,4 +1,4 @@
-"""Slots: one process each, whoever dies when."""
+"""Slots: each is owned by one process at a time."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def end(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
-def test_the_lowest_free_slot_is_taken(tmp_path: Path) -> None:
+def test_claim_returns_lowest_free_slot(tmp_path: Path) -> None:
     slots = Slots(tmp_path / "data")
     first, second, third = slots.claim(), slots.claim(), slots.claim()
     assert (first.number, second.number, third.number) == (0, 1, 2)
@@ -45,19 +45,19 @@ def test_the_lowest_free_slot_is_taken(tmp_path: Path) -> None:
     assert slots.numbers() == (0, 1, 2)
 
 
-def test_only_a_slot_that_exists_and_that_nobody_has_can_be_adopted(tmp_path: Path) -> None:
+def test_claim_orphan_needs_existing_slot_without_owner(tmp_path: Path) -> None:
     slots = Slots(tmp_path)
-    assert slots.adopt(0) is None
+    assert slots.claim_orphan(0) is None
     slot = slots.claim()
-    assert slots.adopt(0) is None
+    assert slots.claim_orphan(0) is None
     slot.release()
     slot.release()
-    adopted = slots.adopt(0)
+    adopted = slots.claim_orphan(0)
     assert adopted is not None
     adopted.release()
 
 
-def test_processes_that_race_get_a_slot_each_and_death_gives_it_back(tmp_path: Path) -> None:
+def test_racing_processes_claim_different_slots_until_they_die(tmp_path: Path) -> None:
     processes = [holder(tmp_path) for _ in range(4)]
     try:
         assert sorted(number_of(process) for process in processes) == [0, 1, 2, 3]
@@ -70,7 +70,7 @@ def test_processes_that_race_get_a_slot_each_and_death_gives_it_back(tmp_path: P
             end(process)
 
 
-def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_unusable_directory_is_named_in_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot use the data directory .*/file"):
         Slots(tmp_path / "file").claim()

@@ -1,4 +1,4 @@
-"""The storage: what is reported as stored is there after any end of the process."""
+"""The storage: what is reported as stored survives any end of the process."""
 
 import os
 import random
@@ -15,8 +15,8 @@ from typing import Literal
 import pytest
 
 from openqoe.core.effects import (
-    AcceptedBatch,
     Append,
+    DedupEntry,
     Forget,
     LoadPayload,
     PayloadBody,
@@ -28,9 +28,9 @@ from openqoe.core.effects import (
     Stored,
     StoredPayload,
 )
-from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect
-from openqoe.shells.storage.journal import waiting
-from openqoe.shells.storage.slot_storage import Answered
+from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect_slot
+from openqoe.shells.storage.journal import count_records
+from openqoe.shells.storage.slot_storage import ReportedEffect
 
 
 def record(number: int, body: bytes | None = None) -> Record:
@@ -39,25 +39,24 @@ def record(number: int, body: bytes | None = None) -> Record:
 
 def payload(number: int, body: bytes = b"payload", *, created: int = 5) -> StoredPayload:
     headers = (("Content-Type", "x"),)
-    return StoredPayload(number, "logs", headers, body, len(body), 3, created, False)
+    return StoredPayload(number, "logs", headers, body, len(body), 3, created, False, "loki")
 
 
 def persist(
     effect_id: int,
     *payloads: StoredPayload,
     through: int = 0,
-    forgotten: tuple[int, ...] = (),
-    batches: tuple[AcceptedBatch, ...] = (),
+    batches: tuple[DedupEntry, ...] = (),
     since: int = 0,
     most: int = 100,
     snapshot: bytes = b"state",
 ) -> Persist:
     pieces = (snapshot[:2], snapshot[2:])
-    return Persist(effect_id, pieces, payloads, forgotten, through, batches, since, most)
+    return Persist(effect_id, pieces, payloads, through, batches, since, most)
 
 
 class Open:
-    """A storage at work, and what it has reported."""
+    """A started storage, and the results that it has reported."""
 
     def __init__(
         self, path: Path, durability: Literal["full", "normal"] = "normal", *, reserve: int = 0
@@ -65,17 +64,17 @@ class Open:
         self.storage = Storage(path, durability, reserve=reserve)
         self.loaded = self.storage.load()
         self.records = list(self.loaded.records)
-        self.results: list[tuple[Answered, StorageResult]] = []
+        self.results: list[tuple[ReportedEffect, StorageResult]] = []
         self._came = threading.Condition()
         self.storage.start(self._report)
 
-    def _report(self, results: tuple[tuple[Answered, StorageResult], ...]) -> None:
+    def _report(self, results: tuple[tuple[ReportedEffect, StorageResult], ...]) -> None:
         with self._came:
             self.results += results
             self._came.notify_all()
 
     def do(self, *effects: StorageEffect) -> list[StorageResult]:
-        """Submit effects; the results of those that have one, in the order of the effects."""
+        """Submit effects; return the results of those that have one, in order."""
         before = len(self.results)
         for effect in effects:
             result = self.storage.submit(effect)
@@ -108,7 +107,7 @@ def reopened(path: Path) -> Open:
     return one
 
 
-def test_a_new_file_is_empty(opened: Open) -> None:
+def test_new_storage_is_empty(opened: Open) -> None:
     assert opened.loaded.snapshot is None
     assert opened.records == []
     assert opened.loaded.payloads == ()
@@ -116,28 +115,26 @@ def test_a_new_file_is_empty(opened: Open) -> None:
     assert (opened.loaded.last_record, opened.loaded.last_payload) == (0, 0)
 
 
-def test_records_come_back_as_they_were_and_in_order(opened: Open, path: Path) -> None:
+def test_records_are_read_unchanged_and_in_order(opened: Open, path: Path) -> None:
     records = [record(1), record(2, b"\x00" * 5000), record(3, "ünï".encode())]
     assert opened.do(*(Append(r.number, r) for r in records)) == [Stored()] * 3
     opened.storage.close()
     assert reopened(path).records == records
 
 
-def test_a_large_snapshot_is_read_as_it_was_written(opened: Open, path: Path) -> None:
+def test_large_snapshot_is_read_unchanged(opened: Open, path: Path) -> None:
     pieces = tuple(random.Random(n).randbytes(9_999) for n in range(500))
-    opened.do(Persist(1, pieces, (), (), 0, (), 0, 100))
-    opened.do(Persist(2, pieces[::-1], (), (), 0, (), 0, 100))
+    opened.do(Persist(1, pieces, (), 0, (), 0, 100))
+    opened.do(Persist(2, pieces[::-1], (), 0, (), 0, 100))
     opened.storage.close()
     assert reopened(path).loaded.snapshot == b"".join(pieces[::-1])
 
 
-def test_a_persist_replaces_the_snapshot_trims_the_journal_and_fills_the_outbox(
-    opened: Open, path: Path
-) -> None:
-    batch = AcceptedBatch(b"d" * 16, 7, 2)
+def test_persist_replaces_snapshot_trims_journal_and_fills_outbox(opened: Open, path: Path) -> None:
+    batch = DedupEntry(b"d" * 16, 7, 2)
     opened.do(Append(1, record(1)), Append(2, record(2)))
     opened.do(persist(3, payload(1), payload(2), through=1, batches=(batch,), snapshot=b"one"))
-    opened.do(persist(4, payload(3), through=1, forgotten=(1,), snapshot=b"two"))
+    opened.do(Forget((1,)), persist(4, payload(3), through=1, snapshot=b"two"))
     opened.storage.close()
     again = reopened(path)
     assert again.loaded.snapshot == b"two"
@@ -147,7 +144,7 @@ def test_a_persist_replaces_the_snapshot_trims_the_journal_and_fills_the_outbox(
     assert again.loaded.batches == (batch,)
 
 
-def test_bodies_are_read_when_asked_for(opened: Open) -> None:
+def test_load_payload_returns_body(opened: Open) -> None:
     opened.do(persist(1, payload(1, b"abc")))
     assert opened.do(LoadPayload(2, 1), LoadPayload(3, 9)) == [
         PayloadBody(b"abc"),
@@ -155,9 +152,7 @@ def test_bodies_are_read_when_asked_for(opened: Open) -> None:
     ]
 
 
-def test_what_was_delivered_is_forgotten_with_the_next_group_or_at_the_end(
-    opened: Open, path: Path
-) -> None:
+def test_forgotten_payloads_are_deleted_by_close(opened: Open, path: Path) -> None:
     opened.do(persist(1, payload(1), payload(2), payload(3)))
     opened.do(Forget((1,)), Append(2, record(1)))
     opened.do(Forget((2,)))
@@ -165,7 +160,7 @@ def test_what_was_delivered_is_forgotten_with_the_next_group_or_at_the_end(
     assert [p.number for p in reopened(path).loaded.payloads] == [3]
 
 
-def test_numbers_are_never_used_again_though_their_rows_are_gone(opened: Open, path: Path) -> None:
+def test_numbers_of_deleted_rows_are_not_reused(opened: Open, path: Path) -> None:
     opened.do(Append(1, record(41)), persist(2, payload(17), through=41))
     opened.do(Forget((17,)), persist(3, through=41))
     opened.storage.close()
@@ -173,25 +168,25 @@ def test_numbers_are_never_used_again_though_their_rows_are_gone(opened: Open, p
     assert (loaded.last_record, loaded.last_payload) == (41, 17)
 
 
-def test_the_window_of_duplicates_is_bounded_by_age_and_number(opened: Open, path: Path) -> None:
-    batches = tuple(AcceptedBatch(b"%016d" % n, n, 1) for n in range(10))
+def test_dedup_window_is_bounded_by_age_and_count(opened: Open, path: Path) -> None:
+    batches = tuple(DedupEntry(b"%016d" % n, n, 1) for n in range(10))
     opened.do(persist(1, batches=batches, since=3, most=4))
     opened.storage.close()
     assert [batch.at for batch in reopened(path).loaded.batches] == [6, 7, 8, 9]
 
 
-def test_a_record_is_safe_when_submit_returns(path: Path) -> None:
+def test_record_is_durable_when_submit_returns(path: Path) -> None:
     one = Open(path)
     assert one.storage.submit(Append(1, record(1))) == Stored()
     assert reopened(path).records == [record(1)]
     one.storage.close()
 
 
-def test_what_has_gathered_is_one_sync(path: Path) -> None:
+def test_gathered_records_share_one_sync(path: Path) -> None:
     storage = Storage(path, "full", reserve=0)
     for number in range(1, 501):
         assert storage.submit(Append(number, record(number))) is None
-    reported: list[tuple[tuple[Answered, StorageResult], ...]] = []
+    reported: list[tuple[tuple[ReportedEffect, StorageResult], ...]] = []
     storage.start(reported.append)
     storage.close()
     (results,) = reported
@@ -201,7 +196,7 @@ def test_what_has_gathered_is_one_sync(path: Path) -> None:
 
 
 @pytest.mark.parametrize("durability", ["normal", "full"])
-def test_a_record_does_not_wait_for_a_transaction(
+def test_record_does_not_wait_for_transaction(
     path: Path, durability: Literal["full", "normal"]
 ) -> None:
     one = Open(path, durability)
@@ -215,9 +210,7 @@ def test_a_record_does_not_wait_for_a_transaction(
     assert reopened(path).records == [record(1)]
 
 
-def test_what_was_counted_does_not_come_back_where_the_process_ended_before_it_was_removed(
-    opened: Open, path: Path
-) -> None:
+def test_untrimmed_records_covered_by_snapshot_are_skipped(opened: Open, path: Path) -> None:
     opened.do(Append(1, record(1)), Append(2, record(2)), persist(3), Append(4, record(3)))
     copies = {one: one.read_bytes() for one in path.parent.glob("journal-*")}
     opened.do(persist(5, through=2))
@@ -227,10 +220,10 @@ def test_what_was_counted_does_not_come_back_where_the_process_ended_before_it_w
     again = reopened(path)
     assert again.records == [record(3)]
     assert again.loaded.last_record == 3
-    assert waiting(path.parent, 2) == 1
+    assert count_records(path.parent, 2) == 1
 
 
-def test_one_effect_at_fault_harms_no_other(opened: Open, path: Path) -> None:
+def test_faulty_effect_does_not_fail_others(opened: Open, path: Path) -> None:
     opened.do(persist(1, payload(1)))
     results = opened.do(Append(2, record(1)), persist(3, payload(1)), Append(4, record(2)))
     assert [type(result) for result in results] == [Stored, StorageFailure, Stored]
@@ -238,21 +231,21 @@ def test_one_effect_at_fault_harms_no_other(opened: Open, path: Path) -> None:
     assert reopened(path).records == [record(1), record(2)]
 
 
-def test_the_journal_leaves_room_on_the_disk(path: Path) -> None:
+def test_journal_keeps_reserve_free(path: Path) -> None:
     one = Open(path, reserve=2**60)
     appended, persisted = one.do(Append(1, record(1)), persist(2, payload(1)))
     assert isinstance(appended, StorageFailure)
     assert appended.full
-    assert isinstance(persisted, Stored)  # which is what makes room
+    assert isinstance(persisted, Stored)  # which frees space
     assert persisted.no_room == appended.reason
     one.storage.close()
 
 
-def test_a_persist_tells_whether_the_journal_has_room(opened: Open) -> None:
+def test_persist_with_free_disk_reports_room(opened: Open) -> None:
     assert opened.do(persist(1)) == [Stored()]
 
 
-def test_what_was_delivered_is_given_back_to_the_file_system(opened: Open, path: Path) -> None:
+def test_space_of_deleted_payloads_returns_to_file_system(opened: Open, path: Path) -> None:
     numbers = tuple(range(1, 41))
     opened.do(persist(1, *(payload(number, os.urandom(20_000)) for number in numbers)))
     opened.do(Forget(numbers), Append(2, record(1)))
@@ -260,7 +253,7 @@ def test_what_was_delivered_is_given_back_to_the_file_system(opened: Open, path:
     assert path.stat().st_size < 100_000
 
 
-def test_closing_carries_out_what_was_submitted_and_may_be_repeated(path: Path) -> None:
+def test_close_executes_submitted_effects_and_is_idempotent(path: Path) -> None:
     one = Open(path)
     for number in range(1, 200):
         one.storage.submit(Append(number, record(number)))
@@ -274,7 +267,7 @@ def test_closing_carries_out_what_was_submitted_and_may_be_repeated(path: Path) 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 @pytest.mark.parametrize("durability", ["normal", "full"])
-def test_a_full_disk_fails_what_does_not_fit_and_works_again_when_there_is_room(
+def test_full_disk_fails_appends_until_space_is_freed(
     tmp_path: Path, durability: Literal["full", "normal"]
 ) -> None:
     mount = tmp_path / "small"
@@ -285,7 +278,7 @@ def test_a_full_disk_fails_what_does_not_fit_and_works_again_when_there_is_room(
         check=False,
     )
     if mounted.returncode:
-        pytest.skip("this system lets nobody mount a small file system")
+        pytest.skip("this system does not allow to mount a small file system")
     try:
         one = Open(mount / "worker.db", durability, reserve=2**20)
         results = one.do(*(Append(n, record(n, os.urandom(50_000))) for n in range(1, 80)))
@@ -314,19 +307,20 @@ def filled(path: Path, records: int = 60) -> None:
     one.storage.close()
 
 
-def test_a_file_that_is_no_database_is_kept_aside(path: Path) -> None:
+def test_file_that_is_not_a_database_is_kept_under_another_name(path: Path) -> None:
     path.write_bytes(b"something else entirely" * 100)
     one = reopened(path)
     assert one.records == []
     (notice,) = one.storage.notices
-    assert "worker.db was damaged" in notice
+    assert notice.event == "data file was damaged; its sound rows were recovered"
+    assert ("kept_as", "worker.db.damaged-1") in notice.fields
     kept = path.with_name("worker.db.damaged-1")
     assert kept.read_bytes() == b"something else entirely" * 100
     assert reopened(path).storage.notices == []
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_damaged_pages_cost_what_was_on_them_and_no_more(path: Path, seed: int) -> None:
+def test_damaged_pages_lose_only_their_rows(path: Path, seed: int) -> None:
     filled(path)
     before = reopened(path)
     chance = random.Random(seed)
@@ -338,12 +332,12 @@ def test_damaged_pages_cost_what_was_on_them_and_no_more(path: Path, seed: int) 
     try:
         after = reopened(path)
     except NewerFormatError:
-        return  # the damage reads as another version's mark: refused, and the file stays
+        return  # the damage hit the version: the file is refused and kept
     known = {r.number: r for r in before.records}
     for found in after.records:
         assert found.body == known[found.number].body
     assert after.loaded.snapshot in (None, b"s" * 5000)
-    work = Open(path)  # and it works again
+    work = Open(path)  # it works again
     number = work.loaded.last_record + 1
     assert work.do(Append(1, record(number))) == [Stored()]
     work.storage.close()
@@ -360,7 +354,7 @@ os._exit(0)
 """
 
 
-def test_a_torn_end_costs_only_that(path: Path) -> None:
+def test_torn_journal_end_loses_only_torn_record(path: Path) -> None:
     code = TORN.format(path=sys.path, file=str(path))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     (segment,) = path.parent.glob("journal-*")
@@ -371,7 +365,7 @@ def test_a_torn_end_costs_only_that(path: Path) -> None:
     assert again.storage.notices == []
 
 
-def test_a_newer_format_is_refused_and_left_alone(path: Path) -> None:
+def test_newer_format_is_refused_and_kept(path: Path) -> None:
     filled(path)
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
@@ -380,7 +374,7 @@ def test_a_newer_format_is_refused_and_left_alone(path: Path) -> None:
     assert not list(path.parent.glob("*damaged*"))
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+def test_path_of_directory_raises_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot open"):
         Storage(tmp_path, "full")  # a directory
 
@@ -416,7 +410,7 @@ while True:
 
 @pytest.mark.parametrize("after", [5, 120, 700])
 @pytest.mark.parametrize("durability", ["normal", "full"])
-def test_what_was_reported_is_there_after_sigkill(path: Path, durability: str, after: int) -> None:
+def test_reported_records_survive_sigkill(path: Path, durability: str, after: int) -> None:
     code = APPENDER.format(path=sys.path, file=str(path), durability=durability)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -430,7 +424,7 @@ def test_what_was_reported_is_there_after_sigkill(path: Path, durability: str, a
     assert found == sorted(found)
 
 
-def test_what_waits_can_be_seen_beside_the_writer(opened: Open, path: Path) -> None:
-    assert inspect(path).is_empty
+def test_slot_in_use_can_be_inspected(opened: Open, path: Path) -> None:
+    assert inspect_slot(path).is_empty
     opened.do(Append(1, record(1)))
-    assert inspect(path).records == 1
+    assert inspect_slot(path).records == 1

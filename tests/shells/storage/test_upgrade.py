@@ -1,4 +1,4 @@
-"""A data directory of an earlier version goes on with this one."""
+"""Data directories of earlier versions can still be used."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from openqoe.core.effects import Append, LoadPayload, PayloadBody, Persist, Reco
 from openqoe.shells.service import logs
 from openqoe.shells.service.bootstrap import open_runtime
 from openqoe.shells.service.clock import now_ms
-from openqoe.shells.storage import Storage, inspect
+from openqoe.shells.storage import Storage, inspect_slot
 from tests.support import golden_data_directory as golden
 from tests.support.event_builders import NOW
 from tests.support.wire_codec import decode_write_request
@@ -27,20 +27,16 @@ def data_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_there_is_a_directory_of_this_version() -> None:
+def test_fixture_of_the_current_format_exists() -> None:
     assert golden.PATH in DIRECTORIES
 
 
-def test_all_that_it_held_is_found(data_directory: Path, request: pytest.FixtureRequest) -> None:
+def test_storage_of_an_earlier_version_loads_completely(data_directory: Path) -> None:
     storage = Storage(data_directory / "slot-0" / "worker.db", "normal")
     loaded = storage.load()
     assert loaded.snapshot == golden.SNAPSHOT
     assert tuple(loaded.records) == golden.RECORDS
-    told = "data-directory-v1" not in request.node.name  # which had one destination of each kind
-    assert loaded.payloads == tuple(
-        replace(one, body=b"", destination=one.destination if told else "")
-        for one in golden.PAYLOADS
-    )
+    assert loaded.payloads == tuple(replace(one, body=b"") for one in golden.PAYLOADS)
     assert loaded.batches == golden.BATCHES
     assert (loaded.last_record, loaded.last_payload) == (22, 9)
     results: list[object] = []
@@ -53,19 +49,18 @@ def test_all_that_it_held_is_found(data_directory: Path, request: pytest.Fixture
     assert storage.notices == []
 
 
-def test_what_waits_in_it_is_shown_before_it_is_opened(
-    data_directory: Path, request: pytest.FixtureRequest
-) -> None:
-    told = "data-directory-v1" not in request.node.name
-    contents = inspect(data_directory / "slot-0" / "worker.db")
+def test_slot_of_an_earlier_version_can_be_inspected(data_directory: Path) -> None:
+    contents = inspect_slot(data_directory / "slot-0" / "worker.db")
     assert contents.records == 2
-    assert [(one.kind, one.destination, one.items) for one in contents.waiting] == [
-        ("logs", "loki" if told else "", 2),
-        ("metrics", "prometheus" if told else "", 12),
+    assert [(one.kind, one.destination, one.items) for one in contents.pending] == [
+        ("logs", "loki", 2),
+        ("metrics", "prometheus", 12),
     ]
 
 
-def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_worker_resumes_from_an_earlier_version(
+    data_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = Config.from_environment(
         {
             "PROMETHEUS_URL": "http://127.0.0.1:9/api/v1/write",
@@ -74,19 +69,19 @@ def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFi
             "OPENQOE_LOG_FORMAT": "json",
         }
     )
-    home = open_runtime(config, "", logs.configure(config))
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert home.worker.undelivered == {"prometheus": 12, "loki": 2}
-    assert [(line["event"], line.get("number")) for line in told] == [
+    runtime = open_runtime(config, "", logs.configure(config))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert runtime.worker.undelivered == {"prometheus": 12, "loki": 2}
+    assert [(line["event"], line.get("number")) for line in lines] == [
         ("journalled batch cannot be replayed", 22),
-        ("going on where the last process ended", None),
+        ("resumed from the previous process", None),
     ]
     # One view of the snapshot and one of the sound record; the series of the other one has idled.
-    home.start(lambda completions: None, lambda update, result: None)
+    runtime.start(lambda completions: None, lambda update, result: None)
     later = now_ms() + 60_000
-    effects = list(home.worker.poll(later))
-    while home.worker.next_poll() == later:  # the flush goes on
-        effects += home.worker.poll(later)
+    effects = list(runtime.worker.poll(later))
+    while runtime.worker.next_poll() == later:  # the flush is incremental
+        effects += runtime.worker.poll(later)
     (flush,) = [e for e in effects if isinstance(e, Persist)]
     metrics = [one for one in flush.payloads if one.kind == "metrics"]
     sent = [decode_write_request(one.body) for one in metrics]
@@ -97,4 +92,4 @@ def test_a_worker_goes_on_with_it(data_directory: Path, capsys: pytest.CaptureFi
         if dict(series.labels)["__name__"] == "openqoe_views_started_total"
     ]
     assert sum(value for value in started if isinstance(value, float)) == 2
-    home.close()
+    runtime.close()

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from openqoe.core import Config
-from openqoe.shells.net.listeners import Listening
+from openqoe.shells.net.listeners import ListenOptions
 from openqoe.shells.trio_shell.serve import serve
 from tests.support.event_builders import batch, event
 from tests.support.raw_client import encode_get, encode_post
@@ -17,7 +17,7 @@ from tests.support.services import free_port
 
 
 class Census(trio.abc.Instrument):
-    """Counts the tasks that live."""
+    """Counts the running tasks."""
 
     def __init__(self) -> None:
         self.living: set[trio.lowlevel.Task] = set()
@@ -40,7 +40,7 @@ async def connect(port: int) -> trio.SocketStream:
                 await trio.sleep(0.02)
 
 
-def test_no_task_outlives_the_server() -> None:
+def test_server_ends_all_tasks() -> None:
     census = Census()
     port = free_port()
     with RemoteWriteDouble() as receiver:
@@ -49,30 +49,30 @@ def test_no_task_outlives_the_server() -> None:
         async def scenario() -> None:
             before = len(census.living)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(serve, config, {}, Listening(port=port))
+                nursery.start_soon(serve, config, {}, ListenOptions(port=port))
                 async with await connect(port) as idle, await connect(port) as busy:
                     await busy.send_all(encode_get("/health"))
                     assert (await busy.receive_some(65536)).startswith(b"HTTP/1.1 200")
-                    now = math.floor(trio.current_time())  # too old an event, but an answer
+                    now = math.floor(trio.current_time())  # the event is too old, which is answered
                     await busy.send_all(encode_post(batch(event("heartbeat", at=now))))
                     assert (await busy.receive_some(65536)).startswith(b"HTTP/1.1 400")
-                    await trio.sleep(0.3)  # flushes come and go meanwhile
+                    await trio.sleep(0.3)  # several flushes
                     os.kill(os.getpid(), signal.SIGTERM)
                     assert await idle.receive_some(1) == b""  # closed by the server
             assert len(census.living) == before
 
         trio.run(scenario, instruments=[census])
         assert receiver.request_count > 0
-    assert census.most > 6  # it did see the tasks
+    assert census.most > 6  # tasks were seen
     assert census.living == set()
 
 
-def test_a_failing_destination_leaves_no_task_behind() -> None:
+def test_failing_destination_leaves_no_task() -> None:
     census = Census()
     port = free_port()
-    nobody = free_port()
+    closed_port = free_port()
     config = Config(
-        prometheus_url=f"http://127.0.0.1:{nobody}/api/v1/write",
+        prometheus_url=f"http://127.0.0.1:{closed_port}/api/v1/write",
         flush_interval=100,
         shutdown_timeout=300,
         log_level="error",
@@ -80,7 +80,7 @@ def test_a_failing_destination_leaves_no_task_behind() -> None:
 
     async def scenario() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, config, {}, Listening(port=port))
+            nursery.start_soon(serve, config, {}, ListenOptions(port=port))
             await (await connect(port)).aclose()
             await trio.sleep(0.3)
             os.kill(os.getpid(), signal.SIGTERM)

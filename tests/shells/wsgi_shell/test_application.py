@@ -1,4 +1,4 @@
-"""The WSGI application: its end, its thread, and its start under gunicorn."""
+"""The WSGI application: its close, its thread, and its start under gunicorn."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ from tests.support.worker_process import ROOT, WorkerProcess
 
 
 class SlowBody(BytesIO):
-    """A client that takes its time."""
+    """The body of a slow client."""
 
     def read(self, size: int | None = -1) -> bytes:
         time.sleep(0.05)
@@ -55,7 +55,7 @@ def configured(url: str, **more: Any) -> Config:
     return Config(prometheus_url=url, log_level="error", **more)
 
 
-def test_what_is_acknowledged_while_it_closes_is_delivered(receiver: RemoteWriteDouble) -> None:
+def test_batches_acknowledged_during_close_are_delivered(receiver: RemoteWriteDouble) -> None:
     application = create_application(configured(receiver.write_url))
     statuses: list[int] = []
 
@@ -74,7 +74,7 @@ def test_what_is_acknowledged_while_it_closes_is_delivered(receiver: RemoteWrite
     assert receiver.total("openqoe_views_started_total") == statuses.count(202)
 
 
-def test_a_request_is_received_when_it_begins(
+def test_arrival_time_is_the_start_of_the_request(
     receiver: RemoteWriteDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     application = create_application(configured(receiver.write_url))
@@ -93,7 +93,7 @@ def test_a_request_is_received_when_it_begins(
 
 
 class StuckNames:
-    """Look-ups of ``stuck.test`` that take until the test is over."""
+    """Lookups of ``stuck.test`` that block until the test is over."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -106,7 +106,7 @@ class StuckNames:
         return self._look_up(host, *arguments, **options)
 
 
-def test_a_slow_look_up_holds_neither_the_other_destination_nor_the_end(
+def test_stuck_name_lookup_delays_neither_other_destination_nor_close(
     receiver: RemoteWriteDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = StuckNames()
@@ -121,7 +121,7 @@ def test_a_slow_look_up_holds_neither_the_other_destination_nor_the_end(
     try:
         assert post(application) == 202
         time.sleep(0.2)
-        assert post(application) == 202  # while the look-up is stuck
+        assert post(application) == 202  # while the lookup is stuck
         began = time.monotonic()
         application.close()
         assert time.monotonic() - began < 2
@@ -138,7 +138,7 @@ assert post(create_application(configured(os.environ["URL"]))) == 202
 """
 
 
-def test_names_are_looked_up_while_the_interpreter_ends(receiver: RemoteWriteDouble) -> None:
+def test_last_flush_at_interpreter_exit_resolves_names(receiver: RemoteWriteDouble) -> None:
     url = receiver.write_url.replace("127.0.0.1", "localhost")
     environment = {**os.environ, "URL": url, "PYTHONPATH": f"{os.environ.get('PYTHONPATH')}:{ROOT}"}
     ended = subprocess.run(
@@ -175,17 +175,17 @@ def test_wrong_settings_stop_gunicorn_with_one_message(options: tuple[str, ...])
     assert "Traceback" not in ended.stderr
 
 
-def test_a_data_directory_that_cannot_be_used_stops_gunicorn_with_one_message(
+def test_unusable_data_directory_stops_gunicorn_with_one_message(
     tmp_path: Path,
 ) -> None:
-    taken = tmp_path / "file"
-    taken.write_text("")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "deploy/gunicorn.conf.py")),
             *("--bind", f"127.0.0.1:{free_port()}", "openqoe.shells.wsgi_shell:application"),
         ],
-        env={**os.environ, "OPENQOE_DATA_DIR": str(taken), "OPENQOE_DURABILITY": "normal"},
+        env={**os.environ, "OPENQOE_DATA_DIR": str(blocked), "OPENQOE_DURABILITY": "normal"},
         capture_output=True,
         text=True,
         timeout=30,
@@ -193,25 +193,25 @@ def test_a_data_directory_that_cannot_be_used_stops_gunicorn_with_one_message(
     )
     assert ended.returncode != 0
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("openqoe: ")]
-    assert str(taken) in line
+    assert str(blocked) in line
     assert "Traceback" not in ended.stderr
 
 
-def test_in_other_hosts_requests_are_refused_until_it_can_be_used(
+def test_requests_are_refused_until_data_directory_is_usable(
     receiver: RemoteWriteDouble, tmp_path: Path
 ) -> None:
-    taken = tmp_path / "data"
-    taken.write_text("")
-    config = configured(receiver.write_url, data_dir=str(taken), durability="normal")
+    blocked = tmp_path / "data"
+    blocked.write_text("")
+    config = configured(receiver.write_url, data_dir=str(blocked), durability="normal")
     application = create_application(config)
     assert post(application) == 503
-    taken.unlink()
+    blocked.unlink()
     assert post(application) == 202
     application.close()
     assert receiver.total("openqoe_views_started_total") == 1
 
 
-def test_gunicorn_without_our_configuration(receiver: RemoteWriteDouble) -> None:
+def test_gunicorn_without_our_configuration_flushes_on_exit(receiver: RemoteWriteDouble) -> None:
     def command(port: int) -> tuple[str, ...]:
         bind = f"127.0.0.1:{port}"
         wanted = "openqoe.shells.wsgi_shell:application"

@@ -1,0 +1,133 @@
+"""Applies a batch: counts its events, writes log entries, and records it into series.
+
+The steps, each in a module of its own:
+
+    decode    core/events    bytes to typed events (again, if only the bytes were kept)
+    labels    core/qoe       governed labels of each event, shared by the events of one player
+    log       core/sinks     events to log entries
+    record    core/qoe       events to series, through the state of their views
+"""
+
+from ..config.worker_config import Config
+from ..events.batch import Batch
+from ..events.decoder import BatchDecoder, DecodedBatch
+from ..events.event_types import Event
+from ..governance.governor import Governor
+from ..metrics import health_metrics
+from ..metrics.health_metrics import Health
+from ..metrics.registry import Registry
+from ..qoe.event_context import EventContext
+from ..qoe.labeller import Labeller
+from ..qoe.recorder import Recorder
+from ..qoe.view import NO_VIEW, view_key
+from ..qoe.view_table import ViewTable
+from ..sinks.log_buffer import LogBuffer
+
+
+class BatchApplier:
+    """Applies batches, one after the other.
+
+    Attributes:
+        decoder: Decodes the bytes of a batch.
+        governor: Governs label values.
+        registry: The series of the QoE metrics.
+        labeller: Finds the labels of events.
+        recorder: Records events into the registry, and knows the views.
+        is_dirty: Whether events came in since the latest flush.
+    """
+
+    def __init__(self, config: Config, health: Health, log: LogBuffer | None) -> None:
+        self._health = health
+        self._log = log
+        self.decoder = BatchDecoder(config)
+        self.governor = Governor(config.cardinality_limits)
+        self.registry = Registry(config.max_series)
+        self.labeller = Labeller(self.governor, config.extra_labels)
+        self.recorder = Recorder(
+            self.registry,
+            self.labeller,
+            ViewTable(config.view_timeout, config.max_views, config.max_event_age),
+            self.governor.govern,
+        )
+        self.is_dirty = False
+
+    def apply(self, batch: Batch) -> None:
+        """Apply a batch by what is known here alone."""
+        at = batch.record.at
+        self.recorder.record_events(self._begin(batch.decode(self.decoder), batch), at)
+
+    def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
+        """Apply what does not belong to a view.
+
+        Args:
+            batch: The batch.
+            is_ours: Whether no other worker had accepted it before.
+
+        Returns:
+            Its events with their contexts, by event time.
+        """
+        decoded = batch.decode(self.decoder)
+        if not is_ours:
+            self._health.count(health_metrics.DUPLICATES)
+            return [(event, context) for event, _, context in self._by_time(decoded, batch)]
+        events = self._begin(decoded, batch)
+        without_view = (pair for pair in events if pair[1].view is None)
+        self.recorder.record_events(without_view, batch.record.at)
+        return events
+
+    def renew_labels(self, now: int) -> None:
+        """Work out all labels again, because governance has changed its decisions."""
+        self.labeller.reset_cache(now)
+
+    def _begin(self, decoded: DecodedBatch, batch: Batch) -> list[tuple[Event, EventContext]]:
+        at = batch.record.at
+        self.count_events(decoded)
+        if self.labeller.is_cache_stale(at):
+            self.renew_labels(at)
+        events = self._by_time(decoded, batch)
+        if self._log is not None:
+            self._log.add_events(events, self.labeller, at)
+        self.is_dirty = True
+        return [(event, context) for event, _, context in events]
+
+    def _by_time(
+        self, decoded: DecodedBatch, batch: Batch
+    ) -> list[tuple[Event, bytes, EventContext]]:
+        """Return the events, each with its log line and its context, by event time."""
+        events = []
+        contexts: dict[str, EventContext] = {}  # by view: a batch may hold the events of many
+        for event, line in decoded.events:
+            context = contexts.get(event.view_id)
+            if context is None or not context.applies_to(event):
+                context = contexts[event.view_id] = self._context(event, batch)
+            events.append((event, line, context))
+        # Players build events asynchronously and send them unsorted.
+        events.sort(key=_time_of)
+        return events
+
+    def _context(self, event: Event, batch: Batch) -> EventContext:
+        record = batch.record
+        return EventContext(
+            event,
+            self.labeller.find_label_set(event, record.country, record.at),
+            None if event.view_id == NO_VIEW else view_key(event),
+            b"" if self._log is None else self._log.encode_metadata(event),
+        )
+
+    def count_events(self, decoded: DecodedBatch) -> None:
+        """Count accepted events, rejected ones by reason, and ignored fields."""
+        if decoded.events:
+            self._health.count(health_metrics.ACCEPTED, len(decoded.events))
+        if not decoded.faults and not decoded.ignored_fields:
+            return
+        seen: set[int | None] = set()
+        for fault in decoded.faults:
+            if fault.index not in seen:  # an event may have several faults
+                seen.add(fault.index)
+                self._health.count(health_metrics.REJECTED, reason=fault.reason)
+        for path in decoded.ignored_fields:
+            self._health.count(health_metrics.IGNORED, field=path)
+
+
+def _time_of(entry: tuple[Event, bytes, EventContext]) -> float:
+    return entry[0].event_time

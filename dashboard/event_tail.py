@@ -1,0 +1,87 @@
+"""The latest events, or those of one view: the stored log entries."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .sample_reader import Reader
+
+SEARCHED: Final = 50_000
+"""A filter is applied to this many of the latest entries; a view is searched for in all."""
+
+STREAM_FILTERS: Final = (
+    "org_id",
+    "player_id",
+    "env",
+    "app_name",
+    "app_version",
+    "device_category",
+    "os_family",
+    "browser_family",
+    "player_name",
+    "network_country",
+    "content_type",
+)
+
+
+def tail(
+    reader: Reader,
+    filters: Mapping[str, str],
+    *,
+    event_type: str,
+    view_id: str,
+    contains: str,
+    after: int,
+    limit: int,
+) -> dict[str, Any]:
+    """Log entries, the latest first.
+
+    Args:
+        reader: The store.
+        filters: Label values by name.
+        event_type: Type of the event; "" for any.
+        view_id: Its view; "" for any.
+        contains: Part of its text, in either case; "" for any.
+        after: Only entries with a higher number are returned.
+        limit: Most entries.
+    """
+    ((latest,),) = reader.rows("SELECT coalesce(max(id), 0) FROM entries", {})
+    conditions = ["entries.id > :after", "entries.id <= :latest"]
+    values: dict[str, str | int | float | None] = {
+        "after": after if view_id else max(after, latest - SEARCHED),
+        "latest": latest,
+        "limit": limit,
+    }
+    if event_type:
+        conditions.append("entries.event_type = :event_type")
+        values["event_type"] = event_type
+    if view_id:
+        conditions.append("entries.view_id = :view_id")
+        values["view_id"] = view_id
+    if contains:
+        conditions.append("instr(lower(entries.line), lower(:contains)) > 0")
+        values["contains"] = contains
+    for name, value in filters.items():
+        values[f"filter_{name}"] = value
+        if name == "video_id":
+            conditions.append(
+                "(entries.video_id = :filter_video_id OR entries.video_id IN "
+                "(SELECT video_id FROM videos WHERE label = :filter_video_id))"
+            )
+        elif name in STREAM_FILTERS:
+            conditions.append(f"streams.{name} = :filter_{name}")
+    # Entries are numbered in the order of writing, which is by stream within a flush.
+    rows = reader.rows(
+        "SELECT entries.id, entries.at, entries.event_type, streams.org_id, streams.player_id, "
+        "entries.view_id, entries.video_id, entries.line "
+        "FROM entries JOIN streams ON streams.id = entries.stream WHERE entries.id IN ("
+        "SELECT entries.id FROM entries JOIN streams ON streams.id = entries.stream "
+        f"WHERE {' AND '.join(conditions)} ORDER BY entries.at DESC, entries.id DESC LIMIT :limit"
+        ") ORDER BY entries.at DESC, entries.id DESC",
+        values,
+    )
+    names = ("id", "at", "event_type", "org_id", "player_id", "view_id", "video_id", "line")
+    return {
+        "latest": latest,
+        "searched": None if view_id else min(SEARCHED, latest),
+        "entries": [dict(zip(names, row, strict=True)) for row in rows],
+    }

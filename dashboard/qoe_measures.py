@@ -1,0 +1,135 @@
+"""The measures of quality of experience: counts, and ratios of counts.
+
+A ratio with denominator 0 (no view, no second played) is None, not 0. ``docs/dashboard.md`` defines
+all measures.
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .counter_increases import Increase, Label
+from .quantiles import quantile
+
+STARTED: Final = "openqoe_views_started_total"
+COMPLETED: Final = "openqoe_views_completed_total"
+PLAYED: Final = "openqoe_playing_time_seconds"
+STALLS: Final = "openqoe_rebuffer_events_total"
+STALLED: Final = "openqoe_rebuffer_duration_seconds_sum"
+ERRORS: Final = "openqoe_errors_total"
+STARTUP: Final = "openqoe_video_startup_seconds_bucket"
+EVENTS: Final = "openqoe_events_total"
+QUARTILES: Final = "openqoe_quartile_reached_total"
+CONCURRENT: Final = "openqoe_concurrent_views_current"
+BITRATE: Final = "openqoe_bitrate_bps_bucket"
+RESOLUTION: Final = "openqoe_resolution_total"
+
+MEASURED: Final = (STARTED, COMPLETED, PLAYED, STALLS, STALLED, ERRORS, STARTUP)
+"""The metrics that ``tally`` needs."""
+
+BY: Final = ("cause", "le")
+"""The labels by which ``tally`` needs them grouped, in this order."""
+
+REBUFFER: Final = "rebuffer"
+"""The cause of stalls that count as rebuffering by CTA-2066: neither start-up nor seek."""
+
+HOUR: Final = 3600
+
+
+@dataclass(slots=True)
+class Measures:
+    """The measures of a group of views.
+
+    Attributes:
+        views: Views started.
+        completed: Views that reached the end.
+        played: Seconds of media played.
+        rebuffers: Stalls during playback.
+        rebuffered: Seconds of these stalls.
+        errors: Errors.
+        startup: Start-up times by ``le``, for every bound.
+    """
+
+    startup: dict[float, float]
+    views: float = 0.0
+    completed: float = 0.0
+    played: float = 0.0
+    rebuffers: float = 0.0
+    rebuffered: float = 0.0
+    errors: float = 0.0
+
+    def add(self, name: str, cause: Label, le: Label, amount: float) -> None:
+        """Add an increase of one of the metrics above."""
+        if name == STARTED:
+            self.views += amount
+        elif name == COMPLETED:
+            self.completed += amount
+        elif name == PLAYED:
+            self.played += amount
+        elif name == ERRORS:
+            self.errors += amount
+        elif name == STARTUP and isinstance(le, float):
+            self.startup[le] = self.startup.get(le, 0.0) + amount
+        elif name == STALLS and cause == REBUFFER:
+            self.rebuffers += amount
+        elif name == STALLED and cause == REBUFFER:
+            self.rebuffered += amount
+
+    @property
+    def rebuffering_ratio(self) -> float | None:
+        """Seconds of rebuffering per second played."""
+        return ratio(self.rebuffered, self.played)
+
+    @property
+    def rebuffers_per_hour(self) -> float | None:
+        """Stalls per hour played."""
+        return ratio(self.rebuffers * HOUR, self.played)
+
+    def document(self) -> dict[str, Any]:
+        """All measures, for a JSON answer."""
+        return {
+            "views_started": self.views,
+            "views_completed": self.completed,
+            "playing_seconds": self.played,
+            "startup_seconds": {
+                "count": max(self.startup.values(), default=0.0),
+                "p50": quantile(0.5, self.startup),
+                "p95": quantile(0.95, self.startup),
+                "p99": quantile(0.99, self.startup),
+            },
+            "rebuffer_events": self.rebuffers,
+            "rebuffer_seconds": self.rebuffered,
+            "rebuffering_ratio": self.rebuffering_ratio,
+            "rebuffers_per_hour": self.rebuffers_per_hour,
+            "errors": self.errors,
+            "errors_per_view": ratio(self.errors, self.views),
+        }
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """A quotient; None if the denominator is 0."""
+    return part / whole if whole > 0 else None
+
+
+def tally(
+    found: Iterable[Increase],
+    startup_bounds: Iterable[float],
+    keys: Sequence[Hashable],
+    key: int | None = None,
+) -> dict[Hashable, Measures]:
+    """Sum increases into measures.
+
+    Args:
+        found: Increases of ``MEASURED`` by ``BY``, and by more labels after these.
+        startup_bounds: The bounds of ``STARTUP``.
+        keys: Groups that exist even without increases.
+        key: Which of the labels is the group; None to group by step.
+    """
+    empty = dict.fromkeys(startup_bounds, 0.0)
+    groups: dict[Hashable, Measures] = {name: Measures({**empty}) for name in keys}
+    for increase in found:
+        group = increase.step if key is None else increase.labels[key]
+        if group not in groups:
+            groups[group] = Measures({**empty})
+        groups[group].add(increase.name, increase.labels[0], increase.labels[1], increase.amount)
+    return groups

@@ -1,0 +1,40 @@
+"""Sends a request without data to each destination: ``openqoe check``."""
+
+import asyncio
+
+from openqoe.core.config.destinations import EMBEDDED, Destination
+from openqoe.core.config.worker_config import Config
+from openqoe.core.delivery.destination_probe import Finding, build_probe, diagnose_answer
+from openqoe.core.delivery.verdict import PayloadKind
+
+from ..net.httpx_client import Client
+from ..service.clock import now_ms
+
+
+def check_destinations(config: Config) -> list[Finding]:
+    """Findings about each destination, metrics first."""
+    return asyncio.run(_check_all(config))
+
+
+async def _check_all(config: Config) -> list[Finding]:
+    wanted: list[tuple[PayloadKind, Destination]] = [
+        *(("metrics", one) for one in config.metrics_destinations),
+        *(("logs", one) for one in config.logs_destinations),
+    ]
+    client = Client(config.delivery_timeout)
+    await client.open()
+    try:
+        findings = await asyncio.gather(*(_check(client, config, *one) for one in wanted))
+    finally:
+        await client.close()
+    return [finding for some in findings for finding in some]
+
+
+async def _check(
+    client: Client, config: Config, kind: PayloadKind, destination: Destination
+) -> tuple[Finding, ...]:
+    if destination.url.startswith(EMBEDDED):
+        text = "the embedded store, in the data directory"
+        return (Finding("ok", f"{kind}: {destination.name}", text),)
+    result = await client.send(build_probe(destination, kind, config.loki_encoding, now_ms()))
+    return diagnose_answer(destination, kind, result, now_ms())

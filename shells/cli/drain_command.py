@@ -1,0 +1,56 @@
+"""``openqoe drain``: delivers the data of processes that have ended."""
+
+import sys
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ..service import logs
+from ..service.clock import monotonic
+from ..service.orphan_recovery import open_orphaned_slots
+from ..storage import StorageError
+from ..stores.store_selection import has_store, open_store
+from ..wsgi_shell.service import Service
+from .command_options import data_options, load_config
+from .terminal_output import EXIT_FAILED, fail, say
+
+
+@click.command()
+@data_options
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1),
+    default=300.0,
+    show_default=True,
+    help="Seconds after which delivery is given up.",
+)
+def drain(data_dir: str | None, env_file: Path | None, timeout: float) -> None:
+    """Deliver everything that ended processes left in a data directory, and exit.
+
+    Slots of running processes are skipped. Exits with 1 if something could not be delivered.
+
+    \b
+    Examples:
+      openqoe drain --env-file /etc/openqoe.env
+      PROMETHEUS_URL=http://127.0.0.1:9090/api/v1/write openqoe drain --data-dir ./openqoe-data
+    """
+    config, _ = load_config(env_file, OPENQOE_DATA_DIR=data_dir)
+    if config.durability == "memory":
+        fail("OPENQOE_DURABILITY is memory: there is nothing on disk to deliver")
+    log = logs.configure(config)
+    end = monotonic() + timeout
+    undelivered: Counter[str] = Counter()
+    open_shared = partial(open_store, config, several=has_store(config))
+    try:
+        for runtime in open_orphaned_slots(config, log, open_shared, min_idle=0):
+            service = Service(runtime, log)
+            service.start()
+            service.close(max(1.0, end - monotonic()))
+            undelivered.update(service.worker.undelivered)
+    except StorageError as error:
+        fail(str(error))
+    for destination, items in (+undelivered).items():
+        say(f"still queued for {destination}: {items} items", err=True)
+    sys.exit(EXIT_FAILED if +undelivered else 0)

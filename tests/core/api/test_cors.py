@@ -1,0 +1,119 @@
+"""CORS headers, which every response needs.
+
+Without them a browser reports a network failure, and the SDK sends the batch again and again.
+"""
+
+import pytest
+
+from openqoe.core.worker import Worker
+from tests.core.api.worker_client import Answer, ask, make_worker
+from tests.support.event_builders import batch, event
+
+PAGE = "https://page.example"
+SHOP = "https://shop.example:8443"
+
+ALLOWED = {
+    "Access-Control-Allow-Origin": PAGE,
+    "Access-Control-Allow-Credentials": "true",
+    "Vary": "Origin",
+}
+NOT_ALLOWED = {"Vary": "Origin"}
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type, Content-Encoding, Authorization, X-API-Key, "
+    "X-API-Token, X-SDK-Version",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+def cross_origin(answer: Answer) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in answer.headers.items()
+        if name.startswith("Access-Control") or name == "Vary"
+    }
+
+
+EVERY_ANSWER = [
+    ("POST", "/v1/events", batch(event()), 202),
+    ("POST", "/v1/events", batch(event(), 1), 207),
+    ("POST", "/v1/events", batch(1), 400),
+    ("POST", "/v1/events", b"", 400),
+    ("GET", "/health", b"", 200),
+    ("HEAD", "/health", b"", 200),
+    ("GET", "/ready", b"", 200),
+    ("GET", "/metrics", b"", 200),
+    ("GET", "/stats", b"", 200),
+    ("GET", "/nowhere", b"", 404),
+    ("DELETE", "/events", b"", 405),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), EVERY_ANSWER)
+def test_every_response_echoes_the_origin(method: str, path: str, body: bytes, status: int) -> None:
+    worker = make_worker()
+    answer = ask(worker, path, method=method, headers={"origin": PAGE}, body=body)
+    assert answer.status == status
+    assert cross_origin(answer) == ALLOWED
+
+
+@pytest.mark.parametrize("status", [400, 408, 413, 431, 500, 501, 503])
+def test_refusal_echoes_the_origin(status: int) -> None:
+    response = make_worker().refuse(status, "What was wrong", {"origin": PAGE})
+    answer = Answer.of(response)
+    assert answer.status == status
+    assert answer.json == {"success": False, "message": "What was wrong"}
+    assert cross_origin(answer) == ALLOWED
+    assert cross_origin(Answer.of(make_worker().refuse(status, "", {}))) == NOT_ALLOWED
+
+
+def test_401_echoes_the_origin() -> None:
+    answer = ask(make_worker(API_KEY="k"), "/stats", headers={"origin": PAGE})
+    assert (answer.status, cross_origin(answer)) == (401, ALLOWED)
+
+
+def test_draining_worker_echoes_the_origin() -> None:
+    worker = make_worker()
+    worker.drain()
+    answer = ask(worker, "/ready", headers={"origin": PAGE})
+    assert (answer.status, cross_origin(answer)) == (503, ALLOWED)
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v2/stats", "/nowhere", "*", "/", ""])
+@pytest.mark.parametrize("keys", [{}, {"API_KEY": "k"}])
+def test_preflight_needs_no_key_on_any_path(path: str, keys: dict[str, str]) -> None:
+    asked = {
+        "origin": PAGE,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type,x-sdk-version",
+    }
+    answer = ask(make_worker(**keys), path, method="OPTIONS", headers=asked)
+    assert answer == Answer(204, PREFLIGHT | ALLOWED, b"")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "headers"),
+    [
+        (None, PAGE, ALLOWED),
+        (None, "null", ALLOWED | {"Access-Control-Allow-Origin": "null"}),
+        (None, None, NOT_ALLOWED),
+        ("*", PAGE, ALLOWED),
+        (f"{SHOP}, {PAGE}", PAGE, ALLOWED),
+        (f"{PAGE},*", SHOP, ALLOWED | {"Access-Control-Allow-Origin": SHOP}),
+        (PAGE, SHOP, NOT_ALLOWED),
+        (PAGE, None, NOT_ALLOWED),
+        (PAGE, "null", NOT_ALLOWED),
+        (PAGE, "http://page.example", NOT_ALLOWED),
+        (PAGE, PAGE + ".evil.example", NOT_ALLOWED),
+        (PAGE, "https://sub.page.example", NOT_ALLOWED),
+        (PAGE, f"{PAGE}, {SHOP}", NOT_ALLOWED),
+    ],
+)
+def test_allowed_origins_decide_the_headers(
+    allowed: str | None, origin: str | None, headers: dict[str, str]
+) -> None:
+    worker: Worker = make_worker(**({} if allowed is None else {"CORS_ALLOWED_ORIGINS": allowed}))
+    sent = {} if origin is None else {"origin": origin}
+    assert cross_origin(ask(worker, headers=sent)) == headers
+    preflight = ask(worker, "/events", method="OPTIONS", headers=sent)
+    assert preflight.headers == PREFLIGHT | headers

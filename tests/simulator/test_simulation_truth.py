@@ -1,0 +1,56 @@
+"""The core counts the batches of simulated viewers exactly as the model expects."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openqoe.simulator import Batch, Incident, Simulation
+from tests.support.event_builders import NOW
+from tests.support.rig import MINUTE, Rig
+from tests.support.simulated_viewers import UNLIMITED_LABELS, assert_counted, send_simulation
+
+INCIDENT = (Incident("cdn", MINUTE, 3 * MINUTE, 8 * MINUTE),)
+
+
+def seen(rig: Rig) -> list[tuple[dict[str, str], float]]:
+    return [
+        (dict(labels), samples[-1][1])
+        for labels, samples in rig.receiver.samples.items()
+        if isinstance(samples[-1][1], float)
+    ]
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32))
+def test_core_counts_exactly_the_truth_of_the_simulation(seed: int) -> None:
+    """Also with batches that are late, sent twice, out of order, or cut off within a stall."""
+    rig = Rig(UNLIMITED_LABELS, OPENQOE_FLUSH_INTERVAL="150", LOKI_URL=None)
+    truth, _ = send_simulation(rig, Simulation(14, seed, NOW, INCIDENT), 260)
+    rig.pass_time(12_000)
+    rig.close()
+    assert_counted(truth.samples(), seen(rig))
+
+
+def test_silent_views_end_at_their_last_position() -> None:
+    rig = Rig(
+        UNLIMITED_LABELS, OPENQOE_FLUSH_INTERVAL="120", OPENQOE_VIEW_TIMEOUT="120", LOKI_URL=None
+    )
+    truth, _ = send_simulation(rig, Simulation(20, 3, NOW), 100)
+    before = sum(truth.histogram("openqoe_completion_rate").counts)
+    rig.pass_time(5 * MINUTE)
+    rig.close()
+    truth.expire()
+    assert sum(truth.histogram("openqoe_completion_rate").counts) > before
+    assert_counted(truth.samples(), seen(rig))
+
+
+def test_some_batches_are_late_and_some_are_copies() -> None:
+    rig = Rig(UNLIMITED_LABELS, OPENQOE_FLUSH_INTERVAL="600", LOKI_URL=None)
+    _, sent = send_simulation(rig, Simulation(40, 1, NOW), 600)
+    assert 0 < sum(batch.is_copy for batch in sent) < len(sent) / 10
+    assert 0 < sum(batch.is_late for batch in sent) < len(sent) / 10
+    assert newest_last(sent)
+
+
+def newest_last(batches: list[Batch]) -> bool:
+    times = [batch.at for batch in batches]
+    return times == sorted(times)
