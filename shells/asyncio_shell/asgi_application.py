@@ -48,9 +48,9 @@ class Application:
         """Serve one connection scope."""
         match scope["type"]:
             case "lifespan":
-                await self._live(receive, send)
+                await self._run_lifespan(receive, send)
             case "http":
-                await self._serve(scope, receive, send)
+                await self._serve_request(scope, receive, send)
             case "websocket":
                 await send({"type": "websocket.close", "code": 1003})
 
@@ -81,7 +81,7 @@ class Application:
         if service is not None and not service.closed:
             await service.close(service.drain().left)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -96,7 +96,7 @@ class Application:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service or await self.start()
         method = scope["method"]
         headers = join_headers(
@@ -110,9 +110,14 @@ class Application:
         except Disconnected:
             return
         else:
+            # A host does not say how long the request waited for this task to run. It waits a turn
+            # of the loop more, which lasts as long: under overload the load shedder sees that.
+            complete = now_ms()
+            await asyncio.sleep(0)
             query = scope.get("query_string", b"").decode("latin-1")
             is_secure = scope.get("scheme") == "https"
-            request = Request(method, _path(scope), query, headers, body, received, is_secure)
+            path = _path(scope)
+            request = Request(method, path, query, headers, body, received, is_secure, complete)
             response = await service.answer(request)
         await _respond(response, method, send)
 

@@ -143,7 +143,7 @@ class ListenOptions:
         try:
             for family, address in self._addresses():
                 try:
-                    # Of :: it binds IPv6 only, so that 0.0.0.0 can be bound as well.
+                    # It binds :: for IPv6 only, so that 0.0.0.0 can be bound as well.
                     one = socket.create_server((address, port), family=family, backlog=self.backlog)
                 except OSError as error:
                     # A host without IPv6 still serves its IPv4 addresses.

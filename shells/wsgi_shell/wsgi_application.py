@@ -64,8 +64,8 @@ class Application:
             unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
             return _respond(unavailable, method, start_response)
         headers = _headers(environ)
-        # gunicorn's thread may have served other requests in between.
-        received = now_ms() - kernel_queue_ms(environ.get("gunicorn.socket"))
+        socket = environ.get("gunicorn.socket")  # of other hosts, the wait is not known
+        received = now_ms() - kernel_queue_ms(socket)
         try:
             body = _body(environ, self.config.max_body_bytes)
         except RefusedError as refused:
@@ -76,7 +76,9 @@ class Application:
             path = environ.get("PATH_INFO", "")
             query = environ.get("QUERY_STRING", "")
             is_secure = environ.get("wsgi.url_scheme") == "https"
-            request = Request(method, path, query, headers, body, received, is_secure, received)
+            # gunicorn's thread may have served other requests since the last byte arrived.
+            complete = now_ms() - kernel_queue_ms(socket)
+            request = Request(method, path, query, headers, body, received, is_secure, complete)
             response = service.answer(request)
         return _respond(response, method, start_response)
 

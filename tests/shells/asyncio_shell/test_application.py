@@ -1,6 +1,7 @@
 """The ASGI application without a host."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -83,3 +84,34 @@ def test_request_path_is_the_path_as_sent(
 
     asyncio.run(scenario())
     assert seen == [path]
+
+
+@pytest.mark.parametrize(("turn", "expected"), [(0.03, {202, 503}), (0.0, {202})])
+def test_requests_are_shed_while_turns_of_the_loop_last_too_long(
+    turn: float, expected: set[int]
+) -> None:
+    config = Config(log_level="error", durability="memory", max_wait=20)
+    seconds = 0.6
+
+    async def scenario() -> set[int]:
+        application = Application(config)
+        await application.start()
+        end = time.monotonic() + seconds
+        statuses = set()
+
+        async def keep_busy() -> None:
+            while time.monotonic() < end:
+                time.sleep(turn)  # noqa: ASYNC251 - as a host whose loop is overloaded
+                await asyncio.sleep(0)
+
+        async def post(number: int) -> None:
+            while time.monotonic() < end:
+                body = batch(event("seek", at=now_ms(), view_id=f"v{number}"))
+                status, _ = await ask(application, "POST", body, path="/v1/events")
+                statuses.add(status)
+
+        await asyncio.gather(keep_busy(), *(post(number) for number in range(4)))
+        await application.close()
+        return statuses
+
+    assert asyncio.run(scenario()) == expected

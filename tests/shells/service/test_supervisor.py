@@ -94,8 +94,9 @@ def test_worker_that_dies_restarts_with_growing_backoff(service: WorkerProcess) 
     by_number: dict[object, list[object]] = {}
     for line in died:
         assert line["status"] == -signal.SIGKILL
-        by_number.setdefault(line["worker"], []).append(line["seconds"])
-    assert all(waits == [1.0, 2.0][: len(waits)] for waits in by_number.values())
+        if line["seconds"]:  # 0 for one that has served for MIN_UPTIME, on a busy machine
+            by_number.setdefault(line["worker"], []).append(line["seconds"])
+    assert all(delays == [1.0, 2.0][: len(delays)] for delays in by_number.values())
 
 
 def test_backoff_of_crashing_worker_is_bounded() -> None:
