@@ -12,7 +12,8 @@ from typing import cast
 import msgspec
 
 from ..kv import Claim, ListRecent, Mark, Operation, Reply
-from ..qoe.view import Labels, View
+from ..metrics.series import Labels
+from ..qoe.view import View
 from ..qoe.view_table import CONCURRENCY_WINDOW
 from .sync_participant import SyncParticipant
 from .view_log import view_id

@@ -20,9 +20,9 @@ from ..events.batch import Batch
 from ..events.batch_queue import BatchQueue
 from ..governance.governor import Governor
 from ..kv import Claim, Operation, Reply
+from ..metrics.series import Labels
 from ..primitives.incremental import IncrementalWork
 from ..primitives.timer import Timer
-from ..qoe.view import Labels
 from .cardinality_sync import CardinalitySync
 from .concurrency_sync import ConcurrencySync
 from .shared_views import Applier, SharedViews

@@ -50,7 +50,7 @@ from ..effects import (
 from .backoff import backoff
 from .destination_notices import DestinationNotices
 from .error_text import find_secrets, redacted_text
-from .payload import Payload, PayloadSplitter, split_payload
+from .payload import BodySplitter, Payload, split_payload
 from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
 from .verdict import PayloadKind, Verdict, judge_answer
 
@@ -65,11 +65,6 @@ RELOAD = 1_000
 
 MINUTE = 60_000
 
-EFFECTS: dict[PayloadKind, type[RemoteWrite] | type[LokiPush]] = {
-    "metrics": RemoteWrite,
-    "logs": LokiPush,
-}
-
 
 class DeliveryQueue:
     """The payloads that await delivery to one destination.
@@ -79,7 +74,7 @@ class DeliveryQueue:
         kind: The kind of its payloads.
         max_bytes: Bound of the queue, in bytes of bodies.
         seed: Seed of the backoff's jitter; differs between workers.
-        split: Divides a payload that is too large.
+        split: Divides the body of a payload that is too large.
         user_agent: The User-Agent header of the requests.
         max_age: Maximum age of a payload in ms, if there is an outbox, else None.
 
@@ -94,7 +89,7 @@ class DeliveryQueue:
         *,
         max_bytes: int,
         seed: int,
-        split: PayloadSplitter,
+        split: BodySplitter,
         user_agent: str,
         max_age: int | None = None,
     ) -> None:
@@ -164,7 +159,8 @@ class DeliveryQueue:
             return LoadPayload(effect_id, head.number)
         self._sent_at = now
         self.counters.bytes_out += len(head.body)
-        return EFFECTS[self.kind](
+        effect = RemoteWrite if self.kind == "metrics" else LokiPush
+        return effect(
             id=effect_id,
             destination=self.destination.name,
             url=self.destination.url,
@@ -204,8 +200,9 @@ class DeliveryQueue:
         head = self._remove(0)
         if verdict.outcome == "split":
             self._waiting.extendleft(reversed(parts))
-            self._bytes += sum(part.size for part in parts)
-            self._loaded_bytes += sum(part.size for part in parts)
+            size = sum(part.size for part in parts)
+            self._bytes += size
+            self._loaded_bytes += size
             return self._make_room(now)  # the parts compress less well than the whole
         self._mark_finished(head)
         return self._finish(head, verdict, error_text, now)

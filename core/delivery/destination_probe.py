@@ -63,12 +63,10 @@ def build_probe(
     """
     assert not destination.url.startswith(EMBEDDED)
     if kind == "metrics":
-        payload = Payload(
-            kind, remote_write.HEADERS, remote_write.compress((_DESCRIPTION,)), 0, now
-        )
+        headers, body = remote_write.HEADERS, remote_write.compress((_DESCRIPTION,))
     else:
         encoding = ENCODINGS[loki_encoding]
-        payload = Payload(kind, encoding.headers, encoding.encode_request(()), 0, now)
+        headers, body = encoding.headers, encoding.encode_request(())
     queue = DeliveryQueue(
         destination,
         kind,
@@ -77,7 +75,7 @@ def build_probe(
         split=lambda _: (),
         user_agent=f"openqoe-worker/{VERSION}",
     )
-    queue.offer(payload, now)
+    queue.offer(Payload(kind, headers, body, 0, now), now)
     effect = queue.next_request(1, now)
     assert isinstance(effect, RemoteWrite | LokiPush)
     return effect
@@ -134,11 +132,7 @@ def _explain_status(
     if status in (404, 405):
         return "fail", f"it accepts no requests at {path}", _path(destination, kind)
     if status in (400, 422):
-        return (
-            "warn",
-            "it is reachable and refuses a request without data",
-            "check its answers to requests with data",
-        )
+        return "warn", "it refuses a request without data", "check its answers to real requests"
     if status in (413, 415):
         return "fail", "it does not accept the worker's format", _path(destination, kind)
     if status in (429, 529):

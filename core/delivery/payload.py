@@ -5,7 +5,7 @@ and the outbox stores it as it is. Only if a destination finds it too large (413
 encoded again in parts, by a function of the wire format (``core/wire``) that the queue is given.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..effects import StoredPayload
@@ -78,11 +78,12 @@ class Payload:
         return replace(self, body=body, unloaded_size=0)
 
 
-PayloadSplitter = Callable[[Payload], tuple[Payload, ...]]
-"""Divides a payload, in order and without loss; () if it cannot be divided. Never raises."""
+BodySplitter = Callable[[bytes], Sequence[tuple[bytes, int]]]
+"""Divides a body into bodies with their numbers of items, in order and without loss; () if it
+cannot be divided. Never raises."""
 
 
-def split_payload(payload: Payload, split: PayloadSplitter) -> tuple[Payload, ...]:
+def split_payload(payload: Payload, split: BodySplitter) -> tuple[Payload, ...]:
     """The parts of a payload, or () if it cannot be divided.
 
     Each part has fewer items than the whole, so that repeated division ends, and together they have
@@ -90,9 +91,13 @@ def split_payload(payload: Payload, split: PayloadSplitter) -> tuple[Payload, ..
     """
     if payload.items < 2:
         return ()
-    parts = split(payload)
-    proper = all(0 < part.items < payload.items for part in parts)
-    if not proper or sum(part.items for part in parts) != payload.items:
+    parts = split(payload.body)
+    counts = [items for _, items in parts]
+    if sum(counts) != payload.items or not all(0 < items < payload.items for items in counts):
         return ()
     # The outbox keeps the whole until its last part is finished.
-    return (*parts[:-1], parts[-1].with_number(payload.number))
+    numbers = [0] * (len(parts) - 1) + [payload.number]
+    return tuple(
+        replace(payload, body=body, items=items, number=number, thinnable=False)
+        for (body, items), number in zip(parts, numbers, strict=True)
+    )

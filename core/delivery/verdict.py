@@ -33,7 +33,7 @@ ANY_KIND: tuple[PayloadKind, ...] = ("metrics", "logs")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class StatusRule:
     """The outcome of the statuses ``first`` to ``last`` for some kinds of payload.
 
     Attributes:
@@ -47,25 +47,25 @@ class Rule:
     reason: str
 
 
-RULES = (
+STATUS_RULES = (
     # Loki's status while its configuration blocks ingestion: a 2xx without success.
-    Rule(260, 260, ("logs",), "dropped", "ingestion_blocked"),
-    Rule(200, 299, ANY_KIND, "delivered", ""),
+    StatusRule(260, 260, ("logs",), "dropped", "ingestion_blocked"),
+    StatusRule(200, 299, ANY_KIND, "delivered", ""),
     # The URL is wrong. Following the redirect would send the credentials to another host.
-    Rule(300, 399, ANY_KIND, "dropped", "redirect"),
+    StatusRule(300, 399, ANY_KIND, "dropped", "redirect"),
     # Mimir, Prometheus and Loki skip invalid samples or entries and store the rest.
-    Rule(400, 400, ANY_KIND, "rejected", "bad_request"),
-    Rule(401, 401, ANY_KIND, "dropped", "unauthorized"),
-    Rule(403, 403, ANY_KIND, "dropped", "unauthorized"),
-    Rule(413, 413, ANY_KIND, "split", "too_large"),
-    Rule(429, 429, ANY_KIND, "retried", "rate_limited"),
-    Rule(400, 499, ANY_KIND, "dropped", "http_{status}"),
+    StatusRule(400, 400, ANY_KIND, "rejected", "bad_request"),
+    StatusRule(401, 401, ANY_KIND, "dropped", "unauthorized"),
+    StatusRule(403, 403, ANY_KIND, "dropped", "unauthorized"),
+    StatusRule(413, 413, ANY_KIND, "split", "too_large"),
+    StatusRule(429, 429, ANY_KIND, "retried", "rate_limited"),
+    StatusRule(400, 499, ANY_KIND, "dropped", "http_{status}"),
     # Mimir's other form of 429.
-    Rule(529, 529, ANY_KIND, "retried", "rate_limited"),
-    Rule(500, 599, ANY_KIND, "retried", "server_error"),
+    StatusRule(529, 529, ANY_KIND, "retried", "rate_limited"),
+    StatusRule(500, 599, ANY_KIND, "retried", "server_error"),
 )
 # 101, 999: not an answer to the request, and not a fault of the payload.
-DEFAULT_RULE = Rule(0, 999, ANY_KIND, "retried", "unexpected_status")
+DEFAULT_RULE = StatusRule(0, 999, ANY_KIND, "retried", "unexpected_status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def judge_answer(kind: PayloadKind, result: HttpResult | NetworkFailure, now: in
     if isinstance(result, NetworkFailure):
         return Verdict("retried", "network")
     status = result.status
-    fitting = (r for r in RULES if r.first <= status <= r.last and kind in r.kinds)
+    fitting = (r for r in STATUS_RULES if r.first <= status <= r.last and kind in r.kinds)
     rule = next(fitting, DEFAULT_RULE)
     wait = parse_retry_after(result.headers, now) if rule.outcome == "retried" else None
     return Verdict(rule.outcome, rule.reason.format(status=status), status, wait)

@@ -19,7 +19,7 @@ import msgspec
 from ..config.destinations import Destination
 from ..config.worker_config import Config
 from ..delivery.delivery_queue import DeliveryQueue
-from ..delivery.payload import Payload, PayloadSplitter
+from ..delivery.payload import BodySplitter, Payload
 from ..delivery.queue_status import DeliveryQueueState
 from ..delivery.verdict import PayloadKind
 from ..effects import (
@@ -44,6 +44,7 @@ from ..sinks import metrics_payloads as metric_sink
 from ..sinks.log_buffer import LogBuffer
 from ..sinks.series_exporter import ExportedSeries, SeriesExporter, SteadySeries
 from ..version import VERSION
+from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
 from .durability import Durability
 from .effect_ids import EffectIds
@@ -97,7 +98,7 @@ class ExportPipeline:
         self._metadata_sent = False
         self._notices: list[Notice] = []
         self._metrics = tuple(
-            self._queue(destination, "metrics", metric_sink.split_payload, seed)
+            self._queue(destination, "metrics", remote_write.split_request, seed)
             for destination in config.metrics_destinations
             if embedded or not destination.is_embedded
         )
@@ -106,11 +107,10 @@ class ExportPipeline:
         self._logs: tuple[DeliveryQueue, ...] = ()
         destinations = [d for d in config.logs_destinations if embedded or not d.is_embedded]
         if destinations:
-            self.log = LogBuffer(
-                ENCODINGS[config.loki_encoding], with_metadata=config.loki_structured_metadata
-            )
+            encoding = ENCODINGS[config.loki_encoding]
+            self.log = LogBuffer(encoding, with_metadata=config.loki_structured_metadata)
             self._logs = tuple(
-                self._queue(destination, "logs", self.log.split_payload, seed)
+                self._queue(destination, "logs", encoding.split_request, seed)
                 for destination in destinations
             )
         self.queues = (*self._metrics, *self._logs)
@@ -343,7 +343,7 @@ class ExportPipeline:
         return tuple(by_name.values())
 
     def _queue(
-        self, destination: Destination, kind: PayloadKind, split: PayloadSplitter, seed: int
+        self, destination: Destination, kind: PayloadKind, split: BodySplitter, seed: int
     ) -> DeliveryQueue:
         memory = self._durability is None
         return DeliveryQueue(

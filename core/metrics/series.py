@@ -17,8 +17,12 @@ GAUGE_LIFETIME = 300_000
 """ms without an observation after which a gauge ends."""
 
 
-class Series(msgspec.Struct, gc=False, eq=False):
+class SeriesBase(msgspec.Struct, gc=False, eq=False):
     """Base of counters, gauges and histograms.
+
+    Each has ``observe``; ``collect_changes``, which returns whether there was an observation since
+    its last call; ``values`` of its samples, in the order of ``sample_names``; and
+    ``capture_numbers`` and ``restore_numbers`` for snapshots.
 
     There are many. They are in no reference cycle, so the garbage collector ignores them:
     traversing all would pause the process.
@@ -40,32 +44,12 @@ class Series(msgspec.Struct, gc=False, eq=False):
     changed_at: int = 0
     has_ended: bool = False
 
-    def observe(self, value: float) -> None:
-        """Adds to a counter, or an observation to a gauge's mean or to a histogram."""
-        raise TypeError("an abstract series takes no value")
-
-    def collect_changes(self) -> bool:
-        """Whether there was an observation since the last call; closes a gauge's window."""
-        raise TypeError("an abstract series has no value")
-
-    def values(self) -> list[float]:
-        """The values of its samples, in the order of ``sample_names``."""
-        raise TypeError("an abstract series has no value")
-
-    def capture_numbers(self) -> list[float]:
-        """Captures the state for a snapshot."""
-        raise TypeError("an abstract series has no state")
-
-    def restore_numbers(self, numbers: list[float]) -> None:
-        """Restores a captured state."""
-        raise TypeError("an abstract series has no state")
-
     def sample_names(self) -> Iterator[tuple[str, Labels]]:
         """Name and additional labels of each of its samples."""
         yield self.metric.name, ()
 
 
-class Counter(Series, gc=False, eq=False):
+class Counter(SeriesBase, gc=False, eq=False):
     value: float = 0.0
     _seen: float = -1.0
 
@@ -88,7 +72,7 @@ class Counter(Series, gc=False, eq=False):
         self.value, self._seen = numbers
 
 
-class Gauge(Series, gc=False, eq=False):
+class Gauge(SeriesBase, gc=False, eq=False):
     """The mean of the observations since the latest flush, else the last such mean."""
 
     value: float = 0.0
@@ -123,7 +107,7 @@ class Gauge(Series, gc=False, eq=False):
         self._count = int(count)
 
 
-class Histogram(Series, gc=False, eq=False):
+class Histogram(SeriesBase, gc=False, eq=False):
     counts: list[int] = []
     """Observations by bucket, not cumulative; the last is above all bounds."""
     sum: float = 0.0
@@ -170,7 +154,9 @@ class Histogram(Series, gc=False, eq=False):
         yield f"{name}_count", ()
 
 
-SERIES_CLASSES: dict[MetricType, type[Series]] = {
+Series = Counter | Gauge | Histogram
+
+SERIES_CLASSES: dict[MetricType, type[Counter] | type[Gauge] | type[Histogram]] = {
     MetricType.COUNTER: Counter,
     MetricType.GAUGE: Gauge,
     MetricType.HISTOGRAM: Histogram,

@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from .view import Labels, View, ViewKey, ViewState, capture_view_state
+from ..metrics.series import Labels
+from .view import View, ViewKey, ViewState, capture_view_state
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ViewState).decode

@@ -5,7 +5,7 @@ traps (kbit/s, seconds where others send ms, positions that look like totals, th
 looks like a bit rate) come from the recorded SDKs; each function documents those it handles.
 """
 
-from ..events.event_types import Data, DroppedFrames, Event
+from ..events.event_types import Data, DroppedFrames, Event, Text
 
 NO_DATA = Data()
 
@@ -157,20 +157,20 @@ def rebuffer_count(event: Event) -> float | None:
 
 
 def error_family(event: Event) -> str:
-    family = event_data(event).error_family
-    return "unknown" if family is None or family == "" else str(family)
+    return _text(event_data(event).error_family)
 
 
 def error_code(event: Event) -> str:
     """The error's code. hls.js always sends "-1" and puts the cause into the context."""
     data = event_data(event)
     if data.error_context is not None and str(data.error_code) == "-1":
-        details = data.error_context.error_details
-        if details is not None and details != "":
-            return str(details)
-    return "unknown" if data.error_code is None or data.error_code == "" else str(data.error_code)
+        return _text(data.error_context.error_details, "-1")
+    return _text(data.error_code)
 
 
 def trigger(event: Event) -> str:
-    value = event_data(event).trigger
-    return "unknown" if value is None or value == "" else str(value)
+    return _text(event_data(event).trigger)
+
+
+def _text(value: Text, default: str = "unknown") -> str:
+    return default if value is None or value == "" else str(value)

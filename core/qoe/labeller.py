@@ -11,10 +11,10 @@ import msgspec
 from ..events.event_types import Event, Text
 from ..governance.governor import Governor
 from ..metrics.registry import Group
+from ..metrics.series import Labels
 from ..primitives.incremental import IncrementalWork
 from ..primitives.interning import Interner
 from ..wire.loki_push import format_labels
-from .view import Labels
 
 METRIC_LABELS: Final = (
     "org_id",

@@ -157,11 +157,11 @@ def _play(view: View, event: Event, out: list[Observation]) -> None:
     startup = fields.seconds(event_data(event).video_startup_time)
     # Only the first play request reports the startup; the field keeps growing on later resumes.
     reached = view.milestones
-    if not reached.play_requested and not reached.startup_known and startup is not None:
-        view.reach_milestone("startup_known")
-        out.append(Observation(ObservationKind.STARTUP, event, view, startup, "playing"))
     if not reached.play_requested:
         view.reach_milestone("play_requested")
+        if not reached.startup_known and startup is not None:
+            view.reach_milestone("startup_known")
+            out.append(Observation(ObservationKind.STARTUP, event, view, startup, "playing"))
     view.record_playing(True, event.event_time)
     bps = _video_bps(view, event)
     view.video_bps = bps or view.video_bps

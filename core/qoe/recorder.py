@@ -14,7 +14,7 @@ from ..events.event_types import Event
 from ..metrics.label_table import LabelTable
 from ..metrics.metric import Metric
 from ..metrics.registry import Group, Registry
-from ..metrics.series import Gauge, Series
+from ..metrics.series import Gauge, Labels, Series
 from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackList
 from . import playback
@@ -22,7 +22,7 @@ from .catalogue import CONCURRENT_VIEWS, EVENTS_TOTAL, RULES_BY_KIND, RecordingR
 from .event_context import EventContext
 from .labeller import Labeller, label_text
 from .observation import NO_EVENT, Observation
-from .view import Labels, View
+from .view import View
 from .view_table import ViewTable, ViewTableState
 from .vocabulary import ObservationKind
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from ..events.event_types import Event, Text
+from ..metrics.series import Labels
 from .totals import RESTARTS_KEPT, RunningTotal
 
 
@@ -32,8 +33,6 @@ class ViewKey(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 NO_VIEW = "unknown"
 """The SDK's view_id for events after the end of its session: they belong to no view."""
-
-Labels = tuple[tuple[str, str], ...]
 
 
 def view_key(event: Event) -> ViewKey:

@@ -6,6 +6,7 @@ import msgspec
 
 from ..events.event_types import Event
 from ..metrics.label_table import LabelTable
+from ..metrics.series import Labels
 from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, UNITS_PER_YIELD, IncrementalWork
 from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
@@ -14,7 +15,7 @@ from .ended_view import EndedView, compact, encoded_state, expand
 from .event_context import EventContext
 from .expiry_queue import SECOND, ExpiryQueue, ceil_second
 from .stalls import CLASSIFICATION_TIMEOUT
-from .view import Labels, View, ViewKey, ViewState, capture_view_state
+from .view import View, ViewKey, ViewState, capture_view_state
 
 CONCURRENCY_WINDOW = 30_000
 """ms after its latest event during which a view counts as concurrent (players send a heartbeat

@@ -125,18 +125,6 @@ class LogBuffer:
         elif items:
             yield self._payload(chunk, items, now)
 
-    def split_payload(self, payload: Payload) -> tuple[Payload, ...]:
-        """Splits a payload that is too large for a destination into halves."""
-        return tuple(
-            Payload("logs", payload.headers, body, items, payload.created, payload.oldest)
-            for body, items in self._encoding.split_request(payload.body)
-        )
-
-    def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:
-        return Payload(
-            "logs", self._encoding.headers, self._encoding.encode_request(chunk), items, now
-        )
-
     def encode_metadata(self, event: Event) -> bytes:
         """Encodes the structured metadata of an event."""
         if not self._with_metadata:
@@ -154,6 +142,11 @@ class LogBuffer:
                 self._metadata.clear()
             encoded = self._metadata[key] = self._encoding.encode_metadata(_metadata(*key))
         return encoded
+
+    def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:
+        return Payload(
+            "logs", self._encoding.headers, self._encoding.encode_request(chunk), items, now
+        )
 
 
 def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:

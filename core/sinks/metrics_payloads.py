@@ -112,11 +112,3 @@ class _RequestBuilder:
         self.samples += samples
         if self.oldest is None or oldest < self.oldest:
             self.oldest = oldest
-
-
-def split_payload(payload: Payload) -> tuple[Payload, ...]:
-    """Splits a payload that is too large for a destination into halves."""
-    return tuple(
-        Payload("metrics", payload.headers, body, samples, payload.created, payload.oldest)
-        for body, samples in remote_write.split_request(payload.body)
-    )

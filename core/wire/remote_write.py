@@ -14,7 +14,7 @@ import snappy
 from ..metrics.metric import Metric
 from .varint import field, number_field, read_fields, read_varint, text_field, varint
 
-HEADERS = (
+HEADERS: tuple[tuple[str, str], ...] = (
     ("Content-Type", "application/x-protobuf"),
     ("Content-Encoding", "snappy"),
     ("X-Prometheus-Remote-Write-Version", "0.1.0"),

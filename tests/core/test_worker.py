@@ -17,7 +17,7 @@ def test_batch_that_a_fault_of_ours_keeps_from_being_applied_is_reported_and_sto
 ) -> None:
     rig = Rig()
     with monkeypatch.context() as broken:
-        broken.setattr(Recorder, "measure", lambda *args: 1 / 0)
+        broken.setattr(Recorder, "record_events", lambda *args: 1 / 0)
         rig.post(event("viewstart", view_id="a"))
     (notice,) = rig.notices
     assert notice.event == "batch could not be applied"

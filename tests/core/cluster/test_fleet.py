@@ -227,7 +227,7 @@ def test_a_store_that_comes_back_soon_costs_nothing() -> None:
     assert played(fleet) == 10
     assert json.loads(fleet.stats(1))["shared_store"] == {
         "state": "waiting",
-        "failure": "it is away",
+        "failure": "unreachable",
         "failing_since": NOW,
         "waiting_batches": 1,
         "batches_counted_alone": 0,

@@ -6,7 +6,7 @@ import pytest
 
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
-from openqoe.core.delivery.payload import Payload, PayloadSplitter
+from openqoe.core.delivery.payload import BodySplitter, Payload
 from openqoe.core.delivery.verdict import PayloadKind
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
@@ -20,10 +20,9 @@ def payload(body: bytes, kind: PayloadKind = "logs", created: int = NOW) -> Payl
     return Payload(kind, (("Content-Type", "x"),), body, len(body), created)
 
 
-def halves(whole: Payload) -> tuple[Payload, ...]:
-    middle = len(whole.body) // 2
-    parts = whole.body[:middle], whole.body[middle:]
-    return tuple(payload(part, whole.kind, whole.created) for part in parts)
+def halves(body: bytes) -> list[tuple[bytes, int]]:
+    middle = len(body) // 2
+    return [(part, len(part)) for part in (body[:middle], body[middle:])]
 
 
 def make(
@@ -31,7 +30,7 @@ def make(
     *,
     max_bytes: int = 1_000,
     seed: int = 1,
-    split: PayloadSplitter = halves,
+    split: BodySplitter = halves,
 ) -> DeliveryQueue:
     return DeliveryQueue(
         LOKI, kind, max_bytes=max_bytes, seed=seed, split=split, user_agent="openqoe-worker/1"
@@ -43,7 +42,7 @@ def filled(
     kind: PayloadKind = "logs",
     max_bytes: int = 1_000,
     seed: int = 1,
-    split: PayloadSplitter = halves,
+    split: BodySplitter = halves,
 ) -> DeliveryQueue:
     queue = make(kind, max_bytes=max_bytes, seed=seed, split=split)
     for body in bodies:
@@ -283,14 +282,14 @@ def test_too_large_single_item_is_dropped() -> None:
 @pytest.mark.parametrize(
     "split",
     [
-        lambda whole: (),
-        lambda whole: (whole,),
-        lambda whole: (whole, whole),
-        lambda whole: (payload(b""), whole),
-        lambda whole: (payload(b"a"),),
+        lambda body: [],
+        lambda body: [(body, 3)],
+        lambda body: [(body, 3), (body, 3)],
+        lambda body: [(b"", 0), (body, 3)],
+        lambda body: [(b"a", 1)],
     ],
 )
-def test_invalid_split_neither_loops_nor_loses_items(split: PayloadSplitter) -> None:
+def test_invalid_split_neither_loops_nor_loses_items(split: BodySplitter) -> None:
     queue = filled(b"abc", b"d", split=split)
     sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
     assert sent == [b"abc", b"d"]
@@ -298,10 +297,7 @@ def test_invalid_split_neither_loops_nor_loses_items(split: PayloadSplitter) -> 
 
 
 def test_parts_larger_than_whole_stay_within_bound() -> None:
-    def grown(whole: Payload) -> tuple[Payload, ...]:
-        return tuple(Payload("logs", (), b"x" * 60, 1, NOW) for _ in range(whole.items))
-
-    queue = filled(b"ab", max_bytes=100, split=grown)
+    queue = filled(b"ab", max_bytes=100, split=lambda body: [(b"x" * 60, 1)] * 2)
     queue.next_request(1, NOW)
     queue.complete(1, HttpResult(413), NOW)
     assert queue.status(NOW).bytes == 60

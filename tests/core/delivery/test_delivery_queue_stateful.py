@@ -45,12 +45,9 @@ def decode(body: bytes) -> list[int]:
     return [int(body[at : at + ITEM_BYTES]) for at in range(0, len(body), ITEM_BYTES)]
 
 
-def split(payload: Payload) -> tuple[Payload, ...]:
-    items = decode(payload.body)
-    middle = len(items) // 2
-    return tuple(
-        encode(payload.kind, part, payload.created) for part in (items[:middle], items[middle:])
-    )
+def split(body: bytes) -> list[tuple[bytes, int]]:
+    middle = len(body) // ITEM_BYTES // 2 * ITEM_BYTES
+    return [(part, len(part) // ITEM_BYTES) for part in (body[:middle], body[middle:])]
 
 
 class QueueMachine(RuleBasedStateMachine):
