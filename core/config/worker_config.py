@@ -205,8 +205,8 @@ class Config:
         "OPENQOE_MAX_WAIT",
         100,
         "Target of load shedding (CoDel, RFC 8289): while every batch has waited longer, for at "
-        "least 100 ms, the worker answers 503 to some of them, at a growing rate. On Linux the wait "
-        "includes the time in the kernel's socket buffer. 0 disables load shedding.",
+        "least 100 ms, the worker answers 503 to some of them, at a growing rate. On Linux the "
+        "wait includes the time in the kernel's socket buffer. 0 disables load shedding.",
         minimum=0,
     )
     max_waiting_bytes: int = _bytes(
