@@ -94,6 +94,11 @@ class FlushScheduler:
         return self._flushing is not None or self._queue.next_to_apply() is not None
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether no flush is under way, requested, or made for every batch."""
+        return not (self._flushing or self._flush_requested or self._closed) and self._interval > 0
+
+    @property
     def is_complete(self) -> bool:
         """Whether no flush is under way or requested."""
         return not (self._flush_requested or self.is_working)

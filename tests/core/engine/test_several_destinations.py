@@ -308,7 +308,7 @@ def test_whatever_takes_a_destinations_place_gets_what_waited_for_it() -> None:
     for _ in range(5):
         life.flush()
     assert [body for name, body in life.sent if name == "prometheus"][: len(first)] == first
-    assert not [n for n in life.notices if n.event.startswith("dropped from the outbox")]
+    assert not [n for n in life.notices if n.event.startswith("payloads dropped")]
 
 
 def test_what_was_stored_for_another_is_dropped_if_the_one_that_stays_has_its_own() -> None:
@@ -318,7 +318,7 @@ def test_what_was_stored_for_another_is_dropped_if_the_one_that_stays_has_its_ow
     life.flush()
     assert {payload.destination for payload in life.outbox} == {"prometheus"}
     life.start()
-    (notice,) = [n for n in life.notices if n.event.startswith("dropped from the outbox")]
+    (notice,) = [n for n in life.notices if n.event.startswith("payloads dropped")]
     assert dict(notice.fields)["kind"] == "metrics"
     before = len(life.sent)
     life.run(life.worker.poll(life.now))
