@@ -19,12 +19,16 @@ from openqoe.shells.service.clock import monotonic, now_ms
 from . import audience_queries, query_parameters, worker_queries
 from .event_tail import tail
 from .gauge_values import REPEAT_INTERVAL
-from .query_parameters import FILTERS, MINUTE, RANGE, ParameterError
+from .query_parameters import FILTERS, MINUTE, RANGE, ParameterError, Scope
 from .sample_reader import TIME_LIMIT, QueryTimeoutError, Reader
 
 Query = Mapping[str, str]
+Question = Callable[[Reader, Scope, Query], Any]
 
 Key = tuple[object, ...]
+
+RANGELESS: Final = ("filters", "tail")
+"""Questions whose answers do not state the time range."""
 
 CACHED_FROM: Final = 0.1
 """Seconds. An answer that needed longer is cached, so that many viewers of one page cost no more
@@ -57,7 +61,7 @@ class Api:
         self._clock = clock
         self._lookback = REPEAT_INTERVAL + max(MINUTE, 2 * config.flush_interval)
         self._cache: dict[Key, tuple[float, Page]] = {}
-        self._questions: dict[str, tuple[tuple[str, ...], Callable[[Reader, Query], Any]]] = {
+        self._questions: dict[str, tuple[tuple[str, ...], Question]] = {
             "overview": ((*RANGE, *FILTERS), self._overview),
             "timeline": ((*RANGE, "step", *FILTERS), self._timeline),
             "picture": ((*RANGE, *FILTERS), self._picture),
@@ -86,7 +90,11 @@ class Api:
         try:
             query_parameters.reject_unknown(query, known)
             with Reader(self._database) as reader:
-                page = _reply(200, ask(reader, query))
+                scope = query_parameters.scope(query, self._clock())
+                answer = ask(reader, scope, query)
+            if name not in RANGELESS:
+                answer = {"from": scope.since, "to": scope.until, **answer}
+            page = _reply(200, answer)
             self._store_in_cache(key, page, monotonic() - began)
             return page
         except ParameterError as error:
@@ -108,44 +116,33 @@ class Api:
                 self._cache.clear()
             self._cache[key] = (monotonic() + CACHED_FOR * seconds, page)
 
-    def _scope(self, query: Query) -> query_parameters.Scope:
-        return query_parameters.scope(query, self._clock())
+    def _overview(self, reader: Reader, scope: Scope, query: Query) -> Any:
+        return audience_queries.overview(reader, scope, self._lookback)
 
-    def _overview(self, reader: Reader, query: Query) -> Any:
-        scope = self._scope(query)
-        return {**_range(scope), **audience_queries.overview(reader, scope, self._lookback)}
-
-    def _timeline(self, reader: Reader, query: Query) -> Any:
-        scope = self._scope(query)
+    def _timeline(self, reader: Reader, scope: Scope, query: Query) -> Any:
         step = query_parameters.step(query, scope, self._config.flush_interval)
-        return {**_range(scope), **audience_queries.timeline(reader, scope, step, self._lookback)}
+        return audience_queries.timeline(reader, scope, step, self._lookback)
 
-    def _picture(self, reader: Reader, query: Query) -> Any:
-        scope = self._scope(query)
-        return {**_range(scope), **audience_queries.picture(reader, scope)}
+    def _picture(self, reader: Reader, scope: Scope, query: Query) -> Any:
+        return audience_queries.picture(reader, scope)
 
-    def _errors(self, reader: Reader, query: Query) -> Any:
-        scope = self._scope(query)
-        return {**_range(scope), **audience_queries.errors(reader, scope)}
+    def _errors(self, reader: Reader, scope: Scope, query: Query) -> Any:
+        return audience_queries.errors(reader, scope)
 
-    def _breakdown(self, reader: Reader, query: Query) -> Any:
+    def _breakdown(self, reader: Reader, scope: Scope, query: Query) -> Any:
         by = query_parameters.choice(query, "by", audience_queries.DIMENSIONS, "device_category")
         order = query_parameters.choice(query, "order", audience_queries.ORDERS, "views")
         limit = query_parameters.number(query, "limit", 10, least=1, most=500)
         least = query_parameters.number(query, "least_views", 0, least=0, most=10**9)
-        scope = self._scope(query)
-        return {
-            **_range(scope),
-            **audience_queries.breakdown(reader, scope, by, order, limit, least),
-        }
+        return audience_queries.breakdown(reader, scope, by, order, limit, least)
 
-    def _filters(self, reader: Reader, query: Query) -> Any:
-        return audience_queries.filter_values(reader, self._scope(query).since)
+    def _filters(self, reader: Reader, scope: Scope, query: Query) -> Any:
+        return audience_queries.filter_values(reader, scope.since)
 
-    def _tail(self, reader: Reader, query: Query) -> Any:
+    def _tail(self, reader: Reader, scope: Scope, query: Query) -> Any:
         return tail(
             reader,
-            query_parameters.filters(query),
+            scope.filters,
             event_type=query_parameters.text(query, "event_type"),
             view_id=query_parameters.text(query, "view_id"),
             contains=query_parameters.text(query, "contains"),
@@ -153,25 +150,12 @@ class Api:
             limit=query_parameters.number(query, "limit", 100, least=1, most=1000),
         )
 
-    def _cardinality(self, reader: Reader, query: Query) -> Any:
-        scope = self._scope(query)
+    def _cardinality(self, reader: Reader, scope: Scope, query: Query) -> Any:
         limits = self._config.cardinality_limits
-        return {
-            **_range(scope),
-            **worker_queries.cardinality(reader, scope, self._lookback, limits),
-        }
+        return worker_queries.cardinality(reader, scope, self._lookback, limits)
 
-    def _delivery(self, reader: Reader, query: Query) -> Any:
-        scope = self._scope(query)
-        return {
-            **_range(scope),
-            "version": VERSION,
-            **worker_queries.delivery(reader, scope, self._lookback),
-        }
-
-
-def _range(scope: query_parameters.Scope) -> dict[str, int]:
-    return {"from": scope.since, "to": scope.until}
+    def _delivery(self, reader: Reader, scope: Scope, query: Query) -> Any:
+        return {"version": VERSION, **worker_queries.delivery(reader, scope, self._lookback)}
 
 
 def _reply(status: int, document: Any) -> Page:

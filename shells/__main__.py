@@ -1,6 +1,6 @@
 """``python -m openqoe.shells`` is the ``openqoe`` command."""
 
-from .cli.command_entry import main
+from .cli.entry_point import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """The ``openqoe`` command.
 
-    command_entry           where a process starts
+    entry_point             where a process starts
     command_group           the list of commands
     <name>_command          one command: options, output
     command_options         options that several commands share

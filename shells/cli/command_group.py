@@ -37,7 +37,9 @@ class CommandGroup(click.Group):
         return load_command(cmd_name) if cmd_name in COMMANDS else None
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(VERSION, prog_name="openqoe")
 def main() -> None:
     """OpenQoE worker: QoE events of video players to Prometheus metrics and Loki logs.

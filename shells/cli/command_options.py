@@ -100,16 +100,11 @@ def worker_options(help: str) -> Decorator:
                 "--api-key",
                 envvar="API_KEY",
                 default="",
+                show_default=False,
                 callback=_first_key,
                 help="The worker's key (API_KEY).",
             ),
-            click.option(
-                "--url",
-                default="http://127.0.0.1:8787",
-                show_default=True,
-                callback=_url,
-                help=help,
-            ),
+            click.option("--url", default="http://127.0.0.1:8787", callback=_url, help=help),
         ):
             command = option(command)
         return command

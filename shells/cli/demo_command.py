@@ -41,18 +41,11 @@ INCIDENT: Final = "cdn@3m+10m/30m"
 
 
 @click.command()
-@click.option(
-    "--port",
-    default=8787,
-    show_default=True,
-    type=click.IntRange(1, 65535),
-    help="Port to listen on.",
-)
+@click.option("--port", default=8787, type=click.IntRange(1, 65535), help="Port to listen on.")
 @click.option(
     "--viewers",
     type=click.IntRange(1),
     default=60,
-    show_default=True,
     help="Approximate number of viewers who watch at once.",
 )
 @env_file_option()

@@ -23,7 +23,6 @@ from .terminal_output import EXIT_FAILED, fail, say
     "--timeout",
     type=click.FloatRange(1),
     default=300.0,
-    show_default=True,
     help="Seconds after which delivery is given up.",
 )
 def drain(data_dir: str | None, env_file: Path | None, timeout: float) -> None:

@@ -226,10 +226,7 @@ def survey(entries: Iterator[RecordedBatch | Unusable]) -> Overview:
 
 
 def shift_times(body: bytes, ms: int) -> bytes:
-    """Add ms to the times of a batch's events.
-
-    Equal bodies stay equal; a body that is not a batch is not changed.
-    """
+    """Add ms to the times of a batch's events. Equal bodies stay equal; other bodies are kept."""
     try:
         members = _decode_members(body)
         events = _decode_raw_list(members["events"])

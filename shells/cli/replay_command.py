@@ -42,7 +42,6 @@ def _shift(context: click.Context, parameter: click.Parameter, value: str) -> in
     "--speed",
     type=click.FloatRange(0),
     default=0.0,
-    show_default=True,
     help="Seconds of the recording per second; 0 is as fast as the worker accepts it.",
 )
 @click.option(
@@ -59,21 +58,18 @@ def _shift(context: click.Context, parameter: click.Parameter, value: str) -> in
     "batch_size",
     type=click.IntRange(1),
     default=10,
-    show_default=True,
     help="Number of single events in a batch.",
 )
 @click.option(
     "--concurrency",
     type=click.IntRange(1),
     default=1,
-    show_default=True,
     help="Requests in flight at once. With more than one, batches may overtake each other.",
 )
 @click.option(
     "--patience",
     type=click.FloatRange(0),
     default=60.0,
-    show_default=True,
     help="Seconds for which a batch is retried while the worker is away or busy.",
 )
 def replay(

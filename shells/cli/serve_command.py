@@ -26,7 +26,6 @@ from .terminal_output import fail
     "--shell",
     type=click.Choice(["asyncio", "trio"]),
     default="asyncio",
-    show_default=True,
     help="The runtime to serve on.",
 )
 @click.option(
@@ -34,16 +33,9 @@ from .terminal_output import fail
     "hosts",
     multiple=True,
     default=["127.0.0.1"],
-    show_default=True,
     help='Address or name to listen on; repeatable. "*" is every address, IPv4 and IPv6.',
 )
-@click.option(
-    "--port",
-    default=8787,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port to listen on.",
-)
+@click.option("--port", default=8787, type=click.IntRange(0, 65535), help="Port to listen on.")
 @click.option("--unix", type=FILE, help="Listen on a Unix socket instead.")
 @click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate chain (PEM).")
 @click.option(
@@ -52,7 +44,6 @@ from .terminal_output import fail
 @click.option(
     "--backlog",
     default=2048,
-    show_default=True,
     type=click.IntRange(1),
     help="Connections that may wait to be accepted.",
 )
@@ -61,13 +52,7 @@ from .terminal_output import fail
     type=click.IntRange(1),
     help="Most connections open at once (OPENQOE_MAX_CONNECTIONS).",
 )
-@click.option(
-    "--workers",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Number of processes.",
-)
+@click.option("--workers", default=1, type=click.IntRange(1), help="Number of processes.")
 @click.option(
     "--fd",
     "fds",

@@ -47,7 +47,6 @@ def _incidents(
     "--viewers",
     type=click.IntRange(1),
     default=50,
-    show_default=True,
     help="Approximate number of viewers who watch at once.",
 )
 @click.option(
@@ -60,7 +59,7 @@ def _incidents(
     "--speed",
     type=click.FloatRange(0),
     help="Simulated seconds per second while the simulated time is in the past; 0 is as fast as "
-    "the worker accepts it.  [default: 1; with --history 0]",
+    "the worker accepts it. Default: 1; with --history 0.",
 )
 @click.option(
     "--history",
@@ -75,24 +74,18 @@ def _incidents(
     multiple=True,
     metavar="INCIDENT",
     default=("cdn@3m+10m/30m",),
-    show_default=True,
     help='Incident as KIND[@AFTER][+LASTS][/EVERY], or "none"; repeatable. Kinds: '
     + "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
     + ".",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of all random choices.")
+@click.option("--seed", type=int, default=1, help="Seed of all random choices.")
 @click.option(
-    "--connections",
-    type=click.IntRange(1, 1000),
-    default=16,
-    show_default=True,
-    help="Requests in flight at once.",
+    "--connections", type=click.IntRange(1, 1000), default=16, help="Requests in flight at once."
 )
 @click.option(
     "--patience",
     type=click.FloatRange(0),
     default=10.0,
-    show_default=True,
     help="Seconds to wait at the start for a worker that does not answer.",
 )
 @click.option(

@@ -6,8 +6,8 @@ after a 5xx or a failure of the network, and dropped after any other refusal.
 """
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
 from random import random
@@ -24,6 +24,9 @@ DELAYS: Final = (1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0)
 
 TIMEOUT: Final = 60.0
 """Seconds to wait for an answer."""
+
+HEALTH_TIMEOUT: Final = 2.0
+"""Seconds to wait for the first sign of the worker, in which signals are not handled."""
 
 QUEUED: Final = 64
 """Batches that may be queued for one connection; then the simulation waits."""
@@ -108,32 +111,39 @@ class SimulationSender(BatchSender):
         self._tally: SimulationTally = tally
         self._tick = tick
         self._next_tick = monotonic() + 1.0
+        self._is_interrupted = False
         self._lanes: list[Queue[Batch | None]] = [Queue(QUEUED) for _ in self.connections]
         self._failed: set[int] = set()  # batches that were not accepted, and that a copy follows
 
     def run(self) -> None:
         """Send until the duration is over, a signal comes, or the worker refuses all batches."""
-        with _interruptible():
-            try:
-                if self._wait_for_worker():
-                    self._send_all()
-            except KeyboardInterrupt:
-                self.stop("interrupted")
-            finally:
-                self.finish()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        # Not KeyboardInterrupt: raised inside a lock's methods, it would leave the lock locked.
+        handlers = [signal.signal(number, self._interrupt) for number in signals]
+        try:
+            if self._wait_for_worker():
+                self._send_all()
+        finally:
+            for number, handler in zip(signals, handlers, strict=True):
+                signal.signal(number, handler)
+            self.finish()
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._is_interrupted = True  # ``_wait`` stops
 
     def _wait_for_worker(self) -> bool:
         """Wait until the worker answers at all."""
         end = monotonic() + self._plan.patience
-        while not self._tally.stopped:
+        while not self.stopping.is_set():
             try:
-                self.connections[0].request("GET", "/health")
+                connection = WorkerConnection(self._plan.url, HEALTH_TIMEOUT)
+                connection.request("GET", "/health")
+                connection.close()
                 return True
             except (*NO_ANSWER, *UNSENDABLE) as error:
                 if monotonic() > end:
-                    self.stop(
-                        f"no answer from {self._plan.url}: {str(error) or type(error).__name__}"
-                    )
+                    reason = str(error) or type(error).__name__
+                    self.stop(f"no answer from {self._plan.url}: {reason}")
             self._wait(0.2)
         return False
 
@@ -145,12 +155,12 @@ class SimulationSender(BatchSender):
                 self._put(lane, None)
             while not self.stopping.is_set() and any(thread.is_alive() for thread in threads):
                 self._wait(0.02)
-        except KeyboardInterrupt:
-            self.stop("interrupted")
         finally:
             self.stopping.set()
             for lane in self._lanes:
-                _empty(lane)  # these batches were not sent
+                with suppress(Empty):
+                    while True:
+                        lane.get_nowait()  # not sent
                 lane.put(None)
             end = monotonic() + GRACE
             for thread in threads:
@@ -189,9 +199,11 @@ class SimulationSender(BatchSender):
         return False
 
     def _wait(self, seconds: float) -> None:
-        """Wait for at most PAUSE; ticks when a second has passed."""
+        """Wait for at most PAUSE; stops after a signal, ticks when a second has passed."""
         if seconds:
             self.stopping.wait(min(seconds, PAUSE))
+        if self._is_interrupted:
+            self.stop("interrupted")
         if (now := monotonic()) >= self._next_tick:
             self._next_tick = now + 1.0
             self.update_seconds()
@@ -245,23 +257,3 @@ class SimulationSender(BatchSender):
         self._tally.add_problem(text)
         if batch.copy_at is not None:
             self._failed.add(id(batch.expected))
-
-
-def _empty(lane: Queue[Batch | None]) -> None:
-    try:
-        while True:
-            lane.get_nowait()
-    except Empty:
-        pass
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt, whatever they did before."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

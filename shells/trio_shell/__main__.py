@@ -2,7 +2,7 @@
 
 import sys
 
-from ..cli.command_entry import main
+from ..cli.entry_point import main
 
 sys.argv[1:1] = ["serve", "--shell", "trio"]
 main()

@@ -20,7 +20,7 @@ BLOCKED = """
 import sys
 for name in {names!r}:
     sys.modules[name] = None
-from openqoe.shells.cli.command_entry import main
+from openqoe.shells.cli.entry_point import main
 sys.argv = ["openqoe", *{arguments!r}]
 main()
 """
