@@ -38,6 +38,8 @@ many for labels, so they are structured metadata."""
 MAX_LABEL_BYTES = 2048
 """Maximum length of a label value in Loki and Mimir."""
 
+INVALID_REPLACEMENT = "?"
+
 MAX_CACHED_LABEL_SETS = 50_000
 """Cached label sets; clients choose the raw values, so the cache is bounded."""
 
@@ -193,8 +195,15 @@ class Labeller:
 
 
 def label_text(value: Text) -> str:
-    """Converts a raw value to label text, cut to the receivers' limit between characters."""
+    """Converts a raw value to label text that every receiver accepts.
+
+    It is cut to the receivers' limit between characters. U+FFFD, which lone surrogates become,
+    is replaced: the lexer of Prometheus and Loki reads it as invalid UTF-8, and Loki rejects the
+    whole push.
+    """
     text = "" if value is None else str(value)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode().replace("\ufffd", INVALID_REPLACEMENT)
     if len(text) * 4 <= MAX_LABEL_BYTES:
         return text
     return text.encode("utf-8", "replace")[:MAX_LABEL_BYTES].decode("utf-8", "ignore")

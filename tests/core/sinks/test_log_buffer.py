@@ -317,6 +317,18 @@ def test_label_value_is_cut_to_2048_bytes_between_characters(letter: str, length
     assert 2_044 < len(cut.encode()) <= 2_048
 
 
+@pytest.mark.parametrize("text", ["\ufffd", "half \ud83d"])
+def test_event_with_replacement_character_does_not_lose_push(encoding: str, text: str) -> None:
+    rig = Rig(OPENQOE_LOKI_ENCODING=encoding)
+    odd = {"org_id": text, "env": text, "app_name": text, "player": {"name": text}}
+    rig.post({**player_event(0, text, 1.0), **odd}, player_event(1, "seek", 1.0))
+    rig.flush()
+    assert len(rig.log_lines()) == 2
+    assert rig.loki.rejected == []
+    replaced = text.replace("\ufffd", "?").replace("\ud83d", "?")
+    assert rig.loki.query({"org_id": replaced, "event_type": replaced})
+
+
 # Structured metadata
 
 
