@@ -19,7 +19,8 @@ from openqoe.core.qoe.labeller import STREAM_LABELS
 from openqoe.simulator.truth import quantile
 from tests.deploy import dashboard_files, rule_files
 from tests.deploy.dashboard_files import NAMES, Query
-from tests.deploy.logql_parser import parse_logql
+from tests.deploy.log_queries import LOG_QUERIES
+from tests.deploy.logql_syntax import parse_logql
 from tests.deploy.simulated_hour import FLUSH, INCIDENT_FROM, LENGTH, SECOND, SimulatedHour
 from tests.deploy.test_rules import PAGES, blocks
 from tests.support.loki_double import LogEntry
@@ -336,29 +337,15 @@ def test_worker_fault_fires_its_alert(
 # Logs
 
 
-def log_queries() -> list[Query]:
-    found = [
-        query
-        for name in NAMES
-        for query in dashboard_files.queries(dashboard_files.load(name))
-        if query.language == "loki"
-    ]
-    for page in PAGES:
-        for text in blocks(page.read_text(encoding="utf-8"), "logql"):
-            found.append(Query(page.stem, "loki", text))
-    return found
-
-
 def test_log_queries_use_labels_that_worker_sends(world: SimulatedHour) -> None:
     entries = list(world.loki.entries())
     stream = set().union(*(entry.labels for entry in entries))
     metadata = set().union(*(entry.metadata for entry in entries))
     assert stream <= {*STREAM_LABELS, "event_type"}
     members = paths(entries)
-    for query in log_queries():
+    for query in LOG_QUERIES:
         asked = parse_logql(query.expr)
         assert {label for label, _, _ in asked.matchers} <= stream, query
-        assert any(label == "event_type" for label, _, _ in asked.matchers), query
         assert set(asked.filters) <= metadata, query
         assert set(asked.paths.values()) <= members, query
         assert set(asked.used) <= stream | metadata | asked.paths.keys(), query
