@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 import pytest
 
 from tests.deploy.dashboard_files import Query
 from tests.deploy.log_queries import LOG_QUERIES
 from tests.deploy.logql_syntax import parse_logql
+
+STREAM_LABELS: Final = {"org_id", "player_id", "event_type", "env", "instance"}
+"""The stream labels by default (`OPENQOE_LOG_LABELS`)."""
 
 
 @pytest.mark.parametrize("query", LOG_QUERIES, ids=lambda query: query.where)
@@ -18,6 +22,12 @@ def test_log_query_is_valid_and_has_selective_matcher(query: Query) -> None:
         operator in ("=", "=~") and not re.fullmatch(value, "")
         for _, operator, value in parse_logql(query.expr).matchers
     )
+
+
+@pytest.mark.parametrize("query", LOG_QUERIES, ids=lambda query: query.where)
+def test_log_query_selects_streams_by_stream_labels_only(query: Query) -> None:
+    """Other labels are structured metadata: a matcher in the selector would find nothing."""
+    assert {label for label, _, _ in parse_logql(query.expr).matchers} <= STREAM_LABELS
 
 
 @pytest.mark.parametrize(

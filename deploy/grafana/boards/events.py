@@ -20,7 +20,8 @@ SUMMARY = (
 
 def build(runbooks: str | None = None) -> str:
     """The dashboard as JSON."""
-    scope = Scope(",".join(f'{name}=~"${name}"' for name in (*logql.FILTERS, "event_type")))
+    filters = (*logql.STREAM_FILTERS, *logql.METADATA_FILTERS)
+    scope = Scope(",".join(f'{name}=~"${name}"' for name in (*filters, "event_type")))
     return board(
         "events",
         "Views and events",
@@ -29,7 +30,17 @@ def build(runbooks: str | None = None) -> str:
         [
             variables.source(),
             variables.log_source(),
-            *(variables.log_label(name, variables.TITLES[name]) for name in logql.FILTERS),
+            *(variables.log_label(name, variables.TITLES[name]) for name in logql.STREAM_FILTERS),
+            # Loki lists no values of structured metadata.
+            *(
+                variables.metric_label(
+                    name,
+                    variables.TITLES[name],
+                    "openqoe_views_started_total",
+                    narrowed=logql.STREAM_FILTERS,
+                )
+                for name in logql.METADATA_FILTERS
+            ),
             variables.log_label("event_type", "Event", all_value=".+"),
             *(
                 variables.text(name, title, ".*")
