@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -380,6 +381,33 @@ def test_dashboard_filter_restricts_log_lines(world: SimulatedHour, chosen: dict
         if all(label in text.split("|") for label, text in pairs):
             wanted[event_type] += int(count)
     assert found == wanted
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+def test_view_rankings_count_errors_and_stalls_without_startup_waits(
+    world: SimulatedHour, org: str
+) -> None:
+    """Live streams begin at any position: only metrics recognise the wait at their start."""
+    truth = world.truth
+    entries = world.loki.entries()
+    errors = list(select_lines(log_query("Views with most errors", org_id=org), entries))
+    assert len(errors) == truth.total("openqoe_errors_total", org_id=org)
+    stalls = list(select_lines(log_query("Views with most stalls", org_id=org), entries))
+    stalled = "openqoe_rebuffer_events_total"
+    waits = truth.total(stalled, org_id=org, cause="startup", content_type="vod")
+    assert len(stalls) == truth.total(stalled, org_id=org) - waits
+    assert waits > 0
+    for labels, _ in (*errors, *stalls):
+        assert labels.keys() == {"event_type", "view_id", "video_id", "player_name"}
+
+
+def test_event_summaries_have_no_unrounded_numbers(world: SimulatedHour) -> None:
+    lines = [line.text for line in select_lines(log_query("Events in order"), world.loki.entries())]
+    assert len(lines) == len(world.loki.entries())
+    for line in lines:
+        assert not re.search(r"\d\.\d\d|  |,,| ms", line.partition(", error")[0]), line
+    assert any(re.fullmatch(r"stall_?start at \d+\.\d s", line) for line in lines)
+    assert any("(no position)" in line for line in lines)
 
 
 def test_event_types_in_log_queries_are_sent(world: SimulatedHour) -> None:

@@ -19,6 +19,13 @@ ERRORS = 'event_type="error"'
 STALLS = 'event_type=~"stall_?start|waitstart"'
 SOME = 'event_type=~"$event_type"'
 
+PAST_START = ' | json position="playback_time" | position="" or position >= 500'
+"""Drops events within the first 500 ms of a video, as ``core/qoe/stalls.py`` classifies waits as
+start-up. Events without a position remain."""
+
+SECONDS = '{{{{printf "%.1f" (divf .{} 1000)}}}} s'
+"""Template of a label in ms."""
+
 
 def lines(events: str) -> str:
     """The log lines of some events, by the dashboard's variables.
@@ -32,6 +39,16 @@ def lines(events: str) -> str:
     return f"{{{selector}}} {filters}"
 
 
-def count(events: str, *, by: str, over: str, parse: str = "") -> str:
-    """The number of log lines by labels."""
-    return f"sum by ({by}) (count_over_time({lines(events)}{parse} [{over}]))"
+def count(events: str, *, by: str, over: str) -> str:
+    """The number of log lines by a label.
+
+    Args:
+        by: A label with few values. A query of more than 500 series fails (Loki's
+            ``max_query_series``), also inside of ``topk``, which receives all of them.
+    """
+    return f"sum by ({by}) (count_over_time({lines(events)} [{over}]))"
+
+
+def keep(*names: str) -> str:
+    """Reduces lines to some labels and event_type, since only these are of interest."""
+    return f" | line_format `{{{{.view_id}}}}` | keep event_type, {', '.join(names)}"
