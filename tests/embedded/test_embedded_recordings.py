@@ -64,9 +64,7 @@ def test_store_holds_the_samples_and_entries_of_the_receivers(name: str, tmp_pat
     )
     expected = sorted(
         (
-            json.dumps(
-                _all_labels(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-            ),
+            _stored_labels(entry),
             entry.ts_ns // 1_000_000,
             entry.line,
             *(entry.metadata.get(f"{one}_id") for one in ("view", "session", "viewer", "video")),
@@ -81,10 +79,11 @@ def test_store_holds_the_samples_and_entries_of_the_receivers(name: str, tmp_pat
     )
 
 
-def _all_labels(entry: LogEntry) -> dict[str, str]:
+def _stored_labels(entry: LogEntry) -> str:
     """The labels of a stream in the store: also those that Loki gets as structured metadata."""
     every = {**entry.labels, **entry.metadata}
-    return {name: every[name] for name in STREAM_LABELS if name in every}
+    labels = {name: every[name] for name in STREAM_LABELS if name in every}
+    return json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def test_video_labels_are_all_mapped_to_videos(tmp_path: Path) -> None:

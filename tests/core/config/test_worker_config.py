@@ -130,7 +130,10 @@ def test_help_text_of_every_setting_is_a_sentence(name: str) -> None:
         ({"OPENQOE_LOG_LEVEL": "loud"}, "OPENQOE_LOG_LEVEL is not one of debug, info, warning"),
         ({"OPENQOE_LOKI_ENCODING": "xml"}, "OPENQOE_LOKI_ENCODING is not one of protobuf, json"),
         ({"OPENQOE_EXTRA_LABELS": "mood"}, "OPENQOE_EXTRA_LABELS names 'mood', which is none of"),
-        ({"OPENQOE_LOG_LABELS": "video_id"}, "OPENQOE_LOG_LABELS names 'video_id', which is none"),
+        (
+            {"OPENQOE_LOG_LABELS": "event_type,video_id"},
+            "OPENQOE_LOG_LABELS names 'video_id', which is none of",
+        ),
         ({"OPENQOE_LOG_LABELS": "org_id"}, "OPENQOE_LOG_LABELS lacks event_type"),
         ({"CARDINALITY_LIMITS": "{"}, "CARDINALITY_LIMITS is not JSON"),
         ({"CARDINALITY_LIMITS": "[]"}, "CARDINALITY_LIMITS is not a JSON object"),
