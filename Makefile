@@ -31,7 +31,7 @@ run: $(VENV)/.installed ## Worker, dashboard, simulated viewers on http://127.0.
 serve: $(VENV)/.installed ## The worker alone on http://127.0.0.1:8787 (PORT=…)
 	@$(BIN)/openqoe serve --port $(PORT)
 
-services: ## Install the Debian services that the tests use (prometheus, redis, chromium …), where possible
+services: ## Install the programs that the tests use (prometheus, redis, chromium, node …), where possible
 	@./tests/install-services
 
 # Most tests wait for processes instead of computing, so four in parallel keep two cores busy.

@@ -108,7 +108,11 @@ class ExportPipeline:
         destinations = [d for d in config.logs_destinations if embedded or not d.is_embedded]
         if destinations:
             encoding = ENCODINGS[config.loki_encoding]
-            self.log = LogBuffer(encoding, with_metadata=config.loki_structured_metadata)
+            self.log = LogBuffer(
+                encoding,
+                with_metadata=config.loki_structured_metadata,
+                max_streams=config.loki_max_streams,
+            )
             self._logs = tuple(
                 self._queue(destination, "logs", encoding.split_request, seed)
                 for destination in destinations

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from openqoe.core.qoe.labeller import STREAM_LABELS
 from openqoe.simulator.truth import quantile
 from tests.deploy import dashboard_files, rule_files
 from tests.deploy.dashboard_files import NAMES, Query
-from tests.deploy.logql_parser import parse_logql
+from tests.deploy.log_queries import LOG_QUERIES
+from tests.deploy.logql_evaluator import select_lines
+from tests.deploy.logql_syntax import LogQuery, parse_logql
 from tests.deploy.simulated_hour import FLUSH, INCIDENT_FROM, LENGTH, SECOND, SimulatedHour
 from tests.deploy.test_rules import PAGES, blocks
 from tests.support.loki_double import LogEntry
@@ -336,32 +339,75 @@ def test_worker_fault_fires_its_alert(
 # Logs
 
 
-def log_queries() -> list[Query]:
-    found = [
-        query
-        for name in NAMES
-        for query in dashboard_files.queries(dashboard_files.load(name))
-        if query.language == "loki"
-    ]
-    for page in PAGES:
-        for text in blocks(page.read_text(encoding="utf-8"), "logql"):
-            found.append(Query(page.stem, "loki", text))
-    return found
-
-
 def test_log_queries_use_labels_that_worker_sends(world: SimulatedHour) -> None:
+    """A label filter finds stream labels and structured metadata alike."""
     entries = list(world.loki.entries())
     stream = set().union(*(entry.labels for entry in entries))
-    metadata = set().union(*(entry.metadata for entry in entries))
-    assert stream <= {*STREAM_LABELS, "event_type"}
+    sent = stream.union(*(entry.metadata for entry in entries))
     members = paths(entries)
-    for query in log_queries():
+    for query in LOG_QUERIES:
         asked = parse_logql(query.expr)
         assert {label for label, _, _ in asked.matchers} <= stream, query
-        assert any(label == "event_type" for label, _, _ in asked.matchers), query
-        assert set(asked.filters) <= metadata, query
+        assert asked.filters <= sent | asked.paths.keys(), query
         assert set(asked.paths.values()) <= members, query
-        assert set(asked.used) <= stream | metadata | asked.paths.keys(), query
+        assert asked.used <= sent | asked.paths.keys(), query
+
+
+def log_query(title: str, **chosen: str) -> LogQuery:
+    """The query of a panel of the events dashboard; variables not chosen are All."""
+    dashboard = dashboard_files.load("openqoe-events")
+    values = {**TIMES, **dashboard_files.default_values(dashboard), **chosen}
+    expr = panel("openqoe-events", title).expr
+    return parse_logql(dashboard_files.substitute(expr, values))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"org_id": "nordlicht", "network_country": "DE"},
+        {"org_id": "acme|samba", "device_category": "mobile"},
+        {"player_name": "dashjs"},
+    ],
+    ids=str,
+)
+def test_dashboard_filter_restricts_log_lines(world: SimulatedHour, chosen: dict[str, str]) -> None:
+    query = log_query("Events in the log, by type", **{"org_id": "|".join(ORGANISATIONS), **chosen})
+    found = Counter(line.labels["event_type"] for line in select_lines(query, world.loki.entries()))
+    wanted: Counter[str] = Counter()
+    for (event_type, *labels), count in world.truth.by(
+        "openqoe_events_total", "event_type", *chosen
+    ).items():
+        pairs = zip(labels, chosen.values(), strict=True)
+        if all(label in text.split("|") for label, text in pairs):
+            wanted[event_type] += int(count)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+def test_view_rankings_count_errors_and_stalls_without_startup_waits(
+    world: SimulatedHour, org: str
+) -> None:
+    """Live streams begin at any position: only metrics recognise the wait at their start."""
+    truth = world.truth
+    entries = world.loki.entries()
+    errors = list(select_lines(log_query("Views with most errors", org_id=org), entries))
+    assert len(errors) == truth.total("openqoe_errors_total", org_id=org)
+    stalls = list(select_lines(log_query("Views with most stalls", org_id=org), entries))
+    stalled = "openqoe_rebuffer_events_total"
+    waits = truth.total(stalled, org_id=org, cause="startup", content_type="vod")
+    assert len(stalls) == truth.total(stalled, org_id=org) - waits
+    assert waits > 0
+    for labels, _ in (*errors, *stalls):
+        assert labels.keys() == {"event_type", "view_id", "video_id", "player_name"}
+
+
+def test_event_summaries_have_no_unrounded_numbers(world: SimulatedHour) -> None:
+    lines = [line.text for line in select_lines(log_query("Events in order"), world.loki.entries())]
+    assert len(lines) == len(world.loki.entries())
+    for line in lines:
+        assert not re.search(r"\d\.\d\d|  |,,| ms", line.partition(", error")[0]), line
+    assert any(re.fullmatch(r"stall_?start at \d+\.\d s", line) for line in lines)
+    assert any("(no position)" in line for line in lines)
 
 
 def test_event_types_in_log_queries_are_sent(world: SimulatedHour) -> None:
@@ -371,10 +417,9 @@ def test_event_types_in_log_queries_are_sent(world: SimulatedHour) -> None:
 
 
 def paths(entries: Iterable[LogEntry]) -> set[str]:
-    """The JSON paths of the lines, from one line of each event type and player."""
+    """The JSON paths of the lines, from some lines of each event type and player."""
     kinds = {
-        (e.labels["event_type"], e.labels["player_name"], len(e.line) // 200): e.line
-        for e in entries
+        (e.labels["event_type"], e.labels["player_id"], len(e.line) // 200): e.line for e in entries
     }
     found: set[str] = set()
 

@@ -12,7 +12,6 @@ import yaml
 
 from openqoe.core.api import routes
 from tests.deploy import rule_files
-from tests.deploy.logql_parser import parse_logql
 from tests.deploy.rule_files import FOLDER, ROOT
 from tests.deploy.test_dashboards import LABELS
 from tests.support.services import require
@@ -121,8 +120,6 @@ def test_runbook_queries_use_existing_metrics(page: str) -> None:
         for selector in rule_files.selectors(query):
             name = rule_files.metric_of(selector)
             assert name in LABELS or name in RECORDED, query
-    for query in blocks(page, "logql"):
-        parse_logql(query)
 
 
 def test_runbook_settings_and_commands_exist(page: str) -> None:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 
@@ -20,9 +20,20 @@ REQUIRED_MEMORY: Final = 2 << 30
 def require(binary: str) -> str:
     """The path of a program. Without it the test is skipped, or fails if `REQUIRE_SERVICES=1`."""
     path = shutil.which(binary)
-    if path is not None:
-        return path
-    reason = f"needs the program {binary!r}, which is not on the PATH"
+    if path is None:
+        _abandon(f"needs the program {binary!r}, which is not on the PATH")
+    return path
+
+
+def require_folder(folder: Path) -> Path:
+    """A folder of installed files. Without it the test is skipped, like `require`."""
+    if not folder.is_dir():
+        _abandon(f"needs {folder.name!r}, which tests/install-services installs with npm")
+    return folder
+
+
+def _abandon(reason: str) -> NoReturn:
+    """Skip the test, or fail it if `REQUIRE_SERVICES=1`."""
     if os.environ.get("REQUIRE_SERVICES") == "1":
         pytest.fail(f"{reason} (and REQUIRE_SERVICES=1)", pytrace=False)
     pytest.skip(reason)

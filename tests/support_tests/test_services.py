@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from tests.support.services import free_port, require, wait_until
+from tests.support.services import free_port, require, require_folder, wait_until
 
 
 def test_require_returns_path_of_installed_program() -> None:
@@ -25,6 +26,15 @@ def test_missing_program_fails_test_where_services_are_required(
     monkeypatch.setenv("REQUIRE_SERVICES", "1")
     with pytest.raises(pytest.fail.Exception, match="no-such-program"):
         require("no-such-program")
+
+
+def test_missing_folder_skips_test_and_names_installer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("REQUIRE_SERVICES", raising=False)
+    assert require_folder(tmp_path) == tmp_path
+    with pytest.raises(pytest.skip.Exception, match="install-services"):
+        require_folder(tmp_path / "grammar")
 
 
 def test_free_port_accepts_listener() -> None:

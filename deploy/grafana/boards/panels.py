@@ -29,6 +29,10 @@ LOKI = models.DataSourceRef(type_val="loki", uid="${logs}")
 
 WIDTH = 24
 
+MAX_LINES = 5_000
+"""Lines of a log query that Grafana counts: Loki's default limit
+(``max_entries_limit_per_query``)."""
+
 Panel = timeseries.Panel | stat.Panel | table.Panel | bargauge.Panel | heatmap.Panel | logs.Panel
 
 GOOD, WARN, BAD = "green", "yellow", "red"
@@ -330,33 +334,50 @@ def log_graph(
     )
 
 
-def log_rows(
+def log_ranking(
     title: str, text: str, expr: str, names: dict[str, str], *, link: str = "", width: int = 12
 ) -> table.Panel:
-    """Counts of log lines over the whole time range, by labels.
+    """The most frequent label sets of the latest log lines.
+
+    Grafana counts the lines, because Loki fails a query of more than 500 series, and its
+    ``approx_topk`` is experimental and off by default.
 
     Args:
+        expr: A log query. Each of its lines has the labels and event_type, which is counted.
         names: Titles of the labels; the first has the ``link``.
     """
+    counted = "event_type (count)"
+    fields: dict[str, object] = {
+        name: {"operation": "groupby", "aggregations": []} for name in names
+    }
+    fields["event_type"] = {"operation": "aggregate", "aggregations": ["count"]}
     panel = (
         table.Panel()
         .title(title)
         .description(text)
         .datasource(LOKI)
-        .with_target(loki.Dataquery().expr(expr).query_type("instant").ref_id("A").datasource(LOKI))
-        .sort_by([common.TableSortByFieldState().display_name("Events").desc(True)])
-        .with_transformation(
-            models.DataTransformerConfig(
-                id_val="organize",
-                options={
-                    "excludeByName": {"Time": True},
-                    "renameByName": {**names, "Value #A": "Events", "Value": "Events"},
-                },
-            )
+        .with_target(
+            loki.Dataquery()
+            .expr(expr)
+            .query_type("range")
+            .max_lines(MAX_LINES)
+            .ref_id("A")
+            .datasource(LOKI)
         )
         .height(9)
         .span(width)
     )
+    transformations: dict[str, dict[str, object]] = {
+        "extractFields": {"source": "labels", "format": "auto", "replace": True},
+        "groupBy": {"fields": fields},
+        "sortBy": {"fields": {}, "sort": [{"field": counted, "desc": True}]},
+        "limit": {"limitField": 20},
+        "organize": {"renameByName": {**names, counted: "Events"}},
+    }
+    for name, options in transformations.items():
+        panel = panel.with_transformation(
+            models.DataTransformerConfig(id_val=name, options=options)
+        )
     if link:
         links = [{"title": "Show", "url": link}]
         first = next(iter(names.values()))
