@@ -20,5 +20,16 @@ from .batching import Batch
 from .incidents import Incident, parse_incident
 from .simulation import Simulation
 from .truth import Truth
+from .world import LARGE, SMALL, WORLDS, World
 
-__all__ = ["Batch", "Incident", "Simulation", "Truth", "parse_incident"]
+__all__ = [
+    "LARGE",
+    "SMALL",
+    "WORLDS",
+    "Batch",
+    "Incident",
+    "Simulation",
+    "Truth",
+    "World",
+    "parse_incident",
+]

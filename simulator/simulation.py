@@ -14,7 +14,7 @@ from .network import Network
 from .sdk_adapter import Adapter, Identity, uuid
 from .second_generation import SecondGeneration
 from .simulated_playback import Playback, Signal
-from .world import COUNTRIES, SITES, Site, Video
+from .world import SMALL, Site, Video, World
 
 RAMP: Final = 15_000.0
 """ms within which the first viewers arrive, most of them early, so that numbers show soon."""
@@ -35,14 +35,21 @@ class Simulation:
             the same happens with other ids, because a worker may know the earlier ones.
         start: When it begins, ms since the epoch.
         incidents: Faults of the simulated world.
+        world: Its sites and the countries of its viewers.
     """
 
     def __init__(
-        self, viewers: int, seed: int, start: int, incidents: tuple[Incident, ...] = ()
+        self,
+        viewers: int,
+        seed: int,
+        start: int,
+        incidents: tuple[Incident, ...] = (),
+        world: World = SMALL,
     ) -> None:
         self.viewers = viewers
         self.seed = seed
         self.start = start
+        self.world = world
         self.circumstances = Circumstances(start, incidents)
 
     def batches(self) -> Iterator[Batch]:
@@ -78,7 +85,7 @@ class Simulation:
         """A viewer opens a page, watches videos and leaves; returns the time of leaving."""
         identity, circumstances = self._draw_identity(rng, ids), self.circumstances
         site, device = identity.site, identity.device
-        country = COUNTRIES[identity.country]
+        country = self.world.countries[identity.country]
         network = Network(
             rng, country.bps * device.speed, country.spread, country.rtt, device.category
         )
@@ -122,7 +129,8 @@ class Simulation:
             at += rng.uniform(300, 2_500)
 
     def _draw_identity(self, rng: Random, ids: Random) -> Identity:
-        site = rng.choices(SITES, [one.weight for one in SITES])[0]
+        sites = self.world.sites
+        site = rng.choices(sites, [one.weight for one in sites])[0]
         device = rng.choices([d for d, _ in site.devices], [w for _, w in site.devices])[0]
         country = rng.choices([c for c, _ in site.countries], [w for _, w in site.countries])[0]
         version = rng.choices([v for v, _ in site.versions], [w for _, w in site.versions])[0]

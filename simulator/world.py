@@ -1,10 +1,12 @@
 """The simulated world: sites, videos, devices, countries, CDNs, faults.
 
-All names are invented. The world is small: each combination of labels gives about a hundred series,
-and a laptop must be able to store them all.
+All names are invented. The default world is small: each combination of labels gives about a hundred
+series, and a laptop must be able to store them all. ``LARGE`` has the viewers of a worldwide
+audience, for tests of limits.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -281,3 +283,81 @@ SITES: Final = (
         4,
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The sites of a simulation, and the countries of their viewers.
+
+    Attributes:
+        name: Its name on the command line.
+        sites: All sites.
+        countries: Countries by code.
+    """
+
+    name: str
+    sites: tuple[Site, ...]
+    countries: Mapping[str, Country]
+
+
+def count_devices(world: World) -> int:
+    """The number of combinations of device category, system and browser."""
+    devices = {device for site in world.sites for device, _ in site.devices}
+    return len({(device.category, device.os, device.browser) for device in devices})
+
+
+SMALL: Final = World("small", SITES, COUNTRIES)
+
+_FURTHER_COUNTRIES: Final = (
+    ("BE CH DK ES FI IE IT NO PT SE", 26e6, 22, "meridian"),
+    ("AU HK JP KR NZ SG TW", 38e6, 40, "meridian"),
+    ("BG CZ EE GR HR HU IL LT PL RO SK TR UA", 18e6, 35, "meridian"),
+    ("AE AR CL CO EG MX MY PE PH QA SA TH UY VN", 11e6, 70, "austral"),
+    ("BD GH KE LK MA NG", 5e6, 95, "austral"),
+)
+"""Codes, throughput, round trip, CDN."""
+
+_FURTHER_BROWSERS: Final = (
+    ("desktop", "Windows", 1080, "Edge Firefox Opera"),
+    ("desktop", "macOS", 1440, "Chrome Edge Firefox Opera"),
+    ("desktop", "Linux", 1080, "Chrome Edge Opera"),
+    ("desktop", "Chrome OS", 1080, "Chrome Firefox"),
+    ("mobile", "Android", 1080, "Edge Firefox Opera Samsung"),
+    ("mobile", "macOS", 1080, "Chrome Edge Firefox Opera"),
+    ("tablet", "Android", 1080, "Edge Firefox Opera Samsung"),
+    ("tablet", "macOS", 1080, "Chrome Edge Firefox Safari"),
+    ("tv", "Linux", 2160, "Chrome Opera"),
+    ("tv", "Android", 2160, "Chrome Firefox"),
+    ("tv", "Unknown", 1080, "Safari"),
+)
+"""Category, system, height of the screen, browsers."""
+
+
+def _create_large_world() -> World:
+    countries = {
+        code: Country(code, bps, 0.8, rtt, cdn)
+        for codes, bps, rtt, cdn in _FURTHER_COUNTRIES
+        for code in codes.split()
+    }
+    similar = {"desktop": DESKTOP, "mobile": PHONE, "tablet": TABLET, "tv": TV}
+    devices = [DESKTOP, MAC, FIREFOX, PHONE, IPHONE, TABLET, TV]
+    devices += [
+        replace(similar[category], os=system, browser=browser, height=height)
+        for category, system, height, browsers in _FURTHER_BROWSERS
+        for browser in browsers.split()
+    ]
+    everywhere = {**COUNTRIES, **countries}
+    sites = tuple(
+        replace(
+            site,
+            devices=(*site.devices, *((device, 1) for device in devices)),
+            countries=(*site.countries, *((code, 1) for code in everywhere)),
+        )
+        for site in SITES
+    )
+    return World("large", sites, everywhere)
+
+
+LARGE: Final = _create_large_world()
+
+WORLDS: Final = {world.name: world for world in (SMALL, LARGE)}

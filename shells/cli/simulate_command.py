@@ -10,8 +10,16 @@ from typing import Final
 import click
 
 from openqoe.core.version import VERSION
-from openqoe.simulator import Incident, Simulation, parse_incident, truth_report
+from openqoe.simulator import (
+    SMALL,
+    WORLDS,
+    Incident,
+    Simulation,
+    parse_incident,
+    truth_report,
+)
 from openqoe.simulator.incidents import KINDS
+from openqoe.simulator.world import count_devices
 
 from ..service.clock import now_ms
 from ..service.logs import printable
@@ -78,6 +86,19 @@ def _incidents(
     + "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
     + ".",
 )
+@click.option(
+    "--world",
+    "world_name",
+    type=click.Choice(tuple(WORLDS)),
+    default=SMALL.name,
+    help="Audience of the sites: "
+    + "; ".join(
+        f"{name}: {len(world.countries)} countries, {count_devices(world)} combinations of device, "
+        "system and browser"
+        for name, world in WORLDS.items()
+    )
+    + ".",
+)
 @click.option("--seed", type=int, default=1, help="Seed of all random choices.")
 @click.option(
     "--connections", type=click.IntRange(1, 1000), default=16, help="Requests in flight at once."
@@ -101,6 +122,7 @@ def simulate(
     speed: float | None,
     history: float | None,
     incidents: tuple[Incident, ...],
+    world_name: str,
     seed: int,
     connections: int,
     patience: float,
@@ -126,12 +148,14 @@ def simulate(
       openqoe simulate --viewers 2000 --connections 64 --duration 5m
       openqoe simulate --speed 0 --duration 1h --truth truth.json
       openqoe simulate --history 2h --incident cdn@20m+10m/30m --incident release@1h+5m/2h
+      openqoe simulate --world large --viewers 500 --speed 0 --duration 30m
       openqoe simulate --url https://qoe.example.com --api-key K --incident none
     """
     if speed is None:
         speed = 1.0 if history is None else 0.0
     start_age = _start_age(speed, duration, history)
-    simulation = Simulation(viewers, seed, round(now_ms() - start_age), incidents)
+    start = round(now_ms() - start_age)
+    simulation = Simulation(viewers, seed, start, incidents, WORLDS[world_name])
     if truth is not None:
         _check_writable(truth)
     plan = SimulationPlan(url, api_key, speed, duration, connections, patience)
@@ -249,6 +273,7 @@ def _write(path: Path, simulation: Simulation, tally: SimulationTally) -> None:
         "version": VERSION,
         "seed": simulation.seed,
         "viewers": simulation.viewers,
+        "world": simulation.world.name,
         "start": simulation.start,
         "end": round(tally.virtual),
         "written": round(time.time() * 1000),

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
-from openqoe.simulator import Batch, Incident, Simulation, parse_incident
+from openqoe.simulator import LARGE, SMALL, Batch, Incident, Simulation, World, parse_incident
 from tests.support import captures
 from tests.support.event_builders import NOW
 
 MINUTE = 60_000
+
+LOKI_STREAMS = 5_000
+"""Loki's limit of streams for each tenant, by default."""
 
 PLAYERS = [
     (generation, player)
@@ -133,6 +136,42 @@ def test_evening_covers_all_dimensions(evening: list[Batch]) -> None:
     assert len({dict(b.headers)["X-Country-Code"] for b in evening}) >= 6
     assert all(e["network"] == {} for e in sample)
     assert {e["env"] for e in sample} == {"simulated"}
+
+
+def label_sets(world: World) -> Iterator[dict[str, str]]:
+    """The labels of each event of 200 viewers within ten minutes."""
+    simulation = Simulation(200, 1, NOW, (), world)
+    for batch in takewhile(lambda b: b.at < NOW + 10 * MINUTE, simulation.batches()):
+        for event in events_of(batch):
+            yield {
+                "org_id": event["org_id"],
+                "player_id": event["player_id"],
+                "event_type": event["event_type"],
+                "env": event["env"],
+                "app_version": event["app_version"],
+                "device_category": event["device"]["category"],
+                "os_family": event["os"]["family"],
+                "browser_family": event["browser"]["family"],
+                "network_country": dict(batch.headers)["X-Country-Code"],
+                "content_type": event["video"]["stream_type"],
+            }
+
+
+@pytest.mark.parametrize(
+    ("world", "countries", "devices"), [(SMALL, 10, 7), (LARGE, 60, 40)], ids=["small", "large"]
+)
+def test_world_has_countries_and_device_combinations(
+    world: World, countries: int, devices: int
+) -> None:
+    labels = list(label_sets(world))
+    assert len({one["network_country"] for one in labels}) == countries
+    combinations = {
+        (one["device_category"], one["os_family"], one["browser_family"]) for one in labels
+    }
+    assert len(combinations) == devices
+    streams = {tuple(one.values()) for one in labels}
+    assert (len(streams) > LOKI_STREAMS) is (world is LARGE)
+    assert len({stream[:4] for stream in streams}) < 150  # org, player, event type, environment
 
 
 def test_cdn_incident_affects_its_countries_only() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openqoe.simulator import Batch, Incident, Simulation
+from openqoe.simulator import LARGE, Batch, Incident, Simulation
 from tests.support.event_builders import NOW
 from tests.support.rig import MINUTE, Rig
 from tests.support.simulated_viewers import UNLIMITED_LABELS, assert_counted, send_simulation
@@ -27,6 +27,15 @@ def test_core_counts_exactly_the_truth_of_the_simulation(seed: int) -> None:
     truth, _ = send_simulation(rig, Simulation(14, seed, NOW, INCIDENT), 260)
     rig.pass_time(12_000)
     rig.close()
+    assert_counted(truth.samples(), seen(rig))
+
+
+def test_core_counts_exactly_the_truth_of_the_large_world() -> None:
+    rig = Rig(UNLIMITED_LABELS, OPENQOE_FLUSH_INTERVAL="150", LOKI_URL=None)
+    truth, _ = send_simulation(rig, Simulation(120, 4, NOW, INCIDENT, LARGE), 260)
+    rig.pass_time(12_000)
+    rig.close()
+    assert len(truth.by("openqoe_events_total", "network_country")) > 40
     assert_counted(truth.samples(), seen(rig))
 
 

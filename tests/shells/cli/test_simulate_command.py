@@ -67,10 +67,11 @@ def test_worker_counts_exactly_the_truth(prometheus: RemoteWriteDouble, tmp_path
     with WorkerProcess(settings) as worker:
         output, _ = simulate(
             *("--url", worker.url, "--viewers", "30", "--speed", "0", "--duration", "6m"),
-            *("--truth", str(truth)),
+            *("--world", "large", "--truth", str(truth)),
         )
         assert worker.stop() == 0
     written = json.loads(truth.read_text())
+    assert written["world"] == "large"
     assert written["exact"]
     assert f"{written['events']:,} events in {written['batches']:,} batches accepted" in output
     assert "openqoe_views_started_total" in output
