@@ -100,7 +100,7 @@ class ServerConnection(asyncio.Protocol):
     # Callbacks of the transport. A fault in one ends this connection only.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._http = self._server.http.open(now_ms())
+        self._http = self._server.http.open(now_ms(), self._schedule_turn)
         self._transport = cast(asyncio.Transport, transport)
         if transport.get_extra_info("sslcontext") is None:
             # Pause as soon as the kernel's buffer is full. (Not with TLS: asyncio would never
@@ -157,6 +157,9 @@ class ServerConnection(asyncio.Protocol):
     def _serve(self) -> None:
         """Answer one request; pipelined ones wait for the next turn, so that others are served."""
         self._turn = None
+        if self._http.is_lost:
+            self.abort()
+            return
         if self._closing or not self._may_write:
             return
         now = now_ms()
@@ -191,6 +194,8 @@ class ServerConnection(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> None:
         self._http.receive_data(data, now_ms() - kernel_queue_ms(self._socket))
+        if self._http.has_pipelined_data:
+            self._transport.pause_reading()  # until the current request is answered
         # Not at once: libuv reads on while any of a thousand sockets has data, and neither timers
         # nor listeners would run.
         self._schedule_turn()
@@ -209,11 +214,8 @@ class ServerConnection(asyncio.Protocol):
     def _check_deadline(self) -> None:
         self._timer = None
         self._http.handle_timeout(now_ms())
-        if self._http.is_lost:
-            self.abort()
-        else:
-            self._serve()
-            self._watch_deadline()
+        self._serve()
+        self._watch_deadline()
 
     def _close(self) -> None:
         self._closing = True

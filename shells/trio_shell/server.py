@@ -118,7 +118,7 @@ class ServerConnection:
 
     async def run(self) -> None:
         """Serve until the connection closes."""
-        self._http = self._server.http.open(now_ms())
+        self._http = self._server.http.open(now_ms(), self._follow_eviction)
         try:
             with self._life:
                 while not self._http.should_close:
@@ -144,6 +144,13 @@ class ServerConnection:
     def abort(self) -> None:
         """Close at once."""
         self._life.cancel()
+
+    def _follow_eviction(self) -> None:
+        """Act on the eviction of this connection's request by another one."""
+        if self._http.is_lost:
+            self.abort()
+        elif self._is_receiving:
+            self._turn.cancel()
 
     async def _serve_until_due(self) -> None:
         """Serve until the connection closes or its deadline may have come."""

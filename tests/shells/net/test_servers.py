@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.raw_client import RawClient, encode_get
+from tests.conformance.test_http import send_in_background
+from tests.support.event_builders import batch, event
+from tests.support.raw_client import RawClient, encode_get, encode_post
 from tests.support.services import free_port
 from tests.support.worker_process import WorkerProcess
 
@@ -20,7 +22,7 @@ SHELLS = ("asyncio", "trio")
 FAULTY = """
 import sys
 from openqoe.core.http import Connection
-from openqoe.shells.cli.entry_point import main
+from openqoe.shells.cli.command_entry import main
 
 def broken(self, response, now, *, close=False):
     if response.status == 404:
@@ -134,3 +136,47 @@ def test_plain_clients_of_tls_port_free_their_connection_slots(shell: str, tmp_p
         process.kill()
         process.wait()
         process.stderr.close()
+
+
+def resident_bytes(worker: WorkerProcess) -> int:
+    assert worker.process is not None
+    status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_pipelined_requests_of_clients_that_do_not_read_stay_in_the_kernel(shell: str) -> None:
+    wire = encode_get("/health") * 100_000  # 4 MB
+    with serving(shell) as worker:
+        before = resident_bytes(worker)
+        clients = [RawClient(worker.port) for _ in range(10)]
+        senders = [send_in_background(client, wire) for client in clients]
+        time.sleep(1.5)
+        assert resident_bytes(worker) - before < 15 << 20
+        for client in clients:
+            client.reset()
+        for sender in senders:
+            sender.join()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_holders_of_partial_bodies_do_not_keep_others_from_sending(shell: str) -> None:
+    head = encode_post(b"", "Content-Length: 600000", length=False)
+    with serving(shell, OPENQOE_MAX_WAITING_BYTES="8MiB") as worker:
+        holders = [RawClient(worker.port) for _ in range(20)]
+        for holder in holders:
+            holder.send(head + b"x" * 500_000)
+        time.sleep(0.3)
+        assert holders[0].read_response().status == 503
+        assert holders[0].is_closed()
+        for _ in range(10):
+            with RawClient(worker.port) as sender:
+                body = batch(event("viewstart", at=int(time.time() * 1000)))
+                whole = encode_post(body)
+                sender.send(whole[:-10])
+                time.sleep(0.05)
+                sender.send(whole[-10:])
+                assert sender.read_response().status == 202
+        for holder in holders:
+            holder.close()
