@@ -194,7 +194,9 @@ class Config:
         minimum=0,
     )
     request_timeout: int = _seconds(
-        "OPENQOE_REQUEST_TIMEOUT", 30 * SECOND, "Maximum time in which a client sends one request."
+        "OPENQOE_REQUEST_TIMEOUT",
+        30 * SECOND,
+        "Maximum time in which a client sends one request, and completes a TLS handshake.",
     )
     max_connections: int = _count(
         "OPENQOE_MAX_CONNECTIONS",

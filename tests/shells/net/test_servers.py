@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import trustme
 from tests.conformance.test_http import send_in_background
 from tests.support.event_builders import batch, event
 from tests.support.raw_client import RawClient, encode_get, encode_post
-from tests.support.services import free_port
 from tests.support.worker_process import WorkerProcess
 
 SHELLS = ("asyncio", "trio")
@@ -104,38 +102,72 @@ def test_client_that_does_not_read_is_disconnected(impatient: WorkerProcess) -> 
     assert impatient.request("GET", "/health")[0] == 200
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_plain_clients_of_tls_port_free_their_connection_slots(shell: str, tmp_path: Path) -> None:
+@pytest.fixture(params=SHELLS)
+def tls_worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["TlsWorkerProcess"]:
+    """A worker that serves TLS to at most 3 connections."""
     authority = trustme.CA()
     pem = tmp_path / "both.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell),
-            *("--port", str(port), "--tls-cert", str(pem), "--max-connections", "3"),
-        ],
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if b"serving" in line:
-                break
-        for _ in range(6):
-            with RawClient(port) as plain:
-                plain.send(encode_get("/health"))
-                plain.is_closed()
-        plain_socket = socket.create_connection(("127.0.0.1", port), timeout=5)
-        with context.wrap_socket(plain_socket, server_hostname="127.0.0.1") as secure:
+    options = ("--tls-cert", str(pem), "--max-connections", "3")
+    with TlsWorkerProcess(request.param, options, context) as worker:
+        yield worker
+
+
+class TlsWorkerProcess(WorkerProcess):
+    """A worker process that is asked over TLS whether it has started."""
+
+    def __init__(self, shell: str, options: tuple[str, ...], context: ssl.SSLContext) -> None:
+        def command(port: int) -> tuple[str, ...]:
+            base = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
+            return (*base, "--port", str(port), *options)
+
+        super().__init__({"OPENQOE_REQUEST_TIMEOUT": "1"}, command=command)
+        self._context = context
+
+    def _answers(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, self.log_text()
+        try:
+            return self.is_answering()
+        except OSError:
+            time.sleep(0.05)
+            return False
+
+    def is_answering(self) -> bool:
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        with plain, self._context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
             secure.sendall(encode_get("/health"))
-            assert secure.recv(4096).startswith(b"HTTP/1.1 200")
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+            return secure.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_plain_clients_of_tls_port_free_their_connection_slots(
+    tls_worker: TlsWorkerProcess,
+) -> None:
+    worker = tls_worker
+    for _ in range(6):
+        with RawClient(worker.port) as plain:
+            plain.send(encode_get("/health"))
+            plain.is_closed()
+    assert worker.is_answering()
+
+
+def test_connections_without_tls_handshake_count_and_time_out(
+    tls_worker: TlsWorkerProcess,
+) -> None:
+    worker = tls_worker
+    time.sleep(0.2)
+    silent = [RawClient(worker.port, timeout=5) for _ in range(3)]
+    time.sleep(0.1)
+    began = time.monotonic()
+    with RawClient(worker.port, timeout=5) as late:
+        assert late.is_closed()  # at once
+    assert time.monotonic() - began < 0.8
+    for client in silent:
+        assert client.is_closed()  # after the request time-out of 1 s
+        client.close()
+    time.sleep(0.2)
+    assert worker.is_answering()
 
 
 def resident_bytes(worker: WorkerProcess) -> int:
