@@ -29,7 +29,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
-from .connection_limits import HttpLimits, MemoryBudget
+from .connection_limits import HttpLimits, MemoryBudget, ignore_eviction
 from .framing import NO_BODY, ChunkedBody
 from .grammar import check_partial_head
 from .head import RequestHead, read_head
@@ -46,10 +46,6 @@ FIRST_REQUEST_GRACE_MS: Final = 1_000
 
 LINGER_MS: Final = 2_000
 """Time for which a client that was refused while it was sending may read the response."""
-
-
-def ignore_eviction() -> None:
-    """Do nothing: the owner of a single connection looks at it after each call anyway."""
 
 
 class ConnectionState(Enum):

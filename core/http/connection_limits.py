@@ -39,6 +39,10 @@ class HttpLimits:
         )
 
 
+def ignore_eviction() -> None:
+    """Do nothing; for holders whose owner checks them after each call."""
+
+
 class BudgetHolder(Protocol):
     """A holder of an incomplete or unread request."""
 
