@@ -195,7 +195,9 @@ class Config:
         minimum=0,
     )
     request_timeout: int = _seconds(
-        "OPENQOE_REQUEST_TIMEOUT", 30 * SECOND, "Maximum time in which a client sends one request."
+        "OPENQOE_REQUEST_TIMEOUT",
+        30 * SECOND,
+        "Maximum time in which a client sends one request, and completes a TLS handshake.",
     )
     max_connections: int = _count(
         "OPENQOE_MAX_CONNECTIONS",
@@ -213,8 +215,9 @@ class Config:
     max_waiting_bytes: int = _bytes(
         "OPENQOE_MAX_WAITING_BYTES",
         64 * MIB,
-        "Maximum size of all request bodies in transfer, and separately of all batches that wait "
-        "for the journal or for a flush; above it, requests are answered 503.",
+        "Maximum size of all requests in transfer, and separately of all batches that wait for the "
+        "journal or for a flush. Above it, the largest and slowest requests in transfer, and new "
+        "batches, are answered 503.",
     )
     http_parser: Literal["auto", "h11", "httptools"] = setting(
         "OPENQOE_HTTP_PARSER",

@@ -25,10 +25,11 @@ response, then CLOSED, because the start of the next request is unknown.
 """
 
 import re
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
-from .connection_limits import HttpLimits, MemoryBudget
+from .connection_limits import HttpLimits, MemoryBudget, ignore_eviction
 from .framing import NO_BODY, ChunkedBody
 from .grammar import check_partial_head
 from .head import RequestHead, read_head
@@ -74,6 +75,7 @@ class Connection:
         refuse: MakeRefusal = make_plain_refusal,
         is_secure: bool = False,
         budget: MemoryBudget | None = None,
+        on_eviction: Callable[[], None] = ignore_eviction,
     ) -> None:
         """
         Args:
@@ -82,10 +84,15 @@ class Connection:
             parser: Parser of request heads; by default the fastest that is installed.
             refuse: Builds the response to an unreadable request.
             is_secure: Whether the connection uses TLS.
-            budget: Memory budget shared with other connections; by default, one request.
+            budget: Memory budget shared with other connections; by default, two requests.
+            on_eviction: Called when a call of another connection has evicted this one's request
+                to free memory. The owner must then send ``data_to_send`` and close if it
+                ``should_close``.
         """
-        self._budget = budget or MemoryBudget(limits.max_header_bytes + limits.max_body_bytes)
+        self._budget = budget or MemoryBudget(2 * (limits.max_header_bytes + limits.max_body_bytes))
         self._budgeted_bytes = 0
+        self._budget.holders.add(self)
+        self._on_eviction = on_eviction
         self._limits = limits
         self._is_secure = is_secure
         self._parse = select_parser("auto") if parser is None else parser
@@ -97,6 +104,7 @@ class Connection:
         self._buffer = bytearray()
         self._checked_bytes = 0  # bytes of an incomplete head that were checked
         self._head: RequestHead | None = None
+        self._head_bytes = 0  # of the current request
         self._chunks: ChunkedBody | None = None
         self._request: Request | None = None
         self._outgoing = b""
@@ -145,6 +153,11 @@ class Connection:
         return self._state in (_IDLE, _HEAD, _BODY) and not self._input_ended
 
     @property
+    def has_pipelined_data(self) -> bool:
+        """Whether data of the next request waits until the current one is answered."""
+        return bool(self._buffer) and self._state in (_READY, _HANDLING)
+
+    @property
     def deadline(self) -> int | None:
         """Time at which to call ``handle_timeout``; None if there is no deadline."""
         if self._blocked_since is not None:
@@ -171,7 +184,7 @@ class Connection:
             self._input_ended = True
             self._linger = 0
         if self._read_whole_request(data, now):
-            self._update_budget()
+            self._update_budget(now)
             return
         self._buffer += data
         if self._state not in (_READY, _HANDLING):
@@ -180,9 +193,7 @@ class Connection:
             # More than a whole pipelined request. Only the current request is answered; the
             # client sees the connection close and sends the others again.
             self._discard_input()
-        self._update_budget()
-        if self._budget.is_exceeded and self._state is _BODY:
-            self._refuse(RefusedError(503, "Too many requests at once"), now)
+        self._update_budget(now)
 
     def next_request(self, now: int) -> Request | None:
         """Return the next complete request.
@@ -196,7 +207,7 @@ class Connection:
             return None
         self._state = _HANDLING
         request, self._request = self._request, None
-        self._update_budget()
+        self._update_budget(now)
         return request
 
     def data_to_send(self) -> bytes:
@@ -242,6 +253,25 @@ class Connection:
     def release(self) -> None:
         """Release all memory, after the client has disconnected."""
         self._close()
+        self._budget.holders.discard(self)
+
+    def held_byte_ms(self, now: int) -> int:
+        """Return the bytes held times the ms since the request's first byte."""
+        return self._budgeted_bytes * max(1, now - self._first_byte_at)
+
+    def evict(self, now: int) -> None:
+        """Release the memory of an incomplete or unread request; the client must send it again."""
+        if self._blocked_since is not None:
+            self._blocked_since, self._is_lost = None, True
+            self._close()
+        elif self._state in (_HEAD, _BODY):
+            self._refuse(RefusedError(503, "Too many requests at once"), now)
+        elif self._state is _HANDLING:
+            self._discard_input()
+            self._update_budget(now)
+        else:  # the next step of its owner processes the request
+            return
+        self._on_eviction()
 
     def pause_writing(self, now: int) -> None:
         """Note that output waits because the client does not read; starts a deadline."""
@@ -307,6 +337,7 @@ class Connection:
             return False
         self._started_at = self._first_byte_at = now
         self._head, body = head, data[end:end_of_body]
+        self._head_bytes = end
         if len(data) > end_of_body:
             self._buffer += data[end_of_body:]
         self._request = head.with_body(body, now, now, is_secure=self._is_secure)
@@ -349,6 +380,7 @@ class Connection:
             return
         self._head = head = read_head(bytes(self._buffer[: end + 4]), self._parse)
         del self._buffer[: end + 4]
+        self._head_bytes = end + 4
         self._state = _BODY
         if head.framing.length > self._limits.max_body_bytes:
             raise RefusedError(413, "Request body too large")
@@ -388,15 +420,20 @@ class Connection:
         self._outgoing += encode_response(response, now, to_head=is_head, connection="close")
         self._close(linger=True)
 
-    def _update_budget(self) -> None:
-        """Update the share of this connection in the memory budget."""
+    def _update_budget(self, now: int) -> None:
+        """Update the share of this connection in the memory budget, and keep within it."""
         size = len(self._buffer)
-        if self._chunks is not None:
-            size += len(self._chunks)
-        if self._request is not None:
-            size += len(self._request.body)
-        self._budget.used += size - self._budgeted_bytes
+        if self._state is _BODY:
+            size += self._head_bytes
+            if self._chunks is not None:
+                size += len(self._chunks)
+        elif self._request is not None:
+            size += self._head_bytes + len(self._request.body)
+        budget = self._budget
+        budget.used += size - self._budgeted_bytes
         self._budgeted_bytes = size
+        if budget.used > budget.limit and size:
+            budget.make_room(now)
 
     def _discard_input(self) -> None:
         self._discards_input = True
@@ -406,5 +443,6 @@ class Connection:
         self._discard_input()
         self._state = _CLOSED
         self._head = self._chunks = self._request = None
-        self._update_budget()
+        self._budget.used -= self._budgeted_bytes
+        self._budgeted_bytes = 0
         self._linger = LINGER_MS if linger and not self._input_ended else 0

@@ -1,9 +1,10 @@
 """All connections of one server: their limit and their shutdown."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .connection import Connection
-from .connection_limits import HttpLimits, MemoryBudget
+from .connection_limits import HttpLimits, MemoryBudget, ignore_eviction
 from .parser_choice import select_parser
 from .refusal import MakeRefusal
 
@@ -33,8 +34,13 @@ class ConnectionSet:
         self._open: set[Connection] = set()
         self._is_stopping = False
 
-    def open(self, now: int) -> Connection:
-        """Create the connection of a new client; above the maximum it responds 503 and closes."""
+    def open(self, now: int, on_eviction: Callable[[], None] = ignore_eviction) -> Connection:
+        """Create the connection of a new client; above the maximum it responds 503 and closes.
+
+        Args:
+            now: Current time.
+            on_eviction: See ``Connection``.
+        """
         connection = Connection(
             self._limits,
             now,
@@ -42,6 +48,7 @@ class ConnectionSet:
             refuse=self._make_refusal,
             is_secure=self._is_secure,
             budget=self._budget,
+            on_eviction=on_eviction,
         )
         self._open.add(connection)
         if self._is_stopping:

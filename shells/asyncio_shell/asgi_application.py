@@ -7,8 +7,11 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from openqoe.core.config.worker_config import Config
 from openqoe.core.http import Request, Response
+from openqoe.core.http.connection_limits import MemoryBudget
 from openqoe.core.http.hosted import (
     BodyCollector,
     join_headers,
@@ -17,6 +20,7 @@ from openqoe.core.http.hosted import (
 )
 from openqoe.core.http.refusal import RefusedError
 
+from ..net.access_logs import redact_keys
 from ..service import logs
 from ..service.bootstrap import open_runtime
 from ..service.clock import now_ms
@@ -66,6 +70,8 @@ class Application:
                 ) from None
             config = self._config or Config.from_environment(os.environ)
             log = logs.configure(config)
+            redact_keys()
+            self._budget = MemoryBudget(config.max_waiting_bytes)
             runtime = open_runtime(
                 config, process_instance(config), log, partial(open_store, config, several=True)
             )
@@ -104,9 +110,11 @@ class Application:
         )
         received = now_ms()
         try:
-            body = await _body(headers, receive, service.worker.config.max_body_bytes)
+            body = await self._receive_body(service.worker.config, headers, receive, received)
         except RefusedError as refused:
             response = service.refuse(refused.status, refused.message, headers)
+            if scope.get("http_version", "1.1").startswith("1"):  # the rest of it is not read
+                response = replace(response, headers=(*response.headers, ("Connection", "close")))
         except Disconnected:
             return
         else:
@@ -121,29 +129,49 @@ class Application:
             response = await service.answer(request)
         await _respond(response, method, send)
 
+    async def _receive_body(
+        self, config: Config, headers: dict[str, str], receive: Receive, now: int
+    ) -> bytes:
+        """Receive the body.
+
+        Raises:
+            RefusedError: It is too large or too slow, its length differs from the announced one, or
+                the memory for bodies is exhausted.
+            Disconnected: The client went away.
+        """
+        loop = asyncio.get_running_loop()
+        timeout = asyncio.timeout(config.request_timeout / 1000)
+
+        def stop_receiving() -> None:
+            if not timeout.expired():
+                timeout.reschedule(loop.time())
+
+        body = BodyCollector(
+            config.max_body_bytes, parse_content_length(headers.get("content-length", ""))
+        )
+        head_bytes = sum(len(name) + len(value) for name, value in headers.items())
+        try:
+            async with timeout:
+                body.hold_budget(self._budget, head_bytes, now, stop_receiving)
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Disconnected
+                    body.add(message.get("body", b""), now_ms())
+                    if not message.get("more_body", False):
+                        return body.body()
+        except TimeoutError:
+            body.check_eviction()
+            raise RefusedError(408, "Request not received in time") from None
+        finally:
+            body.release()
+
 
 def _path(scope: Scope) -> str:
     """Return the path as it was sent, percent-encoded, without the prefix of the mount point."""
     raw = scope.get("raw_path")  # optional; some hosts leave the query in it
     path = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
     return path.removeprefix(quote(scope.get("root_path", "")))
-
-
-async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
-    """Read the body.
-
-    Raises:
-        RefusedError: It is too large, or its length differs from the announced one.
-        Disconnected: The client went away.
-    """
-    body = BodyCollector(limit, parse_content_length(headers.get("content-length", "")))
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        body.add(message.get("body", b""))
-        if not message.get("more_body", False):
-            return body.body()
 
 
 async def _respond(response: Response, method: str, send: Send) -> None:

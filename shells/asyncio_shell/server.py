@@ -73,12 +73,23 @@ class Server:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     async def _open(self, accepted: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        # A client that disconnects, in the TLS handshake for example, is not a fault.
-        with suppress(OSError, TimeoutError):
-            await loop.connect_accepted_socket(
-                lambda: ServerConnection(self, accepted), accepted, ssl=self._listeners.tls
+        connection = ServerConnection(self, accepted)  # counts before its TLS handshake
+        tls = self._listeners.tls
+        if tls is not None and connection.http.should_close:  # not worth a handshake
+            accepted.close()
+            self.http.close(connection.http)
+            return
+        seconds = self.service.worker.config.request_timeout / 1000
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else seconds,
             )
+        except (OSError, TimeoutError):
+            # A client that disconnects, in the TLS handshake for example, is not a fault.
+            self.http.close(connection.http)
 
 
 class ServerConnection(asyncio.Protocol):
@@ -88,6 +99,7 @@ class ServerConnection(asyncio.Protocol):
         self._server = server
         self._socket = accepted
         self._service = server.service
+        self.http = server.http.open(now_ms(), self._schedule_turn)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
@@ -100,7 +112,6 @@ class ServerConnection(asyncio.Protocol):
     # Callbacks of the transport. A fault in one ends this connection only.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._http = self._server.http.open(now_ms())
         self._transport = cast(asyncio.Transport, transport)
         if transport.get_extra_info("sslcontext") is None:
             # Pause as soon as the kernel's buffer is full. (Not with TLS: asyncio would never
@@ -111,7 +122,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
-        self._server.http.close(self._http)
+        self._server.http.close(self.http)
         for handle in (self._timer, self._lingering, self._turn):
             if handle is not None:
                 handle.cancel()
@@ -123,20 +134,20 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._guard(self._receive, b"")
-        if self._http.should_close:  # send its last bytes before the transport closes
+        if self.http.should_close:  # send its last bytes before the transport closes
             self._guard(self._serve)
         # Stay open for answers to requests that came before the end.
-        return not self._http.should_close and self._transport.can_write_eof()
+        return not self.http.should_close and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._may_write = False
-        self._http.pause_writing(now_ms())
+        self.http.pause_writing(now_ms())
         self._transport.pause_reading()
         self._watch_deadline()
 
     def resume_writing(self) -> None:
         self._may_write = True
-        self._http.resume_writing(now_ms())
+        self.http.resume_writing(now_ms())
         self._guard(self._serve)
 
     def stop(self) -> None:
@@ -157,18 +168,21 @@ class ServerConnection(asyncio.Protocol):
     def _serve(self) -> None:
         """Answer one request; pipelined ones wait for the next turn, so that others are served."""
         self._turn = None
+        if self.http.is_lost:
+            self.abort()
+            return
         if self._closing or not self._may_write:
             return
         now = now_ms()
-        request = self._http.next_request(now)
+        request = self.http.next_request(now)
         if request is not None:
             self._service.handle(request, self._answer)
-        if data := self._http.data_to_send():
+        if data := self.http.data_to_send():
             self._transport.write(data)
-        if self._http.should_close:
+        if self.http.should_close:
             self._close()
         elif request is None:
-            if self._http.can_receive and self._may_write:
+            if self.http.can_receive and self._may_write:
                 self._transport.resume_reading()
             self._watch_deadline()
 
@@ -179,8 +193,8 @@ class ServerConnection(asyncio.Protocol):
     def _send(self, response: Response) -> None:
         if self._closing or self._transport.is_closing():
             return
-        self._transport.write(self._http.send_response(response, now_ms()))
-        if self._http.is_idle:  # nothing was sent ahead
+        self._transport.write(self.http.send_response(response, now_ms()))
+        if self.http.is_idle:  # nothing was sent ahead
             self._watch_deadline()
         else:
             self._schedule_turn()
@@ -190,14 +204,16 @@ class ServerConnection(asyncio.Protocol):
             self._turn = self._loop.call_soon(self._guard, self._serve)
 
     def _receive(self, data: bytes) -> None:
-        self._http.receive_data(data, now_ms() - kernel_queue_ms(self._socket))
+        self.http.receive_data(data, now_ms() - kernel_queue_ms(self._socket))
+        if self.http.has_pipelined_data:
+            self._transport.pause_reading()  # until the current request is answered
         # Not at once: libuv reads on while any of a thousand sockets has data, and neither timers
         # nor listeners would run.
         self._schedule_turn()
 
     def _watch_deadline(self) -> None:
         # A deadline that moves later is checked when the timer fires: most are never reached.
-        deadline = self._http.deadline
+        deadline = self.http.deadline
         if deadline is None or (self._timer is not None and deadline >= self._timer_at):
             return
         if self._timer is not None:
@@ -208,18 +224,15 @@ class ServerConnection(asyncio.Protocol):
 
     def _check_deadline(self) -> None:
         self._timer = None
-        self._http.handle_timeout(now_ms())
-        if self._http.is_lost:
-            self.abort()
-        else:
-            self._serve()
-            self._watch_deadline()
+        self.http.handle_timeout(now_ms())
+        self._serve()
+        self._watch_deadline()
 
     def _close(self) -> None:
         self._closing = True
         if self._turn is not None:
             self._turn.cancel()
-        linger = self._http.linger
+        linger = self.http.linger
         if linger and self._transport.can_write_eof():
             self._transport.write_eof()
             self._transport.resume_reading()

@@ -118,9 +118,11 @@ class ServerConnection:
 
     async def run(self) -> None:
         """Serve until the connection closes."""
-        self._http = self._server.http.open(now_ms())
+        self._http = self._server.http.open(now_ms(), self._follow_eviction)
         try:
             with self._life:
+                if not (self._is_plain or await self._shake_hands()):
+                    return
                 while not self._http.should_close:
                     await self._serve_until_due()
                     self._http.handle_timeout(now_ms())
@@ -131,6 +133,21 @@ class ServerConnection:
         finally:
             self._server.http.close(self._http)
             await trio.aclose_forcefully(self._stream)
+
+    async def _shake_hands(self) -> bool:
+        """Do the TLS handshake; return whether it succeeded in time."""
+        if self._http.should_close:  # there are too many connections: not worth a handshake
+            return False
+        assert isinstance(self._stream, trio.SSLStream)
+        seconds = self._service.worker.config.request_timeout / 1000
+        self._is_receiving = True
+        try:
+            with trio.move_on_after(seconds) as self._turn:
+                await self._stream.do_handshake()
+                return True
+        finally:
+            self._is_receiving = False
+        return False
 
     def stop(self) -> None:
         """Close if no request is open; the core has stopped accepting requests."""
@@ -144,6 +161,13 @@ class ServerConnection:
     def abort(self) -> None:
         """Close at once."""
         self._life.cancel()
+
+    def _follow_eviction(self) -> None:
+        """Act on the eviction of this connection's request by another one."""
+        if self._http.is_lost:
+            self.abort()
+        elif self._is_receiving:
+            self._turn.cancel()
 
     async def _serve_until_due(self) -> None:
         """Serve until the connection closes or its deadline may have come."""

@@ -21,6 +21,7 @@ from openqoe.core.http.hosted import (
 )
 from openqoe.core.http.refusal import RefusedError
 
+from ..net.access_logs import redact_keys
 from ..net.tcp_info import kernel_queue_ms
 from ..service import logs
 from ..service.bootstrap import open_runtime
@@ -94,6 +95,7 @@ class Application:
         with self._starting:
             if self._service is None or self._pid != os.getpid():
                 log = logs.configure(self.config)
+                redact_keys()
                 store = partial(open_store, self.config, several=True)
                 runtime = open_runtime(self.config, process_instance(self.config), log, store)
                 self._service, self._pid = Service(runtime, log), os.getpid()

@@ -1,5 +1,7 @@
 """Limits and shutdown of all connections, and clients that do not read."""
 
+import pytest
+
 from openqoe.core import Config
 from openqoe.core.http import Connection, ConnectionSet, Response, make_plain_refusal
 from tests.core.http.exchange import Connect, next_request
@@ -92,3 +94,68 @@ def test_unread_refusal_has_a_deadline(connect: Connect) -> None:
     assert connection.deadline == 35
     connection.handle_timeout(35)
     assert connection.is_lost
+
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"
+
+
+def held_connections(
+    server: ConnectionSet, start: bytes, count: int, evicted: list[Connection]
+) -> list[Connection]:
+    """Open connections that have sent a part of a request, one ms apart."""
+    opened: list[Connection] = []
+    for number in range(count):
+        connection = server.open(number, lambda number=number: evicted.append(opened[number]))  # type: ignore[misc]
+        opened.append(connection)
+        connection.receive_data(start, number)
+    return opened
+
+
+@pytest.mark.parametrize(
+    "start", [POST + b"x" * 100_000, b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * 30_000]
+)
+def test_full_budget_evicts_oldest_holders_not_the_next_sender(start: bytes) -> None:
+    server = ConnectionSet(Config(max_waiting_bytes=2_000_000), make_plain_refusal)
+    evicted: list[Connection] = []
+    holders = held_connections(server, start, 100, evicted)
+    assert evicted and all(connection.should_close for connection in evicted)
+    assert evicted[0] is holders[0]
+    assert evicted[0].data_to_send().startswith(b"HTTP/1.1 503 ")
+    assert not holders[-1].should_close
+    for number in range(20):
+        sender = server.open(1_000)
+        sender.receive_data(POST + b"x" * 100_000, 1_000 + number)
+        sender.receive_data(b"x" * 100_000, 1_010 + number)
+        answer(sender, 1_020)
+
+
+def test_parsed_heads_count_against_the_budget() -> None:
+    server = ConnectionSet(Config(max_waiting_bytes=100_000), make_plain_refusal)
+    head = POST[:-2] + b"A: " + b"x" * 20_000 + b"\r\n\r\n"
+    evicted: list[Connection] = []
+    held_connections(server, head, 6, evicted)
+    assert len(evicted) >= 2
+
+
+def test_full_budget_discards_pipelined_requests_of_holders() -> None:
+    server = ConnectionSet(Config(max_waiting_bytes=100_000), make_plain_refusal)
+    first = server.open(0)
+    first.receive_data(GET, 0)
+    next_request(first)
+    first.receive_data(GET * 3_000, 0)
+    assert first.has_pipelined_data
+    second = server.open(5)
+    second.receive_data(POST + b"x" * 50_000, 10)
+    assert not first.has_pipelined_data
+    assert b"\r\nConnection: close\r\n" in first.send_response(Response(200), 20)
+    assert not second.should_close
+
+
+def test_full_budget_evicts_holder_that_does_not_read() -> None:
+    server = ConnectionSet(Config(max_waiting_bytes=100_000), make_plain_refusal)
+    first = server.open(0)
+    first.receive_data(GET + GET * 3_000, 0)
+    answer(first)
+    first.pause_writing(0)
+    server.open(5).receive_data(POST + b"x" * 50_000, 10)
+    assert first.is_lost

@@ -115,3 +115,65 @@ def test_requests_are_shed_while_turns_of_the_loop_last_too_long(
         return statuses
 
     assert asyncio.run(scenario()) == expected
+
+
+def unfinished_post(pieces: list[bytes]) -> tuple[dict[str, Any], Any]:
+    """Return the scope and ``receive`` of a request whose body never ends."""
+    scope = {"type": "http", "method": "POST", "path": "/v1/events", "headers": []}
+    left = list(pieces)
+
+    async def receive() -> dict[str, Any]:
+        if not left:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": left.pop(), "more_body": True}
+
+    return scope, receive
+
+
+def test_unfinished_body_is_answered_408_after_request_timeout() -> None:
+    async def scenario() -> Any:
+        application = Application(Config(log_level="error", request_timeout=1_000))
+        await application.start()
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async with asyncio.timeout(10):
+            await application(*unfinished_post([b"x"]), send)
+        await application.close()
+        return sent[0]
+
+    start = asyncio.run(scenario())
+    assert start["status"] == 408
+    assert (b"connection", b"close") in start["headers"]
+
+
+def test_unfinished_bodies_beyond_budget_evict_the_oldest_with_503() -> None:
+    async def scenario() -> tuple[list[int], int]:
+        application = Application(Config(log_level="error", max_waiting_bytes=1_000_000))
+        await application.start()
+        statuses: list[int] = []
+
+        async def send(message: Any) -> None:
+            if "status" in message:
+                statuses.append(message["status"])
+
+        tasks = []
+        for _ in range(30):
+            scope, receive = unfinished_post([b"x" * 50_000] * 2)
+            tasks.append(asyncio.create_task(application(scope, receive, send)))
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        body = batch(event("viewstart", at=now_ms()))
+        status, _ = await ask(application, "POST", body, path="/v1/events")
+        assert tasks[0].done() and not tasks[-1].done()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await application.close()
+        return statuses, status
+
+    statuses, status = asyncio.run(scenario())
+    assert len(statuses) >= 20 and set(statuses) == {503}
+    assert status == 202

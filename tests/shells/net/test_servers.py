@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -11,8 +10,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.raw_client import RawClient, encode_get
-from tests.support.services import free_port
+from tests.conformance.test_http import send_in_background
+from tests.support.event_builders import batch, event
+from tests.support.raw_client import RawClient, encode_get, encode_post
 from tests.support.worker_process import WorkerProcess
 
 SHELLS = ("asyncio", "trio")
@@ -20,7 +20,7 @@ SHELLS = ("asyncio", "trio")
 FAULTY = """
 import sys
 from openqoe.core.http import Connection
-from openqoe.shells.cli.entry_point import main
+from openqoe.shells.cli.command_entry import main
 
 def broken(self, response, now, *, close=False):
     if response.status == 404:
@@ -102,35 +102,113 @@ def test_client_that_does_not_read_is_disconnected(impatient: WorkerProcess) -> 
     assert impatient.request("GET", "/health")[0] == 200
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_plain_clients_of_tls_port_free_their_connection_slots(shell: str, tmp_path: Path) -> None:
+@pytest.fixture(params=SHELLS)
+def tls_worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["TlsWorkerProcess"]:
+    """A worker that serves TLS to at most 3 connections."""
     authority = trustme.CA()
     pem = tmp_path / "both.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell),
-            *("--port", str(port), "--tls-cert", str(pem), "--max-connections", "3"),
-        ],
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if b"serving" in line:
-                break
-        for _ in range(6):
-            with RawClient(port) as plain:
-                plain.send(encode_get("/health"))
-                plain.is_closed()
-        plain_socket = socket.create_connection(("127.0.0.1", port), timeout=5)
-        with context.wrap_socket(plain_socket, server_hostname="127.0.0.1") as secure:
+    options = ("--tls-cert", str(pem), "--max-connections", "3")
+    with TlsWorkerProcess(request.param, options, context) as worker:
+        yield worker
+
+
+class TlsWorkerProcess(WorkerProcess):
+    """A worker process that is asked over TLS whether it has started."""
+
+    def __init__(self, shell: str, options: tuple[str, ...], context: ssl.SSLContext) -> None:
+        def command(port: int) -> tuple[str, ...]:
+            base = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
+            return (*base, "--port", str(port), *options)
+
+        super().__init__({"OPENQOE_REQUEST_TIMEOUT": "1"}, command=command)
+        self._context = context
+
+    def _answers(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, self.log_text()
+        try:
+            return self.is_answering()
+        except OSError:
+            time.sleep(0.05)
+            return False
+
+    def is_answering(self) -> bool:
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        with plain, self._context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
             secure.sendall(encode_get("/health"))
-            assert secure.recv(4096).startswith(b"HTTP/1.1 200")
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+            return secure.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_plain_clients_of_tls_port_free_their_connection_slots(
+    tls_worker: TlsWorkerProcess,
+) -> None:
+    worker = tls_worker
+    for _ in range(6):
+        with RawClient(worker.port) as plain:
+            plain.send(encode_get("/health"))
+            plain.is_closed()
+    assert worker.is_answering()
+
+
+def test_connections_without_tls_handshake_count_and_time_out(
+    tls_worker: TlsWorkerProcess,
+) -> None:
+    worker = tls_worker
+    time.sleep(0.2)
+    silent = [RawClient(worker.port, timeout=5) for _ in range(3)]
+    time.sleep(0.1)
+    began = time.monotonic()
+    with RawClient(worker.port, timeout=5) as late:
+        assert late.is_closed()  # at once
+    assert time.monotonic() - began < 0.8
+    for client in silent:
+        assert client.is_closed()  # after the request time-out of 1 s
+        client.close()
+    time.sleep(0.2)
+    assert worker.is_answering()
+
+
+def resident_bytes(worker: WorkerProcess) -> int:
+    assert worker.process is not None
+    status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_pipelined_requests_of_clients_that_do_not_read_stay_in_the_kernel(shell: str) -> None:
+    wire = encode_get("/health") * 100_000  # 4 MB
+    with serving(shell) as worker:
+        before = resident_bytes(worker)
+        clients = [RawClient(worker.port) for _ in range(10)]
+        senders = [send_in_background(client, wire) for client in clients]
+        time.sleep(1.5)
+        assert resident_bytes(worker) - before < 15 << 20
+        for client in clients:
+            client.reset()
+        for sender in senders:
+            sender.join()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_holders_of_partial_bodies_do_not_keep_others_from_sending(shell: str) -> None:
+    head = encode_post(b"", "Content-Length: 600000", length=False)
+    with serving(shell, OPENQOE_MAX_WAITING_BYTES="8MiB") as worker:
+        holders = [RawClient(worker.port) for _ in range(20)]
+        for holder in holders:
+            holder.send(head + b"x" * 500_000)
+        time.sleep(0.3)
+        assert holders[0].read_response().status == 503
+        assert holders[0].is_closed()
+        for _ in range(10):
+            with RawClient(worker.port) as sender:
+                body = batch(event("viewstart", at=int(time.time() * 1000)))
+                whole = encode_post(body)
+                sender.send(whole[:-10])
+                time.sleep(0.05)
+                sender.send(whole[-10:])
+                assert sender.read_response().status == 202
+        for holder in holders:
+            holder.close()
