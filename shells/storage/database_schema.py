@@ -8,9 +8,12 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from openqoe.core.effects import DedupEntry, StoredPayload
 
+from .private_files import create_private_file
 from .storage_errors import NewerFormatError
 
 APPLICATION_ID = 0x51304551  # "Q0EQ"
@@ -59,6 +62,8 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
         NewerFormatError: It was written by a newer version.
         sqlite3.Error: It is damaged, or cannot be opened.
     """
+    with suppress(OSError):  # otherwise SQLite names the fault
+        create_private_file(Path(path))
     # Threads use it one at a time: the one that opens it, then the writer.
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     # Damaged text must not make sound rows unreadable.
