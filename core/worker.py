@@ -346,6 +346,11 @@ class Worker:
         self._ingest.replay(record)
         self._export.flush_full_logs(record.at)
 
+    def note_missing_records(self, count: int) -> None:
+        """Count acknowledged batches that the journal should hold and does not."""
+        if count:
+            self._health.count(health_metrics.RECORDS_MISSING, count)
+
     def _begin(self, now: int) -> None:
         """Start the timers with the first call, and again if the clock was set back."""
         if self._latest is not None and now >= self._latest:

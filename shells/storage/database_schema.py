@@ -122,21 +122,33 @@ def delete_payloads(database: sqlite3.Connection, numbers: Sequence[int]) -> Non
         )
 
 
-def read_payloads(database: sqlite3.Connection) -> Iterator[StoredPayload]:
-    """Read the outbox in order, without bodies; damaged rows are skipped."""
+def read_payloads(database: sqlite3.Connection) -> tuple[list[StoredPayload], int]:
+    """Read the outbox in order, without bodies.
+
+    Returns:
+        The payloads, and the number of damaged rows, which are skipped.
+    """
     rows = database.execute(
         "SELECT number, kind, headers, size, items, created, thinnable, destination "
         "FROM outbox ORDER BY number"
     )
+    payloads: list[StoredPayload] = []
+    damaged = 0
     for number, kind, headers, size, items, created, thinnable, destination in rows:
         try:
             pairs = tuple((str(name), str(value)) for name, value in json.loads(headers))
         except (ValueError, TypeError):
+            damaged += 1
             continue
         if kind in ("metrics", "logs"):
-            yield StoredPayload(
-                number, kind, pairs, b"", size, items, created, bool(thinnable), destination
+            payloads.append(
+                StoredPayload(
+                    number, kind, pairs, b"", size, items, created, bool(thinnable), destination
+                )
             )
+        else:
+            damaged += 1
+    return payloads, damaged
 
 
 def read_body(database: sqlite3.Connection, number: int) -> bytes | None:

@@ -10,8 +10,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from .high_water_marks import FILE as MARKS
+
 _FOLDERS = ("slot-*",)
-_FILES = ("embedded.db*", "shared.db*", "slot-*/worker.db*", "slot-*/journal-*", "slot-*/lock")
+_FILES = (
+    "embedded.db*",
+    "shared.db*",
+    "slot-*/worker.db*",
+    "slot-*/journal-*",
+    "slot-*/lock",
+    f"slot-*/{MARKS}",
+)
 _FOREIGN = ("lost+found",)
 
 

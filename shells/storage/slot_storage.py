@@ -9,8 +9,10 @@ executed one by one, so that a faulty one does not fail the others.
 """
 
 import errno
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -34,9 +36,11 @@ from openqoe.core.effects import (
 )
 
 from ..service import allocator
-from . import database_schema
+from . import database_schema, high_water_marks
+from .high_water_marks import HighWaterMarks
 from .journal import MIN_FREE, RESERVE, FramedRecord, Journal, frame_record
-from .salvage import salvage_file
+from .private_files import create_private_file
+from .salvage import damaged_name, salvage_file
 from .storage_errors import StorageError
 
 WriterEffect = Persist | LoadPayload
@@ -92,6 +96,7 @@ class Storage:
 
     Attributes:
         notices: Faults found in the files, for the operator.
+        missing: Stored records that are missing, once ``load`` and its records have been read.
         journal: The batches accepted since the snapshot.
 
     Raises:
@@ -102,7 +107,10 @@ class Storage:
         self, path: Path, durability: Literal["full", "normal"], *, reserve: int = RESERVE
     ) -> None:
         self.notices: list[Notice] = []
+        self.missing = 0
         self._path = path
+        self._marks = HighWaterMarks(path.parent)
+        self._log_copy = _copy_log(path)
         self._must_sync = durability == "full"
         self._queue: SimpleQueue[StorageEffect | None] = SimpleQueue()
         self._unsynced: SimpleQueue[tuple[Append, FramedRecord] | StorageEffect | None]
@@ -111,17 +119,34 @@ class Storage:
         self._syncer: Thread | None = None
         self._closed = False
         self._deletions: list[int] = []  # payloads to delete
-        self._database = self._open()
         try:
-            self.journal = Journal(path.parent, sync=self._must_sync, reserve=reserve)
+            self._database = self._open()
+        except BaseException:
+            self._marks.close()
+            raise
+        try:
+            self.journal = Journal(
+                path.parent, sync=self._must_sync, reserve=reserve, stored=self._marks.record
+            )
         except OSError as error:
             self._database.close()
+            self._marks.close()
             raise StorageError(f"cannot read the journal of {path}: {error.strerror}") from None
 
     def load(self) -> LoadedSlot:
         """Read the state that an earlier process left."""
-        database = self._database
+        database, marks = self._database, self._marks
         position = database_schema.snapshot_position(database)
+        last_payload = database_schema.highest_payload(database)
+        payloads, damaged_payloads = database_schema.read_payloads(database)
+        if position < marks.snapshot or last_payload < marks.payload:
+            self._report_lost_transactions(position, last_payload)
+        elif self._log_copy is not None:
+            self._log_copy.unlink(missing_ok=True)
+        if damaged_payloads:
+            self._notify("damaged payloads were skipped", ("payloads", damaged_payloads))
+        # Without any snapshot the counters restart: only batches that were in none are missing.
+        accounted = position or marks.snapshot
         try:
             snapshot = database_schema.read_snapshot(database)
         except ValueError:
@@ -129,11 +154,11 @@ class Storage:
             self._notify("snapshot is damaged; counters restart and the journal is replayed")
         return LoadedSlot(
             snapshot,
-            self._read_records(position),
-            tuple(database_schema.read_payloads(database)),
+            self._read_records(position, accounted),
+            tuple(payloads),
             tuple(database_schema.read_batches(database)),
-            max(position, self.journal.last),
-            database_schema.highest_payload(database),
+            max(position, self.journal.last, marks.record, marks.snapshot),
+            max(last_payload, marks.payload),
         )
 
     def start(self, report: StorageCallback) -> None:
@@ -177,6 +202,9 @@ class Storage:
             self._writer.join()
         self.journal.close()
         self._database.close()
+        self._marks.close()
+        if self._log_copy is not None:
+            self._log_copy.unlink(missing_ok=True)
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -209,13 +237,41 @@ class Storage:
             raise
         return database
 
-    def _read_records(self, position: int) -> Iterator[Record]:
-        yield from self.journal.read(position)
-        if self.journal.lost:
-            self._notify("damaged journal records were skipped", ("records", self.journal.lost))
+    def _read_records(self, position: int, accounted: int) -> Iterator[Record]:
+        journal = self.journal
+        yield from journal.read(position)
+        self.missing = max(0, journal.missing - (accounted - position))
+        if self.missing or journal.damaged:
+            kept = [_keep_segment(segment) for segment in journal.damaged]
+            self._notify(
+                "acknowledged batches are missing from the journal",
+                ("records", self.missing),
+                ("kept_as", " ".join(kept)),
+                level="error",
+            )
 
-    def _notify(self, event: str, *fields: tuple[str, str | int]) -> None:
-        self.notices.append(Notice("warning", event, fields))
+    def _report_lost_transactions(self, position: int, last_payload: int) -> None:
+        """Report that the database lacks transactions that were committed, and keep its log."""
+        kept = ""
+        if self._log_copy is not None:
+            copy, self._log_copy = self._log_copy, None
+            with suppress(OSError):
+                kept = copy.rename(damaged_name(Path(f"{self._path}-wal"))).name
+        self._notify(
+            "data file lost its latest transactions",
+            ("records", self._marks.snapshot - position),
+            ("payloads", max(0, self._marks.payload - last_payload)),
+            ("kept_as", kept),
+            level="error",
+        )
+
+    def _notify(
+        self,
+        event: str,
+        *fields: tuple[str, str | int],
+        level: Literal["warning", "error"] = "warning",
+    ) -> None:
+        self.notices.append(Notice(level, event, fields))
 
     # The journal: the submitting thread, or the syncer.
 
@@ -224,6 +280,7 @@ class Storage:
             self.journal.append(records)
         except OSError as error:
             return StorageFailure(error.strerror or str(error), full=error.errno in _FULL)
+        self._marks.write(high_water_marks.RECORD, records[-1][0])
         return Stored()
 
     def _queue_for_writer(self, effect: StorageEffect) -> None:
@@ -310,6 +367,10 @@ class Storage:
             # A record that leaves the journal must be as safe in the database as it was there.
             database.execute("PRAGMA wal_checkpoint(PASSIVE)")
         for persist in persisted:
+            self._marks.write(high_water_marks.SNAPSHOT, persist.through)
+            if persist.payloads:
+                last = max(payload.number for payload in persist.payloads)
+                self._marks.write(high_water_marks.PAYLOAD, last)
             self.journal.trim(persist.through)
         has_room = not persisted or self.journal.free_bytes() > MIN_FREE
         stored = Stored("" if has_room else self.journal.no_room_reason)
@@ -328,6 +389,34 @@ class Storage:
         database_schema.raise_highest(database, "record", effect.through)
         database_schema.add_batches(database, effect.accepted)
         database_schema.trim_batches(database, effect.accepted_since, effect.max_accepted)
+
+
+def _copy_log(path: Path) -> Path | None:
+    """Copy the write-ahead log that a crash left: SQLite overwrites it when it is damaged."""
+    log, copy = Path(f"{path}-wal"), Path(f"{path}-wal.copy")
+    try:
+        copy.unlink(missing_ok=True)
+        if not log.stat().st_size:
+            return None
+        create_private_file(copy)
+        shutil.copyfile(log, copy)
+    except OSError:  # there is none, or no room for a copy
+        with suppress(OSError):
+            copy.unlink(missing_ok=True)
+        return None
+    return copy
+
+
+def _keep_segment(segment: Path) -> str:
+    """Keep a damaged segment under another name, unless an earlier start did."""
+    kept = damaged_name(segment)
+    try:
+        if segment.stat().st_nlink > 1:
+            return ""
+        kept.hardlink_to(segment)
+    except OSError:
+        return ""
+    return kept.name
 
 
 def _start_thread(

@@ -29,7 +29,7 @@ from openqoe.core.effects import (
     StoredPayload,
 )
 from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect_slot
-from openqoe.shells.storage.journal import count_records
+from openqoe.shells.storage.journal import count_records, frame_record
 from openqoe.shells.storage.slot_storage import ReportedEffect
 
 
@@ -354,15 +354,123 @@ os._exit(0)
 """
 
 
-def test_torn_journal_end_loses_only_torn_record(path: Path) -> None:
+def test_truncated_journal_loses_and_counts_the_records_behind(path: Path) -> None:
     code = TORN.format(path=sys.path, file=str(path))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     (segment,) = path.parent.glob("journal-*")
     with segment.open("r+b") as file:
         file.truncate(segment.stat().st_size * 2 // 3)
     again = reopened(path)
-    assert again.records == [record(number) for number in range(1, 33)]
-    assert again.storage.notices == []
+    assert again.records == [record(number) for number in range(1, len(again.records) + 1)]
+    assert len(again.records) in (32, 33)
+    assert again.storage.missing == 49 - len(again.records)
+    assert_reported(again, "acknowledged batches are missing from the journal")
+
+
+def assert_reported(one: Open, event: str) -> dict[str, str | int]:
+    """Assert that this is the only notice, and return its fields."""
+    (notice,) = one.storage.notices
+    assert (notice.level, notice.event) == ("error", event)
+    return dict(notice.fields)
+
+
+def test_record_that_was_torn_before_its_answer_is_not_missing(path: Path) -> None:
+    filled(path)
+    with max(path.parent.glob("journal-*")).open("ab") as file:
+        file.write(frame_record(record(61))[1][:-7])
+    again = reopened(path)
+    assert [one.number for one in again.records] == list(range(1, 61))
+    assert (again.storage.missing, again.storage.notices) == (0, [])
+
+
+@pytest.mark.parametrize("damage", ["emptied", "deleted"])
+def test_lost_journal_is_counted_once(path: Path, damage: str) -> None:
+    filled(path)
+    for segment in path.parent.glob("journal-*"):
+        segment.unlink() if damage == "deleted" else os.truncate(segment, 0)
+    again = reopened(path)
+    assert (again.records, again.storage.missing) == ([], 60)
+    assert_reported(again, "acknowledged batches are missing from the journal")
+    assert again.loaded.last_record == 60  # no number is used twice
+    work = Open(path)
+    work.do(Append(1, record(61)), persist(2, through=61))
+    work.storage.close()
+    later = reopened(path)
+    assert (later.storage.missing, later.storage.notices) == (0, [])
+
+
+def test_damaged_segment_is_kept(path: Path) -> None:
+    filled(path)
+    (segment,) = path.parent.glob("journal-*")
+    content = bytearray(segment.read_bytes())
+    content[5000:7000] = bytes(2000)
+    segment.write_bytes(content)
+    again = reopened(path)
+    assert 0 < again.storage.missing == 60 - len(again.records)
+    fields = assert_reported(again, "acknowledged batches are missing from the journal")
+    kept = path.with_name(str(fields["kept_as"]))
+    work = Open(path)
+    work.do(persist(1, through=60))  # trims the journal
+    work.storage.close()
+    assert not segment.exists()
+    assert kept.read_bytes() == content
+
+
+WAL = """
+import os, sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from tests.shells.storage.test_storage import Open, payload, persist, record
+from openqoe.core.effects import Append
+one = Open(Path({file!r}), "full")
+for n in range(1, 31):
+    one.do(Append(1, record(n)))
+    if n % 10 == 0:
+        one.do(persist(2, payload(n), through=n, snapshot=b"%d" % n * 3000))
+one.do(Append(1, record(31)))
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "deleted"])
+def test_damaged_write_ahead_log_is_noticed_and_kept(path: Path, damage: str) -> None:
+    code = WAL.format(path=sys.path, file=str(path))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    log = path.with_name("worker.db-wal")
+    content = bytearray(log.read_bytes())
+    if damage == "flipped":
+        content[len(content) * 2 // 3] ^= 255
+        log.write_bytes(content)
+    elif damage == "truncated":
+        os.truncate(log, len(content) * 2 // 3)
+    else:
+        log.unlink()
+    again = reopened(path)
+    first, *others = again.storage.notices
+    assert (first.level, first.event) == ("error", "data file lost its latest transactions")
+    fields = dict(first.fields)
+    if damage == "deleted":  # the file is empty, the counters restart: nothing to miss
+        assert (fields["records"], again.storage.missing, others) == (30, 0, [])
+    else:
+        assert fields["records"] in (10, 20)
+        assert [one.event for one in others] == [
+            "acknowledged batches are missing from the journal"
+        ]
+        assert again.storage.missing == fields["records"]
+        kept = path.with_name(str(fields["kept_as"]))
+        assert kept.name == "worker.db-wal.damaged-1"
+        assert kept.stat().st_size == len(content) * (2 if damage == "truncated" else 3) // 3
+    assert [one.number for one in again.records] == [31]
+    assert (again.loaded.last_record, again.loaded.last_payload) == (31, 30)
+
+
+def test_sound_write_ahead_log_of_a_crash_leaves_no_copy(path: Path) -> None:
+    code = WAL.format(path=sys.path, file=str(path))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    again = reopened(path)
+    assert [one.number for one in again.records] == [31]
+    assert (again.storage.missing, again.storage.notices) == (0, [])
+    assert not list(path.parent.glob("*.copy")) and not list(path.parent.glob("*damaged*"))
 
 
 def test_newer_format_is_refused_and_kept(path: Path) -> None:
