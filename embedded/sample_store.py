@@ -197,6 +197,7 @@ class EmbeddedStore:
         """Reopen the file if it was removed, or replaced by another process."""
         if self._inode != self._current_inode():
             self._database.close()
+            create_private_folder(self._path.parent)
             self._open_or_replace()
 
     def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:

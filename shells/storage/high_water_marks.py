@@ -42,26 +42,35 @@ class HighWaterMarks:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
         self._descriptor: int | None = None
+        self.reopen()
         data = b""
-        with suppress(OSError):  # the marks only detect damage: the slot works without them
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(folder / FILE, flags, 0o600)
-            data = os.pread(self._descriptor, 3 * _ENTRY.size, 0)
+        with suppress(OSError):
+            if self._descriptor is not None:
+                data = os.pread(self._descriptor, 3 * _ENTRY.size, 0)
         self.record, self.snapshot, self.payload = (_read_entry(data, entry) for entry in range(3))
 
     def write(self, entry: int, number: int) -> None:
         """Write the number of an entry."""
-        if self._descriptor is not None:
+        descriptor = self._descriptor
+        if descriptor is not None:
             content = _ENTRY.pack(number, zlib.crc32(_NUMBER.pack(number)))
             with suppress(OSError):
-                os.pwrite(self._descriptor, content, entry * _ENTRY.size)
+                os.pwrite(descriptor, content, entry * _ENTRY.size)
+
+    def reopen(self) -> None:
+        """Open the file, or another one after its deletion."""
+        self.close()
+        with suppress(OSError):  # the marks only detect damage: the slot works without them
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o600)
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _read_entry(data: bytes, entry: int) -> int:

@@ -51,6 +51,9 @@ MIN_COMPRESSED = 256
 RESERVE = 16 * 1024 * 1024
 """Bytes that the journal leaves free on the file system: a flush, which frees space, needs some."""
 
+DELETED = "the data directory was deleted or replaced"
+"""Reason of a failure to write."""
+
 MIN_FREE = 1024 * 1024
 """Bytes beside the reserve above which the journal accepts records again: enough for a few batches,
 so that it is not full again at once."""
@@ -170,9 +173,13 @@ class Journal:
         """Append records, in ascending order of their numbers.
 
         Raises:
+            FileNotFoundError: The segment was deleted, or its folder.
             OSError: None of them was written. ``errno`` is ENOSPC as well if only the reserve
                 is left.
         """
+        if self._descriptor is not None and not self._is_in_folder():
+            self.rotate()
+            raise FileNotFoundError(errno.ENOENT, DELETED)
         data = b"".join([data for _, data in records])
         if self.free_bytes() < len(data):
             raise OSError(errno.ENOSPC, self.no_room_reason)
@@ -192,6 +199,19 @@ class Journal:
         self.writes += 1
         self._size += len(data)
         self._current.last = self._stored = records[-1][0]
+
+    @property
+    def has_segment(self) -> bool:
+        """Whether a segment is open, so that ``append`` would notice its deletion."""
+        return self._descriptor is not None
+
+    def _is_in_folder(self) -> bool:
+        """Whether the open segment still is what its path names: a deleted one accepts writes."""
+        assert self._descriptor is not None and self._current is not None
+        try:
+            return self._current.path.stat().st_ino == os.fstat(self._descriptor).st_ino
+        except OSError:
+            return False
 
     def _abandon_segment(self) -> None:
         """Cut the segment to its sound part and close it: its end is unknown after a fault."""

@@ -9,6 +9,8 @@ executed one by one, so that a faulty one does not fail the others.
 """
 
 import errno
+import fcntl
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -38,9 +40,10 @@ from openqoe.core.effects import (
 from ..service import allocator
 from . import database_schema, high_water_marks
 from .high_water_marks import HighWaterMarks
-from .journal import MIN_FREE, RESERVE, FramedRecord, Journal, frame_record
-from .private_files import create_private_file
+from .journal import DELETED, MIN_FREE, RESERVE, FramedRecord, Journal, frame_record
+from .private_files import create_private_file, create_private_folder
 from .salvage import damaged_name, salvage_file
+from .slots import LOCK
 from .storage_errors import StorageError
 
 WriterEffect = Persist | LoadPayload
@@ -119,11 +122,15 @@ class Storage:
         self._syncer: Thread | None = None
         self._closed = False
         self._deletions: list[int] = []  # payloads to delete
+        self._is_deleted = False  # the files, under this process
+        self._lock: int | None = None  # of the slot, if its folder was created again
         try:
             self._database = self._open()
         except BaseException:
             self._marks.close()
             raise
+        self._inode = _inode(path)
+        self._lock_inode = _inode(path.with_name(LOCK))
         try:
             self.journal = Journal(
                 path.parent, sync=self._must_sync, reserve=reserve, stored=self._marks.record
@@ -203,6 +210,8 @@ class Storage:
         self.journal.close()
         self._database.close()
         self._marks.close()
+        if self._lock is not None:
+            os.close(self._lock)
         if self._log_copy is not None:
             self._log_copy.unlink(missing_ok=True)
 
@@ -276,9 +285,14 @@ class Storage:
     # The journal: the submitting thread, or the syncer.
 
     def _append(self, *records: FramedRecord) -> StorageResult:
+        if not self.journal.has_segment and _inode(self._path) != self._inode:
+            self._is_deleted = True
+        if self._is_deleted:
+            return StorageFailure(DELETED)
         try:
             self.journal.append(records)
         except OSError as error:
+            self._is_deleted = isinstance(error, FileNotFoundError)
             return StorageFailure(error.strerror or str(error), full=error.errno in _FULL)
         self._marks.write(high_water_marks.RECORD, records[-1][0])
         return Stored()
@@ -341,11 +355,43 @@ class Storage:
 
     def _execute_group(self, group: Sequence[WriterEffect]) -> Results:
         try:
+            if self._is_deleted or _inode(self._path) != self._inode:
+                self._create_again()
+        except (OSError, sqlite3.Error, StorageError) as error:
+            self._is_deleted = True
+            reason = f"{DELETED}, and cannot be created again: {error}"
+            return tuple((effect, StorageFailure(reason)) for effect in group)
+        try:
             return self._execute(group)
         except sqlite3.Error as error:
             if len(group) < 2:
                 return tuple((effect, _failure(error)) for effect in group)
         return tuple(result for effect in group for result in self._execute_group([effect]))
+
+    def _create_again(self) -> None:
+        """Create the files again after their deletion: the snapshot that follows is complete.
+
+        Payloads that waited in the outbox are gone; each is dropped when it is loaded.
+        """
+        folder = self._path.parent
+        create_private_folder(folder)
+        if self._lock_inode is not None and _inode(folder / LOCK) != self._lock_inode:
+            # The old lock went with the folder: another process may have locked a new one.
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                raise OSError(errno.EWOULDBLOCK, "another process owns the slot") from None
+            if self._lock is not None:
+                os.close(self._lock)
+            self._lock, self._lock_inode = lock, os.fstat(lock).st_ino
+        if _inode(self._path) != self._inode:
+            database = database_schema.open_database(str(self._path), full=self._must_sync)
+            self._database.close()
+            self._database, self._inode = database, _inode(self._path)
+        self._marks.reopen()
+        self._is_deleted = False
 
     def _execute(self, group: Sequence[WriterEffect]) -> Results:
         """Execute effects and deletions as one transaction."""
@@ -389,6 +435,13 @@ class Storage:
         database_schema.raise_highest(database, "record", effect.through)
         database_schema.add_batches(database, effect.accepted)
         database_schema.trim_batches(database, effect.accepted_since, effect.max_accepted)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _copy_log(path: Path) -> Path | None:

@@ -17,6 +17,9 @@ from .storage_errors import StorageError
 FILE = "worker.db"
 """Name of a slot's database, in its folder."""
 
+LOCK = "lock"
+"""Name of the file that its owner locks."""
+
 
 class Slot:
     """A slot that this process owns until it releases it or ends.
@@ -82,7 +85,7 @@ class Slots:
             return None
         try:
             create_private_folder(folder)
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageError(
                 f"cannot use the data directory {self._directory}: {error.strerror} "

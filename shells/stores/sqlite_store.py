@@ -133,6 +133,7 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         with suppress(OSError):  # otherwise SQLite names the fault
+            create_private_folder(self._path.parent)
             create_private_file(self._path)
         database = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False

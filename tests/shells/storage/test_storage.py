@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -28,7 +29,7 @@ from openqoe.core.effects import (
     Stored,
     StoredPayload,
 )
-from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect_slot
+from openqoe.shells.storage import NewerFormatError, Slots, Storage, StorageError, inspect_slot
 from openqoe.shells.storage.journal import count_records, frame_record
 from openqoe.shells.storage.slot_storage import ReportedEffect
 
@@ -530,6 +531,56 @@ def test_reported_records_survive_sigkill(path: Path, durability: str, after: in
     found = [r.number for r in reopened(path).records]
     assert found[: len(reported)] == reported
     assert found == sorted(found)
+
+
+# Deletion under a running process
+
+
+@pytest.mark.parametrize("how", ["deleted", "renamed", "replaced", "rotated"])
+@pytest.mark.parametrize("durability", ["normal", "full"])
+def test_next_record_notices_deleted_directory(
+    tmp_path: Path, durability: Literal["full", "normal"], how: str
+) -> None:
+    slot = Slots(tmp_path / "data").claim()
+    one = Open(slot.path, durability)
+    one.do(Append(1, record(1)), persist(2, payload(1), through=0))
+    if how == "rotated":
+        one.do(persist(3, through=1))
+    else:
+        one.do(Append(3, record(2)))
+    if how == "renamed":
+        (tmp_path / "data").rename(tmp_path / "other")
+    else:
+        shutil.rmtree(tmp_path / "data")
+    if how == "replaced":
+        slot.path.parent.mkdir(parents=True)
+    (failed,) = one.do(Append(4, record(3)))
+    assert failed == StorageFailure("the data directory was deleted or replaced")
+    assert one.do(persist(5, payload(2), through=3, snapshot=b"all")) == [Stored()]
+    assert one.do(Append(6, record(4)), LoadPayload(7, 1)) == [Stored(), PayloadBody(None)]
+    assert Slots(tmp_path / "data").claim_orphan(0) is None  # it is locked again
+    one.storage.close()
+    slot.release()
+    again = reopened(slot.path)
+    assert (again.loaded.snapshot, again.records) == (b"all", [record(4)])
+    assert [one.number for one in again.loaded.payloads] == [2]
+    assert (again.storage.missing, again.storage.notices) == (0, [])
+
+
+def test_slot_that_another_process_has_created_again_is_left_to_it(tmp_path: Path) -> None:
+    slot = Slots(tmp_path / "data").claim()
+    one = Open(slot.path)
+    one.do(Append(1, record(1)))
+    shutil.rmtree(tmp_path / "data")
+    other = Slots(tmp_path / "data").claim()
+    assert other.number == 0
+    results = one.do(Append(2, record(2)), persist(3, through=2), Append(4, record(3)))
+    assert [type(result) for result in results] == [StorageFailure] * 3
+    assert isinstance(results[1], StorageFailure)
+    assert "another process owns the slot" in results[1].reason
+    one.storage.close()
+    other.release()
+    slot.release()
 
 
 def test_slot_in_use_can_be_inspected(opened: Open, path: Path) -> None:
