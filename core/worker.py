@@ -79,7 +79,7 @@ class Worker:
     ) -> None:
         self.config = config
         self.instance = instance
-        self._components = components.wire(
+        self._components = components.create_components(
             config,
             instance=instance,
             seed=seed,
@@ -208,7 +208,7 @@ class Worker:
     def next_poll(self) -> int | None:
         """Return when ``poll`` will have something to do, ms; None while nothing is in sight."""
         if self._flushes.is_working:
-            return self._flushes.pressing
+            return self._flushes.work_due_at
         times = [self._flushes.next_flush(), self._export.next_poll()]
         if self._coordinator is not None:
             times.append(self._coordinator.next_poll())
@@ -354,6 +354,11 @@ class Worker:
         self._ingest.replay(record)
         self._export.flush_full_logs(record.at)
 
+    def note_missing_records(self, count: int) -> None:
+        """Count acknowledged batches that the journal should hold and does not."""
+        if count:
+            self._health.count(health_metrics.RECORDS_MISSING, count)
+
     def _begin(self, now: int) -> None:
         """Start the timers with the first call, and again if the clock was set back."""
         if self._latest is not None and now >= self._latest:
@@ -369,7 +374,8 @@ class Worker:
         """Return the effects of a call: those given, then all that are due."""
         effects: list[Effect] = [
             *first,
-            *self._ingest.drain_notices(),
+            *self._components.applier.drain_notices(),
+            *self._flushes.drain_notices(),
             *self._export.drain_notices(),
             *self._limits.notices(),
         ]

@@ -28,7 +28,9 @@ def configuration() -> str:
         NOTE,
         "Settings are environment variables, or lines of a file given with `--env-file`; the "
         "environment takes precedence. With an invalid setting the worker does not start, and one "
-        "message lists every fault. Durations are in seconds and may have fractions; sizes are in "
+        "message lists every fault. A line of the file that is not `NAME=value`, a comment or "
+        "empty is a fault as well. Blanks and newlines around a value are removed; an empty value "
+        "counts as not set. Durations are in seconds and may have fractions; sizes are in "
         "bytes and may end in KiB, MiB or GiB.\n",
         "Any `GRAFANA_CLOUD_` setting selects Grafana Cloud, else any URL selects self-hosted "
         "servers; without either the worker uses the [embedded store](embedded.md).\n",

@@ -7,12 +7,13 @@ format. Times are ms since the epoch.
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from typing import Final
 
 from openqoe.shells.service.clock import monotonic
+from openqoe.shells.storage.private_files import create_private_file
 from openqoe.shells.storage.storage_errors import NewerFormatError
 
 VERSION: Final = 1
@@ -120,6 +121,8 @@ def open_writer(path: Path, *, full: bool) -> sqlite3.Connection:
         NewerFormatError: The file was written by a newer version.
         sqlite3.Error: It is damaged, locked, or cannot be opened.
     """
+    with suppress(OSError):  # otherwise SQLite names the fault
+        create_private_file(path)
     # One thread uses it at a time: the one that opens it, then the writer.
     database = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False

@@ -26,6 +26,11 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
 from openqoe.shells.service import logs
 from openqoe.shells.service.clock import now_ms
+from openqoe.shells.storage.private_files import (
+    create_private_file,
+    create_private_folder,
+    restrict_data_directory,
+)
 from openqoe.shells.storage.salvage import damaged_name
 from openqoe.shells.storage.storage_errors import StorageError
 
@@ -69,7 +74,8 @@ class EmbeddedStore:
         self._retention = Retention(config)
         self._sweep: Iterator[None] | None = None
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            create_private_folder(self._path.parent)
+            restrict_data_directory(self._path.parent)
             self._open_or_replace()
         except OSError as error:
             raise StorageError(
@@ -191,6 +197,7 @@ class EmbeddedStore:
         """Reopen the file if it was removed, or replaced by another process."""
         if self._inode != self._current_inode():
             self._database.close()
+            create_private_folder(self._path.parent)
             self._open_or_replace()
 
     def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
@@ -201,7 +208,9 @@ class EmbeddedStore:
 
     def _move_aside(self, error: sqlite3.DatabaseError) -> None:
         """Rename the damaged file, unless another process has done so."""
-        with self._path.with_name(f"{FILE}.lock").open("a") as lock:
+        lock_path = self._path.with_name(f"{FILE}.lock")
+        create_private_file(lock_path)
+        with lock_path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self._inode != self._current_inode():
                 return

@@ -119,7 +119,7 @@ class Coordinator:
     def note_journalled(self, batch: Batch, now: int) -> None:
         """Note that a batch of the queue may be claimed."""
         if self.is_alone(now):
-            batch.claimable_since = now - self._patience
+            batch.waiting_since = now - self._patience
         if not self._queue.is_held:
             self._views.limit_waiting()
             self.apply_overdue(now)

@@ -49,6 +49,9 @@ class Applier(Protocol):
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
         """Apply the part that does not belong to a view; returns all events of the batch."""
 
+    def report_fault(self, batch: Batch, error: Exception) -> None:
+        """Report that a fault of ours kept a batch from being applied completely."""
+
 
 def _by_view(batch: DecodedBatch) -> dict[ViewKey, list[Event]]:
     """Return the events of each view, by event time."""
@@ -162,14 +165,14 @@ class SharedViews(SyncParticipant):
     def waits_since(self) -> int | None:
         """When the oldest batch or time-out that is not applied began to wait, ms."""
         batch = self._queue.next_unapplied
-        times = [batch.claimable_since] if batch is not None else []
+        times = [batch.waiting_since] if batch is not None else []
         times += [timeout.at for timeout in self._timeouts if not timeout.is_counted][:1]
         return min((time for time in times if time is not None), default=None)
 
     def apply_overdue(self, before: int, now: int) -> None:
         """Apply alone whatever began to wait before a time (ms), or at it."""
         while (batch := self._queue.next_unapplied) is not None:
-            if batch.claimable_since is None or batch.claimable_since > before:
+            if batch.waiting_since is None or batch.waiting_since > before:
                 break
             self._apply_next_alone()
         for timeout in self._timeouts:
@@ -197,10 +200,12 @@ class SharedViews(SyncParticipant):
     def _entries(self, batch: Batch) -> dict[ViewKey, bytes]:
         """Return the entries that a batch adds to the logs of its views."""
         if batch.entries is None:
-            batch.entries = {
-                key: view_log.encode_events(events, key.player)
-                for key, events in _by_view(batch.decode(self._applier.decoder)).items()
-            }
+            batch.entries = {}
+            try:
+                for key, events in _by_view(batch.decode(self._applier.decoder)).items():
+                    batch.entries[key] = view_log.encode_events(events, key.player)
+            except Exception as error:
+                self._applier.report_fault(batch, error)
         return cast(dict[ViewKey, bytes], batch.entries)
 
     def _apply_timeout(self, timeout: ViewTimeout, now: int) -> None:
@@ -208,7 +213,7 @@ class SharedViews(SyncParticipant):
             timeout.is_counted = True
             self._applier.recorder.record_observations(timeout.view, timeout.observations(), now)
 
-    def _decide(self, view: View, now: int) -> None:
+    def _resolve_pending(self, view: View, now: int) -> None:
         """Resolve a pending stall or pause, and count it if it began here."""
         for timeout in self._timeouts:
             if timeout.view is view and not timeout.is_end:
@@ -223,11 +228,13 @@ class SharedViews(SyncParticipant):
         self._queue.drop_applied(MAX_LATE_BATCHES)
         events = batches = 0
         for position, batch in enumerate(self._queue.unclaimed()):
-            if batch.claimable_since is None:
-                batch.claimable_since = now
+            if batch.waiting_since is None:
+                batch.waiting_since = now
             claim = f"batch:{batch.record.digest.hex()}"
             operations.append(Claim(claim, self._instance, self._claim_lifetime))
-            operations += self._extensions(batch, is_applied=position < self._queue.late)
+            operations += self._extensions(
+                batch, is_applied=position < self._queue.applied_unclaimed
+            )
             batches += 1
             events += batch.events
             if events >= EVENTS_PER_UPDATE:
@@ -266,7 +273,10 @@ class SharedViews(SyncParticipant):
         own = self._begin_apply(claims)
         for claim in claims:
             for key, tail in claim.tails.items():
-                self._catch_up(claim, key, tail, own[key], now)
+                try:
+                    self._catch_up(claim, key, tail, own[key], now)
+                except Exception as error:  # one faulty view must not stop the others
+                    self._applier.report_fault(claim.batch, error)
         for timeout in self._timeouts[:timeouts]:
             self._take_timeout(timeout, cast(Tail, next(rest)), now)
         self._forget_timeouts(timeouts)
@@ -291,7 +301,10 @@ class SharedViews(SyncParticipant):
             events: list[tuple[Event, EventContext]] = []
             if not claim.was_applied:
                 self.duplicates += not claim.is_ours
-                events = self._applier.begin_apply(claim.batch, is_ours=claim.is_ours)
+                try:
+                    events = self._applier.begin_apply(claim.batch, is_ours=claim.is_ours)
+                except Exception as error:  # one faulty batch must not stop the others
+                    self._applier.report_fault(claim.batch, error)
             views: dict[ViewKey, list[tuple[Event, EventContext]]] = {
                 key: [] for key in claim.tails
             }
@@ -300,10 +313,10 @@ class SharedViews(SyncParticipant):
                     views[context.view].append((event, context))
             record = claim.batch.record
             for key, of_view in views.items():
-                own.setdefault(key, {})[record.digest] = self._measuring(of_view, record.at)
+                own.setdefault(key, {})[record.digest] = self._recording_action(of_view, record.at)
         return own
 
-    def _measuring(self, events: ViewEvents, at: int) -> view_log.Action:
+    def _recording_action(self, events: ViewEvents, at: int) -> view_log.Action:
         def measure(view: View) -> None:
             self._applier.recorder.record_view_events(view, events, at)
             self._concurrency.note_view(view)
@@ -321,10 +334,10 @@ class SharedViews(SyncParticipant):
         record, views = claim.batch.record, self._applier.recorder.views
         is_new = key not in views
         view = views.get_or_create(key, (), record.at)
-        was_known = bool(view.log_position) or is_new
+        log_is_intact = bool(view.log_position) or is_new
         knew = view.entries_applied
-        if claim.was_applied or not was_known:
-            self._decide(view, now)
+        if claim.was_applied or not log_is_intact:
+            self._resolve_pending(view, now)
         gave_up = self._follow(view, tail, own, now, is_new=is_new)
         action = own.pop(record.digest, None)
         if (
@@ -332,10 +345,10 @@ class SharedViews(SyncParticipant):
             and claim.is_ours
             and all(e.id != record.digest for e in tail.entries)
         ):
-            # Its entry is gone: the log was summed up long after we wrote it, and crashed.
+            # This worker appended the entry, then crashed; a summary has replaced it since.
             action(view)
         is_first = not tail.start and bool(tail.entries) and tail.entries[0].id == record.digest
-        if not was_known and not gave_up and (knew or is_first):
+        if not log_is_intact and not gave_up and (knew or is_first):
             # Its log was lost, so the other workers need a summary of what came before.
             self._sum_up(view, keep=0)
         elif tail.kept > view_log.LONG:
@@ -344,7 +357,7 @@ class SharedViews(SyncParticipant):
     def _take_timeout(self, timeout: ViewTimeout, tail: Tail, now: int) -> None:
         view = timeout.view
         if not view.log_position:  # its log was lost
-            self._decide(view, now)
+            self._resolve_pending(view, now)
         own: dict[bytes, view_log.Action] = {
             timeout.id: lambda _: self._apply_timeout(timeout, now)
         }
@@ -356,7 +369,7 @@ class SharedViews(SyncParticipant):
         self, view: View, tail: Tail, own: dict[bytes, view_log.Action], now: int, *, is_new: bool
     ) -> bool:
         def decide(view: View) -> None:
-            self._decide(view, now)
+            self._resolve_pending(view, now)
 
         return view_log.catch_up(view, tail, own, self._instance, decide, is_new=is_new)
 

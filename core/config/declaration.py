@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
 Parse = Callable[[str], Any]
 """Converts the text of a variable; raises ValueError with a predicate ("is not a number")."""
 
@@ -78,8 +80,11 @@ def setting(
 
 
 def parse_text(text: str) -> str:
-    """Return the text unchanged."""
-    return text
+    """Return the text without the blanks and newlines around it.
+
+    Files of secrets and templates end in a newline that belongs to no value.
+    """
+    return text.strip()
 
 
 def parse_integer(text: str) -> int:
@@ -127,7 +132,11 @@ def parse_url(text: str) -> str:
         parts.port  # noqa: B018 - raises for a port that is not a number
     except ValueError as error:
         raise ValueError(f"is not a URL ({error})") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or re.search(r"\s", text.strip())
+    ):
         raise ValueError("is not an http or https URL")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold credentials; use the _USERNAME and _PASSWORD settings")
@@ -221,6 +230,20 @@ def find_out_of_bounds(config: Any) -> tuple[str, ...]:
             in_ms = declaration.unit == "s"
             shown = f"{minimum / 1000:g} s" if in_ms else f"{minimum:g} {declaration.unit}".strip()
             faults.append(f"{declaration.env} must be at least {shown}")
+    return tuple(faults)
+
+
+def find_control_characters(config: Any) -> tuple[str, ...]:
+    """Return the faults of texts with a newline or another control character inside.
+
+    Such a character in a header fails every request to a destination.
+    """
+    faults = []
+    for name, declaration in declared_settings(type(config)).items():
+        value = getattr(config, name)
+        texts = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(text, str) and _CONTROL.search(text) for text in texts):
+            faults.append(f"{declaration.env} holds a newline or another control character")
     return tuple(faults)
 
 

@@ -56,6 +56,8 @@ def self_hosted_destinations(
         if url and (username is None) != (password is None):
             missing = "PASSWORD" if password is None else "USERNAME"
             faults.append(f"{prefix}_{missing} is missing: set both user name and password")
+    if tenant and not tenant.isascii():
+        faults.append("OPENQOE_TENANT must be ASCII: it is sent as a header")
     tenant_header = (("X-Scope-OrgID", tenant),) if tenant else ()
 
     def destination(name: str, url: str | None, *access: ServerSettings) -> Destination | None:
@@ -93,6 +95,8 @@ def grafana_cloud_destinations(
         for name, value in (("METRICS_URL", metrics_url), ("LOGS_URL", logs_url))
         if not value and not region
     ]
+    if instance_id and not instance_id.isascii():
+        faults.append("GRAFANA_CLOUD_INSTANCE_ID must be ASCII: it is sent as a header")
     if faults:
         return None, None, tuple(faults)
     assert instance_id is not None and api_key is not None

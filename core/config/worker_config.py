@@ -443,7 +443,11 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        faults = [*declaration.find_out_of_bounds(self), *self._destinations()[2]]
+        faults = [
+            *declaration.find_out_of_bounds(self),
+            *declaration.find_control_characters(self),
+            *self._destinations()[2],
+        ]
         for name in self.extra_labels:
             if name not in EXTRA_DIMENSIONS:
                 known = ", ".join(EXTRA_DIMENSIONS)

@@ -9,6 +9,7 @@ The steps, each in a module of its own:
 """
 
 from ..config.worker_config import Config
+from ..effects import Notice
 from ..events.batch import Batch
 from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.event_types import Event
@@ -23,6 +24,7 @@ from ..qoe.view import NO_VIEW, view_key
 from ..qoe.view_table import ViewTable
 from ..sinks.log_buffer import LogBuffer
 from ..wire.loki_push import ENCODINGS
+from .fault_notice import fault_notice
 
 
 class BatchApplier:
@@ -61,11 +63,29 @@ class BatchApplier:
             self.governor.govern,
         )
         self.is_dirty = False
+        self._notices: list[Notice] = []
 
     def apply(self, batch: Batch) -> None:
-        """Apply a batch with local knowledge only."""
-        at = batch.record.at
-        self.recorder.record_events(self._begin(batch.decode(self.decoder), batch), at)
+        """Apply a batch with local knowledge only. A fault of ours is reported, not raised."""
+        try:
+            events = self._begin(batch.decode(self.decoder), batch)
+            self.recorder.record_events(events, batch.record.at)
+        except Exception as error:
+            self.report_fault(batch, error)
+
+    def report_fault(self, batch: Batch, error: Exception) -> None:
+        """Report that a fault of ours kept a batch from being applied completely.
+
+        The batches behind it are applied all the same.
+        """
+        self._health.count(health_metrics.BATCHES_REJECTED, reason="fault")
+        record = ("record", batch.record.number)
+        self._notices.append(fault_notice("batch could not be applied", error, record))
+
+    def drain_notices(self) -> list[Notice]:
+        """Return the notices since the last call."""
+        notices, self._notices = self._notices, []
+        return notices
 
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
         """Apply the part of a batch that does not belong to a view.

@@ -25,7 +25,8 @@ def capture(
     coordinator = components.coordinator
     qoe = yield from applier.registry.capture_state(table)
     recorder = yield from applier.recorder.capture_state(table)
-    health = run_to_end(components.health.registry.capture_state(table))  # few, and requests go on
+    # At once, since requests change these series meanwhile; they are few.
+    health = run_to_end(components.health.registry.capture_state(table))
     exporters = []
     for exporter in export.exporters:
         exporters.append((yield from exporter.capture_state(table)))
@@ -63,7 +64,7 @@ def restore(
     components.health.restore_state(saved.health, table, _METRICS)
     for exporter, state in zip(export.exporters, saved.exporters, strict=True):
         exporter.restore_state(state, table, _METRICS)
-    applier.recorder.restore_state(saved.meter, table)
+    applier.recorder.restore_state(saved.recorder, table)
     for name, dimension in applier.governor.dimensions.items():
         if name in saved.dimensions:
             dimension.restore_state(saved.dimensions[name])
@@ -72,9 +73,9 @@ def restore(
     if export.log is not None:
         export.log.adjusted.update(saved.logs_adjusted)
     components.ingest.dedup.forgotten = saved.batches_forgotten
-    export.restore_state(saved.outflow, saved.queues)
+    export.restore_state(saved.export, saved.queues)
     flush_timer.restore_state(saved.flushed_at)
     if components.coordinator is not None:
-        components.coordinator.restore_state(saved.sharing or CoordinatorState())
+        components.coordinator.restore_state(saved.coordinator or CoordinatorState())
     limits.restore(saved.noticed)
     applier.is_dirty = saved.is_dirty

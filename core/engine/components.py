@@ -45,7 +45,7 @@ class Components:
         return "" if self.durability is None else self.durability.failure
 
 
-def wire(
+def create_components(
     config: Config, *, instance: str, seed: int, durable: bool, shared: bool, embedded: bool
 ) -> Components:
     """Create the components; see ``Worker`` for the arguments."""

@@ -1,7 +1,7 @@
 """Durability: the order of writes to disk, and of what may happen only after them.
 
 Theory of operation. Three things are on disk, changed only by the effects ``Append`` and
-``Persist``. A ``Persist`` is carried out behind the records given before it; a record may overtake
+``Persist``. A ``Persist`` is carried out after the records given before it; a record may overtake
 one, because it names the last record that it deals with:
 
     journal     batches accepted since the snapshot (a write-ahead log)
@@ -152,6 +152,11 @@ class Durability:
             self.failure = ""
             self._effects.append(Notice("info", "storage is available again"))
         return staged
+
+    def abort_checkpoint(self, now: int) -> None:
+        """Accept no batches until a later ``Persist`` writes what this one should have written."""
+        self._checkpoint = None
+        self.note_failure(StorageFailure("the flush failed"), now)
 
     def note_failure(self, failure: StorageFailure, now: int) -> None:
         """Accept no batches until a ``Persist`` succeeds."""

@@ -11,11 +11,12 @@ Only one checkpoint is written at a time; a flush that falls due before that is 
 
 from collections.abc import Callable
 
-from ..effects import KvFailure, KvResult
+from ..effects import KvFailure, KvResult, Notice
 from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
 from . import checkpoint, health_report, snapshot
 from .components import Components
+from .fault_notice import fault_notice
 from .health_report import LimitNotifier
 from .ingest import UNITS_PER_EVENT
 
@@ -36,7 +37,7 @@ class FlushScheduler:
 
     Attributes:
         timer: Determines when the next flush is due.
-        pressing: When the work under way was due, ms.
+        work_due_at: When the work under way was due, ms.
     """
 
     def __init__(
@@ -61,24 +62,25 @@ class FlushScheduler:
         self._budget = budget
         self._started_at = started_at
         self.timer = Timer(self._interval)
-        self.pressing = 0
+        self.work_due_at = 0
         self._flushing: IncrementalWork[None] | None = None
         self._arrived_events = 0  # at the previous call
         self._deferred: list[Callable[[int], None]] = []  # replies of the store, until the release
         self._flush_requested = False  # as soon as possible: it may be the last
         self._closed = False
+        self._notices: list[Notice] = []
         self._deadline = 0  # when a stopping process flushes with whatever is applied
 
     def start(self, now: int) -> None:
         """Start the timer; only the first call has an effect."""
         self.timer.start(now)
-        if now < self.pressing:  # the clock was set back
-            self.pressing = now
+        if now < self.work_due_at:  # the clock was set back
+            self.work_due_at = now
 
     # When
 
     @property
-    def is_wanted(self) -> bool:
+    def can_begin(self) -> bool:
         """Whether a flush may be made when its time comes."""
         return not self.is_working and self._may_flush
 
@@ -107,13 +109,18 @@ class FlushScheduler:
     def _is_disk_busy(self) -> bool:
         return self._durability is not None and self._durability.is_busy
 
+    def drain_notices(self) -> list[Notice]:
+        """Return the notices since the last call."""
+        notices, self._notices = self._notices, []
+        return notices
+
     def collect_health(self, now: int) -> None:
         """Set the health metrics whose values are kept elsewhere."""
         health_report.collect(self._components, self._started_at, now)
 
     def poll(self, now: int) -> None:
         """Do the work that is due, within the budget."""
-        if self.is_wanted and self.timer.is_due(now):
+        if self.can_begin and self.timer.is_due(now):
             self._begin_flush(now)
         else:
             self._work(self._budget, now)
@@ -128,7 +135,7 @@ class FlushScheduler:
 
     def advance(self, now: int) -> None:
         """Do the work that the batches which arrived since the previous call pay for."""
-        arrived = self._ingest.arrived_events - self._arrived_events
+        arrived = self._ingest.journalled_events - self._arrived_events
         if arrived:
             self._arrived_events += arrived
             if self._flushing is None:
@@ -143,7 +150,7 @@ class FlushScheduler:
 
     def make_requested_flush(self, now: int) -> None:
         """Make a flush that could not be made when it was requested."""
-        # Batches that were applied behind the last flush need one more.
+        # Batches that were applied after the last flush need one more.
         self._flush_requested |= self._closed and self._applier.is_dirty
         if self.is_working or self._is_disk_busy:
             return
@@ -210,7 +217,7 @@ class FlushScheduler:
 
     def capture_snapshot(self) -> bytes:
         """Return the state as bytes. Completes a flush that is under way."""
-        self.finish_work(self.pressing)
+        self.finish_work(self.work_due_at)
         captured = run_to_end(checkpoint.capture(self._components, self._limits, self.timer))
         return b"".join(run_to_end(snapshot.encode(captured)))
 
@@ -262,7 +269,7 @@ class FlushScheduler:
 
     def _begin_work(self, work: IncrementalWork[None], now: int) -> None:
         self._flushing = work
-        self.pressing = now
+        self.work_due_at = now
         self._queue.is_held = True
         self._work(self._budget, now)
 
@@ -274,10 +281,15 @@ class FlushScheduler:
             except StopIteration:
                 self._flushing = None
                 self._release(now)
-            except BaseException:  # a fault of ours must not hold batches for ever
+            except Exception as error:  # a fault of ours must not hold batches for ever
                 self._flushing = None
-                self._queue.is_held = False
-                raise
+                if self._durability is None:
+                    self._notices.append(fault_notice("flush failed", error))
+                else:
+                    if not self._durability.failure:  # once, not with each attempt
+                        self._notices.append(fault_notice("flush failed", error))
+                    self._durability.abort_checkpoint(now)
+                self._release(now)
         self._ingest.apply_waiting(units)
 
     def _release(self, now: int) -> None:

@@ -16,7 +16,7 @@ written, the batch has had no effect, and its sender is asked to send it again.
 from ..api import answers, content
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
-from ..effects import DedupEntry, Notice, Record
+from ..effects import DedupEntry, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
 from ..events.faults import NotJsonError, WrongShapeError
@@ -42,7 +42,7 @@ class Ingest:
     Attributes:
         dedup: The batches accepted lately.
         rejected: Batches rejected since the start because of too much work, by reason.
-        arrived_events: Events that may be applied from now on, since the start (grows only).
+        journalled_events: Events that may be applied from now on, since the start (grows only).
     """
 
     def __init__(
@@ -67,8 +67,7 @@ class Ingest:
         self._country_headers = tuple(name.lower() for name in config.country_headers)
         self.dedup = DedupWindow(config.dedup_window, config.dedup_max)
         self.rejected: dict[str, int] = {}
-        self.arrived_events = 0
-        self._notices: list[Notice] = []
+        self.journalled_events = 0
 
     def ingest_request(self, opened: OpenRequest, now: int) -> Response | None:
         """Accept the batch of a request.
@@ -173,7 +172,7 @@ class Ingest:
 
     def _note_journalled(self, batch: Batch, now: int) -> None:
         record = batch.record
-        self.arrived_events += batch.events
+        self.journalled_events += batch.events
         if self._durability is not None:
             entry = DedupEntry(record.digest, record.at, batch.event_count)
             self._durability.remember(entry)
@@ -191,19 +190,10 @@ class Ingest:
         """
         done = 0
         while done < units and (batch := self._queue.next_to_apply()) is not None:
-            try:
-                self._applier.apply(batch)
-            except Exception as error:  # a fault of ours must not stop the batches behind it
-                self._health.count(health_metrics.BATCHES_REJECTED, reason="fault")
-                self._notices.append(_fault_notice(batch, error))
+            self._applier.apply(batch)
             self._queue.mark_applied()
             done += batch.events * UNITS_PER_EVENT
         return done
-
-    def drain_notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
-        return notices
 
     def _overload_reason(self, request: Request, now: int) -> str:
         """Return why a batch is rejected unread; "" if it is not. Rejecting must cost little."""
@@ -223,13 +213,3 @@ class Ingest:
                 if value and value not in ("XX", "T1"):
                     return value[: self._config.max_id_length]
         return None
-
-
-def _fault_notice(batch: Batch, error: Exception) -> Notice:
-    """Say where applying a batch failed, without its content."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = "" if frame is None else f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}"
-    fields = (("record", batch.record.number), ("error", type(error).__name__), ("at", place))
-    return Notice("error", "batch could not be applied", fields)

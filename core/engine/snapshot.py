@@ -59,36 +59,36 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
         qoe: The series of the QoE metrics.
         health: The series of the worker's own health.
         exporters: The series that both exporters have sent.
-        meter: The views.
+        recorder: The views.
         dimensions: Admitted values by dimension.
         governance_faults: Values on which governance failed so far.
         labeller: Counters of the labeller, and when its cache began.
         logs_adjusted: Log entries adjusted so far, by reason.
         batches_forgotten: Batches evicted early from the deduplication window so far.
         queues: Counters and state of the delivery queues, by destination.
-        outflow: State of the export pipeline.
+        export: State of the export pipeline.
         flushed_at: When the flush timer was started last.
         noticed: Limits that a notice was given for.
         is_dirty: Whether events came in since the latest flush.
-        sharing: State of the coordinator; None if no store is shared.
+        coordinator: State of the coordinator; None if no store is shared.
     """
 
     labels: LabelTableState
     qoe: RegistryState
     health: RegistryState
     exporters: tuple[ExporterState, ...]
-    meter: RecorderState
+    recorder: RecorderState
     dimensions: dict[str, DimensionState]
     governance_faults: int
     labeller: LabellerState
     logs_adjusted: dict[str, int]
     batches_forgotten: int
     queues: dict[str, DeliveryQueueState]
-    outflow: ExportState
+    export: ExportState
     flushed_at: int | None
     noticed: list[str]
     is_dirty: bool
-    sharing: CoordinatorState | None = None
+    coordinator: CoordinatorState | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode

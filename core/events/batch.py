@@ -43,11 +43,11 @@ class Batch:
         answers: Answers that wait for the record, each with its request.
         is_journalled: Whether a crash cannot lose it any more, or nothing is durable.
         entries: Its entries in the logs of its views, by view; None until it is computed.
-        claimable_since: When the shared store was first asked about it, ms; None if never.
+        waiting_since: When the shared store was first asked about it, ms; None if never.
     """
 
     __slots__ = (
-        *("_decoded", "answers", "claimable_since", "effect_id", "entries"),
+        *("_decoded", "answers", "waiting_since", "effect_id", "entries"),
         *("event_count", "events", "is_journalled", "record"),
     )
 
@@ -65,7 +65,7 @@ class Batch:
         self.answers: list[tuple[OpenRequest, Response]] = []
         self.is_journalled = not effect_id
         self.entries: dict[Hashable, bytes] | None = None
-        self.claimable_since: int | None = None
+        self.waiting_since: int | None = None
         self._decoded: DecodedBatch | None = decoded
 
     def decode(self, decoder: BatchDecoder) -> DecodedBatch:

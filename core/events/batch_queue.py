@@ -56,7 +56,7 @@ class BatchQueue:
     def find_unjournalled(self, digest: bytes) -> Batch | None:
         """Return the batch with this digest whose record is still being written."""
         for batch in islice(self._batches, self._journalled, None):
-            if batch.record.digest == digest:
+            if batch.record.digest == digest and not batch.is_journalled:
                 return batch
         return None
 
@@ -158,7 +158,7 @@ class BatchQueue:
         return claimed
 
     @property
-    def late(self) -> int:
+    def applied_unclaimed(self) -> int:
         """How many batches were applied and not claimed; they are the oldest."""
         return self._applied
 

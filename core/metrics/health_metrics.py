@@ -174,6 +174,13 @@ STORAGE_OK = _metric(
     "storage_ok", GAUGE, "1 while the journal and the outbox can be written, else 0."
 )
 
+RECORDS_MISSING = _metric(
+    "records_missing_total",
+    COUNTER,
+    "Acknowledged batches that a start did not find in the journal or a snapshot, because a file "
+    "was damaged, truncated or deleted. Their events are not counted.",
+)
+
 METRICS: tuple[Metric, ...] = tuple(
     value for value in globals().values() if isinstance(value, Metric)
 )

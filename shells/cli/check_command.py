@@ -47,6 +47,8 @@ def check(env_file: Path | None, as_json: bool) -> None:
     """
     try:
         variables = environment.environment(env_file)
+    except SettingsError as error:
+        fail(str(error))
     except OSError as error:
         fail(f"cannot read {env_file}: {error.strerror}")
     findings = []

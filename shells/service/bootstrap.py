@@ -200,6 +200,7 @@ def _recover_worker(worker: Worker, storage: Storage, log: logs.Log, began: floa
             worker.replay(record)
         except Exception:  # the other records are sound, and the process must start
             log.exception("journalled batch cannot be replayed", number=record.number)
+    worker.note_missing_records(storage.missing)
     for notice in storage.notices:
         logs.write_notice(log, notice)
     if records or loaded.payloads:

@@ -2,17 +2,23 @@
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 
 from openqoe.core.api import startup_notices
+from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 from openqoe.core.worker import Worker
 
 from . import logs
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LATER_LINE = re.compile(r"\n\s*(export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
 
 
 def environment(env_file: Path | None = None) -> Mapping[str, str]:
@@ -20,17 +26,41 @@ def environment(env_file: Path | None = None) -> Mapping[str, str]:
 
     Raises:
         OSError: The file cannot be read.
+        SettingsError: One of its lines cannot be read. A worker that skipped the line of its
+            API key would accept every request.
     """
-    from_file: dict[str, str] = {}
-    if env_file is not None:
-        try:
-            with env_file.open(encoding="utf-8") as stream:
-                # No interpolation: a password may contain "$".
-                values = dotenv_values(stream=stream, interpolate=False)
-        except UnicodeDecodeError:
-            raise OSError(errno.EILSEQ, "it is not UTF-8") from None
-        from_file = {name: value for name, value in values.items() if value is not None}
-    return {**from_file, **os.environ}
+    return os.environ if env_file is None else {**_read_env_file(env_file), **os.environ}
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "it is not UTF-8") from None
+    values: dict[str, str] = {}
+    faults: list[str] = []
+    # The parser alone: no interpolation, since a password may contain "$".
+    for binding in parse_stream(StringIO(text)):
+        name = binding.key
+        if name is None and not binding.error:
+            continue  # a comment or an empty line
+        if name is not None and binding.value is None and name in os.environ:
+            continue  # a name alone stands for the variable of the process, as with Docker
+        if name is None or binding.value is None or not _NAME.fullmatch(name):
+            # Without the text, which may be a secret.
+            faults.append(f"{_line_of(binding)} of {path} is not NAME=value")
+        elif _LATER_LINE.search(binding.value):
+            faults.append(f"{_line_of(binding)} of {path} opens a quote and ends without")
+        else:
+            values[name] = binding.value
+    if faults:
+        raise SettingsError(tuple(faults))
+    return values
+
+
+def _line_of(binding: Binding) -> str:
+    text = binding.original.string  # begins with the empty lines before
+    return f"line {binding.original.line + text[: -len(text.lstrip()) or None].count(chr(10))}"
 
 
 def server_instance(config: Config, port: int | None) -> str:

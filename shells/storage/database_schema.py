@@ -8,9 +8,12 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from openqoe.core.effects import DedupEntry, StoredPayload
 
+from .private_files import create_private_file
 from .storage_errors import NewerFormatError
 
 APPLICATION_ID = 0x51304551  # "Q0EQ"
@@ -59,6 +62,8 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
         NewerFormatError: It was written by a newer version.
         sqlite3.Error: It is damaged, or cannot be opened.
     """
+    with suppress(OSError):  # otherwise SQLite names the fault
+        create_private_file(Path(path))
     # Threads use it one at a time: the one that opens it, then the writer.
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     # Damaged text must not make sound rows unreadable.
@@ -92,8 +97,9 @@ def open_database(path: str, *, full: bool) -> sqlite3.Connection:
 
 
 def add_payload(database: sqlite3.Connection, payload: StoredPayload) -> None:
+    """Insert a payload; one that an attempt reported as failed has stored is replaced."""
     database.execute(
-        "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             payload.number,
             payload.kind,
@@ -117,21 +123,33 @@ def delete_payloads(database: sqlite3.Connection, numbers: Sequence[int]) -> Non
         )
 
 
-def read_payloads(database: sqlite3.Connection) -> Iterator[StoredPayload]:
-    """Read the outbox in order, without bodies; damaged rows are skipped."""
+def read_payloads(database: sqlite3.Connection) -> tuple[list[StoredPayload], int]:
+    """Read the outbox in order, without bodies.
+
+    Returns:
+        The payloads, and the number of damaged rows, which are skipped.
+    """
     rows = database.execute(
         "SELECT number, kind, headers, size, items, created, thinnable, destination "
         "FROM outbox ORDER BY number"
     )
+    payloads: list[StoredPayload] = []
+    damaged = 0
     for number, kind, headers, size, items, created, thinnable, destination in rows:
         try:
             pairs = tuple((str(name), str(value)) for name, value in json.loads(headers))
         except (ValueError, TypeError):
+            damaged += 1
             continue
         if kind in ("metrics", "logs"):
-            yield StoredPayload(
-                number, kind, pairs, b"", size, items, created, bool(thinnable), destination
+            payloads.append(
+                StoredPayload(
+                    number, kind, pairs, b"", size, items, created, bool(thinnable), destination
+                )
             )
+        else:
+            damaged += 1
+    return payloads, damaged
 
 
 def read_body(database: sqlite3.Connection, number: int) -> bytes | None:

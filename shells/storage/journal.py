@@ -12,6 +12,10 @@ records that remain in a segment are skipped on reading: the snapshot says which
 Every record begins with a mark, its length, a checksum and its number, so a damaged record is
 skipped and the next one is found. A torn end was never reported as written: the process died
 during the write.
+
+Records of a segment have consecutive numbers. Each segment begins with a link, a record with the
+number 0 that holds the number of the last record stored before: numbers between that one and the
+segment's first were never stored, because their writes failed. So every missing record is noticed.
 """
 
 import errno
@@ -26,6 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 import snappy
@@ -46,6 +51,12 @@ MIN_COMPRESSED = 256
 
 RESERVE = 16 * 1024 * 1024
 """Bytes that the journal leaves free on the file system: a flush, which frees space, needs some."""
+
+CHECK_INTERVAL = 0.1
+"""Seconds after which the free space is looked up again."""
+
+DELETED = "the data directory was deleted or replaced"
+"""Reason of a failure to write."""
 
 MIN_FREE = 1024 * 1024
 """Bytes beside the reserve above which the journal accepts records again: enough for a few batches,
@@ -79,6 +90,11 @@ def frame_record(record: Record) -> FramedRecord:
     return record.number, head + content
 
 
+def _frame_link(stored: int) -> bytes:
+    content = _NUMBER.pack(stored)
+    return _HEAD.pack(MARK, len(content), _checksum(0, content), 0) + content
+
+
 @dataclass(slots=True)
 class _Segment:
     path: Path
@@ -93,21 +109,32 @@ class Journal:
         sync: Whether appended records are synced to the disk, not just handed to the operating
             system.
         reserve: Bytes to leave free on the file system.
+        stored: Number of the last record that is known to have been stored.
 
     Attributes:
         writes: Number of writes so far.
-        lost: Damaged records that ``read`` has skipped.
+        missing: Stored records that ``read`` could not return.
+        damaged: Segments with damaged records that ``read`` has found.
     """
 
-    def __init__(self, folder: Path, *, sync: bool, reserve: int = RESERVE) -> None:
+    def __init__(
+        self, folder: Path, *, sync: bool, reserve: int = RESERVE, stored: int = 0
+    ) -> None:
         self.writes = 0
-        self.lost = 0
+        self.missing = 0
+        self.damaged: list[Path] = []
         self._folder = folder
         self._sync = sync
         self._reserve = reserve
         self._closed = deque(_find_segments(folder))
+        self._stored = stored
+        if self._closed:
+            self._stored = max(stored, _last_stored(self._closed[-1].path))
         self._descriptor: int | None = None
         self._current: _Segment | None = None
+        self._inode = 0  # of the current segment
+        self._unchecked = 0  # bytes written since the last look at the free space
+        self._checked_at = -CHECK_INTERVAL
         self._size = 0  # of the sound part of the current segment
 
     @property
@@ -118,32 +145,54 @@ class Journal:
         return self._closed[-1].last if self._closed else 0
 
     def read(self, through: int) -> Iterator[Record]:
-        """Read the records behind the number ``through``, in order."""
+        """Read the records behind the number ``through``, in order, and count missing ones."""
+        previous = through  # the last number that is accounted for
+        unreadable = 0
         for segment in tuple(self._closed):
             if segment.last <= through:
                 continue
+            is_linked = is_damaged = False  # linked: whether it is known what came before
             for found in _read_frames(segment.path):
                 if found is None:
-                    self.lost += 1
-                elif found[0] > through:
+                    is_damaged = True
+                    unreadable += 1
+                    continue
+                number, content = found
+                if number == 0:
+                    (stored,) = _NUMBER.unpack(content)
+                    self.missing += max(0, stored - previous)
+                    previous = max(previous, stored, _first_number(segment.path) - 1)
+                    is_linked = True
+                elif number > through:
+                    if is_linked:
+                        self.missing += max(0, number - previous - 1)
+                    previous, is_linked = number, True
                     try:
-                        yield _decode_record(*found)
+                        yield _decode_record(number, content)
                     except (msgspec.DecodeError, snappy.UncompressError):
-                        self.lost += 1
+                        is_damaged = True
+                        self.missing += 1
+            if is_damaged:
+                self.damaged.append(segment.path)
+        self.missing = max(self.missing + max(0, self._stored - previous), unreadable)
 
     def append(self, records: Sequence[FramedRecord]) -> None:
         """Append records, in ascending order of their numbers.
 
         Raises:
+            FileNotFoundError: The segment was deleted, or its folder.
             OSError: None of them was written. ``errno`` is ENOSPC as well if only the reserve
                 is left.
         """
+        if self._descriptor is not None and not self._is_in_folder():
+            self.rotate()
+            raise FileNotFoundError(errno.ENOENT, DELETED)
         data = b"".join([data for _, data in records])
-        if self.free_bytes() < len(data):
-            raise OSError(errno.ENOSPC, self.no_room_reason)
+        self._check_room(len(data))
         descriptor = self._descriptor
         if descriptor is None:
             descriptor = self._open_segment(records[0][0])
+            data = _frame_link(self._stored) + data
         assert self._current is not None
         try:
             if os.write(descriptor, data) != len(data):
@@ -155,7 +204,21 @@ class Journal:
             raise
         self.writes += 1
         self._size += len(data)
-        self._current.last = records[-1][0]
+        self._current.last = self._stored = records[-1][0]
+
+    @property
+    def has_segment(self) -> bool:
+        """Whether a segment is open, so that ``append`` would notice its deletion."""
+        return self._descriptor is not None
+
+    def _is_in_folder(self) -> bool:
+        """Whether the open segment still is what its path names: a deleted one accepts writes."""
+        assert self._current is not None
+        try:
+            # Not Path.stat(), which takes three times as long.
+            return os.stat(self._current.path).st_ino == self._inode  # noqa: PTH116
+        except OSError:
+            return False
 
     def _abandon_segment(self) -> None:
         """Cut the segment to its sound part and close it: its end is unknown after a fault."""
@@ -188,6 +251,20 @@ class Journal:
             with suppress(OSError):  # the next process skips and removes it
                 segment.path.unlink()
 
+    def _check_room(self, size: int) -> None:
+        """Raise OSError if ``size`` bytes would leave less than the reserve.
+
+        The system is asked once per sixteenth of the reserve and 100 ms: it is a system call.
+        """
+        now = monotonic()
+        self._unchecked += size
+        if self._unchecked < self._reserve // 16 and now - self._checked_at < CHECK_INTERVAL:
+            return
+        if self.free_bytes() < size:
+            self._unchecked = self._reserve
+            raise OSError(errno.ENOSPC, self.no_room_reason)
+        self._unchecked, self._checked_at = 0, now
+
     def free_bytes(self) -> int:
         """Return the bytes that the journal may still use on the file system."""
         try:
@@ -206,6 +283,7 @@ class Journal:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         descriptor = self._descriptor = os.open(path, flags, 0o600)
         self._current = _Segment(path, first - 1)
+        self._inode = os.fstat(descriptor).st_ino
         self._size = 0
         if self._sync:
             _sync_folder(self._folder)
@@ -241,7 +319,16 @@ def _find_segments(folder: Path) -> Iterator[_Segment]:
         if following is not None:
             yield _Segment(path, max(first, _first_number(following) - 1))
         else:
-            yield _Segment(path, max((one[0] for one in _read_frames(path) if one), default=first))
+            yield _Segment(path, max([first, *(one[0] for one in _read_frames(path) if one)]))
+
+
+def _last_stored(path: Path) -> int:
+    """Return the number of the last record that is sound, or that the link of a segment names."""
+    last = 0
+    for found in _read_frames(path):
+        if found is not None:
+            last = max(last, found[0] or _NUMBER.unpack(found[1])[0])
+    return last
 
 
 def _first_number(path: Path) -> int:

@@ -9,8 +9,12 @@ executed one by one, so that a faulty one does not fail the others.
 """
 
 import errno
+import fcntl
+import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -34,9 +38,12 @@ from openqoe.core.effects import (
 )
 
 from ..service import allocator
-from . import database_schema
-from .journal import MIN_FREE, RESERVE, FramedRecord, Journal, frame_record
-from .salvage import salvage_file
+from . import database_schema, high_water_marks
+from .high_water_marks import HighWaterMarks
+from .journal import DELETED, MIN_FREE, RESERVE, FramedRecord, Journal, frame_record
+from .private_files import create_private_file, create_private_folder
+from .salvage import damaged_name, salvage_file
+from .slots import LOCK
 from .storage_errors import StorageError
 
 WriterEffect = Persist | LoadPayload
@@ -92,6 +99,7 @@ class Storage:
 
     Attributes:
         notices: Faults found in the files, for the operator.
+        missing: Stored records that are missing, once ``load`` and its records have been read.
         journal: The batches accepted since the snapshot.
 
     Raises:
@@ -102,7 +110,10 @@ class Storage:
         self, path: Path, durability: Literal["full", "normal"], *, reserve: int = RESERVE
     ) -> None:
         self.notices: list[Notice] = []
+        self.missing = 0
         self._path = path
+        self._marks = HighWaterMarks(path.parent)
+        self._log_copy = _copy_log(path)
         self._must_sync = durability == "full"
         self._queue: SimpleQueue[StorageEffect | None] = SimpleQueue()
         self._unsynced: SimpleQueue[tuple[Append, FramedRecord] | StorageEffect | None]
@@ -111,17 +122,38 @@ class Storage:
         self._syncer: Thread | None = None
         self._closed = False
         self._deletions: list[int] = []  # payloads to delete
-        self._database = self._open()
+        self._is_deleted = False  # the files, under this process
+        self._lock: int | None = None  # of the slot, if its folder was created again
         try:
-            self.journal = Journal(path.parent, sync=self._must_sync, reserve=reserve)
+            self._database = self._open()
+        except BaseException:
+            self._marks.close()
+            raise
+        self._inode = _inode(path)
+        self._lock_inode = _inode(path.with_name(LOCK))
+        try:
+            self.journal = Journal(
+                path.parent, sync=self._must_sync, reserve=reserve, stored=self._marks.record
+            )
         except OSError as error:
             self._database.close()
+            self._marks.close()
             raise StorageError(f"cannot read the journal of {path}: {error.strerror}") from None
 
     def load(self) -> LoadedSlot:
         """Read the state that an earlier process left."""
-        database = self._database
+        database, marks = self._database, self._marks
         position = database_schema.snapshot_position(database)
+        last_payload = database_schema.highest_payload(database)
+        payloads, damaged_payloads = database_schema.read_payloads(database)
+        if position < marks.snapshot or last_payload < marks.payload:
+            self._report_lost_transactions(position, last_payload)
+        elif self._log_copy is not None:
+            self._log_copy.unlink(missing_ok=True)
+        if damaged_payloads:
+            self._notify("damaged payloads were skipped", ("payloads", damaged_payloads))
+        # Without any snapshot the counters restart: only batches that were in none are missing.
+        accounted = position or marks.snapshot
         try:
             snapshot = database_schema.read_snapshot(database)
         except ValueError:
@@ -129,11 +161,11 @@ class Storage:
             self._notify("snapshot is damaged; counters restart and the journal is replayed")
         return LoadedSlot(
             snapshot,
-            self._read_records(position),
-            tuple(database_schema.read_payloads(database)),
+            self._read_records(position, accounted),
+            tuple(payloads),
             tuple(database_schema.read_batches(database)),
-            max(position, self.journal.last),
-            database_schema.highest_payload(database),
+            max(position, self.journal.last, marks.record, marks.snapshot),
+            max(last_payload, marks.payload),
         )
 
     def start(self, report: StorageCallback) -> None:
@@ -177,6 +209,11 @@ class Storage:
             self._writer.join()
         self.journal.close()
         self._database.close()
+        self._marks.close()
+        if self._lock is not None:
+            os.close(self._lock)
+        if self._log_copy is not None:
+            self._log_copy.unlink(missing_ok=True)
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -209,21 +246,55 @@ class Storage:
             raise
         return database
 
-    def _read_records(self, position: int) -> Iterator[Record]:
-        yield from self.journal.read(position)
-        if self.journal.lost:
-            self._notify("damaged journal records were skipped", ("records", self.journal.lost))
+    def _read_records(self, position: int, accounted: int) -> Iterator[Record]:
+        journal = self.journal
+        yield from journal.read(position)
+        self.missing = max(0, journal.missing - (accounted - position))
+        if self.missing or journal.damaged:
+            kept = [_keep_segment(segment) for segment in journal.damaged]
+            self._notify(
+                "acknowledged batches are missing from the journal",
+                ("records", self.missing),
+                ("kept_as", " ".join(kept)),
+                level="error",
+            )
 
-    def _notify(self, event: str, *fields: tuple[str, str | int]) -> None:
-        self.notices.append(Notice("warning", event, fields))
+    def _report_lost_transactions(self, position: int, last_payload: int) -> None:
+        """Report that the database lacks transactions that were committed, and keep its log."""
+        kept = ""
+        if self._log_copy is not None:
+            copy, self._log_copy = self._log_copy, None
+            with suppress(OSError):
+                kept = copy.rename(damaged_name(Path(f"{self._path}-wal"))).name
+        self._notify(
+            "data file lost its latest transactions",
+            ("records", self._marks.snapshot - position),
+            ("payloads", max(0, self._marks.payload - last_payload)),
+            ("kept_as", kept),
+            level="error",
+        )
+
+    def _notify(
+        self,
+        event: str,
+        *fields: tuple[str, str | int],
+        level: Literal["warning", "error"] = "warning",
+    ) -> None:
+        self.notices.append(Notice(level, event, fields))
 
     # The journal: the submitting thread, or the syncer.
 
     def _append(self, *records: FramedRecord) -> StorageResult:
+        if not self.journal.has_segment and _inode(self._path) != self._inode:
+            self._is_deleted = True
+        if self._is_deleted:
+            return StorageFailure(DELETED)
         try:
             self.journal.append(records)
         except OSError as error:
+            self._is_deleted = isinstance(error, FileNotFoundError)
             return StorageFailure(error.strerror or str(error), full=error.errno in _FULL)
+        self._marks.write(high_water_marks.RECORD, records[-1][0])
         return Stored()
 
     def _queue_for_writer(self, effect: StorageEffect) -> None:
@@ -284,11 +355,45 @@ class Storage:
 
     def _execute_group(self, group: Sequence[WriterEffect]) -> Results:
         try:
+            if self._is_deleted or _inode(self._path) != self._inode:
+                self._create_again()
+        except (OSError, sqlite3.Error, StorageError) as error:
+            self._is_deleted = True
+            reason = f"{DELETED}, and cannot be created again: {error}"
+            return tuple((effect, StorageFailure(reason)) for effect in group)
+        try:
             return self._execute(group)
-        except sqlite3.Error as error:
+        except (
+            Exception
+        ) as error:  # whatever it is: the thread must live on, and the worker needs a result
             if len(group) < 2:
                 return tuple((effect, _failure(error)) for effect in group)
         return tuple(result for effect in group for result in self._execute_group([effect]))
+
+    def _create_again(self) -> None:
+        """Create the files again after their deletion: the snapshot that follows is complete.
+
+        Payloads that waited in the outbox are gone; each is dropped when it is loaded.
+        """
+        folder = self._path.parent
+        create_private_folder(folder)
+        if self._lock_inode is not None and _inode(folder / LOCK) != self._lock_inode:
+            # The old lock went with the folder: another process may have locked a new one.
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                raise OSError(errno.EWOULDBLOCK, "another process owns the slot") from None
+            if self._lock is not None:
+                os.close(self._lock)
+            self._lock, self._lock_inode = lock, os.fstat(lock).st_ino
+        if _inode(self._path) != self._inode:
+            database = database_schema.open_database(str(self._path), full=self._must_sync)
+            self._database.close()
+            self._database, self._inode = database, _inode(self._path)
+        self._marks.reopen()
+        self._is_deleted = False
 
     def _execute(self, group: Sequence[WriterEffect]) -> Results:
         """Execute effects and deletions as one transaction."""
@@ -306,11 +411,20 @@ class Storage:
                 database_schema.release_pages(database, MAX_RELEASED_PAGES)
         self._deletions = []
         persisted = [effect for effect in group if isinstance(effect, Persist)]
+        trims = self._must_sync
         if persisted and not self._must_sync:
             # A record that leaves the journal must be as safe in the database as it was there.
-            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            # The transaction is committed, so a failure only keeps the records.
+            with suppress(sqlite3.OperationalError):
+                database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                trims = True
         for persist in persisted:
-            self.journal.trim(persist.through)
+            self._marks.write(high_water_marks.SNAPSHOT, persist.through)
+            if persist.payloads:
+                last = max(payload.number for payload in persist.payloads)
+                self._marks.write(high_water_marks.PAYLOAD, last)
+            if trims:
+                self.journal.trim(persist.through)
         has_room = not persisted or self.journal.free_bytes() > MIN_FREE
         stored = Stored("" if has_room else self.journal.no_room_reason)
         return tuple(
@@ -328,6 +442,41 @@ class Storage:
         database_schema.raise_highest(database, "record", effect.through)
         database_schema.add_batches(database, effect.accepted)
         database_schema.trim_batches(database, effect.accepted_since, effect.max_accepted)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _copy_log(path: Path) -> Path | None:
+    """Copy the write-ahead log that a crash left: SQLite overwrites it when it is damaged."""
+    log, copy = Path(f"{path}-wal"), Path(f"{path}-wal.copy")
+    try:
+        copy.unlink(missing_ok=True)
+        if not log.stat().st_size:
+            return None
+        create_private_file(copy)
+        shutil.copyfile(log, copy)
+    except OSError:  # there is none, or no room for a copy
+        with suppress(OSError):
+            copy.unlink(missing_ok=True)
+        return None
+    return copy
+
+
+def _keep_segment(segment: Path) -> str:
+    """Keep a damaged segment under another name, unless an earlier start did."""
+    kept = damaged_name(segment)
+    try:
+        if segment.stat().st_nlink > 1:
+            return ""
+        kept.hardlink_to(segment)
+    except OSError:
+        return ""
+    return kept.name
 
 
 def _start_thread(
@@ -352,9 +501,10 @@ def _drain_queue(queue: SimpleQueue[Item], timeout: float | None = None) -> list
     return items
 
 
-def _failure(error: sqlite3.Error) -> StorageFailure:
+def _failure(error: Exception) -> StorageFailure:
     code = getattr(error, "sqlite_errorcode", None)
-    return StorageFailure(str(error), full=code == sqlite3.SQLITE_FULL)
+    reason = str(error) or type(error).__name__
+    return StorageFailure(reason, full=code == sqlite3.SQLITE_FULL)
 
 
 def _is_operational(error: sqlite3.DatabaseError) -> bool:

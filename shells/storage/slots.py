@@ -11,10 +11,14 @@ import fcntl
 import os
 from pathlib import Path
 
+from .private_files import create_private_folder, restrict_data_directory
 from .storage_errors import StorageError
 
 FILE = "worker.db"
 """Name of a slot's database, in its folder."""
+
+LOCK = "lock"
+"""Name of the file that its owner locks."""
 
 
 class Slot:
@@ -44,11 +48,12 @@ class Slots:
         self._directory = directory
 
     def claim(self) -> Slot:
-        """Claim the lowest slot without an owner, or a new one.
+        """Claim the lowest slot without an owner, or a new one. Repairs the modes of all files.
 
         Raises:
             StorageError: The directory cannot be created or written.
         """
+        restrict_data_directory(self._directory)
         number = 0
         while (slot := self._lock(number, create=True)) is None:
             number += 1
@@ -79,8 +84,8 @@ class Slots:
         if not create and not folder.is_dir():
             return None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            create_private_folder(folder)
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageError(
                 f"cannot use the data directory {self._directory}: {error.strerror} "

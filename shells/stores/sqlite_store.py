@@ -23,6 +23,7 @@ from openqoe.core.kv import (
 )
 
 from ..service.clock import monotonic, now_ms
+from ..storage.private_files import create_private_file, create_private_folder
 from . import sqlite_logs as logs
 from .store_interface import StoreError
 
@@ -79,7 +80,7 @@ class SqliteStore:
         self._database: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the open file
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            create_private_folder(path.parent)
         except OSError as error:
             raise StoreError(f"cannot create {path.parent}: {error.strerror}") from None
         self._connect()
@@ -131,6 +132,9 @@ class SqliteStore:
         return database
 
     def _open(self) -> sqlite3.Connection:
+        with suppress(OSError):  # otherwise SQLite names the fault
+            create_private_folder(self._path.parent)
+            create_private_file(self._path)
         database = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )

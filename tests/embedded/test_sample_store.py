@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -348,6 +349,14 @@ def test_removed_file_is_created_again(tmp_path: Path) -> None:
     with stored(tmp_path) as store:
         store.write(metrics((VIEWS, [(NOW, 1.0)])))
         (tmp_path / FILE).unlink()
+        assert statuses(store, metrics((VIEWS, [(NOW + 1, 1.0)]))) == [204]
+        assert store.rows("SELECT at FROM samples") == [(NOW + 1,)]
+
+
+def test_directory_deleted_in_use_is_created_again(tmp_path: Path) -> None:
+    with stored(tmp_path / "data") as store:
+        store.write(metrics((VIEWS, [(NOW, 1.0)])))
+        shutil.rmtree(tmp_path / "data")
         assert statuses(store, metrics((VIEWS, [(NOW + 1, 1.0)]))) == [204]
         assert store.rows("SELECT at FROM samples") == [(NOW + 1,)]
 

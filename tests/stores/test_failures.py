@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -38,6 +39,13 @@ def test_file_that_is_not_a_database_is_recreated(tmp_path: Path) -> None:
     store = SqliteStore(path)
     assert claim(store, "a") == "a"
     assert claim(SqliteStore(path), "b") == "a"
+
+
+def test_directory_deleted_in_use_is_created_again(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "data" / "shared.db")
+    assert claim(store, "a") == "a"
+    shutil.rmtree(tmp_path / "data")
+    assert claim(store, "b") == "b"
 
 
 def test_file_of_another_version_is_emptied(tmp_path: Path) -> None:

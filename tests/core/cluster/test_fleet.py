@@ -8,6 +8,8 @@ import pytest
 
 from openqoe.core.cluster.view_log import KEPT, LONG
 from openqoe.core.http.messages import Request
+from openqoe.core.qoe.recorder import Recorder
+from openqoe.core.qoe.view import View
 from tests.support.captures import NAMES, CapturedRequest, load
 from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
@@ -376,3 +378,21 @@ def test_a_view_is_known_for_as_long_as_its_events_may_come() -> None:
     fleet.post(1, player_event(7_200, "heartbeat", 20.0, playing_time=20_000))
     fleet.pass_time(MINUTE)
     assert played(fleet) == 20
+
+
+def test_fault_of_ours_in_one_view_stops_no_other_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(2)
+
+    def fail_for_view_a(recorder: Recorder, view: View, events: object, now: int) -> None:
+        if view.key.view_id == "a":
+            raise ZeroDivisionError
+        record(recorder, view, events, now)  # type: ignore[arg-type]
+
+    record = Recorder.record_view_events
+    monkeypatch.setattr(Recorder, "record_view_events", fail_for_view_a)
+    for view in ("a", "b"):
+        fleet.post(0, player_event(0, "playing", 0.0, view=view))
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_views_started_total") == 1
+    assert "batch could not be applied" in {notice.event for notice in fleet.notices}
+    assert fleet.receiver.total("openqoe_worker_batches_rejected_total", reason="fault") == 1

@@ -39,7 +39,7 @@ from openqoe.core.config.declaration import Parse, setting
         (declaration.parse_url, "https://[::1]:443/x?a=b", "https://[::1]:443/x?a=b"),
         (declaration.parse_json_object, '{"a": [1]}', {"a": [1]}),
         (declaration.parse_choice("json", "human"), " JSON ", "json"),
-        (declaration.parse_text, " kept as it is ", " kept as it is "),
+        (declaration.parse_text, " a $b \r\n", "a $b"),
     ],
 )
 def test_valid_text_is_parsed(parse: Parse, text: str, value: Any) -> None:
@@ -65,6 +65,8 @@ def test_valid_text_is_parsed(parse: Parse, text: str, value: Any) -> None:
         (declaration.parse_switch, "2", "is neither true nor false"),
         (declaration.parse_url, "mimir:9009", "is not an http or https URL"),
         (declaration.parse_url, "ftp://mimir/push", "is not an http or https URL"),
+        (declaration.parse_url, "http://mimir/pu\nsh", "is not an http or https URL"),
+        (declaration.parse_url, "http://mim ir/push", "is not an http or https URL"),
         (declaration.parse_url, "http:///push", "is not an http or https URL"),
         (declaration.parse_url, "http://mimir:port/push", "is not a URL (Port could not be"),
         (declaration.parse_url, "http://mimir:99999/push", "is not a URL (Port out of range"),

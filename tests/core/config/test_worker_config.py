@@ -181,6 +181,52 @@ def test_config_built_in_code_is_validated() -> None:
     ]
 
 
+def test_blanks_and_newlines_around_values_are_removed() -> None:
+    config = config_from(
+        OPENQOE_TENANT=" team\n",
+        LOKI_URL=" http://l\r\n",
+        LOKI_USERNAME="me\n",
+        LOKI_PASSWORD="\thush\n",
+        API_KEY="a\n,b \n",
+        OPENQOE_DATA_DIR="/data\n",
+        OPENQOE_INSTANCE="i\n",
+        OPENQOE_KV_PREFIX=" p\n",
+    )
+    assert config.tenant == "team"
+    assert (config.loki_url, config.loki_username, config.loki_password) == (
+        "http://l",
+        "me",
+        "hush",
+    )
+    assert config.api_keys == ("a", "b")
+    assert (config.data_dir, config.instance, config.kv_prefix) == ("/data", "i", "p")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tenant", "a\nb"),
+        ("tenant", "a\n"),
+        ("loki_password", "a\x00b"),
+        ("api_keys", ("a", "b\r\nc")),
+        ("data_dir", "/data\n"),
+    ],
+)
+def test_control_character_in_setting_is_a_fault(field: str, value: Any) -> None:
+    settings: dict[str, Any] = {field: value}
+    with pytest.raises(SettingsError, match="holds a newline or another control character"):
+        Config(**settings)
+
+
+def test_tenant_that_no_header_can_hold_is_a_fault() -> None:
+    with pytest.raises(SettingsError, match="OPENQOE_TENANT must be ASCII"):
+        config_from(LOKI_URL="http://l", OPENQOE_TENANT="équipe")
+    with pytest.raises(SettingsError, match="GRAFANA_CLOUD_INSTANCE_ID must be ASCII"):
+        config_from(
+            GRAFANA_CLOUD_INSTANCE_ID="é", GRAFANA_CLOUD_API_KEY="k", GRAFANA_CLOUD_REGION="eu-1"
+        )
+
+
 def test_secrets_are_in_neither_repr_nor_errors() -> None:
     config = config_from(
         API_KEY="hush1",

@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 import msgspec
+import pytest
 
 from openqoe.core import Config, Worker
 from openqoe.core.effects import (
@@ -19,6 +20,7 @@ from openqoe.core.effects import (
     StorageFailure,
     Stored,
 )
+from openqoe.core.engine import checkpoint
 from openqoe.core.engine.snapshot import decode
 from openqoe.core.http.messages import Request
 from tests.core.api.worker_client import Answer
@@ -122,6 +124,33 @@ def test_answer_to_a_duplicate_waits_for_the_same_record() -> None:
     answers = complete(made, append.id, Stored(), NOW).answers
     assert [response.status for response in answers.values()] == [202, 202]
     assert handle(made, again(), NOW).response.status == 202
+
+
+def test_duplicate_of_a_batch_journalled_out_of_order_is_answered_at_once() -> None:
+    made = worker()
+    accepted(made, 1)
+    second = accepted(made, 2)
+    made.complete(second.id, Stored(), NOW)  # waits for the first to be applied
+    assert handle(made, again(2), NOW).response.status == 202
+
+
+def test_flush_that_fails_by_a_fault_is_reported_and_made_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = worker()
+    journalled(made)
+    with monkeypatch.context() as broken:
+        broken.setattr(checkpoint, "capture", lambda *args: iter([1 / 0]))
+        effects = made.poll(NOW + 15_000)
+        while made.next_poll() == NOW + 15_000:
+            effects += made.poll(NOW + 15_000)
+    events = [notice.event for notice in of(Notice, effects)]
+    assert events == ["flush failed", "storage failed; rejecting batches"]
+    assert status(made, "/ready", NOW + 15_000) == 503
+    persist = flushed(made, NOW + 16_000)
+    assert of(RemoteWrite, made.complete(persist.id, Stored(), NOW + 16_000))
+    assert status(made, "/ready", NOW + 16_000) == 200
+    journalled(made, 2, now=NOW + 16_000)
 
 
 def test_idempotency_key_identifies_a_batch() -> None:
@@ -279,8 +308,8 @@ def test_replayed_journal_leads_to_the_same_state() -> None:
     for number in range(5):
         replayed.replay(journalled(made, number, now=NOW + number).record)
     mine, others = decode(made.snapshot()), decode(replayed.snapshot())
-    assert msgspec.to_builtins((mine.qoe, mine.meter)) == msgspec.to_builtins(
-        (others.qoe, others.meter)
+    assert msgspec.to_builtins((mine.qoe, mine.recorder)) == msgspec.to_builtins(
+        (others.qoe, others.recorder)
     )
 
 

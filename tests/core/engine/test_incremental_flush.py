@@ -50,7 +50,7 @@ def ended(made: Worker, now: int = THEN) -> tuple[Persist, int]:
 
 def views(persist: Persist) -> int:
     """How many views the snapshot holds."""
-    return len(decode(b"".join(persist.snapshot)).meter.views.views)
+    return len(decode(b"".join(persist.snapshot)).recorder.views.views)
 
 
 def test_no_call_does_more_than_its_budget() -> None:
@@ -101,7 +101,7 @@ def test_batch_that_arrives_during_a_flush_is_not_part_of_it() -> None:
     made.complete(append.id, Stored(), THEN)
     made.complete(persist.id, Stored(), THEN)
     made.poll(THEN)
-    assert len(decode(made.snapshot()).meter.views.views) == VIEWS + 1
+    assert len(decode(made.snapshot()).recorder.views.views) == VIEWS + 1
 
 
 def test_batches_are_applied_in_the_order_of_their_arrival() -> None:
@@ -115,7 +115,7 @@ def test_batches_are_applied_in_the_order_of_their_arrival() -> None:
         journalled(made, number, now=THEN)
     while made.next_poll() == THEN:
         made.poll(THEN)
-    names = [saved.key.view_id for _, saved in decode(made.snapshot()).meter.views.views]
+    names = [saved.key.view_id for _, saved in decode(made.snapshot()).recorder.views.views]
     assert names[VIEWS:] == [f"v{number}" for number in range(40)]
 
 

@@ -55,6 +55,16 @@ def test_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
     assert fault("serve", "--tls-cert", str(missing)).startswith(f"openqoe: --tls-cert {missing}")
 
 
+@pytest.mark.parametrize("command", ["serve", "check", "outbox", "drain", "demo"])
+def test_unreadable_line_of_env_file_stops_the_command(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "env"
+    file.write_text("API_KEY: hush\n")
+    ended = run(command, "--env-file", str(file))
+    assert ended.returncode == 2
+    assert f"line 1 of {file} is not NAME=value" in ended.stderr
+    assert "hush" not in ended.stderr
+
+
 def test_os_error_while_serving_is_not_reported_as_listening_error() -> None:
     code = """
 from openqoe.shells import asyncio_shell

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from openqoe.core.effects import Record
 from openqoe.shells.storage.journal import PREFIX, Journal, count_records, frame_record
 
+LINK = 28
+"""Bytes of the link at the begin of a segment."""
+
 
 def record(number: int, body: bytes | None = None) -> Record:
     return Record(number, 1000 + number, body or b"%d " % number * 40, None, b"%016d" % number)
@@ -46,7 +49,7 @@ def test_records_are_read_in_order(
     write(folder, written, together=together)
     journal = Journal(folder, sync=False)
     assert list(journal.read(0)) == written
-    assert journal.lost == 0
+    assert journal.missing == 0
     assert journal.last == len(written)
     assert count_records(folder, 3) == max(0, len(written) - 3)
 
@@ -59,16 +62,16 @@ def test_damage_loses_only_the_damaged_record(
     written = [record(number) for number in range(1, 8)]
     (file,) = write(folder, written)
     content = bytearray(file.read_bytes())
-    size = len(content) // len(written)
-    place = data.draw(st.integers(0, len(content) - 1))
+    size = (len(content) - LINK) // len(written)
+    place = data.draw(st.integers(LINK, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
     file.write_bytes(content)
     journal = Journal(folder, sync=False)
     found = list(journal.read(0))
-    hit = place // size
+    hit = (place - LINK) // size
     assert found == [one for index, one in enumerate(written) if index != hit]
     # A last record with a damaged length looks like a torn end.
-    assert journal.lost == 1 or (hit == len(written) - 1 and journal.lost == 0)
+    assert journal.missing == 1 or (hit == len(written) - 1 and journal.missing == 0)
 
 
 @given(cut=st.integers(1, 500))
@@ -79,11 +82,11 @@ def test_torn_end_is_not_counted_as_damage(
     written = [record(number) for number in range(1, 8)]
     (file,) = write(folder, written)
     content = file.read_bytes()
-    size = len(content) // len(written)
+    size = (len(content) - LINK) // len(written)
     file.write_bytes(content[:-cut])
     journal = Journal(folder, sync=False)
-    assert list(journal.read(0)) == written[: (len(content) - cut) // size]
-    assert journal.lost == 0
+    assert list(journal.read(0)) == written[: (len(content) - LINK - cut) // size]
+    assert journal.missing == 0
 
 
 def test_mark_inside_body_is_not_a_record(tmp_path: Path) -> None:
@@ -130,8 +133,54 @@ def test_number_of_unreadable_record_is_not_reused(tmp_path: Path) -> None:
     file.write_bytes(b"\0" * 100)
     journal = Journal(tmp_path, sync=False)
     assert list(journal.read(0)) == []
-    assert journal.lost == 1
+    assert journal.missing == 1
     assert journal.last == 41
+
+
+def filled_segments(folder: Path) -> list[Path]:
+    """Write records 1 to 4, 5 to 8 and 9 to 12 into segments of their own."""
+    journal = Journal(folder, sync=False)
+    for number in range(1, 13):
+        journal.append([frame_record(record(number))])
+        if number % 4 == 0:
+            journal.rotate()
+    return sorted(folder.glob(f"{PREFIX}*"))
+
+
+@pytest.mark.parametrize(
+    ("segment", "keep", "missing"), [(0, 0, 4), (1, 0, 4), (1, 200, 3), (2, 0, 4), (2, 200, 3)]
+)
+def test_truncated_segment_is_noticed(
+    tmp_path: Path, segment: int, keep: int, missing: int
+) -> None:
+    os.truncate(filled_segments(tmp_path)[segment], keep)
+    journal = Journal(tmp_path, sync=False, stored=12)
+    assert len(list(journal.read(0))) == 12 - missing
+    assert journal.missing == missing
+
+
+@pytest.mark.parametrize("segment", [0, 1, 2])
+def test_deleted_segment_is_noticed(tmp_path: Path, segment: int) -> None:
+    filled_segments(tmp_path)[segment].unlink()
+    journal = Journal(tmp_path, sync=False, stored=12)
+    assert len(list(journal.read(0))) == 8
+    assert journal.missing == 4
+
+
+def test_records_covered_by_snapshot_are_not_missing(tmp_path: Path) -> None:
+    segments = filled_segments(tmp_path)
+    segments[0].unlink()
+    journal = Journal(tmp_path, sync=False, stored=12)
+    assert [one.number for one in journal.read(6)] == list(range(7, 13))
+    assert journal.missing == 0
+
+
+def test_segments_of_earlier_versions_have_no_link(tmp_path: Path) -> None:
+    for segment in filled_segments(tmp_path):
+        segment.write_bytes(segment.read_bytes()[LINK:])
+    journal = Journal(tmp_path, sync=False)
+    assert len(list(journal.read(0))) == 12
+    assert journal.missing == 0
 
 
 def test_foreign_files_are_kept(tmp_path: Path) -> None:
@@ -165,7 +214,7 @@ def test_failed_write_leaves_no_record(
     journal.close()
     again = Journal(tmp_path, sync=False)
     assert list(again.read(0)) == [*sound, record(7)]
-    assert again.lost == 0
+    assert again.missing == 0
 
 
 def test_partial_write_leaves_no_record(tmp_path: Path) -> None:
@@ -182,4 +231,4 @@ def test_partial_write_leaves_no_record(tmp_path: Path) -> None:
     journal.close()
     again = Journal(tmp_path, sync=False)
     assert list(again.read(0)) == [record(1), record(3)]
-    assert again.lost == 0
+    assert again.missing == 0

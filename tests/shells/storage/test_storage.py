@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -28,8 +29,8 @@ from openqoe.core.effects import (
     Stored,
     StoredPayload,
 )
-from openqoe.shells.storage import NewerFormatError, Storage, StorageError, inspect_slot
-from openqoe.shells.storage.journal import count_records
+from openqoe.shells.storage import NewerFormatError, Slots, Storage, StorageError, inspect_slot
+from openqoe.shells.storage.journal import count_records, frame_record
 from openqoe.shells.storage.slot_storage import ReportedEffect
 
 
@@ -224,8 +225,8 @@ def test_untrimmed_records_covered_by_snapshot_are_skipped(opened: Open, path: P
 
 
 def test_faulty_effect_does_not_fail_others(opened: Open, path: Path) -> None:
-    opened.do(persist(1, payload(1)))
-    results = opened.do(Append(2, record(1)), persist(3, payload(1)), Append(4, record(2)))
+    faulty = payload(2**70)  # larger than SQLite's integers
+    results = opened.do(Append(2, record(1)), persist(3, faulty), Append(4, record(2)))
     assert [type(result) for result in results] == [Stored, StorageFailure, Stored]
     opened.storage.close()
     assert reopened(path).records == [record(1), record(2)]
@@ -354,15 +355,123 @@ os._exit(0)
 """
 
 
-def test_torn_journal_end_loses_only_torn_record(path: Path) -> None:
+def test_truncated_journal_loses_and_counts_the_records_behind(path: Path) -> None:
     code = TORN.format(path=sys.path, file=str(path))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     (segment,) = path.parent.glob("journal-*")
     with segment.open("r+b") as file:
         file.truncate(segment.stat().st_size * 2 // 3)
     again = reopened(path)
-    assert again.records == [record(number) for number in range(1, 33)]
-    assert again.storage.notices == []
+    assert again.records == [record(number) for number in range(1, len(again.records) + 1)]
+    assert len(again.records) in (32, 33)
+    assert again.storage.missing == 49 - len(again.records)
+    assert_reported(again, "acknowledged batches are missing from the journal")
+
+
+def assert_reported(one: Open, event: str) -> dict[str, str | int | float]:
+    """Assert that this is the only notice, and return its fields."""
+    (notice,) = one.storage.notices
+    assert (notice.level, notice.event) == ("error", event)
+    return dict(notice.fields)
+
+
+def test_record_that_was_torn_before_its_answer_is_not_missing(path: Path) -> None:
+    filled(path)
+    with max(path.parent.glob("journal-*")).open("ab") as file:
+        file.write(frame_record(record(61))[1][:-7])
+    again = reopened(path)
+    assert [one.number for one in again.records] == list(range(1, 61))
+    assert (again.storage.missing, again.storage.notices) == (0, [])
+
+
+@pytest.mark.parametrize("damage", ["emptied", "deleted"])
+def test_lost_journal_is_counted_once(path: Path, damage: str) -> None:
+    filled(path)
+    for segment in path.parent.glob("journal-*"):
+        segment.unlink() if damage == "deleted" else os.truncate(segment, 0)
+    again = reopened(path)
+    assert (again.records, again.storage.missing) == ([], 60)
+    assert_reported(again, "acknowledged batches are missing from the journal")
+    assert again.loaded.last_record == 60  # no number is used twice
+    work = Open(path)
+    work.do(Append(1, record(61)), persist(2, through=61))
+    work.storage.close()
+    later = reopened(path)
+    assert (later.storage.missing, later.storage.notices) == (0, [])
+
+
+def test_damaged_segment_is_kept(path: Path) -> None:
+    filled(path)
+    (segment,) = path.parent.glob("journal-*")
+    content = bytearray(segment.read_bytes())
+    content[5000:7000] = bytes(2000)
+    segment.write_bytes(content)
+    again = reopened(path)
+    assert 0 < again.storage.missing == 60 - len(again.records)
+    fields = assert_reported(again, "acknowledged batches are missing from the journal")
+    kept = path.with_name(str(fields["kept_as"]))
+    work = Open(path)
+    work.do(persist(1, through=60))  # trims the journal
+    work.storage.close()
+    assert not segment.exists()
+    assert kept.read_bytes() == content
+
+
+WAL = """
+import os, sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from tests.shells.storage.test_storage import Open, payload, persist, record
+from openqoe.core.effects import Append
+one = Open(Path({file!r}), "full")
+for n in range(1, 31):
+    one.do(Append(1, record(n)))
+    if n % 10 == 0:
+        one.do(persist(2, payload(n), through=n, snapshot=b"%d" % n * 3000))
+one.do(Append(1, record(31)))
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "deleted"])
+def test_damaged_write_ahead_log_is_noticed_and_kept(path: Path, damage: str) -> None:
+    code = WAL.format(path=sys.path, file=str(path))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    log = path.with_name("worker.db-wal")
+    content = bytearray(log.read_bytes())
+    if damage == "flipped":
+        content[len(content) * 2 // 3] ^= 255
+        log.write_bytes(content)
+    elif damage == "truncated":
+        os.truncate(log, len(content) * 2 // 3)
+    else:
+        log.unlink()
+    again = reopened(path)
+    first, *others = again.storage.notices
+    assert (first.level, first.event) == ("error", "data file lost its latest transactions")
+    fields = dict(first.fields)
+    if damage == "deleted":  # the file is empty, the counters restart: nothing to miss
+        assert (fields["records"], again.storage.missing, others) == (30, 0, [])
+    else:
+        assert fields["records"] in (10, 20)
+        assert [one.event for one in others] == [
+            "acknowledged batches are missing from the journal"
+        ]
+        assert again.storage.missing == fields["records"]
+        kept = path.with_name(str(fields["kept_as"]))
+        assert kept.name == "worker.db-wal.damaged-1"
+        assert kept.stat().st_size == len(content) * (2 if damage == "truncated" else 3) // 3
+    assert [one.number for one in again.records] == [31]
+    assert (again.loaded.last_record, again.loaded.last_payload) == (31, 30)
+
+
+def test_sound_write_ahead_log_of_a_crash_leaves_no_copy(path: Path) -> None:
+    code = WAL.format(path=sys.path, file=str(path))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    again = reopened(path)
+    assert [one.number for one in again.records] == [31]
+    assert (again.storage.missing, again.storage.notices) == (0, [])
+    assert not list(path.parent.glob("*.copy")) and not list(path.parent.glob("*damaged*"))
 
 
 def test_newer_format_is_refused_and_kept(path: Path) -> None:
@@ -424,7 +533,91 @@ def test_reported_records_survive_sigkill(path: Path, durability: str, after: in
     assert found == sorted(found)
 
 
+# Deletion under a running process
+
+
+@pytest.mark.parametrize("how", ["deleted", "renamed", "replaced", "rotated"])
+@pytest.mark.parametrize("durability", ["normal", "full"])
+def test_next_record_notices_deleted_directory(
+    tmp_path: Path, durability: Literal["full", "normal"], how: str
+) -> None:
+    slot = Slots(tmp_path / "data").claim()
+    one = Open(slot.path, durability)
+    one.do(Append(1, record(1)), persist(2, payload(1), through=0))
+    if how == "rotated":
+        one.do(persist(3, through=1))
+    else:
+        one.do(Append(3, record(2)))
+    if how == "renamed":
+        (tmp_path / "data").rename(tmp_path / "other")
+    else:
+        shutil.rmtree(tmp_path / "data")
+    if how == "replaced":
+        slot.path.parent.mkdir(parents=True)
+    (failed,) = one.do(Append(4, record(3)))
+    assert failed == StorageFailure("the data directory was deleted or replaced")
+    assert one.do(persist(5, payload(2), through=3, snapshot=b"all")) == [Stored()]
+    assert one.do(Append(6, record(4)), LoadPayload(7, 1)) == [Stored(), PayloadBody(None)]
+    assert Slots(tmp_path / "data").claim_orphan(0) is None  # it is locked again
+    one.storage.close()
+    slot.release()
+    again = reopened(slot.path)
+    assert (again.loaded.snapshot, again.records) == (b"all", [record(4)])
+    assert [one.number for one in again.loaded.payloads] == [2]
+    assert (again.storage.missing, again.storage.notices) == (0, [])
+
+
+def test_slot_that_another_process_has_created_again_is_left_to_it(tmp_path: Path) -> None:
+    slot = Slots(tmp_path / "data").claim()
+    one = Open(slot.path)
+    one.do(Append(1, record(1)))
+    shutil.rmtree(tmp_path / "data")
+    other = Slots(tmp_path / "data").claim()
+    assert other.number == 0
+    results = one.do(Append(2, record(2)), persist(3, through=2), Append(4, record(3)))
+    assert [type(result) for result in results] == [StorageFailure] * 3
+    assert isinstance(results[1], StorageFailure)
+    assert "another process owns the slot" in results[1].reason
+    one.storage.close()
+    other.release()
+    slot.release()
+
+
 def test_slot_in_use_can_be_inspected(opened: Open, path: Path) -> None:
     assert inspect_slot(path).is_empty
     opened.do(Append(1, record(1)))
     assert inspect_slot(path).records == 1
+
+
+class FailingCheckpoint:
+    """A database whose write-ahead log cannot be checkpointed, as on a full disk."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql:
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._database.execute(sql, *arguments)
+
+    def __enter__(self) -> None:
+        self._database.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._database.__exit__(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+def test_failed_checkpoint_of_the_write_ahead_log_keeps_the_records(
+    opened: Open, path: Path
+) -> None:
+    opened.storage._database = FailingCheckpoint(opened.storage._database)  # type: ignore[assignment]
+    opened.do(Append(1, record(1)))
+    assert opened.do(persist(2, payload(1), through=1)) == [Stored()]
+    assert opened.do(persist(3, payload(1), through=1)) == [Stored()]  # an attempt once more
+    opened.storage.close()
+    again = reopened(path)
+    assert [one.number for one in again.loaded.payloads] == [1]
+    assert again.records == []
