@@ -11,7 +11,7 @@ changes nothing.
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Final
 
@@ -116,7 +116,7 @@ class SampleWriter:
         self._database = database
         self._video_limit = video_limit
         self._series: dict[bytes, _CachedRow] = {}
-        self._streams: dict[str, _CachedRow] = {}
+        self._streams: dict[tuple[str | None, ...], _CachedRow] = {}
         self._videos: dict[str, tuple[str | None, int]] = {}  # title and last_seen
         self._removals: tuple[int] | None = None
 
@@ -219,8 +219,8 @@ class SampleWriter:
             if not stream.entries:
                 continue
             newest = max(at for at, _, _ in stream.entries)
-            known = self._find_stream(stream.labels, newest)
             for at, line, metadata in stream.entries:
+                known = self._find_stream(stream.labels, metadata, newest)
                 try:
                     event = _decode_line(line)
                 except (
@@ -246,11 +246,19 @@ class SampleWriter:
                 )
         self._database.executemany(_INSERT_ENTRY, entries)
 
-    def _find_stream(self, labels: str, newest: int) -> _CachedRow:
+    def _find_stream(self, labels: str, metadata: Mapping[str, str], newest: int) -> _CachedRow:
+        """Find or store the stream of an entry.
+
+        Labels that the worker sends as structured metadata belong to it, too: here, streams have
+        no limit. The worker's instance does not.
+        """
         database = self._database
-        known = self._streams.get(labels)
+        key = (labels, *map(metadata.get, STREAM_LABELS))
+        known = self._streams.get(key)
         if known is None:
             pairs = stream_labels(labels)
+            pairs.pop("instance", None)
+            pairs |= {name: metadata[name] for name in STREAM_LABELS if name in metadata}
             text = json.dumps(pairs, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
             row = database.execute(
                 "SELECT id, last_seen FROM streams WHERE labels = ?", (text,)
@@ -262,7 +270,7 @@ class SampleWriter:
             known = _CachedRow(row[0], row[1], pairs.get("event_type"))
             if len(self._streams) >= CACHED:
                 self._streams.clear()
-            self._streams[labels] = known
+            self._streams[key] = known
         if newest - known.seen >= SEEN_EVERY:
             database.execute("UPDATE streams SET last_seen = ? WHERE id = ?", (newest, known.id))
             known.seen = newest

@@ -38,6 +38,7 @@ from .destinations import (
     grafana_cloud_destinations,
     self_hosted_destinations,
 )
+from .log_labels import LOG_LABELS, STREAM_LABELS
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -359,7 +360,22 @@ class Config:
     loki_structured_metadata: bool = _switch(
         "OPENQOE_LOKI_STRUCTURED_METADATA",
         True,
-        "Attach view_id, session_id, viewer_id and video_id to each log entry.",
+        "Attach view_id, session_id, viewer_id, video_id and the labels that are not stream labels "
+        "to each log entry.",
+    )
+    log_labels: tuple[str, ...] = _list(
+        "OPENQOE_LOG_LABELS",
+        STREAM_LABELS,
+        "Labels of log streams; the other labels of metrics, except video_id, become structured "
+        "metadata. Each combination of values is a stream, so choose few: "
+        "[streams](governance.md#streams-of-logs). Keep `instance` if there are several workers.",
+        default_text="`org_id,player_id,event_type,env,instance`",
+    )
+    loki_max_streams: int = _count(
+        "OPENQOE_LOKI_MAX_STREAMS",
+        5_000,
+        "Live log streams that Loki accepts of this worker (Loki's `max_global_streams_per_user`, "
+        "divided by the number of workers); the worker warns at 80 %.",
     )
     queue_max_bytes: int = _bytes(
         "OPENQOE_QUEUE_MAX_BYTES",
@@ -430,6 +446,12 @@ class Config:
             if name not in EXTRA_DIMENSIONS:
                 known = ", ".join(EXTRA_DIMENSIONS)
                 faults.append(f"OPENQOE_EXTRA_LABELS names {name!r}, which is none of {known}")
+        for name in self.log_labels:
+            if name not in LOG_LABELS:
+                known = ", ".join(LOG_LABELS)
+                faults.append(f"OPENQOE_LOG_LABELS names {name!r}, which is none of {known}")
+        if "event_type" not in self.log_labels:
+            faults.append("OPENQOE_LOG_LABELS lacks event_type")
         if faults:
             raise SettingsError(tuple(faults))
 

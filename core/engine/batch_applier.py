@@ -22,6 +22,7 @@ from ..qoe.recorder import Recorder
 from ..qoe.view import NO_VIEW, view_key
 from ..qoe.view_table import ViewTable
 from ..sinks.log_buffer import LogBuffer
+from ..wire.loki_push import ENCODINGS
 
 
 class BatchApplier:
@@ -36,13 +37,23 @@ class BatchApplier:
         is_dirty: Whether events came in since the latest flush.
     """
 
-    def __init__(self, config: Config, health: Health, log: LogBuffer | None) -> None:
+    def __init__(
+        self, config: Config, health: Health, log: LogBuffer | None, *, instance: str
+    ) -> None:
         self._health = health
         self._log = log
         self.decoder = BatchDecoder(config)
         self.governor = Governor(config.cardinality_limits)
         self.registry = Registry(config.max_series)
-        self.labeller = Labeller(self.governor, config.extra_labels)
+        with_metadata = log is not None and config.loki_structured_metadata
+        encoding = ENCODINGS[config.loki_encoding]
+        self.labeller = Labeller(
+            self.governor,
+            config.extra_labels,
+            instance=instance,
+            stream_labels=config.log_labels,
+            encode_metadata=encoding.encode_metadata if with_metadata else None,
+        )
         self.recorder = Recorder(
             self.registry,
             self.labeller,
@@ -107,11 +118,12 @@ class BatchApplier:
 
     def _context(self, event: Event, batch: Batch) -> EventContext:
         record = batch.record
+        labels = self.labeller.find_label_set(event, record.country, record.at)
         return EventContext(
             event,
-            self.labeller.find_label_set(event, record.country, record.at),
+            labels,
             None if event.view_id == NO_VIEW else view_key(event),
-            b"" if self._log is None else self._log.encode_metadata(event),
+            b"" if self._log is None else self._log.encode_metadata(event, labels),
         )
 
     def count_events(self, decoded: DecodedBatch) -> None:

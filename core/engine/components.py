@@ -54,7 +54,7 @@ def wire(
     export = ExportPipeline(
         config, health, durability, instance=instance, seed=seed, embedded=embedded
     )
-    applier = BatchApplier(config, health, export.log)
+    applier = BatchApplier(config, health, export.log, instance=instance)
     export.set_registries(applier.registry, health.registry)
     coordinator = None
     if shared:

@@ -107,7 +107,9 @@ class ExportPipeline:
         destinations = [d for d in config.logs_destinations if embedded or not d.is_embedded]
         if destinations:
             self.log = LogBuffer(
-                ENCODINGS[config.loki_encoding], with_metadata=config.loki_structured_metadata
+                ENCODINGS[config.loki_encoding],
+                with_metadata=config.loki_structured_metadata,
+                max_streams=config.loki_max_streams,
             )
             self._logs = tuple(
                 self._queue(destination, "logs", self.log.split_payload, seed)

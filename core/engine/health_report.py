@@ -37,6 +37,7 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
     for name, dimension in governor.dimensions.items():
         health.set_total(names.FOLDED, dimension.overflowed, dimension=name)
     if log is not None:
+        health.set_gauge(names.LOG_STREAMS, log.live_streams)
         for reason, count in log.adjusted.items():
             health.set_total(names.LOGS_ADJUSTED, count, reason=reason)
     _collect_queues(health, components.export.queues, now)
@@ -74,12 +75,15 @@ class LimitNotifier:
         self._governor = components.applier.governor
         self._registry = components.applier.registry
         self._max_series = components.config.max_series
+        self._log = components.export.log
+        self._max_streams = components.config.loki_max_streams
         self._noticed: set[str] = set()
-        self._asked = (-1, -1)
+        self._asked = (-1, -1, False)
 
     def notices(self) -> list[Notice]:
         """Notices for limits reached since the last call."""
-        asked = self._governor.governed, self._registry.overflowed
+        near_streams = self._log is not None and self._log.is_near_stream_limit
+        asked = self._governor.governed, self._registry.overflowed, near_streams
         if asked == self._asked:  # most requests bring no label that is new
             return []
         self._asked = asked
@@ -94,6 +98,10 @@ class LimitNotifier:
             self._noticed.add("series")
             limit = (("max_series", self._max_series),)
             notices.append(Notice("warning", "too many series", limit))
+        if near_streams and self._log is not None and "log_streams" not in self._noticed:
+            self._noticed.add("log_streams")
+            count = (("streams", self._log.live_streams), ("max_streams", self._max_streams))
+            notices.append(Notice("warning", "log streams near the limit of Loki", count))
         return notices
 
     def state(self) -> list[str]:

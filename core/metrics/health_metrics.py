@@ -104,6 +104,9 @@ LOGS_ADJUSTED = _metric(
     "Log entries adjusted to Loki's limits before they were sent, by reason.",
     "reason",
 )
+LOG_STREAMS = _metric(
+    "log_streams", GAUGE, "Streams of this worker with a log entry in the last half hour."
+)
 FLUSHES_HELD = _metric(
     "flushes_held_total",
     COUNTER,

@@ -4,10 +4,12 @@ Most events share their labels with many others, so label sets are cached by raw
 look-up instead of a dozen governed labels.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from ..config.log_labels import LOG_LABELS, STREAM_LABELS
 from ..events.event_types import Event, Text
 from ..governance.governor import Governor
 from ..metrics.registry import Group
@@ -31,12 +33,10 @@ METRIC_LABELS: Final = (
     "content_type",
 )
 
-STREAM_LABELS: Final = tuple(name for name in METRIC_LABELS if name != "video_id")
-"""Loki stream labels besides event_type. The ids of videos, views, sessions and viewers are too
-many for labels, so they are structured metadata."""
-
 MAX_LABEL_BYTES = 2048
 """Maximum length of a label value in Loki and Mimir."""
+
+INVALID_REPLACEMENT = "?"
 
 MAX_CACHED_LABEL_SETS = 50_000
 """Cached label sets; clients choose the raw values, so the cache is bounded."""
@@ -62,11 +62,13 @@ class LabelSet(msgspec.Struct, frozen=True, gc=False, eq=False):
     Attributes:
         group: Base labels of the metrics, with their series.
         stream: Labels of the log stream, without event_type.
+        metadata: The other labels of log entries, without event_type, encoded.
         streams: Formatted stream labels by event type.
     """
 
     group: Group
     stream: Labels
+    metadata: bytes
     streams: dict[str, str] = {}
 
 
@@ -85,9 +87,28 @@ class Labeller:
             never decreases.
     """
 
-    def __init__(self, governor: Governor, extra_labels: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        governor: Governor,
+        extra_labels: tuple[str, ...],
+        *,
+        instance: str = "",
+        stream_labels: tuple[str, ...] = STREAM_LABELS,
+        encode_metadata: Callable[[Labels], bytes] | None = None,
+    ) -> None:
+        """
+        Args:
+            governor: Governs label values.
+            extra_labels: Further labels of metrics.
+            instance: The worker's label; "" for none.
+            stream_labels: The labels of log streams.
+            encode_metadata: Encodes the structured metadata of log entries, if they have any.
+        """
         self._governor = governor
         self._extra_labels = extra_labels
+        self._stream_labels = frozenset(stream_labels)
+        self._instance = (("instance", label_text(instance)),) if instance else ()
+        self._encode_metadata = encode_metadata
         self._sets: dict[object, LabelSet] = {}
         self._groups: dict[Labels, Group] = {}
         self._interner = Interner(MAX_INTERNED_LABELS)
@@ -144,7 +165,9 @@ class Labeller:
         if found is None:
             governed = self._governor.govern("event_type", label_text(event_type), now)
             own = (("event_type", governed),) if governed else ()
-            found = format_labels(sorted((*labels.stream, *own)))
+            # Loki discards entries of a stream without labels.
+            pairs = sorted((*labels.stream, *own)) or self._instance
+            found = format_labels(pairs)
             if len(labels.streams) < MAX_CACHED_STREAMS:
                 labels.streams[event_type] = found
         return found
@@ -186,15 +209,28 @@ class Labeller:
             self.shortened += isinstance(value, str) and len(text) < len(value)
             if text and (label := self._governor.govern(name, text, now)):
                 governed[name] = self._interner.intern((name, label))
+        log_labels = (*self._instance, *(governed[n] for n in LOG_LABELS if n in governed))
+        metadata = b""
+        if self._encode_metadata is not None:
+            others = tuple(pair for pair in log_labels if pair[0] not in self._stream_labels)
+            metadata = self._interner.intern(self._encode_metadata(others))
         return LabelSet(
             self.find_group(tuple(sorted(governed.values()))),
-            tuple(governed[name] for name in STREAM_LABELS if name in governed),
+            tuple(pair for pair in log_labels if pair[0] in self._stream_labels),
+            metadata,
         )
 
 
 def label_text(value: Text) -> str:
-    """Converts a raw value to label text, cut to the receivers' limit between characters."""
+    """Converts a raw value to label text that every receiver accepts.
+
+    It is cut to the receivers' limit between characters. U+FFFD, which lone surrogates become,
+    is replaced: the lexer of Prometheus and Loki reads it as invalid UTF-8, and Loki rejects the
+    whole push.
+    """
     text = "" if value is None else str(value)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode().replace("\ufffd", INVALID_REPLACEMENT)
     if len(text) * 4 <= MAX_LABEL_BYTES:
         return text
     return text.encode("utf-8", "replace")[:MAX_LABEL_BYTES].decode("utf-8", "ignore")

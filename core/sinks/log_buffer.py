@@ -15,7 +15,7 @@ import msgspec
 from ..delivery.payload import Payload
 from ..events.event_types import IDENTITY, Event, Text
 from ..qoe.event_context import EventContext
-from ..qoe.labeller import Labeller
+from ..qoe.labeller import Labeller, LabelSet
 from ..wire.loki_push import Entry, LokiEncoding, Metadata
 
 MAX_LINE = 262_144
@@ -33,6 +33,15 @@ ENTRY_OVERHEAD = 24
 
 MAX_CACHED_METADATA = 10_000
 
+STREAM_LIFETIME = 30 * 60_000
+"""ms without an entry after which Loki ends a stream (chunk_idle_period)."""
+
+STREAM_SCAN_INTERVAL = 60_000
+"""ms between two searches for streams that have ended."""
+
+NEAR_STREAM_LIMIT = 0.8
+"""The part of the limit of streams from which there is a notice."""
+
 _IDENTITY = (*IDENTITY, "event_time")
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -46,9 +55,14 @@ class LogBuffer:
         adjusted: Adjusted entries by reason; the numbers never decrease.
     """
 
-    def __init__(self, encoding: LokiEncoding, *, with_metadata: bool) -> None:
+    def __init__(
+        self, encoding: LokiEncoding, *, with_metadata: bool, max_streams: int = 5_000
+    ) -> None:
         self._encoding = encoding
         self._with_metadata = with_metadata
+        self._max_streams = max_streams
+        self._live: dict[str, int] = {}  # when each stream last had an entry
+        self._scanned_at = 0
         self._streams: dict[str, list[Entry]] = {}
         self._metadata: dict[tuple[str, str, str, Text], bytes] = {}
         self.size = 0
@@ -100,6 +114,7 @@ class LogBuffer:
         """
         streams, self._streams = self._streams, {}
         self.size = 0
+        self._track_streams(streams, now)
         chunk: list[tuple[str, list[Entry]]] = []
         size = items = 0
         for labels, entries in streams.items():
@@ -125,6 +140,27 @@ class LogBuffer:
         elif items:
             yield self._payload(chunk, items, now)
 
+    @property
+    def live_streams(self) -> int:
+        """Number of streams with an entry in the last half hour, at most twice the limit."""
+        return len(self._live)
+
+    @property
+    def is_near_stream_limit(self) -> bool:
+        """Whether the number of streams is near the limit of Loki."""
+        return len(self._live) >= self._max_streams * NEAR_STREAM_LIMIT
+
+    def _track_streams(self, streams: Iterable[str], now: int) -> None:
+        live, most = self._live, 2 * self._max_streams
+        if not 0 <= now - self._scanned_at < STREAM_SCAN_INTERVAL:
+            self._scanned_at = now
+            live = self._live = {
+                stream: at for stream, at in live.items() if now - at < STREAM_LIFETIME
+            }
+        for stream in streams:
+            if stream in live or len(live) < most:
+                live[stream] = now
+
     def split_payload(self, payload: Payload) -> tuple[Payload, ...]:
         """Splits a payload that is too large for a destination into halves."""
         return tuple(
@@ -137,8 +173,8 @@ class LogBuffer:
             "logs", self._encoding.headers, self._encoding.encode_request(chunk), items, now
         )
 
-    def encode_metadata(self, event: Event) -> bytes:
-        """Encodes the structured metadata of an event."""
+    def encode_metadata(self, event: Event, labels: LabelSet) -> bytes:
+        """Encodes the structured metadata of an event: ids, and labels that its stream lacks."""
         if not self._with_metadata:
             return b""
         video = event.video
@@ -153,7 +189,7 @@ class LogBuffer:
             if len(self._metadata) >= MAX_CACHED_METADATA:
                 self._metadata.clear()
             encoded = self._metadata[key] = self._encoding.encode_metadata(_metadata(*key))
-        return encoded
+        return self._encoding.join_metadata(labels.metadata, encoded)
 
 
 def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:

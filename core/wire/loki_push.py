@@ -39,6 +39,9 @@ class LokiEncoding(Protocol):
     def encode_metadata(self, metadata: Metadata) -> bytes:
         """Encodes structured metadata, to be used for many entries."""
 
+    def join_metadata(self, one: bytes, other: bytes) -> bytes:
+        """Joins encoded metadata with different names."""
+
     def encode_request(self, streams: Sequence[Stream]) -> bytes:
         """Encodes a request body."""
 
@@ -70,6 +73,9 @@ class ProtobufEncoding:
         return b"".join(
             [field(3, _name_field(name) + text_field(2, value)) for name, value in metadata]
         )
+
+    def join_metadata(self, one: bytes, other: bytes) -> bytes:
+        return one + other
 
     def encode_request(self, streams: Sequence[Stream]) -> bytes:
         parts: list[bytes] = []
@@ -117,6 +123,9 @@ class JsonEncoding:
 
     def encode_metadata(self, metadata: Metadata) -> bytes:
         return msgspec.json.encode(dict(metadata)) if metadata else b""
+
+    def join_metadata(self, one: bytes, other: bytes) -> bytes:
+        return one[:-1] + b"," + other[1:] if one and other else one or other
 
     def encode_request(self, streams: Sequence[Stream]) -> bytes:
         parts = (

@@ -11,9 +11,11 @@ import pytest
 
 from openqoe.core.effects import LokiPush, RemoteWrite
 from openqoe.core.http.messages import Request
+from openqoe.embedded.sample_schema import STREAM_LABELS
 from tests.embedded.stored_rig import by_series, rows, stored
 from tests.support.captures import NAMES, load
 from tests.support.event_builders import NOW
+from tests.support.loki_double import LogEntry
 from tests.support.rig import Rig
 from tests.support.wire_codec import STALE
 
@@ -62,7 +64,7 @@ def test_store_holds_the_samples_and_entries_of_the_receivers(name: str, tmp_pat
     )
     expected = sorted(
         (
-            json.dumps(entry.labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
+            _stored_labels(entry),
             entry.ts_ns // 1_000_000,
             entry.line,
             *(entry.metadata.get(f"{one}_id") for one in ("view", "session", "viewer", "video")),
@@ -75,6 +77,13 @@ def test_store_holds_the_samples_and_entries_of_the_receivers(name: str, tmp_pat
     assert {n: (t, h) for n, t, h in rows(tmp_path, "SELECT name, type, help FROM metrics")} == (
         described
     )
+
+
+def _stored_labels(entry: LogEntry) -> str:
+    """The labels of a stream in the store: also those that Loki gets as structured metadata."""
+    every = {**entry.labels, **entry.metadata}
+    labels = {name: every[name] for name in STREAM_LABELS if name in every}
+    return json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def test_video_labels_are_all_mapped_to_videos(tmp_path: Path) -> None:

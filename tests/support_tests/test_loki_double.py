@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.loki_double import LogEntry, LokiDouble, format_labels
+from tests.support.loki_double import LogEntry, LokiDouble, LokiLimits, format_labels
 from tests.support.wire_codec import PushEntry, encode_push_request
 from tests.support_tests.plain_client import TextResponse, send
 
@@ -249,3 +249,137 @@ def test_other_paths_and_methods_are_refused(loki: LokiDouble) -> None:
 def test_undecodable_push_is_refused(loki: LokiDouble, content_type: str, body: bytes) -> None:
     assert send(loki.push_url, body, {"Content-Type": content_type}).status == 400
     assert [item.reason for item in loki.rejected] == ["invalid_request"]
+
+
+# Rules of a real server that concern the whole request
+
+
+def test_replacement_character_in_label_rejects_whole_request(push: Pusher) -> None:
+    answer = push(({"a": "good"}, [at(0, "good")]), ({"a": "x\ufffdy"}, [at(0)]))
+    assert answer.status == 400
+    assert "invalid UTF-8 rune" in answer.text
+    assert push.lines() == []
+    push.loki.limits = LokiLimits(has_label_lexer=False)
+    assert push(({"a": "x\ufffdy"}, [at(0)])).status == 204
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00", "\x7f", "\x80\x9f", "\u2028", "\ufeff", "\"'`", "\ufffe\uffff", "🎬"]
+)
+def test_other_unusual_characters_in_labels_are_stored(push: Pusher, text: str) -> None:
+    assert push(({"a": text}, [at(0)])).status == 204
+    assert push.loki.entries()[0].labels == {"a": text}
+
+
+def test_replacement_character_in_line_and_metadata_is_stored(push: Pusher) -> None:
+    assert push(({"a": "b"}, [at(0, "\ufffd", title="\ufffd")])).status == 204
+
+
+@pytest.mark.parametrize("tenant", ["a|b", "a b", "a/b", "..", "x" * 151])
+def test_invalid_tenant_rejects_whole_request(push: Pusher, tenant: str) -> None:
+    assert push(({"a": "b"}, [at(0)]), X_Scope_OrgID=tenant).status == 400
+    assert push.loki.tenants == set()
+    push.loki.limits = LokiLimits(has_tenant_check=False)
+    assert push(({"a": "b"}, [at(0)]), X_Scope_OrgID=tenant).status == 204
+
+
+def test_disallowed_structured_metadata_rejects_whole_request(push: Pusher) -> None:
+    push.loki.limits = LokiLimits(has_structured_metadata=False)
+    answer = push(({"a": "b"}, [at(0, "bare")]), ({"a": "c"}, [at(0, view_id="v")]))
+    assert answer.status == 400
+    assert "structured metadata" in answer.text
+    assert push.lines() == []
+    assert push(({"a": "b"}, [at(0, "bare")])).status == 204
+
+
+@pytest.mark.parametrize("status", [204, 422])
+def test_push_without_streams_is_answered_as_configured(push: Pusher, status: int) -> None:
+    push.loki.limits = LokiLimits(empty_status=status)
+    assert push().status == status
+    assert push.loki.rejected == []
+
+
+def test_other_endpoints_accept_push_and_store_nothing(loki: LokiDouble) -> None:
+    body, content_type = Pusher(loki, "json").encode([({"a": "b"}, [at(0)])])
+    headers = {"Content-Type": content_type}
+    for path, status in (("/flush", 204), ("/loki/api/v1/labels", 200), ("/ready", 503)):
+        assert send(loki.url + path, body, headers).status == status
+    loki.limits = LokiLimits(ready_after_ns=0)
+    assert send(loki.url + "/ready", body, headers).status == 200
+    assert loki.entries() == []
+
+
+# Limits of streams and rates
+
+
+def test_new_streams_beyond_limit_are_refused_and_others_stored(push: Pusher) -> None:
+    push.loki.limits = LokiLimits(max_streams=2)
+    answer = push(*(({"a": str(n)}, [at(0, str(n))]) for n in range(4)))
+    assert answer.status == 429
+    assert "maximum active stream limit exceeded" in answer.text
+    assert sorted(push.lines()) == ["0", "1"]
+    assert [item.line for item in push.loki.limited] == ["2", "3"]
+    assert push(({"a": "0"}, [at(1, "more")])).status == 204
+    push.loki.limits = LokiLimits(max_streams=None)
+    assert push(({"a": "9"}, [at(0)])).status == 204
+
+
+def test_only_error_of_last_stream_is_reported(push: Pusher) -> None:
+    push.loki.limits = LokiLimits(max_streams=1)
+    push(({"a": "known"}, [at(0, "first")]))
+    new = [({"a": str(n)}, [at(0, f"lost {n}")]) for n in range(40)]
+    assert push(*new, ({"a": "known"}, [at(1, "kept")])).status == 204
+    assert push.lines() == ["first", "kept"]
+    assert push.reasons() == ["stream_limit"] * 40
+    assert push.loki.limited == []
+
+
+def test_too_far_behind_in_earlier_stream_is_not_reported(push: Pusher) -> None:
+    push(({"a": "1"}, [at(0, "new")]))
+    late = ({"a": "1"}, [at(-HOUR - 1, "late")])
+    assert push(late, ({"a": "2"}, [at(0, "good")])).status == 204
+    assert push.reasons() == ["too_far_behind"]
+
+
+def test_idle_stream_is_not_live() -> None:
+    now = [NOW_MS]
+    with LokiDouble(now_ms=lambda: now[0], limits=LokiLimits(max_streams=1)) as loki:
+        push = Pusher(loki, "json")
+        assert push(({"a": "1"}, [at(0)])).status == 204
+        assert push(({"a": "2"}, [at(0)])).status == 429
+        now[0] += 30 * MINUTE
+        assert push(({"a": "2"}, [at(0)])).status == 204
+        assert loki.live_stream_count() == 1
+
+
+def test_request_above_burst_never_passes() -> None:
+    now = [NOW_MS]
+    limits = LokiLimits(rate_bytes=1_000, burst_bytes=1_500)
+    with LokiDouble(now_ms=lambda: now[0], limits=limits) as loki:
+        push = Pusher(loki, "json")
+        for _ in range(3):
+            answer = push(({"a": "1"}, [at(0, "x" * 800), at(1, "y" * 800)]))
+            assert answer.status == 429
+            assert "ingestion rate limit exceeded" in answer.text
+            now[0] += HOUR
+        assert (loki.entries(), loki.rejected) == ([], [])
+        assert push(({"a": "1"}, [at(0, "x" * 800)])).status == 204
+        assert push(({"a": "1"}, [at(0, "y" * 800)])).status == 429
+        now[0] += 1_000
+        assert push(({"a": "1"}, [at(0, "y" * 800)])).status == 204
+
+
+def test_stream_above_its_burst_is_refused_and_others_stored(push: Pusher) -> None:
+    push.loki.limits = LokiLimits(stream_rate_bytes=1_000, stream_burst_bytes=1_500)
+    large = ({"a": "large"}, [at(0, "x" * 800), at(1, "y" * 800)])
+    answer = push(({"a": "small"}, [at(0, "kept")]), large)
+    assert answer.status == 429
+    assert "Per stream rate limit exceeded" in answer.text
+    assert push.lines() == ["kept"]
+    assert len(push.loki.limited) == 2
+
+
+def test_time_limits_can_be_switched_off(push: Pusher) -> None:
+    push.loki.limits = LokiLimits(out_of_order_ns=None, max_age_ns=None, grace_period_ns=None)
+    for offset in (0, -2 * HOUR, -8 * DAY, DAY):
+        assert push(({"a": "b"}, [at(offset)])).status == 204

@@ -6,6 +6,7 @@ import pytest
 
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, CardinalityLimit
 from openqoe.core.config.declaration import SettingsError, declared_settings
+from openqoe.core.config.log_labels import STREAM_LABELS
 from openqoe.core.config.worker_config import Config
 
 MIB = 1024 * 1024
@@ -77,6 +78,8 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_INSTANCE", "eu-1", "instance", None, "eu-1"),
     ("OPENQOE_MAX_SAMPLES_PER_REQUEST", "2", "max_samples_per_request", 5_000, 2),
     ("OPENQOE_LOKI_ENCODING", "JSON", "loki_encoding", "protobuf", "json"),
+    ("OPENQOE_LOG_LABELS", "event_type,env", "log_labels", STREAM_LABELS, ("event_type", "env")),
+    ("OPENQOE_LOKI_MAX_STREAMS", "100", "loki_max_streams", 5_000, 100),
     ("OPENQOE_LOKI_BATCH_BYTES", "2M", "loki_batch_bytes", MIB, 2 * MIB),
     ("OPENQOE_LOKI_STRUCTURED_METADATA", "no", "loki_structured_metadata", True, False),
     ("OPENQOE_QUEUE_MAX_BYTES", "1M", "queue_max_bytes", 64 * MIB, MIB),
@@ -127,6 +130,11 @@ def test_help_text_of_every_setting_is_a_sentence(name: str) -> None:
         ({"OPENQOE_LOG_LEVEL": "loud"}, "OPENQOE_LOG_LEVEL is not one of debug, info, warning"),
         ({"OPENQOE_LOKI_ENCODING": "xml"}, "OPENQOE_LOKI_ENCODING is not one of protobuf, json"),
         ({"OPENQOE_EXTRA_LABELS": "mood"}, "OPENQOE_EXTRA_LABELS names 'mood', which is none of"),
+        (
+            {"OPENQOE_LOG_LABELS": "event_type,video_id"},
+            "OPENQOE_LOG_LABELS names 'video_id', which is none of",
+        ),
+        ({"OPENQOE_LOG_LABELS": "org_id"}, "OPENQOE_LOG_LABELS lacks event_type"),
         ({"CARDINALITY_LIMITS": "{"}, "CARDINALITY_LIMITS is not JSON"),
         ({"CARDINALITY_LIMITS": "[]"}, "CARDINALITY_LIMITS is not a JSON object"),
         ({"CARDINALITY_LIMITS": '{"mood":{}}'}, "CARDINALITY_LIMITS is wrong at 'mood': no such"),

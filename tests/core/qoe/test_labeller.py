@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
 from openqoe.core.governance.governor import Governor
-from openqoe.core.qoe.labeller import CACHE_LIFETIME, Labeller
+from openqoe.core.qoe.labeller import CACHE_LIFETIME, Labeller, label_text
 from tests.support.event_builders import NOW, batch, event
 
 
@@ -51,3 +53,18 @@ def test_discarded_label_sets_are_recreated_and_freed_one_by_one() -> None:
     assert list(labeller.free_discarded()) == [1] * sets_and_groups
     assert list(labeller.free_discarded()) == []
     assert labeller.find_label_set(decoded(player_id="p-1"), "DE", NOW) is after
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("a\ufffdb", "a?b"),
+        ("\ud83d", "?"),
+        ("\x00\x7f\x80\u2028\ufeff\ufffe\"'`", "\x00\x7f\x80\u2028\ufeff\ufffe\"'`"),
+        ("🎬é", "🎬é"),
+        (None, ""),
+        (7, "7"),
+    ],
+)
+def test_label_text_has_nothing_that_receivers_reject(raw: Any, text: str) -> None:
+    assert label_text(raw) == text

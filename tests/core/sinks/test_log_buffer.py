@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from openqoe.core.effects import HttpResult, LokiPush
 from openqoe.core.events.event_types import Event
 from openqoe.core.http.messages import Request
-from openqoe.core.sinks.log_buffer import MAX_BEHIND, MAX_LINE, shorten_line
+from openqoe.core.sinks.log_buffer import MAX_BEHIND, MAX_LINE, STREAM_LIFETIME, shorten_line
 from tests.support.event_builders import NOW, event, post
-from tests.support.loki_double import LogEntry, LokiDouble
+from tests.support.loki_double import LogEntry, LokiDouble, LokiLimits
 from tests.support.rig import HOUR, MINUTE, SECOND, Rig, player_event
 from tests.support.wire_codec import decode_push_request
 
 ENCODINGS = ["protobuf", "json"]
+IDS = {"view_id": "view-1", "session_id": "session-1", "viewer_id": "viewer-1"}
 IDENTITY = ("event_type", "event_time", "org_id", "player_id", "view_id", "session_id", "viewer_id")
 
 
@@ -266,13 +267,18 @@ def full(**more: Any) -> dict[str, Any]:
     }
 
 
-def test_stream_has_contracted_labels(encoding: str) -> None:
+def test_stream_has_few_labels_and_metadata_the_others(encoding: str) -> None:
     _, (entry,) = logged(full(), OPENQOE_LOKI_ENCODING=encoding)
     assert entry.labels == {
         "org_id": "acme",
         "player_id": "web",
         "event_type": "playing",
         "env": "prod",
+        "instance": "rig-0",
+    }
+    assert entry.metadata == {
+        **IDS,
+        "video_id": "film",
         "app_name": "shop",
         "app_version": "1.2.3",
         "device_category": "desktop",
@@ -282,6 +288,72 @@ def test_stream_has_contracted_labels(encoding: str) -> None:
         "network_country": "DE",
         "content_type": "live",
     }
+
+
+def test_log_labels_setting_selects_stream_labels(encoding: str) -> None:
+    chosen = {"OPENQOE_LOG_LABELS": "event_type,network_country"}
+    _, (entry,) = logged(full(), OPENQOE_LOKI_ENCODING=encoding, **chosen)
+    assert entry.labels == {"event_type": "playing", "network_country": "DE"}
+    assert entry.metadata["org_id"] == "acme"
+    assert entry.metadata["instance"] == "rig-0"
+
+
+def test_stream_without_governed_labels_keeps_instance() -> None:
+    limits = '{"limits":{"event_type":{"action":"drop"}}}'
+    _, (entry,) = logged(full(), OPENQOE_LOG_LABELS="event_type", CARDINALITY_LIMITS=limits)
+    assert entry.labels == {"instance": "rig-0"}
+
+
+def world(countries: int, combinations: int) -> list[dict[str, Any]]:
+    """One event of each country and combination of device, OS and browser."""
+    return [
+        full(
+            view_id=f"view-{country}-{number}",
+            network={"country_code": f"C{country}"},
+            device={"category": f"d{number % 3}"},
+            os={"family": f"o{number % 5}"},
+            browser={"family": f"b{number}"},
+        )
+        for country in range(countries)
+        for number in range(combinations)
+    ]
+
+
+def test_countries_and_devices_add_no_streams() -> None:
+    """As labels they exceeded the limit of streams: the first payload got 429 forever."""
+    rig = Rig()
+    rig.loki.limits = LokiLimits(max_streams=10)
+    for one in world(60, 14):
+        rig.post(one)
+    rig.flush()
+    assert len(rig.log_lines()) == 60 * 14
+    assert rig.loki.stream_count() == 1
+    assert (rig.loki.rejected, rig.loki.limited) == ([], [])
+
+
+def test_notice_comes_before_stream_limit() -> None:
+    rig = Rig(OPENQOE_LOKI_MAX_STREAMS="10")
+    for number in range(7):
+        rig.post(player_event(0, f"type-{number}"))
+    rig.flush()
+    assert not [one for one in rig.notices if "log streams" in one.event]
+    for number in range(7, 9):
+        rig.post(player_event(0, f"type-{number}"))
+    rig.flush(2)
+    (notice,) = (one for one in rig.notices if "log streams" in one.event)
+    assert dict(notice.fields) == {"streams": 9, "max_streams": 10}
+    assert rig.total("openqoe_worker_log_streams") == 9
+
+
+def test_idle_streams_are_not_counted() -> None:
+    rig = Rig()
+    rig.post(player_event(0, "seek"))
+    rig.flush(2)
+    assert rig.total("openqoe_worker_log_streams") == 1
+    rig.pass_time(STREAM_LIFETIME)
+    rig.post(player_event(0, "pause"))
+    rig.flush(2)
+    assert rig.total("openqoe_worker_log_streams") == 1
 
 
 def test_ids_are_never_stream_labels() -> None:
@@ -298,7 +370,13 @@ def test_absent_and_empty_labels_are_omitted() -> None:
         if name in (*IDENTITY, "viewer_time")
     }
     _, (entry,) = logged({**bare, "env": "", "app_name": None})
-    assert entry.labels == {"org_id": "acme", "player_id": "web", "event_type": "seek"}
+    assert entry.labels == {
+        "org_id": "acme",
+        "player_id": "web",
+        "event_type": "seek",
+        "instance": "rig-0",
+    }
+    assert entry.metadata == IDS
 
 
 def test_event_type_dropped_by_governance_is_not_a_label() -> None:
@@ -312,9 +390,21 @@ def test_event_type_dropped_by_governance_is_not_a_label() -> None:
 def test_label_value_is_cut_to_2048_bytes_between_characters(letter: str, length: int) -> None:
     text = letter * (length // len(letter.encode()) + 1)
     _, (entry,) = logged(full(app_name=text), OPENQOE_MAX_STRING_LENGTH="10000")
-    cut = entry.labels["app_name"]
+    cut = entry.metadata["app_name"]
     assert text.startswith(cut)
     assert 2_044 < len(cut.encode()) <= 2_048
+
+
+@pytest.mark.parametrize("text", ["\ufffd", "half \ud83d"])
+def test_event_with_replacement_character_does_not_lose_push(encoding: str, text: str) -> None:
+    rig = Rig(OPENQOE_LOKI_ENCODING=encoding)
+    odd = {"org_id": text, "env": text, "app_name": text, "player": {"name": text}}
+    rig.post({**player_event(0, text, 1.0), **odd}, player_event(1, "seek", 1.0))
+    rig.flush()
+    assert len(rig.log_lines()) == 2
+    assert rig.loki.rejected == []
+    replaced = text.replace("\ufffd", "?").replace("\ud83d", "?")
+    assert rig.loki.query({"org_id": replaced, "event_type": replaced})
 
 
 # Structured metadata
@@ -322,12 +412,7 @@ def test_label_value_is_cut_to_2048_bytes_between_characters(letter: str, length
 
 def test_ids_are_structured_metadata(encoding: str) -> None:
     rig, (entry,) = logged(full(), OPENQOE_LOKI_ENCODING=encoding)
-    assert entry.metadata == {
-        "view_id": "view-1",
-        "session_id": "session-1",
-        "viewer_id": "viewer-1",
-        "video_id": "film",
-    }
+    assert entry.metadata.items() >= {**IDS, "video_id": "film"}.items()
     assert rig.loki.query({"org_id": "acme"}, {"view_id": "view-1"}) == [entry]
 
 
@@ -403,10 +488,10 @@ def test_full_requests_are_sent_before_flush() -> None:
     assert rig.log_lines() == []
     rig.post(*(player_event(n, "seek") for n in range(1, 20)))
     early = len(rig.log_lines())
-    assert 20 - 4_096 // 400 <= early < 20
+    assert 20 - 4_096 // 500 <= early < 20
     rig.flush()
     assert len(rig.log_lines()) == 20
-    assert len([effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]) == 3
+    assert len([effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]) == 4
 
 
 def test_no_destination_keeps_no_lines() -> None:

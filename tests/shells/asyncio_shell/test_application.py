@@ -101,7 +101,7 @@ def test_requests_are_shed_while_turns_of_the_loop_last_too_long(
 
         async def keep_busy() -> None:
             while time.monotonic() < end:
-                time.sleep(turn)  # noqa: ASYNC251 - as a host whose loop is overloaded
+                time.sleep(turn)
                 await asyncio.sleep(0)
 
         async def post(number: int) -> None:
