@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
 import pytest
 
+from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
+from openqoe.core.config.log_labels import STREAM_LABELS
 from tests.deploy import dashboard_files
 from tests.deploy.dashboard_files import Query
 from tests.deploy.go_template import render
-from tests.deploy.log_queries import LOG_QUERIES
+from tests.deploy.log_queries import DOCS, LOG_QUERIES
 from tests.deploy.logql_syntax import parse_logql, unquote
+from tests.support import captures
 
-STREAM_LABELS: Final = {"org_id", "player_id", "event_type", "env", "instance"}
-"""The stream labels by default (`OPENQOE_LOG_LABELS`)."""
+MAX_SERIES: Final = 500
+"""Series that Loki returns for each query, by default."""
 
-FEW_VALUES: Final = {*STREAM_LABELS, "device_category", "network_country", "player_name"}
-"""Labels with fewer than 500 values."""
+FEW_VALUES: Final = {
+    name
+    for name, limit in DEFAULT_LIMITS.items()
+    if limit.action == "allow" and (limit.max_cardinality or MAX_SERIES) < MAX_SERIES
+}
+"""Labels that have fewer values than that by default."""
 
 
 @pytest.mark.parametrize("query", LOG_QUERIES, ids=lambda query: query.where)
@@ -32,12 +40,12 @@ def test_log_query_is_valid_and_has_selective_matcher(query: Query) -> None:
 @pytest.mark.parametrize("query", LOG_QUERIES, ids=lambda query: query.where)
 def test_log_query_selects_streams_by_stream_labels_only(query: Query) -> None:
     """Other labels are structured metadata: a matcher in the selector would find nothing."""
-    assert {label for label, _, _ in parse_logql(query.expr).matchers} <= STREAM_LABELS
+    assert {label for label, _, _ in parse_logql(query.expr).matchers} <= set(STREAM_LABELS)
 
 
 @pytest.mark.parametrize("query", LOG_QUERIES, ids=lambda query: query.where)
 def test_metric_query_groups_by_labels_with_few_values_only(query: Query) -> None:
-    """Loki fails a query of over 500 series, also within topk: views and messages are too many."""
+    """Loki fails a query of more series, also within topk: views and messages are too many."""
     parsed = parse_logql(query.expr)
     if parsed.is_metric:
         groups = {
@@ -143,3 +151,23 @@ def test_summary_line_has_units_and_names_missing_position(
 def test_template_outside_subset_raises(template: str) -> None:
     with pytest.raises((ValueError, IndexError)):
         render(template, {"a": "b"})
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_documentation_states_event_types_of_a_player(generation: int) -> None:
+    """They are a factor in the number of Loki's streams."""
+    counts = []
+    for player in ("hlsjs", "dashjs", "shaka", "videojs", "html5"):
+        capture = captures.load(f"sdk{generation}-{player}")
+        events = (event for request in capture.requests for event in request.events)
+        counts.append(len({event["event_type"] for event in events}))
+    text = (DOCS / "grafana.md").read_text(encoding="utf-8")
+    assert f"{min(counts)} to {max(counts)} with the" in text
+
+
+def test_documentation_multiplies_streams_correctly() -> None:
+    text = (DOCS / "grafana.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| ([\d,]+)", text, re.MULTILINE)
+    assert len(rows) == 4
+    for *factors, streams in rows:
+        assert math.prod(map(int, factors)) == int(streams.replace(",", ""))

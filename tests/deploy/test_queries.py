@@ -17,6 +17,7 @@ from typing import Final
 
 import pytest
 
+from openqoe.core.config.log_labels import STREAM_LABELS
 from openqoe.simulator.truth import quantile
 from tests.deploy import dashboard_files, rule_files
 from tests.deploy.dashboard_files import NAMES, Query
@@ -340,17 +341,26 @@ def test_worker_fault_fires_its_alert(
 
 
 def test_log_queries_use_labels_that_worker_sends(world: SimulatedHour) -> None:
-    """A label filter finds stream labels and structured metadata alike."""
     entries = list(world.loki.entries())
     stream = set().union(*(entry.labels for entry in entries))
-    sent = stream.union(*(entry.metadata for entry in entries))
+    metadata = set().union(*(entry.metadata for entry in entries))
+    assert stream == set(STREAM_LABELS)
+    assert not stream & metadata
     members = paths(entries)
     for query in LOG_QUERIES:
         asked = parse_logql(query.expr)
         assert {label for label, _, _ in asked.matchers} <= stream, query
-        assert asked.filters <= sent | asked.paths.keys(), query
+        assert asked.filters <= metadata | asked.paths.keys(), query
         assert set(asked.paths.values()) <= members, query
-        assert asked.used <= sent | asked.paths.keys(), query
+        assert asked.used <= stream | metadata | asked.paths.keys(), query
+
+
+def test_streams_are_at_most_product_of_documentation(world: SimulatedHour) -> None:
+    """One environment and one instance: docs/grafana.md multiplies players by event types."""
+    labels = [entry.labels for entry in world.loki.entries() if entry.labels["instance"] == "w-0"]
+    players = {(one["org_id"], one["player_id"]) for one in labels}
+    types = {one["event_type"] for one in labels}
+    assert len({tuple(one.items()) for one in labels}) <= len(players) * len(types)
 
 
 def log_query(title: str, **chosen: str) -> LogQuery:

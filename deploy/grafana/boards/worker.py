@@ -291,6 +291,13 @@ def _cardinality(scope: Scope) -> list[Panel]:
             [(scope.sum("openqoe_worker_views_live", by="instance"), "{{instance}}")],
             alert="OpenQoEViewsForgotten",
         ),
+        graph(
+            "Live log streams",
+            "Streams with a log entry in the last half hour. Loki limits the streams of all "
+            "workers together (5,000 for each tenant by default); see docs/grafana.md.",
+            [(scope.sum("openqoe_worker_log_streams", by="instance"), "{{instance}}")],
+            stacked=True,
+        ),
         bars(
             "Limits reached",
             "Folded values by dimension; label sets counted in overflow series; views and batches "
@@ -307,6 +314,7 @@ def _cardinality(scope: Scope) -> list[Panel]:
                 (scope.increase("openqoe_worker_labels_shortened_total"), "labels shortened"),
                 (scope.increase("openqoe_worker_governance_faults_total"), "governance faults"),
             ],
+            width=24,
             alert="OpenQoESeriesOverflow",
         ),
     ]
