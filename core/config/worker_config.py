@@ -38,6 +38,7 @@ from .destinations import (
     grafana_cloud_destinations,
     self_hosted_destinations,
 )
+from .origins import parse_origins
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -154,10 +155,12 @@ class Config:
         group="Access",
         default_text="none: open",
     )
-    cors_allowed_origins: tuple[str, ...] = _list(
+    cors_allowed_origins: tuple[str, ...] = setting(
         "CORS_ALLOWED_ORIGINS",
         ("*",),
-        "Origins of the pages whose players may send events; `*` allows all.",
+        "Origins of the pages whose players may send events, such as `https://a.example`, or "
+        "`https://*.a.example` for all subdomains; `*` allows all.",
+        parse=parse_origins,
         default_text="`*`",
     )
 

@@ -180,4 +180,4 @@ def test_batch_with_byte_order_mark_is_accepted_and_equals_the_one_without() -> 
     worker = make_worker()
     for body in (BOM + BODY, BODY):
         assert ask(worker, "/events", method="POST", body=body).status == 202
-    assert counter_value(worker, "openqoe_worker_batches_duplicate_total") == 1
+    assert counter_value(worker, "batches_duplicate_total") == 1
