@@ -128,7 +128,9 @@ class Worker:
         response: Response | None
         if request.method == "OPTIONS":
             opened = opened._replace(route=Route.PREFLIGHT.value)
-            response = Response(204, cors.PREFLIGHT)
+            response = Response(
+                204, cors.preflight_headers(request.headers, self.config.cors_allowed_origins)
+            )
         elif endpoint is None:
             response = answers.error_response(404, "Not found")
         elif request.method not in endpoint.methods:

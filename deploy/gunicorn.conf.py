@@ -2,7 +2,8 @@
 
     gunicorn -c deploy/gunicorn.conf.py 'openqoe.shells.wsgi_shell:application'
 
-Command-line options take precedence over this file.
+Command-line options take precedence over this file. A buffering proxy is required in front of it
+(deploy/nginx/openqoe.conf): every request that a client sends slowly holds a thread.
 """
 
 from typing import Any

@@ -1,11 +1,14 @@
 """Content types and codings of request bodies."""
 
 import zlib
+from codecs import BOM_UTF8
 
 from ..http.messages import Request
 
 CONTENT_TYPES = frozenset({"", "application/json", "text/plain"})
 """Accepted content types; a beacon may send its JSON as text/plain or without a type."""
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 MAX_MEMBERS = 100
 """Maximum members of a gzip body. Senders use one; each costs a copy of all that follow."""
@@ -38,19 +41,48 @@ def decode_body(request: Request, max_body: int, max_inflated: int) -> bytes:
     # Our own HTTP connections have checked the size; other hosts may not have.
     if len(request.body) > max_body:
         raise RefusedContentError(413, "Request body too large")
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in CONTENT_TYPES:
+    headers = request.headers
+    if _single(headers.get("content-type", "")) not in CONTENT_TYPES:
         raise RefusedContentError(
             415, "Unsupported content type: send application/json, text/plain, or none"
         )
-    coding = request.headers.get("content-encoding", "").strip().lower()
+    body = _decode(request.body, _single(headers.get("content-encoding", "")), max_inflated)
+    return body.removeprefix(BOM_UTF8)
+
+
+def _single(values: str) -> str:
+    """Return the value of a header without parameters, in lower case.
+
+    A value that is repeated, as some proxies do, counts once; different ones are joined.
+    """
+    found = values.partition(";")[0].strip().lower()
+    if "," in values:
+        single = {value.partition(";")[0].strip().lower() for value in values.split(",")}
+        found = ", ".join(sorted(single))
+    return found
+
+
+def _decode(body: bytes, coding: str, limit: int) -> bytes:
+    """Decode a body.
+
+    The body itself decides where that is certain, because a 4xx makes the SDK drop the batch: some
+    proxies remove the Content-Encoding or decode the body and keep it.
+    """
+    if body.startswith(GZIP_MAGIC):  # no JSON begins like this
+        return _inflate(body, 31, limit, "gzip")
     if coding in ("", "identity"):
-        return request.body
+        return body
+    is_plain = body.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[")
     if coding in ("gzip", "x-gzip"):
-        return _inflate(request.body, 31, max_inflated, coding)
+        return body if is_plain else _inflate(body, 31, limit, coding)
     if coding == "deflate":
         # RFC 9110, 8.4.1.2 means the zlib format, but many senders omit zlib's header.
-        return _inflate(request.body, 15 if _is_zlib(request.body) else -15, max_inflated, coding)
+        try:
+            return _inflate(body, 15 if _is_zlib(body) else -15, limit, coding)
+        except RefusedContentError as refused:
+            if is_plain and refused.status == 400:
+                return body
+            raise
     raise RefusedContentError(415, "Unsupported content encoding: send gzip, deflate, or none")
 
 

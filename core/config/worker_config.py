@@ -39,6 +39,7 @@ from .destinations import (
     self_hosted_destinations,
 )
 from .log_labels import LOG_LABELS, STREAM_LABELS
+from .origins import parse_origins
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -155,10 +156,12 @@ class Config:
         group="Access",
         default_text="none: open",
     )
-    cors_allowed_origins: tuple[str, ...] = _list(
+    cors_allowed_origins: tuple[str, ...] = setting(
         "CORS_ALLOWED_ORIGINS",
         ("*",),
-        "Origins of the pages whose players may send events; `*` allows all.",
+        "Origins of the pages whose players may send events, such as `https://a.example`, or "
+        "`https://*.a.example` for all subdomains; `*` allows all.",
+        parse=parse_origins,
         default_text="`*`",
     )
 

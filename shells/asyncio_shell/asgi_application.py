@@ -27,6 +27,7 @@ from ..service.clock import now_ms
 from ..service.environment import log_start, process_instance
 from ..stores.store_selection import open_store
 from .service import Service
+from .uvicorn_upgrades import ignore_http2_offers
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -71,6 +72,7 @@ class Application:
             config = self._config or Config.from_environment(os.environ)
             log = logs.configure(config)
             redact_keys()
+            ignore_http2_offers()
             self._budget = MemoryBudget(config.max_waiting_bytes)
             runtime = open_runtime(
                 config, process_instance(config), log, partial(open_store, config, several=True)

@@ -29,6 +29,7 @@ from ..service.clock import now_ms
 from ..service.environment import log_start, process_instance
 from ..storage import StorageError
 from ..stores.store_selection import open_store
+from .read_deadlines import ReadDeadlines
 from .service import Service
 
 Environ = dict[str, Any]
@@ -51,6 +52,7 @@ class Application:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._service: Service | None = None
+        self._deadlines: ReadDeadlines | None = None
         self._pid = 0
         self._starting = Lock()
 
@@ -68,7 +70,7 @@ class Application:
         socket = environ.get("gunicorn.socket")  # of other hosts, the wait is not known
         received = now_ms() - kernel_queue_ms(socket)
         try:
-            body = _body(environ, self.config.max_body_bytes)
+            body = self._read_body(environ)
         except RefusedError as refused:
             response = service.refuse(refused.status, refused.message, headers)
         else:
@@ -82,6 +84,28 @@ class Application:
             request = Request(method, path, query, headers, body, received, is_secure, complete)
             response = service.answer(request)
         return _respond(response, method, start_response)
+
+    def _read_body(self, environ: Environ) -> bytes:
+        """Read the body; under gunicorn within the request time-out.
+
+        Raises:
+            RefusedError: It is too large or too slow, or its length differs from the announced one.
+        """
+        socket, deadlines = environ.get("gunicorn.socket"), self._deadlines
+        if socket is None or deadlines is None:
+            return _body(environ, self.config.max_body_bytes)
+        in_time = True
+        deadlines.begin(socket)
+        try:
+            return _body(environ, self.config.max_body_bytes)
+        except (RefusedError, OSError):
+            in_time = deadlines.end(socket)
+            if in_time:
+                raise
+            raise RefusedError(408, "Request not received in time") from None
+        finally:
+            if in_time:
+                deadlines.end(socket)
 
     def start(self) -> Service:
         """Start the service of this process, unless it runs.
@@ -100,6 +124,8 @@ class Application:
                 runtime = open_runtime(self.config, process_instance(self.config), log, store)
                 self._service, self._pid = Service(runtime, log), os.getpid()
                 self._service.start()
+                self._deadlines = ReadDeadlines(self.config.request_timeout / 1000)
+                self._deadlines.start()
                 self._service.watch()
                 log_start(log, runtime.worker, os.environ)
                 _running.append(self)
@@ -116,6 +142,8 @@ class Application:
             service = self._service
             if service is not None and self._pid == os.getpid() and not service.closed:
                 service.close(service.drain().remaining)
+                if self._deadlines is not None:
+                    self._deadlines.close()
 
 
 def create_application(config: Config | None = None) -> Application:

@@ -83,6 +83,18 @@ def test_gzip_body_is_accepted(worker: WorkerProcess) -> None:
         assert client.read_response().status == 202
 
 
+@pytest.mark.parametrize("is_split", [False, True])
+def test_offer_of_http2_is_ignored(worker: WorkerProcess, is_split: bool) -> None:
+    body = fresh_batch()
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAA")
+    whole = encode_post(body, *offer)
+    with RawClient(worker.port) as client:
+        for part in (whole[: -len(body)], whole[-len(body) :]) if is_split else (whole,):
+            client.send(part)
+            time.sleep(0.1)
+        assert client.read_response().status == 202
+
+
 def test_half_closed_client_receives_response(host: Host, worker: WorkerProcess) -> None:
     body = fresh_batch()
     with RawClient(worker.port) as client:

@@ -5,6 +5,7 @@ Without them a browser reports a network failure, and the SDK sends the batch ag
 
 import pytest
 
+from openqoe.core.config.declaration import SettingsError
 from openqoe.core.worker import Worker
 from tests.core.api.worker_client import Answer, ask, make_worker
 from tests.support.event_builders import batch, event
@@ -21,7 +22,7 @@ NOT_ALLOWED = {"Vary": "Origin"}
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Content-Type, Content-Encoding, Authorization, X-API-Key, "
-    "X-API-Token, X-SDK-Version",
+    "X-API-Token, X-SDK-Version, Idempotency-Key",
     "Access-Control-Max-Age": "86400",
 }
 
@@ -117,3 +118,80 @@ def test_allowed_origins_decide_the_headers(
     assert cross_origin(ask(worker, headers=sent)) == headers
     preflight = ask(worker, "/events", method="OPTIONS", headers=sent)
     assert preflight.headers == PREFLIGHT | headers
+
+
+AGENTS = "traceparent, sentry-trace,baggage, x-datadog-trace-id, newrelic , X-Requested-With"
+
+
+@pytest.mark.parametrize(
+    ("requested", "added"),
+    [
+        (AGENTS, ", " + ", ".join(name.strip() for name in AGENTS.split(","))),
+        ("idempotency-key, traceparent, traceparent", ", traceparent"),
+        ("a b", ""),
+        ("a,\x00", ""),
+        ("a" * 3_000, ""),
+        ("", ""),
+    ],
+)
+def test_preflight_allows_requested_headers_to_allowed_origin(requested: str, added: str) -> None:
+    sent = {"origin": PAGE, "access-control-request-headers": requested}
+    for allowed, expected in ((PAGE, added), (SHOP, "")):
+        worker = make_worker(CORS_ALLOWED_ORIGINS=allowed)
+        answer = ask(worker, "/events", method="OPTIONS", headers=sent)
+        name = "Access-Control-Allow-Headers"
+        assert answer.headers[name] == PREFLIGHT[name] + expected
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "is_allowed"),
+    [
+        ("https://page.example/", PAGE, True),
+        ("HTTPS://Page.Example", PAGE, True),
+        ("https://page.example:443", PAGE, True),
+        ("http://page.example:80/", "http://page.example", True),
+        ("https://page.example:8443", PAGE, False),
+        ('"https://page.example"', PAGE, True),
+        (f"'{SHOP}' '{PAGE}'", PAGE, True),
+        (f" {SHOP} {PAGE} ", PAGE, True),
+        ("https://*.page.example", "https://a.page.example", True),
+        ("https://*.page.example", "https://a.b.page.example", True),
+        ("https://*.page.example", PAGE, False),
+        ("https://*.page.example", "https://.page.example", False),
+        ("https://*.page.example", "http://a.page.example", False),
+        ("https://*.page.example", "https://evil.example/.page.example", False),
+        ("https://*.page.example", "https://a.page.example.evil.example", False),
+        ("https://*.b.example,https://*.a.b.example", "https://x.a.b.example", True),
+        ("https://*.page.example:8443", "https://a.page.example:8443", True),
+        ("http://localhost:3000", "http://localhost:3000", True),
+        ("capacitor://localhost", "capacitor://localhost", True),
+        ("http://[::1]:3000", "http://[::1]:3000", True),
+        ("null", "null", True),
+    ],
+)
+def test_origins_are_accepted_as_people_write_them(
+    allowed: str, origin: str, is_allowed: bool
+) -> None:
+    worker = make_worker(CORS_ALLOWED_ORIGINS=allowed)
+    answer = ask(worker, headers={"origin": origin})
+    assert ("Access-Control-Allow-Origin" in answer.headers) is is_allowed
+
+
+@pytest.mark.parametrize(
+    ("allowed", "advice"),
+    [
+        ("page.example", "needs a scheme"),
+        ("https://page.example/player", "no path"),
+        ("https://a*.page.example", "wildcard"),
+        ("https://*", "wildcard"),
+        ("*.page.example", "needs a scheme"),
+        ("https://bücher.example", "Punycode"),
+        ("https://user@page.example", "write https://"),
+        ('["https://page.example"]', "write"),
+        ('""', "no value"),
+    ],
+)
+def test_value_that_is_no_origin_is_refused_at_start(allowed: str, advice: str) -> None:
+    with pytest.raises(SettingsError, match=advice) as caught:
+        make_worker(CORS_ALLOWED_ORIGINS=f"{PAGE},{allowed}" if "value" not in advice else allowed)
+    assert "CORS_ALLOWED_ORIGINS" in str(caught.value)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from openqoe.core import Config
 from openqoe.shells.service.clock import now_ms
 from openqoe.shells.wsgi_shell import Application, create_application
 from tests.support.event_builders import batch, event
+from tests.support.raw_client import RawClient, encode_post
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port
-from tests.support.worker_process import ROOT, WorkerProcess
+from tests.support.worker_process import ROOT, WorkerProcess, gunicorn
 
 
 class SlowBody(BytesIO):
@@ -83,7 +85,7 @@ def test_arrival_time_is_the_start_of_the_request(
     answer = service.answer
 
     def note(request: Any) -> Any:
-        received.append(now_ms() - request.received)
+        received.append(now_ms() - request.first_byte_at)
         return answer(request)
 
     monkeypatch.setattr(service, "answer", note)
@@ -223,3 +225,23 @@ def test_gunicorn_without_our_configuration_flushes_on_exit(receiver: RemoteWrit
         assert worker.post(body)[0] == 202
         assert worker.stop() == 0
     assert receiver.total("openqoe_views_started_total") == 1
+
+
+@pytest.mark.parametrize("worker_class", ["gthread", "sync"])
+def test_slow_bodies_release_their_threads_with_408(worker_class: str) -> None:
+    command = gunicorn(worker_class, "--threads", "2" if worker_class == "gthread" else "1")
+    with WorkerProcess({"OPENQOE_REQUEST_TIMEOUT": "1"}, command=command) as worker:
+        slow = [RawClient(worker.port) for _ in range(2 if worker_class == "gthread" else 1)]
+        for client in slow:
+            client.send(encode_post(b"", "Content-Length: 1000", length=False))
+        for _ in range(8):
+            time.sleep(0.2)
+            for client in slow:
+                with suppress(ConnectionError):
+                    client.send(b"x")
+        began = time.monotonic()
+        assert worker.request("GET", "/health")[0] == 200
+        assert time.monotonic() - began < 5
+        for client in slow:
+            assert client.read_response().status == 408
+            client.close()
