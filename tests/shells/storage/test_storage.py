@@ -368,7 +368,7 @@ def test_truncated_journal_loses_and_counts_the_records_behind(path: Path) -> No
     assert_reported(again, "acknowledged batches are missing from the journal")
 
 
-def assert_reported(one: Open, event: str) -> dict[str, str | int]:
+def assert_reported(one: Open, event: str) -> dict[str, str | int | float]:
     """Assert that this is the only notice, and return its fields."""
     (notice,) = one.storage.notices
     assert (notice.level, notice.event) == ("error", event)
