@@ -180,6 +180,19 @@ def parse_json_object(text: str) -> dict[str, Any]:
     return value
 
 
+def parse_headers(text: str) -> dict[str, str]:
+    """Parse a JSON object of header names and values."""
+    headers = parse_json_object(text)
+    for name, value in headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise ValueError(f"names {name!r}, which is not the name of a header")
+        if name.lower() in ("host", "content-length", "content-type", "content-encoding"):
+            raise ValueError(f"names {name}, which the worker sets itself")
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise ValueError(f"gives {name} a value that is not printable ASCII text")
+    return headers
+
+
 def parse_choice(*choices: str) -> Parse:
     """Return a parser that accepts one of the choices, in any case."""
 

@@ -6,10 +6,19 @@ embedded store is used when neither is configured, or beside them.
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-ServerSettings = tuple[str | None, str | None, str | None]
-"""URL, user name, password."""
+
+class ServerSettings(NamedTuple):
+    """The settings of one server; None for those that are not set."""
+
+    url: str | None = None
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+
 
 Faults = tuple[str, ...]
 
@@ -44,34 +53,42 @@ EMBEDDED_LOGS = Destination("embedded_logs", EMBEDDED + "logs")
 
 
 def self_hosted_destinations(
-    *, mimir: ServerSettings, prometheus: ServerSettings, loki: ServerSettings, tenant: str | None
+    *,
+    mimir: ServerSettings,
+    prometheus: ServerSettings,
+    loki: ServerSettings,
+    tenant: str | None,
+    headers: Mapping[str, str],
 ) -> tuple[Destination | None, Destination | None, Faults]:
     """Return the destinations of metrics and logs of self-hosted servers, and the faults."""
     faults: list[str] = []
-    for prefix, (url, username, password) in (
-        ("MIMIR", mimir),
-        ("PROMETHEUS", prometheus),
-        ("LOKI", loki),
-    ):
-        if url and (username is None) != (password is None):
-            missing = "PASSWORD" if password is None else "USERNAME"
+    for prefix, server in (("MIMIR", mimir), ("PROMETHEUS", prometheus), ("LOKI", loki)):
+        has_user, has_password = server.username is not None, server.password is not None
+        if server.url and has_user != has_password:
+            missing = "PASSWORD" if has_user else "USERNAME"
             faults.append(f"{prefix}_{missing} is missing: set both user name and password")
+        if server.token is not None and has_user:
+            faults.append(f"{prefix}_BEARER_TOKEN excludes {prefix}_USERNAME: set one of them")
+        if server.token is not None and not server.token.isascii():
+            faults.append(f"{prefix}_BEARER_TOKEN must be ASCII: it is sent as a header")
     if tenant and not tenant.isascii():
         faults.append("OPENQOE_TENANT must be ASCII: it is sent as a header")
-    tenant_header = (("X-Scope-OrgID", tenant),) if tenant else ()
+    more = (*((("X-Scope-OrgID", tenant),) if tenant else ()), *headers.items())
 
     def destination(name: str, url: str | None, *access: ServerSettings) -> Destination | None:
         if url is None:
             return None
-        for _, username, password in access:
-            if username is not None and password is not None:
-                return Destination(name, url, (*_basic(username, password), *tenant_header))
-        return Destination(name, url, tenant_header)
+        for server in access:
+            if server.token is not None:
+                return Destination(name, url, (("Authorization", f"Bearer {server.token}"), *more))
+            if server.username is not None and server.password is not None:
+                return Destination(name, url, (*_basic(server.username, server.password), *more))
+        return Destination(name, url, more)
 
-    metrics = destination("mimir", mimir[0], mimir, prometheus) or destination(
-        "prometheus", prometheus[0], prometheus
+    metrics = destination("mimir", mimir.url, mimir, prometheus) or destination(
+        "prometheus", prometheus.url, prometheus
     )
-    return metrics, destination("loki", loki[0], loki), tuple(faults)
+    return metrics, destination("loki", loki.url, loki), tuple(faults)
 
 
 def grafana_cloud_destinations(

@@ -20,6 +20,7 @@ from .declaration import (
     Parse,
     SettingsError,
     parse_choice,
+    parse_headers,
     parse_integer,
     parse_json_object,
     parse_list,
@@ -35,6 +36,7 @@ from .destinations import (
     EMBEDDED_METRICS,
     Destination,
     Faults,
+    ServerSettings,
     grafana_cloud_destinations,
     self_hosted_destinations,
 )
@@ -77,6 +79,11 @@ class Config:
     )
     mimir_username: str | None = _text("MIMIR_USERNAME", "User name for basic authentication.")
     mimir_password: str | None = _text("MIMIR_PASSWORD", "Its password.", secret=True)
+    mimir_bearer_token: str | None = _text(
+        "MIMIR_BEARER_TOKEN",
+        "Token for bearer authentication, instead of a user name.",
+        secret=True,
+    )
     prometheus_url: str | None = _url(
         "PROMETHEUS_URL",
         "A Prometheus remote-write receiver, or any compatible one (`…/api/v1/write`).",
@@ -87,11 +94,30 @@ class Config:
         "is not set.",
     )
     prometheus_password: str | None = _text("PROMETHEUS_PASSWORD", "Its password.", secret=True)
+    prometheus_bearer_token: str | None = _text(
+        "PROMETHEUS_BEARER_TOKEN",
+        "Token for bearer authentication, instead of a user name.",
+        secret=True,
+    )
     loki_url: str | None = _url("LOKI_URL", "Push endpoint of Loki (`…/loki/api/v1/push`).")
     loki_username: str | None = _text("LOKI_USERNAME", "User name for basic authentication.")
     loki_password: str | None = _text("LOKI_PASSWORD", "Its password.", secret=True)
+    loki_bearer_token: str | None = _text(
+        "LOKI_BEARER_TOKEN",
+        "Token for bearer authentication, instead of a user name.",
+        secret=True,
+    )
     tenant: str | None = _text(
         "OPENQOE_TENANT", "Sent as X-Scope-OrgID to self-hosted Mimir and Loki."
+    )
+    destination_headers: Mapping[str, str] = setting(
+        "OPENQOE_DESTINATION_HEADERS",
+        {},
+        "Headers to add to every request to a self-hosted destination, as a JSON object: "
+        '`{"X-Gateway-Key":"…"}`.',
+        parse=parse_headers,
+        secret=True,
+        default_text="none",
     )
 
     grafana_cloud_instance_id: str | None = _text(
@@ -389,6 +415,20 @@ class Config:
         "it, the oldest logs are dropped and counted; metrics stay in the registry instead, and no "
         "total is lost.",
     )
+    destination_ca_file: str | None = _text(
+        "OPENQOE_DESTINATION_CA_FILE",
+        "PEM file of the certificate authorities that destinations are verified with, instead of "
+        "those of the system.",
+    )
+    destination_client_cert: str | None = _text(
+        "OPENQOE_DESTINATION_CLIENT_CERT",
+        "PEM file of the client certificate with which the worker identifies itself to "
+        "destinations (mutual TLS).",
+    )
+    destination_client_key: str | None = _text(
+        "OPENQOE_DESTINATION_CLIENT_KEY",
+        "PEM file of its key; needed if the key is not in the file of the certificate.",
+    )
     delivery_timeout: int = _seconds(
         "OPENQOE_DELIVERY_TIMEOUT", 10 * SECOND, "Maximum time for a destination's response."
     )
@@ -451,6 +491,8 @@ class Config:
             *declaration.find_control_characters(self),
             *self._destinations()[2],
         ]
+        if self.destination_client_key and not self.destination_client_cert:
+            faults.append("OPENQOE_DESTINATION_CLIENT_CERT is missing: a key alone is not enough")
         for name in self.extra_labels:
             if name not in EXTRA_DIMENSIONS:
                 known = ", ".join(EXTRA_DIMENSIONS)
@@ -520,8 +562,18 @@ class Config:
         if any(cloud):
             return grafana_cloud_destinations(*cloud)
         return self_hosted_destinations(
-            mimir=(self.mimir_url, self.mimir_username, self.mimir_password),
-            prometheus=(self.prometheus_url, self.prometheus_username, self.prometheus_password),
-            loki=(self.loki_url, self.loki_username, self.loki_password),
+            mimir=ServerSettings(
+                self.mimir_url, self.mimir_username, self.mimir_password, self.mimir_bearer_token
+            ),
+            prometheus=ServerSettings(
+                self.prometheus_url,
+                self.prometheus_username,
+                self.prometheus_password,
+                self.prometheus_bearer_token,
+            ),
+            loki=ServerSettings(
+                self.loki_url, self.loki_username, self.loki_password, self.loki_bearer_token
+            ),
             tenant=self.tenant,
+            headers=self.destination_headers,
         )

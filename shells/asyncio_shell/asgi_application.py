@@ -77,9 +77,14 @@ class Application:
             runtime = open_runtime(
                 config, process_instance(config), log, partial(open_store, config, several=True)
             )
-            self._service = Service(runtime, log)
-            await self._service.start()
-            self._service.watch()
+            try:
+                service = Service(runtime, log)
+                await service.start()
+                service.watch()
+            except BaseException:
+                runtime.close()
+                raise
+            self._service = service
             log_start(log, runtime.worker, os.environ)
         return self._service
 

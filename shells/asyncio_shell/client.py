@@ -4,6 +4,7 @@ import aiohttp
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
+from ..net.connection_policy import ConnectionPolicy
 from ..net.http_results import MAX_ANSWER, network_failure, read_start, timeout_failure
 
 
@@ -12,37 +13,65 @@ class Client:
 
     Args:
         timeout: Time limit of a request, in ms.
+        policy: Proxies and TLS; by default no proxy and the certificates of the system.
     """
 
-    def __init__(self, timeout: int) -> None:
+    def __init__(self, timeout: int, policy: ConnectionPolicy | None = None) -> None:
         self._timeout = timeout / 1000
-        self._session: aiohttp.ClientSession | None = None
+        self._policy = ConnectionPolicy() if policy is None else policy
+        self._sessions: dict[str | None, aiohttp.ClientSession] = {}  # by SOCKS proxy
+        self._is_open = False
 
     async def open(self) -> None:
-        """Open the pool."""
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._timeout),
-            trust_env=True,  # HTTP_PROXY and NO_PROXY
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        """Open the client. Its pools are opened with the first requests that they are for."""
+        self._is_open = True
 
     async def close(self) -> None:
-        """Close the pool."""
-        if self._session is not None:
-            await self._session.close()
+        """Close the pools."""
+        self._is_open = False
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            await session.close()
+
+    def _session_for(self, proxy: str | None) -> aiohttp.ClientSession:
+        assert self._is_open, "the client is not open"
+        socks = proxy if proxy is not None and proxy.startswith("socks5") else None
+        if socks not in self._sessions:
+            self._sessions[socks] = aiohttp.ClientSession(
+                connector=self._create_connector(socks),
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._sessions[socks]
+
+    def _create_connector(self, socks: str | None) -> aiohttp.BaseConnector:
+        if socks is None:
+            return aiohttp.TCPConnector(ssl=self._policy.tls)
+        # Imported here: few have such a proxy.
+        from aiohttp_socks import ProxyConnector
+
+        url = socks.replace("socks5h:", "socks5:", 1)
+        return ProxyConnector.from_url(url, rdns=True, ssl=self._policy.tls)
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
         """Send one effect. A fault is a result, never an exception."""
-        assert self._session is not None, "the client is not open"
         try:
-            async with self._session.post(
-                effect.url, data=effect.body, headers=effect.headers, allow_redirects=False
+            proxy = self._policy.proxies.proxy_for(effect.url)
+            session = self._session_for(proxy)
+            http_proxy = proxy if proxy is not None and proxy.startswith("http") else None
+            async with session.post(
+                effect.url,
+                data=effect.body,
+                headers=effect.headers,
+                allow_redirects=False,
+                proxy=http_proxy,
             ) as response:
                 body = await read_start(response.content.iter_chunked(MAX_ANSWER))
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpResult(response.status, headers, body)
         except TimeoutError:
             return timeout_failure(self._timeout)
-        # ValueError: the host or a header cannot be encoded.
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        # Also a host or a header that cannot be encoded, and each kind of error of a SOCKS proxy.
+        except Exception as error:
             return network_failure(error)

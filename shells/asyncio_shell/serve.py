@@ -42,7 +42,11 @@ async def serve(
     listeners = listen_options.open()
     store = partial(open_store, config, several=False)
     runtime = open_runtime(config, server_instance(config, listeners.port), log, store)
-    service = Service(runtime, log)
+    try:
+        service = Service(runtime, log)
+    except BaseException:
+        runtime.close()
+        raise
     server = Server(service, listeners)
     stop = asyncio.Event()
     for number in os_process.stop_signals():

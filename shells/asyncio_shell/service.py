@@ -6,6 +6,7 @@ from contextlib import suppress
 from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
+from ..net.connection_policy import ConnectionPolicy
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -18,7 +19,8 @@ class Service(BaseService):
 
     def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
         super().__init__(runtime, log)
-        self._client = Client(self.worker.config.delivery_timeout)
+        config = self.worker.config
+        self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
         self._sending: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
         self._progress = asyncio.Event()

@@ -2,11 +2,13 @@
 
 import asyncio
 
+from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.destinations import EMBEDDED, Destination
 from openqoe.core.config.worker_config import Config
 from openqoe.core.delivery.destination_probe import Finding, build_probe, diagnose_answer
 from openqoe.core.delivery.verdict import PayloadKind
 
+from ..net.connection_policy import ConnectionPolicy
 from ..net.httpx_client import Client
 from ..service.clock import now_ms
 
@@ -21,7 +23,11 @@ async def _check_all(config: Config) -> list[Finding]:
         *(("metrics", one) for one in config.metrics_destinations),
         *(("logs", one) for one in config.logs_destinations),
     ]
-    client = Client(config.delivery_timeout)
+    try:
+        policy = ConnectionPolicy.load(config)
+    except SettingsError as error:
+        return [Finding("fail", "connections", fault, "") for fault in error.faults]
+    client = Client(config.delivery_timeout, policy)
     await client.open()
     try:
         findings = await asyncio.gather(*(_check(client, config, *one) for one in wanted))

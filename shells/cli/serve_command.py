@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 from openqoe.core.http import select_parser
 
@@ -122,5 +123,5 @@ def serve(
                 logs.configure(config),
             ).run()
         )
-    except (ListenError, StorageError) as error:
+    except (ListenError, SettingsError, StorageError) as error:
         fail(str(error))

@@ -4,15 +4,17 @@ They use the standard library's client, which every shell has: a request costs a
 CPU time of one by httpx, and clients that send batches are bound by it.
 """
 
+import os
 from base64 import b64encode
 from collections.abc import Mapping
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, InvalidURL
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import msgspec
+
+from ..net.proxy_rules import ProxyRules
 
 TIMEOUT: Final = 10.0
 """Seconds to wait for a page."""
@@ -40,7 +42,7 @@ class Reply(NamedTuple):
 
 
 class WorkerConnection:
-    """A keep-alive connection, opened when it is needed. Respects HTTP_PROXY and NO_PROXY.
+    """A keep-alive connection, opened when it is needed. Respects proxies of the environment.
 
     Args:
         url: The worker; its path is not used.
@@ -50,7 +52,11 @@ class WorkerConnection:
     def __init__(self, url: str, timeout: float) -> None:
         address = urlsplit(url)
         host = address.netloc.rpartition("@")[2]
-        proxy = "" if proxy_bypass(host) else getproxies().get(address.scheme, "")
+        proxy = ProxyRules.from_environment(os.environ).proxy_for(url) or ""
+        if proxy.startswith("socks"):
+            raise WorkerError(
+                "proxies of this command are http:// only; add the worker to NO_PROXY"
+            )
         peer = urlsplit(proxy or url)
         connection = HTTPSConnection if address.scheme == "https" else HTTPConnection
         self._connection = connection(peer.hostname or "", peer.port, timeout=timeout)

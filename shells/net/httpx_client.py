@@ -5,6 +5,7 @@ import httpx
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
+from .connection_policy import ConnectionPolicy
 from .http_results import network_failure, read_start, timeout_failure
 
 
@@ -13,28 +14,46 @@ class Client:
 
     Args:
         timeout: Time limit of a request, in ms.
+        policy: Proxies and TLS; by default no proxy and the certificates of the system.
     """
 
-    def __init__(self, timeout: int) -> None:
+    def __init__(self, timeout: int, policy: ConnectionPolicy | None = None) -> None:
         self._timeout = timeout / 1000
-        self._client: httpx.AsyncClient | None = None
+        self._policy = ConnectionPolicy() if policy is None else policy
+        self._pools: dict[str | None, httpx.AsyncClient] = {}  # by proxy
+        self._is_open = False
 
     async def open(self) -> None:
-        """Open the pool."""
-        # httpx limits the time of each step; ``send`` limits the whole.
-        self._client = httpx.AsyncClient(timeout=None, follow_redirects=False)
+        """Open the client. Each proxy gets a pool with the first request that it is for."""
+        self._is_open = True
 
     async def close(self) -> None:
-        """Close the pool."""
-        if self._client is not None:
-            await self._client.aclose()
+        """Close the pools."""
+        self._is_open = False
+        while self._pools:
+            _, pool = self._pools.popitem()
+            await pool.aclose()
+
+    def _pool_for(self, url: str) -> httpx.AsyncClient:
+        assert self._is_open, "the client is not open"
+        proxy = self._policy.proxies.proxy_for(url)
+        if proxy not in self._pools:
+            self._pools[proxy] = httpx.AsyncClient(
+                # httpx limits the time of each step; ``send`` limits the whole.
+                timeout=None,
+                follow_redirects=False,
+                trust_env=False,
+                verify=self._policy.tls,
+                proxy=None if proxy is None else proxy.replace("socks5h:", "socks5:", 1),
+            )
+        return self._pools[proxy]
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
         """Send one effect. A fault is a result, never an exception."""
-        assert self._client is not None, "the client is not open"
         try:
+            pool = self._pool_for(effect.url)
             with anyio.fail_after(self._timeout):
-                async with self._client.stream(
+                async with pool.stream(
                     "POST", effect.url, content=effect.body, headers=effect.headers
                 ) as response:
                     body = await read_start(response.aiter_bytes())

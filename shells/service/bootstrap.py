@@ -19,6 +19,7 @@ from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
 
+from ..net.connection_policy import ConnectionPolicy
 from ..storage import Slot, Slots, Storage, StorageError
 from ..storage.slot_storage import StorageCallback
 from ..stores.store_runner import StoreRunner
@@ -97,8 +98,10 @@ def open_runtime(
         open_store: Opens the key-value store shared with other workers.
 
     Raises:
+        SettingsError: A proxy or a certificate for the destinations cannot be used.
         StorageError: The data directory, a file in it or the store cannot be used.
     """
+    ConnectionPolicy.load(config)  # before anything is open
     allocator.return_large_blocks()
     if config.durability == "memory":
         runtime = _open_runtime(config, None, instance, log, open_store, now_ms())

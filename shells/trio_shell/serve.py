@@ -46,7 +46,11 @@ async def serve(
     listeners = listen_options.open()
     store = partial(open_store, config, several=False)
     runtime = open_runtime(config, server_instance(config, listeners.port), log, store)
-    service = Service(runtime, log)
+    try:
+        service = Service(runtime, log)
+    except BaseException:
+        runtime.close()
+        raise
     server = Server(service, listeners)
     with trio.open_signal_receiver(*os_process.stop_signals()) as signals:
         async with trio.open_nursery() as sending:

@@ -9,6 +9,7 @@ import trio
 from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
+from ..net.connection_policy import ConnectionPolicy
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -21,7 +22,8 @@ class Service(BaseService):
 
     def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
         super().__init__(runtime, log)
-        self._client = Client(self.worker.config.delivery_timeout)
+        config = self.worker.config
+        self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
         self._nursery: trio.Nursery | None = None
         self._progress = trio.Event()
         self._rescheduled = trio.Event()

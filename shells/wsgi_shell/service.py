@@ -16,6 +16,7 @@ from typing import Any
 from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
+from ..net.connection_policy import ConnectionPolicy
 from ..service import logs, orphan_recovery
 from ..service.base_service import Answer, BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -31,7 +32,8 @@ class Service(BaseService):
 
     def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
         super().__init__(runtime, log)
-        self._client = Client(self.worker.config.delivery_timeout)
+        config = self.worker.config
+        self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
         self._lock = RLock()
         self._ending = ThreadEvent()
         self._progress = Condition(self._lock)
@@ -43,10 +45,15 @@ class Service(BaseService):
         self._due: int | None = None
 
     def start(self) -> None:
-        """Begin to keep time."""
+        """Start the threads. If that fails, none of them stays."""
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
-        self._runtime.start(self.complete_stored, self.complete)
+        try:
+            asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
+            self._runtime.start(self.complete_stored, self.complete)
+        except BaseException:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(TIDYING)
+            raise
         self.poll()
 
     def watch(self) -> None:

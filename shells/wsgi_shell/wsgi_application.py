@@ -61,10 +61,10 @@ class Application:
         method = environ["REQUEST_METHOD"]
         try:
             service = self.start()
-        except StorageError as error:
+        except (StorageError, SettingsError) as error:
             # The next request tries again: an operator may free space or correct permissions.
             logs.configure(self.config).error("cannot start", reason=str(error))
-            unavailable = answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
+            unavailable = answers.unavailable("The service cannot start", answers.RETRY_AFTER_S)
             return _respond(unavailable, method, start_response)
         headers = _headers(environ)
         socket = environ.get("gunicorn.socket")  # of other hosts, the wait is not known
@@ -111,6 +111,7 @@ class Application:
         """Start the service of this process, unless it runs.
 
         Raises:
+            SettingsError: A proxy or a certificate for the destinations cannot be used.
             StorageError: The data directory cannot be used.
         """
         service = self._service
@@ -122,11 +123,16 @@ class Application:
                 redact_keys()
                 store = partial(open_store, self.config, several=True)
                 runtime = open_runtime(self.config, process_instance(self.config), log, store)
-                self._service, self._pid = Service(runtime, log), os.getpid()
-                self._service.start()
+                try:
+                    service = Service(runtime, log)
+                    service.start()
+                    service.watch()
+                except BaseException:
+                    runtime.close()
+                    raise
+                self._service, self._pid = service, os.getpid()
                 self._deadlines = ReadDeadlines(self.config.request_timeout / 1000)
                 self._deadlines.start()
-                self._service.watch()
                 log_start(log, runtime.worker, os.environ)
                 _running.append(self)
                 # For hosts without hooks; those of gunicorn call ``close`` earlier.
@@ -177,11 +183,11 @@ _running: list[Application] = []
 def start_or_exit(application: Application) -> None:
     """Start an application's service, for hosts with a start hook.
 
-    Ends the process with a message if the data directory cannot be used.
+    Ends the process with a message if the data directory or a setting cannot be used.
     """
     try:
         application.start()
-    except StorageError as error:
+    except (StorageError, SettingsError) as error:
         print(f"openqoe: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_UNLOADABLE)
 

@@ -35,6 +35,24 @@ CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
             Destination("prometheus", "http://p/write"),
             Destination("loki", "http://l/push"),
         ),
+        (
+            LOKI
+            | {
+                "LOKI_BEARER_TOKEN": "t",
+                "OPENQOE_TENANT": "team",
+                "OPENQOE_DESTINATION_HEADERS": '{"X-Gateway-Key":"k"}',
+            },
+            None,
+            Destination(
+                "loki",
+                "http://l/push",
+                (
+                    ("Authorization", "Bearer t"),
+                    ("X-Scope-OrgID", "team"),
+                    ("X-Gateway-Key", "k"),
+                ),
+            ),
+        ),
         # Credentials
         (
             MIMIR | {"MIMIR_USERNAME": "me", "MIMIR_PASSWORD": "pass:word"},

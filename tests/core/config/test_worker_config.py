@@ -22,6 +22,14 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("PROMETHEUS_URL", "http://p/w", "prometheus_url", None, "http://p/w"),
     ("LOKI_URL", "http://l/push", "loki_url", None, "http://l/push"),
     ("OPENQOE_TENANT", "team", "tenant", None, "team"),
+    (
+        "OPENQOE_DESTINATION_HEADERS",
+        '{"X-Gateway-Key":"k"}',
+        "destination_headers",
+        {},
+        {"X-Gateway-Key": "k"},
+    ),
+    ("OPENQOE_DESTINATION_CA_FILE", "/ca.pem", "destination_ca_file", None, "/ca.pem"),
     ("OPENQOE_EMBEDDED", "On", "embedded", "auto", "on"),
     ("OPENQOE_EMBEDDED_MAX_AGE", "3600", "embedded_max_age", 7 * 24 * HOUR, HOUR),
     ("OPENQOE_EMBEDDED_MAX_BYTES", "16M", "embedded_max_bytes", 2048 * MIB, 16 * MIB),
@@ -108,8 +116,8 @@ def test_every_setting_is_tested_or_part_of_a_destination() -> None:
     assert {name for name in rest if not name.startswith("GRAFANA_CLOUD_")} == {
         f"{server}_{part}"
         for server in ("MIMIR", "PROMETHEUS", "LOKI")
-        for part in ("USERNAME", "PASSWORD")
-    }
+        for part in ("USERNAME", "PASSWORD", "BEARER_TOKEN")
+    } | {"OPENQOE_DESTINATION_CLIENT_CERT", "OPENQOE_DESTINATION_CLIENT_KEY"}
 
 
 @pytest.mark.parametrize("name", [one.env for one in declared_settings(Config).values()])
@@ -216,6 +224,26 @@ def test_control_character_in_setting_is_a_fault(field: str, value: Any) -> None
     settings: dict[str, Any] = {field: value}
     with pytest.raises(SettingsError, match="holds a newline or another control character"):
         Config(**settings)
+
+
+@pytest.mark.parametrize(
+    ("environment", "fault"),
+    [
+        ({"OPENQOE_DESTINATION_HEADERS": '{"a b":"c"}'}, "is not the name of a header"),
+        ({"OPENQOE_DESTINATION_HEADERS": '{"a":1}'}, "is not printable ASCII text"),
+        ({"OPENQOE_DESTINATION_HEADERS": '{"a":"b\\nc"}'}, "is not printable ASCII text"),
+        ({"OPENQOE_DESTINATION_HEADERS": '{"Host":"b"}'}, "which the worker sets itself"),
+        ({"OPENQOE_DESTINATION_CLIENT_KEY": "k"}, "OPENQOE_DESTINATION_CLIENT_CERT is missing"),
+        (
+            {"LOKI_BEARER_TOKEN": "t", "LOKI_USERNAME": "u", "LOKI_PASSWORD": "p"},
+            "LOKI_BEARER_TOKEN excludes LOKI_USERNAME",
+        ),
+        ({"MIMIR_BEARER_TOKEN": "é"}, "MIMIR_BEARER_TOKEN must be ASCII"),
+    ],
+)
+def test_unusable_header_or_token_is_a_fault(environment: dict[str, str], fault: str) -> None:
+    with pytest.raises(SettingsError, match=fault):
+        config_from(**environment)
 
 
 def test_tenant_that_no_header_can_hold_is_a_fault() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqoe.core.config.destinations import self_hosted_destinations
+from openqoe.core.config.destinations import ServerSettings, self_hosted_destinations
 from openqoe.core.delivery.error_text import MAX_LENGTH, find_secrets, redacted_text
 from openqoe.core.effects import HttpResult, NetworkFailure
 
@@ -30,10 +30,10 @@ def test_answer_is_one_line(result: HttpResult | NetworkFailure, line: str) -> N
 
 
 def test_credentials_are_redacted() -> None:
-    access = ("http://loki/push", "user", "s3cret:pass")
-    nothing = (None, None, None)
+    access = ServerSettings("http://loki/push", "user", "s3cret:pass")
+    nothing = ServerSettings()
     _, loki, _ = self_hosted_destinations(
-        mimir=nothing, prometheus=nothing, loki=access, tenant="shop"
+        mimir=nothing, prometheus=nothing, loki=access, tenant="shop", headers={}
     )
     assert loki is not None
     header = loki.headers[0][1]

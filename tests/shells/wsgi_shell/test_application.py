@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from openqoe.core import Config
+from openqoe.shells.service.bootstrap import WorkerRuntime
 from openqoe.shells.service.clock import now_ms
 from openqoe.shells.wsgi_shell import Application, create_application
 from tests.support.event_builders import batch, event
@@ -74,6 +76,35 @@ def test_batches_acknowledged_during_close_are_delivered(receiver: RemoteWriteDo
     assert statuses[-1] == 503
     assert post(application) == 503
     assert receiver.total("openqoe_views_started_total") == statuses.count(202)
+
+
+@pytest.mark.parametrize("fault", ["certificate", "thread"])
+def test_application_that_fails_to_start_is_not_half_alive(
+    receiver: RemoteWriteDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def fails(self: object, *_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ca = tmp_path / "ca.pem"
+    more = {"destination_ca_file": str(ca)} if fault == "certificate" else {}
+    application = create_application(
+        configured(receiver.write_url, data_dir=str(tmp_path / "data"), **more)
+    )
+    for _ in range(2):  # no request waits for ever, and none finds half a service
+        if fault == "certificate":
+            assert post(application) == 503
+        else:
+            monkeypatch.setattr(WorkerRuntime, "start", fails)
+            with pytest.raises(RuntimeError):
+                post(application)
+    if fault == "certificate":
+        trustme.CA().cert_pem.write_to_path(str(ca))
+    else:
+        assert not [one for one in threading.enumerate() if one.name == "openqoe"]
+        monkeypatch.undo()
+    assert post(application) == 202
+    application.close()
+    assert not (tmp_path / "data" / "slot-1").exists()  # the slot was released
 
 
 def test_arrival_time_is_the_start_of_the_request(
