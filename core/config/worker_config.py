@@ -235,7 +235,7 @@ class Config:
     )
     max_wait: int = _seconds(
         "OPENQOE_MAX_WAIT",
-        100,
+        SECOND,
         "Target of load shedding (CoDel, RFC 8289): while every batch has waited longer, for at "
         "least 100 ms, the worker answers 503 to some of them, at a growing rate. On Linux the "
         "wait includes the time in the kernel's socket buffer. 0 disables load shedding.",
