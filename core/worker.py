@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 
 from .api import answers, auth, cors, reports, routes
 from .api.dashboard_access import DashboardAccess
+from .api.failed_keys import FailedKeys
 from .api.routes import Route
 from .config.worker_config import Config
 from .effects import (
@@ -78,6 +79,7 @@ class Worker:
         started_at: int | None = None,
     ) -> None:
         self.config = config
+        self._failed_keys = FailedKeys()
         self.instance = instance
         self._components = components.create_components(
             config,
@@ -95,7 +97,7 @@ class Worker:
         self._coordinator = self._components.coordinator
         self._dashboard: DashboardAccess | None = None
         if embedded and config.has_dashboard:
-            self._dashboard = DashboardAccess(config.api_keys)
+            self._dashboard = DashboardAccess(config.api_keys, self._failed_keys)
         self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
         self._limits = LimitNotifier(self._components)
         self._flushes = FlushScheduler(self._components, self._limits, budget, started_at)
@@ -137,7 +139,7 @@ class Worker:
             allow = ", ".join((*endpoint.methods, "OPTIONS"))
             response = answers.error_response(405, "Method not allowed", ("Allow", allow))
         elif endpoint.needs_key and not auth.is_authorized(request, self.config.api_keys):
-            response = answers.unauthorized()
+            response = self._refuse_key(route, request, now)
         elif route is Route.EVENTS:
             response = self._ingest.ingest_request(opened, now)
             if response is None and self._durability is not None:
@@ -147,6 +149,14 @@ class Worker:
         else:
             response = self._report(route, request, now)
         return self._due(now, () if response is None else (self._respond(opened, response, now),))
+
+    def _refuse_key(self, route: Route, request: Request, now: int) -> Response:
+        """Answer a request without a valid API key. Readers may try only so many wrong ones."""
+        if route is not Route.EVENTS and auth.offers_key(request):
+            wait = self._failed_keys.note(request, now)
+            if wait:
+                return answers.too_many_wrong_keys(wait)
+        return answers.unauthorized()
 
     def _open_page(
         self, dashboard: DashboardAccess, request_id: int, request: Request, now: int

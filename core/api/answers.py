@@ -88,6 +88,11 @@ def unauthorized() -> Response:
     return error_response(401, "Unauthorized: Invalid or missing API key", CHALLENGE)
 
 
+def too_many_wrong_keys(wait: int) -> Response:
+    """429, to a reader, never to a player: too many wrong API keys."""
+    return error_response(429, "Too many wrong API keys", ("Retry-After", str(wait)), CHALLENGE)
+
+
 def unavailable(message: str, retry_after: int) -> Response:
     """503: retry later. Never 429, because the SDK drops a batch on a 4xx and retries on a 5xx."""
     return error_response(503, message, ("Retry-After", str(retry_after)))

@@ -28,7 +28,25 @@ def offered_keys(request: Request) -> list[str]:
             keys.append(key)
     if "api_key=" in request.query:
         keys += parse_qs(request.query, max_num_fields=100).get("api_key", [])
-    return keys
+    return keys + [utf8 for key in keys if (utf8 := _from_utf8(key))]
+
+
+def _from_utf8(key: str) -> str:
+    """Return the key of a header that was sent in UTF-8 and read as Latin-1; "" if it was not."""
+    if key.isascii():
+        return ""
+    try:
+        return key.encode("latin-1").decode()
+    except UnicodeError:
+        return ""
+
+
+def offers_key(request: Request) -> bool:
+    """Whether a request offers any key."""
+    try:
+        return bool(offered_keys(request))
+    except ValueError:
+        return True
 
 
 def is_authorized(request: Request, keys: tuple[str, ...]) -> bool:

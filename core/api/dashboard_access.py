@@ -7,7 +7,8 @@ a form and the browser gets a session cookie:
     openqoe_session = expiry "." HMAC-SHA256(secret of the key, expiry)
 
 A session needs no stored state, is valid in every process of a service, and ends when its key is
-removed. Programs send the key itself, as to the other endpoints, and only to the dashboard's API.
+removed. Signing out deletes the cookie and ends the session in the process that receives it.
+Programs send the key itself, as to the other endpoints, and only to the dashboard's API.
 
 Another site can neither read a response (no CORS), nor show one in a frame, nor sign a user in or
 out: its requests come without the cookie (SameSite) and with a foreign Origin. Links and redirects
@@ -27,6 +28,7 @@ from msgspec.structs import replace
 from ..effects import LoadPage, Page
 from ..http.messages import Request, Response
 from . import answers, auth
+from .failed_keys import FailedKeys
 
 API: Final = "/dashboard/api/"
 SIGN_IN: Final = "/dashboard/sign-in"
@@ -37,10 +39,8 @@ COOKIE: Final = "openqoe_session"
 SESSION_MS: Final = 12 * 60 * 60 * 1000
 """Lifetime of a session."""
 
-MAX_FAILURES: Final = 10
-"""Maximum failed sign-ins of all clients together within ``FAILURE_WINDOW_MS``."""
-
-FAILURE_WINDOW_MS: Final = 60_000
+MAX_ENDED_SESSIONS: Final = 10_000
+"""Maximum sessions remembered that ended before they expired; the oldest is evicted."""
 
 MAX_FORM_BYTES: Final = 8_192
 """Maximum size of the submitted form."""
@@ -118,6 +118,8 @@ SECURITY_HEADERS: Final = (
     ("Vary", "Cookie"),
 )
 
+_PATH: Final = re.compile(r"/(?:[0-9A-Za-z._~%@+-]+/)*")
+
 _SESSIONS: Final = re.compile(
     rf"(?:^|[;,])[ \t]*{COOKIE}=([0-9]{{1,15}})\.([0-9a-f]{{64}})(?=[ \t]*(?:[;,]|$))"
 )
@@ -128,11 +130,13 @@ class DashboardAccess:
 
     Args:
         keys: API keys that users may sign in with; without any, the dashboard is open.
+        failed_keys: Limit of wrong keys, shared with the other routes for readers.
     """
 
-    def __init__(self, keys: tuple[str, ...]) -> None:
+    def __init__(self, keys: tuple[str, ...], failed_keys: FailedKeys) -> None:
         self._keys = keys
-        self._failures: list[int] = []  # times of failed sign-ins, ms
+        self._failed_keys = failed_keys
+        self._ended: dict[str, None] = {}  # signatures of sessions that were signed out
 
     def handle_request(self, request: Request, effect_id: int, now: int) -> Response | LoadPage:
         """Return the response to a request, or the effect that loads its page.
@@ -150,12 +154,18 @@ class DashboardAccess:
                 return _not_allowed("GET, HEAD, POST")
             if not _is_same_origin(request):
                 return _form(403, "Please sign in from this page, not from another site.")
-            return self._sign_in(request, now) if request.path == SIGN_IN else _signed_out(request)
+            if request.path == SIGN_OUT:
+                return self._sign_out(request)
+            return self._sign_in(request, now)
         if not reads:
             return _not_allowed("GET, HEAD")
         if not self._is_authorized(request, now):
             if request.path == "/":
                 return _form(401, action="dashboard/sign-in")
+            if auth.offers_key(request):
+                wait = self._failed_keys.note(request, now)
+                if wait:
+                    return _secured(answers.too_many_wrong_keys(wait))
             return _secured(answers.unauthorized())
         if request.path.rstrip("/") == "/dashboard":
             return _to("../" if request.path.endswith("/") else "./")
@@ -184,21 +194,26 @@ class DashboardAccess:
 
     def _has_session(self, request: Request, now: int) -> bool:
         matches = [
-            compare_digest(mac, signature(key, expiry)) and now < int(expiry)
+            compare_digest(mac, signature(key, expiry))
+            and now < int(expiry)
+            and mac not in self._ended
             for expiry, mac in _SESSIONS.findall(request.headers.get("cookie", ""))
             for key in self._keys
         ]
         return any(matches)
 
+    def _sign_out(self, request: Request) -> Response:
+        """End the session in this process, and delete the cookie."""
+        for expiry, mac in _SESSIONS.findall(request.headers.get("cookie", "")):
+            if any(compare_digest(mac, signature(key, expiry)) for key in self._keys):
+                self._ended[mac] = None
+                if len(self._ended) > MAX_ENDED_SESSIONS:
+                    del self._ended[next(iter(self._ended))]
+        return _to("../", _cookie(request, "", 0))
+
     def _sign_in(self, request: Request, now: int) -> Response:
         if not self._keys:
             return _to("../")
-        # Times in the future are from before the clock was set back.
-        self._failures = [at for at in self._failures if 0 <= now - at < FAILURE_WINDOW_MS]
-        if len(self._failures) >= MAX_FAILURES:
-            wait = -((now - self._failures[0] - FAILURE_WINDOW_MS) // 1000)
-            message = f"Too many wrong keys. Please try again in {wait} s."
-            return _form(429, message, ("Retry-After", str(wait)))
         if len(request.body) > MAX_FORM_BYTES:
             return _form(413, "That is too long to be a key.")
         offered = _key_of(request)
@@ -208,7 +223,10 @@ class DashboardAccess:
             if compare_digest(key.encode(), offered.encode("utf-8", "surrogatepass"))
         ]
         if not matching:
-            self._failures.append(now)
+            wait = self._failed_keys.note(request, now)
+            if wait:
+                message = f"Too many wrong keys. Please try again in {wait} s."
+                return _form(429, message, ("Retry-After", str(wait)))
             return _form(401, "That is not one of the keys.")
         expiry = str(now + SESSION_MS)
         value = f"{expiry}.{signature(matching[0], expiry)}"
@@ -238,11 +256,13 @@ def _key_of(request: Request) -> str:
 def _is_same_origin(request: Request) -> bool:
     """Whether a request comes from one of our own pages, or not from a page.
 
-    Browsers send an Origin with every POST. Its scheme is ignored, because a proxy may have
-    terminated TLS. A page cannot make a browser send X-Forwarded-Host with a form.
+    A browser's Sec-Fetch-Site decides, behind a proxy that rewrites Host as well. Older browsers
+    send only an Origin. Its scheme is ignored, because a proxy may have terminated TLS. A page
+    cannot make a browser send X-Forwarded-Host with a form.
     """
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return False
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
     origin = request.headers.get("origin")
     if origin is None:
         return True
@@ -263,16 +283,28 @@ def _is_secure(request: Request) -> bool:
     return request.is_secure or forwarded == "https"
 
 
+def _mount_path(request: Request) -> str:
+    """Return the path of the dashboard as the browser sees it; "/" if it does not say.
+
+    The form is on the page at the mount path, or on the sign-in page below it. A host or a proxy
+    may have removed the prefix from the request's own path.
+    """
+    try:
+        path = urlsplit(request.headers.get("referer", "")).path
+    except ValueError:
+        return "/"
+    path = path.removesuffix(SIGN_IN.removeprefix("/"))
+    path = path[: path.rfind("/") + 1]
+    return path if _PATH.fullmatch(path) else "/"
+
+
 def _cookie(request: Request, value: str, seconds: int) -> tuple[str, str]:
     secure = "; Secure" if _is_secure(request) else ""
     return (
         "Set-Cookie",
-        f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
+        f"{COOKIE}={value}; Path={_mount_path(request)}; Max-Age={seconds}; HttpOnly; "
+        f"SameSite=Strict{secure}",
     )
-
-
-def _signed_out(request: Request) -> Response:
-    return _to("../", _cookie(request, "", 0))
 
 
 def _form(

@@ -76,6 +76,7 @@ class Connection:
         is_secure: bool = False,
         budget: MemoryBudget | None = None,
         on_eviction: Callable[[], None] = ignore_eviction,
+        client: str = "",
     ) -> None:
         """
         Args:
@@ -88,7 +89,9 @@ class Connection:
             on_eviction: Called when a call of another connection has evicted this one's request
                 to free memory. The owner must then send ``data_to_send`` and close if it
                 ``should_close``.
+            client: IP address of the client; "" if unknown.
         """
+        self._client = client
         self._budget = budget or MemoryBudget(2 * (limits.max_header_bytes + limits.max_body_bytes))
         self._budgeted_bytes = 0
         self._budget.holders.add(self)
@@ -340,7 +343,9 @@ class Connection:
         self._head_bytes = end
         if len(data) > end_of_body:
             self._buffer += data[end_of_body:]
-        self._request = head.with_body(body, now, now, is_secure=self._is_secure)
+        self._request = head.with_body(
+            body, now, now, is_secure=self._is_secure, client=self._client
+        )
         self._state = _READY
         return True
 
@@ -408,7 +413,11 @@ class Connection:
                 body = bytes(part)
             del self._buffer[:length]
         self._request = head.with_body(
-            body, self._first_byte_at, self._last_data_at, is_secure=self._is_secure
+            body,
+            self._first_byte_at,
+            self._last_data_at,
+            is_secure=self._is_secure,
+            client=self._client,
         )
         self._state = _READY
 

@@ -34,12 +34,15 @@ class ConnectionSet:
         self._open: set[Connection] = set()
         self._is_stopping = False
 
-    def open(self, now: int, on_eviction: Callable[[], None] = ignore_eviction) -> Connection:
+    def open(
+        self, now: int, on_eviction: Callable[[], None] = ignore_eviction, client: str = ""
+    ) -> Connection:
         """Create the connection of a new client; above the maximum it responds 503 and closes.
 
         Args:
             now: Current time.
             on_eviction: See ``Connection``.
+            client: IP address of the client; "" if unknown.
         """
         connection = Connection(
             self._limits,
@@ -49,6 +52,7 @@ class ConnectionSet:
             is_secure=self._is_secure,
             budget=self._budget,
             on_eviction=on_eviction,
+            client=client,
         )
         self._open.add(connection)
         if self._is_stopping:

@@ -33,11 +33,19 @@ class RequestHead(msgspec.Struct, frozen=True):
     expects: str
 
     def with_body(
-        self, body: bytes, received: int, arrived: int, *, is_secure: bool = False
+        self, body: bytes, received: int, arrived: int, *, is_secure: bool = False, client: str = ""
     ) -> Request:
         """Return the complete request; see ``Request`` for the arguments."""
         return Request(
-            self.method, self.path, self.query, self.headers, body, received, is_secure, arrived
+            self.method,
+            self.path,
+            self.query,
+            self.headers,
+            body,
+            received,
+            is_secure,
+            arrived,
+            client,
         )
 
 

@@ -21,6 +21,7 @@ class Request(msgspec.Struct, frozen=True):
         first_byte_at: Arrival of the first byte, ms since the epoch; 0 if unknown.
         is_secure: Whether the connection to the worker used TLS; a proxy may terminate it.
         last_byte_at: Arrival of the last byte, ms since the epoch; 0 if unknown.
+        client: IP address of the other end of the connection, perhaps a proxy; "" if unknown.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Request(msgspec.Struct, frozen=True):
     first_byte_at: int = 0
     is_secure: bool = False
     last_byte_at: int = 0
+    client: str = ""
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -86,7 +86,7 @@ function show(answer, isFirst, fields) {
   // The store was replaced; its numbers start again.
   if (answer.latest < latest) latest = 0;
   else latest = answer.latest;
-  const rows = answer.entries.map(row);
+  const rows = answer.entries.map(safeRow);
   if (isFirst) {
     list.replaceChildren(...rows);
     if (!rows.length) {
@@ -109,10 +109,10 @@ function show(answer, isFirst, fields) {
   byId("tail-note").textContent = Object.keys(fields).length ? searched : "";
 }
 
-const TONES = {
+const TONES = new Map(Object.entries({
   error: "bad", stall_start: "warn", stallstart: "warn", stall_end: "warn", stallend: "warn",
   ended: "good", viewstart: "good", playing: "good",
-};
+}));
 
 // The summary of an event, in this order: field of `data`, its text, and the event types in which
 // it has this meaning.
@@ -137,10 +137,22 @@ function glance(event) {
     if (value === null || value === undefined || typeof value === "object") continue;
     const isText = name.startsWith("error_");
     if (!isText && typeof value !== "number") continue;
-    const text = describe(value);
-    if (text !== null) parts.push(text);
+    const described = describe(value);
+    if (described !== null) parts.push(described);
   }
   return parts.slice(0, 3).join(" · ");
+}
+
+/** A value as text: "" if it is an object, whose conversion to text clients may have broken. */
+const text = (value) => (["string", "number", "boolean"].includes(typeof value) ? String(value) : "");
+
+/** A row for any entry: the tail goes on whatever clients send. */
+function safeRow(entry) {
+  try {
+    return row(entry);
+  } catch {
+    return el("li", {}, el("pre", { tabindex: "0" }, visible(text(entry.line))));
+  }
 }
 
 function row(entry) {
@@ -151,26 +163,31 @@ function row(entry) {
     // Not JSON: shown unchanged.
   }
   const type = entry.event_type ?? "unknown";
-  const device = event?.device?.category ?? "";
-  const where = event?.network?.country_code ?? "";
-  const video = event?.video?.title ?? entry.video_id ?? "";
-  const player = event?.player?.name ?? "";
+  const device = text(event?.device?.category);
+  const where = text(event?.network?.country_code);
+  const video = text(event?.video?.title) || text(entry.video_id);
+  const player = text(event?.player?.name);
   const details = el("details", {},
     el("summary", {},
       el("time", { datetime: new Date(entry.at).toISOString() }, format.clock(entry.at)),
-      el("span", { class: `tag ${TONES[type] ?? ""}` }, visible(type)),
+      el("span", { class: `tag ${TONES.get(type) ?? ""}` }, visible(type)),
       el("span", { class: "video" }, visible(video)),
       el("span", { class: "glance" }, visible(glance(event))),
       el("span", { class: "who" }, visible([device, player, where].filter(Boolean).join(" · ")))));
   // Built when a row is opened; most never are.
   details.addEventListener("toggle", () => {
     if (!details.open || details.querySelector("pre")) return;
-    const text = event === null ? entry.line : JSON.stringify(event, null, 2);
+    let shown = entry.line;
+    try {
+      if (event !== null) shown = JSON.stringify(event, null, 2);
+    } catch {
+      // Nested too deeply: shown unchanged.
+    }
     details.append(
       entry.view_id ? el("button", {
         type: "button", onclick: () => follow({ view_id: entry.view_id }),
       }, "All events of this view") : "",
-      el("pre", { tabindex: "0" }, visible(text)));
+      el("pre", { tabindex: "0" }, visible(shown)));
   });
   return el("li", {}, details);
 }

@@ -132,7 +132,10 @@ class Application:
             query = scope.get("query_string", b"").decode("latin-1")
             is_secure = scope.get("scheme") == "https"
             path = _path(scope)
-            request = Request(method, path, query, headers, body, received, is_secure, complete)
+            client = (scope.get("client") or ("",))[0]
+            request = Request(
+                method, path, query, headers, body, received, is_secure, complete, client
+            )
             response = await service.answer(request)
         await _respond(response, method, send)
 

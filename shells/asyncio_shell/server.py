@@ -99,7 +99,7 @@ class ServerConnection(asyncio.Protocol):
         self._server = server
         self._socket = accepted
         self._service = server.service
-        self.http = server.http.open(now_ms(), self._schedule_turn)
+        self.http = server.http.open(now_ms(), self._schedule_turn, sockets.peer_address(accepted))
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0

@@ -22,6 +22,15 @@ class NoCapacityError(Exception):
     """The system has no capacity for more connections at present; the text names the resource."""
 
 
+def peer_address(accepted: socket.socket) -> str:
+    """Return the IP address of a client; "" on a Unix socket or if the client has gone."""
+    try:
+        name = accepted.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
 def accept_pending(listener: socket.socket) -> Iterator[socket.socket]:
     """Accept the pending connections, without waiting.
 

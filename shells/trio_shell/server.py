@@ -118,7 +118,9 @@ class ServerConnection:
 
     async def run(self) -> None:
         """Serve until the connection closes."""
-        self._http = self._server.http.open(now_ms(), self._follow_eviction)
+        self._http = self._server.http.open(
+            now_ms(), self._follow_eviction, sockets.peer_address(self._socket)
+        )
         try:
             with self._life:
                 if not (self._is_plain or await self._shake_hands()):

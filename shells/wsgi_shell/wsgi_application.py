@@ -81,7 +81,10 @@ class Application:
             is_secure = environ.get("wsgi.url_scheme") == "https"
             # gunicorn's thread may have served other requests since the last byte arrived.
             complete = now_ms() - kernel_queue_ms(socket)
-            request = Request(method, path, query, headers, body, received, is_secure, complete)
+            client = environ.get("REMOTE_ADDR") or ""
+            request = Request(
+                method, path, query, headers, body, received, is_secure, complete, client
+            )
             response = service.answer(request)
         return _respond(response, method, start_response)
 

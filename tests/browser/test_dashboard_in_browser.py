@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from selenium.webdriver.support.select import Select
 
 from tests.browser.browser import PHONE, Browser
 from tests.browser.players import ended, failed, post, view
+from tests.support.event_builders import batch, event
 from tests.support.services import wait_until
 from tests.support.worker_process import WorkerProcess
 
@@ -274,3 +276,36 @@ def test_rejected_question_shows_its_error_in_its_panel(
     browser.wait(lambda: len(browser.all(".failure")) >= 10, "the refusals")
     assert "from: the range is over 400 days" in browser.text("#errors-panel .failure")
     assert browser.all("#tail details"), "the tail has no range"
+
+
+BREAKING = {"toString": 1, "valueOf": 1, "toJSON": 1}
+
+
+def test_tail_shows_events_with_any_json(browser: Browser, worker: WorkerProcess) -> None:
+    nested = json.loads("[" * 60 + "]" * 60)
+    fields = [
+        {"video": {"id": "v", "title": BREAKING}},
+        {"player": {"name": "hlsjs", "version": BREAKING}},
+        {"device": {"category": "tv", "model": BREAKING}},
+        {"network": BREAKING},
+        {"data": {"error_family": BREAKING, "stall_duration": BREAKING, "playing_time": 1e308}},
+        {"data": {"deep": nested, "__proto__": BREAKING, "constructor": BREAKING}},
+    ]
+    names = ["__proto__", "constructor", "toString", "hasOwnProperty", "heartbeat", "error"]
+    now = int(time.time() * 1000)
+    for name, more in zip(names, fields, strict=True):
+        worker.post(batch(event(name, at=now, view_id="any-json", **more)))
+    worker.post(batch(event("after_any_json", at=now, view_id="any-json-after")))
+    wait_until(
+        lambda: b"after_any_json" in worker.request("GET", "/dashboard/api/tail")[2],
+        timeout=30,
+        description="the events to be stored",
+    )
+    browser.open(worker.url)
+    browser.wait(lambda: "after_any_json" in browser.text("#tail"), "the last event")
+    for summary in browser.all("#tail summary"):
+        browser.driver.execute_script("arguments[0].click()", summary)
+    browser.wait(
+        lambda: len(browser.all("#tail pre")) == len(browser.all("#tail details")), "the events"
+    )
+    assert browser.complaints() == []

@@ -230,3 +230,16 @@ def test_concurrent_new_label_values_are_admitted_up_to_limit(
         assert set(pool.map(send, range(50))) == {202}
     stats = json.loads(worker.request("GET", "/stats?dimension=env")[2])
     assert stats["cardinality"] == 10  # the default limit of env
+
+
+def test_wrong_keys_of_one_address_are_answered_429(host: Host) -> None:
+    with host.run({"API_KEY": "right"}) as worker:
+
+        def read(key: str, address: str) -> int:
+            headers = {"X-API-Key": key, "X-Forwarded-For": address}
+            return worker.request("GET", "/stats", headers=headers)[0]
+
+        assert [read("wrong", "198.51.100.1") for _ in range(11)] == [401] * 10 + [429]
+        if host.name != "waitress":  # it removes the header unless its proxy is configured
+            assert read("wrong", "198.51.100.2") == 401
+        assert read("right", "198.51.100.1") == 200

@@ -2,6 +2,8 @@
 
 import pytest
 
+from openqoe.core.api.auth import is_authorized
+from openqoe.core.http.messages import Request
 from tests.core.api.worker_client import Answer, ask, make_worker
 from tests.support.event_builders import batch, event
 
@@ -106,3 +108,10 @@ def test_endpoints_that_require_a_key(
 def test_body_is_not_validated_without_a_key() -> None:
     worker = make_worker(API_KEY="k")
     assert ask(worker, "/events", method="POST", body=b"not json").status == 401
+
+
+@pytest.mark.parametrize("sent", ["schlüssel", "schlüssel".encode().decode("latin-1")])
+def test_non_ascii_key_is_accepted_in_utf8_and_latin1(sent: str) -> None:
+    request = Request("GET", "/stats", headers={"x-api-key": sent})
+    assert is_authorized(request, ("schlüssel",))
+    assert not is_authorized(request, ("schlussel",))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from openqoe.core.api.dashboard_access import COOKIE, MAX_FAILURES, SESSION_MS, signature
+from openqoe.core.api.dashboard_access import COOKIE, SESSION_MS, signature
+from openqoe.core.api.failed_keys import MAX_ADDRESSES, MAX_FAILURES, FailedKeys
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import LoadPage, Page
 from openqoe.core.http.messages import Request, Response
@@ -215,6 +216,39 @@ def test_sign_out_deletes_the_cookie() -> None:
     assert headers["Set-Cookie"].startswith(f"{COOKIE}=; Path=/; Max-Age=0;")
 
 
+def test_signed_out_session_is_invalid() -> None:
+    worker = make()
+    cookie = {"cookie": cookie_of(sign_in(worker, "alpha-key"))}
+    other = {"cookie": cookie_of(sign_in(worker, "alpha-key", NOW + 1))}
+    forged = {"cookie": f"{COOKIE}=1.{'0' * 64}"}
+    for headers in (cookie, forged):
+        go(worker, "/dashboard/sign-out", method="POST", headers={**FORM, **headers})
+    assert page_of(go(worker, "/", headers=cookie)) is None
+    assert page_of(go(worker, "/", headers=other)) is not None
+
+
+@pytest.mark.parametrize(
+    ("referer", "path"),
+    [
+        (None, "/"),
+        ("http://qoe.example:8787/", "/"),
+        ("https://a.example/qoe/?range=1h", "/qoe/"),
+        ("https://a.example/a/b/dashboard/sign-in", "/a/b/"),
+        ("https://a.example/dashboard/sign-in", "/"),
+        ("https://a.example/a;Domain=evil/", "/"),
+        ("https://a.example", "/"),
+        ("https://[bad", "/"),
+    ],
+)
+def test_cookie_path_is_the_mount_path(referer: str | None, path: str) -> None:
+    headers = {} if referer is None else {"referer": referer}
+    worker = make()
+    signed_in = sign_in(worker, "alpha-key", NOW, **headers)
+    out = go(worker, "/dashboard/sign-out", method="POST", headers={**FORM, **headers})
+    for answer in (signed_in, Answer.of(out.response)):
+        assert f"; Path={path}; " in answer.headers["Set-Cookie"]
+
+
 @pytest.mark.parametrize("name", ["authorization", "x-api-key", "x-api-token"])
 def test_key_in_a_header_opens_the_api_only(name: str) -> None:
     worker = make()
@@ -246,17 +280,72 @@ def test_oversized_form_is_413() -> None:
     assert answer.response.status == 413
 
 
-def test_ten_wrong_keys_a_minute_block_sign_in() -> None:
+def test_ten_wrong_keys_a_minute_limit_the_address() -> None:
     worker = make()
     for number in range(MAX_FAILURES):
         assert sign_in(worker, "wrong", NOW + number * 1_000).status == 401
-    answer = sign_in(worker, "alpha-key", NOW + 20_500)
+    answer = sign_in(worker, "wrong", NOW + 20_500)
     assert (answer.status, answer.headers["Retry-After"]) == (429, "40")
-    assert sign_in(worker, "wrong", NOW + MINUTE - 1).status == 429
     # One attempt a second is freed again.
     assert sign_in(worker, "wrong", NOW + MINUTE).status == 401
-    assert sign_in(worker, "alpha-key", NOW + MINUTE).status == 429
-    assert sign_in(worker, "alpha-key", NOW + MINUTE + 1_000).status == 303
+    assert sign_in(worker, "wrong", NOW + MINUTE).status == 429
+    assert sign_in(worker, "wrong", NOW + MINUTE + 1_000).status == 401
+
+
+def test_right_key_signs_in_after_wrong_keys_of_others() -> None:
+    worker = make()
+    for _ in range(MAX_FAILURES + 5):
+        sign_in(worker, "wrong")
+    assert sign_in(worker, "alpha-key").status == 303
+
+
+def from_address(worker: Worker, client: str, path: str = "/stats", **headers: str) -> int:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = Request("GET", path, headers={"x-api-key": "wrong", **named}, client=client)
+    return handle(worker, request, NOW).response.status
+
+
+@pytest.mark.parametrize("path", ["/stats", "/v1/stats", "/dashboard/api/x"])
+def test_wrong_keys_are_limited_by_address_on_every_read_route(path: str) -> None:
+    worker = make()
+    for _ in range(MAX_FAILURES):
+        assert from_address(worker, "203.0.113.7", path) == 401
+    assert from_address(worker, "203.0.113.7", "/stats") == 429
+    assert from_address(worker, "203.0.113.8", path) == 401
+    assert from_address(worker, "203.0.113.7", x_api_key="alpha-key") == 200
+    events = Request("POST", "/events", headers={"x-api-key": "wrong"}, client="203.0.113.7")
+    assert handle(worker, events, NOW).response.status == 401, "players never get 429"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        (("10.0.0.1", "198.51.100.1"), ("10.0.0.1", "198.51.100.2"), False),
+        (("10.0.0.1", "1.1.1.1, 198.51.100.1"), ("10.0.0.1", "2.2.2.2, 198.51.100.1"), True),
+        (("8.8.8.8", "198.51.100.1"), ("8.8.8.8", "198.51.100.2"), True),
+        (("2001:db8::1", ""), ("2001:db8::2", ""), True),
+        (("2001:db8::1", ""), ("2001:db8:0:1::1", ""), False),
+        (("::ffff:203.0.113.7", ""), ("203.0.113.7", ""), True),
+        (("", ""), ("", ""), True),
+        (("", "junk"), ("", "x" * 10_000), True),
+    ],
+)
+def test_address_behind_a_proxy_is_the_one_it_has_added(
+    first: tuple[str, str], second: tuple[str, str], is_same: bool
+) -> None:
+    worker = make()
+    for _ in range(MAX_FAILURES):
+        from_address(worker, first[0], x_forwarded_for=first[1])
+    status = from_address(worker, second[0], x_forwarded_for=second[1])
+    assert status == (429 if is_same else 401)
+
+
+def test_addresses_of_failed_attempts_are_bounded() -> None:
+    failed = FailedKeys()
+    for number in range(MAX_ADDRESSES + 100):
+        address = f"198.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        failed.note(Request("GET", "/stats", client=address), NOW)
+    assert len(failed) == MAX_ADDRESSES
 
 
 def test_blocked_sign_in_keeps_sessions_valid() -> None:
@@ -289,6 +378,7 @@ def test_clock_set_back_does_not_block_sign_in() -> None:
         ({"origin": "http://qoe.example:8787", "sec-fetch-site": "same-site"}, 403),
         ({"origin": "http://QOE.example:8787", "sec-fetch-site": "same-origin"}, 303),
         ({"origin": "https://q.example", "x-forwarded-host": "q.example"}, 303),
+        ({"origin": "https://q.example", "sec-fetch-site": "same-origin"}, 303),  # a proxy
         ({}, 303),  # not a browser
     ],
 )
