@@ -143,6 +143,12 @@ def parse_url(text: str) -> str:
     return text.strip()
 
 
+_ONE_PRIMARY = (
+    "not supported; name the address of one primary, which may follow it after a failover (a DNS "
+    "name, a service or a proxy)"
+)
+
+
 def parse_store_url(text: str) -> str:
     """Check the location of a key-value store: a keyword or a URL (see OPENQOE_KV_URL)."""
     text = text.strip()
@@ -150,7 +156,7 @@ def parse_store_url(text: str) -> str:
         return text.lower()
     try:
         parts = urlsplit(text)
-        port = parts.port
+        port = None if "," in parts.netloc else parts.port
     except ValueError as error:
         raise ValueError(f"is not a URL ({error})") from None
     match parts.scheme:
@@ -160,8 +166,12 @@ def parse_store_url(text: str) -> str:
         case "redis" | "rediss":
             if not parts.hostname or port == 0:
                 raise ValueError(f"names no host ({parts.scheme}://host:6379/0)")
+            if "," in parts.netloc:
+                raise ValueError(f"names several hosts: {_ONE_PRIMARY}")
             if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
                 raise ValueError("does not end in the number of a database")
+        case scheme if "cluster" in scheme or "sentinel" in scheme:
+            raise ValueError(f"names a cluster or Sentinel: {_ONE_PRIMARY}")
         case _:
             raise ValueError("is not auto, memory, sqlite, or a sqlite, redis, rediss or unix URL")
     return text

@@ -11,7 +11,7 @@ from typing import Final
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.delivery.destination_probe import MAX_SKEW, TOLERATED_SKEW, Finding, Level
-from openqoe.core.kv import ListRecent
+from openqoe.core.kv import ListRecent, Mark
 
 from ..service.clock import now_ms
 from ..service.extras import MissingExtraError, needs
@@ -215,7 +215,8 @@ def _check_redis(config: Config) -> Iterator[Finding]:
     try:
         shared = RedisStore(config.kv_url, config.kv_prefix)
         try:
-            shared.run((ListRecent("openqoe-check", 0),))  # reads, and needs the scripts
+            # Reads and writes, and needs the scripts; leaves no key.
+            shared.run((ListRecent("openqoe-check", 0), Mark("openqoe-check", (), 0, 1)))
         finally:
             shared.close()
     except StoreError as error:
@@ -253,8 +254,8 @@ def _check_redis(config: Config) -> Iterator[Finding]:
 def _redis_advice(reason: str) -> str:
     if any(word in reason for word in ("WRONGPASS", "NOAUTH", "uthentication", "password")):
         return "check user and password in OPENQOE_KV_URL"
-    if "NOPERM" in reason:
-        return "allow its user EVALSHA, SCRIPT LOAD and the keys of OPENQOE_KV_PREFIX"
+    if "its user may not" in reason or "it is a" in reason:
+        return "see docs/scaling.md"  # the reason says it
     return "is it running, and are host and port in OPENQOE_KV_URL right?"
 
 

@@ -11,7 +11,15 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+)
 
 from openqoe.core.kv import (
     AddMembers,
@@ -237,6 +245,9 @@ class RedisStore:
                     self._redis.script_load(script)
                 answers = self._run_scripts(operations)
         except (RedisError, OSError) as error:
+            # After a failover the address leads to another server, but an open connection still to
+            # the old one, which has become a read-only replica.
+            self._redis.connection_pool.disconnect()
             raise _failure(self._address, error) from None
         return tuple(map(_decode_reply, operations, answers))
 
@@ -271,4 +282,24 @@ def _address(url: str) -> str:
 def _failure(address: str, error: Exception) -> StoreError:
     # The text of a pipeline's error repeats the command, which contains keys.
     text = str(error).partition("of pipeline")[2].rpartition("caused error:")[2] or str(error)
-    return StoreError(f"{address}: {text.strip() or type(error).__name__}")
+    text = text.strip() or type(error).__name__
+    advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
+    if "READONLY" in text or "NOPERM" in text:  # in the text of a script's error
+        advice = _ADVICE[ReadOnlyError if "READONLY" in text else NoPermissionError]
+    return StoreError(f"{address}: {advice}{f' ({text})' if advice else text}")
+
+
+_CLUSTER: Final = (
+    "it is a node of a cluster, which is not supported; use one primary, or a proxy in front of "
+    "the cluster"
+)
+
+_ADVICE: Final[dict[type[RedisError], str]] = {
+    ReadOnlyError: "it is a read-only replica; OPENQOE_KV_URL must lead to the primary",
+    MovedError: _CLUSTER,
+    AskError: _CLUSTER,
+    ClusterDownError: _CLUSTER,
+    NoPermissionError: "its user may not do this; allow EVALSHA, SCRIPT LOAD, the commands of the "
+    "scripts and the keys that begin with OPENQOE_KV_PREFIX",
+}
+"""Meaning of errors whose own text does not help."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -148,6 +150,66 @@ def test_full_server_fails_until_memory_is_freed(redis: Redis) -> None:
     redis.restore_memory()
     assert claim(store, "b") == "a"
     store.close()
+
+
+def test_store_recovers_after_failover_behind_the_same_address() -> None:
+    """The address first leads to one server, then to another: the first becomes a replica."""
+    with Redis() as first, Redis() as second, Forwarder(first.port) as address:
+        store = RedisStore(first.url.replace(f":{first.port}/", f":{address.port}/"), "t")
+        assert claim(store, "a") == "a"
+        first.command("CONFIG", "SET", "masterauth", PASSWORD)
+        first.command("REPLICAOF", "127.0.0.1", str(second.port))
+        address.target = second.port  # connections that are open stay
+        assert "read-only replica; OPENQOE_KV_URL must lead to the primary" in reason(store)
+        assert claim(store, "b") == "b"
+        store.close()
+
+
+def test_user_without_permission_is_named_in_error(redis: Redis) -> None:
+    redis.command("ACL", "SETUSER", "some", "on", ">s3cret", "~other:*", "+@all")
+    store = RedisStore(f"redis://some:s3cret@127.0.0.1:{redis.port}/0", "t")
+    assert "its user may not do this; allow EVALSHA" in reason(store)
+    store.close()
+    redis.command("ACL", "DELUSER", "some")
+
+
+def test_node_of_a_cluster_is_named_in_error() -> None:
+    with Redis("127.0.0.1", "--cluster-enabled", "yes") as redis:
+        redis.command("CLUSTER", "ADDSLOTS", "0")
+        store = RedisStore(redis.url, "t")
+        assert "cluster" in reason(store)
+        store.close()
+
+
+class Forwarder:
+    """Forwards each new connection to the port ``target`` of this host."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> Forwarder:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.target))
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        with source, sink:
+            while data := source.recv(65536):
+                sink.sendall(data)
 
 
 def test_scripts_are_reloaded_after_server_restart(redis: Redis) -> None:

@@ -24,7 +24,7 @@ from openqoe.shells.cli.host_checks import SERIES_BYTES, file_system
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.loki_double import LokiDouble
 from tests.support.prometheus_server import Prometheus
-from tests.support.redis_server import Redis
+from tests.support.redis_server import PASSWORD, Redis
 from tests.support.services import free_port
 from tests.support.worker_process import WorkerProcess
 
@@ -201,6 +201,15 @@ def test_slots_of_the_data_directory_are_reported(home: Path) -> None:
         assert worker.stop() == 0
     ((level, _),) = of(check(home), "slot 0")
     assert level in ("ok", "warn")
+
+
+def test_read_only_replica_fails(home: Path) -> None:
+    with Redis() as primary, Redis() as replica:
+        replica.command("CONFIG", "SET", "masterauth", PASSWORD)
+        replica.command("REPLICAOF", "127.0.0.1", str(primary.port))
+        ((level, text),) = of(check(home, status=1, OPENQOE_KV_URL=replica.url), "Redis")
+    assert level == "fail"
+    assert "it is a read-only replica" in text
 
 
 def test_redis_with_eviction_warns_and_unusable_redis_fails(home: Path) -> None:
