@@ -103,8 +103,9 @@ class Coordinator:
         self._failed_since = 0
         self._failed_at = 0
         self._notices: list[Notice] = []
-        # When a stopping process no longer waits: for a store that is away, for any store
-        self._deadlines: tuple[int, int] | None = None
+        # Until when a stopping process waits for a store that answers, and for one that does not
+        self._store_deadline: int | None = None
+        self._outage_deadline = 0
         self._keeps_rest = False
         self._gave_up = False
         self.updates = {"done": 0, "failed": 0}
@@ -144,7 +145,7 @@ class Coordinator:
         """
         if self.is_alone(now):
             return own
-        return {} if self._deadlines is not None else dict(self._concurrency.counts)
+        return {} if self._store_deadline is not None else dict(self._concurrency.counts)
 
     # Updates
 
@@ -175,8 +176,8 @@ class Coordinator:
         waits_since = self._views.waits_since
         if waits_since is not None and not self._queue.is_held:
             times.append(waits_since + self._patience)
-        if self._deadlines is not None and not self._gave_up and not self.is_complete:
-            times += self._deadlines
+        if self._store_deadline is not None and not self._gave_up and not self.is_complete:
+            times += (self._outage_deadline, self._store_deadline)
         if self._update is None:
             if self.failure:
                 times.append(self._next_attempt)
@@ -234,16 +235,15 @@ class Coordinator:
                 needs the rest.
             keeps_rest: Whether snapshot and journal keep the batches not applied by then.
         """
-        longest = remaining // 2
-        self._deadlines = now + min(SHUTDOWN_PATIENCE, longest), now + longest
+        self._store_deadline = now + remaining // 2
+        self._outage_deadline = min(now + SHUTDOWN_PATIENCE, self._store_deadline)
         self._keeps_rest = keeps_rest
 
     def may_wait(self, now: int) -> bool:
         """Whether a stopping process may wait longer for the store."""
-        if self._deadlines is None or self._gave_up:
+        if self._store_deadline is None or self._gave_up:
             return False
-        away, longest = self._deadlines
-        return now < (away if self.failure else longest)
+        return now < (self._outage_deadline if self.failure else self._store_deadline)
 
     def give_up(self, now: int) -> None:
         """Stop waiting for the store: the process ends first."""

@@ -95,6 +95,14 @@ class _Claimed(NamedTuple):
     tails: dict[ViewKey, Tail]
 
 
+class _SentCounts(NamedTuple):
+    """Numbers of batches, time-outs and summaries in the update under way."""
+
+    batches: int = 0
+    timeouts: int = 0
+    summaries: int = 0
+
+
 class SharedViews(SyncParticipant):
     """Claims the batches of the queue, and writes time-outs into the logs of views.
 
@@ -130,7 +138,7 @@ class SharedViews(SyncParticipant):
         self._log_lifetime = log_lifetime
         self._timeouts: list[ViewTimeout] = []
         self._summaries: list[Summarize] = []
-        self._asked = (0, 0, 0)
+        self._sent = _SentCounts()
         self.alone = 0
         self.duplicates = 0
 
@@ -236,14 +244,14 @@ class SharedViews(SyncParticipant):
                 batch, is_applied=position < self._queue.applied_unclaimed
             )
             batches += 1
-            events += batch.events
+            events += batch.valid_events
             if events >= EVENTS_PER_UPDATE:
                 break
         operations += (
             each.operation(self._instance, self._log_lifetime) for each in self._timeouts
         )
         operations += self._summaries
-        self._asked = (batches, len(self._timeouts), len(self._summaries))
+        self._sent = _SentCounts(batches, len(self._timeouts), len(self._summaries))
         return operations
 
     def _extensions(self, batch: Batch, *, is_applied: bool) -> Iterator[Extend]:
@@ -257,9 +265,8 @@ class SharedViews(SyncParticipant):
 
     def process_replies(self, replies: Sequence[Reply], now: int) -> None:
         """Apply the batches and time-outs that the store has ordered."""
-        batches, timeouts, summaries = self._asked
-        self._asked = (0, 0, 0)
-        del self._summaries[:summaries]
+        sent, self._sent = self._sent, _SentCounts()
+        del self._summaries[: sent.summaries]
         rest = iter(replies)
         claims = [
             _Claimed(
@@ -268,7 +275,7 @@ class SharedViews(SyncParticipant):
                 cast(str, next(rest)) == self._instance,
                 {key: cast(Tail, next(rest)) for key in self._entries(batch)},
             )
-            for batch, was_applied in self._queue.mark_claimed(batches)
+            for batch, was_applied in self._queue.mark_claimed(sent.batches)
         ]
         own = self._begin_apply(claims)
         for claim in claims:
@@ -277,9 +284,9 @@ class SharedViews(SyncParticipant):
                     self._catch_up(claim, key, tail, own[key], now)
                 except Exception as error:  # one faulty view must not stop the others
                     self._applier.report_fault(claim.batch, error)
-        for timeout in self._timeouts[:timeouts]:
-            self._take_timeout(timeout, cast(Tail, next(rest)), now)
-        self._forget_timeouts(timeouts)
+        for timeout in self._timeouts[: sent.timeouts]:
+            self._process_timeout(timeout, cast(Tail, next(rest)), now)
+        self._forget_timeouts(sent.timeouts)
 
     def _forget_timeouts(self, count: int) -> None:
         done, self._timeouts = self._timeouts[:count], self._timeouts[count:]
@@ -354,7 +361,7 @@ class SharedViews(SyncParticipant):
         elif tail.kept > view_log.LONG:
             self._sum_up(view, view_log.KEPT)
 
-    def _take_timeout(self, timeout: ViewTimeout, tail: Tail, now: int) -> None:
+    def _process_timeout(self, timeout: ViewTimeout, tail: Tail, now: int) -> None:
         view = timeout.view
         if not view.log_position:  # its log was lost
             self._resolve_pending(view, now)

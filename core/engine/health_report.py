@@ -78,15 +78,15 @@ class LimitNotifier:
         self._log = components.export.log
         self._max_streams = components.config.loki_max_streams
         self._noticed: set[str] = set()
-        self._asked = (-1, -1, False)
+        self._checked = (-1, -1, False)
 
     def notices(self) -> list[Notice]:
-        """Notices for limits reached since the last call."""
+        """Return notices for limits reached since the last call."""
         near_streams = self._log is not None and self._log.is_near_stream_limit
-        asked = self._governor.governed, self._registry.overflowed, near_streams
-        if asked == self._asked:  # most requests bring no label that is new
+        checked = self._governor.governed, self._registry.overflowed, near_streams
+        if checked == self._checked:  # most requests bring no label that is new
             return []
-        self._asked = asked
+        self._checked = checked
         notices = []
         for name, dimension in self._governor.dimensions.items():
             if dimension.overflowed and name not in self._noticed:
@@ -105,7 +105,7 @@ class LimitNotifier:
         return notices
 
     def state(self) -> list[str]:
-        """LimitNotifier already noticed, for a snapshot."""
+        """Return the limits already noticed, for a snapshot."""
         return sorted(self._noticed)
 
     def restore(self, state: list[str]) -> None:

@@ -168,13 +168,13 @@ class Ingest:
         self.dedup.remember(record.digest, decoded.event_count, record.at)
         self._note_journalled(batch, record.at)
         if self._coordinator is None:
-            self.apply_waiting(batch.events * UNITS_PER_EVENT)
+            self.apply_waiting(batch.valid_events * UNITS_PER_EVENT)
 
     def _note_journalled(self, batch: Batch, now: int) -> None:
         record = batch.record
-        self.journalled_events += batch.events
+        self.journalled_events += batch.valid_events
         if self._durability is not None:
-            entry = DedupEntry(record.digest, record.at, batch.event_count)
+            entry = DedupEntry(record.digest, record.at, batch.received_events)
             self._durability.remember(entry)
         if self._coordinator is not None:
             self._coordinator.note_journalled(batch, now)
@@ -192,7 +192,7 @@ class Ingest:
         while done < units and (batch := self._queue.next_to_apply()) is not None:
             self._applier.apply(batch)
             self._queue.mark_applied()
-            done += batch.events * UNITS_PER_EVENT
+            done += batch.valid_events * UNITS_PER_EVENT
         return done
 
     def _overload_reason(self, request: Request, now: int) -> str:

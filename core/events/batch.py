@@ -37,8 +37,8 @@ class Batch:
 
     Attributes:
         record: The batch as the journal keeps it. Its body is empty once it is not needed.
-        events: How many events it has that can be applied.
-        event_count: How many events its sender has sent, invalid ones included.
+        valid_events: Number of events that can be applied.
+        received_events: Number of events in the body, invalid ones included.
         effect_id: Id of the effect that writes its record; 0 if nothing writes it.
         answers: Answers that wait for the record, each with its request.
         is_journalled: Whether a crash cannot lose it any more, or nothing is durable.
@@ -47,8 +47,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("_decoded", "answers", "waiting_since", "effect_id", "entries"),
-        *("event_count", "events", "is_journalled", "record"),
+        *("_decoded", "answers", "effect_id", "entries", "is_journalled"),
+        *("received_events", "record", "valid_events", "waiting_since"),
     )
 
     def __init__(self, record: Record, decoded: DecodedBatch, effect_id: int = 0) -> None:
@@ -59,8 +59,8 @@ class Batch:
             effect_id: Id of the effect that writes its record; 0 if nothing writes it.
         """
         self.record = record
-        self.events = len(decoded.events)
-        self.event_count = decoded.event_count
+        self.valid_events = len(decoded.events)
+        self.received_events = decoded.event_count
         self.effect_id = effect_id
         self.answers: list[tuple[OpenRequest, Response]] = []
         self.is_journalled = not effect_id

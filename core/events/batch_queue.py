@@ -46,7 +46,7 @@ class BatchQueue:
     def add(self, batch: Batch) -> None:
         """Append an accepted batch."""
         self._batches.append(batch)
-        self.events += batch.events
+        self.events += batch.valid_events
         self.bytes += len(batch.record.body)
         if self.events > MOST_DECODED:
             batch.discard_events()
@@ -170,5 +170,5 @@ class BatchQueue:
             self._journalled -= 1
 
     def _subtract(self, batch: Batch) -> None:
-        self.events -= batch.events
+        self.events -= batch.valid_events
         self.bytes -= len(batch.record.body)

@@ -70,7 +70,7 @@ class Service(BaseService):
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self._client.close()
-        self.report_end()
+        self.close_runtime()
 
     async def answer(self, request: Request) -> Response:
         """Answer a request."""

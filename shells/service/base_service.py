@@ -174,8 +174,8 @@ class BaseService(ABC):
         except Exception:
             self.log.exception("last flush failed")
 
-    def report_end(self) -> None:
-        """Close the storage, and log the undelivered items."""
+    def close_runtime(self) -> None:
+        """Close the runtime, and log the undelivered items."""
         self._runtime.close()
         for destination, items in self.worker.undelivered.items():
             if items and self._runtime.storage is not None:

@@ -62,7 +62,7 @@ class Service(BaseService):
         self._nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await self._client.close()
-        self.report_end()
+        self.close_runtime()
 
     async def answer(self, request: Request, waits: Callable[[], None] | None = None) -> Response:
         """Answer a request.

@@ -84,7 +84,7 @@ class Service(BaseService):
         self._thread.join(max(TIDYING, end - monotonic()))
         self._runtime.close()  # its threads may wait for the lock
         with self._lock:
-            self.report_end()
+            self.close_runtime()
 
     # The core is used under the lock: by the host's threads here, by ours below.
 
