@@ -1,4 +1,4 @@
-"""The worker as a whole: what holds across its parts."""
+"""The worker as a whole: properties that involve several components."""
 
 import gc
 import sys
@@ -12,7 +12,7 @@ from tests.support.handling import handle
 from tests.support.rig import HOUR, Rig
 
 
-def test_batch_that_a_fault_of_ours_keeps_from_being_applied_is_reported_and_stops_no_other(
+def test_batch_that_fails_by_an_internal_fault_is_reported_and_stops_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rig = Rig()
@@ -28,14 +28,14 @@ def test_batch_that_a_fault_of_ours_keeps_from_being_applied_is_reported_and_sto
     assert rig.total("openqoe_worker_batches_rejected_total", reason="fault") == 1
 
 
-def test_a_fault_of_ours_is_answered_without_its_insides() -> None:
+def test_response_to_an_internal_fault_reveals_no_details() -> None:
     worker = Worker(Config(), instance="t-0")
     answer = worker.refuse(500, "Internal error", {"origin": "https://a.example"})
     assert (answer.status, answer.body) == (500, b'{"success":false,"message":"Internal error"}')
     assert ("Access-Control-Allow-Origin", "https://a.example") in answer.headers
 
 
-def test_our_own_totals_never_start_again_however_long_nothing_changes() -> None:
+def test_health_totals_do_not_restart_while_nothing_changes() -> None:
     rig = Rig(OPENQOE_SERIES_IDLE_TIMEOUT="60", OPENQOE_FLUSH_INTERVAL="15")
     rig.post(event(env="x"))
     rig.pass_time(HOUR // 4)
@@ -45,7 +45,7 @@ def test_our_own_totals_never_start_again_however_long_nothing_changes() -> None
     assert set(values[1:]) == {1}
 
 
-def test_label_values_from_outside_do_not_pile_up_in_memory() -> None:
+def test_new_label_values_do_not_accumulate_in_memory() -> None:
     worker = Worker(Config(), instance="t-0")
 
     def send(first: int) -> None:
@@ -63,10 +63,10 @@ def test_label_values_from_outside_do_not_pile_up_in_memory() -> None:
     send(0)
     before = blocks()
     send(100_000)
-    assert blocks() - before < 5_000  # a text is one, and 20,000 were new
+    assert blocks() - before < 5_000  # the 20,000 new texts would be one block each
 
 
-def test_a_closed_worker_runs_empty_though_its_destination_is_slow() -> None:
+def test_closed_worker_drains_although_its_destination_is_slow() -> None:
     config = Config(prometheus_url="http://m/w", flush_interval=1000)
     worker = Worker(config, instance="t-0")
     handle(worker, post(event()), NOW)
@@ -82,15 +82,15 @@ def test_a_closed_worker_runs_empty_though_its_destination_is_slow() -> None:
         sent += len(requests)
         if requests:
             in_flight = requests[0].id
-        assert sent <= 2  # what was in flight, and the last flush
+        assert sent <= 2  # the request in flight, and the last flush
 
 
-def test_retries_are_quick_once_the_worker_is_closed() -> None:
+def test_retries_are_quick_after_close() -> None:
     worker = Worker(Config(prometheus_url="http://m/w"), instance="t-0")
     handle(worker, post(event()), NOW)
     now = NOW + 15_000
     effects = worker.poll(now)
-    for _ in range(8):  # an outage has made the steps long
+    for _ in range(8):  # long enough for long retry intervals
         worker.complete(effects[-1].id, NetworkFailure("refused"), now)  # type: ignore[union-attr]
         due = worker.next_poll()
         assert due is not None

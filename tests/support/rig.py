@@ -12,6 +12,7 @@ A violation of a remote-write rule fails the test.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -147,6 +148,11 @@ class Rig:
         assert response.status == 202, response.body
         return response
 
+    def post_seek(self, number: int) -> None:
+        """Post a seek in the view of a number."""
+        second = (self.now - NOW) / SECOND
+        self.post(player_event(second, "seek", 1.0, view=f"view-{number}", seek_latency=200))
+
     def handle(self, request: Request) -> Response:
         """Handle a request now."""
         outcome = handle(self.worker, request, self.now)
@@ -241,6 +247,11 @@ class Rig:
         if outage is not None:
             return outage
         return deliver(effect, self.receiver if kind is RemoteWrite else self.loki)
+
+
+def logged_views(loki: LokiDouble) -> list[str]:
+    """Return the view of each line that Loki has stored, oldest first."""
+    return [json.loads(entry.line)["view_id"] for entry in loki.entries()]
 
 
 def deliver(effect: RemoteWrite | LokiPush, double: HttpDouble) -> HttpResult:

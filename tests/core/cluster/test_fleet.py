@@ -1,4 +1,4 @@
-"""Workers that share a store count as one, wherever the batches of a view go."""
+"""Workers that share a store count as one, whichever of them gets the batches of a view."""
 
 import json
 import random
@@ -16,22 +16,23 @@ from tests.support.fleet import Fleet
 from tests.support.memory_store import MemoryStore
 from tests.support.rig import HOUR, MINUTE, SECOND, player_event
 
-PLAYED = "openqoe_playing_time_seconds"
+PLAYING_TIME = "openqoe_playing_time_seconds"
 
 
-def played(fleet: Fleet) -> float:
-    return fleet.receiver.total(PLAYED)
+def total_playing_time(fleet: Fleet) -> float:
+    return fleet.receiver.total(PLAYING_TIME)
 
 
-# Exactly as one
+# Equal to one worker
 
 
-def recorded(name: str) -> list[CapturedRequest]:
+def load_posts(name: str) -> list[CapturedRequest]:
+    """Load the requests of a recording that have a body."""
     return [request for request in load(name).shifted(NOW) if request.body]
 
 
-def live(fleet: Fleet, requests: list[CapturedRequest], pick: Callable[[], int]) -> None:
-    """The recorded requests at their times, then silence until all views have ended."""
+def replay(fleet: Fleet, requests: list[CapturedRequest], pick: Callable[[], int]) -> None:
+    """Send recorded requests at their times, then wait until all views have ended."""
     first = min(request.t for request in requests)
     for request in requests:
         fleet.pass_time(max(0, NOW + request.t - first - fleet.now))
@@ -47,19 +48,19 @@ def live(fleet: Fleet, requests: list[CapturedRequest], pick: Callable[[], int])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_real_players_dealt_at_random_over_four_workers(name: str) -> None:
+def test_real_players_spread_over_four_workers_count_as_on_one(name: str) -> None:
     chance = random.Random(name)
     one = Fleet(1, shared=False, OPENQOE_FLUSH_INTERVAL="60")
-    live(one, recorded(name), lambda: 0)
+    replay(one, load_posts(name), lambda: 0)
     four = Fleet(4, OPENQOE_FLUSH_INTERVAL="60", OPENQOE_KV_SYNC_INTERVAL="30")
-    live(four, recorded(name), lambda: chance.randrange(4))
+    replay(four, load_posts(name), lambda: chance.randrange(4))
     assert four.counts() == one.counts()
     assert sum(four.counts().values()) > 0
     lines = sorted(entry.line for entry in four.loki.entries())
     assert lines == sorted(entry.line for entry in one.loki.entries())
 
 
-def test_a_batch_that_goes_to_several_workers_counts_once() -> None:
+def test_batch_sent_to_several_workers_counts_once() -> None:
     fleet = Fleet(3)
     batch = (player_event(0, "playing", 0.0), player_event(9, "heartbeat", 9.0, playing_time=9_000))
     for number in (0, 1, 2, 1):
@@ -67,12 +68,12 @@ def test_a_batch_that_goes_to_several_workers_counts_once() -> None:
     fleet.pass_time(15 * SECOND)
     assert fleet.receiver.total("openqoe_events_total") == 2
     assert fleet.receiver.total("openqoe_views_started_total") == 1
-    assert played(fleet) == 9
+    assert total_playing_time(fleet) == 9
     assert len(fleet.loki.entries()) == 2
     assert fleet.receiver.total("openqoe_worker_batches_duplicate_total") == 3
 
 
-def test_a_stall_whose_seek_comes_to_another_worker_is_a_seek() -> None:
+def test_stall_is_a_seek_when_another_worker_gets_the_seek() -> None:
     fleet = Fleet(2)
     fleet.post(
         0, player_event(0, "playing", 0.0), player_event(20, "heartbeat", 20.0, playing_time=20_000)
@@ -84,7 +85,7 @@ def test_a_stall_whose_seek_comes_to_another_worker_is_a_seek() -> None:
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
 
 
-def test_a_stall_that_nothing_explains_is_settled_by_one_of_them() -> None:
+def test_unexplained_stall_is_counted_by_one_worker() -> None:
     fleet = Fleet(3)
     fleet.post(
         0, player_event(0, "playing", 0.0), player_event(20, "heartbeat", 20.0, playing_time=20_000)
@@ -95,7 +96,7 @@ def test_a_stall_that_nothing_explains_is_settled_by_one_of_them() -> None:
     assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="rebuffer") == 1
 
 
-def test_a_view_that_ends_is_completed_by_one_of_them() -> None:
+def test_ended_view_is_completed_by_one_worker() -> None:
     fleet = Fleet(3)
     for number, quartile in enumerate((25, 50, 75)):
         fleet.post(number, player_event(10 * number, "quartile", 15.0, quartile=quartile))
@@ -104,7 +105,7 @@ def test_a_view_that_ends_is_completed_by_one_of_them() -> None:
     assert fleet.receiver.total("openqoe_completion_rate_sum") == 0.75
 
 
-def test_the_last_worker_that_stops_settles_what_is_open() -> None:
+def test_last_worker_to_stop_counts_pending_stalls() -> None:
     fleet = Fleet(2)
     fleet.post(
         0, player_event(0, "playing", 0.0), player_event(20, "heartbeat", 20.0, playing_time=20_000)
@@ -114,7 +115,7 @@ def test_the_last_worker_that_stops_settles_what_is_open() -> None:
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
 
 
-def test_a_long_view_is_summed_up() -> None:
+def test_log_of_a_long_view_is_summarized() -> None:
     fleet = Fleet(2)
     for second in range(LONG + 20):
         heartbeat = player_event(second, "heartbeat", second, playing_time=second * 1000)
@@ -127,10 +128,10 @@ def test_a_long_view_is_summed_up() -> None:
     fleet.workers.append(fleet.start_worker(2))  # it has never seen the view
     fleet.post(2, player_event(100, "heartbeat", 100.0, playing_time=100_000))
     fleet.pass_time(15 * SECOND)
-    assert played(fleet) == 100
+    assert total_playing_time(fleet) == 100
 
 
-def test_two_batches_of_a_long_view_at_once_are_followed_in_turn() -> None:
+def test_two_batches_of_a_long_view_in_one_update_are_applied_in_order() -> None:
     fleet = Fleet(2)
     for second in range(2 * LONG):
         heartbeat = player_event(second, "heartbeat", second, playing_time=second * 1000)
@@ -149,11 +150,11 @@ def test_two_batches_of_a_long_view_at_once_are_followed_in_turn() -> None:
     )
     fleet.store_is_down = False
     fleet.pass_time(15 * SECOND)
-    assert played(fleet) == 105
+    assert total_playing_time(fleet) == 105
     assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="rebuffer") == 1
 
 
-def test_a_worker_that_was_away_for_long_goes_on_from_the_summary() -> None:
+def test_worker_that_missed_many_entries_continues_from_the_summary() -> None:
     fleet = Fleet(2)
     fleet.post(0, player_event(0, "playing", 0.0))
     for second in range(1, 3 * LONG):
@@ -161,10 +162,10 @@ def test_a_worker_that_was_away_for_long_goes_on_from_the_summary() -> None:
         fleet.pass_time(100)
     fleet.post(0, player_event(200, "heartbeat", 200.0, playing_time=200_000))
     fleet.pass_time(15 * SECOND)
-    assert played(fleet) == 200
+    assert total_playing_time(fleet) == 200
 
 
-def test_a_worker_that_restarts_goes_on_where_it_was() -> None:
+def test_restarted_worker_continues_from_its_snapshot() -> None:
     fleet = Fleet(2, CARDINALITY_LIMITS='{"env":{"max_cardinality":2}}')
     for second in range(4):
         heartbeat = player_event(second, "heartbeat", second, playing_time=second * 1000)
@@ -173,7 +174,7 @@ def test_a_worker_that_restarts_goes_on_where_it_was() -> None:
     fleet.restart(0)
     fleet.post(0, player_event(4, "heartbeat", 4.0, playing_time=4_000) | {"env": "env-0"})
     fleet.pass_time(15 * SECOND)
-    assert played(fleet) == 4
+    assert total_playing_time(fleet) == 4
     (cardinality,) = {json.loads(fleet.stats(n))["cardinality"]["env"] for n in (0, 1)}
     assert cardinality == 2
     assert fleet.receiver.total("openqoe_events_total", env="env-0") == 2
@@ -182,7 +183,7 @@ def test_a_worker_that_restarts_goes_on_where_it_was() -> None:
 # Concurrent views
 
 
-def test_concurrent_views_are_counted_once_however_often_they_move() -> None:
+def test_concurrent_views_that_move_between_workers_count_once() -> None:
     fleet = Fleet(3, OPENQOE_KV_SYNC_INTERVAL="1")
     for turn in range(8):
         for view in range(10):
@@ -198,7 +199,7 @@ def test_concurrent_views_are_counted_once_however_often_they_move() -> None:
     assert fleet.concurrent_views() == 0
 
 
-def test_when_the_reporter_stops_another_worker_tells_of_all() -> None:
+def test_another_worker_reports_concurrent_views_when_the_reporter_stops() -> None:
     fleet = Fleet(2, OPENQOE_KV_SYNC_INTERVAL="1")
 
     def beat(turn: int) -> None:
@@ -215,10 +216,10 @@ def test_when_the_reporter_stops_another_worker_tells_of_all() -> None:
     assert fleet.concurrent_views() == 1
 
 
-# The store is away
+# Outages of the store
 
 
-def test_a_store_that_comes_back_soon_costs_nothing() -> None:
+def test_store_outage_within_the_patience_changes_no_count() -> None:
     fleet = Fleet(2)
     fleet.post(
         0, player_event(0, "playing", 0.0), player_event(10, "heartbeat", 10.0, playing_time=10_000)
@@ -226,7 +227,7 @@ def test_a_store_that_comes_back_soon_costs_nothing() -> None:
     fleet.store_is_down = True
     fleet.post(1, player_event(20, "heartbeat", 20.0, playing_time=20_000))
     fleet.pass_time(20 * SECOND)
-    assert played(fleet) == 10
+    assert total_playing_time(fleet) == 10
     assert json.loads(fleet.stats(1))["shared_store"] == {
         "state": "waiting",
         "failure": "unreachable",
@@ -236,17 +237,17 @@ def test_a_store_that_comes_back_soon_costs_nothing() -> None:
     }
     fleet.store_is_down = False
     fleet.pass_time(20 * SECOND)
-    assert played(fleet) == 20
+    assert total_playing_time(fleet) == 20
     assert json.loads(fleet.stats(1))["shared_store"]["state"] == "shared"
     assert [notice.event for notice in fleet.notices] == [
         "shared store is unavailable",
-        "shared store is unavailable",  # each of the two
+        "shared store is unavailable",  # of the other worker
         "shared store is available again",
         "shared store is available again",
     ]
 
 
-def test_when_patience_is_over_each_counts_what_it_knows_alone() -> None:
+def test_batches_are_applied_alone_when_the_patience_expires() -> None:
     fleet = Fleet(2, OPENQOE_KV_PATIENCE="5")
     fleet.post(
         0, player_event(0, "playing", 0.0), player_event(10, "heartbeat", 10.0, playing_time=10_000)
@@ -255,33 +256,33 @@ def test_when_patience_is_over_each_counts_what_it_knows_alone() -> None:
     fleet.store_is_down = True
     fleet.post(0, player_event(30, "heartbeat", 30.0, playing_time=30_000))
     fleet.pass_time(30 * SECOND)
-    # The first has followed the view up to 10 s; 10 s more are the bound of its error here.
-    assert played(fleet) == 40
+    # Worker 0 knows the view up to 10 s, so it counts the 10 s of worker 1 a second time.
+    assert total_playing_time(fleet) == 40
     text = fleet.handle(0, Request("GET", "/metrics")).body.decode()
     assert "openqoe_worker_kv_ok 0" in text
     assert "openqoe_worker_kv_batches_alone_total 1" in text
     fleet.store_is_down = False
     fleet.pass_time(30 * SECOND)
-    # The other has heard of it: nothing is counted a second time from here on.
+    # Worker 1 has the entries of worker 0 now: nothing more is counted twice.
     fleet.post(1, player_event(40, "heartbeat", 40.0, playing_time=40_000))
     fleet.pass_time(30 * SECOND)
-    assert played(fleet) == 50
+    assert total_playing_time(fleet) == 50
     text = fleet.handle(0, Request("GET", "/metrics")).body.decode()
     assert "openqoe_worker_kv_ok 1" in text
 
 
-def test_no_request_is_refused_or_held_however_long_the_store_is_away() -> None:
+def test_requests_are_accepted_and_flushed_during_a_long_store_outage() -> None:
     fleet = Fleet(1, OPENQOE_KV_PATIENCE="1", OPENQOE_FLUSH_INTERVAL="5")
     fleet.store_is_down = True
     for second in range(200):
         beat = player_event(second, "heartbeat", second, playing_time=second * 1000)
         assert fleet.post(0, beat).status == 202
         fleet.pass_time(SECOND)
-    assert played(fleet) >= 190
+    assert total_playing_time(fleet) >= 190
     assert fleet.concurrent_views() == 1
 
 
-def test_a_store_that_was_emptied_hears_of_the_views_again() -> None:
+def test_views_are_summarized_again_when_the_store_was_emptied() -> None:
     fleet = Fleet(2, OPENQOE_KV_SYNC_INTERVAL="1")
     for number in (1, 0):
         fleet.post(number, player_event(0, "heartbeat", 5.0, playing_time=60_000 - number))
@@ -293,10 +294,10 @@ def test_a_store_that_was_emptied_hears_of_the_views_again() -> None:
     fleet.post(2, player_event(30, "heartbeat", 30.0, playing_time=90_000))
     fleet.post(1, player_event(40, "heartbeat", 40.0, playing_time=100_000))
     fleet.pass_time(20 * SECOND)
-    assert played(fleet) == 100
+    assert total_playing_time(fleet) == 100
 
 
-def test_what_the_logs_should_still_hear_outlives_a_restart() -> None:
+def test_timeouts_that_wait_for_the_store_survive_a_restart() -> None:
     fleet = Fleet(1)
     for number, quartile in enumerate((25, 50, 75)):
         fleet.post(0, player_event(10 * number, "quartile", 15.0, quartile=quartile))
@@ -304,7 +305,7 @@ def test_what_the_logs_should_still_hear_outlives_a_restart() -> None:
     fleet.post(0, player_event(1_789, "playing", 0.0, view="another"))
     fleet.post(0, player_event(1_790, "stallstart", 1.0, view="another"))
     fleet.store_is_down = True
-    fleet.pass_time(20 * SECOND)  # one has ended, nothing explains the other's stall
+    fleet.pass_time(20 * SECOND)  # one view ends, and the stall of the other stays unexplained
     assert fleet.receiver.total("openqoe_completion_rate_count") == 0
     fleet.restart(0)
     fleet.store_is_down = False
@@ -314,10 +315,10 @@ def test_what_the_logs_should_still_hear_outlives_a_restart() -> None:
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
 
 
-# A worker stops
+# Shutdown
 
 
-def test_what_the_store_decides_while_the_worker_stops_counts() -> None:
+def test_replies_of_a_slow_store_count_while_workers_stop() -> None:
     fleet = Fleet(2)
     fleet.post(
         0, player_event(0, "playing", 0.0), player_event(20, "heartbeat", 20.0, playing_time=20_000)
@@ -331,31 +332,31 @@ def test_what_the_store_decides_while_the_worker_stops_counts() -> None:
     assert all(worker.drained for worker in fleet.workers)
     assert fleet.notices == []
     fleet.pass_time(MINUTE)
-    for worker in fleet.workers:  # nothing wakes it all the time while the rest is delivered
+    for worker in fleet.workers:  # it is not polled without pause while it delivers
         due = worker.next_poll()
         assert due is None or due > fleet.now
 
 
-def test_a_worker_that_stops_does_not_wait_longer_for_the_store_than_there_is_time() -> None:
+def test_stopping_worker_applies_batches_alone_when_a_slow_store_misses_the_deadline() -> None:
     fleet = Fleet(1)
     fleet.store_is_slow = True
     fleet.post(
         0, player_event(0, "playing", 0.0), player_event(10, "heartbeat", 10.0, playing_time=10_000)
     )
-    fleet.post(0, player_event(11, "stallstart", 11.0))  # the store has not even been asked
+    fleet.post(0, player_event(11, "stallstart", 11.0))  # no update has this batch yet
     fleet.close(0)
     fleet.pass_time(4 * SECOND)
     assert not fleet.workers[0].drained
     fleet.pass_time(1 * SECOND)
     assert fleet.workers[0].drained
-    assert played(fleet) == 10
+    assert total_playing_time(fleet) == 10
     assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
     (notice,) = fleet.notices
     assert notice.event == "shared store did not answer before shutdown; batches applied alone"
     assert dict(notice.fields) == {"reason": "too slow", "batches": 2}
 
 
-def test_a_worker_that_stops_waits_little_for_a_store_that_is_away() -> None:
+def test_stopping_worker_waits_two_seconds_for_an_unavailable_store() -> None:
     fleet = Fleet(1)
     fleet.store_is_down = True
     fleet.post(
@@ -366,21 +367,21 @@ def test_a_worker_that_stops_waits_little_for_a_store_that_is_away() -> None:
     assert not fleet.workers[0].drained
     fleet.pass_time(1 * SECOND)
     assert fleet.workers[0].drained
-    assert played(fleet) == 10
+    assert total_playing_time(fleet) == 10
     due = fleet.workers[0].next_poll()
-    assert due is None or due > fleet.now  # nothing wakes it all the time meanwhile
+    assert due is None or due > fleet.now  # it is not polled without pause meanwhile
 
 
-def test_a_view_is_known_for_as_long_as_its_events_may_come() -> None:
+def test_log_of_a_view_is_kept_while_its_events_may_arrive() -> None:
     fleet = Fleet(2)
     fleet.post(0, player_event(0, "heartbeat", 10.0, playing_time=10_000))
     fleet.pass_time(2 * HOUR)
     fleet.post(1, player_event(7_200, "heartbeat", 20.0, playing_time=20_000))
     fleet.pass_time(MINUTE)
-    assert played(fleet) == 20
+    assert total_playing_time(fleet) == 20
 
 
-def test_fault_of_ours_in_one_view_stops_no_other_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_fault_in_one_view_stops_no_other_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = Fleet(2)
 
     def fail_for_view_a(recorder: Recorder, view: View, events: object, now: int) -> None:

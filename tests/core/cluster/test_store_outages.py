@@ -1,4 +1,4 @@
-"""Whatever the shared store does, the bound on the error holds."""
+"""Outages and resets of the shared store: the error of the counts stays bounded."""
 
 import random
 
@@ -21,24 +21,31 @@ VIEWS = 25
 WORKERS = 3
 
 
-def counted(seed: int, *, patience: int, away: float = 0.0, emptied: float = 0.0) -> bool:
-    """Deal batches to a fleet; before each the store may go away or come back, or be emptied.
+def run_fleet(seed: int, *, patience: int, outage: float = 0.0, reset: float = 0.0) -> bool:
+    """Run a fleet with random outages and resets of its store, and assert the bound of the error.
 
-    Returns whether all numbers are exact; that they are within the bound is asserted.
+    Args:
+        seed: Seed of the traffic and the faults.
+        patience: OPENQOE_KV_PATIENCE, in s.
+        outage: Probability before each batch that an outage of the store begins or ends.
+        reset: Probability before each batch that the store is emptied.
+
+    Returns:
+        Whether all counts are exact.
     """
     chance = random.Random(seed)
-    dealt = make_rounds(VIEWS, seed, begin=NOW - MINUTE)
+    rounds = make_rounds(VIEWS, seed, begin=NOW - MINUTE)
     fleet = Fleet(
         WORKERS,
         OPENQOE_KV_PATIENCE=str(patience),
         OPENQOE_KV_SYNC_INTERVAL="1",
         OPENQOE_FLUSH_INTERVAL="60",
     )
-    for turn in dealt:
+    for turn in rounds:
         for body in chance.sample(turn, len(turn)):
-            if chance.random() < away:
+            if chance.random() < outage:
                 fleet.store_is_down = not fleet.store_is_down
-            if chance.random() < emptied:
+            if chance.random() < reset:
                 fleet.store = MemoryStore(lambda: fleet.now)
             if chance.random() < 0.05:
                 fleet.pass_time(chance.choice([SECOND // 2, 3 * SECOND]))
@@ -50,28 +57,28 @@ def counted(seed: int, *, patience: int, away: float = 0.0, emptied: float = 0.0
     fleet.store_is_down = False
     fleet.pass_time(MINUTE)
     fleet.close()
-    counts, truth = fleet.counts(EXCLUDED_LABELS), count_with_one_worker(dealt)
+    counts, truth = fleet.counts(EXCLUDED_LABELS), count_with_one_worker(rounds)
     assert find_out_of_bound(counts, truth, WORKERS) == []
     return counts == truth
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_with_the_store_all_is_exact(seed: int) -> None:
-    assert counted(seed, patience=30)
+def test_counts_are_exact_while_the_store_is_available(seed: int) -> None:
+    assert run_fleet(seed, patience=30)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_outages_shorter_than_the_patience_change_nothing(seed: int) -> None:
-    assert counted(seed, patience=3600, away=0.05)
+def test_counts_are_exact_when_outages_are_shorter_than_the_patience(seed: int) -> None:
+    assert run_fleet(seed, patience=3600, outage=0.05)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_past_the_patience_nothing_is_lost_and_nothing_counted_more_often_than_once_each(
+def test_error_is_bounded_when_outages_exceed_the_patience(
     seed: int,
 ) -> None:
-    counted(seed, patience=1, away=0.05)
+    run_fleet(seed, patience=1, outage=0.05)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_store_that_is_emptied_does_no_more_harm(seed: int) -> None:
-    counted(seed, patience=1, away=0.02, emptied=0.02)
+def test_error_is_bounded_when_the_store_is_emptied(seed: int) -> None:
+    run_fleet(seed, patience=1, outage=0.02, reset=0.02)

@@ -1,6 +1,4 @@
-"""Acknowledged means kept: what goes to disk, and what may happen only after it."""
-
-from typing import TypeVar
+"""Durability: an acknowledged batch survives a crash, and a flush is stored before it is sent."""
 
 import msgspec
 import pytest
@@ -8,7 +6,6 @@ import pytest
 from openqoe.core import Config, Worker
 from openqoe.core.effects import (
     Append,
-    Effect,
     Forget,
     HttpResult,
     LoadPayload,
@@ -17,264 +14,239 @@ from openqoe.core.effects import (
     PayloadBody,
     Persist,
     RemoteWrite,
-    StorageFailure,
     Stored,
 )
 from openqoe.core.engine import checkpoint
 from openqoe.core.engine.snapshot import decode
 from openqoe.core.http.messages import Request
 from tests.core.api.worker_client import Answer
+from tests.core.engine.durable_worker import (
+    DISK_FULL,
+    accept_batch,
+    effects_of,
+    journal_batch,
+    make_batch,
+    make_worker,
+)
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import complete, handle
 from tests.support.rig import DESTINATIONS
 
-FULL = StorageFailure("no space left", full=True)
-T = TypeVar("T", bound=Effect)
 
-
-def worker(**settings: str) -> Worker:
-    config = Config.from_environment({**DESTINATIONS, "OPENQOE_FLUSH_INTERVAL": "15", **settings})
-    made = Worker(config, instance="p-0", durable=True)
-    made.poll(NOW)
-    return made
-
-
-def of(kind: type[T], effects: tuple[Effect, ...]) -> list[T]:
-    return [effect for effect in effects if isinstance(effect, kind)]
-
-
-def accepted(made: Worker, number: int = 1, *, now: int = NOW) -> Append:
-    """Let a worker accept a batch; returns the effect that its answer waits for."""
-    outcome = handle(made, post(event("viewstart", at=now, view_id=f"v{number}"), now=now), now)
-    assert not outcome.answers, "answered before it was in the journal"
-    (append,) = of(Append, outcome.effects)
-    return append
-
-
-def journalled(made: Worker, number: int = 1, *, now: int = NOW) -> Append:
-    """Let a worker accept a batch and write its record."""
-    append = accepted(made, number, now=now)
-    assert complete(made, append.id, Stored(), now).response.status == 202
-    return append
-
-
-def flushed(made: Worker, now: int) -> Persist:
-    effects = made.poll(now)
-    while made.next_poll() == now:
-        effects += made.poll(now)
-    assert not of(RemoteWrite, effects), "sent before it was stored"
-    (persist,) = of(Persist, effects)
+def begin_flush(worker: Worker, now: int) -> Persist:
+    """Let a worker flush until it stores the flush."""
+    effects = worker.poll(now)
+    while worker.next_poll() == now:
+        effects += worker.poll(now)
+    assert not effects_of(RemoteWrite, effects), "sent before it was stored"
+    (persist,) = effects_of(Persist, effects)
     return persist
 
 
-def again(number: int = 1, *, now: int = NOW) -> Request:
-    """The request of ``accepted`` once more."""
-    return post(event("viewstart", at=now, view_id=f"v{number}"), now=now)
+def count_views(worker: Worker) -> int:
+    return int(Answer.of(handle(worker, Request("GET", "/stats"), NOW).response).json["views"])
 
 
-def views(made: Worker) -> int:
-    return int(Answer.of(handle(made, Request("GET", "/stats"), NOW).response).json["views"])
+def get_status(worker: Worker, path: str, now: int) -> int:
+    return handle(worker, Request("GET", path), now).response.status
+
+
+def resume_worker(persist: Persist, now: int, **settings: str) -> Worker:
+    """Create the worker that starts from a stored flush."""
+    config = Config.from_environment({**DESTINATIONS, **settings})
+    worker = Worker(config, instance="p-0", durable=True)
+    worker.restore(b"".join(persist.snapshot))
+    worker.resume(persist.payloads, persist.accepted, persist.through, 10, now)
+    return worker
 
 
 def test_answer_waits_until_the_record_is_written() -> None:
-    made = worker()
-    append = accepted(made)
+    worker = make_worker()
+    append = accept_batch(worker)
     assert append.record.at == NOW
     assert b"viewstart" in append.record.body
-    assert complete(made, append.id, Stored(), NOW).response.status == 202
+    assert complete(worker, append.id, Stored(), NOW).response.status == 202
 
 
 def test_batch_is_applied_once_its_record_is_written() -> None:
-    made = worker()
-    append = accepted(made)
-    assert views(made) == 0
-    made.complete(append.id, Stored(), NOW)
-    assert views(made) == 1
+    worker = make_worker()
+    append = accept_batch(worker)
+    assert count_views(worker) == 0
+    worker.complete(append.id, Stored(), NOW)
+    assert count_views(worker) == 1
 
 
 def test_batch_whose_record_cannot_be_written_has_no_effect_and_may_come_again() -> None:
-    made = worker()
-    append = accepted(made)
-    failed = complete(made, append.id, FULL, NOW)
+    worker = make_worker()
+    append = accept_batch(worker)
+    failed = complete(worker, append.id, DISK_FULL, NOW)
     assert failed.response.status == 503
-    (persist,) = of(Persist, made.poll(NOW + 1_000))
-    made.complete(persist.id, Stored(), NOW + 1_000)
-    assert views(made) == 0
-    retried = handle(made, again(), NOW + 1_000)
-    (second,) = of(Append, retried.effects)
+    (persist,) = effects_of(Persist, worker.poll(NOW + 1_000))
+    worker.complete(persist.id, Stored(), NOW + 1_000)
+    assert count_views(worker) == 0
+    retried = handle(worker, make_batch(), NOW + 1_000)
+    (second,) = effects_of(Append, retried.effects)
     assert second.record.number > append.record.number
-    made.complete(second.id, Stored(), NOW + 1_000)
-    assert views(made) == 1
+    worker.complete(second.id, Stored(), NOW + 1_000)
+    assert count_views(worker) == 1
 
 
 def test_batches_are_applied_in_order_when_records_complete_out_of_order() -> None:
-    made = worker()
-    first, second = accepted(made, 1), accepted(made, 2)
-    assert complete(made, second.id, Stored(), NOW).response.status == 202
-    assert views(made) == 0
-    made.complete(first.id, Stored(), NOW)
-    assert views(made) == 2
+    worker = make_worker()
+    first, second = accept_batch(worker, 1), accept_batch(worker, 2)
+    assert complete(worker, second.id, Stored(), NOW).response.status == 202
+    assert count_views(worker) == 0
+    worker.complete(first.id, Stored(), NOW)
+    assert count_views(worker) == 2
 
 
 def test_answer_to_a_duplicate_waits_for_the_same_record() -> None:
-    made = worker()
-    append = accepted(made)
-    outcome = handle(made, again(), NOW)
-    assert (outcome.answers, of(Append, outcome.effects)) == ({}, [])
-    answers = complete(made, append.id, Stored(), NOW).answers
+    worker = make_worker()
+    append = accept_batch(worker)
+    outcome = handle(worker, make_batch(), NOW)
+    assert (outcome.answers, effects_of(Append, outcome.effects)) == ({}, [])
+    answers = complete(worker, append.id, Stored(), NOW).answers
     assert [response.status for response in answers.values()] == [202, 202]
-    assert handle(made, again(), NOW).response.status == 202
+    assert handle(worker, make_batch(), NOW).response.status == 202
 
 
 def test_duplicate_of_a_batch_journalled_out_of_order_is_answered_at_once() -> None:
-    made = worker()
-    accepted(made, 1)
-    second = accepted(made, 2)
-    made.complete(second.id, Stored(), NOW)  # waits for the first to be applied
-    assert handle(made, again(2), NOW).response.status == 202
+    worker = make_worker()
+    accept_batch(worker, 1)
+    second = accept_batch(worker, 2)
+    worker.complete(second.id, Stored(), NOW)  # waits for the first to be applied
+    assert handle(worker, make_batch(2), NOW).response.status == 202
 
 
 def test_flush_that_fails_by_a_fault_is_reported_and_made_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = worker()
-    journalled(made)
+    worker = make_worker()
+    journal_batch(worker)
     with monkeypatch.context() as broken:
         broken.setattr(checkpoint, "capture", lambda *args: iter([1 / 0]))
-        effects = made.poll(NOW + 15_000)
-        while made.next_poll() == NOW + 15_000:
-            effects += made.poll(NOW + 15_000)
-    events = [notice.event for notice in of(Notice, effects)]
+        effects = worker.poll(NOW + 15_000)
+        while worker.next_poll() == NOW + 15_000:
+            effects += worker.poll(NOW + 15_000)
+    events = [notice.event for notice in effects_of(Notice, effects)]
     assert events == ["flush failed", "storage failed; rejecting batches"]
-    assert status(made, "/ready", NOW + 15_000) == 503
-    persist = flushed(made, NOW + 16_000)
-    assert of(RemoteWrite, made.complete(persist.id, Stored(), NOW + 16_000))
-    assert status(made, "/ready", NOW + 16_000) == 200
-    journalled(made, 2, now=NOW + 16_000)
+    assert get_status(worker, "/ready", NOW + 15_000) == 503
+    persist = begin_flush(worker, NOW + 16_000)
+    assert effects_of(RemoteWrite, worker.complete(persist.id, Stored(), NOW + 16_000))
+    assert get_status(worker, "/ready", NOW + 16_000) == 200
+    journal_batch(worker, 2, now=NOW + 16_000)
 
 
 def test_idempotency_key_identifies_a_batch() -> None:
-    made = worker()
+    worker = make_worker()
     appends = []
     for number in (1, 2):
         request = post(
             event("viewstart", view_id=f"v{number}"), headers={"idempotency-key": "b-1"}, now=NOW
         )
-        appends += of(Append, handle(made, request, NOW).effects)
+        appends += effects_of(Append, handle(worker, request, NOW).effects)
     (append,) = appends
-    made.complete(append.id, Stored(), NOW)
-    assert views(made) == 1
+    worker.complete(append.id, Stored(), NOW)
+    assert count_views(worker) == 1
 
 
 def test_flush_is_sent_only_after_it_is_stored() -> None:
-    made = worker()
-    journalled(made)
-    persist = flushed(made, NOW + 15_000)
+    worker = make_worker()
+    journal_batch(worker)
+    persist = begin_flush(worker, NOW + 15_000)
     assert {payload.kind for payload in persist.payloads} == {"metrics", "logs"}
     assert persist.through == 1
-    sent = made.complete(persist.id, Stored(), NOW + 15_000)
-    assert of(RemoteWrite, sent)
-    assert of(LokiPush, sent)
+    sent = worker.complete(persist.id, Stored(), NOW + 15_000)
+    assert effects_of(RemoteWrite, sent)
+    assert effects_of(LokiPush, sent)
 
 
 def test_delivered_payload_leaves_the_outbox() -> None:
-    made = worker()
-    journalled(made)
-    persist = flushed(made, NOW + 15_000)
-    (push,) = of(LokiPush, made.complete(persist.id, Stored(), NOW + 15_000))
-    (forget,) = of(Forget, made.complete(push.id, HttpResult(204), NOW + 15_000))
+    worker = make_worker()
+    journal_batch(worker)
+    persist = begin_flush(worker, NOW + 15_000)
+    (push,) = effects_of(LokiPush, worker.complete(persist.id, Stored(), NOW + 15_000))
+    (forget,) = effects_of(Forget, worker.complete(push.id, HttpResult(204), NOW + 15_000))
     (logs,) = [payload.number for payload in persist.payloads if payload.kind == "logs"]
     assert forget.numbers == (logs,)
 
 
-def status(made: Worker, path: str, now: int) -> int:
-    return handle(made, Request("GET", path), now).response.status
-
-
 def test_worker_is_not_ready_and_rejects_batches_while_storage_fails() -> None:
-    made = worker()
-    append = accepted(made)
-    (notice,) = of(Notice, made.complete(append.id, FULL, NOW))
+    worker = make_worker()
+    append = accept_batch(worker)
+    (notice,) = effects_of(Notice, worker.complete(append.id, DISK_FULL, NOW))
     assert (notice.level, dict(notice.fields)) == ("error", {"reason": "no space left"})
-    assert status(made, "/ready", NOW) == 503
-    assert status(made, "/health", NOW) == 200
-    refused = handle(made, post(event(view_id="v2"), now=NOW), NOW).response
+    assert get_status(worker, "/ready", NOW) == 503
+    assert get_status(worker, "/health", NOW) == 200
+    refused = handle(worker, post(event(view_id="v2"), now=NOW), NOW).response
     assert refused.status == 503
     assert "Retry-After" in dict(refused.headers)
 
 
 def test_duplicate_is_not_acknowledged_while_storage_fails() -> None:
-    made = worker()
-    append = accepted(made)
-    made.complete(append.id, FULL, NOW)
-    assert handle(made, again(), NOW).response.status == 503
+    worker = make_worker()
+    append = accept_batch(worker)
+    worker.complete(append.id, DISK_FULL, NOW)
+    assert handle(worker, make_batch(), NOW).response.status == 503
 
 
 def test_successful_checkpoint_ends_a_storage_failure() -> None:
-    made = worker()
-    journalled(made, 2)
-    append = accepted(made)
-    made.complete(append.id, FULL, NOW)
-    assert made.next_poll() == NOW + 1_000
-    (persist,) = of(Persist, made.poll(NOW + 1_000))
+    worker = make_worker()
+    journal_batch(worker, 2)
+    append = accept_batch(worker)
+    worker.complete(append.id, DISK_FULL, NOW)
+    assert worker.next_poll() == NOW + 1_000
+    (persist,) = effects_of(Persist, worker.poll(NOW + 1_000))
     assert len(persist.accepted) == 1
-    made.complete(persist.id, Stored(), NOW + 1_000)
-    assert status(made, "/ready", NOW + 1_000) == 200
+    worker.complete(persist.id, Stored(), NOW + 1_000)
+    assert get_status(worker, "/ready", NOW + 1_000) == 200
 
 
 def test_checkpoint_that_fits_only_into_the_reserve_does_not_end_a_storage_failure() -> None:
-    made = worker()
-    made.complete(accepted(made).id, FULL, NOW)
+    worker = make_worker()
+    worker.complete(accept_batch(worker).id, DISK_FULL, NOW)
     now = NOW
     for _ in range(3):
         now += 1_000
-        (persist,) = of(Persist, made.poll(now))
-        assert not of(Notice, made.complete(persist.id, Stored("no space left"), now))
-        assert status(made, "/ready", now) == 503
-        refused = handle(made, post(event(view_id="v2"), now=now), now)
+        (persist,) = effects_of(Persist, worker.poll(now))
+        assert not effects_of(Notice, worker.complete(persist.id, Stored("no space left"), now))
+        assert get_status(worker, "/ready", now) == 503
+        refused = handle(worker, post(event(view_id="v2"), now=now), now)
         assert refused.response.status == 503
     now += 1_000
-    (persist,) = of(Persist, made.poll(now))
-    (notice,) = of(Notice, made.complete(persist.id, Stored(), now))
+    (persist,) = effects_of(Persist, worker.poll(now))
+    (notice,) = effects_of(Notice, worker.complete(persist.id, Stored(), now))
     assert notice.event == "storage is available again"
-    assert status(made, "/ready", now) == 200
+    assert get_status(worker, "/ready", now) == 200
 
 
 def test_flush_that_leaves_no_room_for_the_journal_is_sent_and_batches_are_rejected() -> None:
-    made = worker()
-    journalled(made)
-    persist = flushed(made, NOW + 15_000)
-    effects = made.complete(persist.id, Stored("no space left"), NOW + 15_000)
-    assert of(RemoteWrite, effects)
-    assert [notice.level for notice in of(Notice, effects)] == ["error"]
-    assert status(made, "/ready", NOW + 15_000) == 503
+    worker = make_worker()
+    journal_batch(worker)
+    persist = begin_flush(worker, NOW + 15_000)
+    effects = worker.complete(persist.id, Stored("no space left"), NOW + 15_000)
+    assert effects_of(RemoteWrite, effects)
+    assert [notice.level for notice in effects_of(Notice, effects)] == ["error"]
+    assert get_status(worker, "/ready", NOW + 15_000) == 503
 
 
 def test_flush_that_could_not_be_stored_is_stored_later_and_sent_once() -> None:
-    made = worker()
-    journalled(made)
-    first = flushed(made, NOW + 15_000)
-    assert not of(RemoteWrite, made.complete(first.id, FULL, NOW + 15_000))
-    (second,) = of(Persist, made.poll(NOW + 16_000))
-    kept = {payload.number for payload in second.payloads}
-    assert {payload.number for payload in first.payloads} <= kept
-    assert of(RemoteWrite, made.complete(second.id, Stored(), NOW + 16_000))
-
-
-def resumed(persist: Persist, now: int, **settings: str) -> Worker:
-    config = Config.from_environment({**DESTINATIONS, **settings})
-    made = Worker(config, instance="p-0", durable=True)
-    made.restore(b"".join(persist.snapshot))
-    made.resume(persist.payloads, persist.accepted, persist.through, 10, now)
-    return made
+    worker = make_worker()
+    journal_batch(worker)
+    first = begin_flush(worker, NOW + 15_000)
+    assert not effects_of(RemoteWrite, worker.complete(first.id, DISK_FULL, NOW + 15_000))
+    (second,) = effects_of(Persist, worker.poll(NOW + 16_000))
+    numbers = {payload.number for payload in second.payloads}
+    assert {payload.number for payload in first.payloads} <= numbers
+    assert effects_of(RemoteWrite, worker.complete(second.id, Stored(), NOW + 16_000))
 
 
 def test_payload_of_the_outbox_is_loaded_when_it_is_due() -> None:
-    made = worker()
-    journalled(made)
-    persist = flushed(made, NOW + 15_000)
-    later = resumed(persist, NOW + 20_000)
-    loads = of(LoadPayload, later.poll(NOW + 20_000))
+    worker = make_worker()
+    journal_batch(worker)
+    persist = begin_flush(worker, NOW + 15_000)
+    later = resume_worker(persist, NOW + 20_000)
+    loads = effects_of(LoadPayload, later.poll(NOW + 20_000))
     bodies = {payload.number: payload.body for payload in persist.payloads}
     assert {load.number for load in loads} == {
         min(p.number for p in persist.payloads if p.kind == kind) for kind in ("metrics", "logs")
@@ -287,44 +259,44 @@ def test_payload_of_the_outbox_is_loaded_when_it_is_due() -> None:
 
 
 def test_payload_past_the_maximum_age_is_dropped_and_counted() -> None:
-    made = worker()
-    journalled(made)
-    persist = flushed(made, NOW + 15_000)
+    worker = make_worker()
+    journal_batch(worker)
+    persist = begin_flush(worker, NOW + 15_000)
     late = NOW + 4_000_000
-    resumed_worker = resumed(
+    resumed = resume_worker(
         persist, late, OPENQOE_OUTBOX_MAX_AGE="3600", OPENQOE_FLUSH_INTERVAL="9999"
     )
-    effects = resumed_worker.poll(late)
-    assert not of(LoadPayload, effects)
-    (forget, *more) = of(Forget, effects)
+    effects = resumed.poll(late)
+    assert not effects_of(LoadPayload, effects)
+    (forget, *more) = effects_of(Forget, effects)
     numbers = {n for one in (forget, *more) for n in one.numbers}
     assert numbers == {payload.number for payload in persist.payloads}
-    text = handle(resumed_worker, Request("GET", "/metrics"), late).response.body.decode()
+    text = handle(resumed, Request("GET", "/metrics"), late).response.body.decode()
     assert 'openqoe_worker_dropped_total{destination="loki",reason="too_old"} 1' in text
 
 
 def test_replayed_journal_leads_to_the_same_state() -> None:
-    made, replayed = worker(), worker()
+    worker, replayed = make_worker(), make_worker()
     for number in range(5):
-        replayed.replay(journalled(made, number, now=NOW + number).record)
-    mine, others = decode(made.snapshot()), decode(replayed.snapshot())
+        replayed.replay(journal_batch(worker, number, now=NOW + number).record)
+    mine, others = decode(worker.snapshot()), decode(replayed.snapshot())
     assert msgspec.to_builtins((mine.qoe, mine.recorder)) == msgspec.to_builtins(
         (others.qoe, others.recorder)
     )
 
 
 def test_metrics_of_a_long_outage_are_thinned_to_one_sample_a_minute() -> None:
-    made = worker(OPENQOE_OUTBOX_MAX_BYTES="20000", LOKI_URL="")
-    journalled(made)
+    worker = make_worker(OPENQOE_OUTBOX_MAX_BYTES="20000", LOKI_URL="")
+    journal_batch(worker)
     now = NOW
     for _ in range(60):
         now += 15_000
-        persist = flushed(made, now)
-        made.complete(persist.id, Stored(), now)
-        for request in of(RemoteWrite, made.poll(now)):
-            made.complete(request.id, HttpResult(503), now)
-    text = handle(made, Request("GET", "/metrics"), now).response.body.decode()
+        persist = begin_flush(worker, now)
+        worker.complete(persist.id, Stored(), now)
+        for request in effects_of(RemoteWrite, worker.poll(now)):
+            worker.complete(request.id, HttpResult(503), now)
+    text = handle(worker, Request("GET", "/metrics"), now).response.body.decode()
     assert 'reason="thinned"' in text
-    stats = Answer.of(handle(made, Request("GET", "/stats"), now).response).json
+    stats = Answer.of(handle(worker, Request("GET", "/stats"), now).response).json
     waiting = stats["destinations"][0]
     assert waiting["bytes"] <= 20_000

@@ -1,4 +1,4 @@
-"""A flush that finds its queue full is put off: it costs resolution in time, never a count."""
+"""A flush is held while its queue is full: this costs time resolution, but no count."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ from tests.support.rig import MINUTE, DeliveryResult, Rig, player_event
 OUTAGES = [HttpResult(500), HttpResult(429, {"retry-after": "120"}), NetworkFailure("refused")]
 
 
-def seek(rig: Rig, number: int) -> None:
-    second = (rig.now - 1_760_000_000_000) / 1000
-    rig.post(player_event(second, "seek", float(number), view=f"view-{number}", seek_latency=200))
-
-
 @pytest.mark.parametrize("outage", OUTAGES, ids=["500", "429", "network"])
-def test_an_outage_loses_no_count(outage: DeliveryResult) -> None:
+def test_outage_with_a_full_queue_loses_no_count(outage: DeliveryResult) -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
-    seek(rig, 0)
+    rig.post_seek(0)
     rig.flush()
     rig.start_outage(RemoteWrite, result=outage)
     for number in range(1, 20):
-        seek(rig, number)
+        rig.post_seek(number)
         rig.flush()
     assert rig.total("openqoe_seeks_total") == 1
     rig.end_outage()
@@ -34,11 +29,11 @@ def test_an_outage_loses_no_count(outage: DeliveryResult) -> None:
     assert rig.worker.drained
 
 
-def test_a_flush_put_off_is_made_up_for_when_the_process_ends() -> None:
+def test_held_flush_is_made_when_the_worker_closes() -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
     rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     for number in range(4):
-        seek(rig, number)
+        rig.post_seek(number)
         rig.flush()
     rig.end_outage()
     rig.close()
@@ -46,35 +41,35 @@ def test_a_flush_put_off_is_made_up_for_when_the_process_ends() -> None:
     assert rig.total("openqoe_seeks_total") == 4
 
 
-def test_a_flush_put_off_needs_no_other_event() -> None:
-    """Where each request is its own flush, the next one may be hours away."""
+def test_held_flush_is_made_without_another_request() -> None:
+    """Where each request is flushed, the next one may be hours away."""
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024", OPENQOE_FLUSH_INTERVAL="0")
     rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     for number in range(4):
-        seek(rig, number)
+        rig.post_seek(number)
     rig.end_outage()
     rig.pass_time(MINUTE)
     assert rig.total("openqoe_seeks_total") == 4
 
 
-def test_what_waits_is_bounded() -> None:
+def test_queue_does_not_grow_while_flushes_are_held() -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
     rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     sizes = set()
     for number in range(20):
-        seek(rig, number)
+        rig.post_seek(number)
         rig.flush()
         sizes.add(rig.worker.undelivered["prometheus"])
     assert len(sizes) <= 2
 
 
-def test_a_series_that_began_in_the_outage_starts_at_zero() -> None:
-    """At the last flush that was made, not at one that was put off."""
+def test_series_created_in_an_outage_starts_at_zero() -> None:
+    """Its zero has the time of the last flush that was made, not of one that was held."""
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
     rig.flush()
     rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     rig.flush(2)
-    seek(rig, 0)
+    rig.post_seek(0)
     rig.flush()
     rig.end_outage()
     rig.pass_time(3 * MINUTE)
@@ -86,7 +81,7 @@ def test_a_series_that_began_in_the_outage_starts_at_zero() -> None:
     assert not [time for time in flushes if at < time < later]
 
 
-def test_a_gauge_of_the_outage_is_the_mean_of_all_of_it() -> None:
+def test_gauge_after_an_outage_is_the_mean_over_all_of_it() -> None:
     rig = Rig(OPENQOE_QUEUE_MAX_BYTES="1024")
     rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     rig.flush(3)

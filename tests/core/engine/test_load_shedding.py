@@ -1,4 +1,4 @@
-"""Load shedding: too much work is rejected early and cheaply, so that no queue grows."""
+"""Load shedding: excess work is rejected early and cheaply, so that no queue grows."""
 
 from itertools import pairwise
 
@@ -13,8 +13,7 @@ from openqoe.core.effects import Append, KvResult, KvUpdate, Stored
 from openqoe.core.engine.load_shedding import INTERVAL, LoadShedder
 from openqoe.core.http import ConnectionSet, Request
 from openqoe.core.http.refusal import make_plain_refusal
-from tests.core.engine.test_durability import of
-from tests.core.engine.test_incremental_flush import THEN, busy
+from tests.core.engine.durable_worker import NEXT_FLUSH, effects_of, make_busy_worker
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
 from tests.support.memory_store import MemoryStore
@@ -23,7 +22,7 @@ TARGET = 100
 
 
 def shed_times(shedder: LoadShedder, delay: int, times: range) -> list[int]:
-    """Times at which requests are shed that all waited for ``delay`` ms."""
+    """Return the times at which requests are shed if each has waited for ``delay`` ms."""
     return [now for now in times if shedder.sheds(now - delay, now)]
 
 
@@ -103,109 +102,112 @@ def test_no_request_within_the_target_is_shed_whatever_came_before(
 # The worker
 
 
-def late_request(number: int, now: int, delay: int) -> Request:
+def make_late_request(number: int, now: int, delay: int) -> Request:
     request = post(event("viewstart", at=NOW, view_id=f"v{number}"), now=now)
     return msgspec.structs.replace(request, last_byte_at=now - delay)
 
 
-def overloaded(**settings: str) -> tuple[Worker, int]:
-    """A worker that sheds load, and the time at which it has done so for a second."""
+def make_overloaded_worker(**settings: str) -> tuple[Worker, int]:
+    """Create a worker that has shed load for a second; returns it and its time."""
     config = Config.from_environment({"OPENQOE_MAX_WAIT": "0.1", **settings})
-    made = Worker(config, instance="o-0")
+    worker = Worker(config, instance="o-0")
     for number in range(1_000):
-        handle(made, late_request(number, NOW + number, 500), NOW + number)
-    return made, NOW + 1_000
+        handle(worker, make_late_request(number, NOW + number, 500), NOW + number)
+    return worker, NOW + 1_000
 
 
-def statuses(made: Worker, delay: int, times: range) -> set[int]:
-    return {handle(made, late_request(n, n, delay), n).response.status for n in times}
+def send_late_requests(worker: Worker, delay: int, times: range) -> set[int]:
+    """Return the statuses of requests that have waited for ``delay`` ms."""
+    return {handle(worker, make_late_request(n, n, delay), n).response.status for n in times}
 
 
-def test_maximum_wait_is_a_setting() -> None:
-    made, now = overloaded(OPENQOE_MAX_WAIT="2")
+def test_setting_of_the_maximum_wait_is_the_shedding_target() -> None:
+    worker, now = make_overloaded_worker(OPENQOE_MAX_WAIT="2")
     times = range(now, now + 1_000)
-    assert statuses(made, 2_000, times) == {202}
-    assert statuses(made, 2_001, times) == {202, 503}
-    made, now = overloaded(OPENQOE_MAX_WAIT="0")
-    assert statuses(made, 60_000, range(now, now + 1_000)) == {202}
+    assert send_late_requests(worker, 2_000, times) == {202}
+    assert send_late_requests(worker, 2_001, times) == {202, 503}
+    worker, now = make_overloaded_worker(OPENQOE_MAX_WAIT="0")
+    assert send_late_requests(worker, 60_000, range(now, now + 1_000)) == {202}
 
 
 def test_shed_batch_is_answered_503_counted_and_accepted_when_it_comes_again() -> None:
-    made, now = overloaded()
-    before = made._components.ingest.rejected["wait"]
+    worker, now = make_overloaded_worker()
+    before = worker._components.ingest.rejected["wait"]
     number, response = next(
         (n, response)
         for n in range(now, now + 1_000)
-        if (response := handle(made, late_request(n, n, 500), n).response).status == 503
+        if (response := handle(worker, make_late_request(n, n, 500), n).response).status == 503
     )
     assert "Retry-After" in dict(response.headers)
-    again = msgspec.structs.replace(late_request(number, number, 0), last_byte_at=0)
-    assert handle(made, again, number).response.status == 202
-    stats = handle(made, Request("GET", "/stats"), number).response.body
+    again = msgspec.structs.replace(make_late_request(number, number, 0), last_byte_at=0)
+    assert handle(worker, again, number).response.status == 202
+    stats = handle(worker, Request("GET", "/stats"), number).response.body
     assert f'"refused":{{"wait":{before + 1}}}'.encode() in stats
-    metrics = handle(made, Request("GET", "/metrics"), number).response.body
+    metrics = handle(worker, Request("GET", "/metrics"), number).response.body
     wanted = f'openqoe_worker_requests_refused_total{{reason="wait"}} {before + 1}'
     assert wanted.encode() in metrics
 
 
 def test_request_whose_arrival_is_unknown_is_not_shed() -> None:
-    made, now = overloaded()
-    request = msgspec.structs.replace(late_request(0, now, 500), last_byte_at=0)
-    assert handle(made, request, now).response.status == 202
+    worker, now = make_overloaded_worker()
+    request = msgspec.structs.replace(make_late_request(0, now, 500), last_byte_at=0)
+    assert handle(worker, request, now).response.status == 202
 
 
-def test_health_is_answered_however_long_the_request_waited() -> None:
-    made, now = overloaded()
+def test_health_request_is_answered_after_any_wait() -> None:
+    worker, now = make_overloaded_worker()
     for path in ("/health", "/ready", "/metrics", "/stats"):
         request = Request("GET", path, first_byte_at=now - 9_000, last_byte_at=now - 9_000)
-        assert handle(made, request, now).response.status == 200
+        assert handle(worker, request, now).response.status == 200
 
 
 # Bytes that wait
 
 
-def test_slow_journal_rejects_batches_until_it_has_caught_up() -> None:
+def test_batches_are_rejected_until_a_slow_journal_has_caught_up() -> None:
     config = Config.from_environment({"OPENQOE_MAX_WAITING_BYTES": "1024"})
-    made = Worker(config, instance="o-0", durable=True)
+    worker = Worker(config, instance="o-0", durable=True)
     appends: list[Append] = []
     rejected = 0
     for number in range(10):
-        handled = handle(made, post(event("viewstart", view_id=str(number)), now=NOW), NOW)
-        appends += of(Append, handled.effects)
+        handled = handle(worker, post(event("viewstart", view_id=str(number)), now=NOW), NOW)
+        appends += effects_of(Append, handled.effects)
         rejected += any(response.status == 503 for response in handled.answers.values())
     assert (len(appends), rejected) == (2, 8)
     for append in appends:
-        made.complete(append.id, Stored(), NOW)
-    handled = handle(made, post(event("viewstart", view_id="last"), now=NOW), NOW)
-    assert of(Append, handled.effects)
+        worker.complete(append.id, Stored(), NOW)
+    handled = handle(worker, post(event("viewstart", view_id="last"), now=NOW), NOW)
+    assert effects_of(Append, handled.effects)
 
 
 def test_batches_that_wait_for_a_flush_are_bounded() -> None:
-    made = busy(1, OPENQOE_MAX_WAITING_BYTES="2048")
-    made.poll(THEN)
+    worker = make_busy_worker(1, OPENQOE_MAX_WAITING_BYTES="2048")
+    worker.poll(NEXT_FLUSH)
     for number in range(100):
-        handled = handle(made, post(event("viewstart", view_id=f"n{number}"), now=THEN), THEN)
+        handled = handle(
+            worker, post(event("viewstart", view_id=f"n{number}"), now=NEXT_FLUSH), NEXT_FLUSH
+        )
         if handled.answers:
             assert handled.response.status == 503
             break
-        for append in of(Append, handled.effects):
-            made.complete(append.id, Stored(), THEN)
+        for append in effects_of(Append, handled.effects):
+            worker.complete(append.id, Stored(), NEXT_FLUSH)
     else:
         raise AssertionError("batches are not bounded")
-    while made.next_poll() == THEN:
-        made.poll(THEN)
-    handled = handle(made, post(event("viewstart", view_id="last"), now=THEN), THEN)
-    assert of(Append, handled.effects)
+    while worker.next_poll() == NEXT_FLUSH:
+        worker.poll(NEXT_FLUSH)
+    handled = handle(worker, post(event("viewstart", view_id="last"), now=NEXT_FLUSH), NEXT_FLUSH)
+    assert effects_of(Append, handled.effects)
 
 
-def test_slow_shared_store_rejects_batches_until_it_has_caught_up() -> None:
-    made = Worker(Config(), instance="a", shared=True)
+def test_batches_are_rejected_until_a_slow_shared_store_has_caught_up() -> None:
+    worker = Worker(Config(), instance="a", shared=True)
     updates: list[KvUpdate] = []
 
     def status(number: int) -> int:
         events = (event("custom", view_id=f"view-{number}") for _ in range(1_000))
-        handled = handle(made, post(*events, now=NOW), NOW)
-        updates.extend(of(KvUpdate, handled.effects))
+        handled = handle(worker, post(*events, now=NOW), NOW)
+        updates.extend(effects_of(KvUpdate, handled.effects))
         return handled.response.status
 
     accepted = next(number for number in range(1_000) if status(number) == 503)
@@ -214,7 +216,7 @@ def test_slow_shared_store_rejects_batches_until_it_has_caught_up() -> None:
     while updates:
         update = updates.pop(0)
         result = KvResult(store.run(update.operations))
-        updates += of(KvUpdate, made.complete(update.id, result, NOW))
+        updates += effects_of(KvUpdate, worker.complete(update.id, result, NOW))
     assert status(accepted) == 202
 
 
@@ -223,7 +225,7 @@ def test_slow_shared_store_rejects_batches_until_it_has_caught_up() -> None:
 BODY = 10_000
 
 
-def head(length: int) -> bytes:
+def make_head(length: int) -> bytes:
     return b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
 
 
@@ -231,6 +233,6 @@ def test_client_that_disconnects_frees_its_share_of_the_bound() -> None:
     connections = ConnectionSet(Config(max_waiting_bytes=BODY + 100), make_plain_refusal)
     for _ in range(5):
         client = connections.open(NOW)
-        client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)
+        client.receive_data(make_head(BODY) + b"x" * (BODY - 1), NOW)
         assert client.data_to_send() == b""
         connections.close(client)

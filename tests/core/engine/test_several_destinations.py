@@ -1,4 +1,4 @@
-"""The embedded store beside Prometheus and Loki: each gets the same, and none waits for another."""
+"""The embedded store beside Prometheus and Loki: all get the same, and none waits for another."""
 
 from __future__ import annotations
 
@@ -24,39 +24,38 @@ from openqoe.core.worker import Worker
 from tests.simulation.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
-from tests.support.loki_double import LokiDouble
-from tests.support.rig import DESTINATIONS, FLUSH, MINUTE, SECOND, DeliveryResult, Rig, player_event
+from tests.support.rig import (
+    DESTINATIONS,
+    FLUSH,
+    MINUTE,
+    SECOND,
+    Rig,
+    logged_views,
+    player_event,
+)
 
 ON = {"OPENQOE_EMBEDDED": "on"}
 REFUSED = NetworkFailure("refused")
 
 
-def seek(rig: Rig, number: int) -> None:
-    second = (rig.now - NOW) / SECOND
-    rig.post(player_event(second, "seek", 1.0, view=f"view-{number}", seek_latency=200))
-
-
-def views(loki: LokiDouble) -> list[str]:
-    return [json.loads(entry.line)["view_id"] for entry in loki.entries()]
-
-
-def down(rig: Rig, which: str, answer: DeliveryResult = REFUSED) -> None:
+def start_outage(rig: Rig, which: str) -> None:
+    """Make the embedded store unavailable, or the other destinations."""
     if which == "embedded":
-        rig.embedded_outage = answer
+        rig.embedded_outage = REFUSED
     else:
-        rig.start_outage(result=answer)
+        rig.start_outage(result=REFUSED)
 
 
 @pytest.fixture(params=["embedded", "others"])
-def dead(request: pytest.FixtureRequest) -> str:
-    """Which of the destinations takes nothing."""
+def unavailable(request: pytest.FixtureRequest) -> str:
+    """The destinations that are unavailable."""
     which: str = request.param
     return which
 
 
-def test_each_gets_the_same_bytes() -> None:
+def test_destinations_of_one_kind_get_the_same_bytes() -> None:
     rig = Rig(ON, PROMETHEUS_USERNAME="me", PROMETHEUS_PASSWORD="hush")
-    seek(rig, 0)
+    rig.post_seek(0)
     rig.flush(2)
     sent: dict[str, list[bytes]] = {}
     for _, effect, _ in rig.sent:
@@ -68,59 +67,59 @@ def test_each_gets_the_same_bytes() -> None:
     assert sent["loki"] == sent["embedded_logs"]
 
 
-def test_the_requests_name_the_store_by_a_url_of_no_network() -> None:
+def test_requests_to_the_embedded_store_have_a_url_without_a_host() -> None:
     rig = Rig(ON)
-    seek(rig, 0)
+    rig.post_seek(0)
     rig.flush()
     urls = {effect.url for _, effect, _ in rig.sent if "embedded" in effect.destination}
     assert urls == {"embedded:metrics", "embedded:logs"}
 
 
-def test_one_that_is_away_keeps_nothing_from_the_other(dead: str) -> None:
+def test_outage_of_one_destination_does_not_delay_the_other(unavailable: str) -> None:
     rig = Rig(ON)
-    down(rig, dead)
+    start_outage(rig, unavailable)
     for number in range(4):
-        seek(rig, number)
+        rig.post_seek(number)
         rig.flush()
     receivers = {"embedded": rig.embedded_receiver, "others": rig.receiver}
     lokis = {"embedded": rig.embedded_loki, "others": rig.loki}
     for name in receivers:
-        assert receivers[name].total("openqoe_seeks_total") == (0 if name == dead else 4)
-        assert len(views(lokis[name])) == (0 if name == dead else 4)
+        assert receivers[name].total("openqoe_seeks_total") == (0 if name == unavailable else 4)
+        assert len(logged_views(lokis[name])) == (0 if name == unavailable else 4)
     rig.end_outage()
     rig.pass_time(2 * MINUTE)
     for name in receivers:
         assert receivers[name].total("openqoe_seeks_total") == 4
-        assert views(lokis[name]) == [f"view-{number}" for number in range(4)]
+        assert logged_views(lokis[name]) == [f"view-{number}" for number in range(4)]
     assert set(rig.worker.undelivered.values()) == {0}
 
 
-def test_a_full_queue_holds_nobody_up_and_loses_no_count(dead: str) -> None:
+def test_full_queue_delays_no_other_destination_and_loses_no_count(unavailable: str) -> None:
     rig = Rig(ON, OPENQOE_QUEUE_MAX_BYTES="4096")
     rig.flush()
-    down(rig, dead)
+    start_outage(rig, unavailable)
     rig.flush(20)
     full = rig.worker.undelivered
     for number in range(10):
-        seek(rig, number)
+        rig.post_seek(number)
         rig.flush()
-        alive = rig.receiver if dead == "embedded" else rig.embedded_receiver
-        assert alive.total("openqoe_seeks_total") == number + 1
-    # Only what no later flush repeats has come in: the seeks' series begin in the outage.
-    name = "embedded_metrics" if dead == "embedded" else "prometheus"
+        available = rig.receiver if unavailable == "embedded" else rig.embedded_receiver
+        assert available.total("openqoe_seeks_total") == number + 1
+    # The full queue admits only the starts of new series, which no later flush repeats.
+    name = "embedded_metrics" if unavailable == "embedded" else "prometheus"
     waiting = rig.worker.undelivered[name] - full[name]
     assert 0 < waiting < full[name] / 4
-    assert rig.total("openqoe_worker_flushes_held_total") > 5 or dead == "others"
+    assert rig.total("openqoe_worker_flushes_held_total") > 5 or unavailable == "others"
     rig.end_outage()
     rig.pass_time(4 * MINUTE)
     for receiver in (rig.receiver, rig.embedded_receiver):
         assert receiver.total("openqoe_seeks_total") == 10
         assert receiver.total("openqoe_seek_latency_seconds_count") == 10
         for samples in receiver.select("openqoe_seeks_total").values():
-            assert samples[0][1] == 0.0, "increase() needs the beginning"
+            assert samples[0][1] == 0.0, "increase() needs the zero at the start"
 
 
-def test_what_a_full_queue_takes_in_has_a_bound_of_its_own() -> None:
+def test_full_queue_stays_bounded_when_each_flush_has_new_series() -> None:
     rig = Rig(ON, OPENQOE_QUEUE_MAX_BYTES="4096", OPENQOE_FLUSH_INTERVAL="60")
     rig.start_outage(result=REFUSED)
     sizes = []
@@ -143,13 +142,13 @@ def test_what_a_full_queue_takes_in_has_a_bound_of_its_own() -> None:
     assert rig.total("openqoe_seeks_total") == 60
 
 
-def test_if_all_are_full_the_flush_is_held() -> None:
+def test_flush_is_held_when_all_queues_are_full() -> None:
     rig = Rig(ON, OPENQOE_QUEUE_MAX_BYTES="1024")
     rig.start_outage(result=REFUSED)
     rig.embedded_outage = HttpResult(503)
     sizes = set()
     for number in range(8):
-        seek(rig, number)
+        rig.post_seek(number)
         rig.flush()
         sizes.add(rig.worker.undelivered["prometheus"] + rig.worker.undelivered["embedded_metrics"])
     assert len(sizes) == 1
@@ -159,23 +158,25 @@ def test_if_all_are_full_the_flush_is_held() -> None:
     assert rig.embedded_receiver.total("openqoe_seeks_total") == 8
 
 
-def test_each_drops_its_own_logs(dead: str) -> None:
+def test_full_log_queue_drops_only_its_own_payloads(unavailable: str) -> None:
     rig = Rig(ON, OPENQOE_QUEUE_MAX_BYTES="2048")
-    down(rig, dead)
+    start_outage(rig, unavailable)
     for number in range(30):
-        seek(rig, number)
+        rig.post_seek(number)
         rig.flush()
     rig.end_outage()
     rig.pass_time(2 * MINUTE)
-    alive, away = (
-        (rig.loki, rig.embedded_loki) if dead == "embedded" else (rig.embedded_loki, rig.loki)
+    available, away = (
+        (rig.loki, rig.embedded_loki)
+        if unavailable == "embedded"
+        else (rig.embedded_loki, rig.loki)
     )
-    assert len(views(alive)) == 30
-    assert 0 < len(views(away)) < 30
-    assert views(away)[-1] == "view-29"
+    assert len(logged_views(available)) == 30
+    assert 0 < len(logged_views(away)) < 30
+    assert logged_views(away)[-1] == "view-29"
 
 
-def test_what_one_finds_too_large_the_other_gets_as_a_whole() -> None:
+def test_payload_too_large_for_one_destination_reaches_the_other_unsplit() -> None:
     rig = Rig(ON)
     rig.scripted_results = {kind: deque([HttpResult(413)]) for kind in (RemoteWrite, LokiPush)}
     rig.post(*(player_event(0, "seek", 1.0, view=f"view-{n}") for n in range(4)))
@@ -183,13 +184,13 @@ def test_what_one_finds_too_large_the_other_gets_as_a_whole() -> None:
     counts = Counter(effect.destination for _, effect, _ in rig.sent)
     assert counts["prometheus"] == counts["embedded_metrics"] + 2
     assert counts["loki"] == counts["embedded_logs"] + 2
-    assert sorted(views(rig.loki)) == sorted(views(rig.embedded_loki))
+    assert sorted(logged_views(rig.loki)) == sorted(logged_views(rig.embedded_loki))
     assert rig.receiver.samples == rig.embedded_receiver.samples
 
 
-def test_metrics_and_stats_tell_them_apart() -> None:
+def test_metrics_and_stats_list_each_destination() -> None:
     rig = Rig(ON)
-    seek(rig, 0)
+    rig.post_seek(0)
     rig.flush(2)
     text = rig.metrics_text()
     stats = json.loads(rig.handle(Request("GET", "/stats")).body)
@@ -200,7 +201,7 @@ def test_metrics_and_stats_tell_them_apart() -> None:
         assert f'openqoe_worker_queue_length{{destination="{name}"}} 0' in text
 
 
-def test_a_worker_whose_outside_has_no_store_does_without() -> None:
+def test_worker_without_destinations_and_embedded_store_sends_nothing() -> None:
     worker = Worker(Config.from_environment({}), instance="w-0")
     handle(worker, post(event("seek")), NOW)
     assert [e for e in worker.poll(NOW + FLUSH) if isinstance(e, RemoteWrite | LokiPush)] == []
@@ -208,11 +209,11 @@ def test_a_worker_whose_outside_has_no_store_does_without() -> None:
     assert handle(worker, Request("GET", "/"), NOW).response.status == 404
 
 
-# Over restarts
+# Restarts
 
 
-class Life:
-    """Processes on one disk, one after the other."""
+class Slot:
+    """A slot of the data directory, with slot that follow each other."""
 
     def __init__(self) -> None:
         self.disk = Disk()
@@ -235,9 +236,9 @@ class Life:
         self.run(self.worker.poll(self.now))
 
     def run(self, effects: tuple[Effect, ...]) -> None:
-        todo = deque(effects)
-        while todo:
-            effect = todo.popleft()
+        waiting_effects = deque(effects)
+        while waiting_effects:
+            effect = waiting_effects.popleft()
             result: Any = None
             match effect:
                 case Notice():
@@ -253,88 +254,92 @@ class Life:
                     stored: StorageResult = self.disk.execute(effect)  # type: ignore[arg-type]
                     result = stored
             if hasattr(effect, "id"):
-                todo += self.worker.complete(effect.id, result, self.now)
+                waiting_effects += self.worker.complete(effect.id, result, self.now)
+
+    def bodies_for(self, destination: str) -> list[bytes]:
+        """Return the bodies that a destination has received."""
+        return [body for name, body in self.sent if name == destination]
 
     @property
     def outbox(self) -> list[StoredPayload]:
         return list(self.disk.outbox.values())
 
 
-def test_each_has_payloads_of_its_own_in_the_outbox_and_gets_them_after_a_crash() -> None:
-    life = Life()
-    life.away = {"prometheus", "loki", "embedded_metrics", "embedded_logs"}
-    life.start(**DESTINATIONS, **ON)
-    life.post("a")
-    life.flush()
-    names = [payload.destination for payload in life.outbox]
-    assert set(names) == life.away
-    assert len({payload.number for payload in life.outbox}) == len(names)
-    bodies = {name: [p.body for p in life.outbox if p.destination == name] for name in life.away}
+def test_outbox_delivers_the_payloads_of_each_destination_after_a_crash() -> None:
+    slot = Slot()
+    slot.away = {"prometheus", "loki", "embedded_metrics", "embedded_logs"}
+    slot.start(**DESTINATIONS, **ON)
+    slot.post("a")
+    slot.flush()
+    names = [payload.destination for payload in slot.outbox]
+    assert set(names) == slot.away
+    assert len({payload.number for payload in slot.outbox}) == len(names)
+    bodies = {name: [p.body for p in slot.outbox if p.destination == name] for name in slot.away}
     assert bodies["prometheus"] == bodies["embedded_metrics"]
-    # The process dies; of the next one's destinations one works, then the others.
-    life.away = {"prometheus", "loki"}
-    life.start(**DESTINATIONS, **ON)
-    life.flush()
-    assert {name for name, _ in life.sent} == {"embedded_metrics", "embedded_logs"}
+    # The process crashes. In the next one the embedded store is available, in the third all are.
+    slot.away = {"prometheus", "loki"}
+    slot.start(**DESTINATIONS, **ON)
+    slot.flush()
+    assert {name for name, _ in slot.sent} == {"embedded_metrics", "embedded_logs"}
     for name in ("embedded_metrics", "embedded_logs"):
-        assert [body for to, body in life.sent if to == name][: len(bodies[name])] == bodies[name]
-    assert {payload.destination for payload in life.outbox} == life.away
-    life.away = set()
-    life.start(**DESTINATIONS, **ON)
+        assert slot.bodies_for(name)[: len(bodies[name])] == bodies[name]
+    assert {payload.destination for payload in slot.outbox} == slot.away
+    slot.away = set()
+    slot.start(**DESTINATIONS, **ON)
     for _ in range(5):
-        life.flush()
+        slot.flush()
     for name in ("prometheus", "loki"):
-        assert [body for to, body in life.sent if to == name][: len(bodies[name])] == bodies[name]
-    assert [p for p in life.outbox if p.created < life.now] == []
+        assert slot.bodies_for(name)[: len(bodies[name])] == bodies[name]
+    assert [p for p in slot.outbox if p.created < slot.now] == []
 
 
 PROMETHEUS = {"PROMETHEUS_URL": DESTINATIONS["PROMETHEUS_URL"]}
 MIMIR = {"MIMIR_URL": "http://mimir.test/api/v1/push"}
 
 
-def test_whatever_takes_a_destinations_place_gets_what_waited_for_it() -> None:
-    life = Life()
-    life.away = {"embedded_metrics", "embedded_logs", "prometheus", "mimir"}
-    life.start()  # nothing is configured: the embedded store alone
-    life.post("a")
-    life.flush()
-    (logs,) = [p.body for p in life.outbox if p.kind == "logs"]
-    first = [p.body for p in life.outbox if p.kind == "metrics"]
-    life.start(**DESTINATIONS)
-    life.flush()  # also when the process ends once more before it could be delivered
-    life.start(**DESTINATIONS)
-    assert ("loki", logs) in life.sent
-    life.away = set()
+def test_new_destination_inherits_the_payloads_of_the_one_it_replaces() -> None:
+    slot = Slot()
+    slot.away = {"embedded_metrics", "embedded_logs", "prometheus", "mimir"}
+    slot.start()  # without destinations: the embedded store only
+    slot.post("a")
+    slot.flush()
+    (logs,) = [p.body for p in slot.outbox if p.kind == "logs"]
+    first = [p.body for p in slot.outbox if p.kind == "metrics"]
+    slot.start(**DESTINATIONS)
+    slot.flush()  # the process ends again before delivery
+    slot.start(**DESTINATIONS)
+    assert ("loki", logs) in slot.sent
+    slot.away = set()
     for _ in range(5):
-        life.flush()
-    assert [body for name, body in life.sent if name == "prometheus"][: len(first)] == first
-    assert not [n for n in life.notices if n.event.startswith("payloads dropped")]
+        slot.flush()
+    assert slot.bodies_for("prometheus")[: len(first)] == first
+    assert not [n for n in slot.notices if n.event.startswith("payloads dropped")]
 
 
-def test_what_was_stored_for_another_is_dropped_if_the_one_that_stays_has_its_own() -> None:
-    life = Life()
-    life.away = {"prometheus"}
-    life.start(**PROMETHEUS, **ON)
-    life.flush()
-    assert {payload.destination for payload in life.outbox} == {"prometheus"}
-    life.start()
-    (notice,) = [n for n in life.notices if n.event.startswith("payloads dropped")]
+def test_payloads_of_a_removed_destination_are_dropped_when_the_remaining_one_has_its_own() -> None:
+    slot = Slot()
+    slot.away = {"prometheus"}
+    slot.start(**PROMETHEUS, **ON)
+    slot.flush()
+    assert {payload.destination for payload in slot.outbox} == {"prometheus"}
+    slot.start()
+    (notice,) = [n for n in slot.notices if n.event.startswith("payloads dropped")]
     assert dict(notice.fields)["kind"] == "metrics"
-    before = len(life.sent)
-    life.run(life.worker.poll(life.now))
-    assert life.outbox == []
-    assert len(life.sent) == before
+    before = len(slot.sent)
+    slot.run(slot.worker.poll(slot.now))
+    assert slot.outbox == []
+    assert len(slot.sent) == before
 
 
-def test_two_that_are_gone_have_one_heir_between_them() -> None:
-    life = Life()
-    life.away = {"prometheus", "embedded_metrics"}
-    life.start(**PROMETHEUS, **ON)
-    life.flush()
-    bodies = [p.body for p in life.outbox if p.destination == "prometheus"]
-    life.start(**MIMIR)
+def test_payloads_of_two_removed_destinations_are_inherited_once() -> None:
+    slot = Slot()
+    slot.away = {"prometheus", "embedded_metrics"}
+    slot.start(**PROMETHEUS, **ON)
+    slot.flush()
+    bodies = [p.body for p in slot.outbox if p.destination == "prometheus"]
+    slot.start(**MIMIR)
     for _ in range(3):
-        life.flush()
-    sent = [body for name, body in life.sent if name == "mimir"]
+        slot.flush()
+    sent = slot.bodies_for("mimir")
     assert sent[: len(bodies)] == bodies
     assert len(sent) == len(set(sent))

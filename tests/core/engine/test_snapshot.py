@@ -1,7 +1,7 @@
-"""The snapshot: a worker that was interrupted goes on as if it had not been.
+"""The snapshot: a restored worker continues as if it had not been interrupted.
 
-Two workers live through the same history in step. One is taken down after some of its flushes and
-restored from bytes; what leaves both must be equal to the byte.
+Two workers go through the same history in step. One is interrupted after some of its flushes and
+restored from bytes; both must send the same bytes.
 """
 
 import zlib
@@ -26,28 +26,28 @@ from tests.support.handling import handle
 from tests.support.rig import FLUSH, MINUTE, SECOND, Rig, player_event
 
 SETTINGS = {
-    # Batches accepted before come back from the disk by themselves, so here none is known.
+    # The disk restores accepted batches separately, so these tests run without them.
     "OPENQOE_DEDUP_WINDOW": "0",
     "OPENQOE_SERIES_IDLE_TIMEOUT": "1200",
     "OPENQOE_VIEW_TIMEOUT": "300",
 }
 
-# With few flushes, or long silences would take long here as well.
+# Few flushes keep tests with long silences fast.
 CALM = {**SETTINGS, "OPENQOE_FLUSH_INTERVAL": "60"}
 
 
-def restored(rig: Rig, blob: bytes | None = None, **changes: Any) -> Worker:
-    """The worker of a rig after a crash."""
+def restore_worker(rig: Rig, blob: bytes | None = None, **changes: Any) -> Worker:
+    """Create the worker of a rig after a crash."""
     blob = rig.worker.snapshot() if blob is None else blob
-    # The same start as before: it is there to show an interruption
+    # The start time would reveal the interruption, so it stays the same.
     changes = {"instance": "rig-0", "seed": 1, "started_at": NOW, **changes}
     worker = Worker(rig.worker.config, **changes)
     worker.restore(blob)
     return worker
 
 
-def left(rig: Rig) -> list[tuple[int, str, bytes]]:
-    """All that has left for the destinations: when, to where, the bytes."""
+def sent_requests(rig: Rig) -> list[tuple[int, str, bytes]]:
+    """Return time, URL and body of each request to a destination."""
     return [(at, effect.url, effect.body) for at, effect, _ in rig.sent]
 
 
@@ -94,8 +94,8 @@ happening = st.fixed_dictionaries(
 )
 
 
-def told_now(rig: Rig, happenings: list[dict[str, Any]]) -> object:
-    """Post events whose times count back from now."""
+def post_happenings(rig: Rig, happenings: list[dict[str, Any]]) -> object:
+    """Post events; ``ago`` is their age in ms."""
     return rig.post(
         *(
             event(
@@ -115,7 +115,7 @@ def told_now(rig: Rig, happenings: list[dict[str, Any]]) -> object:
 steps = st.lists(
     st.one_of(
         st.lists(happening, min_size=1, max_size=4).map(
-            lambda happenings: lambda rig: told_now(rig, happenings)
+            lambda happenings: lambda rig: post_happenings(rig, happenings)
         ),
         st.sampled_from([SECOND, 7 * SECOND, 40 * SECOND, 6 * MINUTE, 25 * MINUTE]).map(
             lambda ms: lambda rig: rig.pass_time(ms)
@@ -129,7 +129,7 @@ steps = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(st.tuples(steps, st.booleans()), min_size=1, max_size=4))
-def test_nothing_tells_that_a_worker_was_interrupted(
+def test_interrupted_worker_sends_the_same_bytes_after_any_history(
     steps: list[tuple[list[Step], bool]],
 ) -> None:
     whole, broken = Rig(CALM), Rig(CALM)
@@ -139,20 +139,20 @@ def test_nothing_tells_that_a_worker_was_interrupted(
                 step(rig)
         for rig in (whole, broken):
             rig.flush()
-        assert left(broken) == left(whole)
+        assert sent_requests(broken) == sent_requests(whole)
         assert broken.metrics_text() == whole.metrics_text()
         whole.flush()
         broken.flush()
         assert broken.worker.snapshot() == whole.worker.snapshot()
         if interrupted:
             blob = broken.worker.snapshot()
-            broken.worker = restored(broken)
+            broken.worker = restore_worker(broken)
             assert broken.worker.snapshot() == blob
             assert broken.worker.next_poll() is not None
 
 
 @pytest.mark.parametrize("name", ["sdk1-hlsjs", "sdk1-html5", "sdk2-dashjs", "sdk2-shaka"])
-def test_nor_do_the_recordings_of_real_players_tell_it(name: str) -> None:
+def test_interrupted_worker_sends_the_same_bytes_for_real_players(name: str) -> None:
     whole, broken = Rig(CALM), Rig(CALM)
     capture = captures.load(name)
     length = capture.requests[-1].t
@@ -166,17 +166,17 @@ def test_nor_do_the_recordings_of_real_players_tell_it(name: str) -> None:
         if request.t - began > SECOND:
             for rig in (whole, broken):
                 rig.flush()
-            broken.worker = restored(broken)
+            broken.worker = restore_worker(broken)
             restarts += 1
         began = max(began, request.t)
     for rig in (whole, broken):
         rig.pass_time(40 * MINUTE)
     assert restarts > 3
-    assert left(broken) == left(whole)
+    assert sent_requests(broken) == sent_requests(whole)
     assert broken.metrics_text() == whole.metrics_text()
 
 
-# What goes on, one by one
+# State that continues, item by item
 
 VIEWING = (
     player_event(0, "viewstart", 0.0),
@@ -185,11 +185,11 @@ VIEWING = (
 )
 
 
-def test_a_view_goes_on_with_its_running_totals() -> None:
+def test_restored_view_continues_its_running_totals() -> None:
     rig = Rig()
     rig.post(*VIEWING)
     rig.flush()
-    rig.worker = restored(rig)
+    rig.worker = restore_worker(rig)
     rig.post(
         player_event(0, "viewstart", 0.0), player_event(20, "heartbeat", 19.0, playing_time=19_000)
     )
@@ -199,105 +199,105 @@ def test_a_view_goes_on_with_its_running_totals() -> None:
     assert rig.total("openqoe_concurrent_views_current") == 1
 
 
-def test_a_view_that_has_ended_is_still_known() -> None:
+def test_ended_view_is_known_after_a_restore() -> None:
     rig = Rig(OPENQOE_VIEW_TIMEOUT="60")
     rig.post(*VIEWING)
     rig.pass_time(3 * MINUTE)
-    rig.worker = restored(rig)
+    rig.worker = restore_worker(rig)
     rig.post(player_event(190, "heartbeat", 30.0, playing_time=30_000))
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds") == 30.0
 
 
-def test_a_series_that_ends_at_the_first_flush_gets_its_stale_marker() -> None:
+def test_series_that_ends_at_the_first_flush_after_a_restore_gets_its_stale_marker() -> None:
     rig = Rig(SETTINGS)
     rig.post(*VIEWING)
     rig.flush()
     assert "openqoe_bitrate_bps" in rig.qoe_series()
     blob = rig.worker.snapshot()
-    rig.now += 20 * MINUTE  # nothing runs meanwhile
-    rig.worker = restored(rig, blob)
+    rig.now += 20 * MINUTE  # no process runs meanwhile
+    rig.worker = restore_worker(rig, blob)
     rig.flush()
     assert rig.qoe_series() == {"openqoe_concurrent_views_current": 0.0}
 
 
-def test_a_series_that_ended_before_ends_only_once() -> None:
+def test_series_that_ended_before_a_restore_gets_no_second_stale_marker() -> None:
     rig = Rig(SETTINGS)
     rig.post(*VIEWING)
     rig.pass_time(20 * MINUTE + FLUSH)  # the counters get their stale markers
-    rig.worker = restored(rig)
+    rig.worker = restore_worker(rig)
     rig.post(event("viewstart", at=rig.now, view_id="view-9"))
-    rig.flush(2)  # the receiver refuses what is not in order
+    rig.flush(2)  # the receiver rejects samples that are out of order
     assert rig.receiver.violations == []
     assert rig.total("openqoe_views_started_total") == 1
 
 
-def test_limits_hold_and_counters_never_go_back() -> None:
+def test_limits_and_counters_continue_after_a_restore() -> None:
     rig = Rig(CARDINALITY_LIMITS='{"env":{"action":"allow","max_cardinality":2}}')
     for n, env in enumerate(["a", "b", "c", "x" * 300]):
         rig.post(event("viewstart", env=env, view_id=f"v{n}"))
     rig.flush()
-    before = saved(rig)
-    told_before = len(rig.notices)
-    rig.worker = restored(rig)
+    before = decode_snapshot(rig)
+    notices_before = len(rig.notices)
+    rig.worker = restore_worker(rig)
     for env in ("c", "d", "a", "x" * 300):
         rig.post(event("viewstart", env=env, view_id=f"v-{env[:9]}"))
     rig.flush()
-    after = saved(rig)
+    after = decode_snapshot(rig)
     assert list(after.dimensions["env"].admitted) == ["a", "b"]
     assert after.dimensions["env"].overflowed >= before.dimensions["env"].overflowed + 2
     assert after.labeller.shortened >= before.labeller.shortened
     assert rig.total("openqoe_worker_events_accepted_total") == 8
-    assert len(rig.notices) == told_before == 1  # "dimension is full" is told once
+    assert len(rig.notices) == notices_before == 1  # "dimension is full" is noticed once
 
 
-def saved(rig: Rig) -> Snapshot:
+def decode_snapshot(rig: Rig) -> Snapshot:
     return snapshots.decode(rig.worker.snapshot())
 
 
-def test_how_the_delivery_stood_is_not_forgotten() -> None:
+def test_queue_state_survives_a_restore() -> None:
     rig = Rig()
     rig.flush()
     rig.start_outage(RemoteWrite, result=NetworkFailure("refused"))
     rig.flush(2)
-    before = saved(rig).queues["prometheus"]
+    before = decode_snapshot(rig).queues["prometheus"]
     assert (before.state, before.failures > 1) == ("failing", True)
-    rig.worker = restored(rig)
-    assert saved(rig).queues["prometheus"] == before
+    rig.worker = restore_worker(rig)
+    assert decode_snapshot(rig).queues["prometheus"] == before
     rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush()
-    after = saved(rig).queues["prometheus"]
+    after = decode_snapshot(rig).queues["prometheus"]
     assert after.failures == before.failures + 1
     assert after.answers["retried"] == before.answers["retried"] + 1
 
 
-def test_under_another_name_series_go_on_with_their_totals() -> None:
+def test_series_continue_their_totals_under_another_instance_name() -> None:
     rig = Rig()
     rig.post(*VIEWING)
     rig.flush()
-    rig.worker = restored(rig, instance="rig-1")
+    rig.worker = restore_worker(rig, instance="rig-1")
     rig.post(player_event(20, "heartbeat", 19.0, playing_time=19_000))
     rig.flush()
     assert rig.total("openqoe_playing_time_seconds", instance="rig-1") == 19.0
     assert rig.total("openqoe_playing_time_seconds", instance="rig-0") == 9.5
 
 
-def test_numbers_are_kept_whatever_their_type() -> None:
-    """Gauges of the worker's health are set to booleans and whole numbers when they are shown; the
-    flush that makes them means may have been put off."""
+def test_boolean_and_integer_gauges_survive_a_restore() -> None:
+    """Reading ``/metrics`` sets health gauges to booleans and integers. A flush, which turns them
+    into means, may be held."""
     rig = Rig()
-    shown = rig.metrics_text()
-    assert "openqoe_worker_storage_ok 1" in shown
+    text = rig.metrics_text()
+    assert "openqoe_worker_storage_ok 1" in text
     blob = rig.worker.snapshot()
-    assert restored(rig, blob).snapshot() == blob
+    assert restore_worker(rig, blob).snapshot() == blob
 
 
 @pytest.mark.parametrize("video", [2**63, 2**64, -(2**63) - 1, 10**100])
-def test_a_video_whose_number_no_format_holds_does_no_harm(video: int) -> None:
+def test_video_id_beyond_64_bits_survives_a_restore(video: int) -> None:
     rig = Rig()
     rig.post(event("viewstart", video={"id": video}))
     rig.flush()
-    rig.worker = restored(rig)
+    rig.worker = restore_worker(rig)
     rig.post(event("viewstart", video={"id": video}, at=NOW + 1))
     rig.flush()
     assert rig.total("openqoe_views_started_total") == 1
@@ -309,8 +309,8 @@ STARTS = ("openqoe_views_started_total", "COUNTER")
 STARTUP = ("openqoe_video_startup_seconds", "HISTOGRAM")
 
 
-def changed(blob: bytes, which: tuple[str, str], **changes: Any) -> bytes:
-    """A snapshot in which a metric is declared in another way."""
+def change_metric(blob: bytes, which: tuple[str, str], **changes: Any) -> bytes:
+    """Return a snapshot in which the declaration of a metric is changed."""
     snapshot = snapshots.decode(blob)
     metrics = [
         msgspec.structs.replace(metric, **changes) if metric.name == which else metric
@@ -329,7 +329,7 @@ def changed(blob: bytes, which: tuple[str, str], **changes: Any) -> bytes:
         (STARTUP, {"buckets": (0.5, 1.0)}),
     ],
 )
-def test_a_series_whose_metric_has_changed_is_left_out(
+def test_series_whose_metric_has_changed_is_not_restored(
     name: tuple[str, str], changes: dict[str, Any]
 ) -> None:
     rig = Rig()
@@ -338,8 +338,8 @@ def test_a_series_whose_metric_has_changed_is_left_out(
         player_event(1, "playing", 0.0, player="shaka", video_startup_time=900),
     )
     rig.flush()
-    before = saved(rig)
-    worker = restored(rig, changed(rig.worker.snapshot(), name, **changes))
+    before = decode_snapshot(rig)
+    worker = restore_worker(rig, change_metric(rig.worker.snapshot(), name, **changes))
     after = snapshots.decode(worker.snapshot())
     names = {metric.name for metric in after.qoe.metrics}
     assert names == {metric.name for metric in before.qoe.metrics} - {name}
@@ -347,10 +347,10 @@ def test_a_series_whose_metric_has_changed_is_left_out(
     rig.flush()
 
 
-def test_the_first_snapshot_of_all_can_still_be_read() -> None:
+def test_golden_snapshot_can_be_restored() -> None:
     rig = Rig()
     rig.now = golden_snapshot.AT
-    rig.worker = restored(rig, golden_snapshot.PATH.read_bytes())
+    rig.worker = restore_worker(rig, golden_snapshot.PATH.read_bytes())
     rig.post(player_event(30, "heartbeat", 25.0, playing_time=25_000, dropped_frames=5))
     rig.flush()
     totals = {
@@ -386,7 +386,7 @@ GOLDEN = {
 }
 
 
-# Bytes that are no snapshot
+# Invalid snapshots
 
 
 @pytest.fixture(scope="module")
@@ -397,23 +397,24 @@ def blob() -> bytes:
     return rig.worker.snapshot()
 
 
-def refused(blob: bytes) -> str:
+def reject_snapshot(blob: bytes) -> str:
+    """Assert that a snapshot is rejected; returns the error text."""
     with pytest.raises(SnapshotError) as caught:
         Worker(Config(), instance="i").restore(blob)
     return str(caught.value)
 
 
-def test_a_snapshot_with_any_byte_changed_is_refused(blob: bytes) -> None:
+def test_snapshot_with_any_byte_changed_is_rejected(blob: bytes) -> None:
     for place in range(len(blob)):
         for change in (0x01, 0x80, 0xFF):
             damaged = bytearray(blob)
             damaged[place] ^= change
-            refused(bytes(damaged))
+            reject_snapshot(bytes(damaged))
 
 
-def test_a_snapshot_cut_off_anywhere_is_refused(blob: bytes) -> None:
+def test_snapshot_truncated_at_any_length_is_rejected(blob: bytes) -> None:
     for length in range(len(blob)):
-        refused(blob[:length])
+        reject_snapshot(blob[:length])
 
 
 @pytest.mark.parametrize(
@@ -424,23 +425,23 @@ def test_a_snapshot_cut_off_anywhere_is_refused(blob: bytes) -> None:
         (lambda blob: blob[:-1], "damaged"),
         (lambda blob: blob + b"\0", "damaged"),
         (lambda blob: blob[:4] + b"\0\2" + blob[6:], "format 2"),
-        (lambda blob: framed(b"no compression at all"), "cannot be read"),
-        (lambda blob: framed(zlib.compress(b"\x90")), "cannot be read"),
+        (lambda blob: add_frame(b"no compression at all"), "cannot be read"),
+        (lambda blob: add_frame(zlib.compress(b"\x90")), "cannot be read"),
     ],
 )
-def test_the_error_says_what_is_wrong(
+def test_error_of_an_invalid_snapshot_states_the_cause(
     blob: bytes, damage: Callable[[bytes], bytes], message: str
 ) -> None:
-    assert message in refused(damage(blob))
+    assert message in reject_snapshot(damage(blob))
 
 
-def framed(body: bytes) -> bytes:
-    """A sound frame around something else."""
+def add_frame(body: bytes) -> bytes:
+    """Return a valid frame around other content."""
     head = snapshots.MARK + snapshots.VERSION.to_bytes(2, "big")
     return head + zlib.crc32(body).to_bytes(4, "big") + body
 
 
-def test_a_request_after_the_restoration_is_answered(blob: bytes) -> None:
+def test_restored_worker_accepts_requests(blob: bytes) -> None:
     worker = Worker(Config(), instance="i")
     worker.restore(blob)
     assert handle(worker, post(event()), NOW + FLUSH).response.status == 202
