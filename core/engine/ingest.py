@@ -13,7 +13,7 @@ A batch is answered once its record is in the journal, and applied then: so if t
 written, the batch has had no effect, and its sender is asked to send it again.
 """
 
-from ..api import answers, content
+from ..api import answers, auth, content
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..effects import DedupEntry, Notice, Record
@@ -25,7 +25,7 @@ from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
 from .batch_applier import BatchApplier
-from .dedup import DedupWindow, digest_of
+from .dedup import DedupWindow, digest_of, digest_of_key, digest_of_pair
 from .durability import Durability
 from .effect_ids import EffectIds
 from .load_shedding import LoadShedder
@@ -97,10 +97,12 @@ class Ingest:
         # Before the search for duplicates: the disk may fail for the record of the first one.
         if self._durability is not None and self._durability.failure:
             return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
-        # The client's own key identifies a batch, else its bytes do.
-        digest = digest_of(request.headers.get("idempotency-key", "").encode() or body)
+        digest, pair_digest = self._digests(request, body)
         known = self.dedup.find(digest, now)
         if known is not None:
+            if pair_digest and self.dedup.find(pair_digest, now) is None:
+                self._health.count(health_metrics.BATCHES_REJECTED, reason="idempotency_key")
+                return answers.error_response(422, "Idempotency-Key was used with another body")
             self._health.count(health_metrics.DUPLICATES)
             return self._answer(opened, answers.accepted(known, elapsed), digest)
         try:
@@ -121,8 +123,18 @@ class Ingest:
         else:
             response = answers.accepted(decoded.event_count, elapsed)
         record = Record(self._next_number(), now, body, self._country(request), digest)
-        self._accept(record, decoded, now)
+        self._accept(record, decoded, pair_digest, now)
         return self._answer(opened, response, digest)
+
+    def _digests(self, request: Request, body: bytes) -> tuple[bytes, bytes]:
+        """Identify a batch: by the client's own key and by the pair of key and body, else by its
+        bytes alone."""
+        key = request.headers.get("idempotency-key")
+        if not key:
+            return digest_of(body), b""
+        api_keys = auth.matching_keys(request, self._config.api_keys)
+        digest = digest_of_key(key, api_keys[0] if api_keys else "")
+        return digest, digest_of_pair(digest, body)
 
     def _answer(self, opened: OpenRequest, response: Response, digest: bytes) -> Response | None:
         """Return the answer, unless the batch's record is still being written."""
@@ -138,15 +150,15 @@ class Ingest:
         self._numbers += 1
         return self._numbers
 
-    def _accept(self, record: Record, decoded: DecodedBatch, now: int) -> None:
-        self.dedup.remember(record.digest, decoded.event_count, now)
+    def _accept(self, record: Record, decoded: DecodedBatch, pair_digest: bytes, now: int) -> None:
+        effect_id = 0 if self._durability is None else self._ids.issue()
+        batch = Batch(record, decoded, effect_id)
+        batch.pair_digest = pair_digest
+        self._remember(batch, decoded.event_count, now)
+        self._queue.add(batch)
         if self._durability is None:
-            batch = Batch(record, decoded)
-            self._queue.add(batch)
             self._note_journalled(batch, now)
         else:
-            effect_id = self._ids.issue()
-            self._queue.add(Batch(record, decoded, effect_id))
             self._durability.append(effect_id, record)
 
     def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:
@@ -177,10 +189,18 @@ class Ingest:
         decoded = self._applier.decoder.decode(record.body, record.at)
         batch = Batch(record, decoded)
         self._queue.add(batch)
-        self.dedup.remember(record.digest, decoded.event_count, record.at)
+        if record.digest != digest_of(record.body):
+            batch.pair_digest = digest_of_pair(record.digest, record.body)
+        self._remember(batch, decoded.event_count, record.at)
         self._note_journalled(batch, record.at)
         if self._coordinator is None:
             self.apply_waiting(batch.events * UNITS_PER_EVENT)
+
+    def _remember(self, batch: Batch, events: int, at: int) -> None:
+        self.dedup.remember(batch.record.digest, events, at)
+        if batch.pair_digest:
+            # After the key, which is then evicted first: a key without its pair is a conflict.
+            self.dedup.remember(batch.pair_digest, events, at)
 
     def _note_journalled(self, batch: Batch, now: int) -> None:
         record = batch.record
@@ -189,6 +209,8 @@ class Ingest:
             entry = self.dedup.entry(record.digest)
             if entry is not None:
                 self._durability.remember(DedupEntry(record.digest, *entry))
+                if batch.pair_digest:
+                    self._durability.remember(DedupEntry(batch.pair_digest, *entry))
         if self._coordinator is not None:
             self._coordinator.note_journalled(batch, now)
 

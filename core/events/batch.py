@@ -42,12 +42,13 @@ class Batch:
         answers: Answers that wait for the record, each with its request.
         is_journalled: Whether a crash cannot lose it any more, or nothing is durable.
         entries: What it adds to the logs of its views, by view; None until that is worked out.
+        pair_digest: Identifies its idempotency key together with its body; empty without a key.
         claimable_since: When the shared store was first asked about it, ms; None if never.
     """
 
     __slots__ = (
         *("_decoded", "answers", "claimable_since", "effect_id", "entries", "events"),
-        *("is_journalled", "record"),
+        *("is_journalled", "pair_digest", "record"),
     )
 
     def __init__(self, record: Record, decoded: DecodedBatch, effect_id: int = 0) -> None:
@@ -64,6 +65,7 @@ class Batch:
         self.is_journalled = not effect_id
         self.entries: dict[Hashable, bytes] | None = None
         self.claimable_since: int | None = None
+        self.pair_digest = b""
         self._decoded: DecodedBatch | None = decoded
 
     def decode(self, decoder: BatchDecoder) -> DecodedBatch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -283,7 +284,7 @@ BREAKING = {"toString": 1, "valueOf": 1, "toJSON": 1}
 
 def test_tail_shows_events_with_any_json(browser: Browser, worker: WorkerProcess) -> None:
     nested = json.loads("[" * 60 + "]" * 60)
-    fields = [
+    fields: list[dict[str, Any]] = [
         {"video": {"id": "v", "title": BREAKING}},
         {"player": {"name": "hlsjs", "version": BREAKING}},
         {"device": {"category": "tv", "model": BREAKING}},

