@@ -51,16 +51,19 @@ def offers_key(request: Request) -> bool:
 
 def is_authorized(request: Request, keys: tuple[str, ...]) -> bool:
     """Whether a request offers one of the keys, or no key is required."""
-    if not keys:
-        return True
+    return not keys or bool(matching_keys(request, keys))
+
+
+def matching_keys(request: Request, keys: tuple[str, ...]) -> list[str]:
+    """Return those of the keys that a request offers."""
     try:
         offered = offered_keys(request)
     except ValueError:  # too many fields in the query
-        return False
+        return []
     # Compare all keys, each in constant time, so that the duration reveals nothing about them.
     matches = [
-        compare_digest(key.encode("utf-8", "surrogatepass"), known.encode())
+        (compare_digest(key.encode("utf-8", "surrogatepass"), known.encode()), known)
         for key in offered
         for known in keys
     ]
-    return any(matches)
+    return [known for is_equal, known in matches if is_equal]

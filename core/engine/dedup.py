@@ -6,6 +6,7 @@ Source: the retry queue of both SDK generations.
 """
 
 from collections import OrderedDict
+from hashlib import blake2b
 
 from xxhash import xxh3_128_digest
 
@@ -17,6 +18,22 @@ def digest_of(body: bytes) -> bytes:
     sender's batch count as a duplicate one needs all its bytes, and can then send it anyway.
     """
     return xxh3_128_digest(body)
+
+
+def digest_of_key(idempotency_key: str, api_key: str) -> bytes:
+    """Return the 16 bytes that identify a batch by the client's own key.
+
+    It belongs to an API key, so that no client can make batches of another one count as duplicates.
+    For the same reason this hash is cryptographic.
+    """
+    scope = api_key.encode("utf-8", "surrogatepass")
+    key = idempotency_key.encode("utf-8", "surrogatepass")
+    return blake2b(key, digest_size=16, key=blake2b(scope).digest()).digest()
+
+
+def digest_of_pair(key_digest: bytes, body: bytes) -> bytes:
+    """Return the 16 bytes that identify an idempotency key and the body it was used with."""
+    return digest_of(key_digest + digest_of(body))
 
 
 class DedupWindow:

@@ -13,7 +13,7 @@ A batch is answered once its record is in the journal, and applied then: so if t
 written, the batch has had no effect, and its sender is asked to send it again.
 """
 
-from ..api import answers, content
+from ..api import answers, auth, content
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..effects import DedupEntry, Record
@@ -24,7 +24,7 @@ from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
 from .batch_applier import BatchApplier
-from .dedup import DedupWindow, digest_of
+from .dedup import DedupWindow, digest_of, digest_of_key, digest_of_pair
 from .durability import Durability
 from .effect_ids import EffectIds
 from .load_shedding import LoadShedder
@@ -95,10 +95,12 @@ class Ingest:
         # Before the search for duplicates: the disk may fail for the record of the first one.
         if self._durability is not None and self._durability.failure:
             return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
-        # The client's own key identifies a batch, else its bytes do.
-        digest = digest_of(request.headers.get("idempotency-key", "").encode() or body)
+        digest, pair_digest = self._digests(request, body)
         known = self.dedup.find(digest, now)
         if known is not None:
+            if pair_digest and self.dedup.find(pair_digest, now) is None:
+                self._health.count(health_metrics.BATCHES_REJECTED, reason="idempotency_key")
+                return answers.error_response(422, "Idempotency-Key was used with another body")
             self._health.count(health_metrics.DUPLICATES)
             first = self._queue.find_unjournalled(digest)
             if first is None:
@@ -122,20 +124,35 @@ class Ingest:
             )
         else:
             response = answers.accepted(decoded.event_count, elapsed)
-        self.dedup.remember(digest, decoded.event_count, now)
         country = self._country(request)
         if self._durability is None:
             self._numbers += 1
             batch = Batch(Record(self._numbers, now, body, country, digest), decoded)
-            self._queue.add(batch)
-            self._note_journalled(batch, now)
-            return response
-        effect_id = self._ids.issue()
-        record = self._durability.append(effect_id, now, body, country, digest)
-        batch = Batch(record, decoded, effect_id)
-        batch.answers.append((opened, response))
+        else:
+            effect_id = self._ids.issue()
+            record = self._durability.append(effect_id, now, body, country, digest)
+            batch = Batch(record, decoded, effect_id)
+            batch.answers.append((opened, response))
+        batch.pair_digest = pair_digest
+        self._remember(batch, now)
         self._queue.add(batch)
-        return None
+        if self._durability is not None:
+            return None
+        self._note_journalled(batch, now)
+        return response
+
+    def _digests(self, request: Request, body: bytes) -> tuple[bytes, bytes]:
+        """Return the digest that identifies a batch, and that of its key and body together.
+
+        The client's own key identifies a batch; without one, its bytes do, and the second digest
+        is empty.
+        """
+        key = request.headers.get("idempotency-key")
+        if not key:
+            return digest_of(body), b""
+        api_keys = auth.matching_keys(request, self._config.api_keys)
+        digest = digest_of_key(key, api_keys[0] if api_keys else "")
+        return digest, digest_of_pair(digest, body)
 
     def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:
         """Process the result of writing a record.
@@ -165,17 +182,24 @@ class Ingest:
         decoded = self._applier.decoder.decode(record.body, record.at)
         batch = Batch(record, decoded)
         self._queue.add(batch)
-        self.dedup.remember(record.digest, decoded.event_count, record.at)
+        if record.digest != digest_of(record.body):
+            batch.pair_digest = digest_of_pair(record.digest, record.body)
+        self._remember(batch, record.at)
         self._note_journalled(batch, record.at)
         if self._coordinator is None:
             self.apply_waiting(batch.valid_events * UNITS_PER_EVENT)
+
+    def _remember(self, batch: Batch, at: int) -> None:
+        for digest in batch.digests:
+            self.dedup.remember(digest, batch.received_events, at)
 
     def _note_journalled(self, batch: Batch, now: int) -> None:
         record = batch.record
         self.journalled_events += batch.valid_events
         if self._durability is not None:
-            entry = DedupEntry(record.digest, record.at, batch.received_events)
-            self._durability.remember(entry)
+            for digest in batch.digests:
+                entry = DedupEntry(digest, record.at, batch.received_events)
+                self._durability.remember(entry)
         if self._coordinator is not None:
             self._coordinator.note_journalled(batch, now)
 

@@ -43,11 +43,12 @@ class Batch:
         answers: Answers that wait for the record, each with its request.
         is_journalled: Whether a crash cannot lose it any more, or nothing is durable.
         entries: Its entries in the logs of its views, by view; None until it is computed.
+        pair_digest: Identifies its idempotency key together with its body; empty without a key.
         waiting_since: When the shared store was first asked about it, ms; None if never.
     """
 
     __slots__ = (
-        *("_decoded", "answers", "effect_id", "entries", "is_journalled"),
+        *("_decoded", "answers", "effect_id", "entries", "is_journalled", "pair_digest"),
         *("received_events", "record", "valid_events", "waiting_since"),
     )
 
@@ -66,6 +67,7 @@ class Batch:
         self.is_journalled = not effect_id
         self.entries: dict[Hashable, bytes] | None = None
         self.waiting_since: int | None = None
+        self.pair_digest = b""
         self._decoded: DecodedBatch | None = decoded
 
     def decode(self, decoder: BatchDecoder) -> DecodedBatch:
@@ -73,6 +75,15 @@ class Batch:
         if self._decoded is None:
             self._decoded = decoder.decode(self.record.body, self.record.at)
         return self._decoded
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """Its digests, in the order in which the deduplication window must have them.
+
+        The pair comes after the key, which is then evicted first: a key without its pair would be
+        a conflict.
+        """
+        return (self.record.digest, self.pair_digest) if self.pair_digest else (self.record.digest,)
 
     def discard_events(self) -> None:
         """Keep only the bytes."""

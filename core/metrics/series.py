@@ -13,6 +13,18 @@ from .metric import Metric, MetricType
 
 Labels = tuple[tuple[str, str], ...]
 
+MAX_OBSERVATION = 1e15
+"""Upper bound of a plausible observation; no unit in use reaches it. Larger ones, infinity and NaN
+would spoil a sum for good, so every series ignores them."""
+
+MAX_TOTAL = 1e18
+"""Upper bound of a plausible restored total: 1,000 of the largest observations."""
+
+
+def _is_total(*numbers: float) -> bool:
+    return all(-MAX_TOTAL <= number <= MAX_TOTAL for number in numbers)  # false for NaN
+
+
 GAUGE_LIFETIME = 300_000
 """ms without an observation after which a gauge ends."""
 
@@ -54,7 +66,8 @@ class Counter(SeriesBase, gc=False, eq=False):
     _seen: float = -1.0
 
     def observe(self, value: float) -> None:
-        self.value += value
+        if 0.0 <= value <= MAX_OBSERVATION:  # false for NaN
+            self.value += value
 
     def collect_changes(self) -> bool:
         changed = self.value != self._seen
@@ -69,7 +82,8 @@ class Counter(SeriesBase, gc=False, eq=False):
         return [float(self.value), float(self._seen)]
 
     def restore_numbers(self, numbers: list[float]) -> None:
-        self.value, self._seen = numbers
+        if _is_total(*numbers):
+            self.value, self._seen = numbers
 
 
 class Gauge(SeriesBase, gc=False, eq=False):
@@ -80,11 +94,14 @@ class Gauge(SeriesBase, gc=False, eq=False):
     _count: int = 0
 
     def observe(self, value: float) -> None:
-        self._sum += value
-        self._count += 1
+        if -MAX_OBSERVATION <= value <= MAX_OBSERVATION:
+            self._sum += value
+            self._count += 1
 
     def set(self, value: float) -> None:
         """Replaces the observations since the latest flush."""
+        if not -MAX_OBSERVATION <= value <= MAX_OBSERVATION:
+            return
         self.value = self._sum = value
         self._count = 1
 
@@ -103,8 +120,9 @@ class Gauge(SeriesBase, gc=False, eq=False):
         return [float(self.value), float(self._sum), self._count]
 
     def restore_numbers(self, numbers: list[float]) -> None:
-        self.value, self._sum, count = numbers
-        self._count = int(count)
+        if _is_total(*numbers):
+            self.value, self._sum, count = numbers
+            self._count = int(count)
 
 
 class Histogram(SeriesBase, gc=False, eq=False):
@@ -119,6 +137,8 @@ class Histogram(SeriesBase, gc=False, eq=False):
         self._bounds = self.metric.buckets
 
     def observe(self, value: float) -> None:
+        if not -MAX_OBSERVATION <= value <= MAX_OBSERVATION:  # true for NaN
+            return
         # bisect_left: a value equal to a bound belongs to the bucket of that bound (le).
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
@@ -142,8 +162,9 @@ class Histogram(SeriesBase, gc=False, eq=False):
         return [self.sum, self._seen, *self.counts]
 
     def restore_numbers(self, numbers: list[float]) -> None:
-        self.sum, self._seen = numbers[0], int(numbers[1])
-        self.counts = [int(count) for count in numbers[2:]]
+        if _is_total(*numbers):
+            self.sum, self._seen = numbers[0], int(numbers[1])
+            self.counts = [int(count) for count in numbers[2:]]
 
     def sample_names(self) -> Iterator[tuple[str, Labels]]:
         name = self.metric.name

@@ -145,11 +145,10 @@ def _startup_from_can_play(view: View, event: Event, out: list[Observation]) -> 
     ready, can_play = view.player_startup_ms, view.can_play_ms
     if view.milestones.startup_known or ready is None or can_play is None:
         return
-    if can_play >= ready:
+    startup = fields.seconds(can_play - ready)
+    if startup is not None:
         view.reach_milestone("startup_known")
-        out.append(
-            Observation(ObservationKind.STARTUP, event, view, (can_play - ready) / 1000, "canplay")
-        )
+        out.append(Observation(ObservationKind.STARTUP, event, view, startup, "canplay"))
 
 
 def _play(view: View, event: Event, out: list[Observation]) -> None:

@@ -40,7 +40,7 @@ def test_drain_command_delivers_data_of_dead_process() -> None:
             assert "slot 0 (in use)" in shown
             worker.kill()
             assert "slot 0 (left behind)" in worker.run_command("outbox")
-            assert "still waiting" in worker.run_command("drain", "--timeout", "1", status=1)
+            assert "still queued" in worker.run_command("drain", "--timeout", "1", status=1)
             receiver.clear_faults()
             loki.clear_faults()
             worker.run_command("drain", "--timeout", "20")

@@ -134,7 +134,7 @@ def test_full_disk_refuses_batches_and_loses_no_accepted_one(
                 assert worker.request("POST", "/v1/events", body)[0] == 202
             assert worker.stop() == 0
             events = [line["event"] for line in worker.log_records()]
-            assert events.count("storage works again") == 1
+            assert events.count("storage is available again") == 1
         # At most one refused batch was applied before the full disk was detected.
         assert 11 <= receiver.total(STARTED) <= 12
     finally:

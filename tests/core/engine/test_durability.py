@@ -137,17 +137,57 @@ def test_flush_that_fails_by_a_fault_is_reported_and_made_later(
     journal_batch(worker, 2, now=NOW + 16_000)
 
 
-def test_idempotency_key_identifies_a_batch() -> None:
+def keyed(view: str, key: str = "b-1", api_key: str = "") -> Request:
+    headers = {"idempotency-key": key, **({"x-api-key": api_key} if api_key else {})}
+    return post(event("viewstart", view_id=view), headers=headers, now=NOW)
+
+
+def test_same_idempotency_key_with_the_same_body_is_a_duplicate() -> None:
     worker = make_worker()
-    appends = []
-    for number in (1, 2):
-        request = post(
-            event("viewstart", view_id=f"v{number}"), headers={"idempotency-key": "b-1"}, now=NOW
-        )
-        appends += effects_of(Append, handle(worker, request, NOW).effects)
-    (append,) = appends
+    (append,) = effects_of(Append, handle(worker, keyed("v1"), NOW).effects)
     worker.complete(append.id, Stored(), NOW)
+    again = handle(worker, keyed("v1"), NOW)
+    assert (again.response.status, effects_of(Append, again.effects)) == (202, [])
     assert count_views(worker) == 1
+
+
+def test_same_idempotency_key_with_another_body_is_answered_422_and_counted() -> None:
+    worker = make_worker()
+    (append,) = effects_of(Append, handle(worker, keyed("v1"), NOW).effects)
+    worker.complete(append.id, Stored(), NOW)
+    answer = handle(worker, keyed("v2"), NOW)
+    assert (answer.response.status, effects_of(Append, answer.effects)) == (422, [])
+    assert count_views(worker) == 1
+    metrics = handle(worker, Request("GET", "/metrics"), NOW).response.body.decode()
+    assert 'batches_rejected_total{reason="idempotency_key"} 1' in metrics
+
+
+def test_idempotency_key_belongs_to_its_api_key() -> None:
+    worker = make_worker(API_KEY="first,second")
+    for number, api_key in enumerate(("first", "second"), 1):
+        request = keyed(f"v{number}", "b-1", api_key)
+        (append,) = effects_of(Append, handle(worker, request, NOW).effects)
+        assert complete(worker, append.id, Stored(), NOW).response.status == 202
+
+
+def test_idempotency_key_is_checked_after_replay_of_the_journal() -> None:
+    worker = make_worker()
+    (append,) = effects_of(Append, handle(worker, keyed("v1"), NOW).effects)
+    restarted = make_worker()
+    restarted.replay(append.record)
+    assert handle(restarted, keyed("v1"), NOW).response.status == 202
+    assert handle(restarted, keyed("v2"), NOW).response.status == 422
+
+
+def test_persisted_deduplication_window_holds_the_pair_of_key_and_body() -> None:
+    worker = make_worker()
+    (append,) = effects_of(Append, handle(worker, keyed("v1"), NOW).effects)
+    worker.complete(append.id, Stored(), NOW)
+    persist = begin_flush(worker, NOW + 15_000)
+    restarted = make_worker()
+    restarted.resume((), persist.accepted, 1, 0, NOW + 15_000)
+    assert handle(restarted, keyed("v1"), NOW + 15_000).response.status == 202
+    assert handle(restarted, keyed("v2"), NOW + 15_000).response.status == 422
 
 
 def test_flush_is_sent_only_after_it_is_stored() -> None:

@@ -229,6 +229,23 @@ def make_head(length: int) -> bytes:
     return b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
 
 
+def test_partial_bodies_are_bounded_over_all_connections() -> None:
+    connections = ConnectionSet(Config(max_waiting_bytes=5 * BODY), make_plain_refusal)
+    clients = [connections.open(NOW) for _ in range(8)]
+    for client in clients:
+        client.receive_data(make_head(BODY) + b"x" * (BODY - 1), NOW)
+    refused = [client for client in clients if b" 503 " in client.data_to_send()]
+    assert 3 <= len(refused) <= 4  # an eighth of the bound is freed as well
+    for client in refused:
+        connections.close(client)
+    for client in set(clients) - set(refused):  # the others go on
+        client.receive_data(b"x", NOW)
+        assert client.next_request(NOW) is not None
+    late = connections.open(NOW)
+    late.receive_data(make_head(BODY) + b"x" * (BODY - 1), NOW)
+    assert late.data_to_send() == b""
+
+
 def test_client_that_disconnects_frees_its_share_of_the_bound() -> None:
     connections = ConnectionSet(Config(max_waiting_bytes=BODY + 100), make_plain_refusal)
     for _ in range(5):

@@ -169,3 +169,14 @@ def test_event_after_end_of_series_creates_new_series() -> None:
     assert values == [0, 1, 1, 1, 1, "stale", 0, 1]
     times = [at for at, _ in samples]
     assert times[-1] - times[-2] == FLUSH
+
+
+def test_startup_times_of_opposite_extremes_add_nothing() -> None:
+    rig = Rig()
+    rig.post(
+        player_event(0, "playerready", player_startup_time=-1e308),
+        player_event(1, "canplay", video_startup_time=1e308),
+    )
+    rig.flush()
+    assert all(abs(value) < 1e15 for value in rig.qoe_series().values())
+    assert rig.total("openqoe_video_startup_seconds_count") == 0

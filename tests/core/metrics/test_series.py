@@ -125,3 +125,37 @@ def test_sample_names_match_values(metric: Metric) -> None:
     names = list(series.sample_names())
     assert len(names) == len(series.values()) == sample_count(metric)
     assert len(set(names)) == len(names)
+
+
+IMPLAUSIBLE = [float("inf"), float("-inf"), float("nan"), 1e308, -1e308, 1e16]
+
+
+@pytest.mark.parametrize("value", IMPLAUSIBLE)
+@pytest.mark.parametrize("metric", [COUNTER, GAUGE, HISTOGRAM])
+def test_implausible_observation_changes_no_series(metric: Metric, value: float) -> None:
+    series = make(metric)
+    series.observe(2.0)
+    expected = make(metric)
+    expected.observe(2.0)
+    series.observe(value)
+    if isinstance(series, Gauge):
+        series.set(value)
+    series.collect_changes()
+    expected.collect_changes()
+    assert series.values() == expected.values()
+
+
+@pytest.mark.parametrize("value", [*IMPLAUSIBLE[:5], 1e19])
+@pytest.mark.parametrize("metric", [COUNTER, GAUGE, HISTOGRAM])
+def test_series_restored_with_implausible_value_starts_at_zero(
+    metric: Metric, value: float
+) -> None:
+    damaged = make(metric)
+    damaged.observe(2.0)
+    numbers = damaged.capture_numbers()
+    restored = make(metric)
+    restored.restore_numbers([value, *numbers[1:]])
+    assert restored.values() == make(metric).values()
+    restored.observe(3.0)
+    restored.collect_changes()
+    assert 3.0 in restored.values()
