@@ -56,6 +56,11 @@ def self_hosted_destinations(
         if url and (username is None) != (password is None):
             missing = "PASSWORD" if password is None else "USERNAME"
             faults.append(f"{prefix}_{missing} is missing: set both user name and password")
+    if tenant is not None and not is_valid_tenant(tenant):
+        faults.append(
+            "OPENQOE_TENANT is no tenant: use up to 150 letters, digits and !-_.*'(), "
+            "but not . or .. alone"
+        )
     tenant_header = (("X-Scope-OrgID", tenant),) if tenant else ()
 
     def destination(name: str, url: str | None, *access: ServerSettings) -> Destination | None:
@@ -70,6 +75,11 @@ def self_hosted_destinations(
         "prometheus", prometheus[0], prometheus
     )
     return metrics, destination("loki", loki[0], loki), tuple(faults)
+
+
+def is_valid_tenant(text: str) -> bool:
+    """Whether Mimir and Loki accept a tenant; they reject every request of another."""
+    return text not in (".", "..") and bool(re.fullmatch(r"[a-zA-Z0-9!\-_.*'()]{1,150}", text))
 
 
 def grafana_cloud_destinations(

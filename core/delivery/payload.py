@@ -81,6 +81,9 @@ class Payload:
 PayloadSplitter = Callable[[Payload], tuple[Payload, ...]]
 """Divides a payload, in order and without loss; () if it cannot be divided. Never raises."""
 
+PayloadRedater = Callable[[Payload, int, int], Payload]
+"""Gives the entries of a payload before a time (ms) another timestamp (ms)."""
+
 
 def split_payload(payload: Payload, split: PayloadSplitter) -> tuple[Payload, ...]:
     """The parts of a payload, or () if it cannot be divided.
@@ -94,5 +97,5 @@ def split_payload(payload: Payload, split: PayloadSplitter) -> tuple[Payload, ..
     proper = all(0 < part.items < payload.items for part in parts)
     if not proper or sum(part.items for part in parts) != payload.items:
         return ()
-    # The outbox keeps the whole until its last part is finished.
-    return (*parts[:-1], parts[-1].with_number(payload.number))
+    # The outbox keeps the whole until all of its parts are finished.
+    return tuple(part.with_number(payload.number) for part in parts)

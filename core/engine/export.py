@@ -19,7 +19,7 @@ import msgspec
 from ..config.destinations import Destination
 from ..config.worker_config import Config
 from ..delivery.delivery_queue import DeliveryQueue
-from ..delivery.payload import Payload, PayloadSplitter
+from ..delivery.payload import Payload, PayloadRedater, PayloadSplitter
 from ..delivery.queue_status import DeliveryQueueState
 from ..delivery.verdict import PayloadKind
 from ..effects import (
@@ -112,7 +112,9 @@ class ExportPipeline:
                 max_streams=config.loki_max_streams,
             )
             self._logs = tuple(
-                self._queue(destination, "logs", self.log.split_payload, seed)
+                self._queue(
+                    destination, "logs", self.log.split_payload, seed, self.log.redate_payload
+                )
                 for destination in destinations
             )
         self.queues = (*self._metrics, *self._logs)
@@ -345,7 +347,12 @@ class ExportPipeline:
         return tuple(by_name.values())
 
     def _queue(
-        self, destination: Destination, kind: PayloadKind, split: PayloadSplitter, seed: int
+        self,
+        destination: Destination,
+        kind: PayloadKind,
+        split: PayloadSplitter,
+        seed: int,
+        redate: PayloadRedater | None = None,
     ) -> DeliveryQueue:
         memory = self._durability is None
         return DeliveryQueue(
@@ -355,5 +362,7 @@ class ExportPipeline:
             max_age=None if memory else self._config.outbox_max_age,
             seed=seed,
             split=split,
+            redate=redate,
+            has_own_streams="instance" in self._config.log_labels,
             user_agent=f"openqoe-worker/{VERSION}",
         )

@@ -168,6 +168,15 @@ class LogBuffer:
             for body, items in self._encoding.split_request(payload.body)
         )
 
+    def redate_payload(self, payload: Payload, earliest: int, timestamp: int) -> Payload:
+        """Gives entries that a destination would reject as too old another timestamp.
+
+        Their lines keep ``event_time``.
+        """
+        body, count = self._encoding.redate_request(payload.body, earliest, timestamp)
+        self.adjusted["late"] += count
+        return payload.with_body(body)
+
     def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:
         return Payload(
             "logs", self._encoding.headers, self._encoding.encode_request(chunk), items, now
