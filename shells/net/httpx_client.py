@@ -22,7 +22,10 @@ class Client:
     async def open(self) -> None:
         """Open the pool."""
         # httpx limits the time of each step; ``send`` limits the whole.
-        self._client = httpx.AsyncClient(timeout=None, follow_redirects=False)
+        # Bodies are read as they come: a badly encoded one must not hide the status.
+        self._client = httpx.AsyncClient(
+            timeout=None, follow_redirects=False, headers={"Accept-Encoding": "identity"}
+        )
 
     async def close(self) -> None:
         """Close the pool."""
@@ -32,16 +35,18 @@ class Client:
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
         """Send one effect. A fault is a result, never an exception."""
         assert self._client is not None, "the client is not open"
+        answer: HttpResult | None = None
         try:
             with anyio.fail_after(self._timeout):
                 async with self._client.stream(
                     "POST", effect.url, content=effect.body, headers=effect.headers
                 ) as response:
-                    body = await read_start(response.aiter_bytes())
                     headers = {name.lower(): value for name, value in response.headers.items()}
+                    answer = HttpResult(response.status_code, headers)
+                    body = await read_start(response.aiter_raw())
                     return HttpResult(response.status_code, headers, body)
         except TimeoutError:
-            return timeout_failure(self._timeout)
+            return answer or timeout_failure(self._timeout)
         except httpx.ConnectError as error:
             return network_failure(_root_cause(error))
         # ValueError: a host or a header that cannot be encoded.
