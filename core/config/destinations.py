@@ -71,8 +71,11 @@ def self_hosted_destinations(
             faults.append(f"{prefix}_BEARER_TOKEN excludes {prefix}_USERNAME: set one of them")
         if server.token is not None and not server.token.isascii():
             faults.append(f"{prefix}_BEARER_TOKEN must be ASCII: it is sent as a header")
-    if tenant and not tenant.isascii():
-        faults.append("OPENQOE_TENANT must be ASCII: it is sent as a header")
+    if tenant is not None and not is_valid_tenant(tenant):
+        faults.append(
+            "OPENQOE_TENANT is no tenant: use up to 150 letters, digits and !-_.*'(), "
+            "but not . or .. alone"
+        )
     more = (*((("X-Scope-OrgID", tenant),) if tenant else ()), *headers.items())
 
     def destination(name: str, url: str | None, *access: ServerSettings) -> Destination | None:
@@ -89,6 +92,11 @@ def self_hosted_destinations(
         "prometheus", prometheus.url, prometheus
     )
     return metrics, destination("loki", loki.url, loki), tuple(faults)
+
+
+def is_valid_tenant(text: str) -> bool:
+    """Whether Mimir and Loki accept a tenant; they reject every request of another."""
+    return text not in (".", "..") and bool(re.fullmatch(r"[a-zA-Z0-9!\-_.*'()]{1,150}", text))
 
 
 def grafana_cloud_destinations(

@@ -7,9 +7,23 @@ and ``verdict`` has decided the outcome:
     split                          its parts replace it
     retried                        it stays, and is due again after a wait
 
-So samples of one series arrive in order of time, and only a destination that accepts nothing at
-all can block the queue. The wait belongs to the destination, not to the payload: a new head waits,
-too.
+So samples of one series arrive in order of time. The wait belongs to the destination, not to the
+payload: a new head waits, too.
+
+A head that fails repeatedly is divided, between streams if possible. A part that cannot be divided
+is set aside, and the next payload is tried. If that one is delivered, the fault is in the part: it
+is quarantined and retried slowly, while everything else flows. If nothing is delivered, the fault
+is the destination's: the parts return to the front. So a destination that accepts nothing gets few
+requests and loses nothing, and nothing else can block the queue.
+
+The status 400 means that the valid part was stored, or that the whole request is wrong. A payload
+of logs is therefore divided until its parts are delivered or hold one entry; one that is still
+answered 400 after others were delivered is rejected. Parts that were stored before are no
+duplicates: Loki stores equal entries once. Payloads of metrics are divided only if the destination
+has not accepted a payload for some time.
+
+Logs are redated when they are sent: entries that are too far behind those already sent get a
+timestamp that Loki accepts.
 
 The owner drives the queue: it ``offer``s flushed payloads, sends the ``next_request``, reports the
 result with ``complete``, and calls again at ``next_poll``. At shutdown it continues until the queue
@@ -50,9 +64,9 @@ from ..effects import (
 from .backoff import backoff
 from .destination_notices import DestinationNotices
 from .error_text import find_secrets, redacted_text
-from .payload import BodySplitter, Payload, split_payload
+from .payload import BodySplitter, Payload, PayloadRedater, split_payload
 from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
-from .verdict import PayloadKind, Verdict, judge_answer
+from .verdict import DeliveryOutcome, PayloadKind, Verdict, judge_answer
 
 MAX_LOADED = 8 * 1024 * 1024
 """Maximum bytes of bodies in memory if there is an outbox."""
@@ -64,6 +78,34 @@ RELOAD = 1_000
 """ms until the outbox is asked again for a payload that it could not read."""
 
 MINUTE = 60_000
+
+ROUTE_STEP = 30_000
+"""Minimum ms until a retry if the route, the credentials or the configuration are wrong."""
+
+MAX_ATTEMPTS = 4
+"""Failed attempts after which a head is divided or set aside."""
+
+MAX_DIVISIONS = 12
+"""Divisions without a delivery in between: all payloads fail, and dividing does not help."""
+
+MAX_ASIDE = 3
+"""Payloads set aside without a delivery in between."""
+
+MAX_REJECTIONS = 3
+"""Consecutive 400 for metrics, after which the destination may reject everything."""
+
+QUARANTINE = 5 * MINUTE
+"""ms between two attempts of a quarantined payload."""
+
+MAX_BEHIND = 51 * MINUTE
+"""ms by which an entry may be behind those sent before. Loki accepts an hour, and the newest entry
+may be nine minutes ahead of us."""
+
+REDATED_BEHIND = 30 * MINUTE
+"""ms by which redated entries are behind, so that they stay acceptable for some time."""
+
+MAX_ENTRY_AGE = 7 * 24 * 60 * MINUTE - 60 * MINUTE
+"""Maximum age of an entry in ms. Loki rejects entries older than a week."""
 
 
 class DeliveryQueue:
@@ -77,6 +119,8 @@ class DeliveryQueue:
         split: Divides the body of a payload that is too large.
         user_agent: The User-Agent header of the requests.
         max_age: Maximum age of a payload in ms, if there is an outbox, else None.
+        redate: Gives entries before a time another timestamp; None for metrics.
+        has_own_streams: Whether no other worker sends entries of the same streams.
 
     Attributes:
         counters: Counts of items and answers; read-only.
@@ -92,6 +136,8 @@ class DeliveryQueue:
         split: BodySplitter,
         user_agent: str,
         max_age: int | None = None,
+        redate: PayloadRedater | None = None,
+        has_own_streams: bool = True,
     ) -> None:
         self.destination = destination
         self.kind = kind
@@ -107,6 +153,16 @@ class DeliveryQueue:
         self._max_age = max_age
         self._loaded_bytes = 0
         self._finished_numbers: list[int] = []
+        self._redate = redate
+        self._has_own_streams = has_own_streams
+        self._newest_sent = 0  # creation of the newest payload that was sent
+        self._pieces: dict[int, int] = {}  # unfinished parts by number
+        self._attempts = 0  # failed ones of the head
+        self._divisions = 0  # since the latest delivery
+        self._rejections = 0  # since the latest delivery
+        self._aside: list[Payload] = []
+        self._quarantine: deque[tuple[int, Payload]] = deque()  # when each is due
+        self._on_trial = False  # the head comes from the quarantine
         self._sent_at = 0
         self._in_flight: int | None = None  # id of the effect that carries the head
         self._failures = 0
@@ -145,18 +201,25 @@ class DeliveryQueue:
         Args:
             effect_id: The request's id, if there is one; unique over all queues.
         """
-        if self._in_flight is not None or not self._waiting:  # the common case
+        if self._in_flight is not None:
+            return None
+        if not self._waiting and self.is_empty:  # the common case
             return None
         self._adjust_to_clock(now)
         if now < self._since + self._wait:
             return None
         self._drop_aged(now)
+        if not self._on_trial and self._quarantine and self._quarantine[0][0] <= now:
+            self._waiting.appendleft(self._quarantine.popleft()[1])
+            self._on_trial, self._attempts = True, 0
+        if not self._waiting:
+            self._restore_aside()
         if not self._waiting:
             return None
         self._in_flight = effect_id
-        head = self._waiting[0]
-        if head.unloaded_size:
-            return LoadPayload(effect_id, head.number)
+        if self._waiting[0].unloaded_size:
+            return LoadPayload(effect_id, self._waiting[0].number)
+        head = self._redate_head(now)
         self._sent_at = now
         self.counters.bytes_out += len(head.body)
         effect = RemoteWrite if self.kind == "metrics" else LokiPush
@@ -182,29 +245,42 @@ class DeliveryQueue:
         if isinstance(result, PayloadBody | StorageFailure):
             self._load_head(result, now)
             return ()
-        verdict = judge_answer(self.kind, result, now)
+        verdict = self._examine_rejection(judge_answer(self.kind, result, now))
         parts: tuple[Payload, ...] = ()
-        if verdict.outcome == "split":
+        if verdict.outcome == "split" or self._is_division_due(verdict):
             parts = split_payload(self._waiting[0], self._split)
-            if not parts:
-                verdict = replace(verdict, outcome="dropped")
+            if not parts and verdict.outcome == "split":
+                is_too_large = verdict.reason == "too_large"
+                outcome: DeliveryOutcome = "dropped" if is_too_large else "retried"
+                verdict = replace(verdict, outcome=outcome, concerns_route=not is_too_large)
         self.counters.answers[verdict.outcome] += 1
         error_text = redacted_text(result, self._secrets)
         if verdict.outcome not in ("delivered", "split"):
             self._last_error = f"{verdict.status or verdict.reason}: {error_text}"
         if verdict.outcome == "retried":
-            return self._retry(verdict, error_text, now)
-        self._failures = 0
+            notices = self._retry(verdict, error_text, now)
+            if parts:
+                self._replace_head(parts)
+                return notices + self._make_room(now)
+            self._step_aside(verdict, now)
+            return notices
+        if verdict.outcome == "split":
+            self._wait_from(now, 0)
+            self._replace_head(parts)
+            return self._make_room(now)  # the parts compress less well than the whole
+        self._failures = self._attempts = 0
         pause = 0 if self._max_age is None or self._is_draining else now - self._sent_at
         self._wait_from(now, min(max(0, pause), MAX_PAUSE))
         head = self._remove(0)
-        if verdict.outcome == "split":
-            self._waiting.extendleft(reversed(parts))
-            size = sum(part.size for part in parts)
-            self._bytes += size
-            self._loaded_bytes += size
-            return self._make_room(now)  # the parts compress less well than the whole
+        self._on_trial = False
         self._mark_finished(head)
+        if verdict.outcome == "delivered":
+            self._divisions = self._rejections = 0
+            # Their faults are their own: each gets one attempt at once, then slow ones.
+            self._quarantine.extendleft((now, one) for one in reversed(self._aside))
+            self._aside = []
+        elif not self._waiting:
+            self._restore_aside()
         return self._finish(head, verdict, error_text, now)
 
     def pop_finished_numbers(self) -> tuple[int, ...]:
@@ -222,14 +298,18 @@ class DeliveryQueue:
     @property
     def next_poll(self) -> int | None:
         """When ``next_request`` is due; None without payloads or with one in flight."""
-        if not self._waiting or self._in_flight is not None:
+        if self._in_flight is not None:
             return None
-        return self._since + self._wait
+        if self._waiting or self._aside:
+            return self._since + self._wait
+        if self._quarantine:
+            return max(self._since + self._wait, self._quarantine[0][0])
+        return None
 
     @property
     def is_empty(self) -> bool:
         """Whether there are no payloads, not even one in flight."""
-        return not self._waiting
+        return not self._waiting and not self._quarantine and not self._aside
 
     @property
     def is_full(self) -> bool:
@@ -243,8 +323,8 @@ class DeliveryQueue:
 
     @property
     def waiting(self) -> tuple[Payload, ...]:
-        """All payloads in order, including the one in flight."""
-        return tuple(self._waiting)
+        """All payloads in order, including the one in flight, then those in quarantine."""
+        return (*self._aside, *self._waiting, *(payload for _, payload in self._quarantine))
 
     def capture_state(self) -> DeliveryQueueState:
         """Captures the counters for a snapshot."""
@@ -274,13 +354,15 @@ class DeliveryQueue:
 
     def status(self, now: int) -> QueueStatus:
         """Reports the status of the queue."""
+        every = self.waiting
+        oldest = min((payload.created for payload in every), default=now)
         return QueueStatus(
             destination=self.destination.name,
             state=self._state,
-            payloads=len(self._waiting),
-            items=sum(payload.items for payload in self._waiting),
+            payloads=len(every),
+            items=sum(payload.items for payload in every),
             bytes=self._bytes,
-            oldest_age=max(0, now - self._waiting[0].created) if self._waiting else None,
+            oldest_age=max(0, now - oldest) if every else None,
             failures=self._failures,
             last_error=self._last_error,
             last_success=self._last_success,
@@ -296,10 +378,91 @@ class DeliveryQueue:
             destination=self.destination.name,
             counter=self.counters.answers["retried"],
         )
+        steps_aside = verdict.reason == "bad_request" and (
+            self._on_trial or (len(self._aside) < MAX_ASIDE and len(self._waiting) > 1)
+        )
+        if verdict.concerns_route and not self._is_draining and not steps_aside:
+            wait = max(wait, ROUTE_STEP) * (5 if self._failures > 4 else 1)
+        if verdict.status is not None:
+            self._attempts += 1
         self._wait_from(now, wait, least=verdict.retry_after or 0)
+        if steps_aside:  # the next payload shows whose fault it is
+            return ()
         return self._notices.report_retry(
             verdict, error_text, now, wait=self._wait, payloads=len(self._waiting)
         )
+
+    def _examine_rejection(self, verdict: Verdict) -> Verdict:
+        """Decides whether a 400 concerns the payload or the whole request."""
+        if verdict.reason != "bad_request" or self._on_trial:
+            return verdict
+        self._rejections += 1
+        is_accepting = self._last_success is not None and self._rejections < MAX_REJECTIONS
+        if is_accepting and self.kind == "metrics":
+            return verdict
+        if self._divisions < MAX_DIVISIONS and self._waiting[0].items > 1:
+            return replace(verdict, outcome="split")
+        return replace(verdict, outcome="retried", concerns_route=True)
+
+    def _is_division_due(self, verdict: Verdict) -> bool:
+        """Whether an attempt that must be repeated should be made with less."""
+        return (
+            verdict.outcome == "retried"
+            and verdict.status is not None
+            and not verdict.concerns_route
+            and self._attempts + 1 >= (1 if self._on_trial else MAX_ATTEMPTS)
+            and self._divisions < MAX_DIVISIONS
+        )
+
+    def _replace_head(self, parts: tuple[Payload, ...]) -> None:
+        head = self._remove(0)
+        self._on_trial, self._attempts = False, 0
+        self._divisions += 1
+        if head.number:
+            self._pieces[head.number] = self._pieces.get(head.number, 1) - 1 + len(parts)
+        self._waiting.extendleft(reversed(parts))
+        self._bytes += sum(part.size for part in parts)
+        self._loaded_bytes += sum(part.size for part in parts)
+
+    def _step_aside(self, verdict: Verdict, now: int) -> None:
+        """Lets the next payload try if the head has failed too often."""
+        is_rejected = verdict.reason == "bad_request"
+        if verdict.status is None or (verdict.concerns_route and not is_rejected):
+            return
+        if self._on_trial:
+            self._quarantine.append((now + QUARANTINE, self._waiting.popleft()))
+            self._on_trial = False
+        elif self.kind == "logs" or is_rejected:
+            if not is_rejected and self._attempts < MAX_ATTEMPTS:
+                return
+            if len(self._aside) >= MAX_ASIDE or len(self._waiting) < 2:
+                self._restore_aside()
+            else:
+                self._aside.append(self._waiting.popleft())
+        self._attempts = 0
+
+    def _restore_aside(self) -> None:
+        """Returns payloads to the front in order: they are not the only ones that fail."""
+        self._waiting.extendleft(reversed(self._aside))
+        self._aside = []
+
+    def _redate_head(self, now: int) -> Payload:
+        """Redates entries of the head that the destination would reject as too old."""
+        head = self._waiting[0]
+        if self._redate is None or self.destination.is_embedded:
+            return head
+        newest = self._newest_sent if self._has_own_streams else now
+        self._newest_sent = max(self._newest_sent, head.created)
+        earliest = now - MAX_ENTRY_AGE
+        if head.created + MINUTE < newest:
+            earliest = max(earliest, newest - MAX_BEHIND)
+        if head.created - MAX_BEHIND >= earliest:
+            return head
+        redated = self._redate(head, earliest, max(newest, now - MAX_ENTRY_AGE) - REDATED_BEHIND)
+        self._bytes += redated.size - head.size
+        self._loaded_bytes += redated.size - head.size
+        self._waiting[0] = redated
+        return redated
 
     def _finish(
         self, payload: Payload, verdict: Verdict, error_text: str, now: int
@@ -318,6 +481,7 @@ class DeliveryQueue:
                 verdict, error_text, now, items=payload.items
             )
         self._state = "ok"
+        self._last_error = ""
         self._last_success = now
         self.counters.delivered += payload.items
         return back
@@ -328,6 +492,10 @@ class DeliveryQueue:
             return ()
         items = 0
         if self.kind == "logs":
+            while self._bytes > self._max_bytes and self._quarantine:
+                items += self._give_up(self._quarantine.popleft()[1], "queue_full")
+            while self._bytes > self._max_bytes and self._aside:
+                items += self._give_up(self._aside.pop(0), "queue_full")
             oldest = 0 if self._in_flight is None else 1
             while self._bytes > self._max_bytes and len(self._waiting) > 1:
                 items += self._drop(oldest, "queue_full")
@@ -364,6 +532,8 @@ class DeliveryQueue:
         if self._max_age is not None:
             while self._waiting and now - self._waiting[0].created > self._max_age:
                 self._drop(0, "too_old")
+            while self._quarantine and now - self._quarantine[0][1].created > self._max_age:
+                self._give_up(self._quarantine.popleft()[1], "too_old")
 
     def _load_head(self, result: PayloadBody | StorageFailure, now: int) -> None:
         """Sets the loaded body of the head."""
@@ -376,7 +546,17 @@ class DeliveryQueue:
             self._loaded_bytes += len(result.body)
 
     def _drop(self, position: int, reason: str) -> int:
-        payload = self._remove(position)
+        return self._give_up(self._waiting[position], reason, position)
+
+    def _give_up(self, payload: Payload, reason: str, position: int | None = None) -> int:
+        """Drops a payload that is at a position of the queue, or was removed from elsewhere."""
+        if position is None:
+            self._bytes -= payload.size
+            self._loaded_bytes -= len(payload.body)
+        else:
+            self._remove(position)
+            if position == 0:
+                self._on_trial = False
         self._mark_finished(payload)
         self._count_dropped(payload, reason)
         return payload.items
@@ -389,7 +569,12 @@ class DeliveryQueue:
         return payload
 
     def _mark_finished(self, payload: Payload) -> None:
-        if payload.number:
+        if not payload.number:
+            return
+        pieces = self._pieces.pop(payload.number, 1) - 1
+        if pieces:
+            self._pieces[payload.number] = pieces
+        else:
             self._finished_numbers.append(payload.number)
 
     def _count_dropped(self, payload: Payload, reason: str) -> None:
@@ -402,3 +587,5 @@ class DeliveryQueue:
     def _adjust_to_clock(self, now: int) -> None:
         """Restarts the wait if the clock was set back: a longer wait, but one that ends."""
         self._since = min(self._since, now)
+        if self._quarantine and self._quarantine[0][0] > now + QUARANTINE:
+            self._quarantine = deque((now + QUARANTINE, one) for _, one in self._quarantine)

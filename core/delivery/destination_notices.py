@@ -1,7 +1,8 @@
 """Log lines about a destination: one per change, not one per answer.
 
 There are two kinds of change. *Availability*: a line when the destination becomes unavailable
-(requests fail and are retried), and another when it is available again. *Losses*: a line for the
+(requests fail and are retried), and another when it is available again. A wrong route, wrong
+credentials or a wrong configuration is an error, once for each status. *Losses*: a line for the
 first loss of each reason. Further losses for the reason are only counted, until the destination has
 accepted a whole payload since and the reason has been quiet for ten minutes. Without the quiet
 period, a destination that refuses one payload per flush and accepts the next would fill the log.
@@ -34,14 +35,27 @@ class DestinationNotices:
         self, verdict: Verdict, error_text: str, now: int, *, wait: int, payloads: int
     ) -> tuple[Notice, ...]:
         """Reports an attempt that will be repeated after ``wait`` ms."""
-        if self._away_since is not None:
+        if verdict.reason == "rate_limited":
+            # A backlog drains against it, with a refusal for each payload or two.
+            if not self._is_news((verdict.reason, None), now):
+                return ()
+            fields = (*_reason_fields(verdict, error_text), ("waiting_payloads", payloads))
+            return (Notice("warning", "destination limits the rate", (*self._identity, *fields)),)
+        if verdict.concerns_route:
+            if not self._is_news((verdict.reason, verdict.status), now):
+                return ()
+        elif self._away_since is not None:
             return ()
-        self._away_since = now
+        if self._away_since is None:
+            self._away_since = now
         fields = (
             *_reason_fields(verdict, error_text),
             ("retry_in_seconds", round(wait / 1000, 1)),
             ("waiting_payloads", payloads),
         )
+        if verdict.concerns_route:
+            event = "destination refuses requests; check its URL, credentials and configuration"
+            return (Notice("error", event, (*self._identity, *fields)),)
         return (Notice("warning", "destination unavailable; retrying", (*self._identity, *fields)),)
 
     def report_accepted(self, now: int, *, whole: bool, payloads: int) -> tuple[Notice, ...]:

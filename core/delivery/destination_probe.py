@@ -118,6 +118,8 @@ def _explain_status(
             "ingestion is blocked",
             "ask the operator of Loki: its limits block this tenant",
         )
+    if kind == "logs" and 200 <= status < 300 and not _is_push_path(path):
+        return "fail", f"but {path} is no push endpoint", _path(destination, kind)
     if 200 <= status < 300 or (kind == "logs" and status == 422):
         return "ok", "it accepts requests", ""
     if 300 <= status < 400:
@@ -132,7 +134,8 @@ def _explain_status(
     if status in (404, 405):
         return "fail", f"it accepts no requests at {path}", _path(destination, kind)
     if status in (400, 422):
-        return "warn", "it refuses a request without data", "check its answers to real requests"
+        more = ", OPENQOE_TENANT, and http:// or https://"
+        return "fail", "it refuses a harmless request", _path(destination, kind) + more
     if status in (413, 415):
         return "fail", "it does not accept the worker's format", _path(destination, kind)
     if status in (429, 529):
@@ -140,6 +143,11 @@ def _explain_status(
     if status >= 500:
         return "fail", "it cannot accept requests now", "check its log; try again"
     return "fail", "which is unexpected", _path(destination, kind)
+
+
+def _is_push_path(path: str) -> bool:
+    """Whether a path may be one of Loki's push endpoints: other paths answer 2xx to anything."""
+    return path.rstrip("/").endswith(("/push", "/insert/loki"))
 
 
 def _credentials(destination: Destination) -> str:

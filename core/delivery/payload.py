@@ -82,6 +82,9 @@ BodySplitter = Callable[[bytes], Sequence[tuple[bytes, int]]]
 """Divides a body into bodies with their numbers of items, in order and without loss; () if it
 cannot be divided. Never raises."""
 
+PayloadRedater = Callable[[Payload, int, int], Payload]
+"""Gives the entries of a payload before a time (ms) another timestamp (ms)."""
+
 
 def split_payload(payload: Payload, split: BodySplitter) -> tuple[Payload, ...]:
     """The parts of a payload, or () if it cannot be divided.
@@ -95,9 +98,5 @@ def split_payload(payload: Payload, split: BodySplitter) -> tuple[Payload, ...]:
     counts = [items for _, items in parts]
     if sum(counts) != payload.items or not all(0 < items < payload.items for items in counts):
         return ()
-    # The outbox keeps the whole until its last part is finished.
-    numbers = [0] * (len(parts) - 1) + [payload.number]
-    return tuple(
-        replace(payload, body=body, items=items, number=number, thinnable=False)
-        for (body, items), number in zip(parts, numbers, strict=True)
-    )
+    # The outbox keeps the whole until all of its parts are finished.
+    return tuple(replace(payload, body=body, items=items, thinnable=False) for body, items in parts)

@@ -9,9 +9,9 @@ There are five outcomes:
     split       the payload is too large for one request
     retried     the destination cannot store it now
 
-Only "retried" keeps a payload at the head of its queue, so a payload that the destination never
-accepts (a poison payload) cannot block the others. The text of an answer decides nothing: it is for
-people.
+A status that concerns the payload drops or splits it. One that concerns the route, the credentials
+or the configuration keeps it: the queue retries slowly until they are corrected. The text of an
+answer decides nothing: it is for people.
 """
 
 import re
@@ -38,6 +38,8 @@ class StatusRule:
 
     Attributes:
         reason: A label value of metrics; "{status}" stands for the status.
+        concerns_route: Whether the status concerns the URL, the credentials or the configuration
+            instead of the payload, so that no other payload would be accepted either.
     """
 
     first: int
@@ -45,19 +47,31 @@ class StatusRule:
     kinds: tuple[PayloadKind, ...]
     outcome: DeliveryOutcome
     reason: str
+    concerns_route: bool = False
 
 
 STATUS_RULES = (
     # Loki's status while its configuration blocks ingestion: a 2xx without success.
-    StatusRule(260, 260, ("logs",), "dropped", "ingestion_blocked"),
+    StatusRule(260, 260, ("logs",), "retried", "ingestion_blocked", concerns_route=True),
     StatusRule(200, 299, ANY_KIND, "delivered", ""),
     # The URL is wrong. Following the redirect would send the credentials to another host.
-    StatusRule(300, 399, ANY_KIND, "dropped", "redirect"),
-    # Mimir, Prometheus and Loki skip invalid samples or entries and store the rest.
+    StatusRule(300, 399, ANY_KIND, "retried", "redirect", concerns_route=True),
+    # Mimir, Prometheus and Loki skip invalid samples or entries and store the rest. But a request
+    # that cannot be read at all has the same status, so the queue examines it.
     StatusRule(400, 400, ANY_KIND, "rejected", "bad_request"),
-    StatusRule(401, 401, ANY_KIND, "dropped", "unauthorized"),
-    StatusRule(403, 403, ANY_KIND, "dropped", "unauthorized"),
+    StatusRule(401, 401, ANY_KIND, "retried", "unauthorized", concerns_route=True),
+    StatusRule(403, 403, ANY_KIND, "retried", "unauthorized", concerns_route=True),
+    StatusRule(402, 407, ANY_KIND, "retried", "http_{status}", concerns_route=True),
+    # Of a proxy, or of a destination that was not ready.
+    StatusRule(408, 408, ANY_KIND, "retried", "http_{status}"),
+    # Thanos: a sample that it has already, or an older one; the others are stored.
+    StatusRule(409, 409, ANY_KIND, "rejected", "conflict"),
+    StatusRule(410, 410, ANY_KIND, "retried", "http_{status}", concerns_route=True),
     StatusRule(413, 413, ANY_KIND, "split", "too_large"),
+    StatusRule(421, 421, ANY_KIND, "retried", "http_{status}", concerns_route=True),
+    StatusRule(425, 425, ANY_KIND, "retried", "http_{status}"),
+    StatusRule(431, 431, ANY_KIND, "retried", "http_{status}", concerns_route=True),
+    StatusRule(499, 499, ANY_KIND, "retried", "http_{status}"),
     StatusRule(429, 429, ANY_KIND, "retried", "rate_limited"),
     StatusRule(400, 499, ANY_KIND, "dropped", "http_{status}"),
     # Mimir's other form of 429.
@@ -77,12 +91,14 @@ class Verdict:
         reason: A label value of metrics; "" if delivered.
         status: The HTTP status, None without an answer.
         retry_after: The minimum wait that the destination requested (ms).
+        concerns_route: Whether the route, the credentials or the configuration must be corrected.
     """
 
     outcome: DeliveryOutcome
     reason: str
     status: int | None = None
     retry_after: int | None = None
+    concerns_route: bool = False
 
 
 def judge_answer(kind: PayloadKind, result: HttpResult | NetworkFailure, now: int) -> Verdict:
@@ -93,7 +109,8 @@ def judge_answer(kind: PayloadKind, result: HttpResult | NetworkFailure, now: in
     fitting = (r for r in STATUS_RULES if r.first <= status <= r.last and kind in r.kinds)
     rule = next(fitting, DEFAULT_RULE)
     wait = parse_retry_after(result.headers, now) if rule.outcome == "retried" else None
-    return Verdict(rule.outcome, rule.reason.format(status=status), status, wait)
+    reason = rule.reason.format(status=status)
+    return Verdict(rule.outcome, reason, status, wait, rule.concerns_route)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: int) -> int | None:

@@ -19,7 +19,7 @@ import msgspec
 from ..config.destinations import Destination
 from ..config.worker_config import Config
 from ..delivery.delivery_queue import DeliveryQueue
-from ..delivery.payload import BodySplitter, Payload
+from ..delivery.payload import BodySplitter, Payload, PayloadRedater
 from ..delivery.queue_status import DeliveryQueueState
 from ..delivery.verdict import PayloadKind
 from ..effects import (
@@ -114,7 +114,9 @@ class ExportPipeline:
                 max_streams=config.loki_max_streams,
             )
             self._logs = tuple(
-                self._queue(destination, "logs", encoding.split_request, seed)
+                self._queue(
+                    destination, "logs", encoding.split_request, seed, self.log.redate_payload
+                )
                 for destination in destinations
             )
         self.queues = (*self._metrics, *self._logs)
@@ -347,7 +349,12 @@ class ExportPipeline:
         return tuple(by_name.values())
 
     def _queue(
-        self, destination: Destination, kind: PayloadKind, split: BodySplitter, seed: int
+        self,
+        destination: Destination,
+        kind: PayloadKind,
+        split: BodySplitter,
+        seed: int,
+        redate: PayloadRedater | None = None,
     ) -> DeliveryQueue:
         memory = self._durability is None
         return DeliveryQueue(
@@ -357,5 +364,7 @@ class ExportPipeline:
             max_age=None if memory else self._config.outbox_max_age,
             seed=seed,
             split=split,
+            redate=redate,
+            has_own_streams="instance" in self._config.log_labels,
             user_agent=f"openqoe-worker/{VERSION}",
         )

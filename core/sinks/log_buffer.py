@@ -161,6 +161,15 @@ class LogBuffer:
             if stream in live or len(live) < most:
                 live[stream] = now
 
+    def redate_payload(self, payload: Payload, earliest: int, timestamp: int) -> Payload:
+        """Gives entries that a destination would reject as too old another timestamp.
+
+        Their lines keep ``event_time``.
+        """
+        body, count = self._encoding.redate_request(payload.body, earliest, timestamp)
+        self.adjusted["late"] += count
+        return payload.with_body(body)
+
     def encode_metadata(self, event: Event, labels: LabelSet) -> bytes:
         """Encodes the structured metadata of an event: ids, and labels that its stream lacks."""
         if not self._with_metadata:

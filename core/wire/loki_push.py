@@ -16,7 +16,15 @@ from typing import Any, Protocol
 import msgspec
 import snappy
 
-from .varint import FIELD_2_HEADS, field, field_2_head, read_fields, text_field, varint
+from .varint import (
+    FIELD_2_HEADS,
+    field,
+    field_2_head,
+    read_fields,
+    read_varint,
+    text_field,
+    varint,
+)
 
 Metadata = tuple[tuple[str, str], ...]
 Entry = tuple[int, bytes, bytes]
@@ -46,7 +54,13 @@ class LokiEncoding(Protocol):
         """Encodes a request body."""
 
     def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
-        """Splits a body into halves with their numbers of entries; () if it has only one."""
+        """Splits a body into two, with their numbers of entries; () if it has only one.
+
+        It is divided between streams, or a single stream between entries.
+        """
+
+    def redate_request(self, body: bytes, earliest: int, timestamp: int) -> tuple[bytes, int]:
+        """Gives entries older than ``earliest`` another timestamp; returns their number, too."""
 
 
 # Field 2 of google.protobuf.Timestamp, nanoseconds, for each ms of a second.
@@ -109,13 +123,33 @@ class ProtobufEncoding:
         if len(entries) < 2:
             return ()
         halves = []
-        for half in (entries[: len(entries) // 2], entries[len(entries) // 2 :]):
+        cut = _find_cut([labels for labels, _ in entries])
+        for half in (entries[:cut], entries[cut:]):
             request = b"".join(
                 field(1, field(1, labels) + b"".join([field(2, entry) for _, entry in group]))
                 for labels, group in groupby(half, itemgetter(0))
             )
             halves.append((snappy.compress(request), len(half)))
         return tuple(halves)
+
+    def redate_request(self, body: bytes, earliest: int, timestamp: int) -> tuple[bytes, int]:
+        count = 0
+        streams: list[bytes] = []
+        second, ms = divmod(timestamp, 1000)
+        changed = field(1, b"\x08" + varint(second) + _NANOS[ms])
+        for _, stream in read_fields(snappy.decompress(body)):
+            (_, labels), *rest = read_fields(stream)
+            parts = [field(1, labels)]
+            for _, entry in rest:
+                (_, time), *others = read_fields(entry)
+                seconds, at = read_varint(time, 1)
+                nanos = read_varint(time, at + 1)[0] if at < len(time) else 0
+                if seconds * 1000 + nanos // 1_000_000 < earliest:
+                    entry = changed + b"".join([field(number, one) for number, one in others])
+                    count += 1
+                parts.append(field(2, entry))
+            streams.append(field(1, b"".join(parts)))
+        return (snappy.compress(b"".join(streams)), count) if count else (body, 0)
 
 
 class JsonEncoding:
@@ -145,7 +179,8 @@ class JsonEncoding:
         if len(entries) < 2:
             return ()
         halves = []
-        for half in (entries[: len(entries) // 2], entries[len(entries) // 2 :]):
+        cut = _find_cut([labels for labels, _ in entries])
+        for half in (entries[:cut], entries[cut:]):
             streams: list[dict[str, Any]] = []
             for labels, value in half:
                 if not streams or streams[-1]["stream"] != labels:
@@ -153,6 +188,23 @@ class JsonEncoding:
                 streams[-1]["values"].append(value)
             halves.append((_gzip(msgspec.json.encode({"streams": streams})), len(half)))
         return tuple(halves)
+
+    def redate_request(self, body: bytes, earliest: int, timestamp: int) -> tuple[bytes, int]:
+        document: dict[str, Any] = json.loads(gzip.decompress(body))
+        count = 0
+        for stream in document["streams"]:
+            for value in stream["values"]:
+                if int(value[0]) < earliest * 1_000_000:
+                    value[0] = f"{timestamp}000000"
+                    count += 1
+        return (_gzip(msgspec.json.encode(document)), count) if count else (body, 0)
+
+
+def _find_cut(labels: Sequence[object]) -> int:
+    """Finds where to divide entries: between two streams, as near to the middle as possible."""
+    middle = len(labels) // 2
+    cuts = [at for at in range(1, len(labels)) if labels[at] != labels[at - 1]]
+    return min(cuts, key=lambda at: abs(at - middle), default=middle)
 
 
 def _json_entry(entry: Entry) -> bytes:

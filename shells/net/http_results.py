@@ -1,6 +1,7 @@
 """Results of HTTP requests to destinations, shared by the clients."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from openqoe.core.effects import NetworkFailure
 
@@ -9,12 +10,16 @@ MAX_ANSWER = 8192
 
 
 async def read_start(pieces: AsyncIterator[bytes]) -> bytes:
-    """Read the first MAX_ANSWER bytes of an answer."""
+    """Read the first MAX_ANSWER bytes of an answer.
+
+    A body that is truncated or badly encoded ends early: the status has arrived, and it decides.
+    """
     body = b""
-    async for piece in pieces:
-        body += piece
-        if len(body) >= MAX_ANSWER:
-            break
+    with suppress(Exception):
+        async for piece in pieces:
+            body += piece
+            if len(body) >= MAX_ANSWER:
+                break
     return body[:MAX_ANSWER]
 
 

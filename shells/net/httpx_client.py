@@ -42,6 +42,8 @@ class Client:
                 # httpx limits the time of each step; ``send`` limits the whole.
                 timeout=None,
                 follow_redirects=False,
+                # Bodies are read as they come: a badly encoded one must not hide the status.
+                headers={"Accept-Encoding": "identity"},
                 trust_env=False,
                 verify=self._policy.tls,
                 proxy=None if proxy is None else proxy.replace("socks5h:", "socks5:", 1),
@@ -50,17 +52,19 @@ class Client:
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
         """Send one effect. A fault is a result, never an exception."""
+        answer: HttpResult | None = None
         try:
             pool = self._pool_for(effect.url)
             with anyio.fail_after(self._timeout):
                 async with pool.stream(
                     "POST", effect.url, content=effect.body, headers=effect.headers
                 ) as response:
-                    body = await read_start(response.aiter_bytes())
                     headers = {name.lower(): value for name, value in response.headers.items()}
+                    answer = HttpResult(response.status_code, headers)
+                    body = await read_start(response.aiter_raw())
                     return HttpResult(response.status_code, headers, body)
         except TimeoutError:
-            return timeout_failure(self._timeout)
+            return answer or timeout_failure(self._timeout)
         except httpx.ConnectError as error:
             return network_failure(_root_cause(error))
         # ValueError: a host or a header that cannot be encoded.

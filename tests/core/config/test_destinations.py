@@ -192,3 +192,9 @@ def test_embedded_store_is_alone_or_beside_others(
     assert [one.name for one in config.logs_destinations] == logs
     assert config.is_embedded == ("embedded_metrics" in metrics)
     assert config.has_dashboard == config.is_embedded
+
+
+@pytest.mark.parametrize("tenant", ["a|b", "a b", "a/b", "..", "x" * 151, "a\nb"])
+def test_invalid_tenant_stops_start(tenant: str) -> None:
+    with pytest.raises(SettingsError, match="OPENQOE_TENANT is no tenant"):
+        Config(loki_url="http://l/loki/api/v1/push", tenant=tenant)

@@ -8,7 +8,7 @@ from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import BodySplitter, Payload
 from openqoe.core.delivery.verdict import PayloadKind
-from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
+from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
 
 NOW = 1_700_000_000_000
 OK = HttpResult(204)
@@ -125,7 +125,7 @@ def test_stale_results_are_ignored(stale: int) -> None:
     queue.next_request(1, NOW)
     queue.complete(1, OK, NOW)
     queue.next_request(2, NOW)
-    assert queue.complete(stale, HttpResult(404), NOW) == ()
+    assert queue.complete(stale, HttpResult(415), NOW) == ()
     assert queue.counters.answers["dropped"] == 0
     assert queue.next_request(9, NOW) is None  # 2 is still in flight
     queue.complete(2, OK, NOW)
@@ -141,16 +141,16 @@ def test_stale_results_are_ignored(stale: int) -> None:
 def test_failed_payload_is_retried_before_others(failure: HttpResult | NetworkFailure) -> None:
     queue, now = filled(b"a", b"b"), NOW
     sent: list[bytes] = []
-    for attempt in range(5):
+    for attempt in range(3):
         sent.append(due(queue, attempt, now).body)
         queue.complete(attempt, failure, now)
         assert queue.next_request(99, next_poll(queue) - 1) is None
         now = next_poll(queue)
-    assert sent == [b"a"] * 5
-    assert queue.status(now).failures == 5
+    assert sent == [b"a"] * 3
+    assert queue.status(now).failures == 3
     assert run(queue, lambda body: OK, now) == [b"a", b"b"]
-    assert queue.counters.answers["retried"] == 5
-    assert queue.counters.bytes_out == 7
+    assert queue.counters.answers["retried"] == 3
+    assert queue.counters.bytes_out == 5
 
 
 def waits(queue: DeliveryQueue, failure: HttpResult | NetworkFailure, count: int) -> list[int]:
@@ -230,11 +230,9 @@ def test_drain_ends_backoff_but_not_retry_after() -> None:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (401, "unauthorized"),
-        (403, "unauthorized"),
-        (404, "http_404"),
-        (307, "redirect"),
-        (260, "ingestion_blocked"),
+        (412, "http_412"),
+        (415, "http_415"),
+        (422, "http_422"),
     ],
 )
 def test_poison_payload_is_dropped_and_blocks_nothing(status: int, reason: str) -> None:
@@ -246,12 +244,132 @@ def test_poison_payload_is_dropped_and_blocks_nothing(status: int, reason: str) 
     assert queue.counters.answers["dropped"] == 1
 
 
-def test_rejected_payload_is_not_sent_again() -> None:
-    queue = filled(b"a", b"bad", b"c")
+def test_rejected_metrics_are_not_sent_again() -> None:
+    queue = filled(b"a", b"bad", b"c", kind="metrics")
     sent = run(queue, lambda body: HttpResult(400) if body == b"bad" else OK)
     assert sent == [b"a", b"bad", b"c"]
     assert (queue.counters.rejected, queue.counters.delivered) == (3, 2)
     assert queue.counters.dropped == {}
+
+
+def drive(
+    queue: DeliveryQueue, answer: Callable[[bytes], HttpResult], *, hours: float = 1, now: int = NOW
+) -> list[bytes]:
+    """Sends whenever the queue is due, for some hours; returns the bodies in order."""
+    sent: list[bytes] = []
+    until = now + round(hours * 3_600_000)
+    while (poll := queue.next_poll) is not None and poll <= until:
+        now = max(now, poll)
+        effect = queue.next_request(len(sent), now)
+        if effect is None:
+            break
+        assert isinstance(effect, RemoteWrite | LokiPush)
+        sent.append(effect.body)
+        queue.complete(effect.id, answer(effect.body), now)
+    return sent
+
+
+# A payload that never succeeds
+
+
+def test_single_rejected_entry_of_logs_is_found_and_others_delivered() -> None:
+    queue = filled(b"a", b"bcXd", b"e")
+    drive(queue, lambda body: HttpResult(400) if b"X" in body else OK)
+    assert queue.is_empty
+    assert (queue.counters.rejected, queue.counters.delivered) == (1, 5)
+    assert queue.counters.dropped == {}
+
+
+@pytest.mark.parametrize("kind", ["metrics", "logs"])
+@pytest.mark.parametrize("status", [260, 307, 308, 400, 401, 403, 404, 408, 425, 499])
+def test_destination_that_refuses_everything_loses_nothing(kind: PayloadKind, status: int) -> None:
+    if status == 260 and kind == "metrics":
+        return
+    queue = filled(b"abcdefgh", b"ijkl", b"m", kind=kind)
+    sent = drive(queue, lambda body: HttpResult(status), hours=6)
+    assert len(sent) < 600  # it gets few requests
+    assert (queue.counters.rejected, queue.counters.dropped) == (0, {})
+    assert queue.status(NOW).items == 13
+    drive(queue, lambda body: OK, now=next_poll(queue))
+    assert queue.is_empty
+    assert queue.counters.delivered == 13
+
+
+def test_fault_of_route_gives_one_loud_notice_and_slow_retries() -> None:
+    queue, now = filled(b"a", b"b"), NOW
+    notices: list[Notice] = []
+    for attempt in range(6):
+        queue.next_request(attempt, now)
+        notices += queue.complete(attempt, HttpResult(401), now)
+        assert next_poll(queue) - now >= 30_000
+        now = next_poll(queue)
+    (notice,) = notices
+    assert notice.level == "error"
+    assert "credentials" in notice.event
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_payload_that_never_passes_is_divided_until_it_does(status: int) -> None:
+    queue = filled(b"abcdefgh", b"ij")
+    drive(queue, lambda body: HttpResult(status) if len(body) > 2 else OK)
+    assert queue.is_empty
+    assert queue.counters.delivered == 10
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_entry_that_never_passes_is_quarantined_and_others_flow(status: int) -> None:
+    queue = filled(b"abXc", b"d", b"e")
+    sent = drive(queue, lambda body: HttpResult(status) if b"X" in body else OK, hours=1)
+    assert queue.counters.delivered == 5
+    assert queue.status(NOW).items == 1
+    assert sent.count(b"X") < 20
+    drive(queue, lambda body: OK, now=NOW + 3_600_000)
+    assert queue.is_empty
+    assert (queue.counters.delivered, queue.counters.dropped) == (6, {})
+
+
+def test_outage_keeps_order_of_payloads() -> None:
+    queue = filled(*(bytes([letter]) for letter in b"abcdefgh"))
+    drive(queue, lambda body: HttpResult(503), hours=3)
+    sent = drive(queue, lambda body: OK, now=next_poll(queue))
+    assert sorted(sent) == [bytes([letter]) for letter in b"abcdefgh"]
+    assert sent[4:] == [b"e", b"f", b"g", b"h"]
+
+
+def test_outbox_keeps_whole_until_quarantined_part_is_delivered() -> None:
+    queue = make()
+    queue.offer(payload(b"aXbc").with_number(7), NOW)
+    drive(queue, lambda body: HttpResult(429) if b"X" in body else OK)
+    assert queue.pop_finished_numbers() == ()
+    drive(queue, lambda body: OK, now=NOW + 3_600_000)
+    assert queue.pop_finished_numbers() == (7,)
+
+
+def test_last_error_is_cleared_after_recovery() -> None:
+    queue = filled(b"a")
+    queue.next_request(1, NOW)
+    queue.complete(1, HttpResult(503, body=b"down"), NOW)
+    assert queue.status(NOW).last_error == "503: down"
+    queue.next_request(2, NOW + 60_000)
+    queue.complete(2, OK, NOW + 60_000)
+    assert queue.status(NOW).last_error == ""
+
+
+def test_conflict_is_a_rejection() -> None:
+    queue = filled(b"a", b"b", kind="metrics")
+    run(queue, lambda body: HttpResult(409))
+    assert (queue.counters.rejected, queue.counters.dropped) == (2, {})
+
+
+def test_draining_against_rate_limit_gives_one_notice() -> None:
+    queue, now = filled(*[b"a"] * 20), NOW
+    notices: list[Notice] = []
+    for attempt in range(40):
+        assert queue.next_request(attempt, now) is not None
+        notices += queue.complete(attempt, OK if attempt % 2 else HttpResult(429), now)
+        now = queue.next_poll or now
+    assert [notice.event for notice in notices] == ["destination limits the rate"]
+    assert queue.is_empty
 
 
 # Splitting
@@ -378,9 +496,9 @@ def test_status_reports_backlog_and_failures() -> None:
     assert (status.state, status.failures, status.last_success) == ("ok", 0, NOW + 1_000)
 
     queue.next_request(3, NOW + 2_000)
-    queue.complete(3, HttpResult(400, body=b"too old"), NOW + 2_000)
+    queue.complete(3, HttpResult(409, body=b"too old"), NOW + 2_000)
     status = queue.status(NOW + 2_000)
-    assert (status.state, status.last_error) == ("refusing", "400: too old")
+    assert (status.state, status.last_error) == ("refusing", "409: too old")
     assert status.last_success == NOW + 1_000
 
 

@@ -50,6 +50,7 @@ class ObservedQueue:
 UNAVAILABLE = "destination unavailable; retrying"
 AVAILABLE = "destination available again"
 DROPPED = "payload dropped"
+REFUSES = "destination refuses requests; check its URL, credentials and configuration"
 REJECTED = "destination rejected part of a payload"
 FULL = "queue full; oldest items dropped"
 
@@ -71,7 +72,7 @@ def test_outage_logs_begin_and_end() -> None:
         "retry_in_seconds": 30.0,
         "waiting_payloads": 1,
     }
-    again = (HttpResult(500), HttpResult(429), NetworkFailure("refused"), HttpResult(502))
+    again = (HttpResult(500), HttpResult(408), NetworkFailure("refused"), HttpResult(502))
     assert observed.events(*again * 20) == []
     observed.offer()
     (notice,) = observed.answer(OK)
@@ -95,12 +96,9 @@ def test_network_failure_notice_has_no_status() -> None:
 @pytest.mark.parametrize(
     ("status", "event", "reason"),
     [
-        (400, REJECTED, "bad_request"),
-        (401, DROPPED, "unauthorized"),
-        (404, DROPPED, "http_404"),
+        (409, REJECTED, "conflict"),
         (413, DROPPED, "too_large"),
-        (260, DROPPED, "ingestion_blocked"),
-        (302, DROPPED, "redirect"),
+        (415, DROPPED, "http_415"),
     ],
 )
 def test_repeated_refusals_log_one_line(status: int, event: str, reason: str) -> None:
@@ -115,24 +113,34 @@ def test_repeated_refusals_log_one_line(status: int, event: str, reason: str) ->
 
 def test_each_reason_and_status_logs_one_line() -> None:
     observed = ObservedQueue()
-    results = [HttpResult(status) for status in (401, 403, 404, 401, 403, 404)]
+    results = [HttpResult(status) for status in (412, 415, 422, 412, 415, 422)]
     assert observed.events(*results) == [DROPPED] * 3
 
 
+@pytest.mark.parametrize("status", [260, 307, 400, 401, 403, 404])
+def test_each_fault_of_route_is_one_error(status: int) -> None:
+    observed = ObservedQueue()
+    (notice,) = observed.answer(HttpResult(status, body=b"no"))
+    assert (notice.level, notice.event) == ("error", REFUSES)
+    assert observed.events(*[HttpResult(status)] * 20) == []
+    assert observed.events(OK) == [AVAILABLE]
+    assert observed.events(HttpResult(status), OK, HttpResult(status)) == []
+
+
 def test_refusals_between_successes_log_one_line() -> None:
-    assert ObservedQueue().events(*[HttpResult(400), OK] * 50, after=MINUTE) == [REJECTED]
+    assert ObservedQueue().events(*[HttpResult(409), OK] * 50, after=MINUTE) == [REJECTED]
 
 
 def test_refusal_after_success_and_quiet_period_logs_again() -> None:
     observed = ObservedQueue()
-    observed.answer(HttpResult(400))
-    assert observed.events(OK, HttpResult(400), after=5 * MINUTE) == [REJECTED]
+    observed.answer(HttpResult(409))
+    assert observed.events(OK, HttpResult(409), after=5 * MINUTE) == [REJECTED]
     # A quiet period alone is not enough: no payload has been accepted since.
-    assert observed.events(HttpResult(400), HttpResult(400), after=60 * MINUTE) == []
+    assert observed.events(HttpResult(409), HttpResult(409), after=60 * MINUTE) == []
 
 
 def test_partly_accepted_payload_ends_outage() -> None:
-    assert ObservedQueue().events(HttpResult(500), HttpResult(400)) == [
+    assert ObservedQueue().events(HttpResult(500), HttpResult(409)) == [
         UNAVAILABLE,
         AVAILABLE,
         REJECTED,
@@ -141,7 +149,7 @@ def test_partly_accepted_payload_ends_outage() -> None:
 
 def test_refusal_does_not_end_outage() -> None:
     observed = ObservedQueue()
-    results = [HttpResult(500), HttpResult(404), HttpResult(500), HttpResult(404)]
+    results = [HttpResult(500), HttpResult(415), HttpResult(500), HttpResult(415)]
     assert observed.events(*results * 5) == [UNAVAILABLE, DROPPED]
     assert observed.events(OK) == [AVAILABLE]
 

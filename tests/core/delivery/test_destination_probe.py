@@ -55,7 +55,8 @@ def test_probe_has_credentials_and_user_agent() -> None:
         ("logs", 422, "ok", "accepts requests"),
         ("logs", 260, "fail", "blocked"),
         ("metrics", 301, "fail", "redirects"),
-        ("metrics", 400, "warn", "without data"),
+        ("metrics", 400, "fail", "OPENQOE_TENANT"),
+        ("logs", 400, "fail", "OPENQOE_TENANT"),
         ("metrics", 401, "fail", "PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD"),
         ("metrics", 403, "fail", "do not allow writing"),
         ("metrics", 404, "fail", "--web.enable-remote-write-receiver"),
@@ -118,3 +119,22 @@ def test_clock_skew_is_diagnosed(date: str, levels: list[str]) -> None:
     result = HttpResult(204, {"date": date})
     found = diagnose_answer(destination("metrics"), "metrics", result, 1_760_000_000_000)
     assert [finding.level for finding in found] == levels
+
+
+@pytest.mark.parametrize(
+    ("path", "level"),
+    [
+        ("/loki/api/v1/push", "ok"),
+        ("/insert/loki/api/v1/push", "ok"),
+        ("/api/prom/push", "ok"),
+        ("/flush", "fail"),
+        ("/ready", "fail"),
+        ("/loki/api/v1/labels", "fail"),
+        ("", "fail"),
+    ],
+)
+def test_path_that_accepts_anything_is_no_push_endpoint(path: str, level: str) -> None:
+    loki = Destination("loki", f"http://logs.test{path}")
+    (finding,) = diagnose_answer(loki, "logs", HttpResult(204), NOW)
+    assert finding.level == level
+    assert level == "ok" or "/loki/api/v1/push" in finding.advice

@@ -21,24 +21,28 @@ TABLE: list[tuple[int, tuple[DeliveryOutcome, str], tuple[DeliveryOutcome, str] 
     (200, ("delivered", ""), None),
     (202, ("delivered", ""), None),
     (204, ("delivered", ""), None),
-    (260, ("delivered", ""), ("dropped", "ingestion_blocked")),
+    (260, ("delivered", ""), ("retried", "ingestion_blocked")),
     (299, ("delivered", ""), None),
-    (301, ("dropped", "redirect"), None),
-    (302, ("dropped", "redirect"), None),
-    (304, ("dropped", "redirect"), None),
-    (307, ("dropped", "redirect"), None),
-    (308, ("dropped", "redirect"), None),
+    (301, ("retried", "redirect"), None),
+    (302, ("retried", "redirect"), None),
+    (304, ("retried", "redirect"), None),
+    (307, ("retried", "redirect"), None),
+    (308, ("retried", "redirect"), None),
     (400, ("rejected", "bad_request"), None),
-    (401, ("dropped", "unauthorized"), None),
-    (403, ("dropped", "unauthorized"), None),
-    (404, ("dropped", "http_404"), None),
-    (405, ("dropped", "http_405"), None),
-    (408, ("dropped", "http_408"), None),
+    (401, ("retried", "unauthorized"), None),
+    (403, ("retried", "unauthorized"), None),
+    (404, ("retried", "http_404"), None),
+    (405, ("retried", "http_405"), None),
+    (408, ("retried", "http_408"), None),
+    (409, ("rejected", "conflict"), None),
+    (410, ("retried", "http_410"), None),
+    (425, ("retried", "http_425"), None),
+    (431, ("retried", "http_431"), None),
     (413, ("split", "too_large"), None),
     (415, ("dropped", "http_415"), None),
     (422, ("dropped", "http_422"), None),
     (429, ("retried", "rate_limited"), None),
-    (499, ("dropped", "http_499"), None),
+    (499, ("retried", "http_499"), None),
     (500, ("retried", "server_error"), None),
     (501, ("retried", "server_error"), None),
     (502, ("retried", "server_error"), None),
@@ -56,8 +60,21 @@ TABLE: list[tuple[int, tuple[DeliveryOutcome, str], tuple[DeliveryOutcome, str] 
 def test_status_decides_outcome_and_reason(
     status: int, metrics: tuple[DeliveryOutcome, str], logs: tuple[DeliveryOutcome, str] | None
 ) -> None:
-    assert judge_answer("metrics", HttpResult(status), NOW) == Verdict(*metrics, status)
-    assert judge_answer("logs", HttpResult(status), NOW) == Verdict(*(logs or metrics), status)
+    for kind, (outcome, reason) in (("metrics", metrics), ("logs", logs or metrics)):
+        verdict = judge_answer(kind, HttpResult(status), NOW)  # type: ignore[arg-type]
+        assert (verdict.outcome, verdict.reason, verdict.status) == (outcome, reason, status)
+
+
+@pytest.mark.parametrize("status", [301, 307, 308, 401, 403, 404, 405, 407, 410, 421, 431])
+def test_status_of_route_or_credentials_keeps_payload(status: int) -> None:
+    verdict = judge_answer("metrics", HttpResult(status), NOW)
+    assert (verdict.outcome, verdict.concerns_route) == ("retried", True)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 499, 500, 503, 529])
+def test_transient_status_is_no_fault_of_route(status: int) -> None:
+    verdict = judge_answer("metrics", HttpResult(status), NOW)
+    assert (verdict.outcome, verdict.concerns_route) == ("retried", False)
 
 
 @pytest.mark.parametrize("kind", ["metrics", "logs"])
@@ -113,7 +130,7 @@ def test_retry_after_applies_only_to_retried_outcome() -> None:
     headers = {"retry-after": "9"}
     for status in (429, 529, 503, 500):
         assert judge_answer("logs", HttpResult(status, headers), NOW).retry_after == 9_000
-    for status in (204, 301, 400, 404, 413):
+    for status in (204, 400, 409, 413, 415):
         assert judge_answer("logs", HttpResult(status, headers), NOW).retry_after is None
 
 

@@ -116,3 +116,33 @@ def test_long_answer_is_truncated(
     gc.collect()
     assert isinstance(result, HttpResult)
     assert len(result.body) == MAX_ANSWER
+
+
+BROKEN_BODIES = {
+    "truncated": b"Content-Length: 100\r\n\r\nhalf",
+    "badly encoded": b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nhalf",
+}
+
+
+class Broken(socketserver.StreamRequestHandler):
+    """Answers with a status and a broken body."""
+
+    head = b""
+
+    def handle(self) -> None:
+        self.request.recv(65_536)
+        self.wfile.write(self.head)
+
+
+@pytest.mark.parametrize("send", CLIENTS)
+@pytest.mark.parametrize("body", BROKEN_BODIES)
+@pytest.mark.parametrize("status", [200, 429])
+def test_status_decides_if_body_is_broken(send: Send, body: str, status: int) -> None:
+    head = b"HTTP/1.1 %d X\r\n" % status + BROKEN_BODIES[body]
+    handler = type("Handler", (Broken,), {"head": head})
+    with socketserver.TCPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        result = send(effect(f"http://127.0.0.1:{server.server_address[1]}/"))
+        server.shutdown()
+    assert isinstance(result, HttpResult), result
+    assert result.status == status
