@@ -51,6 +51,7 @@ def capture(
         limits.state(),
         applier.is_dirty,
         None if coordinator is None else coordinator.capture_state(),
+        (0, {}) if export.log is None else export.log.capture_streams(),
     )
 
 
@@ -72,6 +73,7 @@ def restore(
     applier.labeller.restore_state(saved.labeller)
     if export.log is not None:
         export.log.adjusted.update(saved.logs_adjusted)
+        export.log.restore_streams(*saved.log_streams)
     components.ingest.dedup.forgotten = saved.batches_forgotten
     export.restore_state(saved.export, saved.queues)
     flush_timer.restore_state(saved.flushed_at)

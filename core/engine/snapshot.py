@@ -71,6 +71,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
         noticed: Limits that a notice was given for.
         is_dirty: Whether events came in since the latest flush.
         coordinator: State of the coordinator; None if no store is shared.
+        log_streams: When the live log streams were scanned, and when each last had an entry.
     """
 
     labels: LabelTableState
@@ -89,6 +90,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     noticed: list[str]
     is_dirty: bool
     coordinator: CoordinatorState | None = None
+    log_streams: tuple[int, dict[str, int]] = (0, {})
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -140,6 +140,14 @@ class LogBuffer:
         elif items:
             yield self._payload(chunk, items, now)
 
+    def capture_streams(self) -> tuple[int, dict[str, int]]:
+        """Captures the live streams, and when they were scanned, for a snapshot."""
+        return self._scanned_at, dict(self._live)
+
+    def restore_streams(self, scanned_at: int, live: dict[str, int]) -> None:
+        """Restores captured live streams."""
+        self._scanned_at, self._live = scanned_at, dict(live)
+
     @property
     def live_streams(self) -> int:
         """Number of streams with an entry in the last half hour, at most twice the limit."""

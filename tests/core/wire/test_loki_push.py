@@ -164,7 +164,8 @@ def test_halves_contain_all_entries_in_order(
     read = [flat(decode(encoding, half)) for half, _ in halves]
     assert read[0] + read[1] == whole
     assert [len(half) for half in read] == [items for _, items in halves]
-    assert abs(len(read[0]) - len(read[1])) <= 1
+    if len(streams) == 1:  # several are divided between streams first
+        assert abs(len(read[0]) - len(read[1])) <= 1
 
 
 # Protobuf's encoding by hand

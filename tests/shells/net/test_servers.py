@@ -20,7 +20,7 @@ SHELLS = ("asyncio", "trio")
 FAULTY = """
 import sys
 from openqoe.core.http import Connection
-from openqoe.shells.cli.command_entry import main
+from openqoe.shells.cli.entry_point import main
 
 def broken(self, response, now, *, close=False):
     if response.status == 404:
