@@ -194,10 +194,10 @@ class ServerConnection(asyncio.Protocol):
         if self._closing or self._transport.is_closing():
             return
         self._transport.write(self.http.send_response(response, now_ms()))
-        if self.http.is_idle:  # nothing was sent ahead
+        if self.http.is_idle and self._transport.is_reading():  # nothing was sent ahead
             self._watch_deadline()
         else:
-            self._schedule_turn()
+            self._schedule_turn()  # which also reads on after the last pipelined request
 
     def _schedule_turn(self) -> None:
         if self._turn is None:

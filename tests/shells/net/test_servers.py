@@ -83,6 +83,17 @@ def deaf_client(port: int, last: bytes = b"") -> socket.socket:
     return client
 
 
+def test_request_after_pipelined_ones_is_answered(impatient: WorkerProcess) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=5) as client:
+        for requests in (2, 1, 3, 1):
+            client.sendall(encode_get("/health") * requests)
+            received = b""
+            while received.count(b"HTTP/1.1 200") < requests or not received.endswith(b"}"):
+                part = client.recv(65536)
+                assert part, received
+                received += part
+
+
 def test_client_that_does_not_read_is_disconnected(impatient: WorkerProcess) -> None:
     with deaf_client(impatient.port) as client:
         deadline = time.monotonic() + 10
