@@ -55,7 +55,7 @@ def eventful() -> Rig:
     rig.handle(post(player_event(0, "playing"), event(at=0), "nonsense"))
     rig.post(player_event(-3600, "seek", 0.0, note="x" * 300_000))
     rig.handle(Request("GET", "/health", last_byte_at=rig.now - 2))
-    rig.scripted_results[LokiPush].append(HttpResult(401, {}, b"who are you?"))
+    rig.scripted_results[LokiPush].append(HttpResult(415, {}, b"no such media type"))
     rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
     rig.end_outage()
@@ -127,7 +127,7 @@ def test_exposed_and_sent_values_are_equal(rig: Rig) -> None:
         ('openqoe_worker_queue_age_seconds{destination="prometheus"}', 0),
         ('openqoe_worker_queue_bytes{destination="loki"}', 0),
         ('openqoe_worker_deliveries_total{destination="loki",outcome="dropped"}', 1),
-        ('openqoe_worker_dropped_total{destination="loki",reason="unauthorized"}', 4),
+        ('openqoe_worker_dropped_total{destination="loki",reason="http_415"}', 4),
     ],
 )
 def test_counter_has_exact_value(rig: Rig, series: str, value: float) -> None:
