@@ -158,7 +158,7 @@ def test_shift_keeps_a_body_that_is_not_a_batch(body: bytes) -> None:
     except ValueError:
         assert shifted == body
     else:
-        assert json.loads(shifted) == content
+        assert repr(json.loads(shifted)) == repr(content)  # repr, because NaN differs from itself
 
 
 @pytest.mark.parametrize("name", captures.NAMES)
