@@ -1,6 +1,6 @@
 """Deadlines for request bodies that a host's threads read from blocking sockets.
 
-A time-out of the socket would apply to each of the host's reads anew, so that one byte at a time
+A time-out of the socket would start again at each of the host's reads, so that one byte at a time
 holds a thread for hours. A thread of our own shuts down the receiving side of overdue sockets; the
 blocked read then returns.
 """
