@@ -11,7 +11,8 @@ There are five outcomes:
 
 A status that concerns the payload drops or splits it. One that concerns the route, the credentials
 or the configuration keeps it: the queue retries slowly until they are corrected. The text of an
-answer decides nothing: it is for people.
+answer is for people and decides nothing, with one exception: a 400 that names a sample
+(``SAMPLE_ERROR``) shows that the destination read the request, so the route is right.
 """
 
 import re
@@ -82,6 +83,15 @@ STATUS_RULES = (
 DEFAULT_RULE = StatusRule(0, 999, ANY_KIND, "retried", "unexpected_status")
 
 
+SAMPLE_ERROR = re.compile(
+    rb"out[ -]of[ -](?:order|bounds)|too[ -](?:old|far)|duplicate[ -](?:sample|timestamp)"
+)
+"""The errors of Prometheus, Mimir and Cortex for a sample that they have already or cannot store.
+
+A payload that is sent again after a restart, because the answer to it was lost, gets one of them.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The consequence of an answer for a payload.
@@ -108,6 +118,8 @@ def judge_answer(kind: PayloadKind, result: HttpResult | NetworkFailure, now: in
     status = result.status
     fitting = (r for r in STATUS_RULES if r.first <= status <= r.last and kind in r.kinds)
     rule = next(fitting, DEFAULT_RULE)
+    if rule.reason == "bad_request" and kind == "metrics" and SAMPLE_ERROR.search(result.body):
+        return Verdict("rejected", "bad_samples", status)
     wait = parse_retry_after(result.headers, now) if rule.outcome == "retried" else None
     reason = rule.reason.format(status=status)
     return Verdict(rule.outcome, reason, status, wait, rule.concerns_route)

@@ -295,6 +295,27 @@ def test_destination_that_refuses_everything_loses_nothing(kind: PayloadKind, st
     assert queue.counters.delivered == 13
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"out of order sample",
+        b"too old sample",
+        b"out of bounds",
+        b"duplicate sample for timestamp",
+        b"sample rejected (err-mimir-sample-out-of-order)",
+    ],
+)
+def test_first_payload_with_samples_that_the_destination_has_leaves_the_queue(
+    answer: bytes,
+) -> None:
+    """After a restart, the answer to a delivered payload may have been lost."""
+    queue = filled(b"ab", kind="metrics")
+    sent = drive(queue, lambda body: HttpResult(400, body=answer))
+    assert sent == [b"ab"]
+    assert queue.is_empty
+    assert queue.counters.rejected == 2
+
+
 def test_fault_of_route_gives_one_loud_notice_and_slow_retries() -> None:
     queue, now = filled(b"a", b"b"), NOW
     notices: list[Notice] = []
