@@ -3,24 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from openqoe.embedded.sample_schema import STREAM_LABELS
+
 from .sample_reader import Reader
 
 SEARCHED: Final = 50_000
 """A filter is applied to this many of the latest entries; a view is searched for in all."""
-
-STREAM_FILTERS: Final = (
-    "org_id",
-    "player_id",
-    "env",
-    "app_name",
-    "app_version",
-    "device_category",
-    "os_family",
-    "browser_family",
-    "player_name",
-    "network_country",
-    "content_type",
-)
 
 
 def tail(
@@ -67,7 +55,7 @@ def tail(
                 "(entries.video_id = :filter_video_id OR entries.video_id IN "
                 "(SELECT video_id FROM videos WHERE label = :filter_video_id))"
             )
-        elif name in STREAM_FILTERS:
+        elif name in STREAM_LABELS:
             conditions.append(f"streams.{name} = :filter_{name}")
     # Entries are numbered in the order of writing, which is by stream within a flush.
     rows = reader.rows(
