@@ -35,7 +35,9 @@ def create_private_folder(path: Path) -> None:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
-        return
+        if path.is_dir():
+            return
+        raise
     with suppress(OSError):  # some file systems cannot sync a folder
         sync_folder(path.parent)
 
