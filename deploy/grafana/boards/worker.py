@@ -245,6 +245,21 @@ def _delivery(scope: Scope) -> list[Panel]:
             width=8,
             alert="OpenQoEItemsRefused",
         ),
+        rows(
+            "Missing records",
+            "Acknowledged batches that a start did not find in the journal: a file was damaged, "
+            "truncated or deleted.",
+            [("instance", "Worker")],
+            [
+                Column(
+                    "Batches",
+                    scope.increase("openqoe_worker_records_missing_total", by="instance"),
+                    decimals=0,
+                )
+            ],
+            width=8,
+            alert="OpenQoERecordsMissing",
+        ),
         bars(
             "Adjusted entries and held flushes",
             "Log entries adjusted to Loki's limits, and flushes of metrics that were postponed "
