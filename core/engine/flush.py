@@ -69,6 +69,7 @@ class FlushScheduler:
         self._export = components.export
         self._durability = components.durability
         self._coordinator = components.coordinator
+        self._pace = components.pace
         self._limits = limits
         self._budget = budget
         self._started_at = started_at
@@ -122,7 +123,7 @@ class FlushScheduler:
 
     def drain_notices(self) -> list[Notice]:
         """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
+        notices, self._notices = [*self._notices, *self._pace.drain_notices()], []
         return notices
 
     def collect_health(self, now: int) -> None:
@@ -253,6 +254,8 @@ class FlushScheduler:
             self.finish_work(now)
 
     def _flush(self, now: int, *, last: bool) -> IncrementalWork[None]:
+        self._pace.begin_flush(None if last else self.timer.next_due, now)
+        self.timer.interval = self._pace.interval
         self.timer.restart(now)
         self._applier.is_dirty = False
         recorder = self._applier.recorder
@@ -294,6 +297,7 @@ class FlushScheduler:
                 units -= next(self._flushing)
             except StopIteration:
                 self._flushing = None
+                self._pace.end_flush(now)
                 self._release(now)
             except Exception as error:  # a fault of ours must not hold batches for ever
                 self._flushing = None
