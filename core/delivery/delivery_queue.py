@@ -41,8 +41,9 @@ their payload is the head (``LoadPayload``), so an outage costs disk but no memo
 its metrics, too: first the payloads that are not the newest of their minute, then the oldest, but
 never one in which a series begins or ends. Totals stay right, since each sample is a total.
 
-Between two payloads of a backlog the queue pauses for as long as the destination needed for the
-first, so it uses at most half of the destination's capacity. After a crash, a new queue that is
+After a failure there is a backlog, until the queue is empty. Between two of its payloads the queue
+pauses for as long as the destination needed for the first, so it uses at most half of the
+destination's capacity. Live traffic is sent without pauses. After a crash, a new queue that is
 offered the same payloads continues; the payload in flight is sent again, which is harmless (samples
 are cumulative, and Loki stores equal log entries once).
 """
@@ -164,6 +165,8 @@ class DeliveryQueue:
         self._quarantine: deque[tuple[int, Payload]] = deque()  # when each is due
         self._on_trial = False  # the head comes from the quarantine
         self._sent_at = 0
+        self._drains_backlog = False  # since a failure, until the queue is empty
+        self._longest_delay: int | None = None  # from a flush to a delivery, ms
         self._in_flight: int | None = None  # id of the effect that carries the head
         self._failures = 0
         self._is_draining = False
@@ -183,6 +186,8 @@ class DeliveryQueue:
         self._adjust_to_clock(now)
         if payload.number and self._loaded_bytes + len(payload.body) > MAX_LOADED:
             payload = payload.without_body()
+        if self._max_age is not None and now - payload.created > MINUTE:
+            self._drains_backlog = True  # of an earlier process
         self._waiting.append(payload)
         self._bytes += payload.size
         self._loaded_bytes += len(payload.body)
@@ -269,9 +274,11 @@ class DeliveryQueue:
             self._replace_head(parts)
             return self._make_room(now)  # the parts compress less well than the whole
         self._failures = self._attempts = 0
-        pause = 0 if self._max_age is None or self._is_draining else now - self._sent_at
+        pause = now - self._sent_at if self._drains_backlog and not self._is_draining else 0
         self._wait_from(now, min(max(0, pause), MAX_PAUSE))
         head = self._remove(0)
+        self._longest_delay = max(self._longest_delay or 0, now - head.created)
+        self._drains_backlog &= not self.is_empty
         self._on_trial = False
         self._mark_finished(head)
         if verdict.outcome == "delivered":
@@ -305,6 +312,20 @@ class DeliveryQueue:
         if self._quarantine:
             return max(self._since + self._wait, self._quarantine[0][0])
         return None
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the destination accepted the latest request."""
+        return self._state == "ok"
+
+    def head_age(self, now: int) -> int:
+        """The age of the payload to send next, ms; 0 without one."""
+        return max(0, now - self._waiting[0].created) if self._waiting else 0
+
+    def pop_longest_delay(self) -> int | None:
+        """The longest time from a flush to a delivery since the last call, ms; None without any."""
+        delay, self._longest_delay = self._longest_delay, None
+        return delay
 
     @property
     def is_empty(self) -> bool:
@@ -371,6 +392,7 @@ class DeliveryQueue:
 
     def _retry(self, verdict: Verdict, error_text: str, now: int) -> tuple[Notice, ...]:
         self._state = "failing"
+        self._drains_backlog = self._max_age is not None
         self._failures += 1
         wait = backoff(
             1 if self._is_draining else self._failures,

@@ -171,6 +171,29 @@ def _delivery(scope: Scope) -> list[Panel]:
             alert="OpenQoEDeliveryLate",
         ),
         graph(
+            "Queues that grow, by destination",
+            "1 while the oldest payload has waited for more than three flush intervals.",
+            [
+                (
+                    f"max by (destination) ({scope.series('openqoe_worker_queue_behind')})",
+                    "{{destination}}",
+                )
+            ],
+            alert="OpenQoEDeliveryLate",
+        ),
+        graph(
+            "Flush interval, by worker",
+            "Longer than OPENQOE_FLUSH_INTERVAL while flushes or deliveries take too long for it.",
+            [
+                (
+                    f"max by (instance) ({scope.series('openqoe_worker_flush_interval_seconds')})",
+                    "{{instance}}",
+                )
+            ],
+            unit="s",
+            alert="OpenQoEDeliveryLate",
+        ),
+        graph(
             "Queued bytes, by destination",
             "Limit: OPENQOE_OUTBOX_MAX_BYTES, or OPENQOE_QUEUE_MAX_BYTES in memory.",
             [(scope.sum("openqoe_worker_queue_bytes", by="destination"), "{{destination}}")],
