@@ -8,7 +8,7 @@ and ``Forget`` cleans the outbox.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -203,11 +203,14 @@ class LoadPage:
         id: Identifies the effect.
         path: "/" or below "/dashboard/", without a query.
         query: The query's fields.
+        worker_state: The content of ``/stats`` for the page about the worker's own health: what is
+            in the embedded store may be late, if the queue is behind. None for other pages.
     """
 
     id: int
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
+    worker_state: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 StorageEffect = Append | Persist | LoadPayload | Forget

@@ -16,8 +16,9 @@ same calls give the same bytes.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from .api import answers, auth, cors, reports, routes
+from .api import answers, auth, cors, dashboard_access, reports, routes
 from .api.dashboard_access import DashboardAccess
 from .api.failed_keys import FailedKeys
 from .api.routes import Route
@@ -168,6 +169,9 @@ class Worker:
         if isinstance(answer, Response):
             return self._due(now, (self._respond(opened, answer, now),))
         self._open_pages[self._ids.issue()] = opened
+        if answer.path == dashboard_access.DELIVERY:
+            state = stats_report.overview(self._components, self.instance, now)
+            answer = replace(answer, worker_state=state)
         return self._due(now, (answer,))
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
@@ -187,7 +191,13 @@ class Worker:
                 return reports.metrics_response(self._health)
             case Route.READY:
                 failure = self._components.storage_failure
-                return reports.readiness_response(draining=self._draining, storage_failure=failure)
+                pace = self._components.pace
+                return reports.readiness_response(
+                    draining=self._draining,
+                    storage_failure=failure,
+                    behind=pace.behind,
+                    stretched_interval=pace.interval if pace.is_stretched else None,
+                )
             case _:
                 return reports.health_response(now)
 

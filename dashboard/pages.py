@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Page
@@ -100,12 +100,17 @@ class Pages:
         index = index.replace(KEYS, "yes" if config.api_keys else "")
         self._index = StaticFile(index.encode(), CONTENT_TYPES[".html"])
 
-    def load(self, path: str, query: Mapping[str, str]) -> Page:
+    def load(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        worker_state: Mapping[str, Any] | None = None,
+    ) -> Page:
         """Load the page at a path; with status 404 if there is none."""
         if path == "/":
             return self._index.page(None)
         if path.startswith(API):
-            return self._api.answer(path.removeprefix(API), query)
+            return self._api.answer(path.removeprefix(API), query, worker_state)
         if path == PREFIX + plotly_library.NAME:
             library = self._plotly_library.page(query, UNCHANGING)
             if library is not None:

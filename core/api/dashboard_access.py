@@ -31,6 +31,9 @@ from . import answers, auth
 from .failed_keys import FailedKeys
 
 API: Final = "/dashboard/api/"
+DELIVERY: Final = API + "delivery"
+"""The page that needs the worker's own state."""
+
 SIGN_IN: Final = "/dashboard/sign-in"
 SIGN_OUT: Final = "/dashboard/sign-out"
 

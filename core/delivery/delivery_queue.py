@@ -29,8 +29,9 @@ their payload is the head (``LoadPayload``), so an outage costs disk but no memo
 its metrics, too: first the payloads that are not the newest of their minute, then the oldest, but
 never one in which a series begins or ends. Totals stay right, since each sample is a total.
 
-Between two payloads of a backlog the queue pauses for as long as the destination needed for the
-first, so it uses at most half of the destination's capacity. After a crash, a new queue that is
+After a failure there is a backlog, until the queue is empty. Between two of its payloads the queue
+pauses for as long as the destination needed for the first, so it uses at most half of the
+destination's capacity. Live traffic is sent without pauses. After a crash, a new queue that is
 offered the same payloads continues; the payload in flight is sent again, which is harmless (samples
 are cumulative, and Loki stores equal log entries once).
 """
@@ -136,6 +137,8 @@ class DeliveryQueue:
         self._pieces: dict[int, int] = {}  # unfinished parts by number
         self._quarantine = Quarantine(kind, self._waiting)
         self._sent_at = 0
+        self._drains_backlog = False  # since a failure, until the queue is empty
+        self._longest_delay: int | None = None  # from a flush to a delivery, ms
         self._in_flight: int | None = None  # id of the effect that carries the head
         self._failures = 0
         self._is_draining = False
@@ -155,6 +158,8 @@ class DeliveryQueue:
         self._adjust_to_clock(now)
         if payload.number and self._loaded_bytes + len(payload.body) > MAX_LOADED:
             payload = payload.without_body()
+        if self._max_age is not None and now - payload.created > MINUTE:
+            self._drains_backlog = True  # of an earlier process
         self._waiting.append(payload)
         self._add_bytes(payload)
         self.counters.offered += payload.items
@@ -253,6 +258,20 @@ class DeliveryQueue:
         return None if due is None else max(self._since + self._wait, due)
 
     @property
+    def is_accepting(self) -> bool:
+        """Whether the destination accepted the latest request."""
+        return self._state == "ok"
+
+    def head_age(self, now: int) -> int:
+        """The age of the payload to send next, ms; 0 without one."""
+        return max(0, now - self._waiting[0].created) if self._waiting else 0
+
+    def pop_longest_delay(self) -> int | None:
+        """The longest time from a flush to a delivery since the last call, ms; None without any."""
+        delay, self._longest_delay = self._longest_delay, None
+        return delay
+
+    @property
     def is_empty(self) -> bool:
         """Whether there are no payloads, not even one in flight."""
         return not self._waiting and self._quarantine.is_empty
@@ -320,6 +339,7 @@ class DeliveryQueue:
     ) -> tuple[Notice, ...]:
         """Waits until the next attempt, with the same head or with another payload."""
         self._state = "failing"
+        self._drains_backlog = self._max_age is not None
         self._failures += 1
         wait = backoff(
             1 if self._is_draining else self._failures,
@@ -352,12 +372,14 @@ class DeliveryQueue:
     def _finish_head(self, verdict: Verdict, error_text: str, now: int) -> tuple[Notice, ...]:
         """Removes and counts the head: it was delivered, rejected or dropped."""
         self._failures = 0
-        pause = 0 if self._max_age is None or self._is_draining else now - self._sent_at
+        pause = now - self._sent_at if self._drains_backlog and not self._is_draining else 0
         self._wait_from(now, min(max(0, pause), MAX_PAUSE))
         head = self._remove(0)
         self._release(head)
         is_delivered = verdict.outcome == "delivered"
         self._quarantine.note_finished(now, is_delivered=is_delivered)
+        self._longest_delay = max(self._longest_delay or 0, now - head.created)
+        self._drains_backlog &= not self.is_empty
         if verdict.outcome == "dropped":
             self._state = "refusing"
             self._count_dropped(head, verdict.reason)

@@ -10,6 +10,7 @@ from .batch_applier import BatchApplier
 from .durability import Durability
 from .effect_ids import EffectIds
 from .export import ExportPipeline
+from .flush_pace import FlushPace
 from .ingest import Ingest
 
 
@@ -25,6 +26,7 @@ class Components:
         applier: Applies batches.
         ingest: Accepts batches.
         export: Turns series and log entries into payloads and delivers them.
+        pace: Judges whether flushes and deliveries keep up.
         durability: Orders what goes to disk; None if nothing does.
         coordinator: Synchronises with other workers; None if there are none.
     """
@@ -36,6 +38,7 @@ class Components:
     applier: BatchApplier
     ingest: Ingest
     export: ExportPipeline
+    pace: FlushPace
     durability: Durability | None
     coordinator: Coordinator | None
 
@@ -60,4 +63,7 @@ def create_components(
     if shared:
         coordinator = Coordinator(config, queue, applier, applier.governor, instance)
     ingest = Ingest(config, ids, health, queue, applier, durability, coordinator)
-    return Components(config, ids, health, queue, applier, ingest, export, durability, coordinator)
+    pace = FlushPace(config.flush_interval, export.queues)
+    return Components(
+        config, ids, health, queue, applier, ingest, export, pace, durability, coordinator
+    )
