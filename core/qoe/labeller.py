@@ -16,6 +16,7 @@ from ..metrics.registry import Group
 from ..metrics.series import Labels
 from ..primitives.incremental import IncrementalWork
 from ..primitives.interning import Interner
+from ..primitives.memory_size import memory_size
 from ..wire.loki_push import format_labels
 
 METRIC_LABELS: Final = (
@@ -38,15 +39,16 @@ MAX_LABEL_BYTES = 2048
 
 INVALID_REPLACEMENT = "?"
 
-MAX_CACHED_LABEL_SETS = 50_000
-"""Cached label sets; clients choose the raw values, so the cache is bounded."""
+MAX_CACHE_BYTES = 48 * 1024 * 1024
+"""Approximate bytes of the cache; clients choose the raw values, so it is bounded. It has room for
+20,000 label sets of usual length."""
 
-MAX_CACHED_STREAMS = 1_000
-"""Cached event types of a label set, bounded for the same reason."""
+LABEL_SET_BYTES = 1024
+"""Approximate bytes of a cached label set with its group, besides the raw values."""
 
-MAX_INTERNED_LABELS = 10_000
-"""Interned labels. Equal labels that are separate objects would miss the processor's cache when a
-snapshot looks up their numbers."""
+MAX_INTERNED_BYTES = 8 * 1024 * 1024
+"""Approximate bytes of interned labels. Equal labels that are separate objects would miss the
+processor's cache when a snapshot looks up their numbers."""
 
 CACHE_LIFETIME = 3_600_000
 """ms until the cache is reset, so that governance sees which values are in use."""
@@ -111,7 +113,8 @@ class Labeller:
         self._encode_metadata = encode_metadata
         self._sets: dict[object, LabelSet] = {}
         self._groups: dict[Labels, Group] = {}
-        self._interner = Interner(MAX_INTERNED_LABELS)
+        self._cached_bytes = 0
+        self._interner = Interner(MAX_INTERNED_BYTES)
         self._discarded: list[dict[object, LabelSet] | dict[Labels, Group]] = []
         self._cache_started_at = 0
         self.shortened = 0
@@ -156,6 +159,7 @@ class Labeller:
         found = self._sets.get(key)
         if found is None:
             found = self._create_label_set(event, country, now)
+            self._reserve(LABEL_SET_BYTES + memory_size(key), now)
             self._sets[key] = found
         return found
 
@@ -168,8 +172,8 @@ class Labeller:
             # Loki discards entries of a stream without labels.
             pairs = sorted((*labels.stream, *own)) or self._instance
             found = format_labels(pairs)
-            if len(labels.streams) < MAX_CACHED_STREAMS:
-                labels.streams[event_type] = found
+            self._reserve(memory_size(event_type) + memory_size(found), now)
+            labels.streams[event_type] = found
         return found
 
     def find_group(self, labels: Labels) -> Group:
@@ -180,16 +184,15 @@ class Labeller:
         return group
 
     def is_cache_stale(self, now: int) -> bool:
-        """Whether the cache is due for a reset, by size or age."""
-        return (
-            len(self._sets) >= MAX_CACHED_LABEL_SETS
-            or now - self._cache_started_at >= CACHE_LIFETIME
-        )
+        """Whether the cache is due for a reset, because of its age."""
+        return now - self._cache_started_at >= CACHE_LIFETIME
 
     def reset_cache(self, now: int) -> None:
         """Discards all cached label sets."""
-        self._discarded += (self._sets, self._groups)
+        # Those of an earlier reset are freed at once, so that only one cache waits to be freed.
+        self._discarded = [self._sets, self._groups]
         self._sets, self._groups = {}, {}
+        self._cached_bytes = 0
         self._cache_started_at = now
 
     def free_discarded(self) -> IncrementalWork[None]:
@@ -199,6 +202,12 @@ class Labeller:
             while discarded:
                 discarded.popitem()
                 yield 1
+
+    def _reserve(self, size: int, now: int) -> None:
+        """Resets the cache if an entry of this size would exceed its bound."""
+        if self._cached_bytes + size > MAX_CACHE_BYTES:
+            self.reset_cache(now)
+        self._cached_bytes += size
 
     def _create_label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
         raw = _raw_values(event, country)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
 from openqoe.core.governance.governor import Governor
+from openqoe.core.qoe import labeller as labeller_module
 from openqoe.core.qoe.labeller import CACHE_LIFETIME, Labeller, label_text
 from tests.support.event_builders import NOW, batch, event
 
@@ -68,3 +70,23 @@ def test_discarded_label_sets_are_recreated_and_freed_one_by_one() -> None:
 )
 def test_label_text_has_nothing_that_receivers_reject(raw: Any, text: str) -> None:
     assert label_text(raw) == text
+
+
+def test_label_cache_is_reset_before_it_exceeds_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """50,000 label sets of 10 long values each took gigabytes."""
+    monkeypatch.setattr(labeller_module, "MAX_CACHE_BYTES", 1_000_000)
+    labeller = Labeller(Governor({}), ())
+    labeller.reset_cache(NOW)
+    tracemalloc.start()
+    try:
+        for number in range(1_500):
+            one = decoded(player_id=f"p-{number}", app_version=f"{number}" + "x" * 2_000)
+            labels = labeller.find_label_set(one, "DE", NOW)
+            for event_type in ("play", "pause", f"custom-{number}"):
+                assert labeller.stream_labels(labels, event_type, NOW)
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    one_cache_and_one_discarded = 2 * 1_000_000
+    interned = 1_500 * 2_500
+    assert used < one_cache_and_one_discarded + interned + 500_000
