@@ -21,6 +21,13 @@ OVERFLOW: Labels = (("overflow", "true"),)
 Govern = Callable[[str, str], str | None]
 """Governs one label: maps (name, value) to the value to use, or to None to omit the label."""
 
+
+class ProvisionalLabel(str):
+    """A label that the same value may not have again, so nothing that follows from it is cached."""
+
+    __slots__ = ()
+
+
 MAX_CACHED_PER_GROUP = 1_000
 """Cached series after which a group's cache is cleared: clients choose the label values."""
 
@@ -169,16 +176,18 @@ class Registry:
         """Finds or creates the series of a metric under the labels of a group and the metric's own
         label values; the group caches it by the key."""
         labels = group.labels
+        is_provisional = False
         if values:
-            own = [
-                self._interner.intern((name, governed))
-                for name, value in zip(metric.labels, values, strict=True)
-                if (governed := govern(name, value))
-            ]
+            own = []
+            for name, value in zip(metric.labels, values, strict=True):
+                if governed := govern(name, value):
+                    is_provisional |= isinstance(governed, ProvisionalLabel)
+                    own.append(self._interner.intern((name, str(governed))))
             labels = tuple(sorted((*labels, *own)))
         series = self.find_or_create(metric, labels)
-        group.cache_series(key, series)
-        self.cached_bytes += CACHED_SERIES_BYTES + memory_size(values)
+        if not is_provisional:
+            group.cache_series(key, series)
+            self.cached_bytes += CACHED_SERIES_BYTES + memory_size(values)
         return series
 
     def capture_state(self, table: LabelTable) -> IncrementalWork[RegistryState]:

@@ -12,7 +12,7 @@ import msgspec
 from ..config.log_labels import LOG_LABELS, STREAM_LABELS
 from ..events.event_types import Event, Text
 from ..governance.governor import Governor
-from ..metrics.registry import Group
+from ..metrics.registry import Group, ProvisionalLabel
 from ..metrics.series import Labels
 from ..primitives.incremental import IncrementalWork
 from ..primitives.interning import Interner
@@ -158,9 +158,10 @@ class Labeller:
         )
         found = self._sets.get(key)
         if found is None:
-            found = self._create_label_set(event, country, now)
+            found, is_provisional = self._create_label_set(event, country, now)
             self._reserve(LABEL_SET_BYTES + memory_size(key), now)
-            self._sets[key] = found
+            if not is_provisional:
+                self._sets[key] = found
         return found
 
     def stream_labels(self, labels: LabelSet, event_type: str, now: int) -> str:
@@ -168,12 +169,14 @@ class Labeller:
         found = labels.streams.get(event_type)
         if found is None:
             governed = self._governor.govern("event_type", label_text(event_type), now)
+            is_provisional = isinstance(governed, ProvisionalLabel)
             own = (("event_type", governed),) if governed else ()
             # Loki discards entries of a stream without labels.
             pairs = sorted((*labels.stream, *own)) or self._instance
             found = format_labels(pairs)
-            self._reserve(memory_size(event_type) + memory_size(found), now)
-            labels.streams[event_type] = found
+            if not is_provisional:
+                self._reserve(memory_size(event_type) + memory_size(found), now)
+                labels.streams[event_type] = found
         return found
 
     def find_group(self, labels: Labels) -> Group:
@@ -209,25 +212,32 @@ class Labeller:
             self.reset_cache(now)
         self._cached_bytes += size
 
-    def _create_label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
+    def _create_label_set(
+        self, event: Event, country: str | None, now: int
+    ) -> tuple[LabelSet, bool]:
+        """Creates a label set; also returns whether a label of it is provisional."""
         raw = _raw_values(event, country)
+        organisation, view = label_text(event.org_id), event.view_id
+        is_provisional = False
         governed: dict[str, tuple[str, str]] = {}
         for name in (*METRIC_LABELS, *self._extra_labels):
             value = raw.get(name)
             text = label_text(value)
             self.shortened += isinstance(value, str) and len(text) < len(value)
-            if text and (label := self._governor.govern(name, text, now)):
-                governed[name] = self._interner.intern((name, label))
+            if text and (label := self._governor.govern(name, text, now, organisation, view)):
+                is_provisional |= isinstance(label, ProvisionalLabel)
+                governed[name] = self._interner.intern((name, str(label)))
         log_labels = (*self._instance, *(governed[n] for n in LOG_LABELS if n in governed))
         metadata = b""
         if self._encode_metadata is not None:
             others = tuple(pair for pair in log_labels if pair[0] not in self._stream_labels)
             metadata = self._interner.intern(self._encode_metadata(others))
-        return LabelSet(
+        label_set = LabelSet(
             self.find_group(tuple(sorted(governed.values()))),
             tuple(pair for pair in log_labels if pair[0] in self._stream_labels),
             metadata,
         )
+        return label_set, is_provisional
 
 
 def label_text(value: Text) -> str:

@@ -57,9 +57,7 @@ def test_ids_of_views_in_log_metadata_are_bounded_in_bytes() -> None:
     before = used()
     for number in range(40):
         long = [f"{number}-{each}-" + "x" * 2_000 for each in range(100)]
-        rig.post(
-            *(player_event(number, "ad", 1.0, video={"id": one}, view_id=one[:250]) for one in long)
-        )
+        rig.post(*(player_event(number, "ad", 1.0, video=one, view_id=one[:250]) for one in long))
         rig.flush()
     views = 4_000 * 2_200
     assert used() - before < views + 8 * MIB + 4 * MIB

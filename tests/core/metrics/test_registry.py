@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.metrics.metric import Metric, MetricType
-from openqoe.core.metrics.registry import MAX_CACHED_PER_GROUP, SAMPLE_BYTES, Group, Registry
+from openqoe.core.metrics.registry import (
+    MAX_CACHED_PER_GROUP,
+    SAMPLE_BYTES,
+    Group,
+    ProvisionalLabel,
+    Registry,
+)
 from openqoe.core.metrics.series import Labels
 from tests.support.rig import FLUSH, MINUTE, Rig, player_event
 
@@ -204,3 +210,13 @@ def test_series_of_usual_length_are_limited_by_number_alone() -> None:
         registry.find_or_create(SEEKS, (("a", str(number)), *usual))
     assert registry.size == 1_000
     assert registry.overflowed == 0
+
+
+def test_series_with_provisional_label_is_not_cached() -> None:
+    registry = Registry(100)
+    group = Group(ACME)
+    labels: list[str] = [ProvisionalLabel("hash_01"), "404"]
+    for _ in range(2):
+        registry.series_in_group(group, "404", ERRORS, ("404",), lambda *_: labels.pop(0))
+    found = group.find_series("404")
+    assert found is not None and ("error_code", "404") in found.labels

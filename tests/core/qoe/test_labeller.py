@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from openqoe.core.config.cardinality_limits import CardinalityLimit
 from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
@@ -90,3 +91,19 @@ def test_label_cache_is_reset_before_it_exceeds_its_bytes(monkeypatch: pytest.Mo
     one_cache_and_one_discarded = 2 * 1_000_000
     interned = 1_500 * 2_500
     assert used < one_cache_and_one_discarded + interned + 500_000
+
+
+def test_provisional_label_is_not_cached() -> None:
+    """A value that waits for its second view must get its own label in it, not an hour later."""
+    labeller = Labeller(Governor({"app_name": CardinalityLimit("allow", 10)}), ())
+    for number in range(5):
+        labeller.find_label_set(decoded(app_name=f"known-{number}"), "DE", NOW)
+
+    def app_name(view: str) -> str:
+        event = decoded(app_name="new", view_id=view)
+        return dict(labeller.find_label_set(event, "DE", NOW).group.labels)["app_name"]
+
+    assert app_name("view-1").startswith("hash_")
+    assert app_name("view-1").startswith("hash_")
+    assert app_name("view-2") == "new"
+    assert app_name("view-1") == "new"
