@@ -205,15 +205,24 @@ class LoadPage:
         id: Identifies the effect.
         path: "/" or below "/dashboard/", without a query.
         query: The query's fields.
+        orgs: Organisations whose data the page may show, sorted; None for all.
     """
 
     id: int
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
+    orgs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKeys:
+    """Read the file of API keys (the setting OPENQOE_KEYS_FILE)."""
+
+    id: int
 
 
 StorageEffect = Append | Persist | LoadPayload | Forget
-Effect = Respond | RemoteWrite | LokiPush | KvUpdate | Notice | LoadPage | StorageEffect
+Effect = Respond | RemoteWrite | LokiPush | KvUpdate | Notice | LoadPage | ReadKeys | StorageEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,5 +315,18 @@ class Page:
     body: bytes = field(default=b"", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class KeysFile:
+    """The file of API keys.
+
+    Attributes:
+        content: What it holds; None if it could not be read.
+        reason: Why it could not be read, for the log.
+    """
+
+    content: bytes | None = field(repr=False)
+    reason: str = ""
+
+
 StorageResult = Stored | StorageFailure | PayloadBody
-Result = HttpResult | NetworkFailure | KvResult | KvFailure | Page | StorageResult
+Result = HttpResult | NetworkFailure | KvResult | KvFailure | Page | KeysFile | StorageResult

@@ -76,20 +76,26 @@ class Api:
             "delivery": (RANGE, self._delivery),
         }
 
-    def answer(self, name: str, query: Query) -> Page:
-        """Answer a question; a faulty question gets a page with a status, no exception."""
+    def answer(self, name: str, query: Query, orgs: tuple[str, ...] | None = None) -> Page:
+        """Answer a question; a faulty question gets a page with a status, no exception.
+
+        Args:
+            name: The question.
+            query: Its parameters.
+            orgs: Organisations whose data the answer may depend on; None for all.
+        """
         if name not in self._questions:
             names = ", ".join(self._questions)
             return _reply(404, {"success": False, "message": f"Not found; known: {names}"})
         known, ask = self._questions[name]
-        key = (name, *sorted(query.items()))
+        key = (name, orgs, *sorted(query.items()))
         began = monotonic()
         cached = self._cache.get(key)
         if cached is not None and began < cached[0]:
             return cached[1]
         try:
             query_parameters.reject_unknown(query, known)
-            with Reader(self._database) as reader:
+            with Reader(self._database, orgs=orgs) as reader:
                 scope = query_parameters.scope(query, self._clock())
                 answer = ask(reader, scope, query)
             if name not in RANGELESS:

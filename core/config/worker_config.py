@@ -169,18 +169,42 @@ class Config:
     dashboard: bool = _switch(
         "OPENQOE_DASHBOARD",
         True,
-        "Serve the dashboard at `/` if the embedded store is a destination. If API_KEY is set, "
-        "users sign in with one of the keys.",
+        "Serve the dashboard at `/` if the embedded store is a destination. If a key is set, "
+        "users sign in with one of scope read (OPENQOE_READ_KEY).",
     )
 
     api_keys: tuple[str, ...] = _list(
         "API_KEY",
         (),
-        "API keys that clients may use, comma separated, so that keys can be rotated. Without a "
-        "key, all requests are accepted.",
+        "API keys that send events, comma separated, so that keys can be rotated. Without any key, "
+        "all requests are accepted.",
         secret=True,
         group="Access",
         default_text="none: open",
+    )
+    read_keys: tuple[str, ...] = _list(
+        "OPENQOE_READ_KEY",
+        (),
+        "Keys, comma separated, that open the dashboard, its API, `/stats` and all of `/metrics`; "
+        "API_KEY then opens none of these. With API_KEY alone, that key opens them, from the "
+        "worker's own machine only. See [keys](privacy.md#keys).",
+        secret=True,
+        default_text="none",
+    )
+    keys_file: str | None = _text(
+        "OPENQOE_KEYS_FILE",
+        "JSON file of keys with scopes, organisations, tenant and limits, by their SHA-256; "
+        "`openqoe keys` writes it. It is read again when it changes; an invalid file is reported "
+        "and the keys before stay. See [keys](privacy.md#keys).",
+    )
+    allowed_hosts: tuple[str, ...] = _list(
+        "OPENQOE_ALLOWED_HOSTS",
+        (),
+        "Host names under which the dashboard and `/stats` may be read where no key is set, beside "
+        "addresses, names without a dot, and names below `.localhost`, `.local`, `.internal` and "
+        "`.home.arpa`. It prevents DNS rebinding.",
+        parse=lambda text: tuple(name.lower() for name in parse_list(text)),
+        default_text="none",
     )
     cors_allowed_origins: tuple[str, ...] = setting(
         "CORS_ALLOWED_ORIGINS",

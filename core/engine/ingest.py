@@ -13,7 +13,8 @@ A batch is answered once its record is in the journal, and applied then: so if t
 written, the batch has had no effect, and its sender is asked to send it again.
 """
 
-from ..api import answers, auth, content
+from ..access.key_ring import Grant
+from ..api import answers, content
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..effects import DedupEntry, Record
@@ -69,11 +70,12 @@ class Ingest:
         self.rejected: dict[str, int] = {}
         self.journalled_events = 0
 
-    def ingest_request(self, opened: OpenRequest, now: int) -> Response | None:
+    def ingest_request(self, opened: OpenRequest, grant: Grant, now: int) -> Response | None:
         """Accept the batch of a request.
 
         Args:
             opened: The request.
+            grant: The key that permits it.
             now: Current time in ms.
 
         Returns:
@@ -95,7 +97,7 @@ class Ingest:
         # Before the search for duplicates: the disk may fail for the record of the first one.
         if self._durability is not None and self._durability.failure:
             return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
-        digest, pair_digest = self._digests(request, body)
+        digest, pair_digest = self._digests(request, grant, body)
         known = self.dedup.find(digest, now)
         if known is not None:
             if pair_digest and self.dedup.find(pair_digest, now) is None:
@@ -141,7 +143,7 @@ class Ingest:
         self._note_journalled(batch, now)
         return response
 
-    def _digests(self, request: Request, body: bytes) -> tuple[bytes, bytes]:
+    def _digests(self, request: Request, grant: Grant, body: bytes) -> tuple[bytes, bytes]:
         """Return the digest that identifies a batch, and that of its key and body together.
 
         The client's own key identifies a batch; without one, its bytes do, and the second digest
@@ -150,8 +152,7 @@ class Ingest:
         key = request.headers.get("idempotency-key")
         if not key:
             return digest_of(body), b""
-        api_keys = auth.matching_keys(request, self._config.api_keys)
-        digest = digest_of_key(key, api_keys[0] if api_keys else "")
+        digest = digest_of_key(key, grant.text)
         return digest, digest_of_pair(digest, body)
 
     def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:

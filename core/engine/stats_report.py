@@ -29,6 +29,7 @@ def stats(query: str, components: Components, instance: str, now: int) -> Respon
                 "cardinality": len(values),
                 "values": values[: answers.MAX_LISTED],
             },
+            answers.NO_STORE,
         )
     return answers.json_response(
         200,
@@ -46,6 +47,7 @@ def stats(query: str, components: Components, instance: str, now: int) -> Respon
             "shared_store": None if coordinator is None else coordinator.status(now),
             "destinations": [queue.status(now) for queue in components.export.queues],
         },
+        answers.NO_STORE,
     )
 
 

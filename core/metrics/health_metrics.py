@@ -181,6 +181,9 @@ RECORDS_MISSING = _metric(
     "was damaged, truncated or deleted. Their events are not counted.",
 )
 
+DETAILS = frozenset({"key", "tenant"})
+"""Labels whose values name customers: ``/metrics`` shows their series to readers only."""
+
 METRICS: tuple[Metric, ...] = tuple(
     value for value in globals().values() if isinstance(value, Metric)
 )
@@ -215,9 +218,13 @@ class Health:
         self.registry.restore_state(state, table, metrics)
         self._counted.clear()
 
-    def render(self) -> bytes:
-        """Renders the response body of ``/metrics``."""
-        return exposition.render(self.registry)
+    def render(self, *, with_details: bool = True) -> bytes:
+        """Renders the response body of ``/metrics``, with or without the ``DETAILS``."""
+        return exposition.render(
+            series
+            for series in self.registry
+            if with_details or not any(name in DETAILS for name, _ in series.labels)
+        )
 
     def set_gauge(self, metric: Metric, value: float, **labels: str) -> None:
         """Sets a gauge to a value kept elsewhere."""

@@ -35,6 +35,9 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_EMBEDDED_MAX_BYTES", "16M", "embedded_max_bytes", 2048 * MIB, 16 * MIB),
     ("OPENQOE_DASHBOARD", "off", "dashboard", True, False),
     ("API_KEY", "old, new", "api_keys", (), ("old", "new")),
+    ("OPENQOE_READ_KEY", "old, new", "read_keys", (), ("old", "new")),
+    ("OPENQOE_KEYS_FILE", "/etc/keys.json", "keys_file", None, "/etc/keys.json"),
+    ("OPENQOE_ALLOWED_HOSTS", "QoE.example", "allowed_hosts", (), ("qoe.example",)),
     (
         "CORS_ALLOWED_ORIGINS",
         "https://a.example,https://b.example",
