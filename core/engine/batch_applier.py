@@ -8,11 +8,14 @@ The steps, each in a module of its own:
     record    core/qoe       events to series, through the state of their views
 """
 
+from collections.abc import Iterable
+
 from ..config.worker_config import Config
 from ..effects import Notice
 from ..events.batch import Batch
 from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.event_types import Event
+from ..events.faults import Fault
 from ..governance.governor import Governor
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
@@ -150,15 +153,18 @@ class BatchApplier:
         """Count accepted events, rejected ones by reason, and ignored fields."""
         if decoded.events:
             self._health.count(health_metrics.ACCEPTED, len(decoded.events))
-        if not decoded.faults and not decoded.ignored_fields:
-            return
+        if decoded.faults:
+            self.count_faults(decoded.faults)
+        for path in decoded.ignored_fields:
+            self._health.count(health_metrics.IGNORED, field=path)
+
+    def count_faults(self, faults: Iterable[Fault]) -> None:
+        """Count rejected events by reason."""
         seen: set[int | None] = set()
-        for fault in decoded.faults:
+        for fault in faults:
             if fault.index not in seen:  # an event may have several faults
                 seen.add(fault.index)
                 self._health.count(health_metrics.REJECTED, reason=fault.reason)
-        for path in decoded.ignored_fields:
-            self._health.count(health_metrics.IGNORED, field=path)
 
 
 def _time_of(entry: tuple[Event, bytes, EventContext]) -> float:

@@ -13,6 +13,8 @@ A batch is answered once its record is in the journal, and applied then: so if t
 written, the batch has had no effect, and its sender is asked to send it again.
 """
 
+from msgspec.structs import replace
+
 from ..access.key_ring import Grant
 from ..api import answers, content
 from ..cluster.coordinator import Coordinator
@@ -20,7 +22,11 @@ from ..config.worker_config import Config
 from ..effects import DedupEntry, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
+from ..events.decoder import DecodedBatch
 from ..events.faults import NotJsonError, WrongShapeError
+from ..events.foreign_events import REASON as FOREIGN
+from ..events.foreign_events import reject_foreign_events
+from ..events.slicing import join_events
 from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
@@ -100,7 +106,7 @@ class Ingest:
         digest, pair_digest = self._digests(request, grant, body)
         known = self.dedup.find(digest, now)
         if known is not None:
-            if pair_digest and self.dedup.find(pair_digest, now) is None:
+            if pair_digest and self._is_other_body(digest, pair_digest, body, grant, now):
                 self._health.count(health_metrics.BATCHES_REJECTED, reason="idempotency_key")
                 return answers.error_response(422, "Idempotency-Key was used with another body")
             self._health.count(health_metrics.DUPLICATES)
@@ -117,6 +123,8 @@ class Ingest:
         except WrongShapeError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason=error.fault.reason)
             return answers.invalid((error.fault,))
+        if grant.orgs is not None:
+            decoded = reject_foreign_events(decoded, grant.orgs)
         if not decoded.events:
             self._applier.count_events(decoded)
             return answers.invalid(decoded.faults)
@@ -126,6 +134,9 @@ class Ingest:
             )
         else:
             response = answers.accepted(decoded.event_count, elapsed)
+        if any(fault.reason == FOREIGN for fault in decoded.faults):
+            # A replay does not know the key: the record holds only what it permits.
+            body, decoded = self._without_rejected(decoded)
         country = self._country(request)
         if self._durability is None:
             self._numbers += 1
@@ -143,6 +154,12 @@ class Ingest:
         self._note_journalled(batch, now)
         return response
 
+    def _without_rejected(self, decoded: DecodedBatch) -> tuple[bytes, DecodedBatch]:
+        """Return a body and a batch of the valid events only; the faults are counted now."""
+        self._applier.count_faults(decoded.faults)
+        body = join_events(line for _, line in decoded.events)
+        return body, replace(decoded, faults=())
+
     def _digests(self, request: Request, grant: Grant, body: bytes) -> tuple[bytes, bytes]:
         """Return the digest that identifies a batch, and that of its key and body together.
 
@@ -151,9 +168,31 @@ class Ingest:
         """
         key = request.headers.get("idempotency-key")
         if not key:
-            return digest_of(body), b""
+            digest = digest_of(body)
+            if grant.orgs is not None:
+                # Keys of other organisations may send the same bytes, of which other events count.
+                digest = digest_of_pair(digest_of("\0".join(sorted(grant.orgs)).encode()), body)
+            return digest, b""
         digest = digest_of_key(key, grant.text)
         return digest, digest_of_pair(digest, body)
+
+    def _is_other_body(
+        self, digest: bytes, pair_digest: bytes, body: bytes, grant: Grant, now: int
+    ) -> bool:
+        """Whether an idempotency key was used with another body before."""
+        if self.dedup.find(pair_digest, now) is not None:
+            return False
+        # After a crash only the body in the journal is known, which a key may have reduced.
+        try:
+            decoded = self._applier.decoder.decode(body, now)
+        except (NotJsonError, WrongShapeError):
+            return True
+        if grant.orgs is not None:
+            decoded = reject_foreign_events(decoded, grant.orgs)
+        if not any(fault.reason == FOREIGN for fault in decoded.faults):
+            return True
+        reduced = join_events(line for _, line in decoded.events)
+        return self.dedup.find(digest_of_pair(digest, reduced), now) is None
 
     def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:
         """Process the result of writing a record.
