@@ -420,6 +420,7 @@ class Worker:
             *self._export.drain_notices(),
             *self._limits.notices(),
             *self._keys_reload.drain_notices(),
+            *self._ingest.limits.drain_notices(),
         ]
         read_keys = self._keys_reload.next_effect(self._ids.upcoming, now)
         if read_keys is not None:

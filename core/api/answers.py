@@ -55,6 +55,20 @@ def accepted(received: int, elapsed: int) -> Response:
     )
 
 
+def thinned(received: int, left_out: int, elapsed: int) -> Response:
+    """202: the events are valid, and those of some views were left out by sampling."""
+    return json_response(
+        202,
+        {
+            "success": True,
+            "message": "Events accepted, thinned by sampling",
+            "events_received": received,
+            "events_thinned": left_out,
+            "processing_time_ms": elapsed,
+        },
+    )
+
+
 def partially_accepted(
     received: int, good: int, faults: tuple[Fault, ...], elapsed: int
 ) -> Response:

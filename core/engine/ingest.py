@@ -3,6 +3,7 @@
 The steps, each in a module of its own:
 
     shed       core/engine/load_shedding    has the request waited too long?
+    limit      core/access/key_limits       is the rate of its key exceeded?
     content    core/api                     content type and coding
     dedup      core/engine/dedup            was this batch accepted before?
     decode     core/events                  bytes to good events and faults
@@ -15,6 +16,7 @@ written, the batch has had no effect, and its sender is asked to send it again.
 
 from msgspec.structs import replace
 
+from ..access.key_limits import KeyLimits
 from ..access.key_ring import Grant
 from ..api import answers, content
 from ..cluster.coordinator import Coordinator
@@ -23,10 +25,12 @@ from ..effects import DedupEntry, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
 from ..events.decoder import DecodedBatch
+from ..events.event_types import Event
 from ..events.faults import NotJsonError, WrongShapeError
 from ..events.foreign_events import REASON as FOREIGN
 from ..events.foreign_events import reject_foreign_events
 from ..events.slicing import join_events
+from ..events.view_sampling import is_view_kept
 from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
@@ -48,6 +52,7 @@ class Ingest:
 
     Attributes:
         dedup: The batches accepted lately.
+        limits: Rates and quotas of keys.
         rejected: Batches rejected since the start because of too much work, by reason.
         journalled_events: Events that may be applied from now on, since the start (grows only).
     """
@@ -72,6 +77,7 @@ class Ingest:
         self._shedder = LoadShedder(config.max_wait)
         self._numbers = 0  # of batches, where there is no journal that numbers them
         self._country_headers = tuple(name.lower() for name in config.country_headers)
+        self.limits = KeyLimits()
         self.dedup = DedupWindow(config.dedup_window, config.dedup_max)
         self.rejected: dict[str, int] = {}
         self.journalled_events = 0
@@ -93,6 +99,10 @@ class Ingest:
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
             self._health.count(health_metrics.REFUSED, reason=reason)
             return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
+        if wait := self.limits.wait(grant.key, now):
+            assert grant.key is not None
+            self._health.count(health_metrics.REFUSED, reason="rate", key=grant.key.name)
+            return answers.unavailable("Rate of this API key exceeded", -(-wait // 1000))
         try:
             body = content.decode_body(
                 request, self._config.max_body_bytes, self._config.max_inflated_bytes
@@ -128,15 +138,26 @@ class Ingest:
         if not decoded.events:
             self._applier.count_events(decoded)
             return answers.invalid(decoded.faults)
+        self.limits.spend(grant.key, len(decoded.events), now)
+        kept = self._thin(decoded, grant, now)
+        left_out = len(decoded.events) - len(kept)
+        if left_out and not kept:
+            self._applier.count_faults(decoded.faults)
+            return answers.thinned(decoded.event_count, left_out, elapsed)
+        self.limits.count(grant.key, len(kept), now)
         if decoded.faults:
             response = answers.partially_accepted(
                 decoded.event_count, len(decoded.events), decoded.faults, elapsed
             )
+        elif left_out:
+            response = answers.thinned(decoded.event_count, left_out, elapsed)
         else:
             response = answers.accepted(decoded.event_count, elapsed)
-        if any(fault.reason == FOREIGN for fault in decoded.faults):
-            # A replay does not know the key: the record holds only what it permits.
-            body, decoded = self._without_rejected(decoded)
+        if left_out or any(fault.reason == FOREIGN for fault in decoded.faults):
+            # A replay does not know the key: the record holds only what was accepted for it.
+            self._applier.count_faults(decoded.faults)
+            body = join_events(line for _, line in kept)
+            decoded = replace(decoded, events=kept, faults=())
         country = self._country(request)
         if self._durability is None:
             self._numbers += 1
@@ -154,11 +175,19 @@ class Ingest:
         self._note_journalled(batch, now)
         return response
 
-    def _without_rejected(self, decoded: DecodedBatch) -> tuple[bytes, DecodedBatch]:
-        """Return a body and a batch of the valid events only; the faults are counted now."""
-        self._applier.count_faults(decoded.faults)
-        body = join_events(line for _, line in decoded.events)
-        return body, replace(decoded, faults=())
+    def _thin(
+        self, decoded: DecodedBatch, grant: Grant, now: int
+    ) -> tuple[tuple[Event, bytes], ...]:
+        """Return the events of the views that the key's sampling keeps; the others are counted."""
+        fraction = self.limits.fraction(grant.key, now)
+        if grant.key is None or fraction >= 1:
+            return decoded.events
+        kept = tuple(pair for pair in decoded.events if is_view_kept(pair[0].view_id, fraction))
+        if left_out := len(decoded.events) - len(kept):
+            reason = "sample" if fraction == grant.key.sample else "quota"
+            key = grant.key.name
+            self._health.count(health_metrics.THINNED, left_out, key=key, reason=reason)
+        return kept
 
     def _digests(self, request: Request, grant: Grant, body: bytes) -> tuple[bytes, bytes]:
         """Return the digest that identifies a batch, and that of its key and body together.
@@ -187,6 +216,8 @@ class Ingest:
             decoded = self._applier.decoder.decode(body, now)
         except (NotJsonError, WrongShapeError):
             return True
+        if grant.key is not None and grant.key.can_thin:
+            return False  # how much was left out then is not known
         if grant.orgs is not None:
             decoded = reject_foreign_events(decoded, grant.orgs)
         if not any(fault.reason == FOREIGN for fault in decoded.faults):

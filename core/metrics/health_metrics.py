@@ -55,7 +55,17 @@ REFUSED = _metric(
     "requests_refused_total",
     COUNTER,
     "Batches refused by load shedding (answered 503), by the limit exceeded: wait (time in the "
-    "queue), bytes (of queued batches), store (batches waiting for the shared store).",
+    "queue), bytes (of queued batches), store (batches waiting for the shared store), rate (of the "
+    "API key, which is named).",
+    "reason",
+    "key",
+)
+THINNED = _metric(
+    "events_thinned_total",
+    COUNTER,
+    "Valid events left out by the sampling of an API key, by reason: sample (the key's own), quota "
+    "(used up for the day). Whole views are left out.",
+    "key",
     "reason",
 )
 DUPLICATES = _metric(
