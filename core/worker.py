@@ -67,8 +67,9 @@ class Worker:
             ``next_poll`` asks to be called again at once for the rest.
         started_at: When the process began to run this worker (ms), for its health metrics.
         keys: Content of the keys file, if there is one; ``ReadKeys`` asks for it again.
-        secret: A secret of the service, with which sessions are signed: the same in all workers
-            that share a data directory. Without one it is derived from the seed.
+        secret: A secret of the service, with which sessions are signed and fields are hashed: the
+            same in all workers that share a data directory. Without one it is derived from the
+            seed.
 
     Raises:
         KeysFileError: The keys file is invalid.
@@ -93,6 +94,7 @@ class Worker:
         secret: bytes = b"",
     ) -> None:
         self.config = config
+        secret = secret or b"seed %d" % seed
         self._keys = KeyRing(config, keys)
         self._keys_reload = KeysReload(self._keys, is_used=config.keys_file is not None)
         self._failed_keys = FailedKeys()
@@ -104,6 +106,7 @@ class Worker:
             durable=durable,
             shared=shared,
             embedded=embedded,
+            secret=secret,
         )
         self._ids = self._components.ids
         self._health = self._components.health
@@ -113,9 +116,7 @@ class Worker:
         self._coordinator = self._components.coordinator
         self._dashboard: DashboardAccess | None = None
         if embedded and config.has_dashboard:
-            self._dashboard = DashboardAccess(
-                self._keys, secret or b"seed %d" % seed, self._failed_keys
-            )
+            self._dashboard = DashboardAccess(self._keys, secret, self._failed_keys)
         self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
         self._limits = LimitNotifier(self._components)
         self._flushes = FlushScheduler(self._components, self._limits, budget, started_at)

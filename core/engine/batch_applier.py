@@ -16,6 +16,7 @@ from ..events.batch import Batch
 from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.event_types import Event
 from ..events.faults import Fault
+from ..events.view_sampling import is_view_kept
 from ..governance.governor import Governor
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
@@ -47,6 +48,7 @@ class BatchApplier:
     ) -> None:
         self._health = health
         self._log = log
+        self._log_sample = config.log_sample
         self.decoder = BatchDecoder(config)
         self.governor = Governor(config.cardinality_limits)
         self.registry = Registry(config.max_series)
@@ -120,9 +122,18 @@ class BatchApplier:
             self.renew_labels(at)
         events = self._by_time(decoded, batch)
         if self._log is not None:
-            self._log.add_events(events, self.labeller, at)
+            self._log.add_events(self._sampled(events), self.labeller, at)
         self.is_dirty = True
         return [(event, context) for event, _, context in events]
+
+    def _sampled(
+        self, events: list[tuple[Event, bytes, EventContext]]
+    ) -> list[tuple[Event, bytes, EventContext]]:
+        """Return the events that become log lines: those of the views in the sample."""
+        fraction = self._log_sample
+        if fraction >= 1:
+            return events
+        return [one for one in events if is_view_kept(one[0].view_id, fraction)]
 
     def _by_time(
         self, decoded: DecodedBatch, batch: Batch

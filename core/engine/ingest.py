@@ -7,12 +7,15 @@ The steps, each in a module of its own:
     content    core/api                     content type and coding
     dedup      core/engine/dedup            was this batch accepted before?
     decode     core/events                  bytes to good events and faults
+    screen     core/privacy                 organisations and sampling of the key, privacy
     queue      core/events/batch_queue      the batch waits for the journal, and to be applied
     apply      core/engine/batch_applier    series and log entries
 
 A batch is answered once its record is in the journal, and applied then: so if the record cannot be
 written, the batch has had no effect, and its sender is asked to send it again.
 """
+
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -26,7 +29,7 @@ from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
 from ..events.decoder import DecodedBatch
 from ..events.event_types import Event
-from ..events.faults import NotJsonError, WrongShapeError
+from ..events.faults import Fault, NotJsonError, WrongShapeError
 from ..events.foreign_events import REASON as FOREIGN
 from ..events.foreign_events import reject_foreign_events
 from ..events.slicing import join_events
@@ -34,6 +37,7 @@ from ..events.view_sampling import is_view_kept
 from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
+from ..privacy.rules import PrivacyRules
 from .batch_applier import BatchApplier
 from .dedup import DedupWindow, digest_of, digest_of_key, digest_of_pair
 from .durability import Durability
@@ -45,6 +49,22 @@ UNITS_PER_EVENT = 5
 
 Answer = tuple[OpenRequest, Response]
 """A request and its answer."""
+
+
+class Screened(NamedTuple):
+    """A batch after the rules of its key and of privacy.
+
+    Attributes:
+        body: The body for the journal.
+        decoded: What decoding that body gives, with the number of events received.
+        faults: The faults of all events.
+        left_out: Valid events that the key's sampling has left out.
+    """
+
+    body: bytes
+    decoded: DecodedBatch
+    faults: tuple[Fault, ...]
+    left_out: int
 
 
 class Ingest:
@@ -66,8 +86,10 @@ class Ingest:
         applier: BatchApplier,
         durability: Durability | None,
         coordinator: Coordinator | None,
+        privacy: PrivacyRules,
     ) -> None:
         self._config = config
+        self._privacy = privacy
         self._ids = ids
         self._health = health
         self._queue = queue
@@ -126,38 +148,34 @@ class Ingest:
             first.answers.append((opened, answers.accepted(known, elapsed)))
             return None
         try:
-            decoded = self._applier.decoder.decode(body, now)
+            screened = self._screen(body, grant, now)
         except NotJsonError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="not_json")
             return answers.not_json(str(error) if body else "the body is empty")
         except WrongShapeError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason=error.fault.reason)
             return answers.invalid((error.fault,))
-        if grant.orgs is not None:
-            decoded = reject_foreign_events(decoded, grant.orgs)
+        body, decoded, faults, left_out = screened
+        received = decoded.event_count
+        if not decoded.events and not left_out:
+            self._applier.count_faults(faults)
+            return answers.invalid(faults)
+        self.limits.spend(grant.key, len(decoded.events) + left_out, now)
+        self.limits.count(grant.key, len(decoded.events), now)
+        if left_out:
+            self._count_thinned(left_out, grant, now)
         if not decoded.events:
-            self._applier.count_events(decoded)
-            return answers.invalid(decoded.faults)
-        self.limits.spend(grant.key, len(decoded.events), now)
-        kept = self._thin(decoded, grant, now)
-        left_out = len(decoded.events) - len(kept)
-        if left_out and not kept:
-            self._applier.count_faults(decoded.faults)
-            return answers.thinned(decoded.event_count, left_out, elapsed)
-        self.limits.count(grant.key, len(kept), now)
-        if decoded.faults:
-            response = answers.partially_accepted(
-                decoded.event_count, len(decoded.events), decoded.faults, elapsed
-            )
+            self._applier.count_faults(faults)
+            return answers.thinned(received, left_out, elapsed)
+        if faults:
+            good = len(decoded.events) + left_out
+            response = answers.partially_accepted(received, good, faults, elapsed)
         elif left_out:
-            response = answers.thinned(decoded.event_count, left_out, elapsed)
+            response = answers.thinned(received, left_out, elapsed)
         else:
-            response = answers.accepted(decoded.event_count, elapsed)
-        if left_out or any(fault.reason == FOREIGN for fault in decoded.faults):
-            # A replay does not know the key: the record holds only what was accepted for it.
-            self._applier.count_faults(decoded.faults)
-            body = join_events(line for _, line in kept)
-            decoded = replace(decoded, events=kept, faults=())
+            response = answers.accepted(received, elapsed)
+        if len(decoded.faults) < len(faults):  # those of the batch are counted when it is applied
+            self._applier.count_faults(faults)
         country = self._country(request)
         if self._durability is None:
             self._numbers += 1
@@ -175,19 +193,48 @@ class Ingest:
         self._note_journalled(batch, now)
         return response
 
+    def _screen(self, body: bytes, grant: Grant, now: int) -> Screened:
+        """Decode a body and apply the rules of its key, and those of privacy.
+
+        A replay knows neither the key nor, perhaps, the rules: so the body that is returned holds
+        only what was accepted, and decoding it gives the same batch.
+
+        Raises:
+            NotJsonError: The body is not JSON.
+            WrongShapeError: It has no list of events, or one that is too long.
+        """
+        body = self._privacy.strip(body)
+        decoded = self._applier.decoder.decode(body, now)
+        if grant.orgs is not None:
+            decoded = reject_foreign_events(decoded, grant.orgs)
+        kept = self._thin(decoded.events, grant, now)
+        left_out = len(decoded.events) - len(kept)
+        rewritten = self._privacy.rewrite(body, kept)
+        if rewritten is not None and kept:
+            events = self._applier.decoder.decode(rewritten, now).events
+            batch = replace(decoded, events=events, faults=())
+            return Screened(rewritten, batch, decoded.faults, left_out)
+        if left_out or any(fault.reason == FOREIGN for fault in decoded.faults):
+            reduced = join_events(line for _, line in kept)
+            return Screened(
+                reduced, replace(decoded, events=kept, faults=()), decoded.faults, left_out
+            )
+        return Screened(body, decoded, decoded.faults, 0)
+
     def _thin(
-        self, decoded: DecodedBatch, grant: Grant, now: int
+        self, events: tuple[tuple[Event, bytes], ...], grant: Grant, now: int
     ) -> tuple[tuple[Event, bytes], ...]:
-        """Return the events of the views that the key's sampling keeps; the others are counted."""
+        """Return the events of the views that the key's sampling keeps."""
         fraction = self.limits.fraction(grant.key, now)
-        if grant.key is None or fraction >= 1:
-            return decoded.events
-        kept = tuple(pair for pair in decoded.events if is_view_kept(pair[0].view_id, fraction))
-        if left_out := len(decoded.events) - len(kept):
-            reason = "sample" if fraction == grant.key.sample else "quota"
-            key = grant.key.name
-            self._health.count(health_metrics.THINNED, left_out, key=key, reason=reason)
-        return kept
+        if fraction >= 1:
+            return events
+        return tuple(pair for pair in events if is_view_kept(pair[0].view_id, fraction))
+
+    def _count_thinned(self, left_out: int, grant: Grant, now: int) -> None:
+        assert grant.key is not None, "nothing is left out without a key"
+        reason = "sample" if self.limits.fraction(grant.key, now) == grant.key.sample else "quota"
+        key = grant.key.name
+        self._health.count(health_metrics.THINNED, left_out, key=key, reason=reason)
 
     def _digests(self, request: Request, grant: Grant, body: bytes) -> tuple[bytes, bytes]:
         """Return the digest that identifies a batch, and that of its key and body together.
@@ -211,19 +258,14 @@ class Ingest:
         """Whether an idempotency key was used with another body before."""
         if self.dedup.find(pair_digest, now) is not None:
             return False
-        # After a crash only the body in the journal is known, which a key may have reduced.
-        try:
-            decoded = self._applier.decoder.decode(body, now)
-        except (NotJsonError, WrongShapeError):
-            return True
+        # After a crash only the body in the journal is known, which rules may have changed.
         if grant.key is not None and grant.key.can_thin:
             return False  # how much was left out then is not known
-        if grant.orgs is not None:
-            decoded = reject_foreign_events(decoded, grant.orgs)
-        if not any(fault.reason == FOREIGN for fault in decoded.faults):
+        try:
+            screened = self._screen(body, grant, now)
+        except (NotJsonError, WrongShapeError):
             return True
-        reduced = join_events(line for _, line in decoded.events)
-        return self.dedup.find(digest_of_pair(digest, reduced), now) is None
+        return self.dedup.find(digest_of_pair(digest, screened.body), now) is None
 
     def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:
         """Process the result of writing a record.
