@@ -78,12 +78,19 @@ class Api:
             "delivery": (RANGE, self._delivery),
         }
 
-    def answer(self, name: str, query: Query, worker_state: WorkerState | None = None) -> Page:
+    def answer(
+        self,
+        name: str,
+        query: Query,
+        orgs: tuple[str, ...] | None = None,
+        worker_state: WorkerState | None = None,
+    ) -> Page:
         """Answer a question; a faulty question gets a page with a status, no exception.
 
         Args:
             name: The question.
             query: Its parameters.
+            orgs: Organisations whose data the answer may depend on; None for all.
             worker_state: The current state of this worker, with the question ``delivery``.
         """
         if name not in self._questions:
@@ -92,14 +99,14 @@ class Api:
         known, ask = self._questions[name]
         if worker_state is not None and "to" not in query:  # a range that ends now
             ask = partial(self._delivery, worker_state=worker_state)
-        key = (name, *sorted(query.items()))
+        key = (name, orgs, *sorted(query.items()))
         began = monotonic()
         cached = self._cache.get(key)
         if cached is not None and began < cached[0]:
             return cached[1]
         try:
             query_parameters.reject_unknown(query, known)
-            with Reader(self._database) as reader:
+            with Reader(self._database, orgs=orgs) as reader:
                 scope = query_parameters.scope(query, self._clock())
                 answer = ask(reader, scope, query)
             if name not in RANGELESS:

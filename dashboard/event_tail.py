@@ -38,7 +38,12 @@ def tail(
         limit: Most entries.
         most: Most characters of their lines; the older entries are left out and counted.
     """
-    ((latest,),) = reader.rows("SELECT coalesce(max(id), 0) FROM entries", {})
+    ((latest,),) = reader.rows(
+        # Of the latest entries of all organisations, because visible ones may be far back.
+        "SELECT coalesce(max(id), 0) FROM entries "
+        "WHERE id > (SELECT max(id) FROM main.entries) - :searched",
+        {"searched": SEARCHED},
+    )
     conditions = ["entries.id > :after", "entries.id <= :latest"]
     values: dict[str, str | int | float | None] = {
         "after": after if view_id else max(after, latest - SEARCHED),

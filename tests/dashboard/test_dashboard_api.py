@@ -271,7 +271,7 @@ def test_delivery_shows_the_worker_itself_not_its_late_samples(store: Store) -> 
         store.series("openqoe_worker_queue_age_seconds", [(-20, 1)], **loki)
         store.series("openqoe_worker_views_live", [(-20, 1)], instance=instance)
         store.series("openqoe_worker_flush_interval_seconds", [(-20, 1)], instance=instance)
-    page = store.api.answer("delivery", {"last": "15m"}, OWN_STATE)
+    page = store.api.answer("delivery", {"last": "15m"}, worker_state=OWN_STATE)
     answer = json.loads(page.body)
     (loki_now,) = answer["destinations"]
     assert loki_now["queue_length"] == 503
@@ -286,7 +286,7 @@ def test_delivery_shows_the_worker_itself_not_its_late_samples(store: Store) -> 
 
 
 def test_delivery_of_a_worker_without_samples_shows_its_queues(store: Store) -> None:
-    answer = json.loads(store.api.answer("delivery", {"last": "15m"}, OWN_STATE).body)
+    answer = json.loads(store.api.answer("delivery", {"last": "15m"}, worker_state=OWN_STATE).body)
     assert answer["destinations"][0]["queue_length"] == 500
     assert [one["instance"] for one in answer["workers"]] == ["host-0"]
 
@@ -295,7 +295,7 @@ def test_delivery_in_a_range_of_the_past_shows_samples(store: Store) -> None:
     loki = {"instance": "host-0", "destination": "loki"}
     store.series("openqoe_worker_queue_length", [(-120, 3)], **loki)
     query = {"from": str(NOW - 600_000), "to": str(NOW - 60_000)}
-    answer = json.loads(store.api.answer("delivery", query, OWN_STATE).body)
+    answer = json.loads(store.api.answer("delivery", query, worker_state=OWN_STATE).body)
     assert answer["destinations"][0]["queue_length"] == 3
 
 
