@@ -146,6 +146,10 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
     yield "```bash"
     yield inspect.cleandoc(examples)
     yield "```\n"
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from _command(f"{name} {child.name}", child)
+        return
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     if options:
         yield "| option | default | meaning |"

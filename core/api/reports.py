@@ -47,6 +47,12 @@ def readiness_response(
     return answers.json_response(200, content)
 
 
-def metrics_response(health: Health) -> Response:
-    """200: the worker's own metrics in the text exposition format."""
-    return Response(200, (("Content-Type", exposition.CONTENT_TYPE),), health.render())
+def metrics_response(health: Health, *, with_details: bool) -> Response:
+    """200: the worker's own metrics in the text exposition format.
+
+    Args:
+        health: The metrics.
+        with_details: Whether to include series that name customers (keys and tenants).
+    """
+    headers = (("Content-Type", exposition.CONTENT_TYPE), answers.NO_STORE)
+    return Response(200, headers, health.render(with_details=with_details))

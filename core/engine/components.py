@@ -6,6 +6,7 @@ from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..events.batch_queue import BatchQueue
 from ..metrics.health_metrics import Health
+from ..privacy.rules import PrivacyRules
 from .batch_applier import BatchApplier
 from .durability import Durability
 from .effect_ids import EffectIds
@@ -49,7 +50,14 @@ class Components:
 
 
 def create_components(
-    config: Config, *, instance: str, seed: int, durable: bool, shared: bool, embedded: bool
+    config: Config,
+    *,
+    instance: str,
+    seed: int,
+    durable: bool,
+    shared: bool,
+    embedded: bool,
+    secret: bytes,
 ) -> Components:
     """Create the components; see ``Worker`` for the arguments."""
     ids, health, queue = EffectIds(), Health(), BatchQueue(claims=shared)
@@ -62,7 +70,8 @@ def create_components(
     coordinator = None
     if shared:
         coordinator = Coordinator(config, queue, applier, applier.governor, instance)
-    ingest = Ingest(config, ids, health, queue, applier, durability, coordinator)
+    privacy = PrivacyRules(config, secret)
+    ingest = Ingest(config, ids, health, queue, applier, durability, coordinator, privacy)
     pace = FlushPace(config.flush_interval, export.queues)
     return Components(
         config, ids, health, queue, applier, ingest, export, pace, durability, coordinator

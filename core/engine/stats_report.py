@@ -30,8 +30,9 @@ def stats(query: str, components: Components, instance: str, now: int) -> Respon
                 "cardinality": len(values),
                 "values": values[: answers.MAX_LISTED],
             },
+            answers.NO_STORE,
         )
-    return answers.json_response(200, overview(components, instance, now))
+    return answers.json_response(200, overview(components, instance, now), answers.NO_STORE)
 
 
 def overview(components: Components, instance: str, now: int) -> dict[str, Any]:
@@ -67,4 +68,7 @@ def _limit(dimension: Dimension) -> dict[str, Any]:
     shown: dict[str, Any] = {"action": limit.action, "max_cardinality": limit.max_cardinality}
     if limit.action == "bucket":
         shown["bucket_size"] = limit.bucket_size
+    for member in ("allow", "deny"):
+        if values := getattr(limit, member):
+            shown[member] = sorted(values)
     return shown

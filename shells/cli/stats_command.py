@@ -26,7 +26,7 @@ STATES: Mapping[str, Colour] = {"ok": "green", "failing": "red"}
 
 
 @click.command()
-@worker_options("The worker.")
+@worker_options("The worker.", reads=True)
 @click.option("--dimension", help="Show the values admitted for this dimension instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the worker's answer as JSON.")
 @click.option(

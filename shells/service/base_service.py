@@ -13,6 +13,7 @@ from openqoe.core.effects import (
     Effect,
     Forget,
     HttpResult,
+    KeysFile,
     KvFailure,
     KvUpdate,
     LoadPage,
@@ -21,6 +22,7 @@ from openqoe.core.effects import (
     NetworkFailure,
     Notice,
     Persist,
+    ReadKeys,
     RemoteWrite,
     Respond,
     Result,
@@ -37,6 +39,7 @@ from . import logs
 from .bootstrap import WorkerRuntime
 from .clock import monotonic, now_ms
 from .orphan_recovery import open_orphaned_slots
+from .secret_files import read_keys_file
 
 Completions = tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]
 Answer = Callable[[Response], None]
@@ -164,6 +167,8 @@ class BaseService(ABC):
         self.log.error("effect failed", effect=type(effect).__name__, exc_info=error)
         if isinstance(effect, LoadPage):
             self.complete(effect, BROKEN)
+        elif isinstance(effect, ReadKeys):
+            self.complete(effect, KeysFile(None, type(error).__name__))
         elif isinstance(effect, Append | Persist | LoadPayload):
             self.complete(effect, StorageFailure(type(error).__name__))
         elif isinstance(effect, KvUpdate):
@@ -227,6 +232,8 @@ class BaseService(ABC):
             case LoadPage():
                 assert self._runtime.pages is not None, "every runtime can load pages"
                 self._runtime.pages.submit(effect)
+            case ReadKeys():
+                self.complete(effect, read_keys_file(self.worker.config))
             case KvUpdate():
                 assert self._runtime.store is not None, "a worker on its own shares nothing"
                 self._runtime.store.submit(effect)

@@ -16,6 +16,7 @@ _FOLDERS = ("slot-*",)
 _FILES = (
     "embedded.db*",
     "shared.db*",
+    "secret",
     "slot-*/worker.db*",
     "slot-*/journal-*",
     "slot-*/lock",
