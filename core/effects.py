@@ -17,8 +17,8 @@ from .kv import Operation, Reply
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteWrite:
-    """POST a Prometheus remote-write request.
+class DeliveryRequest:
+    """POST a payload to a destination.
 
     Attributes:
         id: Identifies the effect in ``Worker.complete``.
@@ -38,15 +38,13 @@ class RemoteWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class LokiPush:
-    """POST a Loki push request. The attributes are those of ``RemoteWrite``."""
+class RemoteWrite(DeliveryRequest):
+    """POST a Prometheus remote-write request."""
 
-    id: int
-    destination: str
-    url: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
-    is_embedded: bool = False
+
+@dataclass(frozen=True, slots=True)
+class LokiPush(DeliveryRequest):
+    """POST a Loki push request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,9 +329,10 @@ def test_fault_of_route_gives_one_loud_notice_and_slow_retries() -> None:
     assert "credentials" in notice.event
 
 
+@pytest.mark.parametrize("kind", ["metrics", "logs"])
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_payload_that_never_passes_is_divided_until_it_does(status: int) -> None:
-    queue = filled(b"abcdefgh", b"ij")
+def test_payload_that_never_passes_is_divided_until_it_does(kind: PayloadKind, status: int) -> None:
+    queue = filled(b"abcdefgh", b"ij", kind=kind)
     drive(queue, lambda body: HttpResult(status) if len(body) > 2 else OK)
     assert queue.is_empty
     assert queue.counters.delivered == 10
