@@ -555,10 +555,10 @@ class _Settlement:
             return at if playback.waits or signal.value else None
         is_soon = at - requested <= START_GRACE
         if kind is SignalKind.STALL_BEGIN or kind is SignalKind.PLAY_WAIT:
-            if playback.waits:
+            if playback.waits or is_soon:
                 return None
             if signal.position is None or playback.request_position is None:
-                return None if is_soon else requested
+                return requested
             is_near = abs(signal.position - playback.request_position) < START_TOLERANCE
             return None if is_near else requested
         media = self._moved
@@ -570,6 +570,8 @@ class _Settlement:
             return max(requested, at - media / playback.rate * 1000)
         if playback.waits or is_soon or not signal.tells_stalls:
             return None
+        if signal.position is not None and signal.position == playback.request_position:
+            return None  # Shaka reports neither wait nor error for a missing manifest
         return requested
 
     def _show_frame_of(self, signal: Signal, shown_at: float) -> None:
@@ -577,6 +579,7 @@ class _Settlement:
         is_measured = self._playback.waits or signal.tells_stalls or kind is SignalKind.PLAYING
         stall_s = signal.value if kind is SignalKind.STALL_END else None
         self._show_frame(shown_at, is_measured=is_measured, stall_s=stall_s)
+        self._playback.stall_was_refuted = kind is SignalKind.STALL_END  # it is accounted for
 
     def _show_frame(
         self,
@@ -875,7 +878,7 @@ class _Settlement:
                 return  # the player's own remedy for the stall
             self._close_stall()
             self._open_stall("seek", signal)
-        elif state is not State.PLAYING:
+        elif state is not State.PLAYING and state is not State.SEEKING:
             return
         playback.state = State.SEEKING
         playback.seek_is_open = True
