@@ -100,6 +100,7 @@ _STOPS: Final = frozenset(
         SignalKind.LOADED,
     }
 )
+_ENDS: Final = frozenset({SignalKind.ENDED, SignalKind.FATAL_ERROR, SignalKind.LEFT})
 _SEEKS: Final = frozenset({SignalKind.SEEK_BEGIN, SignalKind.SEEK_END})
 _IDLE: Final = frozenset({State.PAUSED, State.ENDED, State.FAILED, State.LEFT})
 
@@ -180,6 +181,8 @@ def _note_clock(playback: Playback, newest: float, now: int) -> None:
 def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     playback, kind, at = view.playback, signal.kind, signal.at
     marks = playback.marks
+    if signal.generation:
+        playback.generation = signal.generation
     if not signal.tells_totals:
         marks |= Mark.WITHOUT_TOTALS
     if signal.is_live:
@@ -209,6 +212,7 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     if at >= playback.playing_at:
         playback.playing_at = at
         playback.is_hidden = kind is SignalKind.HIDDEN
+        playback.is_over = kind in _ENDS
         if kind in _PLAYS:
             playback.is_playing = True
         elif kind in _STOPS:
@@ -309,9 +313,7 @@ def ends_early(view: View) -> bool:
     """Whether nothing more is to be expected of a silent view: it is over, or its page was hidden
     before anything was shown."""
     playback = view.playback
-    if playback.state in (State.ENDED, State.FAILED, State.LEFT):
-        return True
-    return playback.is_hidden and not playback.has(Mark.SHOWN)
+    return playback.is_over or (playback.is_hidden and not playback.has(Mark.SHOWN))
 
 
 class _Settlement:
