@@ -166,15 +166,14 @@ def _note_clock(playback: Playback, newest: float, now: int) -> None:
     """Detects that the client's clock has jumped ahead.
 
     A batch that arrives late lowers the lead of client time, never raises it. So a lead beyond all
-    earlier ones, and beyond what a correct clock could show after late batches, is a jump.
+    earlier ones is a jump; but time that was behind arrival may only have been late until now.
     """
     lead, known = newest - now, playback.lead
     if known is None:
         playback.lead = lead
     elif lead > known:
-        plausible = max(known, min(0, known + EVIDENCE))
-        if lead > plausible + CLOCK_TOLERANCE:
-            playback.jump = lead - known
+        if lead > max(known, 0) + CLOCK_TOLERANCE:
+            playback.jump = lead - (known if known > -EVIDENCE else 0)
         playback.lead = lead
 
 
@@ -231,6 +230,7 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
             out.append(Observation(ObservationKind.TOTAL_IGNORED, NO_EVENT, view))
         elif increase is Doubt.BASELINE:
             is_baseline = True
+            playback.marks |= Mark.JOINED
         elif increase:
             out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
     if signal.dropped is not None:
@@ -871,7 +871,7 @@ class _Settlement:
         playback = self._playback
         if not playback.has(Mark.REQUESTED):
             playback.marks |= Mark.REQUESTED
-            if playback.played is None or not playback.played.is_baseline:
+            if not playback.has(Mark.JOINED):
                 self._observe(ObservationKind.VIEW_STARTED)
 
     def _seek_begin(self, signal: Signal) -> None:
@@ -991,12 +991,11 @@ class _Settlement:
         ):
             # The player would have reported a wait at once.
             self._show_frame(playback.requested_at, is_measured=True)
-        if playback.state is State.PLAYING or playback.state in _IDLE:
-            untold, playback.untold_s = playback.untold_s, 0.0
-            if untold and not playback.has(Mark.WITHOUT_TOTALS):
-                self._media += untold
-                if playback.played is not None:
-                    playback.played.add(untold)
+        untold, playback.untold_s = playback.untold_s, 0.0
+        if untold and not playback.has(Mark.WITHOUT_TOTALS):
+            self._media += untold
+            if playback.played is not None:
+                playback.played.add(untold)
         if playback.state not in (State.NEW, State.LOADED, State.ENDED):
             self._stop(State.LEFT)
         self._close_stall()
