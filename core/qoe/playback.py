@@ -476,6 +476,7 @@ class _Settlement:
             shown_at = self._first_frame_at(signal)
             if shown_at is not None:
                 self._show_frame_of(signal, shown_at)
+                playback.untold_s += self._moved
         elif playback.stall is not None:
             playback.stall.seconds += seconds
         if signal.played is not None:
