@@ -81,6 +81,9 @@ HEARTBEAT_LAG: Final = 1_000
 MAX_RATE: Final = 2.0
 """s of media that may pass in one s without a seek, if the playback rate is not reported."""
 
+ROUNDING: Final = 0.05
+"""s by which a reported duration may exceed the time between its events, which are rounded."""
+
 MAX_COUNTED_FPS: Final = 300.0
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -783,8 +786,8 @@ class _Settlement:
         if not stall.is_counted:
             self._count_stall(stall)
         seconds = stall.seconds
-        if reported is not None and reported < seconds:
-            if stall.cause == "rebuffer":
+        if reported is not None and reported <= seconds + ROUNDING:
+            if stall.cause == "rebuffer" and reported < seconds:
                 playback.rebuffering_s -= seconds - reported
                 playback.playing_s += seconds - reported
             seconds = reported
