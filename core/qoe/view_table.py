@@ -24,7 +24,7 @@ every 10 s)."""
 MAX_PRESENT_AGE = 300_000
 """ms of age up to which an arriving event says that its view is playing now."""
 
-MAX_INTERNED_BYTES = 4 * 1024 * 1024
+MAX_INTERNED_BYTES = 2 * 1024 * 1024
 """Approximate bytes of interned texts: names of players, ids of videos and organisations."""
 
 LabelledViewState = tuple[int, ViewState]
