@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any, Final
 
+from openqoe.embedded.sample_schema import STREAM_LABELS
+
 from .sample_reader import Reader
 
 SEARCHED: Final = 50_000
@@ -11,20 +13,6 @@ SEARCHED: Final = 50_000
 
 MAX_TAIL_CHARACTERS: Final = 4 * 1024 * 1024
 """Most characters of the lines of one answer: 1,000 lines may have 256 MiB."""
-
-STREAM_FILTERS: Final = (
-    "org_id",
-    "player_id",
-    "env",
-    "app_name",
-    "app_version",
-    "device_category",
-    "os_family",
-    "browser_family",
-    "player_name",
-    "network_country",
-    "content_type",
-)
 
 
 def tail(
@@ -50,7 +38,12 @@ def tail(
         limit: Most entries.
         most: Most characters of their lines; the older entries are left out and counted.
     """
-    ((latest,),) = reader.rows("SELECT coalesce(max(id), 0) FROM entries", {})
+    ((latest,),) = reader.rows(
+        # Of the latest entries of all organisations, because visible ones may be far back.
+        "SELECT coalesce(max(id), 0) FROM entries "
+        "WHERE id > (SELECT max(id) FROM main.entries) - :searched",
+        {"searched": SEARCHED},
+    )
     conditions = ["entries.id > :after", "entries.id <= :latest"]
     values: dict[str, str | int | float | None] = {
         "after": after if view_id else max(after, latest - SEARCHED),
@@ -73,7 +66,7 @@ def tail(
                 "(entries.video_id = :filter_video_id OR entries.video_id IN "
                 "(SELECT video_id FROM videos WHERE label = :filter_video_id))"
             )
-        elif name in STREAM_FILTERS:
+        elif name in STREAM_LABELS:
             conditions.append(f"streams.{name} = :filter_{name}")
     # Entries are numbered in the order of writing, which is by stream within a flush.
     found = reader.rows(

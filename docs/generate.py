@@ -16,6 +16,7 @@ from openqoe.core.engine.memory_bounds import MemoryBound, bounds_with_key, boun
 from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.qoe import catalogue
+from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.shells.cli import command_group
 
 HERE = Path(__file__).parent
@@ -79,12 +80,10 @@ def metrics() -> str:
     lines = [
         "# Metrics\n",
         NOTE,
-        "Every QoE metric has the base labels `org_id player_id env app_name app_version "
-        "device_category os_family browser_family player_name network_country video_id "
-        "content_type`, governed, as far as the event has them, and `instance`. Counters and "
-        "histograms are cumulative; a gauge is the mean of the flush window and ends with a "
-        "stale marker after 5 minutes without an observation. A histogram has the series "
-        "`_bucket`, `_sum` and `_count`.\n",
+        f"Every QoE metric has the base labels `{' '.join(METRIC_LABELS)}`, governed, as far as "
+        "the event has them, and `instance`. Counters and histograms are cumulative; a gauge is "
+        "the mean of the flush window and ends with a stale marker after 5 minutes without an "
+        "observation. A histogram has the series `_bucket`, `_sum` and `_count`.\n",
         "## QoE\n",
         "| metric | type | unit | labels | source | buckets |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -148,6 +147,10 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
     yield "```bash"
     yield inspect.cleandoc(examples)
     yield "```\n"
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from _command(f"{name} {child.name}", child)
+        return
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     if options:
         yield "| option | default | meaning |"
