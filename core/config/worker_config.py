@@ -319,7 +319,7 @@ class Config:
     )
     max_waiting_bytes: int = _bytes(
         "OPENQOE_MAX_WAITING_BYTES",
-        64 * MIB,
+        32 * MIB,
         "Maximum size of all requests in transfer, and separately of all batches that wait for the "
         "journal or for a flush. Above it, the largest and slowest requests in transfer, and new "
         "batches, are answered 503.",
@@ -395,9 +395,10 @@ class Config:
     )
     max_views: int = _count(
         "OPENQOE_MAX_VIEWS",
-        1_000_000,
+        150_000,
         "Maximum views in memory, ended ones included; above it, the views that were silent "
-        "longest are evicted. A view uses about 1 KB of memory, an ended one half of that.",
+        "longest are evicted. A view uses up to 0.8 KB of memory, an ended one half of that. Set "
+        "it to the number of views of a day, if the memory allows.",
     )
 
     kv_url: str = setting(

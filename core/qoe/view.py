@@ -34,27 +34,25 @@ NO_VIEW = "unknown"
 """The SDK's view_id for events after the end of its session: they belong to no view."""
 
 
-MAX_KEY_TEXT = 128
-"""Characters of the video or the player in a key. Nearly all ids are shorter; of a longer one the
-start is kept, followed by a hash of all of it."""
+MAX_KEY_TEXT = 40
+"""Characters of a text in a key: the ids of SDKs and nearly all others are shorter, and ASCII. Any
+other text is replaced by a hash, so that the memory of a view has a bound."""
 
 
 def view_key(event: Event) -> ViewKey:
     video, player = event.video, event.player
     return ViewKey(
-        event.org_id,
-        event.view_id,
-        None if video is None else _key_text(video.id),
-        None if player is None else _key_text(player.name),
+        _key_text(event.org_id),
+        _key_text(event.view_id),
+        None if video is None or video.id is None else _key_text(str(video.id)),
+        None if player is None or player.name is None else _key_text(str(player.name)),
     )
 
 
-def _key_text(value: Text) -> str | None:
-    text = as_text(value)
-    if text is None or len(text) <= MAX_KEY_TEXT:
+def _key_text(text: str) -> str:
+    if len(text) <= MAX_KEY_TEXT and text.isascii():
         return text
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return text[: MAX_KEY_TEXT - len(digest)] + digest
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def as_text(value: Text) -> str | None:

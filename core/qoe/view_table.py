@@ -26,7 +26,7 @@ MAX_PRESENT_AGE = 300_000
 EARLY_END = 60_000
 """ms of silence after which a view ends of which nothing more is to be expected."""
 
-MAX_INTERNED_BYTES = 4 * 1024 * 1024
+MAX_INTERNED_BYTES = 2 * 1024 * 1024
 """Approximate bytes of interned texts: names of players, ids of videos and organisations."""
 
 LabelledViewState = tuple[int, ViewState]

@@ -67,15 +67,20 @@ def test_restored_view_equals_captured_view() -> None:
     assert back.playback.dropped is None, "there is none before the first report"
 
 
-def test_key_keeps_a_usual_id_and_shortens_a_long_one_to_its_start_and_a_hash() -> None:
-    def video_in_key(video_id: str) -> str | None:
-        made = event(video={"id": video_id}, player={"name": video_id})
+def test_key_keeps_a_usual_id_and_hashes_any_other() -> None:
+    def video_in_key(video_id: str) -> str:
+        made = event(video={"id": video_id}, view_id=video_id, player={"name": video_id})
         key = view_key(msgspec.convert(made, Event))
-        assert key.player == key.video
-        return key.video
+        assert key.player == key.view_id == key.video
+        return key.video or ""
 
-    assert video_in_key("film-7") == "film-7"
-    long = [video_in_key("https://a.example/" + "x" * 1_900 + end) for end in ("1", "2", "1")]
-    assert long[0] == long[2] != long[1]
-    assert all(text and text.startswith("https://a.example/") for text in long)
-    assert {len(text or "") for text in long} == {MAX_KEY_TEXT}
+    assert video_in_key("0b9e6f5e-7d0c-4a53-8a26-3b7e0f8f7a11") == (
+        "0b9e6f5e-7d0c-4a53-8a26-3b7e0f8f7a11"
+    )
+    hashed = [
+        video_in_key(text)
+        for text in ("x" * 200 + "1", "x" * 200 + "2", "🎬", "é", "x" * 200 + "1")
+    ]
+    assert hashed[0] == hashed[-1]
+    assert len(set(hashed)) == 4
+    assert all(len(text) <= MAX_KEY_TEXT and text.isascii() for text in hashed)
