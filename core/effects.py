@@ -8,7 +8,7 @@ and ``Forget`` cleans the outbox.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -206,12 +206,15 @@ class LoadPage:
         path: "/" or below "/dashboard/", without a query.
         query: The query's fields.
         orgs: Organisations whose data the page may show, sorted; None for all.
+        worker_state: The content of ``/stats`` for the page about the worker's own health: what is
+            in the embedded store may be late, if the queue is behind. None for other pages.
     """
 
     id: int
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     orgs: tuple[str, ...] | None = None
+    worker_state: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

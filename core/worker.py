@@ -17,12 +17,13 @@ same calls give the same bytes.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from .access.api_key import Scope
 from .access.key_ring import OPEN, Grant, KeyRing, Refusal
 from .access.keys_reload import KeysReload
 from .access.offered_keys import offers_key
-from .api import answers, cors, reports, routes
+from .api import answers, cors, dashboard_access, reports, routes
 from .api.dashboard_access import DashboardAccess
 from .api.failed_keys import FailedKeys
 from .api.routes import NOT_CROSS_ORIGIN, Endpoint, Route
@@ -190,6 +191,9 @@ class Worker:
         if isinstance(answer, Response):
             return self._due(now, (self._respond(opened, answer, now),))
         self._open_pages[self._ids.issue()] = opened
+        if answer.path == dashboard_access.DELIVERY and answer.orgs is None:
+            state = stats_report.overview(self._components, self.instance, now)
+            answer = replace(answer, worker_state=state)
         return self._due(now, (answer,))
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
@@ -213,7 +217,13 @@ class Worker:
                 return reports.metrics_response(self._health, with_details=with_details)
             case Route.READY:
                 failure = self._components.storage_failure
-                return reports.readiness_response(draining=self._draining, storage_failure=failure)
+                pace = self._components.pace
+                return reports.readiness_response(
+                    draining=self._draining,
+                    storage_failure=failure,
+                    behind=pace.behind,
+                    stretched_interval=pace.interval if pace.is_stretched else None,
+                )
             case _:
                 return reports.health_response(now)
 

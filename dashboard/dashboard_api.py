@@ -6,6 +6,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from .event_tail import tail
 from .gauge_values import REPEAT_INTERVAL
 from .query_parameters import FILTERS, MINUTE, RANGE, ParameterError, Scope
 from .sample_reader import TIME_LIMIT, QueryTimeoutError, Reader
+from .worker_queries import WorkerState
 
 Query = Mapping[str, str]
 Question = Callable[[Reader, Scope, Query], Any]
@@ -76,18 +78,28 @@ class Api:
             "delivery": (RANGE, self._delivery),
         }
 
-    def answer(self, name: str, query: Query, orgs: tuple[str, ...] | None = None) -> Page:
+    def answer(
+        self,
+        name: str,
+        query: Query,
+        worker_state: WorkerState | None = None,
+        *,
+        orgs: tuple[str, ...] | None = None,
+    ) -> Page:
         """Answer a question; a faulty question gets a page with a status, no exception.
 
         Args:
             name: The question.
             query: Its parameters.
             orgs: Organisations whose data the answer may depend on; None for all.
+            worker_state: The current state of this worker, with the question ``delivery``.
         """
         if name not in self._questions:
             names = ", ".join(self._questions)
             return _reply(404, {"success": False, "message": f"Not found; known: {names}"})
         known, ask = self._questions[name]
+        if worker_state is not None and "to" not in query:  # a range that ends now
+            ask = partial(self._delivery, worker_state=worker_state)
         key = (name, orgs, *sorted(query.items()))
         began = monotonic()
         cached = self._cache.get(key)
@@ -160,8 +172,11 @@ class Api:
         limits = self._config.cardinality_limits
         return worker_queries.cardinality(reader, scope, self._lookback, limits)
 
-    def _delivery(self, reader: Reader, scope: Scope, query: Query) -> Any:
-        return {"version": VERSION, **worker_queries.delivery(reader, scope, self._lookback)}
+    def _delivery(
+        self, reader: Reader, scope: Scope, query: Query, worker_state: WorkerState | None = None
+    ) -> Any:
+        answer = worker_queries.delivery(reader, scope, self._lookback, worker_state)
+        return {"version": VERSION, **answer}
 
 
 def _reply(status: int, document: Any) -> Page:

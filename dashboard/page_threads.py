@@ -45,7 +45,9 @@ class PageThreads:
 
     def _load(self, effect: LoadPage) -> None:
         try:
-            page = self._pages.load(effect.path, effect.query, effect.orgs)
+            page = self._pages.load(
+                effect.path, effect.query, effect.worker_state, orgs=effect.orgs
+            )
         except Exception:
             # An internal fault, or a file that has changed: clients see no details.
             self._log.exception("page failed", path=effect.path)

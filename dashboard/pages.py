@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Page
@@ -102,7 +102,12 @@ class Pages:
         self._index = StaticFile(index.encode(), CONTENT_TYPES[".html"])
 
     def load(
-        self, path: str, query: Mapping[str, str], orgs: tuple[str, ...] | None = None
+        self,
+        path: str,
+        query: Mapping[str, str],
+        worker_state: Mapping[str, Any] | None = None,
+        *,
+        orgs: tuple[str, ...] | None = None,
     ) -> Page:
         """Load the page at a path; with status 404 if there is none.
 
@@ -110,11 +115,12 @@ class Pages:
             path: The path.
             query: The query's fields.
             orgs: Organisations whose data it may show; None for all.
+            worker_state: The current state of this worker, for the page about it.
         """
         if path == "/":
             return self._index.page(None)
         if path.startswith(API):
-            return self._api.answer(path.removeprefix(API), query, orgs)
+            return self._api.answer(path.removeprefix(API), query, worker_state, orgs=orgs)
         if path == PREFIX + plotly_library.NAME:
             library = self._plotly_library.page(query, UNCHANGING)
             if library is not None:

@@ -37,9 +37,12 @@ from . import answers
 from .failed_keys import FailedKeys
 
 API: Final = "/dashboard/api/"
+DELIVERY: Final = API + "delivery"
+"""The page that needs the worker's own state."""
 
 SCOPES: Final = {API + "tail": Scope.LOGS}
 """Scopes of pages; all others need ``Scope.READ``."""
+
 SIGN_IN: Final = "/dashboard/sign-in"
 SIGN_OUT: Final = "/dashboard/sign-out"
 

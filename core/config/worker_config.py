@@ -428,7 +428,8 @@ class Config:
         "OPENQOE_FLUSH_INTERVAL",
         15 * SECOND,
         "Interval at which metrics and logs are sent; 0 sends after every request, for hosts "
-        "without background tasks.",
+        "without background tasks. While flushes or deliveries take too long for it, it is "
+        "stretched, to one minute at the most, and reported.",
         minimum=0,
         group="Flush and delivery",
     )

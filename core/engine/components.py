@@ -11,6 +11,7 @@ from .batch_applier import BatchApplier
 from .durability import Durability
 from .effect_ids import EffectIds
 from .export import ExportPipeline
+from .flush_pace import FlushPace
 from .ingest import Ingest
 
 
@@ -26,6 +27,7 @@ class Components:
         applier: Applies batches.
         ingest: Accepts batches.
         export: Turns series and log entries into payloads and delivers them.
+        pace: Judges whether flushes and deliveries keep up.
         durability: Orders what goes to disk; None if nothing does.
         coordinator: Synchronises with other workers; None if there are none.
     """
@@ -37,6 +39,7 @@ class Components:
     applier: BatchApplier
     ingest: Ingest
     export: ExportPipeline
+    pace: FlushPace
     durability: Durability | None
     coordinator: Coordinator | None
 
@@ -69,4 +72,7 @@ def create_components(
         coordinator = Coordinator(config, queue, applier, applier.governor, instance)
     privacy = PrivacyRules(config, secret)
     ingest = Ingest(config, ids, health, queue, applier, durability, coordinator, privacy)
-    return Components(config, ids, health, queue, applier, ingest, export, durability, coordinator)
+    pace = FlushPace(config.flush_interval, export.queues)
+    return Components(
+        config, ids, health, queue, applier, ingest, export, pace, durability, coordinator
+    )

@@ -133,6 +133,20 @@ QUEUE_AGE = _metric(
     "destination",
     unit="seconds",
 )
+QUEUE_BEHIND = _metric(
+    "queue_behind",
+    GAUGE,
+    "1 while the queue of a destination grows: its oldest payload has waited for more than three "
+    "flush intervals; else 0.",
+    "destination",
+)
+FLUSH_INTERVAL = _metric(
+    "flush_interval_seconds",
+    GAUGE,
+    "Current flush interval; longer than the configured one while flushes or deliveries take too "
+    "long for it.",
+    unit="seconds",
+)
 DELIVERIES = _metric(
     "deliveries_total",
     COUNTER,

@@ -243,6 +243,62 @@ def test_delivery_has_destinations_and_workers(store: Store) -> None:
     assert answer["intake"]["reasons"] == {"too_old": 2}
 
 
+OWN_STATE: dict[str, Any] = {
+    "instance": "host-0",
+    "worker_version": "1.2.4",
+    "storage_failure": "no space left",
+    "shared_store": None,
+    "series": {"live": 70_000},
+    "views": 5,
+    "flush_interval_ms": {"configured": 1_000, "current": 4_000},
+    "destinations": [
+        {
+            "destination": "loki",
+            "payloads": 500,
+            "bytes": 9_000,
+            "oldest_age": 52_000,
+            "is_behind": True,
+        }
+    ],
+}
+"""The state of the worker that answers."""
+
+
+def test_delivery_shows_the_worker_itself_not_its_late_samples(store: Store) -> None:
+    for instance in ("host-0", "host-1"):
+        loki = {"instance": instance, "destination": "loki"}
+        store.series("openqoe_worker_queue_length", [(-20, 3)], **loki)
+        store.series("openqoe_worker_queue_age_seconds", [(-20, 1)], **loki)
+        store.series("openqoe_worker_views_live", [(-20, 1)], instance=instance)
+        store.series("openqoe_worker_flush_interval_seconds", [(-20, 1)], instance=instance)
+    page = store.api.answer("delivery", {"last": "15m"}, OWN_STATE)
+    answer = json.loads(page.body)
+    (loki_now,) = answer["destinations"]
+    assert loki_now["queue_length"] == 503
+    assert loki_now["queue_age_seconds"] == 52
+    assert loki_now["queue_behind"] == 1
+    own, other = answer["workers"]
+    assert (own["instance"], own["views"], own["series"]) == ("host-0", 5, 70_000)
+    assert own["flush_interval_seconds"] == 4
+    assert own["storage_ok"] is False
+    assert (other["instance"], other["views"]) == ("host-1", 1)
+    assert other["flush_interval_seconds"] == 1
+
+
+def test_delivery_of_a_worker_without_samples_shows_its_queues(store: Store) -> None:
+    answer = json.loads(store.api.answer("delivery", {"last": "15m"}, OWN_STATE).body)
+    assert answer["destinations"][0]["queue_length"] == 500
+    assert [one["instance"] for one in answer["workers"]] == ["host-0"]
+
+
+def test_delivery_in_a_range_of_the_past_shows_samples(store: Store) -> None:
+    loki = {"instance": "host-0", "destination": "loki"}
+    store.series("openqoe_worker_queue_length", [(-120, 3)], **loki)
+    query = {"from": str(NOW - 600_000), "to": str(NOW - 60_000)}
+    answer = json.loads(store.api.answer("delivery", query, OWN_STATE).body)
+    assert answer["destinations"][0]["queue_length"] == 3
+
+
 class TestTail:
     @pytest.fixture(autouse=True)
     def _entries(self, store: Store) -> None:

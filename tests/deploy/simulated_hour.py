@@ -214,10 +214,12 @@ class SimulatedHour:
             sender.now += SECOND  # after the flush of the previous process
             if minute in (1, 3, 5, 7):
                 faulty.start(sender.now)
+            if minute == 8:
+                faulty.worker.note_missing_records(3)
             faulty.store_is_down = minute in (9, 10, 11)
             faulty.loki_result = {
-                11: HttpResult(400, {}, b"entry too far behind"),
-                12: HttpResult(401, {}, b"who are you?"),
+                11: HttpResult(409, {}, b"conflict"),
+                12: HttpResult(415, {}, b"unsupported media type"),
             }.get(minute, HttpResult(503) if minute > 12 else None)
             self._send_faulty_requests(faulty, minute, sender.now)
             sender.now += MINUTE - SECOND

@@ -320,6 +320,7 @@ def test_incident_fires_its_alert_and_none_fires_before(
     "alert",
     [
         "OpenQoERestartLoop",
+        "OpenQoERecordsMissing",
         "OpenQoEDeliveryLate",
         "OpenQoEDataDropped",
         "OpenQoEItemsRefused",

@@ -33,17 +33,17 @@ def destination(kind: PayloadKind) -> Destination:
 def test_probe_is_valid_and_leaves_no_data(encoding: str) -> None:
     metrics, logs = RemoteWriteDouble(), LokiDouble()
     for kind, double in (("metrics", metrics), ("logs", logs)):
-        effect = build_probe(destination(kind), kind, encoding, NOW)  # type: ignore[arg-type]
+        effect = build_probe(destination(kind), kind, encoding)  # type: ignore[arg-type]
         result = deliver(effect, double)
         assert result.status == (204 if kind == "metrics" else 422)
         (finding,) = diagnose_answer(destination(kind), kind, result, NOW)  # type: ignore[arg-type]
         assert finding.level == "ok"
-    assert (metrics.samples, metrics.violations) == ({}, [])
+    assert (metrics.samples, metrics.metadata, metrics.violations) == ({}, {}, [])
     assert (logs.entries(), logs.rejected) == ([], [])
 
 
 def test_probe_has_credentials_and_user_agent() -> None:
-    effect = build_probe(destination("metrics"), "metrics", "protobuf", NOW)
+    effect = build_probe(destination("metrics"), "metrics", "protobuf")
     assert dict(effect.headers)["Authorization"].startswith("Basic ")
     assert dict(effect.headers)["User-Agent"].startswith("openqoe-worker/")
 
@@ -52,6 +52,7 @@ def test_probe_has_credentials_and_user_agent() -> None:
     ("kind", "status", "level", "expected"),
     [
         ("metrics", 204, "ok", "accepts requests"),
+        ("metrics", 204, "ok", "out_of_order_time_window"),
         ("logs", 422, "ok", "accepts requests"),
         ("logs", 260, "fail", "blocked"),
         ("metrics", 301, "fail", "redirects"),
