@@ -17,8 +17,8 @@ from .kv import Operation, Reply
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteWrite:
-    """POST a Prometheus remote-write request.
+class DeliveryRequest:
+    """POST a payload to a destination.
 
     Attributes:
         id: Identifies the effect in ``Worker.complete``.
@@ -38,15 +38,13 @@ class RemoteWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class LokiPush:
-    """POST a Loki push request. The attributes are those of ``RemoteWrite``."""
+class RemoteWrite(DeliveryRequest):
+    """POST a Prometheus remote-write request."""
 
-    id: int
-    destination: str
-    url: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
-    is_embedded: bool = False
+
+@dataclass(frozen=True, slots=True)
+class LokiPush(DeliveryRequest):
+    """POST a Loki push request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,16 +203,16 @@ class LoadPage:
         id: Identifies the effect.
         path: "/" or below "/dashboard/", without a query.
         query: The query's fields.
-        orgs: Organisations whose data the page may show, sorted; None for all.
         worker_state: The content of ``/stats`` for the page about the worker's own health: what is
             in the embedded store may be late, if the queue is behind. None for other pages.
+        orgs: Organisations whose data the page may show, sorted; None for all.
     """
 
     id: int
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
-    orgs: tuple[str, ...] | None = None
     worker_state: Mapping[str, Any] | None = field(default=None, repr=False)
+    orgs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

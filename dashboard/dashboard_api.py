@@ -40,8 +40,8 @@ CACHED_FOR: Final = 5
 """An answer is cached for this many times the time it needed, so its query uses at most a sixth of
 a core."""
 
-MAX_CACHED: Final = 100
-"""Answers in the cache."""
+MAX_CACHED_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of the cached answers."""
 
 _HEADERS: Final = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -82,9 +82,8 @@ class Api:
         self,
         name: str,
         query: Query,
-        worker_state: WorkerState | None = None,
-        *,
         orgs: tuple[str, ...] | None = None,
+        worker_state: WorkerState | None = None,
     ) -> Page:
         """Answer a question; a faulty question gets a page with a status, no exception.
 
@@ -130,9 +129,13 @@ class Api:
 
     def _store_in_cache(self, key: Key, page: Page, seconds: float) -> None:
         if seconds >= CACHED_FROM:
-            if len(self._cache) >= MAX_CACHED:
-                self._cache.clear()
-            self._cache[key] = (monotonic() + CACHED_FOR * seconds, page)
+            now = monotonic()
+            # Several threads load pages, so each works on a dictionary of its own.
+            cache = {known: entry for known, entry in self._cache.items() if now < entry[0]}
+            free = MAX_CACHED_BYTES - sum(len(cached.body) for _, cached in cache.values())
+            if len(page.body) <= free:
+                cache[key] = (now + CACHED_FOR * seconds, page)
+            self._cache = cache
 
     def _overview(self, reader: Reader, scope: Scope, query: Query) -> Any:
         return audience_queries.overview(reader, scope, self._lookback)

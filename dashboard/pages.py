@@ -105,9 +105,8 @@ class Pages:
         self,
         path: str,
         query: Mapping[str, str],
-        worker_state: Mapping[str, Any] | None = None,
-        *,
         orgs: tuple[str, ...] | None = None,
+        worker_state: Mapping[str, Any] | None = None,
     ) -> Page:
         """Load the page at a path; with status 404 if there is none.
 
@@ -115,12 +114,12 @@ class Pages:
             path: The path.
             query: The query's fields.
             orgs: Organisations whose data it may show; None for all.
-            worker_state: The current state of this worker, for the page about it.
+            worker_state: The current state of the worker; see ``LoadPage``.
         """
         if path == "/":
             return self._index.page(None)
         if path.startswith(API):
-            return self._api.answer(path.removeprefix(API), query, worker_state, orgs=orgs)
+            return self._api.answer(path.removeprefix(API), query, orgs, worker_state)
         if path == PREFIX + plotly_library.NAME:
             library = self._plotly_library.page(query, UNCHANGING)
             if library is not None:

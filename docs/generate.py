@@ -15,6 +15,7 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.qoe import catalogue
+from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.shells.cli import command_group
 
 HERE = Path(__file__).parent
@@ -78,12 +79,10 @@ def metrics() -> str:
     lines = [
         "# Metrics\n",
         NOTE,
-        "Every QoE metric has the base labels `org_id player_id env app_name app_version "
-        "device_category os_family browser_family player_name network_country video_id "
-        "content_type`, governed, as far as the event has them, and `instance`. Counters and "
-        "histograms are cumulative; a gauge is the mean of the flush window and ends with a "
-        "stale marker after 5 minutes without an observation. A histogram has the series "
-        "`_bucket`, `_sum` and `_count`.\n",
+        f"Every QoE metric has the base labels `{' '.join(METRIC_LABELS)}`, governed, as far as "
+        "the event has them, and `instance`. Counters and histograms are cumulative; a gauge is "
+        "the mean of the flush window and ends with a stale marker after 5 minutes without an "
+        "observation. A histogram has the series `_bucket`, `_sum` and `_count`.\n",
         "## QoE\n",
         "| metric | type | unit | labels | source | buckets |",
         "| --- | --- | --- | --- | --- | --- |",

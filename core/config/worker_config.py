@@ -344,7 +344,8 @@ class Config:
     cardinality_limits: Mapping[str, CardinalityLimit] = setting(
         "CARDINALITY_LIMITS",
         DEFAULT_LIMITS,
-        "Limits by dimension; each overrides the default of its dimension: "
+        "Limits by dimension, and lists of values that are always (`allow`) or never (`deny`) "
+        "admitted; each overrides the default of its dimension: "
         '`{"limits":{"video_id":{"max_cardinality":1000,"action":"allow"}}}`.',
         parse=lambda text: parse_cardinality_limits(parse_json_object(text)),
         group="Governance",

@@ -20,7 +20,7 @@ from ..events.view_sampling import is_view_kept
 from ..governance.governor import Governor
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
-from ..metrics.registry import Registry
+from ..metrics.registry import MAX_CACHE_BYTES, Registry
 from ..qoe.event_context import EventContext
 from ..qoe.labeller import Labeller
 from ..qoe.recorder import Recorder
@@ -114,11 +114,12 @@ class BatchApplier:
     def renew_labels(self, now: int) -> None:
         """Work out all labels again, because governance has changed its decisions."""
         self.labeller.reset_cache(now)
+        self.registry.cached_bytes = 0
 
     def _begin(self, decoded: DecodedBatch, batch: Batch) -> list[tuple[Event, EventContext]]:
         at = batch.record.at
         self.count_events(decoded)
-        if self.labeller.is_cache_stale(at):
+        if self.labeller.is_cache_stale(at) or self.registry.cached_bytes > MAX_CACHE_BYTES:
             self.renew_labels(at)
         events = self._by_time(decoded, batch)
         if self._log is not None:

@@ -68,4 +68,7 @@ def _limit(dimension: Dimension) -> dict[str, Any]:
     shown: dict[str, Any] = {"action": limit.action, "max_cardinality": limit.max_cardinality}
     if limit.action == "bucket":
         shown["bucket_size"] = limit.bucket_size
+    for member in ("allow", "deny"):
+        if values := getattr(limit, member):
+            shown[member] = sorted(values)
     return shown

@@ -5,6 +5,7 @@ members are created on demand.
 """
 
 from functools import cache
+from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, Self
 
@@ -35,14 +36,27 @@ NO_VIEW = "unknown"
 """The SDK's view_id for events after the end of its session: they belong to no view."""
 
 
+MAX_KEY_TEXT = 128
+"""Characters of the video or the player in a key. Nearly all ids are shorter; of a longer one the
+start is kept, followed by a hash of all of it."""
+
+
 def view_key(event: Event) -> ViewKey:
     video, player = event.video, event.player
     return ViewKey(
         event.org_id,
         event.view_id,
-        None if video is None else as_text(video.id),
-        None if player is None else as_text(player.name),
+        None if video is None else _key_text(video.id),
+        None if player is None else _key_text(player.name),
     )
+
+
+def _key_text(value: Text) -> str | None:
+    text = as_text(value)
+    if text is None or len(text) <= MAX_KEY_TEXT:
+        return text
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return text[: MAX_KEY_TEXT - len(digest)] + digest
 
 
 def as_text(value: Text) -> str | None:

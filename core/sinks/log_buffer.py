@@ -14,6 +14,8 @@ import msgspec
 
 from ..delivery.payload import Payload
 from ..events.event_types import IDENTITY, Event, Text
+from ..primitives.bounded_cache import BoundedCache
+from ..primitives.memory_size import memory_size
 from ..qoe.event_context import EventContext
 from ..qoe.labeller import Labeller, LabelSet
 from ..wire.loki_push import Entry, LokiEncoding, Metadata
@@ -31,7 +33,8 @@ MAX_AHEAD = 9 * 60_000
 ENTRY_OVERHEAD = 24
 """Approximate bytes of an entry besides its line and its metadata."""
 
-MAX_CACHED_METADATA = 10_000
+MAX_METADATA_BYTES = 8 * 1024 * 1024
+"""Approximate bytes of cached metadata: 10,000 views with ids of usual length."""
 
 STREAM_LIFETIME = 30 * 60_000
 """ms without an entry after which Loki ends a stream (chunk_idle_period)."""
@@ -64,7 +67,9 @@ class LogBuffer:
         self._live: dict[str, int] = {}  # when each stream last had an entry
         self._scanned_at = 0
         self._streams: dict[str, list[Entry]] = {}
-        self._metadata: dict[tuple[str, str, str, Text], bytes] = {}
+        self._metadata: BoundedCache[tuple[str, str, str, Text], bytes] = BoundedCache(
+            MAX_METADATA_BYTES
+        )
         self.size = 0
         self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
 
@@ -96,6 +101,7 @@ class LogBuffer:
             entries = streams.get(stream)
             if entries is None:
                 entries = streams[stream] = []
+                size += len(stream)
             metadata = context.metadata
             entries.append((timestamp, line, metadata))
             size += len(line) + len(metadata) + ENTRY_OVERHEAD
@@ -191,9 +197,8 @@ class LogBuffer:
         )
         encoded = self._metadata.get(key)
         if encoded is None:
-            if len(self._metadata) >= MAX_CACHED_METADATA:
-                self._metadata.clear()
-            encoded = self._metadata[key] = self._encoding.encode_metadata(_metadata(*key))
+            encoded = self._encoding.encode_metadata(_metadata(*key))
+            self._metadata.add(key, encoded, memory_size(key) + memory_size(encoded))
         return self._encoding.join_metadata(labels.metadata, encoded)
 
     def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:

@@ -6,11 +6,13 @@ request in the background, and wake up at a time.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from openqoe.core.effects import (
     Append,
     Effect,
     Forget,
+    HttpResult,
     KeysFile,
     KvFailure,
     KvUpdate,
@@ -62,6 +64,14 @@ class Shutdown:
     def remaining(self) -> float:
         """Seconds until the process must have stopped."""
         return max(0.0, self._end - monotonic())
+
+
+class HttpClient(Protocol):
+    """The client of a shell."""
+
+    async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
+        """Send a request. A fault is a result, never an exception."""
+        ...
 
 
 class BaseService(ABC):
@@ -142,6 +152,15 @@ class BaseService(ABC):
         except Exception:
             self.log.exception("effect result could not be processed", effect=type(effect).__name__)
             return ()
+
+    async def deliver(self, client: HttpClient, effect: RemoteWrite | LokiPush) -> None:
+        """Send a request and process its result."""
+        try:
+            result = await client.send(effect)
+        except Exception as error:
+            self.fail(effect, error)
+        else:
+            self.complete(effect, result)
 
     def fail(self, effect: Effect, error: Exception) -> None:
         """Report an effect whose execution raised: the worker waits for a result all the same."""

@@ -58,7 +58,10 @@ def open_orphaned_slots(
                 slot.release()
             log.error("orphaned slot cannot be opened", slot=number, reason=str(error))
         else:
-            yield runtime
+            try:
+                yield runtime
+            finally:
+                runtime.close()  # its worker may have failed to start
 
 
 def _is_empty(path: Path) -> bool:

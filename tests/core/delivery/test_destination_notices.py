@@ -156,6 +156,15 @@ def test_each_fault_of_route_is_one_error(status: int) -> None:
     assert observed.events(HttpResult(status), OK, HttpResult(status)) == []
 
 
+def test_redirect_is_an_error_that_names_its_target() -> None:
+    result = HttpResult(308, {"location": "https://loki/loki/api/v1/push?t=1"}, b"<html>")
+    (notice,) = ObservedQueue().answer(result)
+    assert (notice.level, notice.event) == ("error", REFUSES)
+    fields = dict(notice.fields)
+    assert fields["answer"] == "Location: https://loki/loki/api/v1/push"
+    assert fields["reason"] == "redirect"
+
+
 def test_refusals_between_successes_log_one_line() -> None:
     assert ObservedQueue().events(*[HttpResult(409), OK] * 50, after=MINUTE) == [REJECTED]
 

@@ -78,6 +78,14 @@ def test_each_status_gives_advice(
     assert level == "ok" or finding.advice
 
 
+@pytest.mark.parametrize("target", ["https://metrics.test/api/v1/write", "/api/v1/write/"])
+def test_redirect_names_its_target_without_the_query(target: str) -> None:
+    result = HttpResult(308, {"location": f"{target}?token=t0k"}, b"<html>")
+    (finding,) = diagnose_answer(destination("metrics"), "metrics", result, NOW)
+    assert finding.text == f'metrics.test answers 308, it redirects: "Location: {target}"'
+    assert finding.advice == "set the target URL: redirects are not followed"
+
+
 @pytest.mark.parametrize(
     ("reason", "advice"),
     [

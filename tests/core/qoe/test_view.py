@@ -5,8 +5,18 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from openqoe.core.events.event_types import Event
 from openqoe.core.qoe.totals import RunningTotal
-from openqoe.core.qoe.view import Milestones, View, ViewKey, ViewState, capture_view_state
+from openqoe.core.qoe.view import (
+    MAX_KEY_TEXT,
+    Milestones,
+    View,
+    ViewKey,
+    ViewState,
+    capture_view_state,
+    view_key,
+)
+from tests.support.event_builders import event
 
 KEY = ViewKey("org", "view", None, "hlsjs")
 
@@ -81,3 +91,17 @@ def test_restored_view_equals_captured_view() -> None:
 def test_unreported_total_is_saved_as_empty_total() -> None:
     state = saved(View(KEY, ()))
     assert encode(state.played) == encode(RunningTotal())
+
+
+def test_key_keeps_a_usual_id_and_shortens_a_long_one_to_its_start_and_a_hash() -> None:
+    def video_in_key(video_id: str) -> str | None:
+        made = event(video={"id": video_id}, player={"name": video_id})
+        key = view_key(msgspec.convert(made, Event))
+        assert key.player == key.video
+        return key.video
+
+    assert video_in_key("film-7") == "film-7"
+    long = [video_in_key("https://a.example/" + "x" * 1_900 + end) for end in ("1", "2", "1")]
+    assert long[0] == long[2] != long[1]
+    assert all(text and text.startswith("https://a.example/") for text in long)
+    assert {len(text or "") for text in long} == {MAX_KEY_TEXT}
