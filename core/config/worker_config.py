@@ -198,7 +198,7 @@ class Config:
     )
     keys_file: str | None = _text(
         "OPENQOE_KEYS_FILE",
-        "JSON file of keys with scopes, organisations, tenant and limits, by their SHA-256; "
+        "JSON file of keys with scopes, organisations and limits, by their SHA-256; "
         "`openqoe keys` writes it. It is read again when it changes; an invalid file is reported "
         "and the keys before stay. See [keys](privacy.md#keys).",
     )

@@ -210,7 +210,7 @@ RECORDS_MISSING = _metric(
     "was damaged, truncated or deleted. Their events are not counted.",
 )
 
-DETAILS = frozenset({"key", "tenant"})
+DETAILS = frozenset({"key"})
 """Labels whose values name customers: ``/metrics`` shows their series to readers only."""
 
 METRICS: tuple[Metric, ...] = tuple(
