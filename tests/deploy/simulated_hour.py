@@ -200,8 +200,7 @@ class SimulatedHour:
             request = Request("POST", batch.path, headers=headers, body=batch.body)
             assert worker.handle(request, now) == 202
             if not batch.is_copy:
-                for labels, facts in batch.expected:
-                    self.truth.add(labels, facts)
+                self.truth.add(batch.expected)
         self._sender.now = self.end
         worker.pass_time(self.end)
 
