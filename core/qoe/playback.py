@@ -321,7 +321,6 @@ class _Settlement:
         "_bits",
         "_downscaled",
         "_frames",
-        "_frames_dropped",
         "_known",
         "_media",
         "_moved",
@@ -343,13 +342,16 @@ class _Settlement:
         self._watched = self._starting = self._media = 0.0
         self._bits = self._known = 0.0
         self._scale = self._upscaled = self._downscaled = 0.0
-        self._frames = self._frames_dropped = 0.0
+        self._frames = 0.0
         self._seconds = self._moved = 0.0  # up to the signal at hand
         self._renditions: dict[str, float] = {}
 
     def observations(self) -> list[Observation]:
         """Returns what was observed, sums of times last."""
-        view, out = self._view, self._out
+        view, out, playback = self._view, self._out, self._playback
+        frames_dropped, playback.dropped_unsettled = playback.dropped_unsettled, 0
+        if playback.fps is None:
+            frames_dropped = 0
         for kind, value in (
             (ObservationKind.WATCHED, self._watched),
             (ObservationKind.STARTUP_WAIT, self._starting),
@@ -360,7 +362,7 @@ class _Settlement:
             (ObservationKind.UPSCALED, self._upscaled),
             (ObservationKind.DOWNSCALED, self._downscaled),
             (ObservationKind.FRAMES_EXPECTED, self._frames),
-            (ObservationKind.EXPECTED_FRAMES_DROPPED, self._frames_dropped),
+            (ObservationKind.EXPECTED_FRAMES_DROPPED, frames_dropped),
         ):
             if value:
                 out.append(Observation(kind, NO_EVENT, view, value))
@@ -389,6 +391,12 @@ class _Settlement:
             self._explain_pause(signal)
         if signal.measures is not None:
             self._note_measures(signal.measures, kind)
+        if (
+            playback.state <= State.LOADED
+            and kind is SignalKind.REPORT
+            and (signal.played or (signal.quartile and playback.state is State.NEW))
+        ):
+            self._made_progress(signal)
         self._spend(signal)
         stall = playback.stall
         if (
@@ -877,7 +885,6 @@ class _Settlement:
             ):
                 return  # the player's own remedy for the stall
             self._close_stall()
-            self._open_stall("seek", signal)
         elif state is not State.PLAYING and state is not State.SEEKING:
             return
         playback.state = State.SEEKING
@@ -900,14 +907,14 @@ class _Settlement:
             ):
                 self._close_stall()
                 playback.state = State.SEEKING
-                self._open_stall("seek", signal)
 
     def _paused(self, signal: Signal) -> None:
         playback = self._playback
         playback.paused_at = signal.at
-        if playback.state in (State.LOADED, State.ENDED, State.FAILED):
-            return
-        self._stop(State.PAUSED)
+        if playback.state is State.NEW and signal.played == 0:
+            playback.state = State.LOADED
+        if playback.state not in (State.LOADED, State.ENDED, State.FAILED):
+            self._stop(State.PAUSED)
 
     def _ended(self, signal: Signal) -> None:
         playback = self._playback
@@ -1006,10 +1013,6 @@ class _Settlement:
             playback.rate = signal.rate
         if signal.duration is not None:
             playback.duration = signal.duration
-        if playback.dropped_unsettled:
-            if playback.fps is not None:
-                self._frames_dropped += playback.dropped_unsettled
-            playback.dropped_unsettled = 0
         if signal.rendition is not None:
             self._note_rendition(signal)
 
