@@ -337,7 +337,6 @@ class Playback:
         self, target: float, condition: Condition, next_beat: float, leaves_at: float
     ) -> Generator[TimedSignal, None, bool]:
         """Seek; returns whether the viewer waited for the picture."""
-        rng = self._rng
         moved = target - self.position
         self._set_running(False)
         self.position = target

@@ -12,7 +12,7 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "overview",
         "Overview",
-        "Start-up, failures, rebuffering and completion; by organisation, country, device and player.",
+        "Start-up, failures, rebuffering and completion; by organisation, country, device, player.",
         [variables.source(), *variables.view_labels(), variables.further_filters()],
         [
             Row(

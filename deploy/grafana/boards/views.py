@@ -13,8 +13,8 @@ ERRORS = Limits(0.02, 0.05)
 COMPLETION = Limits(0.6, 0.4)
 
 LATE = (
-    " A view that falls silent ends after 30 minutes (`OPENQOE_VIEW_TIMEOUT`), or after a minute if "
-    "its page was hidden before the start."
+    " A view that falls silent ends after 30 minutes (`OPENQOE_VIEW_TIMEOUT`), or after a minute "
+    "if its page was hidden before the start."
 )
 
 VIDEO_LINK = "/d/openqoe-vod?${__url_time_range}&var-video_id=${__value.text}"
