@@ -82,6 +82,9 @@ HEARTBEAT_LAG: Final = 1_000
 MAX_RATE: Final = 2.0
 """s of media that may pass in one s without a seek, if the playback rate is not reported."""
 
+ROUNDING: Final = 0.05
+"""s by which a reported duration may exceed the time between its events, which are rounded."""
+
 MAX_COUNTED_FPS: Final = 300.0
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -101,6 +104,7 @@ _STOPS: Final = frozenset(
         SignalKind.LOADED,
     }
 )
+_ENDS: Final = frozenset({SignalKind.ENDED, SignalKind.FATAL_ERROR, SignalKind.LEFT})
 _SEEKS: Final = frozenset({SignalKind.SEEK_BEGIN, SignalKind.SEEK_END})
 _IDLE: Final = frozenset({State.PAUSED, State.ENDED, State.FAILED, State.LEFT})
 
@@ -166,21 +170,22 @@ def _note_clock(playback: Playback, newest: float, now: int) -> None:
     """Detects that the client's clock has jumped ahead.
 
     A batch that arrives late lowers the lead of client time, never raises it. So a lead beyond all
-    earlier ones, and beyond what a correct clock could show after late batches, is a jump.
+    earlier ones is a jump; but time that was behind arrival may only have been late until now.
     """
     lead, known = newest - now, playback.lead
     if known is None:
         playback.lead = lead
     elif lead > known:
-        plausible = max(known, min(0, known + EVIDENCE))
-        if lead > plausible + CLOCK_TOLERANCE:
-            playback.jump = lead - known
+        if lead > max(known, 0) + CLOCK_TOLERANCE:
+            playback.jump = lead - (known if known > -EVIDENCE else 0)
         playback.lead = lead
 
 
 def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     playback, kind, at = view.playback, signal.kind, signal.at
     marks = playback.marks
+    if signal.generation:
+        playback.generation = signal.generation
     if not signal.tells_totals:
         marks |= Mark.WITHOUT_TOTALS
     if signal.is_live:
@@ -210,6 +215,7 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     if at >= playback.playing_at:
         playback.playing_at = at
         playback.is_hidden = kind is SignalKind.HIDDEN
+        playback.is_over = kind in _ENDS
         if kind in _PLAYS:
             playback.is_playing = True
         elif kind in _STOPS:
@@ -228,6 +234,7 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
             out.append(Observation(ObservationKind.TOTAL_IGNORED, NO_EVENT, view))
         elif increase is Doubt.BASELINE:
             is_baseline = True
+            playback.marks |= Mark.JOINED
         elif increase:
             out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
     if signal.dropped is not None:
@@ -310,9 +317,7 @@ def ends_early(view: View) -> bool:
     """Whether nothing more is to be expected of a silent view: it is over, or its page was hidden
     before anything was shown."""
     playback = view.playback
-    if playback.state in (State.ENDED, State.FAILED, State.LEFT):
-        return True
-    return playback.is_hidden and not playback.has(Mark.SHOWN)
+    return playback.is_over or (playback.is_hidden and not playback.has(Mark.SHOWN))
 
 
 class _Settlement:
@@ -790,8 +795,8 @@ class _Settlement:
         if not stall.is_counted:
             self._count_stall(stall)
         seconds = stall.seconds
-        if reported is not None and reported < seconds:
-            if stall.cause == "rebuffer":
+        if reported is not None and reported <= seconds + ROUNDING:
+            if stall.cause == "rebuffer" and reported < seconds:
                 playback.rebuffering_s -= seconds - reported
                 playback.playing_s += seconds - reported
             seconds = reported
@@ -879,7 +884,7 @@ class _Settlement:
         playback = self._playback
         if not playback.has(Mark.REQUESTED):
             playback.marks |= Mark.REQUESTED
-            if playback.played is None or not playback.played.is_baseline:
+            if not playback.has(Mark.JOINED):
                 self._observe(ObservationKind.VIEW_STARTED)
 
     def _seek_begin(self, signal: Signal) -> None:

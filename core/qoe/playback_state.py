@@ -53,6 +53,8 @@ class Mark:
     LIVE = 16384
     TELLS_STALLS = 32768
     """The player reports each wait."""
+    JOINED = 65536
+    """It was counted before, or elsewhere: its first total is a baseline."""
 
 
 class Stall(msgspec.Struct, array_like=True, gc=False, eq=False):
@@ -84,6 +86,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         window: Signals that wait to be settled, in order, and their times of arrival.
         is_playing: Whether it plays by its newest signal, received at ``playing_at``.
         is_hidden: Whether the newest signal says that the page was hidden.
+        is_over: Whether it says that the playback is over.
         requested_at: When the current start began.
         has_frame: Whether the current playback has shown a frame.
         start_s: Counted time in the current start so far.
@@ -110,6 +113,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     arrivals: tuple[int, ...] = ()
     is_playing: bool = False
     is_hidden: bool = False
+    is_over: bool = False
     playing_at: Number = 0
     # start
     requested_at: Number | None = None

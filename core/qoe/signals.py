@@ -143,6 +143,7 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
             wait follows shows the first frame at once.
         tells_totals: Whether the source reports running totals of the media time played; without
             them it follows from the states.
+        generation: The SDK generation that the event shows, 0 if either may have sent it.
     """
 
     at: Number
@@ -161,3 +162,4 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_live: bool = False
     tells_stalls: bool = False
     tells_totals: bool = True
+    generation: int = 0
