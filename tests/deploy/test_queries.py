@@ -204,10 +204,9 @@ def outcome_ratio(world: SimulatedHour, org: str, how: str) -> float:
         ).items()
         if its_org == org
     }
+    of = counts.keys() - {"bounce", "unknown"}
     if how == "playback_failure":
-        of = ("completed", "stopped", how)
-    else:
-        of = tuple(counts.keys() - {"bounce", "unknown"})
+        of = {"completed", "stopped", how}
     return counts.get(how, 0.0) / sum(counts.get(outcome, 0.0) for outcome in of)
 
 
