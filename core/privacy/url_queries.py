@@ -27,7 +27,7 @@ _TAIL: Final = rb"(?:" + _CHARACTER + rb"|" + _ESCAPE + rb")*+"
 
 _SLASH: Final = rb"(?:/|\\/|\\u002[fF])"
 
-_NAME: Final = rb"(?:[\w.~+\[\]-]|%(?!3[dD])[0-9a-fA-F]{2}){1,256}+"
+_NAME: Final = rb"(?:[\w.~+\[\]-]|%(?!3[dDfF])[0-9a-fA-F]{2}){1,256}+"
 
 _URL: Final = re.compile(
     rb"(?P<scheme>:" + _SLASH + rb"{2})(?P<path>" + _PATH + rb")(?:" + _MARK + _TAIL + rb")?"
@@ -42,9 +42,9 @@ _SIGNS: Final = re.compile(rb"[?#@]|%3[fF]|\\u00(?:3[fF]|23|40)")
 
 _SIGN_BYTES: Final = (b"?", b"#", b"@", b"%")
 
-MAX_STRINGS: Final = 20_000
+MAX_STRINGS: Final = 10_000
 """Maximum strings of a body that are looked at one by one, for their members' names. A thousand
-events have a tenth of this; in what follows, identifiers are treated like other texts."""
+events have a fifth of this; in what follows, identifiers are treated like other texts."""
 
 _IDENTIFIER: Final = re.compile(rb'"(?:\w{0,64}_)?id"[ \t\r\n]*:[ \t\r\n]*$')
 
