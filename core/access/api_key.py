@@ -1,4 +1,4 @@
-"""API keys: scopes, organisations, tenant and limits of one key.
+"""API keys: scopes, organisations and limits of one key.
 
 A key is known by its SHA-256 only. Keys have at least 128 random bits (``openqoe keys new``), so a
 plain hash needs neither salt nor stretching, and a look-up by digest reveals nothing by its
@@ -20,8 +20,6 @@ class Scope(StrEnum):
     """Read numbers: the dashboard and its API, ``/stats``, all of ``/metrics``."""
     LOGS = "logs"
     """Read events as they came in, with the ids of viewers: the dashboard's tail."""
-    ADMIN = "admin"
-    """Erase viewers."""
 
 
 class Rate(NamedTuple):
@@ -45,7 +43,6 @@ class ApiKey:
         name: Names the key in metrics and log lines; several keys of one setting share a name.
         scopes: What it may do.
         orgs: Organisations whose events it may send and read; None for all.
-        tenant: Tenant of its organisations in Mimir and Loki; None for the default.
         rate: Limit over time; None for no limit.
         events_per_day: Quota; above it the views of the key are thinned. None for no quota.
         sample: Fraction of the key's views that is accepted.
@@ -56,7 +53,6 @@ class ApiKey:
     name: str
     scopes: frozenset[Scope]
     orgs: frozenset[str] | None = None
-    tenant: str | None = None
     rate: Rate | None = None
     events_per_day: int | None = None
     sample: float = 1.0

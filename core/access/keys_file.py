@@ -1,7 +1,7 @@
 """The file of ``OPENQOE_KEYS_FILE``: a JSON list of keys, each by its SHA-256.
 
     [{"sha256": "9f86…", "name": "acme-web", "scopes": ["ingest"], "orgs": ["acme"],
-      "tenant": "acme", "rate": {"events_per_second": 200, "burst": 2000},
+      "rate": {"events_per_second": 200, "burst": 2000},
       "quota": {"events_per_day": 5000000}, "sample": 1.0, "revoked": false}]
 
 Only ``sha256``, ``name`` and ``scopes`` are required. All faults are reported at once, and an
@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from ..config.declaration import SettingsError
-from ..config.destinations import is_valid_tenant
 from .api_key import ApiKey, Rate, Scope
 
 SETTING: Final = "OPENQOE_KEYS_FILE"
@@ -46,7 +45,6 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     scopes: list[Scope]
     orgs: list[Annotated[str, msgspec.Meta(min_length=1)]] | None = None
-    tenant: str | None = None
     rate: _Rate | None = None
     quota: _Quota | None = None
     sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
@@ -110,10 +108,6 @@ def _faults_of(entry: _Entry, document: Mapping[str, Any]) -> list[str]:
         faults.append("orgs holds no organisation; leave it out for all")
     if "orgs" in document and entry.orgs is None:
         faults.append("orgs is null; leave it out for all")
-    if entry.tenant is not None and not is_valid_tenant(entry.tenant):
-        faults.append("tenant is none that Mimir and Loki accept")
-    if entry.tenant is not None and entry.orgs is None:
-        faults.append("tenant needs orgs: events are assigned to a tenant by their organisation")
     return faults
 
 
@@ -124,7 +118,6 @@ def _key_of(entry: _Entry) -> ApiKey:
         entry.name,
         frozenset(entry.scopes),
         None if entry.orgs is None else frozenset(entry.orgs),
-        entry.tenant,
         # By default ten seconds' worth, so that a player's batch after an outage passes.
         None
         if rate is None

@@ -52,7 +52,7 @@ def metrics_response(health: Health, *, with_details: bool) -> Response:
 
     Args:
         health: The metrics.
-        with_details: Whether to include series that name customers (keys and tenants).
+        with_details: Whether to include series that name customers (by their keys).
     """
     headers = (("Content-Type", exposition.CONTENT_TYPE), answers.NO_STORE)
     return Response(200, headers, health.render(with_details=with_details))

@@ -21,8 +21,8 @@ REQUIRED: Final = frozenset(
 """Members that every event must have."""
 
 NOT_HASHED: Final = frozenset({"event_type", "event_time", "viewer_time", "org_id"})
-"""Members that nothing works without: the type and times, and the organisation, which access and
-tenants depend on."""
+"""Members that nothing works without: the type and times, and the organisation, which access
+depends on."""
 
 _PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 

@@ -175,6 +175,8 @@ class BatchApplier:
         """Count accepted events, rejected ones by reason, and ignored fields."""
         if decoded.events:
             self._health.count(health_metrics.ACCEPTED, len(decoded.events))
+        if decoded.clock_corrected:
+            self._health.count(health_metrics.CLOCK_CORRECTED)
         if decoded.faults:
             self.count_faults(decoded.faults)
         for path in decoded.ignored_fields:

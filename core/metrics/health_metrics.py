@@ -82,6 +82,11 @@ IGNORED = _metric(
     "Optional fields ignored because their type was wrong.",
     "field",
 )
+CLOCK_CORRECTED = _metric(
+    "clock_corrected_total",
+    COUNTER,
+    "Batches whose times were shifted, because the client's clock was wrong.",
+)
 SERIES = _metric("series_live", GAUGE, "Series in memory, as Prometheus counts them.")
 OVERFLOWED = _metric(
     "series_overflowed_total",
@@ -211,7 +216,7 @@ RECORDS_MISSING = _metric(
     "was damaged, truncated or deleted. Their events are not counted.",
 )
 
-DETAILS = frozenset({"key", "tenant"})
+DETAILS = frozenset({"key"})
 """Labels whose values name customers: ``/metrics`` shows their series to readers only."""
 
 METRICS: tuple[Metric, ...] = tuple(

@@ -10,7 +10,7 @@ from ..service.extras import needs
 
 COMMANDS = (
     *("serve", "check", "stats", "cardinality", "demo", "simulate", "replay", "keys", "outbox"),
-    *("drain", "completion", "version"),
+    *("drain", "erase", "completion", "version"),
 )
 """In the order in which people need them."""
 

@@ -30,7 +30,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "acme": {"scopes": ["ingest"], "orgs": ["acme"]},
     "board": {"scopes": ["read"]},
     "support": {"scopes": ["read", "logs"], "orgs": ["acme"]},
-    "old": {"scopes": ["ingest", "read", "logs", "admin"], "revoked": True},
+    "old": {"scopes": ["ingest", "read", "logs"], "revoked": True},
 }
 
 

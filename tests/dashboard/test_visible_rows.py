@@ -63,7 +63,7 @@ QUESTIONS = [
 def test_answer_shows_nothing_of_other_organisations(
     shared: Store, question: str, query: dict[str, str]
 ) -> None:
-    page = shared.api.answer(question, query, ("acme",))
+    page = shared.api.answer(question, query, orgs=("acme",))
     assert page.status == 200, page.body
     assert b"rival" not in page.body
 
@@ -76,7 +76,7 @@ def test_every_question_is_tested(shared: Store) -> None:
 
 def test_counts_are_those_of_the_organisation(shared: Store) -> None:
     def started(orgs: tuple[str, ...] | None) -> float:
-        answer = json.loads(shared.api.answer("overview", {}, orgs).body)
+        answer = json.loads(shared.api.answer("overview", {}, orgs=orgs).body)
         return float(answer["current"]["views_started"])
 
     assert started(("acme",)) == 4
@@ -86,16 +86,18 @@ def test_counts_are_those_of_the_organisation(shared: Store) -> None:
 
 
 def test_tail_holds_the_entries_of_the_organisation(shared: Store) -> None:
-    answer = json.loads(shared.api.answer("tail", {}, ("acme",)).body)
+    answer = json.loads(shared.api.answer("tail", {}, orgs=("acme",)).body)
     assert {entry["org_id"] for entry in answer["entries"]} == {"acme"}
     assert len(answer["entries"]) == 3
     assert answer["latest"] == 3
-    nothing = json.loads(shared.api.answer("tail", {}, ("nobody",)).body)
+    nothing = json.loads(shared.api.answer("tail", {}, orgs=("nobody",)).body)
     assert (nothing["latest"], nothing["entries"]) == (0, [])
 
 
 def test_title_of_a_shared_label_is_hidden(shared: Store) -> None:
-    rows = json.loads(shared.api.answer("breakdown", {"by": "video_id"}, ("acme",)).body)["rows"]
+    rows = json.loads(shared.api.answer("breakdown", {"by": "video_id"}, orgs=("acme",)).body)[
+        "rows"
+    ]
     found = {row["value"]: (row["title"], row["video_ids"]) for row in rows if row["value"]}
     assert found == {
         "bucket_1": ("acme-video", ["acme-video"]),
@@ -107,7 +109,7 @@ def test_cached_answers_of_other_keys_are_not_used(shared: Store) -> None:
     everything = shared.api.answer("overview", {})
     shared.api._store_in_cache(("overview", None), everything, 10)
     assert shared.api.answer("overview", {}) is everything
-    assert shared.api.answer("overview", {}, ("acme",)).body != everything.body
+    assert shared.api.answer("overview", {}, orgs=("acme",)).body != everything.body
 
 
 def test_restricted_reader_cannot_write(shared: Store) -> None:

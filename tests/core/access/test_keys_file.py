@@ -24,9 +24,8 @@ def parse(*entries: Any) -> tuple[ApiKey, ...]:
 def test_complete_entry_is_parsed() -> None:
     (key,) = parse(
         entry(
-            scopes=["ingest", "read", "logs", "admin"],
+            scopes=["ingest", "read", "logs"],
             orgs=["acme", "acme-eu"],
-            tenant="acme",
             rate={"events_per_second": 200, "burst": 2000},
             quota={"events_per_day": 5_000_000},
             sample=0.5,
@@ -38,7 +37,6 @@ def test_complete_entry_is_parsed() -> None:
         "acme-web",
         frozenset(Scope),
         frozenset({"acme", "acme-eu"}),
-        "acme",
         Rate(200, 2000),
         5_000_000,
         0.5,
@@ -67,8 +65,6 @@ def test_burst_defaults_to_ten_seconds() -> None:
         ({"orgs": None}, "orgs is null"),
         ({"orgs": [""]}, "orgs"),
         ({"org": ["acme"]}, "unknown field `org`"),
-        ({"tenant": "acme"}, "tenant needs orgs"),
-        ({"tenant": "a/b", "orgs": ["a"]}, "tenant is none that Mimir and Loki accept"),
         ({"rate": {"events_per_second": 0}}, "rate"),
         ({"rate": {"burst": 5}}, "rate"),
         ({"quota": {"events_per_day": 0}}, "quota"),

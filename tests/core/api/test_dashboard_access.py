@@ -529,6 +529,14 @@ def test_pages_are_limited_to_the_organisations_of_the_key() -> None:
             assert page.orgs == orgs
 
 
+def test_state_of_the_worker_is_not_given_to_keys_of_some_organisations() -> None:
+    worker = make_with_file()
+    for key, is_given in (("numbers", True), ("acme", False)):
+        page = page_of(go(worker, "/dashboard/api/delivery", headers={"x-api-key": key}))
+        assert page is not None
+        assert (page.worker_state is not None) == is_given
+
+
 def test_raw_events_need_the_scope_logs() -> None:
     worker = make_with_file()
     for key, is_open in (("acme", True), ("numbers", False)):

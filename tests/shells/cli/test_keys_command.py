@@ -40,11 +40,11 @@ def test_new_key_is_printed_and_only_its_hash_is_stored(file: Path) -> None:
 def test_limits_of_a_new_key_are_stored(file: Path) -> None:
     run(
         *("new", "web", "--scope", "ingest", "--scope", "read", "--org", "a", "--org", "b"),
-        *("--tenant", "t", "--rate", 200, "--burst", 9, "--quota", 1000, "--sample", 0.5),
+        *("--rate", 200, "--burst", 9, "--quota", 1000, "--sample", 0.5),
         *("--file", file),
     )
     (key,) = parse_keys_file(file.read_bytes())
-    assert (key.tenant, key.rate, key.events_per_day) == ("t", Rate(200, 9), 1000)
+    assert (key.rate, key.events_per_day) == (Rate(200, 9), 1000)
     assert (key.sample, key.orgs) == (0.5, frozenset({"a", "b"}))
 
 
@@ -83,7 +83,6 @@ def test_check_names_every_fault(file: Path) -> None:
     "arguments",
     [
         ("new", "a b", "--scope", "read"),
-        ("new", "web", "--scope", "read", "--tenant", "t"),
         ("new", "web", "--scope", "read", "--burst", "5"),
         ("new", "web", "--scope", "write"),
         ("new", "web"),
