@@ -42,9 +42,6 @@ viewers would stall every worker. A player sends a few batches in that time."""
 ENTRIES_WINDOW = 10_000
 """ms."""
 
-MAX_TIMEOUTS = 20_000
-"""Time-outs that may wait for a store that is away; past it the oldest are not written any more."""
-
 MAX_LATE_BATCHES = 20_000
 """Batches that were applied alone and may still wait to be claimed."""
 
@@ -264,7 +261,6 @@ class SharedViews(SyncParticipant):
         """Claim the batches that wait, and extend the logs of their views."""
         operations: list[Operation] = []
         self._queue.drop_applied(MAX_LATE_BATCHES)
-        self._limit_timeouts()
         self._drop_timeouts(len(self._timeouts) - MAX_TIMEOUTS, now)
         events = batches = 0
         for position, batch in enumerate(self._queue.unclaimed()):
@@ -326,14 +322,6 @@ class SharedViews(SyncParticipant):
             for timeout in self._timeouts[:count]:
                 self._apply_timeout(timeout, now)
             self._forget_timeouts(count)
-
-    def _limit_timeouts(self) -> None:
-        """Drop the oldest time-outs that were counted alone, if too many wait for the store."""
-        surplus = len(self._timeouts) - MAX_TIMEOUTS
-        if surplus > 0:
-            self._timeouts.sort(key=lambda timeout: not timeout.is_counted)  # stable
-            counted = sum(timeout.is_counted for timeout in self._timeouts)
-            self._forget_timeouts(min(surplus, counted))
 
     def _forget_timeouts(self, count: int) -> None:
         done, self._timeouts = self._timeouts[:count], self._timeouts[count:]
