@@ -285,6 +285,14 @@ class Config:
     max_event_age: int = _seconds(
         "OPENQOE_MAX_EVENT_AGE", 24 * HOUR, "How far the event_time of an event may be in the past."
     )
+    clock_correction: Literal["shift", "refuse"] = setting(
+        "OPENQOE_CLOCK_CORRECTION",
+        "shift",
+        "Batches whose events all lie ahead, by more than `OPENQOE_MAX_EVENT_LEAD`, or before 2020 "
+        "come from a wrong clock: `shift` moves their times so that the newest event happens on "
+        "arrival, `refuse` refuses them.",
+        parse=parse_choice("shift", "refuse"),
+    )
     max_event_lead: int = _seconds(
         "OPENQOE_MAX_EVENT_LEAD",
         5 * MINUTE,
@@ -311,7 +319,7 @@ class Config:
     )
     max_waiting_bytes: int = _bytes(
         "OPENQOE_MAX_WAITING_BYTES",
-        64 * MIB,
+        32 * MIB,
         "Maximum size of all requests in transfer, and separately of all batches that wait for the "
         "journal or for a flush. Above it, the largest and slowest requests in transfer, and new "
         "batches, are answered 503.",
@@ -387,9 +395,10 @@ class Config:
     )
     max_views: int = _count(
         "OPENQOE_MAX_VIEWS",
-        1_000_000,
+        150_000,
         "Maximum views in memory, ended ones included; above it, the views that were silent "
-        "longest are evicted. A view uses about 1 KB of memory, an ended one half of that.",
+        "longest are evicted. A view uses up to 0.8 KB of memory, an ended one half of that. Set "
+        "it to the number of views of a day, if the memory allows.",
     )
 
     kv_url: str = setting(

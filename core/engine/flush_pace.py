@@ -7,10 +7,10 @@ the delivery of its payloads. Both are judged when a flush begins:
     behind      the oldest payload of a queue has waited for more than three intervals, and for
                 longer than three flushes ago
 
-If three flushes in a row are late, or the queue of a destination that accepts is behind, the
-interval is doubled: samples are cumulative, so a longer interval costs resolution in time and never
-a count. It is halved again once flushes and deliveries have fitted into half of it for a while. It
-never exceeds ``MAX_INTERVAL``: Prometheus forgets a series without samples for five minutes.
+If three flushes in a row are late, or the queue of a destination that accepts metrics is behind,
+the interval is doubled: samples are cumulative, so a longer interval costs resolution in time and
+never a count. It is halved again once flushes and deliveries have fitted into half of it for a
+while. It never exceeds ``MAX_INTERVAL``: Prometheus forgets a series after five minutes.
 
 An outage makes a queue grow as well: nothing was accepted since the flush before. It is reported
 as being behind, but does not stretch the interval, because fewer payloads would not end it.
@@ -86,7 +86,10 @@ class FlushPace:
         for queue in self._queues:
             delay = queue.pop_longest_delay()
             accepts = queue.is_accepting and delay is not None
-            falls_behind |= self._judge_queue(queue, now, accepts=accepts) and accepts
+            grows = self._judge_queue(queue, now, accepts=accepts)
+            if queue.kind == "logs":  # as many with a longer interval
+                continue
+            falls_behind |= grows and accepts
             if queue.is_accepting:
                 slowest = max(slowest, delay or 0, queue.head_age(now))
         self._late = self._late + 1 if now - due > LATE * self.interval else 0

@@ -82,6 +82,11 @@ IGNORED = _metric(
     "Optional fields ignored because their type was wrong.",
     "field",
 )
+CLOCK_CORRECTED = _metric(
+    "clock_corrected_total",
+    COUNTER,
+    "Batches whose times were shifted, because the client's clock was wrong.",
+)
 SERIES = _metric("series_live", GAUGE, "Series in memory, as Prometheus counts them.")
 OVERFLOWED = _metric(
     "series_overflowed_total",
@@ -193,6 +198,12 @@ KV_ALONE = _metric(
     COUNTER,
     "Batches counted without the shared store, because it was unavailable for too long: views that "
     "other workers saw, too, may be counted twice.",
+)
+UNFOLLOWED = _metric(
+    "view_events_unfollowed_total",
+    COUNTER,
+    "Events counted without the state of their view, because several workers share it and it had "
+    "more than 64 batches in ten seconds: a page probably sends one view_id for all viewers.",
 )
 STORAGE_OK = _metric(
     "storage_ok", GAUGE, "1 while the journal and the outbox can be written, else 0."

@@ -31,21 +31,21 @@ class ProvisionalLabel(str):
 MAX_CACHED_PER_GROUP = 1_000
 """Cached series after which a group's cache is cleared: clients choose the label values."""
 
-MAX_CACHE_BYTES = 32 * 1024 * 1024
+MAX_CACHE_BYTES = 16 * 1024 * 1024
 """Approximate bytes that the caches of all groups may use before the groups must be discarded."""
 
 CACHED_SERIES_BYTES = 100
 """Approximate bytes of a cached series, besides its raw label values."""
 
-MAX_INTERNED_BYTES = 4 * 1024 * 1024
+MAX_INTERNED_BYTES = 2 * 1024 * 1024
 """Approximate bytes of interned labels of metrics' own."""
 
-SAMPLE_BYTES = 1024
+SAMPLE_BYTES = 640
 """Average bytes that a sample may use: ``max_series`` bounds the memory of all series as well, so
 those with long labels take the places of several."""
 
-SERIES_OVERHEAD = 500
-SAMPLE_OVERHEAD = 150
+SERIES_OVERHEAD = 300
+SAMPLE_OVERHEAD = 90
 """Approximate bytes of a series, and of each of its samples, without the text of its labels."""
 
 

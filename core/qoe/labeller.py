@@ -39,14 +39,14 @@ MAX_LABEL_BYTES = 2048
 
 INVALID_REPLACEMENT = "?"
 
-MAX_CACHE_BYTES = 48 * 1024 * 1024
+MAX_CACHE_BYTES = 24 * 1024 * 1024
 """Approximate bytes of the cache; clients choose the raw values, so it is bounded. It has room for
-20,000 label sets of usual length."""
+10,000 label sets of usual length."""
 
 LABEL_SET_BYTES = 1024
 """Approximate bytes of a cached label set with its group, besides the raw values."""
 
-MAX_INTERNED_BYTES = 8 * 1024 * 1024
+MAX_INTERNED_BYTES = 4 * 1024 * 1024
 """Approximate bytes of interned labels. Equal labels that are separate objects would miss the
 processor's cache when a snapshot looks up their numbers."""
 

@@ -9,6 +9,7 @@ entries are adjusted beforehand (the limits are Loki's defaults):
 """
 
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 
 import msgspec
 
@@ -33,8 +34,11 @@ MAX_AHEAD = 9 * 60_000
 ENTRY_OVERHEAD = 24
 """Approximate bytes of an entry besides its line and its metadata."""
 
-MAX_METADATA_BYTES = 8 * 1024 * 1024
-"""Approximate bytes of cached metadata: 10,000 views with ids of usual length."""
+MAX_METADATA_BYTES = 4 * 1024 * 1024
+"""Approximate bytes of cached metadata: 5,000 views with ids of usual length."""
+
+MAX_STREAM_KEY = 512
+"""Characters of the labels of a live stream; longer ones are replaced by a hash."""
 
 STREAM_LIFETIME = 30 * 60_000
 """ms without an entry after which Loki ends a stream (chunk_idle_period)."""
@@ -171,7 +175,7 @@ class LogBuffer:
             live = self._live = {
                 stream: at for stream, at in live.items() if now - at < STREAM_LIFETIME
             }
-        for stream in streams:
+        for stream in map(_stream_key, streams):
             if stream in live or len(live) < most:
                 live[stream] = now
 
@@ -205,6 +209,13 @@ class LogBuffer:
         return Payload(
             "logs", self._encoding.headers, self._encoding.encode_request(chunk), items, now
         )
+
+
+def _stream_key(labels: str) -> str:
+    """A stream in the table of live ones: its labels, or their hash if they are long."""
+    if len(labels) <= MAX_STREAM_KEY and labels.isascii():
+        return labels
+    return blake2b(labels.encode(), digest_size=16).hexdigest()
 
 
 def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:

@@ -65,10 +65,15 @@ def _stored(worker: WorkerProcess) -> bool:
 
 def test_page_shows_the_numbers_of_the_events(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
-    browser.wait(lambda: browser.tile("frequency") == "60.0 / h", "the tiles")  # 4 in 4 min
+    browser.wait(lambda: browser.tile("frequency") == "58.5 / h", "the tiles")  # 4 in 246 s
     assert browser.tile("started") == "4"
     assert browser.tile("completed") == "2"
-    assert browser.tile("ratio") == "2.50 %"  # 6 s of 240 s
+    assert browser.tile("watched") == "4.1 min"
+    assert browser.tile("ratio") == "2.44 %"  # 6 s of 246 s
+    # Two views have ended, both at the end of the video.
+    assert browser.tile("exits") == browser.tile("start-failures") == "0 %"
+    assert browser.tile("playback-failures") == "0 %"
+    assert browser.tile("score") == "86.1 / 100"
     assert browser.tile("errors") == "25.0 / 100 views"
     # Of 0.8 0.8 1.2 4.0 s the median lies at the end of the bucket from 0.5 to 1 s.
     assert browser.tile("startup") == "1.00 s"
@@ -87,7 +92,7 @@ def test_charts_have_text_descriptions(browser: Browser, worker: WorkerProcess) 
     browser.open(worker.url)
     browser.wait_for_charts()
     labels = [plot.get_attribute("aria-label") or "" for plot in browser.all(".plot")]
-    assert len(labels) == 6
+    assert len(labels) == 7
     assert any(label.startswith("Start-up time. p50: latest") for label in labels), labels
 
 

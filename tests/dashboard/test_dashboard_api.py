@@ -29,6 +29,19 @@ def filled(store: Store) -> Store:
         store.series("openqoe_events_total", [(-600, 0), (0, 99)], event_type="playing", **labels)
         store.series("openqoe_views_completed_total", [(-600, 0), (-60, views / 2)], **labels)
         store.series("openqoe_playing_time_seconds", [(-600, 0), (-60, played)], **labels)
+        store.series("openqoe_watch_time_seconds", [(-600, 0), (-60, played + stalled)], **labels)
+        outcomes = {"completed": 4, "exit_before_start": 2, "start_failure": 2, "bounce": 9}
+        if errors:
+            outcomes = {"stopped": 3, "playback_failure": 1, "unknown": 7}
+        for outcome, ended in outcomes.items():
+            store.series(
+                "openqoe_view_outcomes_total", [(-600, 0), (-60, ended)], outcome=outcome, **labels
+            )
+        for part, points in (("all", 80.0), ("startup", 10.0)):
+            for end, value in (("sum", points * views), ("count", views)):
+                store.series(
+                    f"openqoe_view_score_{end}", [(-600, 0), (-60, value)], part=part, **labels
+                )
         for cause, factor in (("rebuffer", 1), ("seek", 100)):
             store.series(
                 "openqoe_rebuffer_events_total",
@@ -59,7 +72,7 @@ def filled(store: Store) -> Store:
             )
         startups = [0.4] * views if device == "desktop" else [4.0] * views
         store.histogram(
-            "openqoe_video_startup_seconds", startups, STARTUP_BOUNDS, source="playing", **labels
+            "openqoe_video_startup_seconds", startups, STARTUP_BOUNDS, source="measured", **labels
         )
         for quartile, share in (("25", 1.0), ("50", 0.5), ("75", 0.5), ("100", 0.5)):
             store.series(
@@ -83,8 +96,15 @@ def test_overview_has_the_measures_of_the_range(filled: Store) -> None:
     assert current["views_completed"] == 5
     assert current["playing_seconds"] == 9000
     assert current["rebuffer_events"] == 14
-    assert current["rebuffering_ratio"] == 36 / 9000
-    assert current["rebuffers_per_hour"] == 14 / 2.5
+    assert current["watch_seconds"] == 9036
+    assert current["rebuffering_ratio"] == 36 / 9036
+    assert current["rebuffers_per_hour"] == 14 * 3600 / 9036
+    # Bounces and unknown outcomes count for neither side.
+    assert current["exit_before_start_ratio"] == 2 / 12
+    assert current["start_failure_ratio"] == 2 / 12
+    assert current["playback_failure_ratio"] == 1 / 8
+    assert current["outcomes"]["bounce"] == 9
+    assert current["score"] == 80
     assert current["errors_per_view"] == 0.6
     # Eight between 0.25 and 0.5, two between 3 and 5.
     assert current["startup_seconds"] == {
@@ -108,6 +128,9 @@ def test_ratio_without_views_is_null(store: Store) -> None:
     assert current["views_started"] == 0
     assert current["rebuffering_ratio"] is None
     assert current["errors_per_view"] is None
+    assert current["exit_before_start_ratio"] is None
+    assert current["playback_failure_ratio"] is None
+    assert current["score"] is None
     assert current["startup_seconds"]["p50"] is None
 
 
@@ -140,7 +163,9 @@ def test_timeline_sums_equal_the_overview(filled: Store) -> None:
 def test_breakdown_has_measures_per_value(filled: Store) -> None:
     rows = {row["value"]: row for row in filled.ask("breakdown", by="device_category")["rows"]}
     assert list(rows) == ["desktop", "tv"]
-    assert rows["tv"]["rebuffering_ratio"] == pytest.approx(30 / 1800)
+    assert rows["tv"]["rebuffering_ratio"] == pytest.approx(30 / 1830)
+    assert rows["tv"]["playback_failure_ratio"] == 0.25
+    assert rows["desktop"]["exit_before_start_ratio"] == 0.25
     assert rows["tv"]["errors_per_view"] == 3
     assert rows["desktop"]["startup_seconds"]["p50"] == 0.375
 
@@ -167,10 +192,14 @@ def test_errors_are_grouped_by_family_and_code(filled: Store) -> None:
     }
 
 
-def test_picture_has_counts_by_bit_rate_and_resolution(store: Store) -> None:
+def test_picture_has_counts_by_bit_rate_and_time_by_resolution(store: Store) -> None:
     store.histogram("openqoe_bitrate_bps", [2e5, 3e6, 3e6, 3e7], (2.5e5, 5e5, 5e6, 2e7))
     for resolution, count in (("720p", 3), ("1080p", 9)):
-        store.series("openqoe_resolution_total", [(-600, 0), (0, count)], resolution=resolution)
+        store.series(
+            "openqoe_rendition_playing_seconds_total",
+            [(-600, 0), (0, count)],
+            resolution=resolution,
+        )
     answer = store.ask("picture")
     assert [(one["from"], one["to"], one["observations"]) for one in answer["bitrate"]] == [
         (0, 2.5e5, 1),
@@ -179,7 +208,7 @@ def test_picture_has_counts_by_bit_rate_and_resolution(store: Store) -> None:
         (5e6, 2e7, 0),
         (2e7, None, 1),
     ]
-    assert {one["resolution"]: one["renditions"] for one in answer["resolution"]} == {
+    assert {one["resolution"]: one["seconds"] for one in answer["resolution"]} == {
         "720p": 3,
         "1080p": 9,
     }

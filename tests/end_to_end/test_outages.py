@@ -25,7 +25,7 @@ from tests.support_tests.plain_client import send
 
 SHELLS = ("asyncio", "trio", "wsgi")
 
-STARTED = "openqoe_views_started_total"
+STARTED = "openqoe_views_loaded_total"
 HOUR = 3_600_000
 
 

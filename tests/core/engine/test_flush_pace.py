@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 
 from openqoe.core import Config, Worker
+from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.delivery_queue import DeliveryQueue
+from openqoe.core.delivery.payload import Payload
+from openqoe.core.delivery.verdict import PayloadKind
 from openqoe.core.effects import (
     Append,
     Effect,
@@ -16,7 +20,7 @@ from openqoe.core.effects import (
     RemoteWrite,
     Stored,
 )
-from openqoe.core.engine.flush_pace import MAX_INTERVAL
+from openqoe.core.engine.flush_pace import MAX_INTERVAL, FlushPace
 from openqoe.core.http.messages import Request
 from tests.support import exposition_parser
 from tests.support.event_builders import NOW, event, post
@@ -181,6 +185,31 @@ def test_interval_does_not_alternate_while_the_load_is_steady() -> None:
     assert host.ask("/ready") == {"status": "ready", "flush_interval_seconds": 2}
 
 
+@pytest.mark.parametrize(("kind", "longest"), [("metrics", MAX_INTERVAL), ("logs", SECOND)])
+def test_slow_destination_of_logs_does_not_stretch_the_interval_of_metrics(
+    kind: PayloadKind, longest: int
+) -> None:
+    queue = DeliveryQueue(
+        Destination("slow", "http://slow/push", ()),
+        kind,
+        max_bytes=1_000_000,
+        seed=1,
+        split=lambda body: [],
+        user_agent="x",
+    )
+    pace, now = FlushPace(SECOND, [queue]), NOW
+    for effect_id in range(300):
+        now += pace.interval
+        pace.begin_flush(now, now)
+        for _ in range(3):
+            queue.offer(Payload(kind, (), b"x", 1, now), now)
+        assert queue.next_request(effect_id, now) is not None
+        queue.complete(effect_id, OK, now)
+    assert pace.behind == ("slow",)
+    assert pace.interval == longest
+    assert pace.drain_notices()[0].event == "delivery falls behind"
+
+
 def test_caught_up_destination_is_reported() -> None:
     host = make_slow_host(1.5)
     host.pass_time(5 * MINUTE)
@@ -241,7 +270,7 @@ def test_interval_is_stretched_if_the_work_of_a_flush_takes_longer() -> None:
 def test_interval_is_never_stretched_past_a_minute(configured: str, longest: int) -> None:
     host = Host(configured)
     host.delay = 30 * SECOND
-    host.pass_time(120 * MINUTE)
+    host.pass_time(60 * MINUTE)
     assert host.ask("/stats")["flush_interval_ms"]["current"] == longest
 
 
