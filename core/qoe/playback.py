@@ -26,6 +26,7 @@ stalls     A wait before the first progress is start-up; one that a seek explain
 errors     An error is fatal if nothing was played after it.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -43,6 +44,10 @@ from .vocabulary import ObservationKind
 REORDER_WINDOW: Final = 10_000
 """ms of arrival time for which a signal waits for earlier ones, and for the seek that explains its
 stall: the SDK sends a batch every 5 s, and repeats one after 1, 2 and 4 s."""
+
+MAX_WAITING: Final = 128
+"""Signals of a view that may wait; above it the earliest are applied. A player sends one a second
+at the most, and all that wait are in memory."""
 
 EVIDENCE: Final = 90_000
 """ms between two signals that count for a state."""
@@ -138,31 +143,31 @@ def _time_and_kind(signal: Signal) -> tuple[float, int]:
     return signal.at, signal.kind
 
 
-def _total_order(entry: tuple[Signal, int]) -> tuple[float, int, bytes]:
-    """Sort key under which only equal signals are equal, so the order of arrival is irrelevant."""
-    signal = entry[0]
-    return signal.at, signal.kind, _encode(signal)
-
-
 def _extend_window(playback: Playback, ordered: list[Signal], now: int) -> None:
-    """Adds signals, ordered by time and kind, to those that wait; equal ones once."""
+    """Adds signals, ordered by time and kind, to those that wait; equal ones once.
+
+    Those with the same time and kind are ordered by content, so the order of arrival is irrelevant.
+    """
     if not ordered:
         return
-    window = playback.window
-    keys = [_time_and_kind(signal) for signal in ordered]
-    if len(set(keys)) == len(keys) and (not window or _time_and_kind(window[-1]) < keys[0]):
-        playback.window = (*window, *ordered)
-        playback.arrivals = (*playback.arrivals, *([now] * len(ordered)))
-        return
-    entries = [*zip(window, playback.arrivals, strict=True), *((one, now) for one in ordered)]
-    entries.sort(key=_total_order)
-    unique = [
-        entry
-        for number, entry in enumerate(entries)
-        if not number or entry[0] != entries[number - 1][0]
-    ]
-    playback.window = tuple(signal for signal, _ in unique)
-    playback.arrivals = tuple(arrival for _, arrival in unique)
+    window, arrivals = list(playback.window), list(playback.arrivals)
+    for signal in ordered:
+        key = _time_and_kind(signal)
+        place = len(window)
+        if window and _time_and_kind(window[-1]) >= key:
+            place = bisect_right(window, key, key=_time_and_kind)
+            while place and _time_and_kind(window[place - 1]) == key:
+                other = window[place - 1]
+                if other == signal:
+                    place = -1
+                elif _encode(other) > _encode(signal):
+                    place -= 1
+                    continue
+                break
+        if place >= 0:
+            window.insert(place, signal)
+            arrivals.insert(place, now)
+    playback.window, playback.arrivals = tuple(window), tuple(arrivals)
 
 
 def _note_clock(playback: Playback, newest: float, now: int) -> None:
@@ -271,10 +276,12 @@ def settle(view: View, before: int | None) -> list[Observation]:
         return []
     count = len(window)
     if before is not None:
-        if arrivals[0] > before and min(arrivals) > before:
-            return []
-        while arrivals[count - 1] > before:
+        while count and arrivals[count - 1] > before:
             count -= 1
+        if len(window) > MAX_WAITING:
+            count = max(count, len(window) - MAX_WAITING // 2)
+        if not count:
+            return []
     settlement = _Settlement(view)
     for number in range(count):
         settlement.apply(window[number], window, number + 1)
