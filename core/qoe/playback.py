@@ -201,6 +201,8 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
         out.append(Observation(ObservationKind.VIEW_LOADED, NO_EVENT, view))
     if kind in _BEGINNINGS:
         marks |= Mark.BEGAN
+        if playback.began_at is None or at < playback.began_at:
+            playback.began_at = at
         if kind <= SignalKind.READY and at not in playback.restarts:
             playback.restarts = tuple(sorted((*playback.restarts, at)))[-RESTARTS_KEPT:]
     if kind in _REQUESTS and not marks & Mark.REQUESTED:
@@ -232,7 +234,9 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
     if signal.played is not None:
         if playback.played is None:
             playback.played = RunningTotal()
-        began = playback.first_at if playback.has(Mark.BEGAN) else None
+        began = playback.began_at
+        if began is not None and began > at:
+            began = None
         increase = playback.played.advance_time(signal.played, at, playback.restarts, began)
         if increase is Doubt.IMPLAUSIBLE:
             out.append(Observation(ObservationKind.TOTAL_IGNORED, NO_EVENT, view))
@@ -882,7 +886,7 @@ class _Settlement:
         playback = self._playback
         if not playback.has(Mark.REQUESTED):
             playback.marks |= Mark.REQUESTED
-            if not playback.has(Mark.JOINED):
+            if playback.has(Mark.BEGAN) or not playback.has(Mark.JOINED):
                 self._observe(ObservationKind.VIEW_STARTED)
 
     def _seek_begin(self, signal: Signal) -> None:
