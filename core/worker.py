@@ -140,7 +140,7 @@ class Worker:
             response = answers.error_response(405, "Method not allowed", ("Allow", allow))
         elif endpoint.needs_key and not auth.is_authorized(request, self.config.api_keys):
             response = self._refuse_key(route, request, now)
-        elif route is Route.EVENTS:
+        elif route in routes.INGEST:
             response = self._ingest.ingest_request(opened, now)
             if response is None and self._durability is not None:
                 # Nothing is applied before the record is written, so nothing else can be due.
@@ -152,7 +152,7 @@ class Worker:
 
     def _refuse_key(self, route: Route, request: Request, now: int) -> Response:
         """Answer a request without a valid API key. Readers may try only so many wrong ones."""
-        if route is not Route.EVENTS and auth.offers_key(request):
+        if route not in routes.INGEST and auth.offers_key(request):
             wait = self._failed_keys.note(request, now)
             if wait:
                 return answers.too_many_wrong_keys(wait)

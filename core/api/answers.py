@@ -1,6 +1,7 @@
 """JSON responses of the API.
 
-Every 2xx has a body, because the SDK treats an empty one as a failure and sends the batch again.
+Every 2xx to the SDK has a body, because the SDK treats an empty one as a failure and sends the
+batch again.
 """
 
 from functools import lru_cache

@@ -9,6 +9,7 @@ class Route(Enum):
     """Route of a request; the values are label values of the worker's own metrics."""
 
     EVENTS = "events"
+    CMCD = "cmcd"
     HEALTH = "health"
     READY = "ready"
     STATS = "stats"
@@ -16,6 +17,10 @@ class Route(Enum):
     DASHBOARD = "dashboard"
     PREFLIGHT = "preflight"
     NONE = "none"
+
+
+INGEST: Final = (Route.EVENTS, Route.CMCD)
+"""Routes that accept batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Endpoint:
 
 ENDPOINTS: Final = {
     "/events": Endpoint(Route.EVENTS, ("POST",), needs_key=True),
+    "/cmcd": Endpoint(Route.CMCD, ("POST",), needs_key=True),
     "/health": Endpoint(Route.HEALTH, ("GET", "HEAD")),
     "/ready": Endpoint(Route.READY, ("GET", "HEAD")),
     "/stats": Endpoint(Route.STATS, ("GET", "HEAD"), needs_key=True),
@@ -36,7 +42,7 @@ ENDPOINTS: Final = {
 }
 
 VERSIONS: Final = ("/v1", "/v2")
-"""Optional prefixes of every path; each serves both SDK generations."""
+"""Optional prefixes of every path; each serves both SDK generations, and CMCD."""
 
 DASHBOARD: Final = Endpoint(Route.DASHBOARD, ("GET", "HEAD", "POST"))
 """``/`` and all paths below ``/dashboard``, without versions; see ``dashboard_access``."""

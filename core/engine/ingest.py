@@ -14,12 +14,13 @@ written, the batch has had no effect, and its sender is asked to send it again.
 """
 
 from ..api import answers, auth, content
+from ..api.body_formats import BODY_FORMATS
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..effects import DedupEntry, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
-from ..events.faults import NotJsonError, WrongShapeError
+from ..events.faults import NotCmcdError, NotJsonError, WrongShapeError
 from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
@@ -85,10 +86,9 @@ class Ingest:
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
             self._health.count(health_metrics.REFUSED, reason=reason)
             return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
+        body_format = BODY_FORMATS[opened.route]
         try:
-            body = content.decode_body(
-                request, self._config.max_body_bytes, self._config.max_inflated_bytes
-            )
+            body = body_format.read_body(request, self._config)
         except content.RefusedContentError as refused:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="content")
             return answers.error_response(refused.status, str(refused))
@@ -103,9 +103,10 @@ class Ingest:
                 return answers.error_response(422, "Idempotency-Key was used with another body")
             self._health.count(health_metrics.DUPLICATES)
             first = self._queue.find_unjournalled(digest)
+            response = body_format.accepted(known, elapsed)
             if first is None:
-                return answers.accepted(known, elapsed)
-            first.answers.append((opened, answers.accepted(known, elapsed)))
+                return response
+            first.answers.append((opened, response))
             return None
         try:
             decoded = self._applier.decoder.decode(body, now)
@@ -115,15 +116,14 @@ class Ingest:
         except WrongShapeError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason=error.fault.reason)
             return answers.invalid((error.fault,))
+        except NotCmcdError as error:
+            self._health.count(health_metrics.BATCHES_REJECTED, reason="not_cmcd")
+            status = 413 if error.is_too_large else 400
+            return answers.error_response(status, f"Not a body of CMCD records: {error}")
+        response = body_format.answer(decoded, elapsed)
         if not decoded.events:
             self._applier.count_events(decoded)
-            return answers.invalid(decoded.faults)
-        if decoded.faults:
-            response = answers.partially_accepted(
-                decoded.event_count, len(decoded.events), decoded.faults, elapsed
-            )
-        else:
-            response = answers.accepted(decoded.event_count, elapsed)
+            return response
         country = self._country(request)
         if self._durability is None:
             self._numbers += 1
