@@ -82,7 +82,13 @@ def _rebuffer_count(observation: Observation) -> float | None:
     return fields.rebuffer_count(observation.event)
 
 
+STARTUP_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30)
 BITRATE_BUCKETS = (2.5e5, 5e5, 1e6, 2.5e6, 5e6, 1e7, 2e7)
+FINE_BITRATE_BUCKETS = (
+    *(1.5e5, 2.5e5, 4e5, 5.5e5, 7.5e5, 1e6, 1.25e6, 1.5e6, 1.75e6, 2e6, 2.5e6, 3e6, 3.5e6, 4e6),
+    *(4.5e6, 5e6, 6e6, 7e6, 8e6, 1e7, 1.2e7, 1.6e7, 2e7, 2.5e7, 4e7),
+)
+"""Steps of a fifth to a third, so that a quantile is not far from a rendition of the ladder."""
 STALL_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30)
 
 CATALOGUE: tuple[CatalogueRow, ...] = (
@@ -116,23 +122,63 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         value=lambda m: fields.page_load_s(m.event),
     ),
     _row(
+        "openqoe_views_loaded_total",
+        COUNTER,
+        "Views whose player was loaded, whether or not anybody asked to play.",
+        on=(ObservationKind.VIEW_LOADED,),
+        source="once a view: its first event of any kind that belongs to a player",
+    ),
+    _row(
         "openqoe_views_started_total",
         COUNTER,
-        "Views started.",
+        "Views that a viewer, or autoplay, asked to play.",
         on=(ObservationKind.VIEW_STARTED,),
-        source="once a view: viewstart, else the first playing",
+        source="once a view: the first play request",
     ),
     _row(
         "openqoe_video_startup_seconds",
         HISTOGRAM,
-        "Time from the load of the video to the start of playback.",
+        "Time from the play request to the first frame.",
         unit="seconds",
-        buckets=(0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30),
+        buckets=STARTUP_BUCKETS,
         on=(ObservationKind.STARTUP,),
-        source="once a view, by `source`: `playing` is `video_startup_time` of the first "
-        "playing; `canplay` is that of the first canplay less `player_startup_time`",
+        source="once a view that shows a frame, by `source`: `measured` is the time between the "
+        "player's events, `cmcd` its own `msd`, `reported` the `video_startup_time` of a client "
+        "that is none of the SDK's players and reports no wait",
         value=_value,
         labels=(("source", _label),),
+    ),
+    _row(
+        "openqoe_reported_startup_seconds",
+        HISTOGRAM,
+        "Start-up as the SDK reports it, which is not the viewer's wait: it ends at the play "
+        "request, or begins at the load.",
+        unit="seconds",
+        buckets=STARTUP_BUCKETS,
+        on=(ObservationKind.REPORTED_STARTUP,),
+        source="once a view, by `field`: `playing` is `video_startup_time` of the first playing; "
+        "`canplay` is that of the first canplay less `player_startup_time`",
+        value=_value,
+        labels=(("field", _label),),
+    ),
+    _row(
+        "openqoe_aggregate_startup_seconds",
+        HISTOGRAM,
+        "Page load, player start-up and video start-up of a view together.",
+        unit="seconds",
+        buckets=(0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60),
+        on=(ObservationKind.AGGREGATE_STARTUP,),
+        source="once a view of which all three are known",
+        value=_value,
+    ),
+    _row(
+        "openqoe_startup_wait_seconds",
+        COUNTER,
+        "Time that viewers waited for the first frame, until it came or they left.",
+        unit="seconds",
+        on=(ObservationKind.STARTUP_WAIT,),
+        source="time in the state starting",
+        value=_value,
     ),
     # Picture
     _row(
@@ -153,6 +199,71 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         buckets=BITRATE_BUCKETS,
         on=(ObservationKind.RENDITION, ObservationKind.HEARTBEAT_BITRATE),
         source="as above",
+        value=_value,
+    ),
+    _row(
+        "openqoe_playing_bitrate_bps",
+        HISTOGRAM,
+        "Bit rate of the current rendition, in finer buckets than openqoe_bitrate_bps.",
+        unit="bps",
+        buckets=FINE_BITRATE_BUCKETS,
+        on=(ObservationKind.RENDITION, ObservationKind.HEARTBEAT_BITRATE),
+        source="as above",
+        value=_value,
+    ),
+    _row(
+        "openqoe_bitrate_bits_total",
+        COUNTER,
+        "Bits of the renditions that were played: bit rate times time played.",
+        on=(ObservationKind.BITS_PLAYED,),
+        source="bit rate of the rendition in force x time in the state playing",
+        value=_value,
+    ),
+    _row(
+        "openqoe_bitrate_known_seconds_total",
+        COUNTER,
+        "Time played with a known bit rate: the denominator of the weighted average bit rate.",
+        unit="seconds",
+        on=(ObservationKind.BITRATE_KNOWN,),
+        source="time in the state playing",
+        value=_value,
+    ),
+    _row(
+        "openqoe_rendition_playing_seconds_total",
+        COUNTER,
+        "Time played by the standard resolution of the rendition.",
+        unit="seconds",
+        on=(ObservationKind.RENDITION_PLAYED,),
+        source="time in the state playing",
+        value=_value,
+        labels=(("resolution", _label),),
+    ),
+    _row(
+        "openqoe_upscale_seconds_total",
+        COUNTER,
+        "Time played times the share by which the picture was enlarged.",
+        unit="seconds",
+        on=(ObservationKind.UPSCALED,),
+        source="max(0, max(player width x dpr / video width, height likewise) - 1) of the "
+        "rendition in force x time played; second SDK generation of hls.js and dash.js",
+        value=_value,
+    ),
+    _row(
+        "openqoe_downscale_seconds_total",
+        COUNTER,
+        "Time played times the share by which the picture was reduced.",
+        unit="seconds",
+        on=(ObservationKind.DOWNSCALED,),
+        source="max(0, 1 - the same ratio) x time played",
+        value=_value,
+    ),
+    _row(
+        "openqoe_scale_known_seconds_total",
+        COUNTER,
+        "Time played with known sizes of video and player: the denominator of both.",
+        unit="seconds",
+        on=(ObservationKind.SCALE_KNOWN,),
+        source="time in the state playing",
         value=_value,
     ),
     _row(
@@ -236,6 +347,16 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         value=_value,
     ),
     _row(
+        "openqoe_watch_time_seconds",
+        COUNTER,
+        "Time watched: playing and rebuffering, by the clock. Start-up, seeks and pauses are not "
+        "in it.",
+        unit="seconds",
+        on=(ObservationKind.WATCHED,),
+        source="time in the states playing and rebuffering, up to the view's last event",
+        value=_value,
+    ),
+    _row(
         "openqoe_quartile_reached_total",
         COUNTER,
         "Views that reached a quartile of the video.",
@@ -250,6 +371,37 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         "Views that reached the end.",
         on=(ObservationKind.VIEW_COMPLETED,),
         source="once a view: ended",
+    ),
+    _row(
+        "openqoe_view_outcomes_total",
+        COUNTER,
+        "Views that ended, by outcome: completed, stopped, exit_before_start, bounce, "
+        "start_failure, playback_failure, unknown.",
+        on=(ObservationKind.OUTCOME,),
+        source="once a view that was asked to play, at its end: ended, or silence",
+        labels=(("outcome", _label),),
+    ),
+    _row(
+        "openqoe_view_rebuffer_seconds",
+        HISTOGRAM,
+        "Rebuffering of a view in all.",
+        unit="seconds",
+        buckets=(0, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60),
+        on=(ObservationKind.VIEW_REBUFFER_TIME,),
+        source="once a view that showed a frame, at its end: time in the state rebuffering",
+        value=_value,
+    ),
+    _row(
+        "openqoe_view_score",
+        HISTOGRAM,
+        "Score of a view from 0 to 100, by part.",
+        buckets=(10, 20, 30, 40, 50, 60, 70, 80, 90, 100),
+        on=(ObservationKind.VIEW_SCORE,),
+        source="once a view, at its end: `startup`, `smoothness`, `quality` and `success` by the "
+        "published formulas of Mux; `all` is our own combination: success/100 x the mean of the "
+        "other parts that are known",
+        value=_value,
+        labels=(("part", _label),),
     ),
     _row(
         "openqoe_completion_rate",
@@ -289,6 +441,30 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         on=(ObservationKind.FRAMES_DROPPED,),
         source="increase of the view's `dropped_frames` in heartbeat",
         value=_value,
+    ),
+    _row(
+        "openqoe_frames_expected_total",
+        COUNTER,
+        "Frames that should have been shown: frame rate x time played, where it is known.",
+        on=(ObservationKind.FRAMES_EXPECTED,),
+        source="`framerate` of the rendition in force x time in the state playing",
+        value=_value,
+    ),
+    _row(
+        "openqoe_expected_frames_dropped_total",
+        COUNTER,
+        "Frames dropped while their expected number was known: the numerator of the dropped share.",
+        on=(ObservationKind.EXPECTED_FRAMES_DROPPED,),
+        source="increase of the view's `dropped_frames`",
+        value=_value,
+    ),
+    _row(
+        "openqoe_implausible_totals_total",
+        COUNTER,
+        "Increases of running totals that were ignored: more than 4 times the elapsed time and "
+        "one minute.",
+        on=(ObservationKind.TOTAL_IGNORED,),
+        source="`playing_time`",
     ),
     _row(
         "openqoe_heartbeat_bitrate_bps",

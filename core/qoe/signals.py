@@ -1,0 +1,158 @@
+"""Signals: what a source says about a playback, in terms that no source owns.
+
+A source (an SDK generation and player, or CMCD) is a table that turns its events into signals. The
+playback model (``playback``) consumes signals and does not know which source sent them. A new
+player is a new table.
+
+Each event of a view gives at least one signal, if only to show that the view is still there: an
+interval between two signals counts for at most 90 s. What a source knows only afterwards (when a
+seek began, of which it reports the end) is a signal of its own, with its own time.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+Number = int | float
+
+
+class SignalKind(IntEnum):
+    """What a signal says about the state of the playback.
+
+    The order of the members is the order of signals with the same time: a stall that ends when
+    playback resumes has ended before, a pause at the end of the video comes before the end.
+    """
+
+    LOADED = 1
+    """The player loads the video, and nobody has asked to play: playback of an earlier one is over.
+    Running totals may restart."""
+    READY = 2
+    """A player is there; the state stays what it is. Running totals may restart."""
+    PLAY_REQUESTED = 3
+    """A viewer, or autoplay, asked to play: the start, or the resumption of a pause."""
+    SEEK_BEGIN = 4
+    """A seek begins: ``target`` is its new position, if known."""
+    STALL_BEGIN = 5
+    """The player waits for data; the model tells start-up, seek and rebuffering apart."""
+    SEEK_END = 6
+    """A seek is over: ``target`` is its new position, if known."""
+    STALL_END = 7
+    """The player waits no longer: ``value`` is the duration in s as the player measured it."""
+    PLAYING = 8
+    """The picture moves: the first one is the first frame, and later ones end a stall or a seek."""
+    PROGRESS = 9
+    """A periodic report of a player that is asked to play, whether it stalls or not."""
+    REPORT = 10
+    """A report that says nothing about the state."""
+    ACTIVE = 11
+    """A report of a source that does not tell states: the outcome is unknown unless another
+    signal tells one."""
+    PAUSED = 12
+    ENDED = 13
+    """The end of the video was reached: ``value`` is the fraction reached as the player says."""
+    ERROR = 14
+    """An error that may be fatal: it is if the view has no progress after it and ends within
+    10 s."""
+    FATAL_ERROR = 15
+    """An error that is fatal unless playback makes progress after it."""
+    HIDDEN = 16
+    """The page was hidden, or closed."""
+    VISIBLE = 17
+    LEFT = 18
+    """The viewer left, or the player was detached."""
+
+
+class Rendition(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The rendition of the picture.
+
+    Attributes:
+        bps: Bit rate, bit/s.
+        width: Pixels.
+        height: Pixels.
+        fps: Frames per second.
+        upscale: How much larger the player is than the video, less 1; None if unknown.
+        downscale: 1 less how much smaller it is; None if unknown.
+    """
+
+    bps: Number | None = None
+    width: Number | None = None
+    height: Number | None = None
+    fps: Number | None = None
+    upscale: Number | None = None
+    downscale: Number | None = None
+
+
+class Switch(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A change of the rendition, as reported.
+
+    Attributes:
+        is_audio: Whether the sound changed, not the picture.
+        previous_bps: The bit rate before, if reported.
+        trigger: What caused it, if reported.
+    """
+
+    is_audio: bool = False
+    previous_bps: Number | None = None
+    trigger: str | None = None
+
+
+class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Durations of the start in s as the source measured them. The first of each counts.
+
+    Attributes:
+        page_load: Navigation to the page's load event.
+        player_startup: Navigation to the player's readiness.
+        can_play: Navigation to the first ``canplay``.
+        play: Load to play request; ``video_startup_time`` of the SDKs.
+        first_frame: Play request to first frame (CMCD ``msd``); preferred to the model's own.
+        first_frame_source: Label of ``first_frame``.
+        is_startup_documented: Whether ``play`` is the start-up time itself: a hand-written client
+            follows the documentation, which says so.
+    """
+
+    page_load: Number | None = None
+    player_startup: Number | None = None
+    can_play: Number | None = None
+    play: Number | None = None
+    first_frame: Number | None = None
+    first_frame_source: str = "cmcd"
+    is_startup_documented: bool = False
+
+
+class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What one event says about its view.
+
+    Attributes:
+        at: Client time, ms since the epoch.
+        kind: What it says about the state.
+        position: Media position, s.
+        value: See ``SignalKind``.
+        target: Position to which a seek went, s.
+        played: Running total of the media time played, s.
+        dropped: Running total of the frames dropped.
+        quartile: A quartile that was reached: 25, 50, 75 or 100.
+        rate: Playback rate from now on.
+        duration: Duration of the video, s.
+        rendition: The rendition from now on; members that are None stay as they are.
+        switch: Set if the source reports a change of the rendition.
+        measures: Durations of the start.
+        is_live: Whether the video is live: it has no completion.
+        tells_stalls: Whether the source reports each wait of the player: a play request that no
+            wait follows shows the first frame at once.
+    """
+
+    at: Number
+    kind: SignalKind
+    position: Number | None = None
+    value: Number | None = None
+    target: Number | None = None
+    played: Number | None = None
+    dropped: Number | None = None
+    quartile: int | None = None
+    rate: Number | None = None
+    duration: Number | None = None
+    rendition: Rendition | None = None
+    switch: Switch | None = None
+    measures: Measures | None = None
+    is_live: bool = False
+    tells_stalls: bool = False
