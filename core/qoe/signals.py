@@ -34,31 +34,33 @@ class SignalKind(IntEnum):
     """A seek begins: ``target`` is its new position, if known."""
     STALL_BEGIN = 5
     """The player waits for data; the model tells start-up, seek and rebuffering apart."""
-    SEEK_END = 6
-    """A seek is over: ``target`` is its new position, if known."""
-    STALL_END = 7
+    PLAY_WAIT = 6
+    """The same of a player that waits only if it was asked to play: the first is the request."""
+    SEEK_END = 7
+    """A seek is over: ``target`` is its new position, and ``value`` its latency in s, if known."""
+    STALL_END = 8
     """The player waits no longer: ``value`` is the duration in s as the player measured it."""
-    PLAYING = 8
+    PLAYING = 9
     """The picture moves: the first one is the first frame, and later ones end a stall or a seek."""
-    PROGRESS = 9
+    PROGRESS = 10
     """A periodic report of a player that is asked to play, whether it stalls or not."""
-    REPORT = 10
+    REPORT = 11
     """A report that says nothing about the state."""
-    ACTIVE = 11
+    ACTIVE = 12
     """A report of a source that does not tell states: the outcome is unknown unless another
     signal tells one."""
-    PAUSED = 12
-    ENDED = 13
+    PAUSED = 13
+    ENDED = 14
     """The end of the video was reached: ``value`` is the fraction reached as the player says."""
-    ERROR = 14
+    ERROR = 15
     """An error that may be fatal: it is if the view has no progress after it and ends within
     10 s."""
-    FATAL_ERROR = 15
+    FATAL_ERROR = 16
     """An error that is fatal unless playback makes progress after it."""
-    HIDDEN = 16
+    HIDDEN = 17
     """The page was hidden, or closed."""
-    VISIBLE = 17
-    LEFT = 18
+    VISIBLE = 18
+    LEFT = 19
     """The viewer left, or the player was detached."""
 
 
@@ -139,6 +141,8 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
         is_live: Whether the video is live: it has no completion.
         tells_stalls: Whether the source reports each wait of the player: a play request that no
             wait follows shows the first frame at once.
+        tells_totals: Whether the source reports running totals of the media time played; without
+            them it follows from the states.
     """
 
     at: Number
@@ -156,3 +160,4 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     measures: Measures | None = None
     is_live: bool = False
     tells_stalls: bool = False
+    tells_totals: bool = True

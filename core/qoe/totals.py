@@ -7,11 +7,33 @@ twice.
 A total may restart when the page loads the next source into the same view. Time distinguishes a
 restart from a late report: a smaller total is a restart only if a start event lies between it and
 the earlier reports, by the client's clock.
+
+A total that grows faster than playback can is not believed, but followed: what it reports beyond
+the jump counts. A view that is first seen in mid-play was counted before, or by another worker, so
+its first total is the baseline.
 """
 
-from typing import Final, Self
+from enum import Enum, auto
+from typing import Final
 
 import msgspec
+
+MAX_SPEED: Final = 4
+"""s of media that may be played in one s."""
+
+SLACK: Final = 60.0
+"""s that a total may be ahead of that: its reports come 10 s apart, and late."""
+
+MAX_UNKNOWN: Final = 120.0
+"""s that a total may have when a view is first seen without its start; above it the view was
+counted before."""
+
+
+class Doubt(Enum):
+    """A report that adds nothing."""
+
+    BASELINE = auto()
+    IMPLAUSIBLE = auto()
 
 
 class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
@@ -31,6 +53,53 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
     """The high-water mark of the previous run."""
     _earlier_since: int | float | None = None
     """When the previous run began, if there was an earlier one."""
+    _is_baseline: bool = False
+    """Whether the mark is the first report, of which nothing was counted."""
+    _jumped: int | float | None = None
+    """A total that was not believed; later ones may continue it."""
+    _jumped_at: int | float = 0.0
+
+    @property
+    def is_reported(self) -> bool:
+        return self._high_at is not None
+
+    def set_baseline(self, total: float, at: float) -> None:
+        """Takes a first report as counted elsewhere."""
+        self._high, self._high_at, self._is_baseline = total, at, True
+
+    def add(self, increase: float) -> None:
+        """Raises the mark by what was derived from something else than a total."""
+        self._high += increase
+
+    def advance_time(
+        self, total: float, at: float, restarts: tuple[float, ...], began: float | None
+    ) -> float | Doubt:
+        """Applies a report of a time in s, if it fits the time that has passed.
+
+        Args:
+            total: The reported total.
+            at: The report's event time in ms.
+            restarts: Event times of the view's start events, ascending.
+            began: When the view began, ms; None if its beginning was not seen.
+        """
+        if self._high_at is None:
+            allowed = MAX_UNKNOWN if began is None else _allowance(began, at)
+            if total > allowed:
+                self.set_baseline(total, at)
+                return Doubt.BASELINE
+        elif self._is_baseline and total < self._high and at > self._high_at:
+            self.set_baseline(total, at)  # the first report was nonsense, or of another source
+            return Doubt.BASELINE
+        elif total - self._high > _allowance(self._high_at, at):
+            jumped, jumped_at = self._jumped, self._jumped_at
+            self._jumped, self._jumped_at = total, at
+            if jumped is None or not 0 <= total - jumped <= _allowance(jumped_at, at):
+                return Doubt.IMPLAUSIBLE
+            if at <= jumped_at:
+                return Doubt.IMPLAUSIBLE
+            self._high, self._high_at, self._jumped = total, at, None
+            return total - jumped
+        return self.advance(total, at, restarts)
 
     def advance(self, total: float, at: float, restarts: tuple[float, ...]) -> float:
         """Applies a report.
@@ -52,6 +121,7 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
         if total >= self._high:
             increase = total - self._high
             self._high, self._high_at = total, at
+            self._is_baseline = False
             return increase
         began = self._restart_between(at, restarts)
         if began is None:
@@ -60,16 +130,17 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
         self._high, self._high_at, self._since = total, at, began
         return total
 
-    def or_none(self) -> Self | None:
-        """None before the first report."""
-        return None if self._high_at is None else self
-
     def _restart_between(self, at: float, restarts: tuple[float, ...]) -> float | None:
         """The latest start event up to a report, if it follows the report of the mark."""
         for began in reversed(restarts):
             if began <= at:
                 return began if self._high_at is not None and began > self._high_at else None
         return None
+
+
+def _allowance(since: float, at: float) -> float:
+    """The most that a total may grow between two times (ms), in s."""
+    return MAX_SPEED * max(0.0, at - since) / 1000 + SLACK
 
 
 RESTARTS_KEPT: Final = 4
