@@ -1,0 +1,142 @@
+"""CMCD version 2 as a source: records to signals.
+
+``KIND_BY_STATE`` is the table. Each record but that of a request says in which state the player is,
+so a lost or late change of state is made up by the next record. What players do beside the
+specification was measured (hls.js 1.7.4, dash.js 5.2.1, Shaka 5.2.12):
+
+- hls.js sends ``r`` (rebuffering) in every seek, so the model tells the causes of stalls apart;
+- dash.js sends ``s`` (starting) when it gets its source, long before anybody asks to play, and
+  ``w`` for waits in start-up and seeks;
+- Shaka's release build sends no state at all: what such a view did is unknown, never zero;
+- a playback rate of 1 is left out.
+
+Source of the mapping: CTA-5004-B, sections 3 and 4.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ...events.cmcd_record import RESPONSE, ByType, CmcdEvent, CmcdRecord
+from ..signals import Measures, Rendition, Signal, SignalKind, Switch
+
+KIND_BY_STATE: Final[Mapping[str, SignalKind]] = {
+    "d": SignalKind.LOADED,
+    "s": SignalKind.PLAY_REQUESTED,
+    "p": SignalKind.PLAYING,
+    "r": SignalKind.PLAY_WAIT,
+    "w": SignalKind.PLAY_WAIT,
+    "k": SignalKind.SEEK_BEGIN,
+    "a": SignalKind.PAUSED,
+    "e": SignalKind.ENDED,
+    "f": SignalKind.FATAL_ERROR,
+    "q": SignalKind.LEFT,
+}
+"""What each state (``sta``) says. ``w`` is in the list of tokens and has no definition."""
+
+VIDEO_TYPES: Final = ("v", "av", "")
+"""Object types of the picture, in order of preference: "" is untyped."""
+
+MAX_BPS: Final = 1e11
+
+MAX_MEASURE_MS: Final = 86_400_000
+
+MAX_RATE: Final = 16.0
+
+
+def signals_of(event: CmcdEvent) -> Sequence[Signal]:
+    """Return the signals of a record, at least one."""
+    record = event.record
+    if record.e == RESPONSE:
+        # Its time is that of the request, and its state that of the response.
+        return (Signal(record.ts, SignalKind.REPORT, measures=_measures(event, is_request=True)),)
+    kind = _kind(event)
+    main = Signal(
+        record.ts,
+        kind,
+        position=position_s(event),
+        rate=_rate(record),
+        dropped=record.dfa,
+        value=1.0 if kind is SignalKind.ENDED else None,
+        rendition=_rendition(record),
+        switch=_switch(record),
+        measures=_measures(event, is_request=False),
+        is_live=record.st in ("l", "ll"),
+        tells_stalls=record.sta is not None,
+        tells_totals=False,
+    )
+    more: list[Signal] = []
+    if kind is SignalKind.PLAYING and tells_early_start(event):
+        more.append(Signal(record.ts, SignalKind.PLAY_REQUESTED))
+    if record.e == "e" and kind is not SignalKind.FATAL_ERROR:
+        more.append(Signal(record.ts, SignalKind.ERROR))
+    if record.e == "b":
+        hidden = SignalKind.HIDDEN if record.bg else SignalKind.VISIBLE
+        more.append(Signal(record.ts, hidden))
+    return (main, *more) if more else (main,)
+
+
+def _kind(event: CmcdEvent) -> SignalKind:
+    state = event.record.sta
+    if state is None:
+        return SignalKind.ACTIVE
+    if event.record.nr and state == "p":  # it plays, and shows nothing
+        return SignalKind.REPORT
+    if state == "s" and tells_early_start(event):
+        return SignalKind.LOADED
+    return KIND_BY_STATE.get(state, SignalKind.REPORT)
+
+
+def tells_early_start(event: CmcdEvent) -> bool:
+    """Whether the player sends state ``s`` when it is loaded, not when it is asked to play."""
+    name = "" if event.player is None else str(event.player.name).lower()
+    return "dash" in name and "shaka" not in name
+
+
+def _measures(event: CmcdEvent, *, is_request: bool) -> Measures | None:
+    """Return the media start delay. dash.js sends another, wrong one with a later request."""
+    delay = event.record.msd
+    if delay is None or not 0 <= delay <= MAX_MEASURE_MS:
+        return None
+    if event.record.sta is None:  # Shaka: since load(), the viewer's hesitation included
+        return Measures(first_frame=delay / 1000, first_frame_source="cmcd_load")
+    return None if is_request else Measures(first_frame=delay / 1000)
+
+
+def position_s(event: CmcdEvent) -> float | None:
+    """Return the position in s; of live streams it is a time, and None."""
+    return None if event.playback_time is None else event.playback_time / 1000
+
+
+def _rate(record: CmcdRecord) -> float:
+    return record.pr if record.pr is not None and 0 <= record.pr <= MAX_RATE else 1.0
+
+
+def of_picture(numbers: ByType | None) -> float | None:
+    """Return the number of the picture, of sound only if there is no picture."""
+    if not numbers:
+        return None
+    for object_type in VIDEO_TYPES:
+        if object_type in numbers:
+            return numbers[object_type]
+    return numbers.get("a")
+
+
+def bitrate_bps(record: CmcdRecord) -> float | None:
+    """Return the bit rate of the picture: that shown, else that selected, else the aggregate."""
+    for kbps in map(of_picture, (record.pb, record.br, record.ab)):
+        if kbps is not None and 0 < kbps * 1000 <= MAX_BPS:
+            return kbps * 1000
+    return None
+
+
+def _rendition(record: CmcdRecord) -> Rendition | None:
+    bps = bitrate_bps(record)
+    return None if bps is None else Rendition(bps)
+
+
+def _switch(record: CmcdRecord) -> Switch | None:
+    """Return a change of the rendition; the model ignores one that changes nothing."""
+    rates = record.pb or record.br
+    if not rates:
+        return None
+    return Switch(is_audio=record.e == "bc" and rates.keys() == {"a"})
