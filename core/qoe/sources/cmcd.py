@@ -14,7 +14,7 @@ Source of the mapping: CTA-5004-B, sections 3 and 4.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ...events.cmcd_record import RESPONSE, ByType, CmcdEvent, CmcdRecord
 from ..signals import Measures, Rendition, Signal, SignalKind, Switch
@@ -48,38 +48,44 @@ def signals_of(event: CmcdEvent) -> Sequence[Signal]:
     record = event.record
     if record.e == RESPONSE:
         # Its time is that of the request, and its state that of the response.
-        return (Signal(record.ts, SignalKind.REPORT, measures=_measures(event, is_request=True)),)
+        return (_signal(event, SignalKind.REPORT, measures=_measures(event, is_request=True)),)
     kind = _kind(event)
-    main = Signal(
-        record.ts,
+    rendition = _rendition(record)
+    main = _signal(
+        event,
         kind,
         position=position_s(event),
         rate=_rate(record),
         dropped=record.dfa,
         value=1.0 if kind is SignalKind.ENDED else None,
-        rendition=_rendition(record),
+        rendition=rendition,
         switch=_switch(record),
         measures=_measures(event, is_request=False),
         is_live=record.st in ("l", "ll"),
-        tells_stalls=record.sta is not None,
-        tells_totals=False,
     )
     more: list[Signal] = []
-    if kind is SignalKind.PLAYING and tells_early_start(event):
-        more.append(Signal(record.ts, SignalKind.PLAY_REQUESTED))
-    if record.e == "e" and kind is not SignalKind.FATAL_ERROR:
-        more.append(Signal(record.ts, SignalKind.ERROR))
-    if record.e == "b":
-        hidden = SignalKind.HIDDEN if record.bg else SignalKind.VISIBLE
-        more.append(Signal(record.ts, hidden))
+    if record.e == "t" and kind is SignalKind.PLAYING:
+        more.append(_signal(event, SignalKind.PROGRESS, rendition=rendition))
+    elif record.e == "e" and kind is not SignalKind.FATAL_ERROR:
+        more.append(_signal(event, SignalKind.ERROR))
+    elif record.e == "b":
+        more.append(_signal(event, SignalKind.HIDDEN if record.bg else SignalKind.VISIBLE))
     return (main, *more) if more else (main,)
 
 
+def _signal(event: CmcdEvent, kind: SignalKind, **members: Any) -> Signal:
+    return Signal(event.record.ts, kind, tells_totals=False, **members)
+
+
 def _kind(event: CmcdEvent) -> SignalKind:
-    state = event.record.sta
+    record = event.record
+    state = record.sta
     if state is None:
-        return SignalKind.ACTIVE
-    if event.record.nr and state == "p":  # it plays, and shows nothing
+        # The first record of a session comes before the first state.
+        return SignalKind.ACTIVE if record.sn != 0 else SignalKind.REPORT
+    if state == "p" and record.nr:  # it plays, and shows nothing
+        return SignalKind.REPORT
+    if state == "a" and record.e != "ps":  # each signal of a pause is a pause
         return SignalKind.REPORT
     if state == "s" and tells_early_start(event):
         return SignalKind.LOADED

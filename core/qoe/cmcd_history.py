@@ -1,4 +1,6 @@
-"""Recognises repeated CMCD records of a view by their sequence numbers.
+"""What a view keeps of its CMCD records: their sequence numbers, and the errors they have told.
+
+Repeated records are recognised by their numbers.
 
 A body that is sent again is recognised by its bytes (``engine/dedup``). But hls.js and dash.js put
 records that were refused into the next body, together with newer ones, and an answer that was lost
@@ -6,8 +8,12 @@ makes an accepted record one of these. Records are numbered by ``sn`` for each s
 
 The number starts again at 0 when a player loads its next source in the same session (hls.js) or is
 configured again (Shaka). A smaller number with a later time is such a restart, not an old record.
+
+An error may be told by any record, and dash.js repeats its latest error on every later one, so a
+code counts once for each record of the event ``e``, and elsewhere only if it is news.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -81,3 +87,55 @@ def _note(run: SequenceRun, number: int, at: Number) -> bool:
         run.seen |= 1 << behind
     run.latest = max(run.latest, at)
     return True
+
+
+MAX_CODES: Final = 32
+"""Error codes of a view that are remembered; others count on the event ``e`` only."""
+
+MAX_CODE: Final = 64
+"""Characters of an error code that are remembered."""
+
+NO_CODE: Final = "unknown"
+"""The code of an error without one (Shaka)."""
+
+TOLD: Final = -1
+"""Stands for the time of a code that the event ``e`` has told."""
+
+
+class CmcdHistory(msgspec.Struct, array_like=True, gc=False, eq=False):
+    """The records of one view so far.
+
+    Snapshots contain the object as it is.
+
+    Attributes:
+        window: Their sequence numbers.
+        codes: Error codes, each with the time at which another event than ``e`` announced it, or
+            ``TOLD``.
+    """
+
+    window: SequenceWindow = msgspec.field(default_factory=SequenceWindow)
+    codes: dict[str, Number] = {}
+
+    def count_codes(self, codes: Iterable[str], at: Number, *, is_error: bool) -> Iterator[str]:
+        """Note the error codes of a record; yields those that count.
+
+        Args:
+            codes: The codes.
+            at: Time of the record, ms.
+            is_error: Whether its event is ``e``.
+        """
+        for code in codes:
+            key = code[:MAX_CODE]
+            known = self.codes.get(key)
+            if is_error:
+                if known is None or known < at:
+                    yield code
+                self._remember(key, TOLD)
+            elif known is None and self._remember(key, at):
+                yield code
+
+    def _remember(self, code: str, at: Number) -> bool:
+        if code not in self.codes and len(self.codes) >= MAX_CODES:
+            return False
+        self.codes[code] = at
+        return True
