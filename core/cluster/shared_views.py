@@ -211,7 +211,7 @@ class SharedViews(SyncParticipant):
             batch.entries = {}
             try:
                 for key, events in _by_view(batch.decode(self._applier.decoder)).items():
-                    batch.entries[key] = view_log.encode_events(events, key.player)
+                    batch.entries[key] = view_log.encode_events(events, batch.record.at)
             except Exception as error:
                 self._applier.report_fault(batch, error)
         return cast(dict[ViewKey, bytes], batch.entries)

@@ -27,10 +27,12 @@ from typing import Literal
 
 import msgspec
 
-from ..events.event_types import Data, Event, Player
+from ..events.event_types import Event
 from ..kv import Tail
 from ..qoe import playback
-from ..qoe.view import View, ViewKey, ViewState, as_text, capture_view_state
+from ..qoe.signals import Signal
+from ..qoe.sources import sdk
+from ..qoe.view import View, ViewKey, ViewState, capture_view_state
 
 Action = Callable[[View], None]
 
@@ -41,21 +43,18 @@ KEPT = 16
 """Latest entries that stay all the same: two to three minutes of heartbeats."""
 
 
-class LoggedEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The fields of an event that its view uses."""
-
-    event_type: str
-    event_time: int | float
-    playback_time: float | None
-    player: str | None
-    data: Data | None
-
-
 class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The content of an entry."""
+    """The content of an entry.
+
+    Attributes:
+        what: What happened to the view.
+        signals: What the events of a batch say.
+        at: When the batch arrived, ms.
+    """
 
     what: Literal["events", "alone", "settle", "expire"]
-    events: tuple[LoggedEvent, ...] = ()
+    signals: tuple[Signal, ...] = ()
+    at: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -76,36 +75,20 @@ def view_id(key: ViewKey) -> str:
     return blake2b(_encode(key), digest_size=12).hexdigest()
 
 
-def encode_events(events: Iterable[Event], player: str | None) -> bytes:
+def encode_events(events: Iterable[Event], at: int) -> bytes:
     """Encode the events of one view in a batch.
 
     Args:
         events: Events of one view.
-        player: The name of its player.
+        at: When the batch arrived, ms.
     """
-    logged = [
-        LoggedEvent(event.event_type, event.event_time, event.playback_time, player, _data(event))
-        for event in events
-    ]
-    return _encode(Slice("events", tuple(logged)))
+    signals = tuple(signal for event in events for signal in sdk.signals_of(event))
+    return _encode(Slice("events", signals, at))
 
 
 def as_alone(data: bytes) -> bytes:
     """Return the same entry, marked as applied without the log."""
     return _encode(msgspec.structs.replace(_decode(data), what="alone"))
-
-
-def _data(event: Event) -> Data | None:
-    data = event.data
-    if data is None or playback.rule_for(event.event_type).kind not in playback.KINDS_USING_DATA:
-        return None
-    # JSON has larger numbers than msgpack. Fields that may be a text get one.
-    if isinstance(data.media_type, int) or isinstance(data.trigger, int):
-        media_type, trigger = as_text(data.media_type), as_text(data.trigger)
-        data = msgspec.structs.replace(data, media_type=media_type, trigger=trigger)
-    if data.error_code is not None or data.error_family is not None or data.error_context:
-        data = msgspec.structs.replace(data, error_code=None, error_family=None, error_context=None)
-    return data
 
 
 def apply_entry(view: View, data: bytes, decide: Action) -> None:
@@ -119,25 +102,12 @@ def apply_entry(view: View, data: bytes, decide: Action) -> None:
     entry = _decode(data)
     match entry.what:
         case "settle":
-            playback.resolve_pending(view)
+            playback.settle(view, None)
         case "expire":
-            playback.expire_view(view)
+            playback.end_view(view)
         case "alone":
             decide(view)
-    for one in entry.events:
-        playback.apply_event(view, _event(one), playback.rule_for(one.event_type))
-
-
-def _event(logged: LoggedEvent) -> Event:
-    return Event(
-        logged.event_type,
-        logged.event_time,
-        logged.event_time,
-        *("", "", "", "", ""),
-        playback_time=logged.playback_time,
-        player=None if logged.player is None else Player(logged.player),
-        data=logged.data,
-    )
+    playback.apply_signals(view, entry.signals, entry.at)
 
 
 def catch_up(

@@ -62,9 +62,7 @@ class ViewTimeout:
 
     def observations(self) -> list[Observation]:
         """Apply it to the view and return what it makes observable."""
-        return (
-            playback.expire_view(self.view) if self.is_end else playback.resolve_pending(self.view)
-        )
+        return playback.end_view(self.view) if self.is_end else playback.settle(self.view, None)
 
     def capture_state(self) -> ViewTimeoutState:
         """Return it for a snapshot."""

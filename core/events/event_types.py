@@ -42,6 +42,7 @@ class Video(msgspec.Struct, frozen=True, gc=False):
     source_url: Text = None
     content_type: Text = None
     stream_type: Text = None
+    duration: Number = None
 
 
 class Cmcd(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +69,7 @@ class Rendition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 class ErrorContext(msgspec.Struct, frozen=True, gc=False):
     error_details: Text = None
+    severity: Number = None
 
 
 class Data(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -99,6 +101,13 @@ class Data(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     error_family: Text = None
     error_code: Text = None
     error_context: ErrorContext | None = None
+    framerate: float | str | None = None
+    playback_rate: Number = None
+    video_width: Number = None
+    video_height: Number = None
+    player_width: Number = None
+    player_height: Number = None
+    device_pixel_ratio: Number = None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

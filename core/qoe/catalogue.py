@@ -62,13 +62,11 @@ def _label(observation: Observation) -> str:
     return observation.label
 
 
-def _resolution(observation: Observation) -> str:
-    return fields.resolution_name(fields.height(observation.event))
-
-
 def _seek_latency(observation: Observation) -> float | None:
+    if observation.kind is ObservationKind.SEEK_LATENCY:
+        return observation.value
     # The first generation's html5 adapter measures from the load of the page.
-    if observation.view is not None and observation.view.milestones.generation == 1:
+    if observation.view is not None and observation.view.playback.generation == 1:
         if fields.player_name(observation.event) == "html5":
             return None
     return fields.seek_latency_s(observation.event)
@@ -76,7 +74,7 @@ def _seek_latency(observation: Observation) -> float | None:
 
 def _rebuffer_count(observation: Observation) -> float | None:
     # The second generation's hls.js and dash.js adapters always send 0.
-    if observation.view is not None and observation.view.milestones.generation == 2:
+    if observation.view is not None and observation.view.playback.generation == 2:
         if fields.player_name(observation.event) in ("hlsjs", "dashjs"):
             return None
     return fields.rebuffer_count(observation.event)
@@ -270,10 +268,9 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         "openqoe_resolution_total",
         COUNTER,
         "Renditions shown, by the standard resolution their height reaches.",
-        on=(ObservationKind.RENDITION,),
+        on=(ObservationKind.RENDITION_SHOWN,),
         source="`resolution` of playing and of quality changes that change something",
-        value=lambda m: None if fields.event_data(m.event).resolution is None else 1,
-        labels=(("resolution", _resolution),),
+        labels=(("resolution", _label),),
     ),
     # Stalls
     _row(
@@ -325,7 +322,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         "Time from a seek to the next picture.",
         unit="seconds",
         buckets=(0.1, 0.25, 0.5, 1, 2, 5),
-        on=(ObservationKind.SEEK,),
+        on=(ObservationKind.SEEK, ObservationKind.SEEK_LATENCY),
         source="`seek_latency` of seek; not from html5 of the first generation, which measures "
         "from the page's load",
         value=_seek_latency,
@@ -483,7 +480,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         source="qualitychange, quality_change; direction by bit rate, else by height. "
         "The initial rendition and changes of the sound do not count",
         labels=(
-            ("trigger", lambda m: fields.trigger(m.event)),
+            ("trigger", lambda m: m.detail),
             ("change_direction", _label),
         ),
     ),

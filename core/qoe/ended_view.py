@@ -14,8 +14,8 @@ from .view import View, ViewKey, ViewState, capture_view_state
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ViewState).decode
 
-_STATE_HEADER: Final = b"\xdc" + len(ViewState.__struct_fields__).to_bytes(2, "big")
-"""The msgpack header of an encoded state."""
+_STATE_HEADER: Final = bytes([0x90 + len(ViewState.__struct_fields__)])
+"""The msgpack header of an encoded state: an array of less than 16 members."""
 
 
 class EndedView(msgspec.Struct, frozen=True, gc=False, eq=False):

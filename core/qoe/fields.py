@@ -5,7 +5,7 @@ traps (kbit/s, seconds where others send ms, positions that look like totals, th
 looks like a bit rate) come from the recorded SDKs; each function documents those it handles.
 """
 
-from ..events.event_types import Data, DroppedFrames, Event, Text
+from ..events.event_types import Data, DroppedFrames, Event, Number, Text
 
 NO_DATA = Data()
 
@@ -21,7 +21,18 @@ Values below this limit are kbit/s: no rendition is below 100 kbit/s or above 10
 # Upper bounds of plausible values: a larger one would corrupt a sum permanently.
 MAX_DURATION = 30 * 86_400_000
 """ms, for durations and media time."""
+MAX_TOTAL = 100 * 365 * 86_400_000
+"""ms, for running totals: some players run for months."""
+MAX_POSITION = 1e10
+"""s, for positions: live streams count from the epoch."""
 MAX_BPS = 1e11
+MAX_FPS = 1_000
+MAX_NUMBER_LENGTH = 32
+"""Characters of a number that is sent as text."""
+MAX_PIXELS = 1e6
+MAX_PLAYBACK_RATE = 16
+DURATION_IN_MS = 10_000
+"""A video's duration is ms from here, else s: the SDK passes the page's number on unconverted."""
 MAX_DROPPED_FRAMES = 1e9
 MAX_STALLS = 1e5
 
@@ -36,7 +47,14 @@ def player_name(event: Event) -> str:
 
 def position_s(event: Event) -> float | None:
     """The media position, in s."""
-    return None if event.playback_time is None else event.playback_time / 1000
+    return position(event.playback_time)
+
+
+def position(milliseconds: float | None) -> float | None:
+    """Converts a media position to s."""
+    if milliseconds is None or not abs(milliseconds) <= MAX_POSITION * 1000:
+        return None
+    return milliseconds / 1000
 
 
 def seconds(milliseconds: float | None) -> float | None:
@@ -132,7 +150,40 @@ def played_total_s(event: Event) -> float | None:
 
     Not for ``playing``, which carries a position under the same name, in ms or s.
     """
-    return seconds(event_data(event).playing_time)
+    total = event_data(event).playing_time
+    return None if total is None or not 0 <= total <= MAX_TOTAL else total / 1000
+
+
+def duration_s(duration: Number) -> float | None:
+    """The duration of the video in s. Pages send ms or s; 10,000 s are 2.8 h, 10,000 ms are 10 s."""
+    if duration is None or not 0 < duration <= MAX_DURATION:
+        return None
+    return duration / 1000 if duration >= DURATION_IN_MS else duration
+
+
+def framerate(data: Data) -> float | None:
+    """The frames per second of the rendition; hls.js sends them as text."""
+    value = data.framerate
+    if isinstance(value, str):
+        if len(value) > MAX_NUMBER_LENGTH:
+            return None
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if value is not None and 0 < value <= MAX_FPS else None
+
+
+def scaling(data: Data) -> tuple[float | None, float | None]:
+    """The shares by which the picture is enlarged and reduced on the screen."""
+    width, height = data.video_width, data.video_height
+    if not width or not height or not data.player_width or not data.player_height:
+        return None, None
+    ratio = data.device_pixel_ratio or 1.0
+    across, down = data.player_width * ratio / width, data.player_height * ratio / height
+    if not (0 < across <= MAX_PIXELS and 0 < down <= MAX_PIXELS):
+        return None, None
+    return max(0.0, max(across, down) - 1), max(0.0, 1 - max(across, down))
 
 
 def dropped_frames_total(event: Event) -> float | None:

@@ -16,6 +16,7 @@ class Observation(msgspec.Struct, gc=False):
         view: The view, or None if the event belongs to none.
         value: A derived number, in the metric's unit.
         label: A derived label value.
+        detail: The value of a second label.
     """
 
     kind: ObservationKind
@@ -23,6 +24,7 @@ class Observation(msgspec.Struct, gc=False):
     view: View | None
     value: float | None = None
     label: str = ""
+    detail: str = ""
 
 
 NO_EVENT = Event("", 0, 0, "", "", "", "", "")

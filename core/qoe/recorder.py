@@ -20,11 +20,13 @@ from ..primitives.msgpack_stream import MsgpackList
 from . import playback
 from .catalogue import CONCURRENT_VIEWS, EVENTS_TOTAL, RULES_BY_KIND, RecordingRule
 from .event_context import EventContext
+from .fields import player_name
 from .labeller import Labeller, label_text
-from .observation import NO_EVENT, Observation
+from .observation import Observation
+from .sources import sdk
 from .view import View
 from .view_table import ViewTable, ViewTableState
-from .vocabulary import ObservationKind
+from .vocabulary import KIND_BY_EVENT_TYPE, ObservationKind, generation_of
 
 ViewEvents = Sequence[tuple[Event, EventContext]]
 """Events of one view with their contexts."""
@@ -66,24 +68,33 @@ class Recorder:
         """
         latest: EventContext | None = None
         view: View | None = None
-        last = NO_EVENT
+        own: list[Event] = []
         for event, context in events:
             if context is not latest:  # nearly all events of a batch are of one view
-                if view is not None:
-                    self.views.update_after_event(view, last, now)
-                latest, view = context, self.views.view_for(context, now)
+                if view is not None and latest is not None:
+                    self._record_signals(view, own, latest.labels.group, now)
+                latest, view, own = context, self.views.view_for(context, now), []
             self._record_event(event, context.labels.group, view, now)
-            last = event
-        if view is not None:
-            self.views.update_after_event(view, last, now)
+            own.append(event)
+        if view is not None and latest is not None:
+            self._record_signals(view, own, latest.labels.group, now)
 
     def record_view_events(self, view: View, events: ViewEvents, now: int) -> None:
         """Records events of one view."""
+        if not events:
+            return
         for event, context in events:
-            view.labels = context.labels.group.labels
             self._record_event(event, context.labels.group, view, now)
-        if events:
-            self.views.update_after_event(view, events[-1][0], now)
+        group = events[-1][1].labels.group
+        view.labels = group.labels
+        self._record_signals(view, [event for event, _ in events], group, now)
+
+    def _record_signals(self, view: View, events: Sequence[Event], group: Group, now: int) -> None:
+        """Passes what the events of a batch say to the playback model of their view."""
+        signals = [signal for event in events for signal in sdk.signals_of(event)]
+        for observation in playback.apply_signals(view, signals, now):
+            self._record(observation, RULES_BY_KIND[observation.kind], group, now)
+        self.views.update_after_event(view, events[-1], now)
 
     def record_observations(
         self, view: View, observations: Iterable[Observation], now: int
@@ -100,25 +111,26 @@ class Recorder:
         if counter is None or counter.has_ended:
             counter = self._find_series(group, EVENTS_TOTAL, event_type, (event_type,), now)
         counter.observe(1.0)
-        rule = playback.rule_for(event_type)
-        rows = RULES_BY_KIND[rule.kind]
+        kind = KIND_BY_EVENT_TYPE.get(event_type, ObservationKind.OTHER)
+        if view is not None:
+            generation = generation_of(event_type, player_name(event))
+            if generation:
+                view.playback.generation = generation
+        rows = RULES_BY_KIND[kind]
         if rows:
-            self._record(Observation(rule.kind, event, view), rows, group, now)
+            self._record(Observation(kind, event, view), rows, group, now)
         if view is None:
-            observations = _observe_without_view(event, rule.kind)
-        else:
-            observations = playback.apply_event(view, event, rule)
-        for observation in observations:
-            self._record(observation, RULES_BY_KIND[observation.kind], group, now)
+            for observation in _observe_without_view(event, kind):
+                self._record(observation, RULES_BY_KIND[observation.kind], group, now)
 
     def resolve_pending(self, now: int, *, ignore_timeout: bool = False) -> None:
         """Records the classifications whose time-out is over."""
         for view in self.views.pop_pending(now, ignore_timeout=ignore_timeout):
-            self.record_observations(view, playback.resolve_pending(view), now)
+            self.record_observations(view, playback.settle(view, None), now)
 
     def resolve_view(self, view: View, now: int) -> None:
         """Resolves a view that several workers follow; records it if its latest event was ours."""
-        observations = playback.resolve_pending(view)
+        observations = playback.settle(view, None)
         if self.views.remove_pending(view):
             self.record_observations(view, observations, now)
 
@@ -132,7 +144,7 @@ class Recorder:
         """Ends the views that have timed out."""
         for view in self.views.expire_views(now):
             if view is not None:
-                self.record_observations(view, playback.expire_view(view), now)
+                self.record_observations(view, playback.end_view(view), now)
                 self.views.compact_view(view)
             yield 1
 

@@ -53,8 +53,8 @@ class SignalKind(IntEnum):
     ENDED = 14
     """The end of the video was reached: ``value`` is the fraction reached as the player says."""
     ERROR = 15
-    """An error that may be fatal: it is if the view has no progress after it and ends within
-    10 s."""
+    """An error that may be fatal: it is if nothing is played after it, and the view ends within
+    10 s or ``value`` is 1 (a critical one)."""
     FATAL_ERROR = 16
     """An error that is fatal unless playback makes progress after it."""
     HIDDEN = 17

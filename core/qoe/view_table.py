@@ -14,7 +14,6 @@ from . import playback
 from .ended_view import EndedView, compact, encoded_state, expand
 from .event_context import EventContext
 from .expiry_queue import SECOND, ExpiryQueue, ceil_second
-from .stalls import CLASSIFICATION_TIMEOUT
 from .view import View, ViewKey, ViewState, capture_view_state
 
 CONCURRENCY_WINDOW = 30_000
@@ -23,6 +22,9 @@ every 10 s)."""
 
 MAX_PRESENT_AGE = 300_000
 """ms of age up to which an arriving event says that its view is playing now."""
+
+EARLY_END = 60_000
+"""ms of silence after which a view ends of which nothing more is to be expected."""
 
 MAX_INTERNED_TEXTS = 10_000
 """Interned texts: names of players, ids of videos."""
@@ -123,7 +125,8 @@ class ViewTable:
 
     def update_after_event(self, view: View, event: Event, now: int) -> None:
         """Updates concurrency and pending classifications of a view after an event."""
-        if not view.playing:
+        playing = view.playback
+        if not playing.is_playing or playing.is_hidden:
             view.is_concurrent = False
         elif now - event.event_time <= MAX_PRESENT_AGE:
             view.is_concurrent = True
@@ -131,6 +134,14 @@ class ViewTable:
             self._pending[view] = now
         elif view in self._pending:
             del self._pending[view]
+        if playback.ends_early(view):
+            self._schedule_early_end(view)
+
+    def _schedule_early_end(self, view: View) -> None:
+        due = view.last_seen + min(EARLY_END, self._timeout)
+        if not view.early_expiry:
+            view.early_expiry = ceil_second(due)
+            self._expiry.schedule(view, due)
 
     def reset_logs(self) -> None:
         """Forgets all positions in shared logs, because the store has lost the logs.
@@ -139,11 +150,11 @@ class ViewTable:
         """
         for view in self._views.values():
             view.log_position = 0
-            playback.resolve_pending(view)
+            playback.settle(view, None)
         for key, ended in self._ended.items():
             view = expand(key, ended)
             view.log_position = 0
-            playback.resolve_pending(view)
+            playback.settle(view, None)
             if view is not ended:
                 self._ended[key] = compact(view, view.labels)
 
@@ -153,7 +164,7 @@ class ViewTable:
 
     def pop_pending(self, now: int, *, ignore_timeout: bool) -> list[View]:
         """Removes and returns the pending views whose classification has timed out."""
-        oldest = now - CLASSIFICATION_TIMEOUT
+        oldest = now - playback.REORDER_WINDOW
         due = [v for v, since in self._pending.items() if ignore_timeout or since <= oldest]
         for view in due:
             del self._pending[view]
@@ -187,14 +198,26 @@ class ViewTable:
                 break
             silent = []
             for view in self._expiry.pop_first():
-                until = view.last_seen + self._timeout
-                if ceil_second(until) > second:
-                    self._expiry.schedule(view, until)
+                if self._views.get(view.key) is not view:
+                    pass  # it ended early
+                elif view.early_expiry == second:
+                    view.early_expiry = 0
+                    if playback.ends_early(view):
+                        if ceil_second(view.last_seen + EARLY_END) > second:
+                            self._schedule_early_end(view)
+                        else:
+                            silent.append(view)
                 else:
-                    silent.append(view)
+                    until = view.last_seen + self._timeout
+                    if ceil_second(until) > second:
+                        self._expiry.schedule(view, until)
+                    else:
+                        silent.append(view)
                 yield None
             silent.sort(key=_by_silence)
             for view in silent:
+                if self._views.get(view.key) is not view:
+                    continue  # it was queued twice
                 if is_due or len(self._views) > self._limit:
                     self._end_view(view)
                     yield view
@@ -244,6 +267,8 @@ class ViewTable:
         }
         for view in views:
             self._expiry.schedule(view, view.last_seen + self._timeout)
+            if playback.ends_early(view):
+                self._schedule_early_end(view)
         for place in state.playing:
             views[place].is_concurrent = True
         self._pending = {views[n]: since for n, since in state.pending_views}

@@ -5,6 +5,7 @@ counted and logged, nothing else, so a new SDK never costs a customer a batch.
 """
 
 from enum import Enum, auto
+from typing import Final
 
 
 class ObservationKind(Enum):
@@ -91,11 +92,6 @@ KIND_BY_EVENT_TYPE: dict[str, ObservationKind] = {
     "playbackdetached": ObservationKind.DETACHED,
 }
 
-RESTART_KINDS = frozenset(
-    {ObservationKind.VIEW_START, ObservationKind.MANIFEST_LOADED, ObservationKind.PLAYER_READY}
-)
-"""Events after which running totals may restart at 0."""
-
 GENERATION_BY_EVENT_TYPE: dict[str, int] = {
     "stall_start": 1,
     "stall_end": 1,
@@ -112,3 +108,13 @@ GENERATION_BY_EVENT_TYPE: dict[str, int] = {
 }
 """Event types that only one SDK generation sends. Nothing else distinguishes the generations: both
 send the same version header, and an upgraded page posts old events to the new path."""
+
+VIEWSTART_IN_BOTH: Final = frozenset({"shaka", "videojs"})
+"""Players whose adapters send ``viewstart`` in both generations; the others only in the first."""
+
+
+def generation_of(event_type: str, player: str) -> int:
+    """Returns the SDK generation that an event shows, 0 if either may have sent it."""
+    if event_type == "viewstart":
+        return 0 if player in VIEWSTART_IN_BOTH else 1
+    return GENERATION_BY_EVENT_TYPE.get(event_type, 0)

@@ -1,0 +1,268 @@
+"""The SDKs of both generations as a source: what their events mean, by player.
+
+``PLAYER_RULES`` holds what differs by player, ``RULES`` the rest. The traps come from the recorded
+SDKs (``tests/captures``):
+
+- ``playing`` is the DOM's ``play``, a request; from dash.js of the second generation it is the
+  DOM's ``playing``, and then carries a position under the name of a running total.
+- ``seek`` is sent when the seek is over. Its latency tells when it began; html5 of the first
+  generation measures from the load of the page instead, so that of html5 is not used.
+- dash.js of the second generation reports waits only of a player that was asked to play, and loads
+  the manifest of a live stream again and again.
+- Which errors are fatal is not on the wire (``qoe-metrics``, "Fatal on the SDK's wire"): each of
+  html5 and video.js is, one of Shaka if it is critical, some of hls.js by their name.
+- A business error (the page's own) never fails a view.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ...events.event_types import Data, Event
+from .. import fields
+from ..fields import NO_DATA, player_name, position_s, seconds
+from ..signals import Measures, Rendition, Signal, SignalKind, Switch
+
+SDK_PLAYERS: Final = frozenset({"html5", "videojs", "hlsjs", "dashjs", "shaka"})
+"""The players that the SDK has adapters for, by their names in events. They report each wait."""
+
+ALWAYS_FATAL: Final = frozenset({"html5", "videojs", "dashjs"})
+"""Players whose every error is a MediaError, or ends playback."""
+
+FATAL_HLS_PREFIXES: Final = ("manifest", "levelEmpty", "keySystem")
+"""Beginnings of the hls.js errors that end playback if nothing is played after them."""
+
+CRITICAL: Final = 2
+"""Severity of a critical error of Shaka."""
+
+LIVE: Final = frozenset({"live", "l", "ll"})
+
+Rule = Callable[[Event, Data, str], tuple[Signal, ...]]
+
+
+def signals_of(event: Event) -> tuple[Signal, ...]:
+    """Returns what an event says about its view."""
+    player = player_name(event)
+    event_type = event.event_type
+    rule = PLAYER_RULES.get((player, event_type)) or RULES.get(event_type, _report)
+    return rule(event, event.data or NO_DATA, player)
+
+
+def _signal(
+    event: Event,
+    kind: SignalKind,
+    player: str,
+    *,
+    value: float | None = None,
+    target: float | None = None,
+    played: float | None = None,
+    dropped: float | None = None,
+    quartile: int | None = None,
+    rate: float | None = None,
+    rendition: Rendition | None = None,
+    switch: Switch | None = None,
+    measures: Measures | None = None,
+) -> Signal:
+    video = event.video
+    return Signal(
+        event.event_time,
+        kind,
+        position_s(event),
+        value,
+        target,
+        played,
+        dropped,
+        quartile,
+        rate,
+        None if video is None else fields.duration_s(video.duration),
+        rendition,
+        switch,
+        measures,
+        video is not None and (video.content_type in LIVE or video.stream_type in LIVE),
+        player in SDK_PLAYERS,
+    )
+
+
+def _report(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    return (_signal(event, SignalKind.REPORT, player),)
+
+
+def _simple(kind: SignalKind) -> Rule:
+    def rule(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+        return (_signal(event, kind, player),)
+
+    return rule
+
+
+def _player_ready(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    measures = Measures(
+        page_load=fields.page_load_s(event), player_startup=fields.player_startup_s(event)
+    )
+    return (_signal(event, SignalKind.READY, player, measures=measures),)
+
+
+def _can_play(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    measures = Measures(can_play=seconds(data.video_startup_time))
+    return (_signal(event, SignalKind.REPORT, player, measures=measures),)
+
+
+def _play(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    return (_play_signal(event, SignalKind.PLAY_REQUESTED, data, player),)
+
+
+def _dash_playing(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    # Only the second generation sends a position in it.
+    kind = SignalKind.PLAY_REQUESTED if data.playing_time is None else SignalKind.PLAYING
+    return (_play_signal(event, kind, data, player),)
+
+
+def _play_signal(event: Event, kind: SignalKind, data: Data, player: str) -> Signal:
+    play = seconds(data.video_startup_time)
+    measures = None
+    if play is not None:
+        measures = Measures(play=play, is_startup_documented=player not in SDK_PLAYERS)
+    return _signal(event, kind, player, rendition=_rendition(event, data), measures=measures)
+
+
+def _pause(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    return (_signal(event, SignalKind.PAUSED, player, played=fields.played_total_s(event)),)
+
+
+def _seek(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    target = position_s(event) if data.to is None else fields.position(data.to)
+    end = _signal(event, SignalKind.SEEK_END, player, target=target)
+    latency = None if player == "html5" else seconds(data.seek_latency)
+    if latency is None:
+        return (end,)
+    begin = Signal(
+        event.event_time - latency * 1000,
+        SignalKind.SEEK_BEGIN,
+        None,
+        target=target,
+        tells_stalls=player in SDK_PLAYERS,
+    )
+    return (begin, end)
+
+
+def _stall_end(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    return (_signal(event, SignalKind.STALL_END, player, value=seconds(data.stall_duration)),)
+
+
+def _heartbeat(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    return (
+        _signal(
+            event,
+            SignalKind.PROGRESS,
+            player,
+            played=fields.played_total_s(event),
+            dropped=fields.dropped_frames_total(event),
+            rendition=_rendition(event, data),
+        ),
+    )
+
+
+def _quartile(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    quartile = data.quartile
+    return (
+        _signal(
+            event,
+            SignalKind.REPORT,
+            player,
+            played=fields.played_total_s(event),
+            quartile=int(quartile) if quartile in (25, 50, 75, 100) else None,
+        ),
+    )
+
+
+def _ended(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    return (
+        _signal(
+            event,
+            SignalKind.ENDED,
+            player,
+            value=fields.completion_ratio(event),
+            played=fields.played_total_s(event),
+        ),
+    )
+
+
+def _error(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    if data.error_family == "business":
+        return (_signal(event, SignalKind.REPORT, player),)
+    if player in ALWAYS_FATAL:
+        return (_signal(event, SignalKind.FATAL_ERROR, player),)
+    context = data.error_context
+    is_critical = fields.error_code(event).startswith(FATAL_HLS_PREFIXES) or (
+        context is not None and context.severity == CRITICAL
+    )
+    return (_signal(event, SignalKind.ERROR, player, value=1.0 if is_critical else None),)
+
+
+def _rate(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    rate = data.playback_rate
+    is_known = rate is not None and 0 < rate <= fields.MAX_PLAYBACK_RATE
+    return (_signal(event, SignalKind.REPORT, player, rate=rate if is_known else None),)
+
+
+def _quality_change(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+    switch = Switch(
+        data.media_type == "audio",
+        fields.previous_bps(event),
+        None if data.trigger is None else fields.trigger(event),
+    )
+    return (
+        _signal(
+            event,
+            SignalKind.REPORT,
+            player,
+            rendition=_rendition(event, data),
+            switch=switch,
+        ),
+    )
+
+
+def _rendition(event: Event, data: Data) -> Rendition | None:
+    bps = fields.rendition_bps(event)
+    resolution, fps = data.resolution, fields.framerate(data)
+    if bps is None and resolution is None and fps is None:
+        return None
+    width = height = None
+    if resolution is not None:
+        width, height = resolution.width or 0, resolution.height or 0
+    upscale, downscale = fields.scaling(data)
+    return Rendition(bps, width, height, fps, upscale, downscale)
+
+
+RULES: Final[dict[str, Rule]] = {
+    "viewstart": _simple(SignalKind.LOADED),
+    "manifestload": _simple(SignalKind.LOADED),
+    "playerready": _player_ready,
+    "canplay": _can_play,
+    "playing": _play,
+    "pause": _pause,
+    "seek": _seek,
+    "stall_start": _simple(SignalKind.STALL_BEGIN),
+    "stallstart": _simple(SignalKind.STALL_BEGIN),
+    "waitstart": _simple(SignalKind.STALL_BEGIN),
+    "stall_end": _stall_end,
+    "stallend": _stall_end,
+    "qualitychange": _quality_change,
+    "quality_change": _quality_change,
+    "heartbeat": _heartbeat,
+    "quartile": _quartile,
+    "ended": _ended,
+    "error": _error,
+    "playbackratechange": _rate,
+    "moveaway": _simple(SignalKind.HIDDEN),
+    "moveback": _simple(SignalKind.VISIBLE),
+    "playbackdetached": _simple(SignalKind.LEFT),
+}
+"""What events of both generations mean, unless the player has a rule of its own."""
+
+PLAYER_RULES: Final[dict[tuple[str, str], Rule]] = {
+    ("dashjs", "manifestload"): _simple(SignalKind.READY),
+    ("dashjs", "playing"): _dash_playing,
+    ("dashjs", "stallstart"): _simple(SignalKind.PLAY_WAIT),
+    # It comes at the next resume of a pause, long after the stall.
+    ("dashjs", "stallend"): _report,
+}
+"""What differs by player."""
