@@ -13,7 +13,6 @@ An error may be told by any record, and dash.js repeats its latest error on ever
 code counts once for each record of the event ``e``, and elsewhere only if it is news.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -102,6 +101,22 @@ TOLD: Final = -1
 """Stands for the time of a code that the event ``e`` has told."""
 
 
+class RecordTrace(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a view keeps of one record.
+
+    Attributes:
+        at: Its time, ms.
+        number: Its sequence number.
+        is_error: Whether its event is ``e``.
+        codes: Its error codes.
+    """
+
+    at: Number
+    number: int | None = None
+    is_error: bool = False
+    codes: tuple[str, ...] = ()
+
+
 class CmcdHistory(msgspec.Struct, array_like=True, gc=False, eq=False):
     """The records of one view so far.
 
@@ -116,23 +131,18 @@ class CmcdHistory(msgspec.Struct, array_like=True, gc=False, eq=False):
     window: SequenceWindow = msgspec.field(default_factory=SequenceWindow)
     codes: dict[str, Number] = {}
 
-    def count_codes(self, codes: Iterable[str], at: Number, *, is_error: bool) -> Iterator[str]:
-        """Note the error codes of a record; yields those that count.
+    def note(self, record: RecordTrace) -> list[str] | None:
+        """Note a record; returns its error codes that count, None if it was seen before."""
+        if record.number is not None and not self.window.is_new(record.number, record.at):
+            return None
+        return [code for code in record.codes if self._counts(code[:MAX_CODE], record)]
 
-        Args:
-            codes: The codes.
-            at: Time of the record, ms.
-            is_error: Whether its event is ``e``.
-        """
-        for code in codes:
-            key = code[:MAX_CODE]
-            known = self.codes.get(key)
-            if is_error:
-                if known is None or known < at:
-                    yield code
-                self._remember(key, TOLD)
-            elif known is None and self._remember(key, at):
-                yield code
+    def _counts(self, code: str, record: RecordTrace) -> bool:
+        known = self.codes.get(code)
+        if record.is_error:
+            self._remember(code, TOLD)
+            return known is None or known < record.at
+        return known is None and self._remember(code, record.at)
 
     def _remember(self, code: str, at: Number) -> bool:
         if code not in self.codes and len(self.codes) >= MAX_CODES:

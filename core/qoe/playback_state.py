@@ -89,6 +89,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         start_s: Counted time in the current start so far.
         waits: Whether the player waits for data.
         seek_is_open: Whether the end of a seek is to come.
+        seek_at: When the seek began whose end follows from the states.
         stall_was_refuted: Whether the next end of a stall belongs to one that was none.
         position: Latest media position, s, and its time.
         furthest: Furthest position, s.
@@ -120,6 +121,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     # stalls and seeks
     waits: bool = False
     seek_is_open: bool = False
+    seek_at: Number | None = None
     stall_was_refuted: bool = False
     stall: Stall | None = None
     # position

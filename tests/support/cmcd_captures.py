@@ -58,11 +58,11 @@ class ElementTruth:
 
     Attributes:
         startup_s: From the play request to the first frame; None without a frame.
-        stalls: Stalls that ended, in order.
+        stalls: Stalls in order; the last may be open.
         playing_s: Time in which the picture moved, by the clock.
         media_s: Media time played: the same times the playback rate.
         pauses: Pauses of a playing picture, without that at the end.
-        seeks: Seeks of a playing picture that ended.
+        seeks: Seeks before a failure.
         ended: Whether the end was reached.
         failed: Whether it failed.
     """
@@ -90,7 +90,7 @@ class ElementTruth:
         return sum(stall.cause == cause for stall in self.stalls)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Page:
     """One playback of a recording.
 
@@ -197,16 +197,16 @@ def _truth(events: Iterable[Any], until: int) -> ElementTruth:
         if name == "play" and play_at is None:
             play_at = at
         elif name == "seeking":
+            seeks += not seeking and not failed and startup is not None
             seeking = True
         elif name == "waiting":
             waiting_at = at
         elif name in ("playing", "error", "until"):
-            if waiting_at is not None and startup is not None and name != "until":
+            if waiting_at is not None and startup is not None:
                 stalls.append(Stall("seek" if seeking else "rebuffer", (at - waiting_at) / 1000))
             if name == "playing":
                 if startup is None and play_at is not None:
                     startup = (at - play_at) / 1000
-                seeks += seeking
                 moving_since = at
             failed = failed or name == "error"
             waiting_at, seeking = None, False

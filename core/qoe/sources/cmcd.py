@@ -13,11 +13,16 @@ specification was measured (hls.js 1.7.4, dash.js 5.2.1, Shaka 5.2.12):
 Source of the mapping: CTA-5004-B, sections 3 and 4.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ...events.cmcd_record import RESPONSE, ByType, CmcdEvent, CmcdRecord
+from ...events.cmcd_record import RESPONSE, CmcdEvent, CmcdRecord
+from ..cmcd_fields import bitrate_bps
+from ..cmcd_history import NO_CODE, CmcdHistory, RecordTrace
+from ..observation import Observation
 from ..signals import Measures, Rendition, Signal, SignalKind, Switch
+from ..view import View
+from ..vocabulary import ObservationKind
 
 KIND_BY_STATE: Final[Mapping[str, SignalKind]] = {
     "d": SignalKind.LOADED,
@@ -33,10 +38,8 @@ KIND_BY_STATE: Final[Mapping[str, SignalKind]] = {
 }
 """What each state (``sta``) says. ``w`` is in the list of tokens and has no definition."""
 
-VIDEO_TYPES: Final = ("v", "av", "")
-"""Object types of the picture, in order of preference: "" is untyped."""
-
-MAX_BPS: Final = 1e11
+ERROR_FAMILY: Final = "cmcd"
+"""Label ``error_family`` of all errors; the record has no such thing."""
 
 MAX_MEASURE_MS: Final = 86_400_000
 
@@ -73,6 +76,43 @@ def signals_of(event: CmcdEvent) -> Sequence[Signal]:
     return (main, *more) if more else (main,)
 
 
+def trace_of(event: CmcdEvent) -> RecordTrace:
+    """Return what a view keeps of a record. The time of a request is no time of an error."""
+    record = event.record
+    if record.e == "e":
+        return RecordTrace(record.ts, record.sn, True, record.ec or (NO_CODE,))
+    codes = () if record.e == RESPONSE or record.ec is None else record.ec
+    return RecordTrace(record.ts, record.sn, False, codes)
+
+
+def note_record(record: RecordTrace, view: View) -> list[str] | None:
+    """Note a record in its view; returns its error codes that count, None if it is repeated."""
+    if view.cmcd is None:
+        view.cmcd = CmcdHistory()
+    return view.cmcd.note(record)
+
+
+def observations_of(event: CmcdEvent, view: View | None, codes: Iterable[str]) -> list[Observation]:
+    """Return what a new record reports besides what it says about its playback.
+
+    Args:
+        event: The record.
+        view: Its view.
+        codes: Its error codes that count.
+    """
+    record = event.record
+    if record.e == RESPONSE:
+        return [Observation(ObservationKind.MEDIA_REQUEST, event, view)]
+    out = []
+    if record.e == "t":
+        out.append(Observation(ObservationKind.HEARTBEAT, event, view))
+    elif record.e == "ps" and record.sta == "r":
+        out.append(Observation(ObservationKind.STALL_START, event, view))
+    kind = ObservationKind.ERROR
+    out += [Observation(kind, event, view, None, code, ERROR_FAMILY) for code in codes]
+    return out
+
+
 def _signal(event: CmcdEvent, kind: SignalKind, **members: Any) -> Signal:
     return Signal(event.record.ts, kind, tells_totals=False, **members)
 
@@ -104,7 +144,7 @@ def _measures(event: CmcdEvent, *, is_request: bool) -> Measures | None:
     if delay is None or not 0 <= delay <= MAX_MEASURE_MS:
         return None
     if event.record.sta is None:  # Shaka: since load(), the viewer's hesitation included
-        return Measures(first_frame=delay / 1000, first_frame_source="cmcd_load")
+        return Measures(load=delay / 1000)
     return None if is_request else Measures(first_frame=delay / 1000)
 
 
@@ -115,24 +155,6 @@ def position_s(event: CmcdEvent) -> float | None:
 
 def _rate(record: CmcdRecord) -> float:
     return record.pr if record.pr is not None and 0 <= record.pr <= MAX_RATE else 1.0
-
-
-def of_picture(numbers: ByType | None) -> float | None:
-    """Return the number of the picture, of sound only if there is no picture."""
-    if not numbers:
-        return None
-    for object_type in VIDEO_TYPES:
-        if object_type in numbers:
-            return numbers[object_type]
-    return numbers.get("a")
-
-
-def bitrate_bps(record: CmcdRecord) -> float | None:
-    """Return the bit rate of the picture: that shown, else that selected, else the aggregate."""
-    for kbps in map(of_picture, (record.pb, record.br, record.ab)):
-        if kbps is not None and 0 < kbps * 1000 <= MAX_BPS:
-            return kbps * 1000
-    return None
 
 
 def _rendition(record: CmcdRecord) -> Rendition | None:

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqoe.core.qoe.cmcd_history import MAX_CODES, WINDOW, CmcdHistory, SequenceWindow
+from openqoe.core.qoe.cmcd_history import (
+    MAX_CODES,
+    WINDOW,
+    CmcdHistory,
+    RecordTrace,
+    SequenceWindow,
+)
 
 
 def feed(*records: tuple[int, int], window: SequenceWindow | None = None) -> list[bool]:
@@ -82,7 +88,7 @@ def count(*records: tuple[str, int, tuple[str, ...]]) -> list[str]:
     return [
         code
         for name, at, codes in records
-        for code in history.count_codes(codes, at, is_error=name == "e")
+        for code in history.note(RecordTrace(at, None, name == "e", codes)) or ()
     ]
 
 
@@ -115,7 +121,11 @@ def test_codes_are_bounded() -> None:
 
 def test_histories_share_nothing() -> None:
     one, two = CmcdHistory(), CmcdHistory()
-    list(one.count_codes(("x",), 1, is_error=True))
-    assert one.window.is_new(1, 1)
-    assert two.window.is_new(1, 1)
-    assert list(two.count_codes(("x",), 1, is_error=False)) == ["x"]
+    assert one.note(RecordTrace(1, 1, True, ("x",))) == ["x"]
+    assert two.note(RecordTrace(1, 1, False, ("x",))) == ["x"]
+
+
+def test_repeated_record_tells_no_error() -> None:
+    history = CmcdHistory()
+    record = RecordTrace(1, 7, True, ("x",))
+    assert [history.note(record), history.note(record)] == [["x"], None]
