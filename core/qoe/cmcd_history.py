@@ -29,13 +29,11 @@ class SequenceRun(msgspec.Struct, array_like=True, gc=False, eq=False):
     """The numbers of one run, from one restart to the next.
 
     Attributes:
-        began: Time of its first record, ms.
         latest: Latest time of its records, ms.
         highest: Highest number.
         seen: Bit n: whether the number ``highest - n`` was seen.
     """
 
-    began: Number
     latest: Number
     highest: int
     seen: int = 1
@@ -59,16 +57,15 @@ class SequenceWindow(msgspec.Struct, array_like=True, gc=False, eq=False):
         """
         run = self.run
         if run is None:
-            self.run = SequenceRun(at, at, number)
+            self.run = SequenceRun(at, number)
             return True
-        if self.earlier is not None and at < run.began:
-            # A request may have been under way at the restart: what fits neither run is new.
+        if self.earlier is not None and at <= self.earlier.latest:
             return _note(self.earlier, number, at)
         if _note(run, number, at):
             return True
         if at <= run.latest:
             return False
-        self.earlier, self.run = run, SequenceRun(at, at, number)
+        self.earlier, self.run = run, SequenceRun(at, number)
         return True
 
 

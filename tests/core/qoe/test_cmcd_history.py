@@ -49,6 +49,10 @@ def test_repeat_of_run_before_restart_is_recognised() -> None:
     assert feed((2, 30), (1, 20), (1, 50), window=window) == [False, False, False]
 
 
+def test_first_numbers_after_restart_may_arrive_unsorted() -> None:
+    assert feed((0, 10), (1, 20), (2, 30), (2, 60), (0, 40), (1, 50)) == [True] * 6
+
+
 def test_restart_after_many_numbers_is_new() -> None:
     window = SequenceWindow()
     feed(*((n, n) for n in range(200)), window=window)
