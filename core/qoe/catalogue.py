@@ -168,11 +168,13 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
     _row(
         "openqoe_aggregate_startup_seconds",
         HISTOGRAM,
-        "Page load, player start-up and video start-up of a view together.",
+        "Start of the page and the player, and video start-up, together.",
         unit="seconds",
         buckets=(0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60),
         on=(ObservationKind.AGGREGATE_STARTUP,),
-        source="once a view of which all three are known",
+        source="once a view of which all are known: `page_load_time` or `player_startup_time` of "
+        "playerready, whichever is later (both count from the navigation), and the time from play "
+        "request to first frame",
         value=_value,
     ),
     _row(

@@ -155,7 +155,10 @@ def played_total_s(event: Event) -> float | None:
 
 
 def duration_s(duration: Number) -> float | None:
-    """The duration of the video in s. Pages send ms or s; 10,000 s are 2.8 h, 10,000 ms are 10 s."""
+    """The duration of the video in s.
+
+    Pages send ms or s: 10,000 s are 2.8 h, 10,000 ms are 10 s.
+    """
     if duration is None or not 0 < duration <= MAX_DURATION:
         return None
     return duration / 1000 if duration >= DURATION_IN_MS else duration

@@ -322,7 +322,6 @@ class _Settlement:
         "_bits",
         "_downscaled",
         "_frames",
-        "_frames_dropped",
         "_known",
         "_media",
         "_moved",
@@ -344,13 +343,16 @@ class _Settlement:
         self._watched = self._starting = self._media = 0.0
         self._bits = self._known = 0.0
         self._scale = self._upscaled = self._downscaled = 0.0
-        self._frames = self._frames_dropped = 0.0
+        self._frames = 0.0
         self._seconds = self._moved = 0.0  # up to the signal at hand
         self._renditions: dict[str, float] = {}
 
     def observations(self) -> list[Observation]:
         """Returns what was observed, sums of times last."""
-        view, out = self._view, self._out
+        view, out, playback = self._view, self._out, self._playback
+        frames_dropped, playback.dropped_unsettled = playback.dropped_unsettled, 0
+        if playback.fps is None:
+            frames_dropped = 0
         for kind, value in (
             (ObservationKind.WATCHED, self._watched),
             (ObservationKind.STARTUP_WAIT, self._starting),
@@ -361,7 +363,7 @@ class _Settlement:
             (ObservationKind.UPSCALED, self._upscaled),
             (ObservationKind.DOWNSCALED, self._downscaled),
             (ObservationKind.FRAMES_EXPECTED, self._frames),
-            (ObservationKind.EXPECTED_FRAMES_DROPPED, self._frames_dropped),
+            (ObservationKind.EXPECTED_FRAMES_DROPPED, frames_dropped),
         ):
             if value:
                 out.append(Observation(kind, NO_EVENT, view, value))
@@ -390,6 +392,12 @@ class _Settlement:
             self._explain_pause(signal)
         if signal.measures is not None:
             self._note_measures(signal.measures, kind)
+        if (
+            playback.state <= State.LOADED
+            and kind is SignalKind.REPORT
+            and (signal.played or (signal.quartile and playback.state is State.NEW))
+        ):
+            self._made_progress(signal)
         self._spend(signal)
         stall = playback.stall
         if (
@@ -556,10 +564,10 @@ class _Settlement:
             return at if playback.waits or signal.value else None
         is_soon = at - requested <= START_GRACE
         if kind is SignalKind.STALL_BEGIN or kind is SignalKind.PLAY_WAIT:
-            if playback.waits:
+            if playback.waits or is_soon:
                 return None
             if signal.position is None or playback.request_position is None:
-                return None if is_soon else requested
+                return requested
             is_near = abs(signal.position - playback.request_position) < START_TOLERANCE
             return None if is_near else requested
         media = self._moved
@@ -571,6 +579,8 @@ class _Settlement:
             return max(requested, at - media / playback.rate * 1000)
         if playback.waits or is_soon or not signal.tells_stalls:
             return None
+        if signal.position is not None and signal.position == playback.request_position:
+            return None  # Shaka reports neither wait nor error for a missing manifest
         return requested
 
     def _show_frame_of(self, signal: Signal, shown_at: float) -> None:
@@ -578,6 +588,7 @@ class _Settlement:
         is_measured = self._playback.waits or signal.tells_stalls or kind is SignalKind.PLAYING
         stall_s = signal.value if kind is SignalKind.STALL_END else None
         self._show_frame(shown_at, is_measured=is_measured, stall_s=stall_s)
+        self._playback.stall_was_refuted = kind is SignalKind.STALL_END  # it is accounted for
 
     def _show_frame(
         self,
@@ -884,8 +895,7 @@ class _Settlement:
             ):
                 return  # the player's own remedy for the stall
             self._close_stall()
-            self._open_stall("seek", signal)
-        elif state is not State.PLAYING:
+        elif state is not State.PLAYING and state is not State.SEEKING:
             return
         playback.state = State.SEEKING
         playback.seek_is_open = True
@@ -913,16 +923,16 @@ class _Settlement:
             ):
                 self._close_stall()
                 playback.state = State.SEEKING
-                self._open_stall("seek", signal)
 
     def _paused(self, signal: Signal) -> None:
         playback = self._playback
         if playback.seek_at is not None:
             self._end_seek_of_states(signal.at)
         playback.paused_at = signal.at
-        if playback.state in (State.LOADED, State.ENDED, State.FAILED):
-            return
-        self._stop(State.PAUSED)
+        if playback.state is State.NEW and signal.played == 0:
+            playback.state = State.LOADED
+        if playback.state not in (State.LOADED, State.ENDED, State.FAILED):
+            self._stop(State.PAUSED)
 
     def _ended(self, signal: Signal) -> None:
         playback = self._playback
@@ -1021,10 +1031,6 @@ class _Settlement:
             playback.rate = signal.rate
         if signal.duration is not None:
             playback.duration = signal.duration
-        if playback.dropped_unsettled:
-            if playback.fps is not None:
-                self._frames_dropped += playback.dropped_unsettled
-            playback.dropped_unsettled = 0
         if signal.rendition is not None:
             self._note_rendition(signal)
 

@@ -209,7 +209,7 @@ class Reported:
     events: int
     by_type: dict[str, int]
     started: int
-    """1 if there was a viewstart or a play request (a page closed early may have neither)."""
+    """1 if there was a play request."""
     viewstarts: int
     plays: int
     """`playing` events: play requests, except in second-generation dash.js, where they are DOM
@@ -364,7 +364,7 @@ def _reported(events: list[Event], *, playing_ends_stall: bool) -> Reported:
     return Reported(
         events=len(events),
         by_type=dict(sorted(types.items())),
-        started=int(types["viewstart"] + types[PLAY] > 0),
+        started=int(types[PLAY] > 0),
         viewstarts=types["viewstart"],
         plays=types[PLAY],
         pauses=types["pause"],

@@ -214,10 +214,13 @@ def _quality_change(event: Event, data: Data, player: str) -> tuple[Signal, ...]
             event,
             SignalKind.REPORT,
             player,
-            rendition=_rendition(event, data),
+            rendition=_rendition(event, data) or _SAME_RENDITION,
             switch=switch,
         ),
     )
+
+
+_SAME_RENDITION: Final = Rendition()
 
 
 def _rendition(event: Event, data: Data) -> Rendition | None:
@@ -262,7 +265,5 @@ PLAYER_RULES: Final[dict[tuple[str, str], Rule]] = {
     ("dashjs", "manifestload"): _simple(SignalKind.READY),
     ("dashjs", "playing"): _dash_playing,
     ("dashjs", "stallstart"): _simple(SignalKind.PLAY_WAIT),
-    # It comes at the next resume of a pause, long after the stall.
-    ("dashjs", "stallend"): _report,
 }
 """What differs by player."""

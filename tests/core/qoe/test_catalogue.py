@@ -18,7 +18,20 @@ from tests.support.rig import FLUSH, MINUTE, Rig, player_event
 
 COUNTERS: dict[str, tuple[str, ...]] = {
     "openqoe_events_total": ("event_type",),
+    "openqoe_views_loaded_total": (),
     "openqoe_views_started_total": (),
+    "openqoe_startup_wait_seconds": (),
+    "openqoe_bitrate_bits_total": (),
+    "openqoe_bitrate_known_seconds_total": (),
+    "openqoe_rendition_playing_seconds_total": ("resolution",),
+    "openqoe_upscale_seconds_total": (),
+    "openqoe_downscale_seconds_total": (),
+    "openqoe_scale_known_seconds_total": (),
+    "openqoe_watch_time_seconds": (),
+    "openqoe_view_outcomes_total": ("outcome",),
+    "openqoe_frames_expected_total": (),
+    "openqoe_expected_frames_dropped_total": (),
+    "openqoe_implausible_totals_total": (),
     "openqoe_resolution_total": ("resolution",),
     "openqoe_rebuffer_events_total": ("cause",),
     "openqoe_seeks_total": (),
@@ -47,6 +60,14 @@ BUCKETS: dict[str, tuple[float, ...]] = {
     "openqoe_player_startup_seconds": (0.1, 0.25, 0.5, 1, 2, 5, 10),
     "openqoe_page_load_seconds": (0.25, 0.5, 1, 2, 3, 5, 10, 20),
     "openqoe_video_startup_seconds": (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30),
+    "openqoe_reported_startup_seconds": (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30),
+    "openqoe_aggregate_startup_seconds": (0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60),
+    "openqoe_playing_bitrate_bps": (
+        *(1.5e5, 2.5e5, 4e5, 5.5e5, 7.5e5, 1e6, 1.25e6, 1.5e6, 1.75e6, 2e6, 2.5e6, 3e6, 3.5e6),
+        *(4e6, 4.5e6, 5e6, 6e6, 7e6, 8e6, 1e7, 1.2e7, 1.6e7, 2e7, 2.5e7, 4e7),
+    ),
+    "openqoe_view_rebuffer_seconds": (0, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60),
+    "openqoe_view_score": (10, 20, 30, 40, 50, 60, 70, 80, 90, 100),
     "openqoe_bitrate_bps": (2.5e5, 5e5, 1e6, 2.5e6, 5e6, 1e7, 2e7),
     "openqoe_rebuffer_duration_seconds": (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30),
     "openqoe_buffer_length_seconds": (0.5, 1, 2, 5, 10, 20, 30, 60),
@@ -77,8 +98,10 @@ class Example:
         return f"{self.metric.removeprefix('openqoe_')}-{self.type}-{self.case}"
 
 
-def counter(name: str, case: str, *events: dict[str, Any], expected: Expected) -> Example:
-    return Example(f"openqoe_{name}", "counter", case, events, expected)
+def counter(
+    name: str, case: str, *events: dict[str, Any], expected: Expected, after: int = FLUSH
+) -> Example:
+    return Example(f"openqoe_{name}", "counter", case, events, expected, after)
 
 
 def gauge(name: str, case: str, *events: dict[str, Any], expected: Expected) -> Example:
@@ -93,6 +116,44 @@ def histogram(
 
 HD = {"width": 1280, "height": 720}
 FULL_HD = {"width": 1920, "height": 1080}
+
+LADDER = (
+    player_event(0, "playing", 0.0, bitrate=2_000_000, resolution=FULL_HD),
+    player_event(10, "qualitychange", 10.0, bitrate=500_000, resolution=HD),
+    player_event(15, "pause", 15.0, playing_time=15_000),
+    player_event(25, "playing", 15.0),
+)
+"""10 s of one rendition, 5 s of another, a pause of 10 s."""
+
+SCALED = (
+    player_event(
+        0,
+        "qualitychange",
+        0.0,
+        bitrate_kb=500,
+        framerate="25.000",
+        video_width=640,
+        video_height=360,
+        player_width=640,
+        player_height=360,
+        device_pixel_ratio=2,
+    ),
+    player_event(0, "playing", 0.0),
+    player_event(
+        10,
+        "qualitychange",
+        10.0,
+        bitrate_kb=4_000,
+        framerate="25.000",
+        video_width=1280,
+        video_height=720,
+        player_width=640,
+        player_height=360,
+        device_pixel_ratio=1,
+    ),
+    player_event(15, "heartbeat", 15.0, playing_time=15_000, dropped_frames=6),
+)
+"""10 s in which the picture is enlarged twofold, 5 s in which it is reduced to a half."""
 
 EXAMPLES = (
     # Every event
@@ -150,34 +211,105 @@ EXAMPLES = (
     counter(
         "views_started_total",
         "a page that was only opened",
-        player_event(0, "manifestload"),
+        player_event(0, "viewstart"),
         player_event(0, "playerready"),
         player_event(3, "moveaway", 0.0),
         expected={},
     ),
+    counter(
+        "views_loaded_total",
+        "once a view, played or not",
+        player_event(0, "viewstart"),
+        player_event(0, "playerready"),
+        player_event(0, "manifestload", view="view-2"),
+        player_event(1, "playing", 0.0, view="view-2"),
+        expected={"": 2},
+    ),
     histogram(
         "video_startup_seconds",
+        "from the play request to the end of the wait",
+        player_event(0, "viewstart"),
+        player_event(8, "playing", 0.0, video_startup_time=8_000),
+        player_event(8, "stall_start", 0.0),
+        player_event(10.2, "stall_end", 0.0, stall_duration=2_200),
+        player_event(20, "playing", 8.0, video_startup_time=20_000),
+        expected={'source="measured"': [2.2]},
+    ),
+    histogram(
+        "video_startup_seconds",
+        "at once, if the player does not wait",
+        player_event(0, "playing", 0.0, video_startup_time=900),
+        player_event(10, "heartbeat", 9.9, playing_time=9_800),
+        expected={'source="measured"': [0.0]},
+    ),
+    histogram(
+        "video_startup_seconds",
+        "a client that follows the documentation",
+        player_event(0, "playing", 0.0, player="own", video_startup_time=1_234),
+        expected={'source="reported"': [1.234]},
+    ),
+    histogram(
+        "video_startup_seconds",
+        "such a client that reports its wait, too",
+        player_event(0, "playing", 0.0, player="own", video_startup_time=1_234),
+        player_event(0.1, "stall_start", 0.0),
+        player_event(0.1, "stall_start", 0.0, player="own"),
+        player_event(3, "stall_end", 0.0, player="own"),
+        expected={'source="measured"': [3.0]},
+    ),
+    histogram(
+        "video_startup_seconds",
+        "none without a frame",
+        player_event(0, "playing", 0.0, video_startup_time=900),
+        player_event(0, "stall_start", 0.0),
+        player_event(5, "moveaway", 0.0),
+        expected={},
+        after=31 * MINUTE,
+    ),
+    histogram(
+        "reported_startup_seconds",
         "first generation",
         player_event(0, "viewstart"),
         player_event(1, "playing", 0.0, video_startup_time=1_200),
         player_event(9, "playing", 8.0, video_startup_time=8_510),
-        expected={'source="playing"': [1.2]},
+        expected={'field="playing"': [1.2]},
     ),
     histogram(
-        "video_startup_seconds",
+        "reported_startup_seconds",
         "second generation",
         player_event(0, "playerready", player_startup_time=1_000),
         player_event(1, "canplay", video_startup_time=1_800),
         player_event(1, "playing", 0.0, playing_time=0),
         player_event(9, "canplay", video_startup_time=30_000),
-        expected={'source="canplay"': [0.8]},
+        expected={'field="canplay"': [0.8]},
     ),
     histogram(
-        "video_startup_seconds",
+        "reported_startup_seconds",
         "second generation, Shaka",
         player_event(0, "playerready", player="shaka", player_startup_time=1_000),
         player_event(1, "playing", 0.0, player="shaka", video_startup_time=400),
-        expected={'source="playing"': [0.4]},
+        expected={'field="playing"': [0.4]},
+    ),
+    histogram(
+        "aggregate_startup_seconds",
+        "page, player and video",
+        player_event(0, "playerready", player_startup_time=1_500, page_load_time=2_000),
+        player_event(5, "playing", 0.0),
+        player_event(5, "stall_start", 0.0),
+        player_event(6, "stall_end", 0.0, stall_duration=1_000),
+        expected={"": [3.0]},
+    ),
+    counter(
+        "startup_wait_seconds",
+        "until the first frame, or until the viewer left",
+        player_event(0, "playing", 0.0),
+        player_event(0, "stall_start", 0.0),
+        player_event(2, "stall_end", 0.0, stall_duration=2_000),
+        player_event(0, "playing", 0.0, view="view-2"),
+        player_event(0, "stall_start", 0.0, view="view-2"),
+        player_event(7, "moveaway", 0.0, view="view-2"),
+        expected={"": 9.0},
+        after=31 * MINUTE,
     ),
     # Picture
     gauge(
@@ -213,6 +345,29 @@ EXAMPLES = (
         player_event(0, "playing", 0.0, view="view-2", resolution={"width": 0, "height": 0}),
         expected={'resolution="720p"': 1, 'resolution="1080p"': 1, 'resolution="unknown"': 1},
     ),
+    histogram(
+        "playing_bitrate_bps",
+        "as bitrate_bps, in finer buckets",
+        player_event(0, "playing", 0.0, bitrate=1_000_000),
+        player_event(10, "heartbeat", 10.0, bitrate=6_000_000),
+        expected={"": [1_000_000, 6_000_000]},
+    ),
+    counter(
+        "bitrate_bits_total",
+        "bit rate x time played",
+        *LADDER,
+        expected={"": 10 * 2_000_000 + 5 * 500_000},
+    ),
+    counter("bitrate_known_seconds_total", "time played", *LADDER, expected={"": 15.0}),
+    counter(
+        "rendition_playing_seconds_total",
+        "by resolution",
+        *LADDER,
+        expected={'resolution="1080p"': 10.0, 'resolution="720p"': 5.0},
+    ),
+    counter("upscale_seconds_total", "share x time", *SCALED, expected={"": 10.0}),
+    counter("downscale_seconds_total", "share x time", *SCALED, expected={"": 2.5}),
+    counter("scale_known_seconds_total", "time played", *SCALED, expected={"": 15.0}),
     # Stalls
     counter(
         "rebuffer_events_total",
@@ -312,6 +467,30 @@ EXAMPLES = (
         expected={"": 50.25},
     ),
     counter(
+        "watch_time_seconds",
+        "playing and rebuffering, without start-up, seeks and pauses",
+        player_event(0, "playing", 0.0),
+        player_event(0, "stall_start", 0.0),
+        player_event(2, "stall_end", 0.0, stall_duration=2_000),
+        player_event(12, "stall_start", 10.0),
+        player_event(15, "stall_end", 10.0, stall_duration=3_000),
+        player_event(20, "pause", 15.0, playing_time=15_000),
+        player_event(50, "playing", 15.0),
+        player_event(55, "stall_start", 60.0),
+        player_event(56, "stall_end", 60.0, stall_duration=1_000),
+        player_event(58, "moveaway", 62.0),
+        expected={"": 10.0 + 3.0 + 5.0 + 5.0 + 2.0},
+    ),
+    counter(
+        "implausible_totals_total",
+        "more than playback can reach",
+        player_event(0, "playing", 0.0),
+        player_event(10, "heartbeat", 10.0, playing_time=10_000),
+        player_event(20, "heartbeat", 20.0, playing_time=9_000_000),
+        player_event(30, "heartbeat", 30.0, playing_time=30_000),
+        expected={"": 1},
+    ),
+    counter(
         "quartile_reached_total",
         "once each",
         player_event(15, "quartile", 15.0, quartile=25),
@@ -329,6 +508,51 @@ EXAMPLES = (
         player_event(130, "ended", 60.0),
         player_event(60, "ended", 60.0, view="view-2"),
         expected={"": 2},
+    ),
+    counter(
+        "view_outcomes_total",
+        "once a view that was asked to play, at its end",
+        player_event(0, "playing", 0.0),
+        player_event(60, "ended", 60.0, playing_time=60_000),
+        player_event(0, "playing", 0.0, view="view-2"),
+        player_event(9, "moveaway", 9.0, view="view-2"),
+        player_event(0, "playing", 0.0, view="view-3"),
+        player_event(0, "stall_start", 0.0, view="view-3"),
+        player_event(6, "moveaway", 0.0, view="view-3"),
+        player_event(0, "viewstart", view="view-4"),
+        expected={
+            'outcome="completed"': 1,
+            'outcome="stopped"': 1,
+            'outcome="exit_before_start"': 1,
+        },
+        after=31 * MINUTE,
+    ),
+    histogram(
+        "view_rebuffer_seconds",
+        "the sum of a view, at its end",
+        player_event(0, "playing", 0.0),
+        player_event(10, "stall_start", 10.0),
+        player_event(12, "stall_end", 10.0, stall_duration=2_000),
+        player_event(20, "stall_start", 18.0),
+        player_event(21, "stall_end", 18.0, stall_duration=1_000),
+        player_event(60, "ended", 57.0, playing_time=57_000),
+        player_event(0, "playing", 0.0, view="view-2"),
+        player_event(60, "ended", 57.0, view="view-2", playing_time=57_000),
+        expected={"": [3.0, 0.0]},
+    ),
+    histogram(
+        "view_score",
+        "by part",
+        player_event(0, "playing", 0.0),
+        player_event(0, "stall_start", 0.0),
+        player_event(8, "stall_end", 0.0, stall_duration=8_000),
+        player_event(68, "ended", 60.0, playing_time=60_000),
+        expected={
+            'part="startup"': [50.0],
+            'part="smoothness"': [100.0],
+            'part="success"': [100.0],
+            'part="all"': [75.0],
+        },
     ),
     gauge(
         "completion_rate",
@@ -381,6 +605,8 @@ EXAMPLES = (
         player_event(10, "heartbeat", 10.0, player="dashjs", dropped_frames={"droppedFrames": 5}),
         expected={"": 12},
     ),
+    counter("frames_expected_total", "frame rate x time played", *SCALED, expected={"": 375.0}),
+    counter("expected_frames_dropped_total", "of those", *SCALED, expected={"": 6.0}),
     gauge(
         "heartbeat_bitrate_bps",
         "heartbeats only",
@@ -531,7 +757,7 @@ def test_catalogue_equals_contract() -> None:
 )
 def test_value_counts_in_first_bucket_not_below_it(value: float, bucket: str) -> None:
     rig = Rig()
-    rig.post(player_event(1, "playing", 0.0, video_startup_time=value * 1000))
+    rig.post(player_event(1, "playing", 0.0, player="own", video_startup_time=value * 1000))
     rig.flush()
     name = "openqoe_video_startup_seconds_bucket"
     filled = [
@@ -587,7 +813,7 @@ def test_first_flush_sends_metadata_of_each_metric() -> None:
 def test_event_without_data_measures_nothing() -> None:
     """Every event type of both vocabularies is counted without data, and measures nothing."""
     rig = Rig()
-    types = KIND_BY_EVENT_TYPE.keys() - {
+    types = KIND_BY_EVENT_TYPE.keys() - {  # the last is viewstart, which ends the concurrency
         "stall_start",
         "stallstart",
         "waitstart",
@@ -596,11 +822,17 @@ def test_event_without_data_measures_nothing() -> None:
     }
     rig.post(*(player_event(number, name) for number, name in enumerate(sorted(types))))
     rig.flush()
-    assert {name for name in rig.qoe_series() if not name.startswith("openqoe_events_total")} == {
+    found = {
+        name
+        for name in rig.qoe_series()
+        if not name.startswith(("openqoe_events_total", "openqoe_view_"))
+    }
+    assert found == {
+        "openqoe_views_loaded_total",
         "openqoe_views_started_total",
+        "openqoe_watch_time_seconds",
         "openqoe_pause_events_total",
         "openqoe_seeks_total",
         "openqoe_views_completed_total",
-        "openqoe_concurrent_views_current",
         'openqoe_errors_total{error_code="unknown",error_family="unknown"}',
     }

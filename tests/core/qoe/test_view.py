@@ -1,12 +1,13 @@
-"""The state of a view, and the parts that views share."""
+"""The state of a view, and its copy in a snapshot."""
 
 from __future__ import annotations
 
 import msgspec
-import pytest
 
+from openqoe.core.qoe.playback_state import Mark, Playback, Stall, State
+from openqoe.core.qoe.signals import Measures, Signal, SignalKind
 from openqoe.core.qoe.totals import RunningTotal
-from openqoe.core.qoe.view import Milestones, View, ViewKey, ViewState, capture_view_state
+from openqoe.core.qoe.view import View, ViewKey, ViewState, capture_view_state
 
 KEY = ViewKey("org", "view", None, "hlsjs")
 
@@ -14,40 +15,17 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(ViewState).decode
 
 
-def made() -> View:
-    view = View(KEY, ())
-    view.reach_milestone("started")
-    view.reach_milestone("generation", 2)
-    view.reach_milestone("quartiles", frozenset({25}))
-    return view
-
-
 def saved(view: View) -> ViewState:
     return decode(encode(capture_view_state(view)))
 
 
-def test_views_with_equal_milestones_share_them() -> None:
-    one, other = made(), View(KEY, ())
-    other.reach_milestone("quartiles", frozenset({25}))
-    other.reach_milestone("generation", 1)
-    other.reach_milestone("generation", 2)
-    assert one.milestones is not other.milestones
-    other.reach_milestone("started")
-    assert one.milestones is other.milestones
-    assert View.from_state(saved(one), ()).milestones is one.milestones
-
-
 def test_highest_quartile_follows_from_all_quartiles() -> None:
-    view = made()
-    assert view.milestones.quartile == 25
-    view.reach_milestone("quartiles", view.milestones.quartiles | {75})
-    view.reach_milestone("quartiles", view.milestones.quartiles | {50})
-    assert view.milestones.quartile == 75
-
-
-def test_shared_milestones_are_immutable() -> None:
-    with pytest.raises(AttributeError):
-        made().milestones.started = False  # type: ignore[misc]
+    state = Playback()
+    assert state.quartile == 0
+    for number, highest in ((0, 25), (2, 75), (1, 75)):
+        state.marks |= Mark.QUARTILES << number
+        assert state.quartile == highest
+    assert not state.has(Mark.WITHOUT_TOTALS)
 
 
 def test_view_key_is_encoded_as_list() -> None:
@@ -55,29 +33,26 @@ def test_view_key_is_encoded_as_list() -> None:
 
 
 def test_view_state_has_every_attribute_of_view() -> None:
-    mine = {*View.__struct_fields__, *Milestones.__struct_fields__}
-    not_saved = {"labels", "milestones", "successors", "is_concurrent"}
-    assert mine - not_saved == set(ViewState.__struct_fields__)
+    not_saved = {"labels", "is_concurrent", "early_expiry"}
+    assert set(View.__struct_fields__) - not_saved == set(ViewState.__struct_fields__)
 
 
 def test_restored_view_equals_captured_view() -> None:
-    view = made()
+    view = View(KEY, (), last_seen=7, log_position=8, entries_applied=9)
+    state = view.playback
     values = iter(range(1, 100))
-    for name in View.__struct_fields__:
-        if isinstance(getattr(view, name), int | float) or getattr(view, name) is None:
-            setattr(view, name, next(values))
-    view.playing = view.is_concurrent = True
-    view.restarts = (3, 4)
-    view.stall = None
-    view.played, view.dropped_frames = RunningTotal(), None
-    view.played.advance(5, 6, ())
+    for name in Playback.__struct_fields__:
+        if type(getattr(state, name)) in (int, float):
+            setattr(state, name, next(values))
+    state.state = State.REBUFFERING
+    state.window = (Signal(5, SignalKind.PROGRESS, 1.5),)
+    state.arrivals = (6,)
+    state.restarts = (3, 4)
+    state.stall = Stall("rebuffer", 3.0)
+    state.measures = Measures(page_load=1.0)
+    state.played = RunningTotal()
+    state.played.advance(5, 6, ())
     back = View.from_state(saved(view), ())
-    assert capture_view_state(back)[:11] == capture_view_state(view)[:11]
-    assert capture_view_state(back)[13:] == capture_view_state(view)[13:]
     assert encode(capture_view_state(back)) == encode(capture_view_state(view))
-    assert back.dropped_frames is None, "there is none before the first report"
-
-
-def test_unreported_total_is_saved_as_empty_total() -> None:
-    state = saved(View(KEY, ()))
-    assert encode(state.played) == encode(RunningTotal())
+    assert back.playback.state is State.REBUFFERING
+    assert back.playback.dropped is None, "there is none before the first report"

@@ -152,7 +152,7 @@ def test_playing_view_is_concurrent_for_thirty_seconds_after_event() -> None:
         ("heartbeat", True),
         ("seek", True),
         ("stall_start", True),
-        ("moveaway", True),
+        ("moveaway", False),  # most often the page was closed; a hidden tab reports again
         ("pause", False),
         ("ended", False),
         ("playbackdetached", False),
@@ -321,4 +321,42 @@ def test_ended_view_is_dropped_after_maximum_event_age() -> None:
     rig.pass_time(3 * HOUR)
     rig.post(player_event(3 * 3600, "viewstart", 0.0))
     rig.flush()
-    assert rig.total("openqoe_views_started_total") == 2
+    assert rig.total("openqoe_views_loaded_total") == 2
+
+
+# Early ends
+
+
+def test_view_closed_before_first_frame_ends_after_60_s() -> None:
+    rig = Rig()
+    rig.post(
+        player_event(0, "playing", 0.0),
+        player_event(0, "stall_start", 0.0),
+        player_event(5, "moveaway", 0.0),
+    )
+    rig.pass_time(59 * SECOND)
+    assert rig.total("openqoe_view_outcomes_total") == 0
+    rig.pass_time(30 * SECOND)
+    assert rig.total("openqoe_view_outcomes_total", outcome="exit_before_start") == 1
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_view_outcomes_total") == 1
+
+
+def test_view_that_comes_back_from_hidden_page_does_not_end_early() -> None:
+    rig = Rig()
+    rig.post(player_event(0, "playing", 0.0), player_event(0, "stall_start", 0.0))
+    rig.post(player_event(5, "moveaway", 0.0))
+    rig.pass_time(30 * SECOND)
+    rig.post(player_event(30, "moveback", 0.0), player_event(31, "stall_end", 0.0))
+    rig.pass_time(2 * MINUTE)
+    assert known(rig) == 1
+    assert rig.total("openqoe_view_outcomes_total") == 0
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_view_outcomes_total", outcome="stopped") == 1
+
+
+def test_hidden_view_that_plays_does_not_end_early() -> None:
+    rig = Rig()
+    rig.post(player_event(0, "playing", 0.0), player_event(5, "moveaway", 5.0))
+    rig.pass_time(10 * MINUTE)
+    assert known(rig) == 1
