@@ -32,6 +32,9 @@ PLAYER_BY_FORMAT: Final = {"d": "dash", "h": "hls"}
 
 DEFAULT_PLAYER: Final = "cmcd"
 
+MAX_RECORD: Final = 8 * 1024
+"""Maximum bytes of a record; those of players have 100 to 700."""
+
 LATEST_POSITION: Final = 10**11
 """ms. Larger positions are times since the epoch (live streams)."""
 
@@ -45,7 +48,7 @@ class CmcdDecoder:
 
     def __init__(self, config: Config) -> None:
         self._max_records = config.max_events
-        self._max_record = config.max_event_bytes
+        self._max_record = min(MAX_RECORD, config.max_event_bytes)
         self._max_id = config.max_id_length
         self._max_age = config.max_event_age
         self._max_lead = config.max_event_lead

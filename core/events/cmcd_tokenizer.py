@@ -32,6 +32,16 @@ class Item(NamedTuple):
 Value = Scalar | tuple[Item, ...]
 """Value of a member: an item or an inner list."""
 
+MAX_MEMBERS = 256
+"""Maximum members of a dictionary that are read; CTA-5004-B has fewer than 60 keys. Each costs a
+hundred times as much as a byte, so a body of commas would be expensive."""
+
+MAX_ITEMS = 64
+"""Maximum items of an inner list; a longer list is not read."""
+
+MAX_PARAMETERS = 256
+"""Maximum characters of the parameters of an item."""
+
 MAX_DIGITS = 18
 """Maximum digits of a number. RFC 8941 allows 15; 18 fit any integer type of a receiver."""
 
@@ -50,7 +60,7 @@ _MEMBER = re.compile(
 Parameters of a member are not kept: no key of CMCD has any."""
 
 _SKIPPED = re.compile(
-    r'(?:[^,"(]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\((?:[^()"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)*+\)?)*+'
+    r'(?:[^,"(]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\((?:[^)"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)*+\)?)*+'
     r"(?:,|$)",
     re.DOTALL,
 )
@@ -61,7 +71,6 @@ _PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+({_KEY})(?:=(?:({_BARE})|({_STRING})))
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}")
 _DECIMAL = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}\.[0-9]{{1,{MAX_DIGITS}}}")
 _TOKEN = re.compile(r"[A-Za-z*][^\s,;\"()=]*+")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def parse_dictionary(text: str) -> tuple[dict[str, Value], int]:
@@ -77,7 +86,9 @@ def parse_dictionary(text: str) -> tuple[dict[str, Value], int]:
     skipped = 0
     position, end = 0, len(text)
     match_member = _MEMBER.match
-    while position < end:
+    for _ in range(MAX_MEMBERS):
+        if position >= end:
+            return members, skipped
         found = match_member(text, position)
         if found is not None:
             key, bare, string, content = found.groups()
@@ -96,7 +107,7 @@ def parse_dictionary(text: str) -> tuple[dict[str, Value], int]:
         rest = _SKIPPED.match(text, position)
         # A closing parenthesis of none stops it: the next search begins behind it.
         position = rest.end() if rest is not None else end
-    return members, skipped
+    return members, skipped + (position < end)
 
 
 def _inner_list(content: str) -> tuple[Item, ...] | None:
@@ -105,7 +116,7 @@ def _inner_list(content: str) -> tuple[Item, ...] | None:
     position, end = 0, len(content.rstrip(" \t"))
     while position < end:
         found = _ITEM.match(content, position)
-        if found is None:
+        if found is None or len(items) == MAX_ITEMS:
             return None
         bare, string, parameters = found.groups()
         value = _unquote(string) if bare is None else _bare_value(bare)
@@ -118,6 +129,8 @@ def _inner_list(content: str) -> tuple[Item, ...] | None:
 
 
 def _parameters(text: str) -> dict[str, Scalar] | None:
+    if len(text) > MAX_PARAMETERS:
+        return None
     parameters: dict[str, Scalar] = {}
     for key, bare, string in _PARAMETER.findall(text):
         value = _unquote(string) if string else _bare_value(bare) if bare else True
@@ -146,4 +159,6 @@ def _bare_value(text: str) -> Scalar | None:
 
 def _unquote(string: str) -> str:
     text = string[1:-1]
-    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
+    if "\\" not in text:
+        return text
+    return "\\".join(part.replace("\\", "") for part in text.split("\\\\"))

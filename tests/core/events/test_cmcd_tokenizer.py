@@ -103,6 +103,15 @@ def test_upper_case_key_and_trailing_comma_are_accepted() -> None:
     assert parse("SID=1,e=ps,") == {"SID": 1, "e": "ps"}
 
 
+@pytest.mark.parametrize(
+    "text", ["k=(" + "1 " * 65 + ")", "k=(1" + ";a" * 200 + ")", "a," * 300 + "k"]
+)
+def test_what_exceeds_a_limit_is_skipped(text: str) -> None:
+    members, skipped = parse_dictionary(text)
+    assert skipped == 1
+    assert "k" not in members
+
+
 # The oracle
 
 
