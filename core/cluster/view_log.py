@@ -71,7 +71,7 @@ EXPIRE = _encode(Slice("expire"))
 
 def log_key(key: ViewKey) -> str:
     """Return the key of a view's log."""
-    return f"view:{view_id(key)}"
+    return f"playback:{view_id(key)}"
 
 
 def view_id(key: ViewKey) -> str:

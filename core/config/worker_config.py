@@ -217,6 +217,14 @@ class Config:
     max_event_age: int = _seconds(
         "OPENQOE_MAX_EVENT_AGE", 24 * HOUR, "How far the event_time of an event may be in the past."
     )
+    clock_correction: Literal["shift", "refuse"] = setting(
+        "OPENQOE_CLOCK_CORRECTION",
+        "shift",
+        "Batches whose events all lie ahead, by more than `OPENQOE_MAX_EVENT_LEAD`, or before 2020 "
+        "come from a wrong clock: `shift` moves their times so that the newest event happens on "
+        "arrival, `refuse` refuses them.",
+        parse=parse_choice("shift", "refuse"),
+    )
     max_event_lead: int = _seconds(
         "OPENQOE_MAX_EVENT_LEAD",
         5 * MINUTE,

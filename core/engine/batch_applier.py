@@ -150,6 +150,8 @@ class BatchApplier:
         """Count accepted events, rejected ones by reason, and ignored fields."""
         if decoded.events:
             self._health.count(health_metrics.ACCEPTED, len(decoded.events))
+        if decoded.clock_corrected:
+            self._health.count(health_metrics.CLOCK_CORRECTED)
         if not decoded.faults and not decoded.ignored_fields:
             return
         seen: set[int | None] = set()

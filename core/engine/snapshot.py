@@ -34,10 +34,13 @@ from ..primitives.msgpack_stream import MsgpackStream
 from ..qoe.labeller import LabellerState
 from ..qoe.recorder import RecorderState
 from ..sinks.series_exporter import ExporterState
+from . import snapshot_upgrade
 from .export import ExportState
 
 MARK = b"OQOE"
-VERSION = 1
+VERSION = 2
+UPGRADED_VERSION = 1
+"""The earlier format that can be read (``snapshot_upgrade``)."""
 _HEAD = len(MARK) + 2 + 4
 
 PIECE = 16 * 1024
@@ -153,9 +156,14 @@ def decode(blob: bytes) -> Snapshot:
     body = blob[_HEAD:]
     if zlib.crc32(body) != int.from_bytes(blob[len(MARK) + 2 : _HEAD], "big"):
         raise SnapshotError("it is damaged (wrong checksum)")
-    if version != VERSION:
+    if version not in (VERSION, UPGRADED_VERSION):
         raise SnapshotError(f"it has format {version}, this version reads format {VERSION}")
     try:
-        return _decode(zlib.decompress(body))
-    except (zlib.error, msgspec.DecodeError) as error:
+        plain = zlib.decompress(body)
+        if version == VERSION:
+            return _decode(plain)
+        state = msgspec.msgpack.decode(plain)
+        snapshot_upgrade.upgrade(state)
+        return msgspec.convert(state, Snapshot)
+    except (zlib.error, msgspec.DecodeError, LookupError, TypeError) as error:
         raise SnapshotError(f"it cannot be read ({error})") from None

@@ -46,7 +46,14 @@ _encode = msgspec.json.Encoder().encode
 class CmcdDecoder:
     """Decodes wrapped CMCD bodies within the limits of a configuration."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock_shift: Callable[[float, float, int], float]) -> None:
+        """
+        Args:
+            config: The settings.
+            clock_shift: By how many ms to shift the times of a body, from its earliest and latest
+                time and that of its arrival.
+        """
+        self._clock_shift = clock_shift
         self._max_records = config.max_events
         self._max_record = min(MAX_RECORD, config.max_event_bytes)
         self._max_id = config.max_id_length
@@ -71,8 +78,7 @@ class CmcdDecoder:
         if is_too_large or len(lines) > self._max_records:
             message = f"more than {self._max_records} records in request body"
             raise NotCmcdError(message, is_too_large=True)
-        builder = _EventBuilder(target, self._max_id)
-        events: list[tuple[Event, bytes]] = []
+        read: list[tuple[int, dict[str, Any]]] = []
         faults: list[Fault] = []
         ignored: list[str] = []
         is_readable = False
@@ -92,19 +98,31 @@ class CmcdDecoder:
             values, wrong = read_keys(members)
             ignored += [f"cmcd.{key}" for key in wrong]
             ignored += ["cmcd"] * (skipped > 0)
-            fault = self._check_record(values, index, now)
+            read.append((index, values))
+        if not is_readable:
+            raise NotCmcdError("the body is empty" if not lines else "no record is readable")
+        times = [values["ts"] for _, values in read if "ts" in values]
+        shift = self._clock_shift(min(times), max(times), now) if times else 0
+        builder = _EventBuilder(target, self._max_id, shift)
+        events: list[tuple[Event, bytes]] = []
+        for index, values in read:
+            fault = self._check_record(values, index, now - shift)
             if fault is not None:
                 faults.append(fault)
                 continue
             record = make_record(values)
             event = builder.build(record, values)
-            line = builder.log_line(event, values) if self._logged(record) else b""
-            events.append((event, line))
-        if not is_readable:
-            raise NotCmcdError("the body is empty" if not lines else "no record is readable")
-        return DecodedBatch(len(lines), tuple(events), tuple(faults), tuple(ignored))
+            events.append((event, builder.log_line(event, values) if self._logged(record) else b""))
+        faults.sort(key=lambda fault: fault.index or 0)
+        return DecodedBatch(
+            len(lines),
+            tuple(events),
+            tuple(faults),
+            tuple(ignored),
+            clock_corrected=bool(shift and events),
+        )
 
-    def _check_record(self, values: Mapping[str, Any], index: int, now: int) -> Fault | None:
+    def _check_record(self, values: Mapping[str, Any], index: int, now: float) -> Fault | None:
         """Return why a record cannot be used; None if it can."""
         if values.get("v", VERSION) > VERSION:
             return Fault(index, "v", f"is later than {VERSION}", "version")
@@ -125,7 +143,8 @@ class CmcdDecoder:
 class _EventBuilder:
     """Builds the events of one body; all have the same target."""
 
-    def __init__(self, target: CmcdTarget, longest: int) -> None:
+    def __init__(self, target: CmcdTarget, longest: int, shift: float) -> None:
+        self._shift = shift
         self._target = target
         self._longest = longest
         self._device = _named(Device, target.device_category)
@@ -139,8 +158,8 @@ class _EventBuilder:
         position = record.pt
         return CmcdEvent(
             event_type=f"cmcd_{record.e if record.e in EVENTS else UNKNOWN_EVENT}",
-            event_time=record.ts,
-            viewer_time=record.ts,
+            event_time=record.ts + self._shift,
+            viewer_time=record.ts + self._shift,
             org_id=target.org_id,
             player_id=target.player_id,
             view_id=sid,

@@ -112,7 +112,7 @@ def parse_dictionary(text: str) -> tuple[dict[str, Value], int]:
 
 def _inner_list(content: str) -> tuple[Item, ...] | None:
     """Return the items of an inner list; None if one of them cannot be read."""
-    items = []
+    items: list[Item] = []
     position, end = 0, len(content.rstrip(" \t"))
     while position < end:
         found = _ITEM.match(content, position)

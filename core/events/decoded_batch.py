@@ -15,9 +15,11 @@ class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
             received, compacted. An empty line is not logged.
         faults: The faults of the others in order.
         ignored_fields: Paths of optional fields that were ignored because of their type.
+        clock_corrected: Whether its times were shifted, because they come from a wrong clock.
     """
 
     event_count: int
     events: tuple[tuple[Event, bytes], ...]
     faults: tuple[Fault, ...]
     ignored_fields: tuple[str, ...] = ()
+    clock_corrected: bool = False

@@ -72,6 +72,11 @@ IGNORED = _metric(
     "Optional fields ignored because their type was wrong, or cut because they were too long.",
     "field",
 )
+CLOCK_CORRECTED = _metric(
+    "clock_corrected_total",
+    COUNTER,
+    "Batches whose times were shifted, because the client's clock was wrong.",
+)
 SERIES = _metric("series_live", GAUGE, "Series in memory, as Prometheus counts them.")
 OVERFLOWED = _metric(
     "series_overflowed_total",

@@ -100,6 +100,7 @@ _STOPS: Final = frozenset(
         SignalKind.LOADED,
     }
 )
+_ENDS: Final = frozenset({SignalKind.ENDED, SignalKind.FATAL_ERROR, SignalKind.LEFT})
 _SEEKS: Final = frozenset({SignalKind.SEEK_BEGIN, SignalKind.SEEK_END})
 _SEEKABLE: Final = frozenset({State.PLAYING, State.REBUFFERING, State.PAUSED})
 _IDLE: Final = frozenset({State.PAUSED, State.ENDED, State.FAILED, State.LEFT})
@@ -181,6 +182,8 @@ def _note_clock(playback: Playback, newest: float, now: int) -> None:
 def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     playback, kind, at = view.playback, signal.kind, signal.at
     marks = playback.marks
+    if signal.generation:
+        playback.generation = signal.generation
     if not signal.tells_totals:
         marks |= Mark.WITHOUT_TOTALS
     if signal.is_live:
@@ -210,6 +213,7 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     if at >= playback.playing_at:
         playback.playing_at = at
         playback.is_hidden = kind is SignalKind.HIDDEN
+        playback.is_over = kind in _ENDS
         if kind in _PLAYS:
             playback.is_playing = True
         elif kind in _STOPS:
@@ -310,9 +314,7 @@ def ends_early(view: View) -> bool:
     """Whether nothing more is to be expected of a silent view: it is over, or its page was hidden
     before anything was shown."""
     playback = view.playback
-    if playback.state in (State.ENDED, State.FAILED, State.LEFT):
-        return True
-    return playback.is_hidden and not playback.has(Mark.SHOWN)
+    return playback.is_over or (playback.is_hidden and not playback.has(Mark.SHOWN))
 
 
 class _Settlement:
@@ -659,7 +661,7 @@ class _Settlement:
             _first(known.play, new.play if is_first_request else None),
             _first(known.first_frame, new.first_frame),
             known.first_frame_source if known.first_frame is not None else new.first_frame_source,
-            _first(known.load, new.load),
+            load=_first(known.load, new.load),
         )
         if playback.has(Mark.REPORTED_STARTUP):
             return

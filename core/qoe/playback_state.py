@@ -84,6 +84,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         window: Signals that wait to be settled, in order, and their times of arrival.
         is_playing: Whether it plays by its newest signal, received at ``playing_at``.
         is_hidden: Whether the newest signal says that the page was hidden.
+        is_over: Whether it says that the playback is over.
         requested_at: When the current start began.
         has_frame: Whether the current playback has shown a frame.
         start_s: Counted time in the current start so far.
@@ -111,6 +112,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     arrivals: tuple[int, ...] = ()
     is_playing: bool = False
     is_hidden: bool = False
+    is_over: bool = False
     playing_at: Number = 0
     # start
     requested_at: Number | None = None
@@ -121,7 +123,6 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     # stalls and seeks
     waits: bool = False
     seek_is_open: bool = False
-    seek_at: Number | None = None
     stall_was_refuted: bool = False
     stall: Stall | None = None
     # position
@@ -156,6 +157,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     scale_s: Number = 0.0
     upscale_s: Number = 0.0
     max_upscale: Number = 0.0
+    seek_at: Number | None = None
 
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)

@@ -126,10 +126,10 @@ class Recorder:
             counter = self._find_series(group, EVENTS_TOTAL, event_type, (event_type,), now)
         counter.observe(1.0)
         kind = KIND_BY_EVENT_TYPE.get(event_type, ObservationKind.OTHER)
-        if view is not None:
-            generation = generation_of(event_type, player_name(event))
-            if generation:
-                view.playback.generation = generation
+        if view is not None:  # rows need it before the signals of the batch are received
+            view.playback.generation = (
+                generation_of(event_type, player_name(event)) or view.playback.generation
+            )
         rows = RULES_BY_KIND[kind]
         if rows:
             self._record(Observation(kind, event, view), rows, group, now)

@@ -119,8 +119,8 @@ class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
     play: Number | None = None
     first_frame: Number | None = None
     first_frame_source: str = "cmcd"
-    load: Number | None = None
     is_startup_documented: bool = False
+    load: Number | None = None
 
 
 class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -145,6 +145,7 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
             wait follows shows the first frame at once.
         tells_totals: Whether the source reports running totals of the media time played; without
             them it follows from the states.
+        generation: The SDK generation that the event shows, 0 if either may have sent it.
     """
 
     at: Number
@@ -163,3 +164,4 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_live: bool = False
     tells_stalls: bool = False
     tells_totals: bool = True
+    generation: int = 0

@@ -114,7 +114,7 @@ def observations_of(event: CmcdEvent, view: View | None, codes: Iterable[str]) -
 
 
 def _signal(event: CmcdEvent, kind: SignalKind, **members: Any) -> Signal:
-    return Signal(event.record.ts, kind, tells_totals=False, **members)
+    return Signal(event.event_time, kind, tells_totals=False, **members)
 
 
 def _kind(event: CmcdEvent) -> SignalKind:

@@ -50,6 +50,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_MAX_ID_LENGTH", "64", "max_id_length", 256, 64),
     ("OPENQOE_MAX_STRING_LENGTH", "99", "max_string_length", 2048, 99),
     ("OPENQOE_MAX_EVENT_AGE", "3600", "max_event_age", 24 * HOUR, HOUR),
+    ("OPENQOE_CLOCK_CORRECTION", "refuse", "clock_correction", "shift", "refuse"),
     ("OPENQOE_MAX_EVENT_LEAD", "0", "max_event_lead", 300_000, 0),
     ("OPENQOE_MAX_CONNECTIONS", "5", "max_connections", 10_000, 5),
     ("OPENQOE_MAX_WAIT", "0.5", "max_wait", 1_000, 500),

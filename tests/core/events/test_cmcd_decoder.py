@@ -214,6 +214,17 @@ def test_any_bytes_are_a_batch_or_not_cmcd(body: bytes) -> None:
     assert len(decoded.events) + len(decoded.faults) == decoded.event_count
 
 
+@pytest.mark.parametrize("ahead", [3_600_000, -10 * 365 * 86_400_000])
+def test_times_of_wrong_clock_are_shifted_to_arrival(ahead: int) -> None:
+    early, late = (GOOD.replace(str(NOW), str(NOW + ahead - ms)) for ms in (2_000, 0))
+    decoded = decode(f"{early}\n{late}")
+    assert decoded.clock_corrected
+    assert [event.event_time for event, _ in decoded.events] == [NOW - 2_000, NOW]
+    first = decoded.events[0][0]
+    assert isinstance(first, CmcdEvent)
+    assert first.record.ts == NOW + ahead - 2_000  # as sent: it identifies the record
+
+
 # Log lines
 
 
