@@ -71,7 +71,7 @@ chaos: $(VENV)/.dev services ## Kill each shell 20 times under load (takes minut
 	$(BIN)/python -m tests.support.chaos
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards (deploy/grafana)
 	$(BIN)/python deploy/grafana/generate.py

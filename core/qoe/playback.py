@@ -81,6 +81,9 @@ HEARTBEAT_LAG: Final = 1_000
 MAX_RATE: Final = 2.0
 """s of media that may pass in one s without a seek, if the playback rate is not reported."""
 
+ROUNDING: Final = 0.05
+"""s by which a reported duration may exceed the time between its events, which are rounded."""
+
 MAX_COUNTED_FPS: Final = 300.0
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -167,15 +170,14 @@ def _note_clock(playback: Playback, newest: float, now: int) -> None:
     """Detects that the client's clock has jumped ahead.
 
     A batch that arrives late lowers the lead of client time, never raises it. So a lead beyond all
-    earlier ones, and beyond what a correct clock could show after late batches, is a jump.
+    earlier ones is a jump; but time that was behind arrival may only have been late until now.
     """
     lead, known = newest - now, playback.lead
     if known is None:
         playback.lead = lead
     elif lead > known:
-        plausible = max(known, min(0, known + EVIDENCE))
-        if lead > plausible + CLOCK_TOLERANCE:
-            playback.jump = lead - known
+        if lead > max(known, 0) + CLOCK_TOLERANCE:
+            playback.jump = lead - (known if known > -EVIDENCE else 0)
         playback.lead = lead
 
 
@@ -232,6 +234,7 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
             out.append(Observation(ObservationKind.TOTAL_IGNORED, NO_EVENT, view))
         elif increase is Doubt.BASELINE:
             is_baseline = True
+            playback.marks |= Mark.JOINED
         elif increase:
             out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
     if signal.dropped is not None:
@@ -477,6 +480,7 @@ class _Settlement:
             shown_at = self._first_frame_at(signal)
             if shown_at is not None:
                 self._show_frame_of(signal, shown_at)
+                playback.untold_s += self._moved
         elif playback.stall is not None:
             playback.stall.seconds += seconds
         if signal.played is not None:
@@ -786,8 +790,8 @@ class _Settlement:
         if not stall.is_counted:
             self._count_stall(stall)
         seconds = stall.seconds
-        if reported is not None and reported < seconds:
-            if stall.cause == "rebuffer":
+        if reported is not None and reported <= seconds + ROUNDING:
+            if stall.cause == "rebuffer" and reported < seconds:
                 playback.rebuffering_s -= seconds - reported
                 playback.playing_s += seconds - reported
             seconds = reported
@@ -877,7 +881,7 @@ class _Settlement:
         playback = self._playback
         if not playback.has(Mark.REQUESTED):
             playback.marks |= Mark.REQUESTED
-            if playback.played is None or not playback.played.is_baseline:
+            if not playback.has(Mark.JOINED):
                 self._observe(ObservationKind.VIEW_STARTED)
 
     def _seek_begin(self, signal: Signal) -> None:
@@ -1009,12 +1013,11 @@ class _Settlement:
         ):
             # The player would have reported a wait at once.
             self._show_frame(playback.requested_at, is_measured=True)
-        if playback.state is State.PLAYING or playback.state in _IDLE:
-            untold, playback.untold_s = playback.untold_s, 0.0
-            if untold and not playback.has(Mark.WITHOUT_TOTALS):
-                self._media += untold
-                if playback.played is not None:
-                    playback.played.add(untold)
+        untold, playback.untold_s = playback.untold_s, 0.0
+        if untold and not playback.has(Mark.WITHOUT_TOTALS):
+            self._media += untold
+            if playback.played is not None:
+                playback.played.add(untold)
         if playback.state not in (State.NEW, State.LOADED, State.ENDED):
             self._stop(State.LEFT)
         self._close_stall()

@@ -53,6 +53,8 @@ class Mark:
     LIVE = 16384
     TELLS_STALLS = 32768
     """The player reports each wait."""
+    JOINED = 65536
+    """It was counted before, or elsewhere: its first total is a baseline."""
 
 
 class Stall(msgspec.Struct, array_like=True, gc=False, eq=False):

@@ -64,11 +64,6 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
         """Whether there was a report."""
         return self._high_at is not None
 
-    @property
-    def is_baseline(self) -> bool:
-        """Whether nothing of it was counted yet: it was counted elsewhere."""
-        return self._is_baseline
-
     def set_baseline(self, total: float, at: float) -> None:
         """Takes a first report as counted elsewhere."""
         self._high, self._high_at, self._is_baseline = total, at, True

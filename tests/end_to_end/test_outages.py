@@ -18,7 +18,7 @@ from tests.support.worker_process import WorkerProcess, serve
 
 SHELLS = ("asyncio", "trio", "wsgi")
 
-STARTED = "openqoe_views_started_total"
+STARTED = "openqoe_views_loaded_total"
 
 
 def view(number: int, *, padding: int = 0) -> bytes:

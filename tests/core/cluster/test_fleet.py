@@ -149,7 +149,7 @@ def test_two_batches_of_a_long_view_in_one_update_are_applied_in_order() -> None
         player_event(110, "heartbeat", 106.0, playing_time=105_000),
     )
     fleet.store_is_down = False
-    fleet.pass_time(30 * SECOND)  # the stall waits for 10 s for what may explain it
+    fleet.pass_time(60 * SECOND)  # the stall waits for what may explain it, then for the store
     assert total_playing_time(fleet) == 105
     assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="rebuffer") == 1
 

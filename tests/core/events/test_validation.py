@@ -337,7 +337,12 @@ def test_fields_beside_an_ignored_field_are_kept() -> None:
         data={"resolution": {"width": "wide", "height": 720}, "bitrate": None, "quartile": 25},
     )
     decoded = decode(odd)
-    assert set(decoded.ignored_fields) == {"env", "video.title", "data.resolution.width"}
+    assert set(decoded.ignored_fields) == {
+        "env",
+        "video.title",
+        "video.duration",
+        "data.resolution.width",
+    }
     ((good, _),) = decoded.events
     assert good.env is None
     assert good.app_name == "shop"

@@ -75,7 +75,7 @@ def test_batches_acknowledged_during_close_are_delivered(receiver: RemoteWriteDo
     client.join()
     assert statuses[-1] == 503
     assert post(application) == 503
-    assert receiver.total("openqoe_views_started_total") == statuses.count(202)
+    assert receiver.total("openqoe_views_loaded_total") == statuses.count(202)
 
 
 @pytest.mark.parametrize("fault", ["certificate", "thread"])
@@ -158,7 +158,7 @@ def test_stuck_name_lookup_delays_neither_other_destination_nor_close(
         began = time.monotonic()
         application.close()
         assert time.monotonic() - began < 2
-        assert receiver.total("openqoe_views_started_total") == 2
+        assert receiver.total("openqoe_views_loaded_total") == 2
     finally:
         names.over.set()
 
@@ -184,7 +184,7 @@ def test_last_flush_at_interpreter_exit_resolves_names(receiver: RemoteWriteDoub
         check=False,
     )
     assert ended.stderr == ""
-    assert receiver.total("openqoe_views_started_total") == 1
+    assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_requests_are_refused_until_data_directory_is_usable(
     blocked.unlink()
     assert post(application) == 202
     application.close()
-    assert receiver.total("openqoe_views_started_total") == 1
+    assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 def test_gunicorn_without_our_configuration_flushes_on_exit(receiver: RemoteWriteDouble) -> None:
@@ -255,7 +255,7 @@ def test_gunicorn_without_our_configuration_flushes_on_exit(receiver: RemoteWrit
         body = batch(event("viewstart", at=now_ms()))
         assert worker.post(body)[0] == 202
         assert worker.stop() == 0
-    assert receiver.total("openqoe_views_started_total") == 1
+    assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 @pytest.mark.parametrize("worker_class", ["gthread", "sync"])
