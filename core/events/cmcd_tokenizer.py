@@ -73,6 +73,9 @@ _DECIMAL = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}\.[0-9]{{1,{MAX_DIGITS}}}")
 _TOKEN = re.compile(r"[A-Za-z*][^\s,;\"()=]*+")
 
 
+_NO_PARAMETERS: Mapping[str, Scalar] = {}
+
+
 def parse_dictionary(text: str) -> tuple[dict[str, Value], int]:
     """Parse a dictionary.
 
@@ -112,6 +115,8 @@ def parse_dictionary(text: str) -> tuple[dict[str, Value], int]:
 
 def _inner_list(content: str) -> tuple[Item, ...] | None:
     """Return the items of an inner list; None if one of them cannot be read."""
+    if content.isdigit() and content.isascii() and len(content) <= MAX_DIGITS:
+        return (Item(int(content), _NO_PARAMETERS),)  # hls.js and Shaka send no other
     items: list[Item] = []
     position, end = 0, len(content.rstrip(" \t"))
     while position < end:
@@ -120,7 +125,7 @@ def _inner_list(content: str) -> tuple[Item, ...] | None:
             return None
         bare, string, parameters = found.groups()
         value = _unquote(string) if bare is None else _bare_value(bare)
-        own = _parameters(parameters) if parameters else {}
+        own = _parameters(parameters) if parameters else _NO_PARAMETERS
         if value is None or own is None:
             return None
         items.append(Item(value, own))
@@ -128,7 +133,7 @@ def _inner_list(content: str) -> tuple[Item, ...] | None:
     return tuple(items)
 
 
-def _parameters(text: str) -> dict[str, Scalar] | None:
+def _parameters(text: str) -> Mapping[str, Scalar] | None:
     if len(text) > MAX_PARAMETERS:
         return None
     parameters: dict[str, Scalar] = {}
