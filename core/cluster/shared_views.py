@@ -36,6 +36,9 @@ MAX_WAITING_EVENTS = 200_000
 MAX_LATE_BATCHES = 20_000
 """Batches that were applied alone and may still wait to be claimed."""
 
+MAX_TIMEOUTS = 20_000
+"""Time-outs that may wait for the store; past it the oldest are applied alone."""
+
 
 class Applier(Protocol):
     """Applies batches; ``engine.batch_applier`` implements it."""
@@ -234,6 +237,7 @@ class SharedViews(SyncParticipant):
         """Claim the batches that wait, and extend the logs of their views."""
         operations: list[Operation] = []
         self._queue.drop_applied(MAX_LATE_BATCHES)
+        self._drop_timeouts(len(self._timeouts) - MAX_TIMEOUTS, now)
         events = batches = 0
         for position, batch in enumerate(self._queue.unclaimed()):
             if batch.waiting_since is None:
@@ -287,6 +291,13 @@ class SharedViews(SyncParticipant):
         for timeout in self._timeouts[: sent.timeouts]:
             self._process_timeout(timeout, cast(Tail, next(rest)), now)
         self._forget_timeouts(sent.timeouts)
+
+    def _drop_timeouts(self, count: int, now: int) -> None:
+        """Apply the oldest time-outs alone; the other workers have time-outs of their own."""
+        if count > 0:
+            for timeout in self._timeouts[:count]:
+                self._apply_timeout(timeout, now)
+            self._forget_timeouts(count)
 
     def _forget_timeouts(self, count: int) -> None:
         done, self._timeouts = self._timeouts[:count], self._timeouts[count:]

@@ -21,7 +21,7 @@ from .cmcd_record import (
     make_record,
     read_keys,
 )
-from .cmcd_target import CmcdTarget, unwrap
+from .cmcd_target import CmcdTarget, unwrap, wrap
 from .cmcd_tokenizer import parse_dictionary
 from .decoded_batch import DecodedBatch
 from .event_types import Cmcd, Device, Event, Family, Player, Video
@@ -138,6 +138,22 @@ class CmcdDecoder:
         if -age > self._max_lead:
             return Fault(index, "ts", "is too far in the future", "too_new")
         return None
+
+
+def keep_records(body: bytes, is_kept: Callable[[str], bool]) -> bytes:
+    """Return a wrapped body with the records of some sessions only.
+
+    Args:
+        body: Target and records; it has been decoded before.
+        is_kept: Whether a session is kept.
+    """
+    target, content = unwrap(body)
+    kept = []
+    for line in content.split(b"\n"):
+        session = parse_dictionary(line.decode("utf-8", "replace").strip())[0].get("sid")
+        if isinstance(session, str) and is_kept(session):
+            kept.append(line)
+    return wrap(target, b"\n".join(kept))
 
 
 class _EventBuilder:

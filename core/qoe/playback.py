@@ -23,7 +23,8 @@ start-up   It begins with the play request and ends with the first frame. A play
 stalls     A wait before the first progress is start-up; one that a seek explains, by its time and
            target or by a jump of the position, belongs to the seek; any other is rebuffering. A
            pause ends it: the viewer no longer waits.
-errors     An error is fatal if nothing was played after it.
+errors     An error is fatal if nothing was played after it. While the position stands still after
+           one, the time counts for no state.
 """
 
 from collections.abc import Callable, Sequence
@@ -457,12 +458,20 @@ class _Settlement:
         plausible = elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
         return not -START_TOLERANCE <= moved <= plausible
 
+    def _stands_still(self, signal: Signal) -> bool:
+        """Whether the picture has not moved: what an error leaves behind, unless it is harmless."""
+        position, before = signal.position, self._playback.position
+        if position is None or before is None or self._seconds <= POSITION_NOISE:
+            return False
+        return abs(position - before) <= POSITION_NOISE
+
     def _spend(self, signal: Signal) -> None:
         """Attributes the time up to a signal to the state that the playback was in."""
         playback, seconds, moved = self._playback, self._seconds, self._moved
         state = playback.state
         if state is State.PLAYING:
-            self._play(seconds)
+            if playback.error_at is None or not self._stands_still(signal):
+                self._play(seconds)
             if moved:
                 playback.untold_s += moved
                 self._progress()
@@ -480,7 +489,7 @@ class _Settlement:
             shown_at = self._first_frame_at(signal)
             if shown_at is not None:
                 self._show_frame_of(signal, shown_at)
-                playback.untold_s += self._moved
+                playback.untold_s += moved
         elif playback.stall is not None:
             playback.stall.seconds += seconds
         if signal.played is not None:

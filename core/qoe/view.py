@@ -4,6 +4,7 @@ A worker may hold a million views, so every byte counts: views share equal value
 members are created on demand.
 """
 
+from hashlib import blake2b
 from typing import Self
 
 import msgspec
@@ -38,15 +39,26 @@ NO_VIEW = "unknown"
 CMCD_PLAYER = "cmcd"
 """The player in the identity of all views that CMCD reports."""
 
+MAX_KEY_TEXT = 40
+"""Characters of a text in a key: the ids of SDKs and nearly all others are shorter, and ASCII. Any
+other text is replaced by a hash, so that the memory of a view has a bound."""
+
 
 def view_key(event: Event) -> ViewKey:
     video, player = event.video, event.player
-    video_id = None if video is None else as_text(video.id)
+    video_id = None if video is None or video.id is None else _key_text(str(video.id))
     if isinstance(event, CmcdEvent):
         # The player's name may follow from a key that its first records lack.
-        return ViewKey(event.org_id, event.view_id, video_id, CMCD_PLAYER)
-    name = None if player is None else as_text(player.name)
-    return ViewKey(event.org_id, event.view_id, video_id, name)
+        name: str | None = CMCD_PLAYER
+    else:
+        name = None if player is None or player.name is None else _key_text(str(player.name))
+    return ViewKey(_key_text(event.org_id), _key_text(event.view_id), video_id, name)
+
+
+def _key_text(text: str) -> str:
+    if len(text) <= MAX_KEY_TEXT and text.isascii():
+        return text
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def as_text(value: Text) -> str | None:

@@ -75,9 +75,9 @@ def test_answers_equal_the_truth_of_a_recording(name: str, tmp_path: Path) -> No
     assert current["rebuffer_events"] == element.rebuffers - nudged
     rebuffer_s = rig.total("openqoe_rebuffer_duration_seconds_sum", cause="rebuffer")
     assert current["rebuffer_seconds"] == pytest.approx(rebuffer_s)
-    assert current["rebuffering_ratio"] == pytest.approx(
-        current["rebuffer_seconds"] / known.playing_s
-    )
+    watched = rig.total("openqoe_watch_time_seconds")
+    assert current["watch_seconds"] == pytest.approx(watched)
+    assert current["rebuffering_ratio"] == pytest.approx(current["rebuffer_seconds"] / watched)
     reached = [known.quartiles.count(quartile) for quartile in (25, 50, 75)]
     assert [stage["views"] for stage in answer["funnel"]] == [known.started, *reached, known.ended]
 

@@ -23,6 +23,7 @@ from openqoe.core.config.destinations import EMBEDDED
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Effect, HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
 from openqoe.core.http.messages import Request, Response
+from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.core.worker import Worker
 from tests.support.event_builders import NOW, OMIT, event, post
 from tests.support.handling import handle
@@ -41,23 +42,7 @@ DESTINATIONS: Final = {
     "LOKI_URL": "http://loki.test/loki/api/v1/push",
 }
 
-BASE_LABELS: Final = frozenset(
-    [
-        "org_id",
-        "player_id",
-        "env",
-        "app_name",
-        "app_version",
-        "device_category",
-        "os_family",
-        "browser_family",
-        "player_name",
-        "network_country",
-        "video_id",
-        "content_type",
-        "instance",
-    ]
-)
+BASE_LABELS: Final = frozenset({*METRIC_LABELS, "instance"})
 
 DeliveryResult = HttpResult | NetworkFailure
 

@@ -3,12 +3,16 @@
 import gzip
 import json
 from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Append, StorageFailure, Stored
+from openqoe.core.events.cmcd_decoder import keep_records
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from tests.core.api.worker_client import Answer, ask, counter_value, make_worker
@@ -276,3 +280,54 @@ def test_both_formats_share_one_worker() -> None:
     answer = ask(worker, "/events", method="POST", headers=headers, body=batch(event()))
     assert answer.status == 202
     assert accepted(worker) == 2
+
+
+# Keys, rates, privacy
+
+
+def make_keyed_worker(*keys: dict[str, Any]) -> Worker:
+    """Return a worker with keys of a file."""
+    document = json.dumps([keyed(**one) for one in keys]).encode()
+    return Worker(Config(keys_file="/k"), instance="c-0", keys=document)
+
+
+def keyed(text: str, **members: Any) -> dict[str, Any]:
+    digest = sha256(text.encode()).hexdigest()
+    return {"name": text, "sha256": digest, "scopes": ["ingest"], **members}
+
+
+def test_revoked_key_is_answered_410() -> None:
+    worker = make_keyed_worker({"text": "K", "revoked": True}, {"text": "L"})
+    assert post_cmcd(worker).status == 410
+    assert post_cmcd(worker, query=TARGET.replace("=K", "=L")).status == 204
+    assert post_cmcd(worker, query=TARGET.replace("=K", "=other")).status == 401
+
+
+def test_organisation_that_key_may_not_write_is_answered_403() -> None:
+    worker = make_keyed_worker({"text": "K", "orgs": ["other"]})
+    assert post_cmcd(worker).status == 403
+    assert counter_value(worker, "events_rejected_total", reason="org") == 1
+    assert accepted(worker) == 0
+    assert post_cmcd(worker, query="api_key=K&org_id=other&player_id=web").status == 204
+
+
+def test_sampled_key_leaves_out_whole_sessions() -> None:
+    worker = make_keyed_worker({"text": "K", "sample": 0.5})
+    for number in range(200):
+        body = RECORD.replace(b"s-1", b"s-%d" % number)
+        assert post_cmcd(worker, body).status == 204
+    assert 60 < accepted(worker) < 140
+
+
+def test_sampled_body_journals_kept_sessions_only() -> None:
+    body = b"".join(RECORD.replace(b"s-1", b"s-%d" % number) for number in range(40))
+    kept = keep_records(b"CMCD/2 {}\n" + body, lambda session: session == "s-7")
+    assert kept == b"CMCD/2 {}\n" + RECORD.replace(b"s-1", b"s-7").strip()
+
+
+def test_journal_holds_no_query_of_a_media_url() -> None:
+    url = b'e=rr,url="https://c/a.m4s?token=t-1#x",nor=("b.m4s?token=t-2"),bg=?0'
+    record = journal(durable_worker.make_worker(), RECORD.replace(b"e=ps", url)).record
+    assert b'url="https://c/a.m4s"' in record.body
+    assert b"token" not in record.body
+    assert b"bg=?0" in record.body
