@@ -19,11 +19,28 @@ _HOST: Final = re.compile(
 
 
 def is_from_loopback(request: Request) -> bool:
-    """Whether a request comes from this machine and no proxy has forwarded it."""
+    """Whether a request comes from this machine and no proxy has forwarded it.
+
+    The Host header must name this machine as well: some servers (waitress) remove the headers of
+    proxies that they do not trust, and a proxy usually passes the public name.
+    """
     if any(name in request.headers for name in _FORWARDED):
         return False
+    return _is_loopback(request.client.partition("%")[0]) and _names_this_machine(request)
+
+
+def _names_this_machine(request: Request) -> bool:
+    host = request.headers.get("host", "").strip().lower()
+    parts = _HOST.fullmatch(host)
+    if parts is None:
+        return not host
+    name = (parts["address"] or parts["name"]).removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
+
+
+def _is_loopback(text: str) -> bool:
     try:
-        address = ip_address(request.client.partition("%")[0])
+        address = ip_address(text)
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)

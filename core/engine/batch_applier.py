@@ -8,7 +8,9 @@ The steps, each in a module of its own:
     record    core/qoe       events to series, through the state of their views
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from ..config.worker_config import Config
 from ..effects import Notice
@@ -110,6 +112,14 @@ class BatchApplier:
         without_view = (pair for pair in events if pair[1].view is None)
         self.recorder.record_events(without_view, batch.record.at)
         return events
+
+    def record_unfollowed(self, events: Sequence[tuple[Event, EventContext]], at: int) -> None:
+        """Record events of views with too many batches, without the state of their views."""
+        self._health.count(health_metrics.UNFOLLOWED, len(events))
+        without_view = [
+            (event, msgspec.structs.replace(context, view=None)) for event, context in events
+        ]
+        self.recorder.record_events(without_view, at)
 
     def renew_labels(self, now: int) -> None:
         """Work out all labels again, because governance has changed its decisions."""

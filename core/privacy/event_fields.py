@@ -5,7 +5,6 @@ that are possible, and it includes the organisation, so that two of them cannot 
 is the same at all times, so one viewer stays one viewer. All other members keep their bytes.
 """
 
-import re
 from collections.abc import Iterable
 from hashlib import sha256
 from hmac import new as hmac
@@ -13,6 +12,7 @@ from hmac import new as hmac
 import msgspec
 
 from ..config.field_paths import HASH_LENGTH
+from .url_queries import has_ascii_escapes
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -43,14 +43,21 @@ class EventFields:
                 below = tree.setdefault(name, {})
                 tree = {} if below is None else below  # a shorter path covers this one
             tree[last] = None
-        # A name may be written with escapes; only then is each event looked into.
-        leaves = {re.escape(path.rpartition(".")[2].encode()) for path in paths}
-        signs = (*(rb'"%b"' % leaf for leaf in leaves), rb"\\u00")
-        self._signs = re.compile(b"|".join(signs)) if paths else None
+        # One search for the beginning of each name costs a tenth of a regular expression for all,
+        # and half of what a search for the quote behind it would: quotes are frequent.
+        leaves = {path.rpartition(".")[2] for path in paths}
+        self._signs = tuple(
+            b'"%b' % leaf.encode()
+            for leaf in sorted(leaves)
+            if not any(leaf != other and leaf.startswith(other) for other in leaves)
+        )
 
     def concern(self, body: bytes) -> bool:
         """Whether a body may hold one of the members."""
-        return self._signs is not None and self._signs.search(body) is not None
+        if not self._signs:
+            return False
+        # A name may be written with escapes.
+        return any(sign in body for sign in self._signs) or has_ascii_escapes(body)
 
     def apply(self, event: bytes, org_id: str) -> bytes:
         """Return an event's JSON with the rules applied; the same object if none concerns it."""

@@ -27,7 +27,7 @@ LISTS: Final = ("allow", "deny")
 @click.argument("action", type=click.Choice(["list", *LISTS, "forget"]))
 @click.argument("dimension", required=False, type=click.Choice(list(DEFAULT_LIMITS)))
 @click.argument("values", nargs=-1)
-@worker_options("The worker; for list.")
+@worker_options("The worker; for list.", reads=True)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the worker's answer as JSON; for list."
 )

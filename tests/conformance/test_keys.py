@@ -118,7 +118,8 @@ def test_ingest_key_alone_reads_from_this_machine_only(host: Host) -> None:
     with host.run({"API_KEY": "k"}) as worker:
         for path in ("/stats", "/dashboard/api/overview"):
             assert worker.request("GET", path, None, {"X-API-Key": "k"})[0] == 200
-            proxied = {"X-API-Key": "k", "X-Forwarded-For": "203.0.113.7"}
+            # waitress removes X-Forwarded-For; a proxy passes the public name as well.
+            proxied = {"X-API-Key": "k", "X-Forwarded-For": "203.0.113.7", "Host": "qoe.example"}
             assert worker.request("GET", path, None, proxied)[0] == 403
 
 

@@ -387,6 +387,12 @@ def _shared_store(scope: Scope) -> list[Panel]:
             [(f"60 * {scope.rate('openqoe_worker_kv_batches_alone_total')}", "batches")],
             alert="OpenQoECountedAlone",
         ),
+        graph(
+            "Events counted without their view, a minute",
+            "Events of views with more than 64 batches in ten seconds, where workers share a "
+            "store: a page probably sends one view_id for all viewers.",
+            [(f"60 * {scope.rate('openqoe_worker_view_events_unfollowed_total')}", "events")],
+        ),
         rows(
             "Workers",
             "Uptime of each worker, and its restarts in the selected time range.",

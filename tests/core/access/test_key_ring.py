@@ -38,7 +38,8 @@ def request(key: str = "", client: str = AWAY, **headers: str) -> Request:
 
 
 def outcome(keys: KeyRing, scope: Scope, key: str = "", client: str = AWAY) -> str:
-    found = keys.authorize(request(key, client, host="qoe.example"), scope)
+    host = "127.0.0.1:8787" if client == HERE else "qoe.example"
+    found = keys.authorize(request(key, client, host=host), scope)
     return "grant" if isinstance(found, Grant) else found.name
 
 
@@ -55,7 +56,7 @@ FILE = document(
     [
         # ingest, read, logs
         (ring(), "", AWAY, "grant HOST HOST"),
-        (ring(), "any", HERE, "grant HOST HOST"),
+        (ring(), "any", HERE, "grant grant grant"),
         (ring(OPENQOE_ALLOWED_HOSTS="qoe.example"), "", AWAY, "grant grant grant"),
         (ring(API_KEY="a"), "", HERE, "KEY KEY KEY"),
         (ring(API_KEY="a"), "b", HERE, "KEY KEY KEY"),
@@ -92,6 +93,21 @@ def test_first_offered_key_with_the_scope_is_used() -> None:
 def test_loopback_addresses_count_as_this_machine(client: str) -> None:
     keys = ring(API_KEY="a")
     assert isinstance(keys.authorize(request("a", client), Scope.READ), Grant)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_local"),
+    [
+        *((host, True) for host in ("", "localhost", "LOCALHOST:80", "127.0.0.1:8787", "[::1]:1")),
+        *((host, False) for host in ("qoe.example", "10.0.0.4", "worker", "[::2]", "a b")),
+    ],
+)
+def test_loopback_request_for_another_host_name_came_through_a_proxy(
+    host: str, is_local: bool
+) -> None:
+    found = ring(API_KEY="a").authorize(request("a", HERE, host=host), Scope.READ)
+    assert isinstance(found, Grant) == is_local
+    assert is_local or found is Refusal.REMOTE
 
 
 @pytest.mark.parametrize("header", ["x_forwarded_for", "forwarded", "x_real_ip", "via"])

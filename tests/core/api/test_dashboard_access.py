@@ -559,7 +559,8 @@ def test_key_that_only_sends_events_does_not_sign_in() -> None:
 def test_ingest_key_alone_signs_in_from_this_machine_only() -> None:
     config = Config.from_environment({"API_KEY": "k"})
     worker = Worker(config, instance="d-0", embedded=True, secret=SECRET)
-    form = Request("POST", "/dashboard/sign-in", headers=FORM, body=b"key=k", client="127.0.0.1")
+    here = {"host": "localhost:8787", "origin": "http://localhost:8787"}
+    form = Request("POST", "/dashboard/sign-in", headers=here, body=b"key=k", client="127.0.0.1")
     answer = Answer.of(handle(worker, form, NOW).response)
     assert answer.status == 303
     cookie = {"cookie": cookie_of(answer)}
