@@ -160,7 +160,7 @@ class Worker:
             response = answers.error_response(405, "Method not allowed", ("Allow", allow))
         elif isinstance(grant := self._authorize(endpoint, request), Refusal):
             response = self._refuse_key(route, request, grant, now)
-        elif route is Route.EVENTS:
+        elif route in routes.INGEST:
             response = self._ingest.ingest_request(opened, grant, now)
             if response is None and self._durability is not None:
                 # Nothing is applied before the record is written, so nothing else can be due.
@@ -175,10 +175,12 @@ class Worker:
 
     def _refuse_key(self, route: Route, request: Request, refusal: Refusal, now: int) -> Response:
         """Answer a request that no key permits. Readers may try only so many wrong ones."""
-        if refusal is Refusal.KEY and route is not Route.EVENTS and offers_key(request):
+        if refusal is Refusal.KEY and route not in routes.INGEST and offers_key(request):
             wait = self._failed_keys.note(request, now)
             if wait:
                 return answers.too_many_wrong_keys(wait)
+        if route is Route.CMCD and self._keys.offers_revoked_key(request):
+            return answers.gone()
         return answers.forbidden(refusal)
 
     def _open_page(

@@ -129,6 +129,14 @@ class KeyRing:
                 refusal = refused
         return refusal
 
+    def offers_revoked_key(self, request: Request) -> bool:
+        """Whether a request offers a key that was valid once."""
+        try:
+            known = (self._keys.get(key_digest(text)) for text in offered_keys(request))
+            return any(key is not None and key.is_revoked for key in known)
+        except ValueError:
+            return False
+
     def authorize_open(self, request: Request, scope: Scope) -> Grant | Refusal:
         """Decide about a request for something that needs no key."""
         if scope is not Scope.INGEST and not names_private_host(request, self._allowed_hosts):

@@ -1,6 +1,7 @@
 """JSON responses of the API.
 
-Every 2xx has a body, because the SDK treats an empty one as a failure and sends the batch again.
+Every 2xx to the SDK has a body, because the SDK treats an empty one as a failure and sends the
+batch again.
 """
 
 from functools import lru_cache
@@ -110,6 +111,11 @@ def forbidden(refusal: Refusal) -> Response:
     if refusal is Refusal.KEY:
         return unauthorized()
     return error_response(403, refusal.value)
+
+
+def gone() -> Response:
+    """410: the API key was revoked. It makes hls.js and dash.js stop reporting for the session."""
+    return error_response(410, "This API key was revoked")
 
 
 def too_many_wrong_keys(wait: int) -> Response:

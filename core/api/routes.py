@@ -11,6 +11,7 @@ class Route(Enum):
     """Route of a request; the values are label values of the worker's own metrics."""
 
     EVENTS = "events"
+    CMCD = "cmcd"
     HEALTH = "health"
     READY = "ready"
     STATS = "stats"
@@ -18,6 +19,10 @@ class Route(Enum):
     DASHBOARD = "dashboard"
     PREFLIGHT = "preflight"
     NONE = "none"
+
+
+INGEST: Final = (Route.EVENTS, Route.CMCD)
+"""Routes that accept batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Endpoint:
 
 ENDPOINTS: Final = {
     "/events": Endpoint(Route.EVENTS, ("POST",), needs_key=True),
+    "/cmcd": Endpoint(Route.CMCD, ("POST",), needs_key=True),
     "/health": Endpoint(Route.HEALTH, ("GET", "HEAD")),
     "/ready": Endpoint(Route.READY, ("GET", "HEAD")),
     "/stats": Endpoint(
@@ -50,7 +56,7 @@ ENDPOINTS: Final = {
 }
 
 VERSIONS: Final = ("/v1", "/v2")
-"""Optional prefixes of every path; each serves both SDK generations."""
+"""Optional prefixes of every path; each serves both SDK generations, and CMCD."""
 
 DASHBOARD: Final = Endpoint(Route.DASHBOARD, ("GET", "HEAD", "POST"), is_cross_origin=False)
 """``/`` and all paths below ``/dashboard``, without versions; see ``dashboard_access``."""

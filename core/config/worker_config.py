@@ -299,6 +299,13 @@ class Config:
         "How far the event_time of an event may be in the future.",
         minimum=0,
     )
+    cmcd_log: Literal["events", "all", "none"] = setting(
+        "OPENQOE_CMCD_LOG",
+        "events",
+        "CMCD records that are logged: `events` (all but media requests that succeeded), `all`, "
+        "or `none`.",
+        parse=parse_choice("events", "all", "none"),
+    )
     request_timeout: int = _seconds(
         "OPENQOE_REQUEST_TIMEOUT",
         30 * SECOND,

@@ -22,14 +22,17 @@ from msgspec.structs import replace
 from ..access.key_limits import KeyLimits
 from ..access.key_ring import Grant
 from ..api import answers, content
+from ..api.body_formats import BODY_FORMATS
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..effects import DedupEntry, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
+from ..events.cmcd_decoder import keep_records
+from ..events.cmcd_target import is_wrapped
 from ..events.decoder import DecodedBatch
 from ..events.event_types import Event
-from ..events.faults import Fault, NotJsonError, WrongShapeError
+from ..events.faults import Fault, NotCmcdError, NotJsonError, WrongShapeError
 from ..events.foreign_events import REASON as FOREIGN
 from ..events.foreign_events import reject_foreign_events
 from ..events.slicing import join_events
@@ -125,10 +128,9 @@ class Ingest:
             assert grant.key is not None
             self._health.count(health_metrics.REFUSED, reason="rate", key=grant.key.name)
             return answers.unavailable("Rate of this API key exceeded", -(-wait // 1000))
+        body_format = BODY_FORMATS[opened.route]
         try:
-            body = content.decode_body(
-                request, self._config.max_body_bytes, self._config.max_inflated_bytes
-            )
+            body = body_format.read_body(request, self._config)
         except content.RefusedContentError as refused:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="content")
             return answers.error_response(refused.status, str(refused))
@@ -143,9 +145,10 @@ class Ingest:
                 return answers.error_response(422, "Idempotency-Key was used with another body")
             self._health.count(health_metrics.DUPLICATES)
             first = self._queue.find_unjournalled(digest)
+            response = body_format.accepted(known, elapsed)
             if first is None:
-                return answers.accepted(known, elapsed)
-            first.answers.append((opened, answers.accepted(known, elapsed)))
+                return response
+            first.answers.append((opened, response))
             return None
         try:
             screened = self._screen(body, grant, now)
@@ -155,25 +158,29 @@ class Ingest:
         except WrongShapeError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason=error.fault.reason)
             return answers.invalid((error.fault,))
+        except NotCmcdError as error:
+            self._health.count(health_metrics.BATCHES_REJECTED, reason="not_cmcd")
+            status = 413 if error.is_too_large else 400
+            return answers.error_response(status, f"Not a body of CMCD records: {error}")
         body, decoded, faults, left_out = screened
         received = decoded.event_count
         if not decoded.events and not left_out:
             self._applier.count_faults(faults)
-            return answers.invalid(faults)
+            return body_format.invalid(faults)
         self.limits.spend(grant.key, len(decoded.events) + left_out, now)
         self.limits.count(grant.key, len(decoded.events), now)
         if left_out:
             self._count_thinned(left_out, grant, now)
         if not decoded.events:
             self._applier.count_faults(faults)
-            return answers.thinned(received, left_out, elapsed)
+            return body_format.thinned(received, left_out, elapsed)
         if faults:
             good = len(decoded.events) + left_out
-            response = answers.partially_accepted(received, good, faults, elapsed)
+            response = body_format.partially_accepted(received, good, faults, elapsed)
         elif left_out:
-            response = answers.thinned(received, left_out, elapsed)
+            response = body_format.thinned(received, left_out, elapsed)
         else:
-            response = answers.accepted(received, elapsed)
+            response = body_format.accepted(received, elapsed)
         if len(decoded.faults) < len(faults):  # those of the batch are counted when it is applied
             self._applier.count_faults(faults)
         country = self._country(request)
@@ -201,6 +208,7 @@ class Ingest:
 
         Raises:
             NotJsonError: The body is not JSON.
+            NotCmcdError: The body has no readable record of CMCD, or too many.
             WrongShapeError: It has no list of events, or one that is too long.
         """
         body = self._privacy.strip(body)
@@ -209,6 +217,13 @@ class Ingest:
             decoded = reject_foreign_events(decoded, grant.orgs)
         kept = self._thin(decoded.events, grant, now)
         left_out = len(decoded.events) - len(kept)
+        if is_wrapped(body):
+            if left_out:
+                fraction = self.limits.fraction(grant.key, now)
+                body = keep_records(body, lambda session: is_view_kept(session, fraction))
+                batch = replace(decoded, events=kept, faults=())
+                return Screened(body, batch, decoded.faults, left_out)
+            return Screened(body, decoded, decoded.faults, 0)
         rewritten = self._privacy.rewrite(body, kept)
         if rewritten is not None and kept:
             events = self._applier.decoder.decode(rewritten, now).events
@@ -263,7 +278,7 @@ class Ingest:
             return False  # how much was left out then is not known
         try:
             screened = self._screen(body, grant, now)
-        except (NotJsonError, WrongShapeError):
+        except (NotJsonError, NotCmcdError, WrongShapeError):
             return True
         return self.dedup.find(digest_of_pair(digest, screened.body), now) is None
 

@@ -79,7 +79,7 @@ DUPLICATES_FORGOTTEN = _metric(
 IGNORED = _metric(
     "fields_ignored_total",
     COUNTER,
-    "Optional fields ignored because their type was wrong.",
+    "Optional fields ignored because their type was wrong, or cut because they were too long.",
     "field",
 )
 CLOCK_CORRECTED = _metric(

@@ -1,10 +1,11 @@
 """The privacy rules of a worker, by its settings."""
 
 from ..config.worker_config import Config
+from ..events.cmcd_target import is_wrapped
 from ..events.event_types import Event
 from ..events.slicing import join_events
 from .event_fields import EventFields
-from .url_queries import strip_url_queries
+from .url_queries import strip_cmcd_queries, strip_url_queries
 
 
 class PrivacyRules:
@@ -22,7 +23,9 @@ class PrivacyRules:
 
     def strip(self, body: bytes) -> bytes:
         """Return a body without the queries of URLs."""
-        return strip_url_queries(body) if self._strips_queries else body
+        if not self._strips_queries:
+            return body
+        return strip_cmcd_queries(body) if is_wrapped(body) else strip_url_queries(body)
 
     def rewrite(self, body: bytes, events: tuple[tuple[Event, bytes], ...]) -> bytes | None:
         """Return a body of these events with the rules for fields applied; None if none applies.

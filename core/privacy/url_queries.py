@@ -88,3 +88,14 @@ def _shorten(found: re.Match[bytes]) -> bytes:
         return b""
     credentials = _CREDENTIALS.match(path)
     return bytes(scheme + path[credentials.end() if credentials else 0 :])
+
+
+_CMCD_URL: Final = re.compile(rb'(\burl="[^"?#]*+)[?#][^"]*+"')
+_CMCD_NEXT_OBJECTS: Final = re.compile(rb"\bnor=\([^)\n]*+\),?")
+
+
+def strip_cmcd_queries(body: bytes) -> bytes:
+    """Return CMCD records without the queries of URLs, and without the objects asked for next."""
+    if b"?" not in body and b"#" not in body:
+        return body
+    return _CMCD_URL.sub(rb'\1"', _CMCD_NEXT_OBJECTS.sub(b"", body))

@@ -91,6 +91,8 @@ class LogBuffer:
         earliest, latest = now - MAX_BEHIND, now + MAX_AHEAD
         streams, size = self._streams, 0
         for event, line, context in events:
+            if not line:  # a record that is counted and not logged
+                continue
             timestamp = int(event.event_time)
             if not earliest <= timestamp <= latest:
                 self.adjusted["late" if timestamp < now else "early"] += 1
@@ -220,7 +222,9 @@ def _stream_key(labels: str) -> str:
 
 def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:
     """The structured metadata of an event, as pairs."""
-    ids = (("view_id", view), ("session_id", session), ("viewer_id", viewer))
+    ids: Metadata = (("view_id", view), ("session_id", session))
+    if viewer:  # players without the SDK do not know one
+        ids = (*ids, ("viewer_id", viewer))
     return ids if video is None or video == "" else (*ids, ("video_id", str(video)))
 
 

@@ -76,6 +76,17 @@ def player_event(
     )
 
 
+def cmcd_record(second: float, keys: str, *, view: str = "view-1") -> str:
+    """A record of a CMCD player; ``keys`` are its event and those that matter.
+
+    Args:
+        second: Seconds after NOW.
+        keys: Further keys of the record.
+        view: Its session.
+    """
+    return f'cid="film",sid="{view}",ts={NOW + round(second * 1000)},v=2,{keys}'
+
+
 class Rig:
     """A worker, its clock and its receivers.
 
@@ -132,6 +143,13 @@ class Rig:
         response = self.handle(post(*events, headers=headers, now=self.now))
         assert response.status == 202, response.body
         return response
+
+    def post_cmcd(self, *records: str, query: str = "org_id=acme&player_id=web") -> None:
+        """Post CMCD records now and assert that they are accepted."""
+        body = "".join(f"{record}\n" for record in records).encode()
+        headers = {"content-type": "application/cmcd"}
+        response = self.handle(Request("POST", "/v1/cmcd", query, headers, body, self.now))
+        assert response.status == 204, response.body
 
     def post_seek(self, number: int) -> None:
         """Post a seek in the view of a number."""

@@ -68,6 +68,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_REQUEST_TIMEOUT", "0.5", "request_timeout", 30_000, 500),
     ("OPENQOE_KEEP_ALIVE_TIMEOUT", "5", "keep_alive_timeout", 75_000, 5_000),
     ("OPENQOE_HTTP_PARSER", "h11", "http_parser", "auto", "h11"),
+    ("OPENQOE_CMCD_LOG", "all", "cmcd_log", "events", "all"),
     ("OPENQOE_DEDUP_WINDOW", "0", "dedup_window", 24 * HOUR, 0),
     ("OPENQOE_DEDUP_MAX", "5", "dedup_max", 200_000, 5),
     (
