@@ -221,7 +221,8 @@ def test_concurrent_new_label_values_are_admitted_up_to_limit(
 
     def send(client: int) -> int:
         events = [
-            event("heartbeat", at=now, view_id=f"c-{client}-{n}", env=f"env-{client}-{n}")
+            # Half of the places need a value to be seen in a second view.
+            event("heartbeat", at=now, view_id=f"c-{client}-{n}", env=f"env-{client % 10}-{n}")
             for n in range(4)
         ]
         return worker.post(batch(*events))[0]
@@ -233,7 +234,7 @@ def test_concurrent_new_label_values_are_admitted_up_to_limit(
 
 
 def test_wrong_keys_of_one_address_are_answered_429(host: Host) -> None:
-    with host.run({"API_KEY": "right"}) as worker:
+    with host.run({"API_KEY": "of-pages", "OPENQOE_READ_KEY": "right"}) as worker:
 
         def read(key: str, address: str) -> int:
             headers = {"X-API-Key": key, "X-Forwarded-For": address}
