@@ -260,7 +260,7 @@ def test_drain_job_delivers_data_left_on_volume(tmp_path: Path) -> None:
             check=False,
         )
         assert job.returncode == 0, job.stderr
-        assert metrics.last("openqoe_views_started_total", instance="openqoe-2-0") == 1
+        assert metrics.last("openqoe_views_loaded_total", instance="openqoe-2-0") == 1
         assert metrics.violations == []
         assert len(logs.entries()) == 1
 

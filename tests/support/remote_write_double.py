@@ -186,7 +186,7 @@ class RemoteWriteDouble(HttpDouble):
 
 def count_started_views(receiver: RemoteWriteDouble) -> float:
     """The started views in the metrics that a receiver has stored."""
-    return receiver.total("openqoe_views_started_total")
+    return receiver.total("openqoe_views_loaded_total")
 
 
 def _header_faults(request: ReceivedRequest) -> Iterator[tuple[str, str]]:

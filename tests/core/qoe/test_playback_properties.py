@@ -87,9 +87,10 @@ def observed(batches: list[list[Event]], *, spread: int = 0) -> tuple[list[Obser
 
 
 def sums(out: list[Observation]) -> dict[tuple[str, str, str], float]:
-    found: Counter[tuple[str, str, str]] = Counter()
+    found: dict[tuple[str, str, str], float] = {}
     for one in out:
-        found[one.kind.name, one.label, one.detail] += 1.0 if one.value is None else one.value
+        key = (one.kind.name, one.label, one.detail)
+        found[key] = found.get(key, 0.0) + (1.0 if one.value is None else one.value)
     return {key: round(value, 6) for key, value in found.items() if round(value, 6)}
 
 
