@@ -223,8 +223,8 @@ class SimulatedHour:
                 faulty.start(sender.now)
             faulty.store_is_down = minute in (9, 10, 11)
             faulty.loki_result = {
-                11: HttpResult(400, {}, b"entry too far behind"),
-                12: HttpResult(401, {}, b"who are you?"),
+                11: HttpResult(409, {}, b"conflict"),
+                12: HttpResult(415, {}, b"unsupported media type"),
             }.get(minute, HttpResult(503) if minute > 12 else None)
             self._send_faulty_requests(faulty, minute, sender.now)
             sender.now += MINUTE - SECOND
@@ -246,6 +246,8 @@ class SimulatedHour:
             faulty.handle(post(one, now=now), now)
         beat = event("heartbeat", at=now, org_id="faulty")
         faulty.handle(post(event(at=0, org_id="faulty"), beat, now=now), now)
+        ahead = event("heartbeat", at=now + 10 * MINUTE, org_id="faulty", view_id=f"ahead-{step}")
+        faulty.handle(post(ahead, now=now), now)
         faulty.handle(Request("POST", "/v1/events", body=b"{"), now)
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000, org_id="faulty")
         faulty.handle(post(late, now=now), now)
