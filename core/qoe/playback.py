@@ -27,6 +27,7 @@ errors     An error is fatal if nothing was played after it. While the position 
            one, the time counts for no state.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -44,6 +45,10 @@ from .vocabulary import ObservationKind
 REORDER_WINDOW: Final = 10_000
 """ms of arrival time for which a signal waits for earlier ones, and for the seek that explains its
 stall: the SDK sends a batch every 5 s, and repeats one after 1, 2 and 4 s."""
+
+MAX_WAITING: Final = 128
+"""Signals of a view that may wait; above it the earliest are applied. A player sends one a second
+at the most, and all that wait are in memory."""
 
 EVIDENCE: Final = 90_000
 """ms between two signals that count for a state."""
@@ -139,31 +144,31 @@ def _time_and_kind(signal: Signal) -> tuple[float, int]:
     return signal.at, signal.kind
 
 
-def _total_order(entry: tuple[Signal, int]) -> tuple[float, int, bytes]:
-    """Sort key under which only equal signals are equal, so the order of arrival is irrelevant."""
-    signal = entry[0]
-    return signal.at, signal.kind, _encode(signal)
-
-
 def _extend_window(playback: Playback, ordered: list[Signal], now: int) -> None:
-    """Adds signals, ordered by time and kind, to those that wait; equal ones once."""
+    """Adds signals, ordered by time and kind, to those that wait; equal ones once.
+
+    Those with the same time and kind are ordered by content, so the order of arrival is irrelevant.
+    """
     if not ordered:
         return
-    window = playback.window
-    keys = [_time_and_kind(signal) for signal in ordered]
-    if len(set(keys)) == len(keys) and (not window or _time_and_kind(window[-1]) < keys[0]):
-        playback.window = (*window, *ordered)
-        playback.arrivals = (*playback.arrivals, *([now] * len(ordered)))
-        return
-    entries = [*zip(window, playback.arrivals, strict=True), *((one, now) for one in ordered)]
-    entries.sort(key=_total_order)
-    unique = [
-        entry
-        for number, entry in enumerate(entries)
-        if not number or entry[0] != entries[number - 1][0]
-    ]
-    playback.window = tuple(signal for signal, _ in unique)
-    playback.arrivals = tuple(arrival for _, arrival in unique)
+    window, arrivals = list(playback.window), list(playback.arrivals)
+    for signal in ordered:
+        key = _time_and_kind(signal)
+        place = len(window)
+        if window and _time_and_kind(window[-1]) >= key:
+            place = bisect_right(window, key, key=_time_and_kind)
+            while place and _time_and_kind(window[place - 1]) == key:
+                other = window[place - 1]
+                if other == signal:
+                    place = -1
+                elif _encode(other) > _encode(signal):
+                    place -= 1
+                    continue
+                break
+        if place >= 0:
+            window.insert(place, signal)
+            arrivals.insert(place, now)
+    playback.window, playback.arrivals = tuple(window), tuple(arrivals)
 
 
 def _note_clock(playback: Playback, newest: float, now: int) -> None:
@@ -197,6 +202,8 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
         out.append(Observation(ObservationKind.VIEW_LOADED, NO_EVENT, view))
     if kind in _BEGINNINGS:
         marks |= Mark.BEGAN
+        if playback.began_at is None or at < playback.began_at:
+            playback.began_at = at
         if kind <= SignalKind.READY and at not in playback.restarts:
             playback.restarts = tuple(sorted((*playback.restarts, at)))[-RESTARTS_KEPT:]
     if kind in _REQUESTS and not marks & Mark.REQUESTED:
@@ -228,7 +235,9 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
     if signal.played is not None:
         if playback.played is None:
             playback.played = RunningTotal()
-        began = playback.first_at if playback.has(Mark.BEGAN) else None
+        began = playback.began_at
+        if began is not None and began > at:
+            began = None
         increase = playback.played.advance_time(signal.played, at, playback.restarts, began)
         if increase is Doubt.IMPLAUSIBLE:
             out.append(Observation(ObservationKind.TOTAL_IGNORED, NO_EVENT, view))
@@ -272,10 +281,12 @@ def settle(view: View, before: int | None) -> list[Observation]:
         return []
     count = len(window)
     if before is not None:
-        if arrivals[0] > before and min(arrivals) > before:
-            return []
-        while arrivals[count - 1] > before:
+        while count and arrivals[count - 1] > before:
             count -= 1
+        if len(window) > MAX_WAITING:
+            count = max(count, len(window) - MAX_WAITING // 2)
+        if not count:
+            return []
     settlement = _Settlement(view)
     for number in range(count):
         settlement.apply(window[number], window, number + 1)
@@ -884,7 +895,7 @@ class _Settlement:
         playback = self._playback
         if not playback.has(Mark.REQUESTED):
             playback.marks |= Mark.REQUESTED
-            if not playback.has(Mark.JOINED):
+            if playback.has(Mark.BEGAN) or not playback.has(Mark.JOINED):
                 self._observe(ObservationKind.VIEW_STARTED)
 
     def _seek_begin(self, signal: Signal) -> None:

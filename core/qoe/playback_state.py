@@ -80,6 +80,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         marks: Bits of ``Mark``.
         generation: SDK generation, 0 while unknown.
         first_at: Earliest signal.
+        began_at: Earliest one that shows a beginning.
         settled_at: Latest signal applied.
         lead: The most by which client time was ahead of arrival.
         jump: A jump of the client's clock that no interval has accounted for yet.
@@ -106,6 +107,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     marks: int = 0
     generation: int = 0
     first_at: Number | None = None
+    began_at: Number | None = None
     settled_at: Number | None = None
     lead: Number | None = None
     jump: Number = 0
