@@ -13,9 +13,11 @@ import click
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
 from openqoe.core.config.declaration import Setting, declared_settings
 from openqoe.core.config.worker_config import Config
+from openqoe.core.engine.memory_bounds import MemoryBound, bounds_with_key, bounds_without_key
 from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.qoe import catalogue
+from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.shells.cli import command_group
 from tests.support.playback_accuracy import largest_errors
 
@@ -80,12 +82,10 @@ def metrics() -> str:
     lines = [
         "# Metrics\n",
         NOTE,
-        "Every QoE metric has the base labels `org_id player_id env app_name app_version "
-        "device_category os_family browser_family player_name network_country video_id "
-        "content_type`, governed, as far as the event has them, and `instance`. Counters and "
-        "histograms are cumulative; a gauge is the mean of the flush window and ends with a "
-        "stale marker after 5 minutes without an observation. A histogram has the series "
-        "`_bucket`, `_sum` and `_count`.\n",
+        f"Every QoE metric has the base labels `{' '.join(METRIC_LABELS)}`, governed, as far as "
+        "the event has them, and `instance`. Counters and histograms are cumulative; a gauge is "
+        "the mean of the flush window and ends with a stale marker after 5 minutes without an "
+        "observation. A histogram has the series `_bucket`, `_sum` and `_count`.\n",
         "## QoE\n",
         "| metric | type | unit | labels | source | buckets |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -269,6 +269,10 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
     yield "```bash"
     yield inspect.cleandoc(examples)
     yield "```\n"
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from _command(f"{name} {child.name}", child)
+        return
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     if options:
         yield "| option | default | meaning |"
@@ -300,7 +304,35 @@ def _option_default(option: click.Option) -> str:
     return " ".join(f"`{one}`" for one in shown)
 
 
+MEMORY_TABLES = "<!-- memory: from here to the next comment written by docs/generate.py -->"
+END_OF_TABLES = "<!-- memory: end -->"
+
+
+def security() -> str:
+    """The page about security: its tables of memory bounds are replaced."""
+    before, _, rest = (HERE / "security.md").read_text(encoding="utf-8").partition(MEMORY_TABLES)
+    after = rest.partition(END_OF_TABLES)[2]
+    config = Config()
+    lines = [MEMORY_TABLES, ""]
+    for title, bounds in (
+        ("Without a key", bounds_without_key(config)),
+        ("With a page key, in addition", bounds_with_key(config)),
+    ):
+        lines += [*_memory_table(title, bounds), ""]
+    return before + "\n".join([*lines, END_OF_TABLES]) + after
+
+
+def _memory_table(title: str, bounds: tuple[MemoryBound, ...]) -> Iterator[str]:
+    yield f"| {title} | number | bytes each | MiB |"
+    yield "| --- | --- | --- | --- |"
+    for bound in bounds:
+        yield f"| {bound.what} | {bound.number:,} | {bound.size:,} | {bound.total / 2**20:.0f} |"
+    total = sum(bound.total for bound in bounds)
+    yield f"| **together** | | | **{total / 2**20:.0f}** |"
+
+
 PAGES = {
+    "security.md": security,
     "configuration.md": configuration,
     "metrics.md": metrics,
     "command-line.md": command_line,

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from ..access.key_limits import QuotaState
 from ..cluster.coordinator import CoordinatorState
 from ..delivery.queue_status import DeliveryQueueState
 from ..governance.dimension import DimensionState
@@ -75,6 +76,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
         is_dirty: Whether events came in since the latest flush.
         coordinator: State of the coordinator; None if no store is shared.
         log_streams: When the live log streams were scanned, and when each last had an entry.
+        quotas: Use of the quotas of keys.
     """
 
     labels: LabelTableState
@@ -94,6 +96,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_dirty: bool
     coordinator: CoordinatorState | None = None
     log_streams: tuple[int, dict[str, int]] = (0, {})
+    quotas: QuotaState = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode

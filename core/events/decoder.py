@@ -15,6 +15,9 @@ from typing import Annotated, Protocol, cast
 import msgspec
 
 from ..config.worker_config import Config
+from .cmcd_decoder import CmcdDecoder
+from .cmcd_target import is_wrapped
+from .decoded_batch import DecodedBatch as DecodedBatch
 from .event_types import IDENTITY, Event
 from .faults import Fault, WrongShapeError
 from .repair import repair_event
@@ -59,24 +62,6 @@ def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
     return cast(Callable[[bytes], _Events], msgspec.json.Decoder(body).decode)
 
 
-class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
-    """A decoded request body.
-
-    Attributes:
-        event_count: Number of events in the body.
-        events: The valid ones in order, each with its JSON as received, compacted.
-        faults: The faults of the others in order.
-        ignored_fields: Paths of optional fields that were ignored because of their type.
-        clock_corrected: Whether its times were shifted, because they come from a wrong clock.
-    """
-
-    event_count: int
-    events: tuple[tuple[Event, bytes], ...]
-    faults: tuple[Fault, ...]
-    ignored_fields: tuple[str, ...] = ()
-    clock_corrected: bool = False
-
-
 class BatchDecoder:
     """Decodes and validates bodies within the limits of a configuration."""
 
@@ -89,18 +74,22 @@ class BatchDecoder:
         self._max_lead = config.max_event_lead
         self._corrects_clocks = config.clock_correction == "shift"
         self._decode_flawless = _flawless_decoder(config.max_id_length)
+        self._cmcd = CmcdDecoder(config, self._clock_shift)
 
     def decode(self, body: bytes, now: int) -> DecodedBatch:
         """Decode a body.
 
         Args:
-            body: JSON without content coding.
+            body: JSON without content coding, or CMCD as wrapped by ``cmcd_target``.
             now: Time to which the age of events is compared, ms since the epoch.
 
         Raises:
             NotJsonError: The body is not JSON.
             WrongShapeError: The body has no list of 1 to ``max_events`` events.
+            NotCmcdError: The body is wrapped and has no readable record.
         """
+        if is_wrapped(body):
+            return self._cmcd.decode(body, now)
         return self._decode_flawless_batch(body, now) or self._decode_event_by_event(body, now)
 
     def _decode_flawless_batch(self, body: bytes, now: int) -> DecodedBatch | None:

@@ -111,6 +111,7 @@ _STOPS: Final = frozenset(
 )
 _ENDS: Final = frozenset({SignalKind.ENDED, SignalKind.FATAL_ERROR, SignalKind.LEFT})
 _SEEKS: Final = frozenset({SignalKind.SEEK_BEGIN, SignalKind.SEEK_END})
+_SEEKABLE: Final = frozenset({State.PLAYING, State.REBUFFERING, State.PAUSED})
 _IDLE: Final = frozenset({State.PAUSED, State.ENDED, State.FAILED, State.LEFT})
 
 
@@ -684,6 +685,7 @@ class _Settlement:
             _first(known.play, new.play if is_first_request else None),
             _first(known.first_frame, new.first_frame),
             known.first_frame_source if known.first_frame is not None else new.first_frame_source,
+            load=_first(known.load, new.load),
         )
         if playback.has(Mark.REPORTED_STARTUP):
             return
@@ -691,6 +693,8 @@ class _Settlement:
             startup, field = known.can_play - known.player_startup, "canplay"
         elif known.play is not None:
             startup, field = known.play, "playing"
+        elif known.load is not None:
+            startup, field = known.load, "msd"
         else:
             return
         if startup >= 0:
@@ -852,6 +856,8 @@ class _Settlement:
 
     def _playing(self, signal: Signal) -> None:
         playback = self._playback
+        if playback.seek_at is not None:
+            self._end_seek_of_states(signal.at)
         if playback.state is not State.PLAYING:
             if not playback.has_frame:
                 self._begin_start(signal)
@@ -901,6 +907,10 @@ class _Settlement:
     def _seek_begin(self, signal: Signal) -> None:
         playback = self._playback
         state = playback.state
+        if state in _SEEKABLE and playback.has(Mark.WITHOUT_TOTALS) and playback.seek_at is None:
+            # A source of states, which sends no event of the seek itself.
+            playback.seek_at = signal.at
+            self._observe(ObservationKind.SEEK)
         if state is State.REBUFFERING:
             stall = playback.stall
             if (
@@ -915,6 +925,12 @@ class _Settlement:
             return
         playback.state = State.SEEKING
         playback.seek_is_open = True
+
+    def _end_seek_of_states(self, at: float) -> None:
+        """Observes how long a seek took whose end follows from the states."""
+        began, self._playback.seek_at = self._playback.seek_at, None
+        if began is not None and at - began <= EVIDENCE:
+            self._observe(ObservationKind.SEEK_LATENCY, (at - began) / 1000)
 
     def _seek_end(self, signal: Signal) -> None:
         playback = self._playback
@@ -936,6 +952,8 @@ class _Settlement:
 
     def _paused(self, signal: Signal) -> None:
         playback = self._playback
+        if playback.seek_at is not None:
+            self._end_seek_of_states(signal.at)
         playback.paused_at = signal.at
         if playback.state is State.NEW and signal.played == 0:
             playback.state = State.LOADED

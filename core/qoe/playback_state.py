@@ -93,6 +93,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         start_s: Counted time in the current start so far.
         waits: Whether the player waits for data.
         seek_is_open: Whether the end of a seek is to come.
+        seek_at: When the seek began whose end follows from the states.
         stall_was_refuted: Whether the next end of a stall belongs to one that was none.
         position: Latest media position, s, and its time.
         furthest: Furthest position, s.
@@ -160,6 +161,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     scale_s: Number = 0.0
     upscale_s: Number = 0.0
     max_upscale: Number = 0.0
+    seek_at: Number | None = None
 
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)

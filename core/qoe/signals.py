@@ -108,6 +108,7 @@ class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
         play: Load to play request; ``video_startup_time`` of the SDKs.
         first_frame: Play request to first frame (CMCD ``msd``); preferred to the model's own.
         first_frame_source: Label of ``first_frame``.
+        load: Load to first frame, the viewer's hesitation included (CMCD ``msd`` of Shaka).
         is_startup_documented: Whether ``play`` is the start-up time itself: a hand-written client
             follows the documentation, which says so.
     """
@@ -119,6 +120,7 @@ class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
     first_frame: Number | None = None
     first_frame_source: str = "cmcd"
     is_startup_documented: bool = False
+    load: Number | None = None
 
 
 class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):

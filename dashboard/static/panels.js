@@ -286,9 +286,9 @@ export function showErrors({ total, errors }, onchoose) {
 const sum = (counts) => Object.values(counts).reduce((total, one) => total + one, 0);
 
 /** The state of a destination as a word and a tone. */
-function verdict({ queue_age_seconds: age, dropped, requests }) {
+function verdict({ queue_age_seconds: age, queue_behind: behind, dropped, requests }) {
   if (sum(dropped) > 0) return ["losing", "bad"];
-  if (age >= 60) return ["behind", "bad"];
+  if (behind || age >= 60) return ["behind", "bad"];
   if (age >= 30 || (requests.retried ?? 0) > 0) return ["retrying", "warn"];
   return ["delivering", "good"];
 }
@@ -318,6 +318,7 @@ export function showDelivery({ destinations, workers, intake, version }) {
     { title: "Disk", className: "", value: (one) => state_(one.storage_ok) },
     { title: "Series", className: "number", value: (one) => format.count(one.series) },
     { title: "Views", className: "number", value: (one) => format.count(one.views) },
+    { title: "Flush interval", className: "number", value: (one) => (one.flush_interval_seconds === null ? NONE : format.seconds(one.flush_interval_seconds)) },
   ];
   const reasons = Object.entries(intake.reasons).map(([why, n]) => `${format.count(n)} ${why}`).join(", ");
   const summary = el("p", { class: "intake" },

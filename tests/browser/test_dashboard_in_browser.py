@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -255,6 +257,60 @@ def test_dashboard_with_api_key_requires_sign_in(browser: Browser) -> None:
         browser.wait(lambda: browser.tile("started") == "0", "its numbers")
         browser.driver.delete_all_cookies()
         browser.wait(lambda: browser.all("[name=key]"), "the form")
+
+
+def _sign_in(browser: Browser, worker: WorkerProcess, key: str) -> None:
+    browser.open(worker.url)
+    browser.find("[name=key]").send_keys(key + Keys.ENTER)
+    browser.wait(lambda: browser.all("#tile-started"), "the dashboard")
+
+
+def test_read_key_of_an_organisation_shows_only_its_events(
+    browser: Browser, tmp_path: Path
+) -> None:
+    keys = {
+        "page": {"scopes": ["ingest"]},
+        "board": {"scopes": ["read"], "orgs": ["acme"]},
+        "support": {"scopes": ["read", "logs"], "orgs": ["acme"]},
+    }
+    path = tmp_path / "keys.json"
+    path.write_text(
+        json.dumps(
+            [
+                {"sha256": sha256(key.encode()).hexdigest(), "name": key, **entry}
+                for key, entry in keys.items()
+            ]
+        )
+    )
+    settings = {"OPENQOE_FLUSH_INTERVAL": "1", "OPENQOE_KEYS_FILE": str(path)}
+    with WorkerProcess(settings) as worker:
+        now = int(time.time() * 1000)
+        for org, views in (("acme", 2), ("rival", 3)):
+            events = [
+                event(name, at=now, org_id=org, view_id=f"{org}-{number}", player_id=f"{org}-web")
+                for number in range(views)
+                for name in ("viewstart", "playing")
+            ]
+            assert worker.post(batch(*events), **{"X-API-Key": "page"})[0] == 202
+
+        browser.open(worker.url)
+        browser.find("[name=key]").send_keys("page" + Keys.ENTER)
+        browser.wait(lambda: browser.all("[role=alert]"), "the refusal of a key that only sends")
+
+        _sign_in(browser, worker, "board")
+        browser.wait(lambda: browser.tile("started") == "2", "the views of the organisation")
+        denied = "Your key does not open this panel."
+        browser.wait(lambda: denied in browser.text("body"), "the closed panel of events")
+        assert "missing" not in browser.text("#pulse")
+        assert "rival" not in browser.driver.page_source
+        browser.find("#sign-out button").click()
+        browser.wait(lambda: browser.all("[name=key]"), "the form")
+
+        _sign_in(browser, worker, "support")
+        browser.wait(lambda: browser.all("#tail li details"), "the events of the organisation")
+        assert len(browser.all("#tail li details")) == 4
+        assert denied not in browser.text("body")
+        assert "rival" not in browser.driver.page_source
 
 
 def test_range_drawn_in_a_chart_becomes_the_time_range(

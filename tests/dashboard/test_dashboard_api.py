@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openqoe.dashboard.dashboard_api import Api
+from openqoe.dashboard.dashboard_api import MAX_CACHED_BYTES, Api
 from openqoe.dashboard.sample_reader import QueryTimeoutError, Reader, Values
 from tests.dashboard.filled_store import MINUTE, NOW, Store
 
@@ -272,6 +272,62 @@ def test_delivery_has_destinations_and_workers(store: Store) -> None:
     assert answer["intake"]["reasons"] == {"too_old": 2}
 
 
+OWN_STATE: dict[str, Any] = {
+    "instance": "host-0",
+    "worker_version": "1.2.4",
+    "storage_failure": "no space left",
+    "shared_store": None,
+    "series": {"live": 70_000},
+    "views": 5,
+    "flush_interval_ms": {"configured": 1_000, "current": 4_000},
+    "destinations": [
+        {
+            "destination": "loki",
+            "payloads": 500,
+            "bytes": 9_000,
+            "oldest_age": 52_000,
+            "is_behind": True,
+        }
+    ],
+}
+"""The state of the worker that answers."""
+
+
+def test_delivery_shows_the_worker_itself_not_its_late_samples(store: Store) -> None:
+    for instance in ("host-0", "host-1"):
+        loki = {"instance": instance, "destination": "loki"}
+        store.series("openqoe_worker_queue_length", [(-20, 3)], **loki)
+        store.series("openqoe_worker_queue_age_seconds", [(-20, 1)], **loki)
+        store.series("openqoe_worker_views_live", [(-20, 1)], instance=instance)
+        store.series("openqoe_worker_flush_interval_seconds", [(-20, 1)], instance=instance)
+    page = store.api.answer("delivery", {"last": "15m"}, worker_state=OWN_STATE)
+    answer = json.loads(page.body)
+    (loki_now,) = answer["destinations"]
+    assert loki_now["queue_length"] == 503
+    assert loki_now["queue_age_seconds"] == 52
+    assert loki_now["queue_behind"] == 1
+    own, other = answer["workers"]
+    assert (own["instance"], own["views"], own["series"]) == ("host-0", 5, 70_000)
+    assert own["flush_interval_seconds"] == 4
+    assert own["storage_ok"] is False
+    assert (other["instance"], other["views"]) == ("host-1", 1)
+    assert other["flush_interval_seconds"] == 1
+
+
+def test_delivery_of_a_worker_without_samples_shows_its_queues(store: Store) -> None:
+    answer = json.loads(store.api.answer("delivery", {"last": "15m"}, worker_state=OWN_STATE).body)
+    assert answer["destinations"][0]["queue_length"] == 500
+    assert [one["instance"] for one in answer["workers"]] == ["host-0"]
+
+
+def test_delivery_in_a_range_of_the_past_shows_samples(store: Store) -> None:
+    loki = {"instance": "host-0", "destination": "loki"}
+    store.series("openqoe_worker_queue_length", [(-120, 3)], **loki)
+    query = {"from": str(NOW - 600_000), "to": str(NOW - 60_000)}
+    answer = json.loads(store.api.answer("delivery", query, worker_state=OWN_STATE).body)
+    assert answer["destinations"][0]["queue_length"] == 3
+
+
 class TestTail:
     @pytest.fixture(autouse=True)
     def _entries(self, store: Store) -> None:
@@ -313,6 +369,15 @@ class TestTail:
         entry = store.ask("tail", limit=1)["entries"][0]
         assert json.loads(entry["line"])["data"] == {"error_message": "Segment 5 of 50%_done"}
         assert entry["org_id"] == "other"
+
+    def test_tail_leaves_out_the_oldest_entries_of_a_large_answer(self, store: Store) -> None:
+        """1,000 lines of 256 KB made an answer of 243 MiB."""
+        for second in range(10, 30):
+            store.entry({"event_type": "large", "x": "x" * 250_000}, second=second)
+        answer = store.ask("tail", limit=1000)
+        assert [(entry["at"] - NOW) // 1000 for entry in answer["entries"]] == [*range(29, 13, -1)]
+        assert answer["left_out"] == 10
+        assert store.ask("tail", limit=3)["left_out"] == 0
 
 
 @pytest.mark.parametrize(
@@ -397,6 +462,31 @@ def test_slow_answer_is_cached_for_a_while(filled: Store, monkeypatch: pytest.Mo
     assert filled.ask("errors", last="2h")["total"] == before["total"] + 1, "another question"
     clock[0] += 6
     assert filled.ask("errors")["total"] == before["total"] + 1
+
+
+def test_cache_of_answers_is_bounded_in_bytes_and_drops_expired_ones(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("openqoe.dashboard.dashboard_api.monotonic", lambda: clock[0])
+    rows = Reader.rows
+
+    def slow(self: Reader, statement: str, values: Values) -> list[tuple[Any, ...]]:
+        clock[0] += 1
+        return rows(self, statement, values)
+
+    monkeypatch.setattr(Reader, "rows", slow)
+    for _ in range(20):
+        filled.entry({"event_type": "large", "x": "x" * 200_000})
+    for limit in range(1, 101):
+        clock[0] -= 2  # no time passes
+        filled.ask("tail", limit=limit)
+    cached = [len(page.body) for _, page in filled.api._cache.values()]
+    assert len(cached) > 3
+    assert sum(cached) <= MAX_CACHED_BYTES
+    clock[0] += 60
+    filled.ask("errors")
+    assert len(filled.api._cache) == 1
 
 
 def test_query_over_the_time_limit_is_answered_503(

@@ -221,6 +221,8 @@ class SimulatedHour:
             sender.now += SECOND  # after the flush of the previous process
             if minute in (1, 3, 5, 7):
                 faulty.start(sender.now)
+            if minute == 8:
+                faulty.worker.note_missing_records(3)
             faulty.store_is_down = minute in (9, 10, 11)
             faulty.loki_result = {
                 11: HttpResult(409, {}, b"conflict"),

@@ -215,7 +215,7 @@ def test_ingress_exposes_only_public_paths() -> None:
     ports = {port["name"] for port in service["spec"]["ports"]}
     (rule,) = ingress["spec"]["rules"]
     for path in rule["http"]["paths"]:
-        assert path["path"].endswith(("/events", "/health"))
+        assert path["path"].endswith(("/events", "/cmcd", "/health"))
         assert path["pathType"] == "Exact"
         assert path["backend"]["service"]["name"] == service["metadata"]["name"]
         assert path["backend"]["service"]["port"]["name"] in ports

@@ -205,10 +205,9 @@ def outcome_ratio(world: SimulatedHour, org: str, how: str) -> float:
         ).items()
         if its_org == org
     }
+    of = counts.keys() - {"bounce", "unknown"}
     if how == "playback_failure":
-        of = ("completed", "stopped", how)
-    else:
-        of = tuple(counts.keys() - {"bounce", "unknown"})
+        of = {"completed", "stopped", how}
     return counts.get(how, 0.0) / sum(counts.get(outcome, 0.0) for outcome in of)
 
 
@@ -444,6 +443,7 @@ def test_incident_fires_its_alert_and_none_fires_before(
     "alert",
     [
         "OpenQoERestartLoop",
+        "OpenQoERecordsMissing",
         "OpenQoEDeliveryLate",
         "OpenQoEDataDropped",
         "OpenQoEItemsRefused",

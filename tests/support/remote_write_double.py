@@ -120,8 +120,6 @@ class RemoteWriteDouble(HttpDouble):
         except WireError as fault:
             broken.append(Violation("body", str(fault), number))
             return self._refuse(broken, 400)
-        if not message.series and not message.metadata:
-            broken.append(Violation("body", "neither series nor metadata", number))
         for entry in message.metadata:
             if not METRIC_NAME.fullmatch(entry.family):
                 broken.append(Violation("metadata", f"bad family name {entry.family!r}", number))

@@ -320,6 +320,66 @@ def build(runbooks: str | None = None) -> str:
                 ],
             ),
             Row(
+                "Requests and latency (CMCD)",
+                [
+                    graph(
+                        "Media requests per minute",
+                        "Requests for media and manifests by class of the status code (`none`: no "
+                        "answer), of players that report CMCD with the event `rr`.",
+                        [
+                            (
+                                "60 * "
+                                + scope.rate("openqoe_media_requests_total", by="code_class"),
+                                "{{code_class}}",
+                            )
+                        ],
+                        stacked=True,
+                    ),
+                    graph(
+                        "Time of media requests",
+                        "Time to the first and the last byte: median and 95th percentile.",
+                        [
+                            (
+                                scope.quantile(0.5, "openqoe_media_request_ttfb_seconds"),
+                                "first byte, median",
+                            ),
+                            (
+                                scope.quantile(0.95, "openqoe_media_request_ttfb_seconds"),
+                                "first byte, 95 %",
+                            ),
+                            (
+                                scope.quantile(0.5, "openqoe_media_request_duration_seconds"),
+                                "last byte, median",
+                            ),
+                            (
+                                scope.quantile(0.95, "openqoe_media_request_duration_seconds"),
+                                "last byte, 95 %",
+                            ),
+                        ],
+                        unit="s",
+                    ),
+                    graph(
+                        "Throughput",
+                        "Throughput as players measure it: median and 10th percentile.",
+                        [
+                            (scope.quantile(0.5, "openqoe_throughput_bps"), "median"),
+                            (scope.quantile(0.1, "openqoe_throughput_bps"), "10 %"),
+                        ],
+                        unit="bps",
+                    ),
+                    graph(
+                        "Live latency",
+                        "Time by which live streams are behind their source: median and 95th "
+                        "percentile.",
+                        [
+                            (scope.quantile(0.5, "openqoe_live_latency_seconds"), "median"),
+                            (scope.quantile(0.95, "openqoe_live_latency_seconds"), "95 %"),
+                        ],
+                        unit="s",
+                    ),
+                ],
+            ),
+            Row(
                 "Compared",
                 [
                     views.rebuffering_graph(

@@ -103,7 +103,7 @@ def post_one(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
 def test_worker_serves_when_its_log_cannot_be_written(shell: str, stderr: str) -> None:
     with RemoteWriteDouble() as receiver:
         with serving(shell, receiver, suffix=stderr) as worker:

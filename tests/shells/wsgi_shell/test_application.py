@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ import trustme
 from openqoe.core import Config
 from openqoe.shells.service.bootstrap import WorkerRuntime
 from openqoe.shells.service.clock import now_ms
-from openqoe.shells.wsgi_shell import Application, create_application
+from openqoe.shells.wsgi_shell import Application, create_application, start_or_exit
 from tests.support.event_builders import batch, event
 from tests.support.raw_client import RawClient, encode_post
 from tests.support.remote_write_double import RemoteWriteDouble
@@ -276,3 +277,20 @@ def test_slow_bodies_release_their_threads_with_408(worker_class: str) -> None:
         for client in slow:
             assert client.read_response().status == 408
             client.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [("gevent.monkey", "is_module_patched"), ("eventlet.patcher", "is_monkey_patched")],
+)
+def test_host_without_threads_is_refused_at_start(
+    module: str, function: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under gunicorn's gevent workers the start never ended, and no request was answered."""
+    patcher = ModuleType(module)
+    setattr(patcher, function, lambda name: name.startswith("thread"))
+    monkeypatch.setitem(sys.modules, module, patcher)
+    with pytest.raises(SystemExit):
+        start_or_exit(create_application(Config(durability="memory")))
+    library = module.partition(".")[0]
+    assert f"{library} workers are not supported" in capsys.readouterr().err
