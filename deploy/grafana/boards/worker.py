@@ -149,6 +149,10 @@ def _requests(scope: Scope) -> list[Panel]:
                     "batches: clock corrected",
                 ),
                 (
+                    scope.increase("openqoe_worker_events_thinned_total") + " or vector(0)",
+                    "events: thinned by a key",
+                ),
+                (
                     scope.increase("openqoe_worker_fields_ignored_total", by="field"),
                     "ignored: {{field}}",
                 ),
