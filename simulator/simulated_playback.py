@@ -183,7 +183,7 @@ class Playback:
         if rng.random() < self.country.blocked:
             yield from self._fail_to_start("rights", loaded_at)
             return False
-        if rng.random() < condition.loss / 4:
+        if rng.random() < condition.loss / 2:
             self._now += self._ms(4_000, 10_000)
             yield from self._fail_to_start("manifest", loaded_at)
             return False

@@ -49,6 +49,8 @@ SILENCE: Final = 4 * FLUSH
 """ms without viewers at the end, in which views end and gauges do not become stale."""
 
 VIEWERS: Final = 24
+SEED: Final = 46
+"""Before the incidents its viewers have no fault that fires an alert."""
 INCIDENTS: Final = ("cdn@40m+20m/0s", "release@45m+15m/0s")
 INCIDENT_FROM, INCIDENT_UNTIL = 40 * MINUTE, 60 * MINUTE
 
@@ -192,7 +194,7 @@ class SimulatedHour:
 
     def _simulate_viewers(self) -> None:
         incidents = tuple(parse_incident(text) for text in INCIDENTS)
-        simulation = Simulation(VIEWERS, 6, self.begin, incidents)
+        simulation = Simulation(VIEWERS, SEED, self.begin, incidents)
         worker = Process(self._sender, SETTINGS, "w-0")
         last = self.end - SILENCE
         for batch in simulation.batches():
@@ -244,9 +246,12 @@ class SimulatedHour:
             )
             faulty.handle(post(one, now=now), now)
             faulty.handle(post(one, now=now), now)
-        faulty.handle(post(event(at=0), event("heartbeat", at=now), now=now), now)
+        beat = event("heartbeat", at=now, org_id="faulty")
+        faulty.handle(post(event(at=0, org_id="faulty"), beat, now=now), now)
+        ahead = event("heartbeat", at=now + 10 * MINUTE, org_id="faulty", view_id=f"ahead-{step}")
+        faulty.handle(post(ahead, now=now), now)
         faulty.handle(Request("POST", "/v1/events", body=b"{"), now)
-        late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000)
+        late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000, org_id="faulty")
         faulty.handle(post(late, now=now), now)
         for at in range(now, now + 2 * SECOND + 1, 50):  # batches delayed by 5 s
             faulty.handle(

