@@ -900,8 +900,11 @@ class _Settlement:
         """A view plays whose request was not seen; it was counted elsewhere if its total says."""
         playback = self._playback
         if not playback.has(Mark.REQUESTED):
-            playback.marks |= Mark.REQUESTED
+            was_loaded = playback.has(Mark.LOADED)
+            playback.marks |= Mark.REQUESTED | Mark.LOADED
             if playback.has(Mark.BEGAN) or not playback.has(Mark.JOINED):
+                if not was_loaded:
+                    self._observe(ObservationKind.VIEW_LOADED)
                 self._observe(ObservationKind.VIEW_STARTED)
 
     def _seek_begin(self, signal: Signal) -> None:

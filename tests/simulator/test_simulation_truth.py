@@ -1,5 +1,7 @@
 """The core counts the batches of simulated viewers exactly as the model expects."""
 
+from typing import Any
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from tests.support.simulated_viewers import UNLIMITED_LABELS, assert_counted, se
 
 INCIDENT = (Incident("cdn", MINUTE, 3 * MINUTE, 8 * MINUTE),)
 
-SETTINGS: dict[str, str | None] = {
+SETTINGS: dict[str, Any] = {
     "OPENQOE_FLUSH_INTERVAL": "120",
     # Longer than any silence of a viewer; all views end within the time that tests let pass.
     "OPENQOE_VIEW_TIMEOUT": "120",
