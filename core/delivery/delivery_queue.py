@@ -29,11 +29,12 @@ The owner drives the queue: it ``offer``s flushed payloads, sends the ``next_req
 result with ``complete``, and calls again at ``next_poll``. At shutdown it continues until the queue
 is empty or the deadline is over.
 
-Bounds. A full queue of logs drops its oldest payloads, but never the one in flight, whose outcome
-is unknown. Metrics are not dropped for lack of room: while a queue ``is_full``, its owner does not
-flush them, and the registry continues counting. If another destination must not wait for that, the
-owner flushes nevertheless, and offers a full queue only payloads that later flushes do not repeat
-(series that begin or end), and none once it ``is_overfull``, at twice its bound.
+Bounds. A full queue of logs or of rows of views drops its oldest payloads, but never the one in
+flight, whose outcome is unknown. Metrics are not dropped for lack of room: while a queue
+``is_full``, its owner does not flush them, and the registry continues counting. If another
+destination must not wait for that, the owner flushes nevertheless, and offers a full queue only
+payloads that later flushes do not repeat (series that begin or end), and none once it
+``is_overfull``, at twice its bound.
 
 With an outbox, payloads have numbers. Beyond ``MAX_LOADED`` bytes, bodies stay in the outbox until
 their payload is the head (``LoadPayload``), so an outage costs disk but no memory.
@@ -52,21 +53,24 @@ from dataclasses import replace
 
 from ..config.destinations import Destination
 from ..effects import (
+    Delivery,
     HttpResult,
     LoadPayload,
     LokiPush,
     NetworkFailure,
     Notice,
     PayloadBody,
+    PayloadKind,
     RemoteWrite,
     StorageFailure,
+    StoreViews,
 )
 from .backoff import backoff
 from .destination_notices import DestinationNotices
 from .error_text import find_secrets, redacted_text
 from .payload import BodySplitter, Payload, PayloadRedater, split_payload
 from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
-from .verdict import DeliveryOutcome, PayloadKind, Verdict, judge_answer
+from .verdict import DeliveryOutcome, Verdict, judge_answer
 
 MAX_LOADED = 8 * 1024 * 1024
 """Maximum bytes of bodies in memory if there is an outbox."""
@@ -106,6 +110,13 @@ REDATED_BEHIND = 30 * MINUTE
 
 MAX_ENTRY_AGE = 7 * 24 * 60 * MINUTE - 60 * MINUTE
 """Maximum age of an entry in ms. Loki rejects entries older than a week."""
+
+
+_EFFECTS: dict[PayloadKind, type[Delivery]] = {
+    "metrics": RemoteWrite,
+    "logs": LokiPush,
+    "views": StoreViews,
+}
 
 
 class DeliveryQueue:
@@ -195,7 +206,7 @@ class DeliveryQueue:
         self._count_dropped(payload, "queue_full")
         return self._notices.report_overflow(now, items=payload.items, max_bytes=self._max_bytes)
 
-    def next_request(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | LoadPayload | None:
+    def next_request(self, effect_id: int, now: int) -> Delivery | LoadPayload | None:
         """The request to send now, if any, or the effect that loads its body.
 
         Args:
@@ -222,8 +233,7 @@ class DeliveryQueue:
         head = self._redate_head(now)
         self._sent_at = now
         self.counters.bytes_out += len(head.body)
-        effect = RemoteWrite if self.kind == "metrics" else LokiPush
-        return effect(
+        return _EFFECTS[self.kind](
             id=effect_id,
             destination=self.destination.name,
             url=self.destination.url,
@@ -432,7 +442,7 @@ class DeliveryQueue:
         if self._on_trial:
             self._quarantine.append((now + QUARANTINE, self._waiting.popleft()))
             self._on_trial = False
-        elif self.kind == "logs" or is_rejected:
+        elif self.kind != "metrics" or is_rejected:
             if not is_rejected and self._attempts < MAX_ATTEMPTS:
                 return
             if len(self._aside) >= MAX_ASIDE or len(self._waiting) < 2:
@@ -491,7 +501,7 @@ class DeliveryQueue:
         if self._bytes <= self._max_bytes:
             return ()
         items = 0
-        if self.kind == "logs":
+        if self.kind != "metrics":
             while self._bytes > self._max_bytes and self._quarantine:
                 items += self._give_up(self._quarantine.popleft()[1], "queue_full")
             while self._bytes > self._max_bytes and self._aside:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from ..config.destinations import EMBEDDED, Destination
-from ..effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
+from ..effects import HttpResult, LokiPush, NetworkFailure, PayloadKind, RemoteWrite
 from ..metrics import health_metrics
 from ..version import VERSION
 from ..wire import remote_write
@@ -19,7 +19,7 @@ from ..wire.loki_push import ENCODINGS
 from .delivery_queue import DeliveryQueue
 from .error_text import find_secrets, redacted_text
 from .payload import Payload
-from .verdict import PayloadKind, parse_http_date
+from .verdict import parse_http_date
 
 Level = Literal["ok", "warn", "fail"]
 

@@ -48,6 +48,24 @@ def as_text(value: Text) -> str | None:
     return str(value) if isinstance(value, int) else value
 
 
+class ViewDetails(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What the events of a view say about it that its labels do not; for its row.
+
+    Attributes:
+        session_id: The visit.
+        viewer_id: The viewer.
+        title: Title of the video.
+        error_family: Family of the latest error.
+        error_code: Code of the latest error.
+    """
+
+    session_id: str = ""
+    viewer_id: str = ""
+    title: str | None = None
+    error_family: str | None = None
+    error_code: str | None = None
+
+
 class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A view in a snapshot: its attributes, without the labels, which the snapshot numbers."""
 
@@ -56,6 +74,7 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     playback: Playback
     log_position: int = 0
     entries_applied: int = 0
+    details: ViewDetails | None = None
 
 
 class View(msgspec.Struct, gc=False, eq=False):
@@ -72,6 +91,7 @@ class View(msgspec.Struct, gc=False, eq=False):
         entries_applied: The same, including entries of logs that the store has lost.
         is_concurrent: Whether it counts as playing until it falls silent.
         early_expiry: Second for which its early end is scheduled; 0 if none is.
+        details: For its row, if rows of views are stored.
     """
 
     key: ViewKey
@@ -82,6 +102,7 @@ class View(msgspec.Struct, gc=False, eq=False):
     entries_applied: int = 0
     is_concurrent: bool = False
     early_expiry: int = 0
+    details: ViewDetails | None = None
 
     @classmethod
     def from_state(cls, state: ViewState, labels: Labels) -> Self:
@@ -93,6 +114,7 @@ class View(msgspec.Struct, gc=False, eq=False):
             state.last_seen,
             state.log_position,
             state.entries_applied,
+            details=state.details,
         )
 
     def load_state(self, state: ViewState) -> None:
@@ -113,4 +135,5 @@ def capture_view_state(view: View) -> tuple[object, ...]:
         view.playback,
         view.log_position,
         view.entries_applied,
+        view.details,
     )
