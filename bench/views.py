@@ -44,20 +44,21 @@ QUESTIONS: tuple[tuple[str, dict[str, str]], ...] = (
     ("view", {"org_id": "acme", "view_id": "00000000-0000-4000-8000-000000500000"}),
 )
 
+_EMPTY: dict[str, Any] = {
+    field.name: None if "None" in str(field.type) else "" if "str" in str(field.type) else 0
+    for field in msgspec.structs.fields(ViewRow)
+}
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def values(number: int, now: int, chance: random.Random) -> dict[str, Any]:
     """A view of the last 24 hours; a tenth of them stalls, a hundredth fails."""
     seen = now - DAY + number * (DAY // VIEWS)
-    row: dict[str, Any] = {}
-    for field in msgspec.structs.fields(ViewRow):
-        kind = str(field.type)
-        row[field.name] = None if "None" in kind else "" if "str" in kind else 0
     stalls = int(chance.paretovariate(1.5)) if chance.random() < 0.1 else 0
     outcome = "start_failure" if chance.random() < 0.01 else "stopped"
     return {
-        **row,
+        **_EMPTY,
         "org_id": "acme",
         "view_id": f"00000000-0000-4000-8000-{number:012}",
         "video_id": f"film-{int(chance.paretovariate(1)) % 1000}",
