@@ -106,8 +106,10 @@ def views(
         values |= {"after": float(match[1]), "after_id": int(match[2])}
         page += f" AND ({order}, id) {'<' if is_descending else '>'} (:after, :after_id)"
     found = reader.rows(
-        f"SELECT {order}, id, {', '.join(COLUMNS)} FROM views WHERE {page} "
-        f"ORDER BY {order} {direction}, id {direction} LIMIT :most",
+        f"SELECT {order}, id, {', '.join(COLUMNS)} FROM views WHERE id IN "
+        f"(SELECT id FROM views WHERE {page} "
+        f"ORDER BY {order} {direction}, id {direction} LIMIT :most) "
+        f"ORDER BY {order} {direction}, id {direction}",
         {**values, "most": limit + 1},
     )
     rows = found[:limit]

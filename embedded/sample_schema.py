@@ -124,7 +124,12 @@ CREATE TABLE views (
     duration_ms INTEGER, score REAL
 );
 CREATE UNIQUE INDEX views_key ON views (view_id, org_id, video_id, player);
-CREATE INDEX views_seen ON views (last_seen);
+-- Lists are filtered, sorted and counted in this index alone, and only rows shown are read.
+CREATE INDEX views_seen ON views (
+    last_seen, outcome, rebuffer_ms, startup_ms, error_code, org_id, device_category, player_name,
+    network_country, began_at, errors, watch_ms, score
+);
+CREATE INDEX views_outcome ON views (outcome, last_seen, began_at);
 CREATE INDEX views_viewer ON views (viewer_id, last_seen) WHERE viewer_id IS NOT NULL;
 CREATE INDEX views_session ON views (session_id, last_seen) WHERE session_id IS NOT NULL;
 CREATE INDEX views_video ON views (video_id, last_seen);
