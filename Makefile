@@ -59,9 +59,10 @@ bench: $(VENV)/.dev ## Measure core, scale and shells (prints ratios of one run)
 	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.serve
 
-bench-more: $(VENV)/.dev ## Measure the embedded store and the cost of a shared store
+bench-more: $(VENV)/.dev ## Measure the embedded store, a shared store, sustained load (35 minutes)
 	$(BIN)/python -m bench.embedded
 	$(BIN)/python -m bench.scale_out
+	$(BIN)/python -m bench.sustained
 
 performance-page: $(VENV)/.dev ## Write tables and plots of docs/performance.md
 	$(BIN)/pip install --quiet --disable-pip-version-check '.[bench]'
@@ -71,7 +72,7 @@ chaos: $(VENV)/.dev services ## Kill each shell 20 times under load (takes minut
 	$(BIN)/python -m tests.support.chaos
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards (deploy/grafana)
 	$(BIN)/python deploy/grafana/generate.py

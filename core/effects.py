@@ -8,7 +8,7 @@ and ``Forget`` cleans the outbox.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,8 +20,8 @@ PayloadKind = Literal["metrics", "logs", "views"]
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteWrite:
-    """POST a Prometheus remote-write request.
+class DeliveryRequest:
+    """POST a payload to a destination.
 
     Attributes:
         id: Identifies the effect in ``Worker.complete``.
@@ -41,15 +41,13 @@ class RemoteWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class LokiPush:
-    """POST a Loki push request. The attributes are those of ``RemoteWrite``."""
+class RemoteWrite(DeliveryRequest):
+    """POST a Prometheus remote-write request."""
 
-    id: int
-    destination: str
-    url: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
-    is_embedded: bool = False
+
+@dataclass(frozen=True, slots=True)
+class LokiPush(DeliveryRequest):
+    """POST a Loki push request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +218,28 @@ class LoadPage:
         id: Identifies the effect.
         path: "/" or below "/dashboard/", without a query.
         query: The query's fields.
+        worker_state: The content of ``/stats`` for the page about the worker's own health: what is
+            in the embedded store may be late, if the queue is behind. None for other pages.
+        orgs: Organisations whose data the page may show, sorted; None for all.
     """
 
     id: int
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
+    worker_state: Mapping[str, Any] | None = field(default=None, repr=False)
+    orgs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKeys:
+    """Read the file of API keys (the setting OPENQOE_KEYS_FILE)."""
+
+    id: int
 
 
 Delivery = RemoteWrite | LokiPush | StoreViews
 StorageEffect = Append | Persist | LoadPayload | Forget
-Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | StorageEffect
+Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | ReadKeys | StorageEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,5 +332,18 @@ class Page:
     body: bytes = field(default=b"", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class KeysFile:
+    """The file of API keys.
+
+    Attributes:
+        content: What it holds; None if it could not be read.
+        reason: Why it could not be read, for the log.
+    """
+
+    content: bytes | None = field(repr=False)
+    reason: str = ""
+
+
 StorageResult = Stored | StorageFailure | PayloadBody
-Result = HttpResult | NetworkFailure | KvResult | KvFailure | Page | StorageResult
+Result = HttpResult | NetworkFailure | KvResult | KvFailure | Page | KeysFile | StorageResult

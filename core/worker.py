@@ -2,7 +2,8 @@
 
 This module is the table of contents:
 
-    requests       core/api                 routes, keys, CORS, answers about the worker itself
+    keys           core/access              who may do what
+    requests       core/api                 routes, CORS, answers about the worker itself
     batches        core/engine/ingest       from a request to an accepted batch
     series, logs   core/engine/batch_applier
     flushes        core/engine/flush        when state is exported, in steps
@@ -16,15 +17,21 @@ same calls give the same bytes.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from .api import answers, auth, cors, reports, routes
+from .access.api_key import Scope
+from .access.key_ring import OPEN, Grant, KeyRing, Refusal
+from .access.keys_reload import KeysReload
+from .access.offered_keys import offers_key
+from .api import answers, cors, dashboard_access, reports, routes
 from .api.dashboard_access import DashboardAccess
 from .api.failed_keys import FailedKeys
-from .api.routes import Route
+from .api.routes import NOT_CROSS_ORIGIN, Endpoint, Route
 from .config.worker_config import Config
 from .effects import (
     DedupEntry,
     Effect,
+    KeysFile,
     KvFailure,
     KvResult,
     Page,
@@ -60,6 +67,13 @@ class Worker:
         budget: Units of work of a flush that one call does at the most, in series and views.
             ``next_poll`` asks to be called again at once for the rest.
         started_at: When the process began to run this worker (ms), for its health metrics.
+        keys: Content of the keys file, if there is one; ``ReadKeys`` asks for it again.
+        secret: A secret of the service, with which sessions are signed and fields are hashed: the
+            same in all workers that share a data directory. Without one it is derived from the
+            seed.
+
+    Raises:
+        KeysFileError: The keys file is invalid.
 
     Attributes:
         config: The settings.
@@ -77,8 +91,13 @@ class Worker:
         embedded: bool = False,
         budget: int = DEFAULT_BUDGET,
         started_at: int | None = None,
+        keys: bytes | None = None,
+        secret: bytes = b"",
     ) -> None:
         self.config = config
+        secret = secret or b"seed %d" % seed
+        self._keys = KeyRing(config, keys)
+        self._keys_reload = KeysReload(self._keys, is_used=config.keys_file is not None)
         self._failed_keys = FailedKeys()
         self.instance = instance
         self._components = components.create_components(
@@ -88,6 +107,7 @@ class Worker:
             durable=durable,
             shared=shared,
             embedded=embedded,
+            secret=secret,
         )
         self._ids = self._components.ids
         self._health = self._components.health
@@ -97,7 +117,7 @@ class Worker:
         self._coordinator = self._components.coordinator
         self._dashboard: DashboardAccess | None = None
         if embedded and config.has_dashboard:
-            self._dashboard = DashboardAccess(config.api_keys, self._failed_keys)
+            self._dashboard = DashboardAccess(self._keys, secret, self._failed_keys)
         self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
         self._limits = LimitNotifier(self._components)
         self._flushes = FlushScheduler(self._components, self._limits, budget, started_at)
@@ -138,25 +158,30 @@ class Worker:
         elif request.method not in endpoint.methods:
             allow = ", ".join((*endpoint.methods, "OPTIONS"))
             response = answers.error_response(405, "Method not allowed", ("Allow", allow))
-        elif endpoint.needs_key and not auth.is_authorized(request, self.config.api_keys):
-            response = self._refuse_key(route, request, now)
-        elif route is Route.EVENTS:
-            response = self._ingest.ingest_request(opened, now)
+        elif isinstance(grant := self._authorize(endpoint, request), Refusal):
+            response = self._refuse_key(route, request, grant, now)
+        elif route in routes.INGEST:
+            response = self._ingest.ingest_request(opened, grant, now)
             if response is None and self._durability is not None:
                 # Nothing is applied before the record is written, so nothing else can be due.
                 return tuple(self._durability.drain_effects())
             self._flushes.advance(now)
         else:
-            response = self._report(route, request, now)
+            response = self._report(route, request, grant, now)
         return self._due(now, () if response is None else (self._respond(opened, response, now),))
 
-    def _refuse_key(self, route: Route, request: Request, now: int) -> Response:
-        """Answer a request without a valid API key. Readers may try only so many wrong ones."""
-        if route is not Route.EVENTS and auth.offers_key(request):
+    def _authorize(self, endpoint: Endpoint, request: Request) -> Grant | Refusal:
+        return self._keys.authorize(request, endpoint.scope) if endpoint.needs_key else OPEN
+
+    def _refuse_key(self, route: Route, request: Request, refusal: Refusal, now: int) -> Response:
+        """Answer a request that no key permits. Readers may try only so many wrong ones."""
+        if refusal is Refusal.KEY and route not in routes.INGEST and offers_key(request):
             wait = self._failed_keys.note(request, now)
             if wait:
                 return answers.too_many_wrong_keys(wait)
-        return answers.unauthorized()
+        if route is Route.CMCD and self._keys.offers_revoked_key(request):
+            return answers.gone()
+        return answers.forbidden(refusal)
 
     def _open_page(
         self, dashboard: DashboardAccess, request_id: int, request: Request, now: int
@@ -168,6 +193,9 @@ class Worker:
         if isinstance(answer, Response):
             return self._due(now, (self._respond(opened, answer, now),))
         self._open_pages[self._ids.issue()] = opened
+        if answer.path == dashboard_access.DELIVERY and answer.orgs is None:
+            state = stats_report.overview(self._components, self.instance, now)
+            answer = replace(answer, worker_state=state)
         return self._due(now, (answer,))
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
@@ -178,16 +206,26 @@ class Worker:
             response = answers.error_response(status, message)
         return self._finish(response, headers, Route.NONE.value)
 
-    def _report(self, route: Route, request: Request, now: int) -> Response:
+    def _report(self, route: Route, request: Request, grant: Grant, now: int) -> Response:
         match route:
             case Route.STATS:
+                if grant.orgs is not None:
+                    return answers.forbidden(Refusal.ORGS)
                 return stats_report.stats(request.query, self._components, self.instance, now)
             case Route.METRICS:
                 self._flushes.collect_health(now)
-                return reports.metrics_response(self._health)
+                reader = self._keys.authorize(request, Scope.READ)
+                with_details = isinstance(reader, Grant) and reader.orgs is None
+                return reports.metrics_response(self._health, with_details=with_details)
             case Route.READY:
                 failure = self._components.storage_failure
-                return reports.readiness_response(draining=self._draining, storage_failure=failure)
+                pace = self._components.pace
+                return reports.readiness_response(
+                    draining=self._draining,
+                    storage_failure=failure,
+                    behind=pace.behind,
+                    stretched_interval=pace.interval if pace.is_stretched else None,
+                )
             case _:
                 return reports.health_response(now)
 
@@ -199,7 +237,7 @@ class Worker:
 
     def _finish(self, response: Response, headers: Mapping[str, str], route: str) -> Response:
         self._health.count(health_metrics.REQUESTS, route=route, status=str(response.status))
-        if route == Route.DASHBOARD.value:  # no other page may read it
+        if route in NOT_CROSS_ORIGIN:
             return response
         cross_origin = cors.response_headers(headers, self.config.cors_allowed_origins)
         return Response(response.status, (*response.headers, *cross_origin), response.body)
@@ -226,6 +264,7 @@ class Worker:
             times.append(self._coordinator.next_poll())
         if self._durability is not None:
             times.append(self._durability.next_attempt)
+        times.append(self._keys_reload.next_poll)
         return min((time for time in times if time is not None), default=None)
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
@@ -239,6 +278,8 @@ class Worker:
         match result:
             case Page():
                 responses = self._finish_page(effect_id, result, now)
+            case KeysFile():
+                self._keys_reload.complete(effect_id, result, now)
             case KvResult() | KvFailure():
                 self._flushes.complete_update(effect_id, result, now)
             case Stored():
@@ -381,6 +422,7 @@ class Worker:
         if self._coordinator is not None:
             self._coordinator.start(now)
         self._export.start(now)
+        self._keys_reload.start(now)
 
     def _due(self, now: int, first: Iterable[Effect] = ()) -> tuple[Effect, ...]:
         """Return the effects of a call: those given, then all that are due."""
@@ -390,7 +432,13 @@ class Worker:
             *self._flushes.drain_notices(),
             *self._export.drain_notices(),
             *self._limits.notices(),
+            *self._keys_reload.drain_notices(),
+            *self._ingest.limits.drain_notices(),
         ]
+        read_keys = self._keys_reload.next_effect(self._ids.upcoming, now)
+        if read_keys is not None:
+            self._ids.issue()
+            effects.append(read_keys)
         if self._coordinator is not None:
             update = self._coordinator.next_update(self._ids.upcoming, now)
             if update is not None:

@@ -20,6 +20,9 @@ ORDERS: Final = ("views", "startup_p95", "rebuffering", "errors")
 OFFERED: Final = 200
 """Most values that a filter offers, the latest first."""
 
+OWN: Final = len(qoe_measures.BY)
+"""Place of a question's own label, after those of the measures."""
+
 SEVERAL: Final = 3
 """Titles that are shown for a label that stands for several videos."""
 
@@ -37,7 +40,7 @@ def overview(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
     quartiles: dict[str, float] = defaultdict(float)
     for increase in found:
         if increase.name == qoe_measures.QUARTILES and increase.step == 1:
-            quartiles[str(increase.labels[2])] += increase.amount
+            quartiles[str(increase.labels[OWN])] += increase.amount
     current = groups[1]
     concurrent = gauge_course(reader, qoe_measures.CONCURRENT, scope, scope.length, lookback)
     return {
@@ -60,17 +63,17 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
     """
     scope = scope.on_grid(step)
     count = -(-scope.length // step)
-    names = (*qoe_measures.MEASURED, qoe_measures.BITRATE)
+    names = (*qoe_measures.MEASURED, qoe_measures.FINE_BITRATE)
     found = increases(reader, names, scope, (*qoe_measures.BY, "error_family"), step)
     groups = tally(found, bounds(reader, qoe_measures.STARTUP), range(count))
     steps = [groups[number] for number in range(count)]
     errors: dict[str, list[float]] = defaultdict(lambda: [0.0] * count)
-    no_bitrates = dict.fromkeys(bounds(reader, qoe_measures.BITRATE), 0.0)
+    no_bitrates = dict.fromkeys(bounds(reader, qoe_measures.FINE_BITRATE), 0.0)
     bitrates = [{**no_bitrates} for _ in range(count)]
     for increase in found:
         if increase.name == qoe_measures.ERRORS and increase.amount:
-            errors[str(increase.labels[2] or "")][increase.step] += increase.amount
-        elif increase.name == qoe_measures.BITRATE and isinstance(increase.labels[1], float):
+            errors[str(increase.labels[OWN] or "")][increase.step] += increase.amount
+        elif increase.name == qoe_measures.FINE_BITRATE and isinstance(increase.labels[1], float):
             bitrates[increase.step][increase.labels[1]] += increase.amount
     return {
         "step": step,
@@ -88,7 +91,12 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
             "startup_p99": [quantile(0.99, one.startup) for one in steps],
             "rebuffering_ratio": [one.rebuffering_ratio for one in steps],
             "rebuffers_per_hour": [one.rebuffers_per_hour for one in steps],
+            "exit_before_start_ratio": [one.exit_before_start_ratio for one in steps],
+            "start_failure_ratio": [one.start_failure_ratio for one in steps],
+            "playback_failure_ratio": [one.playback_failure_ratio for one in steps],
+            "score": [one.score for one in steps],
             "playing_seconds": [one.played for one in steps],
+            "watch_seconds": [one.watched for one in steps],
             "bitrate_p10": [quantile(0.1, one) for one in bitrates],
             "bitrate_p50": [quantile(0.5, one) for one in bitrates],
             "bitrate_p90": [quantile(0.9, one) for one in bitrates],
@@ -98,7 +106,7 @@ def timeline(reader: Reader, scope: Scope, step: int, lookback: int) -> dict[str
 
 
 def picture(reader: Reader, scope: Scope) -> dict[str, Any]:
-    """The distribution of bit rates and resolutions."""
+    """The distribution of bit rates, and of the time played by resolution."""
     names = (qoe_measures.BITRATE, qoe_measures.RESOLUTION)
     bitrates = dict.fromkeys(bounds(reader, qoe_measures.BITRATE), 0.0)
     resolutions: dict[str, float] = defaultdict(float)
@@ -117,9 +125,9 @@ def picture(reader: Reader, scope: Scope) -> dict[str, Any]:
     return {
         "bitrate": mix,
         "resolution": [
-            {"resolution": name, "renditions": count}
-            for name, count in sorted(resolutions.items())
-            if count
+            {"resolution": name, "seconds": seconds}
+            for name, seconds in sorted(resolutions.items())
+            if seconds
         ],
     }
 
@@ -151,7 +159,7 @@ def breakdown(
     found = increases(reader, qoe_measures.MEASURED, scope, (*qoe_measures.BY, by))
     groups = [
         (str(value) if value is not None else None, one)
-        for value, one in tally(found, bounds(reader, qoe_measures.STARTUP), (), key=2).items()
+        for value, one in tally(found, bounds(reader, qoe_measures.STARTUP), (), key=OWN).items()
         if one.views >= least_views and _has_any(one, order)
     ]
     groups.sort(

@@ -6,6 +6,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from .event_tail import tail
 from .gauge_values import REPEAT_INTERVAL
 from .query_parameters import FILTERS, MINUTE, RANGE, ParameterError, Scope
 from .sample_reader import TIME_LIMIT, QueryTimeoutError, Reader
+from .worker_queries import WorkerState
 
 Query = Mapping[str, str]
 Question = Callable[[Reader, Scope, Query], Any]
@@ -38,8 +40,8 @@ CACHED_FOR: Final = 5
 """An answer is cached for this many times the time it needed, so its query uses at most a sixth of
 a core."""
 
-MAX_CACHED: Final = 100
-"""Answers in the cache."""
+MAX_CACHED_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of the cached answers."""
 
 _HEADERS: Final = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -84,20 +86,35 @@ class Api:
             "delivery": (RANGE, self._delivery),
         }
 
-    def answer(self, name: str, query: Query) -> Page:
-        """Answer a question; a faulty question gets a page with a status, no exception."""
+    def answer(
+        self,
+        name: str,
+        query: Query,
+        orgs: tuple[str, ...] | None = None,
+        worker_state: WorkerState | None = None,
+    ) -> Page:
+        """Answer a question; a faulty question gets a page with a status, no exception.
+
+        Args:
+            name: The question.
+            query: Its parameters.
+            orgs: Organisations whose data the answer may depend on; None for all.
+            worker_state: The current state of this worker, with the question ``delivery``.
+        """
         if name not in self._questions:
             names = ", ".join(self._questions)
             return _reply(404, {"success": False, "message": f"Not found; known: {names}"})
         known, ask = self._questions[name]
-        key = (name, *sorted(query.items()))
+        if worker_state is not None and "to" not in query:  # a range that ends now
+            ask = partial(self._delivery, worker_state=worker_state)
+        key = (name, orgs, *sorted(query.items()))
         began = monotonic()
         cached = self._cache.get(key)
         if cached is not None and began < cached[0]:
             return cached[1]
         try:
             query_parameters.reject_unknown(query, known)
-            with Reader(self._database) as reader:
+            with Reader(self._database, orgs=orgs) as reader:
                 scope = query_parameters.scope(query, self._clock())
                 answer = ask(reader, scope, query)
             if isinstance(answer, Page):
@@ -122,9 +139,13 @@ class Api:
 
     def _store_in_cache(self, key: Key, page: Page, seconds: float) -> None:
         if seconds >= CACHED_FROM:
-            if len(self._cache) >= MAX_CACHED:
-                self._cache.clear()
-            self._cache[key] = (monotonic() + CACHED_FOR * seconds, page)
+            now = monotonic()
+            # Several threads load pages, so each works on a dictionary of its own.
+            cache = {known: entry for known, entry in self._cache.items() if now < entry[0]}
+            free = MAX_CACHED_BYTES - sum(len(cached.body) for _, cached in cache.values())
+            if len(page.body) <= free:
+                cache[key] = (now + CACHED_FOR * seconds, page)
+            self._cache = cache
 
     def _overview(self, reader: Reader, scope: Scope, query: Query) -> Any:
         return audience_queries.overview(reader, scope, self._lookback)
@@ -200,8 +221,11 @@ class Api:
         limits = self._config.cardinality_limits
         return worker_queries.cardinality(reader, scope, self._lookback, limits)
 
-    def _delivery(self, reader: Reader, scope: Scope, query: Query) -> Any:
-        return {"version": VERSION, **worker_queries.delivery(reader, scope, self._lookback)}
+    def _delivery(
+        self, reader: Reader, scope: Scope, query: Query, worker_state: WorkerState | None = None
+    ) -> Any:
+        answer = worker_queries.delivery(reader, scope, self._lookback, worker_state)
+        return {"version": VERSION, **answer}
 
 
 def _reply(status: int, document: Any) -> Page:

@@ -45,7 +45,7 @@ class PageThreads:
 
     def _load(self, effect: LoadPage) -> None:
         try:
-            page = self._pages.load(effect.path, effect.query)
+            page = self._pages.load(effect.path, effect.query, effect.orgs, effect.worker_state)
         except Exception:
             # An internal fault, or a file that has changed: clients see no details.
             self._log.exception("page failed", path=effect.path)

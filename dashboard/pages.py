@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Page
@@ -97,15 +97,29 @@ class Pages:
         charts = f"dashboard/{plotly_library.NAME}?v={self._plotly_library.version}"
         index = index.replace(CHARTS, charts if self._plotly_library.version else "")
         index = index.replace(UNWANTED, " ".join(self._plotly_library.unwanted))
-        index = index.replace(KEYS, "yes" if config.api_keys else "")
+        has_keys = config.api_keys or config.read_keys or config.keys_file
+        index = index.replace(KEYS, "yes" if has_keys else "")
         self._index = StaticFile(index.encode(), CONTENT_TYPES[".html"])
 
-    def load(self, path: str, query: Mapping[str, str]) -> Page:
-        """Load the page at a path; with status 404 if there is none."""
+    def load(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        orgs: tuple[str, ...] | None = None,
+        worker_state: Mapping[str, Any] | None = None,
+    ) -> Page:
+        """Load the page at a path; with status 404 if there is none.
+
+        Args:
+            path: The path.
+            query: The query's fields.
+            orgs: Organisations whose data it may show; None for all.
+            worker_state: The current state of the worker; see ``LoadPage``.
+        """
         if path == "/":
             return self._index.page(None)
         if path.startswith(API):
-            return self._api.answer(path.removeprefix(API), query)
+            return self._api.answer(path.removeprefix(API), query, orgs, worker_state)
         if path == PREFIX + plotly_library.NAME:
             library = self._plotly_library.page(query, UNCHANGING)
             if library is not None:

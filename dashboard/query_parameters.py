@@ -8,25 +8,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from openqoe.embedded.sample_schema import SERIES_LABELS
+
 SECOND: Final = 1000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-FILTERS: Final = (
-    "org_id",
-    "player_id",
-    "env",
-    "app_name",
-    "app_version",
-    "device_category",
-    "os_family",
-    "browser_family",
-    "player_name",
-    "network_country",
-    "content_type",
-    "video_id",
-)
+FILTERS: Final = tuple(name for name in SERIES_LABELS if name != "instance")
 """Labels by which an answer can be filtered. ``video_id`` accepts the video's own id as well as its
 governed label."""
 

@@ -1,13 +1,15 @@
 """Reads the embedded store: one connection per question, with a time limit."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from openqoe.embedded import open_reader
 from openqoe.shells.service.clock import monotonic
+
+from .visible_rows import restrict_to_orgs
 
 TIME_LIMIT: Final = 8.0
 """Seconds for all queries of one answer."""
@@ -30,13 +32,26 @@ class Reader:
     Args:
         path: The store's file.
         time_limit: Seconds after which queries are aborted.
+        orgs: Organisations whose rows are visible; None for all rows.
 
     Raises:
         sqlite3.Error: The file is missing or damaged.
     """
 
-    def __init__(self, path: Path, time_limit: float = TIME_LIMIT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        time_limit: float = TIME_LIMIT,
+        *,
+        orgs: Collection[str] | None = None,
+    ) -> None:
         self._database = open_reader(path)
+        if orgs is not None:
+            try:
+                restrict_to_orgs(self._database, orgs)
+            except BaseException:
+                self._database.close()
+                raise
         self._end = monotonic() + time_limit
         self._database.set_progress_handler(self._is_late, _CHECK_INTERVAL)
 

@@ -16,6 +16,7 @@ OWN_LABELS: Final = frozenset(
         "error_code",
         "error_family",
         "outcome",
+        "part",
         "quartile",
         "reason",
         "resolution",

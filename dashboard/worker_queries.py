@@ -13,9 +13,22 @@ from .sample_reader import Reader
 
 PREFIX: Final = "openqoe_worker_"
 
-WORKER_GAUGES: Final = ("build_info", "storage_ok", "series_live", "views_live", "kv_ok")
+WorkerState = Mapping[str, Any]
+"""The content of ``/stats`` of the worker that answers."""
 
-QUEUE_GAUGES: Final = ("queue_length", "queue_bytes", "queue_age_seconds")
+WORKER_GAUGES: Final = (
+    "build_info",
+    "storage_ok",
+    "series_live",
+    "views_live",
+    "kv_ok",
+    "flush_interval_seconds",
+)
+
+QUEUE_GAUGES: Final = ("queue_length", "queue_bytes", "queue_age_seconds", "queue_behind")
+
+LARGEST: Final = ("queue_age_seconds", "queue_behind")
+"""Gauges of which the largest of all workers is shown, not the sum."""
 
 DELIVERY_COUNTERS: Final = (
     "deliveries_total",
@@ -62,8 +75,18 @@ def cardinality(
     }
 
 
-def delivery(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
-    """The state of each destination and worker, and the rate of accepted events."""
+def delivery(
+    reader: Reader, scope: Scope, lookback: int, own: WorkerState | None = None
+) -> dict[str, Any]:
+    """The state of each destination and worker, and the rate of accepted events.
+
+    Args:
+        reader: The store.
+        scope: Range and filters.
+        lookback: How long a sample is valid at most, in ms.
+        own: The current state of this worker. What the store holds of it comes through the queues,
+            so it is late exactly when they are. None: use the store.
+    """
     scope = Scope(scope.since, scope.until, {})
     destinations: dict[str, dict[str, Any]] = {}
 
@@ -75,6 +98,7 @@ def delivery(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
                 "queue_length": 0.0,
                 "queue_bytes": 0.0,
                 "queue_age_seconds": 0.0,
+                "queue_behind": 0.0,
                 "requests": {},
                 "items_delivered": 0.0,
                 "items_rejected": 0.0,
@@ -84,12 +108,20 @@ def delivery(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
         )
 
     gauges = tuple(PREFIX + name for name in QUEUE_GAUGES)
-    for reading in readings(reader, gauges, scope, lookback, ("destination",)):
-        found, name = of(reading.labels[0]), reading.name.removeprefix(PREFIX)
-        if name == "queue_age_seconds":
-            found[name] = max(found[name], reading.value)
-        else:
-            found[name] += reading.value
+
+    def add_gauge(found: dict[str, Any], name: str, value: float) -> None:
+        found[name] = max(found[name], value) if name in LARGEST else found[name] + value
+
+    for reading in readings(reader, gauges, scope, lookback, ("destination", "instance")):
+        destination, instance = reading.labels
+        if own is None or instance != own["instance"]:
+            add_gauge(of(destination), reading.name.removeprefix(PREFIX), reading.value)
+    for queue in () if own is None else own["destinations"]:
+        found = of(queue["destination"])
+        add_gauge(found, "queue_length", queue["payloads"])
+        add_gauge(found, "queue_bytes", queue["bytes"])
+        add_gauge(found, "queue_age_seconds", (queue["oldest_age"] or 0) / 1000)
+        add_gauge(found, "queue_behind", queue["is_behind"])
     counters = tuple(PREFIX + name for name in DELIVERY_COUNTERS)
     for one in increases(reader, counters, scope, ("destination", "outcome", "reason")):
         destination, outcome, reason = one.labels
@@ -104,12 +136,14 @@ def delivery(reader: Reader, scope: Scope, lookback: int) -> dict[str, Any]:
             found[name.removesuffix("_total")] += one.amount
     return {
         "destinations": [destinations[name] for name in sorted(destinations)],
-        "workers": _workers(reader, scope, lookback),
+        "workers": _workers(reader, scope, lookback, own),
         "intake": _intake(reader, scope),
     }
 
 
-def _workers(reader: Reader, scope: Scope, lookback: int) -> list[dict[str, Any]]:
+def _workers(
+    reader: Reader, scope: Scope, lookback: int, own: WorkerState | None
+) -> list[dict[str, Any]]:
     workers: dict[str, dict[str, Any]] = {}
     gauges = tuple(PREFIX + name for name in WORKER_GAUGES)
     for reading in readings(reader, gauges, scope, lookback, ("instance", "version")):
@@ -123,6 +157,7 @@ def _workers(reader: Reader, scope: Scope, lookback: int) -> list[dict[str, Any]
                 "shared_store_ok": None,
                 "series": None,
                 "views": None,
+                "flush_interval_seconds": None,
             },
         )
         name = reading.name.removeprefix(PREFIX)
@@ -134,6 +169,17 @@ def _workers(reader: Reader, scope: Scope, lookback: int) -> list[dict[str, Any]
             worker["shared_store_ok"] = bool(reading.value)
         else:
             worker[name.removesuffix("_live")] = reading.value
+    if own is not None:
+        interval, shared_store = own["flush_interval_ms"], own["shared_store"]
+        workers[own["instance"]] = {
+            "instance": own["instance"],
+            "version": own["worker_version"],
+            "storage_ok": own["storage_failure"] is None,
+            "shared_store_ok": None if shared_store is None else not shared_store["failure"],
+            "series": own["series"]["live"],
+            "views": own["views"],
+            "flush_interval_seconds": interval["current"] / 1000,
+        }
     return [workers[name] for name in sorted(workers)]
 
 

@@ -6,16 +6,20 @@
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS
 from openqoe.core.config.declaration import Setting, declared_settings
 from openqoe.core.config.worker_config import Config
+from openqoe.core.engine.memory_bounds import MemoryBound, bounds_with_key, bounds_without_key
 from openqoe.core.metrics import health_metrics
 from openqoe.core.metrics.metric import Metric
 from openqoe.core.qoe import catalogue
+from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.shells.cli import command_group
+from tests.support.playback_accuracy import largest_errors
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code; edit there. -->\n"
@@ -78,12 +82,10 @@ def metrics() -> str:
     lines = [
         "# Metrics\n",
         NOTE,
-        "Every QoE metric has the base labels `org_id player_id env app_name app_version "
-        "device_category os_family browser_family player_name network_country video_id "
-        "content_type`, governed, as far as the event has them, and `instance`. Counters and "
-        "histograms are cumulative; a gauge is the mean of the flush window and ends with a "
-        "stale marker after 5 minutes without an observation. A histogram has the series "
-        "`_bucket`, `_sum` and `_count`.\n",
+        f"Every QoE metric has the base labels `{' '.join(METRIC_LABELS)}`, governed, as far as "
+        "the event has them, and `instance`. Counters and histograms are cumulative; a gauge is "
+        "the mean of the flush window and ends with a stale marker after 5 minutes without an "
+        "observation. A histogram has the series `_bucket`, `_sum` and `_count`.\n",
         "## QoE\n",
         "| metric | type | unit | labels | source | buckets |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -91,6 +93,7 @@ def metrics() -> str:
     for row in catalogue.CATALOGUE:
         lines.append(_row(row.metric, row.source))
     lines.append(_row(catalogue.CONCURRENT_VIEWS, catalogue.CONCURRENT_VIEWS.help))
+    lines += definitions()
     lines += [
         "\n## The worker's own health\n",
         "At `/metrics`, and through remote write.\n",
@@ -102,6 +105,125 @@ def metrics() -> str:
         kind = metric.type.name.lower()
         lines.append(f"| `{metric.name}` | {kind} | {labels} | {metric.help} |")
     return "\n".join(lines) + "\n"
+
+
+def definitions() -> Iterator[str]:
+    """The section that compares our definitions with the standards, and with real players."""
+    errors = {name: f"{seconds * 1000:.0f} ms" for name, seconds in largest_errors().items()}
+    yield "\n## Definitions and accuracy\n"
+    yield (
+        "All times come from one model of a playback (`core/qoe/playback.py`): `loaded`, "
+        "`starting`, `playing`, `rebuffering`, `seeking`, `paused`, `ended`, `failed`, `left`. An "
+        "interval between two events of a view counts for at most 90 s, and signals are applied "
+        "10 s after they arrived, by event time. The error is the largest of any view in the ten "
+        "recordings of real players, against the media element's own events up to the view's last "
+        "event (`python -m tests.support.playback_accuracy`). A view that is closed without a last "
+        "event, as in the first SDK generation, loses up to 10 s. Shaka reports neither wait nor "
+        "error for a manifest that cannot be loaded; in the first generation such a view looks "
+        "like a start.\n"
+    )
+    yield "| metric | definition | CTA-2066 and Mux | error |"
+    yield "| --- | --- | --- | --- |"
+    for metric, definition, standard, error in DEFINITIONS:
+        yield f"| {metric} | {definition} | {standard} | {errors.get(error, error)} |"
+    yield (
+        "\nA view ends when `ended` arrives, or after silence (`OPENQOE_VIEW_TIMEOUT`; 60 s if its "
+        "page was hidden before the first frame, or its playback is over). Ratios of outcomes are "
+        "ratios of ended views."
+    )
+
+
+DEFINITIONS: Final = (
+    (
+        "start-up time `openqoe_video_startup_seconds`",
+        "play request (the first; autoplay too) to first frame; once a view with a frame",
+        "the same: CTA-2066 *start-up time*, Mux *video startup time*",
+        "startup",
+    ),
+    (
+        'rebuffering `openqoe_rebuffer_duration_seconds{cause="rebuffer"}`',
+        "waits after the first frame that no seek explains, until the picture moves, a pause or "
+        "the view's last event",
+        "the same: CTA-2066 *stalls* exclude start-up and seeks; Mux *rebuffer duration*",
+        "rebuffer",
+    ),
+    (
+        "watch time `openqoe_watch_time_seconds`",
+        "time playing and rebuffering, by the clock",
+        "Mux *watch time* includes start-up and seeks; CTA-2066 excludes pauses only: add "
+        "`openqoe_startup_wait_seconds`",
+        "watch",
+    ),
+    (
+        "rebuffer percentage",
+        "rebuffering / watch time: never above 100 %",
+        "Mux *rebuffer percentage*; CTA-2066 *stalled time %*",
+        "from both",
+    ),
+    (
+        "time played (rendition, bit rate, frames)",
+        "time in the state playing, by the clock",
+        "CTA-2066 *playing*",
+        "playing",
+    ),
+    (
+        "media played `openqoe_playing_time_seconds`",
+        "increase of the player's own running total, and the position after the last one",
+        "Mux *playing time*",
+        "as the player counts: 0.1 to 0.3 s low a stretch",
+    ),
+    (
+        "exits before start",
+        "`exit_before_start` / (all outcomes - `bounce` - `unknown`)",
+        "CTA-2066, Mux, Conviva *EBVS*; exits within 1 s are left out",
+        "a count",
+    ),
+    (
+        "start failures",
+        "`start_failure` / (all outcomes - `bounce` - `unknown`)",
+        "CTA-2066, Mux *video start failure*",
+        "a count; dash.js reports no manifest failure",
+    ),
+    (
+        "playback failures",
+        "`playback_failure` / (`completed` + `stopped` + `playback_failure`)",
+        "CTA-2066: of all sessions; Mux: of all views",
+        "a count",
+    ),
+    (
+        "weighted average bit rate",
+        "`openqoe_bitrate_bits_total` / `openqoe_bitrate_known_seconds_total`",
+        "CTA-2066 *average bitrate*; Mux *weighted average bitrate*",
+        "as the player reports renditions",
+    ),
+    (
+        "upscaling, downscaling",
+        "`openqoe_upscale_seconds_total` / `openqoe_scale_known_seconds_total`, and likewise",
+        "Mux *average upscale percentage*",
+        "as the player reports sizes",
+    ),
+    (
+        "dropped frames",
+        "`openqoe_expected_frames_dropped_total` / `openqoe_frames_expected_total`",
+        "Mux *dropped frame percentage*",
+        "as the player counts",
+    ),
+    (
+        "completion `openqoe_completion_rate`",
+        "furthest position / duration of each view that showed a frame, at its end; without a "
+        "known duration as the player reports, else the highest quartile",
+        "none; Mux *view dropped*",
+        "a ratio",
+    ),
+    (
+        "score `openqoe_view_score`",
+        "`startup` 100 x 8 / (8 + s); `smoothness` mean of 100 / sqrt(1 + (n/2)^2) and "
+        "100 e^(-10 share); `quality` 100 e^(-0.33 (0.15 max + 0.85 mean upscale)); `success` 100, "
+        "50 for an exit, 0 for a failure; `all` success/100 x mean of the parts known (ours)",
+        "parts: Mux; the combination is not published",
+        "follows from the above",
+    ),
+)
 
 
 def _row(metric: Metric, source: str) -> str:
@@ -147,6 +269,10 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
     yield "```bash"
     yield inspect.cleandoc(examples)
     yield "```\n"
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from _command(f"{name} {child.name}", child)
+        return
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     if options:
         yield "| option | default | meaning |"
@@ -178,7 +304,35 @@ def _option_default(option: click.Option) -> str:
     return " ".join(f"`{one}`" for one in shown)
 
 
+MEMORY_TABLES = "<!-- memory: from here to the next comment written by docs/generate.py -->"
+END_OF_TABLES = "<!-- memory: end -->"
+
+
+def security() -> str:
+    """The page about security: its tables of memory bounds are replaced."""
+    before, _, rest = (HERE / "security.md").read_text(encoding="utf-8").partition(MEMORY_TABLES)
+    after = rest.partition(END_OF_TABLES)[2]
+    config = Config()
+    lines = [MEMORY_TABLES, ""]
+    for title, bounds in (
+        ("Without a key", bounds_without_key(config)),
+        ("With a page key, in addition", bounds_with_key(config)),
+    ):
+        lines += [*_memory_table(title, bounds), ""]
+    return before + "\n".join([*lines, END_OF_TABLES]) + after
+
+
+def _memory_table(title: str, bounds: tuple[MemoryBound, ...]) -> Iterator[str]:
+    yield f"| {title} | number | bytes each | MiB |"
+    yield "| --- | --- | --- | --- |"
+    for bound in bounds:
+        yield f"| {bound.what} | {bound.number:,} | {bound.size:,} | {bound.total / 2**20:.0f} |"
+    total = sum(bound.total for bound in bounds)
+    yield f"| **together** | | | **{total / 2**20:.0f}** |"
+
+
 PAGES = {
+    "security.md": security,
     "configuration.md": configuration,
     "metrics.md": metrics,
     "command-line.md": command_line,

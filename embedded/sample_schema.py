@@ -43,7 +43,8 @@ SERIES_LABELS: Final = (
     "video_id",
     "content_type",
 )
-"""Labels of series that have a column, so that queries need not parse the JSON."""
+"""Labels of series that have a column, so that queries need not parse the JSON. They are written
+out although ``METRIC_LABELS`` has the same: another label there needs another ``VERSION`` here."""
 
 STREAM_LABELS: Final = (
     "org_id",

@@ -11,6 +11,7 @@ batches decides when each is sent (``shells/cli/simulation_sender.py``).
     sdk_adapter            events of a playback: the base of both SDK generations
     first_generation, second_generation
                            events of each SDK generation, player by player
+    experience             what the viewer experiences: the truth of times and outcomes
     batching               groups events into requests, some of them late or sent twice
     truth, truth_report    the metrics that a worker must count
     simulation             all viewers together

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from .sdk_adapter import Event, Identity
-from .truth import Fact, Labels
+from .truth import Expected, Fact, Labels
 
 BATCH_SIZE: Final = 10
 BATCH_INTERVAL: Final = 5_000.0
@@ -42,7 +42,7 @@ class Batch:
         headers: Headers of the browser, and of the CDN in front of the worker.
         body: The batch.
         types: The type of each event in it.
-        expected: The facts that a worker must count, by the labels of the views.
+        expected: What a worker must count, by view.
         copy_at: When the batch is sent again; None for never.
         is_copy: Whether it was sent before.
         is_late: Whether it was delayed by the network.
@@ -54,7 +54,7 @@ class Batch:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     types: tuple[str, ...]
-    expected: tuple[tuple[Labels, tuple[Fact, ...]], ...]
+    expected: tuple[Expected, ...]
     copy_at: float | None = None
     is_copy: bool = False
     is_late: bool = False
@@ -118,9 +118,11 @@ class Outbox:
             copy_at = at + rng.uniform(3_000, 90_000)
         elif rng.random() < COPY_SHARE:
             copy_at = at + rng.uniform(50, 8_000)
-        expected: dict[Labels, list[Fact]] = {}
+        facts: dict[str, list[Fact]] = {}
+        latest: dict[str, tuple[Labels, Event]] = {}
         for labels, event in events:
-            expected.setdefault(labels, []).extend(event.facts)
+            facts.setdefault(event.view, []).extend(event.facts)
+            latest[event.view] = labels, event
         headers = self._headers
         if not (is_last and self._generation == 2):  # a beacon has no custom headers
             headers = (*headers, ("X-SDK-Version", "1.0.0"))
@@ -131,7 +133,10 @@ class Outbox:
             headers,
             _encode({"events": [event.content for event in self._as_built(events)]}),
             tuple(event.content["event_type"] for _, event in events),
-            tuple((labels, tuple(facts)) for labels, facts in expected.items()),
+            tuple(
+                Expected(view, labels, tuple(facts[view]), event.closing)
+                for view, (labels, event) in latest.items()
+            ),
             copy_at,
             is_late=is_late,
         )

@@ -3,7 +3,7 @@
 It follows ``events.md`` of the captures, which describes the events of real SDKs and players.
 """
 
-from .sdk_adapter import UNRELIABLE, Adapter, Data
+from .sdk_adapter import LOWEST_LEVEL, UNRELIABLE, Adapter, Data
 from .simulated_playback import Signal
 from .truth import Fact
 
@@ -19,15 +19,15 @@ class FirstGeneration(Adapter):
         match signal:
             case Signal.LOAD:
                 data: Data = {"preroll_requested": False}
-                self.emit("viewstart", at, data, *self.start(), has_position=False)
+                self.emit("viewstart", at, data, has_position=False)
             case Signal.READY if player != "dashjs":
                 self._ready(at)
             case Signal.PLAY:
                 data = {"video_startup_time": self.since_load(at)}
                 data |= {"bitrate": self._bitrate(), "resolution": self.resolution}
                 if player != "html5":
-                    data["framerate"] = None if player == "dashjs" else 25
-                facts = [*self.start(), *self.startup(data["video_startup_time"], "playing")]
+                    self.reported.fps = data["framerate"] = None if player == "dashjs" else 25
+                facts = self.startup(data["video_startup_time"], "playing")
                 bps = None if player in UNRELIABLE else data["bitrate"]
                 facts += self.shown(bps, data["resolution"])
                 self.remember_rendition(bps, data["resolution"]["height"])
@@ -48,13 +48,12 @@ class FirstGeneration(Adapter):
                 self.emit("seek", at, data, *facts)
             case Signal.STALL:
                 data = self._buffer() | {"bitrate": self._bitrate()}
-                facts = [*self.stall(at), *self.buffer(data.get("buffer_length"))]
-                self.emit("stall_start", at, data, *facts)
+                self.emit("stall_start", at, data, *self.buffer(data.get("buffer_length")))
             case Signal.STALL_OVER:
                 duration = round(max(0.0, at - playback.stall_began), 1)
                 data = {"stall_duration": duration} | self._buffer()
-                facts = [*self.stall_over(duration / 1000), *self.buffer(data.get("buffer_length"))]
-                self.emit("stall_end", at, data, *facts)
+                self.reported.stall_s = duration / 1000
+                self.emit("stall_end", at, data, *self.buffer(data.get("buffer_length")))
             case Signal.RENDITION if player not in ("dashjs", "html5"):
                 self._quality_change(at)
             case Signal.QUARTILE:
@@ -76,7 +75,9 @@ class FirstGeneration(Adapter):
                 facts += self.completed()
                 facts.append(Fact("openqoe_rebuffer_count", (), float(playback.stalls)))
                 self.emit("ended", at, data, *facts)
-            case Signal.ERROR if player != "dashjs":
+            case Signal.SWITCH if player == "videojs":
+                self.old_rendition(at)
+            case Signal.ERROR if player != "dashjs" and self.reports_error:
                 data, facts = self.error()
                 self.emit("error", at, data, *facts)
 
@@ -88,6 +89,7 @@ class FirstGeneration(Adapter):
         if self.playback.site.player in ("hlsjs", "shaka"):
             data["page_load_time"] = loaded = max(1, int(duration * 0.8))
             facts.append(Fact("openqoe_page_load_seconds", (), loaded / 1000))
+            self.experience.before_start = max(loaded, duration) / 1000  # both from navigation
         self.emit("playerready", at, data, *facts, has_position=False)
 
     def _heartbeat(self, at: int) -> None:
@@ -102,16 +104,11 @@ class FirstGeneration(Adapter):
         self.emit("heartbeat", at, data, *facts)
 
     def _quality_change(self, at: int) -> None:
-        """video.js reports a switch twice, first with the old resolution."""
-        is_videojs = self.playback.site.player == "videojs"
         bps = None if self.playback.site.player in UNRELIABLE else self._bitrate()
-        now = self.resolution
-        old = {"width": 0, "height": self.reported.height or 0}
-        if is_videojs and self.reported.height:
-            old["width"] = int(self.reported.height * 16 / 9)
-        for resolution in (old, now) if is_videojs and self.reported.height else (now,):
-            data: Data = {"bitrate": self._bitrate(), "resolution": resolution, "framerate": 25}
-            self.emit("qualitychange", at, data, *self.switch(bps, resolution))
+        data: Data = {"bitrate": self._bitrate(), "resolution": self.resolution, "framerate": 25}
+        facts = self.switch(bps, self.resolution)
+        self.reported.fps = 25
+        self.emit("qualitychange", at, data, *facts)
 
     def _bitrate(self) -> float | None:
         """The bit rate that the adapter reports."""
@@ -123,7 +120,7 @@ class FirstGeneration(Adapter):
             case "shaka":
                 return playback.estimate or None
             case "videojs":
-                return 365_458  # the first enabled level
+                return LOWEST_LEVEL
             case _:
                 return None
 

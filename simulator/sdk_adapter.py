@@ -7,11 +7,12 @@ adapter keeps the reported state.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 from uuid import UUID
 
+from .experience import Experience
 from .simulated_playback import Playback, Signal
 from .truth import Fact, Labels
 from .world import Device, Rendition, Site, Video
@@ -23,6 +24,12 @@ ENV: Final = "simulated"
 
 UNRELIABLE: Final = frozenset({"shaka", "videojs"})
 """Players whose adapters send another value than the rendition's bit rate as ``bitrate``."""
+
+ALWAYS_FATAL: Final = frozenset({"html5", "videojs", "dashjs"})
+"""Players whose adapters report only errors that end playback."""
+
+LOWEST_LEVEL: Final = 365_458
+"""Bit rate of the first enabled level, which video.js's adapters report always."""
 
 RESOLUTIONS: Final = (
     (2160, "4k"),
@@ -47,12 +54,16 @@ class Event:
     Attributes:
         at: Its ``event_time``, ms since the epoch.
         content: Its JSON object.
+        view: Id of its view.
         facts: Those that a worker must count.
+        closing: Those that are added if no further event of the view is sent.
     """
 
     at: int
     content: Data
+    view: str
     facts: tuple[Fact, ...]
+    closing: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,25 +153,24 @@ class ReportedState:
     """The state that the events of a view have reported so far.
 
     Attributes:
-        started, startup: Whether the start, and its duration, were reported.
-        bps, height: Those of the rendition.
+        startup: Whether a duration of the start was reported.
+        bps, height, fps, scale: Those of the rendition.
         audio: Whether the latest bit rate was that of the audio.
         played: Media time in ms.
         dropped: Dropped frames.
-        stall_at: ``event_time`` of the open stall; None if none is open.
-        cause: Cause of that stall.
+        stall_s: Duration of the latest stall; None if the adapter reports none.
         ready: ms from navigation until the player was ready.
     """
 
-    started: bool = False
     startup: bool = False
     bps: float | None = None
     height: float | None = None
+    fps: float | None = None
+    scale: tuple[float, float] | None = None
     audio: bool = False
     played: float = 0.0
     dropped: float = 0.0
-    stall_at: int | None = None
-    cause: str = ""
+    stall_s: float | None = None
     ready: float | None = None
 
 
@@ -173,6 +183,7 @@ class Adapter(ABC):
         context: The constant members of its events.
         rng: Source of values for which recorded traffic shows no rule.
         reported: The state that its events have reported.
+        experience: What the viewer experiences.
         events: Those of the current signal.
     """
 
@@ -180,13 +191,85 @@ class Adapter(ABC):
     context: Mapping[str, Any]
     rng: Random
     reported: ReportedState = field(default_factory=ReportedState)
+    experience: Experience = field(init=False)
     events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        seconds = self.playback.video.seconds
+        self.experience = Experience(seconds * 1000.0 or None)
 
     def events_of(self, signal: Signal, at: float) -> list[Event]:
         """The events that the SDK sends at a signal."""
         self.events = []
         self.emit_for(signal, int(at))
+        if self.events:
+            first, *others = self.events
+            facts = (*first.facts, *self._experienced(signal, int(at)))
+            closing = tuple(self.experience.closing())
+            self.events = [
+                replace(first, facts=facts, closing=closing),
+                *(replace(other, closing=closing) for other in others),
+            ]
         return self.events
+
+    def _experienced(self, signal: Signal, at: int) -> list[Fact]:
+        """What the viewer has experienced up to a signal, and with it."""
+        experience, playback = self.experience, self.playback
+        has_position = any("playback_time" in event.content for event in self.events)
+        is_seek = signal is Signal.STALL and playback.cause == "seek"
+        position = playback.position if has_position else None
+        facts = experience.pass_time(at, position, has_jumped=is_seek)
+        if any("playing_time" in (event.content.get("data") or ()) for event in self.events):
+            if signal not in (Signal.PLAY, Signal.PLAYING):  # a position by that name
+                experience.tell_played()
+        facts += self._changed(signal)
+        reported, shown = self.reported, experience.shown
+        shown.bps, shown.fps = reported.bps, reported.fps
+        if reported.height:
+            shown.resolution = resolution_label(reported.height)
+        if reported.scale is not None:
+            shown.upscale, shown.downscale = reported.scale
+        return facts
+
+    def _changed(self, signal: Signal) -> list[Fact]:
+        """How a signal changes what the viewer sees."""
+        experience, playback = self.experience, self.playback
+        match signal:
+            case Signal.LOAD:
+                return [Fact("openqoe_views_loaded_total")]
+            case Signal.PLAY:
+                return experience.request()
+            case Signal.STALL:
+                # dash.js of the second generation reports no request, but its first wait.
+                return [*experience.request(), *experience.stall(playback.cause)]
+            case Signal.STALL_OVER:
+                return [*experience.end_stall(self.reported.stall_s), *experience.move()]
+            case Signal.PLAYING:
+                return [*experience.request(), *experience.end_stall(), *experience.move()]
+            case Signal.PAUSE:
+                experience.pause()
+            case Signal.ENDED:
+                return experience.end()
+            case Signal.ERROR:
+                return self._failed()
+        return []
+
+    def _failed(self) -> list[Fact]:
+        """Which errors are fatal is not on the wire of hls.js: it is by its name, or if it is the
+        last that happens."""
+        experience, playback = self.experience, self.playback
+        failure, is_over = playback.failure, playback.site.player in ALWAYS_FATAL
+        is_hls = playback.site.player == "hlsjs"
+        is_fatal = failure.kind in ("manifest", "rights") if is_hls else failure.is_fatal
+        facts = experience.fail(is_fatal=is_fatal, is_over=is_over)
+        if failure.is_fatal:
+            experience.stand_still()
+        return facts
+
+    @property
+    def reports_error(self) -> bool:
+        """Whether the player's adapter reports the current error."""
+        return self.playback.failure.is_fatal or self.playback.site.player not in ALWAYS_FATAL
 
     @abstractmethod
     def emit_for(self, signal: Signal, at: int) -> None:
@@ -210,23 +293,17 @@ class Adapter(ABC):
         if data is not None:
             content["data"] = data
         counted = Fact("openqoe_events_total", (("event_type", event_type),))
-        self.events.append(Event(at, content, (counted, *facts)))
+        view = f"{content['view_id']}/{content['video']['id']}"
+        self.events.append(Event(at, content, view, (counted, *facts)))
 
     # Facts of both generations
 
-    def start(self) -> list[Fact]:
-        """The start of the view, once."""
-        if self.reported.started:
-            return []
-        self.reported.started = True
-        return [Fact("openqoe_views_started_total")]
-
     def startup(self, ms: float, source: str) -> list[Fact]:
-        """The start-up time, once."""
+        """The start-up time that the SDK reports, once."""
         if self.reported.startup:
             return []
         self.reported.startup = True
-        return [Fact("openqoe_video_startup_seconds", (("source", source),), ms / 1000)]
+        return [Fact("openqoe_reported_startup_seconds", (("field", source),), ms / 1000)]
 
     def total(self) -> tuple[float, list[Fact]]:
         """The total of the media time played, and the fact of its increase."""
@@ -240,7 +317,12 @@ class Adapter(ABC):
         dropped = self.playback.dropped
         grown = dropped - self.reported.dropped
         self.reported.dropped = dropped
-        return dropped, [Fact("openqoe_dropped_frames_total", (), grown)] if grown else []
+        if not grown:
+            return dropped, []
+        facts = [Fact("openqoe_dropped_frames_total", (), grown)]
+        if self.reported.fps is not None:
+            facts.append(Fact("openqoe_expected_frames_dropped_total", (), grown))
+        return dropped, facts
 
     def buffer(self, ms: float | None) -> list[Fact]:
         """The length of the buffer, if the event has one."""
@@ -248,7 +330,8 @@ class Adapter(ABC):
 
     def bitrate(self, bps: float | None) -> list[Fact]:
         """The bit rate of the rendition, if the event has one."""
-        return [Fact("openqoe_bitrate_bps", (), bps)] if bps else []
+        names = ("openqoe_bitrate_bps", "openqoe_playing_bitrate_bps")
+        return [Fact(name, (), bps) for name in names] if bps else []
 
     def shown(self, bps: float | None, resolution: Data | None) -> list[Fact]:
         """A report of a rendition."""
@@ -276,34 +359,26 @@ class Adapter(ABC):
             return [*self.shown(bps, resolution), Fact("openqoe_quality_changes_total", own)]
         return self.shown(bps, resolution) if before == (None, None) else []
 
-    def stall(self, at: int) -> list[Fact]:
-        """The start of a stall."""
-        reported = self.reported
-        reported.stall_at, reported.cause = at, self.playback.cause
-        return [Fact("openqoe_rebuffer_events_total", (("cause", reported.cause),))]
-
-    def stall_over(self, seconds: float) -> list[Fact]:
-        """The end of the open stall."""
-        self.reported.stall_at = None
-        own = (("cause", self.reported.cause),)
-        return [Fact("openqoe_rebuffer_duration_seconds", own, seconds)]
+    def old_rendition(self, at: int) -> None:
+        """video.js reports a switch twice: when it begins, with the old resolution, and when the
+        new one is on the screen."""
+        height = self.reported.height
+        if not height:
+            return
+        resolution = {"width": int(height * 16 / 9), "height": height}
+        data: Data = {"bitrate": LOWEST_LEVEL, "resolution": resolution, "framerate": 25}
+        self.emit("qualitychange", at, data)
 
     def quartile(self) -> list[Fact]:
         """A quartile."""
-        reached = self.playback.reached
-        own = (("quartile", str(reached)),)
-        facts = [Fact("openqoe_quartile_reached_total", own), _left_at(reached, 1)]
-        if reached > 25:
-            facts.append(_left_at(reached - 25, -1))
-        return facts
+        own = (("quartile", str(self.playback.reached)),)
+        return [Fact("openqoe_quartile_reached_total", own)]
 
     def completed(self) -> list[Fact]:
         """The end of the video."""
         return [
             Fact("openqoe_pause_events_total", (), -1.0),  # the preceding pause is not the viewer's
             Fact("openqoe_views_completed_total"),
-            Fact("openqoe_completion_rate", (), 1.0),
-            _left_at(self.playback.reached, -1),
         ]
 
     def error(self) -> tuple[Data, list[Fact]]:
@@ -331,11 +406,6 @@ def resolution_of(rendition: Rendition | None) -> Data:
     if rendition is None:
         return {"width": 0, "height": 0}
     return {"width": rendition.width, "height": rendition.height}
-
-
-def _left_at(quartile: int, expiry: int) -> Fact:
-    """The completion rate of a view that sends no further event."""
-    return Fact("openqoe_completion_rate", (), quartile / 100, expiry)
 
 
 def _direction(before: float | None, after: float | None) -> str | None:

@@ -4,12 +4,15 @@ It follows ``events.md`` of the captures, which describes the events of real SDK
 """
 
 from .first_generation import MONOTONIC_ERROR
-from .sdk_adapter import Adapter, Data
+from .sdk_adapter import LOWEST_LEVEL, Adapter, Data
 from .simulated_playback import Signal
 from .truth import Fact
 
 AUDIO_KBPS = 64
 """Bit rate of the audio, which dash.js reports as well."""
+
+PLAYER_WIDTH, PLAYER_HEIGHT = 1280, 720
+"""CSS pixels of the player on the page, at a device pixel ratio of 1."""
 
 NO_RESOLUTION: Data = {"width": None, "height": None}
 
@@ -44,7 +47,7 @@ class SecondGeneration(Adapter):
                 self.emit("seek", at, data, *facts)
             case Signal.STALL:
                 data = self._buffer() | {"bitrate": self._bitrate()}
-                self.emit("stallstart", at, data, *self.stall(at), *self._buffered(data))
+                self.emit("stallstart", at, data, *self._buffered(data))
             case Signal.STALL_OVER if player != "dashjs":
                 self._stall_over(at)
             case Signal.RENDITION if player != "html5":
@@ -61,7 +64,11 @@ class SecondGeneration(Adapter):
                 self._heartbeat(at)
             case Signal.ENDED:
                 self._ended(at)
-            case Signal.ERROR if player != "dashjs" or playback.failure.kind == "decoder":
+            case Signal.SWITCH if player == "videojs":
+                self.old_rendition(at)
+            case Signal.ERROR if self.reports_error and (
+                player != "dashjs" or playback.failure.kind == "decoder"
+            ):
                 data, facts = self.error()
                 self.emit("error", at, data, *facts)
             case Signal.HIDDEN:
@@ -81,7 +88,7 @@ class SecondGeneration(Adapter):
             self.emit("manifestload", at, load, has_position=False)
         if player in ("shaka", "videojs"):
             data: Data = {"preroll_requested": False}
-            self.emit("viewstart", at, data, *self.start(), has_position=False)
+            self.emit("viewstart", at, data, has_position=False)
 
     def _ready(self, at: int) -> None:
         if self.playback.site.player == "videojs":
@@ -107,10 +114,10 @@ class SecondGeneration(Adapter):
     def _play(self, at: int) -> None:
         """html5 and hls.js report the position as the time played."""
         player = self.playback.site.player
-        facts = self.start()
         if player == "hlsjs":
-            self.emit("playing", at, {"playing_time": self.playback.position}, *facts)
+            self.emit("playing", at, {"playing_time": self.playback.position})
             return
+        facts: list[Fact] = []
         resolution = self.resolution
         if player == "html5":
             data: Data = {"playing_time": self.playback.position, "bitrate": None}
@@ -119,6 +126,7 @@ class SecondGeneration(Adapter):
             startup = self.since_load(at)
             data = {"video_startup_time": startup, "bitrate": self._bitrate()}
             data |= {"resolution": resolution, "framerate": 25}
+            self.reported.fps = 25
             facts += self.startup(startup, "playing")
         facts += self.shown(None, resolution)
         self.remember_rendition(None, resolution["height"])
@@ -128,22 +136,17 @@ class SecondGeneration(Adapter):
         """dash.js: at each start of the picture and at the end of stalls. In seconds and kbit/s, of
         video or audio, whichever changed last."""
         reported, playback = self.reported, self.playback
-        facts = self.start()
-        if reported.stall_at is not None:
-            facts += self.stall_over((at - reported.stall_at) / 1000)
         data: Data = {"playing_time": playback.position / 1000, "bitrate": self._bitrate()}
         resolution = None
         if reported.bps is not None:
             resolution = NO_RESOLUTION if reported.audio else self.resolution
         data["resolution"] = resolution
         data["framerate"] = None if resolution is None or reported.audio else 25
-        facts += self.shown(reported.bps, resolution)
-        self.emit("playing", at, data, *facts)
+        self.emit("playing", at, data, *self.shown(reported.bps, resolution))
 
     def _stall_over(self, at: int) -> None:
         """hls.js's adapter reports no duration."""
         reported, playback = self.reported, self.playback
-        assert reported.stall_at is not None
         duration = round(max(0.0, at - playback.stall_began), 1)
         player = playback.site.player
         data: Data = {}
@@ -152,23 +155,17 @@ class SecondGeneration(Adapter):
         if player != "hlsjs":
             data["stall_duration"] = duration
         data |= self._buffer()
-        seconds = (at - reported.stall_at) / 1000 if player == "hlsjs" else duration / 1000
-        self.emit("stallend", at, data, *self.stall_over(seconds), *self._buffered(data))
+        reported.stall_s = None if player == "hlsjs" else duration / 1000
+        self.emit("stallend", at, data, *self._buffered(data))
 
     def _quality_change(self, at: int) -> None:
         rendition = self.playback.rendition
         assert rendition is not None
         player, resolution = self.playback.site.player, self.resolution
-        if player == "shaka":
+        self.reported.fps = rendition.fps if player in ("hlsjs", "dashjs") else 25
+        if player in ("shaka", "videojs"):
             data: Data = {"bitrate": self._bitrate(), "resolution": resolution, "framerate": 25}
             self.emit("qualitychange", at, data, *self.switch(None, resolution))
-            return
-        if player == "videojs":
-            height = self.reported.height
-            old: Data = {"width": int((height or 0) * 16 / 9), "height": height or 0}
-            for shown in (old, resolution) if height else (resolution,):
-                data = {"bitrate": self._bitrate(), "resolution": shown, "framerate": 25}
-                self.emit("qualitychange", at, data, *self.switch(None, shown))
             return
         kbps = rendition.bps / 1000
         is_hls = player == "hlsjs"
@@ -191,14 +188,16 @@ class SecondGeneration(Adapter):
             "bits_per_pixel": None if is_hls else round(rendition.bps / width / height / 25, 4),
             "video_width": width,
             "video_height": height,
-            "player_width": 1280,
-            "player_height": 720,
+            "player_width": PLAYER_WIDTH,
+            "player_height": PLAYER_HEIGHT,
             "device_pixel_ratio": 1,
             "framerate": fps,
         }
         if not is_hls:
             data["codec"] = codec
         self.reported.audio = False
+        ratio = max(PLAYER_WIDTH / width, PLAYER_HEIGHT / height)
+        self.reported.scale = max(0.0, ratio - 1), max(0.0, 1 - ratio)
         self.emit("qualitychange", at, data, *self.switch(kbps * 1000, resolution))
         if is_first and player == "dashjs":
             self.reported.audio = True
@@ -274,7 +273,7 @@ class SecondGeneration(Adapter):
             case "shaka":
                 return playback.estimate or None
             case "videojs":
-                return 365_458
+                return LOWEST_LEVEL
             case _:
                 return None
 

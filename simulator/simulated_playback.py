@@ -4,7 +4,8 @@ A playback generates signals, the moments that an SDK can observe, in order of t
 one to the next, so an idle minute costs nothing. Its attributes are the values that an SDK
 reads from the player at such a moment: position, buffer, rendition, totals.
 
-Times are ms since the epoch, positions and durations ms of media time unless said otherwise.
+Times are ms since the epoch, positions and durations ms of media time unless said otherwise. All
+are whole: events report whole ms, and a viewer's times must be exact sums of theirs.
 """
 
 import math
@@ -27,6 +28,12 @@ BUFFER_GOAL: Final = 24_000.0
 BUFFER_GOAL_LIVE: Final = 8_000.0
 
 HEARTBEAT: Final = 10_000.0
+
+STALL_LAG: Final = 3.0
+"""ms after a play request at which a player reports that it has to wait."""
+
+START_QUIET: Final = 300.0
+"""ms after the first frame without another event: those that it explains come at once."""
 
 ATTEMPTS: Final = 4
 """Requests for a segment before the player gives up."""
@@ -52,6 +59,8 @@ class Signal(Enum):
     PLAYING = auto()
     STALL = auto()
     STALL_OVER = auto()
+    SWITCH = auto()
+    """A switch of the rendition begins."""
     RENDITION = auto()
     FRAGMENT = auto()
     BEAT = auto()
@@ -168,37 +177,35 @@ class Playback:
         rng = self._rng
         yield Signal.LOAD, self._now
         condition = self._condition()
-        self._now += self._round_trip(condition) * rng.uniform(2.0, 4.0) + rng.uniform(15, 80)
+        loaded_at = self._now
+        round_trips = self._round_trip(condition) * rng.uniform(2.0, 4.0)
+        self._now += round(round_trips + rng.uniform(15, 80))
         if rng.random() < self.country.blocked:
-            self.failure = Failure("rights", True)
-            yield Signal.ERROR, self._now
-            yield from self._give_up()
+            yield from self._fail_to_start("rights", loaded_at)
             return False
         if rng.random() < condition.loss / 4:
-            self._now += rng.uniform(4_000, 10_000)
-            self.failure = Failure("manifest", True)
-            yield Signal.ERROR, self._now
-            yield from self._give_up()
+            self._now += self._ms(4_000, 10_000)
+            yield from self._fail_to_start("manifest", loaded_at)
             return False
         yield Signal.READY, self._now
-        patience = rng.uniform(8_000, 30_000)
-        wants_at = self._now + (
-            rng.uniform(5, 60) if self.site.autoplay else rng.uniform(400, 3_500)
-        )
+        patience = self._ms(11_000, 30_000)
+        wants_at = self._now + (self._ms(5, 60) if self.site.autoplay else self._ms(400, 3_500))
         self.chosen = self._ladder[min(1, len(self._ladder) - 1)]
         loaded_at = self._now + self._fetch_time(condition)
         self.ahead = SEGMENT
         self.rendition = self.chosen
-        first_choice = (Signal.RENDITION, self._now + (loaded_at - self._now) * 0.6)
+        first_choice = (Signal.RENDITION, self._now + round((loaded_at - self._now) * 0.6))
         if loaded_at <= wants_at:
             yield first_choice
             yield Signal.CAN_PLAY, loaded_at
             self._now = wants_at
             yield Signal.PLAY, self._now
         else:
-            plan = [first_choice, (Signal.PLAY, wants_at), (Signal.STALL, wants_at + 3.0)]
+            plan = [first_choice, (Signal.PLAY, wants_at), (Signal.STALL, wants_at + STALL_LAG)]
+            beats = int(patience // HEARTBEAT)
+            plan += [(Signal.BEAT, wants_at + HEARTBEAT * n) for n in range(1, beats + 1)]
             for signal, at in sorted(plan, key=lambda seen: seen[1]):
-                if at > wants_at + patience:
+                if at > wants_at + patience or (signal is Signal.BEAT and at >= loaded_at):
                     break
                 if signal is Signal.STALL:
                     self._begin_stall("startup", at)
@@ -207,7 +214,7 @@ class Playback:
                 self._now = wants_at + patience
                 yield Signal.CLOSED, self._now
                 return False
-            self._now = max(loaded_at, wants_at + 4.0)
+            self._now = max(loaded_at, wants_at + STALL_LAG + 1.0)
             yield Signal.CAN_PLAY, self._now
             self._end_stall()
             yield Signal.STALL_OVER, self._now
@@ -222,14 +229,14 @@ class Playback:
         begun = self._now
         acts = self._plan()
         leaves_at = begun + self._stay()
-        stall_patience = rng.uniform(6_000, 45_000)
+        stall_patience = self._ms(6_000, 45_000)
         breaks_at = NEVER
         if rng.random() < max(self.device.faults, condition.failing):
-            breaks_at = begun + rng.uniform(300, 20_000)
+            breaks_at = begun + self._ms(START_QUIET, 20_000)
         next_beat = begun + HEARTBEAT
         resumes_at = shown_at = NEVER
         tries = 0
-        fetch_done = self._now + self._fetch_time(condition)
+        fetch_done = self._now + max(START_QUIET, self._fetch_time(condition))
         while True:
             running = self._runs
             until_shown = until_quartile = until_empty = NEVER
@@ -262,6 +269,9 @@ class Playback:
                     self.failure = Failure("segment", tries >= ATTEMPTS)
                     yield Signal.ERROR, self._now
                     if tries >= ATTEMPTS:
+                        if self._runs and self.site.player == "dashjs":  # it reports no error
+                            self._begin_stall("rebuffer", self._now)
+                            yield Signal.STALL, self._now
                         yield from self._give_up()
                         return
                     fetch_done = self._now + 1_000.0 * tries + self._fetch_time(condition)
@@ -277,7 +287,7 @@ class Playback:
                 self._set_running(False)
                 yield Signal.PAUSE, self._now
                 yield Signal.ENDED, self._now
-                self._now += rng.uniform(500, 6_000)
+                self._now += self._ms(500, 6_000)
                 yield Signal.CLOSED, self._now
                 return
             elif at == until_empty:
@@ -307,11 +317,11 @@ class Playback:
                     continue
                 if act == "pause":
                     self._set_running(False)
-                    resumes_at = self._now + rng.uniform(2_500, 40_000)
+                    resumes_at = self._now + self._ms(2_500, 40_000)
                     next_beat = NEVER
                     yield Signal.PAUSE, self._now
                 elif act == "hide":
-                    shown_at = self._now + rng.uniform(4_000, 60_000)
+                    shown_at = self._now + self._ms(4_000, 60_000)
                     yield Signal.HIDDEN, self._now
                 elif act == "volume":
                     yield Signal.VOLUME, self._now
@@ -327,21 +337,20 @@ class Playback:
         self, target: float, condition: Condition, next_beat: float, leaves_at: float
     ) -> Generator[TimedSignal, None, bool]:
         """Seek; returns whether the viewer waited for the picture."""
-        rng = self._rng
         moved = target - self.position
         self._set_running(False)
         self.position = target
         began = self._now
         if 0 < moved < self.ahead:
             self.ahead -= moved
-            arrives = began + rng.uniform(15, 70)
+            arrives = began + self._ms(15, 70)
         else:
             self.ahead = 0.0
             arrives = began + 20 + self._fetch_time(condition)
             self._to_show.clear()
         self._begin_stall("seek", began)
         yield Signal.STALL, began
-        gives_up = min(leaves_at, began + rng.uniform(10_000, 40_000))
+        gives_up = min(leaves_at, began + self._ms(10_000, 40_000))
         while next_beat < min(arrives, gives_up):
             self._now = next_beat
             yield Signal.BEAT, self._now
@@ -369,8 +378,20 @@ class Playback:
 
     def _give_up(self) -> Iterator[TimedSignal]:
         """The viewer leaves because playback does not work."""
-        self._now += self._rng.uniform(1_500, 12_000)
+        self._now += self._ms(1_500, 9_500)
         yield Signal.CLOSED, self._now
+
+    def _fail_to_start(self, kind: str, loaded_at: float) -> Iterator[TimedSignal]:
+        """The player cannot load the video. With autoplay it was already asked to play."""
+        if self.site.autoplay:
+            wants_at = loaded_at + 2.0
+            yield Signal.PLAY, wants_at
+            self._begin_stall("startup", wants_at + STALL_LAG)
+            yield Signal.STALL, self.stall_began
+            self._now = max(self._now, self.stall_began + 1.0)
+        self.failure = Failure(kind, True)
+        yield Signal.ERROR, self._now
+        yield from self._give_up()
 
     # Time, buffer and bit rate
 
@@ -392,7 +413,11 @@ class Playback:
     def _set_running(self, runs: bool) -> None:
         self._runs = runs
         if runs:
-            self._until_counted = self._rng.uniform(80.0, 220.0)
+            self._until_counted = self._ms(80, 220)
+
+    def _ms(self, least: float, most: float) -> float:
+        """A random duration, whole."""
+        return float(round(self._rng.uniform(least, most)))
 
     def _begin_stall(self, cause: str, at: float) -> None:
         self.cause, self.stall_began = cause, at
@@ -425,13 +450,14 @@ class Playback:
         self.fetched = (int(bits / 8), first_byte, duration)
         measured = bits / duration * 1000
         self.estimate = measured if not self.estimate else 0.7 * self.estimate + 0.3 * measured
-        return duration
+        return float(math.ceil(duration))
 
     def _add_segment(self) -> Iterator[TimedSignal]:
         """Add a loaded segment to the buffer, and choose the next rendition."""
         shown = self._to_show[-1][1] if self._to_show else self.rendition
         if self.chosen is not shown:
             self._to_show.append((self.position + self.ahead, self.chosen))
+            yield Signal.SWITCH, self._now
         self.ahead = min(self.ahead + SEGMENT, self.end - self.position)
         if self._rng.random() < 0.1:
             yield Signal.FRAGMENT, self._now
@@ -470,11 +496,11 @@ class Playback:
         """Longest stay of the viewer, in ms from the first frame."""
         rng = self._rng
         if rng.random() < 0.12:
-            return rng.uniform(2_000, 15_000)  # the viewer does not like the video
+            return self._ms(2_000, 15_000)  # the viewer does not like the video
         if self.video.is_live:
-            return min(rng.expovariate(1 / 420_000), 3_600_000) + 15_000
+            return float(round(min(rng.expovariate(1 / 420_000), 3_600_000))) + 15_000
         if rng.random() < 0.35:
-            return rng.uniform(0.1, 0.95) * self.end
+            return self._ms(0.1 * self.end, 0.95 * self.end)
         return self.end * 3 + 600_000
 
     def _plan(self) -> list[tuple[float, str]]:
@@ -485,7 +511,7 @@ class Playback:
             odds += [("seek", 0.22), ("seek", 0.1)]
         span = min(self.end, 240_000.0)
         acts = [
-            (self._now + rng.uniform(0.05, 0.9) * span, act)
+            (self._now + self._ms(0.05 * span, 0.9 * span), act)
             for act, chance in odds
             if rng.random() < chance
         ]
@@ -496,7 +522,7 @@ class Playback:
         rng = self._rng
         room = self.end - 5_000 - self.position
         if rng.random() < 0.6 and room > FORWARD:
-            return self.position + rng.uniform(FORWARD, min(room, 4 * FORWARD))
+            return self.position + self._ms(FORWARD, min(room, 4 * FORWARD))
         if self.position > BACK + 3_000:
-            return self.position - rng.uniform(BACK, min(self.position - 1_000, 3 * BACK))
+            return self.position - self._ms(BACK, min(self.position - 1_000, 3 * BACK))
         return None

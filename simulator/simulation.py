@@ -91,8 +91,8 @@ class Simulation:
         )
         outbox = Outbox(viewer, identity, rng)
         is_newest = len(site.versions) > 1 and identity.version == site.versions[-1][0]
-        navigation = at
-        at += rng.uniform(80, 350) + network.rtt
+        navigation = float(round(at))
+        at = navigation + round(rng.uniform(80, 350) + network.rtt)
         watched: set[str] = set()
         while True:
             video = _choose(site, watched, rng)
@@ -126,7 +126,7 @@ class Simulation:
                 yield from outbox.flush_due(at)
                 yield from outbox.close(at)
                 return max(at, outbox.sent_at)
-            at += rng.uniform(300, 2_500)
+            at += round(rng.uniform(300, 2_500))
 
     def _draw_identity(self, rng: Random, ids: Random) -> Identity:
         sites = self.world.sites

@@ -31,14 +31,28 @@ class Fact(NamedTuple):
         metric: The name of a counter or a histogram.
         own: The metric's own labels.
         value: Increase of a counter, or observation of a histogram.
-        expiry: Not 0: observed only if the view sends no further event, when the worker considers
-            the view ended. -1 revokes such an observation.
     """
 
     metric: str
     own: Labels = ()
     value: float = 1.0
-    expiry: int = 0
+
+
+class Expected(NamedTuple):
+    """What a worker must count for the events of one view in a batch.
+
+    Attributes:
+        view: Id of the view.
+        labels: Its labels.
+        facts: Those of its events.
+        closing: Those that are added if the view sends no further event, when the worker considers
+            it ended. They replace those of earlier batches.
+    """
+
+    view: str
+    labels: Labels
+    facts: tuple[Fact, ...]
+    closing: tuple[Fact, ...] = ()
 
 
 @dataclass(slots=True)
@@ -60,38 +74,33 @@ class Truth:
     def __init__(self) -> None:
         self._counters: dict[tuple[str, Labels], float] = {}
         self._histograms: dict[tuple[str, Labels], Histogram] = {}
-        self._expiring: dict[tuple[str, Labels], Histogram] = {}
+        self._closings: dict[str, tuple[Labels, tuple[Fact, ...]]] = {}
 
-    def add(self, base: Labels, facts: Iterable[Fact]) -> None:
-        """Add the facts of a batch.
+    def add(self, expected: Iterable[Expected]) -> None:
+        """Add what a worker must count for a batch."""
+        for view, labels, facts, closing in expected:
+            self._add_facts(labels, facts)
+            self._closings[view] = labels, closing
 
-        Args:
-            base: The labels of the view.
-            facts: Those of its events.
-        """
-        for metric, own, value, expiry in facts:
+    def expire(self) -> None:
+        """Let all views end: add what follows from the silence after their latest events."""
+        for labels, facts in self._closings.values():
+            self._add_facts(labels, facts)
+        self._closings.clear()
+
+    def _add_facts(self, base: Labels, facts: Iterable[Fact]) -> None:
+        for metric, own, value in facts:
             key = metric, (tuple(sorted((*base, *own))) if own else base)
             bounds = BUCKETS.get(metric)
             if bounds is None:
                 self._counters[key] = self._counters.get(key, 0.0) + value
                 continue
-            histograms = self._expiring if expiry else self._histograms
-            series = histograms.get(key)
+            series = self._histograms.get(key)
             if series is None:
-                series = histograms[key] = Histogram([0] * (len(bounds) + 1))
+                series = self._histograms[key] = Histogram([0] * (len(bounds) + 1))
             place = next((n for n, bound in enumerate(bounds) if value <= bound), len(bounds))
-            series.counts[place] += expiry or 1
-            series.total += value * (expiry or 1)
-
-    def expire(self) -> None:
-        """Let all views expire: add the observations that depend on it."""
-        for key, expired in self._expiring.items():
-            if any(expired.counts):
-                series = self._histograms.setdefault(key, Histogram([0] * len(expired.counts)))
-                pairs = zip(series.counts, expired.counts, strict=True)
-                series.counts = [one + other for one, other in pairs]
-                series.total += expired.total
-        self._expiring.clear()
+            series.counts[place] += 1
+            series.total += value
 
     def samples(self) -> dict[str, dict[Labels, float]]:
         """All series as Prometheus writes them: a histogram has ``_bucket``, ``_sum`` and

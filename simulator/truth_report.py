@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from .truth import Truth, quantile
 
 STARTUP = "openqoe_video_startup_seconds"
+WATCHED = "openqoe_watch_time_seconds"
+OUTCOMES = "openqoe_view_outcomes_total"
 
 
 def lines(truth: Truth) -> Iterator[str]:
@@ -24,16 +26,20 @@ def lines(truth: Truth) -> Iterator[str]:
     yield _line("quartiles", shares, "openqoe_quartile_reached_total")
     played = truth.total("openqoe_playing_time_seconds")
     yield _line("playing", f"{played:,.1f} s", "openqoe_playing_time_seconds")
-    for source in ("playing", "canplay"):
-        startup = truth.histogram(STARTUP, source=source)
-        values = [(q, quantile(STARTUP, startup, q)) for q in (0.5, 0.95, 0.99)]
-        text = "  ".join(f"p{q * 100:.0f} {v:.2f} s" for q, v in values if v is not None)
-        count = f"{sum(startup.counts):,} views  " if text else "none"
-        yield _line(f"startup ({source})", count + text, STARTUP)
+    watched = truth.total(WATCHED)
+    yield _line("watched", f"{watched:,.1f} s", WATCHED)
+    startup = truth.histogram(STARTUP)
+    values = [(q, quantile(STARTUP, startup, q)) for q in (0.5, 0.95, 0.99)]
+    text = "  ".join(f"p{q * 100:.0f} {v:.2f} s" for q, v in values if v is not None)
+    count = f"{sum(startup.counts):,} views  " if text else "none"
+    yield _line("startup", count + text, STARTUP)
     for (cause,), stalls in truth.by("openqoe_rebuffer_events_total", "cause").items():
         over = truth.histogram("openqoe_rebuffer_duration_seconds", cause=cause)
         text = f"{stalls:,.0f}, of which {sum(over.counts):,} ended, after {over.total:,.1f} s"
         yield _line(f"stalls ({cause})", text, "openqoe_rebuffer_events_total")
+    outcomes = truth.by(OUTCOMES, "outcome")
+    yield _line("views ended", f"{sum(outcomes.values()):,.0f} so far", OUTCOMES)
+    yield from _wrapped([f"{name} {value:,.0f}" for (name,), value in outcomes.items()])
     switches = truth.by("openqoe_quality_changes_total", "change_direction")
     text = "  ".join(f"{name} {value:,.0f}" for (name,), value in switches.items()) or "none"
     yield _line("quality changes", text, "openqoe_quality_changes_total")

@@ -146,6 +146,7 @@ def test_queries_on_embedded_store_page_work(tmp_path: Path) -> None:
     film = {"id": "film-7", "title": "The film"}
     steps: list[tuple[str, dict[str, int]]] = [
         ("viewstart", {}),
+        ("playing", {}),
         ("error", {"error_code": 5}),
         ("error", {"error_code": 7}),
     ]

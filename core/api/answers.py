@@ -1,6 +1,7 @@
 """JSON responses of the API.
 
-Every 2xx has a body, because the SDK treats an empty one as a failure and sends the batch again.
+Every 2xx to the SDK has a body, because the SDK treats an empty one as a failure and sends the
+batch again.
 """
 
 from functools import lru_cache
@@ -8,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..access.key_ring import Refusal
 from ..events.faults import Fault
 from ..http.messages import Response
 
@@ -21,6 +23,8 @@ JSON = ("Content-Type", "application/json")
 
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="OpenQoE"')
 """Header of every 401 (RFC 9110, 11.6.1)."""
+
+NO_STORE = ("Cache-Control", "no-store")
 
 _encode = msgspec.json.encode
 
@@ -47,6 +51,20 @@ def accepted(received: int, elapsed: int) -> Response:
             "success": True,
             "message": "Events accepted",
             "events_received": received,
+            "processing_time_ms": elapsed,
+        },
+    )
+
+
+def thinned(received: int, left_out: int, elapsed: int) -> Response:
+    """202: the events are valid, and those of some views were left out by sampling."""
+    return json_response(
+        202,
+        {
+            "success": True,
+            "message": "Events accepted, thinned by sampling",
+            "events_received": received,
+            "events_thinned": left_out,
             "processing_time_ms": elapsed,
         },
     )
@@ -86,6 +104,18 @@ def not_json(error: str) -> Response:
 def unauthorized() -> Response:
     """401: the request has no valid API key."""
     return error_response(401, "Unauthorized: Invalid or missing API key", CHALLENGE)
+
+
+def forbidden(refusal: Refusal) -> Response:
+    """401 or 403: why a request may not do what it asks for."""
+    if refusal is Refusal.KEY:
+        return unauthorized()
+    return error_response(403, refusal.value)
+
+
+def gone() -> Response:
+    """410: the API key was revoked. It makes hls.js and dash.js stop reporting for the session."""
+    return error_response(410, "This API key was revoked")
 
 
 def too_many_wrong_keys(wait: int) -> Response:

@@ -1,5 +1,6 @@
 """Content types and codings of request bodies."""
 
+import re
 import zlib
 from codecs import BOM_UTF8
 
@@ -14,6 +15,9 @@ MAX_MEMBERS = 100
 """Maximum members of a gzip body. Senders use one; each costs a copy of all that follow."""
 
 
+_CMCD_START = re.compile(rb"[a-z]{1,8}[=,]")
+
+
 class RefusedContentError(Exception):
     """The body is not acceptable.
 
@@ -26,13 +30,23 @@ class RefusedContentError(Exception):
         self.status = status
 
 
-def decode_body(request: Request, max_body: int, max_inflated: int) -> bytes:
+CMCD_CONTENT_TYPES = frozenset({"", "application/cmcd", "text/cmcd", "text/plain"})
+"""Accepted content types of CMCD: those of CTA-5004-B and CTA-5004-A, and what proxies make."""
+
+
+def decode_body(
+    request: Request,
+    max_body: int,
+    max_inflated: int,
+    content_types: frozenset[str] = CONTENT_TYPES,
+) -> bytes:
     """Return a request's body without its content coding.
 
     Args:
         request: The request.
         max_body: Maximum bytes of the body as sent.
         max_inflated: Maximum bytes of the decoded body.
+        content_types: Accepted content types, "" for none.
 
     Raises:
         RefusedContentError: The type or coding is unknown, the data is damaged, or a limit is
@@ -42,10 +56,9 @@ def decode_body(request: Request, max_body: int, max_inflated: int) -> bytes:
     if len(request.body) > max_body:
         raise RefusedContentError(413, "Request body too large")
     headers = request.headers
-    if _single(headers.get("content-type", "")) not in CONTENT_TYPES:
-        raise RefusedContentError(
-            415, "Unsupported content type: send application/json, text/plain, or none"
-        )
+    if _single(headers.get("content-type", "")) not in content_types:
+        known = ", ".join(sorted(content_types - {""}))
+        raise RefusedContentError(415, f"Unsupported content type: send {known}, or none")
     body = _decode(request.body, _single(headers.get("content-encoding", "")), max_inflated)
     return body.removeprefix(BOM_UTF8)
 
@@ -72,7 +85,7 @@ def _decode(body: bytes, coding: str, limit: int) -> bytes:
         return _inflate(body, 31, limit, "gzip")
     if coding in ("", "identity"):
         return body
-    is_plain = body.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[")
+    is_plain = _is_plain(body)
     if coding in ("gzip", "x-gzip"):
         return body if is_plain else _inflate(body, 31, limit, coding)
     if coding == "deflate":
@@ -84,6 +97,12 @@ def _decode(body: bytes, coding: str, limit: int) -> bytes:
                 return body
             raise
     raise RefusedContentError(415, "Unsupported content encoding: send gzip, deflate, or none")
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether a body begins like JSON, or like a CMCD record: with a key."""
+    start = body.removeprefix(BOM_UTF8).lstrip()[:64]
+    return start[:1] in (b"{", b"[") or _CMCD_START.match(start) is not None
 
 
 def _is_zlib(data: bytes) -> bool:

@@ -1,14 +1,16 @@
 """Access to the dashboard: authorization, sign-in, sessions and security headers.
 
 The shell provides the pages (``LoadPage``); this module decides whether a request may have one.
-Without API keys the dashboard is open, like the rest of the worker. With keys, a user enters one in
-a form and the browser gets a session cookie:
+Without API keys the dashboard is open, like the rest of the worker. With keys, a user enters one
+that may read in a form, and the browser gets a session cookie:
 
-    openqoe_session = expiry "." HMAC-SHA256(secret of the key, expiry)
+    openqoe_session = expiry "." id of the key "." HMAC-SHA256(secret of the key, expiry)
 
-A session needs no stored state, is valid in every process of a service, and ends when its key is
-removed. Signing out deletes the cookie and ends the session in the process that receives it.
-Programs send the key itself, as to the other endpoints, and only to the dashboard's API.
+The secret of a key is derived from its SHA-256 and a secret of the service, so that who reads the
+keys file cannot make a session. A session needs no stored state, is valid in every process that
+shares the data directory, and ends when its key is revoked or removed. Signing out deletes the
+cookie and ends the session in the process that receives it. Programs send the key itself, as to the
+other endpoints, and only to the dashboard's API.
 
 Another site can neither read a response (no CORS), nor show one in a frame, nor sign a user in or
 out: its requests come without the cookie (SameSite) and with a foreign Origin. Links and redirects
@@ -20,17 +22,27 @@ from base64 import b64encode
 from hashlib import sha256
 from hmac import compare_digest
 from hmac import new as hmac
+from html import escape
 from typing import Final
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from msgspec.structs import replace
 
+from ..access.api_key import ApiKey, Scope
+from ..access.key_ring import Grant, KeyRing, Refusal
+from ..access.offered_keys import offers_key
 from ..effects import LoadPage, Page
 from ..http.messages import Request, Response
-from . import answers, auth
+from . import answers
 from .failed_keys import FailedKeys
 
 API: Final = "/dashboard/api/"
+DELIVERY: Final = API + "delivery"
+"""The page that needs the worker's own state."""
+
+SCOPES: Final = {API + "tail": Scope.LOGS}
+"""Scopes of pages; all others need ``Scope.READ``."""
+
 SIGN_IN: Final = "/dashboard/sign-in"
 SIGN_OUT: Final = "/dashboard/sign-out"
 
@@ -121,7 +133,8 @@ SECURITY_HEADERS: Final = (
 _PATH: Final = re.compile(r"/(?:[0-9A-Za-z._~%@+-]+/)*")
 
 _SESSIONS: Final = re.compile(
-    rf"(?:^|[;,])[ \t]*{COOKIE}=([0-9]{{1,15}})\.([0-9a-f]{{64}})(?=[ \t]*(?:[;,]|$))"
+    rf"(?:^|[;,])[ \t]*{COOKIE}=([0-9]{{1,15}})\.([0-9a-f]{{16}})\.([0-9a-f]{{64}})"
+    r"(?=[ \t]*(?:[;,]|$))"
 )
 
 
@@ -129,12 +142,14 @@ class DashboardAccess:
     """Access control of the dashboard.
 
     Args:
-        keys: API keys that users may sign in with; without any, the dashboard is open.
+        ring: The API keys.
+        secret: The secret of the service, with which sessions are signed.
         failed_keys: Limit of wrong keys, shared with the other routes for readers.
     """
 
-    def __init__(self, keys: tuple[str, ...], failed_keys: FailedKeys) -> None:
-        self._keys = keys
+    def __init__(self, ring: KeyRing, secret: bytes, failed_keys: FailedKeys) -> None:
+        self._ring = ring
+        self._secret = secret
         self._failed_keys = failed_keys
         self._ended: dict[str, None] = {}  # signatures of sessions that were signed out
 
@@ -159,14 +174,9 @@ class DashboardAccess:
             return self._sign_in(request, now)
         if not reads:
             return _not_allowed("GET, HEAD")
-        if not self._is_authorized(request, now):
-            if request.path == "/":
-                return _form(401, action="dashboard/sign-in")
-            if auth.offers_key(request):
-                wait = self._failed_keys.note(request, now)
-                if wait:
-                    return _secured(answers.too_many_wrong_keys(wait))
-            return _secured(answers.unauthorized())
+        grant = self._authorize(request, now)
+        if isinstance(grant, Refusal):
+            return self._refuse(request, grant, now)
         if request.path.rstrip("/") == "/dashboard":
             return _to("../" if request.path.endswith("/") else "./")
         try:
@@ -174,7 +184,8 @@ class DashboardAccess:
         except ValueError:
             message = f"More than {MAX_FIELDS} fields in the query"
             return _secured(answers.error_response(400, message))
-        return LoadPage(effect_id, request.path, dict(query))
+        orgs = None if grant.orgs is None else tuple(sorted(grant.orgs))
+        return LoadPage(effect_id, request.path, dict(query), orgs=orgs)
 
     def page_response(self, request: Request, page: Page) -> Response:
         """Return the response with a loaded page: 304 if the client has the same ETag."""
@@ -185,62 +196,95 @@ class DashboardAccess:
             return _secured(Response(304, tuple(kept)))
         return _secured(Response(page.status, page.headers, page.body))
 
-    def _is_authorized(self, request: Request, now: int) -> bool:
-        if not self._keys or self._has_session(request, now):
-            return True
-        # A key in the query would be stored in browser histories and logs.
-        plain = replace(request, query="")
-        return request.path.startswith(API) and auth.is_authorized(plain, self._keys)
+    def _authorize(self, request: Request, now: int) -> Grant | Refusal:
+        scope = SCOPES.get(request.path.rstrip("/"), Scope.READ)
+        if self._ring.is_open(scope):
+            return self._ring.authorize_open(request, scope)
+        refusal = Refusal.KEY
+        for key in self._session_keys(request, now):
+            refused = self._ring.refusal_of(key, request, scope)
+            if refused is None:
+                return Grant(key)
+            refusal = refused
+        if request.path.startswith(API):
+            # A key in the query would be stored in browser histories and logs.
+            offered = self._ring.authorize(replace(request, query=""), scope)
+            if isinstance(offered, Grant) or offered is not Refusal.KEY:
+                return offered
+        return refusal
 
-    def _has_session(self, request: Request, now: int) -> bool:
-        matches = [
-            compare_digest(mac, signature(key, expiry))
+    def _refuse(self, request: Request, refusal: Refusal, now: int) -> Response:
+        if refusal is not Refusal.KEY:
+            if request.path == "/" and refusal is not Refusal.HOST:
+                return _form(403, escape(refusal.value), action="dashboard/sign-in")
+            return _secured(answers.forbidden(refusal))
+        if request.path == "/":
+            return _form(401, action="dashboard/sign-in")
+        if offers_key(request):
+            wait = self._failed_keys.note(request, now)
+            if wait:
+                return _secured(answers.too_many_wrong_keys(wait))
+        return _secured(answers.unauthorized())
+
+    def _session_keys(self, request: Request, now: int) -> list[ApiKey]:
+        """Return the keys of the sessions of a request."""
+        sessions = _SESSIONS.findall(request.headers.get("cookie", ""))
+        if not sessions:
+            return []
+        keys = {session_id(key): key for key in self._ring.keys}
+        return [
+            keys[id]
+            for expiry, id, mac in sessions
+            if id in keys
+            and compare_digest(mac, signature(self._secret, keys[id], expiry))
             and now < int(expiry)
             and mac not in self._ended
-            for expiry, mac in _SESSIONS.findall(request.headers.get("cookie", ""))
-            for key in self._keys
         ]
-        return any(matches)
 
     def _sign_out(self, request: Request) -> Response:
         """End the session in this process, and delete the cookie."""
-        for expiry, mac in _SESSIONS.findall(request.headers.get("cookie", "")):
-            if any(compare_digest(mac, signature(key, expiry)) for key in self._keys):
+        keys = {session_id(key): key for key in self._ring.keys}
+        for expiry, id, mac in _SESSIONS.findall(request.headers.get("cookie", "")):
+            if id in keys and compare_digest(mac, signature(self._secret, keys[id], expiry)):
                 self._ended[mac] = None
                 if len(self._ended) > MAX_ENDED_SESSIONS:
                     del self._ended[next(iter(self._ended))]
         return _to("../", _cookie(request, "", 0))
 
     def _sign_in(self, request: Request, now: int) -> Response:
-        if not self._keys:
+        if self._ring.is_open(Scope.READ):
             return _to("../")
         if len(request.body) > MAX_FORM_BYTES:
             return _form(413, "That is too long to be a key.")
-        offered = _key_of(request)
-        matching = [
-            key
-            for key in self._keys
-            if compare_digest(key.encode(), offered.encode("utf-8", "surrogatepass"))
-        ]
-        if not matching:
+        key = self._ring.find(_key_of(request))
+        if key is None:
             wait = self._failed_keys.note(request, now)
             if wait:
                 message = f"Too many wrong keys. Please try again in {wait} s."
                 return _form(429, message, ("Retry-After", str(wait)))
             return _form(401, "That is not one of the keys.")
+        refusal = self._ring.refusal_of(key, request, Scope.READ)
+        if refusal is not None:
+            return _form(403, escape(refusal.value))
         expiry = str(now + SESSION_MS)
-        value = f"{expiry}.{signature(matching[0], expiry)}"
+        value = f"{expiry}.{session_id(key)}.{signature(self._secret, key, expiry)}"
         return _to("../", _cookie(request, value, SESSION_MS // 1000))
 
 
-def signature(key: str, expiry: str) -> str:
+def session_id(key: ApiKey) -> str:
+    """Return the id of a key in session cookies, which reveals nothing about the key."""
+    return sha256(b"openqoe session" + key.digest).hexdigest()[:16]
+
+
+def signature(secret: bytes, key: ApiKey, expiry: str) -> str:
     """Return the signature of a session cookie, in hexadecimal.
 
     Args:
+        secret: The secret of the service.
         key: The API key of the session.
         expiry: End of the session, ms since the epoch, in decimal.
     """
-    secret = hmac(key.encode(), b"openqoe dashboard session", sha256).digest()
+    secret = hmac(secret, b"openqoe dashboard session" + key.digest, sha256).digest()
     return hmac(secret, expiry.encode(), sha256).hexdigest()
 
 

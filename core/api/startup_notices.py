@@ -47,9 +47,17 @@ def collect_notices(config: Config, environment: Mapping[str, str]) -> tuple[Not
         )
     if config.durability == "memory":
         warn("OPENQOE_DURABILITY is memory: a crash loses accepted data that is not yet delivered")
-    if not config.api_keys:
-        dashboard = " and open the dashboard" if config.has_dashboard else ""
+    if not config.api_keys and config.keys_file is None:
+        is_open = config.has_dashboard and not config.read_keys
+        dashboard = " and open the dashboard" if is_open else ""
         warn(f"API_KEY is not set: every client that reaches this port can send events{dashboard}")
+    elif not config.read_keys and config.keys_file is None:
+        warn(
+            "OPENQOE_READ_KEY is not set: API_KEY opens /stats and the dashboard, from this "
+            "machine only; set OPENQOE_READ_KEY or OPENQOE_KEYS_FILE to read from elsewhere"
+        )
+    if set(config.api_keys) & set(config.read_keys):
+        warn("API_KEY and OPENQOE_READ_KEY share a key: pages that send events reveal it")
     if config.flush_interval > STALE_AFTER_MS:
         warn(
             "OPENQOE_FLUSH_INTERVAL is too long: series disappear from instant queries of "

@@ -13,6 +13,8 @@ import msgspec
 
 from ..kv import Claim, ListRecent, Mark, Operation, Reply
 from ..metrics.series import Labels
+from ..primitives.bounded_cache import BoundedCache
+from ..primitives.memory_size import memory_size
 from ..qoe.view import View
 from ..qoe.view_table import CONCURRENCY_WINDOW
 from .sync_participant import SyncParticipant
@@ -24,8 +26,11 @@ SETS = "playing"
 LEASE = 3
 """Sync intervals that a reporter's lease lasts."""
 
-TEXTS = 10_000
-"""Label sets whose text is cached at the most."""
+MAX_TEXT_BYTES = 8 * 1024 * 1024
+"""Approximate bytes of the texts of label sets that are cached."""
+
+MAX_MARKED_BYTES = 4 * 1024 * 1024
+"""Bytes of the texts in one update, about; the other views follow with the next one."""
 
 _encode_labels = msgspec.json.Encoder().encode
 _decode_labels = msgspec.json.Decoder(Labels).decode
@@ -42,10 +47,11 @@ class ConcurrencySync(SyncParticipant):
         self._instance = instance
         self._lease = LEASE * max(interval, 1000)
         self._seen: dict[View, None] = {}
-        self._texts: dict[View, str] = {}  # latest mark of each playing view
-        self._known: dict[Labels, str] = {}  # the texts by labels: many views share each
+        self._marks: dict[View, Labels] = {}  # latest mark of each playing view
+        self._texts: BoundedCache[Labels, str] = BoundedCache(MAX_TEXT_BYTES)
         self._sets: tuple[str, ...] = ()
-        self._asked: dict[View, str | None] = {}  # views of the update under way, and their marks
+        # Views of the update under way, and their marks
+        self._asked: dict[View, Labels | None] = {}
         self._counted: tuple[str, ...] = ()
         self._is_reporter = False
         self.counts: Mapping[Labels, int] = {}
@@ -57,19 +63,28 @@ class ConcurrencySync(SyncParticipant):
     def operations(self, now: int) -> list[Operation]:
         """Claim the report, mark what was seen, and as the reporter count."""
         marks: dict[str, list[tuple[str, int]]] = {}
-        self._asked = dict.fromkeys((*self._asked, *self._seen))
-        self._seen = {}
-        for view in self._asked:
-            name, before = view_id(view.key), self._texts.get(view)
-            text = self._text(view.labels) if view.is_concurrent else None
-            self._asked[view] = text
-            if text is not None:
-                marks.setdefault(text, []).append((name, view.last_seen))
-            if before is not None and before != text:
-                marks.setdefault(before, []).append((name, -view.last_seen))
-            elif text is None:
-                labels = self._text(view.labels)  # another worker may have marked it
-                marks.setdefault(labels, []).append((name, -view.last_seen))
+        waiting = dict.fromkeys((*self._asked, *self._seen))
+        self._asked, self._seen = {}, {}
+        size = 0
+        for view in waiting:
+            if size > MAX_MARKED_BYTES:
+                self._seen[view] = None
+                continue
+            name, before = view_id(view.key), self._marks.get(view)
+            labels = view.labels if view.is_concurrent else None
+            self._asked[view] = labels
+            texts = []
+            if labels is not None:
+                texts.append((self._text(labels), view.last_seen))
+            if before is not None and before != labels:
+                texts.append((self._text(before), -view.last_seen))
+            elif labels is None:  # another worker may have marked it
+                texts.append((self._text(view.labels), -view.last_seen))
+            for text, at in texts:
+                if text not in marks:
+                    marks[text] = []
+                    size += len(text)
+                marks[text].append((name, at))
         since = now - CONCURRENCY_WINDOW
         counted = dict.fromkeys((*marks, *(self._sets if self._is_reporter else ())))
         operations: list[Operation] = [
@@ -87,13 +102,13 @@ class ConcurrencySync(SyncParticipant):
     def process_replies(self, replies: Sequence[Reply], now: int) -> None:
         """Store the counts."""
         owner, _, sets, *counts = replies
-        for view, text in self._asked.items():
-            if text is None:
-                self._texts.pop(view, None)
+        for view, labels in self._asked.items():
+            if labels is None:
+                self._marks.pop(view, None)
             else:
-                self._texts[view] = text
+                self._marks[view] = labels
         self._asked = {}
-        self._texts = {v: text for v, text in self._texts.items() if v.is_concurrent}
+        self._marks = {v: labels for v, labels in self._marks.items() if v.is_concurrent}
         self._sets = cast(tuple[str, ...], sets)
         self._is_reporter = owner == self._instance
         self.counts = {}
@@ -102,13 +117,12 @@ class ConcurrencySync(SyncParticipant):
             self.counts = {_decode_labels(text.encode()): count for text, count in pairs if count}
 
     def _text(self, labels: Labels) -> str:
-        text = self._known.get(labels)
+        text = self._texts.get(labels)
         if text is None:
-            if len(self._known) >= TEXTS:
-                self._known.clear()
-            text = self._known[labels] = _encode_labels(labels).decode()
+            text = _encode_labels(labels).decode()
+            self._texts.add(labels, text, memory_size(labels) + memory_size(text))
         return text
 
     def republish(self, now: int) -> None:
         """Mark all playing views again."""
-        self._seen.update(dict.fromkeys(self._texts))
+        self._seen.update(dict.fromkeys(self._marks))

@@ -10,6 +10,7 @@ If the store does not answer within the patience, a batch is applied alone, with
 It stays in the queue, so that the store learns of it once it is back.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, cast
 
@@ -33,8 +34,19 @@ EVENTS_PER_UPDATE = 5_000
 MAX_WAITING_EVENTS = 200_000
 """Events that may wait for the store; past it the oldest batches are applied alone."""
 
+MAX_ENTRIES = 64
+"""Entries of one view in ``ENTRIES_WINDOW`` that a worker adds to its log. The cost of a log grows
+with the square of its entries in one update, and a page that sends the same view_id for all its
+viewers would stall every worker. A player sends a few batches in that time."""
+
+ENTRIES_WINDOW = 10_000
+"""ms."""
+
 MAX_LATE_BATCHES = 20_000
 """Batches that were applied alone and may still wait to be claimed."""
+
+MAX_TIMEOUTS = 20_000
+"""Time-outs that may wait for the store; past it the oldest are applied alone."""
 
 
 class Applier(Protocol):
@@ -48,6 +60,9 @@ class Applier(Protocol):
 
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
         """Apply the part that does not belong to a view; returns all events of the batch."""
+
+    def record_unfollowed(self, events: Sequence[tuple[Event, EventContext]], at: int) -> None:
+        """Record events of views with too many batches, without the state of their views."""
 
     def report_fault(self, batch: Batch, error: Exception) -> None:
         """Report that a fault of ours kept a batch from being applied completely."""
@@ -139,6 +154,8 @@ class SharedViews(SyncParticipant):
         self._timeouts: list[ViewTimeout] = []
         self._summaries: list[Summarize] = []
         self._sent = _SentCounts()
+        self._window = 0  # in which the entries of views are counted
+        self._window_entries: Counter[ViewKey] = Counter()
         self.alone = 0
         self.duplicates = 0
 
@@ -211,10 +228,20 @@ class SharedViews(SyncParticipant):
             batch.entries = {}
             try:
                 for key, events in _by_view(batch.decode(self._applier.decoder)).items():
-                    batch.entries[key] = view_log.encode_events(events, batch.record.at)
+                    if self._is_followed(key, batch.record.at):
+                        batch.entries[key] = view_log.encode_events(events, batch.record.at)
             except Exception as error:
                 self._applier.report_fault(batch, error)
         return cast(dict[ViewKey, bytes], batch.entries)
+
+    def _is_followed(self, key: ViewKey, at: int) -> bool:
+        """Whether a batch that arrived at a time adds an entry to the log of a view."""
+        window = at // ENTRIES_WINDOW
+        if window != self._window:
+            self._window = window
+            self._window_entries.clear()
+        self._window_entries[key] += 1
+        return self._window_entries[key] <= MAX_ENTRIES
 
     def _apply_timeout(self, timeout: ViewTimeout, now: int) -> None:
         if not timeout.is_counted:
@@ -234,6 +261,7 @@ class SharedViews(SyncParticipant):
         """Claim the batches that wait, and extend the logs of their views."""
         operations: list[Operation] = []
         self._queue.drop_applied(MAX_LATE_BATCHES)
+        self._drop_timeouts(len(self._timeouts) - MAX_TIMEOUTS, now)
         events = batches = 0
         for position, batch in enumerate(self._queue.unclaimed()):
             if batch.waiting_since is None:
@@ -288,6 +316,13 @@ class SharedViews(SyncParticipant):
             self._process_timeout(timeout, cast(Tail, next(rest)), now)
         self._forget_timeouts(sent.timeouts)
 
+    def _drop_timeouts(self, count: int, now: int) -> None:
+        """Apply the oldest time-outs alone; the other workers have time-outs of their own."""
+        if count > 0:
+            for timeout in self._timeouts[:count]:
+                self._apply_timeout(timeout, now)
+            self._forget_timeouts(count)
+
     def _forget_timeouts(self, count: int) -> None:
         done, self._timeouts = self._timeouts[:count], self._timeouts[count:]
         awaited = {timeout.view.key for timeout in self._timeouts}
@@ -315,10 +350,15 @@ class SharedViews(SyncParticipant):
             views: dict[ViewKey, list[tuple[Event, EventContext]]] = {
                 key: [] for key in claim.tails
             }
-            for event, context in events:
-                if context.view is not None:
-                    views[context.view].append((event, context))
             record = claim.batch.record
+            unfollowed: list[tuple[Event, EventContext]] = []
+            for event, context in events:
+                if context.view in views:
+                    views[context.view].append((event, context))
+                elif context.view is not None and claim.is_ours:
+                    unfollowed.append((event, context))
+            if unfollowed:
+                self._applier.record_unfollowed(unfollowed, record.at)
             for key, of_view in views.items():
                 own.setdefault(key, {})[record.digest] = self._recording_action(of_view, record.at)
         return own

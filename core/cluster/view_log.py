@@ -21,17 +21,19 @@ by a summary of the view's state (``Summarize``). The latest entries stay for a 
 it applies its own entries again from the position of its snapshot.
 """
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from hashlib import blake2b
 from typing import Literal
 
 import msgspec
 
+from ..events.cmcd_record import CmcdEvent
 from ..events.event_types import Event
 from ..kv import Tail
 from ..qoe import playback
+from ..qoe.cmcd_history import RecordTrace
 from ..qoe.signals import Signal
-from ..qoe.sources import sdk
+from ..qoe.sources import cmcd, signals_of
 from ..qoe.view import View, ViewKey, ViewState, capture_view_state
 
 Action = Callable[[View], None]
@@ -50,11 +52,13 @@ class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
         what: What happened to the view.
         signals: What the events of a batch say.
         at: When the batch arrived, ms.
+        records: What the view keeps of its CMCD records.
     """
 
     what: Literal["events", "alone", "settle", "expire"]
     signals: tuple[Signal, ...] = ()
     at: int = 0
+    records: tuple[RecordTrace, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -67,7 +71,7 @@ EXPIRE = _encode(Slice("expire"))
 
 def log_key(key: ViewKey) -> str:
     """Return the key of a view's log."""
-    return f"view:{view_id(key)}"
+    return f"playback:{view_id(key)}"
 
 
 def view_id(key: ViewKey) -> str:
@@ -75,15 +79,16 @@ def view_id(key: ViewKey) -> str:
     return blake2b(_encode(key), digest_size=12).hexdigest()
 
 
-def encode_events(events: Iterable[Event], at: int) -> bytes:
+def encode_events(events: Sequence[Event], at: int) -> bytes:
     """Encode the events of one view in a batch.
 
     Args:
         events: Events of one view.
         at: When the batch arrived, ms.
     """
-    signals = tuple(signal for event in events for signal in sdk.signals_of(event))
-    return _encode(Slice("events", signals, at))
+    signals = tuple(signal for event in events for signal in signals_of(event))
+    records = tuple(cmcd.trace_of(event) for event in events if isinstance(event, CmcdEvent))
+    return _encode(Slice("events", signals, at, records))
 
 
 def as_alone(data: bytes) -> bytes:
@@ -107,6 +112,8 @@ def apply_entry(view: View, data: bytes, decide: Action) -> None:
             playback.end_view(view)
         case "alone":
             decide(view)
+    for record in entry.records:
+        cmcd.note_record(record, view)
     playback.apply_signals(view, entry.signals, entry.at)
 
 

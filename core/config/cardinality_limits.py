@@ -26,11 +26,15 @@ class CardinalityLimit:
         action: See the module's docstring.
         max_cardinality: Maximum admitted label values; None for no limit.
         bucket_size: Width of a numeric range and number of hash buckets, for "bucket".
+        allow: Label values that are always admitted and need no place.
+        deny: Label values that are never admitted.
     """
 
     action: Action
     max_cardinality: int | None = None
     bucket_size: int = DEFAULT_BUCKET_SIZE
+    allow: frozenset[str] = frozenset()
+    deny: frozenset[str] = frozenset()
 
 
 DEFAULT_LIMITS: Mapping[str, CardinalityLimit] = MappingProxyType(
@@ -77,9 +81,9 @@ def parse_cardinality_limits(document: Mapping[str, Any]) -> Mapping[str, Cardin
     """Override the default limits by those of a CARDINALITY_LIMITS document.
 
     Args:
-        document: ``{"limits": {dimension: {"action", "max_cardinality", "bucket_size"}}}``,
-            or the inner object alone. An entry with an action and without ``max_cardinality`` has
-            no limit; other missing members keep their default.
+        document: ``{"limits": {dimension: {"action", "max_cardinality", "bucket_size", "allow",
+            "deny"}}}``, or the inner object alone. An entry with an action and without
+            ``max_cardinality`` has no limit; other missing members keep their default.
 
     Raises:
         ValueError: The document is invalid; the message names the entry and the member.
@@ -94,7 +98,7 @@ def parse_cardinality_limits(document: Mapping[str, Any]) -> Mapping[str, Cardin
             raise ValueError(f"{where}: no such dimension; there are {', '.join(DEFAULT_LIMITS)}")
         if not isinstance(entry, dict):
             raise ValueError(f"{where}: not an object")
-        if unknown := sorted(set(entry) - {"action", "max_cardinality", "bucket_size"}):
+        if unknown := sorted(set(entry) - _MEMBERS):
             raise ValueError(f"{where}: unknown member {unknown[0]!r}")
         before = limits[dimension]
         action = entry.get("action", before.action)
@@ -107,8 +111,20 @@ def parse_cardinality_limits(document: Mapping[str, Any]) -> Mapping[str, Cardin
             else before.max_cardinality,
             _number(where, entry, "bucket_size", before.bucket_size, least=1)
             or DEFAULT_BUCKET_SIZE,
+            _values(where, entry, "allow"),
+            _values(where, entry, "deny"),
         )
     return MappingProxyType(limits)
+
+
+_MEMBERS = {"action", "max_cardinality", "bucket_size", "allow", "deny"}
+
+
+def _values(where: str, entry: Mapping[str, Any], member: str) -> frozenset[str]:
+    values = entry.get(member, [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{where}: {member} is not a list of strings")
+    return frozenset(values)
 
 
 def _number(

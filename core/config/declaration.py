@@ -107,6 +107,17 @@ def parse_seconds(text: str) -> int:
     return round(seconds * 1000)
 
 
+def parse_fraction(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError("is not a number from 0 to 1") from None
+    if not 0 <= value <= 1:
+        raise ValueError("is not a number from 0 to 1")
+    return value
+
+
 def parse_switch(text: str) -> bool:
     """Parse 1/true/yes/on or 0/false/no/off, in any case."""
     match text.strip().lower():

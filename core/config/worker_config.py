@@ -20,6 +20,7 @@ from .declaration import (
     Parse,
     SettingsError,
     parse_choice,
+    parse_fraction,
     parse_headers,
     parse_integer,
     parse_json_object,
@@ -41,6 +42,7 @@ from .destinations import (
     grafana_cloud_destinations,
     self_hosted_destinations,
 )
+from .field_paths import CLIENT_ADDRESSES, HASH_LENGTH, find_path_faults, parse_field_paths
 from .log_labels import LOG_LABELS, STREAM_LABELS
 from .origins import parse_origins
 
@@ -48,6 +50,9 @@ SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 MIB = 1024 * 1024
+
+MIN_HASH_KEY = 16
+"""Minimum characters of OPENQOE_HASH_KEY."""
 
 
 def _optional(parse: Parse, env: str, help: str, **more: Any) -> Any:
@@ -170,18 +175,42 @@ class Config:
     dashboard: bool = _switch(
         "OPENQOE_DASHBOARD",
         True,
-        "Serve the dashboard at `/` if the embedded store is a destination. If API_KEY is set, "
-        "users sign in with one of the keys.",
+        "Serve the dashboard at `/` if the embedded store is a destination. If a key is set, "
+        "users sign in with one of scope read (OPENQOE_READ_KEY).",
     )
 
     api_keys: tuple[str, ...] = _list(
         "API_KEY",
         (),
-        "API keys that clients may use, comma separated, so that keys can be rotated. Without a "
-        "key, all requests are accepted.",
+        "API keys that send events, comma separated, so that keys can be rotated. Without any key, "
+        "all requests are accepted.",
         secret=True,
         group="Access",
         default_text="none: open",
+    )
+    read_keys: tuple[str, ...] = _list(
+        "OPENQOE_READ_KEY",
+        (),
+        "Keys, comma separated, that open the dashboard, its API, `/stats` and all of `/metrics`; "
+        "API_KEY then opens none of these. With API_KEY alone, that key opens them, from the "
+        "worker's own machine only. See [keys](privacy.md#keys).",
+        secret=True,
+        default_text="none",
+    )
+    keys_file: str | None = _text(
+        "OPENQOE_KEYS_FILE",
+        "JSON file of keys with scopes, organisations and limits, by their SHA-256; "
+        "`openqoe keys` writes it. It is read again when it changes; an invalid file is reported "
+        "and the keys before stay. See [keys](privacy.md#keys).",
+    )
+    allowed_hosts: tuple[str, ...] = _list(
+        "OPENQOE_ALLOWED_HOSTS",
+        (),
+        "Host names under which the dashboard and `/stats` may be read where no key is set, beside "
+        "addresses, names without a dot, and names below `.localhost`, `.local`, `.internal` and "
+        "`.home.arpa`. It prevents DNS rebinding.",
+        parse=lambda text: tuple(name.lower() for name in parse_list(text)),
+        default_text="none",
     )
     cors_allowed_origins: tuple[str, ...] = setting(
         "CORS_ALLOWED_ORIGINS",
@@ -190,6 +219,45 @@ class Config:
         "`https://*.a.example` for all subdomains; `*` allows all.",
         parse=parse_origins,
         default_text="`*`",
+    )
+
+    strip_query: bool = _switch(
+        "OPENQOE_STRIP_QUERY",
+        True,
+        "Remove the query, the fragment and credentials from everything in events that looks like "
+        "a URL, also inside of texts, before anything is stored; see "
+        "[privacy](privacy.md#what-is-removed).",
+        group="Privacy",
+    )
+    drop_fields: tuple[str, ...] = setting(
+        "OPENQOE_DROP_FIELDS",
+        CLIENT_ADDRESSES,
+        "Members of events to remove before anything is stored, as paths: "
+        "`network.ip,data.error_context`. `none` removes none.",
+        parse=parse_field_paths,
+        default_text="the address of the client: `" + ",".join(CLIENT_ADDRESSES) + "`",
+    )
+    hash_fields: tuple[str, ...] = setting(
+        "OPENQOE_HASH_FIELDS",
+        (),
+        "Members of events to replace by a keyed hash before anything is stored, as paths: "
+        "`viewer_id,session_id`. The hash of a value is the same at all times, and differs by "
+        "organisation.",
+        parse=parse_field_paths,
+        default_text="none",
+    )
+    hash_key: str | None = _text(
+        "OPENQOE_HASH_KEY",
+        "Key of these hashes, of at least 16 characters. The default is the file `secret` in the "
+        "data directory; workers on several hosts, or without a data directory, need this.",
+        secret=True,
+    )
+    log_sample: float = setting(
+        "OPENQOE_LOG_SAMPLE",
+        1.0,
+        "Fraction of views whose events become log lines, from 0 to 1. Metrics stay exact.",
+        parse=parse_fraction,
+        default_text="1",
     )
 
     max_events: int = _count(
@@ -218,11 +286,26 @@ class Config:
     max_event_age: int = _seconds(
         "OPENQOE_MAX_EVENT_AGE", 24 * HOUR, "How far the event_time of an event may be in the past."
     )
+    clock_correction: Literal["shift", "refuse"] = setting(
+        "OPENQOE_CLOCK_CORRECTION",
+        "shift",
+        "Batches whose events all lie ahead, by more than `OPENQOE_MAX_EVENT_LEAD`, or before 2020 "
+        "come from a wrong clock: `shift` moves their times so that the newest event happens on "
+        "arrival, `refuse` refuses them.",
+        parse=parse_choice("shift", "refuse"),
+    )
     max_event_lead: int = _seconds(
         "OPENQOE_MAX_EVENT_LEAD",
         5 * MINUTE,
         "How far the event_time of an event may be in the future.",
         minimum=0,
+    )
+    cmcd_log: Literal["events", "all", "none"] = setting(
+        "OPENQOE_CMCD_LOG",
+        "events",
+        "CMCD records that are logged: `events` (all but media requests that succeeded), `all`, "
+        "or `none`.",
+        parse=parse_choice("events", "all", "none"),
     )
     request_timeout: int = _seconds(
         "OPENQOE_REQUEST_TIMEOUT",
@@ -244,7 +327,7 @@ class Config:
     )
     max_waiting_bytes: int = _bytes(
         "OPENQOE_MAX_WAITING_BYTES",
-        64 * MIB,
+        32 * MIB,
         "Maximum size of all requests in transfer, and separately of all batches that wait for the "
         "journal or for a flush. Above it, the largest and slowest requests in transfer, and new "
         "batches, are answered 503.",
@@ -277,7 +360,8 @@ class Config:
     cardinality_limits: Mapping[str, CardinalityLimit] = setting(
         "CARDINALITY_LIMITS",
         DEFAULT_LIMITS,
-        "Limits by dimension; each overrides the default of its dimension: "
+        "Limits by dimension, and lists of values that are always (`allow`) or never (`deny`) "
+        "admitted; each overrides the default of its dimension: "
         '`{"limits":{"video_id":{"max_cardinality":1000,"action":"allow"}}}`.',
         parse=lambda text: parse_cardinality_limits(parse_json_object(text)),
         group="Governance",
@@ -319,9 +403,10 @@ class Config:
     )
     max_views: int = _count(
         "OPENQOE_MAX_VIEWS",
-        1_000_000,
+        150_000,
         "Maximum views in memory, ended ones included; above it, the views that were silent "
-        "longest are evicted. A view uses about 1 KB of memory, an ended one half of that.",
+        "longest are evicted. A view uses up to 0.8 KB of memory, an ended one half of that. Set "
+        "it to the number of views of a day, if the memory allows.",
     )
 
     kv_url: str = setting(
@@ -361,7 +446,8 @@ class Config:
         "OPENQOE_FLUSH_INTERVAL",
         15 * SECOND,
         "Interval at which metrics and logs are sent; 0 sends after every request, for hosts "
-        "without background tasks.",
+        "without background tasks. While flushes or deliveries take too long for it, it is "
+        "stretched, to one minute at the most, and reported.",
         minimum=0,
         group="Flush and delivery",
     )
@@ -502,6 +588,16 @@ class Config:
             if name not in LOG_LABELS:
                 known = ", ".join(LOG_LABELS)
                 faults.append(f"OPENQOE_LOG_LABELS names {name!r}, which is none of {known}")
+        faults += find_path_faults(self.drop_fields, self.hash_fields)
+        if self.hash_key is not None and len(self.hash_key) < MIN_HASH_KEY:
+            faults.append(f"OPENQOE_HASH_KEY is shorter than {MIN_HASH_KEY} characters")
+        if self.hash_fields and self.hash_key is None and self.durability == "memory":
+            faults.append(
+                "OPENQOE_HASH_KEY is missing: with durability memory nothing else keeps the key of "
+                "OPENQOE_HASH_FIELDS"
+            )
+        if self.hash_fields and self.max_id_length < HASH_LENGTH:
+            faults.append(f"OPENQOE_MAX_ID_LENGTH is below {HASH_LENGTH}, the length of a hash")
         if "event_type" not in self.log_labels:
             faults.append("OPENQOE_LOG_LABELS lacks event_type")
         if faults:

@@ -10,20 +10,8 @@ and ``verdict`` has decided the outcome:
 So samples of one series arrive in order of time. The wait belongs to the destination, not to the
 payload: a new head waits, too.
 
-A head that fails repeatedly is divided, between streams if possible. A part that cannot be divided
-is set aside, and the next payload is tried. If that one is delivered, the fault is in the part: it
-is quarantined and retried slowly, while everything else flows. If nothing is delivered, the fault
-is the destination's: the parts return to the front. So a destination that accepts nothing gets few
-requests and loses nothing, and nothing else can block the queue.
-
-The status 400 means that the valid part was stored, or that the whole request is wrong. A payload
-of logs is therefore divided until its parts are delivered or hold one entry; one that is still
-answered 400 after others were delivered is rejected. Parts that were stored before are no
-duplicates: Loki stores equal entries once. Payloads of metrics are divided only if the destination
-has not accepted a payload for some time.
-
-Logs are redated when they are sent: entries that are too far behind those already sent get a
-timestamp that Loki accepts.
+A head that fails repeatedly is divided or set aside (``quarantine.py``), so that it blocks nothing
+else. Logs are redated when they are sent (``log_redating.py``).
 
 The owner drives the queue: it ``offer``s flushed payloads, sends the ``next_request``, reports the
 result with ``complete``, and calls again at ``next_poll``. At shutdown it continues until the queue
@@ -42,8 +30,9 @@ their payload is the head (``LoadPayload``), so an outage costs disk but no memo
 its metrics, too: first the payloads that are not the newest of their minute, then the oldest, but
 never one in which a series begins or ends. Totals stay right, since each sample is a total.
 
-Between two payloads of a backlog the queue pauses for as long as the destination needed for the
-first, so it uses at most half of the destination's capacity. After a crash, a new queue that is
+After a failure there is a backlog, until the queue is empty. Between two of its payloads the queue
+pauses for as long as the destination needed for the first, so it uses at most half of the
+destination's capacity. Live traffic is sent without pauses. After a crash, a new queue that is
 offered the same payloads continues; the payload in flight is sent again, which is harmless (samples
 are cumulative, and Loki stores equal log entries once).
 """
@@ -68,7 +57,9 @@ from ..effects import (
 from .backoff import backoff
 from .destination_notices import DestinationNotices
 from .error_text import find_secrets, redacted_text
-from .payload import BodySplitter, Payload, PayloadRedater, split_payload
+from .log_redating import LateEntryRedater
+from .payload import BodySplitter, Payload, split_payload
+from .quarantine import Quarantine
 from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
 from .verdict import DeliveryOutcome, Verdict, judge_answer
 
@@ -86,30 +77,19 @@ MINUTE = 60_000
 ROUTE_STEP = 30_000
 """Minimum ms until a retry if the route, the credentials or the configuration are wrong."""
 
-MAX_ATTEMPTS = 4
-"""Failed attempts after which a head is divided or set aside."""
 
-MAX_DIVISIONS = 12
-"""Divisions without a delivery in between: all payloads fail, and dividing does not help."""
-
-MAX_ASIDE = 3
-"""Payloads set aside without a delivery in between."""
-
-MAX_REJECTIONS = 3
-"""Consecutive 400 for metrics, after which the destination may reject everything."""
-
-QUARANTINE = 5 * MINUTE
-"""ms between two attempts of a quarantined payload."""
-
-MAX_BEHIND = 51 * MINUTE
-"""ms by which an entry may be behind those sent before. Loki accepts an hour, and the newest entry
-may be nine minutes ahead of us."""
-
-REDATED_BEHIND = 30 * MINUTE
-"""ms by which redated entries are behind, so that they stay acceptable for some time."""
-
-MAX_ENTRY_AGE = 7 * 24 * 60 * MINUTE - 60 * MINUTE
-"""Maximum age of an entry in ms. Loki rejects entries older than a week."""
+def build_request(
+    destination: Destination, payload: Payload, user_agent: str, effect_id: int
+) -> Delivery:
+    """The request that sends a payload."""
+    return _EFFECTS[payload.kind](
+        id=effect_id,
+        destination=destination.name,
+        url=destination.url,
+        headers=(*payload.headers, *destination.headers, ("User-Agent", user_agent)),
+        body=payload.body,
+        is_embedded=destination.is_embedded,
+    )
 
 
 _EFFECTS: dict[PayloadKind, type[Delivery]] = {
@@ -130,8 +110,8 @@ class DeliveryQueue:
         split: Divides the body of a payload that is too large.
         user_agent: The User-Agent header of the requests.
         max_age: Maximum age of a payload in ms, if there is an outbox, else None.
-        redate: Gives entries before a time another timestamp; None for metrics.
-        has_own_streams: Whether no other worker sends entries of the same streams.
+        redater: Redates log entries that the destination would reject as too old; None if it
+            rejects none.
 
     Attributes:
         counters: Counts of items and answers; read-only.
@@ -147,8 +127,7 @@ class DeliveryQueue:
         split: BodySplitter,
         user_agent: str,
         max_age: int | None = None,
-        redate: PayloadRedater | None = None,
-        has_own_streams: bool = True,
+        redater: LateEntryRedater | None = None,
     ) -> None:
         self.destination = destination
         self.kind = kind
@@ -156,7 +135,7 @@ class DeliveryQueue:
         self._max_bytes = max_bytes
         self._seed = seed
         self._split = split
-        self._headers = (*destination.headers, ("User-Agent", user_agent))
+        self._user_agent = user_agent
         self._secrets = find_secrets(destination.headers)
         self._notices = DestinationNotices(destination)
         self._waiting: deque[Payload] = deque()
@@ -164,17 +143,12 @@ class DeliveryQueue:
         self._max_age = max_age
         self._loaded_bytes = 0
         self._finished_numbers: list[int] = []
-        self._redate = redate
-        self._has_own_streams = has_own_streams
-        self._newest_sent = 0  # creation of the newest payload that was sent
+        self._redater = redater
         self._pieces: dict[int, int] = {}  # unfinished parts by number
-        self._attempts = 0  # failed ones of the head
-        self._divisions = 0  # since the latest delivery
-        self._rejections = 0  # since the latest delivery
-        self._aside: list[Payload] = []
-        self._quarantine: deque[tuple[int, Payload]] = deque()  # when each is due
-        self._on_trial = False  # the head comes from the quarantine
+        self._quarantine = Quarantine(kind, self._waiting)
         self._sent_at = 0
+        self._drains_backlog = False  # since a failure, until the queue is empty
+        self._longest_delay: int | None = None  # from a flush to a delivery, ms
         self._in_flight: int | None = None  # id of the effect that carries the head
         self._failures = 0
         self._is_draining = False
@@ -194,9 +168,10 @@ class DeliveryQueue:
         self._adjust_to_clock(now)
         if payload.number and self._loaded_bytes + len(payload.body) > MAX_LOADED:
             payload = payload.without_body()
+        if self._max_age is not None and now - payload.created > MINUTE:
+            self._drains_backlog = True  # of an earlier process
         self._waiting.append(payload)
-        self._bytes += payload.size
-        self._loaded_bytes += len(payload.body)
+        self._add_bytes(payload)
         self.counters.offered += payload.items
         return self._make_room(now)
 
@@ -220,27 +195,18 @@ class DeliveryQueue:
         if now < self._since + self._wait:
             return None
         self._drop_aged(now)
-        if not self._on_trial and self._quarantine and self._quarantine[0][0] <= now:
-            self._waiting.appendleft(self._quarantine.popleft()[1])
-            self._on_trial, self._attempts = True, 0
-        if not self._waiting:
-            self._restore_aside()
+        self._quarantine.choose_head(now)
         if not self._waiting:
             return None
         self._in_flight = effect_id
-        if self._waiting[0].unloaded_size:
-            return LoadPayload(effect_id, self._waiting[0].number)
-        head = self._redate_head(now)
+        head = self._waiting[0]
+        if head.unloaded_size:
+            return LoadPayload(effect_id, head.number)
+        if self._redater is not None:
+            head = self._replace_head(self._redater.redate_late_entries(head, now))
         self._sent_at = now
         self.counters.bytes_out += len(head.body)
-        return _EFFECTS[self.kind](
-            id=effect_id,
-            destination=self.destination.name,
-            url=self.destination.url,
-            headers=head.headers + self._headers,
-            body=head.body,
-            is_embedded=self.destination.is_embedded,
-        )
+        return build_request(self.destination, head, self._user_agent, effect_id)
 
     def complete(
         self,
@@ -255,9 +221,11 @@ class DeliveryQueue:
         if isinstance(result, PayloadBody | StorageFailure):
             self._load_head(result, now)
             return ()
-        verdict = self._examine_rejection(judge_answer(self.kind, result, now))
+        verdict = self._quarantine.examine(
+            judge_answer(self.kind, result, now), is_accepting=self._last_success is not None
+        )
         parts: tuple[Payload, ...] = ()
-        if verdict.outcome == "split" or self._is_division_due(verdict):
+        if verdict.outcome == "split" or self._quarantine.is_division_due(verdict):
             parts = split_payload(self._waiting[0], self._split)
             if not parts and verdict.outcome == "split":
                 is_too_large = verdict.reason == "too_large"
@@ -267,31 +235,17 @@ class DeliveryQueue:
         error_text = redacted_text(result, self._secrets)
         if verdict.outcome not in ("delivered", "split"):
             self._last_error = f"{verdict.status or verdict.reason}: {error_text}"
+        notices: tuple[Notice, ...] = ()
         if verdict.outcome == "retried":
-            notices = self._retry(verdict, error_text, now)
-            if parts:
-                self._replace_head(parts)
-                return notices + self._make_room(now)
-            self._step_aside(verdict, now)
-            return notices
-        if verdict.outcome == "split":
+            notices = self._retry(verdict, error_text, now, is_divided=bool(parts))
+        elif verdict.outcome == "split":
             self._wait_from(now, 0)
-            self._replace_head(parts)
-            return self._make_room(now)  # the parts compress less well than the whole
-        self._failures = self._attempts = 0
-        pause = 0 if self._max_age is None or self._is_draining else now - self._sent_at
-        self._wait_from(now, min(max(0, pause), MAX_PAUSE))
-        head = self._remove(0)
-        self._on_trial = False
-        self._mark_finished(head)
-        if verdict.outcome == "delivered":
-            self._divisions = self._rejections = 0
-            # Their faults are their own: each gets one attempt at once, then slow ones.
-            self._quarantine.extendleft((now, one) for one in reversed(self._aside))
-            self._aside = []
-        elif not self._waiting:
-            self._restore_aside()
-        return self._finish(head, verdict, error_text, now)
+        else:
+            return self._finish_head(verdict, error_text, now)
+        if parts:
+            self._divide_head(parts)
+            notices += self._make_room(now)  # the parts compress less well than the whole
+        return notices
 
     def pop_finished_numbers(self) -> tuple[int, ...]:
         """The numbers of the payloads that were finished since the last call."""
@@ -310,16 +264,27 @@ class DeliveryQueue:
         """When ``next_request`` is due; None without payloads or with one in flight."""
         if self._in_flight is not None:
             return None
-        if self._waiting or self._aside:
-            return self._since + self._wait
-        if self._quarantine:
-            return max(self._since + self._wait, self._quarantine[0][0])
-        return None
+        due = 0 if self._waiting else self._quarantine.next_due
+        return None if due is None else max(self._since + self._wait, due)
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the destination accepted the latest request."""
+        return self._state == "ok"
+
+    def head_age(self, now: int) -> int:
+        """The age of the payload to send next, ms; 0 without one."""
+        return max(0, now - self._waiting[0].created) if self._waiting else 0
+
+    def pop_longest_delay(self) -> int | None:
+        """The longest time from a flush to a delivery since the last call, ms; None without any."""
+        delay, self._longest_delay = self._longest_delay, None
+        return delay
 
     @property
     def is_empty(self) -> bool:
         """Whether there are no payloads, not even one in flight."""
-        return not self._waiting and not self._quarantine and not self._aside
+        return not self._waiting and self._quarantine.is_empty
 
     @property
     def is_full(self) -> bool:
@@ -334,7 +299,7 @@ class DeliveryQueue:
     @property
     def waiting(self) -> tuple[Payload, ...]:
         """All payloads in order, including the one in flight, then those in quarantine."""
-        return (*self._aside, *self._waiting, *(payload for _, payload in self._quarantine))
+        return (*self._quarantine.aside, *self._waiting, *self._quarantine.quarantined)
 
     def capture_state(self) -> DeliveryQueueState:
         """Captures the counters for a snapshot."""
@@ -379,8 +344,12 @@ class DeliveryQueue:
             next_attempt=self.next_poll,
         )
 
-    def _retry(self, verdict: Verdict, error_text: str, now: int) -> tuple[Notice, ...]:
+    def _retry(
+        self, verdict: Verdict, error_text: str, now: int, *, is_divided: bool
+    ) -> tuple[Notice, ...]:
+        """Waits until the next attempt, with the same head or with another payload."""
         self._state = "failing"
+        self._drains_backlog = self._max_age is not None
         self._failures += 1
         wait = backoff(
             1 if self._is_draining else self._failures,
@@ -388,113 +357,57 @@ class DeliveryQueue:
             destination=self.destination.name,
             counter=self.counters.answers["retried"],
         )
-        steps_aside = verdict.reason == "bad_request" and (
-            self._on_trial or (len(self._aside) < MAX_ASIDE and len(self._waiting) > 1)
-        )
-        if verdict.concerns_route and not self._is_draining and not steps_aside:
-            wait = max(wait, ROUTE_STEP) * (5 if self._failures > 4 else 1)
-        if verdict.status is not None:
-            self._attempts += 1
-        self._wait_from(now, wait, least=verdict.retry_after or 0)
-        if steps_aside:  # the next payload shows whose fault it is
+        payloads = len(self._waiting)
+        if not is_divided and self._quarantine.step_aside(verdict, now):
+            # The next payload shows whether the fault is the destination's.
+            self._wait_from(now, wait, least=verdict.retry_after or 0)
             return ()
+        if verdict.concerns_route and not self._is_draining:
+            wait = max(wait, ROUTE_STEP) * (5 if self._failures > 4 else 1)
+        self._wait_from(now, wait, least=verdict.retry_after or 0)
         return self._notices.report_retry(
-            verdict, error_text, now, wait=self._wait, payloads=len(self._waiting)
+            verdict, error_text, now, wait=self._wait, payloads=payloads
         )
 
-    def _examine_rejection(self, verdict: Verdict) -> Verdict:
-        """Decides whether a 400 concerns the payload or the whole request."""
-        if verdict.reason != "bad_request" or self._on_trial:
-            return verdict
-        self._rejections += 1
-        is_accepting = self._last_success is not None and self._rejections < MAX_REJECTIONS
-        if is_accepting and self.kind == "metrics":
-            return verdict
-        if self._divisions < MAX_DIVISIONS and self._waiting[0].items > 1:
-            return replace(verdict, outcome="split")
-        return replace(verdict, outcome="retried", concerns_route=True)
-
-    def _is_division_due(self, verdict: Verdict) -> bool:
-        """Whether an attempt that must be repeated should be made with less."""
-        return (
-            verdict.outcome == "retried"
-            and verdict.status is not None
-            and not verdict.concerns_route
-            and self._attempts + 1 >= (1 if self._on_trial else MAX_ATTEMPTS)
-            and self._divisions < MAX_DIVISIONS
-        )
-
-    def _replace_head(self, parts: tuple[Payload, ...]) -> None:
+    def _divide_head(self, parts: tuple[Payload, ...]) -> None:
         head = self._remove(0)
-        self._on_trial, self._attempts = False, 0
-        self._divisions += 1
+        self._subtract_bytes(head)
         if head.number:
             self._pieces[head.number] = self._pieces.get(head.number, 1) - 1 + len(parts)
         self._waiting.extendleft(reversed(parts))
-        self._bytes += sum(part.size for part in parts)
-        self._loaded_bytes += sum(part.size for part in parts)
+        for part in parts:
+            self._add_bytes(part)
+        self._quarantine.note_division()
 
-    def _step_aside(self, verdict: Verdict, now: int) -> None:
-        """Lets the next payload try if the head has failed too often."""
-        is_rejected = verdict.reason == "bad_request"
-        if verdict.status is None or (verdict.concerns_route and not is_rejected):
-            return
-        if self._on_trial:
-            self._quarantine.append((now + QUARANTINE, self._waiting.popleft()))
-            self._on_trial = False
-        elif self.kind != "metrics" or is_rejected:
-            if not is_rejected and self._attempts < MAX_ATTEMPTS:
-                return
-            if len(self._aside) >= MAX_ASIDE or len(self._waiting) < 2:
-                self._restore_aside()
-            else:
-                self._aside.append(self._waiting.popleft())
-        self._attempts = 0
-
-    def _restore_aside(self) -> None:
-        """Returns payloads to the front in order: they are not the only ones that fail."""
-        self._waiting.extendleft(reversed(self._aside))
-        self._aside = []
-
-    def _redate_head(self, now: int) -> Payload:
-        """Redates entries of the head that the destination would reject as too old."""
-        head = self._waiting[0]
-        if self._redate is None or self.destination.is_embedded:
-            return head
-        newest = self._newest_sent if self._has_own_streams else now
-        self._newest_sent = max(self._newest_sent, head.created)
-        earliest = now - MAX_ENTRY_AGE
-        if head.created + MINUTE < newest:
-            earliest = max(earliest, newest - MAX_BEHIND)
-        if head.created - MAX_BEHIND >= earliest:
-            return head
-        redated = self._redate(head, earliest, max(newest, now - MAX_ENTRY_AGE) - REDATED_BEHIND)
-        self._bytes += redated.size - head.size
-        self._loaded_bytes += redated.size - head.size
-        self._waiting[0] = redated
-        return redated
-
-    def _finish(
-        self, payload: Payload, verdict: Verdict, error_text: str, now: int
-    ) -> tuple[Notice, ...]:
-        """Counts a payload that leaves the queue."""
+    def _finish_head(self, verdict: Verdict, error_text: str, now: int) -> tuple[Notice, ...]:
+        """Removes and counts the head: it was delivered, rejected or dropped."""
+        self._failures = 0
+        pause = now - self._sent_at if self._drains_backlog and not self._is_draining else 0
+        self._wait_from(now, min(max(0, pause), MAX_PAUSE))
+        head = self._remove(0)
+        self._release(head)
+        is_delivered = verdict.outcome == "delivered"
+        self._quarantine.note_finished(now, is_delivered=is_delivered)
+        self._longest_delay = max(self._longest_delay or 0, now - head.created)
+        self._drains_backlog &= not self.is_empty
         if verdict.outcome == "dropped":
             self._state = "refusing"
-            self._count_dropped(payload, verdict.reason)
-            return self._notices.report_refusal(verdict, error_text, now, items=payload.items)
-        whole = verdict.outcome == "delivered"
-        back = self._notices.report_accepted(now, whole=whole, payloads=len(self._waiting))
-        if not whole:
+            self._count_dropped(head, verdict.reason)
+            return self._notices.report_refusal(verdict, error_text, now, items=head.items)
+        notices = self._notices.report_accepted(
+            now, whole=is_delivered, payloads=len(self._waiting)
+        )
+        if not is_delivered:
             self._state = "refusing"
-            self.counters.rejected += payload.items
-            return back + self._notices.report_refusal(
-                verdict, error_text, now, items=payload.items
+            self.counters.rejected += head.items
+            return notices + self._notices.report_refusal(
+                verdict, error_text, now, items=head.items
             )
         self._state = "ok"
         self._last_error = ""
         self._last_success = now
-        self.counters.delivered += payload.items
-        return back
+        self.counters.delivered += head.items
+        return notices
 
     def _make_room(self, now: int) -> tuple[Notice, ...]:
         """Drops payloads beyond the bound, except the last one."""
@@ -502,13 +415,11 @@ class DeliveryQueue:
             return ()
         items = 0
         if self.kind != "metrics":
-            while self._bytes > self._max_bytes and self._quarantine:
-                items += self._give_up(self._quarantine.popleft()[1], "queue_full")
-            while self._bytes > self._max_bytes and self._aside:
-                items += self._give_up(self._aside.pop(0), "queue_full")
+            while self._bytes > self._max_bytes and (payload := self._quarantine.pop_oldest()):
+                items += self._give_up(payload, "queue_full")
             oldest = 0 if self._in_flight is None else 1
             while self._bytes > self._max_bytes and len(self._waiting) > 1:
-                items += self._drop(oldest, "queue_full")
+                items += self._give_up(self._remove(oldest), "queue_full")
         elif self._max_age is not None:
             items = self._thin()
         return self._notices.report_overflow(now, items=items, max_bytes=self._max_bytes)
@@ -520,7 +431,7 @@ class DeliveryQueue:
         items = 0
         in_flight = self._waiting[0] if self._in_flight is not None else None
         for reason in ("thinned", "queue_full"):
-            kept: deque[Payload] = deque()
+            kept: list[Payload] = []
             newest = {p.created // MINUTE: p.created for p in self._waiting}
             for payload in self._waiting:
                 spared = payload is in_flight or not payload.thinnable or self._bytes <= enough
@@ -528,57 +439,62 @@ class DeliveryQueue:
                     reason == "thinned" and payload.created == newest[payload.created // MINUTE]
                 ):
                     kept.append(payload)
-                    continue
-                self._bytes -= payload.size
-                self._loaded_bytes -= len(payload.body)
-                self._mark_finished(payload)
-                self._count_dropped(payload, reason)
-                items += payload.items
-            self._waiting = kept
+                else:
+                    items += self._give_up(payload, reason)
+            if kept[:1] != [self._waiting[0]]:
+                self._quarantine.begin_head()
+            self._waiting.clear()
+            self._waiting.extend(kept)
         return items
 
     def _drop_aged(self, now: int) -> None:
         """Drops payloads that are too old for any receiver."""
-        if self._max_age is not None:
-            while self._waiting and now - self._waiting[0].created > self._max_age:
-                self._drop(0, "too_old")
-            while self._quarantine and now - self._quarantine[0][1].created > self._max_age:
-                self._give_up(self._quarantine.popleft()[1], "too_old")
+        if self._max_age is None:
+            return
+        while self._waiting and now - self._waiting[0].created > self._max_age:
+            self._give_up(self._remove(0), "too_old")
+        for payload in self._quarantine.pop_created_before(now - self._max_age):
+            self._give_up(payload, "too_old")
 
     def _load_head(self, result: PayloadBody | StorageFailure, now: int) -> None:
         """Sets the loaded body of the head."""
         if isinstance(result, StorageFailure):
             self._wait_from(now, RELOAD)
         elif result.body is None:
-            self._drop(0, "damaged")
+            self._give_up(self._remove(0), "damaged")
         else:
-            self._waiting[0] = self._waiting[0].with_body(result.body)
-            self._loaded_bytes += len(result.body)
-
-    def _drop(self, position: int, reason: str) -> int:
-        return self._give_up(self._waiting[position], reason, position)
-
-    def _give_up(self, payload: Payload, reason: str, position: int | None = None) -> int:
-        """Drops a payload that is at a position of the queue, or was removed from elsewhere."""
-        if position is None:
-            self._bytes -= payload.size
-            self._loaded_bytes -= len(payload.body)
-        else:
-            self._remove(position)
-            if position == 0:
-                self._on_trial = False
-        self._mark_finished(payload)
-        self._count_dropped(payload, reason)
-        return payload.items
+            self._replace_head(self._waiting[0].with_body(result.body))
 
     def _remove(self, position: int) -> Payload:
         payload = self._waiting[position]
         del self._waiting[position]
-        self._bytes -= payload.size
-        self._loaded_bytes -= len(payload.body)
+        if position == 0:
+            self._quarantine.begin_head()
         return payload
 
-    def _mark_finished(self, payload: Payload) -> None:
+    def _replace_head(self, payload: Payload) -> Payload:
+        self._subtract_bytes(self._waiting[0])
+        self._add_bytes(payload)
+        self._waiting[0] = payload
+        return payload
+
+    def _give_up(self, payload: Payload, reason: str) -> int:
+        """Drops a payload that was removed; returns the number of its items."""
+        self._release(payload)
+        self._count_dropped(payload, reason)
+        return payload.items
+
+    def _add_bytes(self, payload: Payload) -> None:
+        self._bytes += payload.size
+        self._loaded_bytes += len(payload.body)
+
+    def _subtract_bytes(self, payload: Payload) -> None:
+        self._bytes -= payload.size
+        self._loaded_bytes -= len(payload.body)
+
+    def _release(self, payload: Payload) -> None:
+        """Forgets a payload that was removed; the outbox may delete it with its last part."""
+        self._subtract_bytes(payload)
         if not payload.number:
             return
         pieces = self._pieces.pop(payload.number, 1) - 1
@@ -597,5 +513,4 @@ class DeliveryQueue:
     def _adjust_to_clock(self, now: int) -> None:
         """Restarts the wait if the clock was set back: a longer wait, but one that ends."""
         self._since = min(self._since, now)
-        if self._quarantine and self._quarantine[0][0] > now + QUARANTINE:
-            self._quarantine = deque((now + QUARANTINE, one) for _, one in self._quarantine)
+        self._quarantine.adjust_to_clock(now)

@@ -14,6 +14,11 @@ from .verdict import Verdict
 
 LOSS_QUIET_PERIOD = 10 * 60 * 1000
 
+LATE_SAMPLES = (
+    "destination rejects samples from an outage, so increases are missing; "
+    "set its out_of_order_time_window to OPENQOE_OUTBOX_MAX_AGE"
+)
+
 Fields = tuple[tuple[str, str | int | float], ...]
 
 
@@ -75,13 +80,13 @@ class DestinationNotices:
         """Reports a payload that was refused, wholly (dropped) or in part (rejected)."""
         if not self._is_news((verdict.reason, verdict.status), now):
             return ()
-        fields = (*_reason_fields(verdict, error_text), ("items", items))
-        event = (
-            "destination rejected part of a payload"
-            if verdict.outcome == "rejected"
-            else "payload dropped"
-        )
-        return (Notice("warning", event, (*self._identity, *fields)),)
+        fields = (*self._identity, *_reason_fields(verdict, error_text), ("items", items))
+        if verdict.reason == "late_samples":
+            return (Notice("error", LATE_SAMPLES, fields),)
+        event = "payload dropped"
+        if verdict.outcome == "rejected":
+            event = "destination rejected part of a payload"
+        return (Notice("warning", event, fields),)
 
     def report_overflow(self, now: int, *, items: int, max_bytes: int) -> tuple[Notice, ...]:
         """Reports items that were dropped because the queue is full."""

@@ -1,9 +1,9 @@
 """Probes a destination with a harmless request, and diagnoses its answer.
 
 The probe has the URL and the headers of every other request, and leaves no data behind: a write
-request with only the description of one metric (which the worker sends anyway), or a push without
-streams. Receivers of metrics answer 2xx. Loki answers 204, from 3.2 on 422 ("at least one valid
-stream is required", grafana/loki #13706), in both cases after checking credentials and tenant.
+request without series, or a push without streams. Receivers of metrics answer 2xx. Loki answers
+204, from 3.2 on 422 ("at least one valid stream is required", grafana/loki #13706). All of them
+check credentials and tenant first.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,11 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from ..config.destinations import EMBEDDED, Destination
-from ..effects import HttpResult, LokiPush, NetworkFailure, PayloadKind, RemoteWrite
-from ..metrics import health_metrics
+from ..effects import HttpResult, LokiPush, NetworkFailure, PayloadKind, RemoteWrite, StoreViews
 from ..version import VERSION
 from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
-from .delivery_queue import DeliveryQueue
+from .delivery_queue import build_request
 from .error_text import find_secrets, redacted_text
 from .payload import Payload
 from .verdict import parse_http_date
@@ -29,8 +28,10 @@ TOLERATED_SKEW: Final = 30_000
 MAX_SKEW: Final = 300_000
 """ms from which a difference is a failure: receivers reject samples and entries from the future."""
 
-
-_DESCRIPTION: Final = remote_write.encode_metadata((health_metrics.BUILD,))
+LATE_SAMPLES_ADVICE: Final = (
+    "after an outage, Prometheus and Mimir accept samples over an hour late only if "
+    "out_of_order_time_window is set, best to OPENQOE_OUTBOX_MAX_AGE"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Finding:
 
 
 def build_probe(
-    destination: Destination, kind: PayloadKind, loki_encoding: str, now: int
+    destination: Destination, kind: PayloadKind, loki_encoding: str
 ) -> RemoteWrite | LokiPush:
     """Builds a request without data, as the worker would send it.
 
@@ -59,26 +60,17 @@ def build_probe(
         destination: The destination; not the embedded store.
         kind: The payloads it receives.
         loki_encoding: "protobuf" or "json".
-        now: Current time in ms.
     """
     assert not destination.url.startswith(EMBEDDED)
     if kind == "metrics":
-        headers, body = remote_write.HEADERS, remote_write.compress((_DESCRIPTION,))
+        headers, body = remote_write.HEADERS, remote_write.compress(())
     else:
         encoding = ENCODINGS[loki_encoding]
         headers, body = encoding.headers, encoding.encode_request(())
-    queue = DeliveryQueue(
-        destination,
-        kind,
-        max_bytes=1 << 20,
-        seed=0,
-        split=lambda _: (),
-        user_agent=f"openqoe-worker/{VERSION}",
-    )
-    queue.offer(Payload(kind, headers, body, 0, now), now)
-    effect = queue.next_request(1, now)
-    assert isinstance(effect, RemoteWrite | LokiPush)
-    return effect
+    payload = Payload(kind, headers, body, items=0, created=0)
+    request = build_request(destination, payload, f"openqoe-worker/{VERSION}", 1)
+    assert not isinstance(request, StoreViews), "no server gets rows of views"
+    return request
 
 
 def diagnose_answer(
@@ -121,7 +113,7 @@ def _explain_status(
     if kind == "logs" and 200 <= status < 300 and not _is_push_path(path):
         return "fail", f"but {path} is no push endpoint", _path(destination, kind)
     if 200 <= status < 300 or (kind == "logs" and status == 422):
-        return "ok", "it accepts requests", ""
+        return "ok", "it accepts requests", "" if kind == "logs" else LATE_SAMPLES_ADVICE
     if 300 <= status < 400:
         return "fail", "it redirects", "set the target URL: redirects are not followed"
     if status == 401:

@@ -12,7 +12,8 @@ There are five outcomes:
 A status that concerns the payload drops or splits it. One that concerns the route, the credentials
 or the configuration keeps it: the queue retries slowly until they are corrected. The text of an
 answer is for people and decides nothing, with one exception: a 400 that names a sample
-(``SAMPLE_ERROR``) shows that the destination read the request, so the route is right.
+(``SAMPLE_ERROR``) shows that the destination read the request, so the route is right, and that it
+needs another setting if the sample came too late (``LATE_SAMPLE``).
 """
 
 import re
@@ -90,6 +91,12 @@ SAMPLE_ERROR = re.compile(
 A payload that is sent again after a restart, because the answer to it was lost, gets one of them.
 """
 
+LATE_SAMPLE = re.compile(
+    rb"out[ -]of[ -]bounds|too[ -]old|too[ -]far[ -](?:in|behind)[ -](?:the )?past"
+)
+"""Those of a sample that is too far behind the newest one of any series: by an hour, unless the
+destination's ``out_of_order_time_window`` is longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -117,8 +124,11 @@ def judge_answer(kind: PayloadKind, result: HttpResult | NetworkFailure, now: in
     status = result.status
     fitting = (r for r in STATUS_RULES if r.first <= status <= r.last and kind in r.kinds)
     rule = next(fitting, DEFAULT_RULE)
-    if rule.reason == "bad_request" and kind == "metrics" and SAMPLE_ERROR.search(result.body):
-        return Verdict("rejected", "bad_samples", status)
+    if rule.outcome == "rejected" and kind == "metrics":
+        if LATE_SAMPLE.search(result.body):
+            return Verdict("rejected", "late_samples", status)
+        if rule.reason == "bad_request" and SAMPLE_ERROR.search(result.body):
+            return Verdict("rejected", "bad_samples", status)
     wait = parse_retry_after(result.headers, now) if rule.outcome == "retried" else None
     reason = rule.reason.format(status=status)
     return Verdict(rule.outcome, reason, status, wait, rule.concerns_route)

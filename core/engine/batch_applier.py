@@ -8,15 +8,21 @@ The steps, each in a module of its own:
     record    core/qoe       events to series, through the state of their views
 """
 
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
 from ..config.worker_config import Config
 from ..effects import Notice
 from ..events.batch import Batch
 from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.event_types import Event
+from ..events.faults import Fault
+from ..events.view_sampling import is_view_kept
 from ..governance.governor import Governor
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
-from ..metrics.registry import Registry
+from ..metrics.registry import MAX_CACHE_BYTES, Registry
 from ..qoe.event_context import EventContext
 from ..qoe.labeller import Labeller
 from ..qoe.recorder import Recorder
@@ -51,6 +57,7 @@ class BatchApplier:
     ) -> None:
         self._health = health
         self._log = log
+        self._log_sample = config.log_sample
         self.decoder = BatchDecoder(config)
         self.governor = Governor(config.cardinality_limits)
         self.registry = Registry(config.max_series)
@@ -114,20 +121,38 @@ class BatchApplier:
         self.recorder.record_events(without_view, batch.record.at)
         return events
 
+    def record_unfollowed(self, events: Sequence[tuple[Event, EventContext]], at: int) -> None:
+        """Record events of views with too many batches, without the state of their views."""
+        self._health.count(health_metrics.UNFOLLOWED, len(events))
+        without_view = [
+            (event, msgspec.structs.replace(context, view=None)) for event, context in events
+        ]
+        self.recorder.record_events(without_view, at)
+
     def renew_labels(self, now: int) -> None:
         """Work out all labels again, because governance has changed its decisions."""
         self.labeller.reset_cache(now)
+        self.registry.cached_bytes = 0
 
     def _begin(self, decoded: DecodedBatch, batch: Batch) -> list[tuple[Event, EventContext]]:
         at = batch.record.at
         self.count_events(decoded)
-        if self.labeller.is_cache_stale(at):
+        if self.labeller.is_cache_stale(at) or self.registry.cached_bytes > MAX_CACHE_BYTES:
             self.renew_labels(at)
         events = self._by_time(decoded, batch)
         if self._log is not None:
-            self._log.add_events(events, self.labeller, at)
+            self._log.add_events(self._sampled(events), self.labeller, at)
         self.is_dirty = True
         return [(event, context) for event, _, context in events]
+
+    def _sampled(
+        self, events: list[tuple[Event, bytes, EventContext]]
+    ) -> list[tuple[Event, bytes, EventContext]]:
+        """Return the events that become log lines: those of the views in the sample."""
+        fraction = self._log_sample
+        if fraction >= 1:
+            return events
+        return [one for one in events if is_view_kept(one[0].view_id, fraction)]
 
     def _by_time(
         self, decoded: DecodedBatch, batch: Batch
@@ -158,15 +183,20 @@ class BatchApplier:
         """Count accepted events, rejected ones by reason, and ignored fields."""
         if decoded.events:
             self._health.count(health_metrics.ACCEPTED, len(decoded.events))
-        if not decoded.faults and not decoded.ignored_fields:
-            return
+        if decoded.clock_corrected:
+            self._health.count(health_metrics.CLOCK_CORRECTED)
+        if decoded.faults:
+            self.count_faults(decoded.faults)
+        for path in decoded.ignored_fields:
+            self._health.count(health_metrics.IGNORED, field=path)
+
+    def count_faults(self, faults: Iterable[Fault]) -> None:
+        """Count rejected events by reason."""
         seen: set[int | None] = set()
-        for fault in decoded.faults:
+        for fault in faults:
             if fault.index not in seen:  # an event may have several faults
                 seen.add(fault.index)
                 self._health.count(health_metrics.REJECTED, reason=fault.reason)
-        for path in decoded.ignored_fields:
-            self._health.count(health_metrics.IGNORED, field=path)
 
 
 def _time_of(entry: tuple[Event, bytes, EventContext]) -> float:

@@ -52,6 +52,7 @@ def capture(
         applier.is_dirty,
         None if coordinator is None else coordinator.capture_state(),
         (0, {}) if export.log is None else export.log.capture_streams(),
+        components.ingest.limits.capture_state(),
     )
 
 
@@ -75,6 +76,7 @@ def restore(
         export.log.adjusted.update(saved.logs_adjusted)
         export.log.restore_streams(*saved.log_streams)
     components.ingest.dedup.forgotten = saved.batches_forgotten
+    components.ingest.limits.restore_state(saved.quotas)
     export.restore_state(saved.export, saved.queues)
     flush_timer.restore_state(saved.flushed_at)
     if components.coordinator is not None:

@@ -6,10 +6,12 @@ from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..events.batch_queue import BatchQueue
 from ..metrics.health_metrics import Health
+from ..privacy.rules import PrivacyRules
 from .batch_applier import BatchApplier
 from .durability import Durability
 from .effect_ids import EffectIds
 from .export import ExportPipeline
+from .flush_pace import FlushPace
 from .ingest import Ingest
 
 
@@ -25,6 +27,7 @@ class Components:
         applier: Applies batches.
         ingest: Accepts batches.
         export: Turns series and log entries into payloads and delivers them.
+        pace: Judges whether flushes and deliveries keep up.
         durability: Orders what goes to disk; None if nothing does.
         coordinator: Synchronises with other workers; None if there are none.
     """
@@ -36,6 +39,7 @@ class Components:
     applier: BatchApplier
     ingest: Ingest
     export: ExportPipeline
+    pace: FlushPace
     durability: Durability | None
     coordinator: Coordinator | None
 
@@ -46,7 +50,14 @@ class Components:
 
 
 def create_components(
-    config: Config, *, instance: str, seed: int, durable: bool, shared: bool, embedded: bool
+    config: Config,
+    *,
+    instance: str,
+    seed: int,
+    durable: bool,
+    shared: bool,
+    embedded: bool,
+    secret: bytes,
 ) -> Components:
     """Create the components; see ``Worker`` for the arguments."""
     ids, health, queue = EffectIds(), Health(), BatchQueue(claims=shared)
@@ -61,5 +72,9 @@ def create_components(
     coordinator = None
     if shared:
         coordinator = Coordinator(config, queue, applier, applier.governor, instance)
-    ingest = Ingest(config, ids, health, queue, applier, durability, coordinator)
-    return Components(config, ids, health, queue, applier, ingest, export, durability, coordinator)
+    privacy = PrivacyRules(config, secret)
+    ingest = Ingest(config, ids, health, queue, applier, durability, coordinator, privacy)
+    pace = FlushPace(config.flush_interval, export.queues)
+    return Components(
+        config, ids, health, queue, applier, ingest, export, pace, durability, coordinator
+    )

@@ -5,7 +5,7 @@ again on the next page load. The bytes are the same each time, so a hash identif
 Source: the retry queue of both SDK generations.
 """
 
-from collections import OrderedDict
+from collections import deque
 from hashlib import blake2b
 
 from xxhash import xxh3_128_digest
@@ -36,6 +36,10 @@ def digest_of_pair(key_digest: bytes, body: bytes) -> bytes:
     return digest_of(key_digest + digest_of(body))
 
 
+EVENT_BITS = 32
+MAX_EVENTS = (1 << EVENT_BITS) - 1
+
+
 class DedupWindow:
     """Batches accepted within a window of time, bounded in number.
 
@@ -46,9 +50,10 @@ class DedupWindow:
     def __init__(self, window: int, limit: int) -> None:
         self._window = window
         self._limit = limit
-        # In order of acceptance. Finding the first key of a plain dictionary from whose front keys
-        # are removed gets slower with each removal: 60 µs where 200,000 are kept.
-        self._accepted: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        # Time and number of events in one integer: a tuple would double the memory.
+        self._accepted: dict[bytes, int] = {}
+        self._order: deque[bytes] = deque()  # the digests by acceptance
+        self._outdated: dict[bytes, int] = {}  # how many places in the order are no longer valid
         self.forgotten = 0
 
     def __len__(self) -> int:
@@ -57,26 +62,32 @@ class DedupWindow:
     def find(self, digest: bytes, now: int) -> int | None:
         """Return how many events the batch held; None if it was not accepted in the window."""
         found = self._accepted.get(digest)
-        if found is None or now - found[0] > self._window:
+        if found is None or now - (found >> EVENT_BITS) > self._window:
             return None
-        return found[1]
+        return found & MAX_EVENTS
 
     def forget(self, digest: bytes) -> None:
         """Remove a batch: it was not accepted after all."""
-        self._accepted.pop(digest, None)
+        if self._accepted.pop(digest, None) is not None:
+            self._outdated[digest] = self._outdated.get(digest, 0) + 1
 
     def remember(self, digest: bytes, events: int, now: int) -> None:
         """Add an accepted batch, and evict the oldest ones that are too old or too many."""
         if not self._window:
             return
-        self._accepted.pop(digest, None)
-        self._accepted[digest] = (now, events)
-        while self._accepted:
-            oldest = next(iter(self._accepted))
-            if now - self._accepted[oldest][0] > self._window:
+        self.forget(digest)
+        self._accepted[digest] = now << EVENT_BITS | min(events, MAX_EVENTS)
+        self._order.append(digest)
+        while self._order:
+            oldest = self._order[0]
+            if outdated := self._outdated.pop(oldest, 0):
+                if outdated > 1:
+                    self._outdated[oldest] = outdated - 1
+            elif now - (self._accepted[oldest] >> EVENT_BITS) > self._window:
                 del self._accepted[oldest]
             elif len(self._accepted) > self._limit:
                 del self._accepted[oldest]
                 self.forgotten += 1
             else:
                 break
+            self._order.popleft()

@@ -19,7 +19,8 @@ import msgspec
 from ..config.destinations import Destination
 from ..config.worker_config import Config
 from ..delivery.delivery_queue import DeliveryQueue
-from ..delivery.payload import BodySplitter, Payload, PayloadRedater
+from ..delivery.log_redating import LateEntryRedater
+from ..delivery.payload import BodySplitter, Payload
 from ..delivery.queue_status import DeliveryQueueState
 from ..effects import (
     Delivery,
@@ -115,9 +116,14 @@ class ExportPipeline:
                 with_metadata=config.loki_structured_metadata,
                 max_streams=config.loki_max_streams,
             )
+            has_own_streams = "instance" in config.log_labels
             self._logs = tuple(
                 self._queue(
-                    destination, "logs", encoding.split_request, seed, self.log.redate_payload
+                    destination,
+                    "logs",
+                    encoding.split_request,
+                    seed,
+                    LateEntryRedater(self.log.redate_payload, has_own_streams=has_own_streams),
                 )
                 for destination in destinations
             )
@@ -374,7 +380,7 @@ class ExportPipeline:
         kind: PayloadKind,
         split: BodySplitter,
         seed: int,
-        redate: PayloadRedater | None = None,
+        redater: LateEntryRedater | None = None,
     ) -> DeliveryQueue:
         memory = self._durability is None
         return DeliveryQueue(
@@ -384,7 +390,6 @@ class ExportPipeline:
             max_age=None if memory else self._config.outbox_max_age,
             seed=seed,
             split=split,
-            redate=redate,
-            has_own_streams="instance" in self._config.log_labels,
+            redater=None if destination.is_embedded else redater,
             user_agent=f"openqoe-worker/{VERSION}",
         )

@@ -21,15 +21,25 @@ from .health_report import LimitNotifier
 from .ingest import UNITS_PER_EVENT
 
 # A flush delays the batches that arrive meanwhile. They must not arrive faster than its work gets
-# done, so each batch does some of it, in proportion to its events. Rejected batches do none.
+# done, so each batch does some of it, in proportion to its events, and more the fuller the queue:
+# clients that leave no time for a flush are slowed down a little, rather than rejected when the
+# queue is full. Rejected batches do none.
 
 FLUSH_UNITS_PER_EVENT = 2
-"""Units of a flush done for each event that arrives. Few, because clients wait for it; the flush
-mostly uses the time that they leave. Not zero, because they might leave none."""
+"""Units of a flush done for each event that arrives at an empty queue. Few, because clients wait
+for it; the flush mostly uses the time that they leave. Not zero, because they might leave none."""
 
 APPLY_UNITS_PER_EVENT = UNITS_PER_EVENT + 1
-"""Units of waiting batches applied for each event that arrives: its own cost and one more, so that
-the queue shrinks however many arrive. Not much more, or clients would wait much longer."""
+"""Units of waiting batches applied for each event that arrives at an empty queue: its own cost and
+one more, so that the queue shrinks however many arrive."""
+
+MORE_UNITS_PER_EVENT = 32
+"""Units that an event pays for beyond these at a full queue, in proportion below. While a queue of
+64 MiB fills with events of 300 bytes, four million units are done: a flush of a million series."""
+
+MORE_BUDGETS = 7
+"""Budgets of units that one batch pays for beyond the first at a full queue, in proportion below:
+a batch of many events must not hold up the others for long."""
 
 
 class FlushScheduler:
@@ -52,12 +62,14 @@ class FlushScheduler:
         """
         self._components = components
         self._interval = components.config.flush_interval
+        self._max_waiting_bytes = components.config.max_waiting_bytes
         self._queue = components.queue
         self._applier = components.applier
         self._ingest = components.ingest
         self._export = components.export
         self._durability = components.durability
         self._coordinator = components.coordinator
+        self._pace = components.pace
         self._limits = limits
         self._budget = budget
         self._started_at = started_at
@@ -111,7 +123,7 @@ class FlushScheduler:
 
     def drain_notices(self) -> list[Notice]:
         """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
+        notices, self._notices = [*self._notices, *self._pace.drain_notices()], []
         return notices
 
     def collect_health(self, now: int) -> None:
@@ -138,10 +150,13 @@ class FlushScheduler:
         arrived = self._ingest.journalled_events - self._arrived_events
         if arrived:
             self._arrived_events += arrived
+            fill = min(1.0, self._queue.bytes / self._max_waiting_bytes)
+            more = MORE_UNITS_PER_EVENT * fill
             if self._flushing is None:
-                self._ingest.apply_waiting(arrived * APPLY_UNITS_PER_EVENT)
+                self._ingest.apply_waiting(int(arrived * (APPLY_UNITS_PER_EVENT + more)))
             else:
-                self._work(min(arrived * FLUSH_UNITS_PER_EVENT, self._budget), now)
+                most = int(self._budget * (1 + MORE_BUDGETS * fill))
+                self._work(min(int(arrived * (FLUSH_UNITS_PER_EVENT + more)), most), now)
         if not self._interval and self._applier.is_dirty:
             self._flush_requested = True  # there may be no later call
             self.make_requested_flush(now)
@@ -239,6 +254,8 @@ class FlushScheduler:
             self.finish_work(now)
 
     def _flush(self, now: int, *, last: bool) -> IncrementalWork[None]:
+        self._pace.begin_flush(None if last else self.timer.next_due, now)
+        self.timer.interval = self._pace.interval
         self.timer.restart(now)
         self._applier.is_dirty = False
         recorder = self._applier.recorder
@@ -280,6 +297,7 @@ class FlushScheduler:
                 units -= next(self._flushing)
             except StopIteration:
                 self._flushing = None
+                self._pace.end_flush(now)
                 self._release(now)
             except Exception as error:  # a fault of ours must not hold batches for ever
                 self._flushing = None

@@ -1,6 +1,6 @@
 """Health report: gathers the worker's own metrics, and notices of limits that were reached."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..cluster.coordinator import Coordinator
 from ..delivery.delivery_queue import DeliveryQueue
@@ -32,6 +32,7 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
     health.set_total(names.GOVERNANCE_FAULTS, governor.faults)
     health.set_total(names.LABELS_SHORTENED, applier.labeller.shortened)
     health.set_gauge(names.STORAGE_OK, not components.storage_failure)
+    health.set_gauge(names.FLUSH_INTERVAL, components.pace.interval / 1000)
     for name, count in governor.count_values(now).items():
         health.set_gauge(names.CARDINALITY, count, dimension=name)
     for name, dimension in governor.dimensions.items():
@@ -40,17 +41,20 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
         health.set_gauge(names.LOG_STREAMS, log.live_streams)
         for reason, count in log.adjusted.items():
             health.set_total(names.LOGS_ADJUSTED, count, reason=reason)
-    _collect_queues(health, components.export.queues, now)
+    _collect_queues(health, components.export.queues, components.pace.behind, now)
     if components.coordinator is not None:
         _collect_cluster(health, components.coordinator)
 
 
-def _collect_queues(health: Health, queues: Iterable[DeliveryQueue], now: int) -> None:
+def _collect_queues(
+    health: Health, queues: Iterable[DeliveryQueue], behind: Collection[str], now: int
+) -> None:
     for queue in queues:
         name, status, counters = queue.destination.name, queue.status(now), queue.counters
         health.set_gauge(names.QUEUE_PAYLOADS, status.payloads, destination=name)
         health.set_gauge(names.QUEUE_BYTES, status.bytes, destination=name)
         health.set_gauge(names.QUEUE_AGE, (status.oldest_age or 0) / 1000, destination=name)
+        health.set_gauge(names.QUEUE_BEHIND, name in behind, destination=name)
         for outcome, count in counters.answers.items():
             health.set_total(names.DELIVERIES, count, destination=name, outcome=outcome)
         health.set_total(names.ITEMS_DELIVERED, counters.delivered, destination=name)

@@ -3,9 +3,11 @@
 The steps, each in a module of its own:
 
     shed       core/engine/load_shedding    has the request waited too long?
+    limit      core/access/key_limits       is the rate of its key exceeded?
     content    core/api                     content type and coding
     dedup      core/engine/dedup            was this batch accepted before?
     decode     core/events                  bytes to good events and faults
+    screen     core/privacy                 organisations and sampling of the key, privacy
     queue      core/events/batch_queue      the batch waits for the journal, and to be applied
     apply      core/engine/batch_applier    series and log entries
 
@@ -13,16 +15,32 @@ A batch is answered once its record is in the journal, and applied then: so if t
 written, the batch has had no effect, and its sender is asked to send it again.
 """
 
-from ..api import answers, auth, content
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from ..access.key_limits import KeyLimits
+from ..access.key_ring import Grant
+from ..api import answers, content
+from ..api.body_formats import BODY_FORMATS
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..effects import DedupEntry, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
-from ..events.faults import NotJsonError, WrongShapeError
+from ..events.cmcd_decoder import keep_records
+from ..events.cmcd_target import is_wrapped
+from ..events.decoder import DecodedBatch
+from ..events.event_types import Event
+from ..events.faults import Fault, NotCmcdError, NotJsonError, WrongShapeError
+from ..events.foreign_events import REASON as FOREIGN
+from ..events.foreign_events import reject_foreign_events
+from ..events.slicing import join_events
+from ..events.view_sampling import is_view_kept
 from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
+from ..privacy.rules import PrivacyRules
 from .batch_applier import BatchApplier
 from .dedup import DedupWindow, digest_of, digest_of_key, digest_of_pair
 from .durability import Durability
@@ -36,11 +54,28 @@ Answer = tuple[OpenRequest, Response]
 """A request and its answer."""
 
 
+class Screened(NamedTuple):
+    """A batch after the rules of its key and of privacy.
+
+    Attributes:
+        body: The body for the journal.
+        decoded: What decoding that body gives, with the number of events received.
+        faults: The faults of all events.
+        left_out: Valid events that the key's sampling has left out.
+    """
+
+    body: bytes
+    decoded: DecodedBatch
+    faults: tuple[Fault, ...]
+    left_out: int
+
+
 class Ingest:
     """Accepts batches of events.
 
     Attributes:
         dedup: The batches accepted lately.
+        limits: Rates and quotas of keys.
         rejected: Batches rejected since the start because of too much work, by reason.
         journalled_events: Events that may be applied from now on, since the start (grows only).
     """
@@ -54,8 +89,10 @@ class Ingest:
         applier: BatchApplier,
         durability: Durability | None,
         coordinator: Coordinator | None,
+        privacy: PrivacyRules,
     ) -> None:
         self._config = config
+        self._privacy = privacy
         self._ids = ids
         self._health = health
         self._queue = queue
@@ -65,15 +102,17 @@ class Ingest:
         self._shedder = LoadShedder(config.max_wait)
         self._numbers = 0  # of batches, where there is no journal that numbers them
         self._country_headers = tuple(name.lower() for name in config.country_headers)
+        self.limits = KeyLimits()
         self.dedup = DedupWindow(config.dedup_window, config.dedup_max)
         self.rejected: dict[str, int] = {}
         self.journalled_events = 0
 
-    def ingest_request(self, opened: OpenRequest, now: int) -> Response | None:
+    def ingest_request(self, opened: OpenRequest, grant: Grant, now: int) -> Response | None:
         """Accept the batch of a request.
 
         Args:
             opened: The request.
+            grant: The key that permits it.
             now: Current time in ms.
 
         Returns:
@@ -85,45 +124,65 @@ class Ingest:
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
             self._health.count(health_metrics.REFUSED, reason=reason)
             return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
+        if wait := self.limits.wait(grant.key, now):
+            assert grant.key is not None
+            self._health.count(health_metrics.REFUSED, reason="rate", key=grant.key.name)
+            return answers.unavailable("Rate of this API key exceeded", -(-wait // 1000))
+        body_format = BODY_FORMATS[opened.route]
         try:
-            body = content.decode_body(
-                request, self._config.max_body_bytes, self._config.max_inflated_bytes
-            )
+            body = body_format.read_body(request, self._config)
         except content.RefusedContentError as refused:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="content")
             return answers.error_response(refused.status, str(refused))
         # Before the search for duplicates: the disk may fail for the record of the first one.
         if self._durability is not None and self._durability.failure:
             return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
-        digest, pair_digest = self._digests(request, body)
+        digest, pair_digest = self._digests(request, grant, body)
         known = self.dedup.find(digest, now)
         if known is not None:
-            if pair_digest and self.dedup.find(pair_digest, now) is None:
+            if pair_digest and self._is_other_body(digest, pair_digest, body, grant, now):
                 self._health.count(health_metrics.BATCHES_REJECTED, reason="idempotency_key")
                 return answers.error_response(422, "Idempotency-Key was used with another body")
             self._health.count(health_metrics.DUPLICATES)
             first = self._queue.find_unjournalled(digest)
+            response = body_format.accepted(known, elapsed)
             if first is None:
-                return answers.accepted(known, elapsed)
-            first.answers.append((opened, answers.accepted(known, elapsed)))
+                return response
+            first.answers.append((opened, response))
             return None
         try:
-            decoded = self._applier.decoder.decode(body, now)
+            screened = self._screen(body, grant, now)
         except NotJsonError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="not_json")
             return answers.not_json(str(error) if body else "the body is empty")
         except WrongShapeError as error:
             self._health.count(health_metrics.BATCHES_REJECTED, reason=error.fault.reason)
             return answers.invalid((error.fault,))
+        except NotCmcdError as error:
+            self._health.count(health_metrics.BATCHES_REJECTED, reason="not_cmcd")
+            status = 413 if error.is_too_large else 400
+            return answers.error_response(status, f"Not a body of CMCD records: {error}")
+        body, decoded, faults, left_out = screened
+        received = decoded.event_count
+        if not decoded.events and not left_out:
+            self._applier.count_faults(faults)
+            return body_format.invalid(faults)
+        self.limits.spend(grant.key, len(decoded.events) + left_out, now)
+        self.limits.count(grant.key, len(decoded.events), now)
+        if left_out:
+            self._count_thinned(left_out, grant, now)
         if not decoded.events:
-            self._applier.count_events(decoded)
-            return answers.invalid(decoded.faults)
-        if decoded.faults:
-            response = answers.partially_accepted(
-                decoded.event_count, len(decoded.events), decoded.faults, elapsed
-            )
+            self._applier.count_faults(faults)
+            return body_format.thinned(received, left_out, elapsed)
+        if faults:
+            good = len(decoded.events) + left_out
+            response = body_format.partially_accepted(received, good, faults, elapsed)
+        elif left_out:
+            response = body_format.thinned(received, left_out, elapsed)
         else:
-            response = answers.accepted(decoded.event_count, elapsed)
+            response = body_format.accepted(received, elapsed)
+        if len(decoded.faults) < len(faults):  # those of the batch are counted when it is applied
+            self._applier.count_faults(faults)
         country = self._country(request)
         if self._durability is None:
             self._numbers += 1
@@ -141,7 +200,58 @@ class Ingest:
         self._note_journalled(batch, now)
         return response
 
-    def _digests(self, request: Request, body: bytes) -> tuple[bytes, bytes]:
+    def _screen(self, body: bytes, grant: Grant, now: int) -> Screened:
+        """Decode a body and apply the rules of its key, and those of privacy.
+
+        A replay knows neither the key nor, perhaps, the rules: so the body that is returned holds
+        only what was accepted, and decoding it gives the same batch.
+
+        Raises:
+            NotJsonError: The body is not JSON.
+            NotCmcdError: The body has no readable record of CMCD, or too many.
+            WrongShapeError: It has no list of events, or one that is too long.
+        """
+        body = self._privacy.strip(body)
+        decoded = self._applier.decoder.decode(body, now)
+        if grant.orgs is not None:
+            decoded = reject_foreign_events(decoded, grant.orgs)
+        kept = self._thin(decoded.events, grant, now)
+        left_out = len(decoded.events) - len(kept)
+        if is_wrapped(body):
+            if left_out:
+                fraction = self.limits.fraction(grant.key, now)
+                body = keep_records(body, lambda session: is_view_kept(session, fraction))
+                batch = replace(decoded, events=kept, faults=())
+                return Screened(body, batch, decoded.faults, left_out)
+            return Screened(body, decoded, decoded.faults, 0)
+        rewritten = self._privacy.rewrite(body, kept)
+        if rewritten is not None and kept:
+            events = self._applier.decoder.decode(rewritten, now).events
+            batch = replace(decoded, events=events, faults=())
+            return Screened(rewritten, batch, decoded.faults, left_out)
+        if left_out or any(fault.reason == FOREIGN for fault in decoded.faults):
+            reduced = join_events(line for _, line in kept)
+            return Screened(
+                reduced, replace(decoded, events=kept, faults=()), decoded.faults, left_out
+            )
+        return Screened(body, decoded, decoded.faults, 0)
+
+    def _thin(
+        self, events: tuple[tuple[Event, bytes], ...], grant: Grant, now: int
+    ) -> tuple[tuple[Event, bytes], ...]:
+        """Return the events of the views that the key's sampling keeps."""
+        fraction = self.limits.fraction(grant.key, now)
+        if fraction >= 1:
+            return events
+        return tuple(pair for pair in events if is_view_kept(pair[0].view_id, fraction))
+
+    def _count_thinned(self, left_out: int, grant: Grant, now: int) -> None:
+        assert grant.key is not None, "nothing is left out without a key"
+        reason = "sample" if self.limits.fraction(grant.key, now) == grant.key.sample else "quota"
+        key = grant.key.name
+        self._health.count(health_metrics.THINNED, left_out, key=key, reason=reason)
+
+    def _digests(self, request: Request, grant: Grant, body: bytes) -> tuple[bytes, bytes]:
         """Return the digest that identifies a batch, and that of its key and body together.
 
         The client's own key identifies a batch; without one, its bytes do, and the second digest
@@ -149,10 +259,28 @@ class Ingest:
         """
         key = request.headers.get("idempotency-key")
         if not key:
-            return digest_of(body), b""
-        api_keys = auth.matching_keys(request, self._config.api_keys)
-        digest = digest_of_key(key, api_keys[0] if api_keys else "")
+            digest = digest_of(body)
+            if grant.orgs is not None:
+                # Keys of other organisations may send the same bytes, of which other events count.
+                digest = digest_of_pair(digest_of("\0".join(sorted(grant.orgs)).encode()), body)
+            return digest, b""
+        digest = digest_of_key(key, grant.text)
         return digest, digest_of_pair(digest, body)
+
+    def _is_other_body(
+        self, digest: bytes, pair_digest: bytes, body: bytes, grant: Grant, now: int
+    ) -> bool:
+        """Whether an idempotency key was used with another body before."""
+        if self.dedup.find(pair_digest, now) is not None:
+            return False
+        # After a crash only the body in the journal is known, which rules may have changed.
+        if grant.key is not None and grant.key.can_thin:
+            return False  # how much was left out then is not known
+        try:
+            screened = self._screen(body, grant, now)
+        except (NotJsonError, NotCmcdError, WrongShapeError):
+            return True
+        return self.dedup.find(digest_of_pair(digest, screened.body), now) is None
 
     def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:
         """Process the result of writing a record.

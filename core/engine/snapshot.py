@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from ..access.key_limits import QuotaState
 from ..cluster.coordinator import CoordinatorState
 from ..delivery.queue_status import DeliveryQueueState
 from ..governance.dimension import DimensionState
@@ -34,10 +35,13 @@ from ..primitives.msgpack_stream import MsgpackStream
 from ..qoe.labeller import LabellerState
 from ..qoe.recorder import RecorderState
 from ..sinks.series_exporter import ExporterState
+from . import snapshot_upgrade
 from .export import ExportState
 
 MARK = b"OQOE"
-VERSION = 1
+VERSION = 2
+UPGRADED_VERSION = 1
+"""The earlier format that can be read (``snapshot_upgrade``)."""
 _HEAD = len(MARK) + 2 + 4
 
 PIECE = 16 * 1024
@@ -72,6 +76,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
         is_dirty: Whether events came in since the latest flush.
         coordinator: State of the coordinator; None if no store is shared.
         log_streams: When the live log streams were scanned, and when each last had an entry.
+        quotas: Use of the quotas of keys.
     """
 
     labels: LabelTableState
@@ -91,6 +96,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_dirty: bool
     coordinator: CoordinatorState | None = None
     log_streams: tuple[int, dict[str, int]] = (0, {})
+    quotas: QuotaState = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -153,9 +159,14 @@ def decode(blob: bytes) -> Snapshot:
     body = blob[_HEAD:]
     if zlib.crc32(body) != int.from_bytes(blob[len(MARK) + 2 : _HEAD], "big"):
         raise SnapshotError("it is damaged (wrong checksum)")
-    if version != VERSION:
+    if version not in (VERSION, UPGRADED_VERSION):
         raise SnapshotError(f"it has format {version}, this version reads format {VERSION}")
     try:
-        return _decode(zlib.decompress(body))
-    except (zlib.error, msgspec.DecodeError) as error:
+        plain = zlib.decompress(body)
+        if version == VERSION:
+            return _decode(plain)
+        state = msgspec.msgpack.decode(plain)
+        snapshot_upgrade.upgrade(state)
+        return msgspec.convert(state, Snapshot)
+    except (zlib.error, msgspec.DecodeError, LookupError, TypeError) as error:
         raise SnapshotError(f"it cannot be read ({error})") from None

@@ -1,5 +1,6 @@
 """The answer to ``/stats``: cardinality limits and counts, views, state of each destination."""
 
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -12,7 +13,7 @@ from .components import Components
 
 def stats(query: str, components: Components, instance: str, now: int) -> Response:
     """Report cardinality, views and delivery, or the values of one dimension (``?dimension=``)."""
-    applier, coordinator = components.applier, components.coordinator
+    applier = components.applier
     dimensions = applier.governor.dimensions
     asked = parse_qs(query).get("dimension")
     if asked:
@@ -29,24 +30,37 @@ def stats(query: str, components: Components, instance: str, now: int) -> Respon
                 "cardinality": len(values),
                 "values": values[: answers.MAX_LISTED],
             },
+            answers.NO_STORE,
         )
-    return answers.json_response(
-        200,
-        {
-            "cardinality_limits": {name: _limit(d) for name, d in dimensions.items()},
-            "worker_version": VERSION,
-            "instance": instance,
-            "cardinality": applier.governor.count_values(now),
-            "series": {
-                "live": applier.registry.size,
-                "overflowed": applier.registry.overflowed,
-            },
-            "views": len(applier.recorder.views),
-            "refused": components.ingest.rejected,
-            "shared_store": None if coordinator is None else coordinator.status(now),
-            "destinations": [queue.status(now) for queue in components.export.queues],
+    return answers.json_response(200, overview(components, instance, now), answers.NO_STORE)
+
+
+def overview(components: Components, instance: str, now: int) -> dict[str, Any]:
+    """Return the state of a worker: cardinality, views, flushes and delivery."""
+    applier, coordinator, pace = components.applier, components.coordinator, components.pace
+    dimensions = applier.governor.dimensions
+    return {
+        "cardinality_limits": {name: _limit(d) for name, d in dimensions.items()},
+        "worker_version": VERSION,
+        "instance": instance,
+        "cardinality": applier.governor.count_values(now),
+        "series": {
+            "live": applier.registry.size,
+            "overflowed": applier.registry.overflowed,
         },
-    )
+        "views": len(applier.recorder.views),
+        "refused": components.ingest.rejected,
+        "storage_failure": components.storage_failure or None,
+        "shared_store": None if coordinator is None else coordinator.status(now),
+        "flush_interval_ms": {"configured": pace.configured, "current": pace.interval},
+        "destinations": [
+            {
+                **asdict(queue.status(now)),
+                "is_behind": queue.destination.name in pace.behind,
+            }
+            for queue in components.export.queues
+        ],
+    }
 
 
 def _limit(dimension: Dimension) -> dict[str, Any]:
@@ -54,4 +68,7 @@ def _limit(dimension: Dimension) -> dict[str, Any]:
     shown: dict[str, Any] = {"action": limit.action, "max_cardinality": limit.max_cardinality}
     if limit.action == "bucket":
         shown["bucket_size"] = limit.bucket_size
+    for member in ("allow", "deny"):
+        if values := getattr(limit, member):
+            shown[member] = sorted(values)
     return shown

@@ -18,6 +18,9 @@ from .batch import Batch
 MOST_DECODED = 5_000
 """Events that may wait in decoded form; of batches past it only the bytes are kept."""
 
+MOST_DECODED_BYTES = 4 * 1024 * 1024
+"""Bytes of bodies whose events may wait in decoded form."""
+
 
 class BatchQueue:
     """Batches from acceptance to effect.
@@ -48,7 +51,7 @@ class BatchQueue:
         self._batches.append(batch)
         self.events += batch.valid_events
         self.bytes += len(batch.record.body)
-        if self.events > MOST_DECODED:
+        if self.events > MOST_DECODED or self.bytes > MOST_DECODED_BYTES:
             batch.discard_events()
         if batch.is_journalled:
             self._move_journal_cursor()

@@ -15,6 +15,9 @@ from typing import Annotated, Protocol, cast
 import msgspec
 
 from ..config.worker_config import Config
+from .cmcd_decoder import CmcdDecoder
+from .cmcd_target import is_wrapped
+from .decoded_batch import DecodedBatch as DecodedBatch
 from .event_types import IDENTITY, Event
 from .faults import Fault, WrongShapeError
 from .repair import repair_event
@@ -28,6 +31,12 @@ from .slicing import (
 
 HOUR = 3_600_000
 MINUTE = 60_000
+
+FIRST_PLAUSIBLE_TIME = 1_577_836_800_000
+"""2020-01-01 UTC, ms: before it, a device does not know the time."""
+
+LAST_PLAUSIBLE_TIME = 7_258_118_400_000
+"""2200-01-01 UTC, ms: a larger number is no time in ms."""
 
 _decode_event = msgspec.json.Decoder(Event).decode
 _time_of = attrgetter("event_time")
@@ -53,22 +62,6 @@ def _flawless_decoder(longest: int) -> Callable[[bytes], _Events]:
     return cast(Callable[[bytes], _Events], msgspec.json.Decoder(body).decode)
 
 
-class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
-    """A decoded request body.
-
-    Attributes:
-        event_count: Number of events in the body.
-        events: The valid ones in order, each with its JSON as received, compacted.
-        faults: The faults of the others in order.
-        ignored_fields: Paths of optional fields that were ignored because of their type.
-    """
-
-    event_count: int
-    events: tuple[tuple[Event, bytes], ...]
-    faults: tuple[Fault, ...]
-    ignored_fields: tuple[str, ...] = ()
-
-
 class BatchDecoder:
     """Decodes and validates bodies within the limits of a configuration."""
 
@@ -79,19 +72,24 @@ class BatchDecoder:
         self._max_string = config.max_string_length
         self._max_age = config.max_event_age
         self._max_lead = config.max_event_lead
+        self._corrects_clocks = config.clock_correction == "shift"
         self._decode_flawless = _flawless_decoder(config.max_id_length)
+        self._cmcd = CmcdDecoder(config, self._clock_shift)
 
     def decode(self, body: bytes, now: int) -> DecodedBatch:
         """Decode a body.
 
         Args:
-            body: JSON without content coding.
+            body: JSON without content coding, or CMCD as wrapped by ``cmcd_target``.
             now: Time to which the age of events is compared, ms since the epoch.
 
         Raises:
             NotJsonError: The body is not JSON.
             WrongShapeError: The body has no list of 1 to ``max_events`` events.
+            NotCmcdError: The body is wrapped and has no readable record.
         """
+        if is_wrapped(body):
+            return self._cmcd.decode(body, now)
         return self._decode_flawless_batch(body, now) or self._decode_event_by_event(body, now)
 
     def _decode_flawless_batch(self, body: bytes, now: int) -> DecodedBatch | None:
@@ -107,8 +105,12 @@ class BatchDecoder:
             return None
         # Check the extremes only: these passes run in C and cost a tenth of a loop.
         times = list(map(_time_of, events))
-        if now - min(times) > self._max_age or max(times) - now > self._max_lead:
+        oldest, newest = min(times), max(times)
+        shift = self._clock_shift(oldest, newest, now)
+        if now - oldest - shift > self._max_age or newest + shift - now > self._max_lead:
             return None
+        if shift:
+            events = [_shifted(event, shift) for event in events]
         longest = max(map(len, lines))
         if longest > self._max_event:
             return None
@@ -119,7 +121,24 @@ class BatchDecoder:
             for event, line in zip(events, lines, strict=True)
         ):
             return None
-        return DecodedBatch(len(events), tuple(zip(events, lines, strict=True)), ())
+        return DecodedBatch(
+            len(events),
+            tuple(zip(events, lines, strict=True)),
+            (),
+            clock_corrected=bool(shift),
+        )
+
+    def _clock_shift(self, oldest: float, newest: float, now: int) -> float:
+        """Return by how many ms the times of a batch must be shifted to come from a right clock.
+
+        A batch all of whose events lie ahead, or whose newest event is from before 2020, comes from
+        a wrong clock: its newest event is taken as happening now. A single event ahead of others is
+        a fault of that event.
+        """
+        if not self._corrects_clocks or abs(newest) > LAST_PLAUSIBLE_TIME:
+            return 0
+        is_ahead = newest - now > self._max_lead and oldest > now
+        return now - newest if is_ahead or newest < FIRST_PLAUSIBLE_TIME else 0
 
     def _decode_event_by_event(self, body: bytes, now: int) -> DecodedBatch:
         # Slice two more than allowed, so that the message is exact for one more.
@@ -131,7 +150,7 @@ class BatchDecoder:
             raise WrongShapeError(Fault(None, "events", text, "batch_size"))
         encoding_is_sound = _is_utf8(body)
         is_compact = len(body) <= SMALL_BODY_BYTES
-        events: list[tuple[Event, bytes]] = []
+        decoded: list[tuple[int, Event, bytes]] = []
         faults: list[Fault] = []
         ignored: list[str] = []
         for index, piece in enumerate(slices):
@@ -149,14 +168,22 @@ class BatchDecoder:
                 event, found, dropped = repair_event(raw, index)
                 faults += found
                 ignored += dropped
-            if event is None:
-                continue
-            fault = self._check_event(event, raw, index, now)
+            if event is not None:
+                decoded.append((index, event, raw))
+        times = [event.event_time for _, event, _ in decoded]
+        shift = self._clock_shift(min(times), max(times), now) if times else 0
+        events: list[tuple[Event, bytes]] = []
+        for index, event, raw in decoded:
+            shifted = _shifted(event, shift) if shift else event
+            fault = self._check_event(shifted, raw, index, now)
             if fault is None:
-                events.append((event, raw))
+                events.append((shifted, raw))
             else:
                 faults.append(fault)
-        return DecodedBatch(count, tuple(events), tuple(faults), tuple(ignored))
+        faults.sort(key=lambda fault: fault.index or 0)
+        return DecodedBatch(
+            count, tuple(events), tuple(faults), tuple(ignored), clock_corrected=bool(shift)
+        )
 
     def _check_event(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
         """Return the first rule that a well-formed event violates, or None."""
@@ -197,6 +224,10 @@ class BatchDecoder:
             if len(text) > self._max_string:
                 return field
         return None
+
+
+def _shifted(event: Event, shift: float) -> Event:
+    return msgspec.structs.replace(event, event_time=event.event_time + shift)
 
 
 def label_fields(event: Event) -> list[tuple[str, str]]:

@@ -30,6 +30,18 @@ class NotJsonError(ValueError):
     """The body is not JSON; the message names the position."""
 
 
+class NotCmcdError(ValueError):
+    """The body holds no CMCD record; the message says why.
+
+    Attributes:
+        is_too_large: Whether it holds more records than a body may.
+    """
+
+    def __init__(self, message: str, *, is_too_large: bool = False) -> None:
+        super().__init__(message)
+        self.is_too_large = is_too_large
+
+
 class WrongShapeError(ValueError):
     """The body is JSON but not a batch of events."""
 

@@ -4,7 +4,7 @@ The cost is bounded by a few passes over the body, whatever its content: element
 of a batch create no objects, and only a body of moderate size is sanitized.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 
 import msgspec
@@ -75,6 +75,11 @@ def slice_compact_events(body: bytes) -> list[bytes]:
         if compact_json(first) == first:
             return list(map(bytes, events))
     return list(map(bytes, _decode_envelope(msgspec.json.format(body, indent=-1)).events))
+
+
+def join_events(events: Iterable[bytes]) -> bytes:
+    """Return a body of these events."""
+    return b'{"events":[%b]}' % b",".join(events)
 
 
 def compact_json(text: Slice) -> bytes:

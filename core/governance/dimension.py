@@ -4,23 +4,36 @@ Values are admitted first come, first served. A value beyond the limit is mapped
 ``OVERFLOW_LABELS`` labels, not to its own hash, because the number of hashes would have no bound.
 So a dimension never has more than ``max_cardinality + OVERFLOW_LABELS`` label values.
 
+One request must not occupy all places for a day. So half of them are reserved for values that were
+seen in two views or in two minutes, and an organisation has at most half of the places, unless
+there is no other organisation.
+
 A value expires when it was seen neither on the current day (UTC) nor on the day before: after 24 to
 48 hours.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 
 from ..config.cardinality_limits import CardinalityLimit
+from ..metrics.registry import ProvisionalLabel
 from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackDict
 from .hashing import hash32, hash_label
 
 OVERFLOW_LABELS = 64
 """Number of labels for values beyond the limit, per dimension."""
+
+LEAST_WITH_RESERVE = 10
+"""Places from which a dimension has a reserve; fewer are too few to be divided."""
+
+MAX_CANDIDATES = 1_000
+"""Values of one dimension that were seen once and are remembered; the oldest are forgotten."""
 
 _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
 
@@ -51,6 +64,20 @@ def label_for_value(value: str, limit: CardinalityLimit) -> str | None:
             return value
 
 
+class Sighting(NamedTuple):
+    """Where and when a value was seen.
+
+    Attributes:
+        organisation: The event's organisation; "" if unknown.
+        view: The event's view; "" if unknown.
+        minute: Minute since the epoch.
+    """
+
+    organisation: str
+    view: str
+    minute: int
+
+
 class DimensionState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """State of a dimension in a snapshot."""
 
@@ -67,7 +94,10 @@ class Dimension:
         overflowed: Number of lookups that returned an overflow label; never decreases.
     """
 
-    __slots__ = ("_admitted", "_expired_on", "_unpublished", "limit", "name", "overflowed")
+    __slots__ = (
+        *("_admitted", "_candidates", "_expired_on", "_owners", "_places", "_unpublished"),
+        *("limit", "name", "overflowed"),
+    )
 
     def __init__(self, name: str, limit: CardinalityLimit) -> None:
         self.name = name
@@ -75,38 +105,80 @@ class Dimension:
         self.overflowed = 0
         self._admitted: dict[str, int] = {}  # value to day last seen, in order of admission
         self._unpublished: dict[str, None] = {}  # values to publish in the shared store
+        # Hashes of values seen once, with hashes of their views, and minutes
+        self._candidates: dict[int, tuple[int, int]] = {}
+        self._owners: dict[str, str] = {}  # organisations of values admitted since the start
+        self._places: Counter[str] = Counter()  # places by organisation
         self._expired_on = 0  # day on which values last expired
 
-    def govern(self, value: str, day: int) -> str | None:
+    def govern(self, value: str, day: int, seen: Sighting | None = None) -> str | None:
         """Return the label for a value, or None to leave the label out.
 
         Args:
             value: Value of the dimension.
             day: Current day since the epoch.
+            seen: Where and when it was seen; without, it needs no second sighting.
         """
         limit = self.limit
         label = label_for_value(value, limit)
+        if label is not None and label in limit.deny:
+            self.overflowed += 1
+            return overflow_label(label)
+        if label in limit.allow:
+            return label
         if label is None or (limit.action == "hash" and limit.max_cardinality is None):
             return label  # hashes of ids are too many to keep
-        if self._admit(label, day):
+        if label in self._admitted or self._has_place(day, seen):
+            if self._is_candidate(label, seen):
+                self.overflowed += 1
+                return ProvisionalLabel(overflow_label(label))
+            self._admit(label, day, seen)
             return label
         self.overflowed += 1
         return overflow_label(label)
 
-    def _admit(self, value: str, day: int) -> bool:
+    def _has_place(self, day: int, seen: Sighting | None) -> bool:
+        """Whether there is a place for a new value of an organisation."""
         limit = self.limit.max_cardinality
-        if value in self._admitted:
-            if self._admitted[value] != day:
-                self._admitted[value] = day
-                self._unpublished[value] = None
+        if limit is None:
             return True
-        if limit is not None and len(self._admitted) >= limit:
+        if len(self._admitted) >= limit:
             self._expire_values(day)
             if len(self._admitted) >= limit:
                 return False
+        if seen is None or limit < LEAST_WITH_RESERVE or len(self._places) < 2:
+            return True
+        return self._places[seen.organisation] < limit // 2
+
+    def _is_candidate(self, value: str, seen: Sighting | None) -> bool:
+        """Whether a value has to be seen once more before it is admitted."""
+        limit = self.limit.max_cardinality
+        if value in self._admitted or seen is None or limit is None or limit < LEAST_WITH_RESERVE:
+            return False
+        if len(self._admitted) < limit // 2:
+            return False
+        key, view = hash32(value), hash32(seen.view)
+        before = self._candidates.pop(key, None)
+        if before is not None and (before[0] != view or before[1] != seen.minute):
+            return False
+        if len(self._candidates) >= MAX_CANDIDATES:
+            del self._candidates[next(iter(self._candidates))]
+        self._candidates[key] = (view, seen.minute)
+        return True
+
+    def _admit(self, value: str, day: int, seen: Sighting | None) -> None:
+        if self._admitted.get(value) == day:
+            return
+        if value not in self._admitted and seen is not None and seen.organisation:
+            self._owners[value] = seen.organisation
+            self._places[seen.organisation] += 1
         self._admitted[value] = day
         self._unpublished[value] = None
-        return True
+
+    def _replace_values(self, admitted: dict[str, int]) -> None:
+        self._admitted = {v: seen for v, seen in admitted.items() if v not in self.limit.deny}
+        self._owners = {v: owner for v, owner in self._owners.items() if v in self._admitted}
+        self._places = Counter(self._owners.values())
 
     def capture_state(self) -> IncrementalWork[DimensionState]:
         """Return the state, for a snapshot; the dimension must not change until the work ends."""
@@ -119,7 +191,7 @@ class Dimension:
 
     def restore_state(self, state: DimensionState) -> None:
         """Restore a state. All values are published again, as the shared store may lack them."""
-        self._admitted = dict(state.admitted)
+        self._replace_values(state.admitted)
         self._unpublished = dict.fromkeys(state.admitted)
         self._expired_on = 0
         self.overflowed = state.overflowed
@@ -134,7 +206,7 @@ class Dimension:
             return
         self._expired_on = day
         if any(seen < day - 1 for seen in self._admitted.values()):
-            self._admitted = {v: seen for v, seen in self._admitted.items() if seen >= day - 1}
+            self._replace_values({v: seen for v, seen in self._admitted.items() if seen >= day - 1})
 
     def count_values(self, day: int) -> int:
         """Return the number of admitted values on a day."""
@@ -188,5 +260,5 @@ class Dimension:
                 merged.setdefault(value, before.get(value, day))
         if limit is not None:
             merged = dict(list(merged.items())[:limit])
-        self._admitted = merged
-        return merged.keys() != before.keys()
+        self._replace_values(merged)
+        return self._admitted.keys() != before.keys()

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from ..config.cardinality_limits import CardinalityLimit
-from .dimension import Dimension, overflow_label
+from .dimension import Dimension, Sighting, overflow_label
 
 DAY = 86_400_000
+MINUTE = 60_000
 
 
 class Governor:
@@ -24,7 +25,9 @@ class Governor:
         self.faults = 0
         self.governed = 0
 
-    def govern(self, name: str, value: str, now: int) -> str | None:
+    def govern(
+        self, name: str, value: str, now: int, organisation: str = "", view: str = ""
+    ) -> str | None:
         """Return the label for a value, or None to leave the label out.
 
         A value of a name without a limit, whose values the worker itself chooses, is unchanged.
@@ -33,13 +36,15 @@ class Governor:
             name: Name of the label.
             value: Value in the event.
             now: Current time, ms since the epoch.
+            organisation: The event's organisation; "" if unknown.
+            view: The event's view; "" if unknown.
         """
         self.governed += 1
         dimension = self.dimensions.get(name)
         if dimension is None:
             return value
         try:
-            return dimension.govern(value, now // DAY)
+            return dimension.govern(value, now // DAY, Sighting(organisation, view, now // MINUTE))
         except (ArithmeticError, ValueError):
             self.faults += 1
             return overflow_label(value)

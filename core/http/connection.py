@@ -117,6 +117,8 @@ class Connection:
         self._is_shutting_down = False  # close after the current request
         self._grace_end: int | None = None  # deadline of the first request at a shutdown
         self._blocked_since: int | None = None  # start of backpressure by the client
+        self._response_bytes = 0  # of the latest response
+        self._unsent_bytes = 0  # of it, while the client does not read
         self._is_lost = False
         self._linger = 0
 
@@ -245,6 +247,7 @@ class Connection:
             to_head=head.method == "HEAD",
             connection="close" if not keep else "keep-alive" if head.is_1_0 else "",
         )
+        self._response_bytes = len(data)
         self._head = None
         self._is_new = False
         if keep:
@@ -280,12 +283,16 @@ class Connection:
         """Note that output waits because the client does not read; starts a deadline."""
         if self._blocked_since is None:
             self._blocked_since = now
+            self._unsent_bytes = self._response_bytes
+            self._update_budget(now)
 
     def resume_writing(self, now: int) -> None:
         """Note that no output waits any more."""
         if self._blocked_since is not None and self._state is _IDLE:
             self._started_at = now
         self._blocked_since = None
+        self._unsent_bytes = 0
+        self._update_budget(now)
 
     def stop(self, now: int) -> None:
         """Complete a request that has started and then close; close at once if there is none.
@@ -430,8 +437,11 @@ class Connection:
         self._close(linger=True)
 
     def _update_budget(self, now: int) -> None:
-        """Update the share of this connection in the memory budget, and keep within it."""
-        size = len(self._buffer)
+        """Update the share of this connection in the memory budget, and keep within it.
+
+        A response that the client does not read counts as well.
+        """
+        size = len(self._buffer) + self._unsent_bytes
         if self._state is _BODY:
             size += self._head_bytes
             if self._chunks is not None:
@@ -452,6 +462,7 @@ class Connection:
         self._discard_input()
         self._state = _CLOSED
         self._head = self._chunks = self._request = None
+        self._unsent_bytes = 0
         self._budget.used -= self._budgeted_bytes
         self._budgeted_bytes = 0
         self._linger = LINGER_MS if linger and not self._input_ended else 0

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 
 import msgspec
 
+from ..primitives.bounded_cache import BoundedCache
 from .framing import Framing, read_framing
 from .grammar import check_head
 from .messages import Request
@@ -115,8 +115,21 @@ def _read(head: bytes, parse: Parser) -> RequestHead:
     )
 
 
-_read_cached = lru_cache(maxsize=1_024)(_read)
-"""There are a few hundred kinds of browsers and players, and each may send from several pages."""
+PARSED_HEAD_FACTOR = 4
+"""Bytes of a head with its parsed form, per byte of the head."""
+
+_heads: BoundedCache[tuple[bytes, Parser], RequestHead] = BoundedCache(8 * 1024 * 1024)
+"""Heads seen before: 2,000 of 1 KB. There are a few hundred kinds of browsers and players, and each
+may send from several pages."""
+
+
+def _read_cached(head: bytes, parse: Parser) -> RequestHead:
+    key = (head, parse)
+    found = _heads.get(key)
+    if found is None:
+        found = _read(head, parse)
+        _heads.add(key, found, PARSED_HEAD_FACTOR * len(head))
+    return found
 
 
 def _headers(parsed: Head) -> dict[str, str]:
@@ -145,7 +158,6 @@ def _path_and_query(target: str, headers: dict[str, str]) -> tuple[str, str]:
     return path, query
 
 
-@lru_cache(maxsize=64)
 def _keep_alive(connection: str, is_1_0: bool) -> bool:
     options = {option.strip(" \t") for option in connection.lower().split(",")}
     return "close" not in options and (not is_1_0 or "keep-alive" in options)

@@ -6,6 +6,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal
 
+from ..primitives.bounded_cache import BoundedCache
+from ..primitives.memory_size import memory_size
 from .grammar import are_field_lines
 from .messages import Response
 
@@ -60,9 +62,19 @@ def _status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {reason}\r\n".encode()
 
 
-@lru_cache(maxsize=256)
+_encoded: BoundedCache[tuple[tuple[str, str], ...], bytes] = BoundedCache(1024 * 1024)
+"""Headers that were sent before: the same few sets are sent repeatedly."""
+
+
 def _field_lines(headers: tuple[tuple[str, str], ...]) -> bytes:
-    """Encode headers; cached, because the same few sets are sent repeatedly."""
+    lines = _encoded.get(headers)
+    if lines is None:
+        lines = _encode_headers(headers)
+        _encoded.add(headers, lines, memory_size(headers) + memory_size(lines))
+    return lines
+
+
+def _encode_headers(headers: tuple[tuple[str, str], ...]) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
     if not are_field_lines(lines) or lines.count(b"\n") != len(headers):
         raise ValueError(f"malformed headers: {headers!r}")

@@ -55,7 +55,17 @@ REFUSED = _metric(
     "requests_refused_total",
     COUNTER,
     "Batches refused by load shedding (answered 503), by the limit exceeded: wait (time in the "
-    "queue), bytes (of queued batches), store (batches waiting for the shared store).",
+    "queue), bytes (of queued batches), store (batches waiting for the shared store), rate (of the "
+    "API key, which is named).",
+    "reason",
+    "key",
+)
+THINNED = _metric(
+    "events_thinned_total",
+    COUNTER,
+    "Valid events left out by the sampling of an API key, by reason: sample (the key's own), quota "
+    "(used up for the day). Whole views are left out.",
+    "key",
     "reason",
 )
 DUPLICATES = _metric(
@@ -69,8 +79,13 @@ DUPLICATES_FORGOTTEN = _metric(
 IGNORED = _metric(
     "fields_ignored_total",
     COUNTER,
-    "Optional fields ignored because their type was wrong.",
+    "Optional fields ignored because their type was wrong, or cut because they were too long.",
     "field",
+)
+CLOCK_CORRECTED = _metric(
+    "clock_corrected_total",
+    COUNTER,
+    "Batches whose times were shifted, because the client's clock was wrong.",
 )
 SERIES = _metric("series_live", GAUGE, "Series in memory, as Prometheus counts them.")
 OVERFLOWED = _metric(
@@ -123,6 +138,20 @@ QUEUE_AGE = _metric(
     "destination",
     unit="seconds",
 )
+QUEUE_BEHIND = _metric(
+    "queue_behind",
+    GAUGE,
+    "1 while the queue of a destination grows: its oldest payload has waited for more than three "
+    "flush intervals; else 0.",
+    "destination",
+)
+FLUSH_INTERVAL = _metric(
+    "flush_interval_seconds",
+    GAUGE,
+    "Current flush interval; longer than the configured one while flushes or deliveries take too "
+    "long for it.",
+    unit="seconds",
+)
 DELIVERIES = _metric(
     "deliveries_total",
     COUNTER,
@@ -170,6 +199,12 @@ KV_ALONE = _metric(
     "Batches counted without the shared store, because it was unavailable for too long: views that "
     "other workers saw, too, may be counted twice.",
 )
+UNFOLLOWED = _metric(
+    "view_events_unfollowed_total",
+    COUNTER,
+    "Events counted without the state of their view, because several workers share it and it had "
+    "more than 64 batches in ten seconds: a page probably sends one view_id for all viewers.",
+)
 STORAGE_OK = _metric(
     "storage_ok", GAUGE, "1 while the journal and the outbox can be written, else 0."
 )
@@ -180,6 +215,9 @@ RECORDS_MISSING = _metric(
     "Acknowledged batches that a start did not find in the journal or a snapshot, because a file "
     "was damaged, truncated or deleted. Their events are not counted.",
 )
+
+DETAILS = frozenset({"key"})
+"""Labels whose values name customers: ``/metrics`` shows their series to readers only."""
 
 METRICS: tuple[Metric, ...] = tuple(
     value for value in globals().values() if isinstance(value, Metric)
@@ -215,9 +253,13 @@ class Health:
         self.registry.restore_state(state, table, metrics)
         self._counted.clear()
 
-    def render(self) -> bytes:
-        """Renders the response body of ``/metrics``."""
-        return exposition.render(self.registry)
+    def render(self, *, with_details: bool = True) -> bytes:
+        """Renders the response body of ``/metrics``, with or without the ``DETAILS``."""
+        return exposition.render(
+            series
+            for series in self.registry
+            if with_details or not any(name in DETAILS for name, _ in series.labels)
+        )
 
     def set_gauge(self, metric: Metric, value: float, **labels: str) -> None:
         """Sets a gauge to a value kept elsewhere."""

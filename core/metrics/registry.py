@@ -10,6 +10,7 @@ import msgspec
 
 from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.interning import Interner
+from ..primitives.memory_size import memory_size
 from ..primitives.msgpack_stream import MsgpackList
 from .label_table import LabelTable
 from .metric import Metric
@@ -20,11 +21,32 @@ OVERFLOW: Labels = (("overflow", "true"),)
 Govern = Callable[[str, str], str | None]
 """Governs one label: maps (name, value) to the value to use, or to None to omit the label."""
 
+
+class ProvisionalLabel(str):
+    """A label that the same value may not have again, so nothing that follows from it is cached."""
+
+    __slots__ = ()
+
+
 MAX_CACHED_PER_GROUP = 1_000
 """Cached series after which a group's cache is cleared: clients choose the label values."""
 
-MAX_INTERNED_OWN_LABELS = 10_000
-"""Interned labels of metrics' own."""
+MAX_CACHE_BYTES = 16 * 1024 * 1024
+"""Approximate bytes that the caches of all groups may use before the groups must be discarded."""
+
+CACHED_SERIES_BYTES = 100
+"""Approximate bytes of a cached series, besides its raw label values."""
+
+MAX_INTERNED_BYTES = 2 * 1024 * 1024
+"""Approximate bytes of interned labels of metrics' own."""
+
+SAMPLE_BYTES = 640
+"""Average bytes that a sample may use: ``max_series`` bounds the memory of all series as well, so
+those with long labels take the places of several."""
+
+SERIES_OVERHEAD = 300
+SAMPLE_OVERHEAD = 90
+"""Approximate bytes of a series, and of each of its samples, without the text of its labels."""
 
 
 class Group(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -101,14 +123,19 @@ class Registry:
 
     Attributes:
         size: Samples per flush, that is, series as Prometheus counts them.
+        bytes: Approximate bytes of the series.
+        cached_bytes: Approximate bytes of the groups' caches; whoever discards the groups resets
+            it.
         overflowed: New label sets that an overflow series absorbed; never decreases.
     """
 
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
         self._series: dict[SeriesKey, Series] = {}
-        self._interner = Interner(MAX_INTERNED_OWN_LABELS)
+        self._interner = Interner(MAX_INTERNED_BYTES)
         self.size = 0
+        self.bytes = 0
+        self.cached_bytes = 0
         self.overflowed = 0
 
     def __iter__(self) -> Iterator[Series]:
@@ -123,13 +150,20 @@ class Registry:
         found = self._series.get(key)
         if found is not None:
             return found
-        if self.size + sample_count(metric) > self._max_series and labels != OVERFLOW:
+        if labels != OVERFLOW and (
+            self.size + sample_count(metric) > self._max_series
+            or self.bytes + series_bytes(metric, labels) > self._max_series * SAMPLE_BYTES
+        ):
             self.overflowed += 1
             return self.find_or_create(metric, OVERFLOW)
         made = SERIES_CLASSES[metric.type](metric, labels)
-        self._series[key] = made
-        self.size += sample_count(metric)
+        self._add(key, made)
         return made
+
+    def _add(self, key: SeriesKey, series: Series) -> None:
+        self._series[key] = series
+        self.size += sample_count(series.metric)
+        self.bytes += series_bytes(series.metric, series.labels)
 
     def series_in_group(
         self,
@@ -142,15 +176,18 @@ class Registry:
         """Finds or creates the series of a metric under the labels of a group and the metric's own
         label values; the group caches it by the key."""
         labels = group.labels
+        is_provisional = False
         if values:
-            own = [
-                self._interner.intern((name, governed))
-                for name, value in zip(metric.labels, values, strict=True)
-                if (governed := govern(name, value))
-            ]
+            own = []
+            for name, value in zip(metric.labels, values, strict=True):
+                if governed := govern(name, value):
+                    is_provisional |= isinstance(governed, ProvisionalLabel)
+                    own.append(self._interner.intern((name, str(governed))))
             labels = tuple(sorted((*labels, *own)))
         series = self.find_or_create(metric, labels)
-        group.cache_series(key, series)
+        if not is_provisional:
+            group.cache_series(key, series)
+            self.cached_bytes += CACHED_SERIES_BYTES + memory_size(values)
         return series
 
     def capture_state(self, table: LabelTable) -> IncrementalWork[RegistryState]:
@@ -194,12 +231,18 @@ class Registry:
             series = SERIES_CLASSES[metric.type](metric, table.rows[saved.labels])
             series.restore_numbers(saved.numbers)
             series.exported_at, series.changed_at = saved.exported_at, saved.changed_at
-            self._series[SeriesKey(metric, series.labels)] = series
-            self.size += sample_count(metric)
+            self._add(SeriesKey(metric, series.labels), series)
         self.overflowed = state.overflowed
 
     def remove(self, series: Series) -> None:
         """Removes a series that has ended; a later observation creates a new one."""
         del self._series[SeriesKey(series.metric, series.labels)]
         self.size -= sample_count(series.metric)
+        self.bytes -= series_bytes(series.metric, series.labels)
         series.has_ended = True
+
+
+def series_bytes(metric: Metric, labels: Labels) -> int:
+    """Estimates the memory of a series: the labels are encoded once for each sample."""
+    text = sum([len(name) + len(value) for name, value in labels])
+    return SERIES_OVERHEAD + sample_count(metric) * (SAMPLE_OVERHEAD + text)

@@ -4,12 +4,12 @@
 class Timer:
     """A periodic deadline. All times are in ms.
 
-    Args:
-        interval: Time from one run to the next, ms.
+    Attributes:
+        interval: Time from one run to the next, ms; may be changed at any time.
     """
 
     def __init__(self, interval: int) -> None:
-        self._interval = interval
+        self.interval = interval
         self._last: int | None = None
 
     def start(self, now: int) -> None:
@@ -20,7 +20,7 @@ class Timer:
     def is_due(self, now: int) -> bool:
         """Whether the interval has passed; starts the timer if necessary."""
         self.start(now)
-        return self._last is not None and now - self._last >= self._interval
+        return self._last is not None and now - self._last >= self.interval
 
     def restart(self, now: int) -> None:
         """Start the next interval, after the task has run."""
@@ -29,7 +29,7 @@ class Timer:
     def make_due(self) -> None:
         """End the current interval at once."""
         if self._last is not None:
-            self._last -= self._interval
+            self._last -= self.interval
 
     def capture_state(self) -> int | None:
         """Return the start of the current interval, for a snapshot."""
@@ -42,4 +42,4 @@ class Timer:
     @property
     def next_due(self) -> int | None:
         """Time at which the task is due; None before ``start``."""
-        return None if self._last is None else self._last + self._interval
+        return None if self._last is None else self._last + self.interval

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..metrics.metric import Metric, MetricType
-from . import fields
+from . import cmcd_fields, fields
 from .observation import Observation
 from .vocabulary import ObservationKind
 
@@ -72,6 +72,11 @@ def _seek_latency(observation: Observation) -> float | None:
     return fields.seek_latency_s(observation.event)
 
 
+def _buffer(observation: Observation) -> float | None:
+    cmcd = cmcd_fields.buffer_s(observation.event)
+    return fields.buffer_s(observation.event) if cmcd is None else cmcd
+
+
 def _rebuffer_count(observation: Observation) -> float | None:
     # The second generation's hls.js and dash.js adapters always send 0.
     if observation.view is not None and observation.view.playback.generation == 2:
@@ -87,6 +92,7 @@ FINE_BITRATE_BUCKETS = (
     *(4.5e6, 5e6, 6e6, 7e6, 8e6, 1e7, 1.2e7, 1.6e7, 2e7, 2.5e7, 4e7),
 )
 """Steps of a fifth to a third, so that a quantile is not far from a rendition of the ladder."""
+REQUEST_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STALL_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30)
 
 CATALOGUE: tuple[CatalogueRow, ...] = (
@@ -308,7 +314,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         ),
         source="`buffer_length`, `buffer_len_ms` or `buf_len` of stall start, stall end, "
         "heartbeat, canplay",
-        value=lambda m: fields.buffer_s(m.event),
+        value=_buffer,
     ),
     # Viewer
     _row(
@@ -326,7 +332,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         buckets=(0.1, 0.25, 0.5, 1, 2, 5),
         on=(ObservationKind.SEEK, ObservationKind.SEEK_LATENCY),
         source="`seek_latency` of seek; not from html5 of the first generation, which measures "
-        "from the page's load",
+        "from the page's load. CMCD: from state `k` to the next picture",
         value=_seek_latency,
     ),
     _row(
@@ -511,9 +517,62 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         on=(ObservationKind.ERROR,),
         source="error; the code of hls.js is its error detail",
         labels=(
-            ("error_family", lambda m: fields.error_family(m.event)),
-            ("error_code", lambda m: fields.error_code(m.event)),
+            ("error_family", lambda m: m.detail or fields.error_family(m.event)),
+            ("error_code", lambda m: m.label or fields.error_code(m.event)),
         ),
+    ),
+    # Delivery
+    _row(
+        "openqoe_media_requests_total",
+        COUNTER,
+        "Requests for media and manifests, by object type and class of the status code.",
+        on=(ObservationKind.MEDIA_REQUEST,),
+        source="CMCD `rr`; `object_type` is that of CMCD (`v` video, `a` audio, `m` manifest …), "
+        "`code_class` is `none` without an answer",
+        labels=(
+            ("object_type", cmcd_fields.object_type),
+            ("code_class", cmcd_fields.code_class),
+        ),
+    ),
+    _row(
+        "openqoe_media_request_ttfb_seconds",
+        HISTOGRAM,
+        "Time from a media request to the first byte of its answer.",
+        unit="seconds",
+        buckets=REQUEST_BUCKETS,
+        on=(ObservationKind.MEDIA_REQUEST,),
+        source="CMCD `ttfb`; not from dash.js, which sends a time of day",
+        value=cmcd_fields.first_byte_s,
+    ),
+    _row(
+        "openqoe_media_request_duration_seconds",
+        HISTOGRAM,
+        "Time from a media request to the last byte of its answer.",
+        unit="seconds",
+        buckets=REQUEST_BUCKETS,
+        on=(ObservationKind.MEDIA_REQUEST,),
+        source="CMCD `ttlb`",
+        value=cmcd_fields.last_byte_s,
+    ),
+    _row(
+        "openqoe_throughput_bps",
+        HISTOGRAM,
+        "Throughput as the player measures it.",
+        unit="bps",
+        buckets=(2.5e5, 5e5, 1e6, 2.5e6, 5e6, 1e7, 2e7, 5e7, 1e8, 2.5e8),
+        on=(ObservationKind.HEARTBEAT,),
+        source="CMCD `mtp` of periodic records",
+        value=cmcd_fields.throughput_bps,
+    ),
+    _row(
+        "openqoe_live_latency_seconds",
+        HISTOGRAM,
+        "Time by which a live stream is behind its source.",
+        unit="seconds",
+        buckets=(1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 120),
+        on=(ObservationKind.HEARTBEAT,),
+        source="CMCD `ltc` of periodic records",
+        value=cmcd_fields.live_latency_s,
     ),
 )
 

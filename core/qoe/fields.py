@@ -36,6 +36,10 @@ DURATION_IN_MS = 10_000
 MAX_DROPPED_FRAMES = 1e9
 MAX_STALLS = 1e5
 
+MAX_TEXT = 256
+"""Characters of a text that becomes a label of one metric. hls.js sends details of a megabyte, and
+the text is a key of caches before it is a label."""
+
 
 def event_data(event: Event) -> Data:
     return event.data or NO_DATA
@@ -227,4 +231,4 @@ def trigger(event: Event) -> str:
 
 
 def _text(value: Text, default: str = "unknown") -> str:
-    return default if value is None or value == "" else str(value)
+    return default if value is None or value == "" else str(value)[:MAX_TEXT]

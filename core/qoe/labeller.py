@@ -12,10 +12,11 @@ import msgspec
 from ..config.log_labels import LOG_LABELS, STREAM_LABELS
 from ..events.event_types import Event, Text
 from ..governance.governor import Governor
-from ..metrics.registry import Group
+from ..metrics.registry import Group, ProvisionalLabel
 from ..metrics.series import Labels
 from ..primitives.incremental import IncrementalWork
 from ..primitives.interning import Interner
+from ..primitives.memory_size import memory_size
 from ..wire.loki_push import format_labels
 
 METRIC_LABELS: Final = (
@@ -38,15 +39,16 @@ MAX_LABEL_BYTES = 2048
 
 INVALID_REPLACEMENT = "?"
 
-MAX_CACHED_LABEL_SETS = 50_000
-"""Cached label sets; clients choose the raw values, so the cache is bounded."""
+MAX_CACHE_BYTES = 24 * 1024 * 1024
+"""Approximate bytes of the cache; clients choose the raw values, so it is bounded. It has room for
+10,000 label sets of usual length."""
 
-MAX_CACHED_STREAMS = 1_000
-"""Cached event types of a label set, bounded for the same reason."""
+LABEL_SET_BYTES = 1024
+"""Approximate bytes of a cached label set with its group, besides the raw values."""
 
-MAX_INTERNED_LABELS = 10_000
-"""Interned labels. Equal labels that are separate objects would miss the processor's cache when a
-snapshot looks up their numbers."""
+MAX_INTERNED_BYTES = 4 * 1024 * 1024
+"""Approximate bytes of interned labels. Equal labels that are separate objects would miss the
+processor's cache when a snapshot looks up their numbers."""
 
 CACHE_LIFETIME = 3_600_000
 """ms until the cache is reset, so that governance sees which values are in use."""
@@ -111,7 +113,8 @@ class Labeller:
         self._encode_metadata = encode_metadata
         self._sets: dict[object, LabelSet] = {}
         self._groups: dict[Labels, Group] = {}
-        self._interner = Interner(MAX_INTERNED_LABELS)
+        self._cached_bytes = 0
+        self._interner = Interner(MAX_INTERNED_BYTES)
         self._discarded: list[dict[object, LabelSet] | dict[Labels, Group]] = []
         self._cache_started_at = 0
         self.shortened = 0
@@ -155,8 +158,10 @@ class Labeller:
         )
         found = self._sets.get(key)
         if found is None:
-            found = self._create_label_set(event, country, now)
-            self._sets[key] = found
+            found, is_provisional = self._create_label_set(event, country, now)
+            self._reserve(LABEL_SET_BYTES + memory_size(key), now)
+            if not is_provisional:
+                self._sets[key] = found
         return found
 
     def stream_labels(self, labels: LabelSet, event_type: str, now: int) -> str:
@@ -164,11 +169,13 @@ class Labeller:
         found = labels.streams.get(event_type)
         if found is None:
             governed = self._governor.govern("event_type", label_text(event_type), now)
+            is_provisional = isinstance(governed, ProvisionalLabel)
             own = (("event_type", governed),) if governed else ()
             # Loki discards entries of a stream without labels.
             pairs = sorted((*labels.stream, *own)) or self._instance
             found = format_labels(pairs)
-            if len(labels.streams) < MAX_CACHED_STREAMS:
+            if not is_provisional:
+                self._reserve(memory_size(event_type) + memory_size(found), now)
                 labels.streams[event_type] = found
         return found
 
@@ -180,16 +187,15 @@ class Labeller:
         return group
 
     def is_cache_stale(self, now: int) -> bool:
-        """Whether the cache is due for a reset, by size or age."""
-        return (
-            len(self._sets) >= MAX_CACHED_LABEL_SETS
-            or now - self._cache_started_at >= CACHE_LIFETIME
-        )
+        """Whether the cache is due for a reset, because of its age."""
+        return now - self._cache_started_at >= CACHE_LIFETIME
 
     def reset_cache(self, now: int) -> None:
         """Discards all cached label sets."""
-        self._discarded += (self._sets, self._groups)
+        # Those of an earlier reset are freed at once, so that only one cache waits to be freed.
+        self._discarded = [self._sets, self._groups]
         self._sets, self._groups = {}, {}
+        self._cached_bytes = 0
         self._cache_started_at = now
 
     def free_discarded(self) -> IncrementalWork[None]:
@@ -200,25 +206,38 @@ class Labeller:
                 discarded.popitem()
                 yield 1
 
-    def _create_label_set(self, event: Event, country: str | None, now: int) -> LabelSet:
+    def _reserve(self, size: int, now: int) -> None:
+        """Resets the cache if an entry of this size would exceed its bound."""
+        if self._cached_bytes + size > MAX_CACHE_BYTES:
+            self.reset_cache(now)
+        self._cached_bytes += size
+
+    def _create_label_set(
+        self, event: Event, country: str | None, now: int
+    ) -> tuple[LabelSet, bool]:
+        """Creates a label set; also returns whether a label of it is provisional."""
         raw = _raw_values(event, country)
+        organisation, view = label_text(event.org_id), event.view_id
+        is_provisional = False
         governed: dict[str, tuple[str, str]] = {}
         for name in (*METRIC_LABELS, *self._extra_labels):
             value = raw.get(name)
             text = label_text(value)
             self.shortened += isinstance(value, str) and len(text) < len(value)
-            if text and (label := self._governor.govern(name, text, now)):
-                governed[name] = self._interner.intern((name, label))
+            if text and (label := self._governor.govern(name, text, now, organisation, view)):
+                is_provisional |= isinstance(label, ProvisionalLabel)
+                governed[name] = self._interner.intern((name, str(label)))
         log_labels = (*self._instance, *(governed[n] for n in LOG_LABELS if n in governed))
         metadata = b""
         if self._encode_metadata is not None:
             others = tuple(pair for pair in log_labels if pair[0] not in self._stream_labels)
             metadata = self._interner.intern(self._encode_metadata(others))
-        return LabelSet(
+        label_set = LabelSet(
             self.find_group(tuple(sorted(governed.values()))),
             tuple(pair for pair in log_labels if pair[0] in self._stream_labels),
             metadata,
         )
+        return label_set, is_provisional
 
 
 def label_text(value: Text) -> str:

@@ -23,9 +23,11 @@ start-up   It begins with the play request and ends with the first frame. A play
 stalls     A wait before the first progress is start-up; one that a seek explains, by its time and
            target or by a jump of the position, belongs to the seek; any other is rebuffering. A
            pause ends it: the viewer no longer waits.
-errors     An error is fatal if nothing was played after it.
+errors     An error is fatal if nothing was played after it. While the position stands still after
+           one, the time counts for no state.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -43,6 +45,10 @@ from .vocabulary import ObservationKind
 REORDER_WINDOW: Final = 10_000
 """ms of arrival time for which a signal waits for earlier ones, and for the seek that explains its
 stall: the SDK sends a batch every 5 s, and repeats one after 1, 2 and 4 s."""
+
+MAX_WAITING: Final = 128
+"""Signals of a view that may wait; above it the earliest are applied. A player sends one a second
+at the most, and all that wait are in memory."""
 
 EVIDENCE: Final = 90_000
 """ms between two signals that count for a state."""
@@ -81,6 +87,9 @@ HEARTBEAT_LAG: Final = 1_000
 MAX_RATE: Final = 2.0
 """s of media that may pass in one s without a seek, if the playback rate is not reported."""
 
+ROUNDING: Final = 0.05
+"""s by which a reported duration may exceed the time between its events, which are rounded."""
+
 MAX_COUNTED_FPS: Final = 300.0
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -100,7 +109,9 @@ _STOPS: Final = frozenset(
         SignalKind.LOADED,
     }
 )
+_ENDS: Final = frozenset({SignalKind.ENDED, SignalKind.FATAL_ERROR, SignalKind.LEFT})
 _SEEKS: Final = frozenset({SignalKind.SEEK_BEGIN, SignalKind.SEEK_END})
+_SEEKABLE: Final = frozenset({State.PLAYING, State.REBUFFERING, State.PAUSED})
 _IDLE: Final = frozenset({State.PAUSED, State.ENDED, State.FAILED, State.LEFT})
 
 
@@ -134,52 +145,53 @@ def _time_and_kind(signal: Signal) -> tuple[float, int]:
     return signal.at, signal.kind
 
 
-def _total_order(entry: tuple[Signal, int]) -> tuple[float, int, bytes]:
-    """Sort key under which only equal signals are equal, so the order of arrival is irrelevant."""
-    signal = entry[0]
-    return signal.at, signal.kind, _encode(signal)
-
-
 def _extend_window(playback: Playback, ordered: list[Signal], now: int) -> None:
-    """Adds signals, ordered by time and kind, to those that wait; equal ones once."""
+    """Adds signals, ordered by time and kind, to those that wait; equal ones once.
+
+    Those with the same time and kind are ordered by content, so the order of arrival is irrelevant.
+    """
     if not ordered:
         return
-    window = playback.window
-    keys = [_time_and_kind(signal) for signal in ordered]
-    if len(set(keys)) == len(keys) and (not window or _time_and_kind(window[-1]) < keys[0]):
-        playback.window = (*window, *ordered)
-        playback.arrivals = (*playback.arrivals, *([now] * len(ordered)))
-        return
-    entries = [*zip(window, playback.arrivals, strict=True), *((one, now) for one in ordered)]
-    entries.sort(key=_total_order)
-    unique = [
-        entry
-        for number, entry in enumerate(entries)
-        if not number or entry[0] != entries[number - 1][0]
-    ]
-    playback.window = tuple(signal for signal, _ in unique)
-    playback.arrivals = tuple(arrival for _, arrival in unique)
+    window, arrivals = list(playback.window), list(playback.arrivals)
+    for signal in ordered:
+        key = _time_and_kind(signal)
+        place = len(window)
+        if window and _time_and_kind(window[-1]) >= key:
+            place = bisect_right(window, key, key=_time_and_kind)
+            while place and _time_and_kind(window[place - 1]) == key:
+                other = window[place - 1]
+                if other == signal:
+                    place = -1
+                elif _encode(other) > _encode(signal):
+                    place -= 1
+                    continue
+                break
+        if place >= 0:
+            window.insert(place, signal)
+            arrivals.insert(place, now)
+    playback.window, playback.arrivals = tuple(window), tuple(arrivals)
 
 
 def _note_clock(playback: Playback, newest: float, now: int) -> None:
     """Detects that the client's clock has jumped ahead.
 
     A batch that arrives late lowers the lead of client time, never raises it. So a lead beyond all
-    earlier ones, and beyond what a correct clock could show after late batches, is a jump.
+    earlier ones is a jump; but time that was behind arrival may only have been late until now.
     """
     lead, known = newest - now, playback.lead
     if known is None:
         playback.lead = lead
     elif lead > known:
-        plausible = max(known, min(0, known + EVIDENCE))
-        if lead > plausible + CLOCK_TOLERANCE:
-            playback.jump = lead - known
+        if lead > max(known, 0) + CLOCK_TOLERANCE:
+            playback.jump = lead - (known if known > -EVIDENCE else 0)
         playback.lead = lead
 
 
 def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     playback, kind, at = view.playback, signal.kind, signal.at
     marks = playback.marks
+    if signal.generation:
+        playback.generation = signal.generation
     if not signal.tells_totals:
         marks |= Mark.WITHOUT_TOTALS
     if signal.is_live:
@@ -191,6 +203,8 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
         out.append(Observation(ObservationKind.VIEW_LOADED, NO_EVENT, view))
     if kind in _BEGINNINGS:
         marks |= Mark.BEGAN
+        if playback.began_at is None or at < playback.began_at:
+            playback.began_at = at
         if kind <= SignalKind.READY and at not in playback.restarts:
             playback.restarts = tuple(sorted((*playback.restarts, at)))[-RESTARTS_KEPT:]
     if kind in _REQUESTS and not marks & Mark.REQUESTED:
@@ -209,6 +223,7 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     if at >= playback.playing_at:
         playback.playing_at = at
         playback.is_hidden = kind is SignalKind.HIDDEN
+        playback.is_over = kind in _ENDS
         if kind in _PLAYS:
             playback.is_playing = True
         elif kind in _STOPS:
@@ -221,12 +236,15 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
     if signal.played is not None:
         if playback.played is None:
             playback.played = RunningTotal()
-        began = playback.first_at if playback.has(Mark.BEGAN) else None
+        began = playback.began_at
+        if began is not None and began > at:
+            began = None
         increase = playback.played.advance_time(signal.played, at, playback.restarts, began)
         if increase is Doubt.IMPLAUSIBLE:
             out.append(Observation(ObservationKind.TOTAL_IGNORED, NO_EVENT, view))
         elif increase is Doubt.BASELINE:
             is_baseline = True
+            playback.marks |= Mark.JOINED
         elif increase:
             playback.media_s += increase
             out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
@@ -266,10 +284,12 @@ def settle(view: View, before: int | None) -> list[Observation]:
         return []
     count = len(window)
     if before is not None:
-        if arrivals[0] > before and min(arrivals) > before:
-            return []
-        while arrivals[count - 1] > before:
+        while count and arrivals[count - 1] > before:
             count -= 1
+        if len(window) > MAX_WAITING:
+            count = max(count, len(window) - MAX_WAITING // 2)
+        if not count:
+            return []
     settlement = _Settlement(view)
     for number in range(count):
         settlement.apply(window[number], window, number + 1)
@@ -325,9 +345,7 @@ def ends_early(view: View) -> bool:
     """Whether nothing more is to be expected of a silent view: it is over, or its page was hidden
     before anything was shown."""
     playback = view.playback
-    if playback.state in (State.ENDED, State.FAILED, State.LEFT):
-        return True
-    return playback.is_hidden and not playback.has(Mark.SHOWN)
+    return playback.is_over or (playback.is_hidden and not playback.has(Mark.SHOWN))
 
 
 class _Settlement:
@@ -472,12 +490,20 @@ class _Settlement:
         plausible = elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
         return not -START_TOLERANCE <= moved <= plausible
 
+    def _stands_still(self, signal: Signal) -> bool:
+        """Whether the picture has not moved: what an error leaves behind, unless it is harmless."""
+        position, before = signal.position, self._playback.position
+        if position is None or before is None or self._seconds <= POSITION_NOISE:
+            return False
+        return abs(position - before) <= POSITION_NOISE
+
     def _spend(self, signal: Signal) -> None:
         """Attributes the time up to a signal to the state that the playback was in."""
         playback, seconds, moved = self._playback, self._seconds, self._moved
         state = playback.state
         if state is State.PLAYING:
-            self._play(seconds)
+            if playback.error_at is None or not self._stands_still(signal):
+                self._play(seconds)
             if moved:
                 playback.untold_s += moved
                 self._progress()
@@ -495,6 +521,7 @@ class _Settlement:
             shown_at = self._first_frame_at(signal)
             if shown_at is not None:
                 self._show_frame_of(signal, shown_at)
+                playback.untold_s += moved
         elif playback.stall is not None:
             playback.stall.seconds += seconds
         if signal.played is not None:
@@ -683,6 +710,7 @@ class _Settlement:
             _first(known.play, new.play if is_first_request else None),
             _first(known.first_frame, new.first_frame),
             known.first_frame_source if known.first_frame is not None else new.first_frame_source,
+            load=_first(known.load, new.load),
         )
         if playback.has(Mark.REPORTED_STARTUP):
             return
@@ -690,6 +718,8 @@ class _Settlement:
             startup, field = known.can_play - known.player_startup, "canplay"
         elif known.play is not None:
             startup, field = known.play, "playing"
+        elif known.load is not None:
+            startup, field = known.load, "msd"
         else:
             return
         if startup >= 0:
@@ -805,8 +835,8 @@ class _Settlement:
         if not stall.is_counted:
             self._count_stall(stall)
         seconds = stall.seconds
-        if reported is not None and reported < seconds:
-            if stall.cause == "rebuffer":
+        if reported is not None and reported <= seconds + ROUNDING:
+            if stall.cause == "rebuffer" and reported < seconds:
                 playback.rebuffering_s -= seconds - reported
                 playback.playing_s += seconds - reported
             seconds = reported
@@ -851,6 +881,8 @@ class _Settlement:
 
     def _playing(self, signal: Signal) -> None:
         playback = self._playback
+        if playback.seek_at is not None:
+            self._end_seek_of_states(signal.at)
         if playback.state is not State.PLAYING:
             if not playback.has_frame:
                 self._begin_start(signal)
@@ -894,12 +926,16 @@ class _Settlement:
         playback = self._playback
         if not playback.has(Mark.REQUESTED):
             playback.marks |= Mark.REQUESTED
-            if playback.played is None or not playback.played.is_baseline:
+            if playback.has(Mark.BEGAN) or not playback.has(Mark.JOINED):
                 self._observe(ObservationKind.VIEW_STARTED)
 
     def _seek_begin(self, signal: Signal) -> None:
         playback = self._playback
         state = playback.state
+        if state in _SEEKABLE and playback.has(Mark.WITHOUT_TOTALS) and playback.seek_at is None:
+            # A source of states, which sends no event of the seek itself.
+            playback.seek_at = signal.at
+            self._observe(ObservationKind.SEEK)
         if state is State.REBUFFERING:
             stall = playback.stall
             if (
@@ -914,6 +950,12 @@ class _Settlement:
             return
         playback.state = State.SEEKING
         playback.seek_is_open = True
+
+    def _end_seek_of_states(self, at: float) -> None:
+        """Observes how long a seek took whose end follows from the states."""
+        began, self._playback.seek_at = self._playback.seek_at, None
+        if began is not None and at - began <= EVIDENCE:
+            self._observe(ObservationKind.SEEK_LATENCY, (at - began) / 1000)
 
     def _seek_end(self, signal: Signal) -> None:
         playback = self._playback
@@ -936,6 +978,8 @@ class _Settlement:
 
     def _paused(self, signal: Signal) -> None:
         playback = self._playback
+        if playback.seek_at is not None:
+            self._end_seek_of_states(signal.at)
         playback.paused_at = signal.at
         if playback.state is State.NEW and signal.played == 0:
             playback.state = State.LOADED
@@ -1018,12 +1062,11 @@ class _Settlement:
         ):
             # The player would have reported a wait at once.
             self._show_frame(playback.requested_at, is_measured=True)
-        if playback.state is State.PLAYING or playback.state in _IDLE:
-            untold, playback.untold_s = playback.untold_s, 0.0
-            if untold and not playback.has(Mark.WITHOUT_TOTALS):
-                self._media += untold
-                if playback.played is not None:
-                    playback.played.add(untold)
+        untold, playback.untold_s = playback.untold_s, 0.0
+        if untold and not playback.has(Mark.WITHOUT_TOTALS):
+            self._media += untold
+            if playback.played is not None:
+                playback.played.add(untold)
         if playback.state not in (State.NEW, State.LOADED, State.ENDED):
             self._stop(State.LEFT)
         self._close_stall()

@@ -53,6 +53,8 @@ class Mark:
     LIVE = 16384
     TELLS_STALLS = 32768
     """The player reports each wait."""
+    JOINED = 65536
+    """It was counted before, or elsewhere: its first total is a baseline."""
 
 
 class Stall(msgspec.Struct, array_like=True, gc=False, eq=False):
@@ -78,17 +80,20 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         marks: Bits of ``Mark``.
         generation: SDK generation, 0 while unknown.
         first_at: Earliest signal.
+        began_at: Earliest one that shows a beginning.
         settled_at: Latest signal applied.
         lead: The most by which client time was ahead of arrival.
         jump: A jump of the client's clock that no interval has accounted for yet.
         window: Signals that wait to be settled, in order, and their times of arrival.
         is_playing: Whether it plays by its newest signal, received at ``playing_at``.
         is_hidden: Whether the newest signal says that the page was hidden.
+        is_over: Whether it says that the playback is over.
         requested_at: When the current start began.
         has_frame: Whether the current playback has shown a frame.
         start_s: Counted time in the current start so far.
         waits: Whether the player waits for data.
         seek_is_open: Whether the end of a seek is to come.
+        seek_at: When the seek began whose end follows from the states.
         stall_was_refuted: Whether the next end of a stall belongs to one that was none.
         position: Latest media position, s, and its time.
         furthest: Furthest position, s.
@@ -108,6 +113,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     marks: int = 0
     generation: int = 0
     first_at: Number | None = None
+    began_at: Number | None = None
     settled_at: Number | None = None
     lead: Number | None = None
     jump: Number = 0
@@ -115,6 +121,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     arrivals: tuple[int, ...] = ()
     is_playing: bool = False
     is_hidden: bool = False
+    is_over: bool = False
     playing_at: Number = 0
     # start
     requested_at: Number | None = None
@@ -159,6 +166,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     scale_s: Number = 0.0
     upscale_s: Number = 0.0
     max_upscale: Number = 0.0
+    seek_at: Number | None = None
     asked_at: Number | None = None
     shown_at: Number | None = None
     startup_s: Number | None = None

@@ -10,6 +10,7 @@ from typing import cast
 
 import msgspec
 
+from ..events.cmcd_record import CmcdEvent
 from ..events.event_types import Event
 from ..metrics.label_table import LabelTable
 from ..metrics.metric import Metric
@@ -23,7 +24,7 @@ from .event_context import EventContext
 from .fields import player_name
 from .labeller import Labeller, label_text
 from .observation import Observation
-from .sources import sdk
+from .sources import cmcd, signals_of
 from .view import View
 from .view_rows import ChangedViews
 from .view_table import ViewTable, ViewTableState
@@ -77,8 +78,8 @@ class Recorder:
                 if view is not None and latest is not None:
                     self._record_signals(view, own, latest.labels.group, now)
                 latest, view, own = context, self.views.view_for(context, now), []
-            self._record_event(event, context.labels.group, view, now)
-            own.append(event)
+            if self._record_event(event, context.labels.group, view, now):
+                own.append(event)
         if view is not None and latest is not None:
             self._record_signals(view, own, latest.labels.group, now)
 
@@ -86,15 +87,20 @@ class Recorder:
         """Records events of one view."""
         if not events:
             return
-        for event, context in events:
-            self._record_event(event, context.labels.group, view, now)
+        new = [
+            event
+            for event, context in events
+            if self._record_event(event, context.labels.group, view, now)
+        ]
         group = events[-1][1].labels.group
         view.labels = group.labels
-        self._record_signals(view, [event for event, _ in events], group, now)
+        self._record_signals(view, new, group, now)
 
     def _record_signals(self, view: View, events: Sequence[Event], group: Group, now: int) -> None:
         """Passes what the events of a batch say to the playback model of their view."""
-        signals = [signal for event in events for signal in sdk.signals_of(event)]
+        if not events:
+            return
+        signals = [signal for event in events for signal in signals_of(event)]
         for observation in playback.apply_signals(view, signals, now):
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
         self.views.update_after_event(view, events[-1], now)
@@ -111,24 +117,32 @@ class Recorder:
             group = self._labeller.find_group(view.labels)
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
 
-    def _record_event(self, event: Event, group: Group, view: View | None, now: int) -> None:
+    def _record_event(self, event: Event, group: Group, view: View | None, now: int) -> bool:
+        """Records an event; returns whether it is new. Only CMCD tells repeated records."""
         event_type = event.event_type
+        codes: Sequence[str] = ()
+        if isinstance(event, CmcdEvent):
+            trace = cmcd.trace_of(event)
+            told = trace.codes if view is None else cmcd.note_record(trace, view)
+            if told is None:
+                return False
+            codes = told
         # The group caches this counter under the bare type, which saves building a key.
         counter = group.series_cache.get(event_type)
         if counter is None or counter.has_ended:
             counter = self._find_series(group, EVENTS_TOTAL, event_type, (event_type,), now)
         counter.observe(1.0)
         kind = KIND_BY_EVENT_TYPE.get(event_type, ObservationKind.OTHER)
-        if view is not None:
-            generation = generation_of(event_type, player_name(event))
-            if generation:
-                view.playback.generation = generation
+        if view is not None:  # rows need it before the signals of the batch are received
+            view.playback.generation = (
+                generation_of(event_type, player_name(event)) or view.playback.generation
+            )
         rows = RULES_BY_KIND[kind]
         if rows:
             self._record(Observation(kind, event, view), rows, group, now)
-        if view is None:
-            for observation in _observe_without_view(event, kind):
-                self._record(observation, RULES_BY_KIND[observation.kind], group, now)
+        for observation in _observe_beside_model(event, kind, view, codes):
+            self._record(observation, RULES_BY_KIND[observation.kind], group, now)
+        return True
 
     def resolve_pending(self, now: int, *, ignore_timeout: bool = False) -> None:
         """Records the classifications whose time-out is over."""
@@ -215,8 +229,14 @@ class Recorder:
         return self._registry.series_in_group(group, key, metric, values, govern)
 
 
-def _observe_without_view(event: Event, kind: ObservationKind) -> Sequence[Observation]:
-    """The observations besides the event itself if it belongs to no view."""
+def _observe_beside_model(
+    event: Event, kind: ObservationKind, view: View | None, codes: Sequence[str]
+) -> Sequence[Observation]:
+    """The observations besides the event itself that the playback model does not make."""
+    if isinstance(event, CmcdEvent):
+        return cmcd.observations_of(event, view, codes)
+    if view is not None:
+        return ()
     if kind is ObservationKind.STALL_START:
         return [Observation(ObservationKind.STALL, event, None, None, "rebuffer")]
     if kind is ObservationKind.PAUSE:

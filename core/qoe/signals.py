@@ -108,6 +108,7 @@ class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
         play: Load to play request; ``video_startup_time`` of the SDKs.
         first_frame: Play request to first frame (CMCD ``msd``); preferred to the model's own.
         first_frame_source: Label of ``first_frame``.
+        load: Load to first frame, the viewer's hesitation included (CMCD ``msd`` of Shaka).
         is_startup_documented: Whether ``play`` is the start-up time itself: a hand-written client
             follows the documentation, which says so.
     """
@@ -119,6 +120,7 @@ class Measures(msgspec.Struct, array_like=True, frozen=True, gc=False):
     first_frame: Number | None = None
     first_frame_source: str = "cmcd"
     is_startup_documented: bool = False
+    load: Number | None = None
 
 
 class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -143,6 +145,7 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
             wait follows shows the first frame at once.
         tells_totals: Whether the source reports running totals of the media time played; without
             them it follows from the states.
+        generation: The SDK generation that the event shows, 0 if either may have sent it.
     """
 
     at: Number
@@ -161,3 +164,4 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_live: bool = False
     tells_stalls: bool = False
     tells_totals: bool = True
+    generation: int = 0

@@ -60,9 +60,9 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
     _jumped_at: int | float = 0.0
 
     @property
-    def is_baseline(self) -> bool:
-        """Whether nothing of it was counted yet: it was counted elsewhere."""
-        return self._is_baseline
+    def is_reported(self) -> bool:
+        """Whether there was a report."""
+        return self._high_at is not None
 
     def set_baseline(self, total: float, at: float) -> None:
         """Takes a first report as counted elsewhere."""

@@ -4,12 +4,15 @@ A worker may hold a million views, so every byte counts: views share equal value
 members are created on demand.
 """
 
+from hashlib import blake2b
 from typing import Self
 
 import msgspec
 
+from ..events.cmcd_record import CmcdEvent
 from ..events.event_types import Event, Text
 from ..metrics.series import Labels
+from .cmcd_history import CmcdHistory
 from .playback_state import Playback
 
 
@@ -33,14 +36,29 @@ NO_VIEW = "unknown"
 """The SDK's view_id for events after the end of its session: they belong to no view."""
 
 
+CMCD_PLAYER = "cmcd"
+"""The player in the identity of all views that CMCD reports."""
+
+MAX_KEY_TEXT = 40
+"""Characters of a text in a key: the ids of SDKs and nearly all others are shorter, and ASCII. Any
+other text is replaced by a hash, so that the memory of a view has a bound."""
+
+
 def view_key(event: Event) -> ViewKey:
     video, player = event.video, event.player
-    return ViewKey(
-        event.org_id,
-        event.view_id,
-        None if video is None else as_text(video.id),
-        None if player is None else as_text(player.name),
-    )
+    video_id = None if video is None or video.id is None else _key_text(str(video.id))
+    if isinstance(event, CmcdEvent):
+        # The player's name may follow from a key that its first records lack.
+        name: str | None = CMCD_PLAYER
+    else:
+        name = None if player is None or player.name is None else _key_text(str(player.name))
+    return ViewKey(_key_text(event.org_id), _key_text(event.view_id), video_id, name)
+
+
+def _key_text(text: str) -> str:
+    if len(text) <= MAX_KEY_TEXT and text.isascii():
+        return text
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def as_text(value: Text) -> str | None:
@@ -74,6 +92,7 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     playback: Playback
     log_position: int = 0
     entries_applied: int = 0
+    cmcd: CmcdHistory | None = None
     details: ViewDetails | None = None
 
 
@@ -91,6 +110,7 @@ class View(msgspec.Struct, gc=False, eq=False):
         entries_applied: The same, including entries of logs that the store has lost.
         is_concurrent: Whether it counts as playing until it falls silent.
         early_expiry: Second for which its early end is scheduled; 0 if none is.
+        cmcd: Its CMCD records so far; None without any.
         details: For its row, if rows of views are stored.
     """
 
@@ -102,6 +122,7 @@ class View(msgspec.Struct, gc=False, eq=False):
     entries_applied: int = 0
     is_concurrent: bool = False
     early_expiry: int = 0
+    cmcd: CmcdHistory | None = None
     details: ViewDetails | None = None
 
     @classmethod
@@ -114,6 +135,7 @@ class View(msgspec.Struct, gc=False, eq=False):
             state.last_seen,
             state.log_position,
             state.entries_applied,
+            cmcd=state.cmcd,
             details=state.details,
         )
 
@@ -121,6 +143,7 @@ class View(msgspec.Struct, gc=False, eq=False):
         """Adopts the state that another worker has of the view."""
         self.playback = state.playback
         self.entries_applied = state.entries_applied
+        self.cmcd = state.cmcd
 
 
 def capture_view_state(view: View) -> tuple[object, ...]:
@@ -135,5 +158,6 @@ def capture_view_state(view: View) -> tuple[object, ...]:
         view.playback,
         view.log_position,
         view.entries_applied,
+        view.cmcd,
         view.details,
     )

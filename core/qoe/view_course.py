@@ -13,7 +13,7 @@ from . import fields
 from .playback import EVIDENCE, trace
 from .playback_state import State
 from .signals import SignalKind
-from .sources import sdk
+from .sources import signals_of
 from .view import View, view_key
 
 SILENT: Final = "silent"
@@ -84,7 +84,7 @@ def course_of(events: Sequence[Event]) -> Course:
     bitrates: list[Point] = []
     moments: list[Moment] = []
     previous: float | None = None
-    for signal in trace(view, [one for event in ordered for one in sdk.signals_of(event)]):
+    for signal in trace(view, [one for event in ordered for one in signals_of(event)]):
         before = changes[-1][1] if changes else ""
         if previous is not None and before in _COUNTING and signal.at - previous > EVIDENCE:
             changes.append((previous + EVIDENCE, SILENT))

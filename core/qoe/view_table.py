@@ -26,8 +26,8 @@ MAX_PRESENT_AGE = 300_000
 EARLY_END = 60_000
 """ms of silence after which a view ends of which nothing more is to be expected."""
 
-MAX_INTERNED_TEXTS = 10_000
-"""Interned texts: names of players, ids of videos."""
+MAX_INTERNED_BYTES = 2 * 1024 * 1024
+"""Approximate bytes of interned texts: names of players, ids of videos and organisations."""
 
 LabelledViewState = tuple[int, ViewState]
 """The number of a view's label set, and the view."""
@@ -77,7 +77,7 @@ class ViewTable:
         self._retention = retention
         self._views: dict[ViewKey, View] = {}
         self._ended: dict[ViewKey, View | EndedView] = {}  # ordered by end
-        self._interner = Interner(MAX_INTERNED_TEXTS)
+        self._interner = Interner(MAX_INTERNED_BYTES)
         self._expiry = ExpiryQueue()
         self._pending: dict[View, int] = {}
         self.evicted = 0

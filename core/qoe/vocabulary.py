@@ -64,6 +64,7 @@ class ObservationKind(Enum):
     OUTCOME = auto()
     VIEW_REBUFFER_TIME = auto()
     VIEW_SCORE = auto()
+    MEDIA_REQUEST = auto()
 
     # Enum's own hash is a Python function. Members are singletons, so hashing by identity is
     # correct and makes look-ups three times faster.

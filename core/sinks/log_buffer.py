@@ -9,11 +9,14 @@ entries are adjusted beforehand (the limits are Loki's defaults):
 """
 
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 
 import msgspec
 
 from ..delivery.payload import Payload
 from ..events.event_types import IDENTITY, Event, Text
+from ..primitives.bounded_cache import BoundedCache
+from ..primitives.memory_size import memory_size
 from ..qoe.event_context import EventContext
 from ..qoe.labeller import Labeller, LabelSet
 from ..wire.loki_push import Entry, LokiEncoding, Metadata
@@ -31,7 +34,11 @@ MAX_AHEAD = 9 * 60_000
 ENTRY_OVERHEAD = 24
 """Approximate bytes of an entry besides its line and its metadata."""
 
-MAX_CACHED_METADATA = 10_000
+MAX_METADATA_BYTES = 4 * 1024 * 1024
+"""Approximate bytes of cached metadata: 5,000 views with ids of usual length."""
+
+MAX_STREAM_KEY = 512
+"""Characters of the labels of a live stream; longer ones are replaced by a hash."""
 
 STREAM_LIFETIME = 30 * 60_000
 """ms without an entry after which Loki ends a stream (chunk_idle_period)."""
@@ -64,7 +71,9 @@ class LogBuffer:
         self._live: dict[str, int] = {}  # when each stream last had an entry
         self._scanned_at = 0
         self._streams: dict[str, list[Entry]] = {}
-        self._metadata: dict[tuple[str, str, str, Text], bytes] = {}
+        self._metadata: BoundedCache[tuple[str, str, str, Text], bytes] = BoundedCache(
+            MAX_METADATA_BYTES
+        )
         self.size = 0
         self.adjusted = {"late": 0, "early": 0, "line_shortened": 0}
 
@@ -82,6 +91,8 @@ class LogBuffer:
         earliest, latest = now - MAX_BEHIND, now + MAX_AHEAD
         streams, size = self._streams, 0
         for event, line, context in events:
+            if not line:  # a record that is counted and not logged
+                continue
             timestamp = int(event.event_time)
             if not earliest <= timestamp <= latest:
                 self.adjusted["late" if timestamp < now else "early"] += 1
@@ -96,6 +107,7 @@ class LogBuffer:
             entries = streams.get(stream)
             if entries is None:
                 entries = streams[stream] = []
+                size += len(stream)
             metadata = context.metadata
             entries.append((timestamp, line, metadata))
             size += len(line) + len(metadata) + ENTRY_OVERHEAD
@@ -165,7 +177,7 @@ class LogBuffer:
             live = self._live = {
                 stream: at for stream, at in live.items() if now - at < STREAM_LIFETIME
             }
-        for stream in streams:
+        for stream in map(_stream_key, streams):
             if stream in live or len(live) < most:
                 live[stream] = now
 
@@ -191,9 +203,8 @@ class LogBuffer:
         )
         encoded = self._metadata.get(key)
         if encoded is None:
-            if len(self._metadata) >= MAX_CACHED_METADATA:
-                self._metadata.clear()
-            encoded = self._metadata[key] = self._encoding.encode_metadata(_metadata(*key))
+            encoded = self._encoding.encode_metadata(_metadata(*key))
+            self._metadata.add(key, encoded, memory_size(key) + memory_size(encoded))
         return self._encoding.join_metadata(labels.metadata, encoded)
 
     def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:
@@ -202,9 +213,18 @@ class LogBuffer:
         )
 
 
+def _stream_key(labels: str) -> str:
+    """A stream in the table of live ones: its labels, or their hash if they are long."""
+    if len(labels) <= MAX_STREAM_KEY and labels.isascii():
+        return labels
+    return blake2b(labels.encode(), digest_size=16).hexdigest()
+
+
 def _metadata(view: str, session: str, viewer: str, video: Text) -> Metadata:
     """The structured metadata of an event, as pairs."""
-    ids = (("view_id", view), ("session_id", session), ("viewer_id", viewer))
+    ids: Metadata = (("view_id", view), ("session_id", session))
+    if viewer:  # players without the SDK do not know one
+        ids = (*ids, ("viewer_id", viewer))
     return ids if video is None or video == "" else (*ids, ("video_id", str(video)))
 
 

@@ -216,6 +216,9 @@ def _json_entry(entry: Entry) -> bytes:
 ENCODINGS: Mapping[str, LokiEncoding] = {"protobuf": ProtobufEncoding(), "json": JsonEncoding()}
 
 
+_encode_text = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would create one each time
+
+
 def format_labels(labels: Sequence[tuple[str, str]]) -> str:
     """Formats a label set as Loki does: ``{a="b", c="d"}``, with values quoted as in Go."""
     return "{" + ", ".join(f"{name}={_quote(value)}" for name, value in labels) + "}"
@@ -236,7 +239,7 @@ def parse_labels(text: str) -> dict[str, str]:
 def _quote(value: str) -> str:
     # JSON's escapes (\" \\ \n \u001f) are a subset of Go's, and both keep text beyond ASCII as it
     # is. Go also escapes DEL, but reads it raw.
-    return json.dumps(value, ensure_ascii=False)
+    return _encode_text(value)
 
 
 def _gzip(data: bytes) -> bytes:

@@ -6,12 +6,13 @@ first export, a timestamp once per flush. The bytes equal those that protobuf pr
 
 import struct
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Protocol
 
 import snappy
 
 from ..metrics.metric import Metric
+from ..primitives.bounded_cache import BoundedCache
+from ..primitives.memory_size import memory_size
 from .varint import field, number_field, read_fields, read_varint, text_field, varint
 
 HEADERS: tuple[tuple[str, str], ...] = (
@@ -66,10 +67,17 @@ def _sample(value: float, timestamp: bytes) -> bytes:
     return field(2, b"\x09" + _pack_double(value) + timestamp)
 
 
-# The samples of a series share nearly all labels, and many series do.
-@lru_cache(maxsize=8192)
+_labels: BoundedCache[tuple[str, str], bytes] = BoundedCache(4 * 1024 * 1024)
+"""Encoded labels: the samples of a series share nearly all of them, and many series do."""
+
+
 def _label(name: str, value: str) -> bytes:
-    return field(1, text_field(1, name) + text_field(2, value))
+    pair = (name, value)
+    encoded = _labels.get(pair)
+    if encoded is None:
+        encoded = field(1, text_field(1, name) + text_field(2, value))
+        _labels.add(pair, encoded, memory_size(pair) + memory_size(encoded))
+    return encoded
 
 
 def encode_metadata(metrics: Iterable[Metric]) -> bytes:

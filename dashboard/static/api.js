@@ -5,9 +5,12 @@ export class ApiError extends Error {}
 /** The worker did not answer. */
 export class AwayError extends ApiError {}
 
+/** The key of this session may not ask this question. */
+export class DeniedError extends ApiError {}
+
 /**
  * Ask a question; returns the answer's document.
- * Throws ApiError (or AwayError) with a text for users; AbortError if the question was cancelled.
+ * Throws ApiError (or one of its kinds) with a text for users; AbortError if the question was cancelled.
  */
 export async function ask(question, parameters, signal) {
   let response;
@@ -30,6 +33,7 @@ export async function ask(question, parameters, signal) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(`The worker answered ${response.status} and no JSON.`);
   }
+  if (response.status === 403) throw new DeniedError("Your key does not open this panel.");
   if (!response.ok) throw new ApiError(document.message ?? `The worker answered ${response.status}.`);
   return document;
 }

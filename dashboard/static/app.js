@@ -1,6 +1,6 @@
 // The page: when to ask each question, and how answers and failures are shown.
 
-import { AwayError, ask, workerTime } from "./api.js";
+import { AwayError, DeniedError, ask, workerTime } from "./api.js";
 import * as charts from "./charts.js";
 import { byId, el } from "./dom.js";
 import * as filters from "./filters.js";
@@ -95,13 +95,18 @@ function schedule(wait) {
 
 /** Show a failure in its panel, and keep the previous content. */
 function report(name, error) {
-  if (error) failures.set(name, error);
+  const isDenied = error instanceof DeniedError;
+  if (error && !isDenied) failures.set(name, error);
   else failures.delete(name);
   for (const place of document.querySelectorAll(`[data-panel="${name}"]`)) {
     place.parentElement.querySelector(`:scope > .failure[data-of="${name}"]`)?.remove();
-    place.classList.toggle("stale", Boolean(error));
+    place.classList.toggle("stale", Boolean(error) && !isDenied);
     // An unreachable worker is reported once, at the top.
     if (!error || error instanceof AwayError) continue;
+    if (isDenied) {
+      place.before(el("p", { class: "failure", "data-of": name }, error.message));
+      continue;
+    }
     const again = el("button", { type: "button", onclick: () => load() }, "Try again");
     place.before(el("p", { class: "failure", role: "alert", "data-of": name }, format.visible(error.message), " ", again));
   }

@@ -69,11 +69,21 @@ const CHARTS = [
     ],
   },
   {
-    id: "rebuffering", title: "Rebuffering ratio", note: "of playing time", unit: format.percent,
+    id: "rebuffering", title: "Rebuffer percentage", note: "of the time watched", unit: format.percent,
     suffix: " %", scale: 100,
     traces: ({ series }) => [
       { name: "Rebuffering", y: series.rebuffering_ratio, color: "amber", area: true },
     ],
+  },
+  {
+    id: "outcomes", title: "Exits and failures", note: "of the views that ended", unit: format.percent,
+    suffix: " %", scale: 100,
+    traces: ({ series }) => [
+      { name: "Exits before start", y: series.exit_before_start_ratio, color: "amber" },
+      { name: "Start failures", y: series.start_failure_ratio, color: "violet" },
+      { name: "Playback failures", y: series.playback_failure_ratio, color: "red" },
+    ],
+    none: "No exits or failures in this time range.",
   },
   {
     id: "errors-time", title: "Errors", note: "by family, in each step", unit: format.count,

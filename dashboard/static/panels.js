@@ -22,8 +22,15 @@ const TILES = [
   {
     id: "started", title: "Views started", spark: "views_started", better: 0,
     value: ({ current }) => [format.count(current.views_started), ""],
-    note: ({ current }) => `${format.seconds(current.playing_seconds)} played`,
+    note: ({ current }) => `${format.seconds(current.playing_seconds)} of media played`,
     measure: (one) => one.views_started,
+  },
+  {
+    id: "watched", title: "Watch time", spark: "watch_seconds", better: 0,
+    value: ({ current }) => format.secondsParts(current.watch_seconds),
+    note: ({ current }) =>
+      current.views_started ? `${format.seconds(current.watch_seconds / current.views_started)} a view` : "",
+    measure: (one) => one.watch_seconds,
   },
   {
     id: "completed", title: "Views completed", spark: "views_completed", better: 0,
@@ -40,9 +47,27 @@ const TILES = [
     measure: (one) => one.startup_seconds.p50,
   },
   {
-    id: "ratio", title: "Rebuffering ratio", spark: "rebuffering_ratio", better: -1,
+    id: "exits", title: "Exits before start", spark: "exit_before_start_ratio", better: -1,
+    value: ({ current }) => [format.percentNumber(current.exit_before_start_ratio), "%"],
+    note: ({ current }) => `${format.plural(current.outcomes.exit_before_start ?? 0, "attempt", "attempts")} without a frame`,
+    measure: (one) => one.exit_before_start_ratio,
+  },
+  {
+    id: "start-failures", title: "Start failures", spark: "start_failure_ratio", better: -1,
+    value: ({ current }) => [format.percentNumber(current.start_failure_ratio), "%"],
+    note: ({ current }) => `${format.plural(current.outcomes.start_failure ?? 0, "attempt", "attempts")} failed`,
+    measure: (one) => one.start_failure_ratio,
+  },
+  {
+    id: "playback-failures", title: "Playback failures", spark: "playback_failure_ratio", better: -1,
+    value: ({ current }) => [format.percentNumber(current.playback_failure_ratio), "%"],
+    note: ({ current }) => `${format.plural(current.outcomes.playback_failure ?? 0, "view", "views")} failed`,
+    measure: (one) => one.playback_failure_ratio,
+  },
+  {
+    id: "ratio", title: "Rebuffer percentage", spark: "rebuffering_ratio", better: -1,
     value: ({ current }) => [format.percentNumber(current.rebuffering_ratio), "%"],
-    note: ({ current }) => `${format.seconds(current.rebuffer_seconds)} stalled`,
+    note: ({ current }) => `${format.seconds(current.rebuffer_seconds)} of the time watched`,
     measure: (one) => one.rebuffering_ratio,
   },
   {
@@ -56,6 +81,15 @@ const TILES = [
     value: ({ current }) => [format.decimal(hundred(current.errors_per_view)), "/ 100 views"],
     note: ({ current }) => format.plural(current.errors, "error", "errors"),
     measure: (one) => one.errors_per_view,
+  },
+  {
+    id: "score", title: "View score", spark: "score", better: 1,
+    value: ({ current }) => [format.decimal(current.score), "/ 100"],
+    note: ({ current }) => {
+      const ended = Object.values(current.outcomes).reduce((sum, one) => sum + one, 0);
+      return `${format.plural(ended, "view", "views")} ended`;
+    },
+    measure: (one) => one.score,
   },
 ];
 
@@ -104,7 +138,7 @@ export function showTrends(answer) {
   for (const { id, spark } of TILES) {
     let values = spark === "errors" ? summed : series[spark];
     // The counts of an unfinished step would look like a drop.
-    if (running && ["started", "completed", "errors"].includes(id)) values = values.slice(0, -1);
+    if (running && ["started", "watched", "completed", "errors"].includes(id)) values = values.slice(0, -1);
     byId(`tile-${id}`).querySelector(".trend").replaceChildren(values ? sparkline(values.slice(first)) : "");
   }
 }
@@ -140,9 +174,9 @@ const HEIGHTS = ["240p", "360p", "480p", "720p", "1080p", "1440p", "4k", "8k"];
 
 export function showResolutions({ resolution }) {
   const parts = resolution
-    .map(({ resolution: name, renditions }) => {
+    .map(({ resolution: name, seconds }) => {
       const place = HEIGHTS.indexOf(name);
-      return { name: visible(name), amount: renditions, tone: place < 0 ? "other" : place };
+      return { name: visible(name), amount: seconds, tone: place < 0 ? "other" : place };
     })
     .sort((a, b) => (a.tone === "other") - (b.tone === "other") || a.tone - b.tone);
   mix("resolution", parts, "No player reported a resolution in this time range.");
@@ -202,7 +236,11 @@ export function showBreakdown(answer) {
     { title: "p95", className: "number", value: (row) => format.seconds(row.startup_seconds.p95) },
     { title: "Rebuffering", className: "number", value: (row) => format.percent(row.rebuffering_ratio) },
     { title: "Stalls / h", className: "number wide", value: (row) => format.decimal(row.rebuffers_per_hour) },
+    { title: "Exits", className: "number wide", value: (row) => format.percent(row.exit_before_start_ratio) },
+    { title: "Start failures", className: "number wide", value: (row) => format.percent(row.start_failure_ratio) },
+    { title: "Playback failures", className: "number wide", value: (row) => format.percent(row.playback_failure_ratio) },
     { title: "Errors/100", className: "number", value: (row) => format.decimal(hundred(row.errors_per_view)) },
+    { title: "Score", className: "number wide", value: (row) => format.decimal(row.score) },
     { title: "", className: "number", value: (row) => viewsOf(by, row.value) },
   ];
   const more = values > rows.length ? el("p", { class: "muted small" }, `The ${rows.length} with the most views of ${format.count(values)}.`) : null;
@@ -265,9 +303,9 @@ export function showErrors({ total, errors }, onchoose, onviews) {
 const sum = (counts) => Object.values(counts).reduce((total, one) => total + one, 0);
 
 /** The state of a destination as a word and a tone. */
-function verdict({ queue_age_seconds: age, dropped, requests }) {
+function verdict({ queue_age_seconds: age, queue_behind: behind, dropped, requests }) {
   if (sum(dropped) > 0) return ["losing", "bad"];
-  if (age >= 60) return ["behind", "bad"];
+  if (behind || age >= 60) return ["behind", "bad"];
   if (age >= 30 || (requests.retried ?? 0) > 0) return ["retrying", "warn"];
   return ["delivering", "good"];
 }
@@ -297,6 +335,7 @@ export function showDelivery({ destinations, workers, intake, version }) {
     { title: "Disk", className: "", value: (one) => state_(one.storage_ok) },
     { title: "Series", className: "number", value: (one) => format.count(one.series) },
     { title: "Views", className: "number", value: (one) => format.count(one.views) },
+    { title: "Flush interval", className: "number", value: (one) => (one.flush_interval_seconds === null ? NONE : format.seconds(one.flush_interval_seconds)) },
   ];
   const reasons = Object.entries(intake.reasons).map(([why, n]) => `${format.count(n)} ${why}`).join(", ");
   const summary = el("p", { class: "intake" },

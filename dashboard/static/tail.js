@@ -1,6 +1,6 @@
 // The live tail: received events, the latest first.
 
-import { ask } from "./api.js";
+import { DeniedError, ask } from "./api.js";
 import { byId, el, empty } from "./dom.js";
 import * as format from "./format.js";
 import { state } from "./state.js";
@@ -77,6 +77,7 @@ async function load() {
   } catch (error) {
     if (error.name === "AbortError") return;
     failed(error);
+    if (error instanceof DeniedError) return;
   }
   next(EVERY);
 }

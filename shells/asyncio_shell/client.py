@@ -42,6 +42,9 @@ class Client:
                 timeout=aiohttp.ClientTimeout(total=self._timeout),
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                # Bodies are read as they come: a badly encoded one must not hide the status.
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
             )
         return self._sessions[socks]
 

@@ -86,34 +86,25 @@ class Service(BaseService):
     def _report(self, completions: Completions) -> None:
         """Called by the storage's thread."""
         with suppress(RuntimeError):  # the loop has ended, and with it all that waited
-            self._loop.call_soon_threadsafe(self._take, completions)
+            self._loop.call_soon_threadsafe(self.complete_stored, completions)
 
-    def _take(self, completions: Completions) -> None:
-        self.complete_stored(completions)
+    def complete_stored(self, completions: Completions) -> None:
+        super().complete_stored(completions)
         self._progress.set()
 
     def _report_effect(self, effect: Effect, result: Result) -> None:
         """Called by the threads of stores and pages."""
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._take_effect, effect, result)
+            self._loop.call_soon_threadsafe(self.complete, effect, result)
 
-    def _take_effect(self, effect: Effect, result: Result) -> None:
-        self.complete(effect, result)
+    def complete(self, effect: Effect, result: Result) -> None:
+        super().complete(effect, result)
         self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:
-        task = asyncio.create_task(self._send(effect))
+        task = asyncio.create_task(self.deliver(self._client, effect))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
-
-    async def _send(self, effect: RemoteWrite | LokiPush) -> None:
-        try:
-            result = await self._client.send(effect)
-        except Exception as error:
-            self.fail(effect, error)
-        else:
-            self.complete(effect, result)
-        self._progress.set()
 
     def wake_at(self, due: int | None) -> None:
         if due == self._due:

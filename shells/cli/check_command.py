@@ -16,6 +16,7 @@ from openqoe.core.http import select_parser
 from ..service import environment
 from ..service.extras import MissingExtraError, needs
 from . import host_checks
+from .cmcd_target_checks import check_target
 from .command_options import env_file_option, json_option
 from .destination_checks import check_destinations
 from .terminal_output import EXIT_FAILED, Colour, Painted, fail, say, say_json
@@ -29,13 +30,23 @@ LEVELS: Mapping[str, tuple[str, Colour]] = {
 
 @click.command()
 @env_file_option("Read settings from this file; the environment has precedence.")
+@click.option("--cmcd", metavar="URL", help="Check the URL of a player's CMCD target instead.")
+@click.option(
+    "--origin",
+    default="",
+    metavar="ORIGIN",
+    help="With --cmcd, the origin of the player's page: https://www.example.com.",
+)
 @json_option
-def check(env_file: Path | None, as_json: bool) -> None:
+def check(env_file: Path | None, cmcd: str | None, origin: str, as_json: bool) -> None:
     """Verify settings, credentials, destinations, disk and limits before you start a worker.
 
     Each destination gets a request as the worker would send it, but without data. Each line says
     OK, WARN or FAIL, the reason, and the remedy. Secrets are not printed. Run it on the host and
     as the user of the worker.
+
+    With --cmcd, verify the URL that a player without the SDK reports to: its query, and that a
+    running worker accepts its records.
 
     Exits with 1 if a line says FAIL.
 
@@ -43,16 +54,15 @@ def check(env_file: Path | None, as_json: bool) -> None:
     Examples:
       openqoe check
       openqoe check --env-file /etc/openqoe.env
+      openqoe check --cmcd 'https://qoe.example.com/v1/cmcd?api_key=K&org_id=acme&player_id=web'
       openqoe check --json | jq '.findings[] | select(.level != "ok")'
     """
-    try:
-        variables = environment.environment(env_file)
-    except SettingsError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"cannot read {env_file}: {error.strerror}")
+    if cmcd is not None:
+        source = check_target(cmcd, origin.rstrip("/"))
+    else:
+        source = _check_all(_variables(env_file))
     findings = []
-    for finding in _check_all(variables):
+    for finding in source:
         findings.append(finding)
         if not as_json:
             _print_finding(finding)
@@ -62,6 +72,15 @@ def check(env_file: Path | None, as_json: bool) -> None:
     else:
         say(f"{counts['ok']} OK, {counts['warn']} WARN, {counts['fail']} FAIL")
     sys.exit(EXIT_FAILED if counts["fail"] else 0)
+
+
+def _variables(env_file: Path | None) -> Mapping[str, str]:
+    try:
+        return environment.environment(env_file)
+    except SettingsError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot read {env_file}: {error.strerror}")
 
 
 def _check_all(environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ from openqoe.core.version import VERSION
 from ..service.extras import needs
 
 COMMANDS = (
-    *("serve", "check", "stats", "demo", "simulate", "replay", "outbox", "drain", "completion"),
-    "version",
+    *("serve", "check", "stats", "cardinality", "demo", "simulate", "replay", "keys", "outbox"),
+    *("drain", "erase", "completion", "version"),
 )
 """In the order in which people need them."""
 

@@ -87,22 +87,24 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return option(env_file_option()(command))
 
 
-def worker_options(help: str) -> Decorator:
+def worker_options(help: str, *, reads: bool = False) -> Decorator:
     """The options of commands that use a running worker.
 
     Args:
         help: Of ``--url``.
+        reads: Whether the command reads from the worker, instead of sending events to it.
     """
+    settings = ("OPENQOE_READ_KEY", "API_KEY") if reads else ("API_KEY",)
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
             click.option(
                 "--api-key",
-                envvar="API_KEY",
+                envvar=settings,
                 default="",
                 show_default=False,
                 callback=_first_key,
-                help="The worker's key (API_KEY).",
+                help=f"The worker's key ({' or '.join(settings)}).",
             ),
             click.option("--url", default="http://127.0.0.1:8787", callback=_url, help=help),
         ):

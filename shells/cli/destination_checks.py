@@ -42,5 +42,5 @@ async def _check(
     if destination.url.startswith(EMBEDDED):
         text = "the embedded store, in the data directory"
         return (Finding("ok", f"{kind}: {destination.name}", text),)
-    result = await client.send(build_probe(destination, kind, config.loki_encoding, now_ms()))
+    result = await client.send(build_probe(destination, kind, config.loki_encoding))
     return diagnose_answer(destination, kind, result, now_ms())

@@ -1,15 +1,14 @@
 """Entry point of the ``openqoe`` command: reports an extra that is missing."""
 
-import os
 import sys
 
 from ..service.extras import MissingExtraError, needs
+from ..service.standard_descriptors import open_standard_descriptors
 
 
 def main() -> None:
     """Run the command line."""
-    if sys.stderr is None:  # closed by the parent; its number must not become a client's
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    open_standard_descriptors()
     try:
         with needs("shell"):
             from . import command_group

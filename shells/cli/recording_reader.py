@@ -3,6 +3,7 @@
 A line is one of
 
     {"t": 1757, "method": "POST", "path": "/v2/events", "headers": {…}, "body": "{\\"events\\":…"}
+    {"t": 1802, "method": "POST", "path": "/v1/cmcd?org_id=…", "headers": {…}, "body": "e=ps,sid=…"}
     {"events": [{"event_type": …}, …]}
     {"event_type": "heartbeat", "event_time": 1760000000000, …}
 
@@ -11,6 +12,7 @@ the SDKs. Any other line is reported, and the rest is read.
 """
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,9 @@ _EARLIEST: Final = 10**11
 
 _TIMES: Final = ("event_time", "viewer_time")
 
+_CMCD_TIME: Final = re.compile(rb"(?m)((?:^|[,\s])ts=)([0-9]{12,15})(?=[,;\s]|$)")
+"""The time of a CMCD record, since the epoch."""
+
 _GZIP: Final = b"\x1f\x8b"
 
 
@@ -38,7 +43,7 @@ class RecordedBatch:
         body: The body of its request.
         at: When it was sent, in ms on the recording's clock; None if unknown.
         newest: The latest ``event_time`` in it, ms since the epoch; None if there is none.
-        path: The path of a recorded request; None for other lines.
+        path: The path of a recorded request, of CMCD with its query; None for other lines.
         headers: The headers of a recorded request.
     """
 
@@ -136,19 +141,27 @@ def read(file: IO[bytes], batch_size: int) -> Iterator[RecordedBatch | Unusable]
 
 def _batch(number: int, text: bytes, line: _Line) -> RecordedBatch | Unusable:
     if line.body is not None:
-        path = None if line.path is None else line.path.partition("?")[0]
-        if line.method != "POST" or not line.body or not (path or "/events").endswith("/events"):
+        path, query = (line.path or "/events").partition("?")[::2]
+        if line.method != "POST" or not line.body or not path.endswith(("/events", "/cmcd")):
             return Unusable(number, None)
         body = line.body.encode()
         newest = _newest_of_body(body)
+        if path.endswith("/cmcd"):
+            path = _with_identity(path, query)
         at = newest if line.t is None else line.t
-        return RecordedBatch(number, body, at, newest, path, line.headers)
+        return RecordedBatch(number, body, at, newest, path if line.path else None, line.headers)
     if line.events:
         newest = _newest(line.events)
         return RecordedBatch(number, text.strip(), newest, newest)
     if line.method != "POST":
         return Unusable(number, None)
     return Unusable(number, 'neither a request ("body") nor a batch ("events") nor an event')
+
+
+def _with_identity(path: str, query: str) -> str:
+    """Return the path of a CMCD target with its query, without the recorded API key."""
+    fields = [field for field in query.split("&") if field and not field.startswith("api_key=")]
+    return f"{path}?{'&'.join(fields)}" if fields else path
 
 
 class _EventBatcher:
@@ -227,6 +240,8 @@ def survey(entries: Iterator[RecordedBatch | Unusable]) -> Overview:
 
 def shift_times(body: bytes, ms: int) -> bytes:
     """Add ms to the times of a batch's events. Equal bodies stay equal; other bodies are kept."""
+    if _is_cmcd(body):
+        return _CMCD_TIME.sub(lambda found: found[1] + b"%d" % (int(found[2]) + ms), body)
     try:
         members = _decode_members(body)
         events = _decode_raw_list(members["events"])
@@ -248,7 +263,18 @@ def _shift_event(event: msgspec.Raw, ms: int) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(members))
 
 
+def _is_cmcd(body: bytes) -> bool:
+    return not body.lstrip().startswith(b"{")
+
+
+def count_records(body: bytes) -> int:
+    """Return how many records a CMCD body has."""
+    return sum(bool(line.strip()) for line in body.split(b"\n"))
+
+
 def _newest_of_body(body: bytes) -> float | None:
+    if _is_cmcd(body):
+        return max((int(found[2]) for found in _CMCD_TIME.finditer(body)), default=None)
     try:
         return _latest(_decode_body(body).events)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -7,10 +7,12 @@ from typing import Final
 
 from ..service.clock import monotonic
 from .batch_sender import BatchSender, StopSendingError, Tally, UndeliverableError
-from .recording_reader import RecordedBatch, shift_times
+from .recording_reader import RecordedBatch, count_records, shift_times
 from .worker_connection import WorkerConnection
 
 EVENTS_PATH: Final = "/v2/events"
+
+NO_CONTENT: Final = 204
 
 TIMEOUT: Final = 30.0
 """Seconds to wait for an answer."""
@@ -130,6 +132,8 @@ class RecordingSender(BatchSender):
         with self.lock:
             if answer.is_success:
                 accepted = answer.events_accepted
+                if answer.status == NO_CONTENT:  # CMCD: the answer says nothing of its records
+                    accepted = count_records(body)
                 tally.batches += 1
                 tally.events += answer.events_received if accepted is None else accepted
                 tally.refused_events += answer.events_rejected
@@ -146,8 +150,10 @@ class RecordingSender(BatchSender):
             if name.lower() not in DROPPED_HEADERS
         }
         has_type = any(name.lower() == "content-type" for name in recorded)
+        is_cmcd = (batch.path or "").partition("?")[0].endswith("/cmcd")
+        default = "application/cmcd" if is_cmcd else "application/json"
         return {
-            **({} if has_type else {"Content-Type": "application/json"}),
+            **({} if has_type else {"Content-Type": default}),
             **recorded,
             **self.key,
         }

@@ -85,8 +85,10 @@ def replay(
     """Send a recording to a running worker: FILE, or "-" for standard input.
 
     FILE has one JSON value per line and may be compressed with gzip: recorded requests ({"t": ms,
-    "path", "headers", "body"}), batches ({"events": [...]}) or single events. A worker does not
-    count a batch again that it has received within the last 24 h, unless its times are shifted.
+    "path", "headers", "body"}) of the SDK or of CMCD, batches ({"events": [...]}) or single events.
+    A worker does not count a batch again that it has received within the last 24 h, unless its
+    times are shifted. Recorded CMCD targets keep their query, except the key; a path in --url
+    replaces them.
 
     Exits with 1 if a batch or an event was not accepted.
 
@@ -95,6 +97,8 @@ def replay(
       openqoe replay evening.ndjson.gz --shift-time now
       openqoe replay evening.ndjson --speed 10 --shift-time now --url https://qoe.example.com
       zcat events.ndjson.gz | openqoe replay - --shift-time 7d --batch 100
+      openqoe replay cmcd.ndjson --shift-time now \\
+        --url 'https://qoe.example.com/v1/cmcd?org_id=acme&player_id=web'
     """
     tally = ReplayTally()
     try:

@@ -250,8 +250,7 @@ class SimulationSender(BatchSender):
             tally.batches += 1
             tally.events += len(batch.types)
             tally.late += batch.is_late
-            for labels, facts in batch.expected:
-                tally.truth.add(labels, facts)
+            tally.truth.add(batch.expected)
 
     def _note_failure(self, batch: Batch, text: str) -> None:
         self._tally.add_problem(text)

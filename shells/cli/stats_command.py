@@ -26,7 +26,7 @@ STATES: Mapping[str, Colour] = {"ok": "green", "failing": "red"}
 
 
 @click.command()
-@worker_options("The worker.")
+@worker_options("The worker.", reads=True)
 @click.option("--dimension", help="Show the values admitted for this dimension instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the worker's answer as JSON.")
 @click.option(
@@ -83,6 +83,11 @@ def _show(answer: Mapping[str, Any]) -> None:
         store = _mapping(shared)
         words = f" ({store['failure']})" if store.get("failure") else ""
         say(f"shared store: {store.get('state')}{words}")
+    interval = _mapping(answer.get("flush_interval_ms"))
+    configured, current = interval.get("configured"), interval.get("current")
+    if configured and current and current > configured:
+        text = f"flush interval: {current / 1000:g} s, stretched from {configured / 1000:g} s"
+        say(Painted(text, "yellow"))
     say("")
     head = f"{'destination':<24} {'state':<10} {'waiting':>9} {'bytes':>12} {'oldest':>8}"
     say(f"{head}  last success")
@@ -92,6 +97,8 @@ def _show(answer: Mapping[str, Any]) -> None:
         oldest = "-" if age is None else f"{age / 1000:.0f} s"
         success = queue.get("last_success")
         since = "never" if success is None else f"{max(0, now - success) / 1000:.0f} s ago"
+        if queue.get("is_behind"):
+            state = "behind" if state == "ok" else state
         say(
             f"{queue.get('destination')!s:<24} ",
             Painted(f"{state:<10}", STATES.get(state, "yellow")),

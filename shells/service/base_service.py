@@ -6,11 +6,14 @@ request in the background, and wake up at a time.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from openqoe.core.effects import (
     Append,
     Effect,
     Forget,
+    HttpResult,
+    KeysFile,
     KvFailure,
     KvUpdate,
     LoadPage,
@@ -19,6 +22,7 @@ from openqoe.core.effects import (
     NetworkFailure,
     Notice,
     Persist,
+    ReadKeys,
     RemoteWrite,
     Respond,
     Result,
@@ -36,6 +40,7 @@ from . import logs
 from .bootstrap import WorkerRuntime
 from .clock import monotonic, now_ms
 from .orphan_recovery import open_orphaned_slots
+from .secret_files import read_keys_file
 
 Completions = tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]
 Answer = Callable[[Response], None]
@@ -60,6 +65,14 @@ class Shutdown:
     def remaining(self) -> float:
         """Seconds until the process must have stopped."""
         return max(0.0, self._end - monotonic())
+
+
+class HttpClient(Protocol):
+    """The client of a shell."""
+
+    async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
+        """Send a request. A fault is a result, never an exception."""
+        ...
 
 
 class BaseService(ABC):
@@ -141,11 +154,22 @@ class BaseService(ABC):
             self.log.exception("effect result could not be processed", effect=type(effect).__name__)
             return ()
 
+    async def deliver(self, client: HttpClient, effect: RemoteWrite | LokiPush) -> None:
+        """Send a request and process its result."""
+        try:
+            result = await client.send(effect)
+        except Exception as error:
+            self.fail(effect, error)
+        else:
+            self.complete(effect, result)
+
     def fail(self, effect: Effect, error: Exception) -> None:
         """Report an effect whose execution raised: the worker waits for a result all the same."""
         self.log.error("effect failed", effect=type(effect).__name__, exc_info=error)
         if isinstance(effect, LoadPage):
             self.complete(effect, BROKEN)
+        elif isinstance(effect, ReadKeys):
+            self.complete(effect, KeysFile(None, type(error).__name__))
         elif isinstance(effect, Append | Persist | LoadPayload):
             self.complete(effect, StorageFailure(type(error).__name__))
         elif isinstance(effect, KvUpdate):
@@ -208,6 +232,8 @@ class BaseService(ABC):
             case LoadPage():
                 assert self._runtime.pages is not None, "every runtime can load pages"
                 self._runtime.pages.submit(effect)
+            case ReadKeys():
+                self.complete(effect, read_keys_file(self.worker.config))
             case KvUpdate():
                 assert self._runtime.store is not None, "a worker on its own shares nothing"
                 self._runtime.store.submit(effect)

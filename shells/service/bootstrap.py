@@ -26,6 +26,7 @@ from ..stores.store_runner import StoreRunner
 from . import allocator, logs
 from .clock import monotonic, now_ms
 from .environment import slot_instance
+from .secret_files import load_keys, load_secret
 
 if TYPE_CHECKING:
     from openqoe.embedded.sample_store import EmbeddedStore
@@ -98,7 +99,8 @@ def open_runtime(
         open_store: Opens the key-value store shared with other workers.
 
     Raises:
-        SettingsError: A proxy or a certificate for the destinations cannot be used.
+        SettingsError: A proxy or a certificate for the destinations, or the keys file, cannot be
+            used.
         StorageError: The data directory, a file in it or the store cannot be used.
     """
     ConnectionPolicy.load(config)  # before anything is open
@@ -173,6 +175,8 @@ def _open_runtime(
             shared=store is not None,
             embedded=True,
             started_at=started_at,
+            keys=load_keys(config),
+            secret=load_secret(config),
         )
         if slot is not None and storage is not None:
             _recover_worker(worker, storage, log.bind(slot=slot.number), began)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
+from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 
 from ..storage import Slot, Slots, StorageError, inspect_slot, journal
@@ -52,12 +53,15 @@ def open_orphaned_slots(
                 continue
             log.info("recovering an orphaned slot", slot=number)
             runtime = open_slot(config, slot, log, open_store)
-        except StorageError as error:
+        except (StorageError, SettingsError) as error:
             if slot is not None:
                 slot.release()
             log.error("orphaned slot cannot be opened", slot=number, reason=str(error))
         else:
-            yield runtime
+            try:
+                yield runtime
+            finally:
+                runtime.close()  # its worker may have failed to start
 
 
 def _is_empty(path: Path) -> bool:

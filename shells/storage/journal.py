@@ -37,6 +37,8 @@ import snappy
 
 from openqoe.core.effects import Record
 
+from .private_files import sync_folder
+
 PREFIX = "journal-"
 
 MARK = b"\xf0OQ\n"
@@ -286,7 +288,7 @@ class Journal:
         self._inode = os.fstat(descriptor).st_ino
         self._size = 0
         if self._sync:
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         return descriptor
 
 
@@ -372,11 +374,3 @@ def _decode_record(number: int, content: bytes) -> Record:
     found = _decode(content)
     body = snappy.uncompress(found.body) if found.is_compressed else found.body
     return Record(number, found.at, body, found.country, found.digest)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

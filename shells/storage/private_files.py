@@ -16,6 +16,7 @@ _FOLDERS = ("slot-*",)
 _FILES = (
     "embedded.db*",
     "shared.db*",
+    "secret",
     "slot-*/worker.db*",
     "slot-*/journal-*",
     "slot-*/lock",
@@ -32,7 +33,27 @@ def create_private_folder(path: Path) -> None:
     """
     if not path.parent.exists():
         create_private_folder(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if path.is_dir():
+            return
+        raise
+    with suppress(OSError):  # some file systems cannot sync a folder
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Sync a folder to the disk, so that new files in it survive a power failure.
+
+    Raises:
+        OSError: It cannot be synced.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def create_private_file(path: Path) -> None:

@@ -88,33 +88,24 @@ class Service(BaseService):
     def _report(self, completions: Completions) -> None:
         """Called by the storage's thread."""
         with suppress(trio.RunFinishedError):  # all that waited has ended, too
-            self._token.run_sync_soon(self._take, completions)
+            self._token.run_sync_soon(self.complete_stored, completions)
 
-    def _take(self, completions: Completions) -> None:
-        self.complete_stored(completions)
+    def complete_stored(self, completions: Completions) -> None:
+        super().complete_stored(completions)
         self._progress.set()
 
     def _report_effect(self, effect: Effect, result: Result) -> None:
         """Called by the threads of stores and pages."""
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._take_effect, effect, result)
+            self._token.run_sync_soon(self.complete, effect, result)
 
-    def _take_effect(self, effect: Effect, result: Result) -> None:
-        self.complete(effect, result)
+    def complete(self, effect: Effect, result: Result) -> None:
+        super().complete(effect, result)
         self._progress.set()
 
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         assert self._nursery is not None, "the service has not been started"
-        self._nursery.start_soon(self._send, effect)
-
-    async def _send(self, effect: RemoteWrite | LokiPush) -> None:
-        try:
-            result = await self._client.send(effect)
-        except Exception as error:
-            self.fail(effect, error)
-        else:
-            self.complete(effect, result)
-        self._progress.set()
+        self._nursery.start_soon(self.deliver, self._client, effect)
 
     def wake_at(self, due: int | None) -> None:
         if due != self._due:

@@ -124,17 +124,9 @@ class Service(BaseService):
         self._loop.call_soon_threadsafe(self._start_sending, effect)
 
     def _start_sending(self, effect: RemoteWrite | LokiPush) -> None:
-        task = self._loop.create_task(self._send(effect))
+        task = self._loop.create_task(self.deliver(self._client, effect))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
-
-    async def _send(self, effect: RemoteWrite | LokiPush) -> None:
-        try:
-            result = await self._client.send(effect)
-        except Exception as error:
-            self.fail(effect, error)
-        else:
-            self.complete(effect, result)
 
     def wake_at(self, due: int | None) -> None:
         if due != self._due:

@@ -37,6 +37,12 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 CHUNK = 65536
 
+PATCHERS = (
+    ("gevent.monkey", "is_module_patched", "threading"),
+    ("eventlet.patcher", "is_monkey_patched", "thread"),
+)
+"""Modules that replace threads by coroutines, with a function that tells whether they have."""
+
 EXIT_UNLOADABLE = 4
 """gunicorn's exit status for an application that cannot be loaded. gunicorn then ends, instead of
 starting new processes forever."""
@@ -114,7 +120,8 @@ class Application:
         """Start the service of this process, unless it runs.
 
         Raises:
-            SettingsError: A proxy or a certificate for the destinations cannot be used.
+            SettingsError: A proxy or a certificate for the destinations cannot be used, or the host
+                replaces threads by coroutines.
             StorageError: The data directory cannot be used.
         """
         service = self._service
@@ -122,6 +129,7 @@ class Application:
             return service
         with self._starting:
             if self._service is None or self._pid != os.getpid():
+                _require_threads()
                 log = logs.configure(self.config)
                 redact_keys()
                 store = partial(open_store, self.config, several=True)
@@ -153,6 +161,25 @@ class Application:
                 service.close(service.drain().remaining)
                 if self._deadlines is not None:
                     self._deadlines.close()
+
+
+def _require_threads() -> None:
+    """Check that the service gets a thread of its own: in a coroutine its event loop would block
+    the whole process, and no request would ever be answered.
+
+    Raises:
+        SettingsError: The host replaces threads by coroutines.
+    """
+    for module, function, name in PATCHERS:
+        patcher = sys.modules.get(module)
+        if patcher is not None and getattr(patcher, function)(name):
+            library = module.partition(".")[0]
+            raise SettingsError(
+                (
+                    f"{library} workers are not supported, because the service needs a thread of "
+                    "its own: use gunicorn's worker class gthread",
+                )
+            )
 
 
 def create_application(config: Config | None = None) -> Application:

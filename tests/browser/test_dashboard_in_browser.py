@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,10 +65,15 @@ def _stored(worker: WorkerProcess) -> bool:
 
 def test_page_shows_the_numbers_of_the_events(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
-    browser.wait(lambda: browser.tile("frequency") == "60.0 / h", "the tiles")  # 4 in 4 min
+    browser.wait(lambda: browser.tile("frequency") == "58.5 / h", "the tiles")  # 4 in 246 s
     assert browser.tile("started") == "4"
     assert browser.tile("completed") == "2"
-    assert browser.tile("ratio") == "2.50 %"  # 6 s of 240 s
+    assert browser.tile("watched") == "4.1 min"
+    assert browser.tile("ratio") == "2.44 %"  # 6 s of 246 s
+    # Two views have ended, both at the end of the video.
+    assert browser.tile("exits") == browser.tile("start-failures") == "0 %"
+    assert browser.tile("playback-failures") == "0 %"
+    assert browser.tile("score") == "86.1 / 100"
     assert browser.tile("errors") == "25.0 / 100 views"
     # Of 0.8 0.8 1.2 4.0 s the median lies at the end of the bucket from 0.5 to 1 s.
     assert browser.tile("startup") == "1.00 s"
@@ -85,7 +92,7 @@ def test_charts_have_text_descriptions(browser: Browser, worker: WorkerProcess) 
     browser.open(worker.url)
     browser.wait_for_charts()
     labels = [plot.get_attribute("aria-label") or "" for plot in browser.all(".plot")]
-    assert len(labels) == 6
+    assert len(labels) == 7
     assert any(label.startswith("Start-up time. p50: latest") for label in labels), labels
 
 
@@ -250,6 +257,60 @@ def test_dashboard_with_api_key_requires_sign_in(browser: Browser) -> None:
         browser.wait(lambda: browser.tile("started") == "0", "its numbers")
         browser.driver.delete_all_cookies()
         browser.wait(lambda: browser.all("[name=key]"), "the form")
+
+
+def _sign_in(browser: Browser, worker: WorkerProcess, key: str) -> None:
+    browser.open(worker.url)
+    browser.find("[name=key]").send_keys(key + Keys.ENTER)
+    browser.wait(lambda: browser.all("#tile-started"), "the dashboard")
+
+
+def test_read_key_of_an_organisation_shows_only_its_events(
+    browser: Browser, tmp_path: Path
+) -> None:
+    keys = {
+        "page": {"scopes": ["ingest"]},
+        "board": {"scopes": ["read"], "orgs": ["acme"]},
+        "support": {"scopes": ["read", "logs"], "orgs": ["acme"]},
+    }
+    path = tmp_path / "keys.json"
+    path.write_text(
+        json.dumps(
+            [
+                {"sha256": sha256(key.encode()).hexdigest(), "name": key, **entry}
+                for key, entry in keys.items()
+            ]
+        )
+    )
+    settings = {"OPENQOE_FLUSH_INTERVAL": "1", "OPENQOE_KEYS_FILE": str(path)}
+    with WorkerProcess(settings) as worker:
+        now = int(time.time() * 1000)
+        for org, views in (("acme", 2), ("rival", 3)):
+            events = [
+                event(name, at=now, org_id=org, view_id=f"{org}-{number}", player_id=f"{org}-web")
+                for number in range(views)
+                for name in ("viewstart", "playing")
+            ]
+            assert worker.post(batch(*events), **{"X-API-Key": "page"})[0] == 202
+
+        browser.open(worker.url)
+        browser.find("[name=key]").send_keys("page" + Keys.ENTER)
+        browser.wait(lambda: browser.all("[role=alert]"), "the refusal of a key that only sends")
+
+        _sign_in(browser, worker, "board")
+        browser.wait(lambda: browser.tile("started") == "2", "the views of the organisation")
+        denied = "Your key does not open this panel."
+        browser.wait(lambda: denied in browser.text("body"), "the closed panel of events")
+        assert "missing" not in browser.text("#pulse")
+        assert "rival" not in browser.driver.page_source
+        browser.find("#sign-out button").click()
+        browser.wait(lambda: browser.all("[name=key]"), "the form")
+
+        _sign_in(browser, worker, "support")
+        browser.wait(lambda: browser.all("#tail li details"), "the events of the organisation")
+        assert len(browser.all("#tail li details")) == 4
+        assert denied not in browser.text("body")
+        assert "rival" not in browser.driver.page_source
 
 
 def test_range_drawn_in_a_chart_becomes_the_time_range(

@@ -31,7 +31,7 @@ def deliver_and_stop(command: Command) -> None:
             now = int(time.time() * 1000)
             assert worker.post(batch(event("viewstart", at=now)))[0] == 202
             worker.stop()
-        assert receiver.total("openqoe_views_started_total") == 1
+        assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 def test_hypercorn_on_asyncio_delivers_and_stops() -> None:

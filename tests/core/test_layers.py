@@ -11,7 +11,7 @@ import openqoe.core
 CORE = Path(openqoe.core.__file__).parent
 
 LAYERS = (
-    *("version", "primitives", "kv", "config", "http", "effects", "events"),
+    *("version", "primitives", "kv", "config", "http", "effects", "access", "events", "privacy"),
     *("metrics", "governance", "wire", "qoe", "delivery", "sinks", "cluster"),
     *("api", "engine", "worker", "__init__"),
 )

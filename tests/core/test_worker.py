@@ -24,7 +24,7 @@ def test_batch_that_fails_by_an_internal_fault_is_reported_and_stops_no_other(
     assert dict(notice.fields)["error"] == "ZeroDivisionError"
     rig.post(event("viewstart", view_id="b"))
     rig.flush()
-    assert rig.total("openqoe_views_started_total") == 1
+    assert rig.total("openqoe_views_loaded_total") == 1
     assert rig.total("openqoe_worker_batches_rejected_total", reason="fault") == 1
 
 

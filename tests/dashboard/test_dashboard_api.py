@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openqoe.dashboard.dashboard_api import Api
+from openqoe.dashboard.dashboard_api import MAX_CACHED_BYTES, Api
 from openqoe.dashboard.sample_reader import QueryTimeoutError, Reader, Values
 from tests.dashboard.filled_store import MINUTE, NOW, Store
 
@@ -29,6 +29,19 @@ def filled(store: Store) -> Store:
         store.series("openqoe_events_total", [(-600, 0), (0, 99)], event_type="playing", **labels)
         store.series("openqoe_views_completed_total", [(-600, 0), (-60, views / 2)], **labels)
         store.series("openqoe_playing_time_seconds", [(-600, 0), (-60, played)], **labels)
+        store.series("openqoe_watch_time_seconds", [(-600, 0), (-60, played + stalled)], **labels)
+        outcomes = {"completed": 4, "exit_before_start": 2, "start_failure": 2, "bounce": 9}
+        if errors:
+            outcomes = {"stopped": 3, "playback_failure": 1, "unknown": 7}
+        for outcome, ended in outcomes.items():
+            store.series(
+                "openqoe_view_outcomes_total", [(-600, 0), (-60, ended)], outcome=outcome, **labels
+            )
+        for part, points in (("all", 80.0), ("startup", 10.0)):
+            for end, value in (("sum", points * views), ("count", views)):
+                store.series(
+                    f"openqoe_view_score_{end}", [(-600, 0), (-60, value)], part=part, **labels
+                )
         for cause, factor in (("rebuffer", 1), ("seek", 100)):
             store.series(
                 "openqoe_rebuffer_events_total",
@@ -59,7 +72,7 @@ def filled(store: Store) -> Store:
             )
         startups = [0.4] * views if device == "desktop" else [4.0] * views
         store.histogram(
-            "openqoe_video_startup_seconds", startups, STARTUP_BOUNDS, source="playing", **labels
+            "openqoe_video_startup_seconds", startups, STARTUP_BOUNDS, source="measured", **labels
         )
         for quartile, share in (("25", 1.0), ("50", 0.5), ("75", 0.5), ("100", 0.5)):
             store.series(
@@ -83,8 +96,15 @@ def test_overview_has_the_measures_of_the_range(filled: Store) -> None:
     assert current["views_completed"] == 5
     assert current["playing_seconds"] == 9000
     assert current["rebuffer_events"] == 14
-    assert current["rebuffering_ratio"] == 36 / 9000
-    assert current["rebuffers_per_hour"] == 14 / 2.5
+    assert current["watch_seconds"] == 9036
+    assert current["rebuffering_ratio"] == 36 / 9036
+    assert current["rebuffers_per_hour"] == 14 * 3600 / 9036
+    # Bounces and unknown outcomes count for neither side.
+    assert current["exit_before_start_ratio"] == 2 / 12
+    assert current["start_failure_ratio"] == 2 / 12
+    assert current["playback_failure_ratio"] == 1 / 8
+    assert current["outcomes"]["bounce"] == 9
+    assert current["score"] == 80
     assert current["errors_per_view"] == 0.6
     # Eight between 0.25 and 0.5, two between 3 and 5.
     assert current["startup_seconds"] == {
@@ -108,6 +128,9 @@ def test_ratio_without_views_is_null(store: Store) -> None:
     assert current["views_started"] == 0
     assert current["rebuffering_ratio"] is None
     assert current["errors_per_view"] is None
+    assert current["exit_before_start_ratio"] is None
+    assert current["playback_failure_ratio"] is None
+    assert current["score"] is None
     assert current["startup_seconds"]["p50"] is None
 
 
@@ -140,7 +163,9 @@ def test_timeline_sums_equal_the_overview(filled: Store) -> None:
 def test_breakdown_has_measures_per_value(filled: Store) -> None:
     rows = {row["value"]: row for row in filled.ask("breakdown", by="device_category")["rows"]}
     assert list(rows) == ["desktop", "tv"]
-    assert rows["tv"]["rebuffering_ratio"] == pytest.approx(30 / 1800)
+    assert rows["tv"]["rebuffering_ratio"] == pytest.approx(30 / 1830)
+    assert rows["tv"]["playback_failure_ratio"] == 0.25
+    assert rows["desktop"]["exit_before_start_ratio"] == 0.25
     assert rows["tv"]["errors_per_view"] == 3
     assert rows["desktop"]["startup_seconds"]["p50"] == 0.375
 
@@ -167,10 +192,14 @@ def test_errors_are_grouped_by_family_and_code(filled: Store) -> None:
     }
 
 
-def test_picture_has_counts_by_bit_rate_and_resolution(store: Store) -> None:
+def test_picture_has_counts_by_bit_rate_and_time_by_resolution(store: Store) -> None:
     store.histogram("openqoe_bitrate_bps", [2e5, 3e6, 3e6, 3e7], (2.5e5, 5e5, 5e6, 2e7))
     for resolution, count in (("720p", 3), ("1080p", 9)):
-        store.series("openqoe_resolution_total", [(-600, 0), (0, count)], resolution=resolution)
+        store.series(
+            "openqoe_rendition_playing_seconds_total",
+            [(-600, 0), (0, count)],
+            resolution=resolution,
+        )
     answer = store.ask("picture")
     assert [(one["from"], one["to"], one["observations"]) for one in answer["bitrate"]] == [
         (0, 2.5e5, 1),
@@ -179,7 +208,7 @@ def test_picture_has_counts_by_bit_rate_and_resolution(store: Store) -> None:
         (5e6, 2e7, 0),
         (2e7, None, 1),
     ]
-    assert {one["resolution"]: one["renditions"] for one in answer["resolution"]} == {
+    assert {one["resolution"]: one["seconds"] for one in answer["resolution"]} == {
         "720p": 3,
         "1080p": 9,
     }
@@ -243,6 +272,62 @@ def test_delivery_has_destinations_and_workers(store: Store) -> None:
     assert answer["intake"]["reasons"] == {"too_old": 2}
 
 
+OWN_STATE: dict[str, Any] = {
+    "instance": "host-0",
+    "worker_version": "1.2.4",
+    "storage_failure": "no space left",
+    "shared_store": None,
+    "series": {"live": 70_000},
+    "views": 5,
+    "flush_interval_ms": {"configured": 1_000, "current": 4_000},
+    "destinations": [
+        {
+            "destination": "loki",
+            "payloads": 500,
+            "bytes": 9_000,
+            "oldest_age": 52_000,
+            "is_behind": True,
+        }
+    ],
+}
+"""The state of the worker that answers."""
+
+
+def test_delivery_shows_the_worker_itself_not_its_late_samples(store: Store) -> None:
+    for instance in ("host-0", "host-1"):
+        loki = {"instance": instance, "destination": "loki"}
+        store.series("openqoe_worker_queue_length", [(-20, 3)], **loki)
+        store.series("openqoe_worker_queue_age_seconds", [(-20, 1)], **loki)
+        store.series("openqoe_worker_views_live", [(-20, 1)], instance=instance)
+        store.series("openqoe_worker_flush_interval_seconds", [(-20, 1)], instance=instance)
+    page = store.api.answer("delivery", {"last": "15m"}, worker_state=OWN_STATE)
+    answer = json.loads(page.body)
+    (loki_now,) = answer["destinations"]
+    assert loki_now["queue_length"] == 503
+    assert loki_now["queue_age_seconds"] == 52
+    assert loki_now["queue_behind"] == 1
+    own, other = answer["workers"]
+    assert (own["instance"], own["views"], own["series"]) == ("host-0", 5, 70_000)
+    assert own["flush_interval_seconds"] == 4
+    assert own["storage_ok"] is False
+    assert (other["instance"], other["views"]) == ("host-1", 1)
+    assert other["flush_interval_seconds"] == 1
+
+
+def test_delivery_of_a_worker_without_samples_shows_its_queues(store: Store) -> None:
+    answer = json.loads(store.api.answer("delivery", {"last": "15m"}, worker_state=OWN_STATE).body)
+    assert answer["destinations"][0]["queue_length"] == 500
+    assert [one["instance"] for one in answer["workers"]] == ["host-0"]
+
+
+def test_delivery_in_a_range_of_the_past_shows_samples(store: Store) -> None:
+    loki = {"instance": "host-0", "destination": "loki"}
+    store.series("openqoe_worker_queue_length", [(-120, 3)], **loki)
+    query = {"from": str(NOW - 600_000), "to": str(NOW - 60_000)}
+    answer = json.loads(store.api.answer("delivery", query, worker_state=OWN_STATE).body)
+    assert answer["destinations"][0]["queue_length"] == 3
+
+
 class TestTail:
     @pytest.fixture(autouse=True)
     def _entries(self, store: Store) -> None:
@@ -284,6 +369,15 @@ class TestTail:
         entry = store.ask("tail", limit=1)["entries"][0]
         assert json.loads(entry["line"])["data"] == {"error_message": "Segment 5 of 50%_done"}
         assert entry["org_id"] == "other"
+
+    def test_tail_leaves_out_the_oldest_entries_of_a_large_answer(self, store: Store) -> None:
+        """1,000 lines of 256 KB made an answer of 243 MiB."""
+        for second in range(10, 30):
+            store.entry({"event_type": "large", "x": "x" * 250_000}, second=second)
+        answer = store.ask("tail", limit=1000)
+        assert [(entry["at"] - NOW) // 1000 for entry in answer["entries"]] == [*range(29, 13, -1)]
+        assert answer["left_out"] == 10
+        assert store.ask("tail", limit=3)["left_out"] == 0
 
 
 @pytest.mark.parametrize(
@@ -368,6 +462,31 @@ def test_slow_answer_is_cached_for_a_while(filled: Store, monkeypatch: pytest.Mo
     assert filled.ask("errors", last="2h")["total"] == before["total"] + 1, "another question"
     clock[0] += 6
     assert filled.ask("errors")["total"] == before["total"] + 1
+
+
+def test_cache_of_answers_is_bounded_in_bytes_and_drops_expired_ones(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("openqoe.dashboard.dashboard_api.monotonic", lambda: clock[0])
+    rows = Reader.rows
+
+    def slow(self: Reader, statement: str, values: Values) -> list[tuple[Any, ...]]:
+        clock[0] += 1
+        return rows(self, statement, values)
+
+    monkeypatch.setattr(Reader, "rows", slow)
+    for _ in range(20):
+        filled.entry({"event_type": "large", "x": "x" * 200_000})
+    for limit in range(1, 101):
+        clock[0] -= 2  # no time passes
+        filled.ask("tail", limit=limit)
+    cached = [len(page.body) for _, page in filled.api._cache.values()]
+    assert len(cached) > 3
+    assert sum(cached) <= MAX_CACHED_BYTES
+    clock[0] += 60
+    filled.ask("errors")
+    assert len(filled.api._cache) == 1
 
 
 def test_query_over_the_time_limit_is_answered_503(

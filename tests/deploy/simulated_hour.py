@@ -45,6 +45,9 @@ LENGTH: Final = 70 * MINUTE
 RECORDED: Final = 55 * MINUTE
 """Time range of the rule evaluation in ms. Prometheus refuses samples 1 h behind its newest."""
 
+SILENCE: Final = 4 * FLUSH
+"""ms without viewers at the end, in which views end and gauges do not become stale."""
+
 VIEWERS: Final = 24
 INCIDENTS: Final = ("cdn@40m+20m/0s", "release@45m+15m/0s")
 INCIDENT_FROM, INCIDENT_UNTIL = 40 * MINUTE, 60 * MINUTE
@@ -52,6 +55,8 @@ INCIDENT_FROM, INCIDENT_UNTIL = 40 * MINUTE, 60 * MINUTE
 SETTINGS: Final = {
     "LOKI_URL": "http://loki.test/loki/api/v1/push",
     "OPENQOE_FLUSH_INTERVAL": f"{FLUSH / SECOND:g}",
+    # Longer than any silence of a viewer, shorter than that at the end: all views end in time.
+    "OPENQOE_VIEW_TIMEOUT": f"{SILENCE / SECOND / 2:g}",
     # Unlimited, so that labels equal those of the truth.
     "CARDINALITY_LIMITS": '{"video_id":{"action":"allow","max_cardinality":1000}}',
 }
@@ -189,7 +194,7 @@ class SimulatedHour:
         incidents = tuple(parse_incident(text) for text in INCIDENTS)
         simulation = Simulation(VIEWERS, 6, self.begin, incidents)
         worker = Process(self._sender, SETTINGS, "w-0")
-        last = self.end - 2 * FLUSH  # pending classifications resolve in the rest
+        last = self.end - SILENCE
         for batch in simulation.batches():
             now = int(batch.at)
             if now >= last:
@@ -200,10 +205,10 @@ class SimulatedHour:
             request = Request("POST", batch.path, headers=headers, body=batch.body)
             assert worker.handle(request, now) == 202
             if not batch.is_copy:
-                for labels, facts in batch.expected:
-                    self.truth.add(labels, facts)
+                self.truth.add(batch.expected)
         self._sender.now = self.end
         worker.pass_time(self.end)
+        self.truth.expire()
 
     def _simulate_faults(self) -> None:
         """Run a worker with all faults in the last 20 minutes."""
@@ -214,10 +219,12 @@ class SimulatedHour:
             sender.now += SECOND  # after the flush of the previous process
             if minute in (1, 3, 5, 7):
                 faulty.start(sender.now)
+            if minute == 8:
+                faulty.worker.note_missing_records(3)
             faulty.store_is_down = minute in (9, 10, 11)
             faulty.loki_result = {
-                11: HttpResult(400, {}, b"entry too far behind"),
-                12: HttpResult(401, {}, b"who are you?"),
+                11: HttpResult(409, {}, b"conflict"),
+                12: HttpResult(415, {}, b"unsupported media type"),
             }.get(minute, HttpResult(503) if minute > 12 else None)
             self._send_faulty_requests(faulty, minute, sender.now)
             sender.now += MINUTE - SECOND

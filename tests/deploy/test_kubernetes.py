@@ -215,7 +215,7 @@ def test_ingress_exposes_only_public_paths() -> None:
     ports = {port["name"] for port in service["spec"]["ports"]}
     (rule,) = ingress["spec"]["rules"]
     for path in rule["http"]["paths"]:
-        assert path["path"].endswith(("/events", "/health"))
+        assert path["path"].endswith(("/events", "/cmcd", "/health"))
         assert path["pathType"] == "Exact"
         assert path["backend"]["service"]["name"] == service["metadata"]["name"]
         assert path["backend"]["service"]["port"]["name"] in ports
@@ -260,7 +260,7 @@ def test_drain_job_delivers_data_left_on_volume(tmp_path: Path) -> None:
             check=False,
         )
         assert job.returncode == 0, job.stderr
-        assert metrics.last("openqoe_views_started_total", instance="openqoe-2-0") == 1
+        assert metrics.last("openqoe_views_loaded_total", instance="openqoe-2-0") == 1
         assert metrics.violations == []
         assert len(logs.entries()) == 1
 

@@ -29,6 +29,7 @@ from tests.deploy.test_rules import PAGES, blocks
 from tests.support.loki_double import LogEntry
 from tests.support.prometheus_server import Instant, Prometheus
 from tests.support.services import require
+from tests.support.simulated_viewers import assert_counted
 
 ALL_OF_IT: Final = f"{(LENGTH + FLUSH) // SECOND}s"
 """A window that starts before the first flush, where counters start with 0."""
@@ -166,10 +167,10 @@ def table(
     ("title", "metric"),
     [
         ("Views started", "openqoe_views_started_total"),
-        ("Playing time", "openqoe_playing_time_seconds"),
+        ("Watch time", "openqoe_watch_time_seconds"),
     ],
 )
-def test_views_and_playing_time_panels_equal_truth(
+def test_views_and_watch_time_panels_equal_truth(
     prometheus: Prometheus, world: SimulatedHour, title: str, metric: str, org: str
 ) -> None:
     found = value(prometheus, world, panel("openqoe-overview", title), org_id=org)
@@ -185,13 +186,127 @@ def test_rebuffering_panels_equal_truth(
     labels = {"org_id": org, "cause": "rebuffer"}
     stalled = truth.histogram("openqoe_rebuffer_duration_seconds", **labels).total
     stalls = truth.total("openqoe_rebuffer_events_total", **labels)
-    played = truth.total("openqoe_playing_time_seconds", org_id=org)
-    found = value(prometheus, world, panel("openqoe-overview", "Rebuffering ratio"), org_id=org)
-    assert found == pytest.approx(stalled / played, rel=1e-9)
-    often = panel("openqoe-quality", "Rebufferings per hour played")
+    watched = truth.total("openqoe_watch_time_seconds", org_id=org)
+    found = value(prometheus, world, panel("openqoe-overview", "Rebuffer percentage"), org_id=org)
+    assert found == pytest.approx(stalled / watched, rel=1e-9)
+    often = panel("openqoe-quality", "Rebufferings per hour watched")
     assert value(prometheus, world, often, org_id=org) == pytest.approx(
-        3600 * stalls / played, rel=1e-9
+        3600 * stalls / watched, rel=1e-9
     )
+
+
+def outcome_ratio(world: SimulatedHour, org: str, how: str) -> float:
+    """The fraction of the ended views with an outcome, by its definition."""
+    counts = {
+        outcome: count
+        for (its_org, outcome), count in world.truth.by(
+            "openqoe_view_outcomes_total", "org_id", "outcome"
+        ).items()
+        if its_org == org
+    }
+    of = counts.keys() - {"bounce", "unknown"}
+    if how == "playback_failure":
+        of = {"completed", "stopped", how}
+    return counts.get(how, 0.0) / sum(counts.get(outcome, 0.0) for outcome in of)
+
+
+OUTCOMES: Final = {
+    "Exits before start": "exit_before_start",
+    "Start failures": "start_failure",
+    "Playback failures": "playback_failure",
+}
+"""Panels of outcomes."""
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+@pytest.mark.parametrize("title", OUTCOMES)
+def test_outcome_panels_equal_truth(
+    prometheus: Prometheus, world: SimulatedHour, title: str, org: str
+) -> None:
+    found = value(prometheus, world, panel("openqoe-overview", title), org_id=org)
+    assert found == pytest.approx(outcome_ratio(world, org, OUTCOMES[title]), rel=1e-9)
+
+
+def test_simulated_views_have_every_outcome_of_simulated_players(world: SimulatedHour) -> None:
+    found = {how for (how,) in world.truth.by("openqoe_view_outcomes_total", "outcome")}
+    assert found >= {"completed", "stopped", *OUTCOMES.values()}
+
+
+@pytest.mark.parametrize("org", ORGANISATIONS)
+@pytest.mark.parametrize(
+    ("title", "metric", "labels"),
+    [
+        ("Completion", "openqoe_completion_rate", {}),
+        ("View score", "openqoe_view_score", {"part": "all"}),
+    ],
+)
+def test_completion_and_score_panels_equal_truth(
+    prometheus: Prometheus,
+    world: SimulatedHour,
+    title: str,
+    metric: str,
+    labels: dict[str, str],
+    org: str,
+) -> None:
+    true = world.truth.histogram(metric, org_id=org, **labels)
+    found = value(prometheus, world, panel("openqoe-overview", title), org_id=org)
+    assert found == pytest.approx(true.total / sum(true.counts), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("title", "numerator", "denominator"),
+    [
+        ("Bit rate", "openqoe_bitrate_bits_total", "openqoe_bitrate_known_seconds_total"),
+        (
+            "Dropped frames",
+            "openqoe_expected_frames_dropped_total",
+            "openqoe_frames_expected_total",
+        ),
+    ],
+)
+def test_weighted_panels_equal_truth(
+    prometheus: Prometheus, world: SimulatedHour, title: str, numerator: str, denominator: str
+) -> None:
+    true = [world.truth.total(name, org_id="nordlicht") for name in (numerator, denominator)]
+    found = value(prometheus, world, panel("openqoe-quality", title), org_id="nordlicht")
+    assert found == pytest.approx(true[0] / true[1], rel=1e-9)
+
+
+def test_every_series_equals_truth(prometheus: Prometheus, world: SimulatedHour) -> None:
+    found = prometheus.query('{instance="w-0",__name__=~"openqoe_.+"}', world.end / SECOND)
+    assert_counted(world.truth.samples(), ((one.labels, one.value) for one in found))
+
+
+def test_recording_rules_over_whole_time_equal_truth(
+    prometheus: Prometheus, world: SimulatedHour
+) -> None:
+    truth = world.truth
+    rebuffer = "openqoe_rebuffer_duration_seconds"
+    for org in ORGANISATIONS:
+        completion = truth.histogram("openqoe_completion_rate", org_id=org)
+        wanted = {
+            "org_env:openqoe_rebuffer_ratio:rate30m": truth.histogram(
+                rebuffer, org_id=org, cause="rebuffer"
+            ).total
+            / truth.total("openqoe_watch_time_seconds", org_id=org),
+            "org_env:openqoe_bitrate_bps:weighted1h": truth.total(
+                "openqoe_bitrate_bits_total", org_id=org
+            )
+            / (truth.total("openqoe_bitrate_known_seconds_total", org_id=org) or math.nan),
+            "org_env:openqoe_completion_rate:mean30m": completion.total / sum(completion.counts),
+            **{
+                f"org_env:openqoe_{how}_ratio:rate30m": outcome_ratio(world, org, how)
+                for how in OUTCOMES.values()
+            },
+        }
+        for rule in rule_files.recordings():
+            true = wanted.pop(rule["record"], math.nan)
+            if not math.isnan(true):
+                expr = re.sub(r"\[\d+[mh]\]", f"[{ALL_OF_IT}]", rule["expr"])
+                found = prometheus.query(expr, world.end / SECOND)
+                (one,) = (one for one in found if one.labels["org_id"] == org)
+                assert one.value == pytest.approx(true, rel=1e-9), rule["record"]
+        assert not any(math.isfinite(true) for true in wanted.values()), wanted
 
 
 @pytest.mark.parametrize("org", ORGANISATIONS)
@@ -210,9 +325,9 @@ def test_errors_per_view_panel_equals_truth(
     prometheus: Prometheus, world: SimulatedHour, org: str
 ) -> None:
     truth = world.truth
-    errors = truth.total("openqoe_errors_total", org_id=org)
-    views = truth.total("openqoe_views_started_total", org_id=org)
-    found = value(prometheus, world, panel("openqoe-overview", "Errors for each view"), org_id=org)
+    errors = truth.total("openqoe_errors_total", org_id=org, content_type="vod")
+    views = truth.total("openqoe_views_started_total", org_id=org, content_type="vod")
+    found = value(prometheus, world, panel("openqoe-vod", "Errors for each view"), org_id=org)
     assert found == pytest.approx(errors / views, rel=1e-9)
 
 
@@ -300,7 +415,14 @@ def test_live_and_on_demand_sum_to_all(prometheus: Prometheus, world: SimulatedH
 
 
 @pytest.mark.parametrize(
-    "alert", ["OpenQoERebuffering", "OpenQoEStartupSlow", "OpenQoEErrors", "OpenQoEBitrateCollapse"]
+    "alert",
+    [
+        "OpenQoERebuffering",
+        "OpenQoEStartupSlow",
+        "OpenQoEErrors",
+        "OpenQoEPlaybackFailures",
+        "OpenQoEBitrateCollapse",
+    ],
 )
 def test_incident_fires_its_alert_and_none_fires_before(
     prometheus: Prometheus, world: SimulatedHour, alert: str
@@ -320,6 +442,7 @@ def test_incident_fires_its_alert_and_none_fires_before(
     "alert",
     [
         "OpenQoERestartLoop",
+        "OpenQoERecordsMissing",
         "OpenQoEDeliveryLate",
         "OpenQoEDataDropped",
         "OpenQoEItemsRefused",

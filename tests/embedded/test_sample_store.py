@@ -16,9 +16,11 @@ import pytest
 from openqoe.core.effects import LokiPush, RemoteWrite
 from openqoe.core.governance.dimension import overflow_label
 from openqoe.core.governance.hashing import hash_label
+from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.core.sinks.series_exporter import STALE
 from openqoe.core.wire.loki_push import ENCODINGS
 from openqoe.embedded import FILE
+from openqoe.embedded.sample_schema import SERIES_LABELS
 from openqoe.shells.storage import StorageError
 from tests.embedded.stored_rig import Stored, by_series, entries, metrics, rows, stored
 from tests.support.event_builders import NOW
@@ -34,6 +36,13 @@ def samples(directory: Path) -> list[tuple[int, float | None]]:
 
 def statuses(store: Stored, *effects: RemoteWrite | LokiPush) -> list[int]:
     return [result.status for result in store.write(*effects)]
+
+
+# Columns
+
+
+def test_every_label_of_metrics_has_a_column() -> None:
+    assert {"instance", *METRIC_LABELS} == set(SERIES_LABELS)
 
 
 # Samples

@@ -46,6 +46,6 @@ def test_drain_command_delivers_data_of_dead_process() -> None:
             worker.run_command("drain", "--timeout", "20")
             assert "slot 0 (left behind): 0 batches" in worker.run_command("outbox")
             assert "metrics for" not in worker.run_command("outbox")
-        assert receiver.total("openqoe_views_started_total") == 5
+        assert receiver.total("openqoe_views_loaded_total") == 5
         assert len(loki.entries()) == 5
         assert receiver.violations == []

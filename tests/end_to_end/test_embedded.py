@@ -22,7 +22,7 @@ def counted(data: Path) -> float:
     """The started views: the sum of the newest sample of each series."""
     total = 0.0
     for labels, samples in by_series(data).items():
-        if dict(labels)["__name__"] == "openqoe_views_started_total":
+        if dict(labels)["__name__"] == "openqoe_views_loaded_total":
             values = [value for _, value in samples if value is not None]
             assert values == sorted(values), "a counter went down"
             total += values[-1]

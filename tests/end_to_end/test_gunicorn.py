@@ -14,7 +14,7 @@ from tests.support.worker_process import WorkerProcess, gunicorn
 
 def started(prometheus: Prometheus) -> float:
     """The started views over all processes: the sum of last minus first sample of each series."""
-    ranges = prometheus.samples("openqoe_views_started_total")
+    ranges = prometheus.samples("openqoe_views_loaded_total")
     return sum(one.samples[-1][1] - one.samples[0][1] for one in ranges)
 
 
@@ -109,7 +109,7 @@ def test_preloaded_application_starts_service_after_fork() -> None:
             assert worker.stop(30) == 0
             assert worker.process is not None
             parent = worker.process.pid
-        assert receiver.total("openqoe_views_started_total") == 1
+        assert receiver.total("openqoe_views_loaded_total") == 1
         instances = {dict(labels)["instance"] for labels in receiver.samples}
         assert len(instances) == 1
         assert not instances.pop().endswith(f"-{parent}")

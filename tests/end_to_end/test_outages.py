@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.destination_probe import build_probe
+from openqoe.core.delivery.verdict import judge_answer
+from openqoe.core.effects import HttpResult
+from openqoe.core.wire import remote_write
 from tests.support import chaos
 from tests.support.chaos import Players
 from tests.support.event_builders import batch, event
@@ -14,11 +19,14 @@ from tests.support.loki_double import LokiDouble
 from tests.support.prometheus_server import Prometheus
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import require, wait_until
+from tests.support.wire_codec import encode_write_request
 from tests.support.worker_process import WorkerProcess, serve
+from tests.support_tests.plain_client import send
 
 SHELLS = ("asyncio", "trio", "wsgi")
 
-STARTED = "openqoe_views_started_total"
+STARTED = "openqoe_views_loaded_total"
+HOUR = 3_600_000
 
 
 def view(number: int, *, padding: int = 0) -> bytes:
@@ -69,6 +77,37 @@ def test_prometheus_that_hangs_or_restarts_misses_nothing(shell: str) -> None:
         # Prometheus logs a complaint when it is stopped during a write.
         rejects = prometheus.rejects(copies_allowed=True)
         assert rejects.out_of_order == rejects.out_of_bounds == rejects.too_old == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("", "late_samples"),
+        ("storage:\n  tsdb:\n    out_of_order_time_window: 48h\n", ""),
+    ],
+    ids=["without window", "with window"],
+)
+def test_prometheus_needs_an_out_of_order_window_for_a_backlog(config: str, reason: str) -> None:
+    """Another worker's newer samples came first; the verdict names the missing setting."""
+    require("prometheus")
+    now = int(time.time() * 1000)
+    late = ({"__name__": "late"}, [(now - 3 * HOUR, 0.0), (now - 3 * HOUR + 1, 1.0)])
+    with Prometheus(config=config) as prometheus:
+        for series in (({"__name__": "other"}, [(now, 1.0)]), late):
+            body = encode_write_request([series])
+            answer = send(prometheus.write_url, body, dict(remote_write.HEADERS))
+        result = HttpResult(answer.status, {}, answer.text.encode())
+        assert judge_answer("metrics", result, now).reason == reason
+        assert len(prometheus.samples("late", "4h")) == (0 if reason else 1)
+
+
+def test_probe_leaves_nothing_in_prometheus() -> None:
+    require("prometheus")
+    with Prometheus() as prometheus:
+        probe = build_probe(Destination("prometheus", prometheus.write_url), "metrics", "protobuf")
+        assert send(probe.url, probe.body, dict(probe.headers)).status == 204
+        prometheus.assert_nothing_rejected()
+        assert prometheus.query('{__name__=~".+"}') == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)

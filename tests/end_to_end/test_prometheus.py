@@ -161,7 +161,7 @@ def test_playing_time_equals_sum_over_views(prometheus: Prometheus, truth: Truth
 @pytest.mark.parametrize(
     ("metric", "values"),
     [
-        ("openqoe_video_startup_seconds", lambda truth: truth.startups),
+        ("openqoe_reported_startup_seconds", lambda truth: truth.startups),
         ("openqoe_rebuffer_duration_seconds", lambda truth: truth.stalls),
     ],
 )
@@ -177,7 +177,7 @@ def test_histogram_sum_and_count_equal_truth(
 def test_histogram_quantile_lies_in_bucket_of_true_quantile(
     prometheus: Prometheus, truth: Truth, quantile: float
 ) -> None:
-    buckets = "sum by (le) (openqoe_video_startup_seconds_bucket)"
+    buckets = "sum by (le) (openqoe_reported_startup_seconds_bucket)"
     latest = max(one.samples[-1][0] for one in prometheus.samples("openqoe_events_total"))
     found = prometheus.value(f"histogram_quantile({quantile}, {buckets})", at=latest)
     true = sorted(truth.startups)[int(quantile * len(truth.startups))]

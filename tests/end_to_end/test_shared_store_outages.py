@@ -151,7 +151,7 @@ def test_worker_counts_alone_after_patience_expires(
         wait_until(lambda: all_report(worker, "alone"), 15, "all to count alone")
         wait_until(
             lambda: (
-                sum_metric(read_stored_counts(prometheus), "openqoe_views_started_total") >= VIEWS
+                sum_metric(read_stored_counts(prometheus), "openqoe_views_loaded_total") >= VIEWS
             ),
             10,
             "delivery during the outage of the views counted alone",

@@ -100,7 +100,7 @@ def test_execution_environments_never_share_series(
         assert post_views(one, first, 10) == 202
         assert post_views(other, first + 10, 10) == 202
     assert count_started_views(receiver) == 40
-    series = receiver.select("openqoe_views_started_total")
+    series = receiver.select("openqoe_views_loaded_total")
     assert len({dict(labels)["instance"] for labels in series}) == 2
     assert receiver.violations == []
 

@@ -16,7 +16,7 @@ def test_program_on_embedding_page_runs(capsys: pytest.CaptureFixture[str]) -> N
     exec(compile(program[1], str(PAGE), "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     # The answer; the flush; the last flush.
-    assert lines[0] == "202"
+    assert lines[0] == "1 202"
     assert [line.split()[:2] for line in lines[1:3]] == [
         ["POST", "http://127.0.0.1:9090/api/v1/write"]
     ] * 2

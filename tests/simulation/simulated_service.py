@@ -71,7 +71,7 @@ class SimulatedService:
         for player in self.players:
             played[player.view] = max(player.seconds, played.get(player.view, 0))
         assert receiver.total("openqoe_events_total") == 2 * batches
-        assert receiver.total("openqoe_views_started_total") == len(played)
+        assert receiver.total("openqoe_views_loaded_total") == len(played)
         assert receiver.total("openqoe_playing_time_seconds") == sum(played.values())
         for labels, samples in receiver.samples.items():
             name = dict(labels)["__name__"]

@@ -124,7 +124,7 @@ def run(shell: str, *, kills: int, seed: int = 1) -> Report:
             assert '"stopped"' in worker.log_text(), worker.log_text()[-3000:]
         report.acknowledged = len(players.acknowledged)
         report.resent = players.resent
-        series = prometheus.samples("openqoe_views_started_total")
+        series = prometheus.samples("openqoe_views_loaded_total")
         report.counted = int(sum(one.samples[-1][1] for one in series))
         views = Counter(entry.line for entry in loki.entries())
         report.logged = len(views)

@@ -19,7 +19,8 @@ from tests.support.event_builders import NOW, batch, event
 
 PATH: Final = Path(__file__).parents[1] / "fixtures" / f"data-directory-v{database_schema.FORMAT}"
 
-SNAPSHOT: Final = golden_snapshot.PATH.read_bytes()
+SNAPSHOT: Final = golden_snapshot.EARLIER_PATH.read_bytes()
+"""The directories in the field hold a snapshot of the earlier format."""
 
 PAYLOADS: Final = (
     StoredPayload(

@@ -15,6 +15,9 @@ from tests.support.rig import FLUSH, Rig, player_event
 
 PATH: Final = Path(__file__).parents[1] / "fixtures" / f"snapshot-v{VERSION}.bin"
 
+EARLIER_PATH: Final = PATH.with_name("snapshot-v1.bin")
+"""The same evening, as the first version of the worker wrote it."""
+
 AT: Final = NOW + 2 * FLUSH
 """Time of the snapshot, in ms since the epoch."""
 

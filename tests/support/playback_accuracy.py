@@ -187,6 +187,29 @@ def compare(name: str, requests: Sequence[CapturedRequest] | None = None) -> lis
     return found
 
 
+PLAYER_FAULTS = frozenset({"88a72701", "2e95bf7c"})
+"""Views (beginnings of their ids) of Shaka that report neither wait nor error nor close when the
+manifest cannot be loaded: they look like starts."""
+
+
+def largest_errors() -> dict[str, float]:
+    """The largest error of each time over all views of all recordings, in s."""
+    views = [one for name in NAMES for one in compare(name)]
+    pairs = {
+        "startup": [
+            (one.model.startup or 0.0, one.element.startup or 0.0)
+            for one in views
+            if one.view_id[:8] not in PLAYER_FAULTS
+        ],
+        "rebuffer": [(one.model.rebuffer, one.element_until_last_event.rebuffer) for one in views],
+        "playing": [(one.model.playing, one.element_until_last_event.playing) for one in views],
+        "watch": [(one.model.watched, one.element_until_last_event.watched) for one in views],
+    }
+    return {
+        name: max(abs(ours - theirs) for ours, theirs in found) for name, found in pairs.items()
+    }
+
+
 if __name__ == "__main__":
     for capture_name in NAMES:
         for one in compare(capture_name):

@@ -120,8 +120,6 @@ class RemoteWriteDouble(HttpDouble):
         except WireError as fault:
             broken.append(Violation("body", str(fault), number))
             return self._refuse(broken, 400)
-        if not message.series and not message.metadata:
-            broken.append(Violation("body", "neither series nor metadata", number))
         for entry in message.metadata:
             if not METRIC_NAME.fullmatch(entry.family):
                 broken.append(Violation("metadata", f"bad family name {entry.family!r}", number))
@@ -186,7 +184,7 @@ class RemoteWriteDouble(HttpDouble):
 
 def count_started_views(receiver: RemoteWriteDouble) -> float:
     """The started views in the metrics that a receiver has stored."""
-    return receiver.total("openqoe_views_started_total")
+    return receiver.total("openqoe_views_loaded_total")
 
 
 def _header_faults(request: ReceivedRequest) -> Iterator[tuple[str, str]]:

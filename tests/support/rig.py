@@ -32,6 +32,7 @@ from openqoe.core.effects import (
     StoreViews,
 )
 from openqoe.core.http.messages import Request, Response
+from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.core.qoe.view_rows import ViewRow
 from openqoe.core.worker import Worker
 from openqoe.embedded.payload_decoder import decode_views
@@ -52,23 +53,7 @@ DESTINATIONS: Final = {
     "LOKI_URL": "http://loki.test/loki/api/v1/push",
 }
 
-BASE_LABELS: Final = frozenset(
-    [
-        "org_id",
-        "player_id",
-        "env",
-        "app_name",
-        "app_version",
-        "device_category",
-        "os_family",
-        "browser_family",
-        "player_name",
-        "network_country",
-        "video_id",
-        "content_type",
-        "instance",
-    ]
-)
+BASE_LABELS: Final = frozenset({*METRIC_LABELS, "instance"})
 
 DeliveryResult = HttpResult | NetworkFailure
 
@@ -100,6 +85,17 @@ def player_event(
         video=OMIT if video is None else {"id": video},
         data=data,
     )
+
+
+def cmcd_record(second: float, keys: str, *, view: str = "view-1") -> str:
+    """A record of a CMCD player; ``keys`` are its event and those that matter.
+
+    Args:
+        second: Seconds after NOW.
+        keys: Further keys of the record.
+        view: Its session.
+    """
+    return f'cid="film",sid="{view}",ts={NOW + round(second * 1000)},v=2,{keys}'
 
 
 class Rig:
@@ -159,6 +155,13 @@ class Rig:
         response = self.handle(post(*events, headers=headers, now=self.now))
         assert response.status == 202, response.body
         return response
+
+    def post_cmcd(self, *records: str, query: str = "org_id=acme&player_id=web") -> None:
+        """Post CMCD records now and assert that they are accepted."""
+        body = "".join(f"{record}\n" for record in records).encode()
+        headers = {"content-type": "application/cmcd"}
+        response = self.handle(Request("POST", "/v1/cmcd", query, headers, body, self.now))
+        assert response.status == 204, response.body
 
     def post_seek(self, number: int) -> None:
         """Post a seek in the view of a number."""

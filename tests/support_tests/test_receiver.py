@@ -189,7 +189,7 @@ def test_missing_headers_are_violations(receiver: RemoteWriteDouble) -> None:
     assert rules(receiver) == ["header", "header", "header"]
 
 
-@pytest.mark.parametrize("body", [b"", b"junk", snappy.compress(b""), snappy.compress(b"\xff")])
+@pytest.mark.parametrize("body", [b"", b"junk", snappy.compress(b"\xff")])
 def test_undecodable_body_is_violation(receiver: RemoteWriteDouble, body: bytes) -> None:
     assert send(receiver.write_url, body, HEADERS).status == 400
     assert rules(receiver) == ["body"]

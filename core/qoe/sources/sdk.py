@@ -21,6 +21,7 @@ from ...events.event_types import Data, Event
 from .. import fields
 from ..fields import NO_DATA, player_name, position_s, seconds
 from ..signals import Measures, Rendition, Signal, SignalKind, Switch
+from ..vocabulary import generation_of
 
 SDK_PLAYERS: Final = frozenset({"html5", "videojs", "hlsjs", "dashjs", "shaka"})
 """The players that the SDK has adapters for, by their names in events. They report each wait."""
@@ -79,6 +80,7 @@ def _signal(
         measures,
         video is not None and (video.content_type in LIVE or video.stream_type in LIVE),
         player in SDK_PLAYERS,
+        generation=generation_of(event.event_type, player),
     )
 
 

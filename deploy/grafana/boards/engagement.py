@@ -25,11 +25,11 @@ def build(runbooks: str | None = None) -> str:
                 "Selected time range",
                 [
                     views.started(scope),
-                    views.played_number(scope),
+                    views.watched_number(scope),
                     number(
-                        "Playing time per view",
-                        "Media time played per started view.",
-                        per_view("openqoe_playing_time_seconds"),
+                        "Watch time per view",
+                        "Time watched (playing and rebuffering) per started view.",
+                        per_view("openqoe_watch_time_seconds"),
                         unit="dtdurations",
                         decimals=1,
                     ),
@@ -65,11 +65,21 @@ def build(runbooks: str | None = None) -> str:
                 [
                     views.starts_graph(scope),
                     graph(
-                        "Average playing views",
-                        "Media seconds played per second: the average number of playing views.",
+                        "Players loaded, and asked to play, per minute",
+                        "Views whose player was loaded, and those that a viewer or autoplay asked "
+                        "to play. A page that only shows a poster is among the former.",
+                        [
+                            (f"60 * {scope.rate('openqoe_views_loaded_total')}", "loaded"),
+                            (f"60 * {scope.rate('openqoe_views_started_total')}", "asked to play"),
+                        ],
+                    ),
+                    graph(
+                        "Average watching views",
+                        "Seconds watched per second: the average number of views that play or "
+                        "rebuffer.",
                         [
                             (
-                                scope.rate("openqoe_playing_time_seconds", by="device_category"),
+                                scope.rate("openqoe_watch_time_seconds", by="device_category"),
                                 "{{device_category}}",
                             )
                         ],
@@ -96,7 +106,7 @@ def build(runbooks: str | None = None) -> str:
                 [
                     rows(
                         "Most watched",
-                        "The 20 videos with the most playing time.",
+                        "The 20 videos with the most media time played.",
                         [("video_id", "Video")],
                         [
                             Column(

@@ -36,7 +36,11 @@ def build(runbooks: str | None = None) -> str:
                     views.started(scope),
                     views.startup_number(scope, 0.95, "Joining, 95 %"),
                     views.rebuffering_number(scope),
+                    views.exits_number(scope),
+                    views.start_failures_number(scope),
+                    views.playback_failures_number(scope),
                     views.errors_number(scope),
+                    views.score_number(scope),
                 ],
             ),
             Row(

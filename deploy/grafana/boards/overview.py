@@ -12,7 +12,7 @@ def build(runbooks: str | None = None) -> str:
     return board(
         "overview",
         "Overview",
-        "Start-up, stalls, errors and completion; by organisation, country, device and player.",
+        "Start-up, failures, rebuffering and completion; by organisation, country, device, player.",
         [variables.source(), *variables.view_labels(), variables.further_filters()],
         [
             Row(
@@ -20,7 +20,7 @@ def build(runbooks: str | None = None) -> str:
                 [
                     views.concurrent(scope),
                     views.started(scope),
-                    views.played_number(scope),
+                    views.watched_number(scope),
                     views.startup_number(scope, 0.5, "Startup, median"),
                     views.startup_number(scope, 0.95, "Startup, 95 %"),
                     number(
@@ -31,9 +31,12 @@ def build(runbooks: str | None = None) -> str:
                         limits=Limits(1, 2),
                         decimals=0,
                     ),
+                    views.exits_number(scope),
+                    views.start_failures_number(scope),
+                    views.playback_failures_number(scope),
                     views.rebuffering_number(scope),
-                    views.errors_number(scope),
                     views.completion_number(scope),
+                    views.score_number(scope),
                 ],
             ),
             Row(
@@ -45,6 +48,8 @@ def build(runbooks: str | None = None) -> str:
                     views.rebuffering_graph(scope),
                     views.errors_graph(scope),
                     views.bitrate_graph(scope),
+                    views.outcomes_graph(scope),
+                    views.scores_graph(scope),
                 ],
             ),
             Row(

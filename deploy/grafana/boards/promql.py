@@ -88,19 +88,19 @@ def _by(labels: str) -> str:
 # Ratios of several dashboards
 
 
-def rebuffering_ratio(scope: Scope, *, by: str = "", over: str = STEP) -> str:
-    """Seconds stalled, without start-up and seeks, per second played."""
+def rebuffer_percentage(scope: Scope, *, by: str = "", over: str = STEP) -> str:
+    """Time rebuffering, without start-up and seeks, of the time watched."""
     return ratio(
         scope.rate("openqoe_rebuffer_duration_seconds_sum", REBUFFERING, by=by, over=over),
-        scope.rate("openqoe_playing_time_seconds", by=by, over=over),
+        scope.rate("openqoe_watch_time_seconds", by=by, over=over),
     )
 
 
 def rebuffering_frequency(scope: Scope, *, by: str = "", over: str = STEP) -> str:
-    """Rebufferings per hour played."""
+    """Rebufferings per hour watched."""
     per_second = ratio(
         scope.rate("openqoe_rebuffer_events_total", REBUFFERING, by=by, over=over),
-        scope.rate("openqoe_playing_time_seconds", by=by, over=over),
+        scope.rate("openqoe_watch_time_seconds", by=by, over=over),
     )
     return f"3600 * {per_second}"
 
@@ -112,5 +112,27 @@ def errors_per_view(scope: Scope, *, by: str = "", over: str = STEP) -> str:
         scope.rate("openqoe_views_started_total", by=by, over=over),
     )
 
+
+def outcome_ratio(scope: Scope, how: str, *, by: str = "", over: str = RANGE) -> str:
+    """The fraction of ended views with an outcome: of the started ones for a playback failure, of
+    all attempts but bounces otherwise."""
+    of = STARTED if how == "playback_failure" else ATTEMPTS
+    return ratio(
+        scope.rate("openqoe_view_outcomes_total", f'outcome="{how}"', by=by, over=over),
+        scope.rate("openqoe_view_outcomes_total", of, by=by, over=over),
+    )
+
+
+def weighted_bitrate(scope: Scope, *, by: str = "", over: str = STEP) -> str:
+    """The bit rate weighted by the time for which each rendition was played."""
+    bits = scope.rate("openqoe_bitrate_bits_total", by=by, over=over)
+    return f"{bits} / ({scope.rate('openqoe_bitrate_known_seconds_total', by=by, over=over)} > 0)"
+
+
+ATTEMPTS = 'outcome!~"bounce|unknown"'
+"""Outcomes of attempts to play. Who leaves within a second is no evidence of either kind."""
+
+STARTED = 'outcome=~"completed|stopped|playback_failure"'
+"""Outcomes of views that showed a frame."""
 
 REBUFFERING = 'cause="rebuffer"'

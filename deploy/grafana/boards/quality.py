@@ -11,7 +11,7 @@ def build(runbooks: str | None = None) -> str:
     scope = Scope(views.matchers())
     switches = promql.ratio(
         scope.rate("openqoe_quality_changes_total", over=RANGE),
-        scope.rate("openqoe_playing_time_seconds", over=RANGE),
+        scope.rate("openqoe_watch_time_seconds", over=RANGE),
     )
     return board(
         "quality",
@@ -25,23 +25,23 @@ def build(runbooks: str | None = None) -> str:
                 [
                     number(
                         "Bit rate",
-                        "Mean bit rate of the played renditions (CTA-2066: average bit rate), as "
-                        "reported by players.",
-                        scope.mean("openqoe_bitrate_bps", over=RANGE),
+                        "Bit rate weighted by the time for which each rendition was played "
+                        "(CTA-2066: average bit rate).",
+                        promql.weighted_bitrate(scope, over=RANGE),
                         unit="bps",
                         decimals=2,
                         alert="OpenQoEBitrateCollapse",
                     ),
                     number(
-                        "Quality changes per hour played",
+                        "Quality changes per hour watched",
                         "Changes of the rendition (CTA-2066: bit rate switches).",
                         f"3600 * {switches}",
                         decimals=1,
                     ),
                     views.rebuffering_number(scope),
                     number(
-                        "Rebufferings per hour played",
-                        "Interruptions of playback per hour played.",
+                        "Rebufferings per hour watched",
+                        "Interruptions of playback per hour watched.",
                         promql.rebuffering_frequency(scope, over=RANGE),
                         decimals=2,
                         alert="OpenQoERebuffering",
@@ -59,14 +59,15 @@ def build(runbooks: str | None = None) -> str:
                         decimals=2,
                     ),
                     number(
-                        "Dropped frames per minute played",
-                        "Frames that the device could not render in time.",
-                        "60 * "
-                        + promql.ratio(
-                            scope.rate("openqoe_dropped_frames_total", over=RANGE),
-                            scope.rate("openqoe_playing_time_seconds", over=RANGE),
+                        "Dropped frames",
+                        "Fraction of the expected frames (frame rate x time played) that the "
+                        "device could not render in time, where the frame rate is known.",
+                        promql.ratio(
+                            scope.rate("openqoe_expected_frames_dropped_total", over=RANGE),
+                            scope.rate("openqoe_frames_expected_total", over=RANGE),
                         ),
-                        decimals=1,
+                        unit="percentunit",
+                        decimals=2,
                     ),
                 ],
             ),
@@ -77,11 +78,53 @@ def build(runbooks: str | None = None) -> str:
                     spread(
                         "Bit rates",
                         "Number of reports in each bit rate range.",
-                        scope.rate("openqoe_bitrate_bps_bucket", by="le"),
+                        scope.rate("openqoe_playing_bitrate_bps_bucket", by="le"),
                         unit="bps",
                     ),
                     graph(
-                        "Resolutions",
+                        "Bit rate, percentiles and mean of reports",
+                        "Median and 95th percentile of the reports of players at the start, at "
+                        "changes and every 10 s, exact to the bucket; and their mean, which the "
+                        "worker before this one averaged.",
+                        [
+                            (scope.quantile(0.5, "openqoe_playing_bitrate_bps"), "median"),
+                            (scope.quantile(0.95, "openqoe_playing_bitrate_bps"), "95 %"),
+                            (scope.mean("openqoe_bitrate_bps"), "mean"),
+                        ],
+                        unit="bps",
+                    ),
+                    graph(
+                        "Time played, by resolution",
+                        "Fractions of the time played by the standard resolution of the rendition.",
+                        [
+                            (
+                                scope.rate(
+                                    "openqoe_rendition_playing_seconds_total", by="resolution"
+                                ),
+                                "{{resolution}}",
+                            )
+                        ],
+                        share=True,
+                    ),
+                    graph(
+                        "Upscaling and downscaling",
+                        "By how much the picture is enlarged and reduced on the screen, weighted "
+                        "by the time played (Mux: upscale and downscale percentage). Second SDK "
+                        "generation of hls.js and dash.js.",
+                        [
+                            (
+                                promql.ratio(
+                                    scope.rate(f"openqoe_{name}_seconds_total"),
+                                    scope.rate("openqoe_scale_known_seconds_total"),
+                                ),
+                                legend,
+                            )
+                            for name, legend in (("upscale", "enlarged"), ("downscale", "reduced"))
+                        ],
+                        unit="percentunit",
+                    ),
+                    graph(
+                        "Renditions shown",
                         "Fractions of the played renditions by standard resolution. Counted when "
                         "a rendition starts to play.",
                         [
@@ -169,6 +212,16 @@ def build(runbooks: str | None = None) -> str:
                     views.rebuffering_graph(scope),
                     views.rebuffering_frequency_graph(scope),
                     graph(
+                        "Rebuffering of a view",
+                        "Time that ended views rebuffered in all: mean and 95th percentile.",
+                        [
+                            (scope.mean("openqoe_view_rebuffer_seconds"), "mean"),
+                            (scope.quantile(0.95, "openqoe_view_rebuffer_seconds"), "95 %"),
+                        ],
+                        unit="s",
+                        alert="OpenQoERebuffering",
+                    ),
+                    graph(
                         "Buffer ahead",
                         "Buffered media as reported by players: median and 10th percentile.",
                         [
@@ -195,7 +248,7 @@ def build(runbooks: str | None = None) -> str:
                     views.startup_graph(scope),
                     spread(
                         "Startup times",
-                        "Number of started views in each range.",
+                        "Number of views that showed a frame in each range.",
                         scope.rate("openqoe_video_startup_seconds_bucket", by="le"),
                         unit="s",
                     ),
@@ -213,9 +266,116 @@ def build(runbooks: str | None = None) -> str:
                         unit="s",
                     ),
                     graph(
+                        "Wait of an attempt",
+                        "Time that viewers waited for the first frame, until it came or they left, "
+                        "per play request.",
+                        [
+                            (
+                                promql.ratio(
+                                    scope.rate("openqoe_startup_wait_seconds"),
+                                    scope.rate("openqoe_views_started_total"),
+                                ),
+                                "mean",
+                            )
+                        ],
+                        unit="s",
+                        alert="OpenQoEExitsBeforeStart",
+                    ),
+                    graph(
+                        "Page, player and video together, 95 %",
+                        "Aggregate start-up (Mux): load of page and player and the wait for the "
+                        "first frame. The viewer's time to click is not in it.",
+                        [(scope.quantile(0.95, "openqoe_aggregate_startup_seconds"), "together")],
+                        unit="s",
+                    ),
+                    graph(
+                        "Startup as the SDK reports it, median",
+                        "Not the viewer's wait: `playing` ends at the play request, so it has the "
+                        "viewer's time to click; `canplay` begins when the player was ready.",
+                        [
+                            (
+                                scope.quantile(0.5, "openqoe_reported_startup_seconds", by="field"),
+                                "{{field}}",
+                            )
+                        ],
+                        unit="s",
+                    ),
+                    graph(
+                        "Running totals ignored",
+                        "Increases of a player's totals that cannot be: a fault of the player or "
+                        "of a client's clock.",
+                        [
+                            (
+                                scope.increase("openqoe_implausible_totals_total", over=STEP)
+                                + " or vector(0)",
+                                "ignored",
+                            )
+                        ],
+                    ),
+                    graph(
                         "Dropped frames per minute",
                         "Frames that the device could not render in time.",
                         [(f"60 * {scope.rate('openqoe_dropped_frames_total')}", "frames")],
+                    ),
+                ],
+            ),
+            Row(
+                "Requests and latency (CMCD)",
+                [
+                    graph(
+                        "Media requests per minute",
+                        "Requests for media and manifests by class of the status code (`none`: no "
+                        "answer), of players that report CMCD with the event `rr`.",
+                        [
+                            (
+                                "60 * "
+                                + scope.rate("openqoe_media_requests_total", by="code_class"),
+                                "{{code_class}}",
+                            )
+                        ],
+                        stacked=True,
+                    ),
+                    graph(
+                        "Time of media requests",
+                        "Time to the first and the last byte: median and 95th percentile.",
+                        [
+                            (
+                                scope.quantile(0.5, "openqoe_media_request_ttfb_seconds"),
+                                "first byte, median",
+                            ),
+                            (
+                                scope.quantile(0.95, "openqoe_media_request_ttfb_seconds"),
+                                "first byte, 95 %",
+                            ),
+                            (
+                                scope.quantile(0.5, "openqoe_media_request_duration_seconds"),
+                                "last byte, median",
+                            ),
+                            (
+                                scope.quantile(0.95, "openqoe_media_request_duration_seconds"),
+                                "last byte, 95 %",
+                            ),
+                        ],
+                        unit="s",
+                    ),
+                    graph(
+                        "Throughput",
+                        "Throughput as players measure it: median and 10th percentile.",
+                        [
+                            (scope.quantile(0.5, "openqoe_throughput_bps"), "median"),
+                            (scope.quantile(0.1, "openqoe_throughput_bps"), "10 %"),
+                        ],
+                        unit="bps",
+                    ),
+                    graph(
+                        "Live latency",
+                        "Time by which live streams are behind their source: median and 95th "
+                        "percentile.",
+                        [
+                            (scope.quantile(0.5, "openqoe_live_latency_seconds"), "median"),
+                            (scope.quantile(0.95, "openqoe_live_latency_seconds"), "95 %"),
+                        ],
+                        unit="s",
                     ),
                 ],
             ),

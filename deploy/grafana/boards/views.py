@@ -7,8 +7,15 @@ from boards.variables import TITLES
 
 STARTUP = Limits(3, 5)
 REBUFFERING = Limits(0.005, 0.01)
+EXITS = Limits(0.05, 0.1)
+FAILURES = Limits(0.02, 0.05)
 ERRORS = Limits(0.02, 0.05)
 COMPLETION = Limits(0.6, 0.4)
+
+LATE = (
+    " A view that falls silent ends after 30 minutes (`OPENQOE_VIEW_TIMEOUT`), or after a minute "
+    "if its page was hidden before the start."
+)
 
 VIDEO_LINK = "/d/openqoe-vod?${__url_time_range}&var-video_id=${__value.text}"
 """The link of a video id."""
@@ -34,7 +41,8 @@ def concurrent(scope: Scope) -> Panel:
 def started(scope: Scope) -> Panel:
     return number(
         "Views started",
-        "Play attempts, one per view (CTA-2066: a view is one playback of one video).",
+        "Play requests of viewers or autoplay, one per view (CTA-2066: a view is one playback of "
+        "one video).",
         scope.increase("openqoe_views_started_total"),
         decimals=0,
     )
@@ -43,9 +51,9 @@ def started(scope: Scope) -> Panel:
 def startup_number(scope: Scope, q: float, title: str) -> Panel:
     return number(
         title,
-        "Video startup time (CTA-2066): from the play request to the start of playback, exact to "
-        "the histogram bucket. The exact start and end points depend on the player; see the label "
-        "`source`.",
+        "Video startup time (CTA-2066): from the play request to the first frame, exact to the "
+        "histogram bucket. Views without a frame have none. The label `source` tells how it was "
+        "measured.",
         scope.quantile(q, "openqoe_video_startup_seconds", over=RANGE),
         unit="s",
         limits=STARTUP,
@@ -56,15 +64,85 @@ def startup_number(scope: Scope, q: float, title: str) -> Panel:
 
 def rebuffering_number(scope: Scope) -> Panel:
     return number(
-        "Rebuffering ratio",
-        "Seconds stalled in the middle of a video per second played (CTA-2066: start-up and seeks "
-        "are no rebuffering). Some tools divide by the sum of played and stalled time, which gives "
-        "slightly less.",
-        promql.rebuffering_ratio(scope, over=RANGE),
+        "Rebuffer percentage",
+        "Time rebuffering of the time watched, which is playing and rebuffering (CTA-2066: "
+        "start-up and seeks are no rebuffering).",
+        promql.rebuffer_percentage(scope, over=RANGE),
         unit="percentunit",
         limits=REBUFFERING,
         decimals=2,
         alert="OpenQoERebuffering",
+    )
+
+
+def exits_number(scope: Scope) -> Panel:
+    return number(
+        "Exits before start",
+        "Ended attempts that were left without a first frame and without a fatal error (CTA-2066, "
+        "Mux: EBVS), of all but bounces, which last less than a second." + LATE,
+        promql.outcome_ratio(scope, "exit_before_start"),
+        unit="percentunit",
+        limits=EXITS,
+        decimals=1,
+        alert="OpenQoEExitsBeforeStart",
+    )
+
+
+def start_failures_number(scope: Scope) -> Panel:
+    return number(
+        "Start failures",
+        "Ended attempts with a fatal error before the first frame (CTA-2066, Mux: VSF), of all but "
+        "bounces." + LATE,
+        promql.outcome_ratio(scope, "start_failure"),
+        unit="percentunit",
+        limits=FAILURES,
+        decimals=1,
+        alert="OpenQoEStartFailures",
+    )
+
+
+def playback_failures_number(scope: Scope) -> Panel:
+    return number(
+        "Playback failures",
+        "Ended views that showed a frame and ended with an error (Mux, Conviva: VPF), of all that "
+        "showed a frame." + LATE,
+        promql.outcome_ratio(scope, "playback_failure"),
+        unit="percentunit",
+        limits=FAILURES,
+        decimals=1,
+        alert="OpenQoEPlaybackFailures",
+    )
+
+
+def score_number(scope: Scope) -> Panel:
+    return number(
+        "View score",
+        "Mean score of the ended views, from 0 to 100: our combination of the parts that Mux "
+        "publishes (success x mean of start-up, smoothness and quality). A summary, not for "
+        "alerts.",
+        scope.mean("openqoe_view_score", 'part="all"', over=RANGE),
+        limits=Limits(80, 60),
+        decimals=0,
+    )
+
+
+def outcomes_graph(scope: Scope) -> Panel:
+    return graph(
+        "How views end",
+        "Fractions of the ended views by outcome." + LATE,
+        [(scope.rate("openqoe_view_outcomes_total", by="outcome"), "{{outcome}}")],
+        share=True,
+        alert="OpenQoEPlaybackFailures",
+    )
+
+
+def scores_graph(scope: Scope) -> Panel:
+    return graph(
+        "View score, by part",
+        "Mean score of the ended views by part. A view without a known picture size has no "
+        "`quality`.",
+        [(scope.mean("openqoe_view_score", by="part"), "{{part}}")],
+        most=100,
     )
 
 
@@ -84,8 +162,9 @@ def errors_number(scope: Scope) -> Panel:
 def completion_number(scope: Scope) -> Panel:
     return number(
         "Completion",
-        "Mean fraction of the video that ended views reached. A view without an end event counts "
-        "with its highest quartile after 30 minutes without events.",
+        "Mean fraction of the video that ended views reached: furthest position by duration, of "
+        "every view that showed a frame. A view without an end event counts after 30 minutes "
+        "without events.",
         scope.mean("openqoe_completion_rate", over=RANGE),
         unit="percentunit",
         limits=COMPLETION,
@@ -94,11 +173,11 @@ def completion_number(scope: Scope) -> Panel:
     )
 
 
-def played_number(scope: Scope) -> Panel:
+def watched_number(scope: Scope) -> Panel:
     return number(
-        "Playing time",
-        "Media time played by all views.",
-        scope.increase("openqoe_playing_time_seconds"),
+        "Watch time",
+        "Time watched by the clock: playing and rebuffering, without start-up, seeks and pauses.",
+        scope.increase("openqoe_watch_time_seconds"),
         unit="dtdurations",
         decimals=1,
     )
@@ -128,9 +207,13 @@ def starts_graph(scope: Scope) -> Panel:
 def startup_graph(scope: Scope) -> Panel:
     return graph(
         "Startup time",
-        "Video startup time of the started views: median, 95th and 99th percentile.",
+        "From the play request to the first frame: median, 95th and 99th percentile, by the "
+        "source of the measurement.",
         [
-            (scope.quantile(q, "openqoe_video_startup_seconds"), legend)
+            (
+                scope.quantile(q, "openqoe_video_startup_seconds", by="source"),
+                legend + ", {{source}}",
+            )
             for q, legend in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
         ],
         unit="s",
@@ -141,9 +224,9 @@ def startup_graph(scope: Scope) -> Panel:
 
 def rebuffering_graph(scope: Scope, *, by: str = "", legend: str = "ratio") -> Panel:
     return graph(
-        "Rebuffering ratio" + (f" by {by}" if by else ""),
-        "Seconds stalled in the middle of a video per second played.",
-        [(promql.rebuffering_ratio(scope, by=by), legend)],
+        "Rebuffer percentage" + (f" by {by}" if by else ""),
+        "Time rebuffering of the time watched.",
+        [(promql.rebuffer_percentage(scope, by=by), legend)],
         unit="percentunit",
         limits=None if by else REBUFFERING,
         alert="OpenQoESliceRebuffering" if by else "OpenQoERebuffering",
@@ -152,8 +235,8 @@ def rebuffering_graph(scope: Scope, *, by: str = "", legend: str = "ratio") -> P
 
 def rebuffering_frequency_graph(scope: Scope) -> Panel:
     return graph(
-        "Rebufferings per hour played",
-        "Interruptions of playback per hour played (CTA-2066: rebuffering frequency).",
+        "Rebufferings per hour watched",
+        "Interruptions of playback per hour watched (CTA-2066: rebuffering frequency).",
         [(promql.rebuffering_frequency(scope), "rebufferings")],
         alert="OpenQoERebuffering",
     )
@@ -177,9 +260,9 @@ def errors_graph(scope: Scope) -> Panel:
 def bitrate_graph(scope: Scope, *, by: str = "", legend: str = "mean") -> Panel:
     return graph(
         "Bit rate" + (f" by {by}" if by else ""),
-        "Mean bit rate of the playing renditions (CTA-2066: average bit rate), as reported by "
-        "players at the start, at changes and every 10 s. Shaka and video.js do not report it.",
-        [(scope.mean("openqoe_bitrate_bps", by=by), legend)],
+        "Bit rate weighted by the time for which each rendition was played (CTA-2066: average bit "
+        "rate). Shaka and video.js do not report it.",
+        [(promql.weighted_bitrate(scope, by=by), legend)],
         unit="bps",
         alert="OpenQoEBitrateCollapse",
     )
@@ -189,8 +272,8 @@ def by_label(scope: Scope, label: str, title: str, *, link: str = "", width: int
     """A table of the key metrics by one label."""
     return rows(
         f"By {title.lower()}",
-        "Started views, 95th percentile of the startup time, rebuffering ratio, errors per view, "
-        "playing time.",
+        "Started views, 95th percentile of the startup time, rebuffer percentage, exits before "
+        "start and failures of the ended attempts, errors per view, watch time.",
         [(label, title)],
         _key_columns(scope, label),
         width=width,
@@ -269,10 +352,32 @@ def _key_columns(scope: Scope, label: str) -> list[Column]:
         ),
         Column(
             "Rebuffering",
-            promql.rebuffering_ratio(scope, by=label, over=RANGE),
+            promql.rebuffer_percentage(scope, by=label, over=RANGE),
             "percentunit",
             REBUFFERING,
             2,
+        ),
+        Column(
+            "Exits",
+            promql.outcome_ratio(scope, "exit_before_start", by=label),
+            "percentunit",
+            EXITS,
+            1,
+        ),
+        Column(
+            "Failures",
+            promql.ratio(
+                scope.rate(
+                    "openqoe_view_outcomes_total",
+                    'outcome=~"start_failure|playback_failure"',
+                    by=label,
+                    over=RANGE,
+                ),
+                scope.rate("openqoe_view_outcomes_total", promql.ATTEMPTS, by=label, over=RANGE),
+            ),
+            "percentunit",
+            FAILURES,
+            1,
         ),
         Column(
             "Errors/view",
@@ -282,8 +387,8 @@ def _key_columns(scope: Scope, label: str) -> list[Column]:
             1,
         ),
         Column(
-            "Playing time",
-            scope.increase("openqoe_playing_time_seconds", by=label),
+            "Watch time",
+            scope.increase("openqoe_watch_time_seconds", by=label),
             "dtdurations",
             decimals=1,
         ),

@@ -24,11 +24,15 @@ def build(runbooks: str | None = None) -> str:
                 "Selected time range",
                 [
                     views.started(scope),
-                    views.played_number(scope),
+                    views.watched_number(scope),
                     views.startup_number(scope, 0.95, "Startup, 95 %"),
                     views.rebuffering_number(scope),
-                    views.errors_number(scope),
                     views.completion_number(scope),
+                    views.exits_number(scope),
+                    views.start_failures_number(scope),
+                    views.playback_failures_number(scope),
+                    views.errors_number(scope),
+                    views.score_number(scope),
                 ],
             ),
             Row(

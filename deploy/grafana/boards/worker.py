@@ -171,6 +171,29 @@ def _delivery(scope: Scope) -> list[Panel]:
             alert="OpenQoEDeliveryLate",
         ),
         graph(
+            "Queues that grow, by destination",
+            "1 while the oldest payload has waited for more than three flush intervals.",
+            [
+                (
+                    f"max by (destination) ({scope.series('openqoe_worker_queue_behind')})",
+                    "{{destination}}",
+                )
+            ],
+            alert="OpenQoEDeliveryLate",
+        ),
+        graph(
+            "Flush interval, by worker",
+            "Longer than OPENQOE_FLUSH_INTERVAL while flushes or deliveries take too long for it.",
+            [
+                (
+                    f"max by (instance) ({scope.series('openqoe_worker_flush_interval_seconds')})",
+                    "{{instance}}",
+                )
+            ],
+            unit="s",
+            alert="OpenQoEDeliveryLate",
+        ),
+        graph(
             "Queued bytes, by destination",
             "Limit: OPENQOE_OUTBOX_MAX_BYTES, or OPENQOE_QUEUE_MAX_BYTES in memory.",
             [(scope.sum("openqoe_worker_queue_bytes", by="destination"), "{{destination}}")],
@@ -244,6 +267,21 @@ def _delivery(scope: Scope) -> list[Panel]:
             ],
             width=8,
             alert="OpenQoEItemsRefused",
+        ),
+        rows(
+            "Missing records",
+            "Acknowledged batches that a start did not find in the journal: a file was damaged, "
+            "truncated or deleted.",
+            [("instance", "Worker")],
+            [
+                Column(
+                    "Batches",
+                    scope.increase("openqoe_worker_records_missing_total", by="instance"),
+                    decimals=0,
+                )
+            ],
+            width=8,
+            alert="OpenQoERecordsMissing",
         ),
         bars(
             "Adjusted entries and held flushes",
@@ -348,6 +386,12 @@ def _shared_store(scope: Scope) -> list[Panel]:
             "saw may count twice.",
             [(f"60 * {scope.rate('openqoe_worker_kv_batches_alone_total')}", "batches")],
             alert="OpenQoECountedAlone",
+        ),
+        graph(
+            "Events counted without their view, a minute",
+            "Events of views with more than 64 batches in ten seconds, where workers share a "
+            "store: a page probably sends one view_id for all viewers.",
+            [(f"60 * {scope.rate('openqoe_worker_view_events_unfollowed_total')}", "events")],
         ),
         rows(
             "Workers",

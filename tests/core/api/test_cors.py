@@ -43,8 +43,6 @@ EVERY_ANSWER = [
     ("GET", "/health", b"", 200),
     ("HEAD", "/health", b"", 200),
     ("GET", "/ready", b"", 200),
-    ("GET", "/metrics", b"", 200),
-    ("GET", "/stats", b"", 200),
     ("GET", "/nowhere", b"", 404),
     ("DELETE", "/events", b"", 405),
 ]
@@ -69,8 +67,20 @@ def test_refusal_echoes_the_origin(status: int) -> None:
 
 
 def test_401_echoes_the_origin() -> None:
-    answer = ask(make_worker(API_KEY="k"), "/stats", headers={"origin": PAGE})
+    worker = make_worker(API_KEY="k")
+    answer = ask(worker, "/events", method="POST", headers={"origin": PAGE})
     assert (answer.status, cross_origin(answer)) == (401, ALLOWED)
+
+
+@pytest.mark.parametrize("path", ["/stats", "/v1/stats?dimension=env", "/metrics", "/v2/metrics"])
+@pytest.mark.parametrize("key", ["", "k", "wrong"])
+def test_reports_are_neither_cross_origin_nor_cached(path: str, key: str) -> None:
+    worker = make_worker(OPENQOE_READ_KEY="k")
+    headers = {"origin": PAGE, "x-api-key": key}
+    answer = ask(worker, path.partition("?")[0], query=path.partition("?")[2], headers=headers)
+    assert cross_origin(answer) == {}
+    if answer.status == 200:
+        assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_draining_worker_echoes_the_origin() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from hashlib import sha256
@@ -9,8 +10,10 @@ from hashlib import sha256
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from openqoe.core.api.dashboard_access import COOKIE, SESSION_MS, signature
+from openqoe.core.access.api_key import ApiKey, Scope, key_digest
+from openqoe.core.api.dashboard_access import COOKIE, SESSION_MS, session_id, signature
 from openqoe.core.api.failed_keys import MAX_ADDRESSES, MAX_FAILURES, FailedKeys
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import LoadPage, Page
@@ -21,14 +24,17 @@ from tests.support.event_builders import NOW
 from tests.support.handling import Handled, complete, handle
 
 KEYS = "alpha-key, beta-key"
+SECRET = b"of the service"
 HOST = {"host": "qoe.example:8787"}
 FORM = {**HOST, "origin": "http://qoe.example:8787"}
 MINUTE = 60_000
 
 
 def make(keys: str | None = KEYS, **settings: str) -> Worker:
-    environment = settings if keys is None else {"API_KEY": keys, **settings}
-    return Worker(Config.from_environment(environment), instance="d-0", embedded=True)
+    open_settings = {"OPENQOE_ALLOWED_HOSTS": "qoe.example"}
+    access = open_settings if keys is None else {"API_KEY": "players", "OPENQOE_READ_KEY": keys}
+    config = Config.from_environment({**access, **settings})
+    return Worker(config, instance="d-0", embedded=True, secret=SECRET)
 
 
 def go(
@@ -157,19 +163,33 @@ def test_session_ends_after_twelve_hours() -> None:
 def test_session_cookie_is_found_among_others() -> None:
     worker = make()
     good = cookie_of(sign_in(worker, "alpha-key"))
-    for header in (f"a=1; {good}", f"{good};b=2", f"{COOKIE}=0.{'0' * 64}; {good}", f"a=1, {good}"):
+    for header in (
+        f"a=1; {good}",
+        f"{good};b=2",
+        f"{COOKIE}=0.{'0' * 16}.{'0' * 64}; {good}",
+        f"a=1, {good}",
+    ):
         assert page_of(go(worker, "/", headers={"cookie": header})) is not None
     for header in (f"x{good}", f"a={good}", good + "0", good.replace("=", " = ")):
         assert page_of(go(worker, "/", headers={"cookie": header})) is None
 
 
-GOOD = f"{NOW + SESSION_MS}.{signature('alpha-key', str(NOW + SESSION_MS))}"
+def session(text: str, secret: bytes = SECRET) -> str:
+    """The session that a key leads to."""
+    key = ApiKey(key_digest(text), "any", frozenset({Scope.READ}))
+    expiry = str(NOW + SESSION_MS)
+    return f"{expiry}.{session_id(key)}.{signature(secret, key, expiry)}"
 
 
-@given(st.text("0123456789abcdef.;,= x", max_size=90) | st.text(max_size=90))
+GOOD = session("alpha-key")
+
+
+@given(st.text("0123456789abcdef.;,= x", max_size=110) | st.text(max_size=110))
 @example(GOOD.upper())
 @example(f"{NOW + 10 * SESSION_MS}.{GOOD.partition('.')[2]}")
-@example(f"{NOW + SESSION_MS}.{signature('gamma-key', str(NOW + SESSION_MS))}")
+@example(session("gamma-key"))
+@example(session("players"))
+@example(session("alpha-key", b""))
 @example(f"0{GOOD}")
 @example(f"+{GOOD}")
 def test_arbitrary_cookie_is_no_session(value: str) -> None:
@@ -220,7 +240,7 @@ def test_signed_out_session_is_invalid() -> None:
     worker = make()
     cookie = {"cookie": cookie_of(sign_in(worker, "alpha-key"))}
     other = {"cookie": cookie_of(sign_in(worker, "alpha-key", NOW + 1))}
-    forged = {"cookie": f"{COOKIE}=1.{'0' * 64}"}
+    forged = {"cookie": f"{COOKIE}=1.{'0' * 16}.{'0' * 64}"}
     for headers in (cookie, forged):
         go(worker, "/dashboard/sign-out", method="POST", headers={**FORM, **headers})
     assert page_of(go(worker, "/", headers=cookie)) is None
@@ -468,3 +488,101 @@ def test_page_request_is_counted_when_answered() -> None:
     text = handle(worker, Request("GET", "/metrics"), NOW).response.body.decode()
     assert 'requests_total{route="dashboard",status="200"} 1' in text
     assert 'status="503"' not in text
+
+
+# Scopes and organisations
+
+
+def keys_file(**entries: dict[str, object]) -> bytes:
+    """A keys file: the keyword is the key's text and its name."""
+    return json.dumps(
+        [
+            {"sha256": sha256(text.encode()).hexdigest(), "name": text, **entry}
+            for text, entry in entries.items()
+        ]
+    ).encode()
+
+
+FILE = keys_file(
+    acme={"scopes": ["read", "logs"], "orgs": ["acme", "acme-eu"]},
+    numbers={"scopes": ["read"]},
+    page={"scopes": ["ingest"]},
+)
+
+
+def make_with_file(file: bytes = FILE) -> Worker:
+    config = Config.from_environment({"OPENQOE_KEYS_FILE": "/keys.json"})
+    return Worker(config, instance="d-0", embedded=True, keys=file, secret=SECRET)
+
+
+def test_pages_are_limited_to_the_organisations_of_the_key() -> None:
+    worker = make_with_file()
+    for key, orgs in (("acme", ("acme", "acme-eu")), ("numbers", None)):
+        cookie = {"cookie": cookie_of(sign_in(worker, key))}
+        for path, headers in (
+            ("/", cookie),
+            ("/dashboard/api/overview", cookie),
+            ("/dashboard/api/overview", {"x-api-key": key}),
+        ):
+            page = page_of(go(worker, path, headers=headers))
+            assert page is not None
+            assert page.orgs == orgs
+
+
+def test_state_of_the_worker_is_not_given_to_keys_of_some_organisations() -> None:
+    worker = make_with_file()
+    for key, is_given in (("numbers", True), ("acme", False)):
+        page = page_of(go(worker, "/dashboard/api/delivery", headers={"x-api-key": key}))
+        assert page is not None
+        assert (page.worker_state is not None) == is_given
+
+
+def test_raw_events_need_the_scope_logs() -> None:
+    worker = make_with_file()
+    for key, is_open in (("acme", True), ("numbers", False)):
+        for headers in ({"x-api-key": key}, {"cookie": cookie_of(sign_in(worker, key))}):
+            for path in ("/dashboard/api/tail", "/dashboard/api/tail/"):
+                outcome = go(worker, path, headers=headers)
+                assert (page_of(outcome) is not None) == is_open
+                assert is_open or outcome.response.status == 403
+
+
+def test_key_that_only_sends_events_does_not_sign_in() -> None:
+    for worker, key in ((make_with_file(), b"page"), (make(), b"players")):
+        outcome = go(worker, "/dashboard/sign-in", method="POST", headers=FORM, body=b"key=" + key)
+        answer = Answer.of(outcome.response)
+        assert answer.status == 403
+        assert b"has not the scope" in answer.body
+        assert "Set-Cookie" not in answer.headers
+
+
+def test_ingest_key_alone_signs_in_from_this_machine_only() -> None:
+    config = Config.from_environment({"API_KEY": "k"})
+    worker = Worker(config, instance="d-0", embedded=True, secret=SECRET)
+    here = {"host": "localhost:8787", "origin": "http://localhost:8787"}
+    form = Request("POST", "/dashboard/sign-in", headers=here, body=b"key=k", client="127.0.0.1")
+    answer = Answer.of(handle(worker, form, NOW).response)
+    assert answer.status == 303
+    cookie = {"cookie": cookie_of(answer)}
+    for client, is_open in (("127.0.0.1", True), ("203.0.113.7", False)):
+        request = Request("GET", "/", headers=cookie, client=client)
+        assert (page_of(handle(worker, request, NOW)) is not None) == is_open
+    remote = Answer.of(handle(worker, replace(form, client="203.0.113.7"), NOW).response)
+    assert remote.status == 403
+    assert b"OPENQOE_READ_KEY" in remote.body
+
+
+def test_session_ends_when_its_key_is_revoked() -> None:
+    cookie = {"cookie": cookie_of(sign_in(make_with_file(), "numbers"))}
+    assert page_of(go(make_with_file(), "/", headers=cookie)) is not None
+    revoked = keys_file(numbers={"scopes": ["read"], "revoked": True})
+    assert page_of(go(make_with_file(revoked), "/", headers=cookie)) is None
+
+
+def test_host_name_of_a_rebinding_attack_sees_nothing() -> None:
+    config = Config()
+    worker = Worker(config, instance="d-0", embedded=True)
+    for path in ("/", "/dashboard/app.js", "/dashboard/api/tail", "/dashboard"):
+        outcome = go(worker, path)
+        assert outcome.response.status == 403
+        assert b"OPENQOE_ALLOWED_HOSTS" in outcome.response.body

@@ -149,7 +149,9 @@ def test_stats_of_a_new_worker() -> None:
         "series": {"live": 0, "overflowed": 0},
         "views": 0,
         "refused": {},
+        "storage_failure": None,
         "shared_store": None,
+        "flush_interval_ms": {"configured": 15_000, "current": 15_000},
         "destinations": [],
     }
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from openqoe.core.cluster import shared_views
 from openqoe.core.http.messages import Request
 from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
@@ -15,7 +16,7 @@ from tests.support.fleet_traffic import (
     make_rounds,
 )
 from tests.support.memory_store import MemoryStore
-from tests.support.rig import MINUTE, SECOND
+from tests.support.rig import MINUTE, SECOND, player_event
 
 VIEWS = 25
 WORKERS = 3
@@ -82,3 +83,21 @@ def test_error_is_bounded_when_outages_exceed_the_patience(
 @pytest.mark.parametrize("seed", range(6))
 def test_error_is_bounded_when_the_store_is_emptied(seed: int) -> None:
     run_fleet(seed, patience=1, outage=0.02, reset=0.02)
+
+
+def test_time_outs_that_wait_for_the_store_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_views, "MAX_TIMEOUTS", 5)
+    fleet = Fleet(2, OPENQOE_KV_PATIENCE="3600", OPENQOE_VIEW_TIMEOUT="60")
+    for number in range(20):
+        fleet.post(0, player_event(0, "quartile", 15.0, view=f"view-{number}", quartile=25))
+    fleet.pass_time(MINUTE // 2)
+    fleet.store_is_down = True
+    fleet.pass_time(5 * MINUTE)
+    coordinator = fleet.workers[0]._components.coordinator
+    assert coordinator is not None
+    assert 0 < len(coordinator._views.capture_timeouts()) <= 5
+    fleet.store_is_down = False
+    fleet.pass_time(5 * MINUTE)
+    fleet.close()
+    name = "openqoe_completion_rate_count"
+    assert sum(n for series, n in fleet.counts().items() if series.startswith(name)) == 20

@@ -97,3 +97,16 @@ def test_invalid_document_names_entry_and_member(document: dict[str, Any], messa
 def test_parsed_limits_are_read_only() -> None:
     with pytest.raises(TypeError):
         parse_cardinality_limits({})["env"] = CardinalityLimit("drop")  # type: ignore[index]
+
+
+def test_lists_of_allowed_and_denied_values_are_parsed() -> None:
+    limits = parse_cardinality_limits({"app_version": {"allow": ["1.0"], "deny": ["x", "y"]}})
+    assert limits["app_version"].allow == {"1.0"}
+    assert limits["app_version"].deny == {"x", "y"}
+    assert limits["app_version"].max_cardinality == 500
+
+
+@pytest.mark.parametrize("values", ["1.0", [1], {"1.0": True}])
+def test_list_of_anything_but_strings_is_refused(values: object) -> None:
+    with pytest.raises(ValueError, match="deny is not a list of strings"):
+        parse_cardinality_limits({"app_version": {"deny": values}})

@@ -6,6 +6,7 @@ import pytest
 
 from openqoe.core.config.cardinality_limits import DEFAULT_LIMITS, CardinalityLimit
 from openqoe.core.config.declaration import SettingsError, declared_settings
+from openqoe.core.config.field_paths import CLIENT_ADDRESSES
 from openqoe.core.config.log_labels import STREAM_LABELS
 from openqoe.core.config.worker_config import Config
 
@@ -35,6 +36,9 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_EMBEDDED_MAX_BYTES", "16M", "embedded_max_bytes", 2048 * MIB, 16 * MIB),
     ("OPENQOE_DASHBOARD", "off", "dashboard", True, False),
     ("API_KEY", "old, new", "api_keys", (), ("old", "new")),
+    ("OPENQOE_READ_KEY", "old, new", "read_keys", (), ("old", "new")),
+    ("OPENQOE_KEYS_FILE", "/etc/keys.json", "keys_file", None, "/etc/keys.json"),
+    ("OPENQOE_ALLOWED_HOSTS", "QoE.example", "allowed_hosts", (), ("qoe.example",)),
     (
         "CORS_ALLOWED_ORIGINS",
         "https://a.example,https://b.example",
@@ -42,6 +46,12 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
         ("*",),
         ("https://a.example", "https://b.example"),
     ),
+    ("OPENQOE_STRIP_QUERY", "no", "strip_query", True, False),
+    ("OPENQOE_DROP_FIELDS", "os, a.b", "drop_fields", CLIENT_ADDRESSES, ("os", "a.b")),
+    ("OPENQOE_DROP_FIELDS", "none", "drop_fields", CLIENT_ADDRESSES, ()),
+    ("OPENQOE_HASH_FIELDS", "viewer_id", "hash_fields", (), ("viewer_id",)),
+    ("OPENQOE_HASH_KEY", "0123456789abcdef", "hash_key", None, "0123456789abcdef"),
+    ("OPENQOE_LOG_SAMPLE", "0.25", "log_sample", 1.0, 0.25),
     ("OPENQOE_MAX_EVENTS", "10", "max_events", 1000, 10),
     ("OPENQOE_MAX_BODY_BYTES", "1MiB", "max_body_bytes", 5 * MIB, MIB),
     ("OPENQOE_MAX_INFLATED_BYTES", "1024", "max_inflated_bytes", 20 * MIB, 1024),
@@ -50,6 +60,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_MAX_ID_LENGTH", "64", "max_id_length", 256, 64),
     ("OPENQOE_MAX_STRING_LENGTH", "99", "max_string_length", 2048, 99),
     ("OPENQOE_MAX_EVENT_AGE", "3600", "max_event_age", 24 * HOUR, HOUR),
+    ("OPENQOE_CLOCK_CORRECTION", "refuse", "clock_correction", "shift", "refuse"),
     ("OPENQOE_MAX_EVENT_LEAD", "0", "max_event_lead", 300_000, 0),
     ("OPENQOE_MAX_CONNECTIONS", "5", "max_connections", 10_000, 5),
     ("OPENQOE_MAX_WAIT", "0.5", "max_wait", 1_000, 500),
@@ -57,6 +68,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_REQUEST_TIMEOUT", "0.5", "request_timeout", 30_000, 500),
     ("OPENQOE_KEEP_ALIVE_TIMEOUT", "5", "keep_alive_timeout", 75_000, 5_000),
     ("OPENQOE_HTTP_PARSER", "h11", "http_parser", "auto", "h11"),
+    ("OPENQOE_CMCD_LOG", "all", "cmcd_log", "events", "all"),
     ("OPENQOE_DEDUP_WINDOW", "0", "dedup_window", 24 * HOUR, 0),
     ("OPENQOE_DEDUP_MAX", "5", "dedup_max", 200_000, 5),
     (
@@ -81,7 +93,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_KV_SYNC_INTERVAL", "1", "kv_sync_interval", 5_000, 1_000),
     ("OPENQOE_KV_PATIENCE", "0", "kv_patience", 30_000, 0),
     ("OPENQOE_VIEW_TIMEOUT", "60", "view_timeout", 1_800_000, 60_000),
-    ("OPENQOE_MAX_VIEWS", "5", "max_views", 1_000_000, 5),
+    ("OPENQOE_MAX_VIEWS", "5", "max_views", 150_000, 5),
     ("OPENQOE_FLUSH_INTERVAL", "0", "flush_interval", 15_000, 0),
     ("OPENQOE_INSTANCE", "eu-1", "instance", None, "eu-1"),
     ("OPENQOE_MAX_SAMPLES_PER_REQUEST", "2", "max_samples_per_request", 5_000, 2),
@@ -285,3 +297,31 @@ def test_config_is_immutable() -> None:
     with pytest.raises(AttributeError):
         Config().max_events = 5  # type: ignore[misc]
     assert Config() == Config()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"OPENQOE_DROP_FIELDS": "viewer_id"}, "DROP_FIELDS names viewer_id, which every event"),
+        ({"OPENQOE_DROP_FIELDS": "a..b"}, "DROP_FIELDS holds 'a..b', which is not a path"),
+        ({"OPENQOE_DROP_FIELDS": ","}, "DROP_FIELDS holds no value"),
+        ({"OPENQOE_HASH_FIELDS": "org_id"}, "HASH_FIELDS names org_id, which cannot be hashed"),
+        ({"OPENQOE_HASH_FIELDS": "ip"}, "HASH_FIELDS names ip, which OPENQOE_DROP_FIELDS removes"),
+        ({"OPENQOE_HASH_KEY": "short"}, "HASH_KEY is shorter than 16 characters"),
+        (
+            {"OPENQOE_HASH_FIELDS": "viewer_id", "OPENQOE_DURABILITY": "memory"},
+            "HASH_KEY is missing",
+        ),
+        (
+            {"OPENQOE_HASH_FIELDS": "viewer_id", "OPENQOE_MAX_ID_LENGTH": "31"},
+            "MAX_ID_LENGTH is below 32",
+        ),
+        ({"OPENQOE_LOG_SAMPLE": "1.5"}, "LOG_SAMPLE is not a number from 0 to 1"),
+        ({"OPENQOE_LOG_SAMPLE": "nan"}, "LOG_SAMPLE is not a number from 0 to 1"),
+    ],
+)
+def test_invalid_privacy_settings_are_named(settings: dict[str, str], fault: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        config_from(**settings)
+    (text,) = caught.value.faults
+    assert text.startswith(f"OPENQOE_{fault}")

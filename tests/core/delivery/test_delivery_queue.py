@@ -335,9 +335,10 @@ def test_fault_of_route_gives_one_loud_notice_and_slow_retries() -> None:
     assert "credentials" in notice.event
 
 
+@pytest.mark.parametrize("kind", ["metrics", "logs"])
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_payload_that_never_passes_is_divided_until_it_does(status: int) -> None:
-    queue = filled(b"abcdefgh", b"ij")
+def test_payload_that_never_passes_is_divided_until_it_does(kind: PayloadKind, status: int) -> None:
+    queue = filled(b"abcdefgh", b"ij", kind=kind)
     drive(queue, lambda body: HttpResult(status) if len(body) > 2 else OK)
     assert queue.is_empty
     assert queue.counters.delivered == 10
@@ -353,6 +354,59 @@ def test_entry_that_never_passes_is_quarantined_and_others_flow(status: int) -> 
     drive(queue, lambda body: OK, now=NOW + 3_600_000)
     assert queue.is_empty
     assert (queue.counters.delivered, queue.counters.dropped) == (6, {})
+
+
+def send_all(queue: DeliveryQueue, now: int, took: int) -> list[int]:
+    """Sends every payload; returns how long the queue waited before each request, ms."""
+    waited = []
+    while (poll := queue.next_poll) is not None:
+        waited.append(max(0, poll - now))
+        now = max(now, poll)
+        effect = due(queue, len(waited), now)
+        now += took
+        queue.complete(effect.id, OK, now)
+    return waited
+
+
+def make_with_outbox() -> DeliveryQueue:
+    return DeliveryQueue(
+        LOKI, "logs", max_bytes=1_000, seed=1, split=halves, user_agent="x", max_age=10**9
+    )
+
+
+def test_live_payloads_are_sent_without_pauses() -> None:
+    queue = make_with_outbox()
+    for _ in range(5):
+        queue.offer(payload(b"abc"), NOW)
+    assert send_all(queue, NOW, took=400) == [0, 0, 0, 0, 0]
+
+
+def test_backlog_of_a_failure_is_sent_with_pauses_until_the_queue_is_empty() -> None:
+    queue = make_with_outbox()
+    for _ in range(4):
+        queue.offer(payload(b"abc"), NOW)
+    queue.complete(due(queue, 90, NOW).id, HttpResult(500), NOW)
+    assert send_all(queue, next_poll(queue), took=400) == [0, 400, 400, 400]
+    later = NOW + 60_000
+    for _ in range(3):
+        queue.offer(payload(b"abc", created=later), later)
+    assert send_all(queue, later, took=400) == [0, 0, 0]
+
+
+def test_backlog_of_an_earlier_process_is_sent_with_pauses() -> None:
+    queue = make_with_outbox()
+    for _ in range(3):
+        queue.offer(payload(b"abc", created=NOW - 600_000), NOW)
+    assert send_all(queue, NOW, took=400) == [0, 400, 400]
+
+
+def test_longest_delay_counts_from_the_flush_to_the_delivery() -> None:
+    queue = make_with_outbox()
+    queue.offer(payload(b"abc", created=NOW - 200), NOW)
+    queue.offer(payload(b"abc"), NOW)
+    send_all(queue, NOW, took=100)
+    assert queue.pop_longest_delay() == 300
+    assert queue.pop_longest_delay() is None
 
 
 def test_outage_keeps_order_of_payloads() -> None:

@@ -155,7 +155,7 @@ class QueueMachine(RuleBasedStateMachine):
         waiting = [item for payload in self.queue.waiting for item in decode(payload.body)]
         assert len({*self.accepted, *waiting}) == len(self.accepted) + len(waiting)
         # A payload that fails repeatedly does not block the others.
-        self.is_ordered &= not self.queue._aside and not self.queue._quarantine
+        self.is_ordered &= self.queue._quarantine.is_empty
         if not self.is_ordered:
             return
         assert self.accepted == sorted(self.accepted)

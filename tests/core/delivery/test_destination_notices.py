@@ -5,7 +5,7 @@ import pytest
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.effects import HttpResult, NetworkFailure, Notice
+from openqoe.core.effects import HttpResult, NetworkFailure, Notice, PayloadKind
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
@@ -15,12 +15,13 @@ OK = HttpResult(204)
 class ObservedQueue:
     """A queue that never runs empty; ``answer`` answers its head and returns the log lines."""
 
-    def __init__(self, max_bytes: int = 100) -> None:
+    def __init__(self, max_bytes: int = 100, kind: PayloadKind = "logs") -> None:
+        self.kind = kind
         self.queue = DeliveryQueue(
             Destination(
                 "loki", "http://loki/push?token=t0ken", (("Authorization", "Bearer s3cret"),)
             ),
-            "logs",
+            kind,
             max_bytes=max_bytes,
             seed=1,
             split=lambda payload: (),
@@ -30,7 +31,7 @@ class ObservedQueue:
         self.id = 0
 
     def offer(self) -> tuple[Notice, ...]:
-        return self.queue.offer(Payload("logs", (), b"payl0ad", 3, self.now), self.now)
+        return self.queue.offer(Payload(self.kind, (), b"payl0ad", 3, self.now), self.now)
 
     def answer(self, result: HttpResult | NetworkFailure, after: int = 0) -> tuple[Notice, ...]:
         self.now += after
@@ -111,6 +112,33 @@ def test_repeated_refusals_log_one_line(status: int, event: str, reason: str) ->
     assert observed.events(*[HttpResult(status)] * 5, after=60 * MINUTE) == []
 
 
+@pytest.mark.parametrize("status", [400, 409])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"out of bounds",
+        b"too old sample",
+        b"err-mimir-sample-timestamp-too-old",
+        b"received a sample whose timestamp is too far in the past",
+    ],
+)
+def test_late_samples_are_one_error_that_names_the_setting(status: int, answer: bytes) -> None:
+    observed = ObservedQueue(kind="metrics")
+    (notice,) = observed.answer(HttpResult(status, body=answer))
+    assert notice.level == "error"
+    assert "out_of_order_time_window" in notice.event
+    assert dict(notice.fields)["items"] == 3
+    assert observed.events(*[HttpResult(status, body=answer), OK] * 20, after=MINUTE) == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"out of order sample", b"duplicate sample", b"too far in the future"]
+)
+def test_other_rejected_samples_are_a_warning(answer: bytes) -> None:
+    (notice,) = ObservedQueue(kind="metrics").answer(HttpResult(400, body=answer))
+    assert (notice.level, notice.event) == ("warning", REJECTED)
+
+
 def test_each_reason_and_status_logs_one_line() -> None:
     observed = ObservedQueue()
     results = [HttpResult(status) for status in (412, 415, 422, 412, 415, 422)]
@@ -125,6 +153,15 @@ def test_each_fault_of_route_is_one_error(status: int) -> None:
     assert observed.events(*[HttpResult(status)] * 20) == []
     assert observed.events(OK) == [AVAILABLE]
     assert observed.events(HttpResult(status), OK, HttpResult(status)) == []
+
+
+def test_redirect_is_an_error_that_names_its_target() -> None:
+    result = HttpResult(308, {"location": "https://loki/loki/api/v1/push?t=1"}, b"<html>")
+    (notice,) = ObservedQueue().answer(result)
+    assert (notice.level, notice.event) == ("error", REFUSES)
+    fields = dict(notice.fields)
+    assert fields["answer"] == "Location: https://loki/loki/api/v1/push"
+    assert fields["reason"] == "redirect"
 
 
 def test_refusals_between_successes_log_one_line() -> None:

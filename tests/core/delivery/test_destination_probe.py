@@ -32,17 +32,17 @@ def destination(kind: PayloadKind) -> Destination:
 def test_probe_is_valid_and_leaves_no_data(encoding: str) -> None:
     metrics, logs = RemoteWriteDouble(), LokiDouble()
     for kind, double in (("metrics", metrics), ("logs", logs)):
-        effect = build_probe(destination(kind), kind, encoding, NOW)  # type: ignore[arg-type]
+        effect = build_probe(destination(kind), kind, encoding)  # type: ignore[arg-type]
         result = deliver(effect, double)
         assert result.status == (204 if kind == "metrics" else 422)
         (finding,) = diagnose_answer(destination(kind), kind, result, NOW)  # type: ignore[arg-type]
         assert finding.level == "ok"
-    assert (metrics.samples, metrics.violations) == ({}, [])
+    assert (metrics.samples, metrics.metadata, metrics.violations) == ({}, {}, [])
     assert (logs.entries(), logs.rejected) == ([], [])
 
 
 def test_probe_has_credentials_and_user_agent() -> None:
-    effect = build_probe(destination("metrics"), "metrics", "protobuf", NOW)
+    effect = build_probe(destination("metrics"), "metrics", "protobuf")
     assert dict(effect.headers)["Authorization"].startswith("Basic ")
     assert dict(effect.headers)["User-Agent"].startswith("openqoe-worker/")
 
@@ -51,6 +51,7 @@ def test_probe_has_credentials_and_user_agent() -> None:
     ("kind", "status", "level", "expected"),
     [
         ("metrics", 204, "ok", "accepts requests"),
+        ("metrics", 204, "ok", "out_of_order_time_window"),
         ("logs", 422, "ok", "accepts requests"),
         ("logs", 260, "fail", "blocked"),
         ("metrics", 301, "fail", "redirects"),
@@ -74,6 +75,14 @@ def test_each_status_gives_advice(
     assert expected in finding.text + finding.advice
     assert level == "ok" or '"because"' in finding.text or status == 301
     assert level == "ok" or finding.advice
+
+
+@pytest.mark.parametrize("target", ["https://metrics.test/api/v1/write", "/api/v1/write/"])
+def test_redirect_names_its_target_without_the_query(target: str) -> None:
+    result = HttpResult(308, {"location": f"{target}?token=t0k"}, b"<html>")
+    (finding,) = diagnose_answer(destination("metrics"), "metrics", result, NOW)
+    assert finding.text == f'metrics.test answers 308, it redirects: "Location: {target}"'
+    assert finding.advice == "set the target URL: redirects are not followed"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.delivery.delivery_queue import MAX_ATTEMPTS
+from openqoe.core.delivery.quarantine import MAX_ATTEMPTS
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 from openqoe.core.worker import Worker
 from tests.support.event_builders import NOW, post

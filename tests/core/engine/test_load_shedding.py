@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 
 from openqoe.core import Config, Worker
 from openqoe.core.cluster.coordinator import MAX_BACKLOG
-from openqoe.core.effects import Append, KvResult, KvUpdate, Stored
+from openqoe.core.effects import Append, KvResult, KvUpdate, Persist, Stored
 from openqoe.core.engine.load_shedding import INTERVAL, LoadShedder
 from openqoe.core.http import ConnectionSet, Request
 from openqoe.core.http.refusal import make_plain_refusal
-from tests.core.engine.durable_worker import NEXT_FLUSH, effects_of, make_busy_worker
+from tests.core.engine.durable_worker import (
+    NEXT_FLUSH,
+    effects_of,
+    journal_events,
+    make_busy_worker,
+)
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
 from tests.support.memory_store import MemoryStore
@@ -198,6 +203,28 @@ def test_batches_that_wait_for_a_flush_are_bounded() -> None:
         worker.poll(NEXT_FLUSH)
     handled = handle(worker, post(event("viewstart", view_id="last"), now=NEXT_FLUSH), NEXT_FLUSH)
     assert effects_of(Append, handled.effects)
+
+
+@pytest.mark.parametrize("events_per_batch", [1, 20])
+def test_clients_that_leave_no_time_for_a_flush_are_not_rejected(events_per_batch: int) -> None:
+    worker = make_busy_worker(250, OPENQOE_MAX_WAITING_BYTES="128KiB")
+    for first in range(0, 2_000, 200):
+        views = range(first, first + 200)
+        journal_events(worker, *(event("heartbeat", at=NOW, view_id=f"w-{v}") for v in views))
+    now, persisted = NEXT_FLUSH, 0
+    worker.poll(now)
+    for number in range(3_000 // events_per_batch):  # not one call of ``poll`` in between
+        data = {"n": number}
+        events = (event(at=now, view_id=f"w-{n}", data=data) for n in range(events_per_batch))
+        handled = handle(worker, post(*events, now=now), now)
+        assert not handled.answers, "rejected"
+        for append in effects_of(Append, handled.effects):
+            persists = effects_of(Persist, worker.complete(append.id, Stored(), now))
+            for persist in persists:
+                worker.complete(persist.id, Stored(), now)
+                persisted += 1
+    assert persisted, "the flush does not end"
+    assert worker._components.queue.bytes < 32 * 1024, "what waited is not applied"
 
 
 def test_batches_are_rejected_until_a_slow_shared_store_has_caught_up() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder
-from openqoe.core.events.faults import Fault, NotJsonError, WrongShapeError
+from openqoe.core.events.faults import Fault, NotCmcdError, NotJsonError, WrongShapeError
 from tests.support.event_builders import NOW, event
 
 MIB = 1024 * 1024
@@ -44,6 +44,12 @@ def twenty(event: bytes, filler: bytes, tail: bytes) -> bytes:
     """Return a batch of 20 events just below the limit of size."""
     big = filled(event, filler, tail + b"}", MIB - 20)
     return b'{"events":[' + b",".join([big] * 20) + b"]}"
+
+
+def cmcd(filler: bytes, head: bytes = b"", tail: bytes = b"") -> bytes:
+    """Return as many records as a body may have, as large as they may be."""
+    record = filled(head, filler, tail, 8 * 1024 - 8)
+    return b"CMCD/2 {}\n" + b"\n".join([record] * 1000)
 
 
 BODIES: dict[str, Callable[[], bytes]] = {
@@ -87,6 +93,21 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "nested at the end": lambda: one(b"[],", DEEP + b"]", b"["),
     "some nested and lists": lambda: one(b"[],", DEEP + b"]", b"[", 4 * MIB),
     "some nested and escapes": lambda: one(rb"\n", b'",' + DEEP + b"]", b'["', 4 * MIB),
+    # CMCD
+    "records": lambda: cmcd(b"e=t,"),
+    "records of commas": lambda: cmcd(b","),
+    "records of lists": lambda: cmcd(b"1 ", b"a=(", b")"),
+    "records of parameters": lambda: cmcd(b";a", b"a=(1", b")"),
+    "records of parameters of members": lambda: cmcd(b";a", b"a=1"),
+    "records of quotes": lambda: cmcd(b'"'),
+    "records of open parentheses": lambda: cmcd(b"("),
+    "records of open lists": lambda: cmcd(b"a=("),
+    "records of escapes": lambda: cmcd(b"\\\\", b'a="', b'"'),
+    "records of unknown keys": lambda: cmcd(b"a,b,c,d,"),
+    "large record": lambda: filled(b"CMCD/2 {}\n", b"e=t,", b""),
+    "blank records": lambda: filled(b"CMCD/2 {}\n", b"\n", b""),
+    "blank record": lambda: filled(b"CMCD/2 {}\n", b" ", b""),
+    "large target": lambda: filled(b"CMCD/2 ", b"[", b""),
     # Not a batch
     "nothing": lambda: b" " * 20 * MIB,
     "white space": lambda: filled(b'{"events":[', b"\n", b"]}"),
@@ -129,7 +150,7 @@ def decoded(name: str) -> tuple[float, float, str]:
         batch = decoder.decode(body, NOW)
         reasons = ",".join(sorted({fault.reason for fault in batch.faults}))
         outcome = f"{len(batch.events)} accepted {reasons}"
-    except (NotJsonError, WrongShapeError) as error:
+    except (NotJsonError, NotCmcdError, WrongShapeError) as error:
         outcome = f"{type(error).__name__} {error}"
     seconds = time.process_time() - begin
     return seconds, peak() - before - len(body) / MIB, outcome

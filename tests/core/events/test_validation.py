@@ -1,5 +1,6 @@
 """Validation of one event: required fields, optional fields, and faults."""
 
+import json
 from typing import Any
 
 import pytest
@@ -145,7 +146,41 @@ def test_fault_as_json() -> None:
 )
 def test_event_time_out_of_bounds_is_a_fault(at: int, error: str | None) -> None:
     expected = [] if error is None else [(0, "event_time", error)]
-    assert [f[:3] for f in faults(event(at=at))] == expected
+    assert [f[:3] for f in faults(event(at=at), clock_correction="refuse")] == expected
+
+
+@pytest.mark.parametrize(
+    "begin", [NOW + HOUR, NOW + 400 * 24 * HOUR, 0, 1_000_000_000_000], ids=str
+)
+def test_batch_of_wrong_clock_is_shifted_to_arrival(begin: int) -> None:
+    """The times between its events stay."""
+    got = decode(event(at=begin + 3_000), event(at=begin), event(at=begin + 8_000))
+    assert [one.event_time for one, _ in got.events] == [NOW - 5_000, NOW - 8_000, NOW]
+    assert got.clock_corrected
+    assert json.loads(got.events[1][1])["event_time"] == begin, "the log line is as received"
+
+
+def test_batch_of_wrong_clock_with_a_fault_is_shifted_to_arrival() -> None:
+    begin = NOW + HOUR
+    got = decode(event(at=begin), {"event_type": "x"}, event(at=begin + 8_000))
+    assert [one.event_time for one, _ in got.events] == [NOW - 8_000, NOW]
+    assert [fault.index for fault in got.faults if fault.reason != "missing"] == []
+
+
+def test_event_ahead_of_others_of_its_batch_is_a_fault() -> None:
+    got = decode(event(at=NOW - 1_000), event(at=NOW + HOUR))
+    assert [one.event_time for one, _ in got.events] == [NOW - 1_000]
+    assert [(fault.index, fault.reason) for fault in got.faults] == [(1, "too_new")]
+    assert not got.clock_corrected
+
+
+def test_batch_older_than_the_limit_is_refused_though_clocks_are_corrected() -> None:
+    got = decode(event(at=NOW - 25 * HOUR))
+    assert [fault.reason for fault in got.faults] == ["too_old"]
+
+
+def test_number_that_is_no_time_is_not_corrected() -> None:
+    assert [fault.reason for fault in decode(event(at=NOW * 1000)).faults] == ["too_new"]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +193,7 @@ def test_event_time_out_of_bounds_is_a_fault(at: int, error: str | None) -> None
     ],
 )
 def test_bounds_of_event_time_are_settings(at: int, limits: dict[str, int], error: str) -> None:
-    assert [f[2] for f in faults(event(at=at), **limits)] == [error]
+    assert [f[2] for f in faults(event(at=at), clock_correction="refuse", **limits)] == [error]
 
 
 @pytest.mark.parametrize("viewer_time", [0, 4500, -1, 1.5, NOW * 1000, 10**400])
@@ -302,7 +337,12 @@ def test_fields_beside_an_ignored_field_are_kept() -> None:
         data={"resolution": {"width": "wide", "height": 720}, "bitrate": None, "quartile": 25},
     )
     decoded = decode(odd)
-    assert set(decoded.ignored_fields) == {"env", "video.title", "data.resolution.width"}
+    assert set(decoded.ignored_fields) == {
+        "env",
+        "video.title",
+        "video.duration",
+        "data.resolution.width",
+    }
     ((good, _),) = decoded.events
     assert good.env is None
     assert good.app_name == "shop"

@@ -5,12 +5,16 @@ import pytest
 from openqoe.core.config.cardinality_limits import Action
 from openqoe.core.config.cardinality_limits import CardinalityLimit as Limit
 from openqoe.core.governance.dimension import (
+    MAX_CANDIDATES,
     OVERFLOW_LABELS,
     Dimension,
+    DimensionState,
+    Sighting,
     bucket_label,
     overflow_label,
 )
 from openqoe.core.governance.hashing import hash32, hash_label
+from openqoe.core.metrics.registry import ProvisionalLabel
 
 DAY = 20_000
 
@@ -183,3 +187,79 @@ def test_only_unseen_values_expire() -> None:
         "a",
         overflow_label("y"),
     ]
+
+
+def seen_in(view: str, minute: int = 0, organisation: str = "acme") -> Sighting:
+    return Sighting(organisation, view, minute)
+
+
+def test_one_view_occupies_half_of_the_places() -> None:
+    """One request with 1,000 values occupied all places of a dimension for a day."""
+    dimension = Dimension("browser_family", Limit("allow", 20))
+    for number in range(1_000):
+        dimension.govern(f"random-{number}", DAY, seen_in("one"))
+    assert dimension.count_values(DAY) == 10
+
+
+@pytest.mark.parametrize("second", [seen_in("other"), seen_in("one", minute=1)])
+def test_reserved_place_goes_to_value_of_two_views_or_two_minutes(second: Sighting) -> None:
+    dimension = Dimension("browser_family", Limit("allow", 20))
+    for number in range(10):
+        dimension.govern(f"known-{number}", DAY, seen_in("one"))
+    for _ in range(3):
+        label = dimension.govern("Firefox", DAY, seen_in("one"))
+        assert label == overflow_label("Firefox")
+        assert isinstance(label, ProvisionalLabel)
+    assert dimension.govern("Firefox", DAY, second) == "Firefox"
+    assert dimension.govern("Firefox", DAY, seen_in("one")) == "Firefox"
+
+
+def test_candidates_are_bounded_and_the_oldest_is_forgotten() -> None:
+    dimension = Dimension("player_id", Limit("allow", 10))
+    for number in range(5):
+        dimension.govern(f"known-{number}", DAY, seen_in("one"))
+    dimension.govern("early", DAY, seen_in("one"))
+    for number in range(MAX_CANDIDATES):
+        dimension.govern(f"random-{number}", DAY, seen_in("one"))
+    assert dimension.govern("early", DAY, seen_in("two")) == overflow_label("early")
+
+
+def fill(dimension: Dimension, count: int, organisation: str) -> None:
+    """Show values of an organisation in two views each."""
+    for number in range(count):
+        for view in ("one", "two"):
+            value = f"{organisation}-{number}"
+            dimension.govern(value, DAY, seen_in(view, organisation=organisation))
+
+
+def test_organisation_has_at_most_half_of_the_places_beside_another() -> None:
+    dimension = Dimension("player_id", Limit("allow", 100))
+    fill(dimension, 1, "small")
+    fill(dimension, 1_000, "large")
+    assert dimension.count_values(DAY) == 51
+    fill(dimension, 40, "small")
+    assert dimension.govern("small-39", DAY, seen_in("one")) == "small-39"
+
+
+def test_only_organisation_has_all_places() -> None:
+    dimension = Dimension("player_id", Limit("allow", 100))
+    fill(dimension, 1_000, "only")
+    assert dimension.count_values(DAY) == 100
+
+
+def test_allowed_value_needs_no_place_and_denied_value_gets_none() -> None:
+    limit = Limit("allow", 1, allow=frozenset({"ours"}), deny=frozenset({"spam"}))
+    dimension = Dimension("app_version", limit)
+    assert dimension.govern("spam", DAY) == overflow_label("spam")
+    assert dimension.govern("first", DAY) == "first"
+    assert dimension.govern("ours", DAY) == "ours"
+    assert dimension.admitted_values(DAY) == ("first",)
+
+
+def test_denied_value_loses_its_place_at_restore() -> None:
+    state = DimensionState({"spam": DAY}, 0)
+    after = Dimension("app_version", Limit("allow", 2, deny=frozenset({"spam"})))
+    after.restore_state(state)
+    assert after.admitted_values(DAY) == ()
+    after.adopt_shared_values(["spam", "other"], DAY)
+    assert after.admitted_values(DAY) == ("other",)

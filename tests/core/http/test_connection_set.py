@@ -159,3 +159,20 @@ def test_full_budget_evicts_holder_that_does_not_read() -> None:
     first.pause_writing(0)
     server.open(5).receive_data(POST + b"x" * 50_000, 10)
     assert first.is_lost
+
+
+def test_responses_that_clients_do_not_read_count_against_the_budget() -> None:
+    """10,000 connections that requested a large page and read nothing took gigabytes."""
+    server = ConnectionSet(Config(max_waiting_bytes=100_000), make_plain_refusal)
+    opened = []
+    for number in range(6):
+        connection = server.open(number)
+        opened.append(connection)
+        connection.receive_data(GET, number)
+        next_request(connection)
+        connection.send_response(Response(200, (), b"x" * 30_000), number)
+        connection.pause_writing(number)
+        if number == 0:
+            connection.resume_writing(number)
+    lost = [connection.is_lost for connection in opened]
+    assert lost == [False, True, True, False, False, False]

@@ -50,7 +50,8 @@ def eventful() -> Rig:
     rig.post(player_event(0, "playing", 0.0))
     rig.post(player_event(0, "playing", 0.0))
     rig.post(
-        {**player_event(0, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"}
+        # by a clock that is an hour ahead
+        {**player_event(3600, "playing", 0.0, view="view-2", bitrate="fast"), "app_name": "other"}
     )
     rig.handle(post(player_event(0, "playing"), event(at=0), "nonsense"))
     rig.post(player_event(-3600, "seek", 0.0, note="x" * 300_000))
@@ -119,6 +120,7 @@ def test_exposed_and_sent_values_are_equal(rig: Rig) -> None:
         ('openqoe_worker_events_rejected_total{reason="wrong_type"}', 1),
         ('openqoe_worker_batches_rejected_total{reason="not_json"}', LATE - 1),
         ("openqoe_worker_batches_duplicate_total{}", 1),
+        ("openqoe_worker_clock_corrected_total{}", 1),
         ('openqoe_worker_fields_ignored_total{field="data.bitrate"}', 1),
         ('openqoe_worker_log_entries_adjusted_total{reason="late"}', 1),
         ('openqoe_worker_log_entries_adjusted_total{reason="line_shortened"}', 1),

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.metrics.metric import Metric, MetricType
-from openqoe.core.metrics.registry import MAX_CACHED_PER_GROUP, Group, Registry
+from openqoe.core.metrics.registry import (
+    MAX_CACHED_PER_GROUP,
+    SAMPLE_BYTES,
+    Group,
+    ProvisionalLabel,
+    Registry,
+)
 from openqoe.core.metrics.series import Labels
 from tests.support.rig import FLUSH, MINUTE, Rig, player_event
 
@@ -180,3 +186,37 @@ def test_startup_times_of_opposite_extremes_add_nothing() -> None:
     rig.flush()
     assert all(abs(value) < 1e15 for value in rig.qoe_series().values())
     assert rig.total("openqoe_video_startup_seconds_count") == 0
+
+
+def test_series_with_long_labels_take_the_places_of_several() -> None:
+    """200,000 series with labels of 20 KB would take 4 GB."""
+    registry = Registry(max_series=1_000)
+    long = tuple((f"label_{number}", "x" * 2_000) for number in range(10))
+    for number in range(1_000):
+        registry.find_or_create(SEEKS, (("a", str(number)), *long)).observe(1)
+    kept = [series for series in registry if series.labels != OVERFLOW]
+    assert len(kept) * 20_000 <= 1_000 * SAMPLE_BYTES
+    assert registry.overflowed == 1_000 - len(kept)
+    assert total(registry, SEEKS) == 1_000
+    for series in kept:
+        registry.remove(series)
+    assert registry.find_or_create(SEEKS, (("a", "1"), *long)).labels != OVERFLOW
+
+
+def test_series_of_usual_length_are_limited_by_number_alone() -> None:
+    registry = Registry(max_series=1_000)
+    usual = tuple((f"label_{number}", "a usual value") for number in range(12))
+    for number in range(1_000):
+        registry.find_or_create(SEEKS, (("a", str(number)), *usual))
+    assert registry.size == 1_000
+    assert registry.overflowed == 0
+
+
+def test_series_with_provisional_label_is_not_cached() -> None:
+    registry = Registry(100)
+    group = Group(ACME)
+    labels: list[str] = [ProvisionalLabel("hash_01"), "404"]
+    for _ in range(2):
+        registry.series_in_group(group, "404", ERRORS, ("404",), lambda *_: labels.pop(0))
+    found = group.find_series("404")
+    assert found is not None and ("error_code", "404") in found.labels

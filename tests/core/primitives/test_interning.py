@@ -2,6 +2,8 @@
 
 from openqoe.core.primitives.interning import Interner
 
+MAX_BYTES = 40_000
+
 
 def new_object(text: str) -> str:
     """Return a new string object, which nothing else references."""
@@ -9,7 +11,7 @@ def new_object(text: str) -> str:
 
 
 def test_equal_value_returns_the_first_object() -> None:
-    interner = Interner(10)
+    interner = Interner(MAX_BYTES)
     first = interner.intern(new_object("hlsjs"))
     assert new_object("hlsjs") is not first
     assert interner.intern(new_object("hlsjs")) is first
@@ -17,10 +19,10 @@ def test_equal_value_returns_the_first_object() -> None:
 
 
 def test_full_table_is_cleared() -> None:
-    interner = Interner(2)
+    interner = Interner(MAX_BYTES)
     first = interner.intern(new_object("first"))
-    interner.intern("second")
-    interner.intern("third")
+    for number in range(MAX_BYTES // 200):
+        interner.intern(f"value {number}")
     again = new_object("first")
     assert interner.intern(again) is again
     assert again is not first

@@ -1,4 +1,4 @@
-"""The metric catalogue by example: events of both SDK generations in, decoded samples out.
+"""The metric catalogue by example: events of the SDKs and of CMCD in, decoded samples out.
 
 Names, types, labels and buckets are copied by hand from the contract. Every example passes through
 a worker and is read from a remote-write body by an independent decoder.
@@ -14,7 +14,7 @@ import pytest
 
 from openqoe.core.qoe.catalogue import CATALOGUE, CONCURRENT_VIEWS, METRICS
 from openqoe.core.qoe.vocabulary import KIND_BY_EVENT_TYPE
-from tests.support.rig import FLUSH, MINUTE, Rig, player_event
+from tests.support.rig import FLUSH, MINUTE, Rig, cmcd_record, player_event
 
 COUNTERS: dict[str, tuple[str, ...]] = {
     "openqoe_events_total": ("event_type",),
@@ -42,6 +42,7 @@ COUNTERS: dict[str, tuple[str, ...]] = {
     "openqoe_pause_events_total": (),
     "openqoe_quality_changes_total": ("trigger", "change_direction"),
     "openqoe_errors_total": ("error_family", "error_code"),
+    "openqoe_media_requests_total": ("object_type", "code_class"),
 }
 """Metric name to the metric's own labels."""
 
@@ -74,6 +75,12 @@ BUCKETS: dict[str, tuple[float, ...]] = {
     "openqoe_seek_latency_seconds": (0.1, 0.25, 0.5, 1, 2, 5),
     "openqoe_completion_rate": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     "openqoe_rebuffer_count": (0, 1, 2, 3, 5, 10, 20),
+    "openqoe_media_request_ttfb_seconds": (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    "openqoe_media_request_duration_seconds": (
+        *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    ),
+    "openqoe_throughput_bps": (2.5e5, 5e5, 1e6, 2.5e6, 5e6, 1e7, 2e7, 5e7, 1e8, 2.5e8),
+    "openqoe_live_latency_seconds": (1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 120),
 }
 
 Expected = dict[str, Any]
@@ -81,7 +88,7 @@ Expected = dict[str, Any]
 
 @dataclass(frozen=True)
 class Example:
-    """Events, and the expected state of one metric.
+    """Events of the SDK or records of CMCD, and the expected state of one metric.
 
     `expected` is complete: it maps the metric's own labels to the value, or to the list of a
     histogram's observations.
@@ -90,7 +97,7 @@ class Example:
     metric: str
     type: str
     case: str
-    events: Sequence[dict[str, Any]]
+    events: Sequence[dict[str, Any] | str]
     expected: Expected
     after: int = FLUSH
 
@@ -99,7 +106,7 @@ class Example:
 
 
 def counter(
-    name: str, case: str, *events: dict[str, Any], expected: Expected, after: int = FLUSH
+    name: str, case: str, *events: dict[str, Any] | str, expected: Expected, after: int = FLUSH
 ) -> Example:
     return Example(f"openqoe_{name}", "counter", case, events, expected, after)
 
@@ -109,7 +116,7 @@ def gauge(name: str, case: str, *events: dict[str, Any], expected: Expected) -> 
 
 
 def histogram(
-    name: str, case: str, *events: dict[str, Any], expected: Expected, after: int = FLUSH
+    name: str, case: str, *events: dict[str, Any] | str, expected: Expected, after: int = FLUSH
 ) -> Example:
     return Example(f"openqoe_{name}", "histogram", case, events, expected, after)
 
@@ -683,6 +690,66 @@ EXAMPLES = (
             'error_code="unknown",error_family="unknown"': 1,
         },
     ),
+    # Delivery
+    counter(
+        "media_requests_total",
+        "CMCD: by object type and status",
+        *(cmcd_record(0, "e=rr,ot=v,rc=200"), cmcd_record(0, "e=rr,ot=a,rc=404")),
+        *(cmcd_record(0, "e=rr,ot=m,rc=0"), cmcd_record(0, "e=rr,ot=zz")),
+        expected={
+            'code_class="2xx",object_type="v"': 1,
+            'code_class="4xx",object_type="a"': 1,
+            'code_class="none",object_type="m"': 1,
+            'code_class="unknown",object_type="unknown"': 1,
+        },
+    ),
+    histogram(
+        "media_request_ttfb_seconds",
+        "CMCD: not the time of day of dash.js, not after the last byte",
+        *(
+            cmcd_record(0, "e=rr,ttfb=20,ttlb=80"),
+            cmcd_record(0, "e=rr,ttfb=1795449628208,ttlb=80"),
+        ),
+        *(cmcd_record(0, "e=rr,ttfb=90,ttlb=80"), cmcd_record(0, "e=rr,ttfb=30")),
+        expected={"": [0.02, 0.03]},
+    ),
+    histogram(
+        "media_request_duration_seconds",
+        "CMCD",
+        *(cmcd_record(0, "e=rr,ttlb=80"), cmcd_record(0, "e=rr,ttlb=-1"), cmcd_record(0, "e=rr")),
+        expected={"": [0.08]},
+    ),
+    histogram(
+        "throughput_bps",
+        "CMCD: of the picture, in periodic records",
+        *(cmcd_record(0, "e=t,mtp=(2600)"), cmcd_record(0, "e=t,mtp=(46300;a 3000;v)")),
+        *(cmcd_record(0, "e=ps,sta=p,mtp=(9)"), cmcd_record(0, "e=t")),
+        expected={"": [2_600_000, 3_000_000]},
+    ),
+    histogram(
+        "live_latency_seconds",
+        "CMCD: in periodic records",
+        *(cmcd_record(0, "e=t,ltc=4200"), cmcd_record(0, "e=ps,sta=p,ltc=1")),
+        expected={"": [4.2]},
+    ),
+    histogram(
+        "buffer_length_seconds",
+        "CMCD: the shortest of all types, in periodic records and at stalls",
+        *(cmcd_record(0, "e=t,bl=(6000;v 8000;a)"), cmcd_record(1, "e=ps,sta=r,bl=(0)")),
+        *(cmcd_record(2, "e=ps,sta=p,bl=(9)"), cmcd_record(3, "e=t")),
+        expected={"": [6.0, 0.0]},
+    ),
+    counter(
+        "errors_total",
+        "CMCD: each error event, and codes that only another record tells",
+        *(cmcd_record(0, "e=e,sta=p,ec=27"), cmcd_record(1, "e=t,sta=p,ec=27")),
+        *(cmcd_record(2, "e=e,sta=p"), cmcd_record(3, 'e=t,sta=p,ec=("a" "27")')),
+        expected={
+            'error_code="27",error_family="cmcd"': 1,
+            'error_code="unknown",error_family="cmcd"': 1,
+            'error_code="a",error_family="cmcd"': 1,
+        },
+    ),
     # All views together
     gauge(
         "concurrent_views_current",
@@ -700,7 +767,11 @@ EXAMPLES = (
 def test_events_of_example_give_expected_samples(example: Example) -> None:
     rig = Rig()
     for start in range(0, len(example.events), 4):  # in several batches, as players send them
-        rig.post(*example.events[start : start + 4])
+        some = example.events[start : start + 4]
+        if isinstance(some[0], str):
+            rig.post_cmcd(*map(str, some))
+        else:
+            rig.post(*some)
     rig.pass_time(example.after)
     if example.type == "histogram":
         bounds = BUCKETS[example.metric]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
 
+from openqoe.core.config.cardinality_limits import CardinalityLimit
 from openqoe.core.config.worker_config import Config
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
 from openqoe.core.governance.governor import Governor
+from openqoe.core.qoe import labeller as labeller_module
 from openqoe.core.qoe.labeller import CACHE_LIFETIME, Labeller, label_text
 from tests.support.event_builders import NOW, batch, event
 
@@ -68,3 +71,39 @@ def test_discarded_label_sets_are_recreated_and_freed_one_by_one() -> None:
 )
 def test_label_text_has_nothing_that_receivers_reject(raw: Any, text: str) -> None:
     assert label_text(raw) == text
+
+
+def test_label_cache_is_reset_before_it_exceeds_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """50,000 label sets of 10 long values each took gigabytes."""
+    monkeypatch.setattr(labeller_module, "MAX_CACHE_BYTES", 1_000_000)
+    labeller = Labeller(Governor({}), ())
+    labeller.reset_cache(NOW)
+    tracemalloc.start()
+    try:
+        for number in range(1_500):
+            one = decoded(player_id=f"p-{number}", app_version=f"{number}" + "x" * 2_000)
+            labels = labeller.find_label_set(one, "DE", NOW)
+            for event_type in ("play", "pause", f"custom-{number}"):
+                assert labeller.stream_labels(labels, event_type, NOW)
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    one_cache_and_one_discarded = 2 * 1_000_000
+    interned = 1_500 * 2_500
+    assert used < one_cache_and_one_discarded + interned + 500_000
+
+
+def test_provisional_label_is_not_cached() -> None:
+    """A value that waits for its second view must get its own label in it, not an hour later."""
+    labeller = Labeller(Governor({"app_name": CardinalityLimit("allow", 10)}), ())
+    for number in range(5):
+        labeller.find_label_set(decoded(app_name=f"known-{number}"), "DE", NOW)
+
+    def app_name(view: str) -> str:
+        event = decoded(app_name="new", view_id=view)
+        return dict(labeller.find_label_set(event, "DE", NOW).group.labels)["app_name"]
+
+    assert app_name("view-1").startswith("hash_")
+    assert app_name("view-1").startswith("hash_")
+    assert app_name("view-2") == "new"
+    assert app_name("view-1") == "new"

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
+from openqoe.core.events.event_types import Event
 from openqoe.core.qoe.playback_state import Mark, Playback, Stall, State
 from openqoe.core.qoe.signals import Measures, Signal, SignalKind
 from openqoe.core.qoe.totals import RunningTotal
-from openqoe.core.qoe.view import View, ViewKey, ViewState, capture_view_state
+from openqoe.core.qoe.view import (
+    MAX_KEY_TEXT,
+    View,
+    ViewKey,
+    ViewState,
+    capture_view_state,
+    view_key,
+)
+from tests.support.event_builders import event
 
 KEY = ViewKey("org", "view", None, "hlsjs")
 
@@ -56,3 +65,22 @@ def test_restored_view_equals_captured_view() -> None:
     assert encode(capture_view_state(back)) == encode(capture_view_state(view))
     assert back.playback.state is State.REBUFFERING
     assert back.playback.dropped is None, "there is none before the first report"
+
+
+def test_key_keeps_a_usual_id_and_hashes_any_other() -> None:
+    def video_in_key(video_id: str) -> str:
+        made = event(video={"id": video_id}, view_id=video_id, player={"name": video_id})
+        key = view_key(msgspec.convert(made, Event))
+        assert key.player == key.view_id == key.video
+        return key.video or ""
+
+    assert video_in_key("0b9e6f5e-7d0c-4a53-8a26-3b7e0f8f7a11") == (
+        "0b9e6f5e-7d0c-4a53-8a26-3b7e0f8f7a11"
+    )
+    hashed = [
+        video_in_key(text)
+        for text in ("x" * 200 + "1", "x" * 200 + "2", "🎬", "é", "x" * 200 + "1")
+    ]
+    assert hashed[0] == hashed[-1]
+    assert len(set(hashed)) == 4
+    assert all(len(text) <= MAX_KEY_TEXT and text.isascii() for text in hashed)

@@ -142,9 +142,12 @@ def log() -> logs.Log:
         ),
         pytest.param([{"status": 415}], 1, id="415 is not repeated"),
         pytest.param(
-            [{"status": 400, "body": "out of order"}, {"status": 204}, {"status": 204}],
+            [{"status": 400, "body": "no tenant"}, {"status": 204}, {"status": 204}],
             3,
             id="400 before any delivery sends two halves",
+        ),
+        pytest.param(
+            [{"status": 400, "body": "out of order"}], 1, id="400 for a sample is not repeated"
         ),
         pytest.param(
             [{"status": 413}, {"status": 204}, {"status": 204}], 3, id="413 sends two halves"

@@ -26,7 +26,7 @@ from tests.support.loki_double import LokiDouble
 from tests.support.prometheus_server import Prometheus
 from tests.support.redis_server import PASSWORD, Redis
 from tests.support.services import free_port
-from tests.support.worker_process import WorkerProcess
+from tests.support.worker_process import WorkerProcess, serve
 
 SECRET = "correct-horse-battery"
 
@@ -260,3 +260,76 @@ def test_estimated_memory_of_a_series_is_within_a_factor_of_two() -> None:
     finally:
         tracemalloc.stop()
     assert 0.5 < used / registry.size / SERIES_BYTES < 2
+
+
+# CMCD targets
+
+
+def check_target(home: Path, url: str, *arguments: str, status: int = 0) -> list[tuple[str, str]]:
+    return of(check(home, "--cmcd", url, *arguments, status=status), "CMCD target")
+
+
+@pytest.fixture(scope="module")
+def cmcd_worker() -> Iterator[WorkerProcess]:
+    settings = {"API_KEY": SECRET, "CORS_ALLOWED_ORIGINS": "https://watch.example"}
+    with WorkerProcess(settings, command=serve) as worker:
+        yield worker
+
+
+GOOD_QUERY = f"api_key={SECRET}&org_id=acme&player_id=web&player_name=hlsjs&env=prod"
+
+
+def test_complete_cmcd_target_is_ok(home: Path, cmcd_worker: WorkerProcess) -> None:
+    url = f"{cmcd_worker.url}/v1/cmcd?{GOOD_QUERY}"
+    findings = check_target(home, url, "--origin", "https://watch.example")
+    assert [level for level, _ in findings] == ["ok"] * 3
+    assert "org_id=acme" in findings[0][1]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (GOOD_QUERY.replace("org_id", "orgid"), "no org_id"),
+        (GOOD_QUERY.replace("org_id", "orgid"), "ignores orgid"),
+        (GOOD_QUERY.replace("player_id=web&", ""), "no player_id"),
+        (GOOD_QUERY.replace("&player_name=hlsjs", ""), "no player_name"),
+    ],
+)
+def test_incomplete_cmcd_target_is_warned_of(
+    query: str, words: str, home: Path, cmcd_worker: WorkerProcess
+) -> None:
+    findings = check_target(home, f"{cmcd_worker.url}/v1/cmcd?{query}")
+    assert any(level == "warn" and words in text for level, text in findings)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (f"/v1/events?{GOOD_QUERY}", "does not end in /cmcd"),
+        ("/v1/cmcd?org_id=acme&player_id=web", "answered 401"),
+        (f"/x/y/cmcd?{GOOD_QUERY}", "answered 404"),
+    ],
+)
+def test_unusable_cmcd_target_fails(
+    path: str, words: str, home: Path, cmcd_worker: WorkerProcess
+) -> None:
+    findings = check_target(home, cmcd_worker.url + path, status=1)
+    assert any(level == "fail" and words in text for level, text in findings)
+
+
+def test_cmcd_target_of_forbidden_origin_fails(home: Path, cmcd_worker: WorkerProcess) -> None:
+    url = f"{cmcd_worker.url}/v1/cmcd?{GOOD_QUERY}"
+    findings = check_target(home, url, "--origin", "https://other.example", status=1)
+    assert any(level == "fail" and "may not send" in text for level, text in findings)
+
+
+@pytest.mark.parametrize("url", ["qoe.example/v1/cmcd", "ftp://x/cmcd"])
+def test_cmcd_target_that_is_no_url_fails(url: str, home: Path) -> None:
+    assert check_target(home, url, status=1)[0][0] == "fail"
+
+
+def test_cmcd_target_of_stopped_worker_fails(home: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1/cmcd?{GOOD_QUERY}"
+    assert ("fail", "cannot reach") in [
+        (one, two[:12]) for one, two in check_target(home, url, status=1)
+    ]

@@ -139,6 +139,23 @@ def test_stats_prints_text_or_json(worker: WorkerProcess) -> None:
     assert answer["views"] == 1
 
 
+class SlowWorker(HttpDouble):
+    """Answers like a worker that cannot keep its flush interval."""
+
+    def respond(self, request: ReceivedRequest) -> Reply:
+        queue = {"destination": "mimir", "state": "ok", "payloads": 99, "is_behind": True}
+        interval = {"configured": 1_000, "current": 4_000}
+        content = {"flush_interval_ms": interval, "destinations": [queue]}
+        return Reply(200, json.dumps(content).encode())
+
+
+def test_stats_show_a_queue_that_grows_and_a_stretched_interval() -> None:
+    with SlowWorker() as slow:
+        output, _ = run("stats", "--url", slow.url)
+    assert "flush interval: 4 s, stretched from 1 s" in output
+    assert re.search(r"mimir +behind +99", output)
+
+
 def test_stats_of_a_dimension_escapes_values(worker: WorkerProcess) -> None:
     url = ("--url", worker.url, "--api-key", "secret", "--dimension", "org_id")
     output, _ = run("stats", *url)

@@ -42,6 +42,21 @@ def test_recorded_request_keeps_body_path_and_headers() -> None:
     assert entry == RecordedBatch(1, body.encode(), 12, 5, "/v1/events", {"a": "b"})
 
 
+def test_recorded_cmcd_request_keeps_its_target_without_the_key() -> None:
+    body = "e=ps,ts=1795449605272,v=2\ne=t,ts=1795449605300,v=2\n"
+    (entry,) = read({"t": 3, "path": "/v1/cmcd?api_key=secret&org_id=acme&env=x", "body": body})
+    assert entry == RecordedBatch(
+        1, body.encode(), 3, 1795449605300, "/v1/cmcd?org_id=acme&env=x", {}
+    )
+
+
+def test_times_of_cmcd_records_are_shifted_and_nothing_else() -> None:
+    body = b'cid="ts=1795449605272x",e=ps,ts=1795449605272,ttfb=1\nts=1795449605300,e=t\n'
+    assert recording_reader.shift_times(body, 1000) == (
+        b'cid="ts=1795449605272x",e=ps,ts=1795449606272,ttfb=1\nts=1795449606300,e=t\n'
+    )
+
+
 def test_recorded_body_that_is_not_a_batch_is_kept() -> None:
     (entry,) = read({"path": "/v2/events", "body": "nonsense"})
     assert entry == RecordedBatch(1, b"nonsense", None, None, "/v2/events")
@@ -53,7 +68,7 @@ def test_recorded_body_that_is_not_a_batch_is_kept() -> None:
         {"method": "OPTIONS", "path": "/v2/events", "body": ""},
         {"method": "GET", "path": "/health"},
         {"method": "POST", "path": "/v2/events", "body": ""},
-        {"method": "POST", "path": "/cmcd", "body": "sid=1"},
+        {"method": "POST", "path": "/cdn-logs", "body": "sid=1"},
     ],
 )
 def test_request_without_events_is_skipped(line: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import captures
+from tests.support import captures, cmcd_captures
 from tests.support.event_builders import NOW, event
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.loki_double import LokiDouble
@@ -90,6 +90,19 @@ def test_recording_of_real_players_is_accepted_completely(
     assert len(found) == len(expected)
     now = time.time() * 1000
     assert now - 60_000 < max(e["event_time"] for e in found) <= now
+
+
+@pytest.mark.parametrize("name", cmcd_captures.NAMES)
+def test_recording_of_cmcd_is_accepted_completely(
+    name: str, worker: WorkerProcess, loki: LokiDouble
+) -> None:
+    file = captures.DIRECTORY / f"{name}.ndjson.gz"
+    target = f"{worker.url}/v1/cmcd?org_id={name}&player_id=web"
+    output, errors = replay(str(file), "--shift-time", "now", "--url", target)
+    sent, records = len(cmcd_captures.posts(name)), len(cmcd_captures.records(name))
+    assert f"{sent} of {sent} batches sent, {records} events accepted" in output
+    assert errors == ""
+    assert {line["org_id"] for line in logged(loki, name)} == {name}
 
 
 def test_single_events_are_read_from_standard_input(

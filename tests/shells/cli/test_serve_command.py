@@ -103,13 +103,13 @@ def post_one(worker: WorkerProcess) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
 def test_worker_serves_when_its_log_cannot_be_written(shell: str, stderr: str) -> None:
     with RemoteWriteDouble() as receiver:
         with serving(shell, receiver, suffix=stderr) as worker:
             post_one(worker)
             assert worker.stop() == 0
-        assert receiver.total("openqoe_views_started_total") == 1
+        assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -144,7 +144,7 @@ def test_sighup_ends_the_worker_after_a_flush(shell: str) -> None:
             post_one(worker)
             worker.stop_signal = signal.SIGHUP
             assert worker.stop() == 0
-        assert receiver.total("openqoe_views_started_total") == 1
+        assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 def test_sighup_under_nohup_is_ignored() -> None:
@@ -165,7 +165,7 @@ def test_two_workers_of_a_host_write_two_series(shell: str, tmp_path: Path) -> N
                 post_one(worker)
             for worker in (one, two):
                 worker.stop()
-        assert receiver.total("openqoe_views_started_total") == 2
+        assert receiver.total("openqoe_views_loaded_total") == 2
         instances = {
             dict(series.labels)["instance"]
             for request in receiver.requests

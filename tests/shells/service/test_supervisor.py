@@ -133,7 +133,7 @@ def test_workers_stop_with_supervisor_and_deliver() -> None:
                 assert worker.post(body)[0] == 202
             assert worker.stop() == 0
             assert children(worker) == set()
-        assert receiver.total("openqoe_views_started_total") == 40
+        assert receiver.total("openqoe_views_loaded_total") == 40
         assert receiver.violations == []
 
 
@@ -147,7 +147,7 @@ def test_workers_end_and_deliver_when_supervisor_is_killed() -> None:
             worker.process.kill()
             worker.process.wait()
             wait_until(lambda: not any(is_alive(pid) for pid in workers), 20, "the workers to end")
-        assert receiver.total("openqoe_views_started_total") == 1
+        assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 def is_alive(pid: int) -> bool:

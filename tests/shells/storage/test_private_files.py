@@ -11,7 +11,7 @@ from openqoe.core.effects import Append, Record
 from openqoe.embedded import open_reader
 from openqoe.shells.service import logs
 from openqoe.shells.service.bootstrap import WorkerRuntime, open_runtime
-from openqoe.shells.storage.private_files import restrict_data_directory
+from openqoe.shells.storage.private_files import create_private_folder, restrict_data_directory
 from openqoe.shells.stores.store_selection import open_store
 
 
@@ -33,6 +33,18 @@ def run_worker(directory: Path) -> WorkerRuntime:
     runtime.storage.submit(Append(1, Record(1, 0, b"{}", None, b"d" * 16)))
     open_reader(directory / "embedded.db").close()
     return runtime
+
+
+def test_new_folders_are_synced_into_their_parents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+    )
+    for _ in range(2):
+        create_private_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
 
 
 def modes(directory: Path) -> dict[str, int]:

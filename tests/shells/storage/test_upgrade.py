@@ -89,7 +89,7 @@ def test_worker_resumes_from_an_earlier_version(
         series.samples[-1].value
         for request in sent
         for series in request.series
-        if dict(series.labels)["__name__"] == "openqoe_views_started_total"
+        if dict(series.labels)["__name__"] == "openqoe_views_loaded_total"
     ]
     assert sum(value for value in started if isinstance(value, float)) == 2
     runtime.close()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ import trustme
 from openqoe.core import Config
 from openqoe.shells.service.bootstrap import WorkerRuntime
 from openqoe.shells.service.clock import now_ms
-from openqoe.shells.wsgi_shell import Application, create_application
+from openqoe.shells.wsgi_shell import Application, create_application, start_or_exit
 from tests.support.event_builders import batch, event
 from tests.support.raw_client import RawClient, encode_post
 from tests.support.remote_write_double import RemoteWriteDouble
@@ -75,7 +76,7 @@ def test_batches_acknowledged_during_close_are_delivered(receiver: RemoteWriteDo
     client.join()
     assert statuses[-1] == 503
     assert post(application) == 503
-    assert receiver.total("openqoe_views_started_total") == statuses.count(202)
+    assert receiver.total("openqoe_views_loaded_total") == statuses.count(202)
 
 
 @pytest.mark.parametrize("fault", ["certificate", "thread"])
@@ -158,7 +159,7 @@ def test_stuck_name_lookup_delays_neither_other_destination_nor_close(
         began = time.monotonic()
         application.close()
         assert time.monotonic() - began < 2
-        assert receiver.total("openqoe_views_started_total") == 2
+        assert receiver.total("openqoe_views_loaded_total") == 2
     finally:
         names.over.set()
 
@@ -184,7 +185,7 @@ def test_last_flush_at_interpreter_exit_resolves_names(receiver: RemoteWriteDoub
         check=False,
     )
     assert ended.stderr == ""
-    assert receiver.total("openqoe_views_started_total") == 1
+    assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_requests_are_refused_until_data_directory_is_usable(
     blocked.unlink()
     assert post(application) == 202
     application.close()
-    assert receiver.total("openqoe_views_started_total") == 1
+    assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 def test_gunicorn_without_our_configuration_flushes_on_exit(receiver: RemoteWriteDouble) -> None:
@@ -255,7 +256,7 @@ def test_gunicorn_without_our_configuration_flushes_on_exit(receiver: RemoteWrit
         body = batch(event("viewstart", at=now_ms()))
         assert worker.post(body)[0] == 202
         assert worker.stop() == 0
-    assert receiver.total("openqoe_views_started_total") == 1
+    assert receiver.total("openqoe_views_loaded_total") == 1
 
 
 @pytest.mark.parametrize("worker_class", ["gthread", "sync"])
@@ -276,3 +277,20 @@ def test_slow_bodies_release_their_threads_with_408(worker_class: str) -> None:
         for client in slow:
             assert client.read_response().status == 408
             client.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [("gevent.monkey", "is_module_patched"), ("eventlet.patcher", "is_monkey_patched")],
+)
+def test_host_without_threads_is_refused_at_start(
+    module: str, function: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under gunicorn's gevent workers the start never ended, and no request was answered."""
+    patcher = ModuleType(module)
+    setattr(patcher, function, lambda name: name.startswith("thread"))
+    monkeypatch.setitem(sys.modules, module, patcher)
+    with pytest.raises(SystemExit):
+        start_or_exit(create_application(Config(durability="memory")))
+    library = module.partition(".")[0]
+    assert f"{library} workers are not supported" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 import pytest
 
-from openqoe.core.api.auth import is_authorized
+from openqoe.core.access.api_key import Scope
+from openqoe.core.access.key_ring import Grant, KeyRing, Refusal
+from openqoe.core.config.worker_config import Config
 from openqoe.core.http.messages import Request
 from tests.core.api.worker_client import Answer, ask, make_worker
 from tests.support.event_builders import batch, event
@@ -112,6 +114,7 @@ def test_body_is_not_validated_without_a_key() -> None:
 
 @pytest.mark.parametrize("sent", ["schlüssel", "schlüssel".encode().decode("latin-1")])
 def test_non_ascii_key_is_accepted_in_utf8_and_latin1(sent: str) -> None:
-    request = Request("GET", "/stats", headers={"x-api-key": sent})
-    assert is_authorized(request, ("schlüssel",))
-    assert not is_authorized(request, ("schlussel",))
+    request = Request("POST", "/events", headers={"x-api-key": sent})
+    right, wrong = (KeyRing(Config(api_keys=(key,))) for key in ("schlüssel", "schlussel"))
+    assert isinstance(right.authorize(request, Scope.INGEST), Grant)
+    assert wrong.authorize(request, Scope.INGEST) is Refusal.KEY

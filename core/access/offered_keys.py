@@ -1,6 +1,5 @@
-"""API keys: extraction from requests and comparison."""
+"""API keys that a request offers, in headers and query."""
 
-from hmac import compare_digest
 from urllib.parse import parse_qs
 
 from ..http.messages import Request
@@ -47,23 +46,3 @@ def offers_key(request: Request) -> bool:
         return bool(offered_keys(request))
     except ValueError:
         return True
-
-
-def is_authorized(request: Request, keys: tuple[str, ...]) -> bool:
-    """Whether a request offers one of the keys, or no key is required."""
-    return not keys or bool(matching_keys(request, keys))
-
-
-def matching_keys(request: Request, keys: tuple[str, ...]) -> list[str]:
-    """Return those of the keys that a request offers."""
-    try:
-        offered = offered_keys(request)
-    except ValueError:  # too many fields in the query
-        return []
-    # Compare all keys, each in constant time, so that the duration reveals nothing about them.
-    matches = [
-        (compare_digest(key.encode("utf-8", "surrogatepass"), known.encode()), known)
-        for key in offered
-        for known in keys
-    ]
-    return [known for is_equal, known in matches if is_equal]

@@ -1,0 +1,128 @@
+"""The file of ``OPENQOE_KEYS_FILE``: a JSON list of keys, each by its SHA-256.
+
+    [{"sha256": "9f86…", "name": "acme-web", "scopes": ["ingest"], "orgs": ["acme"],
+      "rate": {"events_per_second": 200, "burst": 2000},
+      "quota": {"events_per_day": 5000000}, "sample": 1.0, "revoked": false}]
+
+Only ``sha256``, ``name`` and ``scopes`` are required. All faults are reported at once, and an
+unknown member is a fault: a misspelt ``orgs`` must not open a key to every organisation.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from ..config.declaration import SettingsError
+from .api_key import ApiKey, Rate, Scope
+
+SETTING: Final = "OPENQOE_KEYS_FILE"
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Maximum size of the file."""
+
+MAX_KEYS: Final = 10_000
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+_Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+
+
+class _Rate(msgspec.Struct, forbid_unknown_fields=True):
+    events_per_second: _Positive
+    burst: _Count | None = None
+
+
+class _Quota(msgspec.Struct, forbid_unknown_fields=True):
+    events_per_day: _Count
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    sha256: str
+    name: str
+    scopes: list[Scope]
+    orgs: list[Annotated[str, msgspec.Meta(min_length=1)]] | None = None
+    rate: _Rate | None = None
+    quota: _Quota | None = None
+    sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    revoked: bool = False
+
+
+class KeysFileError(SettingsError):
+    """The keys file is invalid; every fault is named, none shows a key or a digest."""
+
+
+def parse_keys_file(document: bytes) -> tuple[ApiKey, ...]:
+    """Return the keys of a file.
+
+    Raises:
+        KeysFileError: The file is invalid.
+    """
+    if len(document) > MAX_BYTES:
+        raise KeysFileError((f"{SETTING} is larger than {MAX_BYTES} bytes",))
+    try:
+        entries = msgspec.json.decode(document, type=list[dict[str, Any]])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise KeysFileError((f"{SETTING} is not a JSON list of objects ({error})",)) from None
+    if len(entries) > MAX_KEYS:
+        raise KeysFileError((f"{SETTING} holds more than {MAX_KEYS} keys",))
+    keys: list[ApiKey] = []
+    faults: list[str] = []
+    digests: set[bytes] = set()
+    names: set[str] = set()
+    for number, entry in enumerate(entries, 1):
+        where = f"{SETTING} entry {number}"
+        try:
+            parsed = msgspec.convert(entry, _Entry)
+        except msgspec.ValidationError as error:
+            faults.append(f"{where}: {error}")
+            continue
+        found = _faults_of(parsed, entry)
+        if not found:
+            if bytes.fromhex(parsed.sha256) in digests:
+                found.append("sha256 is that of another entry")
+            if parsed.name in names:
+                found.append("name is that of another entry")
+            digests.add(bytes.fromhex(parsed.sha256))
+            names.add(parsed.name)
+        faults += (f"{where}: {fault}" for fault in found)
+        if not found:
+            keys.append(_key_of(parsed))
+    if faults:
+        raise KeysFileError(tuple(faults))
+    return tuple(keys)
+
+
+def _faults_of(entry: _Entry, document: Mapping[str, Any]) -> list[str]:
+    faults = []
+    if not _SHA256.fullmatch(entry.sha256):
+        faults.append("sha256 is not 64 hexadecimal digits")
+    if not _NAME.fullmatch(entry.name):
+        faults.append("name must be up to 64 letters, digits and ._-")
+    if not entry.scopes:
+        faults.append("scopes holds no scope")
+    if entry.orgs is not None and not entry.orgs:
+        faults.append("orgs holds no organisation; leave it out for all")
+    if "orgs" in document and entry.orgs is None:
+        faults.append("orgs is null; leave it out for all")
+    return faults
+
+
+def _key_of(entry: _Entry) -> ApiKey:
+    rate = entry.rate
+    return ApiKey(
+        bytes.fromhex(entry.sha256),
+        entry.name,
+        frozenset(entry.scopes),
+        None if entry.orgs is None else frozenset(entry.orgs),
+        # By default ten seconds' worth, so that a player's batch after an outage passes.
+        None
+        if rate is None
+        else Rate(rate.events_per_second, rate.burst or max(1, int(10 * rate.events_per_second))),
+        None if entry.quota is None else entry.quota.events_per_day,
+        entry.sample,
+        entry.revoked,
+    )

@@ -1,0 +1,99 @@
+"""The memory that clients can pin, computed from the settings.
+
+Each row is a number times the bytes of one. Numbers are settings or constants of the modules that
+enforce them; the bytes were measured (``tests/end_to_end/test_memory_limits.py`` fills the tables
+over sockets and compares). ``docs/security.md`` shows the rows for the default settings.
+"""
+
+from typing import NamedTuple
+
+from ..api.failed_keys import MAX_ADDRESSES
+from ..config.cardinality_limits import EXTRA_DIMENSIONS
+from ..config.worker_config import Config
+from ..events.batch_queue import MOST_DECODED_BYTES
+from ..governance.dimension import MAX_CANDIDATES
+from ..metrics.registry import MAX_CACHE_BYTES as MAX_SERIES_CACHE_BYTES
+from ..metrics.registry import SAMPLE_BYTES
+from ..qoe.labeller import MAX_CACHE_BYTES as MAX_LABEL_CACHE_BYTES
+from ..sinks.log_buffer import MAX_METADATA_BYTES
+
+KIB = 1024
+MIB = 1024 * KIB
+
+CONNECTION_BYTES = 7 * KIB
+"""Bytes of an idle connection: 3.4 KiB on asyncio, 6.2 KiB on Trio."""
+
+ADDRESS_BYTES = KIB
+VIEW_BYTES = 800
+DEDUP_BYTES = 200
+ADMITTED_BYTES = 420
+CANDIDATE_BYTES = 250
+STREAM_BYTES = 700
+
+SMALL_CACHES = 10 * MIB
+"""Heads of requests (8 MiB), headers of responses (1 MiB), answers."""
+
+ENCODING_CACHES = 12 * MIB
+"""Interned labels (4 + 2 MiB), interned texts of views (2 MiB), encoded labels (4 MiB)."""
+
+DECODED_FACTOR = 10
+"""Bytes of a decoded event by bytes of its JSON."""
+
+DASHBOARD_CACHE = 16 * MIB
+"""Bytes of cached answers of the dashboard."""
+
+
+class MemoryBound(NamedTuple):
+    """The memory of one table or buffer.
+
+    Attributes:
+        what: Its content.
+        number: Maximum number of its entries.
+        size: Maximum bytes of one entry, on average over a full table.
+    """
+
+    what: str
+    number: int
+    size: int
+
+    @property
+    def total(self) -> int:
+        """Maximum bytes."""
+        return self.number * self.size
+
+
+def bounds_without_key(config: Config) -> tuple[MemoryBound, ...]:
+    """Return what a client without an API key can fill."""
+    return (
+        MemoryBound("connections", config.max_connections, CONNECTION_BYTES),
+        MemoryBound("requests in transfer, and responses not read", config.max_waiting_bytes, 1),
+        MemoryBound("caches of heads, headers and answers", SMALL_CACHES, 1),
+        MemoryBound("addresses that sent wrong keys", MAX_ADDRESSES, ADDRESS_BYTES),
+    )
+
+
+def bounds_with_key(config: Config) -> tuple[MemoryBound, ...]:
+    """Return what a client with an API key of a page can fill besides."""
+    unused = set(EXTRA_DIMENSIONS).difference(config.extra_labels)
+    limits = [
+        limit
+        for name, limit in config.cardinality_limits.items()
+        if limit.max_cardinality and name not in unused
+    ]
+    places = sum(limit.max_cardinality or 0 for limit in limits)
+    return (
+        MemoryBound("series", config.max_series, SAMPLE_BYTES),
+        MemoryBound("views", config.max_views, VIEW_BYTES),
+        MemoryBound("batches in the deduplication window", config.dedup_max, DEDUP_BYTES),
+        MemoryBound("batches that wait", config.max_waiting_bytes, 1),
+        MemoryBound("their events, decoded", MOST_DECODED_BYTES, DECODED_FACTOR),
+        MemoryBound("caches of labels (one in use, one that is freed)", MAX_LABEL_CACHE_BYTES, 2),
+        MemoryBound("caches of series by label set", MAX_SERIES_CACHE_BYTES, 1),
+        MemoryBound("interned and encoded labels", ENCODING_CACHES, 1),
+        MemoryBound("admitted values of dimensions", places, ADMITTED_BYTES),
+        MemoryBound("values seen once", len(limits) * MAX_CANDIDATES, CANDIDATE_BYTES),
+        MemoryBound("log entries before a push, encoded and not", config.loki_batch_bytes, 4),
+        MemoryBound("metadata of log entries", MAX_METADATA_BYTES, 1),
+        MemoryBound("live log streams", 2 * config.loki_max_streams, STREAM_BYTES),
+        MemoryBound("answers of the dashboard", DASHBOARD_CACHE, 1),
+    )

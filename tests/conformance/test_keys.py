@@ -1,0 +1,130 @@
+"""Keys, routes and organisations in every host: who may do what, and reload of the file."""
+
+import json
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.event_builders import batch, event
+from tests.support.hosts import Host
+from tests.support.services import wait_until
+from tests.support.worker_process import WorkerProcess
+
+
+def document(**entries: dict[str, Any]) -> str:
+    """A keys file: the keyword is the key's text and its name."""
+    return json.dumps(
+        [
+            {"sha256": sha256(text.encode()).hexdigest(), "name": text, **entry}
+            for text, entry in entries.items()
+        ]
+    )
+
+
+KEYS: dict[str, dict[str, Any]] = {
+    "web": {"scopes": ["ingest"]},
+    "acme": {"scopes": ["ingest"], "orgs": ["acme"]},
+    "board": {"scopes": ["read"]},
+    "support": {"scopes": ["read", "logs"], "orgs": ["acme"]},
+    "old": {"scopes": ["ingest", "read", "logs"], "revoked": True},
+}
+
+
+@pytest.fixture(scope="module")
+def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    path.write_text(document(**KEYS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scoped(host: Host, keys_file: Path) -> Iterator[WorkerProcess]:
+    with host.run({"OPENQOE_KEYS_FILE": str(keys_file), "OPENQOE_FLUSH_INTERVAL": "0"}) as worker:
+        yield worker
+
+
+def events(org: str) -> bytes:
+    return batch(event(at=int(time.time() * 1000), org_id=org))
+
+
+ROUTES = (
+    *(("POST", "/events", "acme"), ("POST", "/events", "rival"), ("GET", "/stats", "")),
+    *(("GET", "/dashboard/api/overview", ""), ("GET", "/dashboard/api/tail", "")),
+    *(("GET", "/metrics", ""), ("GET", "/health", "")),
+)
+
+MATRIX = {
+    #          acme rival stats overview tail metrics health
+    "": (401, 401, 401, 401, 401, 200, 200),
+    "unknown": (401, 401, 401, 401, 401, 200, 200),
+    "old": (401, 401, 401, 401, 401, 200, 200),
+    "web": (202, 202, 403, 403, 403, 200, 200),
+    "acme": (202, 400, 403, 403, 403, 200, 200),
+    "board": (403, 403, 200, 200, 403, 200, 200),
+    "support": (403, 403, 403, 200, 200, 200, 200),
+}
+
+
+@pytest.mark.parametrize("key", MATRIX)
+def test_key_opens_the_routes_of_its_scopes(scoped: WorkerProcess, key: str) -> None:
+    found = []
+    for method, path, org in ROUTES:
+        body = events(org) if org else None
+        headers = {"X-API-Key": key, "Content-Type": "application/json"}
+        status, answered, _ = scoped.request(method, path, body, headers)
+        found.append(status)
+        if path in ("/stats", "/metrics"):
+            assert not [name for name in answered if name.startswith("access-control-")]
+    assert tuple(found) == MATRIX[key]
+
+
+def test_reader_sees_the_events_of_its_organisation_only(scoped: WorkerProcess) -> None:
+    now = int(time.time() * 1000)
+    both = batch(*(event(at=now, org_id=org, view_id=f"{org}-seen") for org in ("acme", "rival")))
+    assert scoped.request("POST", "/events", both, {"X-API-Key": "web"})[0] == 202
+    support = {"X-API-Key": "support"}
+
+    def orgs() -> set[str]:
+        body = scoped.request("GET", "/dashboard/api/tail", None, support)[2]
+        return {entry["org_id"] for entry in json.loads(body)["entries"]}
+
+    wait_until(lambda: orgs() == {"acme"}, 15)
+    for question in ("tail?contains=rival", "filters", "breakdown?by=org_id", "overview"):
+        body = scoped.request("GET", f"/dashboard/api/{question}", None, support)[2]
+        assert b'"rival"' not in body
+
+
+def test_changed_file_is_loaded_again(scoped: WorkerProcess, keys_file: Path) -> None:
+    def status(key: str) -> int:
+        return scoped.request("GET", "/dashboard/api/overview", None, {"X-API-Key": key})[0]
+
+    try:
+        keys_file.write_text(document(**KEYS, late={"scopes": ["read"]}))
+        wait_until(lambda: status("late") == 200, 15)
+        keys_file.write_text("[{}]")
+        time.sleep(6)
+        assert status("late") == 200, "an invalid file keeps the keys"
+        keys_file.write_text(document(**KEYS))
+        wait_until(lambda: status("late") in (401, 429), 15)  # 429: it has been tried often
+    finally:
+        keys_file.write_text(document(**KEYS))
+
+
+def test_ingest_key_alone_reads_from_this_machine_only(host: Host) -> None:
+    with host.run({"API_KEY": "k"}) as worker:
+        for path in ("/stats", "/dashboard/api/overview"):
+            assert worker.request("GET", path, None, {"X-API-Key": "k"})[0] == 200
+            # waitress removes X-Forwarded-For; a proxy passes the public name as well.
+            proxied = {"X-API-Key": "k", "X-Forwarded-For": "203.0.113.7", "Host": "qoe.example"}
+            assert worker.request("GET", path, None, proxied)[0] == 403
+
+
+def test_host_name_of_a_rebinding_attack_is_refused_without_a_key(worker: WorkerProcess) -> None:
+    for path in ("/stats", "/", "/dashboard/api/tail"):
+        assert worker.request("GET", path, None, {"Host": "evil.example"})[0] == 403
+        assert worker.request("GET", path, None, {"Host": "localhost"})[0] == 200
+    assert worker.request("GET", "/health", None, {"Host": "evil.example"})[0] == 200

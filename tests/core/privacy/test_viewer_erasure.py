@@ -1,0 +1,63 @@
+"""Erasure of a viewer: forms of the id, and the request to Loki."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from openqoe.core.config.worker_config import Config
+from openqoe.core.privacy.rules import PrivacyRules
+from openqoe.core.privacy.viewer_erasure import loki_delete_url, viewer_forms
+from tests.support.event_builders import NOW
+
+LOKI = {"LOKI_URL": "https://loki.example/loki/api/v1/push"}
+
+
+def query_of(viewer: str = "jane", org: str = "acme", **settings: str) -> str:
+    config = Config.from_environment(LOKI | settings)
+    url = loki_delete_url(config, config.logs_destinations[0], org, viewer, NOW)
+    assert url is not None
+    parts = urlsplit(url)
+    assert (parts.netloc, parts.path) == ("loki.example", "/loki/api/v1/delete")
+    fields = parse_qs(parts.query)
+    assert (fields["start"], fields["end"]) == (["0"], [str(NOW // 1000)])
+    return fields["query"][0]
+
+
+def test_entries_are_selected_by_organisation_and_viewer() -> None:
+    assert query_of() == '{org_id="acme"} | viewer_id="jane"'
+
+
+def test_organisation_in_structured_metadata_is_a_filter() -> None:
+    found = query_of(OPENQOE_LOG_LABELS="event_type,instance")
+    assert found == '{event_type=~".+"} | org_id="acme" | viewer_id="jane"'
+
+
+def test_line_is_searched_without_structured_metadata() -> None:
+    found = query_of(OPENQOE_LOKI_STRUCTURED_METADATA="false")
+    assert found == r'{org_id="acme"} |= "\"viewer_id\":\"jane\""'
+
+
+@pytest.mark.parametrize("hostile", ['x"} or {a="b', 'x" or viewer_id!="', "x\\", "x\n| y", "`"])
+def test_hostile_id_stays_inside_its_string(hostile: str) -> None:
+    query = query_of(viewer=hostile)
+    value = query.removeprefix('{org_id="acme"} | viewer_id=')
+    assert value[0] == value[-1] == '"'
+    inside = value[1:-1].replace("\\\\", "").replace('\\"', "")
+    assert '"' not in inside
+    assert not inside.endswith("\\")
+    assert "\n" not in query
+
+
+def test_destination_that_is_not_loki_has_no_delete_api() -> None:
+    config = Config.from_environment({"LOKI_URL": "https://gateway.example/push"})
+    assert loki_delete_url(config, config.logs_destinations[0], "acme", "jane", NOW) is None
+
+
+def test_hashed_viewers_are_looked_for_in_both_forms() -> None:
+    hashed = Config(hash_fields=("viewer_id",), hash_key="0123456789abcdef")
+    for config, count in ((Config(), 1), (hashed, 2)):
+        fields = PrivacyRules(config, b"secret").fields
+        forms = viewer_forms(fields, "acme", "jane")
+        assert forms[0] == "jane"
+        assert len(forms) == count
+    assert forms[1] == fields.hash("jane", "acme")

@@ -1,0 +1,46 @@
+"""The last events of a view: what was played after the last running total, and after an error."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.rig import HOUR, Rig, player_event
+
+
+def ended(*events: dict[str, Any]) -> Rig:
+    """A worker after the end of a view with these events."""
+    rig = Rig()
+    rig.post(*events)
+    rig.pass_time(HOUR)
+    rig.flush()
+    return rig
+
+
+def test_view_left_before_first_heartbeat_counts_its_position() -> None:
+    rig = ended(player_event(0, "playing", 0.0), player_event(3, "moveaway", 3.0))
+    assert rig.total("openqoe_playing_time_seconds") == 3
+    assert rig.total("openqoe_watch_time_seconds") == 3
+
+
+def test_view_left_in_seek_counts_what_was_played_before() -> None:
+    rig = ended(
+        player_event(0, "playing", 0.0),
+        player_event(10, "heartbeat", 10.0, playing_time=9_800),
+        player_event(14, "volumechange", 14.0),
+        player_event(15, "stallstart", 80.0),
+        player_event(20, "moveaway", 80.0),
+    )
+    assert rig.total("openqoe_playing_time_seconds") == pytest.approx(13.8)
+    assert rig.total("openqoe_rebuffer_duration_seconds_sum", cause="seek") == 5
+
+
+@pytest.mark.parametrize(("position", "watched"), [(10.0, 10), (14.0, 14)])
+def test_time_after_error_counts_only_if_position_moves(position: float, watched: float) -> None:
+    rig = ended(
+        player_event(0, "playing", 0.0),
+        player_event(10, "error", 10.0, error_family="decoder", error_code="-1"),
+        player_event(14, "moveaway", position),
+    )
+    assert rig.total("openqoe_watch_time_seconds") == watched
+    how = "playback_failure" if position == 10 else "stopped"
+    assert rig.total("openqoe_view_outcomes_total", outcome=how) == 1

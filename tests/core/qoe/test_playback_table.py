@@ -1,0 +1,567 @@
+"""A table of playbacks as a QoE engineer writes them, each with its truth.
+
+Each line of a playback is an event of hls.js: second, type, position in s, data. The view then
+falls silent until it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.support.event_builders import NOW
+from tests.support.rig import HOUR, MINUTE, Rig, player_event
+
+Line = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Playback:
+    """A playback and its truth.
+
+    Attributes:
+        case: What happens.
+        lines: Events: second, type, position, data.
+        outcome: Its outcome; None if nobody asked to play.
+        startup: Seconds from play request to first frame; None without a frame.
+        rebuffer: Seconds of rebuffering.
+        watch: Seconds watched.
+        media: Seconds of media played; None for those watched, without rebuffering.
+        clock: ms by which the client's clock is ahead.
+        player: Its player.
+        video: More members of its video.
+        more: Other metrics, by name.
+    """
+
+    case: str
+    lines: tuple[Line, ...]
+    outcome: str | None = "stopped"
+    startup: float | None = 0.0
+    rebuffer: float = 0.0
+    watch: float = 0.0
+    media: float | None = None
+    clock: int = 0
+    player: str = "hlsjs"
+    video: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.case
+
+
+def beats(begin: int, end: int, offset: float = 0.0, step: int = 10) -> tuple[Line, ...]:
+    """Heartbeats at full playback, at a position that lags behind the second by an offset."""
+    return tuple(
+        (t, "heartbeat", t - offset, {"playing_time": (t - offset) * 1000})
+        for t in range(begin, end + 1, step)
+    )
+
+
+PLAY = (0, "playing", 0.0)
+
+PLAYBACKS = (
+    Playback(
+        "plays to the end",
+        (
+            PLAY,
+            *beats(10, 50),
+            (60, "pause", 60.0),
+            (60, "ended", 60.0, {"playing_time": 60_000}),
+        ),
+        outcome="completed",
+        watch=60,
+    ),
+    Playback(
+        "waits 8 s for the first frame, after 3 h on the page",
+        (
+            (-3 * 3600, "viewstart"),
+            (0, "playing", 0.0, {"video_startup_time": 10_800_000}),
+            (0, "stall_start", 0.0),
+            (8, "stall_end", 0.0, {"stall_duration": 8_000}),
+            (18, "heartbeat", 10.0, {"playing_time": 10_000}),
+            (20, "moveaway", 12.0),
+        ),
+        startup=8.0,
+        watch=12,
+    ),
+    Playback(
+        "leaves in a stall of 60 s",
+        (
+            PLAY,
+            *beats(10, 20),
+            (25, "stall_start", 25.0),
+            *((t, "heartbeat", 25.0, {"playing_time": 25_000}) for t in (30, 40, 50, 60, 70, 80)),
+            (85, "moveaway", 25.0),
+        ),
+        rebuffer=60,
+        watch=85,
+    ),
+    Playback(
+        "leaves in a stall, without heartbeats",
+        (PLAY, *beats(10, 20), (25, "stall_start", 25.0), (85, "moveaway", 25.0)),
+        rebuffer=60,
+        watch=85,
+        media=25,
+    ),
+    Playback(
+        "pauses for 600 s in a stall",
+        (
+            PLAY,
+            *beats(10, 20),
+            (25, "stall_start", 25.0),
+            (26, "pause", 25.0, {"playing_time": 25_000}),
+            (626, "playing", 25.0),
+            (628, "stall_end", 25.0, {"stall_duration": 603_000}),
+            (638, "heartbeat", 35.0, {"playing_time": 35_000}),
+            (638, "moveaway", 35.0),
+        ),
+        rebuffer=3,
+        watch=38,
+    ),
+    Playback(
+        "laptop closed for 20 min in a stall: no more than 90 s count",
+        (
+            PLAY,
+            *beats(10, 20),
+            (25, "stall_start", 25.0),
+            (1_225, "stall_end", 25.0, {"stall_duration": 10_800_000}),
+            (1_235, "heartbeat", 35.0, {"playing_time": 35_000}),
+            (1_235, "moveaway", 35.0),
+        ),
+        rebuffer=90,
+        watch=25 + 90 + 10,
+        media=35,
+    ),
+    Playback(
+        "laptop closed for 20 min while playing",
+        (
+            PLAY,
+            *beats(10, 20),
+            (1_225, "heartbeat", 25.0, {"playing_time": 25_000}),
+            (1_230, "moveaway", 30.0),
+        ),
+        watch=20 + 90 + 5,
+        media=30,
+    ),
+    Playback(
+        "reloads in a stall: the page that closes says so",
+        (PLAY, (10, "stall_start", 10.0), (15, "moveaway", 10.0)),
+        rebuffer=5,
+        watch=15,
+        media=10,
+    ),
+    Playback(
+        "seeks, and waits 3 s for it",
+        (
+            PLAY,
+            (10, "stall_start", 50.0),
+            (13, "seek", 50.0, {"to": 50_000, "seek_latency": 3_000}),
+            (13, "stall_end", 50.0, {"stall_duration": 3_000}),
+            (20, "heartbeat", 57.0, {"playing_time": 17_000}),
+            (20, "moveaway", 57.0),
+        ),
+        watch=17,
+    ),
+    Playback(
+        "leaves in a seek",
+        (PLAY, *beats(10, 10), (12, "stall_start", 50.0), (30, "moveaway", 50.0)),
+        watch=12,
+        media=10,
+    ),
+    Playback(
+        "exit before start",
+        (PLAY, (0, "stall_start", 0.0), (6, "moveaway", 0.0)),
+        outcome="exit_before_start",
+        startup=None,
+        media=0,
+        more={"openqoe_startup_wait_seconds": 6},
+    ),
+    Playback(
+        "exit before start in a long sleep: 90 s count",
+        (PLAY, (0, "stall_start", 0.0), (1_200, "moveaway", 0.0)),
+        outcome="exit_before_start",
+        startup=None,
+        media=0,
+        more={"openqoe_startup_wait_seconds": 90},
+    ),
+    Playback(
+        "bounce",
+        (PLAY, (0, "stall_start", 0.0), (0.9, "moveaway", 0.0)),
+        outcome="bounce",
+        startup=None,
+        media=0,
+    ),
+    Playback(
+        "failed start",
+        (
+            PLAY,
+            (0, "stall_start", 0.0),
+            (
+                1,
+                "error",
+                0.0,
+                {"error_code": "-1", "error_context": {"error_details": "manifestLoadError"}},
+            ),
+            (9, "moveaway", 0.0),
+        ),
+        outcome="start_failure",
+        startup=None,
+        media=0,
+    ),
+    Playback(
+        "html5 fails in the middle",
+        (
+            PLAY,
+            *beats(10, 20),
+            (25, "error", 25.0, {"error_code": "2"}),
+            (25.01, "pause", 25.0, {"playing_time": 25_000}),
+            (60, "moveaway", 25.0),
+        ),
+        outcome="playback_failure",
+        watch=25,
+        player="html5",
+    ),
+    Playback(
+        "an error that hls.js survives",
+        (
+            PLAY,
+            *beats(10, 20),
+            (
+                22,
+                "error",
+                22.0,
+                {"error_code": "-1", "error_context": {"error_details": "fragLoadError"}},
+            ),
+            *beats(30, 40),
+            (41, "moveaway", 41.0),
+        ),
+        watch=41,
+    ),
+    Playback(
+        "an error of hls.js that is the last thing of the view",
+        (
+            PLAY,
+            *beats(10, 20),
+            (22, "stall_start", 22.0),
+            (
+                24,
+                "error",
+                22.0,
+                {"error_code": "-1", "error_context": {"error_details": "fragLoadError"}},
+            ),
+            (30, "moveaway", 22.0),
+        ),
+        outcome="playback_failure",
+        rebuffer=8,
+        watch=30,
+        media=22,
+    ),
+    Playback(
+        "a business error does not fail the view",
+        (
+            PLAY,
+            *beats(10, 20),
+            (22, "error", 22.0, {"error_code": "GEO", "error_family": "business"}),
+            (23, "moveaway", 23.0),
+        ),
+        watch=23,
+        player="html5",
+    ),
+    Playback(
+        "autoplay, muted, at once",
+        (
+            (0, "viewstart"),
+            (0.1, "playing", 0.0, {"video_startup_time": 100}),
+            (5.1, "moveaway", 5.0),
+        ),
+        watch=5,
+        media=5,
+    ),
+    Playback(
+        "a page that shows a poster",
+        ((0, "viewstart"), (0, "playerready", None), (40, "moveaway", 0.0)),
+        outcome=None,
+        startup=None,
+        media=0,
+        more={"openqoe_views_loaded_total": 1},
+    ),
+    Playback(
+        "live, from the middle of a timeline of its own",
+        (
+            (0, "playing", 86_400.0),
+            (0, "stall_start", 86_400.0),
+            (1, "stall_end", 86_400.0, {"stall_duration": 1_000}),
+            (11, "heartbeat", 86_410.0, {"playing_time": 10_000}),
+            (15, "moveaway", 86_414.0),
+        ),
+        startup=1,
+        watch=14,
+        video={"content_type": "live", "duration": 60},
+        more={"openqoe_completion_rate_count": 0},
+    ),
+    Playback(
+        "at double speed: 40 s of media in 20 s",
+        (
+            PLAY,
+            (0.01, "playbackratechange", 0.0, {"playback_rate": 2}),
+            (10, "heartbeat", 20.0, {"playing_time": 20_000}),
+            (20, "heartbeat", 40.0, {"playing_time": 40_000}),
+            (20, "moveaway", 40.0),
+        ),
+        watch=20,
+        media=40,
+    ),
+    Playback(
+        "plays again after the end",
+        (
+            PLAY,
+            (60, "pause", 60.0),
+            (60, "ended", 60.0, {"playing_time": 60_000}),
+            (70, "playing", 0.0),
+            (80, "heartbeat", 10.0, {"playing_time": 70_000}),
+            (80, "moveaway", 10.0),
+        ),
+        outcome="completed",
+        watch=70,
+        more={"openqoe_views_completed_total": 1},
+    ),
+    Playback(
+        "a second source in the same view",
+        (
+            (0, "viewstart"),
+            (0, "playing", 0.0),
+            (10, "heartbeat", 10.0, {"playing_time": 10_000}),
+            (12, "viewstart"),
+            (13, "playing", 0.0),
+            (13, "stall_start", 0.0),
+            (15, "stall_end", 0.0, {"stall_duration": 2_000}),
+            (25, "heartbeat", 10.0, {"playing_time": 20_000}),
+            (25, "moveaway", 10.0),
+        ),
+        watch=12 + 10,
+        media=20,
+        more={"openqoe_rebuffer_events_total": 1},
+    ),
+    Playback(
+        "totals that fall, repeat and jump",
+        (
+            PLAY,
+            (10, "heartbeat", 10.0, {"playing_time": 10_000}),
+            (20, "heartbeat", 20.0, {"playing_time": 5_000}),
+            (30, "heartbeat", 30.0, {"playing_time": 30_000}),
+            (30, "quartile", 30.0, {"playing_time": 30_000, "quartile": 25}),
+            (40, "heartbeat", 40.0, {"playing_time": 9_000_000}),
+            (50, "heartbeat", 50.0, {"playing_time": 50_000}),
+            (50, "moveaway", 50.0),
+        ),
+        watch=50,
+        media=50,
+        more={"openqoe_implausible_totals_total": 1},
+    ),
+    Playback(
+        "a total that jumps and goes on from there counts from there",
+        (
+            PLAY,
+            (10, "heartbeat", 10.0, {"playing_time": 10_000}),
+            (20, "heartbeat", 20.0, {"playing_time": 9_000_000}),
+            (30, "heartbeat", 30.0, {"playing_time": 9_010_000}),
+            (30, "moveaway", 30.0),
+        ),
+        watch=30,
+        media=20,
+    ),
+    Playback(
+        "first seen after 10 h, by a worker without its state",
+        (
+            (0, "heartbeat", 36_000.0, {"playing_time": 36_000_000}),
+            (10, "heartbeat", 36_010.0, {"playing_time": 36_010_000}),
+            (10, "moveaway", 36_010.0),
+        ),
+        startup=None,
+        watch=10,
+        media=10,
+        more={"openqoe_views_started_total": 0},
+    ),
+    Playback(
+        "resumes after 25 h of sleep, forgotten meanwhile",
+        (
+            (0, "playing", 36_000.0, {"video_startup_time": 126_000_000}),
+            (10, "heartbeat", 36_010.0, {"playing_time": 36_010_000}),
+            (20, "heartbeat", 36_020.0, {"playing_time": 36_020_000}),
+            (20, "moveaway", 36_020.0),
+        ),
+        watch=20,
+        media=10,
+    ),
+    Playback(
+        "a hidden tab that reports once a minute",
+        (
+            PLAY,
+            (5, "moveaway", 5.0),
+            *beats(60, 600, step=60),
+            (601, "moveback", 601.0),
+            (602, "pause", 602.0, {"playing_time": 602_000}),
+        ),
+        watch=602,
+    ),
+    Playback(
+        "a clock that is 4 min ahead",
+        (PLAY, *beats(10, 30), (31, "moveaway", 31.0)),
+        watch=31,
+        clock=240_000,
+    ),
+    Playback(
+        "a clock that is an hour ahead",
+        (PLAY, *beats(10, 30), (31, "moveaway", 31.0)),
+        watch=31,
+        clock=3_600_000,
+    ),
+    Playback(
+        "a clock that is 2 h behind",
+        (PLAY, *beats(10, 30), (31, "moveaway", 31.0)),
+        watch=31,
+        clock=-7_200_000,
+    ),
+    Playback(
+        "html5 reports a stalled download while the picture moves",
+        (
+            PLAY,
+            *beats(10, 10),
+            (11, "stallstart", 11.0),
+            *beats(20, 190),
+            (190, "stallend", 190.0, {"stall_duration": 179_000}),
+            (191, "moveaway", 191.0),
+        ),
+        watch=191,
+        player="html5",
+    ),
+)
+
+
+@pytest.mark.parametrize("playback", PLAYBACKS, ids=str)
+def test_playback_has_its_truth(playback: Playback) -> None:
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    post_lines(rig, playback)
+    rig.pass_time(36 * MINUTE)
+    outcomes = 0 if playback.outcome is None else 1
+    assert rig.total("openqoe_view_outcomes_total") == outcomes
+    if playback.outcome is not None:
+        assert rig.total("openqoe_view_outcomes_total", outcome=playback.outcome) == 1
+    assert rig.total("openqoe_video_startup_seconds_count") == (playback.startup is not None)
+    assert rig.total("openqoe_video_startup_seconds_sum") == pytest.approx(playback.startup or 0)
+    assert rig.total("openqoe_rebuffer_duration_seconds_sum", cause="rebuffer") == pytest.approx(
+        playback.rebuffer
+    )
+    assert rig.total("openqoe_watch_time_seconds") == pytest.approx(playback.watch)
+    media = playback.watch - playback.rebuffer if playback.media is None else playback.media
+    assert rig.total("openqoe_playing_time_seconds") == pytest.approx(media)
+    for name, value in playback.more.items():
+        assert rig.total(name) == pytest.approx(value), name
+
+
+def post_lines(rig: Rig, playback: Playback) -> None:
+    """Posts events when they happen, those of 5 s in one batch, as the SDK does."""
+    lines = sorted(playback.lines, key=lambda line: line[0])
+    while lines:
+        due = lines[0][0] + 5
+        batch = [line for line in lines if line[0] <= due]
+        lines = lines[len(batch) :]
+        last = NOW + round(batch[-1][0] * 1000)
+        if last > rig.now:
+            rig.pass_time(last - rig.now)
+        rig.post(*(event_of(playback, line) for line in batch))
+
+
+def event_of(playback: Playback, line: Line) -> dict[str, Any]:
+    second, event_type, *rest = line
+    position = rest[0] if rest else None
+    data = rest[1] if len(rest) > 1 else {}
+    made = player_event(
+        second + playback.clock / 1000, event_type, position, player=playback.player, **data
+    )
+    return {**made, "video": {"id": "film", **playback.video}}
+
+
+def test_clock_that_jumps_ahead_in_a_stall_adds_nothing() -> None:
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    rig.post(player_event(0, "playing", 0.0))
+    rig.pass_time(10_000)
+    rig.post(player_event(10, "heartbeat", 10.0, playing_time=10_000))
+    rig.pass_time(5_000)
+    rig.post(player_event(15, "stall_start", 15.0))
+    rig.pass_time(2_000)
+    rig.post(player_event(257, "stall_end", 15.0, stall_duration=242_000))
+    rig.pass_time(10_000)
+    rig.post(player_event(267, "heartbeat", 25.0, playing_time=25_000))
+    rig.pass_time(HOUR)
+    seconds = rig.total("openqoe_rebuffer_duration_seconds_sum", cause="rebuffer")
+    assert seconds == pytest.approx(2.0)
+    assert rig.total("openqoe_watch_time_seconds") == pytest.approx(27.0)
+
+
+def test_batches_delayed_by_an_outage_are_no_jump_of_the_clock() -> None:
+    """The first ones arrive a minute late, the later ones sooner and sooner."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    rig.now = NOW + 60_000
+    for second in range(0, 60, 10):
+        rig.post(player_event(second, "heartbeat", float(second), playing_time=second * 1000))
+    for second in range(60, 120, 10):
+        rig.now = max(rig.now, NOW + second * 1000)
+        rig.post(player_event(second, "heartbeat", float(second), playing_time=second * 1000))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_watch_time_seconds") == pytest.approx(110.0)
+
+
+def test_total_of_40_days_has_no_limit() -> None:
+    """Some players run for months."""
+    day = 86_400_000
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    rig.post(player_event(0, "heartbeat", 10.0, playing_time=40 * day))
+    rig.pass_time(10_000)
+    rig.post(player_event(10, "heartbeat", 20.0, playing_time=40 * day + 10_000))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_playing_time_seconds") == 10.0
+
+
+def test_completion_of_views_that_leave_early_is_in_the_mean() -> None:
+    """Nine of ten viewers leave at 7 %: the mean is 0.163, not 1."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    for number in range(9):
+        rig.post(
+            *(
+                {**one, "video": {"id": "film", "duration": 100_000}}
+                for one in (
+                    player_event(0, "playing", 0.0, view=f"v{number}"),
+                    player_event(7, "moveaway", 7.0, view=f"v{number}"),
+                )
+            )
+        )
+    rig.post(
+        *(
+            {**one, "video": {"id": "film", "duration": 100_000}}
+            for one in (
+                player_event(0, "playing", 0.0, view="whole"),
+                player_event(100, "ended", 100.0, view="whole", completion_rate=1.0),
+            )
+        )
+    )
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_completion_rate_count") == 10
+    assert rig.total("openqoe_completion_rate_sum") / 10 == pytest.approx(0.163)
+
+
+def test_advertisement_with_an_id_of_its_own_is_a_view_of_its_own() -> None:
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    rig.post(
+        player_event(0, "playing", 0.0, video="ad"),
+        player_event(15, "ended", 15.0, video="ad", playing_time=15_000),
+        player_event(15, "playing", 0.0),
+        player_event(25, "heartbeat", 10.0, playing_time=10_000),
+        player_event(25, "moveaway", 10.0),
+    )
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_view_outcomes_total", outcome="completed") == 1
+    assert rig.total("openqoe_view_outcomes_total", outcome="stopped") == 1
+    assert rig.total("openqoe_watch_time_seconds") == pytest.approx(25.0)

@@ -1,0 +1,103 @@
+"""What clients can pin, measured over sockets, against the bounds of ``docs/security.md``."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openqoe.core.config.worker_config import Config
+from openqoe.core.engine.memory_bounds import MemoryBound, bounds_with_key, bounds_without_key
+from tests.support.event_builders import batch, event
+from tests.support.worker_process import Command, WorkerProcess, serve, serve_trio
+
+MIB = 1024 * 1024
+
+ALLOCATOR = 1.2
+"""Part that an allocator adds: fragments, and arenas that are not returned at once."""
+
+SLACK = 30 * MIB
+"""Code that is imported on first use, and the transient memory of a request or a flush."""
+
+SHELLS = [pytest.param(serve, id="asyncio"), pytest.param(serve_trio, id="trio")]
+
+
+def resident(worker: WorkerProcess) -> int:
+    """Return the bytes of the process in memory."""
+    assert worker.process is not None
+    status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+def most(bounds: Sequence[MemoryBound]) -> float:
+    return ALLOCATOR * sum(bound.total for bound in bounds) + SLACK
+
+
+@pytest.mark.parametrize("command", SHELLS)
+def test_client_without_key_stays_within_the_bounds(command: Command) -> None:
+    """1,500 unfinished heads of 30 KB, which were 46 MB, and 1,000 heads of 15 KB in the cache."""
+    settings = {"API_KEY": "k", "OPENQOE_MAX_CONNECTIONS": "1600"}
+    with WorkerProcess(settings, command=command) as worker, ExitStack() as opened:
+        before = resident(worker)
+        address = (worker.address, worker.port)
+        for _ in range(1_500):
+            client = opened.enter_context(socket.create_connection(address, timeout=10))
+            client.sendall(b"POST /v1/events HTTP/1.1\r\nHost: a\r\nX-A: " + b"x" * 30_000)
+        client = opened.enter_context(socket.create_connection(address, timeout=10))
+        for number in range(1_000):
+            client.sendall(
+                b"POST /v1/events HTTP/1.1\r\nHost: a\r\nX-B: %d%b\r\nContent-Length: 2\r\n\r\n{}"
+                % (number, b"y" * 15_000)
+            )
+            assert client.recv(4096).startswith(b"HTTP/1.1 401 ")
+        time.sleep(1)
+        config = Config.from_environment(settings)
+        assert resident(worker) - before < most(bounds_without_key(config))
+
+
+def hostile(number: int, now: int) -> dict[str, Any]:
+    """Return an event whose texts are long and its own."""
+    own = f"{number}-"
+    return event(
+        "error",
+        at=now,
+        view_id=own + "v" * 240,
+        session_id=own + "s" * 240,
+        viewer_id=own + "w" * 240,
+        player_id=own + "p" * 240,
+        app_name=own + "a" * 2_000,
+        app_version=own + "b" * 2_000,
+        player={"name": own + "c" * 2_000},
+        video={"id": own + "d" * 2_000},
+        data={"error_code": -1, "error_context": {"error_details": own + "e" * 3_000}},
+    )
+
+
+def test_page_key_stays_within_the_bounds() -> None:
+    """20,000 events, each with 12 KB of texts of its own: 240 MB."""
+    settings = {
+        "API_KEY": "k",
+        "OPENQOE_MAX_VIEWS": "10000",
+        "OPENQOE_MAX_SERIES": "20000",
+        "OPENQOE_DEDUP_MAX": "1000",
+        "OPENQOE_MAX_WAITING_BYTES": str(8 * MIB),
+        "OPENQOE_FLUSH_INTERVAL": "2",
+    }
+    with WorkerProcess(settings) as worker:
+        before = resident(worker)
+        for start in range(0, 20_000, 200):
+            now = int(time.time() * 1000)
+            body = batch(*(hostile(number, now) for number in range(start, start + 200)))
+            status, answer = worker.post(body, Authorization="Bearer k")
+            assert status in (202, 503), json.dumps(answer)
+        time.sleep(5)
+        config = Config.from_environment(settings)
+        bounds = (*bounds_without_key(config), *bounds_with_key(config))
+        assert resident(worker) - before < most(bounds)

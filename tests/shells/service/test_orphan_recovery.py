@@ -1,0 +1,38 @@
+"""Recovery of orphaned slots: a slot whose worker cannot be started is free for the next scan."""
+
+from pathlib import Path
+
+import pytest
+
+from openqoe.core import Config
+from openqoe.core.effects import Append, Record
+from openqoe.shells.service import logs
+from openqoe.shells.service.bootstrap import open_no_store, open_runtime
+from openqoe.shells.service.orphan_recovery import open_orphaned_slots
+from openqoe.shells.storage import Slots
+from tests.support.event_builders import batch, event
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_slot_is_released_when_its_worker_fails(tmp_path: Path, *, starts: bool) -> None:
+    config = Config(
+        data_dir=str(tmp_path), embedded="on", mimir_url="http://mimir.test", log_level="critical"
+    )
+    log = logs.configure(config)
+    first = open_runtime(config, "t", log)
+    first.start(lambda _: None, lambda *_: None)
+    assert first.storage is not None
+    first.storage.submit(Append(1, Record(1, 0, batch(event("viewstart")), None, b"d" * 16)))
+    first.close()
+
+    def recover() -> None:
+        for runtime in open_orphaned_slots(config, log, open_no_store, min_idle=-1_000):
+            if starts:
+                runtime.start(lambda _: None, lambda *_: None)
+            raise RuntimeError("no file descriptors left")
+
+    with pytest.raises(RuntimeError):
+        recover()
+    slot = Slots(tmp_path).claim_orphan(0)
+    assert slot is not None
+    slot.release()
