@@ -20,7 +20,16 @@ from itertools import count
 from pathlib import Path
 
 from bench.workload import events
-from openqoe.core import Config, HttpResult, LokiPush, Notice, RemoteWrite, Request, Worker
+from openqoe.core import (
+    Config,
+    HttpResult,
+    LokiPush,
+    Notice,
+    RemoteWrite,
+    Request,
+    StoreViews,
+    Worker,
+)
 from openqoe.embedded.retention import used_bytes
 from openqoe.embedded.sample_schema import FILE, open_writer
 from openqoe.embedded.sample_writer import SampleWriter
@@ -83,10 +92,12 @@ def measure(rate: int, directory: Path) -> str:
                 effect = todo.pop(0)
                 if isinstance(effect, Notice):
                     continue
-                assert isinstance(effect, RemoteWrite | LokiPush)
+                assert isinstance(effect, RemoteWrite | LokiPush | StoreViews)
                 begin = time.process_time()
                 if isinstance(effect, RemoteWrite):
                     tables.write_metrics(effect.body)
+                elif isinstance(effect, StoreViews):
+                    tables.write_views(effect.body)
                 else:
                     tables.write_logs(effect.body, dict(effect.headers)["Content-Type"])
                 elapsed = time.process_time() - begin

@@ -18,6 +18,7 @@ from .effects import (
     RemoteWrite,
     Respond,
     Result,
+    StoreViews,
 )
 from .http import Connection, HttpLimits, Request, Response
 from .version import VERSION
@@ -42,5 +43,6 @@ __all__ = [
     "Response",
     "Result",
     "SettingsError",
+    "StoreViews",
     "Worker",
 ]

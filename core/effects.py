@@ -15,6 +15,9 @@ import msgspec
 from .http.messages import Response
 from .kv import Operation, Reply
 
+PayloadKind = Literal["metrics", "logs", "views"]
+"""The content of a request to a destination; ``views`` are rows for the embedded store."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRequest:
@@ -45,6 +48,18 @@ class RemoteWrite(DeliveryRequest):
 @dataclass(frozen=True, slots=True)
 class LokiPush(DeliveryRequest):
     """POST a Loki push request."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreViews:
+    """Write rows of views into the embedded store. The attributes are those of ``RemoteWrite``."""
+
+    id: int
+    destination: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+    is_embedded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +124,18 @@ class StoredPayload:
 
     Attributes:
         number: Identifies it in the outbox; numbers only grow.
-        kind: Its content: "metrics" or "logs".
+        kind: Its content.
         headers: Headers that belong to the body; no credentials.
         body: The body as sent on the wire; empty if it was not loaded.
         size: Bytes of the body.
-        items: Samples or log entries in it.
+        items: Samples, log entries or rows of views in it.
         created: When it was flushed, ms since the epoch.
         thinnable: Whether a later payload of its kind repeats all that it says.
         destination: The name of the destination that it is for.
     """
 
     number: int
-    kind: Literal["metrics", "logs"]
+    kind: PayloadKind
     headers: tuple[tuple[str, str], ...]
     body: bytes = field(repr=False)
     size: int
@@ -222,8 +237,9 @@ class ReadKeys:
     id: int
 
 
+Delivery = RemoteWrite | LokiPush | StoreViews
 StorageEffect = Append | Persist | LoadPayload | Forget
-Effect = Respond | RemoteWrite | LokiPush | KvUpdate | Notice | LoadPage | ReadKeys | StorageEffect
+Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | ReadKeys | StorageEffect
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ The core decides on access and headers (``core/api/dashboard_access.py``).
     dashboard_api       the questions, by name
     query_parameters    time range, filters and other parameters of a question
     audience_queries    answers about viewers, with qoe_measures and quantiles
+    view_queries        answers about single views, with view_sentence
     worker_queries      answers about workers and destinations
     event_tail          the latest events
     counter_increases, gauge_values, series_selection, sample_reader    SQL

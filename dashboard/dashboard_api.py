@@ -17,7 +17,7 @@ from openqoe.core.effects import Page
 from openqoe.core.version import VERSION
 from openqoe.shells.service.clock import monotonic, now_ms
 
-from . import audience_queries, query_parameters, worker_queries
+from . import audience_queries, query_parameters, view_queries, worker_queries
 from .event_tail import tail
 from .gauge_values import REPEAT_INTERVAL
 from .query_parameters import FILTERS, MINUTE, RANGE, ParameterError, Scope
@@ -29,7 +29,7 @@ Question = Callable[[Reader, Scope, Query], Any]
 
 Key = tuple[object, ...]
 
-RANGELESS: Final = ("filters", "tail")
+RANGELESS: Final = ("filters", "tail", "view")
 """Questions whose answers do not state the time range."""
 
 CACHED_FROM: Final = 0.1
@@ -74,6 +74,14 @@ class Api:
             ),
             "filters": (RANGE, self._filters),
             "tail": (("event_type", "view_id", "contains", "after", "limit", *FILTERS), self._tail),
+            "views": (
+                (
+                    *("outcome", "min_rebuffer", "min_startup", *view_queries.TEXTS),
+                    *("sort", "cursor", "limit", "format", *RANGE, *FILTERS),
+                ),
+                self._views,
+            ),
+            "view": (("org_id", "view_id", "video_id", "player"), self._view),
             "cardinality": (RANGE, self._cardinality),
             "delivery": (RANGE, self._delivery),
         }
@@ -109,6 +117,8 @@ class Api:
             with Reader(self._database, orgs=orgs) as reader:
                 scope = query_parameters.scope(query, self._clock())
                 answer = ask(reader, scope, query)
+            if isinstance(answer, Page):
+                return answer
             if name not in RANGELESS:
                 answer = {"from": scope.since, "to": scope.until, **answer}
             page = _reply(200, answer)
@@ -169,6 +179,42 @@ class Api:
             contains=query_parameters.text(query, "contains"),
             after=query_parameters.number(query, "after", 0, least=0, most=10**15 - 1),
             limit=query_parameters.number(query, "limit", 100, least=1, most=1000),
+        )
+
+    def _views(self, reader: Reader, scope: Scope, query: Query) -> Any:
+        form = query_parameters.choice(query, "format", ("json", "csv"), "json")
+        outcomes = ("", *view_queries.OUTCOMES)
+        found = view_queries.views(
+            reader,
+            scope,
+            texts={name: query_parameters.text(query, name) for name in view_queries.TEXTS},
+            outcome=query_parameters.choice(query, "outcome", outcomes, ""),
+            min_rebuffer=query_parameters.decimal(query, "min_rebuffer"),
+            min_startup=query_parameters.decimal(query, "min_startup"),
+            sort=query_parameters.choice(query, "sort", view_queries.SORTS, "last_seen"),
+            cursor=query_parameters.text(query, "cursor"),
+            limit=query_parameters.number(query, "limit", 50, least=1, most=10_000),
+        )
+        if form == "json":
+            return found
+        headers = (
+            ("Content-Type", "text/csv; charset=utf-8"),
+            ("Content-Disposition", 'attachment; filename="views.csv"'),
+            ("Cache-Control", "no-store"),
+        )
+        return Page(200, headers, view_queries.as_csv(found["views"]).encode())
+
+    def _view(self, reader: Reader, scope: Scope, query: Query) -> Any:
+        for name in ("org_id", "view_id"):
+            if not query.get(name):
+                raise ParameterError(name, "is required")
+        return view_queries.view(
+            reader,
+            self._config,
+            org_id=query_parameters.text(query, "org_id"),
+            view_id=query_parameters.text(query, "view_id"),
+            video_id=query_parameters.text(query, "video_id"),
+            player=query_parameters.text(query, "player"),
         )
 
     def _cardinality(self, reader: Reader, scope: Scope, query: Query) -> Any:

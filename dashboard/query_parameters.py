@@ -41,6 +41,7 @@ STEPS: Final = (
 
 _UNITS: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
+_DECIMAL: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _TIME: Final = re.compile(r"[0-9]{1,15}")
 
 
@@ -186,6 +187,18 @@ def number(query: Mapping[str, str], name: str, default: int, *, least: int, mos
     if not _TIME.fullmatch(given) or not least <= int(given) <= most:
         raise ParameterError(name, f"must be a whole number from {least} to {most}")
     return int(given)
+
+
+def decimal(query: Mapping[str, str], name: str) -> float:
+    """A number that is not negative; 0 if there is none.
+
+    Raises:
+        ParameterError: The value is malformed.
+    """
+    given = query.get(name, "")
+    if given and not _DECIMAL.fullmatch(given):
+        raise ParameterError(name, "must be a number like 5 or 0.5")
+    return float(given or 0)
 
 
 def choice(query: Mapping[str, str], name: str, choices: Collection[str], default: str) -> str:

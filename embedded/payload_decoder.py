@@ -1,4 +1,4 @@
-"""Decodes remote-write and Loki push requests.
+"""Decodes remote-write and Loki push requests, and rows of views.
 
 Written from the published message definitions (prometheus/prompb/remote.proto and types.proto,
 grafana/loki pkg/push/push.proto), not from our encoder, so that a fault of the encoder shows here
@@ -18,6 +18,8 @@ from typing import Any, Final
 import msgspec
 import snappy
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from openqoe.core.qoe.view_rows import ViewRow
 
 _FIELD: Final = descriptor_pb2.FieldDescriptorProto
 
@@ -178,6 +180,18 @@ def decode_logs(body: bytes, content_type: str) -> tuple[Stream, ...]:
         raise UndecodableError(f"not a push request: {error}") from None
 
 
+def decode_views(body: bytes) -> list[ViewRow]:
+    """Decode rows of views.
+
+    Raises:
+        UndecodableError: The bytes are malformed.
+    """
+    try:
+        return _decode_rows(snappy.decompress(body))
+    except Exception as error:
+        raise UndecodableError(f"not rows of views: {error}") from None
+
+
 def stream_labels(text: str) -> dict[str, str]:
     """Parse the labels of a stream: ``{a="b", c="d"}``, with values quoted as in Go.
 
@@ -235,6 +249,7 @@ class _JsonPush(msgspec.Struct):
 
 
 _decode_push = msgspec.json.Decoder(_JsonPush).decode
+_decode_rows = msgspec.msgpack.Decoder(list[ViewRow]).decode
 
 
 def _json_streams(body: bytes) -> tuple[Stream, ...]:

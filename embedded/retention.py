@@ -24,7 +24,7 @@ MIN_AGE: Final = 600_000
 """ms for which data is kept however large the file is: live series must not seem ended."""
 
 ENTRIES_PER_STEP: Final = 1_000
-"""Log entries removed in one step."""
+"""Log entries or views removed in one step."""
 
 SERIES_PER_STEP: Final = 200
 """Series examined in one step."""
@@ -68,6 +68,7 @@ class Retention:
         while True:
             horizon = min(max(now - self._max_age, self._floor), latest)
             yield from _remove_entries(database, horizon)
+            yield from _remove_views(database, horizon)
             yield from _sweep_series(database, horizon)
             _remove_unused(database, horizon)
             yield
@@ -91,6 +92,18 @@ def _remove_entries(database: sqlite3.Connection, horizon: int) -> Iterator[None
         gone = database.execute(
             "DELETE FROM entries WHERE id IN "
             "(SELECT id FROM entries WHERE at < ? ORDER BY at LIMIT ?)",
+            (horizon, ENTRIES_PER_STEP),
+        )
+        yield
+        if gone.rowcount < ENTRIES_PER_STEP:
+            return
+
+
+def _remove_views(database: sqlite3.Connection, horizon: int) -> Iterator[None]:
+    while True:
+        gone = database.execute(
+            "DELETE FROM views WHERE id IN "
+            "(SELECT id FROM views WHERE last_seen < ? ORDER BY last_seen LIMIT ?)",
             (horizon, ENTRIES_PER_STEP),
         )
         yield
@@ -148,7 +161,9 @@ def _oldest(database: sqlite3.Connection, now: int) -> int:
     """Time of the oldest data."""
     (entry,) = database.execute("SELECT min(at) FROM entries").fetchone()
     (series,) = database.execute("SELECT min(first_seen) FROM series").fetchone()
-    return min(now if entry is None else entry, now if series is None else series)
+    (view,) = database.execute("SELECT min(last_seen) FROM views").fetchone()
+    known: list[int] = [at for at in (entry, series, view) if at is not None]
+    return min(now, *known)
 
 
 def _free_pages(database: sqlite3.Connection) -> Iterator[None]:

@@ -16,8 +16,6 @@ from openqoe.shells.service.clock import monotonic
 from openqoe.shells.storage.private_files import create_private_file
 from openqoe.shells.storage.storage_errors import NewerFormatError
 
-VERSION: Final = 1
-
 FILE: Final = "embedded.db"
 """The store's file in the data directory, shared by all workers that use the directory."""
 
@@ -106,8 +104,42 @@ CREATE TABLE upkeep (
     one INTEGER PRIMARY KEY CHECK (one = 1), swept_at INTEGER NOT NULL, removals INTEGER NOT NULL
 );
 INSERT INTO upkeep VALUES (1, 0, 0);
-PRAGMA user_version = {VERSION};
 """
+
+_VIEWS: Final = """
+-- A view: one playback of one video. A later row of a view replaces an earlier one. The columns are
+-- described in core/qoe/view_rows.
+CREATE TABLE views (
+    id INTEGER PRIMARY KEY, org_id TEXT NOT NULL, view_id TEXT NOT NULL, video_id TEXT NOT NULL,
+    player TEXT NOT NULL, session_id TEXT, viewer_id TEXT, title TEXT, error_family TEXT,
+    error_code TEXT, player_id TEXT, env TEXT, app_name TEXT, app_version TEXT,
+    device_category TEXT, os_family TEXT, browser_family TEXT, player_name TEXT,
+    network_country TEXT, content_type TEXT, updated_at INTEGER NOT NULL,
+    began_at INTEGER NOT NULL, asked_at INTEGER, shown_at INTEGER, last_seen INTEGER NOT NULL,
+    state TEXT NOT NULL, outcome TEXT, is_live INTEGER NOT NULL, startup_ms INTEGER,
+    waited_ms INTEGER NOT NULL, played_ms INTEGER NOT NULL, watch_ms INTEGER NOT NULL,
+    paused_ms INTEGER NOT NULL, pauses INTEGER NOT NULL, rebuffers INTEGER NOT NULL,
+    rebuffer_ms INTEGER NOT NULL, seeks INTEGER NOT NULL, bitrate_avg INTEGER,
+    bitrate_last INTEGER, upshifts INTEGER NOT NULL, downshifts INTEGER NOT NULL,
+    frames_dropped INTEGER NOT NULL, errors INTEGER NOT NULL, furthest_ms INTEGER NOT NULL,
+    duration_ms INTEGER, score REAL
+);
+CREATE UNIQUE INDEX views_key ON views (view_id, org_id, video_id, player);
+-- Lists are filtered, sorted and counted in this index alone, and only rows shown are read.
+CREATE INDEX views_seen ON views (
+    last_seen, outcome, rebuffer_ms, startup_ms, error_code, org_id, device_category, player_name,
+    network_country, began_at, errors, watch_ms, score
+);
+CREATE INDEX views_outcome ON views (outcome, last_seen, began_at);
+CREATE INDEX views_viewer ON views (viewer_id, last_seen) WHERE viewer_id IS NOT NULL;
+CREATE INDEX views_session ON views (session_id, last_seen) WHERE session_id IS NOT NULL;
+CREATE INDEX views_video ON views (video_id, last_seen);
+"""
+
+_FORMATS: Final = (_SCHEMA, _VIEWS)
+"""What each version adds to the one before, from an empty file on."""
+
+VERSION: Final = len(_FORMATS)
 
 
 def open_writer(path: Path, *, full: bool) -> sqlite3.Connection:
@@ -193,12 +225,13 @@ def _check_version(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _create_tables(database: sqlite3.Connection) -> None:
-    """Create the tables, unless they exist or another process creates them."""
+    """Create the tables that the file lacks, unless another process creates them."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version:
+    if version >= VERSION:
         return
     with transaction(database):
         (version,) = database.execute("PRAGMA user_version").fetchone()
-        if not version:
-            for statement in _SCHEMA.split(";"):
+        for added in _FORMATS[version:]:
+            for statement in added.split(";"):
                 database.execute(statement)
+        database.execute(f"PRAGMA user_version = {max(version, VERSION)}")

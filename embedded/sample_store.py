@@ -1,4 +1,4 @@
-"""The embedded store: a thread that writes the requests that Prometheus and Loki would get.
+"""The embedded store: a thread that writes the requests of Prometheus and Loki, and rows of views.
 
 Theory of operation. ``submit`` puts a request into a queue and does not wait. The thread decodes
 it, writes it in one transaction and reports an HTTP status, as a server would: 204; 400 if it
@@ -23,7 +23,7 @@ from threading import Thread
 from typing import Final
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
+from openqoe.core.effects import Delivery, HttpResult, RemoteWrite, StoreViews
 from openqoe.shells.service import logs
 from openqoe.shells.service.clock import now_ms
 from openqoe.shells.storage.private_files import (
@@ -39,7 +39,7 @@ from .retention import MIN_INTERVAL, Retention
 from .sample_schema import FILE, open_writer
 from .sample_writer import SampleWriter
 
-Report = Callable[[RemoteWrite | LokiPush, HttpResult], None]
+Report = Callable[[Delivery, HttpResult], None]
 
 RESERVE: Final = 64 * 1024 * 1024
 """Bytes left free on the file system. The journal leaves fewer, so that batches are still accepted
@@ -68,7 +68,7 @@ class EmbeddedStore:
         self._log = log
         self._reserve = reserve
         self._path = Path(config.data_dir) / FILE
-        self._queue: SimpleQueue[RemoteWrite | LokiPush | None] = SimpleQueue()
+        self._queue: SimpleQueue[Delivery | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._closed = False
         self._retention = Retention(config)
@@ -95,7 +95,7 @@ class EmbeddedStore:
         self._thread.daemon = True
         self._thread.start()
 
-    def submit(self, effect: RemoteWrite | LokiPush) -> None:
+    def submit(self, effect: Delivery) -> None:
         """Queue a request to be written. Does not wait."""
         self._queue.put(effect)
 
@@ -125,7 +125,7 @@ class EmbeddedStore:
             report(effect, self._write(effect))
             self._run_retention()  # also when the queue is never empty
 
-    def _write(self, effect: RemoteWrite | LokiPush) -> HttpResult:
+    def _write(self, effect: Delivery) -> HttpResult:
         try:
             if self._free_bytes() < 0:
                 megabytes = self._reserve // 2**20
@@ -147,9 +147,11 @@ class EmbeddedStore:
             return _failure(500, type(error).__name__)
         return HttpResult(204)
 
-    def _store(self, effect: RemoteWrite | LokiPush) -> None:
+    def _store(self, effect: Delivery) -> None:
         if isinstance(effect, RemoteWrite):
             self._writer.write_metrics(effect.body)
+        elif isinstance(effect, StoreViews):
+            self._writer.write_views(effect.body)
         else:
             headers = {name.lower(): value for name, value in effect.headers}
             self._writer.write_logs(effect.body, headers.get("content-type", ""))

@@ -21,6 +21,7 @@ from openqoe.core.config.cardinality_limits import CardinalityLimit
 from openqoe.core.events.event_types import Text
 from openqoe.core.governance.dimension import label_for_value, overflow_label
 from openqoe.core.qoe.labeller import label_text
+from openqoe.core.qoe.view_rows import DETAILS, IDENTITY, LABELS, ViewRow
 
 from .payload_decoder import (
     Description,
@@ -29,6 +30,7 @@ from .payload_decoder import (
     decode_labels,
     decode_logs,
     decode_metrics,
+    decode_views,
     stream_labels,
 )
 from .sample_schema import SEEN_EVERY, SERIES_LABELS, STREAM_LABELS, transaction
@@ -62,6 +64,23 @@ _INSERT_ENTRY: Final = (
 _INSERT_VIDEO: Final = (
     "INSERT INTO videos VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
     "title = coalesce(excluded.title, title), last_seen = max(excluded.last_seen, last_seen)"
+)
+
+
+_VIEW_COLUMNS: Final = ViewRow.__struct_fields__
+_UPSERT_VIEW: Final = (
+    _insert("views", _VIEW_COLUMNS)
+    + f" ON CONFLICT ({', '.join(IDENTITY)}) DO UPDATE SET "
+    # A worker that shares a view may know its state without having received its latest events.
+    + ", ".join(
+        f"{name} = coalesce(excluded.{name}, {name})"
+        if name in LABELS or name in DETAILS
+        else f"{name} = excluded.{name}"
+        for name in _VIEW_COLUMNS
+        if name not in IDENTITY
+    )
+    # A request that is sent again may be older than what is stored.
+    + " WHERE excluded.updated_at >= updated_at"
 )
 
 
@@ -139,6 +158,17 @@ class SampleWriter:
         """
         streams = decode_logs(body, content_type)
         self._transaction(lambda: self._write_logs(streams))
+
+    def write_views(self, body: bytes) -> None:
+        """Write rows of views, in one transaction.
+
+        Raises:
+            UndecodableError: The bytes are malformed.
+            sqlite3.Error: Nothing was written.
+        """
+        rows = [msgspec.structs.astuple(row) for row in decode_views(body)]
+        with transaction(self._database):
+            self._database.executemany(_UPSERT_VIEW, rows)
 
     def _transaction(self, write: Callable[[], None]) -> None:
         try:

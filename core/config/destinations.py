@@ -50,6 +50,7 @@ EMBEDDED = "embedded:"
 
 EMBEDDED_METRICS = Destination("embedded_metrics", EMBEDDED + "metrics")
 EMBEDDED_LOGS = Destination("embedded_logs", EMBEDDED + "logs")
+EMBEDDED_VIEWS = Destination("embedded_views", EMBEDDED + "views")
 
 
 def self_hosted_destinations(

@@ -35,6 +35,7 @@ from .declaration import (
 from .destinations import (
     EMBEDDED_LOGS,
     EMBEDDED_METRICS,
+    EMBEDDED_VIEWS,
     Destination,
     Faults,
     ServerSettings,
@@ -627,6 +628,11 @@ class Config:
     def logs_destinations(self) -> tuple[Destination, ...]:
         """Destinations of logs: none, one, or two if the embedded store is one of them."""
         return self._with_embedded(self._destinations()[1], EMBEDDED_LOGS)
+
+    @property
+    def views_destinations(self) -> tuple[Destination, ...]:
+        """Destinations of rows of views: the embedded store, or none."""
+        return (EMBEDDED_VIEWS,) if self.is_embedded else ()
 
     @property
     def is_embedded(self) -> bool:

@@ -17,11 +17,12 @@ The owner drives the queue: it ``offer``s flushed payloads, sends the ``next_req
 result with ``complete``, and calls again at ``next_poll``. At shutdown it continues until the queue
 is empty or the deadline is over.
 
-Bounds. A full queue of logs drops its oldest payloads, but never the one in flight, whose outcome
-is unknown. Metrics are not dropped for lack of room: while a queue ``is_full``, its owner does not
-flush them, and the registry continues counting. If another destination must not wait for that, the
-owner flushes nevertheless, and offers a full queue only payloads that later flushes do not repeat
-(series that begin or end), and none once it ``is_overfull``, at twice its bound.
+Bounds. A full queue of logs or of rows of views drops its oldest payloads, but never the one in
+flight, whose outcome is unknown. Metrics are not dropped for lack of room: while a queue
+``is_full``, its owner does not flush them, and the registry continues counting. If another
+destination must not wait for that, the owner flushes nevertheless, and offers a full queue only
+payloads that later flushes do not repeat (series that begin or end), and none once it
+``is_overfull``, at twice its bound.
 
 With an outbox, payloads have numbers. Beyond ``MAX_LOADED`` bytes, bodies stay in the outbox until
 their payload is the head (``LoadPayload``), so an outage costs disk but no memory.
@@ -41,14 +42,17 @@ from dataclasses import replace
 
 from ..config.destinations import Destination
 from ..effects import (
+    Delivery,
     HttpResult,
     LoadPayload,
     LokiPush,
     NetworkFailure,
     Notice,
     PayloadBody,
+    PayloadKind,
     RemoteWrite,
     StorageFailure,
+    StoreViews,
 )
 from .backoff import backoff
 from .destination_notices import DestinationNotices
@@ -57,7 +61,7 @@ from .log_redating import LateEntryRedater
 from .payload import BodySplitter, Payload, split_payload
 from .quarantine import Quarantine
 from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
-from .verdict import DeliveryOutcome, PayloadKind, Verdict, judge_answer
+from .verdict import DeliveryOutcome, Verdict, judge_answer
 
 MAX_LOADED = 8 * 1024 * 1024
 """Maximum bytes of bodies in memory if there is an outbox."""
@@ -76,10 +80,9 @@ ROUTE_STEP = 30_000
 
 def build_request(
     destination: Destination, payload: Payload, user_agent: str, effect_id: int
-) -> RemoteWrite | LokiPush:
+) -> Delivery:
     """The request that sends a payload."""
-    effect = RemoteWrite if payload.kind == "metrics" else LokiPush
-    return effect(
+    return _EFFECTS[payload.kind](
         id=effect_id,
         destination=destination.name,
         url=destination.url,
@@ -87,6 +90,13 @@ def build_request(
         body=payload.body,
         is_embedded=destination.is_embedded,
     )
+
+
+_EFFECTS: dict[PayloadKind, type[Delivery]] = {
+    "metrics": RemoteWrite,
+    "logs": LokiPush,
+    "views": StoreViews,
+}
 
 
 class DeliveryQueue:
@@ -171,7 +181,7 @@ class DeliveryQueue:
         self._count_dropped(payload, "queue_full")
         return self._notices.report_overflow(now, items=payload.items, max_bytes=self._max_bytes)
 
-    def next_request(self, effect_id: int, now: int) -> RemoteWrite | LokiPush | LoadPayload | None:
+    def next_request(self, effect_id: int, now: int) -> Delivery | LoadPayload | None:
         """The request to send now, if any, or the effect that loads its body.
 
         Args:
@@ -404,7 +414,7 @@ class DeliveryQueue:
         if self._bytes <= self._max_bytes:
             return ()
         items = 0
-        if self.kind == "logs":
+        if self.kind != "metrics":
             while self._bytes > self._max_bytes and (payload := self._quarantine.pop_oldest()):
                 items += self._give_up(payload, "queue_full")
             oldest = 0 if self._in_flight is None else 1

@@ -11,14 +11,14 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from ..config.destinations import EMBEDDED, Destination
-from ..effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
+from ..effects import HttpResult, LokiPush, NetworkFailure, PayloadKind, RemoteWrite, StoreViews
 from ..version import VERSION
 from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
 from .delivery_queue import build_request
 from .error_text import find_secrets, redacted_text
 from .payload import Payload
-from .verdict import PayloadKind, parse_http_date
+from .verdict import parse_http_date
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -68,7 +68,9 @@ def build_probe(
         encoding = ENCODINGS[loki_encoding]
         headers, body = encoding.headers, encoding.encode_request(())
     payload = Payload(kind, headers, body, items=0, created=0)
-    return build_request(destination, payload, f"openqoe-worker/{VERSION}", 1)
+    request = build_request(destination, payload, f"openqoe-worker/{VERSION}", 1)
+    assert not isinstance(request, StoreViews), "no server gets rows of views"
+    return request
 
 
 def diagnose_answer(

@@ -8,8 +8,7 @@ encoded again in parts, by a function of the wire format (``core/wire``) that th
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..effects import StoredPayload
-from .verdict import PayloadKind
+from ..effects import PayloadKind, StoredPayload
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +16,10 @@ class Payload:
     """The body of one request to a destination.
 
     Attributes:
-        kind: Metrics or logs.
+        kind: Its content.
         headers: The headers that describe the body (Content-Type, Content-Encoding, ...).
         body: The body as sent, compressed; empty if it must be loaded from the outbox.
-        items: Its samples or log entries.
+        items: Its samples, log entries or rows.
         created: Time of its flush.
         oldest: The timestamp of its oldest sample or entry, if known.
         number: Its number in the outbox; 0 if it is in memory only.

@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..effects import PayloadKind
 from .payload import Payload
-from .verdict import PayloadKind, Verdict
+from .verdict import Verdict
 
 MAX_ATTEMPTS = 4
 """Failed attempts after which a head is divided or set aside."""

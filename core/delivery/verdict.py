@@ -23,15 +23,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from typing import Literal
 
-from ..effects import HttpResult, NetworkFailure
+from ..effects import HttpResult, NetworkFailure, PayloadKind
 
-PayloadKind = Literal["metrics", "logs"]
 DeliveryOutcome = Literal["delivered", "rejected", "dropped", "split", "retried"]
 
 MAX_RETRY_AFTER = 5 * 60 * 1000
 """Maximum wait in ms; a longer Retry-After is capped."""
 
-ANY_KIND: tuple[PayloadKind, ...] = ("metrics", "logs")
+ANY_KIND: tuple[PayloadKind, ...] = ("metrics", "logs", "views")
 
 
 @dataclass(frozen=True, slots=True)

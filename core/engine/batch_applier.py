@@ -27,6 +27,7 @@ from ..qoe.event_context import EventContext
 from ..qoe.labeller import Labeller
 from ..qoe.recorder import Recorder
 from ..qoe.view import NO_VIEW, view_key
+from ..qoe.view_rows import ChangedViews
 from ..qoe.view_table import ViewTable
 from ..sinks.log_buffer import LogBuffer
 from ..wire.loki_push import ENCODINGS
@@ -46,7 +47,13 @@ class BatchApplier:
     """
 
     def __init__(
-        self, config: Config, health: Health, log: LogBuffer | None, *, instance: str
+        self,
+        config: Config,
+        health: Health,
+        log: LogBuffer | None,
+        *,
+        instance: str,
+        changed_views: ChangedViews | None = None,
     ) -> None:
         self._health = health
         self._log = log
@@ -68,6 +75,7 @@ class BatchApplier:
             self.labeller,
             ViewTable(config.view_timeout, config.max_views, config.max_event_age),
             self.governor.govern,
+            changed_views,
         )
         self.is_dirty = False
         self._notices: list[Notice] = []

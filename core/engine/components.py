@@ -65,7 +65,9 @@ def create_components(
     export = ExportPipeline(
         config, health, durability, instance=instance, seed=seed, embedded=embedded
     )
-    applier = BatchApplier(config, health, export.log, instance=instance)
+    applier = BatchApplier(
+        config, health, export.log, instance=instance, changed_views=export.changed_views
+    )
     export.set_registries(applier.registry, health.registry)
     coordinator = None
     if shared:

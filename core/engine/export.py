@@ -22,15 +22,14 @@ from ..delivery.delivery_queue import DeliveryQueue
 from ..delivery.log_redating import LateEntryRedater
 from ..delivery.payload import BodySplitter, Payload
 from ..delivery.queue_status import DeliveryQueueState
-from ..delivery.verdict import PayloadKind
 from ..effects import (
+    Delivery,
     HttpResult,
     LoadPayload,
-    LokiPush,
     NetworkFailure,
     Notice,
     PayloadBody,
-    RemoteWrite,
+    PayloadKind,
     StorageFailure,
     StoredPayload,
 )
@@ -41,11 +40,13 @@ from ..metrics.registry import Registry
 from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.timer import Timer
 from ..qoe import catalogue
+from ..qoe.view_rows import ChangedViews
 from ..sinks import metrics_payloads as metric_sink
+from ..sinks import view_payloads as view_sink
 from ..sinks.log_buffer import LogBuffer
 from ..sinks.series_exporter import ExportedSeries, SeriesExporter, SteadySeries
 from ..version import VERSION
-from ..wire import remote_write
+from ..wire import remote_write, view_rows
 from ..wire.loki_push import ENCODINGS
 from .durability import Durability
 from .effect_ids import EffectIds
@@ -78,6 +79,7 @@ class ExportPipeline:
 
     Attributes:
         log: Where log entries gather; None if logs go nowhere.
+        changed_views: Where views gather whose rows are due; None if rows go nowhere.
     """
 
     def __init__(
@@ -125,7 +127,13 @@ class ExportPipeline:
                 )
                 for destination in destinations
             )
-        self.queues = (*self._metrics, *self._logs)
+        self._views = tuple(
+            self._queue(destination, "views", view_rows.split_request, seed)
+            for destination in config.views_destinations
+            if embedded
+        )
+        self.changed_views = ChangedViews() if self._views else None
+        self.queues = (*self._metrics, *self._logs, *self._views)
         self._by_name = {queue.destination.name: queue for queue in self.queues}
         self._known: frozenset[str] = frozenset()  # destinations that the last process had
         self._heirs: dict[str, str] = {}
@@ -174,7 +182,8 @@ class ExportPipeline:
     def flush(self, now: int) -> IncrementalWork[None]:
         """Export all series and log entries, or stage them to be stored first."""
         metrics = yield from self._metric_payloads(now)
-        payloads = (*metrics, *self._log_payloads(now))
+        views = yield from self._view_payloads(now)
+        payloads = (*metrics, *self._log_payloads(now), *views)
         if self._durability is None:
             self._offer(payloads, now)
         else:
@@ -295,9 +304,20 @@ class ExportPipeline:
                 for queue in self._logs:
                     yield payload.for_destination(queue.destination.name)
 
-    def due_requests(self, ids: EffectIds, now: int) -> list[RemoteWrite | LokiPush | LoadPayload]:
+    def _view_payloads(self, now: int) -> IncrementalWork[Sequence[Payload]]:
+        """Rows of the views that have changed, for each destination."""
+        if self.changed_views is None:
+            return ()
+        payloads = yield from view_sink.drain_payloads(self.changed_views, now)
+        return [
+            payload.for_destination(queue.destination.name)
+            for payload in payloads
+            for queue in self._views
+        ]
+
+    def due_requests(self, ids: EffectIds, now: int) -> list[Delivery | LoadPayload]:
         """Return the requests to send now."""
-        effects: list[RemoteWrite | LokiPush | LoadPayload] = []
+        effects: list[Delivery | LoadPayload] = []
         for queue in self.queues:
             effect = queue.next_request(ids.upcoming, now)
             if effect is not None:

@@ -28,7 +28,7 @@ errors     An error is fatal if nothing was played after it. While the position 
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -246,6 +246,7 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
             is_baseline = True
             playback.marks |= Mark.JOINED
         elif increase:
+            playback.media_s += increase
             out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
     if signal.dropped is not None:
         if playback.dropped is None:
@@ -255,6 +256,7 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
         frames = playback.dropped.advance(signal.dropped, at, playback.restarts)
         if frames:
             playback.dropped_unsettled += frames
+            playback.frames_dropped += frames
             out.append(Observation(ObservationKind.FRAMES_DROPPED, NO_EVENT, view, frames))
 
 
@@ -304,6 +306,20 @@ def apply_signals(view: View, signals: Sequence[Signal], now: int) -> list[Obser
     out = receive(view, signals, now)
     out += settle(view, now - REORDER_WINDOW)
     return out
+
+
+def trace(view: View, signals: Sequence[Signal]) -> Iterator[Signal]:
+    """Applies the signals of a whole view one by one.
+
+    Yields:
+        Each signal that the model has just applied, in order; the view is in the state after it.
+    """
+    receive(view, signals, now=0)
+    window = view.playback.window
+    settlement = _Settlement(view)
+    for number, signal in enumerate(window):
+        settlement.apply(signal, window, number + 1)
+        yield signal
 
 
 def end_view(view: View) -> list[Observation]:
@@ -370,6 +386,9 @@ class _Settlement:
         frames_dropped, playback.dropped_unsettled = playback.dropped_unsettled, 0
         if playback.fps is None:
             frames_dropped = 0
+        playback.media_s += self._media
+        playback.bits += self._bits
+        playback.bits_s += self._known
         for kind, value in (
             (ObservationKind.WATCHED, self._watched),
             (ObservationKind.STARTUP_WAIT, self._starting),
@@ -448,6 +467,8 @@ class _Settlement:
         if playback.jump and elapsed >= playback.jump - CLOCK_TOLERANCE:
             elapsed = max(0, elapsed - playback.jump)
             playback.jump = 0
+        if playback.state is State.PAUSED:
+            playback.paused_s += elapsed / 1000
         return min(elapsed, EVIDENCE) / 1000
 
     def _movement(self, signal: Signal) -> float:
@@ -574,6 +595,8 @@ class _Settlement:
         playback = self._playback
         playback.state = State.STARTING
         playback.requested_at = signal.at
+        if playback.asked_at is None:
+            playback.asked_at = signal.at
         playback.request_position = signal.position
         playback.start_s = 0.0
         if signal.tells_stalls:
@@ -645,6 +668,7 @@ class _Settlement:
         playback.waits = False
         if not playback.has(Mark.SHOWN):
             playback.marks |= Mark.SHOWN
+            playback.shown_at = shown_at
             self._observe_startup(reported, is_measured=is_measured)
         self._play(played)
         self._progress()
@@ -664,6 +688,7 @@ class _Settlement:
             startup, source = self._playback.starting_s, "measured"
         else:
             return
+        self._playback.startup_s = startup
         self._observe(ObservationKind.STARTUP, startup, source)
         if measures.page_load is not None and measures.player_startup is not None:
             # Both count from the navigation.
@@ -938,6 +963,7 @@ class _Settlement:
     def _seek_end(self, signal: Signal) -> None:
         playback = self._playback
         playback.seek_is_open = False
+        playback.seeks += 1
         if signal.value is not None:
             self._observe(ObservationKind.SEEK_LATENCY, signal.value)
         if playback.state is State.SEEKING and not playback.waits:
@@ -972,6 +998,7 @@ class _Settlement:
     def _failed(self, signal: Signal) -> None:
         playback = self._playback
         playback.error_at, playback.error_is_fatal = signal.at, True
+        playback.errors += 1
         if playback.state is State.NEW:
             playback.state = State.LOADED
         elif playback.state is not State.LOADED:
@@ -980,6 +1007,7 @@ class _Settlement:
     def _error(self, signal: Signal) -> None:
         playback = self._playback
         playback.error_at = signal.at
+        playback.errors += 1
         playback.error_is_fatal |= bool(signal.value)
 
     def _left(self, signal: Signal) -> None:
@@ -1015,6 +1043,7 @@ class _Settlement:
 
     def _count_pause(self) -> None:
         self._playback.paused_at = None
+        self._playback.pauses += 1
         self._observe(ObservationKind.VIEWER_PAUSE)
 
     def confirm(self) -> None:
@@ -1107,6 +1136,8 @@ class _Settlement:
             direction = "same"  # the page reports a switch
         if direction is None:
             return before_bps is None and before_height is None
+        playback.upshifts += direction == "upshift"
+        playback.downshifts += direction == "downshift"
         self._out.append(
             Observation(
                 ObservationKind.QUALITY_SWITCH,

@@ -102,6 +102,11 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         stopped_at: When it last stopped playing.
         error_at: An error without progress after it.
         error_is_fatal: Whether it is fatal however long the view lasts.
+        asked_at: When the first start began.
+        shown_at: When the first frame was shown.
+        startup_s: The start-up time that was observed.
+        paused_s: Time in pauses, however long they were: a paused player reports nothing.
+        media_s: Media time played.
     """
 
     state: State = State.NEW
@@ -162,6 +167,19 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     upscale_s: Number = 0.0
     max_upscale: Number = 0.0
     seek_at: Number | None = None
+    asked_at: Number | None = None
+    shown_at: Number | None = None
+    startup_s: Number | None = None
+    paused_s: Number = 0.0
+    media_s: Number = 0.0
+    bits: Number = 0.0
+    bits_s: Number = 0.0
+    frames_dropped: Number = 0
+    pauses: int = 0
+    seeks: int = 0
+    upshifts: int = 0
+    downshifts: int = 0
+    errors: int = 0
 
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)

@@ -26,6 +26,7 @@ from .labeller import Labeller, label_text
 from .observation import Observation
 from .sources import cmcd, signals_of
 from .view import View
+from .view_rows import ChangedViews
 from .view_table import ViewTable, ViewTableState
 from .vocabulary import KIND_BY_EVENT_TYPE, ObservationKind, generation_of
 
@@ -53,11 +54,13 @@ class Recorder:
         labeller: Labeller,
         views: ViewTable,
         govern: Callable[[str, str, int], str | None],
+        changed_views: ChangedViews | None = None,
     ) -> None:
         self._registry = registry
         self._labeller = labeller
         self._govern = govern
         self._concurrent: Mapping[Labels, int] = {}  # at the latest flush
+        self._changed_views = changed_views
         self.views = views
 
     def record_events(self, events: Iterable[tuple[Event, EventContext]], now: int) -> None:
@@ -101,11 +104,15 @@ class Recorder:
         for observation in playback.apply_signals(view, signals, now):
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
         self.views.update_after_event(view, events[-1], now)
+        if self._changed_views is not None:
+            self._changed_views.add_events(view, events)
 
     def record_observations(
         self, view: View, observations: Iterable[Observation], now: int
     ) -> None:
         """Records observations of a view to which time alone has led."""
+        if self._changed_views is not None:
+            self._changed_views.add(view)
         for observation in observations:
             group = self._labeller.find_group(view.labels)
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)

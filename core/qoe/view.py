@@ -66,6 +66,24 @@ def as_text(value: Text) -> str | None:
     return str(value) if isinstance(value, int) else value
 
 
+class ViewDetails(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What the events of a view say about it that its labels do not; for its row.
+
+    Attributes:
+        session_id: The visit.
+        viewer_id: The viewer.
+        title: Title of the video.
+        error_family: Family of the latest error.
+        error_code: Code of the latest error.
+    """
+
+    session_id: str = ""
+    viewer_id: str = ""
+    title: str | None = None
+    error_family: str | None = None
+    error_code: str | None = None
+
+
 class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A view in a snapshot: its attributes, without the labels, which the snapshot numbers."""
 
@@ -75,6 +93,7 @@ class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     log_position: int = 0
     entries_applied: int = 0
     cmcd: CmcdHistory | None = None
+    details: ViewDetails | None = None
 
 
 class View(msgspec.Struct, gc=False, eq=False):
@@ -92,6 +111,7 @@ class View(msgspec.Struct, gc=False, eq=False):
         is_concurrent: Whether it counts as playing until it falls silent.
         early_expiry: Second for which its early end is scheduled; 0 if none is.
         cmcd: Its CMCD records so far; None without any.
+        details: For its row, if rows of views are stored.
     """
 
     key: ViewKey
@@ -103,6 +123,7 @@ class View(msgspec.Struct, gc=False, eq=False):
     is_concurrent: bool = False
     early_expiry: int = 0
     cmcd: CmcdHistory | None = None
+    details: ViewDetails | None = None
 
     @classmethod
     def from_state(cls, state: ViewState, labels: Labels) -> Self:
@@ -115,6 +136,7 @@ class View(msgspec.Struct, gc=False, eq=False):
             state.log_position,
             state.entries_applied,
             cmcd=state.cmcd,
+            details=state.details,
         )
 
     def load_state(self, state: ViewState) -> None:
@@ -137,4 +159,5 @@ def capture_view_state(view: View) -> tuple[object, ...]:
         view.log_position,
         view.entries_applied,
         view.cmcd,
+        view.details,
     )

@@ -8,6 +8,8 @@ import * as format from "./format.js";
 import * as panels from "./panels.js";
 import { NAMES, state } from "./state.js";
 import * as tail from "./tail.js";
+import * as viewPage from "./view_page.js";
+import * as views from "./views.js";
 
 const EVERY = { "15m": 5_000, "1h": 10_000, "6h": 20_000, "24h": 60_000, "7d": 120_000 };
 
@@ -41,8 +43,10 @@ const QUESTIONS = {
   },
   errors: {
     of: "errors",
-    show: (answer) => panels.showErrors(answer, (code) => tail.follow({ event_type: "error", contains: code })),
+    show: (answer) => panels.showErrors(answer, (code) => tail.follow({ event_type: "error", contains: code }),
+      (code) => views.follow({ error_code: code })),
   },
+  views: { of: "views", more: views.wanted, show: views.show },
   delivery: { of: "delivery", filtered: false, show: panels.showDelivery },
   cardinality: { of: "cardinality", filtered: false, show: panels.showCardinality },
 };
@@ -163,6 +167,9 @@ function controls() {
     else if (byId("refresh").checked && !state.zoom) load();
   });
 
+}
+
+function theme() {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   byId("theme").addEventListener("click", () => {
     const root = document.documentElement;
@@ -211,11 +218,18 @@ byId("welcome-simulate").textContent = `openqoe simulate --viewers 50 --url ${he
 byId("zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 byId("sign-out").hidden = !document.body.dataset.keys;
 
-panels.buildTiles();
-charts.build();
-filters.build();
-controls();
-tabs();
-tail.build((error) => report("tail", error));
-setInterval(pulse, 5_000);
-load();
+if (viewPage.isWanted()) {
+  theme();
+  viewPage.build();
+} else {
+  panels.buildTiles();
+  charts.build();
+  filters.build();
+  controls();
+  theme();
+  tabs();
+  views.build((error) => report("views", error));
+  tail.build((error) => report("tail", error));
+  setInterval(pulse, 5_000);
+  load();
+}

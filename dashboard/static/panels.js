@@ -4,6 +4,7 @@ import { beginning } from "./charts.js";
 import { bar, byId, el, empty, sparkline, table } from "./dom.js";
 import * as format from "./format.js";
 import { NAMES, state } from "./state.js";
+import { follow as followViews } from "./views.js";
 
 const { NONE, visible } = format;
 
@@ -240,6 +241,7 @@ export function showBreakdown(answer) {
     { title: "Playback failures", className: "number wide", value: (row) => format.percent(row.playback_failure_ratio) },
     { title: "Errors/100", className: "number", value: (row) => format.decimal(hundred(row.errors_per_view)) },
     { title: "Score", className: "number wide", value: (row) => format.decimal(row.score) },
+    { title: "", className: "number", value: (row) => viewsOf(by, row.value) },
   ];
   const more = values > rows.length ? el("p", { class: "muted small" }, `The ${rows.length} with the most views of ${format.count(values)}.`) : null;
   return fill("breakdown", table(`Views by ${NAMES[by]}`, columns, rows), more);
@@ -252,7 +254,21 @@ export function showVideos(id, { rows }, columns, none) {
     value: (row) => choice("video_id", row.value, row.title ?? row.value ?? undefined),
   };
   const views = { title: "Views", className: "number", value: (row) => format.count(row.views_started) };
-  return fill(id, table("Videos", [title, views, ...columns], rows));
+  const list = { title: "", className: "number", value: (row) => viewsOf("video_id", row.value) };
+  return fill(id, table("Videos", [title, views, ...columns, list], rows));
+}
+
+/** A button that lists the views behind a row. */
+function viewsButton(text, onclick) {
+  return el("button", { type: "button", class: "link", "aria-label": visible(`Views with ${text}`), onclick }, "Views");
+}
+
+function viewsOf(name, value) {
+  if (value === null) return "";
+  return viewsButton(value, () => {
+    state.set({ filters: { [name]: value } });
+    followViews({});
+  });
 }
 
 export const SLOWEST = [
@@ -265,7 +281,7 @@ export const FAILING = [
   { title: "/ 100", className: "number", value: (row) => format.decimal(hundred(row.errors_per_view)) },
 ];
 
-export function showErrors({ total, errors }, onchoose) {
+export function showErrors({ total, errors }, onchoose, onviews) {
   if (!errors.length) return fill("errors", empty("No errors in this time range."));
   const shown = errors.slice(0, 10);
   const columns = [
@@ -276,6 +292,7 @@ export function showErrors({ total, errors }, onchoose) {
     { title: "Family", className: "family", value: ({ family }) => el("span", { class: "tag" }, visible(family ?? "none")) },
     { title: "Errors", className: "number", value: (row) => format.count(row.errors) },
     { title: "", className: "number", value: (row) => format.percent(row.errors / total) },
+    { title: "", className: "number", value: ({ code }) => viewsButton(code ?? "none", () => onviews(code ?? "")) },
   ];
   const more = errors.length > shown.length ? el("p", { class: "muted small" }, `and ${errors.length - shown.length} more codes`) : null;
   return fill("errors", table("Errors by family and code", columns, shown), more);

@@ -13,6 +13,10 @@ export const NAMES = {
   content_type: "Content",
 };
 
+const VIEW_FIELDS = [
+  "outcome", "min_rebuffer", "min_startup", "error_code", "viewer_id", "session_id", "view_id", "sort",
+];
+
 const RANGES = ["15m", "1h", "6h", "24h", "7d"];
 
 class State extends EventTarget {
@@ -34,6 +38,9 @@ class State extends EventTarget {
     this.last = RANGES.includes(query.get("last")) ? query.get("last") : "1h";
     this.filters = {};
     for (const name of FILTERS) if (query.get(name)) this.filters[name] = query.get(name);
+    /** Filters and order of the list of views. */
+    this.views = {};
+    for (const name of VIEW_FIELDS) if (query.get(`views.${name}`)) this.views[name] = query.get(`views.${name}`);
   }
 
   /** Change some members; a filter "" is removed. */
@@ -46,8 +53,15 @@ class State extends EventTarget {
     }
     const query = this.query();
     if (!this.zoom) query.set("last", this.last);
+    for (const [name, value] of Object.entries(this.views)) query.set(`views.${name}`, value);
     window.history.pushState(null, "", `?${query}`);
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** Replace the filters and the order of the list of views. */
+  setViews(views) {
+    this.views = Object.fromEntries(Object.entries(views).filter(([, value]) => value));
+    this.set({});
   }
 
   clear() {

@@ -110,7 +110,7 @@ function show(answer, isFirst, fields) {
   byId("tail-note").textContent = Object.keys(fields).length ? searched : "";
 }
 
-const TONES = new Map(Object.entries({
+export const TONES = new Map(Object.entries({
   error: "bad", stall_start: "warn", stallstart: "warn", stall_end: "warn", stallend: "warn",
   ended: "good", viewstart: "good", playing: "good",
 }));
@@ -128,7 +128,7 @@ const GLANCE = [
   ["bitrate_kb", (v) => format.bits(v * 1000)],
 ];
 
-function glance(event) {
+export function glance(event) {
   const data = event?.data;
   if (data === null || typeof data !== "object") return "";
   const parts = [];
@@ -145,7 +145,7 @@ function glance(event) {
 }
 
 /** A value as text: "" if it is an object, whose conversion to text clients may have broken. */
-const text = (value) => (["string", "number", "boolean"].includes(typeof value) ? String(value) : "");
+export const text = (value) => (["string", "number", "boolean"].includes(typeof value) ? String(value) : "");
 
 /** A row for any entry: the tail goes on whatever clients send. */
 function safeRow(entry) {

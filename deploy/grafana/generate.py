@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from boards import engagement, events, live, overview, quality, vod, worker
+from boards import engagement, events, live, overview, quality, view, vod, worker
 
 BOARDS: dict[str, Callable[[str | None], str]] = {
     "overview": overview.build,
@@ -18,6 +18,7 @@ BOARDS: dict[str, Callable[[str | None], str]] = {
     "quality": quality.build,
     "engagement": engagement.build,
     "events": events.build,
+    "view": view.build,
     "worker": worker.build,
 }
 

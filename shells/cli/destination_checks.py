@@ -6,7 +6,7 @@ from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.destinations import EMBEDDED, Destination
 from openqoe.core.config.worker_config import Config
 from openqoe.core.delivery.destination_probe import Finding, build_probe, diagnose_answer
-from openqoe.core.delivery.verdict import PayloadKind
+from openqoe.core.effects import PayloadKind
 
 from ..net.connection_policy import ConnectionPolicy
 from ..net.httpx_client import Client

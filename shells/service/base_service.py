@@ -29,6 +29,7 @@ from openqoe.core.effects import (
     StorageEffect,
     StorageFailure,
     StorageResult,
+    StoreViews,
 )
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
@@ -223,12 +224,11 @@ class BaseService(ABC):
                 self._clients.pop(effect.request_id)(effect.response)
             case Append():  # most of the others
                 self._submit(effect)
-            case RemoteWrite() | LokiPush():
-                if effect.is_embedded:
-                    assert self._runtime.embedded is not None, "there is a store if it is used"
-                    self._runtime.embedded.submit(effect)
-                else:
-                    self.send(effect)
+            case RemoteWrite() | LokiPush() if not effect.is_embedded:
+                self.send(effect)
+            case RemoteWrite() | LokiPush() | StoreViews():
+                assert self._runtime.embedded is not None, "there is a store if it is used"
+                self._runtime.embedded.submit(effect)
             case LoadPage():
                 assert self._runtime.pages is not None, "every runtime can load pages"
                 self._runtime.pages.submit(effect)

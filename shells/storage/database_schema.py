@@ -141,7 +141,7 @@ def read_payloads(database: sqlite3.Connection) -> tuple[list[StoredPayload], in
         except (ValueError, TypeError):
             damaged += 1
             continue
-        if kind in ("metrics", "logs"):
+        if kind in ("metrics", "logs", "views"):
             payloads.append(
                 StoredPayload(
                     number, kind, pairs, b"", size, items, created, bool(thinnable), destination

@@ -17,7 +17,7 @@ class PendingPayloads:
     """Payloads of the outbox that wait for one destination.
 
     Attributes:
-        kind: "metrics" or "logs".
+        kind: "metrics", "logs" or "views".
         destination: Its name.
         payloads: Number of requests.
         items: Samples or log entries in them.

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import HttpResult, LokiPush, RemoteWrite
+from openqoe.core.effects import Delivery, HttpResult, LokiPush, RemoteWrite
 from openqoe.core.wire.loki_push import ENCODINGS, format_labels
 from openqoe.core.wire.remote_write import HEADERS
 from openqoe.embedded import FILE, open_reader
@@ -45,7 +45,7 @@ class Stored:
         self._results: SimpleQueue[HttpResult] = SimpleQueue()
         self.store.start(lambda effect, result: self._results.put(result))
 
-    def write(self, *effects: RemoteWrite | LokiPush) -> list[HttpResult]:
+    def write(self, *effects: Delivery) -> list[HttpResult]:
         """Write requests one after the other."""
         results = []
         for effect in effects:

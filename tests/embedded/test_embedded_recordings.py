@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openqoe.core.effects import LokiPush, RemoteWrite
+from openqoe.core.effects import LokiPush, RemoteWrite, StoreViews
 from openqoe.core.http.messages import Request
 from openqoe.embedded.sample_schema import STREAM_LABELS
 from tests.embedded.stored_rig import by_series, rows, stored
@@ -126,7 +126,7 @@ def test_columns_equal_the_labels(tmp_path: Path) -> None:
     database.close()
 
 
-def test_recording_produces_both_kinds_of_request() -> None:
+def test_recording_produces_all_kinds_of_request() -> None:
     rig = replay("sdk2-html5", "protobuf")
     kinds = {type(effect) for _, effect, _ in rig.sent if effect.url.startswith("embedded:")}
-    assert kinds == {RemoteWrite, LokiPush}
+    assert kinds == {RemoteWrite, LokiPush, StoreViews}

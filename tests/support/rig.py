@@ -21,10 +21,21 @@ from urllib.parse import urlsplit
 
 from openqoe.core.config.destinations import EMBEDDED
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Effect, HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
+from openqoe.core.effects import (
+    Delivery,
+    Effect,
+    HttpResult,
+    LokiPush,
+    NetworkFailure,
+    Notice,
+    RemoteWrite,
+    StoreViews,
+)
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.qoe.labeller import METRIC_LABELS
+from openqoe.core.qoe.view_rows import ViewRow
 from openqoe.core.worker import Worker
+from openqoe.embedded.payload_decoder import decode_views
 from tests.support.event_builders import NOW, OMIT, event, post
 from tests.support.handling import handle
 from tests.support.http_double import HttpDouble, ReceivedRequest
@@ -124,8 +135,9 @@ class Rig:
         self.embedded_receiver = RemoteWriteDouble(now_ms=lambda: self._latest)
         self.embedded_loki = LokiDouble(now_ms=lambda: self._latest)
         self.embedded_outage: DeliveryResult | None = None
+        self.view_rows: list[ViewRow] = []
         self.notices: list[Notice] = []
-        self.sent: list[tuple[int, RemoteWrite | LokiPush, DeliveryResult]] = []
+        self.sent: list[tuple[int, Delivery, DeliveryResult]] = []
         self.scripted_results: dict[type[RemoteWrite] | type[LokiPush], deque[DeliveryResult]] = {
             RemoteWrite: deque(),
             LokiPush: deque(),
@@ -231,15 +243,17 @@ class Rig:
             if isinstance(effect, Notice):
                 self.notices.append(effect)
             else:
-                assert isinstance(effect, RemoteWrite | LokiPush), (
-                    "the rig's worker has neither disk nor store"
-                )
+                assert isinstance(effect, Delivery), "the rig's worker has neither disk nor store"
                 result = self._deliver(effect)
                 self.sent.append((self.now, effect, result))
                 waiting += self.worker.complete(effect.id, result, self.now)
         assert self.receiver.violations == self.embedded_receiver.violations == []
 
-    def _deliver(self, effect: RemoteWrite | LokiPush) -> DeliveryResult:
+    def _deliver(self, effect: Delivery) -> DeliveryResult:
+        if isinstance(effect, StoreViews):
+            if self.embedded_outage is None:
+                self.view_rows += decode_views(effect.body)
+            return self.embedded_outage or HttpResult(204)
         kind = type(effect)
         if effect.url.startswith(EMBEDDED):
             embedded = self.embedded_receiver if kind is RemoteWrite else self.embedded_loki
@@ -257,7 +271,7 @@ def logged_views(loki: LokiDouble) -> list[str]:
     return [json.loads(entry.line)["view_id"] for entry in loki.entries()]
 
 
-def deliver(effect: RemoteWrite | LokiPush, double: HttpDouble) -> HttpResult:
+def deliver(effect: Delivery, double: HttpDouble) -> HttpResult:
     """Pass a request to a double without a network."""
     headers = {name.lower(): value for name, value in effect.headers}
     path = urlsplit(effect.url).path

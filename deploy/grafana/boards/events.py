@@ -8,7 +8,7 @@ from boards.promql import Scope
 VIEW = {"view_id": "View", "video_id": "Video", "player_name": "Player software"}
 ERROR = {"message": "Message", "family": "Family", "code": "Code", "details": "Details"}
 
-VIEW_LINK = "/d/openqoe-events?${__url_time_range}&var-view_id=${__value.text}"
+VIEW_LINK = "/d/openqoe-view?${__url_time_range}&var-view_id=${__value.text}"
 
 SUMMARY = (
     ' | json position="playback_time", played="data.playing_time", bitrate="data.bitrate", '

@@ -1,7 +1,7 @@
 """Builders of panels, each with a description of its meaning and its metrics."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import (
@@ -13,6 +13,7 @@ from grafana_foundation_sdk.builders import (
     loki,
     prometheus,
     stat,
+    statetimeline,
     table,
     timeseries,
 )
@@ -33,7 +34,15 @@ MAX_LINES = 5_000
 """Lines of a log query that Grafana counts: Loki's default limit
 (``max_entries_limit_per_query``)."""
 
-Panel = timeseries.Panel | stat.Panel | table.Panel | bargauge.Panel | heatmap.Panel | logs.Panel
+Panel = (
+    timeseries.Panel
+    | stat.Panel
+    | table.Panel
+    | bargauge.Panel
+    | heatmap.Panel
+    | logs.Panel
+    | statetimeline.Panel
+)
 
 GOOD, WARN, BAD = "green", "yellow", "red"
 
@@ -332,6 +341,87 @@ def log_graph(
         .height(8)
         .span(width)
     )
+
+
+def log_value(title: str, text: str, expr: str, unit: str, *, width: int = 12) -> timeseries.Panel:
+    """A number of log lines over time, as steps.
+
+    Args:
+        title: Its title.
+        text: Its description.
+        expr: A log query that ends with ``unwrap``.
+        unit: Unit of the number.
+        width: Columns, of 24.
+    """
+    return (
+        timeseries.Panel()
+        .title(title)
+        .description(text)
+        .datasource(LOKI)
+        .with_target(
+            loki.Dataquery()
+            .expr(f"max by (view_id) (max_over_time({expr} [$__auto]))")
+            .legend_format(title)
+            .query_type("range")
+            .ref_id("A")
+            .datasource(LOKI)
+        )
+        .unit(unit)
+        .line_interpolation(looks.LineInterpolation.STEP_AFTER)
+        .span_nulls(True)
+        .min(0)
+        .height(8)
+        .span(width)
+    )
+
+
+def log_states(
+    title: str, text: str, expr: str, states: Mapping[str, tuple[str, str]]
+) -> statetimeline.Panel:
+    """States over time: each log line sets the state of its event_type.
+
+    Args:
+        title: Its title.
+        text: Its description.
+        expr: A log query whose lines have the label event_type.
+        states: State and colour by event_type.
+    """
+    panel = (
+        statetimeline.Panel()
+        .title(title)
+        .description(text)
+        .datasource(LOKI)
+        .with_target(
+            loki.Dataquery()
+            .expr(expr)
+            .query_type("range")
+            .max_lines(MAX_LINES)
+            .ref_id("A")
+            .datasource(LOKI)
+        )
+        .mappings(
+            [
+                models.ValueMap(
+                    options={
+                        name: models.ValueMappingResult(text=state, color=colour, index=number)
+                        for number, (name, (state, colour)) in enumerate(states.items())
+                    }
+                )
+            ]
+        )
+        .height(6)
+        .span(WIDTH)
+    )
+    transformations: dict[str, dict[str, object]] = {
+        "extractFields": {"source": "labels", "format": "auto", "keepTime": True, "replace": True},
+        "filterFieldsByName": {"include": {"names": ["Time", "event_type"]}},
+        "sortBy": {"fields": {}, "sort": [{"field": "Time"}]},
+    }
+    for name, options in transformations.items():
+        panel = panel.with_transformation(
+            models.DataTransformerConfig(id_val=name, options=options)
+        )
+    return panel
 
 
 def log_ranking(

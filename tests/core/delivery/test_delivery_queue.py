@@ -7,8 +7,14 @@ import pytest
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import BodySplitter, Payload
-from openqoe.core.delivery.verdict import PayloadKind
-from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, Notice, RemoteWrite
+from openqoe.core.effects import (
+    HttpResult,
+    LokiPush,
+    NetworkFailure,
+    Notice,
+    PayloadKind,
+    RemoteWrite,
+)
 
 NOW = 1_700_000_000_000
 OK = HttpResult(204)

@@ -7,14 +7,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.delivery.verdict import MAX_RETRY_AFTER, PayloadKind
+from openqoe.core.delivery.verdict import MAX_RETRY_AFTER
 from openqoe.core.effects import (
+    Delivery,
     HttpResult,
     LoadPayload,
-    LokiPush,
     NetworkFailure,
     Notice,
-    RemoteWrite,
+    PayloadKind,
 )
 
 MAX_BYTES = 200
@@ -68,7 +68,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.now = 1_700_000_000_000
         self.next_item = 0
         self.next_id = 0
-        self.in_flight: RemoteWrite | LokiPush | None = None
+        self.in_flight: Delivery | None = None
         self.offered = 0
         self.accepted: list[int] = []  # items in the order in which the destination accepted them
         self.largest = 0

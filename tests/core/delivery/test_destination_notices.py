@@ -5,8 +5,7 @@ import pytest
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.delivery.verdict import PayloadKind
-from openqoe.core.effects import HttpResult, NetworkFailure, Notice
+from openqoe.core.effects import HttpResult, NetworkFailure, Notice, PayloadKind
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000

@@ -5,8 +5,7 @@ import pytest
 from openqoe.core.config.destinations import Destination
 from openqoe.core.config.worker_config import Config
 from openqoe.core.delivery.destination_probe import build_probe, diagnose_answer
-from openqoe.core.delivery.verdict import PayloadKind
-from openqoe.core.effects import HttpResult, NetworkFailure
+from openqoe.core.effects import HttpResult, NetworkFailure, PayloadKind
 from tests.support.event_builders import NOW
 from tests.support.loki_double import LokiDouble
 from tests.support.remote_write_double import RemoteWriteDouble

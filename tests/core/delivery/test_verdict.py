@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 from openqoe.core.delivery.verdict import (
     MAX_RETRY_AFTER,
     DeliveryOutcome,
-    PayloadKind,
     Verdict,
     judge_answer,
     parse_retry_after,
 )
-from openqoe.core.effects import HttpResult, NetworkFailure
+from openqoe.core.effects import HttpResult, NetworkFailure, PayloadKind
 
 NOW = 784_111_777_000  # Sun, 06 Nov 1994 08:49:37 GMT
 

@@ -9,13 +9,13 @@ from openqoe.core import Config, Worker
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
-from openqoe.core.delivery.verdict import PayloadKind
 from openqoe.core.effects import (
     Append,
     Effect,
     HttpResult,
     NetworkFailure,
     Notice,
+    PayloadKind,
     Persist,
     RemoteWrite,
     Stored,

@@ -18,9 +18,11 @@ from openqoe.core.effects import (
     RemoteWrite,
     StorageResult,
     StoredPayload,
+    StoreViews,
 )
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
+from openqoe.embedded.payload_decoder import decode_views
 from tests.simulation.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
@@ -194,7 +196,7 @@ def test_metrics_and_stats_list_each_destination() -> None:
     rig.flush(2)
     text = rig.metrics_text()
     stats = json.loads(rig.handle(Request("GET", "/stats")).body)
-    names = ["prometheus", "embedded_metrics", "loki", "embedded_logs"]
+    names = ["prometheus", "embedded_metrics", "loki", "embedded_logs", "embedded_views"]
     assert [one["destination"] for one in stats["destinations"]] == names
     assert list(rig.worker.undelivered) == names
     for name in names:
@@ -227,8 +229,8 @@ class Slot:
         self.worker = self.disk.restore(config, "l-0", 1, self.now, shared=False, budget=1_000_000)
         self.run(self.worker.poll(self.now))
 
-    def post(self, view: str) -> None:
-        request = post(event("viewstart", at=self.now, view_id=view), now=self.now)
+    def post(self, view: str, event_type: str = "viewstart") -> None:
+        request = post(event(event_type, at=self.now, view_id=view), now=self.now)
         self.run(handle(self.worker, request, self.now).effects)
 
     def flush(self) -> None:
@@ -244,7 +246,7 @@ class Slot:
                 case Notice():
                     self.notices.append(effect)
                     continue
-                case RemoteWrite() | LokiPush():
+                case RemoteWrite() | LokiPush() | StoreViews():
                     if effect.destination in self.away:
                         result = REFUSED
                     else:
@@ -329,6 +331,25 @@ def test_payloads_of_a_removed_destination_are_dropped_when_the_remaining_one_ha
     slot.run(slot.worker.poll(slot.now))
     assert slot.outbox == []
     assert len(slot.sent) == before
+
+
+def test_crash_loses_no_row_of_a_view_and_a_repeated_row_is_equal() -> None:
+    slot = Slot()
+    slot.away = {"embedded_views"}
+    slot.start(**DESTINATIONS, **ON)
+    slot.post("flushed", "playing")
+    slot.flush()
+    slot.post("journalled", "playing")
+    # The process crashes: one row is in the outbox, the events of the other view in the journal.
+    slot.away = set()
+    slot.start(**DESTINATIONS, **ON)
+    slot.flush()
+    for _ in range(3):
+        slot.flush()
+    rows = [row for body in slot.bodies_for("embedded_views") for row in decode_views(body)]
+    assert {row.view_id for row in rows} == {"flushed", "journalled"}
+    assert len({(row.view_id, row.updated_at) for row in rows}) == len(set(rows))
+    assert slot.outbox == []
 
 
 def test_payloads_of_two_removed_destinations_are_inherited_once() -> None:

@@ -1,0 +1,291 @@
+"""Answers about single views: the filtered list of views, and all that is known of one.
+
+All rows come from the table ``views``, so a restriction of that table restricts every answer.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, Final
+
+import msgspec
+
+from openqoe.core.config.worker_config import Config
+from openqoe.core.events.decoder import BatchDecoder
+from openqoe.core.events.event_types import Event
+from openqoe.core.events.faults import NotJsonError, WrongShapeError
+from openqoe.core.qoe.view import view_key
+from openqoe.core.qoe.view_course import course_of
+from openqoe.core.qoe.view_rows import IDENTITY, ViewRow
+
+from .query_parameters import ParameterError, Scope
+from .sample_reader import Reader
+from .view_sentence import sentence
+
+COLUMNS: Final = ViewRow.__struct_fields__
+
+OUTCOMES: Final = (
+    *("completed", "stopped", "exit_before_start", "bounce", "start_failure"),
+    *("playback_failure", "unknown", "running"),
+)
+"""Values of the filter ``outcome``; ``running`` are views that have not ended."""
+
+SORTS: Final = {
+    "last_seen": ("last_seen", True),
+    "began_at": ("began_at", True),
+    "startup_ms": ("coalesce(startup_ms, -1)", True),
+    "rebuffer_ms": ("rebuffer_ms", True),
+    "watch_ms": ("watch_ms", True),
+    "errors": ("errors", True),
+    "score": ("coalesce(score, 101.0)", False),
+}
+"""Sort orders: expression, and whether it is descending. The lowest score comes first."""
+
+TEXTS: Final = ("error_code", "error_family", "viewer_id", "session_id", "view_id")
+"""Filters by text beside those of all questions."""
+
+COUNTED: Final = 10_000
+"""Most views that are counted."""
+
+MOST_EVENTS: Final = 3_000
+"""Most events of a view on its page."""
+
+COMPARED: Final = 1_000
+"""Views of the same video, the latest, with whose median a view is compared."""
+
+MEDIANS: Final = (
+    *("startup_ms", "watch_ms", "rebuffers", "rebuffer_ms", "bitrate_avg", "score"),
+    *("paused_ms", "errors"),
+)
+
+RELATED: Final = 20
+"""Most views of the same session or viewer on a page."""
+
+_CURSOR: Final = re.compile(r"(-?[0-9]{1,16}(?:\.[0-9]{1,20})?)~([0-9]{1,18})")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+Values = dict[str, str | int | float | None]
+
+
+def views(
+    reader: Reader,
+    scope: Scope,
+    *,
+    texts: Mapping[str, str],
+    outcome: str,
+    min_rebuffer: float,
+    min_startup: float,
+    sort: str,
+    cursor: str,
+    limit: int,
+) -> dict[str, Any]:
+    """The views that were active in the range and match the filters.
+
+    Args:
+        reader: The store.
+        scope: Range and filters.
+        texts: Further filters by column; "" for any.
+        outcome: One of ``OUTCOMES``; "" for any.
+        min_rebuffer: Least seconds of rebuffering.
+        min_startup: Least seconds of start-up time.
+        sort: One of ``SORTS``.
+        cursor: ``next`` of the previous page; "" for the first page.
+        limit: Most rows.
+
+    Raises:
+        ParameterError: The cursor is malformed.
+    """
+    where, values = _conditions(scope, texts, outcome, min_rebuffer, min_startup)
+    order, is_descending = SORTS[sort]
+    direction = "DESC" if is_descending else "ASC"
+    page = where
+    if cursor:
+        match = _CURSOR.fullmatch(cursor)
+        if match is None:
+            raise ParameterError("cursor", "is not one that an answer gave")
+        values |= {"after": float(match[1]), "after_id": int(match[2])}
+        page += f" AND ({order}, id) {'<' if is_descending else '>'} (:after, :after_id)"
+    found = reader.rows(
+        f"SELECT {order}, id, {', '.join(COLUMNS)} FROM views WHERE id IN "
+        f"(SELECT id FROM views WHERE {page} "
+        f"ORDER BY {order} {direction}, id {direction} LIMIT :most) "
+        f"ORDER BY {order} {direction}, id {direction}",
+        {**values, "most": limit + 1},
+    )
+    rows = found[:limit]
+    answer: dict[str, Any] = {
+        "views": [dict(zip(COLUMNS, row[2:], strict=True)) for row in rows],
+        "next": f"{rows[-1][0]}~{rows[-1][1]}" if len(found) > limit else None,
+        "sort": sort,
+    }
+    if not cursor:
+        outcomes = dict(
+            reader.rows(
+                "SELECT coalesce(outcome, 'running'), count(*) FROM (SELECT outcome FROM views "
+                f"WHERE {where} ORDER BY last_seen DESC LIMIT {COUNTED}) GROUP BY 1",
+                values,
+            )
+        )
+        counted = sum(outcomes.values())
+        answer |= {"count": counted, "is_capped": counted == COUNTED, "outcomes": outcomes}
+    return answer
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV (RFC 4180). No cell begins like a formula: tables are opened in spreadsheets."""
+    lines = [COLUMNS, *([_cell(row[name]) for name in COLUMNS] for row in rows)]
+    return "".join(",".join(line) + "\r\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = str(value)
+    if isinstance(value, str) and text.startswith(_FORMULA):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in '",\r\n') else text
+
+
+def _conditions(
+    scope: Scope,
+    texts: Mapping[str, str],
+    outcome: str,
+    min_rebuffer: float,
+    min_startup: float,
+) -> tuple[str, Values]:
+    conditions = ["last_seen >= :since", "began_at <= :until"]
+    values: Values = {"since": scope.since, "until": scope.until}
+    for name, value in scope.filters.items():
+        values[f"filter_{name}"] = value
+        if name == "video_id":
+            # The video's own id, or its governed label.
+            conditions.append(
+                "video_id IN (SELECT :filter_video_id UNION ALL "
+                "SELECT video_id FROM videos WHERE label = :filter_video_id)"
+            )
+        else:
+            conditions.append(f"{name} = :filter_{name}")
+    for name, value in texts.items():
+        if value:
+            values[name] = value
+            conditions.append(f"{name} = :{name}")
+    if outcome == "running":
+        conditions.append("outcome IS NULL")
+    elif outcome:
+        values["outcome"] = outcome
+        conditions.append("outcome = :outcome")
+    if min_rebuffer:
+        values["min_rebuffer"] = min_rebuffer * 1000
+        conditions.append("rebuffer_ms >= :min_rebuffer")
+    if min_startup:
+        values["min_startup"] = min_startup * 1000
+        conditions.append("startup_ms >= :min_startup")
+    return " AND ".join(conditions), values
+
+
+def view(
+    reader: Reader, config: Config, *, org_id: str, view_id: str, video_id: str, player: str
+) -> dict[str, Any]:
+    """All that is known of one view.
+
+    Args:
+        reader: The store.
+        config: The settings.
+        org_id: Its organisation.
+        view_id: Its id. A page that plays several videos gives them one id.
+        video_id: Its video; "" for the latest one with this id.
+        player: Its player; "" for any.
+    """
+    identity: Values = {"org_id": org_id, "view_id": view_id}
+    same_id = _rows(
+        reader, "view_id = :view_id AND org_id = :org_id", identity, order="last_seen DESC"
+    )
+    found = next(
+        (
+            row
+            for row in same_id
+            if video_id in ("", row["video_id"]) and player in ("", row["player"])
+        ),
+        None,
+    )
+    if found is None:
+        return {"view": None}
+    events, lines, left_out = _events(reader, config, found)
+    course = course_of(events) if events else None
+    return {
+        "view": found,
+        "sentence": sentence(found, course.last_state if course else found["state"]),
+        "medians": _medians(reader, found),
+        "course": None if course is None else msgspec.to_builtins(course),
+        "events": lines,
+        "events_left_out": left_out,
+        "same_id": [row for row in same_id if row is not found],
+        "session": _related(reader, found, "session_id"),
+        "viewer": _related(reader, found, "viewer_id"),
+    }
+
+
+def _rows(reader: Reader, where: str, values: Values, *, order: str) -> list[dict[str, Any]]:
+    rows = reader.rows(
+        f"SELECT {', '.join(COLUMNS)} FROM views WHERE {where} ORDER BY {order} LIMIT 100", values
+    )
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+
+
+def _events(
+    reader: Reader, config: Config, row: Mapping[str, Any]
+) -> tuple[list[Event], list[dict[str, Any]], int]:
+    """The events of a view in order, their lines, and how many of the latest are left out."""
+    found = reader.rows(
+        "SELECT at, line FROM entries WHERE view_id = :view_id ORDER BY at, id LIMIT :most",
+        {"view_id": row["view_id"], "most": 4 * MOST_EVENTS},
+    )
+    decoder = BatchDecoder(config)
+    events: list[tuple[Event, dict[str, Any]]] = []
+    for at, line in found:
+        try:
+            decoded = decoder.decode(b'{"events":[' + line.encode() + b"]}", at)
+        except (NotJsonError, WrongShapeError):
+            continue
+        for event, _ in decoded.events:
+            key = view_key(event)
+            own = (key.org_id, key.view_id, key.video or "", key.player or "")
+            if own == _identity(row):
+                shown = {"at": int(event.event_time), "type": event.event_type, "line": line}
+                events.append((event, shown))
+    events.sort(key=lambda pair: pair[0].event_time)
+    kept = events[:MOST_EVENTS]
+    return [one for one, _ in kept], [shown for _, shown in kept], len(events) - len(kept)
+
+
+def _medians(reader: Reader, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The medians of the latest views of the same video in the same organisation."""
+    found = reader.rows(
+        f"SELECT {', '.join(MEDIANS)} FROM views WHERE video_id = :video_id AND org_id = :org_id "
+        f"AND outcome IS NOT NULL ORDER BY last_seen DESC LIMIT {COMPARED}",
+        {"video_id": row["video_id"], "org_id": row["org_id"]},
+    )
+    columns = zip(*found, strict=True) if found else ()
+    known = [[value for value in column if value is not None] for column in columns]
+    medians = {
+        name: median(values) if values else None
+        for name, values in zip(MEDIANS, known or [[]] * len(MEDIANS), strict=True)
+    }
+    return {"views": len(found), **medians}
+
+
+def _related(reader: Reader, row: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
+    """The latest other views of the same session or viewer."""
+    if row[column] is None:
+        return []
+    found = _rows(
+        reader,
+        f"{column} = :value AND org_id = :org_id",
+        {"value": row[column], "org_id": row["org_id"]},
+        order="last_seen DESC",
+    )
+    return [one for one in found if _identity(one) != _identity(row)][:RELATED]
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in IDENTITY)
