@@ -46,7 +46,7 @@ REORDER_WINDOW: Final = 10_000
 """ms of arrival time for which a signal waits for earlier ones, and for the seek that explains its
 stall: the SDK sends a batch every 5 s, and repeats one after 1, 2 and 4 s."""
 
-MAX_WAITING: Final = 128
+MAX_WAITING: Final = 256
 """Signals of a view that may wait; above it the earliest are applied. A player sends one a second
 at the most, and all that wait are in memory."""
 

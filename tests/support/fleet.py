@@ -100,8 +100,7 @@ class Fleet:
         while self.now < until:
             self.now = min(self.now + STEP, until)
             for worker in self.workers:
-                due = worker.next_poll()
-                if due is not None and due <= self.now:
+                while (due := worker.next_poll()) is not None and due <= self.now:
                     self._run(worker, worker.poll(self.now))
 
     def close(self, *numbers: int) -> None:

@@ -64,7 +64,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_MAX_EVENT_LEAD", "0", "max_event_lead", 300_000, 0),
     ("OPENQOE_MAX_CONNECTIONS", "5", "max_connections", 10_000, 5),
     ("OPENQOE_MAX_WAIT", "0.5", "max_wait", 1_000, 500),
-    ("OPENQOE_MAX_WAITING_BYTES", "1MiB", "max_waiting_bytes", 64 * 2**20, 2**20),
+    ("OPENQOE_MAX_WAITING_BYTES", "1MiB", "max_waiting_bytes", 32 * 2**20, 2**20),
     ("OPENQOE_REQUEST_TIMEOUT", "0.5", "request_timeout", 30_000, 500),
     ("OPENQOE_KEEP_ALIVE_TIMEOUT", "5", "keep_alive_timeout", 75_000, 5_000),
     ("OPENQOE_HTTP_PARSER", "h11", "http_parser", "auto", "h11"),

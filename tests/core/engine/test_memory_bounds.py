@@ -26,7 +26,10 @@ def traced() -> Iterator[None]:
 
 
 def used() -> int:
-    return tracemalloc.get_traced_memory()[0]
+    """Bytes that the core has allocated; the doubles of the receivers keep all they receive."""
+    core = tracemalloc.Filter(True, "*/openqoe/core/*")
+    snapshot = tracemalloc.take_snapshot().filter_traces([core])
+    return sum(statistic.size for statistic in snapshot.statistics("filename"))
 
 
 def error(number: int, details: str) -> dict[str, Any]:
