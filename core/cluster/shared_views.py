@@ -34,10 +34,11 @@ EVENTS_PER_UPDATE = 5_000
 MAX_WAITING_EVENTS = 200_000
 """Events that may wait for the store; past it the oldest batches are applied alone."""
 
-MAX_ENTRIES = 64
+MAX_ENTRIES = 128
 """Entries of one view in ``ENTRIES_WINDOW`` that a worker adds to its log. The cost of a log grows
 with the square of its entries in one update, and a page that sends the same view_id for all its
-viewers would stall every worker. A player sends a few batches in that time."""
+viewers would stall every worker. In that time an SDK sends a few batches; players with CMCD send
+one for each media request (recorded: Shaka 80, dash.js 37, hls.js 36)."""
 
 ENTRIES_WINDOW = 10_000
 """ms."""

@@ -203,7 +203,7 @@ UNFOLLOWED = _metric(
     "view_events_unfollowed_total",
     COUNTER,
     "Events counted without the state of their view, because several workers share it and it had "
-    "more than 64 batches in ten seconds: a page probably sends one view_id for all viewers.",
+    "more than 128 batches in ten seconds: a page probably sends one view_id for all viewers.",
 )
 STORAGE_OK = _metric(
     "storage_ok", GAUGE, "1 while the journal and the outbox can be written, else 0."

@@ -21,13 +21,13 @@ from tests.support.prometheus_server import Prometheus
 from tests.support.redis_server import Redis
 from tests.support.worker_process import WorkerProcess, gunicorn, serve, uvicorn, with_options
 
-VIEWS = 1000
+VIEWS = 400
 WORKERS = 4
-MOST_VALUES = 10
+MOST_VALUES = 5
 
 SETTINGS = {
     "CARDINALITY_LIMITS": json.dumps({GOVERNED_LABEL: {"max_cardinality": MOST_VALUES}}),
-    "OPENQOE_KV_SYNC_INTERVAL": "1",
+    "OPENQOE_KV_SYNC_INTERVAL": "0.5",
     "OPENQOE_FLUSH_INTERVAL": "2",
 }
 

@@ -397,7 +397,7 @@ def _shared_store(scope: Scope) -> list[Panel]:
         ),
         graph(
             "Events counted without their view, a minute",
-            "Events of views with more than 64 batches in ten seconds, where workers share a "
+            "Events of views with more than 128 batches in ten seconds, where workers share a "
             "store: a page probably sends one view_id for all viewers.",
             [(f"60 * {scope.rate('openqoe_worker_view_events_unfollowed_total')}", "events")],
         ),

@@ -12,6 +12,9 @@ from openqoe.core.http.messages import Request
 from openqoe.core.qoe.recorder import Recorder
 from openqoe.core.qoe.view import View
 from tests.support.captures import NAMES, CapturedRequest, load
+from tests.support.cmcd_accuracy import HEADERS, target
+from tests.support.cmcd_captures import NAMES as CMCD_NAMES
+from tests.support.cmcd_captures import pages, shifted, times_of
 from tests.support.event_builders import NOW
 from tests.support.fleet import Fleet
 from tests.support.memory_store import MemoryStore
@@ -425,4 +428,19 @@ def test_view_with_usual_traffic_is_followed_completely() -> None:
         fleet.post(second % 4 // 2, player_event(second, "heartbeat", float(second)))
         fleet.pass_time(2 * SECOND)
     fleet.pass_time(MINUTE)
+    assert fleet.receiver.total("openqoe_worker_view_events_unfollowed_total") == 0
+
+
+@pytest.mark.parametrize("name", CMCD_NAMES)
+def test_views_of_recorded_cmcd_players_are_followed_completely(name: str) -> None:
+    """Players with CMCD send a body for each media request: Shaka 80 in ten seconds."""
+    fleet = Fleet(1)
+    for page in pages(name):
+        begin = fleet.now
+        for sent in page.accepted:
+            fleet.pass_time(max(0, begin + sent.t - page.accepted[0].t - fleet.now))
+            body = shifted(sent.body, fleet.now - max(times_of(sent.body)))
+            request = Request("POST", "/v1/cmcd", target(page), HEADERS, body, fleet.now)
+            assert fleet.handle(0, request).status == 204
+    fleet.close()
     assert fleet.receiver.total("openqoe_worker_view_events_unfollowed_total") == 0
