@@ -177,14 +177,11 @@ class Coordinator:
         if waits_since is not None and not self._queue.is_held:
             times.append(waits_since + self._patience)
         if self._store_deadline is not None and not self._gave_up and not self.is_complete:
-            times += (self._outage_deadline, self._store_deadline)
+            times.append(self._outage_deadline if self.failure else self._store_deadline)
         if self._update is None:
-            if self.failure:
-                times.append(self._next_attempt)
-            elif self._views.has_work:
-                times.append(0)
-            else:
-                times.append(self._timer.next_due)
+            due = 0 if self._views.has_work else self._timer.next_due
+            # Earlier, a poll would find nothing to send.
+            times.append(due if due is None or not self.failure else max(due, self._next_attempt))
         return min((time for time in times if time is not None), default=None)
 
     def complete(self, effect_id: int, result: Result, now: int) -> None:

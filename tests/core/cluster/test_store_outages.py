@@ -101,3 +101,13 @@ def test_time_outs_that_wait_for_the_store_are_bounded(monkeypatch: pytest.Monke
     fleet.close()
     name = "openqoe_completion_rate_count"
     assert sum(n for series, n in fleet.counts().items() if series.startswith(name)) == 20
+
+
+def test_worker_is_not_polled_without_pause_while_the_store_is_away() -> None:
+    fleet = Fleet(1)
+    fleet.store_is_down = True
+    for _ in range(60):  # in some of them an attempt is allowed, but there is nothing to send
+        fleet.pass_time(1_000)
+        due = fleet.workers[0].next_poll()
+        assert due is not None
+        assert due > fleet.now
