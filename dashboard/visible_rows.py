@@ -21,6 +21,8 @@ CREATE TEMP VIEW streams AS SELECT * FROM main.streams
     WHERE org_id IN (SELECT org_id FROM visible_orgs);
 CREATE TEMP VIEW entries AS SELECT * FROM main.entries
     WHERE stream IN (SELECT id FROM streams);
+CREATE TEMP VIEW views AS SELECT * FROM main.views
+    WHERE org_id IN (SELECT org_id FROM visible_orgs);
 CREATE TEMP VIEW own_labels AS SELECT DISTINCT video_id AS label FROM series
     WHERE video_id IS NOT NULL AND video_id NOT IN (
         SELECT video_id FROM main.series WHERE video_id IS NOT NULL

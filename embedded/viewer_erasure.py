@@ -1,4 +1,4 @@
-"""Erases the events of a viewer from the embedded store, so that none of their bytes stay."""
+"""Erases the events and views of a viewer from the embedded store, down to the last byte."""
 
 import sqlite3
 from collections.abc import Collection
@@ -15,8 +15,11 @@ AND json_extract(line, '$.viewer_id') IN (SELECT value FROM json_each(?2))
 """
 
 
+_THEIR_VIEWS = "org_id = ?1 AND viewer_id IN (SELECT value FROM json_each(?2))"
+
+
 def erase_viewer(path: Path, org_id: str, viewer_ids: Collection[str]) -> tuple[int, bool]:
-    """Delete the events of a viewer.
+    """Delete the events and views of a viewer.
 
     The file is rewritten and its log truncated, because pages that were freed earlier, by retention
     for example, still hold the bytes of deleted events. Other processes may use the file meanwhile:
@@ -41,6 +44,7 @@ def erase_viewer(path: Path, org_id: str, viewer_ids: Collection[str]) -> tuple[
     with closing(open_writer(path, full=True)) as database:
         with transaction(database):
             deleted = database.execute(f"DELETE FROM entries WHERE {_THEIRS}", (org_id, ids))
+            database.execute(f"DELETE FROM views WHERE {_THEIR_VIEWS}", (org_id, ids))
         return deleted.rowcount, rewrite_file(database)
 
 

@@ -40,8 +40,8 @@ API: Final = "/dashboard/api/"
 DELIVERY: Final = API + "delivery"
 """The page that needs the worker's own state."""
 
-SCOPES: Final = {API + "tail": Scope.LOGS}
-"""Scopes of pages; all others need ``Scope.READ``."""
+SCOPES: Final = {API + "tail": Scope.LOGS, API + "view": Scope.LOGS}
+"""Scopes of pages that show raw events; all others need ``Scope.READ``."""
 
 SIGN_IN: Final = "/dashboard/sign-in"
 SIGN_OUT: Final = "/dashboard/sign-out"

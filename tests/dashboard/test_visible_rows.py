@@ -10,6 +10,7 @@ import pytest
 
 from openqoe.dashboard.sample_reader import Reader
 from tests.dashboard.filled_store import Store
+from tests.dashboard.test_view_queries import add
 
 ORGS = ("acme", "rival")
 
@@ -36,6 +37,10 @@ def shared(store: Store) -> Store:
             event = {"event_type": "playing", "view_id": f"{org}-{number}",
                      "viewer_id": f"{org}-viewer", "video": {"id": f"{org}-video"}}  # fmt: skip
             store.entry(event, -60 - number, org_id=org)
+        add(
+            store,
+            {"org_id": org, "view_id": f"{org}-1", "video_id": f"{org}-video", "player": "hlsjs"},
+        )
     store.series("openqoe_worker_cardinality", [(-60, 9)], dimension="org_id")
     store.series("openqoe_worker_queue_length", [(-60, 9)], destination="rival-mimir")
     return store
@@ -53,6 +58,8 @@ QUESTIONS = [
     ("tail", {"view_id": "rival-1"}),
     ("tail", {"contains": "rival"}),
     ("tail", {"org_id": "rival"}),
+    ("views", {}),
+    ("view", {"org_id": "rival", "view_id": "rival-1"}),
     *(("breakdown", {"by": by}) for by in ("video_id", "org_id", "player_id", "env")),
     ("overview", {"org_id": "rival"}),
     ("overview", {"video_id": "rival-video"}),
@@ -83,6 +90,14 @@ def test_counts_are_those_of_the_organisation(shared: Store) -> None:
     assert started(("rival",)) == 51
     assert started(ORGS) == started(None) == 55
     assert started(("nobody",)) == 0
+
+
+def test_list_of_views_holds_those_of_the_organisation(shared: Store) -> None:
+    answer = json.loads(shared.api.answer("views", {}, ("acme",)).body)
+    assert [view["view_id"] for view in answer["views"]] == ["acme-1"]
+    rival = {"org_id": "rival", "view_id": "rival-1"}
+    assert json.loads(shared.api.answer("view", rival).body)["view"] is not None
+    assert json.loads(shared.api.answer("view", rival, ("acme",)).body)["view"] is None
 
 
 def test_tail_holds_the_entries_of_the_organisation(shared: Store) -> None:

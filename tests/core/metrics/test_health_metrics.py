@@ -77,7 +77,7 @@ def test_every_health_metric_is_exposed_and_sent(rig: Rig) -> None:
     text = rig.metrics_text()
     sent = {dict(labels)["__name__"] for labels in rig.receiver.samples}
     for metric in health_metrics.METRICS:
-        if metric.name.startswith("openqoe_worker_kv_"):
+        if metric.name.startswith("openqoe_worker_kv_") or metric is health_metrics.UNFOLLOWED:
             continue  # there is no shared store here: tests/core/cluster
         if "key" in metric.labels:
             continue  # only readers see keys: tests/core/api/test_limits_of_keys.py
@@ -90,17 +90,17 @@ def test_every_health_metric_is_exposed_and_sent(rig: Rig) -> None:
 
 def test_exposed_and_sent_values_are_equal(rig: Rig) -> None:
     rig.flush()
-    told_there = {}
+    sent = {}
     for labels, samples in rig.receiver.samples.items():
         own = dict(labels)
         name = own.pop("__name__")
         if name.startswith("openqoe_worker_"):
             assert own.pop("instance") == "rig-0"
             parts = (f'{label}="{value}"' for label, value in own.items())
-            told_there[name_of(name, parts)] = samples[-1][1]
+            sent[name_of(name, parts)] = samples[-1][1]
     told_here = shown(rig)
-    assert told_here.keys() == told_there.keys()
-    for name, value in told_there.items():
+    assert told_here.keys() == sent.keys()
+    for name, value in sent.items():
         # Deliveries and requests continued after the flush that reports them.
         if not re.search("deliver|requests|queue", name):
             assert told_here[name] == value, name
@@ -163,14 +163,14 @@ def test_queue_metrics_grow_during_outage() -> None:
     rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
     found = shown(rig)
-    assert found['openqoe_worker_queue_length{destination="prometheus"}'] == 3
+    assert found['openqoe_worker_queue_length{destination="prometheus"}'] >= 3  # one was divided
     assert found['openqoe_worker_queue_bytes{destination="prometheus"}'] > 500
     assert found['openqoe_worker_queue_age_seconds{destination="prometheus"}'] == 30
 
 
 def test_request_duration_has_route_label() -> None:
     rig = Rig()
-    for path in ("/health", "/ready", "/stats", "/metrics", "/nowhere", "/v1/events"):
+    for path in ("/health", "/ready", "/stats", "/metrics", "/nowhere", "/v1/events", "/cmcd"):
         rig.handle(Request("GET", path, last_byte_at=rig.now - 300))
     rig.handle(Request("OPTIONS", "/events", last_byte_at=rig.now - 300))
     rig.post(player_event(0, "seek"))
