@@ -199,8 +199,11 @@ TIMES: Final = (
     "openqoe_rebuffer",
     "openqoe_view_rebuffer",
     "openqoe_view_score",
+    "openqoe_view_outcomes",
+    "openqoe_completion_rate",
+    "openqoe_reported_startup",
 )
-"""Beginnings of the names of metrics that follow from times in a state."""
+"""Beginnings of the names of metrics that follow from the states of a view and their times."""
 
 
 def find_out_of_bound(
@@ -209,8 +212,9 @@ def find_out_of_bound(
     """The metrics below the truth or above the truth times the number of workers: name, truth and
     count of each.
 
-    Times in a state may be below the truth: a worker that follows a view alone sees only its share
-    of the events, and a gap between two of them counts for at most 90 s.
+    What follows from the states of a view may be below the truth: a worker that follows a view
+    alone sees only its share of the events, not the play request of another worker for example, and
+    a gap between two of them counts for at most 90 s.
     """
     names = {series.partition("{")[0] for series in truth}
     found = [(name, sum_metric(truth, name), sum_metric(counts, name)) for name in sorted(names)]
