@@ -33,7 +33,7 @@ APPLY_UNITS_PER_EVENT = UNITS_PER_EVENT + 1
 """Units of waiting batches applied for each event that arrives at an empty queue: its own cost and
 one more, so that the queue shrinks however many arrive."""
 
-MORE_UNITS_PER_EVENT = 32
+MORE_UNITS_PER_EVENT = 48
 """Units that an event pays for beyond these at a full queue, in proportion below. While a queue of
 64 MiB fills with events of 300 bytes, four million units are done: a flush of a million series."""
 

@@ -75,6 +75,7 @@ class ViewDetails(msgspec.Struct, array_like=True, frozen=True, gc=False):
         title: Title of the video.
         error_family: Family of the latest error.
         error_code: Code of the latest error.
+        view_id: The view's id, if its key has a hash instead; else "".
     """
 
     session_id: str = ""
@@ -82,6 +83,7 @@ class ViewDetails(msgspec.Struct, array_like=True, frozen=True, gc=False):
     title: str | None = None
     error_family: str | None = None
     error_code: str | None = None
+    view_id: str = ""
 
 
 class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):

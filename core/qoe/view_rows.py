@@ -114,7 +114,7 @@ class ChangedViews:
 
     def add_events(self, view: View, events: Sequence[Event]) -> None:
         """Notes that events of a view were applied, and keeps their details."""
-        view.details = _details(view.details, events)
+        view.details = _details(view, events)
         self._views[view] = None
 
     def add(self, view: View) -> None:
@@ -143,7 +143,7 @@ def row_of(view: View, now: int) -> ViewRow | None:
     began = view.last_seen if playback.first_at is None else playback.first_at
     return ViewRow(
         key.org_id,
-        key.view_id,
+        details.view_id or key.view_id,
         key.video or "",
         key.player or "",
         details.session_id or None,
@@ -190,8 +190,8 @@ def row_of(view: View, now: int) -> ViewRow | None:
     )
 
 
-def _details(known: ViewDetails | None, events: Sequence[Event]) -> ViewDetails:
-    newest = events[-1]
+def _details(view: View, events: Sequence[Event]) -> ViewDetails:
+    known, newest = view.details, events[-1]
     title = None if newest.video is None else _text(newest.video.title)
     family = code = None
     for event in events:
@@ -201,8 +201,14 @@ def _details(known: ViewDetails | None, events: Sequence[Event]) -> ViewDetails:
         title = title or known.title
         if code is None:
             family, code = known.error_family, known.error_code
+    view_id = _text(newest.view_id) or ""
     details = ViewDetails(
-        _text(newest.session_id) or "", _text(newest.viewer_id) or "", title, family, code
+        _text(newest.session_id) or "",
+        _text(newest.viewer_id) or "",
+        title,
+        family,
+        code,
+        "" if view_id == view.key.view_id else view_id,
     )
     return known if details == known and known is not None else details
 

@@ -161,7 +161,8 @@ def test_click_on_a_view_shows_all_its_events(browser: Browser, worker: WorkerPr
     browser.wait(lambda: len(browser.all("#tail details")) == 1, "the one event")
     browser.find("#tail summary").click()
     browser.find("#tail details > button").click()
-    browser.wait(lambda: len(browser.all("#tail details")) == 9, "the view's events")
+    count = len(ended(view("view-2", startup=1200, stalls=2)))
+    browser.wait(lambda: len(browser.all("#tail details")) == count, "the view's events")
     assert browser.find("[name=view_id]").get_attribute("value") == "view-2"
     assert browser.find("[name=event_type]").get_attribute("value") == ""
 

@@ -35,7 +35,7 @@ def test_dashboard_page_and_files_are_served(worker: WorkerProcess) -> None:
     assert status == 200
     assert headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in headers["content-security-policy"]
-    names = re.findall(rb'(?:href|src)="(dashboard/[^"]+)"', page)
+    names = re.findall(rb'(?:href|src)="(dashboard/(?!api/)[^"]+)"', page)
     assert names
     for name in names:
         status, headers, content = worker.request("GET", f"/{name.decode()}")

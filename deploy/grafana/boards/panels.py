@@ -360,7 +360,7 @@ def log_value(title: str, text: str, expr: str, unit: str, *, width: int = 12) -
         .datasource(LOKI)
         .with_target(
             loki.Dataquery()
-            .expr(f"max by (view_id) (max_over_time({expr} [$__auto]))")
+            .expr(f"max(max_over_time({expr} [$__auto]))")
             .legend_format(title)
             .query_type("range")
             .ref_id("A")
