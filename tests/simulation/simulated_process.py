@@ -25,7 +25,9 @@ from openqoe.core.effects import (
     Respond,
     StorageFailure,
     StorageResult,
+    StoreViews,
 )
+from openqoe.embedded.payload_decoder import decode_views
 from tests.simulation.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.http_double import HttpDouble
@@ -50,10 +52,10 @@ class Player:
         self.seconds = seconds
         name = f"view-{view}"
         events = [
-            event("viewstart", at=NOW, view_id=name, session_id=str(number)),
+            event("playing", at=NOW, view_id=name, session_id=str(number)),
             event(
                 "heartbeat",
-                at=NOW + seconds,
+                at=NOW + 1000 * seconds,
                 view_id=name,
                 session_id=str(number),
                 data={"playing_time": 1000 * seconds},
@@ -72,6 +74,7 @@ class SimulatedEnvironment:
         latest: The latest time so far, which is the receivers' clock.
         shared: Whether the processes share a store.
         faults: Number of faults so far, by kind.
+        stored_views: Views that have a row in the embedded store.
     """
 
     config: Config
@@ -92,6 +95,7 @@ class SimulatedEnvironment:
             for name in (one.name for one in self.config.logs_destinations)
         }
         self.store = MemoryStore(lambda: self.latest)
+        self.stored_views: set[str] = set()
 
 
 class SimulatedProcess:
@@ -107,7 +111,7 @@ class SimulatedProcess:
         self._environment = environment
         self._disk = disk
         self._storage_effects: deque[Append | Persist | LoadPayload | Forget] = deque()
-        self._requests: list[RemoteWrite | LokiPush] = []
+        self._requests: list[RemoteWrite | LokiPush | StoreViews] = []
         self._store_calls: deque[KvUpdate] = deque()
         self._players: dict[int, Player] = {}  # by the id of their open request
         self._last_request = 0
@@ -218,7 +222,10 @@ class SimulatedProcess:
             self.complete_store_call()
             self.complete_request()
 
-    def _receive(self, effect: RemoteWrite | LokiPush) -> HttpResult:
+    def _receive(self, effect: RemoteWrite | LokiPush | StoreViews) -> HttpResult:
+        if isinstance(effect, StoreViews):
+            self._environment.stored_views |= {row.view_id for row in decode_views(effect.body)}
+            return HttpResult(204)
         doubles: Mapping[str, HttpDouble] = (
             self._environment.receivers
             if isinstance(effect, RemoteWrite)
@@ -233,7 +240,7 @@ class SimulatedProcess:
         while waiting:
             effect = waiting.popleft()
             match effect:
-                case RemoteWrite() | LokiPush():
+                case RemoteWrite() | LokiPush() | StoreViews():
                     self._requests.append(effect)
                 case KvUpdate():
                     self._store_calls.append(effect)

@@ -64,6 +64,9 @@ class SimulatedService:
             lines = Counter(entry.line for entry in loki.entries())
             assert len(lines) == 2 * len(self.players)
 
+        if any(one.is_embedded for one in self.environment.config.metrics_destinations):
+            assert self.environment.stored_views == {f"view-{one.view}" for one in self.players}
+
     def _check_metrics(self, receiver: RemoteWriteDouble) -> None:
         batches = len(self.players)
         assert receiver.violations == []
