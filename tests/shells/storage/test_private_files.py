@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,8 @@ def test_start_repairs_modes_of_existing_files(tmp_path: Path) -> None:
     run_worker(directory).close()
     (directory / "slot-0" / "worker.db.damaged-1").write_bytes(b"")
     for path in [directory, *directory.rglob("*")]:
-        path.chmod(0o777 if path.is_dir() else 0o666)
+        with suppress(FileNotFoundError):  # SQLite deletes its own on closing
+            path.chmod(0o777 if path.is_dir() else 0o666)
     run_worker(directory).close()
     assert set(modes(directory).values()) == {0o700, 0o600}
 
