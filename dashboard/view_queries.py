@@ -249,7 +249,8 @@ def _events(
             continue
         for event, _ in decoded.events:
             key = view_key(event)
-            own = (key.org_id, key.view_id, key.video or "", key.player or "")
+            # The line has this view_id already; a key holds the hash of a long one.
+            own = (key.org_id, row["view_id"], key.video or "", key.player or "")
             if own == _identity(row):
                 shown = {"at": int(event.event_time), "type": event.event_type, "line": line}
                 events.append((event, shown))

@@ -163,8 +163,8 @@ def test_click_on_a_view_shows_all_its_events(browser: Browser, worker: WorkerPr
     browser.find("#tail details > button").click()
     count = len(ended(view("view-2", startup=1200, stalls=2)))
     browser.wait(lambda: len(browser.all("#tail details")) == count, "the view's events")
-    assert browser.find("[name=view_id]").get_attribute("value") == "view-2"
-    assert browser.find("[name=event_type]").get_attribute("value") == ""
+    assert browser.find("#tail-form [name=view_id]").get_attribute("value") == "view-2"
+    assert browser.find("#tail-form [name=event_type]").get_attribute("value") == ""
 
 
 def test_paused_tail_shows_no_new_events(browser: Browser, worker: WorkerProcess) -> None:

@@ -41,7 +41,7 @@ TIMES: Final = {
 }
 
 NOT_SIMULATED: Final = re.compile(
-    r"openqoe_media_|openqoe_live_latency|_view_events_unfollowed|cmcd"
+    r"openqoe_media_|openqoe_throughput|openqoe_live_latency|_view_events_unfollowed|cmcd"
 )
 """Queries about players without an SDK, whose traffic tests/end_to_end/test_cmcd_prometheus.py
 sends, and about views that many workers share."""
