@@ -141,7 +141,7 @@ class SecondGeneration(Adapter):
         if reported.bps is not None:
             resolution = NO_RESOLUTION if reported.audio else self.resolution
         data["resolution"] = resolution
-        data["framerate"] = None if resolution is None or reported.audio else 25
+        data["framerate"] = None if resolution is None or reported.audio else reported.fps
         self.emit("playing", at, data, *self.shown(reported.bps, resolution))
 
     def _stall_over(self, at: int) -> None:

@@ -124,7 +124,7 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
         now: Time of arrival, ms.
     """
     playback = view.playback
-    ordered = sorted(signals, key=_time_and_kind)
+    ordered = _ranked(signals)
     out: list[Observation] = []
     _note_clock(playback, ordered[-1].at, now)
     for signal in ordered:
@@ -141,24 +141,43 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
     return out
 
 
-def _time_and_kind(signal: Signal) -> tuple[float, int]:
-    return signal.at, signal.kind
+def _order(signal: Signal) -> tuple[float, int, int]:
+    return signal.at, signal.kind, signal.rank
+
+
+def _ranked(signals: Sequence[Signal]) -> list[Signal]:
+    """Returns the signals of a batch in order; those of one time and kind as the player sent them.
+
+    A player may leave one rendition and take another within a millisecond. Equal signals are one.
+    """
+    ordered: list[Signal] = []
+    siblings: list[Signal] = []  # of the latest time and kind, without ranks
+    for signal in sorted(signals, key=_order):
+        if siblings and (siblings[0].at != signal.at or siblings[0].kind != signal.kind):
+            siblings = []
+        if signal in siblings:
+            continue
+        siblings.append(signal)
+        rank = len(siblings) - 1
+        ordered.append(msgspec.structs.replace(signal, rank=rank) if rank else signal)
+    return ordered
 
 
 def _extend_window(playback: Playback, ordered: list[Signal], now: int) -> None:
-    """Adds signals, ordered by time and kind, to those that wait; equal ones once.
+    """Adds ordered signals to those that wait; equal ones once.
 
-    Those with the same time and kind are ordered by content, so the order of arrival is irrelevant.
+    Those of several batches with the same time, kind and rank are ordered by content, so the order
+    of arrival is irrelevant.
     """
     if not ordered:
         return
     window, arrivals = list(playback.window), list(playback.arrivals)
     for signal in ordered:
-        key = _time_and_kind(signal)
+        key = _order(signal)
         place = len(window)
-        if window and _time_and_kind(window[-1]) >= key:
-            place = bisect_right(window, key, key=_time_and_kind)
-            while place and _time_and_kind(window[place - 1]) == key:
+        if window and _order(window[-1]) >= key:
+            place = bisect_right(window, key, key=_order)
+            while place and _order(window[place - 1]) == key:
                 other = window[place - 1]
                 if other == signal:
                     place = -1
@@ -383,9 +402,11 @@ class _Settlement:
     def observations(self) -> list[Observation]:
         """Returns what was observed, sums of times last."""
         view, out, playback = self._view, self._out, self._playback
-        frames_dropped, playback.dropped_unsettled = playback.dropped_unsettled, 0
-        if playback.fps is None:
-            frames_dropped = 0
+        frames_dropped = 0
+        if playback.fps is not None:
+            frames_dropped, playback.dropped_unsettled = playback.dropped_unsettled, 0
+        elif not playback.window:  # else the rendition may be in a signal that waits
+            playback.dropped_unsettled = 0
         playback.media_s += self._media
         playback.bits += self._bits
         playback.bits_s += self._known

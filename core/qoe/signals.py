@@ -146,6 +146,7 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
         tells_totals: Whether the source reports running totals of the media time played; without
             them it follows from the states.
         generation: The SDK generation that the event shows, 0 if either may have sent it.
+        rank: Its place among the signals of its batch with the same time and kind.
     """
 
     at: Number
@@ -165,3 +166,4 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     tells_stalls: bool = False
     tells_totals: bool = True
     generation: int = 0
+    rank: int = 0

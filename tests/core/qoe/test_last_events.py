@@ -44,3 +44,39 @@ def test_time_after_error_counts_only_if_position_moves(position: float, watched
     assert rig.total("openqoe_watch_time_seconds") == watched
     how = "playback_failure" if position == 10 else "stopped"
     assert rig.total("openqoe_view_outcomes_total", outcome=how) == 1
+
+
+def test_renditions_of_one_millisecond_are_taken_in_the_order_sent() -> None:
+    """video.js: the picture shows the rest of one rendition, and the next is loaded, at once."""
+    rig = Rig()
+    high, low = {"width": 1920, "height": 1080}, {"width": 1280, "height": 720}
+    rig.post(player_event(0, "playing", 0.0, player="videojs", bitrate=1, resolution=high))
+    rig.post(
+        player_event(20, "qualitychange", 20.0, player="videojs", bitrate=1, resolution=high),
+        player_event(20, "qualitychange", 20.0, player="videojs", bitrate=1, resolution=low),
+    )
+    rig.flush(3)
+    changes = {
+        labels["change_direction"]: series[-1][1]
+        for labels, series in (
+            (dict(labels), series)
+            for labels, series in rig.receiver.select("openqoe_quality_changes_total").items()
+        )
+    }
+    assert changes == {"downshift": 1}
+
+
+def test_frames_dropped_before_the_rendition_is_settled_count_for_the_share() -> None:
+    """The signals of a view's first seconds wait while its first dropped frames are reported."""
+    rig = Rig()
+    start = {"bitrate": 1_000_000, "resolution": {"width": 1280, "height": 720}, "framerate": 25}
+    rig.post(player_event(-5, "viewstart", 0.0, player="videojs"))
+    rig.pass_time(12_000)  # alone in the first step
+    rig.post(
+        player_event(0, "playing", 0.0, player="videojs", **start),
+        player_event(
+            10, "heartbeat", 10.0, player="videojs", playing_time=10_000, dropped_frames=3
+        ),
+    )
+    rig.flush(3)
+    assert rig.receiver.total("openqoe_expected_frames_dropped_total") == 3
