@@ -42,7 +42,7 @@ REBUFFER: Final = "rebuffer"
 """The cause of stalls that count as rebuffering by CTA-2066: neither start-up nor seek."""
 
 NO_ATTEMPTS: Final = frozenset({"bounce", "unknown"})
-"""Outcomes that count for neither side of a ratio: left within a second, or not told."""
+"""Outcomes that count for neither side of a ratio: left within a second, or unknown."""
 
 SHOWN: Final = ("completed", "stopped", "playback_failure")
 """Outcomes of views that showed a frame."""

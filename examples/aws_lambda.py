@@ -50,7 +50,7 @@ BUDGET = 5_000
 RESERVE = 500
 """Time, in ms, that is left to return the answer before Lambda ends the invocation."""
 
-"""An environment serves one request at a time, so there is nobody to share with."""
+"""An environment serves one request at a time, so nothing is shared between requests."""
 
 
 class Context(Protocol):

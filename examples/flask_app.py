@@ -44,7 +44,7 @@ application = DispatcherMiddleware(app, {"/qoe": qoe})
 
 def main() -> None:
     """Serve with werkzeug's development server until SIGTERM or SIGINT."""
-    # Python ends at SIGTERM without a word unless told otherwise: no ``finally``, no atexit.
+    # Python ends at SIGTERM immediately by default: no ``finally``, no atexit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=True)

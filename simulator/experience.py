@@ -1,7 +1,7 @@
 """What one viewer experiences, by the clock: the truth of all metrics of time and outcome.
 
 It follows the signals of a simulated playback, whose state is known, instead of guessing the state
-from events as a worker must. It counts time up to the latest event, because nobody can know more:
+from events as a worker must. It counts time up to the latest event, because nothing later is known:
 what a view would add if no further event came (its outcome, an open stall) is its closing.
 
 The definitions are those of the documentation (docs/metrics.md), which follow CTA-2066 and Mux.
@@ -239,7 +239,7 @@ class Experience:
 
         Args:
             is_fatal: Whether the error says that it is fatal.
-            is_over: Whether the player has stopped, so that nobody waits any longer.
+            is_over: Whether the player has stopped, so that the viewer waits no longer.
         """
         self._error_at = self._at
         self._error_is_fatal |= is_fatal

@@ -131,7 +131,7 @@ class CmcdDecoder:
         if "ts" not in values:
             return Fault(index, "ts", "is missing", "no_time")
         if not values.get("sid"):
-            return Fault(index, "sid", "is missing: no playback can be told", "no_sid")
+            return Fault(index, "sid", "is missing: the playback is unknown", "no_sid")
         age = now - values["ts"]
         if age > self._max_age:
             return Fault(index, "ts", "is too old", "too_old")

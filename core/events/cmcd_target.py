@@ -45,7 +45,7 @@ QUERY_FIELDS: Final = ("org_id", "player_id", "env", "app_name", "app_version", 
 """Fields of the query that become labels."""
 
 REQUIRED_FIELDS: Final = ("org_id", "player_id")
-"""Fields without which players of several sites cannot be told apart."""
+"""Fields that distinguish the players of several sites."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = lru_cache(maxsize=4096)(msgspec.json.Decoder(CmcdTarget).decode)

@@ -124,8 +124,8 @@ class Registry:
     Attributes:
         size: Samples per flush, that is, series as Prometheus counts them.
         bytes: Approximate bytes of the series.
-        cached_bytes: Approximate bytes of the groups' caches; whoever discards the groups resets
-            it.
+        cached_bytes: Approximate bytes of the groups' caches; reset by the code that discards
+            the groups.
         overflowed: New label sets that an overflow series absorbed; never decreases.
     """
 

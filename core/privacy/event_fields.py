@@ -1,6 +1,6 @@
 """Drops and hashes members of events, by their paths.
 
-A hash is keyed (HMAC-SHA256), so that nobody without the secret can find the value by trying all
+A hash is keyed (HMAC-SHA256), so that the value cannot be found without the secret by trying all
 that are possible, and it includes the organisation, so that two of them cannot compare viewers. It
 is the same at all times, so one viewer stays one viewer. All other members keep their bytes.
 """

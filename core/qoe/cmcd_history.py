@@ -1,4 +1,4 @@
-"""What a view keeps of its CMCD records: their sequence numbers, and the errors they have told.
+"""What a view keeps of its CMCD records: their sequence numbers, and the errors they have reported.
 
 Repeated records are recognised by their numbers.
 
@@ -9,7 +9,7 @@ makes an accepted record one of these. Records are numbered by ``sn`` for each s
 The number starts again at 0 when a player loads its next source in the same session (hls.js) or is
 configured again (Shaka). A smaller number with a later time is such a restart, not an old record.
 
-An error may be told by any record, and dash.js repeats its latest error on every later one, so a
+An error may be reported by any record, and dash.js repeats its latest error on every later one, so a
 code counts once for each record of the event ``e``, and elsewhere only if it is news.
 """
 
@@ -94,8 +94,8 @@ MAX_CODE: Final = 64
 NO_CODE: Final = "unknown"
 """The code of an error without one (Shaka)."""
 
-TOLD: Final = -1
-"""Stands for the time of a code that the event ``e`` has told."""
+REPORTED: Final = -1
+"""Stands for the time of a code that an event ``e`` has reported."""
 
 
 class RecordTrace(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -122,7 +122,7 @@ class CmcdHistory(msgspec.Struct, array_like=True, gc=False, eq=False):
     Attributes:
         window: Their sequence numbers.
         codes: Error codes, each with the time at which another event than ``e`` announced it, or
-            ``TOLD``.
+            ``REPORTED``.
     """
 
     window: SequenceWindow = msgspec.field(default_factory=SequenceWindow)
@@ -137,7 +137,7 @@ class CmcdHistory(msgspec.Struct, array_like=True, gc=False, eq=False):
     def _counts(self, code: str, record: RecordTrace) -> bool:
         known = self.codes.get(code)
         if record.is_error:
-            self._remember(code, TOLD)
+            self._remember(code, REPORTED)
             return known is None or known < record.at
         return known is None and self._remember(code, record.at)
 

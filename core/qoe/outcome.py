@@ -24,7 +24,7 @@ MAX_COMPLETION: Final = 1.1
 
 
 def outcome(playback: Playback) -> str | None:
-    """Returns how a view has ended; None if nobody asked to play it."""
+    """Returns how a view has ended; None if play was never requested."""
     if not playback.has(Mark.REQUESTED):
         return "unknown" if playback.has(Mark.ACTIVE) else None
     if playback.has(Mark.ENDED):
@@ -114,4 +114,4 @@ SUCCESS: Final = {
     "start_failure": 0.0,
     "playback_failure": 0.0,
 }
-"""Playback success score of Mux; none for a bounce, nor if the source tells no states."""
+"""Playback success score of Mux; none for a bounce, nor if the source does not report states."""

@@ -211,7 +211,7 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
     marks = playback.marks
     if signal.generation:
         playback.generation = signal.generation
-    if not signal.tells_totals:
+    if not signal.reports_totals:
         marks |= Mark.WITHOUT_TOTALS
     if signal.is_live:
         marks |= Mark.LIVE
@@ -526,7 +526,7 @@ class _Settlement:
             if playback.error_at is None or not self._stands_still(signal):
                 self._play(seconds)
             if moved:
-                playback.untold_s += moved
+                playback.unreported_s += moved
                 self._progress()
         elif state is State.REBUFFERING:
             self._spend_waiting()
@@ -542,11 +542,11 @@ class _Settlement:
             shown_at = self._first_frame_at(signal)
             if shown_at is not None:
                 self._show_frame_of(signal, shown_at)
-                playback.untold_s += moved
+                playback.unreported_s += moved
         elif playback.stall is not None:
             playback.stall.seconds += seconds
         if signal.played is not None:
-            playback.untold_s = 0.0
+            playback.unreported_s = 0.0
 
     def _spend_waiting(self) -> None:
         """Attributes time in a stall or a seek, the last of which was played if it moved."""
@@ -575,7 +575,7 @@ class _Settlement:
         playback.stall_was_refuted = True
         playback.waits = False
         playback.state = State.PLAYING
-        playback.untold_s += moved
+        playback.unreported_s += moved
         self._play(played)
         self._progress()
 
@@ -620,11 +620,11 @@ class _Settlement:
             playback.asked_at = signal.at
         playback.request_position = signal.position
         playback.start_s = 0.0
-        if signal.tells_stalls:
+        if signal.reports_stalls:
             playback.marks |= Mark.TELLS_STALLS
 
     def _first_frame_at(self, signal: Signal) -> float | None:
-        """When the first frame of a start was shown, if this signal tells."""
+        """When the first frame of a start was shown, if this signal shows it."""
         playback, kind, at = self._playback, signal.kind, signal.at
         requested = playback.requested_at
         assert requested is not None, "a start has a request"
@@ -644,10 +644,10 @@ class _Settlement:
         if not media and signal.played and not playback.has(Mark.SHOWN | Mark.ACTIVE):
             media = signal.played if playback.has(Mark.BEGAN) else 0.0
         if media:
-            if signal.tells_stalls and not playback.waits:
+            if signal.reports_stalls and not playback.waits:
                 return requested
             return max(requested, at - media / playback.rate * 1000)
-        if playback.waits or is_soon or not signal.tells_stalls:
+        if playback.waits or is_soon or not signal.reports_stalls:
             return None
         if signal.position is not None and signal.position == playback.request_position:
             return None  # Shaka reports neither wait nor error for a missing manifest
@@ -655,7 +655,7 @@ class _Settlement:
 
     def _show_frame_of(self, signal: Signal, shown_at: float) -> None:
         kind = signal.kind
-        is_measured = self._playback.waits or signal.tells_stalls or kind is SignalKind.PLAYING
+        is_measured = self._playback.waits or signal.reports_stalls or kind is SignalKind.PLAYING
         stall_s = signal.value if kind is SignalKind.STALL_END else None
         self._show_frame(shown_at, is_measured=is_measured, stall_s=stall_s)
         self._playback.stall_was_refuted = kind is SignalKind.STALL_END  # it is accounted for
@@ -830,7 +830,7 @@ class _Settlement:
         playback = self._playback
         if signal.position is None or playback.request_position is None:
             return False
-        if playback.played is not None and playback.untold_s == 0:
+        if playback.played is not None and playback.unreported_s == 0:
             return False
         return abs(signal.position - playback.request_position) < START_TOLERANCE and (
             playback.furthest - playback.request_position < START_TOLERANCE
@@ -928,7 +928,7 @@ class _Settlement:
         elif state in _IDLE and playback.has_frame:
             if self._moved:
                 self._play(min(self._seconds, self._moved / playback.rate))
-                playback.untold_s += 0.0 if signal.played is not None else self._moved
+                playback.unreported_s += 0.0 if signal.played is not None else self._moved
                 self._progress()
             elif state is not State.PAUSED or signal.at - playback.stopped_at <= HEARTBEAT_LAG:
                 return
@@ -1086,11 +1086,11 @@ class _Settlement:
         ):
             # The player would have reported a wait at once.
             self._show_frame(playback.requested_at, is_measured=True)
-        untold, playback.untold_s = playback.untold_s, 0.0
-        if untold and not playback.has(Mark.WITHOUT_TOTALS):
-            self._media += untold
+        unreported, playback.unreported_s = playback.unreported_s, 0.0
+        if unreported and not playback.has(Mark.WITHOUT_TOTALS):
+            self._media += unreported
             if playback.played is not None:
-                playback.played.add(untold)
+                playback.played.add(unreported)
         if playback.state not in (State.NEW, State.LOADED, State.ENDED):
             self._stop(State.LEFT)
         self._close_stall()

@@ -16,7 +16,7 @@ class State(IntEnum):
     """Where a playback is. Time counts as watched in PLAYING and REBUFFERING only."""
 
     NEW = 0
-    """Nothing tells yet: the view may have been in any state before it was first seen."""
+    """Not known yet: the view may have been in any state before it was first seen."""
     LOADED = 1
     STARTING = 2
     """Asked to play, and nothing shown yet."""
@@ -97,7 +97,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         stall_was_refuted: Whether the next end of a stall belongs to one that was none.
         position: Latest media position, s, and its time.
         furthest: Furthest position, s.
-        untold_s: Media time played since the latest running total.
+        unreported_s: Media time played since the latest running total.
         paused_at: A pause that an end may still explain.
         stopped_at: When it last stopped playing.
         error_at: An error without progress after it.
@@ -145,7 +145,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     played: RunningTotal | None = None
     dropped: RunningTotal | None = None
     dropped_unsettled: Number = 0
-    untold_s: Number = 0.0
+    unreported_s: Number = 0.0
     # pauses and errors
     paused_at: Number | None = None
     stopped_at: Number = 0

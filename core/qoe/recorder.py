@@ -118,15 +118,15 @@ class Recorder:
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
 
     def _record_event(self, event: Event, group: Group, view: View | None, now: int) -> bool:
-        """Records an event; returns whether it is new. Only CMCD tells repeated records."""
+        """Records an event; returns whether it is new. Only CMCD identifies repeated records."""
         event_type = event.event_type
         codes: Sequence[str] = ()
         if isinstance(event, CmcdEvent):
             trace = cmcd.trace_of(event)
-            told = trace.codes if view is None else cmcd.note_record(trace, view)
-            if told is None:
+            new_codes = trace.codes if view is None else cmcd.note_record(trace, view)
+            if new_codes is None:
                 return False
-            codes = told
+            codes = new_codes
         # The group caches this counter under the bare type, which saves building a key.
         counter = group.series_cache.get(event_type)
         if counter is None or counter.has_ended:

@@ -24,7 +24,7 @@ class SignalKind(IntEnum):
     """
 
     LOADED = 1
-    """The player loads the video, and nobody has asked to play: playback of an earlier one is over.
+    """The player loads the video, and play is not requested: playback of an earlier one is over.
     Running totals may restart."""
     READY = 2
     """A player is there; the state stays what it is. Running totals may restart."""
@@ -33,7 +33,7 @@ class SignalKind(IntEnum):
     SEEK_BEGIN = 4
     """A seek begins: ``target`` is its new position, if known."""
     STALL_BEGIN = 5
-    """The player waits for data; the model tells start-up, seek and rebuffering apart."""
+    """The player waits for data; the model distinguishes start-up, seek and rebuffering."""
     PLAY_WAIT = 6
     """The same of a player that waits only if it was asked to play: the first is the request."""
     SEEK_END = 7
@@ -47,8 +47,8 @@ class SignalKind(IntEnum):
     REPORT = 11
     """A report that says nothing about the state."""
     ACTIVE = 12
-    """A report of a source that does not tell states: the outcome is unknown unless another
-    signal tells one."""
+    """A report of a source that does not report states: the outcome is unknown unless another
+    signal implies one."""
     PAUSED = 13
     ENDED = 14
     """The end of the video was reached: ``value`` is the fraction reached as the player says."""
@@ -141,9 +141,9 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
         switch: Set if the source reports a change of the rendition.
         measures: Durations of the start.
         is_live: Whether the video is live: it has no completion.
-        tells_stalls: Whether the source reports each wait of the player: a play request that no
+        reports_stalls: Whether the source reports each wait of the player: a play request that no
             wait follows shows the first frame at once.
-        tells_totals: Whether the source reports running totals of the media time played; without
+        reports_totals: Whether the source reports running totals of the media time played; without
             them it follows from the states.
         generation: The SDK generation that the event shows, 0 if either may have sent it.
         rank: Its place among the signals of its batch with the same time and kind.
@@ -163,7 +163,7 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     switch: Switch | None = None
     measures: Measures | None = None
     is_live: bool = False
-    tells_stalls: bool = False
-    tells_totals: bool = True
+    reports_stalls: bool = False
+    reports_totals: bool = True
     generation: int = 0
     rank: int = 0

@@ -128,7 +128,7 @@ class ChangedViews:
 
 
 def row_of(view: View, now: int) -> ViewRow | None:
-    """Returns the row of a view; None if nobody has asked to play it.
+    """Returns the row of a view; None if play was never requested.
 
     Args:
         view: The view.

@@ -41,7 +41,7 @@ PATCHERS = (
     ("gevent.monkey", "is_module_patched", "threading"),
     ("eventlet.patcher", "is_monkey_patched", "thread"),
 )
-"""Modules that replace threads by coroutines, with a function that tells whether they have."""
+"""Modules that replace threads by coroutines, with a function that says whether they have."""
 
 EXIT_UNLOADABLE = 4
 """gunicorn's exit status for an application that cannot be loaded. gunicorn then ends, instead of

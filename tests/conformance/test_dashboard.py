@@ -59,7 +59,9 @@ def test_missing_dashboard_file_is_not_found(worker: WorkerProcess) -> None:
 
 
 def test_dashboard_api_answers(worker: WorkerProcess) -> None:
-    status, headers, body = worker.request("GET", "/dashboard/api/overview?last=15m&org_id=nobody")
+    status, headers, body = worker.request(
+        "GET", "/dashboard/api/overview?last=15m&org_id=unknown-org"
+    )
     assert (status, headers["content-type"]) == (200, "application/json")
     assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
     assert json.loads(body)["current"]["views_started"] == 0

@@ -140,7 +140,7 @@ def test_filter_applies_to_all_answers(filled: Store) -> None:
     assert answer["concurrent_views"]["peak"] == 2
     assert filled.ask("errors", device_category="desktop")["errors"] == []
     assert filled.ask("overview", video_id="film-3")["current"]["errors"] == 6
-    assert filled.ask("overview", org_id="nobody")["current"]["views_started"] == 0
+    assert filled.ask("overview", org_id="unknown-org")["current"]["views_started"] == 0
 
 
 def test_timeline_sums_equal_the_overview(filled: Store) -> None:

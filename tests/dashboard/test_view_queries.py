@@ -76,7 +76,7 @@ def test_list_has_the_views_of_the_range_latest_first_with_counts(filled: Store)
         ({"view_id": "fine"}, ["fine"]),
         ({"device_category": "tv"}, ["stalled"]),
         ({"video_id": "other"}, ["now"]),
-        ({"org_id": "nobody"}, []),
+        ({"org_id": "unknown-org"}, []),
     ],
 )
 def test_filter_selects_views(filled: Store, query: dict[str, str], expected: list[str]) -> None:

@@ -89,7 +89,7 @@ def test_counts_are_those_of_the_organisation(shared: Store) -> None:
     assert started(("acme",)) == 4
     assert started(("rival",)) == 51
     assert started(ORGS) == started(None) == 55
-    assert started(("nobody",)) == 0
+    assert started(("unknown-org",)) == 0
 
 
 def test_list_of_views_holds_those_of_the_organisation(shared: Store) -> None:
@@ -105,7 +105,7 @@ def test_tail_holds_the_entries_of_the_organisation(shared: Store) -> None:
     assert {entry["org_id"] for entry in answer["entries"]} == {"acme"}
     assert len(answer["entries"]) == 3
     assert answer["latest"] == 3
-    nothing = json.loads(shared.api.answer("tail", {}, orgs=("nobody",)).body)
+    nothing = json.loads(shared.api.answer("tail", {}, orgs=("unknown-org",)).body)
     assert (nothing["latest"], nothing["entries"]) == (0, [])
 
 

@@ -1,8 +1,8 @@
 """70 minutes of simulated viewers, sent through workers into a real Prometheus within seconds.
 
 Nothing sleeps: the workers run under the clock of the simulation, and their requests carry its
-timestamps. One worker receives the viewers' batches; another has every fault that its metrics can
-report.
+timestamps. One worker receives the viewers' batches, one the recorded CMCD of three players;
+another has every fault that its metrics can report.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
+from openqoe.core.cluster.shared_views import MAX_ENTRIES
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import (
     Effect,
@@ -29,6 +30,9 @@ from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from openqoe.simulator import Simulation, Truth, parse_incident
 from tests.deploy import rule_files
+from tests.support.captures import load
+from tests.support.cmcd_accuracy import HEADERS
+from tests.support.cmcd_captures import all_pages, shifted
 from tests.support.event_builders import event, post
 from tests.support.handling import handle
 from tests.support.loki_double import LokiDouble
@@ -188,6 +192,7 @@ class SimulatedHour:
         self.loki = sender.loki
         self._sender = sender
         self._simulate_viewers()
+        self._replay_cmcd()
         self._simulate_faults()
         self._evaluate_rules()
         sender.close()
@@ -211,6 +216,26 @@ class SimulatedHour:
         self._sender.now = self.end
         worker.pass_time(self.end)
         self.truth.expire()
+
+    def _replay_cmcd(self) -> None:
+        """Send the records of players without an SDK, half an hour before the end."""
+        sender = self._sender
+        sender.now = begin = self.end - 30 * MINUTE
+        worker = Process(sender, SETTINGS, "cmcd-0")
+        arrivals = []
+        for page in all_pages():
+            first = page.posts[0].t
+            ms = begin - first - load(page.recording).t0
+            query = f"org_id=cmcd&player_id={page.recording}&player_name={page.player}"
+            for one in page.accepted:
+                body = shifted(one.body, ms)
+                arrivals.append((begin + one.t - first, query, body))
+        for now, query, body in sorted(arrivals):
+            sender.now = now
+            worker.pass_time(now)
+            assert worker.handle(Request("POST", "/v1/cmcd", query, HEADERS, body), now) == 204
+        sender.now = begin + 2 * SILENCE
+        worker.pass_time(sender.now)
 
     def _simulate_faults(self) -> None:
         """Run a worker with all faults in the last 20 minutes."""
@@ -253,6 +278,10 @@ class SimulatedHour:
         faulty.handle(Request("POST", "/v1/events", body=b"{"), now)
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000, org_id="faulty")
         faulty.handle(post(late, now=now), now)
+        if step == 2:  # more batches of one view than workers follow
+            for _ in range(MAX_ENTRIES + 1):
+                hot = event("heartbeat", at=now, org_id="faulty", view_id="undefined")
+                faulty.handle(post(hot, now=now), now)
         for at in range(now, now + 2 * SECOND + 1, 50):  # batches delayed by 5 s
             faulty.handle(
                 Request("POST", "/v1/events", body=b"{", last_byte_at=at - 5 * SECOND), at

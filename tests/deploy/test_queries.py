@@ -40,12 +40,6 @@ TIMES: Final = {
     "__auto": "1m",
 }
 
-NOT_SIMULATED: Final = re.compile(
-    r"openqoe_media_|openqoe_throughput|openqoe_live_latency|_view_events_unfollowed|cmcd"
-)
-"""Queries about players without an SDK, whose traffic tests/end_to_end/test_cmcd_prometheus.py
-sends, and about views that many workers share."""
-
 ORGANISATIONS: Final = ("acme", "campus", "nordlicht", "samba")
 
 
@@ -75,7 +69,7 @@ def test_every_panel_shows_data(prometheus: Prometheus, world: SimulatedHour, na
     dashboard = dashboard_files.load(name)
     values = {**TIMES, **dashboard_files.default_values(dashboard)}
     for query in dashboard_files.queries(dashboard):
-        if query.language == "prometheus" and not NOT_SIMULATED.search(query.expr):
+        if query.language == "prometheus":
             found = ask(prometheus, world, query, values)
             assert any(map(math.isfinite, found)), f"{query.where}: {query.expr}"
 
@@ -481,7 +475,7 @@ def test_log_queries_use_labels_that_worker_sends(world: SimulatedHour) -> None:
         asked = parse_logql(query.expr)
         assert {label for label, _, _ in asked.matchers} <= stream, query
         assert asked.filters <= metadata | asked.paths.keys(), query
-        assert NOT_SIMULATED.search(query.expr) or set(asked.paths.values()) <= members, query
+        assert set(asked.paths.values()) <= members, query
         assert asked.used <= stream | metadata | asked.paths.keys(), query
 
 

@@ -212,9 +212,9 @@ def test_empty_label_set_is_accepted_and_discarded(push: Pusher) -> None:
 
 def test_tenants_have_separate_streams(push: Pusher) -> None:
     push(({"a": "b"}, [at(0, "mine")]), X_Scope_OrgID="me")
-    push(({"a": "b"}, [at(0, "nobody's")]))
+    push(({"a": "b"}, [at(0, "other's")]))
     assert [entry.line for entry in push.loki.entries("me")] == ["mine"]
-    assert push.lines() == ["nobody's"]
+    assert push.lines() == ["other's"]
     assert push.loki.tenants == {"me", "fake"}
 
 

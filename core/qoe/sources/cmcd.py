@@ -4,8 +4,8 @@
 so a lost or late change of state is made up by the next record. What players do beside the
 specification was measured (hls.js 1.7.4, dash.js 5.2.1, Shaka 5.2.12):
 
-- hls.js sends ``r`` (rebuffering) in every seek, so the model tells the causes of stalls apart;
-- dash.js sends ``s`` (starting) when it gets its source, long before anybody asks to play, and
+- hls.js sends ``r`` (rebuffering) in every seek, so the model distinguishes the causes of stalls;
+- dash.js sends ``s`` (starting) when it gets its source, long before play is requested, and
   ``w`` for waits in start-up and seeks;
 - Shaka's release build sends no state at all: what such a view did is unknown, never zero;
 - a playback rate of 1 is left out.
@@ -114,7 +114,7 @@ def observations_of(event: CmcdEvent, view: View | None, codes: Iterable[str]) -
 
 
 def _signal(event: CmcdEvent, kind: SignalKind, **members: Any) -> Signal:
-    return Signal(event.event_time, kind, tells_totals=False, **members)
+    return Signal(event.event_time, kind, reports_totals=False, **members)
 
 
 def _kind(event: CmcdEvent) -> SignalKind:
@@ -127,12 +127,12 @@ def _kind(event: CmcdEvent) -> SignalKind:
         return SignalKind.REPORT
     if state == "a" and record.e != "ps":  # each signal of a pause is a pause
         return SignalKind.REPORT
-    if state == "s" and tells_early_start(event):
+    if state == "s" and starts_on_load(event):
         return SignalKind.LOADED
     return KIND_BY_STATE.get(state, SignalKind.REPORT)
 
 
-def tells_early_start(event: CmcdEvent) -> bool:
+def starts_on_load(event: CmcdEvent) -> bool:
     """Whether the player sends state ``s`` when it is loaded, not when it is asked to play."""
     name = "" if event.player is None else str(event.player.name).lower()
     return "dash" in name and "shaka" not in name

@@ -5,7 +5,7 @@ SDKs (``tests/captures``):
 
 - ``playing`` is the DOM's ``play``, a request; from dash.js of the second generation it is the
   DOM's ``playing``, and then carries a position under the name of a running total.
-- ``seek`` is sent when the seek is over. Its latency tells when it began; html5 of the first
+- ``seek`` is sent when the seek is over. Its latency gives its begin; html5 of the first
   generation measures from the load of the page instead, so that of html5 is not used.
 - dash.js of the second generation reports waits only of a player that was asked to play, and loads
   the manifest of a live stream again and again.
@@ -140,7 +140,7 @@ def _seek(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
         SignalKind.SEEK_BEGIN,
         None,
         target=target,
-        tells_stalls=player in SDK_PLAYERS,
+        reports_stalls=player in SDK_PLAYERS,
     )
     return (begin, end)
 

@@ -52,7 +52,7 @@ def startup_number(scope: Scope, q: float, title: str) -> Panel:
     return number(
         title,
         "Video startup time (CTA-2066): from the play request to the first frame, exact to the "
-        "histogram bucket. Views without a frame have none. The label `source` tells how it was "
+        "histogram bucket. Views without a frame have none. The label `source` says how it was "
         "measured.",
         scope.quantile(q, "openqoe_video_startup_seconds", over=RANGE),
         unit="s",

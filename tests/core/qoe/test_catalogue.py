@@ -741,7 +741,7 @@ EXAMPLES = (
     ),
     counter(
         "errors_total",
-        "CMCD: each error event, and codes that only another record tells",
+        "CMCD: each error event, and codes that only another record reports",
         *(cmcd_record(0, "e=e,sta=p,ec=27"), cmcd_record(1, "e=t,sta=p,ec=27")),
         *(cmcd_record(2, "e=e,sta=p"), cmcd_record(3, 'e=t,sta=p,ec=("a" "27")')),
         expected={

@@ -109,7 +109,7 @@ def test_code_that_other_records_repeat_counts_once() -> None:
     assert count(("e", 1, ("27",)), ("t", 2, ("27",)), ("ps", 3, ("27",))) == ["27"]
 
 
-def test_code_that_only_another_record_tells_counts() -> None:
+def test_code_that_only_another_record_reports_counts() -> None:
     assert count(("t", 2, ("27",)), ("t", 3, ("27", "28"))) == ["27", "28"]
 
 
@@ -129,7 +129,7 @@ def test_histories_share_nothing() -> None:
     assert two.note(RecordTrace(1, 1, False, ("x",))) == ["x"]
 
 
-def test_repeated_record_tells_no_error() -> None:
+def test_repeated_record_reports_no_error() -> None:
     history = CmcdHistory()
     record = RecordTrace(1, 7, True, ("x",))
     assert [history.note(record), history.note(record)] == [["x"], None]

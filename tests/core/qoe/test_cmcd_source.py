@@ -85,7 +85,7 @@ def test_record_without_state_is_activity_except_the_first() -> None:
 
 def test_request_says_nothing_about_the_state() -> None:
     (signal,) = signals("e=rr,sta=p,rc=200,br=(2000),pr=2")
-    assert signal == Signal(NOW, SignalKind.REPORT, tells_totals=False)
+    assert signal == Signal(NOW, SignalKind.REPORT, reports_totals=False)
 
 
 @pytest.mark.parametrize(
@@ -153,5 +153,5 @@ def test_position_of_live_stream_is_none() -> None:
 
 
 @pytest.mark.parametrize("keys", ["e=ps,sta=p", "e=rr", "e=t", "e=e,sta=f", "e=b,bg"])
-def test_no_record_tells_totals(keys: str) -> None:
-    assert not any(signal.tells_totals for signal in signals(keys))
+def test_no_record_reports_totals(keys: str) -> None:
+    assert not any(signal.reports_totals for signal in signals(keys))

@@ -69,7 +69,11 @@ def test_renditions_of_one_millisecond_are_taken_in_the_order_sent() -> None:
 def test_frames_dropped_before_the_rendition_is_settled_count_for_the_share() -> None:
     """The signals of a view's first seconds wait while its first dropped frames are reported."""
     rig = Rig()
-    start: dict[str, Any] = {"bitrate": 1_000_000, "resolution": {"width": 1280, "height": 720}, "framerate": 25}
+    start: dict[str, Any] = {
+        "bitrate": 1_000_000,
+        "resolution": {"width": 1280, "height": 720},
+        "framerate": 25,
+    }
     rig.post(player_event(-5, "viewstart", 0.0, player="videojs"))
     rig.pass_time(12_000)  # alone in the first step
     rig.post(

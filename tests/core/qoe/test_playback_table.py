@@ -24,7 +24,7 @@ class Playback:
     Attributes:
         case: What happens.
         lines: Events: second, type, position, data.
-        outcome: Its outcome; None if nobody asked to play.
+        outcome: Its outcome; None if play was never requested.
         startup: Seconds from play request to first frame; None without a frame.
         rebuffer: Seconds of rebuffering.
         watch: Seconds watched.

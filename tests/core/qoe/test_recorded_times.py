@@ -98,7 +98,7 @@ def test_playing_and_watch_time_are_those_of_media_element(views: list[Compariso
         assert view.model.watched == pytest.approx(element.watched, abs=TOLERANCE), view
 
 
-def test_second_generation_tells_of_time_up_to_close(name: str) -> None:
+def test_second_generation_reports_time_up_to_close(name: str) -> None:
     """Its ``moveaway`` is the last event of nearly every view."""
     if name.startswith("sdk1"):
         return

@@ -86,7 +86,7 @@ def test_check_names_every_fault(file: Path) -> None:
         ("new", "web", "--scope", "read", "--burst", "5"),
         ("new", "web", "--scope", "write"),
         ("new", "web"),
-        ("revoke", "nobody"),
+        ("revoke", "unknown-key"),
     ],
 )
 def test_invalid_arguments_leave_the_file_alone(file: Path, arguments: tuple[str, ...]) -> None:
