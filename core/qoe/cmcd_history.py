@@ -9,7 +9,7 @@ makes an accepted record one of these. Records are numbered by ``sn`` for each s
 The number starts again at 0 when a player loads its next source in the same session (hls.js) or is
 configured again (Shaka). A smaller number with a later time is such a restart, not an old record.
 
-An error may be reported by any record, and dash.js repeats its latest error on every later one, so a
+Any record may report an error, and dash.js repeats its latest error on every later one, so a
 code counts once for each record of the event ``e``, and elsewhere only if it is news.
 """
 

@@ -402,7 +402,7 @@ class _Settlement:
     def observations(self) -> list[Observation]:
         """Returns what was observed, sums of times last."""
         view, out, playback = self._view, self._out, self._playback
-        frames_dropped: Number = 0
+        frames_dropped: float = 0
         if playback.fps is not None:
             frames_dropped, playback.dropped_unsettled = playback.dropped_unsettled, 0
         elif not playback.window:  # else the rendition may be in a signal that waits
