@@ -5,11 +5,15 @@ the garbage collector.
 """
 
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
 from .signals import Measures, Number, Signal
 from .totals import RunningTotal
+
+EVIDENCE: Final = 90_000
+"""ms between two signals that count for a state."""
 
 
 class State(IntEnum):
@@ -51,7 +55,7 @@ class Mark:
     WITHOUT_TOTALS = 8192
     """The media time played follows from the states."""
     LIVE = 16384
-    TELLS_STALLS = 32768
+    REPORTS_STALLS = 32768
     """The player reports each wait."""
     JOINED = 65536
     """It was counted before, or elsewhere: its first total is a baseline."""

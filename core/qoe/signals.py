@@ -10,6 +10,7 @@ seek began, of which it reports the end) is a signal of its own, with its own ti
 """
 
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
@@ -167,3 +168,10 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     reports_totals: bool = True
     generation: int = 0
     rank: int = 0
+
+
+REQUESTS: Final = frozenset({SignalKind.PLAY_REQUESTED, SignalKind.PLAYING, SignalKind.PLAY_WAIT})
+"""Kinds that imply a play request."""
+
+SEEKS: Final = frozenset({SignalKind.SEEK_BEGIN, SignalKind.SEEK_END})
+"""Kinds of a seek."""

@@ -10,8 +10,8 @@ import msgspec
 
 from ..events.event_types import Event
 from . import fields
-from .playback import EVIDENCE, trace
-from .playback_state import State
+from .playback import trace
+from .playback_state import EVIDENCE, State
 from .signals import SignalKind
 from .sources import signals_of
 from .view import View, view_key

@@ -14,6 +14,7 @@ from . import playback
 from .ended_view import EndedView, compact, encoded_state, expand
 from .event_context import EventContext
 from .expiry_queue import SECOND, ExpiryQueue, ceil_second
+from .reorder_window import REORDER_WINDOW
 from .view import View, ViewKey, ViewState, capture_view_state
 
 CONCURRENCY_WINDOW = 30_000
@@ -164,7 +165,7 @@ class ViewTable:
 
     def pop_pending(self, now: int, *, ignore_timeout: bool) -> list[View]:
         """Removes and returns the pending views whose classification has timed out."""
-        oldest = now - playback.REORDER_WINDOW
+        oldest = now - REORDER_WINDOW
         due = [v for v, since in self._pending.items() if ignore_timeout or since <= oldest]
         for view in due:
             del self._pending[view]

@@ -1,0 +1,154 @@
+"""What a batch says about a view in whatever order the batches arrive."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from .observation import NO_EVENT, Observation
+from .playback_state import EVIDENCE, Mark, Playback
+from .reorder_window import extend_window, rank_signals
+from .signals import REQUESTS, Signal, SignalKind
+from .totals import RESTARTS_KEPT, Doubt, RunningTotal
+from .view import View
+from .vocabulary import ObservationKind
+
+CLOCK_TOLERANCE: Final = 10_000
+"""ms by which client time may newly outrun arrival without a jump: the first batch may have been
+sent late by as much."""
+
+_SAYS_NOTHING: Final = frozenset({SignalKind.REPORT, SignalKind.HIDDEN, SignalKind.VISIBLE})
+_BEGINNINGS: Final = frozenset(
+    {SignalKind.LOADED, SignalKind.READY, SignalKind.PLAY_REQUESTED, SignalKind.PLAY_WAIT}
+)
+_PLAYS: Final = frozenset({SignalKind.PLAY_REQUESTED, SignalKind.PLAYING, SignalKind.PROGRESS})
+_STOPS: Final = frozenset(
+    {
+        SignalKind.PAUSED,
+        SignalKind.ENDED,
+        SignalKind.FATAL_ERROR,
+        SignalKind.LEFT,
+        SignalKind.LOADED,
+    }
+)
+_ENDS: Final = frozenset({SignalKind.ENDED, SignalKind.FATAL_ERROR, SignalKind.LEFT})
+
+
+def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation]:
+    """Takes the signals of a batch; returns what holds whatever arrives later.
+
+    Args:
+        view: The view.
+        signals: Its signals in the batch, at least one.
+        now: Time of arrival, ms.
+    """
+    playback = view.playback
+    ordered = rank_signals(signals)
+    out: list[Observation] = []
+    _note_clock(playback, ordered[-1].at, now)
+    for signal in ordered:
+        _note_marks(view, signal, out)
+        if signal.played is not None or signal.dropped is not None:
+            _note_totals(view, signal, out)
+    settled = playback.settled_at
+    if settled is not None and ordered[0].at <= settled:
+        for signal in ordered:
+            if signal.at <= settled:
+                _note_late(playback, signal)
+        ordered = [signal for signal in ordered if signal.at > settled]
+    extend_window(playback, ordered, now)
+    return out
+
+
+def _note_clock(playback: Playback, newest: float, now: int) -> None:
+    """Detects that the client's clock has jumped ahead.
+
+    A batch that arrives late lowers the lead of client time, never raises it. So a lead beyond all
+    earlier ones is a jump; but time that was behind arrival may only have been late until now.
+    """
+    lead, known = newest - now, playback.lead
+    if known is None:
+        playback.lead = lead
+    elif lead > known:
+        if lead > max(known, 0) + CLOCK_TOLERANCE:
+            playback.jump = lead - (known if known > -EVIDENCE else 0)
+        playback.lead = lead
+
+
+def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
+    playback, kind, at = view.playback, signal.kind, signal.at
+    marks = playback.marks
+    if signal.generation:
+        playback.generation = signal.generation
+    if not signal.reports_totals:
+        marks |= Mark.WITHOUT_TOTALS
+    if signal.is_live:
+        marks |= Mark.LIVE
+    if playback.first_at is None or at < playback.first_at:
+        playback.first_at = at
+    if not marks & Mark.LOADED and kind not in _SAYS_NOTHING:
+        marks |= Mark.LOADED
+        out.append(Observation(ObservationKind.VIEW_LOADED, NO_EVENT, view))
+    if kind in _BEGINNINGS:
+        marks |= Mark.BEGAN
+        if playback.began_at is None or at < playback.began_at:
+            playback.began_at = at
+        if kind <= SignalKind.READY and at not in playback.restarts:
+            playback.restarts = tuple(sorted((*playback.restarts, at)))[-RESTARTS_KEPT:]
+    if kind in REQUESTS and not marks & Mark.REQUESTED:
+        marks |= Mark.REQUESTED
+        out.append(Observation(ObservationKind.VIEW_STARTED, NO_EVENT, view))
+    if kind is SignalKind.ENDED and not marks & Mark.ENDED:
+        marks |= Mark.ENDED
+        out.append(Observation(ObservationKind.VIEW_COMPLETED, NO_EVENT, view))
+    if signal.quartile is not None:
+        bit = Mark.QUARTILES << (signal.quartile // 25 - 1)
+        if not marks & bit:
+            marks |= bit
+            label = str(signal.quartile)
+            out.append(Observation(ObservationKind.QUARTILE_REACHED, NO_EVENT, view, None, label))
+    playback.marks = marks
+    if at >= playback.playing_at:
+        playback.playing_at = at
+        playback.is_hidden = kind is SignalKind.HIDDEN
+        playback.is_over = kind in _ENDS
+        if kind in _PLAYS:
+            playback.is_playing = True
+        elif kind in _STOPS:
+            playback.is_playing = False
+
+
+def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
+    playback, at = view.playback, signal.at
+    is_baseline = False
+    if signal.played is not None:
+        if playback.played is None:
+            playback.played = RunningTotal()
+        began = playback.began_at
+        if began is not None and began > at:
+            began = None
+        increase = playback.played.advance_time(signal.played, at, playback.restarts, began)
+        if increase is Doubt.IMPLAUSIBLE:
+            out.append(Observation(ObservationKind.TOTAL_IGNORED, NO_EVENT, view))
+        elif increase is Doubt.BASELINE:
+            is_baseline = True
+            playback.marks |= Mark.JOINED
+        elif increase:
+            playback.media_s += increase
+            out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
+    if signal.dropped is not None:
+        if playback.dropped is None:
+            playback.dropped = RunningTotal()
+            if is_baseline:
+                playback.dropped.set_baseline(signal.dropped, at)
+        frames = playback.dropped.advance(signal.dropped, at, playback.restarts)
+        if frames:
+            playback.dropped_unsettled += frames
+            playback.frames_dropped += frames
+            out.append(Observation(ObservationKind.FRAMES_DROPPED, NO_EVENT, view, frames))
+
+
+def _note_late(playback: Playback, signal: Signal) -> None:
+    """Takes from a signal that arrived too late for the states what does not depend on them."""
+    if signal.duration is not None and playback.duration is None:
+        playback.duration = signal.duration
+    if signal.position is not None and signal.position > playback.furthest:
+        playback.furthest = signal.position
