@@ -27,6 +27,7 @@ from .api import answers, cors, dashboard_access, reports, routes
 from .api.dashboard_access import DashboardAccess
 from .api.failed_keys import FailedKeys
 from .api.routes import NOT_CROSS_ORIGIN, Endpoint, Route
+from .cluster.partition import Partition
 from .config.worker_config import Config
 from .effects import (
     DedupEntry,
@@ -62,6 +63,8 @@ class Worker:
             crash.
         shared: Whether the shell carries out ``KvUpdate`` effects on a store that other workers
             use too, so that all of them count as one.
+        partition: The slots of this host that share the views, and the worker's own; needs
+            ``durable`` and excludes ``shared``. None if the worker owns all views it sees.
         embedded: Whether the shell has an embedded store (requests to ``embedded:`` URLs) and a
             dashboard (``LoadPage`` effects); the settings decide whether they are used.
         budget: Units of work of a flush that one call does at the most, in series and views.
@@ -88,12 +91,14 @@ class Worker:
         seed: int = 0,
         durable: bool = False,
         shared: bool = False,
+        partition: Partition | None = None,
         embedded: bool = False,
         budget: int = DEFAULT_BUDGET,
         started_at: int | None = None,
         keys: bytes | None = None,
         secret: bytes = b"",
     ) -> None:
+        assert partition is None or (durable and not shared), "only durable workers forward"
         self.config = config
         secret = secret or b"seed %d" % seed
         self._keys = KeyRing(config, keys)
@@ -108,6 +113,7 @@ class Worker:
             shared=shared,
             embedded=embedded,
             secret=secret,
+            partition=partition,
         )
         self._ids = self._components.ids
         self._health = self._components.health
@@ -169,6 +175,22 @@ class Worker:
         else:
             response = self._report(route, request, grant, now)
         return self._due(now, () if response is None else (self._respond(opened, response, now),))
+
+    def accept_forwarded(self, request_id: int, body: bytes, now: int) -> tuple[Effect, ...]:
+        """Accept batches that another worker of this host forwards (the body of a ``Forward``).
+
+        Args:
+            request_id: The caller's id of the request, distinct from those of ``handle``. One
+                ``Respond`` with it follows, now or with a ``complete``: 204 once all batches are
+                safe; otherwise the sender must keep them and try again.
+            body: The body.
+            now: Current time in ms.
+        """
+        self._begin(now)
+        answer = self._components.forwarded.accept(request_id, body, now)
+        assert self._durability is not None, "only durable workers forward"
+        effects = tuple(self._durability.drain_effects())
+        return effects if answer is None else (answer, *effects)
 
     def _authorize(self, endpoint: Endpoint, request: Request) -> Grant | Refusal:
         return self._keys.authorize(request, endpoint.scope) if endpoint.needs_key else OPEN
@@ -283,16 +305,21 @@ class Worker:
             case KvResult() | KvFailure():
                 self._flushes.complete_update(effect_id, result, now)
             case Stored():
-                responses = self._finish_record(effect_id, now, is_written=True)
-                if responses and self._coordinator is None and self._flushes.is_quiet:
-                    # Fast path, a third fewer calls: nothing but series and log entries follows
-                    # from most records, and ``next_poll`` reports log requests that are full.
-                    self._flushes.advance(now)
-                    return tuple(responses)
-                self._finish_persist(effect_id, result, now)
+                finished = self._finish_record(effect_id, now, is_written=True)
+                if finished is None:
+                    self._finish_persist(effect_id, result, now)
+                else:
+                    responses = finished
+                    if self._coordinator is None and self._flushes.is_quiet:
+                        # Fast path, a third fewer calls: nothing but series and log entries
+                        # follows from most records, and ``next_poll`` reports full log requests.
+                        self._flushes.advance(now)
+                        if not self._export.can_forward:
+                            return tuple(responses)
             case StorageFailure():
-                responses = self._finish_record(effect_id, now, is_written=False)
-                if responses:
+                finished = self._finish_record(effect_id, now, is_written=False)
+                if finished is not None:
+                    responses = finished
                     self._note_storage_failure(result, now)
                 self._export.complete(effect_id, result, now)
                 self._finish_persist(effect_id, result, now)
@@ -308,9 +335,15 @@ class Worker:
             return []
         return [self._respond(opened, self._dashboard.page_response(opened.request, page), now)]
 
-    def _finish_record(self, effect_id: int, now: int, *, is_written: bool) -> list[Effect]:
+    def _finish_record(self, effect_id: int, now: int, *, is_written: bool) -> list[Effect] | None:
+        """Return the answers that waited for a record; None if the effect writes no record."""
         finished = self._ingest.finish_record(effect_id, is_written=is_written, now=now)
-        return [self._respond(opened, response, now) for opened, response in finished]
+        if finished is None:
+            return None
+        return [
+            *(self._respond(opened, response, now) for opened, response in finished),
+            *self._components.forwarded.finish_record(effect_id, is_written=is_written),
+        ]
 
     def _finish_persist(self, effect_id: int, result: Stored | StorageFailure, now: int) -> None:
         if self._durability is not None:
@@ -347,6 +380,9 @@ class Worker:
         if not self._flushes.is_complete or self._components.queue.has_unjournalled:
             return False
         if self._durability is not None and self._durability.is_busy:
+            return False
+        forwarding = self._components.forwarding
+        if forwarding is not None and forwarding.has_waiting:
             return False
         return all(queue.is_empty for queue in self._export.queues)
 

@@ -12,6 +12,7 @@ from ..primitives.timer import Timer
 from ..qoe import catalogue
 from .components import Components
 from .health_report import LimitNotifier
+from .repartition import discard_foreign_views
 from .snapshot import Snapshot
 
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health_metrics.METRICS)}
@@ -67,6 +68,8 @@ def restore(
     for exporter, state in zip(export.exporters, saved.exporters, strict=True):
         exporter.restore_state(state, table, _METRICS)
     applier.recorder.restore_state(saved.recorder, table)
+    if components.forwarding is not None:
+        discard_foreign_views(applier.recorder.views, components.forwarding.partition)
     for name, dimension in applier.governor.dimensions.items():
         if name in saved.dimensions:
             dimension.restore_state(saved.dimensions[name])

@@ -16,6 +16,7 @@ from itertools import chain
 
 import msgspec
 
+from ..cluster.forwarding import Forwarding, slot_name
 from ..config.destinations import Destination
 from ..config.worker_config import Config
 from ..delivery.delivery_queue import DeliveryQueue
@@ -91,8 +92,10 @@ class ExportPipeline:
         instance: str,
         seed: int,
         embedded: bool,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self._config = config
+        self._forwarding = forwarding
         self._durability = durability
         self._health = health
         self._instance = instance
@@ -133,7 +136,11 @@ class ExportPipeline:
             if embedded
         )
         self.changed_views = ChangedViews() if self._views else None
-        self.queues = (*self._metrics, *self._logs, *self._views)
+        self._slots = {
+            slot: self._queue(Destination(slot_name(slot), ""), "batches", _split_nothing, seed)
+            for slot in (forwarding.partition.others if forwarding is not None else ())
+        }
+        self.queues = (*self._metrics, *self._logs, *self._views, *self._slots.values())
         self._by_name = {queue.destination.name: queue for queue in self.queues}
         self._known: frozenset[str] = frozenset()  # destinations that the last process had
         self._heirs: dict[str, str] = {}
@@ -190,9 +197,37 @@ class ExportPipeline:
             numbered = tuple(self._durability.number(payload) for payload in payloads)
             self._durability.stage(numbered)
 
-    def flush_logs(self, now: int) -> None:
-        """Export all log entries."""
+    def empty_buffers(self, now: int) -> None:
+        """Give all log entries and forwarded batches to their queues: a snapshot holds none."""
         self._send_early(self._log_payloads(now), now)
+        if self._forwarding is not None:
+            for slot in self._slots:
+                self._send_early(self._forwarding.drain_payloads(slot, now), now)
+
+    @property
+    def can_forward(self) -> bool:
+        """Whether batches wait to be forwarded whose queue is idle."""
+        return (
+            self._forwarding is not None
+            and self._forwarding.has_waiting
+            and any(
+                queue.is_empty and self._forwarding.is_waiting(slot)
+                for slot, queue in self._slots.items()
+            )
+        )
+
+    def _forward_batches(self, now: int) -> None:
+        """Give forwarded batches to the queues that are idle; the others gather."""
+        forwarding = self._forwarding
+        if forwarding is None:
+            return
+        if forwarding.has_waiting:
+            for slot, queue in self._slots.items():
+                if queue.is_empty and forwarding.is_waiting(slot):
+                    self._send_early(forwarding.drain_payloads(slot, now), now)
+        if forwarding.full_slots or any(queue.is_full for queue in self._slots.values()):
+            full = (slot for slot, queue in self._slots.items() if queue.is_full)
+            forwarding.full_slots = frozenset(full)
 
     def flush_full_logs(self, now: int) -> None:
         """Export the log entries that fill a request, without waiting for the flush."""
@@ -205,11 +240,14 @@ class ExportPipeline:
             payloads = tuple(self._durability.number(payload) for payload in payloads)
             for payload in payloads:
                 self._durability.note_early(payload)
-        self._offer(payloads, now)
+        self._offer(payloads, now, is_stored=False)
 
     def release_staged(self, payloads: Iterable[Payload], now: int) -> None:
         """Offer staged payloads to their queues: they are in the outbox now."""
         self._offer(payloads, now)
+        if self._durability is not None:
+            for queue in self.queues:
+                queue.unload(self._durability.unstored)
 
     def resume(self, payloads: Iterable[StoredPayload], now: int) -> None:
         """Queue the payloads that an earlier process left in the outbox."""
@@ -246,9 +284,10 @@ class ExportPipeline:
             name = self._heirs[stored.destination] = heir
         return queues[name]
 
-    def _offer(self, payloads: Iterable[Payload], now: int) -> None:
+    def _offer(self, payloads: Iterable[Payload], now: int, *, is_stored: bool = True) -> None:
         for payload in payloads:
-            self._notices += self._by_name[payload.destination].offer(payload, now)
+            queue = self._by_name[payload.destination]
+            self._notices += queue.offer(payload, now, is_stored=is_stored)
 
     def _metric_payloads(self, now: int) -> IncrementalWork[Sequence[Payload]]:
         """All series for each destination, unless all queues are full."""
@@ -317,6 +356,7 @@ class ExportPipeline:
 
     def due_requests(self, ids: EffectIds, now: int) -> list[Delivery | LoadPayload]:
         """Return the requests to send now."""
+        self._forward_batches(now)
         effects: list[Delivery | LoadPayload] = []
         for queue in self.queues:
             effect = queue.next_request(ids.upcoming, now)
@@ -354,6 +394,8 @@ class ExportPipeline:
 
     def next_poll(self) -> int | None:
         """Return when the next request is due, ms; None if none waits."""
+        if self.can_forward:
+            return 0
         times = [queue.next_poll for queue in self.queues]
         return min((time for time in times if time is not None), default=None)
 
@@ -393,3 +435,7 @@ class ExportPipeline:
             redater=None if destination.is_embedded else redater,
             user_agent=f"openqoe-worker/{VERSION}",
         )
+
+
+def _split_nothing(body: bytes) -> Sequence[tuple[bytes, int]]:
+    return ()

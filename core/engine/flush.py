@@ -277,7 +277,7 @@ class FlushScheduler:
         """Write a checkpoint."""
         if self._durability is None:
             return
-        self._export.flush_logs(now)  # a snapshot does not hold any
+        self._export.empty_buffers(now)
         captured = yield from checkpoint.capture(self._components, self._limits, self.timer)
         self._durability.begin_checkpoint(self._queue.first_unapplied)
         self._release(now)

@@ -87,7 +87,7 @@ class FlushPace:
             delay = queue.pop_longest_delay()
             accepts = queue.is_accepting and delay is not None
             grows = self._judge_queue(queue, now, accepts=accepts)
-            if queue.kind == "logs":  # as many with a longer interval
+            if queue.kind in ("logs", "batches"):  # as many with a longer interval
                 continue
             falls_behind |= grows and accepts
             if queue.is_accepting:

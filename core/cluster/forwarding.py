@@ -1,0 +1,121 @@
+"""Forwarding: batches with views of other workers gather here until their owner gets them.
+
+A batch is forwarded as it was accepted, with all its events: so the owner decodes the same bytes at
+the same time, has the same digest, and applies only the events of its own views. Most batches are
+of one view.
+
+Forwarded batches leave like log entries: in payloads of an ordered queue to each slot. While the
+queue is busy they gather, so a payload holds one batch at low rates and many at high ones. Until a
+payload is delivered, its batches are in the journal or the outbox.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from ..delivery.payload import Payload
+from ..effects import Record
+from ..events.decoded_batch import DecodedBatch
+from ..qoe.view import NO_VIEW
+from .partition import Partition
+
+PAYLOAD_BYTES = 1024 * 1024
+"""Bytes of a payload, about: the batch that reaches this size is the last."""
+
+
+class ForwardedBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A batch on its way to the owner of some of its views; see ``effects.Record``."""
+
+    at: int
+    country: str | None
+    digest: bytes
+    body: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_batches = msgspec.msgpack.Decoder(list[ForwardedBatch]).decode
+"""Decodes the body of a payload. Raises ``msgspec.DecodeError``."""
+
+
+class Forwarding:
+    """The batches that wait to be forwarded, by owner.
+
+    Attributes:
+        partition: The partition.
+        bytes: Bytes of the bodies that wait.
+        full_slots: Slots whose queue has no room; the export pipeline sets them.
+    """
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self.bytes = 0
+        self.full_slots: frozenset[int] = frozenset()
+        self._waiting: dict[int, list[Record]] = {slot: [] for slot in partition.others}
+
+    def select_own(self, record: Record, decoded: DecodedBatch) -> DecodedBatch:
+        """Return the batch with the events that this worker applies; keep it for other owners."""
+        partition = self.partition
+        own = []
+        others = set[int]()
+        latest, owner = NO_VIEW, partition.own
+        for pair in decoded.events:
+            view_id = pair[0].view_id
+            if view_id != latest:  # nearly all events of a batch are of one view
+                latest = view_id
+                owner = partition.own if view_id == NO_VIEW else partition.owner_of(view_id)
+            if owner != partition.own:
+                others.add(owner)
+            elif not record.is_forwarded or view_id != NO_VIEW:
+                own.append(pair)
+        if record.is_forwarded:
+            # Its faults are counted by the worker that accepted it.
+            return DecodedBatch(decoded.event_count, tuple(own), ())
+        for slot in others:
+            self._waiting[slot].append(record)
+            self.bytes += len(record.body)
+        if not others:
+            return decoded
+        return msgspec.structs.replace(decoded, events=tuple(own))
+
+    def is_blocked(self, decoded: DecodedBatch) -> bool:
+        """Whether a batch has to be forwarded to a slot without room."""
+        return bool(self.full_slots) and not self.full_slots.isdisjoint(
+            self.partition.owner_of(event.view_id)
+            for event, _ in decoded.events
+            if event.view_id != NO_VIEW
+        )
+
+    def is_waiting(self, slot: int) -> bool:
+        """Whether batches wait for a slot."""
+        return bool(self._waiting[slot])
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether batches wait for any slot."""
+        return self.bytes > 0
+
+    def drain_payloads(self, slot: int, now: int) -> Iterator[Payload]:
+        """Remove the batches that wait for a slot, in payloads."""
+        waiting, self._waiting[slot] = self._waiting[slot], []
+        group: list[Record] = []
+        size = 0
+        for record in waiting:
+            group.append(record)
+            size += len(record.body)
+            if size >= PAYLOAD_BYTES:
+                yield _payload(slot, group, now)
+                self.bytes -= size
+                group, size = [], 0
+        if group:
+            yield _payload(slot, group, now)
+            self.bytes -= size
+
+
+def slot_name(slot: int) -> str:
+    """Return the name of a slot as a destination, which is also that of its folder."""
+    return f"slot-{slot}"
+
+
+def _payload(slot: int, records: Sequence[Record], now: int) -> Payload:
+    batches = [ForwardedBatch(one.at, one.country, one.digest, one.body) for one in records]
+    return Payload("batches", (), _encode(batches), len(batches), now, destination=slot_name(slot))
