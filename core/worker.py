@@ -16,7 +16,7 @@ Nothing here does I/O or knows the time: ``now`` comes in (ms since the epoch), 
 same calls give the same bytes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from .access.api_key import Scope
@@ -43,7 +43,7 @@ from .effects import (
     Stored,
     StoredPayload,
 )
-from .engine import checkpoint, components, snapshot, stats_report
+from .engine import checkpoint, components, repartition, snapshot, stats_report
 from .engine.flush import FlushScheduler
 from .engine.health_report import LimitNotifier
 from .events.batch import OpenRequest
@@ -81,6 +81,7 @@ class Worker:
     Attributes:
         config: The settings.
         instance: The ``instance`` label.
+        partition: The slots that share the views, and the worker's own; None without a partition.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Worker:
     ) -> None:
         assert partition is None or (durable and not shared), "only durable workers forward"
         self.config = config
+        self.partition = partition
         secret = secret or b"seed %d" % seed
         self._keys = KeyRing(config, keys)
         self._keys_reload = KeysReload(self._keys, is_used=config.keys_file is not None)
@@ -377,14 +379,21 @@ class Worker:
     @property
     def drained(self) -> bool:
         """Whether nothing waits for delivery or for the disk."""
+        return self.is_at_rest and all(queue.is_empty for queue in self._export.queues)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing waits for the disk, to be applied, or to be forwarded."""
         if not self._flushes.is_complete or self._components.queue.has_unjournalled:
             return False
         if self._durability is not None and self._durability.is_busy:
             return False
-        forwarding = self._components.forwarding
-        if forwarding is not None and forwarding.has_waiting:
-            return False
-        return all(queue.is_empty for queue in self._export.queues)
+        return not self._export.is_forwarding
+
+    @property
+    def storage_failure(self) -> str:
+        """Why the disk cannot be written; "" if it can."""
+        return self._components.storage_failure
 
     @property
     def undelivered(self) -> Mapping[str, int]:
@@ -392,6 +401,12 @@ class Worker:
         return self._export.waiting
 
     # State
+
+    def checkpoint(self, now: int) -> tuple[Effect, ...]:
+        """Write a snapshot, besides those of flushes. The worker must be at rest."""
+        self._begin(now)
+        self._flushes.write_checkpoint(now)
+        return self._due(now)
 
     def snapshot(self) -> bytes:
         """Return the state as bytes; see ``core/engine/snapshot``.
@@ -486,3 +501,13 @@ class Worker:
             self._flushes.persist_if_needed(now)
             effects += self._durability.drain_effects()
         return (*effects, *requests)
+
+
+def move_to_slots(workers: Sequence[Worker], slots: int) -> None:
+    """Copy each view to its owner of a new number of slots; see ``core/engine/repartition``.
+
+    Args:
+        workers: The workers of all slots, at rest; call ``checkpoint`` of each afterwards.
+        slots: The new number of slots.
+    """
+    repartition.copy_state([worker._components for worker in workers], slots)

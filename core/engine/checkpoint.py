@@ -12,7 +12,6 @@ from ..primitives.timer import Timer
 from ..qoe import catalogue
 from .components import Components
 from .health_report import LimitNotifier
-from .repartition import discard_foreign_views
 from .snapshot import Snapshot
 
 _METRICS = {metric_name(metric): metric for metric in (*catalogue.METRICS, *health_metrics.METRICS)}
@@ -69,7 +68,10 @@ def restore(
         exporter.restore_state(state, table, _METRICS)
     applier.recorder.restore_state(saved.recorder, table)
     if components.forwarding is not None:
-        discard_foreign_views(applier.recorder.views, components.forwarding.partition)
+        partition, views = components.forwarding.partition, applier.recorder.views
+        views.discard_views(
+            key for key in views.list_keys() if partition.owner_of(key.view_id) != partition.own
+        )
     for name, dimension in applier.governor.dimensions.items():
         if name in saved.dimensions:
             dimension.restore_state(saved.dimensions[name])

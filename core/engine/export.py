@@ -205,6 +205,12 @@ class ExportPipeline:
                 self._send_early(self._forwarding.drain_payloads(slot, now), now)
 
     @property
+    def is_forwarding(self) -> bool:
+        """Whether a batch waits for another worker of the host, or is on its way there."""
+        has_waiting = self._forwarding is not None and self._forwarding.has_waiting
+        return has_waiting or not all(queue.is_empty for queue in self._slots.values())
+
+    @property
     def can_forward(self) -> bool:
         """Whether batches wait to be forwarded whose queue is idle."""
         return (

@@ -206,6 +206,11 @@ class FlushScheduler:
             self._coordinator.begin_shutdown(now, remaining, keeps_rest=keeps_rest)
         self.make_requested_flush(now)
 
+    def write_checkpoint(self, now: int) -> None:
+        """Write a checkpoint now; nothing may be under way."""
+        self._begin_work(self._persist(now), now)
+        self.finish_work(now)
+
     def persist_if_needed(self, now: int) -> None:
         """Write a checkpoint between flushes, to find out whether the disk works again."""
         if self._durability is None or not self._durability.needs_persist(now):

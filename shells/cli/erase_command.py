@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 import sys
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,11 @@ from openqoe.embedded.viewer_erasure import erase_viewer, rewrite_file
 from ..net.connection_policy import ConnectionPolicy
 from ..net.httpx_client import Client
 from ..service import logs
-from ..service.clock import monotonic, now_ms
-from ..service.orphan_recovery import open_orphaned_slots
+from ..service.clock import now_ms
 from ..service.secret_files import load_secret
 from ..storage import Slots, StorageError
-from ..stores.store_selection import has_store, open_store
-from ..wsgi_shell.service import Service
 from .command_options import data_options, json_option, load_config
+from .slot_delivery import deliver_slots
 from .terminal_output import EXIT_FAILED, fail, say, say_json
 
 Step = tuple[str, bool, str]
@@ -69,7 +66,7 @@ def erase(
         fields = PrivacyRules(config, load_secret(config)).fields
         forms = viewer_forms(fields, org_id, viewer_id)
         steps = [
-            *_settle_slots(config, log, monotonic() + timeout),
+            *_settle_slots(config, log, timeout),
             _erase_embedded(config, org_id, forms),
             *asyncio.run(_erase_in_loki(config, org_id, forms)),
             _describe_metrics(config),
@@ -84,20 +81,14 @@ def erase(
     sys.exit(0 if all(done for _, done, _ in steps) else EXIT_FAILED)
 
 
-def _settle_slots(config: Config, log: logs.Log, end: float) -> list[Step]:
+def _settle_slots(config: Config, log: logs.Log, timeout: float) -> list[Step]:
     """Deliver what ended processes left, and rewrite their files."""
     if config.durability == "memory":
         return []
     steps: list[Step] = []
-    open_shared = partial(open_store, config, several=has_store(config))
-    for runtime in open_orphaned_slots(config, log, open_shared, min_idle=0):
-        service = Service(runtime, log)
-        service.start()
-        service.close(max(1.0, end - monotonic()))
-        for name, items in service.worker.undelivered.items():
-            if items:
-                text = f"{items} items wait on disk for {name} and may hold events of the viewer"
-                steps.append((f"queue of {name}", False, text))
+    for name, items in deliver_slots(config, log, timeout).items():
+        text = f"{items} items wait on disk for {name} and may hold events of the viewer"
+        steps.append((f"queue of {name}", False, text))
     slots = Slots(Path(config.data_dir))
     for number in slots.numbers():
         slot = slots.claim_orphan(number)

@@ -13,7 +13,6 @@ from openqoe.embedded import open_reader
 from openqoe.shells.service import logs
 from openqoe.shells.service.bootstrap import WorkerRuntime, open_runtime
 from openqoe.shells.storage.private_files import create_private_folder, restrict_data_directory
-from openqoe.shells.stores.store_selection import open_store
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +24,9 @@ def _open_umask() -> Iterator[None]:
 
 def run_worker(directory: Path) -> WorkerRuntime:
     """Open everything that a worker has in its data directory, and write into it."""
-    config = Config(data_dir=str(directory), kv_url="sqlite", embedded="on", log_level="error")
-    runtime = open_runtime(
-        config, "t", logs.configure(config), lambda: open_store(config, several=True)
-    )
-    runtime.start(lambda _: None, lambda *_: None)
+    config = Config(data_dir=str(directory), embedded="on", log_level="error")
+    runtime = open_runtime(config, "t", logs.configure(config))
+    runtime.start(lambda _: None, lambda *_: None, lambda *_: None)
     assert runtime.storage is not None
     runtime.storage.submit(Append(1, Record(1, 0, b"{}", None, b"d" * 16)))
     open_reader(directory / "embedded.db").close()
