@@ -32,7 +32,7 @@ from openqoe.core.effects import (
 )
 from openqoe.core.http.messages import Response
 from openqoe.embedded.payload_decoder import decode_views
-from tests.simulation.disk import Disk
+from tests.support.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.http_double import HttpDouble
 from tests.support.loki_double import LokiDouble

@@ -12,8 +12,8 @@ from collections import Counter
 from random import Random
 
 from openqoe.core import Config
-from tests.simulation.disk import Disk
 from tests.simulation.simulated_process import Player, SimulatedEnvironment, SimulatedProcess
+from tests.support.disk import Disk
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS
 

@@ -70,6 +70,7 @@ class Disk:
         shared: bool,
         budget: int,
         partition: Partition | None = None,
+        embedded: bool = True,
     ) -> Worker:
         """The worker of a process that starts here."""
         worker = Worker(
@@ -80,7 +81,7 @@ class Disk:
             shared=shared,
             partition=partition,
             budget=budget,
-            embedded=True,
+            embedded=embedded,
         )
         if self.snapshot is not None:
             worker.restore(self.snapshot)
