@@ -21,7 +21,8 @@ from tests.support.rig import MINUTE, SECOND, player_event
 PLAYING_TIME = "openqoe_playing_time_seconds"
 
 
-SHORT_VIEWS = {"OPENQOE_VIEW_TIMEOUT": "60", "OPENQOE_FLUSH_INTERVAL": "20"}
+def make_fleet_of_short_views(size: int) -> Fleet:
+    return Fleet(size, partitioned=True, OPENQOE_VIEW_TIMEOUT="60", OPENQOE_FLUSH_INTERVAL="20")
 
 
 def name_view(slot: int, slots: int, number: int = 0) -> str:
@@ -270,7 +271,7 @@ def repartition(fleet: Fleet, slots: int) -> Fleet:
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2)])
 def test_views_and_duplicates_survive_another_number_of_slots(before: int, after: int) -> None:
-    fleet = Fleet(before, partitioned=True, **SHORT_VIEWS)
+    fleet = make_fleet_of_short_views(before)
     first = [post(*view_events(f"view-{number}"), now=NOW) for number in range(8)]
     for number, request in enumerate(first):
         fleet.handle(number % before, request)
@@ -289,7 +290,7 @@ def test_views_and_duplicates_survive_another_number_of_slots(before: int, after
 
 
 def test_crash_before_the_new_number_takes_effect_changes_nothing() -> None:
-    fleet = Fleet(2, partitioned=True, **SHORT_VIEWS)
+    fleet = make_fleet_of_short_views(2)
     for number in range(8):
         fleet.post(number % 2, *view_events(f"view-{number}"))
     fleet.pass_time(20 * SECOND)
