@@ -379,16 +379,18 @@ class Worker:
     @property
     def drained(self) -> bool:
         """Whether nothing waits for delivery or for the disk."""
-        return self.is_at_rest and all(queue.is_empty for queue in self._export.queues)
+        return self._is_written and all(queue.is_drained for queue in self._export.queues)
 
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing waits for the disk, to be applied, or to be forwarded."""
+        return self._is_written and not self._export.is_forwarding
+
+    @property
+    def _is_written(self) -> bool:
         if not self._flushes.is_complete or self._components.queue.has_unjournalled:
             return False
-        if self._durability is not None and self._durability.is_busy:
-            return False
-        return not self._export.is_forwarding
+        return self._durability is None or not self._durability.is_busy
 
     @property
     def storage_failure(self) -> str:

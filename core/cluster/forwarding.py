@@ -54,6 +54,8 @@ class Forwarding:
 
     def select_own(self, record: Record, decoded: DecodedBatch) -> DecodedBatch:
         """Return the batch with the events that this worker applies; keep it for other owners."""
+        if not self._waiting and not record.is_forwarded:  # the only slot
+            return decoded
         partition = self.partition
         own = []
         others = set[int]()

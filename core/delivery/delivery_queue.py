@@ -80,6 +80,10 @@ MINUTE = 60_000
 MAX_FORWARD_WAIT = 1_000
 """Maximum ms between two attempts to reach another worker of the host: it costs nothing."""
 
+REPORTED_FAILURES = 8
+"""Failures to reach another worker of the host until it is reported: some seconds, in which a
+process is replaced as usual."""
+
 ROUTE_STEP = 30_000
 """Minimum ms until a retry if the route, the credentials or the configuration are wrong."""
 
@@ -296,6 +300,16 @@ class DeliveryQueue:
         return None if due is None else max(self._since + self._wait, due)
 
     @property
+    def is_drained(self) -> bool:
+        """Whether a stopping process need not wait for the queue.
+
+        Other workers of the host stop at the same time, most often: what they no longer accept
+        waits in the outbox.
+        """
+        is_given_up = self.kind == "batches" and self._is_draining and self._state == "failing"
+        return self.is_empty or is_given_up
+
+    @property
     def is_accepting(self) -> bool:
         """Whether the destination accepted the latest request."""
         return self._state == "ok"
@@ -395,6 +409,8 @@ class DeliveryQueue:
         elif verdict.concerns_route and not self._is_draining:
             wait = max(wait, ROUTE_STEP) * (5 if self._failures > 4 else 1)
         self._wait_from(now, wait, least=verdict.retry_after or 0)
+        if self.kind == "batches" and self._failures < REPORTED_FAILURES:
+            return ()
         return self._notices.report_retry(
             verdict, error_text, now, wait=self._wait, payloads=payloads
         )
