@@ -89,6 +89,9 @@ class BatchApplier:
             decoded = batch.decode(self.decoder)
             if self._forwarding is not None:
                 decoded = self._forwarding.select_own(batch.record, decoded)
+                if decoded.is_empty:  # as most batches that were forwarded
+                    self.is_dirty = True
+                    return
             events = self._begin(decoded, batch)
             self.recorder.record_events(events, batch.record.at)
         except Exception as error:
