@@ -157,7 +157,9 @@ def test_sighup_under_nohup_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_two_workers_of_a_host_count_as_one_and_write_two_series(shell: str, tmp_path: Path) -> None:
+def test_two_workers_of_a_host_count_as_one_and_write_two_series(
+    shell: str, tmp_path: Path
+) -> None:
     shared = {"OPENQOE_DATA_DIR": str(tmp_path / "data")}
     with RemoteWriteDouble() as receiver:
         with serving(shell, receiver, **shared) as one, serving(shell, receiver, **shared) as two:
