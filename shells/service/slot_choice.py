@@ -79,7 +79,8 @@ def _settle_count(config: Config, slots: Slots, wanted: int, log: logs.Log) -> i
         )
         return stored
     try:
-        if any(slot.path.exists() for slot in claimed):
+        used = {slot.number for slot in claimed if slot.path.exists()}
+        if used and (wanted > 1 or used != {0}):  # otherwise the only slot keeps all views
             log.info("moving views to other slots", slots=wanted, before=stored)
             move_views(config, claimed, stored, wanted, log)
         write_slot_count(directory, wanted)

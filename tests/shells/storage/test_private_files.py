@@ -56,7 +56,7 @@ def test_files_of_a_running_and_a_stopped_worker_are_private(tmp_path: Path) -> 
     seen = modes(directory)
     runtime.close()
     seen.update(modes(directory))
-    assert {"embedded.db", "embedded.db-wal", "shared.db", "slot-0/worker.db"} <= seen.keys()
+    assert {"embedded.db", "embedded.db-wal", "partition.json", "slot-0/worker.db"} <= seen.keys()
     assert any("journal-" in name for name in seen)
     for name, mode in seen.items():
         is_folder = (directory / name).is_dir()
