@@ -317,7 +317,7 @@ class Worker:
                         # Fast path, a third fewer calls: nothing but series and log entries
                         # follows from most records, and ``next_poll`` reports full log requests.
                         self._flushes.advance(now)
-                        if not self._export.can_forward:
+                        if not self._export.must_forward(now):
                             return tuple(responses)
             case StorageFailure():
                 finished = self._finish_record(effect_id, now, is_written=False)

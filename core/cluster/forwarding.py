@@ -4,9 +4,9 @@ A batch is forwarded as it was accepted, with all its events: so the owner decod
 the same time, has the same digest, and applies only the events of its own views. Most batches are
 of one view.
 
-Forwarded batches leave like log entries: in payloads of an ordered queue to each slot. While the
-queue is busy they gather, so a payload holds one batch at low rates and many at high ones. Until a
-payload is delivered, its batches are in the journal or the outbox.
+Forwarded batches leave like log entries: in payloads of an ordered queue to each slot. They gather
+for a moment, and while the queue is busy, so a payload holds many at high rates. Until a payload is
+delivered, its batches are in the journal or the outbox.
 """
 
 from collections.abc import Iterator, Sequence

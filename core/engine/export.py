@@ -16,7 +16,7 @@ from itertools import chain
 
 import msgspec
 
-from ..cluster.forwarding import Forwarding, slot_name
+from ..cluster.forwarding import PAYLOAD_BYTES, Forwarding, slot_name
 from ..config.destinations import Destination
 from ..config.worker_config import Config
 from ..delivery.delivery_queue import DeliveryQueue
@@ -54,6 +54,10 @@ from .effect_ids import EffectIds
 
 SERIES_BEGUN = 3
 """Units of work of a series in its first export, which encodes its labels."""
+
+GATHERING_TIME = 50
+"""ms for which batches to forward gather. No client waits for them, and a request with many costs
+little more than one with one: threads of two processes take turns for it."""
 
 METADATA_INTERVAL = 300_000
 """ms between requests that carry the metrics' metadata."""
@@ -96,6 +100,8 @@ class ExportPipeline:
     ) -> None:
         self._config = config
         self._forwarding = forwarding
+        self._gathering_since: int | None = None  # when the first batch to forward came, ms
+        self._gathering_time = GATHERING_TIME
         self._durability = durability
         self._health = health
         self._instance = instance
@@ -210,16 +216,22 @@ class ExportPipeline:
         has_waiting = self._forwarding is not None and self._forwarding.has_waiting
         return has_waiting or not all(queue.is_empty for queue in self._slots.values())
 
+    def must_forward(self, now: int) -> bool:
+        """Whether it is time to forward batches to a slot whose queue is idle."""
+        forwarding = self._forwarding
+        if forwarding is None or not forwarding.has_waiting:
+            return False
+        if self._gathering_since is None or self._gathering_since > now:
+            self._gathering_since = now
+        is_time = now - self._gathering_since >= self._gathering_time
+        return (is_time or forwarding.bytes >= PAYLOAD_BYTES) and self._has_idle_slot
+
     @property
-    def can_forward(self) -> bool:
-        """Whether batches wait to be forwarded whose queue is idle."""
-        return (
-            self._forwarding is not None
-            and self._forwarding.has_waiting
-            and any(
-                queue.is_empty and self._forwarding.is_waiting(slot)
-                for slot, queue in self._slots.items()
-            )
+    def _has_idle_slot(self) -> bool:
+        """Whether batches wait for a slot whose queue is idle."""
+        return self._forwarding is not None and any(
+            queue.is_empty and self._forwarding.is_waiting(slot)
+            for slot, queue in self._slots.items()
         )
 
     def _forward_batches(self, now: int) -> None:
@@ -227,7 +239,8 @@ class ExportPipeline:
         forwarding = self._forwarding
         if forwarding is None:
             return
-        if forwarding.has_waiting:
+        if self.must_forward(now):
+            self._gathering_since = None
             for slot, queue in self._slots.items():
                 if queue.is_empty and forwarding.is_waiting(slot):
                     self._send_early(forwarding.drain_payloads(slot, now), now)
@@ -395,14 +408,15 @@ class ExportPipeline:
 
     def hurry(self) -> None:
         """Retry without delay, because the process is about to end."""
+        self._gathering_time = 0
         for queue in self.queues:
             queue.begin_drain()
 
     def next_poll(self) -> int | None:
         """Return when the next request is due, ms; None if none waits."""
-        if self.can_forward:
-            return 0
         times = [queue.next_poll for queue in self.queues]
+        if self._has_idle_slot:
+            times.append((self._gathering_since or 0) + self._gathering_time)
         return min((time for time in times if time is not None), default=None)
 
     @property

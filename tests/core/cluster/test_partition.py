@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from openqoe.core.cluster.partition import Partition, owner_of
 from openqoe.core.effects import Append, Forward, Respond, StorageFailure, Stored
+from openqoe.core.engine.export import GATHERING_TIME
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker, move_to_slots
 from tests.core.cluster.test_fleet import load_posts, replay
@@ -209,7 +210,11 @@ def forward(worker: Worker) -> Forward:
     effects = worker.complete(append.id, Stored(), NOW)
     (answer,) = effects_of(Respond, effects)
     assert answer.response.status == 202
-    (found,) = effects_of(Forward, effects)
+    assert effects_of(Forward, effects) == []  # batches gather for a moment
+    due = worker.next_poll()
+    assert due is not None
+    assert NOW < due <= NOW + GATHERING_TIME
+    (found,) = effects_of(Forward, worker.poll(due))
     return found
 
 
