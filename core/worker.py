@@ -108,6 +108,7 @@ class Worker:
             shared=shared,
             embedded=embedded,
             secret=secret,
+            ring=self._keys,
         )
         self._ids = self._components.ids
         self._health = self._components.health

@@ -47,6 +47,7 @@ class ApiKey:
         events_per_day: Quota; above it the views of the key are thinned. None for no quota.
         sample: Fraction of the key's views that is accepted.
         is_revoked: Whether it opens nothing any more.
+        tenant: Tenant of its organisations in Mimir and Loki; "" if it does not say.
     """
 
     digest: bytes
@@ -57,6 +58,7 @@ class ApiKey:
     events_per_day: int | None = None
     sample: float = 1.0
     is_revoked: bool = False
+    tenant: str = ""
 
     @property
     def can_thin(self) -> bool:

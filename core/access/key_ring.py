@@ -8,13 +8,14 @@ Keys come from ``API_KEY`` (scope ingest), ``OPENQOE_READ_KEY`` (read, logs) and
     a read key or a file     each key may do what its scopes say
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
 from ..config.worker_config import Config
 from ..http.messages import Request
 from .api_key import ApiKey, Scope, key_digest
-from .keys_file import parse_keys_file
+from .keys_file import SETTING, KeysFileError, parse_keys_file
 from .local_requests import is_from_loopback, names_private_host
 from .offered_keys import offered_keys
 
@@ -66,6 +67,9 @@ class KeyRing:
 
     Raises:
         KeysFileError: The file is invalid.
+
+    Attributes:
+        tenants: Tenants by organisation, as the file says; another object once they have changed.
     """
 
     def __init__(self, config: Config, document: bytes | None = None) -> None:
@@ -78,6 +82,8 @@ class KeyRing:
         self._configured = _configured_keys(config)
         self._document: bytes | None = None
         self._keys: dict[bytes, ApiKey] = {}
+        self._org_action = config.cardinality_limits["org_id"].action
+        self.tenants: Mapping[str, str] = {}
         self.update(document or b"[]")
 
     def update(self, document: bytes) -> bool:
@@ -92,6 +98,17 @@ class KeyRing:
         if document == self._document:
             return False
         keys = parse_keys_file(document)
+        # Revoked keys count: their organisation's data must not move to the default tenant.
+        tenants = {org: key.tenant for key in keys if key.tenant for org in sorted(key.orgs or ())}
+        if tenants and self._org_action != "allow":
+            raise KeysFileError(
+                (
+                    f"{SETTING} names tenants, so CARDINALITY_LIMITS must have the action allow "
+                    "for org_id: series show their organisation by this label",
+                )
+            )
+        if tenants != self.tenants:
+            self.tenants = tenants
         self._document = document
         # The entry of the file counts for a key that is in a setting as well: it is more specific.
         self._keys = {**self._configured, **{key.digest: key for key in keys}}

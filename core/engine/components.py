@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..access.key_ring import KeyRing
+from ..access.tenants import Tenants
 from ..cluster.coordinator import Coordinator
 from ..config.worker_config import Config
 from ..events.batch_queue import BatchQueue
@@ -27,6 +29,7 @@ class Components:
         applier: Applies batches.
         ingest: Accepts batches.
         export: Turns series and log entries into payloads and delivers them.
+        tenants: Finds the tenants of organisations.
         pace: Judges whether flushes and deliveries keep up.
         durability: Orders what goes to disk; None if nothing does.
         coordinator: Synchronises with other workers; None if there are none.
@@ -39,6 +42,7 @@ class Components:
     applier: BatchApplier
     ingest: Ingest
     export: ExportPipeline
+    tenants: Tenants
     pace: FlushPace
     durability: Durability | None
     coordinator: Coordinator | None
@@ -58,12 +62,14 @@ def create_components(
     shared: bool,
     embedded: bool,
     secret: bytes,
+    ring: KeyRing,
 ) -> Components:
     """Create the components; see ``Worker`` for the arguments."""
     ids, health, queue = EffectIds(), Health(), BatchQueue(claims=shared)
     durability = Durability(config.dedup_window, config.dedup_max) if durable else None
+    tenants = Tenants(config, ring)
     export = ExportPipeline(
-        config, health, durability, instance=instance, seed=seed, embedded=embedded
+        config, health, durability, tenants, instance=instance, seed=seed, embedded=embedded
     )
     applier = BatchApplier(
         config, health, export.log, instance=instance, changed_views=export.changed_views
@@ -74,7 +80,7 @@ def create_components(
         coordinator = Coordinator(config, queue, applier, applier.governor, instance)
     privacy = PrivacyRules(config, secret)
     ingest = Ingest(config, ids, health, queue, applier, durability, coordinator, privacy)
-    pace = FlushPace(config.flush_interval, export.queues)
+    pace = FlushPace(config.flush_interval, export.groups)
     return Components(
-        config, ids, health, queue, applier, ingest, export, pace, durability, coordinator
+        config, ids, health, queue, applier, ingest, export, tenants, pace, durability, coordinator
     )

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from openqoe.core.config.destinations import Destination
-from openqoe.core.delivery.delivery_queue import DeliveryQueue
+from openqoe.core.delivery.byte_pool import BytePool
+from openqoe.core.delivery.delivery_queue import MAX_LOADED, DeliveryQueue
 from openqoe.core.delivery.payload import BodySplitter, Payload
 from openqoe.core.effects import (
     HttpResult,
@@ -39,7 +40,13 @@ def make(
     split: BodySplitter = halves,
 ) -> DeliveryQueue:
     return DeliveryQueue(
-        LOKI, kind, max_bytes=max_bytes, seed=seed, split=split, user_agent="openqoe-worker/1"
+        LOKI,
+        kind,
+        pool=BytePool(max_bytes),
+        loaded_pool=BytePool(MAX_LOADED),
+        seed=seed,
+        split=split,
+        user_agent="openqoe-worker/1",
     )
 
 
@@ -370,7 +377,14 @@ def send_all(queue: DeliveryQueue, now: int, took: int) -> list[int]:
 
 def make_with_outbox() -> DeliveryQueue:
     return DeliveryQueue(
-        LOKI, "logs", max_bytes=1_000, seed=1, split=halves, user_agent="x", max_age=10**9
+        LOKI,
+        "logs",
+        pool=BytePool(1_000),
+        loaded_pool=BytePool(MAX_LOADED),
+        seed=1,
+        split=halves,
+        user_agent="x",
+        max_age=10**9,
     )
 
 
