@@ -20,6 +20,8 @@ class Scope(StrEnum):
     """Read numbers: the dashboard and its API, ``/stats``, all of ``/metrics``."""
     LOGS = "logs"
     """Read events as they came in, with the ids of viewers: the dashboard's tail."""
+    ADMIN = "admin"
+    """Erase viewers."""
 
 
 class Rate(NamedTuple):

@@ -6,6 +6,8 @@ Keys come from ``API_KEY`` (scope ingest), ``OPENQOE_READ_KEY`` (read, logs) and
                              of DNS rebinding
     only API_KEY             it opens reads as well, from this machine only: pages carry that key
     a read key or a file     each key may do what its scopes say
+
+The scope admin is that of keys of the file only.
 """
 
 from collections.abc import Mapping
@@ -51,6 +53,7 @@ class Refusal(Enum):
         "set OPENQOE_READ_KEY, or this host name in OPENQOE_ALLOWED_HOSTS"
     )
     ORGS = "Forbidden: this API key is limited to organisations, and these numbers are of all"
+    OTHER_ORG = "Forbidden: this API key is limited to other organisations"
 
 
 OPEN = Grant()
@@ -121,6 +124,8 @@ class KeyRing:
 
     def is_open(self, scope: Scope) -> bool:
         """Whether a scope needs no key."""
+        if scope is Scope.ADMIN:
+            return False
         return self._is_ingest_open if scope is Scope.INGEST else self._is_read_open
 
     def find(self, text: str) -> ApiKey | None:

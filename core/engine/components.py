@@ -30,6 +30,7 @@ class Components:
         ingest: Accepts batches.
         export: Turns series and log entries into payloads and delivers them.
         tenants: Finds the tenants of organisations.
+        privacy: The rules of privacy.
         pace: Judges whether flushes and deliveries keep up.
         durability: Orders what goes to disk; None if nothing does.
         coordinator: Synchronises with other workers; None if there are none.
@@ -43,6 +44,7 @@ class Components:
     ingest: Ingest
     export: ExportPipeline
     tenants: Tenants
+    privacy: PrivacyRules
     pace: FlushPace
     durability: Durability | None
     coordinator: Coordinator | None
@@ -82,5 +84,16 @@ def create_components(
     ingest = Ingest(config, ids, health, queue, applier, durability, coordinator, privacy)
     pace = FlushPace(config.flush_interval, export.groups)
     return Components(
-        config, ids, health, queue, applier, ingest, export, tenants, pace, durability, coordinator
+        config,
+        ids,
+        health,
+        queue,
+        applier,
+        ingest,
+        export,
+        tenants,
+        privacy,
+        pace,
+        durability,
+        coordinator,
     )

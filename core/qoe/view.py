@@ -46,16 +46,17 @@ other text is replaced by a hash, so that the memory of a view has a bound."""
 
 def view_key(event: Event) -> ViewKey:
     video, player = event.video, event.player
-    video_id = None if video is None or video.id is None else _key_text(str(video.id))
+    video_id = None if video is None or video.id is None else key_text(str(video.id))
     if isinstance(event, CmcdEvent):
         # The player's name may follow from a key that its first records lack.
         name: str | None = CMCD_PLAYER
     else:
-        name = None if player is None or player.name is None else _key_text(str(player.name))
-    return ViewKey(_key_text(event.org_id), _key_text(event.view_id), video_id, name)
+        name = None if player is None or player.name is None else key_text(str(player.name))
+    return ViewKey(key_text(event.org_id), key_text(event.view_id), video_id, name)
 
 
-def _key_text(text: str) -> str:
+def key_text(text: str) -> str:
+    """Returns a text as keys hold it: itself, or its hash if it is long."""
     if len(text) <= MAX_KEY_TEXT and text.isascii():
         return text
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

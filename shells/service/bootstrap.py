@@ -13,7 +13,7 @@ from secrets import randbits
 from typing import TYPE_CHECKING
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Effect, Page, Result
+from openqoe.core.effects import Effect, Result
 from openqoe.core.engine.snapshot import SnapshotError
 from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
@@ -27,11 +27,12 @@ from . import allocator, logs
 from .clock import monotonic, now_ms
 from .environment import slot_instance
 from .secret_files import load_keys, load_secret
+from .viewer_erasure import ErasureThread
 
 if TYPE_CHECKING:
     from openqoe.embedded.sample_store import EmbeddedStore
 
-EffectCallback = Callable[[Effect, Result | Page], None]
+EffectCallback = Callable[[Effect, Result], None]
 
 THREAD_SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy thread hands the interpreter to a waiting one (default: 0.005)."""
@@ -54,6 +55,7 @@ class WorkerRuntime:
         store: The key-value store shared with other workers; None if there is none.
         embedded: The embedded store; None if it is not a destination.
         pages: Loads the pages of the dashboard.
+        erasures: Erases viewers from files.
         open_store: Opens the same key-value store again, for a worker of another slot.
     """
 
@@ -63,6 +65,7 @@ class WorkerRuntime:
     store: StoreRunner | None = None
     embedded: "EmbeddedStore | None" = None
     pages: PageThreads | None = None
+    erasures: ErasureThread | None = None
     open_store: OpenStore = open_no_store
 
     def start(self, report: StorageCallback, report_effect: EffectCallback) -> None:
@@ -74,13 +77,13 @@ class WorkerRuntime:
         """
         if self.storage is not None:
             self.storage.start(report)
-        for one in (self.store, self.embedded, self.pages):
+        for one in (self.store, self.embedded, self.pages, self.erasures):
             if one is not None:
                 one.start(report_effect)
 
     def close(self) -> None:
         """Finish the effects that have been submitted, and release the slot."""
-        for one in (self.pages, self.embedded, self.store, self.storage):
+        for one in (self.erasures, self.pages, self.embedded, self.store, self.storage):
             if one is not None:
                 one.close()
         if self.slot is not None:
@@ -186,7 +189,8 @@ def _open_runtime(
                 one.close()
         raise
     pages = PageThreads(config, log)
-    return WorkerRuntime(worker, storage, slot, store, embedded, pages, open_store)
+    erasures = ErasureThread(config, log, None if slot is None else slot.number)
+    return WorkerRuntime(worker, storage, slot, store, embedded, pages, erasures, open_store)
 
 
 def _recover_worker(worker: Worker, storage: Storage, log: logs.Log, began: float) -> None:

@@ -36,9 +36,22 @@ def scan_delays() -> Iterator[float]:
 
 
 def open_orphaned_slots(
-    config: Config, log: logs.Log, open_store: OpenStore, *, min_idle: int = MIN_IDLE
+    config: Config,
+    log: logs.Log,
+    open_store: OpenStore,
+    *,
+    min_idle: int = MIN_IDLE,
+    with_delivered: bool = False,
 ) -> Iterator[WorkerRuntime]:
-    """Open, one by one, the slots that have no owner and hold undelivered data."""
+    """Open, one by one, the slots that have no owner and hold undelivered data.
+
+    Args:
+        config: The settings.
+        log: The log.
+        open_store: Opens the key-value store shared with other workers.
+        min_idle: ms without a change after which a slot counts as orphaned.
+        with_delivered: Whether to open those without undelivered data as well.
+    """
     if config.durability == "memory":
         return
     slots = Slots(Path(config.data_dir))
@@ -48,7 +61,8 @@ def open_orphaned_slots(
             slot = slots.claim_orphan(number)
             if slot is None:
                 continue
-            if _last_modified(slot.path) > now_ms() - min_idle or _is_empty(slot.path):
+            is_recent = _last_modified(slot.path) > now_ms() - min_idle
+            if is_recent or (not with_delivered and _is_empty(slot.path)):
                 slot.release()
                 continue
             log.info("recovering an orphaned slot", slot=number)
