@@ -209,6 +209,26 @@ def _delivery(scope: Scope) -> list[Panel]:
             alert="OpenQoEDeliveryLate",
         ),
         graph(
+            "Tenants, and those that fail by destination",
+            "Organisations with a tenant of their own have a queue of their own. "
+            "`/stats` names the tenants that fail. Refused: organisations that share the default "
+            "tenant, because there are 200 tenants or no tenant may have their name.",
+            [
+                (f"max({scope.series('openqoe_worker_tenants')}) or vector(0)", "tenants"),
+                (
+                    f"max by (destination) ({scope.series('openqoe_worker_tenants_failing')})"
+                    " or vector(0)",
+                    "{{destination}} failing",
+                ),
+                (
+                    scope.increase("openqoe_worker_tenants_refused_total", by="reason")
+                    + " or vector(0)",
+                    "refused: {{reason}}",
+                ),
+            ],
+            width=24,
+        ),
+        graph(
             "Queued payloads, by destination",
             "Requests in the delivery queue.",
             [(scope.sum("openqoe_worker_queue_length", by="destination"), "{{destination}}")],
