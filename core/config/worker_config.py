@@ -214,6 +214,14 @@ class Config:
         "`openqoe keys` writes it. It is read again when it changes; an invalid file is reported "
         "and the keys before stay. See [keys](privacy.md#keys).",
     )
+    limit_workers: int | None = _optional(
+        parse_integer,
+        "OPENQOE_LIMIT_WORKERS",
+        "Number of workers that share the rates and quotas of keys: each applies this part of a "
+        "limit to the requests that it receives. See [limits](privacy.md#rates-and-quotas).",
+        minimum=1,
+        default_text="the number of `--workers`, else 1",
+    )
     allowed_hosts: tuple[str, ...] = _list(
         "OPENQOE_ALLOWED_HOSTS",
         (),

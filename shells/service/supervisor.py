@@ -169,6 +169,8 @@ class Supervisor:
         config, added = self._config, dict[str, str]()
         if config.kv_url == "auto":
             added["OPENQOE_KV_URL"] = store_kind(config, several=True)
+        if config.limit_workers is None:
+            added["OPENQOE_LIMIT_WORKERS"] = str(len(self._workers))
         if config.durability == "memory":  # a durable worker is named by its slot
             name = server_instance(config, self._listeners.port)
             added["OPENQOE_INSTANCE"] = f"{name}-{worker.number}"
