@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import snappy
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, unknown_fields
@@ -45,8 +45,7 @@ class WireError(ValueError):
     """The body is not valid for its content type; the message names the place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One sample of a series; `value` is a float or STALE, `bits` its encoding."""
 
     timestamp_ms: int
@@ -54,8 +53,7 @@ class Sample:
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class TimeSeries:
+class TimeSeries(NamedTuple):
     """One series of a write request, with labels in wire order."""
 
     labels: tuple[tuple[str, str], ...]
@@ -114,11 +112,11 @@ _KINDS: Final = {
 }
 
 # message -> (number, name, kind or message name, repeated). `_Enum` fields are read as int32,
-# which has the same bytes, and series as bytes, of which most were decoded before.
+# which has the same bytes, and series and labels as bytes, of which most were decoded before.
 _PROMETHEUS: Final[dict[str, list[tuple[int, str, str, bool]]]] = {
     "Label": [(1, "name", "string", False), (2, "value", "string", False)],
     "Sample": [(1, "bits", "fixed64", False), (2, "timestamp", "int64", False)],
-    "TimeSeries": [(1, "labels", "Label", True), (2, "samples", "Sample", True)],
+    "TimeSeries": [(1, "labels", "bytes", True), (2, "samples", "Sample", True)],
     "MetricMetadata": [
         (1, "type", "int32", False),
         (2, "metric_family_name", "string", False),
@@ -181,6 +179,7 @@ def _message_class(
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
 
 
+_LABEL: Final = _message_class("prometheus", _PROMETHEUS, "Label")
 _TIME_SERIES: Final = _message_class("prometheus", _PROMETHEUS, "TimeSeries")
 _WRITE_REQUEST: Final = _message_class("prometheus", _PROMETHEUS, "WriteRequest")
 _PUSH_REQUEST: Final = _message_class("logproto", _LOKI, "PushRequest")
@@ -256,7 +255,7 @@ def _decode_series(data: bytes) -> TimeSeries:
     return TimeSeries(labels, (_sample(_decode_varint(found[2]), bits),))
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=50_000)
 def _decode_labels(data: bytes) -> tuple[tuple[str, str], ...] | None:
     """Decode the beginning of a series; None if it is no list of labels alone."""
     try:
@@ -267,7 +266,13 @@ def _decode_labels(data: bytes) -> tuple[tuple[str, str], ...] | None:
 
 
 def _labels_of(series: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((label.name, label.value) for label in series.labels)
+    return tuple(map(_decode_label, series.labels))
+
+
+@lru_cache(maxsize=50_000)
+def _decode_label(data: bytes) -> tuple[str, str]:
+    label = _parse(_LABEL, data)
+    return label.name, label.value
 
 
 def _sample(timestamp: int, bits: int) -> Sample:
@@ -290,7 +295,7 @@ def encode_write_request(
     for labels, samples in series:
         target = _TIME_SERIES()
         for name, value in labels.items():
-            target.labels.add(name=name, value=value)
+            target.labels.append(_LABEL(name=name, value=value).SerializeToString())
         for timestamp, sample_value in samples:
             target.samples.add(timestamp=timestamp, bits=_bits_of_value(sample_value))
         message.timeseries.append(target.SerializeToString())
@@ -305,6 +310,7 @@ def encode_write_request(
     return body
 
 
+@lru_cache(maxsize=10_000)
 def _value_of_bits(bits: int) -> SampleValue:
     if bits == STALE_BITS:
         return STALE
