@@ -13,14 +13,14 @@ batches decides when each is sent (``shells/cli/simulation_sender.py``).
                            events of each SDK generation, player by player
     experience             what the viewer experiences: the truth of times and outcomes
     batching               groups events into requests, some of them late or sent twice
-    truth, truth_report    the metrics that a worker must count
+    truth, truth_report    the metrics that a worker must count, and the states that viewers see
     simulation             all viewers together
 """
 
 from .batching import Batch
 from .incidents import Incident, parse_incident
 from .simulation import Simulation
-from .truth import Truth
+from .truth import Expected, Fact, Period, Truth
 from .world import LARGE, SMALL, WORLDS, World
 
 __all__ = [
@@ -28,7 +28,10 @@ __all__ = [
     "SMALL",
     "WORLDS",
     "Batch",
+    "Expected",
+    "Fact",
     "Incident",
+    "Period",
     "Simulation",
     "Truth",
     "World",

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from .sdk_adapter import Event, Identity
-from .truth import Expected, Fact, Labels
+from .truth import Expected, Fact, Labels, Period
 
 BATCH_SIZE: Final = 10
 BATCH_INTERVAL: Final = 5_000.0
@@ -119,9 +119,12 @@ class Outbox:
         elif rng.random() < COPY_SHARE:
             copy_at = at + rng.uniform(50, 8_000)
         facts: dict[str, list[Fact]] = {}
+        periods: dict[str, list[Period]] = {}
         latest: dict[str, tuple[Labels, Event]] = {}
         for labels, event in events:
             facts.setdefault(event.view, []).extend(event.facts)
+            if event.period is not None:
+                periods.setdefault(event.view, []).append(event.period)
             latest[event.view] = labels, event
         headers = self._headers
         if not (is_last and self._generation == 2):  # a beacon has no custom headers
@@ -134,7 +137,9 @@ class Outbox:
             _encode({"events": [event.content for event in self._as_built(events)]}),
             tuple(event.content["event_type"] for _, event in events),
             tuple(
-                Expected(view, labels, tuple(facts[view]), event.closing)
+                Expected(
+                    view, labels, tuple(facts[view]), event.closing, tuple(periods.get(view, ()))
+                )
                 for view, (labels, event) in latest.items()
             ),
             copy_at,

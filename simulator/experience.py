@@ -12,7 +12,7 @@ from enum import Enum, auto
 from math import exp, sqrt
 from typing import Final
 
-from .truth import Fact
+from .truth import Fact, Period
 
 BOUNCE: Final = 1.0
 """s of waiting below which an exit before the first frame is a bounce."""
@@ -76,6 +76,7 @@ class Experience:
         shown: The rendition.
         state: What the viewer sees.
         waits: Whether the player reported that it waits for the first frame.
+        period: The time up to the latest event; None before the first one.
     """
 
     duration: float | None
@@ -83,6 +84,7 @@ class Experience:
     shown: Shown = field(default_factory=Shown)
     state: State = State.LOADED
     waits: bool = False
+    period: Period | None = None
     _at: int = 0
     _requested: bool = False
     _requested_at: int = 0
@@ -114,11 +116,12 @@ class Experience:
             position: The position that it reports, ms; None if it reports none.
             has_jumped: Whether the position has moved by a seek.
         """
-        seconds = (at - self._at) / 1000 if self._at else 0.0
-        self._at = at
+        since, self._at = self._at or at, at
+        seconds = (at - since) / 1000
         facts: list[Fact] = []
         if self._shows_at_once and at - self._requested_at > START_GRACE:
             facts += self._show_frame(0.0)
+        self.period = Period(self.state.name.lower(), since, at)
         if self.state is State.STARTING:
             self._start_s += seconds
         elif self.state is State.PLAYING:

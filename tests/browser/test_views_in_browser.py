@@ -39,11 +39,16 @@ def asks(worker: WorkerProcess, question: str, **query: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerProcess]:
-    """A worker with four views, one of them with hostile texts; it crashed in between."""
+    """A worker with four views, one of them with hostile texts. It was killed within another, in
+    the second stall."""
     with WorkerProcess(SETTINGS) as worker:
-        post(worker, ended(view("fine")), ended(stalled(view("stalled", stalls=3))))
+        interrupted = ended(stalled(view("stalled", stalls=3)))
+        types = [one["event_type"] for one in interrupted]
+        middle = types.index("stall_start", types.index("heartbeat") + 2) + 1
+        post(worker, ended(view("fine")), interrupted[:middle])
         worker.kill()
         worker.start()
+        post(worker, interrupted[middle:])
         post(
             worker,
             view("running", device={"category": "tv"}),
