@@ -86,6 +86,14 @@ def open_view(browser: Browser, worker: WorkerProcess, view_id: str) -> None:
     browser.wait(lambda: browser.all("#view-events details"), "the events of the view")
 
 
+def test_list_stays_when_the_charts_are_drawn(browser: Browser, worker: WorkerProcess) -> None:
+    open_list(browser, worker)
+    browser.wait_for_charts()
+    assert len(rows(browser)) == 4
+    ids = browser.run("[...document.querySelectorAll('[id]:not(svg [id])')].map((one) => one.id)")
+    assert sorted(ids) == sorted(set(ids)), "an id stands for one element"
+
+
 def test_list_shows_counts_and_filters_by_outcome_rebuffering_and_view(
     browser: Browser, worker: WorkerProcess
 ) -> None:
