@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from openqoe.core.config.worker_config import Config
+from openqoe.core.events.cmcd_decoder import event_of_line
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
@@ -291,20 +292,29 @@ def _events(
     decoder = BatchDecoder(config)
     events: list[tuple[Event, dict[str, Any]]] = []
     for at, line in found:
-        try:
-            decoded = decoder.decode(b'{"events":[' + line.encode() + b"]}", at)
-        except (NotJsonError, WrongShapeError):
+        event = _decode_line(decoder, line.encode(), at)
+        if event is None:
             continue
-        for event, _ in decoded.events:
-            key = view_key(event)
-            # The line has this view_id already; a key holds the hash of a long one.
-            own = (key.org_id, row["view_id"], key.video or "", key.player or "")
-            if own == _identity(row):
-                shown = {"at": int(event.event_time), "type": event.event_type, "line": line}
-                events.append((event, shown))
+        key = view_key(event)
+        # The line has this view_id already; a key holds the hash of a long one.
+        own = (key.org_id, row["view_id"], key.video or "", key.player or "")
+        if own == _identity(row):
+            shown = {"at": int(event.event_time), "type": event.event_type, "line": line}
+            events.append((event, shown))
     events.sort(key=lambda pair: pair[0].event_time)
     kept = events[:MOST_EVENTS]
     return [one for one, _ in kept], [shown for _, shown in kept], len(events) - len(kept)
+
+
+def _decode_line(decoder: BatchDecoder, line: bytes, at: int) -> Event | None:
+    """The event of a log line; None if it can no longer be read."""
+    if (record := event_of_line(line)) is not None:
+        return record
+    try:
+        decoded = decoder.decode(b'{"events":[' + line + b"]}", at)
+    except (NotJsonError, WrongShapeError):
+        return None
+    return next((event for event, _ in decoded.events), None)
 
 
 def _medians(reader: Reader, row: Mapping[str, Any]) -> dict[str, Any]:

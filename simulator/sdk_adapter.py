@@ -207,12 +207,16 @@ class Adapter(ABC):
         if self.events:
             first, *others = self.events
             facts = (*first.facts, *self._experienced(signal, int(at)))
-            closing = tuple(self.experience.closing())
+            closing = self.closing()
             self.events = [
                 replace(first, facts=facts, closing=closing, period=self.experience.period),
                 *(replace(other, closing=closing) for other in others),
             ]
         return self.events
+
+    def closing(self) -> tuple[Fact, ...]:
+        """What is added if no further event is sent."""
+        return tuple(self.experience.closing())
 
     def _experienced(self, signal: Signal, at: int) -> list[Fact]:
         """What the viewer has experienced up to a signal, and with it."""

@@ -9,11 +9,11 @@ from typing import Final
 import msgspec
 
 from ..events.event_types import Event
-from . import fields
+from .cmcd_fields import buffer_s
 from .playback import trace
 from .playback_state import EVIDENCE, State
 from .signals import SignalKind
-from .sources import signals_of
+from .sources import error_of, signals_of
 from .view import View, view_key
 
 SILENT: Final = "silent"
@@ -28,7 +28,6 @@ _COUNTING: Final = frozenset(
     _NAMES[state] for state in (State.STARTING, State.PLAYING, State.REBUFFERING, State.SEEKING)
 )
 _MARKS: Final = {
-    SignalKind.SEEK_END: "seek",
     SignalKind.HIDDEN: "hidden",
     SignalKind.VISIBLE: "visible",
 }
@@ -88,7 +87,7 @@ def course_of(events: Sequence[Event]) -> Course:
     bitrates: list[Point] = []
     moments: list[Moment] = []
     previous: float | None = None
-    upshifts = downshifts = 0
+    upshifts = downshifts = seeks = 0
     for signal in trace(view, [one for event in ordered for one in signals_of(event)]):
         before = changes[-1][1] if changes else ""
         if previous is not None and before in _COUNTING and signal.at - previous > EVIDENCE:
@@ -109,19 +108,21 @@ def course_of(events: Sequence[Event]) -> Course:
             moments.append(Moment(int(signal.at), "switch", "up"))
         if playback.downshifts > downshifts:
             moments.append(Moment(int(signal.at), "switch", "down"))
+        if playback.seeks > seeks:
+            moments.append(Moment(int(signal.at), "seek"))
         upshifts, downshifts = playback.upshifts, playback.downshifts
+        seeks = playback.seeks
         what = _MARKS.get(signal.kind)
         if what is not None:
             moments.append(Moment(int(signal.at), what))
         previous = signal.at
     for event in ordered:
-        if event.event_type == "error":
-            code = f"{fields.error_family(event)} {fields.error_code(event)}"
-            moments.append(Moment(int(event.event_time), "error", code))
+        if (error := error_of(event)) is not None:
+            moments.append(Moment(int(event.event_time), "error", " ".join(error)))
     buffers = [
         Point(int(event.event_time), seconds)
         for event in ordered
-        if (seconds := fields.buffer_s(event)) is not None
+        if (seconds := buffer_s(event)) is not None
     ]
     end = int(previous if previous is not None else ordered[-1].event_time)
     periods = [

@@ -178,5 +178,7 @@ def test_list_and_page_fit_on_a_phone(browser: Browser, worker: WorkerProcess, s
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     open_list(browser, worker)
     assert browser.run(width) == 0
+    table = "document.querySelector('#views .table')"
+    assert browser.run(f"{table}.scrollWidth - {table}.clientWidth") <= 0, "all columns are shown"
     open_view(browser, worker, "stalled")
     assert browser.run(width) == 0

@@ -59,7 +59,7 @@ class Views:
 @pytest.fixture(scope="module")
 def views(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Views]:
     folder = tmp_path_factory.mktemp("simulated")
-    store = fill_with_viewers(folder, NOW, viewers=14, seed=1)
+    store = fill_with_viewers(folder, NOW, viewers=14, seed=1, cmcd_viewers=6)
     yield Views(folder, store)
     store.close()
 
@@ -85,7 +85,7 @@ def test_list_has_each_view_with_the_numbers_of_the_truth(views: Views) -> None:
     [
         ("outcome", ("completed", "stopped", "exit_before_start", "playback_failure")),
         ("org_id", ("nordlicht", "samba", "acme", "nobody")),
-        ("player_name", ("hlsjs", "dashjs", "html5")),
+        ("player_name", ("hlsjs", "dashjs", "html5", "shaka")),
         ("video_id", ("nl-1001", "novela-017", "nothing")),
         ("device_category", ("desktop", "mobile", "tv")),
         ("network_country", ("DE", "BR")),

@@ -201,6 +201,8 @@ SETTINGS: Final = {
     # Longer than any silence of a viewer, shorter than that at the end.
     "OPENQOE_VIEW_TIMEOUT": "120",
     "OPENQOE_EMBEDDED_MAX_AGE": "900000000",
+    # A lane holds what is logged; a request may be the latest record of a view.
+    "OPENQOE_CMCD_LOG": "all",
 }
 LENGTH: Final = 260_000
 SILENCE: Final = 300_000
@@ -208,11 +210,14 @@ CRASH: Final = 130_000
 """Simulated viewers, the silence after them in which all views end, and the crash, in ms."""
 
 
-def fill_with_viewers(folder: Path, begin: int, *, viewers: int, seed: int) -> SimulatedStore:
+def fill_with_viewers(
+    folder: Path, begin: int, *, viewers: int, seed: int, cmcd_viewers: int = 0
+) -> SimulatedStore:
     """A store with the views of simulated viewers, all of which have ended. A CDN goes bad on the
     way, and the worker crashes in the middle of most of the views."""
     store = SimulatedStore(folder, begin, **SETTINGS)
-    simulation = Simulation(viewers, seed, begin, (Incident("cdn", 60_000, 180_000, 480_000),))
+    incident = Incident("cdn", 60_000, 180_000, 480_000)
+    simulation = Simulation(viewers, seed, begin, (incident,), cmcd_viewers=cmcd_viewers)
     batches = takewhile(lambda one: one.at <= begin + LENGTH, simulation.batches())
     for crashes, group in groupby(batches, lambda one: one.at > begin + CRASH):
         if crashes:
