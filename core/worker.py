@@ -43,6 +43,7 @@ from .effects import (
     StoredPayload,
 )
 from .engine import checkpoint, components, snapshot, stats_report
+from .engine.dedup import RESTORED
 from .engine.flush import FlushScheduler
 from .engine.health_report import LimitNotifier
 from .events.batch import OpenRequest
@@ -394,7 +395,7 @@ class Worker:
         self._durability.last_record = last_record
         self._durability.last_payload = last_payload
         for entry in accepted:
-            self._ingest.dedup.remember(entry.digest, entry.events, entry.at)
+            self._ingest.dedup.remember(entry.digest, entry.events, entry.at, RESTORED)
         self._export.resume(payloads, now)
 
     def replay(self, record: Record) -> None:

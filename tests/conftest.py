@@ -34,10 +34,26 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+SLOW = {
+    "end_to_end",
+    "simulation",
+    "simulator",
+    "browser",
+    "conformance",
+    "cli",
+    "service",
+    "cluster",
+    "test_documentation.py",
+    "test_queries.py",
+    "test_snapshot.py",
+}
+"""Folders and modules that take longest."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow modules first, so that parallel runs do not end with one of them."""
     items.sort(key=lambda item: _is_slow(item.path), reverse=True)
 
 
 def _is_slow(path: Path) -> bool:
-    return "end_to_end" in path.parts or path.name == "test_documentation.py"
+    return bool(SLOW.intersection(path.parts))

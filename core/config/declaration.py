@@ -262,7 +262,7 @@ def find_out_of_bounds(config: Any) -> tuple[str, ...]:
         value, minimum = getattr(config, name), declaration.minimum
         if minimum is not None and value is not None and not value >= minimum:
             in_ms = declaration.unit == "s"
-            shown = f"{minimum / 1000:g} s" if in_ms else f"{minimum:g} {declaration.unit}".strip()
+            shown = f"{minimum / 1000:g} s" if in_ms else f"{minimum} {declaration.unit}".strip()
             faults.append(f"{declaration.env} must be at least {shown}")
     return tuple(faults)
 

@@ -354,7 +354,8 @@ class Config:
     dedup_max: int = _count(
         "OPENQOE_DEDUP_MAX",
         200_000,
-        "Maximum batches in the deduplication window; the oldest are evicted first.",
+        "Maximum batches in the deduplication window; above it, the oldest batches of views seen "
+        "once are evicted, then those of the largest organisations.",
     )
 
     cardinality_limits: Mapping[str, CardinalityLimit] = setting(
@@ -404,9 +405,10 @@ class Config:
     max_views: int = _count(
         "OPENQOE_MAX_VIEWS",
         150_000,
-        "Maximum views in memory, ended ones included; above it, the views that were silent "
-        "longest are evicted. A view uses up to 0.8 KB of memory, an ended one half of that. Set "
-        "it to the number of views of a day, if the memory allows.",
+        "Maximum views in memory, ended ones included; above it, ended views are evicted, then "
+        "views seen once, then the longest silent of the largest organisations. A view uses up "
+        "to 0.8 KB of memory, an ended one half of that. Set it to the number of views of a day, "
+        "if the memory allows.",
     )
 
     kv_url: str = setting(

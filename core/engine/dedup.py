@@ -7,8 +7,11 @@ Source: the retry queue of both SDK generations.
 
 from collections import deque
 from hashlib import blake2b
+from zlib import crc32
 
 from xxhash import xxh3_128_digest
+
+from ..primitives.fair_share import surplus_by_group
 
 
 def digest_of(body: bytes) -> bytes:
@@ -40,8 +43,33 @@ EVENT_BITS = 32
 MAX_EVENTS = (1 << EVENT_BITS) - 1
 
 
+NEWCOMERS = ""
+"""The group of batches whose view has not come back since it was first seen."""
+
+RESTORED = "restored"
+"""The group of batches that were accepted before a restart, of which only the digest is known."""
+
+NEWCOMERS_SHARE = 8
+"""Batches of newcomers are evicted first while they are more than an eighth of the limit."""
+
+GROUPS_PER_ORGANISATION = 16
+
+EVICTED_AT_ONCE = 64
+"""The limit divided by this is evicted at a time: finding the largest groups takes a while."""
+
+
+def group_of(org_id: str, view_id: str) -> str:
+    """Returns the group of a batch of an established view: some views of its organisation.
+
+    So an organisation can only evict its own batches, and one view only those of a few others.
+    """
+    return f"{org_id}/{crc32(view_id.encode('utf-8', 'surrogatepass')) % GROUPS_PER_ORGANISATION}"
+
+
 class DedupWindow:
     """Batches accepted within a window of time, bounded in number.
+
+    Batches are evicted early where a group has most of them, the oldest first.
 
     Attributes:
         forgotten: Batches evicted early because there were too many (grows only).
@@ -52,8 +80,8 @@ class DedupWindow:
         self._limit = limit
         # Time and number of events in one integer: a tuple would double the memory.
         self._accepted: dict[bytes, int] = {}
-        self._order: deque[bytes] = deque()  # the digests by acceptance
-        self._outdated: dict[bytes, int] = {}  # how many places in the order are no longer valid
+        self._orders: dict[str, deque[bytes]] = {}  # the digests of each group by acceptance
+        self._outdated: dict[bytes, int] = {}  # how many places in the orders are no longer valid
         self.forgotten = 0
 
     def __len__(self) -> int:
@@ -71,23 +99,63 @@ class DedupWindow:
         if self._accepted.pop(digest, None) is not None:
             self._outdated[digest] = self._outdated.get(digest, 0) + 1
 
-    def remember(self, digest: bytes, events: int, now: int) -> None:
-        """Add an accepted batch, and evict the oldest ones that are too old or too many."""
+    def remember(self, digest: bytes, events: int, now: int, group: str = NEWCOMERS) -> None:
+        """Add an accepted batch, and evict those that are too old or too many.
+
+        Args:
+            digest: Identifies the batch.
+            events: The events that it held.
+            now: Current time in ms.
+            group: See ``group_of``.
+        """
         if not self._window:
             return
         self.forget(digest)
+        order = self._orders.get(group)
+        if order is not None:
+            self._drop_expired(order, now)
+        if len(self._accepted) >= self._limit:
+            self._drop_all_expired(now)
+        while len(self._accepted) >= self._limit:
+            self._evict_early()
         self._accepted[digest] = now << EVENT_BITS | min(events, MAX_EVENTS)
-        self._order.append(digest)
-        while self._order:
-            oldest = self._order[0]
-            if outdated := self._outdated.pop(oldest, 0):
-                if outdated > 1:
-                    self._outdated[oldest] = outdated - 1
-            elif now - (self._accepted[oldest] >> EVENT_BITS) > self._window:
-                del self._accepted[oldest]
-            elif len(self._accepted) > self._limit:
-                del self._accepted[oldest]
-                self.forgotten += 1
-            else:
-                break
-            self._order.popleft()
+        self._orders.setdefault(group, deque()).append(digest)
+
+    def _drop_all_expired(self, now: int) -> None:
+        for name, order in list(self._orders.items()):
+            self._drop_expired(order, now)
+            if not order:
+                del self._orders[name]
+
+    def _drop_expired(self, order: deque[bytes], now: int) -> None:
+        while order and self._is_expired(order[0], now):
+            self._remove_first(order)
+
+    def _is_expired(self, digest: bytes, now: int) -> bool:
+        if digest in self._outdated:
+            return True
+        return now - (self._accepted[digest] >> EVENT_BITS) > self._window
+
+    def _remove_first(self, order: deque[bytes]) -> bool:
+        """Removes the first place of an order; returns whether it was valid."""
+        digest = order.popleft()
+        outdated = self._outdated.pop(digest, 0)
+        if outdated > 1:
+            self._outdated[digest] = outdated - 1
+        if not outdated:
+            del self._accepted[digest]
+        return not outdated
+
+    def _evict_early(self) -> None:
+        """Evicts some places: newcomers beyond their share, then those of the largest groups."""
+        surplus = 1 + self._limit // EVICTED_AT_ONCE
+        newcomers = self._orders.get(NEWCOMERS, ())
+        first = min(surplus, max(0, len(newcomers) - self._limit // NEWCOMERS_SHARE))
+        sizes = {name: len(order) for name, order in self._orders.items()}
+        if first:
+            sizes[NEWCOMERS] -= first
+        lost = surplus_by_group(sizes, surplus - first)
+        lost[NEWCOMERS] += first
+        for name, count in lost.items():
+            for _ in range(count):
+                self.forgotten += self._remove_first(self._orders[name])

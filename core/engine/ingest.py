@@ -41,8 +41,16 @@ from ..http.messages import Request, Response
 from ..metrics import health_metrics
 from ..metrics.health_metrics import Health
 from ..privacy.rules import PrivacyRules
+from ..qoe.view import view_key
 from .batch_applier import BatchApplier
-from .dedup import DedupWindow, digest_of, digest_of_key, digest_of_pair
+from .dedup import (
+    NEWCOMERS,
+    DedupWindow,
+    digest_of,
+    digest_of_key,
+    digest_of_pair,
+    group_of,
+)
 from .durability import Durability
 from .effect_ids import EffectIds
 from .load_shedding import LoadShedder
@@ -318,8 +326,12 @@ class Ingest:
             self.apply_waiting(batch.valid_events * UNITS_PER_EVENT)
 
     def _remember(self, batch: Batch, at: int) -> None:
+        group = NEWCOMERS
+        for event, _ in batch.decode(self._applier.decoder).events[:1]:
+            if self._applier.recorder.views.is_established(view_key(event)):
+                group = group_of(event.org_id, event.view_id)
         for digest in batch.digests:
-            self.dedup.remember(digest, batch.received_events, at)
+            self.dedup.remember(digest, batch.received_events, at, group)
 
     def _note_journalled(self, batch: Batch, now: int) -> None:
         record = batch.record

@@ -114,6 +114,7 @@ class View(msgspec.Struct, gc=False, eq=False):
         early_expiry: Second for which its early end is scheduled; 0 if none is.
         cmcd: Its CMCD records so far; None without any.
         details: For its row, if rows of views are stored.
+        is_newcomer: Whether it has not come back since it was first seen (``view_table``).
     """
 
     key: ViewKey
@@ -126,6 +127,7 @@ class View(msgspec.Struct, gc=False, eq=False):
     early_expiry: int = 0
     cmcd: CmcdHistory | None = None
     details: ViewDetails | None = None
+    is_newcomer: bool = False
 
     @classmethod
     def from_state(cls, state: ViewState, labels: Labels) -> Self:

@@ -1,12 +1,15 @@
 """The table of all views: lookup, expiry, eviction, pending classifications, concurrency."""
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
 from ..events.event_types import Event
 from ..metrics.label_table import LabelTable
 from ..metrics.series import Labels
+from ..primitives.fair_share import surplus_by_group
 from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, UNITS_PER_YIELD, IncrementalWork
 from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
@@ -26,6 +29,14 @@ MAX_PRESENT_AGE = 300_000
 
 EARLY_END = 60_000
 """ms of silence after which a view ends of which nothing more is to be expected."""
+
+ESTABLISHED_AFTER = 5_000
+"""ms after its first event after which an event establishes a view: players report every 10 s, and
+a sender that invents ids of views sends one event for each."""
+
+NEWCOMERS_SHARE = 8
+"""Newcomers are evicted before established views while they are more than an eighth of the limit,
+which leaves room for the first seconds of real views."""
 
 MAX_INTERNED_BYTES = 2 * 1024 * 1024
 """Approximate bytes of interned texts: names of players, ids of videos and organisations."""
@@ -78,6 +89,8 @@ class ViewTable:
         self._retention = retention
         self._views: dict[ViewKey, View] = {}
         self._ended: dict[ViewKey, View | EndedView] = {}  # ordered by end
+        self._newcomers: dict[View, int] = {}  # when first seen, ms; ordered by silence
+        self._ended_newcomers: dict[ViewKey, None] = {}  # of ``_ended``; ordered by end
         self._interner = Interner(MAX_INTERNED_BYTES)
         self._expiry = ExpiryQueue()
         self._pending: dict[View, int] = {}
@@ -117,12 +130,23 @@ class ViewTable:
         """Finds or creates a view, and marks it as seen now."""
         view = self._views.get(key)
         if view is None:
-            view = self._create_or_revive(key, labels)
+            view = self._create_or_revive(key, labels, now)
             self._views[view.key] = view
             self._expiry.schedule(view, now + self._timeout)
+        elif view.is_newcomer:
+            first_seen = self._newcomers.pop(view)
+            if now - first_seen >= ESTABLISHED_AFTER:
+                view.is_newcomer = False
+            else:
+                self._newcomers[view] = first_seen  # it is no longer the longest silent
         if now > view.last_seen:
             view.last_seen = now
         return view
+
+    def is_established(self, key: ViewKey) -> bool:
+        """Whether a view has come back since it was first seen."""
+        view = self._views.get(key)
+        return key in self._ended if view is None else not view.is_newcomer
 
     def update_after_event(self, view: View, event: Event, now: int) -> None:
         """Updates concurrency and pending classifications of a view after an event."""
@@ -193,10 +217,13 @@ class ViewTable:
             Each view that ends; pass it to ``compact_view`` after its last change. None for each
             view that was examined, so that the work can be spread.
         """
-        while (second := self._expiry.first_second) is not None:
-            is_due = second * SECOND <= now
-            if not is_due and len(self._views) <= self._limit:
-                break
+        yield from self._end_silent(now)
+        yield from self._evict_newcomers()
+        yield from self._evict_established()
+        yield from self._evict_ended(now)
+
+    def _end_silent(self, now: int) -> Iterator[View | None]:
+        while (second := self._expiry.first_second) is not None and second * SECOND <= now:
             silent = []
             for view in self._expiry.pop_first():
                 if self._views.get(view.key) is not view:
@@ -217,14 +244,52 @@ class ViewTable:
                 yield None
             silent.sort(key=_by_silence)
             for view in silent:
+                if self._views.get(view.key) is view:  # else it was queued twice
+                    self._end_view(view)
+                    yield view
+
+    def _evict_newcomers(self) -> Iterator[View]:
+        """Ends newcomers beyond the limit, the longest silent first."""
+        surplus = min(
+            len(self._views) - self._limit,
+            len(self._newcomers) - self._limit // NEWCOMERS_SHARE,
+        )
+        for view in list(islice(self._newcomers, max(0, surplus))):
+            self._end_view(view)
+            yield view
+
+    def _evict_established(self) -> Iterator[View | None]:
+        """Ends views beyond the limit: the longest silent of the largest organisations."""
+        if len(self._views) <= self._limit:
+            return
+        sizes = Counter(view.key.org_id for view in self._views.values())
+        surplus = surplus_by_group(sizes, len(self._views) - self._limit)
+        spared: list[tuple[View, int]] = []
+        while len(self._views) > self._limit and (second := self._expiry.first_second) is not None:
+            silent = []
+            for view in self._expiry.pop_first():
+                until = view.last_seen + self._timeout
+                if self._views.get(view.key) is not view:
+                    pass  # it ended early
+                elif view.early_expiry == second or not surplus[view.key.org_id]:
+                    spared.append((view, second * SECOND))
+                elif ceil_second(until) > second:
+                    self._expiry.schedule(view, until)
+                else:
+                    silent.append(view)
+                yield None
+            silent.sort(key=_by_silence)
+            for view in silent:
                 if self._views.get(view.key) is not view:
                     continue  # it was queued twice
-                if is_due or len(self._views) > self._limit:
+                if surplus[view.key.org_id]:
+                    surplus[view.key.org_id] -= 1
                     self._end_view(view)
                     yield view
                 else:
-                    self._expiry.schedule(view, view.last_seen + self._timeout)
-        yield from self._evict_ended(now)
+                    spared.append((view, second * SECOND))
+        for view, due in spared:
+            self._expiry.schedule(view, due)
 
     def compact_view(self, view: View) -> None:
         """Compacts an ended view, unless it has come back."""
@@ -275,33 +340,46 @@ class ViewTable:
         self._pending = {views[n]: since for n, since in state.pending_views}
         self.evicted = state.evicted
 
-    def _create_or_revive(self, key: ViewKey, labels: Labels) -> View:
+    def _create_or_revive(self, key: ViewKey, labels: Labels, now: int) -> View:
         if key in self._ended:
+            self._ended_newcomers.pop(key, None)
             return expand(key, self._ended.pop(key))
         same = self._interner.intern
         own = ViewKey(same(key.org_id), key.view_id, same(key.video), same(key.player))
-        return View(own, labels)
+        view = View(own, labels, is_newcomer=True)
+        self._newcomers[view] = now
+        return view
 
     def _end_view(self, view: View) -> None:
         del self._views[view.key]
         self._ended[view.key] = view
+        if view.is_newcomer:
+            del self._newcomers[view]
+            view.is_newcomer = False  # if it comes back
+            self._ended_newcomers[view.key] = None
         view.is_concurrent = False
         self._pending.pop(view, None)
 
     def _evict_ended(self, now: int) -> Iterator[None]:
         """Evicts ended views whose retention is over, and those that exceed the limit."""
-        surplus = len(self._ended) + len(self._views) - self._limit
         # Collected first: iterating a dictionary whose front was removed is slow.
         gone: list[ViewKey] = []
         for key, ended in self._ended.items():
-            is_due = now - ended.last_seen > self._retention
-            if not is_due and len(gone) >= surplus:
+            if now - ended.last_seen <= self._retention:
                 break
-            self.evicted += not is_due
             gone.append(key)
             if len(gone) % SMALL_ITEMS_PER_UNIT == 0:
                 yield None
+        yield from self._drop_ended(gone)
+        for keys in (self._ended_newcomers, self._ended):
+            surplus = len(self._ended) + len(self._views) - self._limit
+            early = list(islice(keys, max(0, surplus)))
+            self.evicted += len(early)
+            yield from self._drop_ended(early)
+
+    def _drop_ended(self, gone: list[ViewKey]) -> Iterator[None]:
         for number, key in enumerate(gone, 1):
+            self._ended_newcomers.pop(key, None)
             del self._ended[key]
             if number % SMALL_ITEMS_PER_UNIT == 0:
                 yield None

@@ -41,8 +41,8 @@ def events_of(batch: Batch) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def evening() -> list[Batch]:
-    """200 viewers for ten minutes without incidents."""
-    return list(batches(11, 200, 10))
+    """100 viewers for eight minutes without incidents."""
+    return list(batches(11, 100, 8))
 
 
 @pytest.fixture(scope="module")
@@ -201,12 +201,12 @@ def test_live_incident_stalls_live_streams_only() -> None:
     def stalls(*incidents: Incident) -> Counter[str]:
         return Counter(
             event["video"]["stream_type"]
-            for batch in batches(2, 150, 6, *incidents)
+            for batch in batches(2, 100, 4, *incidents)
             for event in events_of(batch)
             if event["event_type"].startswith("stall")
         )
 
-    assert stalls(Incident("live", 0, 6 * MINUTE, 0))["live"] > 2 * stalls()["live"]
+    assert stalls(Incident("live", 0, 4 * MINUTE, 0))["live"] > 2 * stalls()["live"]
 
 
 @pytest.mark.parametrize(

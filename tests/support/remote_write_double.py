@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Final, NamedTuple
 
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply, system_now_ms
@@ -56,6 +55,14 @@ class Violation(NamedTuple):
     labels: Labels = ()
 
 
+class _StoredSeries(NamedTuple):
+    """One series: the faults of its labels, its samples, and their bits by time."""
+
+    faults: tuple[tuple[str, str], ...]
+    samples: list[tuple[int, SampleValue]]
+    bits: dict[int, int]
+
+
 class RemoteWriteDouble(HttpDouble):
     """Stores what it receives in `samples` and `metadata`, faults in `violations` and `resent`."""
 
@@ -71,7 +78,9 @@ class RemoteWriteDouble(HttpDouble):
         self.metadata: dict[str, MetricMetadata] = {}
         self.violations: list[Violation] = []
         self.resent = 0
-        self._bits: dict[Labels, dict[int, int]] = {}
+        self._series: dict[Labels, _StoredSeries] = {}
+        # The decoder gives equal labels the same tuple, whose hash would be computed each time.
+        self._series_by_identity: dict[int, tuple[Labels, _StoredSeries]] = {}
         self._newest_ms = 0
 
     @property
@@ -126,11 +135,12 @@ class RemoteWriteDouble(HttpDouble):
             self.metadata[entry.family] = entry
         late_copy = False
         for series in message.series:
-            faults = list(_label_faults_of(series.labels))
+            stored = self._find_series(series.labels)
+            faults = list(stored.faults)
             if not series.samples:
                 faults.append(("samples", "a series without samples"))
             if not faults:
-                sample_faults, again = self._keep(series)
+                sample_faults, again = self._keep(series, stored)
                 faults.extend(sample_faults)
                 late_copy |= again
             broken.extend(Violation(rule, text, number, series.labels) for rule, text in faults)
@@ -142,14 +152,26 @@ class RemoteWriteDouble(HttpDouble):
         self.violations.extend(broken)
         return Reply(status, f"{broken[0].rule}: {broken[0].message}\n".encode())
 
-    def _keep(self, series: TimeSeries) -> tuple[list[tuple[str, str]], bool]:
+    def _find_series(self, labels: Labels) -> _StoredSeries:
+        known = self._series_by_identity.get(id(labels))
+        if known is not None and known[0] is labels:
+            return known[1]
+        stored = self._series.get(labels)
+        if stored is None:
+            stored = self._series[labels] = _StoredSeries(tuple(_label_faults(labels)), [], {})
+        self._series_by_identity[id(labels)] = labels, stored
+        return stored
+
+    def _keep(
+        self, series: TimeSeries, stored: _StoredSeries
+    ) -> tuple[list[tuple[str, str]], bool]:
         """Store the valid samples. Return the faults of the others, and whether one of them was a
         resent sample behind a newer one.
         """
         faults: list[tuple[str, str]] = []
         late_copy = False
-        kept_bits = self._bits.get(series.labels, {})
-        kept = self.samples.get(series.labels, [])
+        kept_bits, kept = stored.bits, stored.samples
+        had_samples = bool(kept)
         for sample in series.samples:
             if kept_bits.get(sample.timestamp_ms) == sample.bits:
                 self.resent += 1
@@ -162,8 +184,7 @@ class RemoteWriteDouble(HttpDouble):
             kept_bits[sample.timestamp_ms] = sample.bits
             kept.append((sample.timestamp_ms, sample.value))
             self._newest_ms = max(self._newest_ms, sample.timestamp_ms)
-        if kept:
-            self._bits[series.labels] = kept_bits
+        if kept and not had_samples:
             self.samples[series.labels] = kept
         return faults, late_copy
 
@@ -197,12 +218,6 @@ def _header_faults(request: ReceivedRequest) -> Iterator[tuple[str, str]]:
             yield "header", f"{name} is {actual!r}, not {expected!r}"
     if not request.headers.get("user-agent", "").strip():
         yield "header", "no User-Agent"
-
-
-@cache
-def _label_faults_of(labels: Labels) -> tuple[tuple[str, str], ...]:
-    """Cached: the same series recur with each flush."""
-    return tuple(_label_faults(labels))
 
 
 def _label_faults(labels: Labels) -> Iterator[tuple[str, str]]:

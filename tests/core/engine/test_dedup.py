@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqoe.core.engine.dedup import DedupWindow, digest_of
+from openqoe.core.engine.dedup import NEWCOMERS, DedupWindow, digest_of, group_of
 from tests.support.event_builders import NOW, batch, event
 
 WINDOW = 1_000
@@ -82,15 +82,58 @@ def test_window_of_zero_remembers_nothing() -> None:
 
 @given(
     limit=st.integers(1, 5),
-    steps=st.lists(st.tuples(st.integers(0, 9), st.integers(-500, 900)), max_size=60),
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 9),
+            st.integers(-500, 900),
+            st.sampled_from([NEWCOMERS, "a/1", "b/2"]),
+        ),
+        max_size=60,
+    ),
 )
-def test_window_never_exceeds_its_limit(limit: int, steps: list[tuple[int, int]]) -> None:
+def test_window_never_exceeds_its_limit(limit: int, steps: list[tuple[int, int, str]]) -> None:
     """The clock may go back as well. The newest batch is always found."""
     window = DedupWindow(WINDOW, limit)
     now = NOW
-    for number, step in steps:
+    for number, step, group in steps:
         now += step
         digest = digest_of(bytes([number]))
-        window.remember(digest, number, now)
+        window.remember(digest, number, now, group)
         assert len(window) <= limit
         assert window.find(digest, now) == number
+
+
+def flood(window: DedupWindow, group: str, count: int = 5_000) -> None:
+    for number in range(count):
+        window.remember(digest_of(b"flood %d" % number), 1, NOW, group)
+
+
+def test_batches_of_views_seen_once_evict_none_of_established_views() -> None:
+    window = DedupWindow(WINDOW, 1_000)
+    window.remember(A, 1, NOW, group_of("acme", "view-1"))
+    flood(window, NEWCOMERS)
+    assert window.find(A, NOW) == 1
+
+
+def test_organisation_evicts_its_own_batches_before_those_of_another() -> None:
+    window = DedupWindow(WINDOW, 1_000)
+    window.remember(A, 1, NOW, group_of("acme", "view-1"))
+    flood(window, group_of("other", "view-1"))
+    assert window.find(A, NOW) == 1
+
+
+def test_view_evicts_few_batches_of_other_views_of_its_organisation() -> None:
+    window = DedupWindow(WINDOW, 1_000)
+    views = [f"view-{number}" for number in range(160)]
+    for view in views:
+        window.remember(digest_of(view.encode()), 1, NOW, group_of("acme", view))
+    flood(window, group_of("acme", views[0]))
+    lost = [view for view in views if window.find(digest_of(view.encode()), NOW) is None]
+    assert {group_of("acme", view) for view in lost} == {group_of("acme", views[0])}
+
+
+def test_new_views_keep_a_share_of_a_window_full_of_established_ones() -> None:
+    window = DedupWindow(WINDOW, 1_000)
+    window.remember(A, 1, NOW, NEWCOMERS)
+    flood(window, group_of("acme", "view-1"))
+    assert window.find(A, NOW) == 1

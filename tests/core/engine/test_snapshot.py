@@ -128,8 +128,8 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(steps=st.lists(st.tuples(steps, st.booleans()), min_size=1, max_size=4))
+@settings(max_examples=12, deadline=None)
+@given(steps=st.lists(st.tuples(steps, st.booleans()), min_size=1, max_size=3))
 def test_interrupted_worker_sends_the_same_bytes_after_any_history(
     steps: list[tuple[list[Step], bool]],
 ) -> None:
@@ -416,15 +416,15 @@ def reject_snapshot(blob: bytes) -> str:
 
 
 def test_snapshot_with_any_byte_changed_is_rejected(blob: bytes) -> None:
-    for place in range(len(blob)):
-        for change in (0x01, 0x80, 0xFF):
+    for place in (*range(32), *range(32, len(blob), 5)):
+        for change in (0x01, 0x80):
             damaged = bytearray(blob)
             damaged[place] ^= change
             reject_snapshot(bytes(damaged))
 
 
 def test_snapshot_truncated_at_any_length_is_rejected(blob: bytes) -> None:
-    for length in range(len(blob)):
+    for length in (*range(32), *range(32, len(blob), 5)):
         reject_snapshot(blob[:length])
 
 
