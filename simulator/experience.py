@@ -4,9 +4,9 @@ It follows the signals of a simulated playback, whose state is known, instead of
 from events as a worker must. It counts time up to the latest event, because nothing later is known:
 what a view would add if no further event came (its outcome, an open stall) is its closing.
 
-The definitions are those of the documentation (docs/metrics.md), which follow CTA-2066 and Mux. They
-are written out a second time on purpose, formulas and constants included: a truth that shared the
-code of the core (``core/qoe/outcome``) could not show a fault in it.
+The definitions are those of the documentation (docs/metrics.md), which follow CTA-2066 and Mux.
+They are written out a second time on purpose, formulas and constants included: a truth that shared
+the code of the core (``core/qoe/outcome``) could not show a fault in it.
 """
 
 from dataclasses import dataclass, field
