@@ -22,6 +22,7 @@ from openqoe.core.events.batch import Batch
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
 from openqoe.core.qoe.event_context import EventContext
+from openqoe.simulator import Simulation
 
 SIZES = (1, 10, 100, 1000)
 EVENTS = 10_000
@@ -156,6 +157,46 @@ def measure(sizes: Iterable[int] = SIZES) -> list[Row]:
     return rows
 
 
+class CmcdCost(NamedTuple):
+    """The cost of the records of simulated players.
+
+    Attributes:
+        micros: CPU time per record in µs, all stages together.
+        per_request: Records of a request.
+    """
+
+    micros: float
+    per_request: float
+
+
+def measure_cmcd() -> CmcdCost:
+    """Measure CMCD as players send it: most requests have one record."""
+    now = int(time.time() * 1000)
+    requests: list[Request] = []
+    records = 0
+    for batch in Simulation(0, 1, now - 600_000, cmcd_viewers=100).batches():
+        if records >= EVENTS:
+            break
+        path, _, query = batch.path.partition("?")
+        headers = {name.lower(): value for name, value in batch.headers}
+        requests.append(Request("POST", path, query, headers, batch.body, now))
+        records += len(batch.types)
+
+    def handle(worker: Worker) -> None:
+        for number, request in enumerate(requests):
+            answer = worker.handle(number, request, now)[0]
+            assert isinstance(answer, Respond), answer
+            assert answer.response.status == 204, answer
+        worker.close(now + 15_000)
+
+    best = float("inf")
+    for _ in range(RUNS):
+        worker = Worker(CONFIG, instance="bench-0")
+        gc.collect()
+        best = min(best, _time(handle, worker))
+    return CmcdCost(best / records * 1e6, records / len(requests))
+
+
 def _time(run: Callable[[Any], None], subject: object) -> float:
     begin = time.process_time()
     run(subject)
@@ -169,6 +210,8 @@ def main() -> None:
     print(f"{'batches of':12}" + "".join(f"{size:>14}" for size in SIZES))
     for stage in ("floor", *STAGES, "total"):
         print(f"{stage:12}" + "".join(f"{cells[size, stage]:>14}" for size in SIZES))
+    cmcd = measure_cmcd()
+    print(f"CMCD: {cmcd.micros:.2f} µs a record in requests of {cmcd.per_request:.1f} records")
     micros = {(row.size, row.stage): round(row.micros, 2) for row in rows}
     floors = {row.size: round(row.floors, 1) for row in rows if row.stage == "total"}
     results.save(

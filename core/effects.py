@@ -8,7 +8,7 @@ and ``Forget`` cleans the outbox.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -48,7 +48,7 @@ class RemoteWrite(DeliveryRequest):
 
 @dataclass(frozen=True, slots=True)
 class LokiPush(DeliveryRequest):
-    """POST a Loki push request."""
+    """POST a request to Loki: a push, or one of its delete API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +243,31 @@ class LoadPage:
 
 
 @dataclass(frozen=True, slots=True)
+class RewriteStorage:
+    """Remove what was deleted from the files of the outbox and snapshot, down to the last byte.
+
+    The result is ``Stored``, or a ``StorageFailure`` if bytes may be left.
+    """
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class EraseViewer:
+    """Delete the events and views of a viewer from the embedded store.
+
+    Attributes:
+        id: Identifies the effect.
+        org_id: The viewer's organisation.
+        viewer_ids: The forms in which the viewer's id may be stored.
+    """
+
+    id: int
+    org_id: str
+    viewer_ids: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ReadKeys:
     """Read the file of API keys (the setting OPENQOE_KEYS_FILE)."""
 
@@ -250,8 +275,8 @@ class ReadKeys:
 
 
 Delivery = RemoteWrite | LokiPush | StoreViews | Forward
-StorageEffect = Append | Persist | LoadPayload | Forget
-Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | ReadKeys | StorageEffect
+StorageEffect = Append | Persist | LoadPayload | Forget | RewriteStorage
+Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | ReadKeys | EraseViewer | StorageEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,5 +382,28 @@ class KeysFile:
     reason: str = ""
 
 
+class ErasureStep(NamedTuple):
+    """What an erasure did in one place.
+
+    Attributes:
+        place: Where.
+        is_complete: Whether nothing of the viewer is left there.
+        result: What was done, in words.
+    """
+
+    place: str
+    is_complete: bool
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What ``EraseViewer`` did."""
+
+    steps: tuple[ErasureStep, ...]
+
+
 StorageResult = Stored | StorageFailure | PayloadBody
-Result = HttpResult | NetworkFailure | KvResult | KvFailure | Page | KeysFile | StorageResult
+Result = (
+    HttpResult | NetworkFailure | KvResult | KvFailure | Page | KeysFile | Erased | StorageResult
+)

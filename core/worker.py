@@ -8,6 +8,7 @@ This module is the table of contents:
     series, logs   core/engine/batch_applier
     flushes        core/engine/flush        when state is exported, in steps
     delivery       core/engine/export       series and log entries to payloads, queues in order
+    erasure        core/engine/erasure      of a viewer, everywhere
     disk           core/engine/durability   journal, snapshot, outbox: acknowledged means durable
     cluster        core/cluster             agreement between several workers
     state          core/engine/checkpoint   of all of these, for the snapshot
@@ -16,7 +17,7 @@ Nothing here does I/O or knows the time: ``now`` comes in (ms since the epoch), 
 same calls give the same bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from .access.api_key import Scope
@@ -32,6 +33,7 @@ from .config.worker_config import Config
 from .effects import (
     DedupEntry,
     Effect,
+    Erased,
     KeysFile,
     KvFailure,
     KvResult,
@@ -45,6 +47,7 @@ from .effects import (
 )
 from .engine import checkpoint, components, repartition, snapshot, stats_report
 from .engine.dedup import RESTORED
+from .engine.erasure import Erasures
 from .engine.flush import FlushScheduler
 from .engine.health_report import LimitNotifier
 from .events.batch import OpenRequest
@@ -117,6 +120,7 @@ class Worker:
             embedded=embedded,
             secret=secret,
             partition=partition,
+            ring=self._keys,
         )
         self._ids = self._components.ids
         self._health = self._components.health
@@ -130,6 +134,7 @@ class Worker:
         self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
         self._limits = LimitNotifier(self._components)
         self._flushes = FlushScheduler(self._components, self._limits, budget, started_at)
+        self._erasures = Erasures(self._components, self._flushes, self._keys, has_files=embedded)
         self._draining = False
         self._latest: int | None = None  # the time of the last call, ms
 
@@ -169,6 +174,8 @@ class Worker:
             response = answers.error_response(405, "Method not allowed", ("Allow", allow))
         elif isinstance(grant := self._authorize(endpoint, request), Refusal):
             response = self._refuse_key(route, request, grant, now)
+        elif route is Route.ERASE:
+            response = self._erasures.begin(opened, grant, now)
         elif route in routes.INGEST:
             response = self._ingest.ingest_request(opened, grant, now)
             if response is None and self._durability is not None:
@@ -289,7 +296,7 @@ class Worker:
             times.append(self._coordinator.next_poll())
         if self._durability is not None:
             times.append(self._durability.next_attempt)
-        times.append(self._keys_reload.next_poll)
+        times += (self._keys_reload.next_poll, self._erasures.next_poll)
         return min((time for time in times if time is not None), default=None)
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
@@ -300,7 +307,10 @@ class Worker:
         """
         self._begin(now)
         responses: list[Effect] = []
+        self._erasures.complete(effect_id, result)
         match result:
+            case Erased():
+                pass
             case Page():
                 responses = self._finish_page(effect_id, result, now)
             case KeysFile():
@@ -375,12 +385,15 @@ class Worker:
         self._draining = True
         self._flushes.close(now, self.config.shutdown_timeout if remaining is None else remaining)
         self._export.hurry()
+        self._erasures.abort()
         return self._due(now)
 
     @property
     def drained(self) -> bool:
         """Whether nothing waits for delivery or for the disk."""
-        return self._is_written and all(queue.is_drained for queue in self._export.queues)
+        return self._is_written and all(
+            queue.is_drained for group in self._export.groups for queue in group.active
+        )
 
     @property
     def is_at_rest(self) -> bool:
@@ -397,6 +410,15 @@ class Worker:
     def storage_failure(self) -> str:
         """Why the disk cannot be written; "" if it can."""
         return self._components.storage_failure
+
+    def forget_viewer(self, org_id: str, viewer_ids: Collection[str]) -> None:
+        """Remove the ids of a viewer from the views that the next snapshot holds.
+
+        Args:
+            org_id: The viewer's organisation.
+            viewer_ids: The forms of the id.
+        """
+        self._components.applier.recorder.views.forget_viewer(org_id, viewer_ids)
 
     @property
     def undelivered(self) -> Mapping[str, int]:
@@ -480,8 +502,10 @@ class Worker:
 
     def _due(self, now: int, first: Iterable[Effect] = ()) -> tuple[Effect, ...]:
         """Return the effects of a call: those given, then all that are due."""
+        erasing = self._erasures.advance(now)
         effects: list[Effect] = [
             *first,
+            *(self._respond(*answer, now) for answer in self._erasures.drain_answers()),
             *self._components.applier.drain_notices(),
             *self._flushes.drain_notices(),
             *self._export.drain_notices(),
@@ -503,7 +527,7 @@ class Worker:
         if self._durability is not None:
             self._flushes.persist_if_needed(now)
             effects += self._durability.drain_effects()
-        return (*effects, *requests)
+        return (*effects, *requests, *erasing)
 
 
 def move_to_slots(workers: Sequence[Worker], slots: int) -> None:

@@ -3,7 +3,9 @@
 All rows come from the table ``views``, so a restriction of that table restricts every answer.
 """
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Final
@@ -11,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from openqoe.core.config.worker_config import Config
+from openqoe.core.events.cmcd_decoder import event_of_line
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.event_types import Event
 from openqoe.core.events.faults import NotJsonError, WrongShapeError
@@ -32,14 +35,14 @@ OUTCOMES: Final = (
 
 SORTS: Final = {
     "last_seen": ("last_seen", True),
-    "began_at": ("began_at", True),
     "startup_ms": ("coalesce(startup_ms, -1)", True),
     "rebuffer_ms": ("rebuffer_ms", True),
     "watch_ms": ("watch_ms", True),
     "errors": ("errors", True),
     "score": ("coalesce(score, 101.0)", False),
 }
-"""Sort orders: expression, and whether it is descending. The lowest score comes first."""
+"""Sort orders: expression, and whether it is descending. The lowest score comes first. Each has an
+index."""
 
 TEXTS: Final = ("error_code", "error_family", "viewer_id", "session_id", "view_id")
 """Filters by text beside those of all questions."""
@@ -65,6 +68,9 @@ _CURSOR: Final = re.compile(r"(-?[0-9]{1,16}(?:\.[0-9]{1,20})?)~([0-9]{1,18})")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 Values = dict[str, str | int | float | None]
+
+Position = tuple[float, int]
+"""Where a view stands in a sort order: its key there, and its id."""
 
 
 def views(
@@ -95,40 +101,82 @@ def views(
     Raises:
         ParameterError: The cursor is malformed.
     """
-    where, values = _conditions(scope, texts, outcome, min_rebuffer, min_startup)
+    conditions, values = _conditions(scope, texts, outcome, min_rebuffer, min_startup)
     order, is_descending = SORTS[sort]
-    direction = "DESC" if is_descending else "ASC"
-    page = where
-    if cursor:
-        match = _CURSOR.fullmatch(cursor)
-        if match is None:
-            raise ParameterError("cursor", "is not one that an answer gave")
-        values |= {"after": float(match[1]), "after_id": int(match[2])}
-        page += f" AND ({order}, id) {'<' if is_descending else '>'} (:after, :after_id)"
-    found = reader.rows(
-        f"SELECT {order}, id, {', '.join(COLUMNS)} FROM views WHERE id IN "
-        f"(SELECT id FROM views WHERE {page} "
-        f"ORDER BY {order} {direction}, id {direction} LIMIT :most) "
-        f"ORDER BY {order} {direction}, id {direction}",
-        {**values, "most": limit + 1},
+    after = _parse_cursor(cursor)
+    # One pass over the range counts the matches and finds them, unless they are too many.
+    latest = reader.rows(
+        f"SELECT {order}, id, coalesce(outcome, 'running') FROM views "
+        f"WHERE {' AND '.join(conditions)} ORDER BY last_seen DESC, id DESC LIMIT {COUNTED + 1}",
+        values,
     )
-    rows = found[:limit]
+    is_capped = len(latest) > COUNTED
+    has_first_page = sort == "last_seen" and after is None and limit < len(latest)
+    if is_capped and not has_first_page:
+        found = _walk(reader, conditions, values, order, after, limit + 1, is_descending)
+    else:
+        if sort != "last_seen":
+            latest.sort(reverse=is_descending)
+        found = latest
+        if after is not None:
+            found = [m for m in latest if (m[:2] < after if is_descending else m[:2] > after)]
+    shown = found[:limit]
     answer: dict[str, Any] = {
-        "views": [dict(zip(COLUMNS, row[2:], strict=True)) for row in rows],
-        "next": f"{rows[-1][0]}~{rows[-1][1]}" if len(found) > limit else None,
+        "views": _by_ids(reader, [match[1] for match in shown]),
+        "next": f"{shown[-1][0]}~{shown[-1][1]}" if len(found) > limit else None,
         "sort": sort,
     }
-    if not cursor:
-        outcomes = dict(
-            reader.rows(
-                "SELECT coalesce(outcome, 'running'), count(*) FROM (SELECT outcome FROM views "
-                f"WHERE {where} ORDER BY last_seen DESC LIMIT {COUNTED}) GROUP BY 1",
-                values,
-            )
-        )
-        counted = sum(outcomes.values())
-        answer |= {"count": counted, "is_capped": counted == COUNTED, "outcomes": outcomes}
+    if after is None:
+        outcomes = Counter(how for _, _, how in latest[:COUNTED])
+        answer |= {"count": outcomes.total(), "is_capped": is_capped, "outcomes": outcomes}
     return answer
+
+
+def _parse_cursor(cursor: str) -> Position | None:
+    if not cursor:
+        return None
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise ParameterError("cursor", "is not one that an answer gave")
+    return float(found[1]), int(found[2])
+
+
+def _walk(
+    reader: Reader,
+    conditions: Sequence[str],
+    values: Values,
+    order: str,
+    after: Position | None,
+    limit: int,
+    is_descending: bool,
+) -> list[tuple[Any, ...]]:
+    """Keys and ids of the first matches in a sort order.
+
+    The matches are many, so a walk along the index of the sort order soon meets enough of them.
+    """
+    # A plus keeps SQLite from using the index of a filter, and then sorting all matches.
+    plus = "" if order == "last_seen" else "+"
+    where = " AND ".join(plus + condition for condition in conditions)
+    direction, beyond = ("DESC", "<") if is_descending else ("ASC", ">")
+    if after is not None:
+        where += f" AND ({order}, id) {beyond} (:after, :after_id)"
+        values = {**values, "after": after[0], "after_id": after[1]}
+    return reader.rows(
+        f"SELECT {order}, id FROM views WHERE {where} "
+        f"ORDER BY {order} {direction}, id {direction} LIMIT :most",
+        {**values, "most": limit},
+    )
+
+
+def _by_ids(reader: Reader, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The rows with these ids, in their order."""
+    rows = reader.rows(
+        f"SELECT id, {', '.join(COLUMNS)} FROM views "
+        "WHERE id IN (SELECT value FROM json_each(:ids))",
+        {"ids": json.dumps(ids)},
+    )
+    by_id = {row[0]: dict(zip(COLUMNS, row[1:], strict=True)) for row in rows}
+    return [by_id[one] for one in ids]
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -152,7 +200,8 @@ def _conditions(
     outcome: str,
     min_rebuffer: float,
     min_startup: float,
-) -> tuple[str, Values]:
+) -> tuple[list[str], Values]:
+    """The conditions of a list, each of which begins with a column, and their values."""
     conditions = ["last_seen >= :since", "began_at <= :until"]
     values: Values = {"since": scope.since, "until": scope.until}
     for name, value in scope.filters.items():
@@ -180,7 +229,7 @@ def _conditions(
     if min_startup:
         values["min_startup"] = min_startup * 1000
         conditions.append("startup_ms >= :min_startup")
-    return " AND ".join(conditions), values
+    return conditions, values
 
 
 def view(
@@ -243,20 +292,29 @@ def _events(
     decoder = BatchDecoder(config)
     events: list[tuple[Event, dict[str, Any]]] = []
     for at, line in found:
-        try:
-            decoded = decoder.decode(b'{"events":[' + line.encode() + b"]}", at)
-        except (NotJsonError, WrongShapeError):
+        event = _decode_line(decoder, line.encode(), at)
+        if event is None:
             continue
-        for event, _ in decoded.events:
-            key = view_key(event)
-            # The line has this view_id already; a key holds the hash of a long one.
-            own = (key.org_id, row["view_id"], key.video or "", key.player or "")
-            if own == _identity(row):
-                shown = {"at": int(event.event_time), "type": event.event_type, "line": line}
-                events.append((event, shown))
+        key = view_key(event)
+        # The line has this view_id already; a key holds the hash of a long one.
+        own = (key.org_id, row["view_id"], key.video or "", key.player or "")
+        if own == _identity(row):
+            shown = {"at": int(event.event_time), "type": event.event_type, "line": line}
+            events.append((event, shown))
     events.sort(key=lambda pair: pair[0].event_time)
     kept = events[:MOST_EVENTS]
     return [one for one, _ in kept], [shown for _, shown in kept], len(events) - len(kept)
+
+
+def _decode_line(decoder: BatchDecoder, line: bytes, at: int) -> Event | None:
+    """The event of a log line; None if it can no longer be read."""
+    if (record := event_of_line(line)) is not None:
+        return record
+    try:
+        decoded = decoder.decode(b'{"events":[' + line + b"]}", at)
+    except (NotJsonError, WrongShapeError):
+        return None
+    return next((event for event, _ in decoded.events), None)
 
 
 def _medians(reader: Reader, row: Mapping[str, Any]) -> dict[str, Any]:

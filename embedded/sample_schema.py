@@ -125,15 +125,22 @@ CREATE TABLE views (
     duration_ms INTEGER, score REAL
 );
 CREATE UNIQUE INDEX views_key ON views (view_id, org_id, video_id, player);
--- Lists are filtered, sorted and counted in this index alone, and only rows shown are read.
+-- Lists are filtered by the usual filters in this index alone: other rows are not read.
 CREATE INDEX views_seen ON views (
-    last_seen, outcome, rebuffer_ms, startup_ms, error_code, org_id, device_category, player_name,
-    network_country, began_at, errors, watch_ms, score
+    last_seen, began_at, outcome, rebuffer_ms, startup_ms, org_id, device_category, player_name,
+    network_country, app_version, os_family, browser_family
 );
 CREATE INDEX views_outcome ON views (outcome, last_seen, began_at);
+CREATE INDEX views_error ON views (error_code, last_seen) WHERE error_code IS NOT NULL;
 CREATE INDEX views_viewer ON views (viewer_id, last_seen) WHERE viewer_id IS NOT NULL;
 CREATE INDEX views_session ON views (session_id, last_seen) WHERE session_id IS NOT NULL;
 CREATE INDEX views_video ON views (video_id, last_seen);
+-- The sort orders of lists, with the expressions of dashboard/view_queries.
+CREATE INDEX views_startup_ms ON views (coalesce(startup_ms, -1));
+CREATE INDEX views_rebuffer_ms ON views (rebuffer_ms);
+CREATE INDEX views_watch_ms ON views (watch_ms);
+CREATE INDEX views_errors ON views (errors);
+CREATE INDEX views_score ON views (coalesce(score, 101.0));
 """
 
 _FORMATS: Final = (_SCHEMA, _VIEWS)

@@ -5,6 +5,8 @@ from events as a worker must. It counts time up to the latest event, because not
 what a view would add if no further event came (its outcome, an open stall) is its closing.
 
 The definitions are those of the documentation (docs/metrics.md), which follow CTA-2066 and Mux.
+They are written out a second time on purpose, formulas and constants included: a truth that shared
+the code of the core (``core/qoe/outcome``) could not show a fault in it.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from enum import Enum, auto
 from math import exp, sqrt
 from typing import Final
 
-from .truth import Fact
+from .truth import Fact, Period
 
 BOUNCE: Final = 1.0
 """s of waiting below which an exit before the first frame is a bounce."""
@@ -76,6 +78,10 @@ class Experience:
         shown: The rendition.
         state: What the viewer sees.
         waits: Whether the player reported that it waits for the first frame.
+        period: The time up to the latest event; None before the first one.
+        counts_media: Whether the media time played follows from the time, not from reports.
+        reported_start_ms: The start-up time that the player reports; preferred to the measured one.
+        at: Time of the latest event, ms.
     """
 
     duration: float | None
@@ -83,7 +89,10 @@ class Experience:
     shown: Shown = field(default_factory=Shown)
     state: State = State.LOADED
     waits: bool = False
-    _at: int = 0
+    period: Period | None = None
+    counts_media: bool = False
+    reported_start_ms: int | None = None
+    at: int = 0
     _requested: bool = False
     _requested_at: int = 0
     _has_frame: bool = False
@@ -114,11 +123,12 @@ class Experience:
             position: The position that it reports, ms; None if it reports none.
             has_jumped: Whether the position has moved by a seek.
         """
-        seconds = (at - self._at) / 1000 if self._at else 0.0
-        self._at = at
+        since, self.at = self.at or at, at
+        seconds = (at - since) / 1000
         facts: list[Fact] = []
         if self._shows_at_once and at - self._requested_at > START_GRACE:
             facts += self._show_frame(0.0)
+        self.period = Period(self.state.name.lower(), since, at)
         if self.state is State.STARTING:
             self._start_s += seconds
         elif self.state is State.PLAYING:
@@ -144,6 +154,8 @@ class Experience:
         shown = self.shown
         self._playing_s += seconds
         facts = _seconds("openqoe_watch_time_seconds", seconds)
+        if self.counts_media:
+            facts += _seconds("openqoe_playing_time_seconds", seconds)
         if shown.bps:
             facts += _seconds("openqoe_bitrate_bits_total", seconds * shown.bps)
             facts += _seconds("openqoe_bitrate_known_seconds_total", seconds)
@@ -167,7 +179,11 @@ class Experience:
             return
         if (moved := position - self._position) > POSITION_NOISE:
             self._untold += moved
-            self._error_at, self._error_is_fatal = None, False
+            self.make_progress()
+
+    def make_progress(self) -> None:
+        """Playback goes on: no earlier error was fatal."""
+        self._error_at, self._error_is_fatal = None, False
 
     def tell_played(self) -> None:
         """An event reports the total of the media time played."""
@@ -182,13 +198,13 @@ class Experience:
             return []
         if self.state is not State.LOADED:
             return []
-        self.state, self._requested, self._requested_at = State.STARTING, True, self._at
+        self.state, self._requested, self._requested_at = State.STARTING, True, self.at
         return [Fact("openqoe_views_started_total")]
 
     def move(self) -> list[Fact]:
         """An event says that the picture moves."""
         if self.state is State.STARTING:
-            return self._show_frame(min((self._at - self._requested_at) / 1000, self._start_s))
+            return self._show_frame(min((self.at - self._requested_at) / 1000, self._start_s))
         self.state = State.PLAYING
         return []
 
@@ -198,7 +214,9 @@ class Experience:
         return self._startup_facts(waited)
 
     def _startup_facts(self, seconds: float) -> list[Fact]:
-        facts = [Fact("openqoe_video_startup_seconds", (("source", "measured"),), seconds)]
+        reported = self.reported_start_ms
+        start, source = (seconds, "measured") if reported is None else (reported / 1000, "cmcd")
+        facts = [Fact("openqoe_video_startup_seconds", (("source", source),), start)]
         facts += _seconds("openqoe_startup_wait_seconds", seconds)
         if self.before_start is not None:
             whole = self.before_start + seconds
@@ -226,7 +244,7 @@ class Experience:
         if not self._stall:
             return []
         cause, self._stall = self._stall, ""
-        self._error_at, self._error_is_fatal = None, False
+        self.make_progress()
         seconds = self._stall_s if reported is None else min(reported, self._stall_s)
         return [_stalled(cause, seconds)]
 
@@ -241,7 +259,7 @@ class Experience:
             is_fatal: Whether the error says that it is fatal.
             is_over: Whether the player has stopped, so that the viewer waits no longer.
         """
-        self._error_at = self._at
+        self._error_at = self.at
         self._error_is_fatal |= is_fatal
         facts: list[Fact] = []
         if is_over and self.state is not State.LOADED:
@@ -289,7 +307,7 @@ class Experience:
 
     def _outcome(self, started: float, *, has_frame: bool) -> str:
         has_failed = self._error_at is not None and (
-            self._error_is_fatal or self._at - self._error_at <= ERROR_IS_LAST
+            self._error_is_fatal or self.at - self._error_at <= ERROR_IS_LAST
         )
         if has_frame:
             return "playback_failure" if has_failed else "stopped"

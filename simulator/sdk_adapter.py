@@ -14,7 +14,7 @@ from uuid import UUID
 
 from .experience import Experience
 from .simulated_playback import Playback, Signal
-from .truth import Fact, Labels
+from .truth import Fact, Labels, Period
 from .world import Device, Rendition, Site, Video
 
 Data = dict[str, Any]
@@ -57,6 +57,7 @@ class Event:
         view: Id of its view.
         facts: Those that a worker must count.
         closing: Those that are added if no further event of the view is sent.
+        period: What the viewer saw since the event before.
     """
 
     at: int
@@ -64,6 +65,7 @@ class Event:
     view: str
     facts: tuple[Fact, ...]
     closing: tuple[Fact, ...] = ()
+    period: Period | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +207,16 @@ class Adapter(ABC):
         if self.events:
             first, *others = self.events
             facts = (*first.facts, *self._experienced(signal, int(at)))
-            closing = tuple(self.experience.closing())
+            closing = self.closing()
             self.events = [
-                replace(first, facts=facts, closing=closing),
+                replace(first, facts=facts, closing=closing, period=self.experience.period),
                 *(replace(other, closing=closing) for other in others),
             ]
         return self.events
+
+    def closing(self) -> tuple[Fact, ...]:
+        """What is added if no further event is sent."""
+        return tuple(self.experience.closing())
 
     def _experienced(self, signal: Signal, at: int) -> list[Fact]:
         """What the viewer has experienced up to a signal, and with it."""

@@ -38,6 +38,14 @@ class Fact(NamedTuple):
     value: float = 1.0
 
 
+class Period(NamedTuple):
+    """Time that a viewer spends in one state, ms since the epoch."""
+
+    state: str
+    since: int
+    until: int
+
+
 class Expected(NamedTuple):
     """What a worker must count for the events of one view in a batch.
 
@@ -47,12 +55,14 @@ class Expected(NamedTuple):
         facts: Those of its events.
         closing: Those that are added if the view sends no further event, when the worker considers
             it ended. They replace those of earlier batches.
+        periods: What the viewer saw up to each event.
     """
 
     view: str
     labels: Labels
     facts: tuple[Fact, ...]
     closing: tuple[Fact, ...] = ()
+    periods: tuple[Period, ...] = ()
 
 
 @dataclass(slots=True)
@@ -78,7 +88,7 @@ class Truth:
 
     def add(self, expected: Iterable[Expected]) -> None:
         """Add what a worker must count for a batch."""
-        for view, labels, facts, closing in expected:
+        for view, labels, facts, closing, _ in expected:
             self._add_facts(labels, facts)
             self._closings[view] = labels, closing
 

@@ -128,6 +128,10 @@ COUNTRIES: Final = {
 }
 
 
+NO_SDK: Final = 0
+"""In place of an SDK generation: the player reports by CMCD."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A page or app with one player.
@@ -136,7 +140,7 @@ class Site:
         org, player_id: Its labels.
         app: Name of the app.
         versions: Releases in use with their weights; the last is the newest.
-        generation: The SDK generation.
+        generation: The SDK generation; ``NO_SDK`` for none.
         player, player_version: The player; html5 and video.js report no version.
         videos: Its videos, most popular first.
         devices, countries: Those of its viewers, with weights.
@@ -285,19 +289,59 @@ SITES: Final = (
 )
 
 
+CMCD_SITES: Final = (
+    Site(
+        *("acme", "showroom", "Acme Showroom"),
+        (("3.0.0", 1), ("3.1.0", 3)),
+        *(NO_SDK, "hlsjs", "1.7.4"),
+        (
+            Video("showroom-tour", "", 150),
+            Video("showroom-details", "", 90),
+            Video("showroom-live", ""),
+        ),
+        ((DESKTOP, 4), (MAC, 2), (PHONE, 3)),
+        (("US", 5), ("GB", 2), ("CA", 1)),
+        False,
+        5,
+    ),
+    Site(
+        *("samba", "sports", "Samba Esporte"),
+        (("1.4.0", 1),),
+        *(NO_SDK, "dashjs", "5.2.1"),
+        (Video("final-2026", "", 300), Video("golazo", "", 45)),
+        ((PHONE, 5), (DESKTOP, 3)),
+        (("BR", 6), ("ZA", 1)),
+        True,
+        4,
+    ),
+    Site(
+        *("campus", "concerts", "Concerts"),
+        (("0.3.0", 1),),
+        *(NO_SDK, "shaka", "v5.2.12"),
+        (Video("quartet-2", "", 210),),
+        ((FIREFOX, 2), (TABLET, 1)),
+        (("FR", 2), ("DE", 1)),
+        True,
+        2,
+    ),
+)
+"""Sites without an SDK. Their devices have a user agent from which a worker reads the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The sites of a simulation, and the countries of their viewers.
 
     Attributes:
         name: Its name on the command line.
-        sites: All sites.
+        sites: The sites with an SDK.
         countries: Countries by code.
     """
 
     name: str
     sites: tuple[Site, ...]
     countries: Mapping[str, Country]
+    cmcd_sites: tuple[Site, ...] = CMCD_SITES
 
 
 def count_devices(world: World) -> int:

@@ -20,6 +20,8 @@ class Scope(StrEnum):
     """Read numbers: the dashboard and its API, ``/stats``, all of ``/metrics``."""
     LOGS = "logs"
     """Read events as they came in, with the ids of viewers: the dashboard's tail."""
+    ADMIN = "admin"
+    """Erase viewers."""
 
 
 class Rate(NamedTuple):
@@ -47,6 +49,7 @@ class ApiKey:
         events_per_day: Quota; above it the views of the key are thinned. None for no quota.
         sample: Fraction of the key's views that is accepted.
         is_revoked: Whether it opens nothing any more.
+        tenant: Tenant of its organisations in Mimir and Loki; "" if it does not say.
     """
 
     digest: bytes
@@ -57,6 +60,7 @@ class ApiKey:
     events_per_day: int | None = None
     sample: float = 1.0
     is_revoked: bool = False
+    tenant: str = ""
 
     @property
     def can_thin(self) -> bool:

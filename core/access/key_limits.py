@@ -5,14 +5,16 @@ another application otherwise. Above its rate a key's batches are rejected (503,
 again; it drops a batch on any 4xx). Above its daily quota a tenth of its views is accepted, whole
 views, so that ratios of views stay true.
 
-Each worker applies the limits to what it receives itself, so n workers admit up to n times as much.
+Each of n workers applies an nth of a limit to what it receives itself. So in t seconds they admit
+together at most ``rate * t + burst + n batches``, and an nth of that if one of them gets all. A
+burst or quota of less than n counts as n.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
 from ..effects import Notice
-from .api_key import ApiKey
+from .api_key import ApiKey, Rate
 from .token_bucket import TokenBucket
 
 DAY: Final = 86_400_000
@@ -25,9 +27,14 @@ QuotaState = dict[str, tuple[int, int]]
 
 
 class KeyLimits:
-    """Applies the limits of all keys."""
+    """Applies the limits of all keys.
 
-    def __init__(self) -> None:
+    Args:
+        workers: Number of workers that share the limits.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
         self._buckets: dict[str, TokenBucket] = {}
         self._used: QuotaState = {}
         self._thinned: dict[str, int] = {}  # the day of the latest notice
@@ -66,7 +73,7 @@ class KeyLimits:
     def is_over_quota(self, key: ApiKey, now: int) -> bool:
         """Whether the quota of a key is used up."""
         quota = key.events_per_day
-        return quota is not None and self._used_today(key, now) >= quota
+        return quota is not None and self._used_today(key, now) >= max(1, quota // self._workers)
 
     def drain_notices(self) -> list[Notice]:
         """Return the notices since the last call."""
@@ -88,7 +95,11 @@ class KeyLimits:
     def _bucket(self, key: ApiKey | None, now: int) -> TokenBucket | None:
         if key is None or key.rate is None:
             return None
+        rate = key.rate
+        if self._workers > 1:
+            burst = max(1, rate.burst // self._workers)
+            rate = Rate(rate.events_per_second / self._workers, burst)
         bucket = self._buckets.get(key.name)
-        if bucket is None or bucket.rate != key.rate:  # the keys file has changed
-            bucket = self._buckets[key.name] = TokenBucket(key.rate, now)
+        if bucket is None or bucket.rate != rate:  # the keys file has changed
+            bucket = self._buckets[key.name] = TokenBucket(rate, now)
         return bucket

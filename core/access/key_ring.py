@@ -6,15 +6,18 @@ Keys come from ``API_KEY`` (scope ingest), ``OPENQOE_READ_KEY`` (read, logs) and
                              of DNS rebinding
     only API_KEY             it opens reads as well, from this machine only: pages carry that key
     a read key or a file     each key may do what its scopes say
+
+The scope admin is that of keys of the file only.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
 from ..config.worker_config import Config
 from ..http.messages import Request
 from .api_key import ApiKey, Scope, key_digest
-from .keys_file import parse_keys_file
+from .keys_file import SETTING, KeysFileError, parse_keys_file
 from .local_requests import is_from_loopback, names_private_host
 from .offered_keys import offered_keys
 
@@ -50,6 +53,7 @@ class Refusal(Enum):
         "set OPENQOE_READ_KEY, or this host name in OPENQOE_ALLOWED_HOSTS"
     )
     ORGS = "Forbidden: this API key is limited to organisations, and these numbers are of all"
+    OTHER_ORG = "Forbidden: this API key is limited to other organisations"
 
 
 OPEN = Grant()
@@ -66,6 +70,9 @@ class KeyRing:
 
     Raises:
         KeysFileError: The file is invalid.
+
+    Attributes:
+        tenants: Tenants by organisation, as the file says; another object once they have changed.
     """
 
     def __init__(self, config: Config, document: bytes | None = None) -> None:
@@ -78,6 +85,8 @@ class KeyRing:
         self._configured = _configured_keys(config)
         self._document: bytes | None = None
         self._keys: dict[bytes, ApiKey] = {}
+        self._org_action = config.cardinality_limits["org_id"].action
+        self.tenants: Mapping[str, str] = {}
         self.update(document or b"[]")
 
     def update(self, document: bytes) -> bool:
@@ -92,6 +101,17 @@ class KeyRing:
         if document == self._document:
             return False
         keys = parse_keys_file(document)
+        # Revoked keys count: their organisation's data must not move to the default tenant.
+        tenants = {org: key.tenant for key in keys if key.tenant for org in sorted(key.orgs or ())}
+        if tenants and self._org_action != "allow":
+            raise KeysFileError(
+                (
+                    f"{SETTING} names tenants, so CARDINALITY_LIMITS must have the action allow "
+                    "for org_id: series show their organisation by this label",
+                )
+            )
+        if tenants != self.tenants:
+            self.tenants = tenants
         self._document = document
         # The entry of the file counts for a key that is in a setting as well: it is more specific.
         self._keys = {**self._configured, **{key.digest: key for key in keys}}
@@ -104,6 +124,8 @@ class KeyRing:
 
     def is_open(self, scope: Scope) -> bool:
         """Whether a scope needs no key."""
+        if scope is Scope.ADMIN:
+            return False
         return self._is_ingest_open if scope is Scope.INGEST else self._is_read_open
 
     def find(self, text: str) -> ApiKey | None:

@@ -1,6 +1,7 @@
 """The file of ``OPENQOE_KEYS_FILE``: a JSON list of keys, each by its SHA-256.
 
     [{"sha256": "9f86…", "name": "acme-web", "scopes": ["ingest"], "orgs": ["acme"],
+      "tenant": "acme",
       "rate": {"events_per_second": 200, "burst": 2000},
       "quota": {"events_per_day": 5000000}, "sample": 1.0, "revoked": false}]
 
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from ..config.declaration import SettingsError
+from ..config.destinations import TENANT_RULE, is_valid_tenant
 from .api_key import ApiKey, Rate, Scope
 
 SETTING: Final = "OPENQOE_KEYS_FILE"
@@ -45,6 +47,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     scopes: list[Scope]
     orgs: list[Annotated[str, msgspec.Meta(min_length=1)]] | None = None
+    tenant: str | None = None
     rate: _Rate | None = None
     quota: _Quota | None = None
     sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
@@ -73,6 +76,7 @@ def parse_keys_file(document: bytes) -> tuple[ApiKey, ...]:
     faults: list[str] = []
     digests: set[bytes] = set()
     names: set[str] = set()
+    tenants: dict[str, str] = {}  # by organisation
     for number, entry in enumerate(entries, 1):
         where = f"{SETTING} entry {number}"
         try:
@@ -86,6 +90,7 @@ def parse_keys_file(document: bytes) -> tuple[ApiKey, ...]:
                 found.append("sha256 is that of another entry")
             if parsed.name in names:
                 found.append("name is that of another entry")
+            found += _conflicting_tenants(parsed, tenants)
             digests.add(bytes.fromhex(parsed.sha256))
             names.add(parsed.name)
         faults += (f"{where}: {fault}" for fault in found)
@@ -108,7 +113,26 @@ def _faults_of(entry: _Entry, document: Mapping[str, Any]) -> list[str]:
         faults.append("orgs holds no organisation; leave it out for all")
     if "orgs" in document and entry.orgs is None:
         faults.append("orgs is null; leave it out for all")
+    if entry.tenant is not None and not is_valid_tenant(entry.tenant):
+        faults.append(f"tenant is none: {TENANT_RULE}")
+    if entry.tenant is not None and not entry.orgs:
+        faults.append("tenant needs orgs: it is the tenant of these organisations")
     return faults
+
+
+def _conflicting_tenants(entry: _Entry, tenants: dict[str, str]) -> list[str]:
+    """Add the tenants of an entry's organisations; return the faults of those that have another.
+
+    Data is sent by organisation, whatever key it came with, so each has one tenant.
+    """
+    if entry.tenant is None:
+        return []
+    tenant = entry.tenant
+    return [
+        f"organisation {org!r} has another tenant in an entry before"
+        for org in entry.orgs or ()
+        if tenants.setdefault(org, tenant) != tenant
+    ]
 
 
 def _key_of(entry: _Entry) -> ApiKey:
@@ -125,4 +149,5 @@ def _key_of(entry: _Entry) -> ApiKey:
         None if entry.quota is None else entry.quota.events_per_day,
         entry.sample,
         entry.revoked,
+        entry.tenant or "",
     )

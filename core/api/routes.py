@@ -16,6 +16,7 @@ class Route(Enum):
     READY = "ready"
     STATS = "stats"
     METRICS = "metrics"
+    ERASE = "erase"
     DASHBOARD = "dashboard"
     PREFLIGHT = "preflight"
     NONE = "none"
@@ -53,6 +54,9 @@ ENDPOINTS: Final = {
         Route.STATS, ("GET", "HEAD"), needs_key=True, scope=Scope.READ, is_cross_origin=False
     ),
     "/metrics": Endpoint(Route.METRICS, ("GET", "HEAD"), is_cross_origin=False),
+    "/admin/erase": Endpoint(
+        Route.ERASE, ("POST",), needs_key=True, scope=Scope.ADMIN, is_cross_origin=False
+    ),
 }
 
 VERSIONS: Final = ("/v1", "/v2")

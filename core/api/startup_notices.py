@@ -58,6 +58,11 @@ def collect_notices(config: Config, environment: Mapping[str, str]) -> tuple[Not
         )
     if set(config.api_keys) & set(config.read_keys):
         warn("API_KEY and OPENQOE_READ_KEY share a key: pages that send events reveal it")
+    if config.tenant_template is not None and (config.keys_file is None or config.api_keys):
+        warn(
+            "OPENQOE_TENANT contains {org_id}, and not all keys are limited to organisations: a "
+            "page can write to any tenant; give keys orgs in OPENQOE_KEYS_FILE"
+        )
     if config.flush_interval > STALE_AFTER_MS:
         warn(
             "OPENQOE_FLUSH_INTERVAL is too long: series disappear from instant queries of "

@@ -7,8 +7,8 @@ embedded store is used when neither is configured, or beside them.
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 
 class ServerSettings(NamedTuple):
@@ -32,17 +32,39 @@ class Destination:
         url: The push endpoint.
         headers: Authorization and tenant; not in the ``repr``.
         is_url_derived: Whether the URL was derived from a region instead of configured.
+        has_tenants: Whether each of its tenants gets requests of its own.
     """
 
     name: str
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     is_url_derived: bool = False
+    has_tenants: bool = False
 
     @property
     def is_embedded(self) -> bool:
         """Whether it is the embedded store."""
         return self.url.startswith(EMBEDDED)
+
+    def for_tenant(self, tenant: str) -> "Destination":
+        """Return the destination for another tenant than the default one."""
+        others = (pair for pair in self.headers if pair[0].lower() != TENANT_HEADER.lower())
+        name = tenant_destination(self.name, tenant)
+        return replace(self, name=name, headers=(*others, (TENANT_HEADER, tenant)))
+
+
+TENANT_HEADER: Final = "X-Scope-OrgID"
+
+
+def tenant_destination(name: str, tenant: str) -> str:
+    """Return the name of a destination for a tenant ("mimir/acme"); "" is the default tenant."""
+    return f"{name}/{tenant}" if tenant else name
+
+
+def split_destination(name: str) -> tuple[str, str]:
+    """Return the destination and the tenant of such a name."""
+    name, _, tenant = name.partition("/")  # which no tenant may contain
+    return name, tenant
 
 
 EMBEDDED = "embedded:"
@@ -72,22 +94,19 @@ def self_hosted_destinations(
             faults.append(f"{prefix}_BEARER_TOKEN excludes {prefix}_USERNAME: set one of them")
         if server.token is not None and not server.token.isascii():
             faults.append(f"{prefix}_BEARER_TOKEN must be ASCII: it is sent as a header")
-    if tenant is not None and not is_valid_tenant(tenant):
-        faults.append(
-            "OPENQOE_TENANT is no tenant: use up to 150 letters, digits and !-_.*'(), "
-            "but not . or .. alone"
-        )
-    more = (*((("X-Scope-OrgID", tenant),) if tenant else ()), *headers.items())
+    more = (*(((TENANT_HEADER, tenant),) if tenant else ()), *headers.items())
 
     def destination(name: str, url: str | None, *access: ServerSettings) -> Destination | None:
         if url is None:
             return None
         for server in access:
             if server.token is not None:
-                return Destination(name, url, (("Authorization", f"Bearer {server.token}"), *more))
+                bearer = (("Authorization", f"Bearer {server.token}"), *more)
+                return Destination(name, url, bearer, has_tenants=True)
             if server.username is not None and server.password is not None:
-                return Destination(name, url, (*_basic(server.username, server.password), *more))
-        return Destination(name, url, more)
+                basic = (*_basic(server.username, server.password), *more)
+                return Destination(name, url, basic, has_tenants=True)
+        return Destination(name, url, more, has_tenants=True)
 
     metrics = destination("mimir", mimir.url, mimir, prometheus) or destination(
         "prometheus", prometheus.url, prometheus
@@ -95,9 +114,47 @@ def self_hosted_destinations(
     return metrics, destination("loki", loki.url, loki), tuple(faults)
 
 
+TENANT_RULE: Final = (
+    "use up to 150 letters, digits and !-_.*'(), but not . or .. alone, nor __mimir_cluster"
+)
+
+_RESERVED: Final = (".", "..", "__mimir_cluster")
+
+
 def is_valid_tenant(text: str) -> bool:
     """Whether Mimir and Loki accept a tenant; they reject every request of another."""
-    return text not in (".", "..") and bool(re.fullmatch(r"[a-zA-Z0-9!\-_.*'()]{1,150}", text))
+    return text not in _RESERVED and bool(re.fullmatch(r"[a-zA-Z0-9!\-_.*'()]{1,150}", text))
+
+
+ORG_PLACEHOLDER: Final = "{org_id}"
+
+DEFAULT_TENANT: Final = "openqoe"
+"""Tenant of what belongs to no organisation, if the tenant depends on the organisation."""
+
+
+def find_tenant_faults(tenant: str | None, default: str | None, org_action: str) -> Faults:
+    """Return the faults of the settings of tenants.
+
+    Args:
+        tenant: OPENQOE_TENANT.
+        default: OPENQOE_DEFAULT_TENANT.
+        org_action: The action of the limit of the label ``org_id``.
+    """
+    faults = []
+    has_template = ORG_PLACEHOLDER in (tenant or "")
+    sample = None if tenant is None else tenant.replace(ORG_PLACEHOLDER, "a")
+    if sample is not None and not is_valid_tenant(sample):
+        faults.append(f"OPENQOE_TENANT is no tenant: {TENANT_RULE}; {ORG_PLACEHOLDER} may be in it")
+    if default is not None and not is_valid_tenant(default):
+        faults.append(f"OPENQOE_DEFAULT_TENANT is no tenant: {TENANT_RULE}")
+    if default is not None and not has_template:
+        faults.append(f"OPENQOE_DEFAULT_TENANT needs {ORG_PLACEHOLDER} in OPENQOE_TENANT")
+    if has_template and org_action != "allow":
+        faults.append(
+            f"OPENQOE_TENANT contains {ORG_PLACEHOLDER}, so CARDINALITY_LIMITS must have the "
+            "action allow for org_id: series show their organisation by this label"
+        )
+    return tuple(faults)
 
 
 def grafana_cloud_destinations(

@@ -33,12 +33,15 @@ from .declaration import (
     setting,
 )
 from .destinations import (
+    DEFAULT_TENANT,
     EMBEDDED_LOGS,
     EMBEDDED_METRICS,
     EMBEDDED_VIEWS,
+    ORG_PLACEHOLDER,
     Destination,
     Faults,
     ServerSettings,
+    find_tenant_faults,
     grafana_cloud_destinations,
     self_hosted_destinations,
 )
@@ -114,7 +117,15 @@ class Config:
         secret=True,
     )
     tenant: str | None = _text(
-        "OPENQOE_TENANT", "Sent as X-Scope-OrgID to self-hosted Mimir and Loki."
+        "OPENQOE_TENANT",
+        "Sent as X-Scope-OrgID to self-hosted Mimir and Loki. With `{org_id}` in it, each "
+        "organisation is a tenant.",
+    )
+    default_tenant: str | None = _text(
+        "OPENQOE_DEFAULT_TENANT",
+        "Tenant of the worker's own metrics, and of organisations that get none of their own, if "
+        "`OPENQOE_TENANT` contains `{org_id}`.",
+        default_text=DEFAULT_TENANT,
     )
     destination_headers: Mapping[str, str] = setting(
         "OPENQOE_DESTINATION_HEADERS",
@@ -202,6 +213,14 @@ class Config:
         "JSON file of keys with scopes, organisations and limits, by their SHA-256; "
         "`openqoe keys` writes it. It is read again when it changes; an invalid file is reported "
         "and the keys before stay. See [keys](privacy.md#keys).",
+    )
+    limit_workers: int | None = _optional(
+        parse_integer,
+        "OPENQOE_LIMIT_WORKERS",
+        "Number of workers that share the rates and quotas of keys: each applies this part of a "
+        "limit to the requests that it receives. See [limits](privacy.md#rates-and-quotas).",
+        minimum=1,
+        default_text="the number of `--workers`, else 1",
     )
     allowed_hosts: tuple[str, ...] = _list(
         "OPENQOE_ALLOWED_HOSTS",
@@ -672,7 +691,7 @@ class Config:
         )
         if any(cloud):
             return grafana_cloud_destinations(*cloud)
-        return self_hosted_destinations(
+        metrics, logs, faults = self_hosted_destinations(
             mimir=ServerSettings(
                 self.mimir_url, self.mimir_username, self.mimir_password, self.mimir_bearer_token
             ),
@@ -685,6 +704,21 @@ class Config:
             loki=ServerSettings(
                 self.loki_url, self.loki_username, self.loki_password, self.loki_bearer_token
             ),
-            tenant=self.tenant,
+            tenant=self.fallback_tenant,
             headers=self.destination_headers,
         )
+        org_action = self.cardinality_limits["org_id"].action
+        tenant_faults = find_tenant_faults(self.tenant, self.default_tenant, org_action)
+        return metrics, logs, (*faults, *tenant_faults)
+
+    @property
+    def tenant_template(self) -> str | None:
+        """The tenant of an organisation, with ``{org_id}`` in it; None if it depends on none."""
+        return self.tenant if self.tenant is not None and ORG_PLACEHOLDER in self.tenant else None
+
+    @property
+    def fallback_tenant(self) -> str | None:
+        """Tenant of what belongs to no organisation with a tenant; None: requests name none."""
+        if self.tenant_template is None:
+            return self.tenant
+        return self.default_tenant or DEFAULT_TENANT

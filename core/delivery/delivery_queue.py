@@ -58,6 +58,7 @@ from ..effects import (
     StoreViews,
 )
 from .backoff import backoff
+from .byte_pool import BytePool
 from .destination_notices import DestinationNotices
 from .error_text import find_secrets, redacted_text
 from .log_redating import LateEntryRedater
@@ -116,7 +117,8 @@ class DeliveryQueue:
     Args:
         destination: The destination.
         kind: The kind of its payloads.
-        max_bytes: Bound of the queue, in bytes of bodies.
+        pool: Bounds the bytes of bodies, of this queue and of those that share the pool.
+        loaded_pool: Bounds the bytes of bodies in memory if there is an outbox.
         seed: Seed of the backoff's jitter; differs between workers.
         split: Divides the body of a payload that is too large.
         user_agent: The User-Agent header of the requests.
@@ -133,7 +135,8 @@ class DeliveryQueue:
         destination: Destination,
         kind: PayloadKind,
         *,
-        max_bytes: int,
+        pool: BytePool,
+        loaded_pool: BytePool,
         seed: int,
         split: BodySplitter,
         user_agent: str,
@@ -143,7 +146,10 @@ class DeliveryQueue:
         self.destination = destination
         self.kind = kind
         self.counters = DeliveryCounters()
-        self._max_bytes = max_bytes
+        self._pool = pool
+        self._loaded_pool = loaded_pool
+        for each in (pool, loaded_pool):
+            each.members += 1
         self._seed = seed
         self._split = split
         self._user_agent = user_agent
@@ -183,8 +189,9 @@ class DeliveryQueue:
         if payload.kind != self.kind:
             raise ValueError(f"a queue of {self.kind} was offered {payload.kind}")
         self._adjust_to_clock(now)
+        loaded = self._loaded_bytes
         is_unloadable = payload.number and is_stored
-        if is_unloadable and self._loaded_bytes + len(payload.body) > MAX_LOADED:
+        if is_unloadable and loaded + len(payload.body) > self._loaded_pool.share(loaded):
             payload = payload.without_body()
         if self._max_age is not None and now - payload.created > MINUTE:
             self._drains_backlog = True  # of an earlier process
@@ -201,13 +208,15 @@ class DeliveryQueue:
 
     def unload(self, unstored: Container[int]) -> None:
         """Drops bodies beyond ``MAX_LOADED``, but for the head and those not yet in the outbox."""
-        if self._loaded_bytes <= MAX_LOADED:
+        most = self._loaded_pool.share(self._loaded_bytes)
+        if self._loaded_bytes <= most:
             return
         kept, loaded = list[Payload](), 0
         for payload in self._waiting:
-            if kept and payload.number not in unstored and loaded + len(payload.body) > MAX_LOADED:
-                self._loaded_bytes -= len(payload.body)
+            if kept and payload.number not in unstored and loaded + len(payload.body) > most:
+                self._subtract_bytes(payload)
                 payload = payload.without_body()
+                self._add_bytes(payload)
             loaded += len(payload.body)
             kept.append(payload)
         self._waiting.clear()
@@ -286,6 +295,11 @@ class DeliveryQueue:
         finished, self._finished_numbers = tuple(self._finished_numbers), []
         return finished
 
+    def retire(self) -> None:
+        """Give up the queue's place in the pools. It must be empty."""
+        for each in (self._pool, self._loaded_pool):
+            each.members -= 1
+
     def begin_drain(self) -> None:
         """Shortens waits for the shutdown, to the minimum or as long as the destination asks."""
         self._is_draining = True
@@ -327,6 +341,10 @@ class DeliveryQueue:
     def is_empty(self) -> bool:
         """Whether there are no payloads, not even one in flight."""
         return not self._waiting and self._quarantine.is_empty
+
+    @property
+    def _max_bytes(self) -> int:
+        return self._pool.share(self._bytes)
 
     @property
     def is_full(self) -> bool:
@@ -531,12 +549,16 @@ class DeliveryQueue:
         return payload.items
 
     def _add_bytes(self, payload: Payload) -> None:
-        self._bytes += payload.size
-        self._loaded_bytes += len(payload.body)
+        self._count_bytes(payload.size, len(payload.body))
 
     def _subtract_bytes(self, payload: Payload) -> None:
-        self._bytes -= payload.size
-        self._loaded_bytes -= len(payload.body)
+        self._count_bytes(-payload.size, -len(payload.body))
+
+    def _count_bytes(self, size: int, loaded: int) -> None:
+        self._bytes += size
+        self._pool.bytes += size
+        self._loaded_bytes += loaded
+        self._loaded_pool.bytes += loaded
 
     def _release(self, payload: Payload) -> None:
         """Forgets a payload that was removed; the outbox may delete it with its last part."""

@@ -27,6 +27,7 @@ class Payload:
             the begin or end of any.
         unloaded_size: Bytes of the body if only the outbox has it, else 0.
         destination: The name of its destination; "" while undecided.
+        tenant: Its tenant; "" for the default one. Its destination's name holds it as well.
     """
 
     kind: PayloadKind
@@ -39,6 +40,7 @@ class Payload:
     thinnable: bool = False
     unloaded_size: int = 0
     destination: str = ""
+    tenant: str = ""
 
     @classmethod
     def from_stored(cls, stored: StoredPayload) -> "Payload":

@@ -36,6 +36,17 @@ class DeliveryCounters:
     )
     bytes_out: int = 0
 
+    def add(self, other: "DeliveryCounters") -> None:
+        """Add the counts of another queue."""
+        self.offered += other.offered
+        self.delivered += other.delivered
+        self.rejected += other.rejected
+        self.bytes_out += other.bytes_out
+        for reason, count in other.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+        for outcome, count in other.answers.items():
+            self.answers[outcome] += count
+
 
 class DeliveryQueueState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A queue in a snapshot, without payloads: those are offered again after the restore."""

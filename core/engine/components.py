@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..access.key_ring import KeyRing
+from ..access.tenants import Tenants
 from ..cluster.coordinator import Coordinator
 from ..cluster.forwarding import Forwarding
 from ..cluster.partition import Partition
@@ -30,6 +32,8 @@ class Components:
         applier: Applies batches.
         ingest: Accepts batches.
         export: Turns series and log entries into payloads and delivers them.
+        tenants: Finds the tenants of organisations.
+        privacy: The rules of privacy.
         pace: Judges whether flushes and deliveries keep up.
         durability: Orders what goes to disk; None if nothing does.
         coordinator: Synchronises with other workers; None if there are none.
@@ -45,6 +49,8 @@ class Components:
     applier: BatchApplier
     ingest: Ingest
     export: ExportPipeline
+    tenants: Tenants
+    privacy: PrivacyRules
     pace: FlushPace
     durability: Durability | None
     coordinator: Coordinator | None
@@ -67,15 +73,18 @@ def create_components(
     embedded: bool,
     secret: bytes,
     partition: Partition | None,
+    ring: KeyRing,
 ) -> Components:
     """Create the components; see ``Worker`` for the arguments."""
     ids, health, queue = EffectIds(), Health(), BatchQueue(claims=shared)
     durability = Durability(config.dedup_window, config.dedup_max) if durable else None
     forwarding = None if partition is None else Forwarding(partition)
+    tenants = Tenants(config, ring)
     export = ExportPipeline(
         config,
         health,
         durability,
+        tenants,
         instance=instance,
         seed=seed,
         embedded=embedded,
@@ -98,7 +107,7 @@ def create_components(
         config, ids, health, queue, applier, durability, coordinator, privacy, forwarding
     )
     forwarded = ForwardedBatches(ingest)
-    pace = FlushPace(config.flush_interval, export.queues)
+    pace = FlushPace(config.flush_interval, export.groups)
     return Components(
         config,
         ids,
@@ -107,6 +116,8 @@ def create_components(
         applier,
         ingest,
         export,
+        tenants,
+        privacy,
         pace,
         durability,
         coordinator,

@@ -9,19 +9,29 @@ there are several destinations.
 If all metric queues are full, the flush is held back. Otherwise the flush is made for the queues
 that have room: one destination's outage does not affect the others. A full queue loses nothing that
 the next flush does not repeat; requests in which series begin or end are queued all the same.
+
+A destination may have tenants (``access/tenants``). Each has a queue of its own, and payloads of
+its own: series and log entries are divided by tenant at the flush. The embedded store has no
+tenants and gets the payloads of all. A queue is found by its destination's name, in which the
+tenant is ("mimir/acme"): so snapshot and outbox need nothing else, and a restored worker sends what
+waits to the tenants that it was for.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 import msgspec
 
+from ..access.tenants import Tenants
 from ..cluster.forwarding import PAYLOAD_BYTES, Forwarding, slot_name
-from ..config.destinations import Destination
+from ..config.destinations import Destination, split_destination, tenant_destination
 from ..config.worker_config import Config
-from ..delivery.delivery_queue import DeliveryQueue
+from ..delivery.byte_pool import BytePool
+from ..delivery.delivery_queue import MAX_LOADED, DeliveryQueue
 from ..delivery.log_redating import LateEntryRedater
 from ..delivery.payload import BodySplitter, Payload
+from ..delivery.queue_group import QueueGroup
 from ..delivery.queue_status import DeliveryQueueState
 from ..effects import (
     Delivery,
@@ -83,6 +93,7 @@ class ExportPipeline:
     """Turns registries and log entries into payloads and delivers them.
 
     Attributes:
+        groups: The queues of each destination.
         log: Where log entries gather; None if logs go nowhere.
         changed_views: Where views gather whose rows are due; None if rows go nowhere.
     """
@@ -92,6 +103,7 @@ class ExportPipeline:
         config: Config,
         health: Health,
         durability: Durability | None,
+        tenants: Tenants,
         *,
         instance: str,
         seed: int,
@@ -109,14 +121,15 @@ class ExportPipeline:
         self._metadata_timer = Timer(METADATA_INTERVAL)
         self._metadata_sent = False
         self._notices: list[Notice] = []
+        self._tenants = tenants
         self._metrics = tuple(
-            self._queue(destination, "metrics", remote_write.split_request, seed)
+            self._group(destination, "metrics", remote_write.split_request, seed)
             for destination in config.metrics_destinations
             if embedded or not destination.is_embedded
         )
         self._left_out: tuple[DeliveryQueue, ...] = ()  # of the latest flush of metrics
         self.log: LogBuffer | None = None
-        self._logs: tuple[DeliveryQueue, ...] = ()
+        self._logs: tuple[QueueGroup, ...] = ()
         destinations = [d for d in config.logs_destinations if embedded or not d.is_embedded]
         if destinations:
             encoding = ENCODINGS[config.loki_encoding]
@@ -124,30 +137,24 @@ class ExportPipeline:
                 encoding,
                 with_metadata=config.loki_structured_metadata,
                 max_streams=config.loki_max_streams,
+                tenants=tenants if any(one.has_tenants for one in destinations) else None,
             )
-            has_own_streams = "instance" in config.log_labels
             self._logs = tuple(
-                self._queue(
-                    destination,
-                    "logs",
-                    encoding.split_request,
-                    seed,
-                    LateEntryRedater(self.log.redate_payload, has_own_streams=has_own_streams),
-                )
+                self._group(destination, "logs", encoding.split_request, seed)
                 for destination in destinations
             )
         self._views = tuple(
-            self._queue(destination, "views", view_rows.split_request, seed)
+            self._group(destination, "views", view_rows.split_request, seed)
             for destination in config.views_destinations
             if embedded
         )
         self.changed_views = ChangedViews() if self._views else None
         self._slots = {
-            slot: self._queue(Destination(slot_name(slot), ""), "batches", _split_nothing, seed)
+            slot: self._group(Destination(slot_name(slot), ""), "batches", _split_nothing, seed)
             for slot in (forwarding.partition.others if forwarding is not None else ())
         }
-        self.queues = (*self._metrics, *self._logs, *self._views, *self._slots.values())
-        self._by_name = {queue.destination.name: queue for queue in self.queues}
+        self.groups = (*self._metrics, *self._logs, *self._views, *self._slots.values())
+        self._by_name = {group.destination.name: group for group in self.groups}
         self._known: frozenset[str] = frozenset()  # destinations that the last process had
         self._heirs: dict[str, str] = {}
 
@@ -160,6 +167,11 @@ class ExportPipeline:
             SeriesExporter(qoe, self._instance, idle, is_registry_frozen=True),
             SeriesExporter(health, self._instance, None),
         )
+
+    @property
+    def queues(self) -> tuple[DeliveryQueue, ...]:
+        """All queues."""
+        return tuple(chain.from_iterable(self.groups))
 
     @property
     def exporters(self) -> tuple[SeriesExporter, ...]:
@@ -179,12 +191,19 @@ class ExportPipeline:
         """Restore a captured state, and those of the queues by destination."""
         self._metadata_timer.restore_state(state.described_at)
         self._metadata_sent = state.described
-        self._left_out = self._metrics if state.held else ()
-        self._known = frozenset(queues)
+        self._known = frozenset(split_destination(name)[0] for name in queues)
         self._heirs = {name: h for name, h in state.heirs.items() if name not in self._by_name}
-        for name, queue in self._by_name.items():
-            if name in queues:
-                queue.restore_state(queues[name])
+        for name, saved in queues.items():
+            destination, tenant = split_destination(name)
+            group = self._by_name.get(destination)
+            if group is not None and (group.destination.has_tenants or not tenant):
+                self._restored_queue(group, tenant).restore_state(saved)
+        self._left_out = tuple(chain.from_iterable(self._metrics)) if state.held else ()
+
+    def _restored_queue(self, group: QueueGroup, tenant: str) -> DeliveryQueue:
+        if tenant:
+            self._tenants.restore((tenant,))
+        return group.queue_for(tenant)
 
     def start(self, now: int) -> None:
         """Start timers and series; only the first call has an effect."""
@@ -197,6 +216,7 @@ class ExportPipeline:
         metrics = yield from self._metric_payloads(now)
         views = yield from self._view_payloads(now)
         payloads = (*metrics, *self._log_payloads(now), *views)
+        self._release_tenants(now)
         if self._durability is None:
             self._offer(payloads, now)
         else:
@@ -214,7 +234,7 @@ class ExportPipeline:
     def is_forwarding(self) -> bool:
         """Whether a batch waits for another worker of the host, or is on its way there."""
         has_waiting = self._forwarding is not None and self._forwarding.has_waiting
-        return has_waiting or not all(queue.is_empty for queue in self._slots.values())
+        return has_waiting or not all(group.is_empty for group in self._slots.values())
 
     def must_forward(self, now: int) -> bool:
         """Whether it is time to forward batches to a slot whose queue is idle."""
@@ -230,8 +250,8 @@ class ExportPipeline:
     def _has_idle_slot(self) -> bool:
         """Whether batches wait for a slot whose queue is idle."""
         return self._forwarding is not None and any(
-            queue.is_empty and self._forwarding.is_waiting(slot)
-            for slot, queue in self._slots.items()
+            group.is_empty and self._forwarding.is_waiting(slot)
+            for slot, group in self._slots.items()
         )
 
     def _forward_batches(self, now: int) -> None:
@@ -241,16 +261,16 @@ class ExportPipeline:
             return
         if self.must_forward(now):
             self._gathering_since = None
-            for slot, queue in self._slots.items():
-                if queue.is_empty and forwarding.is_waiting(slot):
+            for slot, group in self._slots.items():
+                if group.is_empty and forwarding.is_waiting(slot):
                     self._send_early(forwarding.drain_payloads(slot, now), now)
-        if forwarding.full_slots or any(queue.is_full for queue in self._slots.values()):
-            full = (slot for slot, queue in self._slots.items() if queue.is_full)
+        if forwarding.full_slots or any(group.is_full for group in self._slots.values()):
+            full = (slot for slot, group in self._slots.items() if group.is_full)
             forwarding.full_slots = frozenset(full)
 
     def flush_full_logs(self, now: int) -> None:
         """Export the log entries that fill a request, without waiting for the flush."""
-        if self.log is not None and self.log.size >= self._config.loki_batch_bytes:
+        if self.log is not None and self.log.is_due(self._config.loki_batch_bytes):
             self._send_early(self._log_payloads(now, full_only=True), now)
 
     def _send_early(self, payloads: Iterable[Payload], now: int) -> None:
@@ -265,69 +285,103 @@ class ExportPipeline:
         """Offer staged payloads to their queues: they are in the outbox now."""
         self._offer(payloads, now)
         if self._durability is not None:
-            for queue in self.queues:
-                queue.unload(self._durability.unstored)
+            for group in self.groups:
+                for queue in group.active:
+                    queue.unload(self._durability.unstored)
 
     def resume(self, payloads: Iterable[StoredPayload], now: int) -> None:
         """Queue the payloads that an earlier process left in the outbox."""
         assert self._durability is not None
         unwanted: dict[str, list[StoredPayload]] = {}
         for stored in payloads:
-            queue = self._queue_of(stored)
-            if queue is None:
+            group = self._group_of(stored)
+            if group is None:
                 unwanted.setdefault(stored.kind, []).append(stored)
-            else:
-                self._notices += queue.offer(Payload.from_stored(stored), now)
-        for kind, group in unwanted.items():
-            self._durability.forget_payloads(tuple(stored.number for stored in group))
-            fields = (("kind", kind), ("items", sum(stored.items for stored in group)))
+                continue
+            _, tenant = split_destination(stored.destination)
+            tenant = tenant if group.destination.has_tenants else ""
+            self._restored_queue(group, tenant)
+            self._notices += group.offer(Payload.from_stored(stored), tenant, now)
+        for kind, dropped in unwanted.items():
+            self._durability.forget_payloads(tuple(stored.number for stored in dropped))
+            fields = (("kind", kind), ("items", sum(stored.items for stored in dropped)))
             self._notices.append(
                 Notice("warning", "payloads dropped: destination is no longer configured", fields)
             )
 
-    def _queue_of(self, stored: StoredPayload) -> DeliveryQueue | None:
-        """Return the queue for a payload of the outbox; None if no destination wants it.
+    def _group_of(self, stored: StoredPayload) -> QueueGroup | None:
+        """Return the queues for a payload of the outbox; None if no destination wants it.
 
         A destination that is no longer configured is inherited by one that the previous process
         did not have: a destination that it had already got its own copy.
         """
-        queues = {
-            queue.destination.name: queue for queue in self.queues if queue.kind == stored.kind
+        groups = {
+            group.destination.name: group for group in self.groups if group.kind == stored.kind
         }
-        name = self._heirs.get(stored.destination, stored.destination)
-        if name not in queues:
+        before, _ = split_destination(stored.destination)
+        name = self._heirs.get(before, before)
+        if name not in groups:
             excluded = {*self._known, *self._heirs.values()}
-            heir = next((name for name in queues if name not in excluded), None)
+            heir = next((name for name in groups if name not in excluded), None)
             if heir is None:
                 return None
-            name = self._heirs[stored.destination] = heir
-        return queues[name]
+            name = self._heirs[before] = heir
+        return groups[name]
 
     def _offer(self, payloads: Iterable[Payload], now: int, *, is_stored: bool = True) -> None:
         for payload in payloads:
-            queue = self._by_name[payload.destination]
-            self._notices += queue.offer(payload, now, is_stored=is_stored)
+            name, tenant = split_destination(payload.destination)
+            group = self._by_name[name]
+            self._notices += group.offer(payload, tenant, now, is_stored=is_stored)
+
+    def _address(self, payload: Payload, group: QueueGroup) -> Payload:
+        """Return the payload for the queue of its tenant."""
+        tenant = payload.tenant if group.destination.has_tenants else ""
+        return payload.for_destination(tenant_destination(group.destination.name, tenant))
+
+    def _release_tenants(self, now: int) -> None:
+        """Remove the queues of tenants that have had no data for long."""
+        if not self._tenants.count:
+            return
+
+        def is_idle(tenant: str) -> bool:
+            queues = (group.tenants.get(tenant) for group in self.groups)
+            return all(queue is None or queue.is_empty for queue in queues)
+
+        for tenant in self._tenants.release_unused(is_idle, now):
+            for group in self.groups:
+                group.remove(tenant)
 
     def _metric_payloads(self, now: int) -> IncrementalWork[Sequence[Payload]]:
         """All series for each destination, unless all queues are full."""
-        full = self._left_out = tuple(queue for queue in self._metrics if queue.is_full)
+        queues = tuple(chain.from_iterable(self._metrics))
+        full = tuple(queue for queue in queues if queue.is_full)
+        # A single tenant's queue waits for the next flush: an earlier one would be for all.
+        left_out = (group for group in self._metrics if group.is_full)
+        self._left_out = tuple(chain.from_iterable(left_out)) if full else ()
         if full:
             # The registry keeps counting and the next flush sends the totals: an outage costs
             # resolution in time, never a count.
             self._health.count(health_metrics.FLUSHES_HELD)
-            if len(full) == len(self._metrics):
+            if len(full) == len(queues):
                 return ()
-        exported = chain.from_iterable(exporter.export_series(now) for exporter in self._exporters)
+        tenant_of = self._tenants.of_labels if self._has_tenants else None
+        qoe, health = self._exporters
+        exported = chain(qoe.export_series(now, tenant_of), health.export_series(now))
         if not self._metrics:
             for series in exported:  # they still have to age and end
                 yield len(series.samples) if isinstance(series, SteadySeries) else 1
             return ()
-        writer = metric_sink.MetricsPayloadWriter(
-            self._described(now),
+        described = self._described(now)
+        several = len(self._metrics) > 1 or tenant_of is not None
+        make_writer = partial(
+            metric_sink.MetricsPayloadWriter,
+            described,
             now,
             self._config.max_samples_per_request,
-            separate_edges=self._durability is not None or len(self._metrics) > 1,
+            separate_edges=self._durability is not None or several,
         )
+        writers = {"": make_writer()}
         units = 0
         for series in exported:
             if isinstance(series, ExportedSeries):
@@ -335,11 +389,20 @@ class ExportPipeline:
             else:
                 units += 1 if series is None else len(series.samples)
             if series is not None:
+                writer = writers.get(series.tenant)
+                if writer is None:
+                    writer = writers[series.tenant] = make_writer(tenant=series.tenant)
                 writer.add_series(series)
             if units >= UNITS_PER_YIELD:
                 yield units
                 units = 0
-        return tuple(self._addressed(writer.finish(), full, now))
+        payloads: list[Payload] = []
+        for tenant, writer in writers.items():
+            if tenant:
+                yield UNITS_PER_YIELD  # compression takes time
+            payloads += writer.finish()
+            self._tenants.note_use(tenant, now)
+        return tuple(self._addressed(payloads, full, now))
 
     def _addressed(
         self, payloads: Iterable[Payload], full: tuple[DeliveryQueue, ...], now: int
@@ -347,9 +410,10 @@ class ExportPipeline:
         """Payloads of metrics for each destination; for a full one those that it cannot miss."""
         overfull = tuple(queue for queue in full if queue.is_overfull)
         for payload in payloads:
-            for queue in self._metrics:
+            for group in self._metrics:
+                queue = group.queue_for(payload.tenant)
                 if queue not in full or (not payload.thinnable and queue not in overfull):
-                    yield payload.for_destination(queue.destination.name)
+                    yield self._address(payload, group)
                 elif not payload.thinnable:
                     self._notices += queue.decline(payload, now)
 
@@ -359,31 +423,30 @@ class ExportPipeline:
             for payload in self.log.drain_payloads(
                 now, self._config.loki_batch_bytes, full_only=full_only
             ):
-                for queue in self._logs:
-                    yield payload.for_destination(queue.destination.name)
+                self._tenants.note_use(payload.tenant, now)
+                for group in self._logs:
+                    yield self._address(payload, group)
 
     def _view_payloads(self, now: int) -> IncrementalWork[Sequence[Payload]]:
         """Rows of the views that have changed, for each destination."""
         if self.changed_views is None:
             return ()
         payloads = yield from view_sink.drain_payloads(self.changed_views, now)
-        return [
-            payload.for_destination(queue.destination.name)
-            for payload in payloads
-            for queue in self._views
-        ]
+        return [self._address(payload, group) for payload in payloads for group in self._views]
 
     def due_requests(self, ids: EffectIds, now: int) -> list[Delivery | LoadPayload]:
         """Return the requests to send now."""
         self._forward_batches(now)
         effects: list[Delivery | LoadPayload] = []
-        for queue in self.queues:
-            effect = queue.next_request(ids.upcoming, now)
-            if effect is not None:
-                ids.issue()
-                effects.append(effect)
-            if self._durability is not None:
-                self._durability.forget_payloads(queue.pop_finished_numbers())
+        for group in self.groups:
+            for queue in group.active:
+                effect = queue.next_request(ids.upcoming, now)
+                if effect is not None:
+                    ids.issue()
+                    effects.append(effect)
+                if self._durability is not None:
+                    self._durability.forget_payloads(queue.pop_finished_numbers())
+                group.note_finished(queue)
         return effects
 
     def complete(
@@ -393,8 +456,9 @@ class ExportPipeline:
         now: int,
     ) -> None:
         """Process the result of a request, or a payload that was loaded for one."""
-        for queue in self.queues:
-            self._notices += queue.complete(effect_id, result, now)
+        for group in self.groups:
+            for queue in group.active:
+                self._notices += queue.complete(effect_id, result, now)
 
     @property
     def can_resume_held_flush(self) -> bool:
@@ -409,12 +473,12 @@ class ExportPipeline:
     def hurry(self) -> None:
         """Retry without delay, because the process is about to end."""
         self._gathering_time = 0
-        for queue in self.queues:
-            queue.begin_drain()
+        for group in self.groups:
+            group.begin_drain()
 
     def next_poll(self) -> int | None:
         """Return when the next request is due, ms; None if none waits."""
-        times = [queue.next_poll for queue in self.queues]
+        times = [queue.next_poll for group in self.groups for queue in group.active]
         if self._has_idle_slot:
             times.append((self._gathering_since or 0) + self._gathering_time)
         return min((time for time in times if time is not None), default=None)
@@ -436,25 +500,36 @@ class ExportPipeline:
         by_name = {metric.name: metric for metric in (*catalogue.METRICS, *health_metrics.METRICS)}
         return tuple(by_name.values())
 
-    def _queue(
-        self,
-        destination: Destination,
-        kind: PayloadKind,
-        split: BodySplitter,
-        seed: int,
-        redater: LateEntryRedater | None = None,
-    ) -> DeliveryQueue:
+    @property
+    def _has_tenants(self) -> bool:
+        """Whether series and log entries are divided by tenant."""
+        return self._tenants.is_used and any(group.destination.has_tenants for group in self.groups)
+
+    def _group(
+        self, destination: Destination, kind: PayloadKind, split: BodySplitter, seed: int
+    ) -> QueueGroup:
         memory = self._durability is None
-        return DeliveryQueue(
-            destination,
-            kind,
-            max_bytes=self._config.queue_max_bytes if memory else self._config.outbox_max_bytes,
-            max_age=None if memory else self._config.outbox_max_age,
-            seed=seed,
-            split=split,
-            redater=None if destination.is_embedded else redater,
-            user_agent=f"openqoe-worker/{VERSION}",
-        )
+        pool = BytePool(self._config.queue_max_bytes if memory else self._config.outbox_max_bytes)
+        loaded_pool = BytePool(MAX_LOADED)
+
+        def make_queue(one: Destination) -> DeliveryQueue:
+            redater = None
+            if kind == "logs" and self.log is not None and not one.is_embedded:
+                has_own_streams = "instance" in self._config.log_labels
+                redater = LateEntryRedater(self.log.redate_payload, has_own_streams=has_own_streams)
+            return DeliveryQueue(
+                one,
+                kind,
+                pool=pool,
+                loaded_pool=loaded_pool,
+                max_age=None if memory else self._config.outbox_max_age,
+                seed=seed,
+                split=split,
+                redater=redater,
+                user_agent=f"openqoe-worker/{VERSION}",
+            )
+
+        return QueueGroup(destination, make_queue)
 
 
 def _split_nothing(body: bytes) -> Sequence[tuple[bytes, int]]:

@@ -48,6 +48,7 @@ class FlushScheduler:
     Attributes:
         timer: Determines when the next flush is due.
         work_due_at: When the work under way was due, ms.
+        begun: Number of flushes begun.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class FlushScheduler:
         self._budget = budget
         self._started_at = started_at
         self.timer = Timer(self._interval)
+        self.begun = 0
         self.work_due_at = 0
         self._flushing: IncrementalWork[None] | None = None
         self._arrived_events = 0  # at the previous call
@@ -259,6 +261,7 @@ class FlushScheduler:
             self.finish_work(now)
 
     def _flush(self, now: int, *, last: bool) -> IncrementalWork[None]:
+        self.begun += 1
         self._pace.begin_flush(None if last else self.timer.next_due, now)
         self.timer.interval = self._pace.interval
         self.timer.restart(now)

@@ -13,12 +13,15 @@ never a count. It is halved again once flushes and deliveries have fitted into h
 while. It never exceeds ``MAX_INTERVAL``: Prometheus forgets a series after five minutes.
 
 An outage makes a queue grow as well: nothing was accepted since the flush before. It is reported
-as being behind, but does not stretch the interval, because fewer payloads would not end it.
+as being behind, but does not stretch the interval, because fewer payloads would not end it. Nor
+does the queue of one tenant of a destination, as long as most of its queues keep up.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import median_low
 
+from ..config.destinations import split_destination
 from ..delivery.delivery_queue import DeliveryQueue
 from ..effects import Notice
 
@@ -47,13 +50,16 @@ class FlushPace:
         interval: The current one, ms.
     """
 
-    def __init__(self, configured: int, queues: Sequence[DeliveryQueue]) -> None:
+    def __init__(self, configured: int, groups: Sequence[Iterable[DeliveryQueue]]) -> None:
+        """
+        Args:
+            configured: The flush interval of the settings, ms.
+            groups: The queues of each destination.
+        """
         self.configured = configured
         self.interval = configured
-        self._queues = queues
-        self._ages: dict[str, deque[int]] = {  # of the oldest payload at the latest flushes, ms
-            queue.destination.name: deque(maxlen=SEVERAL) for queue in queues
-        }
+        self._groups = groups
+        self._ages: dict[str, deque[int]] = {}  # of the oldest payload at the latest flushes, ms
         self._behind: set[str] = set()
         self._noticed: set[str] = set()  # queues whose growth is in the log
         self._longest = configured  # interval since the configured one was left, for the log
@@ -65,7 +71,10 @@ class FlushPace:
     @property
     def behind(self) -> tuple[str, ...]:
         """The destinations whose queues grow, or have grown and are not delivered yet."""
-        return tuple(name for name in self._ages if name in self._behind)
+        if not self._behind:
+            return ()
+        names = (split_destination(name)[0] for name in self._ages if name in self._behind)
+        return tuple(dict.fromkeys(names))
 
     @property
     def is_stretched(self) -> bool:
@@ -83,15 +92,19 @@ class FlushPace:
         if not self.configured or due is None:
             return
         falls_behind, slowest = False, self._work
-        for queue in self._queues:
-            delay = queue.pop_longest_delay()
-            accepts = queue.is_accepting and delay is not None
-            grows = self._judge_queue(queue, now, accepts=accepts)
-            if queue.kind in ("logs", "batches"):  # as many with a longer interval
-                continue
-            falls_behind |= grows and accepts
-            if queue.is_accepting:
-                slowest = max(slowest, delay or 0, queue.head_age(now))
+        self._forget_removed()
+        for group in self._groups:
+            growing, delays = 0, []
+            for queue in group:
+                delay = queue.pop_longest_delay()
+                accepts = queue.is_accepting and delay is not None
+                grows = self._judge_queue(queue, now, accepts=accepts)
+                if queue.kind in ("logs", "batches"):  # as many with a longer interval
+                    continue
+                growing += grows and accepts
+                delays.append(max(delay or 0, queue.head_age(now)) if queue.is_accepting else 0)
+            falls_behind |= 2 * growing > len(delays)
+            slowest = max(slowest, median_low(delays) if delays else 0)
         self._late = self._late + 1 if now - due > LATE * self.interval else 0
         self._relaxed = self._relaxed + 1 if slowest <= self.interval // 2 else 0
         if self._late >= SEVERAL:
@@ -121,7 +134,7 @@ class FlushPace:
                 have notices of their own.
         """
         name, age = queue.destination.name, queue.head_age(now)
-        ages = self._ages[name]
+        ages = self._ages.setdefault(name, deque(maxlen=SEVERAL))
         grows = len(ages) == SEVERAL and age > ages[0]
         ages.append(age)
         limit = max(SEVERAL * self.interval, LEAST_BEHIND)
@@ -139,6 +152,14 @@ class FlushPace:
             details = (("destination", name), ("oldest_s", age // 1000))
             self._notices.append(Notice("warning", "delivery falls behind", details))
         return True
+
+    def _forget_removed(self) -> None:
+        """Forget the queues of tenants that have been removed."""
+        names = {queue.destination.name for group in self._groups for queue in group}
+        for name in self._ages.keys() - names:
+            del self._ages[name]
+            self._behind.discard(name)
+            self._noticed.discard(name)
 
     def _stretch(self, cause: str) -> None:
         self._reset()

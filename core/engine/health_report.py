@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterable
 
+from ..access.tenants import MAX_TENANTS
 from ..cluster.coordinator import Coordinator
-from ..delivery.delivery_queue import DeliveryQueue
+from ..delivery.queue_group import QueueGroup
 from ..effects import Notice
 from ..metrics import health_metrics as names
 from ..metrics.health_metrics import Health
@@ -41,16 +42,18 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
         health.set_gauge(names.LOG_STREAMS, log.live_streams)
         for reason, count in log.adjusted.items():
             health.set_total(names.LOGS_ADJUSTED, count, reason=reason)
-    _collect_queues(health, components.export.queues, components.pace.behind, now)
+    _collect_queues(health, components.export.groups, components.pace.behind, now)
+    if components.tenants.is_used:
+        _collect_tenants(health, components)
     if components.coordinator is not None:
         _collect_cluster(health, components.coordinator)
 
 
 def _collect_queues(
-    health: Health, queues: Iterable[DeliveryQueue], behind: Collection[str], now: int
+    health: Health, groups: Iterable[QueueGroup], behind: Collection[str], now: int
 ) -> None:
-    for queue in queues:
-        name, status, counters = queue.destination.name, queue.status(now), queue.counters
+    for group in groups:
+        name, status, counters = group.destination.name, group.status(now), group.counters
         health.set_gauge(names.QUEUE_PAYLOADS, status.payloads, destination=name)
         health.set_gauge(names.QUEUE_BYTES, status.bytes, destination=name)
         health.set_gauge(names.QUEUE_AGE, (status.oldest_age or 0) / 1000, destination=name)
@@ -62,6 +65,16 @@ def _collect_queues(
         health.set_total(names.BYTES_OUT, counters.bytes_out, destination=name)
         for reason, count in counters.dropped.items():
             health.set_total(names.DROPPED, count, destination=name, reason=reason)
+
+
+def _collect_tenants(health: Health, components: Components) -> None:
+    health.set_gauge(names.TENANTS, components.tenants.count)
+    for reason, count in components.tenants.pop_refused().items():
+        health.count(names.TENANTS_REFUSED, count, reason=reason)
+    for group in components.export.groups:
+        if group.destination.has_tenants:
+            failing = sum(not queue.is_accepting for queue in group)
+            health.set_gauge(names.TENANTS_FAILING, failing, destination=group.destination.name)
 
 
 def _collect_cluster(health: Health, coordinator: Coordinator) -> None:
@@ -81,13 +94,15 @@ class LimitNotifier:
         self._max_series = components.config.max_series
         self._log = components.export.log
         self._max_streams = components.config.loki_max_streams
+        self._tenants = components.tenants
         self._noticed: set[str] = set()
-        self._checked = (-1, -1, False)
+        self._checked = (-1, -1, False, False)
 
     def notices(self) -> list[Notice]:
         """Return notices for limits reached since the last call."""
         near_streams = self._log is not None and self._log.is_near_stream_limit
-        checked = self._governor.governed, self._registry.overflowed, near_streams
+        too_many = self._tenants.is_limited
+        checked = self._governor.governed, self._registry.overflowed, near_streams, too_many
         if checked == self._checked:  # most requests bring no label that is new
             return []
         self._checked = checked
@@ -106,6 +121,10 @@ class LimitNotifier:
             self._noticed.add("log_streams")
             count = (("streams", self._log.live_streams), ("max_streams", self._max_streams))
             notices.append(Notice("warning", "log streams near the limit of Loki", count))
+        if too_many and "tenants" not in self._noticed:
+            self._noticed.add("tenants")
+            event = "too many tenants: data of further organisations goes to the default tenant"
+            notices.append(Notice("warning", event, (("max_tenants", MAX_TENANTS),)))
         return notices
 
     def state(self) -> list[str]:

@@ -113,7 +113,7 @@ class Ingest:
         self._forwarding = forwarding
         self._numbers = 0  # of batches, where there is no journal that numbers them
         self._country_headers = tuple(name.lower() for name in config.country_headers)
-        self.limits = KeyLimits()
+        self.limits = KeyLimits(config.limit_workers or 1)
         self.dedup = DedupWindow(config.dedup_window, config.dedup_max)
         self.rejected: dict[str, int] = {}
         self.journalled_events = 0

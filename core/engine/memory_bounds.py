@@ -15,7 +15,7 @@ from ..governance.dimension import MAX_CANDIDATES
 from ..metrics.registry import MAX_CACHE_BYTES as MAX_SERIES_CACHE_BYTES
 from ..metrics.registry import SAMPLE_BYTES
 from ..qoe.labeller import MAX_CACHE_BYTES as MAX_LABEL_CACHE_BYTES
-from ..sinks.log_buffer import MAX_METADATA_BYTES
+from ..sinks.log_buffer import MAX_FULL_REQUESTS, MAX_METADATA_BYTES
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -62,6 +62,12 @@ class MemoryBound(NamedTuple):
         return self.number * self.size
 
 
+def _log_bytes(config: Config) -> int:
+    """Bytes of log entries before they are pushed. A keys file may name tenants later."""
+    may_have_tenants = config.tenant_template is not None or config.keys_file is not None
+    return config.loki_batch_bytes * (MAX_FULL_REQUESTS if may_have_tenants else 1)
+
+
 def bounds_without_key(config: Config) -> tuple[MemoryBound, ...]:
     """Return what a client without an API key can fill."""
     return (
@@ -92,7 +98,7 @@ def bounds_with_key(config: Config) -> tuple[MemoryBound, ...]:
         MemoryBound("interned and encoded labels", ENCODING_CACHES, 1),
         MemoryBound("admitted values of dimensions", places, ADMITTED_BYTES),
         MemoryBound("values seen once", len(limits) * MAX_CANDIDATES, CANDIDATE_BYTES),
-        MemoryBound("log entries before a push, encoded and not", config.loki_batch_bytes, 4),
+        MemoryBound("log entries before a push, encoded and not", _log_bytes(config), 4),
         MemoryBound("metadata of log entries", MAX_METADATA_BYTES, 1),
         MemoryBound("live log streams", 2 * config.loki_max_streams, STREAM_BYTES),
         MemoryBound("answers of the dashboard", DASHBOARD_CACHE, 1),

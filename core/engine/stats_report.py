@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ..api import answers
+from ..delivery.queue_group import QueueGroup
 from ..governance.dimension import Dimension
 from ..http.messages import Response
 from ..version import VERSION
@@ -54,13 +55,18 @@ def overview(components: Components, instance: str, now: int) -> dict[str, Any]:
         "shared_store": None if coordinator is None else coordinator.status(now),
         "flush_interval_ms": {"configured": pace.configured, "current": pace.interval},
         "destinations": [
-            {
-                **asdict(queue.status(now)),
-                "is_behind": queue.destination.name in pace.behind,
-            }
-            for queue in components.export.queues
+            _destination(group, components, now) for group in components.export.groups
         ],
     }
+
+
+def _destination(group: QueueGroup, components: Components, now: int) -> dict[str, Any]:
+    shown = asdict(group.status(now))
+    shown["is_behind"] = group.destination.name in components.pace.behind
+    if group.destination.has_tenants and components.tenants.is_used:
+        failing = [asdict(one) for one in group.failing_tenants(now)]
+        shown["tenants"] = {"count": len(group.tenants), "failing": failing}
+    return shown
 
 
 def _limit(dimension: Dimension) -> dict[str, Any]:

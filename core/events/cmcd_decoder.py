@@ -18,6 +18,7 @@ from .cmcd_record import (
     CmcdEvent,
     CmcdRecord,
     log_value,
+    logged_record,
     make_record,
     read_keys,
 )
@@ -138,6 +139,50 @@ class CmcdDecoder:
         if -age > self._max_lead:
             return Fault(index, "ts", "is too far in the future", "too_new")
         return None
+
+
+class _Logged(msgspec.Struct, frozen=True):
+    """The members of a log line that are read again."""
+
+    event_type: str
+    event_time: int | float
+    org_id: str = ""
+    player_id: str = ""
+    view_id: str = ""
+    playback_time: float | None = None
+    player: Player | None = None
+    video: Video | None = None
+    cmcd: dict[str, Any] = {}
+
+
+_RECORD: Final = b'"event_type":"cmcd_'
+
+_decode_logged = msgspec.json.Decoder(_Logged).decode
+
+
+def event_of_line(line: bytes) -> CmcdEvent | None:
+    """Return the event of a log line of a record, without its labels; None of another line."""
+    if _RECORD not in line:
+        return None
+    try:
+        logged = _decode_logged(line)
+        record = logged_record(logged.cmcd)
+    except (msgspec.DecodeError, TypeError):
+        return None
+    return CmcdEvent(
+        event_type=logged.event_type,
+        event_time=logged.event_time,
+        viewer_time=logged.event_time,
+        org_id=logged.org_id,
+        player_id=logged.player_id,
+        view_id=logged.view_id,
+        session_id=logged.view_id,
+        viewer_id="",
+        playback_time=logged.playback_time,
+        player=logged.player,
+        video=logged.video,
+        record=record,
+    )
 
 
 def keep_records(body: bytes, is_kept: Callable[[str], bool]) -> bytes:

@@ -6,7 +6,7 @@ same names.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -224,6 +224,25 @@ def make_record(values: Mapping[str, Any]) -> CmcdRecord:
     if "dfa" not in fields and "df" in values:  # dash.js 5.2 sends the name of a draft
         fields["dfa"] = values["df"]
     return CmcdRecord(**fields)
+
+
+def logged_record(values: Mapping[str, Any]) -> CmcdRecord:
+    """Return the record of the values of a log line; they must have ``e`` and ``ts``."""
+    typed = {
+        key: read(_as_value(value))
+        for key, value in values.items()
+        if (read := KEYS.get(key)) is not None
+    }
+    return make_record({key: value for key, value in typed.items() if value is not None})
+
+
+def _as_value(value: Any) -> Value:
+    """Return the tokenized form of a logged value."""
+    if isinstance(value, dict):
+        return tuple(Item(n, {name: True} if name else {}) for name, n in value.items())
+    if isinstance(value, list):
+        return tuple(Item(text, {}) for text in value)
+    return cast(Value, value)
 
 
 def log_value(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ and consumes, so the cost is linear in the length of the text, whatever it holds
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 Scalar = bool | int | float | str
@@ -111,6 +111,30 @@ def parse_dictionary(text: str) -> tuple[dict[str, Value], int]:
         # A closing parenthesis of none stops it: the next search begins behind it.
         position = rest.end() if rest is not None else end
     return members, skipped + (position < end)
+
+
+def rewrite_dictionary(text: str, rewrite: Callable[[str, str], str | None]) -> str:
+    """Return a dictionary with its members rewritten; those that cannot be read are left out.
+
+    Args:
+        text: The dictionary.
+        rewrite: Returns a member's text by its key and its text; None to leave it out.
+    """
+    members: list[str] = []
+    position, end = 0, len(text)
+    for _ in range(MAX_MEMBERS):
+        if position >= end:
+            break
+        found = _MEMBER.match(text, position)
+        if found is None:
+            rest = _SKIPPED.match(text, position)
+            position = rest.end() if rest is not None else end
+            continue
+        member = rewrite(found[1], found[0].removesuffix(",").strip())
+        if member is not None:
+            members.append(member)
+        position = found.end()
+    return ",".join(members)
 
 
 def _inner_list(content: str) -> tuple[Item, ...] | None:

@@ -178,6 +178,24 @@ DROPPED = _metric(
 BYTES_OUT = _metric(
     "delivery_bytes_total", COUNTER, "Bytes sent to destinations.", "destination", unit="bytes"
 )
+TENANTS = _metric(
+    "tenants",
+    GAUGE,
+    "Tenants that get data of their own, besides the default one. Absent without tenants.",
+)
+TENANTS_REFUSED = _metric(
+    "tenants_refused_total",
+    COUNTER,
+    "Organisations sent to the default tenant, by reason: limit (there are 200 tenants), name (no "
+    "tenant may have it). Each is counted again after a while.",
+    "reason",
+)
+TENANTS_FAILING = _metric(
+    "tenants_failing",
+    GAUGE,
+    "Tenants of a destination whose latest request was not accepted. Absent without tenants.",
+    "destination",
+)
 
 KV_OK = _metric(
     "kv_ok", GAUGE, "1 while the shared key-value store answers, else 0; absent without a store."

@@ -4,6 +4,7 @@ from ..config.worker_config import Config
 from ..events.cmcd_target import is_wrapped
 from ..events.event_types import Event
 from ..events.slicing import join_events
+from .cmcd_keys import CmcdKeys
 from .event_fields import EventFields
 from .url_queries import strip_cmcd_queries, strip_url_queries
 
@@ -20,15 +21,23 @@ class PrivacyRules:
         key = secret if config.hash_key is None else config.hash_key.encode()
         self._strips_queries = config.strip_query
         self.fields = EventFields(config.drop_fields, config.hash_fields, key)
+        self._cmcd_keys = CmcdKeys(config.drop_fields, config.hash_fields, self.fields.hash)
 
     def strip(self, body: bytes) -> bytes:
-        """Return a body without the queries of URLs."""
-        if not self._strips_queries:
-            return body
-        return strip_cmcd_queries(body) if is_wrapped(body) else strip_url_queries(body)
+        """Return a body without the queries of URLs, and one of CMCD with the rules for fields
+        applied: its keys can be rewritten before they are decoded.
+
+        Raises:
+            NotCmcdError: The target of a CMCD body is damaged.
+        """
+        if is_wrapped(body):
+            body = self._cmcd_keys.apply(body)
+            return strip_cmcd_queries(body) if self._strips_queries else body
+        return strip_url_queries(body) if self._strips_queries else body
 
     def rewrite(self, body: bytes, events: tuple[tuple[Event, bytes], ...]) -> bytes | None:
-        """Return a body of these events with the rules for fields applied; None if none applies.
+        """Return an SDK body of these events with the rules for fields applied; None if none
+        applies.
 
         Args:
             body: The body that the events are of, invalid ones included.

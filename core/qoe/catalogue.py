@@ -73,8 +73,7 @@ def _seek_latency(observation: Observation) -> float | None:
 
 
 def _buffer(observation: Observation) -> float | None:
-    cmcd = cmcd_fields.buffer_s(observation.event)
-    return fields.buffer_s(observation.event) if cmcd is None else cmcd
+    return cmcd_fields.buffer_s(observation.event)
 
 
 def _rebuffer_count(observation: Observation) -> float | None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from ..events.cmcd_record import ByType, CmcdEvent, CmcdRecord
 from ..events.event_types import Event
+from . import fields
 from .fields import MAX_BPS
 from .observation import Observation
 
@@ -44,8 +45,11 @@ def bitrate_bps(record: CmcdRecord) -> float | None:
 
 
 def buffer_s(event: Event) -> float | None:
-    """The shortest buffer of all object types: playback stops when one is empty."""
-    if not isinstance(event, CmcdEvent) or not event.record.bl:
+    """The length of the buffer. With CMCD it is the shortest of all object types: playback stops
+    when one is empty."""
+    if not isinstance(event, CmcdEvent):
+        return fields.buffer_s(event)
+    if not event.record.bl:
         return None
     shortest = min(event.record.bl.values())
     return shortest / 1000 if 0 <= shortest <= MAX_LATENCY_MS else None

@@ -481,6 +481,7 @@ class Settlement:
         if state in _SEEKABLE and playback.has(Mark.WITHOUT_TOTALS) and playback.seek_at is None:
             # A source of states, which sends no event of the seek itself.
             playback.seek_at = signal.at
+            playback.seeks += 1
             self._out.observe(ObservationKind.SEEK)
         if state is State.REBUFFERING:
             stall = playback.stall
@@ -541,7 +542,7 @@ class Settlement:
     def _failed(self, signal: Signal) -> None:
         playback = self._playback
         playback.error_at, playback.error_is_fatal = signal.at, True
-        playback.errors += 1
+        playback.errors += signal.value != 0
         if playback.state is State.NEW:
             playback.state = State.LOADED
         elif playback.state is not State.LOADED:

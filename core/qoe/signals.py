@@ -57,7 +57,8 @@ class SignalKind(IntEnum):
     """An error that may be fatal: it is if nothing is played after it, and the view ends within
     10 s or ``value`` is 1 (a critical one)."""
     FATAL_ERROR = 16
-    """An error that is fatal unless playback makes progress after it."""
+    """An error that is fatal unless playback makes progress after it: ``value`` is 0 if it follows
+    from the state, without a report of an error."""
     HIDDEN = 17
     """The page was hidden, or closed."""
     VISIBLE = 18

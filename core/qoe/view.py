@@ -56,7 +56,7 @@ def view_key(event: Event) -> ViewKey:
 
 
 def key_text(text: str) -> str:
-    """Return a text of an event as it is in a ``ViewKey``."""
+    """Returns a text as keys hold it: itself, or its hash if it is long."""
     if len(text) <= MAX_KEY_TEXT and text.isascii():
         return text
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -9,22 +9,25 @@ from typing import Final
 import msgspec
 
 from ..events.event_types import Event
-from . import fields
+from .cmcd_fields import buffer_s
 from .playback import trace
 from .playback_state import EVIDENCE, State
 from .signals import SignalKind
-from .sources import signals_of
+from .sources import error_of, signals_of
 from .view import View, view_key
 
 SILENT: Final = "silent"
 """The state of time for which nothing was reported."""
 
+UNKNOWN: Final = "unknown"
+"""The state of time before the first event that tells one."""
+
+_NAMES: Final = {state: state.name.lower() for state in State} | {State.NEW: UNKNOWN}
+
 _COUNTING: Final = frozenset(
-    state.name.lower()
-    for state in (State.STARTING, State.PLAYING, State.REBUFFERING, State.SEEKING)
+    _NAMES[state] for state in (State.STARTING, State.PLAYING, State.REBUFFERING, State.SEEKING)
 )
 _MARKS: Final = {
-    SignalKind.SEEK_END: "seek",
     SignalKind.HIDDEN: "hidden",
     SignalKind.VISIBLE: "visible",
 }
@@ -84,34 +87,42 @@ def course_of(events: Sequence[Event]) -> Course:
     bitrates: list[Point] = []
     moments: list[Moment] = []
     previous: float | None = None
+    upshifts = downshifts = seeks = 0
     for signal in trace(view, [one for event in ordered for one in signals_of(event)]):
         before = changes[-1][1] if changes else ""
         if previous is not None and before in _COUNTING and signal.at - previous > EVIDENCE:
             changes.append((previous + EVIDENCE, SILENT))
-        state = playback.state.name.lower()
+        shown_at = playback.shown_at
+        if before == _NAMES[State.STARTING] and shown_at is not None:
+            # A later event may tell when the first frame was shown.
+            if changes[-1][0] <= shown_at < signal.at:
+                changes.append((shown_at, _NAMES[State.PLAYING]))
+        state = _NAMES[playback.state]
         if not changes or changes[-1][1] != state:
-            at = signal.at
-            if before == "starting" and playback.shown_at is not None:
-                at = max(min(playback.shown_at, at), changes[-1][0])
-            changes.append((at, state))
+            changes.append((signal.at, state))
         bps = playback.bps
         if bps is not None and (not bitrates or bitrates[-1].value != bps):
-            if bitrates:
-                direction = "up" if bps > bitrates[-1].value else "down"
-                moments.append(Moment(int(signal.at), "switch", direction))
             bitrates.append(Point(int(signal.at), bps))
+        # A reported bit rate may change without a switch: some players report their estimate.
+        if playback.upshifts > upshifts:
+            moments.append(Moment(int(signal.at), "switch", "up"))
+        if playback.downshifts > downshifts:
+            moments.append(Moment(int(signal.at), "switch", "down"))
+        if playback.seeks > seeks:
+            moments.append(Moment(int(signal.at), "seek"))
+        upshifts, downshifts = playback.upshifts, playback.downshifts
+        seeks = playback.seeks
         what = _MARKS.get(signal.kind)
         if what is not None:
             moments.append(Moment(int(signal.at), what))
         previous = signal.at
     for event in ordered:
-        if event.event_type == "error":
-            code = f"{fields.error_family(event)} {fields.error_code(event)}"
-            moments.append(Moment(int(event.event_time), "error", code))
+        if (error := error_of(event)) is not None:
+            moments.append(Moment(int(event.event_time), "error", " ".join(error)))
     buffers = [
         Point(int(event.event_time), seconds)
         for event in ordered
-        if (seconds := fields.buffer_s(event)) is not None
+        if (seconds := buffer_s(event)) is not None
     ]
     end = int(previous if previous is not None else ordered[-1].event_time)
     periods = [
@@ -123,7 +134,7 @@ def course_of(events: Sequence[Event]) -> Course:
         tuple(bitrates),
         tuple(buffers),
         tuple(sorted(moments, key=lambda one: one.at)),
-        playback.state.name.lower(),
+        _NAMES[playback.state],
     )
 
 

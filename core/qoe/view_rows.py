@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import msgspec
 
 from ..events.event_types import Event, Text
-from . import fields
 from .labeller import label_text
 from .outcome import outcome, scores
 from .playback_state import Mark
+from .sources import error_of
 from .view import View, ViewDetails
 
 MAX_TEXT = 512
@@ -195,8 +195,8 @@ def _details(view: View, events: Sequence[Event]) -> ViewDetails:
     title = None if newest.video is None else _text(newest.video.title)
     family = code = None
     for event in events:
-        if event.event_type == "error":
-            family, code = _text(fields.error_family(event)), _text(fields.error_code(event))
+        if (error := error_of(event)) is not None:
+            family, code = map(_text, error)
     if known is not None:
         title = title or known.title
         if code is None:

@@ -1,7 +1,7 @@
 """The table of all views: lookup, expiry, eviction, pending classifications, concurrency."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 import msgspec
@@ -18,7 +18,7 @@ from .ended_view import EndedView, compact, encoded_state, expand
 from .event_context import EventContext
 from .expiry_queue import SECOND, ExpiryQueue, ceil_second
 from .reorder_window import REORDER_WINDOW
-from .view import View, ViewKey, ViewState, capture_view_state
+from .view import View, ViewKey, ViewState, capture_view_state, key_text
 
 CONCURRENCY_WINDOW = 30_000
 """ms after its latest event during which a view counts as concurrent (players send a heartbeat
@@ -296,6 +296,23 @@ class ViewTable:
         if self._ended.get(view.key) is view:
             self._ended[view.key] = compact(view, view.labels)
 
+    def forget_viewer(self, org_id: str, viewer_ids: Collection[str]) -> None:
+        """Remove the ids of a viewer from all views; their numbers stay.
+
+        At once, because the snapshot that follows must not hold them: a million views take a
+        second.
+        """
+        org, texts = key_text(org_id), [text.encode() for text in viewer_ids]
+        for key, ended in self._ended.items():
+            if isinstance(ended, View) or (
+                key.org_id == org and any(text in ended.rest for text in texts)
+            ):
+                view = expand(key, ended)
+                _forget_viewer(view, org, viewer_ids)
+                self._ended[key] = view if view is ended else compact(view, view.labels)
+        for view in self._views.values():
+            _forget_viewer(view, org, viewer_ids)
+
     def capture_state(self, table: LabelTable) -> IncrementalWork[ViewTableState]:
         """Captures the state for a snapshot. The table must not change meanwhile."""
         views, playing = MsgpackList(), MsgpackList()
@@ -414,6 +431,12 @@ class ViewTable:
             del self._ended[key]
             if number % SMALL_ITEMS_PER_UNIT == 0:
                 yield None
+
+
+def _forget_viewer(view: View, org: str, viewer_ids: Collection[str]) -> None:
+    details = view.details
+    if details is not None and view.key.org_id == org and details.viewer_id in viewer_ids:
+        view.details = msgspec.structs.replace(details, viewer_id="", session_id="")
 
 
 def _by_silence(view: View) -> tuple[int, tuple[tuple[bool, str], ...]]:

@@ -13,6 +13,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from ..access.tenants import Tenants
 from ..delivery.payload import Payload
 from ..events.event_types import IDENTITY, Event, Text
 from ..primitives.bounded_cache import BoundedCache
@@ -51,6 +52,11 @@ NEAR_STREAM_LIMIT = 0.8
 
 _IDENTITY = (*IDENTITY, "event_time")
 
+MAX_FULL_REQUESTS = 8
+"""Requests that entries of several tenants fill before they are sent without waiting."""
+
+_Streams = dict[str, list[Entry]]
+
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -63,14 +69,21 @@ class LogBuffer:
     """
 
     def __init__(
-        self, encoding: LokiEncoding, *, with_metadata: bool, max_streams: int = 5_000
+        self,
+        encoding: LokiEncoding,
+        *,
+        with_metadata: bool,
+        max_streams: int = 5_000,
+        tenants: Tenants | None = None,
     ) -> None:
+        self._tenants = tenants
         self._encoding = encoding
         self._with_metadata = with_metadata
         self._max_streams = max_streams
         self._live: dict[str, int] = {}  # when each stream last had an entry
         self._scanned_at = 0
-        self._streams: dict[str, list[Entry]] = {}
+        self._streams: _Streams = {}  # of the default tenant
+        self._others: dict[str, _Streams] = {}  # by tenant
         self._metadata: BoundedCache[tuple[str, str, str, Text], bytes] = BoundedCache(
             MAX_METADATA_BYTES
         )
@@ -90,9 +103,14 @@ class LogBuffer:
         # One call per batch: one per event would double the cost.
         earliest, latest = now - MAX_BEHIND, now + MAX_AHEAD
         streams, size = self._streams, 0
+        tenants = self._tenants
+        if tenants is not None and not tenants.is_used:
+            tenants = None
         for event, line, context in events:
             if not line:  # a record that is counted and not logged
                 continue
+            if tenants is not None:
+                streams = self._streams_of(tenants.of_org(event.org_id))
             timestamp = int(event.event_time)
             if not earliest <= timestamp <= latest:
                 self.adjusted["late" if timestamp < now else "early"] += 1
@@ -113,6 +131,16 @@ class LogBuffer:
             size += len(line) + len(metadata) + ENTRY_OVERHEAD
         self.size += size
 
+    def _streams_of(self, tenant: str) -> _Streams:
+        return self._others.setdefault(tenant, {}) if tenant else self._streams
+
+    def is_due(self, max_bytes: int) -> bool:
+        """Whether entries should be sent before the flush: they fill a request of ``max_bytes``.
+
+        With several tenants, whose entries need a request each, they fill up to eight.
+        """
+        return self.size >= max_bytes * min(1 + len(self._others), MAX_FULL_REQUESTS)
+
     def drain_payloads(
         self, now: int, max_bytes: int, *, full_only: bool = False
     ) -> Iterator[Payload]:
@@ -122,11 +150,20 @@ class LogBuffer:
             now: Current time in ms.
             max_bytes: Bound of each request.
             full_only: Whether to keep the rest that does not fill a request, because a request of
-                few entries costs nearly as much as a full one.
+                few entries costs nearly as much as a full one. With several tenants nothing is
+                kept: the rests of all would be many.
         """
         streams, self._streams = self._streams, {}
+        others, self._others = self._others, {}
         self.size = 0
-        self._track_streams(streams, now)
+        yield from self._payloads("", streams, now, max_bytes, full_only=full_only and not others)
+        for tenant, streams in others.items():
+            yield from self._payloads(tenant, streams, now, max_bytes, full_only=False)
+
+    def _payloads(
+        self, tenant: str, streams: _Streams, now: int, max_bytes: int, *, full_only: bool
+    ) -> Iterator[Payload]:
+        self._track_streams((f"{tenant}/{s}" for s in streams) if tenant else streams, now)
         chunk: list[tuple[str, list[Entry]]] = []
         size = items = 0
         for labels, entries in streams.items():
@@ -140,7 +177,7 @@ class LogBuffer:
                 continue
             for entry in entries:
                 if items and size + _size(entry) > max_bytes:
-                    yield self._payload(chunk, items, now)
+                    yield self._payload(tenant, chunk, items, now)
                     chunk, size, items = [], 0, 0
                 if not chunk or chunk[-1][0] != labels:
                     chunk.append((labels, []))
@@ -150,7 +187,7 @@ class LogBuffer:
         if full_only:
             self._streams, self.size = dict(chunk), size
         elif items:
-            yield self._payload(chunk, items, now)
+            yield self._payload(tenant, chunk, items, now)
 
     def capture_streams(self) -> tuple[int, dict[str, int]]:
         """Captures the live streams, and when they were scanned, for a snapshot."""
@@ -207,10 +244,11 @@ class LogBuffer:
             self._metadata.add(key, encoded, memory_size(key) + memory_size(encoded))
         return self._encoding.join_metadata(labels.metadata, encoded)
 
-    def _payload(self, chunk: list[tuple[str, list[Entry]]], items: int, now: int) -> Payload:
-        return Payload(
-            "logs", self._encoding.headers, self._encoding.encode_request(chunk), items, now
-        )
+    def _payload(
+        self, tenant: str, chunk: list[tuple[str, list[Entry]]], items: int, now: int
+    ) -> Payload:
+        body = self._encoding.encode_request(chunk)
+        return Payload("logs", self._encoding.headers, body, items, now, tenant=tenant)
 
 
 def _stream_key(labels: str) -> str:

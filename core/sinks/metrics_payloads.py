@@ -21,6 +21,7 @@ class MetricsPayloadWriter:
         max_samples: int,
         *,
         separate_edges: bool,
+        tenant: str = "",
     ) -> None:
         """
         Args:
@@ -29,10 +30,12 @@ class MetricsPayloadWriter:
             max_samples: Bound of each request.
             separate_edges: Whether series that begin or end come last, in requests of their own,
                 so that a long outage can thin the others.
+            tenant: The tenant of the series; "" for the default one.
         """
         self._metadata = [remote_write.encode_metadata(described_metrics)]
         self._now = now
         self._max_samples = max_samples
+        self._tenant = tenant
         self._encoder = remote_write.SeriesEncoder()
         self._steady = _RequestBuilder(thinnable=separate_edges)
         self._edges = _RequestBuilder(thinnable=False) if separate_edges else self._steady
@@ -78,6 +81,7 @@ class MetricsPayloadWriter:
                 self._now,
                 requests.oldest,
                 thinnable=requests.thinnable,
+                tenant=self._tenant,
             )
         )
         self._metadata = []

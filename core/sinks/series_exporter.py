@@ -14,14 +14,14 @@ behaviour of real receivers):
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from ..metrics.label_table import LabelTable
 from ..metrics.metric import Metric, MetricType
 from ..metrics.registry import MetricName, Registry, SeriesKey, metric_name
-from ..metrics.series import GAUGE_LIFETIME, Series
+from ..metrics.series import GAUGE_LIFETIME, Labels, Series
 from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
 from ..primitives.msgpack_stream import MsgpackList
 from ..wire.remote_write import encode_series
@@ -35,6 +35,11 @@ disappeared from queries."""
 
 Sample = tuple[int, float]
 
+TenantOf = Callable[[Labels], str]
+
+NO_LABELS: Labels = (("", ""),)
+"""Labels that no series has."""
+
 
 class ExportedSeries(msgspec.Struct, frozen=True, gc=False):
     """One series of a write request that begins or ends.
@@ -42,10 +47,12 @@ class ExportedSeries(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         head: Its encoded head (``remote_write.encode_series``).
         samples: Timestamps (ms) and values, ascending.
+        tenant: Its tenant; "" for the default one.
     """
 
     head: bytes
     samples: tuple[Sample, ...]
+    tenant: str = ""
 
 
 class SteadySeries(msgspec.Struct, frozen=True, gc=False):
@@ -54,10 +61,12 @@ class SteadySeries(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         at: The timestamp of the samples, ms.
         samples: The encoded head and the value of each.
+        tenant: Their tenant; "" for the default one.
     """
 
     at: int
     samples: list[tuple[bytes, float]]
+    tenant: str = ""
 
 
 class ExporterState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -104,8 +113,15 @@ class SeriesExporter:
         if self.flushed_at is None:
             self.flushed_at = now - 1
 
-    def export_series(self, now: int) -> Iterator[ExportedSeries | SteadySeries | None]:
+    def export_series(
+        self, now: int, tenant_of: TenantOf | None = None
+    ) -> Iterator[ExportedSeries | SteadySeries | None]:
         """Exports all series as of now.
+
+        Args:
+            now: Current time in ms.
+            tenant_of: Returns the tenant of a series with these labels; None if all are of the
+                default one.
 
         Yields:
             Samples to send, or None for each series that has idled, so that the work can be
@@ -119,6 +135,8 @@ class SeriesExporter:
         self._just_ended = {}
         ending: list[Series] = []
         steady: list[tuple[bytes, float]] = []
+        tenant, labels = "", NO_LABELS
+        others: dict[str, list[tuple[bytes, float]]] = {}  # of the other tenants
         # Series that appear during the export are part of the next one.
         for series in self._registry if self._is_registry_frozen else tuple(self._registry):
             is_gauge = series.metric.type is MetricType.GAUGE
@@ -129,6 +147,11 @@ class SeriesExporter:
                 ending.append(series)
                 yield None
                 continue
+            if tenant_of is not None and series.labels is not labels:  # many share them
+                labels = series.labels
+                others[tenant] = steady
+                tenant = tenant_of(labels)
+                steady = others.pop(tenant, [])
             values = series.values()
             if not series.heads:
                 self._encode_heads(series)
@@ -139,27 +162,31 @@ class SeriesExporter:
                     zero_at = max(zero_at, previous + 1)
                 if zero_at < at:
                     if steady:  # keep the order
-                        yield SteadySeries(at, steady)
+                        yield SteadySeries(at, steady, tenant)
                         steady = []
                     for head, value in zip(series.heads, values, strict=True):
-                        yield ExportedSeries(head, ((zero_at, 0.0), (at, value)))
+                        yield ExportedSeries(head, ((zero_at, 0.0), (at, value)), tenant)
                     series.exported_at = at
                     continue
             series.exported_at = at
             steady += zip(series.heads, values, strict=True)
             if len(steady) >= UNITS_PER_YIELD:
-                yield SteadySeries(at, steady)
+                yield SteadySeries(at, steady, tenant)
                 steady = []
         if steady:
-            yield SteadySeries(at, steady)
+            yield SteadySeries(at, steady, tenant)
+        for tenant, steady in others.items():
+            if steady:
+                yield SteadySeries(at, steady, tenant)
         for series in ending:
             self._registry.remove(series)
             if series.exported_at is not None:
                 self._just_ended[SeriesKey(series.metric, series.labels)] = None
                 if not series.heads:  # a restored series may end at once
                     self._encode_heads(series)
+                tenant = "" if tenant_of is None else tenant_of(series.labels)
                 for head in series.heads:
-                    yield ExportedSeries(head, ((at, STALE),))
+                    yield ExportedSeries(head, ((at, STALE),), tenant)
 
     def capture_state(self, table: LabelTable) -> IncrementalWork[ExporterState]:
         """Captures the state for a snapshot. Nothing may change meanwhile."""

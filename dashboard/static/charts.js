@@ -86,7 +86,7 @@ const CHARTS = [
     none: "No exits or failures in this time range.",
   },
   {
-    id: "errors-time", title: "Errors", note: "by family, in each step", unit: format.count,
+    id: "errors", title: "Errors", note: "by family, in each step", unit: format.count,
     traces: ({ errors }) =>
       Object.entries(errors).slice(0, 12).map(([family, y], index) => ({
         name: family || "unknown", y, color: FAMILIES[family] ?? OTHERS[index % OTHERS.length], bars: true, stack: true, counts: true,
@@ -94,7 +94,7 @@ const CHARTS = [
     none: "No errors in this time range.",
   },
   {
-    id: "bitrate-time", title: "Bit rate", note: "percentiles, reported during playback", unit: format.bits,
+    id: "bitrate", title: "Bit rate", note: "percentiles, reported during playback", unit: format.bits,
     suffix: "bit/s", si: true,
     traces: ({ series }) => [
       { name: "p90", y: series.bitrate_p90, color: "green" },
@@ -106,12 +106,15 @@ const CHARTS = [
 
 let latest = null;
 
+/** The element of a chart. Panels have the plain names: "views" is a chart and a list. */
+const chartId = (id) => `chart-${id}`;
+
 export function build() {
   byId("charts").append(
     ...CHARTS.map(({ id, title, note }) =>
       el("figure", { class: "panel chart" },
         el("figcaption", {}, el("h3", {}, title, " ", el("small", {}, note))),
-        el("div", { class: "plot", id }))),
+        el("div", { class: "plot", id: chartId(id) }))),
   );
   byId("no-charts").hidden = Boolean(ADDRESS);
   const wide = new ResizeObserver(() => latest && window.Plotly && draw(window.Plotly, latest));
@@ -145,7 +148,7 @@ function summarise({ id, traces, unit }, answer) {
     const value = y.findLast((one) => one !== null);
     return el("li", {}, `${format.visible(name)}: ${unit(value)}`);
   });
-  byId(id).replaceChildren(el("ul", { class: "summary" }, ...lines));
+  byId(chartId(id)).replaceChildren(el("ul", { class: "summary" }, ...lines));
 }
 
 function draw(plotly, answer) {
@@ -153,7 +156,7 @@ function draw(plotly, answer) {
   const tone = { text: color("muted"), line: color("line"), surface: color("surface"), strong: color("text") };
   for (const chart of CHARTS) {
     const traces = finished(chart.traces(answer), answer);
-    const place = byId(chart.id);
+    const place = byId(chartId(chart.id));
     const hasAny = traces.some(({ y }) => y.some((value) => value));
     if (!hasAny) {
       if (place.data) plotly.purge(place);

@@ -154,17 +154,17 @@ function lanes({ course }) {
     title,
     lane("State", described, el("div", { class: "lane-body" }, ...bars)),
     moments.length ? lane("Marks", counted, el("div", { class: "lane-body marks" }, ...marks)) : "",
-    bitrates.length ? lane("Bit rate", range(bitrates, format.bits), steps(bitrates, x)) : "",
-    buffers.length ? lane("Buffer", range(buffers, format.seconds), line(buffers, x)) : "",
+    bitrates.length ? lane("Bit rate", range(bitrates, format.bits), steps(bitrates, x), `to ${format.bits(peak(bitrates))}`) : "",
+    buffers.length ? lane("Buffer", range(buffers, format.seconds), line(buffers, x), `to ${format.seconds(peak(buffers))}`) : "",
     el("div", { class: "lane ticks", "aria-hidden": "true" }, el("span", {}), el("div", { class: "ticks-body" }, ...ticks)),
     legend,
   ];
 }
 
-function lane(name, description, body) {
+function lane(name, description, body, note = null) {
   body.setAttribute("role", "img");
   body.setAttribute("aria-label", `${name}: ${description}`);
-  return el("div", { class: "lane" }, el("span", { class: "lane-name" }, name), body);
+  return el("div", { class: "lane" }, el("span", { class: "lane-name" }, name, note && el("small", {}, note)), body);
 }
 
 function range(points, shown) {
@@ -172,14 +172,16 @@ function range(points, shown) {
   return `${shown(Math.min(...values))} to ${shown(Math.max(...values))}`;
 }
 
-function plot(points, path, label) {
+const peak = (points) => Math.max(...points.map(({ value }) => value));
+
+function plot(path) {
   const svg = shape("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", class: "spark" });
   svg.append(shape("polyline", { class: "line", points: path }));
-  return el("div", { class: "lane-body plotted" }, svg, el("span", { class: "peak" }, label));
+  return el("div", { class: "lane-body plotted" }, svg);
 }
 
 function heights(points) {
-  const top = Math.max(...points.map(({ value }) => value)) || 1;
+  const top = peak(points) || 1;
   return (value) => (38 - (36 * value) / top).toFixed(2);
 }
 
@@ -189,13 +191,13 @@ function steps(points, x) {
     const until = number + 1 < points.length ? x(points[number + 1].at) : 100;
     return `${x(at).toFixed(3)},${y(value)} ${until.toFixed(3)},${y(value)}`;
   });
-  return plot(points, path.join(" "), `max ${format.bits(Math.max(...points.map(({ value }) => value)))}`);
+  return plot(path.join(" "));
 }
 
 function line(points, x) {
   const y = heights(points);
   const path = points.map(({ at, value }) => `${x(at).toFixed(3)},${y(value)}`).join(" ");
-  return plot(points, path, `max ${format.seconds(Math.max(...points.map(({ value }) => value)))}`);
+  return plot(path);
 }
 
 /** Time since the beginning: 1:02:03.4. */

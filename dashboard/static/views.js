@@ -92,12 +92,12 @@ export function list(rows, caption = "Views") {
       visible(row.title || row.video_id || "without video")) },
     { title: "Seen", className: "", value: (row) => el("time", { datetime: new Date(row.last_seen).toISOString() }, format.moment(row.last_seen)) },
     { title: "Outcome", className: "", value: (row) => outcomeTag(row.outcome) },
-    { title: "Start-up", className: "number", value: (row) => ms(row.startup_ms) },
+    { title: "Start-up", className: "number wide", value: (row) => ms(row.startup_ms) },
     { title: "Watched", className: "number wide", value: (row) => ms(row.watch_ms) },
     { title: "Stalls", className: "number", value: (row) => (row.rebuffers ? `${row.rebuffers} · ${ms(row.rebuffer_ms)}` : "0") },
-    { title: "Errors", className: "number", value: (row) => format.count(row.errors) },
+    { title: "Errors", className: "number wide", value: (row) => format.count(row.errors) },
     { title: "Score", className: "number wide", value: (row) => (row.score === null ? NONE : format.count(row.score)) },
-    { title: "Viewer", className: "name wide", value: (row) => visible(row.viewer_id ?? NONE) },
+    { title: "Viewer", className: "wide", value: (row) => el("div", { class: "cut", title: visible(row.viewer_id ?? "") }, visible(row.viewer_id ?? NONE)) },
     { title: "Where", className: "wide", value: (row) => visible([row.player_name, row.device_category, row.network_country].filter(Boolean).join(" · ")) },
   ], rows);
 }

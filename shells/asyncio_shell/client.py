@@ -7,6 +7,10 @@ from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWri
 from ..net.connection_policy import ConnectionPolicy
 from ..net.http_results import MAX_ANSWER, network_failure, read_start, timeout_failure
 
+NO_LIMIT = 0
+"""Connections at a time: the core sends one request for each queue, and none may wait for those of
+another tenant that time out."""
+
 
 class Client:
     """Sends effects to their destinations.
@@ -50,12 +54,12 @@ class Client:
 
     def _create_connector(self, socks: str | None) -> aiohttp.BaseConnector:
         if socks is None:
-            return aiohttp.TCPConnector(ssl=self._policy.tls)
+            return aiohttp.TCPConnector(ssl=self._policy.tls, limit=NO_LIMIT)
         # Imported here: few have such a proxy.
         from aiohttp_socks import ProxyConnector
 
         url = socks.replace("socks5h:", "socks5:", 1)
-        return ProxyConnector.from_url(url, rdns=True, ssl=self._policy.tls)
+        return ProxyConnector.from_url(url, rdns=True, ssl=self._policy.tls, limit=NO_LIMIT)
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
         """Send one effect. A fault is a result, never an exception."""

@@ -39,6 +39,9 @@ DEFAULTS: Final[Mapping[str, str]] = {
 
 INCIDENT: Final = "cdn@3m+10m/30m"
 
+CMCD_PART: Final = 5
+"""Viewers with an SDK for each one whose player reports by CMCD."""
+
 
 @click.command()
 @click.option("--port", default=8787, type=click.IntRange(1, 65535), help="Port to listen on.")
@@ -53,8 +56,8 @@ def demo(port: int, viewers: int, env_file: Path | None) -> None:
     """Run a worker with simulated viewers until Ctrl-C.
 
     The worker uses your settings, like openqoe serve. By default it flushes every 2 s and keeps
-    its data in ./openqoe-demo. Three minutes after the start, and every half hour, one of the
-    viewers' CDNs degrades for ten minutes.
+    its data in ./openqoe-demo. A fifth as many viewers again report by CMCD, without an SDK. Three
+    minutes after the start, and every half hour, one of the viewers' CDNs degrades for ten minutes.
 
     \b
     Examples:
@@ -69,7 +72,8 @@ def demo(port: int, viewers: int, env_file: Path | None) -> None:
     with _worker(port, environment, config) as worker:
         _introduce(url, viewers, config)
         start = now_ms()
-        simulation = Simulation(viewers, start, start, (parse_incident(INCIDENT),))
+        incidents = (parse_incident(INCIDENT),)
+        simulation = Simulation(viewers, start, start, incidents, cmcd_viewers=viewers // CMCD_PART)
         key = config.api_keys[0] if config.api_keys else ""
         tally = SimulationTally()
         progress = Progress(simulation, tally)

@@ -49,6 +49,7 @@ def keys() -> None:
     help="What the key may do; repeat it for several.",
 )
 @click.option("--org", "orgs", multiple=True, help="Organisation; repeat it. None: all of them.")
+@click.option("--tenant", help="Tenant of these organisations in Mimir and Loki.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Events a second.")
 @click.option("--burst", type=click.IntRange(min=1), help="Events at once; default: 10 s' worth.")
 @click.option("--quota", type=click.IntRange(min=1), help="Events a day (UTC).")
@@ -58,6 +59,7 @@ def new(
     name: str,
     scopes: tuple[str, ...],
     orgs: tuple[str, ...],
+    tenant: str | None,
     rate: float | None,
     burst: int | None,
     quota: int | None,
@@ -84,6 +86,8 @@ def new(
     }
     if orgs:
         entry["orgs"] = list(dict.fromkeys(orgs))
+    if tenant is not None:
+        entry["tenant"] = tenant
     if rate is not None:
         entry["rate"] = {"events_per_second": rate}
         if burst is not None:
@@ -213,6 +217,8 @@ def _write(path: Path, entries: list[dict[str, Any]]) -> None:
 def _describe(entry: dict[str, Any]) -> str:
     parts = [f"{entry['name']}: {', '.join(entry['scopes'])}"]
     parts.append("organisations " + ", ".join(entry["orgs"]) if "orgs" in entry else "all")
+    if tenant := entry.get("tenant"):
+        parts.append(f"tenant {tenant}")
     if rate := entry.get("rate"):
         parts.append(f"{rate['events_per_second']:g} events/s")
     if quota := entry.get("quota"):

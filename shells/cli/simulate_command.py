@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -55,7 +56,14 @@ def _incidents(
     "--viewers",
     type=click.IntRange(1),
     default=50,
-    help="Approximate number of viewers who watch at once.",
+    help="Approximate number of viewers with an SDK who watch at once.",
+)
+@click.option(
+    "--cmcd-viewers",
+    type=click.IntRange(0),
+    default=10,
+    help="Further viewers, whose players report by CMCD without an SDK; none if the URL has a "
+    "path, which is that of an SDK.",
 )
 @click.option(
     "--duration",
@@ -118,6 +126,7 @@ def simulate(
     url: str,
     api_key: str,
     viewers: int,
+    cmcd_viewers: int,
     duration: float | None,
     speed: float | None,
     history: float | None,
@@ -131,10 +140,10 @@ def simulate(
     """Send the events of simulated viewers to a running worker.
 
     The viewers watch live streams and VOD on phones, desktops and televisions, with both
-    generations of the SDK and five players, over good and bad networks. They pause, seek, lose
-    patience and leave. All events carry env="simulated". At the end, and on Ctrl-C, the command
-    prints the metrics that the worker must have counted, for comparison with a dashboard or
-    Prometheus.
+    generations of the SDK and five players, and without an SDK by the CMCD of hls.js, dash.js and
+    Shaka, over good and bad networks. They pause, seek, lose patience and leave. All events carry
+    env="simulated". At the end, and on Ctrl-C, the command prints the metrics that the worker must
+    have counted, for comparison with a dashboard or Prometheus.
 
     Events are never in the future, so a simulation that is faster than real time is in the past:
     --speed 60 --duration 1h sends the last hour in one minute. Metrics are sampled when they are
@@ -155,7 +164,9 @@ def simulate(
         speed = 1.0 if history is None else 0.0
     start_age = _start_age(speed, duration, history)
     start = round(now_ms() - start_age)
-    simulation = Simulation(viewers, seed, start, incidents, WORLDS[world_name])
+    if urlsplit(url).path not in ("", "/"):
+        cmcd_viewers = 0
+    simulation = Simulation(viewers, seed, start, incidents, WORLDS[world_name], cmcd_viewers)
     if truth is not None:
         _check_writable(truth)
     plan = SimulationPlan(url, api_key, speed, duration, connections, patience)
@@ -273,6 +284,7 @@ def _write(path: Path, simulation: Simulation, tally: SimulationTally) -> None:
         "version": VERSION,
         "seed": simulation.seed,
         "viewers": simulation.viewers,
+        "cmcd_viewers": simulation.cmcd_viewers,
         "world": simulation.world.name,
         "start": simulation.start,
         "end": round(tally.virtual),

@@ -1,11 +1,12 @@
 """Delivers what ended processes left in the slots of a data directory."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import sleep
 
 from openqoe.core.config.worker_config import Config
+from openqoe.core.worker import Worker
 
 from ..service import logs
 from ..service.bootstrap import open_slot
@@ -21,7 +22,14 @@ INTERVAL = 0.02
 """Seconds between two looks at the services."""
 
 
-def deliver_slots(config: Config, log: logs.Log, timeout: float) -> Counter[str]:
+def deliver_slots(
+    config: Config,
+    log: logs.Log,
+    timeout: float,
+    *,
+    with_delivered: bool = False,
+    prepare: Callable[[Worker], None] = lambda _: None,
+) -> Counter[str]:
     """Deliver all slots without an owner that hold something, and return what remains.
 
     Batches that they forward to each other, or to slots of running processes, go there first.
@@ -30,6 +38,8 @@ def deliver_slots(config: Config, log: logs.Log, timeout: float) -> Counter[str]
         config: The settings.
         log: The log.
         timeout: Seconds after which delivery is given up; each slot gets at least one.
+        with_delivered: Whether to open slots without undelivered data as well.
+        prepare: Is called with the worker of each slot before it starts.
 
     Returns:
         The undelivered items by destination.
@@ -41,8 +51,9 @@ def deliver_slots(config: Config, log: logs.Log, timeout: float) -> Counter[str]
     services: dict[int, Service] = {}
     undelivered: Counter[str] = Counter()
     try:
-        for runtime in open_orphaned_slots(config, log):
+        for runtime in open_orphaned_slots(config, log, with_delivered=with_delivered):
             assert runtime.slot is not None, "an orphaned slot is a slot"
+            prepare(runtime.worker)
             service = services[runtime.slot.number] = Service(runtime, log)
             service.start()
         give_up = monotonic() + FORWARDING_FRACTION * timeout

@@ -107,6 +107,9 @@ def _show(answer: Mapping[str, Any]) -> None:
         )
         if queue.get("last_error") and state != "ok":
             say("  ", Painted(f"last error: {queue['last_error']}", "yellow"))
+        for failing in map(_mapping, _mapping(queue.get("tenants")).get("failing") or ()):
+            tenant = failing.get("tenant") or "default"
+            say("  ", Painted(f"tenant {tenant}: {failing.get('last_error')}", "yellow"))
     say("")
     say(f"{'dimension':<20} {'values':>9} {'limit':>9}  action")
     limits = _mapping(answer.get("cardinality_limits"))

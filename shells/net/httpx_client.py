@@ -8,6 +8,10 @@ from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWri
 from .connection_policy import ConnectionPolicy
 from .http_results import network_failure, read_start, timeout_failure
 
+NO_LIMIT = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+"""Connections at a time: the core sends one request for each queue, and none may wait for those of
+another tenant that time out."""
+
 
 class Client:
     """Sends effects to their destinations, with pooled connections.
@@ -45,6 +49,7 @@ class Client:
                 # Bodies are read as they come: a badly encoded one must not hide the status.
                 headers={"Accept-Encoding": "identity"},
                 trust_env=False,
+                limits=NO_LIMIT,
                 verify=self._policy.tls,
                 proxy=None if proxy is None else proxy.replace("socks5h:", "socks5:", 1),
             )

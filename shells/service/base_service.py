@@ -11,6 +11,7 @@ from typing import Protocol
 from openqoe.core.effects import (
     Append,
     Effect,
+    EraseViewer,
     Forget,
     Forward,
     HttpResult,
@@ -27,6 +28,7 @@ from openqoe.core.effects import (
     RemoteWrite,
     Respond,
     Result,
+    RewriteStorage,
     StorageEffect,
     StorageFailure,
     StorageResult,
@@ -43,7 +45,7 @@ from .bootstrap import WorkerRuntime
 from .clock import monotonic, now_ms
 from .secret_files import read_keys_file
 
-Completions = tuple[tuple[Append | Persist | LoadPayload, StorageResult], ...]
+Completions = tuple[tuple[Append | Persist | LoadPayload | RewriteStorage, StorageResult], ...]
 Answer = Callable[[Response], None]
 
 AFTER_FAULT = 1_000
@@ -194,7 +196,7 @@ class BaseService(ABC):
             self.complete(effect, BROKEN)
         elif isinstance(effect, ReadKeys):
             self.complete(effect, KeysFile(None, type(error).__name__))
-        elif isinstance(effect, Append | Persist | LoadPayload):
+        elif isinstance(effect, Append | Persist | LoadPayload | RewriteStorage):
             self.complete(effect, StorageFailure(type(error).__name__))
         elif isinstance(effect, KvUpdate):
             self.complete(effect, KvFailure(type(error).__name__))
@@ -265,6 +267,9 @@ class BaseService(ABC):
             case LoadPage():
                 assert self._runtime.pages is not None, "every runtime can load pages"
                 self._runtime.pages.submit(effect)
+            case EraseViewer():
+                assert self._runtime.erasures is not None, "every runtime can erase"
+                self._runtime.erasures.submit(effect)
             case ReadKeys():
                 self.complete(effect, read_keys_file(self.worker.config))
             case KvUpdate():
@@ -272,7 +277,7 @@ class BaseService(ABC):
                 self._runtime.store.submit(effect)
             case Notice():
                 logs.write_notice(self.log, effect)
-            case Persist() | LoadPayload() | Forget():
+            case Persist() | LoadPayload() | Forget() | RewriteStorage():
                 self._submit(effect)
 
     def _submit(self, effect: StorageEffect) -> None:

@@ -13,7 +13,7 @@ from secrets import randbits
 from typing import TYPE_CHECKING
 
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Effect, Page, Result
+from openqoe.core.effects import Effect, Result
 from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
@@ -29,12 +29,13 @@ from .clock import now_ms
 from .environment import slot_instance
 from .secret_files import load_keys, load_secret
 from .slot_choice import claim_slot, find_partition
+from .viewer_erasure import ErasureThread
 from .worker_recovery import recover_worker
 
 if TYPE_CHECKING:
     from openqoe.embedded.sample_store import EmbeddedStore
 
-EffectCallback = Callable[[Effect, Result | Page], None]
+EffectCallback = Callable[[Effect, Result], None]
 
 THREAD_SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy thread hands the interpreter to a waiting one (default: 0.005)."""
@@ -52,6 +53,7 @@ class WorkerRuntime:
         peers: The link to the other workers of the host; None if they divide no views.
         embedded: The embedded store; None if it is not a destination.
         pages: Loads the pages of the dashboard.
+        erasures: Erases viewers from files.
     """
 
     worker: Worker
@@ -61,6 +63,7 @@ class WorkerRuntime:
     embedded: "EmbeddedStore | None" = None
     pages: PageThreads | None = None
     peers: PeerLink | None = None
+    erasures: ErasureThread | None = None
 
     @property
     def owns_views(self) -> bool:
@@ -83,7 +86,7 @@ class WorkerRuntime:
         """
         if self.storage is not None:
             self.storage.start(report)
-        for one in (self.store, self.embedded, self.pages):
+        for one in (self.store, self.embedded, self.pages, self.erasures):
             if one is not None:
                 one.start(report_effect)
         if self.peers is not None:
@@ -91,7 +94,9 @@ class WorkerRuntime:
 
     def close(self) -> None:
         """Finish the effects that have been submitted, and release the slot."""
-        for one in (self.peers, self.pages, self.embedded, self.store, self.storage):
+        for one in (
+            *(self.peers, self.erasures, self.pages, self.embedded, self.store, self.storage),
+        ):
             if one is not None:
                 one.close()
         if self.slot is not None:
@@ -190,7 +195,8 @@ def _open_runtime(
         raise
     pages = PageThreads(config, log)
     peers = None if slot is None or partition is None else PeerLink(slot.path.parent)
-    return WorkerRuntime(worker, storage, slot, store, embedded, pages, peers)
+    erasures = ErasureThread(config, log, None if slot is None else slot.number)
+    return WorkerRuntime(worker, storage, slot, store, embedded, pages, peers, erasures)
 
 
 __all__ = ["StorageError", "WorkerRuntime", "open_runtime", "open_slot"]

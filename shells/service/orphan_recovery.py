@@ -92,7 +92,7 @@ class OrphanScanner:
 
 
 def open_orphaned_slots(
-    config: Config, log: logs.Log, *, min_idle: int = 0
+    config: Config, log: logs.Log, *, min_idle: int = 0, with_delivered: bool = False
 ) -> Iterator[WorkerRuntime]:
     """Open, one by one, the slots that have no owner and hold undelivered data; close each.
 
@@ -100,20 +100,27 @@ def open_orphaned_slots(
         config: The settings.
         log: The log.
         min_idle: ms for which a slot must have been unchanged.
+        with_delivered: Whether to open those without undelivered data as well.
     """
     for number in Slots(Path(config.data_dir)).numbers():
-        yield from _open_orphan(config, log, number, min_idle)
+        yield from _open_orphan(config, log, number, min_idle, with_delivered=with_delivered)
 
 
 def _open_orphan(
-    config: Config, log: logs.Log, number: int, min_idle: int
+    config: Config,
+    log: logs.Log,
+    number: int,
+    min_idle: int,
+    *,
+    with_delivered: bool = False,
 ) -> Iterator[WorkerRuntime]:
     slot = None
     try:
         slot = Slots(Path(config.data_dir)).claim_orphan(number)
         if slot is None:
             return
-        if _last_modified(slot.path) > now_ms() - min_idle or _is_empty(slot.path):
+        is_recent = _last_modified(slot.path) > now_ms() - min_idle
+        if is_recent or (not with_delivered and _is_empty(slot.path)):
             slot.release()
             return
         log.info("recovering an orphaned slot", slot=number)

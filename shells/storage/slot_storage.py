@@ -30,6 +30,7 @@ from openqoe.core.effects import (
     PayloadBody,
     Persist,
     Record,
+    RewriteStorage,
     StorageEffect,
     StorageFailure,
     StorageResult,
@@ -47,9 +48,9 @@ from .slots import LOCK
 from .storage_errors import StorageError
 
 WriterEffect = Persist | LoadPayload
-"""Effects whose result the writer reports."""
+"""Effects that the writer executes in a transaction, and whose result it reports."""
 
-ReportedEffect = Append | WriterEffect
+ReportedEffect = Append | WriterEffect | RewriteStorage
 Results = tuple[tuple[ReportedEffect, StorageResult], ...]
 StorageCallback = Callable[[Results], None]
 
@@ -336,11 +337,14 @@ class Storage:
         has_ended = False
         while not has_ended:
             group: list[WriterEffect] = []
+            rewrites: list[RewriteStorage] = []
             for effect in _drain_queue(self._queue, MAX_DELETE_DELAY if self._deletions else None):
                 if effect is None:
                     has_ended = True
                 elif isinstance(effect, Forget):
                     self._deletions += effect.numbers
+                elif isinstance(effect, RewriteStorage):
+                    rewrites.append(effect)
                 elif not isinstance(effect, Append):
                     group.append(effect)
             if group or self._deletions:
@@ -352,6 +356,17 @@ class Storage:
                 effect, group, results = None, [], ()
                 if is_flush:
                     allocator.return_free_pages()
+            for rewrite in rewrites:
+                report(((rewrite, self._rewrite()),))
+
+    def _rewrite(self) -> StorageResult:
+        """Rewrite the database without free pages, and truncate its log."""
+        try:
+            self._database.execute("VACUUM")
+            busy, _, _ = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            return _failure(error)
+        return StorageFailure("its log is in use") if busy else Stored()
 
     def _execute_group(self, group: Sequence[WriterEffect]) -> Results:
         try:

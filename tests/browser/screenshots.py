@@ -8,28 +8,23 @@ real browser looks at it.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
+from urllib.parse import urlencode
 
-from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Effect, HttpResult, LokiPush, RemoteWrite
-from openqoe.core.http.messages import Request
-from openqoe.core.worker import Worker
-from openqoe.embedded.sample_schema import FILE, open_writer
-from openqoe.embedded.sample_writer import SampleWriter
 from openqoe.simulator import Simulation, parse_incident
 from tests.browser.browser import DESKTOP, PHONE, Browser
-from tests.support.handling import handle
+from tests.support.simulated_store import SimulatedStore, ViewTruth
+from tests.support.simulated_viewers import UNLIMITED_LABELS
 from tests.support.worker_process import WorkerProcess
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 
 SETTINGS: Final = {
     "OPENQOE_INSTANCE": "studio",
-    "CARDINALITY_LIMITS": '{"limits":{"video_id":{"max_cardinality":1000,"action":"allow"}}}',
+    "OPENQOE_VIEW_TIMEOUT": "300",  # so that most of the views have an outcome
+    **UNLIMITED_LABELS,
 }
 
 VIEWERS: Final = 120
@@ -37,69 +32,73 @@ MINUTES: Final = 130
 INCIDENT: Final = "cdn@92m+10m/24h"
 
 
-class History:
-    """A worker with a simulated clock, which is fast until it has caught up with the real one."""
+def fill(folder: Path) -> dict[str, ViewTruth]:
+    """Fill a store with the viewers' views until now; returns their truth."""
+    begin = _real_time() - MINUTES * 60_000
+    store = SimulatedStore(folder, begin, **SETTINGS)
+    for batch in Simulation(VIEWERS, 7, begin, (parse_incident(INCIDENT),)).batches():
+        if batch.at > _real_time():
+            break
+        store.send(batch)
+    store.close()
+    return store.truth
 
-    def __init__(self, folder: Path) -> None:
-        self.now = _real_time() - MINUTES * 60_000
-        config = Config.from_environment({**SETTINGS, "OPENQOE_DATA_DIR": str(folder)})
-        self.worker = Worker(config, instance="studio-0", seed=1, embedded=True)
-        database = open_writer(folder / FILE, full=False)
-        self.tables = SampleWriter(database, config.cardinality_limits["video_id"])
 
-    def live(self) -> None:
-        """Send the viewers' batches until now."""
-        simulation = Simulation(VIEWERS, 7, self.now, (parse_incident(INCIDENT),))
-        self._run(self.worker.poll(self.now))
-        for one in simulation.batches():
-            if one.at > _real_time():
-                break
-            self._pass_time(round(one.at))
-            headers = {name.lower(): value for name, value in one.headers}
-            request = Request("POST", one.path, "", headers, one.body, self.now)
-            outcome = handle(self.worker, request, self.now)
-            assert outcome.response.status in (202, 207), outcome.response.body
-            self._run(outcome.effects)
+def choose_view(views: dict[str, ViewTruth]) -> str:
+    """The address of a view in which much happened."""
 
-    def _pass_time(self, until: int) -> None:
-        while (due := self.worker.next_poll()) is not None and due <= until:
-            self.now = max(self.now, due)
-            self._run(self.worker.poll(self.now))
-        self.now = max(self.now, until)
+    def interest(key: str) -> tuple[float, str]:
+        numbers = views[key].numbers()
+        if numbers["bitrate_avg"] is None or not numbers["rebuffers"]:
+            return 0, key
+        kinds = {one.state for one in views[key].lane()}
+        return len(kinds) * 10 + min(len(views[key].lane()), 12), key
 
-    def _run(self, effects: Iterable[Effect]) -> None:
-        waiting = deque(effects)
-        while waiting:
-            effect = waiting.popleft()
-            if isinstance(effect, RemoteWrite):
-                self.tables.write_metrics(effect.body)
-            elif isinstance(effect, LokiPush):
-                self.tables.write_logs(effect.body, dict(effect.headers)["Content-Type"])
-            else:
-                continue
-            waiting += self.worker.complete(effect.id, HttpResult(204), self.now)
+    key = max(views, key=interest)
+    view_id, video_id = key.split("/")
+    wanted = {"org_id": views[key].labels["org_id"], "view_id": view_id, "video_id": video_id}
+    return f"?{urlencode({'page': 'view', **wanted})}"
 
 
 def _real_time() -> int:
     return time.time_ns() // 1_000_000
 
 
+def show_dashboard(browser: Browser, url: str) -> None:
+    browser.open(url)
+    browser.wait_for_charts()
+
+
+def show_list(browser: Browser, url: str) -> None:
+    """The views that stalled most, at the top of the screen."""
+    browser.open(f"{url}?last=6h&views.sort=rebuffer_ms")
+    browser.wait(lambda: browser.all("#views tbody tr"), "the list of views")
+    browser.wait_for_charts()
+    browser.run("document.getElementById('views-title').scrollIntoView()")
+
+
+def show_view(browser: Browser, url: str) -> None:
+    browser.open(url)
+    browser.wait(lambda: browser.all("#view-events details"), "the events of the view")
+
+
 def main() -> None:
     """Save the screenshots."""
     IMAGES.mkdir(exist_ok=True)
     worker = WorkerProcess(SETTINGS)
-    History(worker.data).live()
+    view = choose_view(fill(worker.data))
     with worker, TemporaryDirectory() as profile:
         browser = Browser(Path(profile))
         try:
-            for name, scheme, size in (
-                ("dashboard", "light", (DESKTOP[0], 1290)),
-                ("dashboard-phone", "dark", PHONE),
+            for name, scheme, size, show, address in (
+                ("dashboard", "light", (DESKTOP[0], 1290), show_dashboard, ""),
+                ("dashboard-phone", "dark", PHONE, show_dashboard, ""),
+                ("views", "light", (DESKTOP[0], 900), show_list, ""),
+                ("view", "dark", (DESKTOP[0], 1150), show_view, view),
             ):
                 browser.scheme(scheme)
                 browser.resize(*size)
-                browser.open(worker.url)
-                browser.wait_for_charts()
+                show(browser, f"{worker.url}/{address}")
                 time.sleep(1)  # the page's own transitions
                 path = IMAGES / f"{name}.png"
                 browser.picture(path)

@@ -148,10 +148,10 @@ def test_markup_in_charts_is_shown_as_text(browser: Browser, worker: WorkerProce
         " series: new Proxy({}, {get: () => [1, 2, 3]}),"
         ' errors: {"<b>one</b>": [1, 2, 3], "<a href=\'x\'>two</a>": [3, 2, 1]}}))'
     )
-    texts = "[...document.querySelectorAll('#errors-time .legendtext')].map(t => t.textContent)"
+    texts = "[...document.querySelectorAll('#chart-errors .legendtext')].map(t => t.textContent)"
     browser.wait(lambda: len(browser.run(texts)) == 2, "the legend")
     assert set(browser.run(texts)) == {"<b>one</b>", "<a href='x'>two</a>"}
-    assert browser.all("#errors-time a") == []
+    assert browser.all("#chart-errors a") == []
 
 
 def test_click_on_a_view_shows_all_its_events(browser: Browser, worker: WorkerProcess) -> None:
@@ -319,7 +319,7 @@ def test_range_drawn_in_a_chart_becomes_the_time_range(
 ) -> None:
     browser.open(worker.url)
     browser.wait_for_charts()
-    plot = browser.find("#concurrent .nsewdrag")
+    plot = browser.find("#chart-concurrent .nsewdrag")
     width = plot.size["width"]
     mouse = ActionChains(browser.driver).move_to_element(plot).move_by_offset(-width // 4, 0)
     mouse.click_and_hold().move_by_offset(width // 8, 0).move_by_offset(width // 8, 0)

@@ -39,11 +39,16 @@ def asks(worker: WorkerProcess, question: str, **query: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerProcess]:
-    """A worker with four views, one of them with hostile texts; it crashed in between."""
+    """A worker with four views, one of them with hostile texts. It was killed within another, in
+    the second stall."""
     with WorkerProcess(SETTINGS) as worker:
-        post(worker, ended(view("fine")), ended(stalled(view("stalled", stalls=3))))
+        interrupted = ended(stalled(view("stalled", stalls=3)))
+        types = [one["event_type"] for one in interrupted]
+        middle = types.index("stall_start", types.index("heartbeat") + 2) + 1
+        post(worker, ended(view("fine")), interrupted[:middle])
         worker.kill()
         worker.start()
+        post(worker, interrupted[middle:])
         post(
             worker,
             view("running", device={"category": "tv"}),
@@ -79,6 +84,14 @@ def open_view(browser: Browser, worker: WorkerProcess, view_id: str) -> None:
     identity = {name: row[name] for name in ("org_id", "view_id", "video_id", "player")}
     browser.open(f"{worker.url}/?{urlencode({'page': 'view', **identity})}")
     browser.wait(lambda: browser.all("#view-events details"), "the events of the view")
+
+
+def test_list_stays_when_the_charts_are_drawn(browser: Browser, worker: WorkerProcess) -> None:
+    open_list(browser, worker)
+    browser.wait_for_charts()
+    assert len(rows(browser)) == 4
+    ids = browser.run("[...document.querySelectorAll('[id]:not(svg [id])')].map((one) => one.id)")
+    assert sorted(ids) == sorted(set(ids)), "an id stands for one element"
 
 
 def test_list_shows_counts_and_filters_by_outcome_rebuffering_and_view(
@@ -165,5 +178,7 @@ def test_list_and_page_fit_on_a_phone(browser: Browser, worker: WorkerProcess, s
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     open_list(browser, worker)
     assert browser.run(width) == 0
+    table = "document.querySelector('#views .table')"
+    assert browser.run(f"{table}.scrollWidth - {table}.clientWidth") <= 0, "all columns are shown"
     open_view(browser, worker, "stalled")
     assert browser.run(width) == 0

@@ -31,6 +31,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "board": {"scopes": ["read"]},
     "support": {"scopes": ["read", "logs"], "orgs": ["acme"]},
     "old": {"scopes": ["ingest", "read", "logs"], "revoked": True},
+    "admin": {"scopes": ["admin"]},
 }
 
 
@@ -54,18 +55,19 @@ def events(org: str) -> bytes:
 ROUTES = (
     *(("POST", "/events", "acme"), ("POST", "/events", "rival"), ("GET", "/stats", "")),
     *(("GET", "/dashboard/api/overview", ""), ("GET", "/dashboard/api/tail", "")),
-    *(("GET", "/metrics", ""), ("GET", "/health", "")),
+    *(("GET", "/metrics", ""), ("GET", "/health", ""), ("POST", "/admin/erase", "")),
 )
 
 MATRIX = {
-    #          acme rival stats overview tail metrics health
-    "": (401, 401, 401, 401, 401, 200, 200),
-    "unknown": (401, 401, 401, 401, 401, 200, 200),
-    "old": (401, 401, 401, 401, 401, 200, 200),
-    "web": (202, 202, 403, 403, 403, 200, 200),
-    "acme": (202, 400, 403, 403, 403, 200, 200),
-    "board": (403, 403, 200, 200, 403, 200, 200),
-    "support": (403, 403, 403, 200, 200, 200, 200),
+    #          acme rival stats overview tail metrics health erase
+    "": (401, 401, 401, 401, 401, 200, 200, 401),
+    "unknown": (401, 401, 401, 401, 401, 200, 200, 401),
+    "old": (401, 401, 401, 401, 401, 200, 200, 401),
+    "web": (202, 202, 403, 403, 403, 200, 200, 403),
+    "acme": (202, 400, 403, 403, 403, 200, 200, 403),
+    "board": (403, 403, 200, 200, 403, 200, 200, 403),
+    "support": (403, 403, 403, 200, 200, 200, 200, 403),
+    "admin": (403, 403, 403, 403, 403, 200, 200, 400),  # 400: the body is empty
 }
 
 
@@ -73,11 +75,11 @@ MATRIX = {
 def test_key_opens_the_routes_of_its_scopes(scoped: WorkerProcess, key: str) -> None:
     found = []
     for method, path, org in ROUTES:
-        body = events(org) if org else None
+        body = events(org) if org else b"" if method == "POST" else None
         headers = {"X-API-Key": key, "Content-Type": "application/json"}
         status, answered, _ = scoped.request(method, path, body, headers)
         found.append(status)
-        if path in ("/stats", "/metrics"):
+        if path in ("/stats", "/metrics", "/admin/erase"):
             assert not [name for name in answered if name.startswith("access-control-")]
     assert tuple(found) == MATRIX[key]
 
@@ -96,6 +98,32 @@ def test_reader_sees_the_events_of_its_organisation_only(scoped: WorkerProcess) 
     for question in ("tail?contains=rival", "filters", "breakdown?by=org_id", "overview"):
         body = scoped.request("GET", f"/dashboard/api/{question}", None, support)[2]
         assert b'"rival"' not in body
+
+
+def test_erased_viewer_is_found_nowhere_while_the_worker_runs(scoped: WorkerProcess) -> None:
+    now, viewer = int(time.time() * 1000), "viewer-to-be-forgotten"
+    sent = batch(
+        event("playing", at=now, org_id="acme", viewer_id=viewer, view_id="v-1"),
+        event("playing", at=now, org_id="acme", viewer_id="who-stays", view_id="v-2"),
+    )
+    assert scoped.request("POST", "/events", sent, {"X-API-Key": "web"})[0] == 202
+    wait_until(lambda: viewer in stored_bytes(scoped), 15)
+    asked = json.dumps({"org_id": "acme", "viewer_id": viewer}).encode()
+    headers = {"X-API-Key": "admin", "Content-Type": "application/json"}
+    status, _, body = scoped.request("POST", "/admin/erase", asked, headers)
+    answer = json.loads(body)
+    assert (status, answer["is_complete"]) == (200, True), answer
+    results = {step["place"]: step["result"] for step in answer["steps"]}
+    assert results["embedded store"] == "1 events deleted"
+    left = stored_bytes(scoped)
+    assert viewer not in left
+    assert "who-stays" in left
+
+
+def stored_bytes(worker: WorkerProcess) -> str:
+    """The bytes of all files of the data directory."""
+    files = [path for path in worker.data.rglob("*") if path.is_file()]
+    return b"".join(path.read_bytes() for path in files).decode("latin-1")
 
 
 def test_changed_file_is_loaded_again(scoped: WorkerProcess, keys_file: Path) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from openqoe.dashboard import view_queries
+from openqoe.dashboard.sample_reader import Reader
+from openqoe.dashboard.view_queries import SORTS
 from openqoe.dashboard.view_sentence import duration, sentence
 from openqoe.embedded.sample_writer import SampleWriter
 from tests.dashboard.filled_store import MINUTE, NOW, Store
@@ -103,8 +106,12 @@ def test_sort_puts_the_worst_view_first(filled: Store, sort: str, first: str) ->
     assert ids(filled.ask("views", sort=sort))[0] == first
 
 
-@pytest.mark.parametrize("sort", ["last_seen", "startup_ms", "rebuffer_ms", "score", "errors"])
-def test_pages_hold_each_view_once_in_the_order_of_the_whole_list(store: Store, sort: str) -> None:
+@pytest.mark.parametrize("counted", [5, 10_000])
+@pytest.mark.parametrize("sort", SORTS)
+def test_pages_hold_each_view_once_in_the_order_of_the_whole_list(
+    store: Store, monkeypatch: pytest.MonkeyPatch, sort: str, counted: int
+) -> None:
+    monkeypatch.setattr(view_queries, "COUNTED", counted)
     add(
         store,
         *(
@@ -118,7 +125,13 @@ def test_pages_hold_each_view_once_in_the_order_of_the_whole_list(store: Store, 
             for n in range(23)
         ),
     )
-    whole = ids(store.ask("views", sort=sort))
+    first = store.ask("views", sort=sort)
+    assert (first["count"], first["is_capped"]) == (min(counted, 23), counted < 23)
+    whole = ids(first)
+    expression, is_descending = SORTS[sort]
+    direction = "DESC" if is_descending else "ASC"
+    query = f"SELECT view_id FROM views ORDER BY {expression} {direction}, id {direction}"
+    assert whole == [one for (one,) in store.database.execute(query)]
     paged: list[str] = []
     cursor = ""
     while True:
@@ -129,6 +142,23 @@ def test_pages_hold_each_view_once_in_the_order_of_the_whole_list(store: Store, 
             break
     assert paged == whole
     assert len(set(paged)) == 23
+
+
+@pytest.mark.parametrize("orgs", [None, ("acme",)])
+@pytest.mark.parametrize("sort", SORTS)
+def test_sort_order_of_a_long_list_is_read_from_its_index(
+    store: Store, sort: str, orgs: tuple[str, ...] | None
+) -> None:
+    expression, is_descending = SORTS[sort]
+    direction = "DESC" if is_descending else "ASC"
+    index = "views_seen" if sort == "last_seen" else f"views_{sort}"
+    with Reader(store.path, orgs=orgs) as reader:
+        plan = reader.rows(
+            "EXPLAIN QUERY PLAN SELECT id FROM views WHERE +last_seen >= 0 "
+            f"ORDER BY {expression} {direction}, id {direction} LIMIT 9",
+            {},
+        )
+    assert any(f"INDEX {index}" in row[3] for row in plan), plan
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,11 @@ def seen(rig: Rig) -> list[tuple[dict[str, str], float]]:
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_core_counts_exactly_the_truth_of_the_simulation(seed: int) -> None:
-    """Also with batches that are late, sent twice, out of order, or cut off within a stall."""
+    """Of both SDKs and of CMCD; also with batches that are late, sent twice, out of order, or cut
+    off within a stall."""
     rig = Rig(UNLIMITED_LABELS, **SETTINGS)
-    truth, _ = send_simulation(rig, Simulation(14, seed, NOW, INCIDENT), 260)
+    simulation = Simulation(10, seed, NOW, INCIDENT, cmcd_viewers=8)
+    truth, _ = send_simulation(rig, simulation, 260)
     rig.pass_time(5 * MINUTE)
     rig.close()
     truth.expire()

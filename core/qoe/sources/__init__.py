@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from ...events.cmcd_record import CmcdEvent
 from ...events.event_types import Event
+from .. import fields
+from ..cmcd_history import NO_CODE
 from ..signals import Signal
 from . import cmcd, sdk
 
@@ -11,3 +13,13 @@ from . import cmcd, sdk
 def signals_of(event: Event) -> Sequence[Signal]:
     """Returns what an event says about its view."""
     return cmcd.signals_of(event) if isinstance(event, CmcdEvent) else sdk.signals_of(event)
+
+
+def error_of(event: Event) -> tuple[str, str] | None:
+    """Returns family and code of the error that an event reports; None if it reports none."""
+    if isinstance(event, CmcdEvent):
+        codes = event.record.ec or (NO_CODE,)
+        return (cmcd.ERROR_FAMILY, codes[-1]) if event.record.e == "e" else None
+    if event.event_type != "error":
+        return None
+    return fields.error_family(event), fields.error_code(event)

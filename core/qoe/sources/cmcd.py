@@ -60,7 +60,7 @@ def signals_of(event: CmcdEvent) -> Sequence[Signal]:
         position=position_s(event),
         rate=_rate(record),
         dropped=record.dfa,
-        value=1.0 if kind is SignalKind.ENDED else None,
+        value=_value(record, kind),
         rendition=rendition,
         switch=_switch(record),
         measures=_measures(event, is_request=False),
@@ -111,6 +111,13 @@ def observations_of(event: CmcdEvent, view: View | None, codes: Iterable[str]) -
     kind = ObservationKind.ERROR
     out += [Observation(kind, event, view, None, code, ERROR_FAMILY) for code in codes]
     return out
+
+
+def _value(record: CmcdRecord, kind: SignalKind) -> float | None:
+    if kind is SignalKind.ENDED:
+        return 1.0
+    # Each record of a failed player has the state, and one of them at most reports the error.
+    return 0.0 if kind is SignalKind.FATAL_ERROR and record.e != "e" else None
 
 
 def _signal(event: CmcdEvent, kind: SignalKind, **members: Any) -> Signal:

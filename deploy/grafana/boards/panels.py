@@ -375,6 +375,27 @@ def log_value(title: str, text: str, expr: str, unit: str, *, width: int = 12) -
     )
 
 
+def _latest_lines(expr: str) -> loki.Dataquery:
+    """A query of log lines, of which Grafana shows the latest."""
+    return (
+        loki.Dataquery()
+        .expr(expr)
+        .query_type("range")
+        .max_lines(MAX_LINES)
+        .ref_id("A")
+        .datasource(LOKI)
+    )
+
+
+def _transformers(
+    transformations: Mapping[str, dict[str, object]],
+) -> list[models.DataTransformerConfig]:
+    return [
+        models.DataTransformerConfig(id_val=name, options=options)
+        for name, options in transformations.items()
+    ]
+
+
 def log_states(
     title: str, text: str, expr: str, states: Mapping[str, tuple[str, str]]
 ) -> statetimeline.Panel:
@@ -391,14 +412,7 @@ def log_states(
         .title(title)
         .description(text)
         .datasource(LOKI)
-        .with_target(
-            loki.Dataquery()
-            .expr(expr)
-            .query_type("range")
-            .max_lines(MAX_LINES)
-            .ref_id("A")
-            .datasource(LOKI)
-        )
+        .with_target(_latest_lines(expr))
         .mappings(
             [
                 models.ValueMap(
@@ -417,10 +431,8 @@ def log_states(
         "filterFieldsByName": {"include": {"names": ["Time", "event_type"]}},
         "sortBy": {"fields": {}, "sort": [{"field": "Time"}]},
     }
-    for name, options in transformations.items():
-        panel = panel.with_transformation(
-            models.DataTransformerConfig(id_val=name, options=options)
-        )
+    for one in _transformers(transformations):
+        panel = panel.with_transformation(one)
     return panel
 
 
@@ -446,14 +458,7 @@ def log_ranking(
         .title(title)
         .description(text)
         .datasource(LOKI)
-        .with_target(
-            loki.Dataquery()
-            .expr(expr)
-            .query_type("range")
-            .max_lines(MAX_LINES)
-            .ref_id("A")
-            .datasource(LOKI)
-        )
+        .with_target(_latest_lines(expr))
         .height(9)
         .span(width)
     )
@@ -464,10 +469,8 @@ def log_ranking(
         "limit": {"limitField": 20},
         "organize": {"renameByName": {**names, counted: "Events"}},
     }
-    for name, options in transformations.items():
-        panel = panel.with_transformation(
-            models.DataTransformerConfig(id_val=name, options=options)
-        )
+    for one in _transformers(transformations):
+        panel = panel.with_transformation(one)
     if link:
         links = [{"title": "Show", "url": link}]
         first = next(iter(names.values()))

@@ -224,20 +224,14 @@ def build(runbooks: str | None = None) -> str:
                     graph(
                         "Buffer ahead",
                         "Buffered media as reported by players: median and 10th percentile.",
-                        [
-                            (scope.quantile(0.5, "openqoe_buffer_length_seconds"), "median"),
-                            (scope.quantile(0.1, "openqoe_buffer_length_seconds"), "10 %"),
-                        ],
+                        _median_and(0.1, scope, "openqoe_buffer_length_seconds"),
                         unit="s",
                         alert="OpenQoERebuffering",
                     ),
                     graph(
                         "Seek latency",
                         "Time from a seek until playback resumes.",
-                        [
-                            (scope.quantile(0.5, "openqoe_seek_latency_seconds"), "median"),
-                            (scope.quantile(0.95, "openqoe_seek_latency_seconds"), "95 %"),
-                        ],
+                        _median_and(0.95, scope, "openqoe_seek_latency_seconds"),
                         unit="s",
                     ),
                 ],
@@ -361,20 +355,14 @@ def build(runbooks: str | None = None) -> str:
                     graph(
                         "Throughput",
                         "Throughput as players measure it: median and 10th percentile.",
-                        [
-                            (scope.quantile(0.5, "openqoe_throughput_bps"), "median"),
-                            (scope.quantile(0.1, "openqoe_throughput_bps"), "10 %"),
-                        ],
+                        _median_and(0.1, scope, "openqoe_throughput_bps"),
                         unit="bps",
                     ),
                     graph(
                         "Live latency",
                         "Time by which live streams are behind their source: median and 95th "
                         "percentile.",
-                        [
-                            (scope.quantile(0.5, "openqoe_live_latency_seconds"), "median"),
-                            (scope.quantile(0.95, "openqoe_live_latency_seconds"), "95 %"),
-                        ],
+                        _median_and(0.95, scope, "openqoe_live_latency_seconds"),
                         unit="s",
                     ),
                 ],
@@ -393,3 +381,11 @@ def build(runbooks: str | None = None) -> str:
         ],
         runbooks=runbooks,
     )
+
+
+def _median_and(quantile: float, scope: Scope, metric: str) -> list[tuple[str, str]]:
+    """Queries of the median of a histogram and of another quantile, with their names."""
+    return [
+        (scope.quantile(0.5, metric), "median"),
+        (scope.quantile(quantile, metric), f"{quantile * 100:.0f} %"),
+    ]

@@ -76,41 +76,52 @@ def rebuffering_number(scope: Scope) -> Panel:
 
 
 def exits_number(scope: Scope) -> Panel:
-    return number(
+    return _outcome_number(
+        scope,
+        "exit_before_start",
         "Exits before start",
         "Ended attempts that were left without a first frame and without a fatal error (CTA-2066, "
-        "Mux: EBVS), of all but bounces, which last less than a second." + LATE,
-        promql.outcome_ratio(scope, "exit_before_start"),
-        unit="percentunit",
+        "Mux: EBVS), of all but bounces, which last less than a second.",
         limits=EXITS,
-        decimals=1,
         alert="OpenQoEExitsBeforeStart",
     )
 
 
 def start_failures_number(scope: Scope) -> Panel:
-    return number(
+    return _outcome_number(
+        scope,
+        "start_failure",
         "Start failures",
         "Ended attempts with a fatal error before the first frame (CTA-2066, Mux: VSF), of all but "
-        "bounces." + LATE,
-        promql.outcome_ratio(scope, "start_failure"),
-        unit="percentunit",
+        "bounces.",
         limits=FAILURES,
-        decimals=1,
         alert="OpenQoEStartFailures",
     )
 
 
 def playback_failures_number(scope: Scope) -> Panel:
-    return number(
+    return _outcome_number(
+        scope,
+        "playback_failure",
         "Playback failures",
         "Ended views that showed a frame and ended with an error (Mux, Conviva: VPF), of all that "
-        "showed a frame." + LATE,
-        promql.outcome_ratio(scope, "playback_failure"),
-        unit="percentunit",
+        "showed a frame.",
         limits=FAILURES,
-        decimals=1,
         alert="OpenQoEPlaybackFailures",
+    )
+
+
+def _outcome_number(
+    scope: Scope, outcome: str, title: str, text: str, *, limits: Limits, alert: str
+) -> Panel:
+    return number(
+        title,
+        text + LATE,
+        promql.outcome_ratio(scope, outcome),
+        unit="percentunit",
+        limits=limits,
+        decimals=1,
+        alert=alert,
     )
 
 

@@ -209,6 +209,26 @@ def _delivery(scope: Scope) -> list[Panel]:
             alert="OpenQoEDeliveryLate",
         ),
         graph(
+            "Tenants, and those that fail by destination",
+            "Organisations with a tenant of their own have a queue of their own. "
+            "`/stats` names the tenants that fail. Refused: organisations that share the default "
+            "tenant, because there are 200 tenants or no tenant may have their name.",
+            [
+                (f"max({scope.series('openqoe_worker_tenants')}) or vector(0)", "tenants"),
+                (
+                    f"max by (destination) ({scope.series('openqoe_worker_tenants_failing')})"
+                    " or vector(0)",
+                    "{{destination}} failing",
+                ),
+                (
+                    scope.increase("openqoe_worker_tenants_refused_total", by="reason")
+                    + " or vector(0)",
+                    "refused: {{reason}}",
+                ),
+            ],
+            width=24,
+        ),
+        graph(
             "Queued payloads, by destination",
             "Requests in the delivery queue.",
             [(scope.sum("openqoe_worker_queue_length", by="destination"), "{{destination}}")],
@@ -248,47 +268,29 @@ def _delivery(scope: Scope) -> list[Panel]:
             ],
             unit="binBps",
         ),
-        rows(
+        _counted(
+            scope,
             "Dropped, by reason",
             "Samples and log entries that were dropped.",
             [("destination", "Destination"), ("reason", "Reason")],
-            [
-                Column(
-                    "Dropped",
-                    scope.increase("openqoe_worker_dropped_total", by="destination, reason"),
-                    decimals=0,
-                )
-            ],
-            width=8,
+            ("Dropped", "openqoe_worker_dropped_total"),
             alert="OpenQoEDataDropped",
         ),
-        rows(
+        _counted(
+            scope,
             "Partially refused requests",
             "Samples and log entries in requests of which the destination stored the valid part.",
             [("destination", "Destination")],
-            [
-                Column(
-                    "Items",
-                    scope.increase("openqoe_worker_items_rejected_total", by="destination"),
-                    decimals=0,
-                )
-            ],
-            width=8,
+            ("Items", "openqoe_worker_items_rejected_total"),
             alert="OpenQoEItemsRefused",
         ),
-        rows(
+        _counted(
+            scope,
             "Missing records",
             "Acknowledged batches that a start did not find in the journal: a file was damaged, "
             "truncated or deleted.",
             [("instance", "Worker")],
-            [
-                Column(
-                    "Batches",
-                    scope.increase("openqoe_worker_records_missing_total", by="instance"),
-                    decimals=0,
-                )
-            ],
-            width=8,
+            ("Batches", "openqoe_worker_records_missing_total"),
             alert="OpenQoERecordsMissing",
         ),
         bars(
@@ -309,6 +311,27 @@ def _delivery(scope: Scope) -> list[Panel]:
             height=9,
         ),
     ]
+
+
+def _counted(
+    scope: Scope,
+    title: str,
+    text: str,
+    labels: list[tuple[str, str]],
+    counter: tuple[str, str],
+    *,
+    alert: str,
+) -> Panel:
+    """The increase of a counter by labels, a third of the width.
+
+    Args:
+        labels: Its labels with their titles.
+        counter: Title of the column, and name of the metric.
+    """
+    name, metric = counter
+    by = ", ".join(label for label, _ in labels)
+    column = Column(name, scope.increase(metric, by=by), decimals=0)
+    return rows(title, text, labels, [column], width=8, alert=alert)
 
 
 def _cardinality(scope: Scope) -> list[Panel]:

@@ -24,8 +24,9 @@ def parse(*entries: Any) -> tuple[ApiKey, ...]:
 def test_complete_entry_is_parsed() -> None:
     (key,) = parse(
         entry(
-            scopes=["ingest", "read", "logs"],
+            scopes=["ingest", "read", "logs", "admin"],
             orgs=["acme", "acme-eu"],
+            tenant="gold",
             rate={"events_per_second": 200, "burst": 2000},
             quota={"events_per_day": 5_000_000},
             sample=0.5,
@@ -40,6 +41,8 @@ def test_complete_entry_is_parsed() -> None:
         Rate(200, 2000),
         5_000_000,
         0.5,
+        False,
+        "gold",
     )
 
 

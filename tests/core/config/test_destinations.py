@@ -1,6 +1,7 @@
 """Destinations derived from settings."""
 
 from base64 import b64encode
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,7 @@ MIMIR = {"MIMIR_URL": "http://m/push"}
 PROMETHEUS = {"PROMETHEUS_URL": "http://p/write"}
 LOKI = {"LOKI_URL": "http://l/push"}
 CLOUD = {"GRAFANA_CLOUD_INSTANCE_ID": "42", "GRAFANA_CLOUD_API_KEY": "k"}
+hosted = partial(Destination, has_tenants=True)
 CLOUD_HEADERS = (basic("42:k"), ("X-Scope-OrgID", "42"))
 CENTRAL = "https://prometheus-prod-01-us-central-0.grafana.net/api/prom/push"
 CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
@@ -26,14 +28,14 @@ CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
     ("environment", "metrics", "logs"),
     [
         ({}, None, None),
-        (MIMIR, Destination("mimir", "http://m/push"), None),
-        (PROMETHEUS, Destination("prometheus", "http://p/write"), None),
-        (MIMIR | PROMETHEUS, Destination("mimir", "http://m/push"), None),
-        (LOKI, None, Destination("loki", "http://l/push")),
+        (MIMIR, hosted("mimir", "http://m/push"), None),
+        (PROMETHEUS, hosted("prometheus", "http://p/write"), None),
+        (MIMIR | PROMETHEUS, hosted("mimir", "http://m/push"), None),
+        (LOKI, None, hosted("loki", "http://l/push")),
         (
             PROMETHEUS | LOKI,
-            Destination("prometheus", "http://p/write"),
-            Destination("loki", "http://l/push"),
+            hosted("prometheus", "http://p/write"),
+            hosted("loki", "http://l/push"),
         ),
         (
             LOKI
@@ -43,7 +45,7 @@ CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
                 "OPENQOE_DESTINATION_HEADERS": '{"X-Gateway-Key":"k"}',
             },
             None,
-            Destination(
+            hosted(
                 "loki",
                 "http://l/push",
                 (
@@ -56,38 +58,38 @@ CENTRAL_LOGS = "https://logs-prod-us-central-0.grafana.net/loki/api/v1/push"
         # Credentials
         (
             MIMIR | {"MIMIR_USERNAME": "me", "MIMIR_PASSWORD": "pass:word"},
-            Destination("mimir", "http://m/push", (basic("me:pass:word"),)),
+            hosted("mimir", "http://m/push", (basic("me:pass:word"),)),
             None,
         ),
         (
             MIMIR | {"PROMETHEUS_USERNAME": "me", "PROMETHEUS_PASSWORD": "é"},
-            Destination("mimir", "http://m/push", (basic("me:é"),)),
+            hosted("mimir", "http://m/push", (basic("me:é"),)),
             None,
         ),
         (
             MIMIR
             | {"MIMIR_USERNAME": "m", "MIMIR_PASSWORD": "1"}
             | {"PROMETHEUS_USERNAME": "p", "PROMETHEUS_PASSWORD": "2"},
-            Destination("mimir", "http://m/push", (basic("m:1"),)),
+            hosted("mimir", "http://m/push", (basic("m:1"),)),
             None,
         ),
         (
             PROMETHEUS
             | {"PROMETHEUS_USERNAME": "p", "PROMETHEUS_PASSWORD": "2"}
             | {"MIMIR_USERNAME": "m", "MIMIR_PASSWORD": "1"},
-            Destination("prometheus", "http://p/write", (basic("p:2"),)),
+            hosted("prometheus", "http://p/write", (basic("p:2"),)),
             None,
         ),
         (
             PROMETHEUS | LOKI | {"LOKI_USERNAME": "l", "LOKI_PASSWORD": "3"},
-            Destination("prometheus", "http://p/write"),
-            Destination("loki", "http://l/push", (basic("l:3"),)),
+            hosted("prometheus", "http://p/write"),
+            hosted("loki", "http://l/push", (basic("l:3"),)),
         ),
         # Tenant
         (
             MIMIR | LOKI | {"OPENQOE_TENANT": "team", "LOKI_USERNAME": "l", "LOKI_PASSWORD": "3"},
-            Destination("mimir", "http://m/push", (("X-Scope-OrgID", "team"),)),
-            Destination("loki", "http://l/push", (basic("l:3"), ("X-Scope-OrgID", "team"))),
+            hosted("mimir", "http://m/push", (("X-Scope-OrgID", "team"),)),
+            hosted("loki", "http://l/push", (basic("l:3"), ("X-Scope-OrgID", "team"))),
         ),
         # Grafana Cloud
         (
@@ -198,3 +200,23 @@ def test_embedded_store_is_alone_or_beside_others(
 def test_invalid_tenant_stops_start(tenant: str) -> None:
     with pytest.raises(SettingsError, match="OPENQOE_TENANT is no tenant"):
         Config(loki_url="http://l/loki/api/v1/push", tenant=tenant)
+
+
+@pytest.mark.parametrize(
+    ("settings", "tenant"),
+    [
+        ({}, None),
+        ({"OPENQOE_TENANT": "team"}, "team"),
+        ({"OPENQOE_TENANT": "{org_id}"}, "openqoe"),
+        ({"OPENQOE_TENANT": "qoe-{org_id}", "OPENQOE_DEFAULT_TENANT": "all"}, "all"),
+    ],
+)
+def test_requests_without_an_organisation_name_the_default_tenant(
+    settings: dict[str, str], tenant: str | None
+) -> None:
+    config = Config.from_environment({"MIMIR_URL": "http://mimir/api/v1/push", **settings})
+    (destination,) = config.metrics_destinations
+    assert dict(destination.headers).get("X-Scope-OrgID") == tenant
+    other = destination.for_tenant("acme")
+    assert other.name == "mimir/acme"
+    assert [value for name, value in other.headers if name == "X-Scope-OrgID"] == ["acme"]

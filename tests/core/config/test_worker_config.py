@@ -38,6 +38,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("API_KEY", "old, new", "api_keys", (), ("old", "new")),
     ("OPENQOE_READ_KEY", "old, new", "read_keys", (), ("old", "new")),
     ("OPENQOE_KEYS_FILE", "/etc/keys.json", "keys_file", None, "/etc/keys.json"),
+    ("OPENQOE_LIMIT_WORKERS", "4", "limit_workers", None, 4),
     ("OPENQOE_ALLOWED_HOSTS", "QoE.example", "allowed_hosts", (), ("qoe.example",)),
     (
         "CORS_ALLOWED_ORIGINS",
@@ -130,7 +131,11 @@ def test_every_setting_is_tested_or_part_of_a_destination() -> None:
         f"{server}_{part}"
         for server in ("MIMIR", "PROMETHEUS", "LOKI")
         for part in ("USERNAME", "PASSWORD", "BEARER_TOKEN")
-    } | {"OPENQOE_DESTINATION_CLIENT_CERT", "OPENQOE_DESTINATION_CLIENT_KEY"}
+    } | {
+        "OPENQOE_DESTINATION_CLIENT_CERT",
+        "OPENQOE_DESTINATION_CLIENT_KEY",
+        "OPENQOE_DEFAULT_TENANT",
+    }
 
 
 @pytest.mark.parametrize("name", [one.env for one in declared_settings(Config).values()])
@@ -154,6 +159,12 @@ def test_help_text_of_every_setting_is_a_sentence(name: str) -> None:
         (
             {"OPENQOE_LOG_LABELS": "event_type,video_id"},
             "OPENQOE_LOG_LABELS names 'video_id', which is none of",
+        ),
+        ({"OPENQOE_TENANT": "a {org_id}"}, "OPENQOE_TENANT is no tenant"),
+        ({"OPENQOE_DEFAULT_TENANT": "team"}, "OPENQOE_DEFAULT_TENANT needs {org_id}"),
+        (
+            {"OPENQOE_TENANT": "{org_id}", "CARDINALITY_LIMITS": '{"org_id":{"action":"drop"}}'},
+            "OPENQOE_TENANT contains {org_id}, so CARDINALITY_LIMITS must have the action allow",
         ),
         ({"OPENQOE_LOG_LABELS": "org_id"}, "OPENQOE_LOG_LABELS lacks event_type"),
         ({"CARDINALITY_LIMITS": "{"}, "CARDINALITY_LIMITS is not JSON"),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.byte_pool import BytePool
 from openqoe.core.delivery.delivery_queue import MAX_FORWARD_WAIT, MAX_LOADED, DeliveryQueue
 from openqoe.core.delivery.payload import BodySplitter, Payload
 from openqoe.core.effects import (
@@ -40,7 +41,13 @@ def make(
     split: BodySplitter = halves,
 ) -> DeliveryQueue:
     return DeliveryQueue(
-        LOKI, kind, max_bytes=max_bytes, seed=seed, split=split, user_agent="openqoe-worker/1"
+        LOKI,
+        kind,
+        pool=BytePool(max_bytes),
+        loaded_pool=BytePool(MAX_LOADED),
+        seed=seed,
+        split=split,
+        user_agent="openqoe-worker/1",
     )
 
 
@@ -371,7 +378,14 @@ def send_all(queue: DeliveryQueue, now: int, took: int) -> list[int]:
 
 def make_with_outbox() -> DeliveryQueue:
     return DeliveryQueue(
-        LOKI, "logs", max_bytes=1_000, seed=1, split=halves, user_agent="x", max_age=10**9
+        LOKI,
+        "logs",
+        pool=BytePool(1_000),
+        loaded_pool=BytePool(MAX_LOADED),
+        seed=1,
+        split=halves,
+        user_agent="x",
+        max_age=10**9,
     )
 
 

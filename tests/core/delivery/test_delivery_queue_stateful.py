@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.byte_pool import BytePool
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.delivery.verdict import MAX_RETRY_AFTER
@@ -55,7 +56,8 @@ class QueueMachine(RuleBasedStateMachine):
         return DeliveryQueue(
             Destination("here", "http://here/push"),
             self.kind,
-            max_bytes=MAX_BYTES,
+            pool=BytePool(MAX_BYTES),
+            loaded_pool=BytePool(MAX_BYTES),
             seed=seed,
             split=split,
             user_agent="test",

@@ -3,6 +3,7 @@
 import pytest
 
 from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.byte_pool import BytePool
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.effects import HttpResult, NetworkFailure, Notice, PayloadKind
@@ -22,7 +23,8 @@ class ObservedQueue:
                 "loki", "http://loki/push?token=t0ken", (("Authorization", "Bearer s3cret"),)
             ),
             kind,
-            max_bytes=max_bytes,
+            pool=BytePool(max_bytes),
+            loaded_pool=BytePool(max_bytes),
             seed=1,
             split=lambda payload: (),
             user_agent="openqoe-worker/1",

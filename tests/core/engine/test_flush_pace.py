@@ -7,6 +7,7 @@ import pytest
 
 from openqoe.core import Config, Worker
 from openqoe.core.config.destinations import Destination
+from openqoe.core.delivery.byte_pool import BytePool
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.payload import Payload
 from openqoe.core.effects import (
@@ -192,12 +193,13 @@ def test_slow_destination_of_logs_does_not_stretch_the_interval_of_metrics(
     queue = DeliveryQueue(
         Destination("slow", "http://slow/push", ()),
         kind,
-        max_bytes=1_000_000,
+        pool=BytePool(1_000_000),
+        loaded_pool=BytePool(1_000_000),
         seed=1,
         split=lambda body: [],
         user_agent="x",
     )
-    pace, now = FlushPace(SECOND, [queue]), NOW
+    pace, now = FlushPace(SECOND, [[queue]]), NOW
     for effect_id in range(300):
         now += pace.interval
         pace.begin_flush(now, now)

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.core.config.worker_config import Config
+from openqoe.core.events.cmcd_decoder import event_of_line
 from openqoe.core.events.cmcd_record import CmcdEvent, CmcdRecord
 from openqoe.core.events.cmcd_target import CmcdTarget, read_target, unwrap, wrap
 from openqoe.core.events.decoded_batch import DecodedBatch
 from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.events.faults import NotCmcdError
+from openqoe.core.qoe.sources import signals_of
 from tests.support.cmcd_captures import NAMES, posts
 from tests.support.event_builders import NOW
 
@@ -237,6 +239,29 @@ def test_log_line_has_identity_and_typed_keys() -> None:
     assert line["cmcd"]["br"] == {"v": 2000, "a": 64}
     assert line["cmcd"]["bl"] == 8000
     assert "viewer_id" not in line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_event_of_a_log_line_is_that_of_its_record(name: str) -> None:
+    decoder = BatchDecoder(Config(cmcd_log="all", max_event_age=10**13, max_event_lead=10**13))
+    count = 0
+    for post in posts(name):
+        for event, line in decoder.decode(wrap(TARGET, post.body), NOW).events:
+            restored = event_of_line(line)
+            assert isinstance(event, CmcdEvent)
+            assert restored is not None
+            assert restored.record == event.record
+            assert signals_of(restored) == signals_of(event)
+            count += 1
+    assert count > 100
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{", b'{"event_type":"playing"}', b'{"event_type":"cmcd_t","event_time":1,"cmcd":{}}'],
+)
+def test_other_line_is_no_event_of_a_record(line: bytes) -> None:
+    assert event_of_line(line) is None
 
 
 def test_unknown_and_custom_keys_are_in_log_line() -> None:

@@ -5,8 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from openqoe.core.config.worker_config import Config
+from openqoe.core.effects import ErasureStep, LokiPush
 from openqoe.core.privacy.rules import PrivacyRules
-from openqoe.core.privacy.viewer_erasure import loki_delete_url, viewer_forms
+from openqoe.core.privacy.viewer_erasure import loki_deletions, viewer_forms
 from tests.support.event_builders import NOW
 
 LOKI = {"LOKI_URL": "https://loki.example/loki/api/v1/push"}
@@ -14,9 +15,9 @@ LOKI = {"LOKI_URL": "https://loki.example/loki/api/v1/push"}
 
 def query_of(viewer: str = "jane", org: str = "acme", **settings: str) -> str:
     config = Config.from_environment(LOKI | settings)
-    url = loki_delete_url(config, config.logs_destinations[0], org, viewer, NOW)
-    assert url is not None
-    parts = urlsplit(url)
+    (request,) = loki_deletions(config, {}, org, (viewer,), NOW)
+    assert isinstance(request, LokiPush)
+    parts = urlsplit(request.url)
     assert (parts.netloc, parts.path) == ("loki.example", "/loki/api/v1/delete")
     fields = parse_qs(parts.query)
     assert (fields["start"], fields["end"]) == (["0"], [str(NOW // 1000)])
@@ -50,7 +51,20 @@ def test_hostile_id_stays_inside_its_string(hostile: str) -> None:
 
 def test_destination_that_is_not_loki_has_no_delete_api() -> None:
     config = Config.from_environment({"LOKI_URL": "https://gateway.example/push"})
-    assert loki_delete_url(config, config.logs_destinations[0], "acme", "jane", NOW) is None
+    (step,) = loki_deletions(config, {}, "acme", ("jane",), NOW)
+    assert isinstance(step, ErasureStep)
+    assert (step.place, step.is_complete) == ("loki", False)
+
+
+def test_entries_are_deleted_in_the_default_tenant_and_that_of_the_organisation() -> None:
+    config = Config.from_environment({**LOKI, "OPENQOE_TENANT": "{org_id}"})
+    requests = list(loki_deletions(config, {"acme": "gold"}, "acme", ("jane", "5f2c"), NOW))
+    asked = [
+        (one.destination, dict(one.headers)["X-Scope-OrgID"])
+        for one in requests
+        if isinstance(one, LokiPush)
+    ]
+    assert asked == [("loki", "openqoe")] * 2 + [("loki/gold", "gold")] * 2
 
 
 def test_hashed_viewers_are_looked_for_in_both_forms() -> None:

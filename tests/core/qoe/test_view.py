@@ -42,7 +42,7 @@ def test_view_key_is_encoded_as_list() -> None:
 
 
 def test_view_state_has_every_attribute_of_view() -> None:
-    not_saved = {"labels", "is_concurrent", "early_expiry"}
+    not_saved = {"labels", "is_concurrent", "early_expiry", "is_newcomer"}
     assert set(View.__struct_fields__) - not_saved == set(ViewState.__struct_fields__)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from openqoe.core.effects import HttpResult
 from openqoe.core.qoe.view_rows import MAX_NUMBER, ViewRow
 from tests.support.event_builders import NOW
-from tests.support.rig import Rig, player_event
+from tests.support.rig import Rig, cmcd_record, player_event
 
 SECOND = 1000
 MINUTE = 60 * SECOND
@@ -111,3 +111,24 @@ def test_numbers_beyond_all_bounds_do_not_stop_the_flush() -> None:
         for value in (row.frames_dropped, row.furthest_ms, row.played_ms, row.duration_ms or 0)
     )
     assert not [notice for notice in rig.notices if "failed" in notice.event]
+
+
+def test_row_of_a_failed_cmcd_view_counts_its_seek_and_its_error_once() -> None:
+    rig = embedded_rig()
+    rig.post_cmcd(
+        cmcd_record(0, "e=ps,sta=d,sn=0"),
+        cmcd_record(1, "e=ps,sta=s,sn=1"),
+        cmcd_record(2, "e=ps,sta=p,sn=2"),
+        cmcd_record(10, "e=ps,sta=k,sn=3"),
+        cmcd_record(10, "e=ps,sta=r,sn=4"),
+        cmcd_record(11, "e=ps,sta=p,sn=5"),
+        cmcd_record(20, "e=ps,sta=f,sn=6"),
+        cmcd_record(20, 'e=e,ec=("fragLoadError"),sta=f,sn=7'),
+        cmcd_record(30, "e=t,sta=f,sn=8"),
+        cmcd_record(40, "e=t,sta=f,sn=9"),
+    )
+    rig.pass_time(45 * MINUTE)
+    (row,) = latest(rig).values()
+    assert (row.outcome, row.seeks, row.errors) == ("playback_failure", 1, 1)
+    assert (row.error_family, row.error_code) == ("cmcd", "fragLoadError")
+    assert rig.total("openqoe_errors_total") == 1

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -143,17 +144,25 @@ class SlowWorker(HttpDouble):
     """Answers like a worker that cannot keep its flush interval."""
 
     def respond(self, request: ReceivedRequest) -> Reply:
-        queue = {"destination": "mimir", "state": "ok", "payloads": 99, "is_behind": True}
+        queue: dict[str, Any] = {
+            "destination": "mimir",
+            "state": "ok",
+            "payloads": 99,
+            "is_behind": True,
+        }
+        failing = {"tenant": "acme", "last_error": "429: rate limit"}
+        queue["tenants"] = {"count": 3, "failing": [failing]}
         interval = {"configured": 1_000, "current": 4_000}
         content = {"flush_interval_ms": interval, "destinations": [queue]}
         return Reply(200, json.dumps(content).encode())
 
 
-def test_stats_show_a_queue_that_grows_and_a_stretched_interval() -> None:
+def test_stats_show_a_queue_that_grows_a_stretched_interval_and_failing_tenants() -> None:
     with SlowWorker() as slow:
         output, _ = run("stats", "--url", slow.url)
     assert "flush interval: 4 s, stretched from 1 s" in output
     assert re.search(r"mimir +behind +99", output)
+    assert "tenant acme: 429: rate limit" in output
 
 
 def test_stats_of_a_dimension_escapes_values(worker: WorkerProcess) -> None:

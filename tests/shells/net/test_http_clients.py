@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+import anyio
 import pytest
 import trio
 
@@ -215,3 +216,60 @@ def test_endless_body_ends_at_the_limit_or_the_timeout(
     assert result.status == 503
     assert len(result.body) <= MAX_ANSWER
     assert time.monotonic() - began < 20
+
+
+class Hanging(socketserver.BaseRequestHandler):
+    """Answers a request that asks for it; the others never."""
+
+    released = threading.Event()
+
+    def handle(self) -> None:
+        if b"/now" in self.request.recv(65_536):
+            self.request.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        else:
+            self.released.wait(10)
+
+
+async def send_behind_hung_requests(
+    client: AiohttpClient | HttpxClient, url: str, start: Callable[..., object]
+) -> HttpResult | NetworkFailure:
+    for _ in range(130):
+        start(client.send, effect(f"{url}hang"))
+    await anyio.sleep(0.3)
+    return await client.send(effect(f"{url}now"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", [AiohttpClient, HttpxClient, WsgiClient])
+def test_requests_of_other_tenants_that_hang_hold_up_none(
+    kind: type[AiohttpClient] | type[HttpxClient] | type[WsgiClient],
+) -> None:
+    async def run() -> HttpResult | NetworkFailure:
+        client = kind(TIMEOUT)
+        await client.open()
+        try:
+            async with anyio.create_task_group() as tasks:
+                result = await send_behind_hung_requests(client, url, tasks.start_soon)
+                Hanging.released.set()
+            return result
+        finally:
+            await client.close()
+
+    Hanging.released = threading.Event()
+
+    class Server(socketserver.ThreadingTCPServer):
+        request_queue_size = 200
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Hanging) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        try:
+            backend = "trio" if kind is HttpxClient else "asyncio"
+            result = anyio.run(run, backend=backend)
+        finally:
+            Hanging.released.set()
+            server.shutdown()
+            thread.join()
+    assert isinstance(result, HttpResult), result

@@ -23,6 +23,7 @@ from openqoe.core.effects import (
     PayloadBody,
     Persist,
     Record,
+    RewriteStorage,
     StorageEffect,
     StorageFailure,
     StorageResult,
@@ -621,3 +622,12 @@ def test_failed_checkpoint_of_the_write_ahead_log_keeps_the_records(
     again = reopened(path)
     assert [one.number for one in again.loaded.payloads] == [1]
     assert again.records == []
+
+
+def test_rewritten_storage_holds_no_byte_of_what_was_deleted(opened: Open, path: Path) -> None:
+    body = b"viewer-to-be-forgotten" * 50
+    payload = StoredPayload(1, "logs", (), body, len(body), 1, 1_000, False, "loki")
+    opened.do(Persist(1, (b"snapshot",), (payload,), 0, (), 0, 10), Forget((1,)))
+    opened.do(RewriteStorage(2), LoadPayload(3, 1))
+    for file in path.parent.iterdir():
+        assert b"viewer-to-be-forgotten" not in file.read_bytes(), file.name
