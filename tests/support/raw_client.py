@@ -1,6 +1,5 @@
 """A client that sends requests as raw bytes, valid or not, and the encoders of such requests."""
 
-import select
 import socket
 import struct
 import time
@@ -62,10 +61,6 @@ class RawClient:
             self._receive_more()
         body, self._buffer = self._buffer[:length], self._buffer[length:]
         return RawResponse(int(first.split()[1]), headers, body)
-
-    def has_data(self) -> bool:
-        """Whether the server has sent something, or has closed the connection."""
-        return bool(self._buffer or select.select([self._socket], [], [], 0)[0])
 
     def is_closed(self) -> bool:
         """Whether the server closes the connection without sending another byte."""
