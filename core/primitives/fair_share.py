@@ -10,7 +10,9 @@ which leaves room for the first seconds of real views."""
 
 
 def surplus_by_group(sizes: Mapping[str, int], surplus: int) -> Counter[str]:
-    """Returns how many entries each group loses so that the largest become equal (max-min fairness).
+    """Returns how many entries each group loses so that the largest groups become equal.
+
+    That is max-min fairness.
 
     Args:
         sizes: Entries by group.
