@@ -1,6 +1,7 @@
 """Fixtures and order of all tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from tests.support.remote_write_double import RemoteWriteDouble
 
 # Worker processes are durable: tests/support/worker_process.py gives each its own data directory.
 os.environ.setdefault("OPENQOE_DURABILITY", "memory")
+
+
+# A test run in the background (nohup, `&`) inherits ignored signals, and so would the worker
+# processes, which tests stop with these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

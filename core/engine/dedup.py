@@ -12,7 +12,7 @@ from zlib import crc32
 from xxhash import xxh3_128_digest
 
 from ..effects import DedupEntry
-from ..primitives.fair_share import surplus_by_group
+from ..primitives.fair_share import NEWCOMERS_SHARE, surplus_by_group
 
 
 def digest_of(body: bytes) -> bytes:
@@ -49,9 +49,6 @@ NEWCOMERS = ""
 
 RESTORED = "restored"
 """The group of batches that were accepted before a restart, of which only the digest is known."""
-
-NEWCOMERS_SHARE = 8
-"""Batches of newcomers are evicted first while they are more than an eighth of the limit."""
 
 GROUPS_PER_ORGANISATION = 16
 

@@ -1,11 +1,18 @@
-"""Fair shares of a bounded table: the largest groups give way first (max-min fairness)."""
+"""Fair shares of a bounded table: newcomers give way, then the largest groups."""
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
+
+NEWCOMERS_SHARE: Final = 8
+"""Newcomers are evicted before established entries while they are more than an eighth of the limit,
+which leaves room for the first seconds of real views."""
 
 
 def surplus_by_group(sizes: Mapping[str, int], surplus: int) -> Counter[str]:
     """Returns how many entries each group loses so that the largest groups become equal.
+
+    That is max-min fairness.
 
     Args:
         sizes: Entries by group.

@@ -20,7 +20,7 @@ SILENT: Final = "silent"
 """The state of time for which nothing was reported."""
 
 UNKNOWN: Final = "unknown"
-"""The state of time before the first event that tells one."""
+"""The state of time before the first event that shows one."""
 
 _NAMES: Final = {state: state.name.lower() for state in State} | {State.NEW: UNKNOWN}
 

@@ -9,7 +9,7 @@ import msgspec
 from ..events.event_types import Event
 from ..metrics.label_table import LabelTable
 from ..metrics.series import Labels
-from ..primitives.fair_share import surplus_by_group
+from ..primitives.fair_share import NEWCOMERS_SHARE, surplus_by_group
 from ..primitives.incremental import SMALL_ITEMS_PER_UNIT, UNITS_PER_YIELD, IncrementalWork
 from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
@@ -33,10 +33,6 @@ EARLY_END = 60_000
 ESTABLISHED_AFTER = 5_000
 """ms after its first event after which an event establishes a view: players report every 10 s, and
 a sender that invents ids of views sends one event for each."""
-
-NEWCOMERS_SHARE = 8
-"""Newcomers are evicted before established views while they are more than an eighth of the limit,
-which leaves room for the first seconds of real views."""
 
 MAX_INTERNED_BYTES = 2 * 1024 * 1024
 """Approximate bytes of interned texts: names of players, ids of videos and organisations."""

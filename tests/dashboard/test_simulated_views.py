@@ -84,7 +84,7 @@ def test_list_has_each_view_with_the_numbers_of_the_truth(views: Views) -> None:
     ("name", "values"),
     [
         ("outcome", ("completed", "stopped", "exit_before_start", "playback_failure")),
-        ("org_id", ("nordlicht", "samba", "acme", "nobody")),
+        ("org_id", ("nordlicht", "samba", "acme", "unknown-org")),
         ("player_name", ("hlsjs", "dashjs", "html5", "shaka")),
         ("video_id", ("nl-1001", "novela-017", "nothing")),
         ("device_category", ("desktop", "mobile", "tv")),

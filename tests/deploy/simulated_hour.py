@@ -218,7 +218,7 @@ class SimulatedHour:
         self.truth.expire()
 
     def _replay_cmcd(self) -> None:
-        """Send the records of players without an SDK, half an hour before the end."""
+        """Send what players without an SDK report, half an hour before the end."""
         sender = self._sender
         sender.now = begin = self.end - 30 * MINUTE
         worker = Process(sender, SETTINGS, "cmcd-0")
@@ -230,6 +230,10 @@ class SimulatedHour:
             for one in page.accepted:
                 body = shifted(one.body, ms)
                 arrivals.append((begin + one.t - first, query, body))
+        query = "org_id=cmcd&player_id=live&player_name=hlsjs"
+        for at in range(begin, begin + 3 * MINUTE, 10 * SECOND):  # the recorded videos are not live
+            body = f'cid="channel",sid="live",ts={at},v=2,e=t,sta=p,st=l,ltc=4200\n'.encode()
+            arrivals.append((at, query, body))
         for now, query, body in sorted(arrivals):
             sender.now = now
             worker.pass_time(now)
@@ -279,8 +283,8 @@ class SimulatedHour:
         late = event("seek", at=now - 2 * 3600 * SECOND, note="x" * 270_000, org_id="faulty")
         faulty.handle(post(late, now=now), now)
         if step == 2:  # more batches of one view than workers follow
-            for _ in range(MAX_ENTRIES + 1):
-                hot = event("heartbeat", at=now, org_id="faulty", view_id="undefined")
+            for number in range(MAX_ENTRIES + 1):
+                hot = event("heartbeat", at=now - number, org_id="faulty", view_id="undefined")
                 faulty.handle(post(hot, now=now), now)
         for at in range(now, now + 2 * SECOND + 1, 50):  # batches delayed by 5 s
             faulty.handle(

@@ -113,7 +113,7 @@ def test_oldest_views_are_removed_while_the_file_is_too_large(tmp_path: Path) ->
     config = replace(config_of(tmp_path), embedded_max_bytes=16 * 2**20)
     with closing(open_writer(tmp_path / FILE, full=False)) as database:
         writer = SampleWriter(database, config.cardinality_limits["video_id"])
-        for hour in range(16):
+        for hour in range(20):
             at = NOW - hour * HOUR
             views = [
                 {"view_id": f"view-{hour}-{n}", "title": "x" * 300, "last_seen": at}
@@ -123,5 +123,5 @@ def test_oldest_views_are_removed_while_the_file_is_too_large(tmp_path: Path) ->
         for _ in Retention(config).sweep(database, NOW):
             pass
         ((oldest, newest),) = database.execute("SELECT min(last_seen), max(last_seen) FROM views")
-    assert oldest > NOW - 15 * HOUR
+    assert oldest > NOW - 19 * HOUR
     assert newest == NOW

@@ -165,7 +165,7 @@ def test_queue_metrics_grow_during_outage() -> None:
     rig.start_outage(RemoteWrite, result=HttpResult(503))
     rig.flush(3)
     found = shown(rig)
-    assert found['openqoe_worker_queue_length{destination="prometheus"}'] >= 3  # one was divided
+    assert found['openqoe_worker_queue_length{destination="prometheus"}'] == 4  # one was divided
     assert found['openqoe_worker_queue_bytes{destination="prometheus"}'] > 500
     assert found['openqoe_worker_queue_age_seconds{destination="prometheus"}'] == 30
 

@@ -3,8 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openqoe.core.primitives.fair_share import NEWCOMERS_SHARE
 from openqoe.core.qoe.view import ViewKey
-from openqoe.core.qoe.view_table import ESTABLISHED_AFTER, NEWCOMERS_SHARE, ViewTable
+from openqoe.core.qoe.view_table import ESTABLISHED_AFTER, ViewTable
 from tests.support.event_builders import NOW
 from tests.support.rig import HOUR, Rig, player_event
 

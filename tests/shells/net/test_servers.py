@@ -5,6 +5,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -206,11 +207,12 @@ def test_pipelined_requests_of_clients_that_do_not_read_stay_in_the_kernel(shell
 @pytest.mark.parametrize("shell", SHELLS)
 def test_holders_of_partial_bodies_do_not_keep_others_from_sending(shell: str) -> None:
     head = encode_post(b"", "Content-Length: 600000", length=False)
-    with serving(shell, OPENQOE_MAX_WAITING_BYTES="8MiB") as worker:
-        holders = [RawClient(worker.port) for _ in range(20)]
-        for holder in holders:
-            holder.send(head + b"x" * 500_000)
-        time.sleep(0.3)
+    with serving(shell, OPENQOE_MAX_WAITING_BYTES="8MiB") as worker, ExitStack() as opened:
+        holders = [opened.enter_context(RawClient(worker.port)) for _ in range(20)]
+        holders[0].send(head + b"x" * 590_000)
+        time.sleep(0.5)  # it is read, and so the largest and oldest
+        for holder in holders[1:]:
+            holder.send(head + b"x" * 450_000)
         assert holders[0].read_response().status == 503
         assert holders[0].is_closed()
         for _ in range(10):
@@ -221,5 +223,3 @@ def test_holders_of_partial_bodies_do_not_keep_others_from_sending(shell: str) -
                 time.sleep(0.05)
                 sender.send(whole[-10:])
                 assert sender.read_response().status == 202
-        for holder in holders:
-            holder.close()
