@@ -9,13 +9,14 @@ for a moment, and while the queue is busy, so a payload holds many at high rates
 delivered, its batches are in the journal or the outbox.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from ..delivery.payload import Payload
 from ..effects import Record
 from ..events.decoded_batch import DecodedBatch
+from ..events.event_types import Event
 from ..qoe.view import NO_VIEW
 from .partition import Partition
 
@@ -56,36 +57,32 @@ class Forwarding:
         """Return the batch with the events that this worker applies; keep it for other owners."""
         if not self._waiting and not record.is_forwarded:  # the only slot
             return decoded
-        partition = self.partition
-        own = []
-        others = set[int]()
-        latest, owner = NO_VIEW, partition.own
-        for pair in decoded.events:
-            view_id = pair[0].view_id
-            if view_id != latest:  # nearly all events of a batch are of one view
-                latest = view_id
-                owner = partition.own if view_id == NO_VIEW else partition.owner_of(view_id)
-            if owner != partition.own:
-                others.add(owner)
-            elif not record.is_forwarded or view_id != NO_VIEW:
-                own.append(pair)
+        owners = self._owners(decoded)
+        own = self.partition.own
         if record.is_forwarded:
-            # Its faults are counted by the worker that accepted it.
-            return DecodedBatch(decoded.event_count, tuple(own), ())
+            owners.pop(NO_VIEW, None)  # the worker that accepted it applies those
+            events = _select(decoded, owners, own)
+            return DecodedBatch(decoded.event_count, events, ())  # that one counts its faults
+        others = {owner for owner in owners.values() if owner != own}
         for slot in others:
             self._waiting[slot].append(record)
             self.bytes += len(record.body)
         if not others:
             return decoded
-        return msgspec.structs.replace(decoded, events=tuple(own))
+        return msgspec.structs.replace(decoded, events=_select(decoded, owners, own))
 
     def is_blocked(self, decoded: DecodedBatch) -> bool:
         """Whether a batch has to be forwarded to a slot without room."""
-        return bool(self.full_slots) and not self.full_slots.isdisjoint(
-            self.partition.owner_of(event.view_id)
-            for event, _ in decoded.events
-            if event.view_id != NO_VIEW
-        )
+        full = self.full_slots
+        return bool(full) and not full.isdisjoint(self._owners(decoded).values())
+
+    def _owners(self, decoded: DecodedBatch) -> dict[str, int]:
+        """The owners of the views of a batch, most often one."""
+        partition = self.partition
+        return {
+            view_id: partition.own if view_id == NO_VIEW else partition.owner_of(view_id)
+            for view_id in {event.view_id for event, _ in decoded.events}
+        }
 
     def is_waiting(self, slot: int) -> bool:
         """Whether batches wait for a slot."""
@@ -111,6 +108,15 @@ class Forwarding:
         if group:
             yield _payload(slot, group, now)
             self.bytes -= size
+
+
+def _select(
+    decoded: DecodedBatch, owners: Mapping[str, int], own: int
+) -> tuple[tuple[Event, bytes], ...]:
+    """Return the events of the views that a slot owns."""
+    if own not in owners.values():
+        return ()
+    return tuple(pair for pair in decoded.events if owners.get(pair[0].view_id) == own)
 
 
 def slot_name(slot: int) -> str:
