@@ -110,7 +110,6 @@ class Erasures:
         durability = self._components.durability
         last_record = 0 if durability is None else durability.last_record
         self._erasure = _Erasure(opened, asked.org_id, forms, now, last_record)
-        self._components.applier.is_dirty = True  # so that there is a flush in any case
         return None
 
     @property
@@ -127,12 +126,12 @@ class Erasures:
         if erasure is None or erasure.is_deleting:
             return []
         erasure.began_at = min(erasure.began_at, now)  # the clock may have been set back
-        if erasure.flushes is None and self._flushes.can_begin:
+        if erasure.flushes is None and self._flushes.is_idle:
             # All batches are applied: later ones are of later events.
             views = self._components.applier.recorder.views
             views.forget_viewer(erasure.org_id, erasure.forms)
             erasure.flushes = self._flushes.begun
-            self._flushes.timer.make_due()
+            self._flushes.make_due()
         if not self._is_delivered(erasure) and now < erasure.began_at + MAX_WAIT:
             return []
         return self._delete(erasure, now)

@@ -94,9 +94,9 @@ class FlushScheduler:
     # When
 
     @property
-    def can_begin(self) -> bool:
-        """Whether a flush may be made when its time comes."""
-        return not self.is_working and self._may_flush
+    def is_idle(self) -> bool:
+        """Whether nothing keeps a flush from beginning, and all batches are applied."""
+        return not (self.is_working or self._closed or self._is_disk_busy)
 
     @property
     def _may_flush(self) -> bool:
@@ -134,12 +134,17 @@ class FlushScheduler:
 
     def poll(self, now: int) -> None:
         """Do the work that is due, within the budget."""
-        if self.can_begin and self.timer.is_due(now):
+        if self._may_flush and not self.is_working and self.timer.is_due(now):
             self._begin_flush(now)
         else:
             self._work(self._budget, now)
         if self._closed:
             self.make_requested_flush(now)
+
+    def make_due(self) -> None:
+        """Let the next poll make a flush, even if nothing has changed."""
+        self._applier.is_dirty = True
+        self.timer.make_due()
 
     def next_flush(self) -> int | None:
         """Return when the next flush is due, ms; None while none is in sight."""

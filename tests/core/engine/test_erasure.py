@@ -21,6 +21,7 @@ from openqoe.core.effects import (
     LokiPush,
     NetworkFailure,
     Notice,
+    Persist,
     RemoteWrite,
     Respond,
     RewriteStorage,
@@ -74,6 +75,7 @@ class Running:
         self.rows: list[Any] = []
         self.held: list[EraseViewer] = []
         self.holds_erasure = False
+        self.slow_checkpoints: list[Persist] | None = None  # that are being written
         self.requests = 0
         self.run(self.worker.poll(NOW))
 
@@ -131,6 +133,9 @@ class Running:
                     result = self.away.get(kind, HttpResult(204))
                     if isinstance(effect, StoreViews) and isinstance(result, HttpResult):
                         self.rows += decode_views(effect.body)
+                case Persist() if self.slow_checkpoints is not None:
+                    self.slow_checkpoints.append(effect)
+                    continue
                 case _:
                     result = self.disk.execute(effect)  # type: ignore[arg-type]
             if hasattr(effect, "id"):
@@ -194,6 +199,22 @@ def test_flush_after_each_request_needs_no_interval() -> None:
     running = Running(OPENQOE_FLUSH_INTERVAL="0")
     running.play("jane", "v-1")
     number = running.erase()
+    running.pass_time(1)
+    assert json.loads(running.answers[number].body)["is_complete"]
+
+
+@pytest.mark.parametrize("interval", ["0", "10"])
+def test_request_during_a_slow_checkpoint_is_answered_after_it(interval: str) -> None:
+    running = Running(OPENQOE_FLUSH_INTERVAL=interval)
+    running.slow_checkpoints = []
+    running.play("jane", "v-1")
+    running.pass_time(10_000)
+    (checkpoint,) = running.slow_checkpoints
+    number = running.erase()
+    running.pass_time(500)
+    assert number not in running.answers
+    running.slow_checkpoints = None
+    running.run(running.worker.complete(checkpoint.id, Stored(), running.now))
     running.pass_time(1)
     assert json.loads(running.answers[number].body)["is_complete"]
 
