@@ -69,7 +69,7 @@ def _settle_count(config: Config, slots: Slots, wanted: int, log: logs.Log) -> i
     stored = read_slot_count(directory)
     if stored == wanted:
         return stored
-    claimed = slots.claim_all(wanted)
+    claimed = slots.claim_all(max(wanted, stored or 0))  # batches may wait for all of them
     if claimed is None:
         if stored is None:
             write_slot_count(directory, wanted)
@@ -80,7 +80,8 @@ def _settle_count(config: Config, slots: Slots, wanted: int, log: logs.Log) -> i
         return stored
     try:
         used = {slot.number for slot in claimed if slot.path.exists()}
-        if used and (wanted > 1 or used != {0}):  # otherwise the only slot keeps all views
+        keeps_views = wanted == 1 and used == {0} and stored is None  # the only worker has all
+        if used and not keeps_views:
             log.info("moving views to other slots", slots=wanted, before=stored)
             move_views(config, claimed, stored, wanted, log)
         write_slot_count(directory, wanted)

@@ -105,7 +105,7 @@ def test_owner_accepts_again_after_descriptors_were_exhausted(
     tmp_path: Path, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer_link, "ACCEPT_PAUSE", 0.01)
-    monkeypatch.setattr(peer_socket.socket, "socket", Exhausted)
+    monkeypatch.setattr(socket, "socket", Exhausted)
     owner = Owner(tmp_path / "slot-1")
     assert send(b"x") == HttpResult(204)
     owner.link.close()

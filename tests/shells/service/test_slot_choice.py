@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
 from openqoe.core import Config
 from openqoe.core.cluster.partition import owner_of
+from openqoe.shells.cli.slot_delivery import deliver_slots
 from openqoe.shells.service import logs, orphan_recovery, repartition, slot_choice
 from openqoe.shells.service.bootstrap import open_runtime
 from openqoe.shells.service.clock import now_ms
@@ -140,6 +142,34 @@ def test_views_move_to_their_owners_when_the_number_changes(
         pass  # delivers what waited for a service that was closed before
     assert prometheus.total("openqoe_views_loaded_total") == len(views)
     assert prometheus.total("openqoe_events_total") == 2 * len(views)
+
+
+@pytest.mark.parametrize(("after", "is_removed"), [(1, False), (2, True)])
+def test_batches_for_a_slot_that_never_ran_move_with_the_views(
+    tmp_path: Path,
+    prometheus: RemoteWriteDouble,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+    *,
+    is_removed: bool,
+) -> None:
+    monkeypatch.setattr(repartition, "TIMEOUT", 1.0)
+    views = [f"view-{number}" for number in range(12)]
+    config = make_config(tmp_path, 3, PROMETHEUS_URL=prometheus.write_url)
+    alone = Service(open_runtime(config, "w", logs.configure(config)), logs.configure(config))
+    alone.start()
+    for view in views:
+        event = player_event(5, "heartbeat", 5, view=view, playing_time=5_000)
+        event["event_time"] = now_ms()
+        assert alone.answer(post(event, now=now_ms())).status == 202
+    alone.close(1)
+    if is_removed:
+        for number in (1, 2):
+            rmtree(tmp_path / f"slot-{number}")
+    with Host(tmp_path, after, prometheus):
+        pass
+    assert not deliver_slots(config, logs.configure(config), 10)
+    assert prometheus.total("openqoe_events_total") == len(views)
 
 
 def test_number_stays_if_the_views_cannot_be_moved(
