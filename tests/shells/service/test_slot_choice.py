@@ -172,6 +172,26 @@ def test_batches_for_a_slot_that_never_ran_move_with_the_views(
     assert prometheus.total("openqoe_events_total") == len(views)
 
 
+def test_batches_that_wait_for_a_slot_are_counted_before_a_store_is_used(
+    tmp_path: Path, prometheus: RemoteWriteDouble
+) -> None:
+    views = [f"view-{number}" for number in range(12)]
+    url = {"PROMETHEUS_URL": prometheus.write_url}
+    with Host(tmp_path, 2, prometheus) as host:
+        host.services[1].close(10)
+        for view in views:
+            host.post(0, view, 5)
+        config = make_config(tmp_path, 2, OPENQOE_KV_URL="redis://127.0.0.1:1/0", **url)
+        with pytest.raises(StorageError, match="OPENQOE_KV_URL"):
+            claim_slot(config, logs.configure(config))
+    deliver_slots(config, logs.configure(config), 10)  # leaves all slots as they are
+    claim_slot(config, logs.configure(config)).release()
+    assert read_slot_count(tmp_path) is None
+    without = make_config(tmp_path, 2, **url)
+    assert not deliver_slots(without, logs.configure(without), 10)
+    assert prometheus.total("openqoe_events_total") == len(views)
+
+
 def test_number_stays_if_the_views_cannot_be_moved(
     tmp_path: Path, prometheus: RemoteWriteDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
