@@ -258,6 +258,22 @@ def test_unreadable_request_of_another_worker_is_refused() -> None:
     assert answer.response.status == 400
 
 
+def test_stopping_owner_flushes_once_more_and_keeps_later_batches_in_its_journal() -> None:
+    fleet = Fleet(2, partitioned=True)
+    owner, sender = fleet.workers[1], fleet.workers[0]
+    fleet.run(owner, owner.close(fleet.now))
+    for second in range(5):
+        fleet.post(0, *view_events(name_view(1, 2), second * 10))
+        fleet.pass_time(SECOND)
+    assert sender.is_at_rest
+    assert owner.drained
+    assert fleet.receiver.total("openqoe_events_total") == 2
+    fleet.start(1)
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 10
+    assert fleet.receiver.total("openqoe_views_loaded_total") == 1
+
+
 # Other numbers of slots
 
 
