@@ -9,6 +9,7 @@ import pytest
 from openqoe.core import Config
 from openqoe.core.cluster.partition import owner_of
 from openqoe.shells.cli.slot_delivery import deliver_slots
+from openqoe.shells.net.peer_socket import FILE as SOCKET
 from openqoe.shells.service import logs, orphan_recovery, repartition, slot_choice
 from openqoe.shells.service.bootstrap import open_runtime
 from openqoe.shells.service.clock import now_ms
@@ -91,6 +92,15 @@ def test_number_of_slots_stays_while_a_process_runs(
     first.release()
     claim(tmp_path, 3).release()
     assert read_slot_count(tmp_path) == 3
+
+
+def test_socket_that_cannot_be_created_is_an_error_with_its_path(
+    tmp_path: Path, prometheus: RemoteWriteDouble
+) -> None:
+    path = tmp_path / "slot-0" / SOCKET
+    path.mkdir(parents=True)
+    with Host(tmp_path, 0, prometheus) as host, pytest.raises(StorageError, match=str(path)):
+        host.start()
 
 
 # Services of one data directory
