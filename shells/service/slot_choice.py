@@ -58,6 +58,9 @@ def claim_slot(config: Config, log: logs.Log) -> Slot:
                 slot = slots.claim()
                 log.info("all slots have owners; forwarding batches", slot=slot.number, slots=count)
             if slot is not None:
+                if count != wanted:
+                    text = "number of workers changes when all of them have stopped"
+                    log.warning(text, workers=wanted, slots=count)
                 return slot
         sleep(INTERVAL)
 
@@ -102,9 +105,6 @@ def _settle_count(config: Config, slots: Slots, wanted: int, log: logs.Log) -> i
         if stored is None:
             write_slot_count(directory, wanted)
             return wanted
-        log.warning(
-            "number of workers changes when all of them have stopped", workers=wanted, slots=stored
-        )
         return stored
     try:
         used = {slot.number for slot in claimed if slot.path.exists()}
