@@ -57,10 +57,9 @@ class Forwarding:
         """Return the batch with the events that this worker applies; keep it for other owners."""
         if not self._waiting and not record.is_forwarded:  # the only slot
             return decoded
-        owners = self._owners(decoded)
+        owners = self._owners(decoded, record.digest)
         own = self.partition.own
         if record.is_forwarded:
-            owners.pop(NO_VIEW, None)  # the worker that accepted it applies those
             events = _select(decoded, owners, own)
             return DecodedBatch(decoded.event_count, events, ())  # that one counts its faults
         others = {owner for owner in owners.values() if owner != own}
@@ -71,18 +70,20 @@ class Forwarding:
             return decoded
         return msgspec.structs.replace(decoded, events=_select(decoded, owners, own))
 
-    def is_blocked(self, decoded: DecodedBatch) -> bool:
+    def is_blocked(self, decoded: DecodedBatch, digest: bytes) -> bool:
         """Whether a batch has to be forwarded to a slot without room."""
         full = self.full_slots
-        return bool(full) and not full.isdisjoint(self._owners(decoded).values())
+        return bool(full) and not full.isdisjoint(self._owners(decoded, digest).values())
 
-    def _owners(self, decoded: DecodedBatch) -> dict[str, int]:
-        """The owners of the views of a batch, most often one."""
+    def _owners(self, decoded: DecodedBatch, digest: bytes) -> dict[str, int]:
+        """The owners of the views of a batch, most often one, and of its events without a view."""
         partition = self.partition
-        return {
-            view_id: partition.own if view_id == NO_VIEW else partition.owner_of(view_id)
-            for view_id in {event.view_id for event, _ in decoded.events}
-        }
+        view_ids = dict.fromkeys(event.view_id for event, _ in decoded.events)  # in order
+        owners = {view: partition.owner_of(view) for view in view_ids if view != NO_VIEW}
+        if NO_VIEW in view_ids:
+            first = next(iter(owners.values()), None)
+            owners[NO_VIEW] = partition.owner_of_batch(digest) if first is None else first
+        return owners
 
     def is_waiting(self, slot: int) -> bool:
         """Whether batches wait for a slot."""

@@ -4,7 +4,8 @@ Theory of operation. A host has a fixed number of slots. A hash of a view's id n
 owns the view, so all of its events are applied by one worker, and counts equal those of a single
 process. Any worker accepts any batch. Once the batch is in its journal, it is answered. Then the
 worker applies the events of its own views, and forwards the whole batch to the owners of the others
-(``forwarding``), which apply theirs. Events without a view belong to the worker that accepted them.
+(``forwarding``), which apply theirs. Events without a view go with the first view of their batch.
+A batch without any view belongs to the slot that its digest names, so that its copies meet, too.
 
 Every owner keeps the digest of a batch in its deduplication window, whether a client or another
 worker sent the batch. So copies that reached several workers count once, and a batch may be
@@ -33,6 +34,10 @@ class Partition(NamedTuple):
     def owner_of(self, view_id: str) -> int:
         """Return the slot that owns a view, by the id of an event or of a ``ViewKey``."""
         return owner_of(view_id, self.slots)
+
+    def owner_of_batch(self, digest: bytes) -> int:
+        """Return the slot that owns a batch without views, by its digest."""
+        return crc32(digest) % self.slots
 
     @property
     def others(self) -> tuple[int, ...]:

@@ -82,6 +82,7 @@ class FlushScheduler:
         self._deferred: list[Callable[[int], None]] = []  # replies of the store, until the release
         self._flush_requested = False  # as soon as possible: it may be the last
         self._closed = False
+        self._has_flushed_late = False  # once more, after the last flush
         self._notices: list[Notice] = []
         self._deadline = 0  # when a stopping process flushes with whatever is applied
 
@@ -172,8 +173,11 @@ class FlushScheduler:
 
     def make_requested_flush(self, now: int) -> None:
         """Make a flush that could not be made when it was requested."""
-        # Batches that were applied after the last flush need one more.
-        self._flush_requested |= self._closed and self._applier.is_dirty
+        # Batches that were applied after the last flush need one more. Those that other workers of
+        # the host forward do not end while these run: later ones stay in the journal.
+        is_late = self._closed and self._applier.is_dirty and not self._flush_requested
+        if is_late and not (self._has_flushed_late and self._components.forwarding is not None):
+            self._flush_requested = self._has_flushed_late = True
         if self.is_working or self._is_disk_busy:
             return
         if self._flush_requested:

@@ -175,7 +175,7 @@ class Ingest:
             return answers.error_response(status, f"Not a body of CMCD records: {error}")
         body, decoded, faults, left_out = screened
         received = decoded.event_count
-        if self._forwarding is not None and self._forwarding.is_blocked(decoded):
+        if self._forwarding is not None and self._forwarding.is_blocked(decoded, digest):
             self.rejected["owner"] = self.rejected.get("owner", 0) + 1
             self._health.count(health_metrics.REFUSED, reason="owner")
             return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)

@@ -360,6 +360,9 @@ class ViewTable:
     def copy_view(self, key: ViewKey, other: "ViewTable") -> None:
         """Copies a view from another table, unless this one has a later state of it.
 
+        Of workers that followed a shared log, the one that has applied more of it has the later
+        state. Otherwise it is the one that has seen the view later.
+
         Only for tables at rest: they share the view, which may not change afterwards. No
         classification of it may be pending.
         """
@@ -368,7 +371,7 @@ class ViewTable:
             if ours is None and key not in self._ended:
                 self._ended[key] = other._ended[key]
             return
-        if ours is not None and ours.last_seen >= theirs.last_seen:
+        if ours is not None and _progress_of(ours) >= _progress_of(theirs):
             return
         self._ended.pop(key, None)
         self._ended_newcomers.pop(key, None)
@@ -433,6 +436,11 @@ def _forget_viewer(view: View, org: str, viewer_ids: Collection[str]) -> None:
     details = view.details
     if details is not None and view.key.org_id == org and details.viewer_id in viewer_ids:
         view.details = msgspec.structs.replace(details, viewer_id="", session_id="")
+
+
+def _progress_of(view: View) -> tuple[int, int]:
+    """Position in the view's shared log, and time of its latest event: which state is later."""
+    return view.log_position, view.last_seen
 
 
 def _by_silence(view: View) -> tuple[int, tuple[tuple[bool, str], ...]]:

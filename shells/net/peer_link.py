@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from time import sleep
 
 from openqoe.core.effects import Forward, HttpResult, NetworkFailure
 
@@ -18,6 +19,9 @@ from . import peer_socket
 
 TIMEOUT = 10.0
 """Seconds that another worker may take for an answer. It may be stopped, or restoring its state."""
+
+ACCEPT_PAUSE = 0.2
+"""Seconds until the next attempt to accept a connection after one that failed."""
 
 UNAVAILABLE = 503
 
@@ -59,8 +63,9 @@ class PeerLink:
         queue = self._queues.get(effect.destination)
         if queue is None:
             assert self._report is not None, "the link has been started"
-            queue = self._queues[effect.destination] = SimpleQueue()
+            queue = SimpleQueue()
             _start(self._forward, self._folder.parent / effect.destination, queue, self._report)
+            self._queues[effect.destination] = queue  # only if there is a thread that reads it
         queue.put(effect)
 
     def close(self) -> None:
@@ -107,10 +112,16 @@ class PeerLink:
         while not self._closed:
             try:
                 connection, _ = listener.accept()
-            except OSError:
-                return
+            except OSError:  # no descriptor is free, if it is open
+                sleep(ACCEPT_PAUSE)
+                continue
             self._connections.add(connection)
-            _start(self._serve, connection, accept)
+            try:
+                _start(self._serve, connection, accept)
+            except RuntimeError:  # no thread can be started
+                self._connections.discard(connection)
+                connection.close()
+                sleep(ACCEPT_PAUSE)
 
     def _serve(self, connection: socket.socket, accept: AcceptBatches) -> None:
         answers: SimpleQueue[int] = SimpleQueue()

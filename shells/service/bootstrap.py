@@ -82,7 +82,7 @@ class WorkerRuntime:
             accept: Accepts batches that other workers of the host forward.
 
         Raises:
-            OSError: The socket for the other workers cannot be created.
+            StorageError: The socket for the other workers cannot be created.
         """
         if self.storage is not None:
             self.storage.start(report)
@@ -90,7 +90,10 @@ class WorkerRuntime:
             if one is not None:
                 one.start(report_effect)
         if self.peers is not None:
-            self.peers.start(report_effect, accept)
+            try:
+                self.peers.start(report_effect, accept)
+            except OSError as error:
+                raise StorageError(f"cannot create the socket of the slot: {error}") from None
 
     def close(self) -> None:
         """Finish the effects that have been submitted, and release the slot."""

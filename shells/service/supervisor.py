@@ -208,10 +208,14 @@ class Supervisor:
     def _reload(self) -> None:
         """Replace the workers one by one, each when the one before serves."""
         try:
-            self._config = self._read_config()
+            config = self._read_config()
+            if uses_store(config) != uses_store(self._config):
+                # Old and new workers run side by side, and would not share views.
+                raise SettingsError(("OPENQOE_KV_URL: its use begins and ends with a restart",))
         except (SettingsError, OSError) as error:
             self._log.error("reload failed; workers keep their settings", reason=str(error))
             return
+        self._config = config
         self._log.info("replacing workers one by one")
         self._reloading = list(self._workers)
         self._replace_next()

@@ -48,3 +48,16 @@ def write_slot_count(directory: Path, count: int) -> None:
             sync_folder(directory)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def remove_slot_count(directory: Path) -> None:
+    """Remove the number of slots: their workers no longer divide views.
+
+    Raises:
+        StorageError: The file cannot be removed.
+    """
+    path = directory / FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot remove {path}: {error.strerror}") from None

@@ -139,10 +139,12 @@ class SimulatedService:
         for slot, process in list(self.processes.items()):
             process.poll()
             if process.is_over:
-                # Batches without a reply of the shared store stay in the journal, those for a
-                # process that has ended stay in the outbox.
+                # Batches without a reply of the shared store stay in the journal, and those that
+                # other processes forwarded late; those for a process that has ended stay in the
+                # outbox.
                 kinds = {payload.kind for payload in self.disks[slot].outbox.values()}
-                has_only_batches = not self.disks[slot].journal and kinds <= {"batches"}
+                late = all(record.is_forwarded for record in self.disks[slot].journal.values())
+                has_only_batches = late and kinds <= {"batches"}
                 assert has_only_batches or self.environment.shared
                 del self.processes[slot]
 

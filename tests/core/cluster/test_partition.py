@@ -123,13 +123,17 @@ def test_faults_of_a_forwarded_batch_are_counted_where_it_arrived() -> None:
     assert fleet.receiver.total("openqoe_worker_events_accepted_total", instance="w-1") == 2
 
 
-def test_events_without_a_view_are_counted_where_they_arrived() -> None:
+@pytest.mark.parametrize("with_view", [False, True])
+def test_batch_with_events_without_a_view_counts_once_on_two_workers(with_view: bool) -> None:
     fleet = Fleet(2, partitioned=True)
-    fleet.post(0, player_event(0, "error", view="unknown"), *view_events(name_view(1, 2)))
-    fleet.post(1, player_event(1, "error", view="unknown"))
+    events = view_events(name_view(1, 2)) if with_view else ()
+    for second in range(8):
+        for number in (0, 1):
+            fleet.post(number, player_event(second, "error", view="unknown"), *events)
     fleet.pass_time(15 * SECOND)
-    assert fleet.receiver.total("openqoe_events_total", event_type="error") == 2
-    assert fleet.receiver.total("openqoe_events_total") == 4
+    assert fleet.receiver.total("openqoe_events_total", event_type="error") == 8
+    here = fleet.receiver.total("openqoe_events_total", event_type="error", instance="w-1")
+    assert here == 8 if with_view else 0 < here < 8
 
 
 def test_same_key_with_other_body_conflicts_at_the_owner_too() -> None:
@@ -252,6 +256,22 @@ def test_owner_refuses_batches_that_its_disk_refuses() -> None:
 def test_unreadable_request_of_another_worker_is_refused() -> None:
     (answer,) = effects_of(Respond, make_owner().accept_forwarded(7, b"nonsense", NOW))
     assert answer.response.status == 400
+
+
+def test_stopping_owner_flushes_once_more_and_keeps_later_batches_in_its_journal() -> None:
+    fleet = Fleet(2, partitioned=True)
+    owner, sender = fleet.workers[1], fleet.workers[0]
+    fleet.run(owner, owner.close(fleet.now))
+    for second in range(5):
+        fleet.post(0, *view_events(name_view(1, 2), second * 10))
+        fleet.pass_time(SECOND)
+    assert sender.is_at_rest
+    assert owner.drained
+    assert fleet.receiver.total("openqoe_events_total") == 2
+    fleet.start(1)
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 10
+    assert fleet.receiver.total("openqoe_views_loaded_total") == 1
 
 
 # Other numbers of slots

@@ -360,3 +360,13 @@ def test_hidden_view_that_plays_does_not_end_early() -> None:
     rig.post(player_event(0, "playing", 0.0), player_event(5, "moveaway", 5.0))
     rig.pass_time(10 * MINUTE)
     assert known(rig) == 1
+
+
+@pytest.mark.parametrize("is_further", [False, True])
+def test_copied_view_is_the_one_that_has_followed_its_log_further(is_further: bool) -> None:
+    ours, theirs = ViewTable(MINUTE, 10, HOUR), ViewTable(MINUTE, 10, HOUR)
+    key = ViewKey("acme", "view", None, None)
+    ours.get_or_create(key, (), NOW + SECOND).log_position = 1
+    theirs.get_or_create(key, (), NOW).log_position = 2 if is_further else 1
+    ours.copy_view(key, theirs)
+    assert (ours.find(key) is theirs.find(key)) == is_further

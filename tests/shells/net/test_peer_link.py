@@ -1,14 +1,17 @@
 """The link between the workers of a host, over real sockets."""
 
+import errno
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
 from openqoe.core.effects import Forward, HttpResult, NetworkFailure
-from openqoe.shells.net import peer_socket
+from openqoe.shells.net import peer_link, peer_socket
 from openqoe.shells.net.peer_link import AnswerStatus, PeerLink
 
 Result = HttpResult | NetworkFailure
@@ -84,6 +87,49 @@ def test_owner_that_was_replaced_is_reached_at_once(tmp_path: Path, send: Send) 
     assert send(b"2") == HttpResult(204)
     assert successor.received.get(timeout=5) == b"2"
     successor.link.close()
+
+
+class Exhausted(socket.socket):
+    """A listener for which no descriptor is free at first."""
+
+    failures = 2
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()
+
+
+def test_owner_accepts_again_after_descriptors_were_exhausted(
+    tmp_path: Path, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_link, "ACCEPT_PAUSE", 0.01)
+    monkeypatch.setattr(socket, "socket", Exhausted)
+    owner = Owner(tmp_path / "slot-1")
+    assert send(b"x") == HttpResult(204)
+    owner.link.close()
+
+
+def test_owner_accepts_again_after_threads_were_exhausted(
+    tmp_path: Path, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_link, "ACCEPT_PAUSE", 0.01)
+    owner = Owner(tmp_path / "slot-1")
+    start = peer_link._start
+    serve = owner.link._serve
+    failures = [RuntimeError("can't start new thread")] * 2
+
+    def fail_at_first(run: Callable[..., None], *arguments: object) -> None:
+        if run == serve and failures:
+            raise failures.pop()
+        start(run, *arguments)
+
+    monkeypatch.setattr(peer_link, "_start", fail_at_first)
+    for _ in range(2):
+        assert isinstance(send(b"x"), NetworkFailure)
+    assert send(b"x") == HttpResult(204)
+    owner.link.close()
 
 
 def test_socket_is_for_its_user_only(tmp_path: Path) -> None:

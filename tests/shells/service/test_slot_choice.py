@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
 from openqoe.core import Config
 from openqoe.core.cluster.partition import owner_of
+from openqoe.shells.cli.slot_delivery import deliver_slots
+from openqoe.shells.net.peer_socket import FILE as SOCKET
 from openqoe.shells.service import logs, orphan_recovery, repartition, slot_choice
 from openqoe.shells.service.bootstrap import open_runtime
 from openqoe.shells.service.clock import now_ms
@@ -80,15 +83,26 @@ def test_processes_take_the_slots_that_own_views_first(tmp_path: Path) -> None:
 
 
 def test_number_of_slots_stays_while_a_process_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = claim(tmp_path, 2)
+    first = claim(tmp_path, 1)
+    monkeypatch.setattr(slot_choice, "PATIENCE", 0.25)
     claim(tmp_path, 3).release()
-    assert read_slot_count(tmp_path) == 2
-    assert "number of workers changes when all of them have stopped" in capsys.readouterr().err
+    assert read_slot_count(tmp_path) == 1
+    text = "number of workers changes when all of them have stopped"
+    assert capsys.readouterr().err.count(text) == 1
     first.release()
     claim(tmp_path, 3).release()
     assert read_slot_count(tmp_path) == 3
+
+
+def test_socket_that_cannot_be_created_is_an_error_with_its_path(
+    tmp_path: Path, prometheus: RemoteWriteDouble
+) -> None:
+    path = tmp_path / "slot-0" / SOCKET
+    path.mkdir(parents=True)
+    with Host(tmp_path, 0, prometheus) as host, pytest.raises(StorageError, match=str(path)):
+        host.start()
 
 
 # Services of one data directory
@@ -140,6 +154,54 @@ def test_views_move_to_their_owners_when_the_number_changes(
         pass  # delivers what waited for a service that was closed before
     assert prometheus.total("openqoe_views_loaded_total") == len(views)
     assert prometheus.total("openqoe_events_total") == 2 * len(views)
+
+
+@pytest.mark.parametrize(("after", "is_removed"), [(1, False), (2, True)])
+def test_batches_for_a_slot_that_never_ran_move_with_the_views(
+    tmp_path: Path,
+    prometheus: RemoteWriteDouble,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+    *,
+    is_removed: bool,
+) -> None:
+    monkeypatch.setattr(repartition, "TIMEOUT", 1.0)
+    views = [f"view-{number}" for number in range(12)]
+    config = make_config(tmp_path, 3, PROMETHEUS_URL=prometheus.write_url)
+    alone = Service(open_runtime(config, "w", logs.configure(config)), logs.configure(config))
+    alone.start()
+    for view in views:
+        event = player_event(5, "heartbeat", 5, view=view, playing_time=5_000)
+        event["event_time"] = now_ms()
+        assert alone.answer(post(event, now=now_ms())).status == 202
+    alone.close(1)
+    if is_removed:
+        for number in (1, 2):
+            rmtree(tmp_path / f"slot-{number}")
+    with Host(tmp_path, after, prometheus):
+        pass
+    assert not deliver_slots(config, logs.configure(config), 10)
+    assert prometheus.total("openqoe_events_total") == len(views)
+
+
+def test_batches_that_wait_for_a_slot_are_counted_before_a_store_is_used(
+    tmp_path: Path, prometheus: RemoteWriteDouble
+) -> None:
+    views = [f"view-{number}" for number in range(12)]
+    url = {"PROMETHEUS_URL": prometheus.write_url}
+    with Host(tmp_path, 2, prometheus) as host:
+        host.services[1].close(10)
+        for view in views:
+            host.post(0, view, 5)
+        config = make_config(tmp_path, 2, OPENQOE_KV_URL="redis://127.0.0.1:1/0", **url)
+        with pytest.raises(StorageError, match="OPENQOE_KV_URL"):
+            claim_slot(config, logs.configure(config))
+    deliver_slots(config, logs.configure(config), 10)  # leaves all slots as they are
+    claim_slot(config, logs.configure(config)).release()
+    assert read_slot_count(tmp_path) is None
+    without = make_config(tmp_path, 2, **url)
+    assert not deliver_slots(without, logs.configure(without), 10)
+    assert prometheus.total("openqoe_events_total") == len(views)
 
 
 def test_number_stays_if_the_views_cannot_be_moved(
