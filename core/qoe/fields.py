@@ -5,6 +5,8 @@ traps (kbit/s, seconds where others send ms, positions that look like totals, th
 looks like a bit rate) come from the recorded SDKs; each function documents those it handles.
 """
 
+from functools import lru_cache
+
 from ..events.event_types import Data, DroppedFrames, Event, Number, Text
 
 NO_DATA = Data()
@@ -141,6 +143,7 @@ RESOLUTIONS = (
 )
 
 
+@lru_cache(maxsize=64)  # each interval of playing asks, and a ladder has few heights
 def resolution_name(pixels: float | None) -> str:
     """The highest standard resolution that a height reaches."""
     for least, name in RESOLUTIONS:

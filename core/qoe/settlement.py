@@ -76,8 +76,8 @@ class Settlement:
         if signal.measures is not None:
             note_measures(playback, self._out, signal.measures, kind)
         if (
-            playback.state <= State.LOADED
-            and kind is SignalKind.REPORT
+            kind is SignalKind.REPORT
+            and playback.state <= State.LOADED
             and (signal.played or (signal.quartile and playback.state is State.NEW))
         ):
             self._made_progress(signal)
@@ -90,6 +90,14 @@ class Settlement:
             and stall.seconds >= MIN_SILENT_STALL
         ):
             self._count_stall(stall)
+        if kind is not SignalKind.REPORT:  # half of all
+            self._change_state(signal, window, following)
+        self._note(signal)
+        if kind is SignalKind.ENDED:
+            self._out.add_observations(outcome.end_observations(self._view, signal.value))
+
+    def _change_state(self, signal: Signal, window: Sequence[Signal], following: int) -> None:
+        kind = signal.kind
         if kind is SignalKind.PLAY_REQUESTED:
             self._play_requested(signal, window, following)
         elif kind is SignalKind.STALL_BEGIN or kind is SignalKind.PLAY_WAIT:
@@ -100,9 +108,6 @@ class Settlement:
             handler = _HANDLERS.get(kind)
             if handler is not None:
                 handler(self, signal)
-        self._note(signal)
-        if kind is SignalKind.ENDED:
-            self._out.add_observations(outcome.end_observations(self._view, signal.value))
 
     def _elapsed(self, at: float) -> float:
         """The seconds since the previous signal that count."""
@@ -116,7 +121,7 @@ class Settlement:
             playback.jump = 0
         if playback.state is State.PAUSED:
             playback.paused_s += elapsed / 1000
-        return min(elapsed, EVIDENCE) / 1000
+        return (elapsed if elapsed < EVIDENCE else EVIDENCE) / 1000
 
     def _movement(self, signal: Signal) -> float:
         """The media time by which the position has moved as playback moves it, else 0."""
@@ -124,18 +129,20 @@ class Settlement:
         if signal.position is None or playback.position is None or signal.kind in SEEKS:
             return 0.0
         moved = signal.position - playback.position
-        elapsed = (signal.at - playback.position_at) / 1000
-        plausible = elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
-        return moved if POSITION_NOISE < moved <= plausible else 0.0
+        return moved if POSITION_NOISE < moved <= self._plausible_movement(signal.at) else 0.0
+
+    def _plausible_movement(self, at: float) -> float:
+        """The most by which playback may have moved the position up to a time, s."""
+        playback = self._playback
+        elapsed = (at - playback.position_at) / 1000
+        return elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
 
     def _has_jumped(self, signal: Signal) -> bool:
         playback = self._playback
         if signal.position is None or playback.position is None:
             return False
         moved = signal.position - playback.position
-        elapsed = (signal.at - playback.position_at) / 1000
-        plausible = elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
-        return not -START_TOLERANCE <= moved <= plausible
+        return not -START_TOLERANCE <= moved <= self._plausible_movement(signal.at)
 
     def _stands_still(self, signal: Signal) -> bool:
         """Whether the picture has not moved: what an error leaves behind, unless it is harmless."""
