@@ -15,10 +15,12 @@ CLOCK_TOLERANCE: Final = 10_000
 """ms by which client time may newly outrun arrival without a jump: the first batch may have been
 sent late by as much."""
 
+_ENDED: Final = SignalKind.ENDED  # a look-up in the enum takes as long as a call in Python 3.11
 _SAYS_NOTHING: Final = frozenset({SignalKind.REPORT, SignalKind.HIDDEN, SignalKind.VISIBLE})
 _BEGINNINGS: Final = frozenset(
     {SignalKind.LOADED, SignalKind.READY, SignalKind.PLAY_REQUESTED, SignalKind.PLAY_WAIT}
 )
+_RESTARTS: Final = frozenset({SignalKind.LOADED, SignalKind.READY})
 _PLAYS: Final = frozenset({SignalKind.PLAY_REQUESTED, SignalKind.PLAYING, SignalKind.PROGRESS})
 _STOPS: Final = frozenset(
     {
@@ -102,12 +104,12 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
         at = signal.at
         if playback.began_at is None or at < playback.began_at:
             playback.began_at = at
-        if kind <= SignalKind.READY and at not in playback.restarts:
+        if kind in _RESTARTS and at not in playback.restarts:
             playback.restarts = tuple(sorted((*playback.restarts, at)))[-RESTARTS_KEPT:]
     if kind in REQUESTS and not marks & Mark.REQUESTED:
         marks |= Mark.REQUESTED
         out.append(Observation(ObservationKind.VIEW_STARTED, NO_EVENT, view))
-    if kind is SignalKind.ENDED and not marks & Mark.ENDED:
+    if kind is _ENDED and not marks & Mark.ENDED:
         marks |= Mark.ENDED
         out.append(Observation(ObservationKind.VIEW_COMPLETED, NO_EVENT, view))
     playback.marks = marks

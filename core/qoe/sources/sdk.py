@@ -71,12 +71,12 @@ def signals_of_run(events: Sequence[Event]) -> list[Signal]:
 
     What they have in common is read once, which halves the cost.
     """
-    sender = _sender_of(events[0])
+    sender, report = _sender_of(events[0]), SignalKind.REPORT
     signals: list[Signal] = []
     for event in events:
         rule = sender.rules.get(event.event_type)
         if rule is None:
-            signals.append(_signal(event, SignalKind.REPORT, sender))
+            signals.append(_signal(event, report, sender))
         else:
             signals += rule(event, event.data or NO_DATA, sender)
     return signals
