@@ -44,7 +44,8 @@ the text is a key of caches before it is a label."""
 
 
 def event_data(event: Event) -> Data:
-    return event.data or NO_DATA
+    data = event.data
+    return NO_DATA if data is None else data
 
 
 def player_name(event: Event) -> str:
@@ -104,9 +105,11 @@ def rendition_bps(event: Event) -> float | None:
     """The bit rate of the current rendition, in bit/s."""
     data = event_data(event)
     reported = _bps(data.bitrate_kb, 1000) or _bps(data.new_bitrate)
-    player = player_name(event)
-    if reported is not None or player in UNRELIABLE_BITRATE:
+    if reported is not None or data.bitrate is None:
         return reported
+    player = player_name(event)
+    if player in UNRELIABLE_BITRATE:
+        return None
     bps = _bps(data.bitrate)
     if bps is not None and bps < DASH_KBPS_LIMIT and player == "dashjs":
         return bps * 1000

@@ -133,9 +133,13 @@ class Recorder:
             records = cast(Sequence[CmcdEvent], events)
             return [one for one in records if self._record_cmcd(one, group, view, now)]
         generations = generations_of(player_name(events[0]))
+        cache = group.series_cache
         for event in events:
             event_type = event.event_type
-            self._count_event(event_type, group, now)
+            counter = cache.get(event_type)
+            if counter is None or counter.has_ended:
+                counter = self._event_counter(event_type, group, now)
+            counter.observe(1.0)
             if view is not None and event_type in generations:
                 # Rows need it before the signals of the batch are received.
                 view.playback.generation = generations[event_type]
@@ -153,17 +157,16 @@ class Recorder:
         codes = trace.codes if view is None else cmcd.note_record(trace, view)
         if codes is None:
             return False
-        self._count_event(event.event_type, group, now)
+        self._event_counter(event.event_type, group, now).observe(1.0)
         for observation in cmcd.observations_of(event, view, codes):
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
         return True
 
-    def _count_event(self, event_type: str, group: Group, now: int) -> None:
-        # The group caches this counter under the bare type, which saves building a key.
-        counter = group.series_cache.get(event_type)
-        if counter is None or counter.has_ended:
-            counter = self._find_series(group, EVENTS_TOTAL, event_type, (event_type,), now)
-        counter.observe(1.0)
+    def _event_counter(self, event_type: str, group: Group, now: int) -> Series:
+        """Finds the counter of events of a type; the group caches it under the bare type."""
+        return group.find_series(event_type) or self._find_series(
+            group, EVENTS_TOTAL, event_type, (event_type,), now
+        )
 
     def resolve_pending(self, now: int, *, ignore_timeout: bool = False) -> None:
         """Records the classifications whose time-out is over."""

@@ -151,7 +151,8 @@ class Settlement:
                 self._out.add_playing(seconds)
             if moved:
                 playback.unreported_s += moved
-                self._progress()
+                if playback.error_at is not None:
+                    self._progress()
         elif state is REBUFFERING:
             self._spend_waiting()
         elif state is SEEKING:
