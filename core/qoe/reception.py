@@ -15,7 +15,7 @@ CLOCK_TOLERANCE: Final = 10_000
 """ms by which client time may newly outrun arrival without a jump: the first batch may have been
 sent late by as much."""
 
-_ENDED: Final = SignalKind.ENDED  # a look-up in the enum takes as long as a call in Python 3.11
+_ENDED: Final = SignalKind.ENDED  # a look-up in the enum takes as long as two calls in Python 3.11
 _SAYS_NOTHING: Final = frozenset({SignalKind.REPORT, SignalKind.HIDDEN, SignalKind.VISIBLE})
 _BEGINNINGS: Final = frozenset(
     {SignalKind.LOADED, SignalKind.READY, SignalKind.PLAY_REQUESTED, SignalKind.PLAY_WAIT}
