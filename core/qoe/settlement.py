@@ -39,8 +39,7 @@ MAX_RATE: Final = 2.0
 ROUNDING: Final = 0.05
 """s by which a reported duration may exceed the time between its events, which are rounded."""
 
-# The members by name: a look-up in the enum takes as long as two calls in Python 3.11, and a signal
-# leads to twenty.
+# The members by name: a look-up in the enum takes as long as two calls in Python 3.11.
 NEW, LOADED, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, ENDED, FAILED, LEFT = State
 _REPORT: Final = SignalKind.REPORT
 
