@@ -31,5 +31,8 @@ def memory_size(value: object) -> int:
     if isinstance(value, msgspec.Struct):
         value = msgspec.structs.astuple(value)
     if isinstance(value, tuple):
-        return OBJECT_BYTES + sum(8 + memory_size(member) for member in value)
+        size = OBJECT_BYTES
+        for member in value:
+            size += 8 + memory_size(member)
+        return size
     return OBJECT_BYTES

@@ -5,6 +5,8 @@ traps (kbit/s, seconds where others send ms, positions that look like totals, th
 looks like a bit rate) come from the recorded SDKs; each function documents those it handles.
 """
 
+from functools import lru_cache
+
 from ..events.event_types import Data, DroppedFrames, Event, Number, Text
 
 NO_DATA = Data()
@@ -42,7 +44,8 @@ the text is a key of caches before it is a label."""
 
 
 def event_data(event: Event) -> Data:
-    return event.data or NO_DATA
+    data = event.data
+    return NO_DATA if data is None else data
 
 
 def player_name(event: Event) -> str:
@@ -102,9 +105,11 @@ def rendition_bps(event: Event) -> float | None:
     """The bit rate of the current rendition, in bit/s."""
     data = event_data(event)
     reported = _bps(data.bitrate_kb, 1000) or _bps(data.new_bitrate)
-    player = player_name(event)
-    if reported is not None or player in UNRELIABLE_BITRATE:
+    if reported is not None or data.bitrate is None:
         return reported
+    player = player_name(event)
+    if player in UNRELIABLE_BITRATE:
+        return None
     bps = _bps(data.bitrate)
     if bps is not None and bps < DASH_KBPS_LIMIT and player == "dashjs":
         return bps * 1000
@@ -141,6 +146,7 @@ RESOLUTIONS = (
 )
 
 
+@lru_cache(maxsize=64)  # each interval of playing asks, and a ladder has few heights
 def resolution_name(pixels: float | None) -> str:
     """The highest standard resolution that a height reaches."""
     for least, name in RESOLUTIONS:

@@ -47,14 +47,14 @@ def settle(view: View, before: int | None) -> list[Observation]:
         before: Time of arrival, ms; None for all, when no later signal will explain them.
     """
     playback = view.playback
-    window = playback.window
     count = due_count(playback, before)
     if not count:
         return []
     settlement = Settlement(view)
     for number in range(count):
-        settlement.apply(window[number], window, number + 1)
-    playback.window, playback.arrivals = window[count:], playback.arrivals[count:]
+        settlement.apply(number)
+    playback.window = playback.window[count:]
+    playback.arrivals = playback.arrivals[count:]
     if before is None:
         settlement.confirm()
     return settlement.observations()
@@ -76,10 +76,9 @@ def trace(view: View, signals: Sequence[Signal]) -> Iterator[Signal]:
         Each signal that the model has just applied, in order; the view is in the state after it.
     """
     receive(view, signals, now=0)
-    window = view.playback.window
     settlement = Settlement(view)
-    for number, signal in enumerate(window):
-        settlement.apply(signal, window, number + 1)
+    for number, signal in enumerate(view.playback.window):
+        settlement.apply(number)
         yield signal
 
 

@@ -15,10 +15,12 @@ CLOCK_TOLERANCE: Final = 10_000
 """ms by which client time may newly outrun arrival without a jump: the first batch may have been
 sent late by as much."""
 
+_ENDED: Final = SignalKind.ENDED  # a look-up in the enum takes as long as two calls in Python 3.11
 _SAYS_NOTHING: Final = frozenset({SignalKind.REPORT, SignalKind.HIDDEN, SignalKind.VISIBLE})
 _BEGINNINGS: Final = frozenset(
     {SignalKind.LOADED, SignalKind.READY, SignalKind.PLAY_REQUESTED, SignalKind.PLAY_WAIT}
 )
+_RESTARTS: Final = frozenset({SignalKind.LOADED, SignalKind.READY})
 _PLAYS: Final = frozenset({SignalKind.PLAY_REQUESTED, SignalKind.PLAYING, SignalKind.PROGRESS})
 _STOPS: Final = frozenset(
     {
@@ -44,10 +46,13 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
     ordered = rank_signals(signals)
     out: list[Observation] = []
     _note_clock(playback, ordered[-1].at, now)
+    if playback.first_at is None or ordered[0].at < playback.first_at:
+        playback.first_at = ordered[0].at
     for signal in ordered:
         _note_marks(view, signal, out)
         if signal.played is not None or signal.dropped is not None:
             _note_totals(view, signal, out)
+    _note_newest(playback, ordered)
     settled = playback.settled_at
     if settled is not None and ordered[0].at <= settled:
         for signal in ordered:
@@ -74,7 +79,7 @@ def _note_clock(playback: Playback, newest: float, now: int) -> None:
 
 
 def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
-    playback, kind, at = view.playback, signal.kind, signal.at
+    playback, kind = view.playback, signal.kind
     marks = playback.marks
     if signal.generation:
         playback.generation = signal.generation
@@ -82,38 +87,48 @@ def _note_marks(view: View, signal: Signal, out: list[Observation]) -> None:
         marks |= Mark.WITHOUT_TOTALS
     if signal.is_live:
         marks |= Mark.LIVE
-    if playback.first_at is None or at < playback.first_at:
-        playback.first_at = at
-    if not marks & Mark.LOADED and kind not in _SAYS_NOTHING:
-        marks |= Mark.LOADED
-        out.append(Observation(ObservationKind.VIEW_LOADED, NO_EVENT, view))
-    if kind in _BEGINNINGS:
-        marks |= Mark.BEGAN
-        if playback.began_at is None or at < playback.began_at:
-            playback.began_at = at
-        if kind <= SignalKind.READY and at not in playback.restarts:
-            playback.restarts = tuple(sorted((*playback.restarts, at)))[-RESTARTS_KEPT:]
-    if kind in REQUESTS and not marks & Mark.REQUESTED:
-        marks |= Mark.REQUESTED
-        out.append(Observation(ObservationKind.VIEW_STARTED, NO_EVENT, view))
-    if kind is SignalKind.ENDED and not marks & Mark.ENDED:
-        marks |= Mark.ENDED
-        out.append(Observation(ObservationKind.VIEW_COMPLETED, NO_EVENT, view))
     if signal.quartile is not None:
         bit = Mark.QUARTILES << (signal.quartile // 25 - 1)
         if not marks & bit:
             marks |= bit
             label = str(signal.quartile)
             out.append(Observation(ObservationKind.QUARTILE_REACHED, NO_EVENT, view, None, label))
+    if kind in _SAYS_NOTHING:  # half of all
+        playback.marks = marks
+        return
+    if not marks & Mark.LOADED:
+        marks |= Mark.LOADED
+        out.append(Observation(ObservationKind.VIEW_LOADED, NO_EVENT, view))
+    if kind in _BEGINNINGS:
+        marks |= Mark.BEGAN
+        at = signal.at
+        if playback.began_at is None or at < playback.began_at:
+            playback.began_at = at
+        if kind in _RESTARTS and at not in playback.restarts:
+            playback.restarts = tuple(sorted((*playback.restarts, at)))[-RESTARTS_KEPT:]
+    if kind in REQUESTS and not marks & Mark.REQUESTED:
+        marks |= Mark.REQUESTED
+        out.append(Observation(ObservationKind.VIEW_STARTED, NO_EVENT, view))
+    if kind is _ENDED and not marks & Mark.ENDED:
+        marks |= Mark.ENDED
+        out.append(Observation(ObservationKind.VIEW_COMPLETED, NO_EVENT, view))
     playback.marks = marks
-    if at >= playback.playing_at:
-        playback.playing_at = at
-        playback.is_hidden = kind is SignalKind.HIDDEN
-        playback.is_over = kind in _ENDS
-        if kind in _PLAYS:
-            playback.is_playing = True
-        elif kind in _STOPS:
-            playback.is_playing = False
+
+
+def _note_newest(playback: Playback, ordered: Sequence[Signal]) -> None:
+    """Notes what the newest signal says about the present, if the batch has it."""
+    newest, known_at = ordered[-1], playback.playing_at
+    if newest.at < known_at:
+        return
+    playback.playing_at = newest.at
+    playback.is_hidden = newest.kind is SignalKind.HIDDEN
+    playback.is_over = newest.kind in _ENDS
+    for signal in reversed(ordered):
+        if signal.at < known_at:
+            return
+        if signal.kind in _PLAYS or signal.kind in _STOPS:
+            playback.is_playing = signal.kind in _PLAYS
+            return
 
 
 def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:

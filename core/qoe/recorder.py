@@ -5,7 +5,8 @@ asynchronously and send them unsorted. Equal calls give equal series.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import cast
 
 import msgspec
@@ -24,14 +25,23 @@ from .event_context import EventContext
 from .fields import player_name
 from .labeller import Labeller, label_text
 from .observation import Observation
-from .sources import cmcd, signals_of
+from .signals import Signal
+from .sources import cmcd, signals_of_run
 from .view import View
 from .view_rows import ChangedViews
 from .view_table import ViewTable, ViewTableState
-from .vocabulary import KIND_BY_EVENT_TYPE, ObservationKind, generation_of
+from .vocabulary import KIND_BY_EVENT_TYPE, ObservationKind, generations_of
 
 ViewEvents = Sequence[tuple[Event, EventContext]]
 """Events of one view with their contexts."""
+
+
+_RULES_BY_EVENT_TYPE = {
+    event_type: (kind, RULES_BY_KIND[kind]) for event_type, kind in KIND_BY_EVENT_TYPE.items()
+}
+_NO_RULES = (ObservationKind.OTHER, RULES_BY_KIND[ObservationKind.OTHER])
+
+_context_of = itemgetter(1)
 
 
 class RecorderState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -70,37 +80,33 @@ class Recorder:
             events: Events with their contexts.
             now: Time of arrival in ms.
         """
-        latest: EventContext | None = None
-        view: View | None = None
-        own: list[Event] = []
-        for event, context in events:
-            if context is not latest:  # nearly all events of a batch are of one view
-                if view is not None and latest is not None:
-                    self._record_signals(view, own, latest.labels.group, now)
-                latest, view, own = context, self.views.view_for(context, now), []
-            if self._record_event(event, context.labels.group, view, now):
-                own.append(event)
-        if view is not None and latest is not None:
-            self._record_signals(view, own, latest.labels.group, now)
+        for context, run in groupby(events, _context_of):  # nearly all of a batch are of one view
+            group, view = context.labels.group, self.views.view_for(context, now)
+            new = self._record_run([event for event, _ in run], group, view, now)
+            if view is not None and new:
+                self._apply_signals(view, signals_of_run(new), new, group, now)
 
     def record_view_events(self, view: View, events: ViewEvents, now: int) -> None:
         """Records events of one view."""
         if not events:
             return
-        new = [
-            event
-            for event, context in events
-            if self._record_event(event, context.labels.group, view, now)
-        ]
+        new: list[Event] = []
+        signals: list[Signal] = []
+        for context, run in groupby(events, _context_of):
+            own = [event for event, _ in run]
+            new_ones = self._record_run(own, context.labels.group, view, now)
+            new += new_ones
+            if new_ones:
+                signals += signals_of_run(new_ones)
         group = events[-1][1].labels.group
         view.labels = group.labels
-        self._record_signals(view, new, group, now)
+        if new:
+            self._apply_signals(view, signals, new, group, now)
 
-    def _record_signals(self, view: View, events: Sequence[Event], group: Group, now: int) -> None:
+    def _apply_signals(
+        self, view: View, signals: Sequence[Signal], events: Sequence[Event], group: Group, now: int
+    ) -> None:
         """Passes what the events of a batch say to the playback model of their view."""
-        if not events:
-            return
-        signals = [signal for event in events for signal in signals_of(event)]
         for observation in playback.apply_signals(view, signals, now):
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
         self.views.update_after_event(view, events[-1], now)
@@ -113,36 +119,54 @@ class Recorder:
         """Records observations of a view to which time alone has led."""
         if self._changed_views is not None:
             self._changed_views.add(view)
+        group: Group | None = None
         for observation in observations:
-            group = self._labeller.find_group(view.labels)
+            if group is None:
+                group = self._labeller.find_group(view.labels)
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
 
-    def _record_event(self, event: Event, group: Group, view: View | None, now: int) -> bool:
-        """Records an event; returns whether it is new. Only CMCD identifies repeated records."""
-        event_type = event.event_type
-        codes: Sequence[str] = ()
-        if isinstance(event, CmcdEvent):
-            trace = cmcd.trace_of(event)
-            new_codes = trace.codes if view is None else cmcd.note_record(trace, view)
-            if new_codes is None:
-                return False
-            codes = new_codes
-        # The group caches this counter under the bare type, which saves building a key.
-        counter = group.series_cache.get(event_type)
-        if counter is None or counter.has_ended:
-            counter = self._find_series(group, EVENTS_TOTAL, event_type, (event_type,), now)
-        counter.observe(1.0)
-        kind = KIND_BY_EVENT_TYPE.get(event_type, ObservationKind.OTHER)
-        if view is not None:  # rows need it before the signals of the batch are received
-            view.playback.generation = (
-                generation_of(event_type, player_name(event)) or view.playback.generation
-            )
-        rows = RULES_BY_KIND[kind]
-        if rows:
-            self._record(Observation(kind, event, view), rows, group, now)
-        for observation in _observe_beside_model(event, kind, view, codes):
+    def _record_run(
+        self, events: Sequence[Event], group: Group, view: View | None, now: int
+    ) -> Sequence[Event]:
+        """Records events with one context; returns those that are new."""
+        if isinstance(events[0], CmcdEvent):
+            records = cast(Sequence[CmcdEvent], events)
+            return [one for one in records if self._record_cmcd(one, group, view, now)]
+        generations = generations_of(player_name(events[0]))
+        cache = group.series_cache
+        for event in events:
+            event_type = event.event_type
+            counter = cache.get(event_type)
+            if counter is None or counter.has_ended:
+                counter = self._event_counter(event_type, group, now)
+            counter.observe(1.0)
+            if view is not None and event_type in generations:
+                # Rows need it before the signals of the batch are received.
+                view.playback.generation = generations[event_type]
+            kind, rows = _RULES_BY_EVENT_TYPE.get(event_type, _NO_RULES)
+            if rows:
+                self._record(Observation(kind, event, view), rows, group, now)
+            if view is None:
+                for observation in _observe_without_view(event, kind):
+                    self._record(observation, RULES_BY_KIND[observation.kind], group, now)
+        return events
+
+    def _record_cmcd(self, event: CmcdEvent, group: Group, view: View | None, now: int) -> bool:
+        """Records a CMCD record; returns whether it is new: they alone identify repeated ones."""
+        trace = cmcd.trace_of(event)
+        codes = trace.codes if view is None else cmcd.note_record(trace, view)
+        if codes is None:
+            return False
+        self._event_counter(event.event_type, group, now).observe(1.0)
+        for observation in cmcd.observations_of(event, view, codes):
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
         return True
+
+    def _event_counter(self, event_type: str, group: Group, now: int) -> Series:
+        """Finds the counter of events of a type; the group caches it under the bare type."""
+        return group.find_series(event_type) or self._find_series(
+            group, EVENTS_TOTAL, event_type, (event_type,), now
+        )
 
     def resolve_pending(self, now: int, *, ignore_timeout: bool = False) -> None:
         """Records the classifications whose time-out is over."""
@@ -229,16 +253,10 @@ class Recorder:
         return self._registry.series_in_group(group, key, metric, values, govern)
 
 
-def _observe_beside_model(
-    event: Event, kind: ObservationKind, view: View | None, codes: Sequence[str]
-) -> Sequence[Observation]:
-    """The observations besides the event itself that the playback model does not make."""
-    if isinstance(event, CmcdEvent):
-        return cmcd.observations_of(event, view, codes)
-    if view is not None:
-        return ()
+def _observe_without_view(event: Event, kind: ObservationKind) -> Sequence[Observation]:
+    """The observations that the playback model would make, were there a view."""
     if kind is ObservationKind.STALL_START:
         return [Observation(ObservationKind.STALL, event, None, None, "rebuffer")]
     if kind is ObservationKind.PAUSE:
         return [Observation(ObservationKind.VIEWER_PAUSE, event, None)]
-    return []
+    return ()

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -20,9 +21,8 @@ at the most, and all that wait are in memory."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def order(signal: Signal) -> tuple[float, int, int]:
-    """The key of the order: time, kind, and the place among those of one time and kind."""
-    return signal.at, signal.kind, signal.rank
+order = attrgetter("at", "kind", "rank")
+"""The key of the order: time, kind, and the place among those of one time and kind."""
 
 
 def rank_signals(signals: Sequence[Signal]) -> list[Signal]:
@@ -32,14 +32,15 @@ def rank_signals(signals: Sequence[Signal]) -> list[Signal]:
     """
     ordered: list[Signal] = []
     siblings: list[Signal] = []  # of the latest time and kind, without ranks
+    at, kind = None, None
     for signal in sorted(signals, key=order):
-        if siblings and (siblings[0].at != signal.at or siblings[0].kind != signal.kind):
-            siblings = []
-        if signal in siblings:
-            continue
-        siblings.append(signal)
-        rank = len(siblings) - 1
-        ordered.append(msgspec.structs.replace(signal, rank=rank) if rank else signal)
+        if signal.at != at or signal.kind is not kind:
+            at, kind = signal.at, signal.kind
+            siblings = [signal]
+            ordered.append(signal)
+        elif signal not in siblings:
+            ordered.append(msgspec.structs.replace(signal, rank=len(siblings)))
+            siblings.append(signal)
     return ordered
 
 
@@ -50,6 +51,10 @@ def extend_window(playback: Playback, ordered: list[Signal], now: int) -> None:
     of arrival is irrelevant.
     """
     if not ordered:
+        return
+    if not playback.window or order(playback.window[-1]) < order(ordered[0]):  # most often
+        playback.window += tuple(ordered)
+        playback.arrivals += (now,) * len(ordered)
         return
     window, arrivals = list(playback.window), list(playback.arrivals)
     for signal in ordered:

@@ -1,6 +1,6 @@
 """The state machine of a playback: signals in order, and the time between them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from . import outcome
@@ -39,18 +39,24 @@ MAX_RATE: Final = 2.0
 ROUNDING: Final = 0.05
 """s by which a reported duration may exceed the time between its events, which are rounded."""
 
-_SEEKABLE: Final = frozenset({State.PLAYING, State.REBUFFERING, State.PAUSED})
-_IDLE: Final = frozenset({State.PAUSED, State.ENDED, State.FAILED, State.LEFT})
+# The members by name: a look-up in the enum takes as long as two calls in Python 3.11.
+NEW, LOADED, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, ENDED, FAILED, LEFT = State
+_REPORT: Final = SignalKind.REPORT
+
+_SEEKABLE: Final = frozenset({PLAYING, REBUFFERING, PAUSED})
+_IDLE: Final = frozenset({PAUSED, ENDED, FAILED, LEFT})
 
 
 class Settlement:
     """Signals of one view being applied, and what follows from them."""
 
-    __slots__ = ("_moved", "_out", "_playback", "_seconds", "_view")
+    __slots__ = ("_following", "_moved", "_out", "_playback", "_seconds", "_view", "_window")
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._playback = view.playback
+        self._window = view.playback.window
+        self._following = 0  # index of the signal after the one at hand
         self._out = ObservationBuilder(view)
         self._seconds = self._moved = 0.0  # up to the signal at hand
 
@@ -60,14 +66,9 @@ class Settlement:
 
     # One signal
 
-    def apply(self, signal: Signal, window: Sequence[Signal], following: int) -> None:
-        """Applies a signal.
-
-        Args:
-            signal: The signal.
-            window: All that wait.
-            following: Index of the next one.
-        """
+    def apply(self, number: int) -> None:
+        """Applies the signal with this number in the window."""
+        signal, self._following = self._window[number], number + 1
         playback, kind = self._playback, signal.kind
         self._seconds = self._elapsed(signal.at)
         self._moved = self._movement(signal)
@@ -76,9 +77,9 @@ class Settlement:
         if signal.measures is not None:
             note_measures(playback, self._out, signal.measures, kind)
         if (
-            playback.state <= State.LOADED
-            and kind is SignalKind.REPORT
-            and (signal.played or (signal.quartile and playback.state is State.NEW))
+            kind is _REPORT
+            and playback.state <= LOADED
+            and (signal.played or (signal.quartile and playback.state is NEW))
         ):
             self._made_progress(signal)
         self._spend(signal)
@@ -90,18 +91,12 @@ class Settlement:
             and stall.seconds >= MIN_SILENT_STALL
         ):
             self._count_stall(stall)
-        if kind is SignalKind.PLAY_REQUESTED:
-            self._play_requested(signal, window, following)
-        elif kind is SignalKind.STALL_BEGIN or kind is SignalKind.PLAY_WAIT:
-            self._stall_begin(signal, window, following)
-        elif kind is SignalKind.STALL_END:
-            self._stall_end(signal)
-        else:
+        if kind is not _REPORT:  # half of all
             handler = _HANDLERS.get(kind)
             if handler is not None:
                 handler(self, signal)
         self._note(signal)
-        if kind is SignalKind.ENDED:
+        if playback.state is ENDED and kind is SignalKind.ENDED:
             self._out.add_observations(outcome.end_observations(self._view, signal.value))
 
     def _elapsed(self, at: float) -> float:
@@ -114,9 +109,9 @@ class Settlement:
         if playback.jump and elapsed >= playback.jump - CLOCK_TOLERANCE:
             elapsed = max(0, elapsed - playback.jump)
             playback.jump = 0
-        if playback.state is State.PAUSED:
+        if playback.state is PAUSED:
             playback.paused_s += elapsed / 1000
-        return min(elapsed, EVIDENCE) / 1000
+        return (elapsed if elapsed < EVIDENCE else EVIDENCE) / 1000
 
     def _movement(self, signal: Signal) -> float:
         """The media time by which the position has moved as playback moves it, else 0."""
@@ -124,18 +119,20 @@ class Settlement:
         if signal.position is None or playback.position is None or signal.kind in SEEKS:
             return 0.0
         moved = signal.position - playback.position
-        elapsed = (signal.at - playback.position_at) / 1000
-        plausible = elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
-        return moved if POSITION_NOISE < moved <= plausible else 0.0
+        return moved if POSITION_NOISE < moved <= self._plausible_movement(signal.at) else 0.0
+
+    def _plausible_movement(self, at: float) -> float:
+        """The most by which playback may have moved the position up to a time, s."""
+        playback = self._playback
+        elapsed = (at - playback.position_at) / 1000
+        return elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
 
     def _has_jumped(self, signal: Signal) -> bool:
         playback = self._playback
         if signal.position is None or playback.position is None:
             return False
         moved = signal.position - playback.position
-        elapsed = (signal.at - playback.position_at) / 1000
-        plausible = elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
-        return not -START_TOLERANCE <= moved <= plausible
+        return not -START_TOLERANCE <= moved <= self._plausible_movement(signal.at)
 
     def _stands_still(self, signal: Signal) -> bool:
         """Whether the picture has not moved: what an error leaves behind, unless it is harmless."""
@@ -148,20 +145,21 @@ class Settlement:
         """Attributes the time up to a signal to the state that the playback was in."""
         playback, seconds, moved = self._playback, self._seconds, self._moved
         state = playback.state
-        if state is State.PLAYING:
+        if state is PLAYING:
             if playback.error_at is None or not self._stands_still(signal):
                 self._out.add_playing(seconds)
             if moved:
                 playback.unreported_s += moved
-                self._progress()
-        elif state is State.REBUFFERING:
+                if playback.error_at is not None:
+                    self._progress()
+        elif state is REBUFFERING:
             self._spend_waiting()
-        elif state is State.SEEKING:
+        elif state is SEEKING:
             if moved and not playback.seek_is_open:
                 self._spend_waiting()
             elif playback.stall is not None:
                 playback.stall.seconds += seconds
-        elif state is State.STARTING:
+        elif state is STARTING:
             playback.start_s += seconds
             if playback.stall is not None:
                 playback.stall.seconds += seconds
@@ -180,7 +178,7 @@ class Settlement:
         seconds, moved = self._seconds, self._moved
         played = min(seconds, moved / playback.rate) if moved else 0.0
         waited = seconds - played
-        if playback.state is State.REBUFFERING:
+        if playback.state is REBUFFERING:
             playback.rebuffering_s += waited
             self._out.add_rebuffering(waited)
         if stall is not None:
@@ -200,7 +198,7 @@ class Settlement:
         self._close_stall()
         playback.stall_was_refuted = True
         playback.waits = False
-        playback.state = State.PLAYING
+        playback.state = PLAYING
         playback.unreported_s += moved
         self._out.add_playing(played)
         self._progress()
@@ -214,7 +212,7 @@ class Settlement:
 
     def _begin_start(self, signal: Signal) -> None:
         playback = self._playback
-        playback.state = State.STARTING
+        playback.state = STARTING
         playback.requested_at = signal.at
         if playback.asked_at is None:
             playback.asked_at = signal.at
@@ -254,7 +252,7 @@ class Settlement:
         if playback.stall is not None:
             playback.stall.seconds = max(0.0, playback.stall.seconds - played)
             self._close_stall(stall_s)
-        playback.state = State.PLAYING
+        playback.state = PLAYING
         playback.has_frame = True
         playback.waits = False
         if not playback.has(Mark.SHOWN):
@@ -269,78 +267,76 @@ class Settlement:
         self._out.add_startup_wait(waited)
         self._playback.start_s = 0.0
 
-    def _play_requested(self, signal: Signal, window: Sequence[Signal], following: int) -> None:
+    def _play_requested(self, signal: Signal) -> None:
         playback = self._playback
-        if playback.state in (State.NEW, State.LOADED) or (
-            playback.state in _IDLE and not playback.has_frame
-        ):
+        if playback.state in (NEW, LOADED) or (playback.state in _IDLE and not playback.has_frame):
             self._begin_start(signal)
             measures = signal.measures
             if (
                 measures is not None
                 and measures.is_startup_documented
                 and measures.play is not None
-                and not waits_at_once(signal, window, following)
+                and not waits_at_once(signal, self._window, self._following)
             ):
                 self._show_frame(signal.at, is_measured=False, reported=measures.play)
         elif playback.state in _IDLE:
-            self._resume(signal, window, following)
+            self._resume(signal)
 
-    def _resume(self, signal: Signal, window: Sequence[Signal], following: int) -> None:
+    def _resume(self, signal: Signal) -> None:
         """Goes on playing, or waiting for the data that were missing at the pause."""
         playback = self._playback
-        playback.state = State.PLAYING
+        playback.state = PLAYING
         if not playback.waits:
             return
-        for later in window[following:]:
+        for later in self._window[self._following :]:
             if later.at > signal.at + START_GRACE:
                 break
             if later.kind is SignalKind.STALL_END:
                 return
         if playback.seek_is_open:
-            playback.state = State.SEEKING
+            playback.state = SEEKING
             playback.stall = Stall("seek", signal.position)
         else:
-            playback.state = State.REBUFFERING
+            playback.state = REBUFFERING
             playback.stall = Stall("rebuffer", signal.position)
 
     # Stalls
 
-    def _stall_begin(self, signal: Signal, window: Sequence[Signal], following: int) -> None:
+    def _stall_begin(self, signal: Signal) -> None:
         playback = self._playback
         state = playback.state
         playback.stall_was_refuted = False
-        if state is State.NEW and signal.position and signal.position >= START_TOLERANCE:
+        if state is NEW and signal.position and signal.position >= START_TOLERANCE:
             self._join()
-            state = State.PLAYING
-        if state is State.NEW or state is State.LOADED:
+            state = PLAYING
+        if state is NEW or state is LOADED:
             if signal.kind is SignalKind.PLAY_WAIT:
                 self._begin_start(signal)
             else:
-                playback.state = State.LOADED
+                playback.state = LOADED
             playback.waits = True
             self._open_stall("startup", signal)
-        elif state is State.STARTING:
+        elif state is STARTING:
             playback.waits = True
             self._open_stall("startup", signal)
-        elif state is State.PLAYING:
+        elif state is PLAYING:
             playback.waits = True
-            if self._has_jumped(signal) or is_part_of_seek(signal, window, following):
-                playback.state = State.SEEKING
+            if self._has_jumped(signal) or is_part_of_seek(signal, self._window, self._following):
+                playback.state = SEEKING
                 self._open_stall("seek", signal)
             elif self._is_at_start(signal):
                 self._begin_start(signal)
                 playback.has_frame = False
                 self._open_stall("startup", signal)
             else:
-                playback.state = State.REBUFFERING
+                playback.state = REBUFFERING
                 self._open_stall("rebuffer", signal)
-        elif state is State.REBUFFERING:
+        elif state is REBUFFERING:
             if self._has_jumped(signal):
                 self._close_stall()
-                playback.state = State.SEEKING
+                playback.state = SEEKING
                 self._open_stall("seek", signal)
-        elif state is State.SEEKING:
+        elif state is SEEKING:
             playback.waits = True
             self._open_stall("seek", signal)
         else:
@@ -392,16 +388,16 @@ class Settlement:
         had_stall = playback.stall is not None
         self._close_stall(signal.value)
         playback.waits = False
-        if state is State.REBUFFERING or state is State.FAILED:
-            playback.state = State.PLAYING
+        if state is REBUFFERING or state is FAILED:
+            playback.state = PLAYING
             self._progress()
-        elif state is State.SEEKING:
+        elif state is SEEKING:
             if not playback.seek_is_open:
-                playback.state = State.PLAYING
+                playback.state = PLAYING
             self._progress()
-        elif state is State.NEW:
+        elif state is NEW:
             self._join()
-        elif state is State.PLAYING and not had_stall and not was_refuted and signal.value:
+        elif state is PLAYING and not had_stall and not was_refuted and signal.value:
             # The begin of the stall was lost.
             lost = min(signal.value, self._seconds)
             if lost > 0:
@@ -414,37 +410,37 @@ class Settlement:
 
     def _loaded(self, signal: Signal) -> None:
         playback = self._playback
-        if playback.state is State.STARTING or playback.state is State.LOADED:
+        if playback.state is STARTING or playback.state is LOADED:
             return
-        if playback.state is not State.NEW:
+        if playback.state is not NEW:
             self._close_stall()
             playback.position = None
-        playback.state = State.LOADED
+        playback.state = LOADED
         playback.has_frame = playback.waits = playback.seek_is_open = False
 
     def _playing(self, signal: Signal) -> None:
         playback = self._playback
         if playback.seek_at is not None:
             self._end_seek_of_states(signal.at)
-        if playback.state is not State.PLAYING:
+        if playback.state is not PLAYING:
             if not playback.has_frame:
                 self._begin_start(signal)
                 self._show_frame(signal.at, is_measured=True)
             self._close_stall()
-            playback.state = State.PLAYING
+            playback.state = PLAYING
         playback.waits = playback.seek_is_open = False
         self._progress()
 
     def _made_progress(self, signal: Signal) -> None:
         playback = self._playback
         state = playback.state
-        if state is State.NEW:
+        if state is NEW:
             self._join()
-        elif state is State.LOADED:
+        elif state is LOADED:
             self._note_request()
             self._begin_start(signal)
             if signal.played:
-                playback.state = State.PLAYING
+                playback.state = PLAYING
                 playback.has_frame = True
                 playback.marks |= Mark.SHOWN
         elif state in _IDLE and playback.has_frame:
@@ -452,15 +448,15 @@ class Settlement:
                 self._out.add_playing(min(self._seconds, self._moved / playback.rate))
                 playback.unreported_s += 0.0 if signal.played is not None else self._moved
                 self._progress()
-            elif state is not State.PAUSED or signal.at - playback.stopped_at <= HEARTBEAT_LAG:
+            elif state is not PAUSED or signal.at - playback.stopped_at <= HEARTBEAT_LAG:
                 return
-            playback.state = State.PLAYING
+            playback.state = PLAYING
 
     def _join(self) -> None:
         """Begins to follow a view in mid-play."""
         playback = self._playback
         self._note_request()
-        playback.state = State.PLAYING
+        playback.state = PLAYING
         playback.has_frame = True
         playback.marks |= Mark.SHOWN
 
@@ -483,7 +479,7 @@ class Settlement:
             playback.seek_at = signal.at
             playback.seeks += 1
             self._out.observe(ObservationKind.SEEK)
-        if state is State.REBUFFERING:
+        if state is REBUFFERING:
             stall = playback.stall
             if (
                 stall is not None
@@ -493,9 +489,9 @@ class Settlement:
             ):
                 return  # the player's own remedy for the stall
             self._close_stall()
-        elif state is not State.PLAYING and state is not State.SEEKING:
+        elif state is not PLAYING and state is not SEEKING:
             return
-        playback.state = State.SEEKING
+        playback.state = SEEKING
         playback.seek_is_open = True
 
     def _end_seek_of_states(self, at: float) -> None:
@@ -510,10 +506,10 @@ class Settlement:
         playback.seeks += 1
         if signal.value is not None:
             self._out.observe(ObservationKind.SEEK_LATENCY, signal.value)
-        if playback.state is State.SEEKING and not playback.waits:
+        if playback.state is SEEKING and not playback.waits:
             self._close_stall()
-            playback.state = State.PLAYING
-        elif playback.state is State.REBUFFERING and playback.stall is not None:
+            playback.state = PLAYING
+        elif playback.state is REBUFFERING and playback.stall is not None:
             begin, target = playback.stall.position, seek_target(signal)
             if (
                 begin is not None
@@ -521,32 +517,32 @@ class Settlement:
                 and abs(begin - target) > SEEK_TARGET_TOLERANCE
             ):
                 self._close_stall()
-                playback.state = State.SEEKING
+                playback.state = SEEKING
 
     def _paused(self, signal: Signal) -> None:
         playback = self._playback
         if playback.seek_at is not None:
             self._end_seek_of_states(signal.at)
         playback.paused_at = signal.at
-        if playback.state is State.NEW and signal.played == 0:
-            playback.state = State.LOADED
-        if playback.state not in (State.LOADED, State.ENDED, State.FAILED):
-            self._stop(State.PAUSED)
+        if playback.state is NEW and signal.played == 0:
+            playback.state = LOADED
+        if playback.state not in (LOADED, ENDED, FAILED):
+            self._stop(PAUSED)
 
     def _ended(self, signal: Signal) -> None:
         playback = self._playback
         if signal.position is None and playback.duration and signal.value:
             playback.furthest = max(playback.furthest, playback.duration * signal.value)
-        self._stop(State.ENDED)
+        self._stop(ENDED)
 
     def _failed(self, signal: Signal) -> None:
         playback = self._playback
         playback.error_at, playback.error_is_fatal = signal.at, True
         playback.errors += signal.value != 0
-        if playback.state is State.NEW:
-            playback.state = State.LOADED
-        elif playback.state is not State.LOADED:
-            self._stop(State.FAILED)
+        if playback.state is NEW:
+            playback.state = LOADED
+        elif playback.state is not LOADED:
+            self._stop(FAILED)
 
     def _error(self, signal: Signal) -> None:
         playback = self._playback
@@ -555,8 +551,8 @@ class Settlement:
         playback.error_is_fatal |= bool(signal.value)
 
     def _left(self, signal: Signal) -> None:
-        if self._playback.state not in (State.NEW, State.LOADED):
-            self._stop(State.LEFT)
+        if self._playback.state not in (NEW, LOADED):
+            self._stop(LEFT)
 
     def _active(self, signal: Signal) -> None:
         self._playback.marks |= Mark.ACTIVE
@@ -564,9 +560,9 @@ class Settlement:
     def _stop(self, state: State) -> None:
         """Leaves a state in which time counts."""
         playback = self._playback
-        if playback.state is State.NEW:
+        if playback.state is NEW:
             self._join()
-        if playback.state is State.STARTING:
+        if playback.state is STARTING:
             self._end_start(playback.start_s)
         self._close_stall()
         playback.state = state
@@ -602,7 +598,7 @@ class Settlement:
         """Closes what is open at the end of a view."""
         playback = self._playback
         if (
-            playback.state is State.STARTING
+            playback.state is STARTING
             and playback.requested_at is not None
             and not (playback.waits or playback.is_hidden)
             and playback.has(Mark.REPORTS_STALLS)
@@ -614,8 +610,8 @@ class Settlement:
             self._out.add_media(unreported)
             if playback.played is not None:
                 playback.played.add(unreported)
-        if playback.state not in (State.NEW, State.LOADED, State.ENDED):
-            self._stop(State.LEFT)
+        if playback.state not in (NEW, LOADED, ENDED):
+            self._stop(LEFT)
         self._close_stall()
 
     def _note(self, signal: Signal) -> None:
@@ -640,6 +636,10 @@ _Handler = Callable[[Settlement, Signal], None]
 
 _HANDLERS: dict[SignalKind, _Handler] = {
     SignalKind.LOADED: Settlement._loaded,
+    SignalKind.PLAY_REQUESTED: Settlement._play_requested,
+    SignalKind.STALL_BEGIN: Settlement._stall_begin,
+    SignalKind.PLAY_WAIT: Settlement._stall_begin,
+    SignalKind.STALL_END: Settlement._stall_end,
     SignalKind.PLAYING: Settlement._playing,
     SignalKind.PROGRESS: Settlement._made_progress,
     SignalKind.SEEK_BEGIN: Settlement._seek_begin,

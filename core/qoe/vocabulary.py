@@ -4,6 +4,7 @@ Names follow CTA-2066 where it defines one. An event type that is not listed is 
 counted and logged, nothing else, so a new SDK never costs a customer a batch.
 """
 
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
@@ -114,8 +115,9 @@ VIEWSTART_IN_BOTH: Final = frozenset({"shaka", "videojs"})
 """Players whose adapters send ``viewstart`` in both generations; the others only in the first."""
 
 
-def generation_of(event_type: str, player: str) -> int:
-    """Returns the SDK generation that an event shows, 0 if either may have sent it."""
-    if event_type == "viewstart":
-        return 0 if player in VIEWSTART_IN_BOTH else 1
-    return GENERATION_BY_EVENT_TYPE.get(event_type, 0)
+_WITH_VIEWSTART: Final = {**GENERATION_BY_EVENT_TYPE, "viewstart": 1}
+
+
+def generations_of(player: str) -> Mapping[str, int]:
+    """Returns the SDK generation by the event types of a player that only one of them sends."""
+    return GENERATION_BY_EVENT_TYPE if player in VIEWSTART_IN_BOTH else _WITH_VIEWSTART

@@ -47,7 +47,8 @@ def encode_series(labels: Sequence[tuple[str, str]]) -> bytes:
     Args:
         labels: Its labels, sorted by name.
     """
-    content = b"".join([_label(name, value) for name, value in labels]) + _SAMPLE
+    parts = [_labels.get(label) or _encode_label(label) for label in labels]
+    content = b"".join(parts) + _SAMPLE
     return b"\x0a" + varint(len(content) + 8 + _TIMESTAMP) + content
 
 
@@ -71,12 +72,10 @@ _labels: BoundedCache[tuple[str, str], bytes] = BoundedCache(4 * 1024 * 1024)
 """Encoded labels: the samples of a series share nearly all of them, and many series do."""
 
 
-def _label(name: str, value: str) -> bytes:
-    pair = (name, value)
-    encoded = _labels.get(pair)
-    if encoded is None:
-        encoded = field(1, text_field(1, name) + text_field(2, value))
-        _labels.add(pair, encoded, memory_size(pair) + memory_size(encoded))
+def _encode_label(label: tuple[str, str]) -> bytes:
+    name, value = label
+    encoded = field(1, text_field(1, name) + text_field(2, value))
+    _labels.add(label, encoded, memory_size(label) + memory_size(encoded))
     return encoded
 
 

@@ -1,6 +1,7 @@
 """Sources: one table each of what the events of a client mean for the playback model."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from ...events.cmcd_record import CmcdEvent
 from ...events.event_types import Event
@@ -12,7 +13,14 @@ from . import cmcd, sdk
 
 def signals_of(event: Event) -> Sequence[Signal]:
     """Returns what an event says about its view."""
-    return cmcd.signals_of(event) if isinstance(event, CmcdEvent) else sdk.signals_of(event)
+    return signals_of_run((event,))
+
+
+def signals_of_run(events: Sequence[Event]) -> Sequence[Signal]:
+    """Returns what events with one context say about their view."""
+    if isinstance(events[0], CmcdEvent):
+        return [one for event in events for one in cmcd.signals_of(cast(CmcdEvent, event))]
+    return sdk.signals_of_run(events)
 
 
 def error_of(event: Event) -> tuple[str, str] | None:

@@ -1,6 +1,6 @@
 """The SDKs of both generations as a source: what their events mean, by player.
 
-``PLAYER_RULES`` holds what differs by player, ``RULES`` the rest. The traps come from the recorded
+``RULES`` holds what events mean, ``RULES_BY_PLAYER`` what differs. The traps come from the recorded
 SDKs (``tests/captures``):
 
 - ``playing`` is the DOM's ``play``, a request; from dash.js of the second generation it is the
@@ -14,14 +14,16 @@ SDKs (``tests/captures``):
 - A business error (the page's own) never fails a view.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from ...events.event_types import Data, Event
 from .. import fields
 from ..fields import NO_DATA, player_name, position_s, seconds
 from ..signals import Measures, Rendition, Signal, SignalKind, Switch
-from ..vocabulary import generation_of
+from ..vocabulary import generations_of
 
 SDK_PLAYERS: Final = frozenset({"html5", "videojs", "hlsjs", "dashjs", "shaka"})
 """The players that the SDK has adapters for, by their names in events. They report each wait."""
@@ -37,21 +39,71 @@ CRITICAL: Final = 2
 
 LIVE: Final = frozenset({"live", "l", "ll"})
 
-Rule = Callable[[Event, Data, str], tuple[Signal, ...]]
+
+# Looking up an enum member takes as long as two calls in Python 3.11.
+_REPORT: Final = SignalKind.REPORT
 
 
-def signals_of(event: Event) -> tuple[Signal, ...]:
+class Sender(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """What the events of one player and video have in common.
+
+    Attributes:
+        player: Its name.
+        duration: Duration of the video, s.
+        is_live: Whether the video is live.
+        reports_stalls: Whether the player reports each wait.
+        generations: The SDK generation that an event type shows, if it shows one.
+        rules: What its events mean, by type.
+    """
+
+    player: str
+    duration: float | None
+    is_live: bool
+    reports_stalls: bool
+    generations: Mapping[str, int]
+    rules: Mapping[str, "Rule"]
+
+
+Rule = Callable[[Event, Data, Sender], tuple[Signal, ...]]
+
+
+def signals_of(event: Event) -> Sequence[Signal]:
     """Returns what an event says about its view."""
-    player = player_name(event)
-    event_type = event.event_type
-    rule = PLAYER_RULES.get((player, event_type)) or RULES.get(event_type, _report)
-    return rule(event, event.data or NO_DATA, player)
+    return signals_of_run((event,))
+
+
+def signals_of_run(events: Sequence[Event]) -> list[Signal]:
+    """Returns what events of one player and video say about their view, at least one signal each.
+
+    What they have in common is read once, which saves two fifths of the cost.
+    """
+    sender = _sender_of(events[0])
+    signals: list[Signal] = []
+    for event in events:
+        rule = sender.rules.get(event.event_type)
+        if rule is None:
+            signals.append(_signal(event, _REPORT, sender))  # half of all
+        else:
+            signals += rule(event, event.data or NO_DATA, sender)
+    return signals
+
+
+def _sender_of(event: Event) -> Sender:
+    player, video = player_name(event), event.video
+    return Sender(
+        player,
+        None if video is None else fields.duration_s(video.duration),
+        video is not None and (video.content_type in LIVE or video.stream_type in LIVE),
+        player in SDK_PLAYERS,
+        generations_of(player),
+        RULES_BY_PLAYER.get(player, RULES),
+    )
 
 
 def _signal(
     event: Event,
     kind: SignalKind,
-    player: str,
+    sender: Sender,
     *,
     value: float | None = None,
     target: float | None = None,
@@ -63,76 +115,72 @@ def _signal(
     switch: Switch | None = None,
     measures: Measures | None = None,
 ) -> Signal:
-    video = event.video
-    return Signal(
+    return Signal(  # by position, which costs less than by name
         event.event_time,
         kind,
-        position_s(event),
+        fields.position(event.playback_time),
         value,
         target,
         played,
         dropped,
         quartile,
         rate,
-        None if video is None else fields.duration_s(video.duration),
+        sender.duration,
         rendition,
         switch,
         measures,
-        video is not None and (video.content_type in LIVE or video.stream_type in LIVE),
-        player in SDK_PLAYERS,
-        generation=generation_of(event.event_type, player),
+        sender.is_live,
+        sender.reports_stalls,
+        True,
+        sender.generations.get(event.event_type, 0),
     )
 
 
-def _report(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
-    return (_signal(event, SignalKind.REPORT, player),)
-
-
 def _simple(kind: SignalKind) -> Rule:
-    def rule(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
-        return (_signal(event, kind, player),)
+    def rule(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
+        return (_signal(event, kind, sender),)
 
     return rule
 
 
-def _player_ready(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _player_ready(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     measures = Measures(
         page_load=fields.page_load_s(event), player_startup=fields.player_startup_s(event)
     )
-    return (_signal(event, SignalKind.READY, player, measures=measures),)
+    return (_signal(event, SignalKind.READY, sender, measures=measures),)
 
 
-def _can_play(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _can_play(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     measures = Measures(can_play=seconds(data.video_startup_time))
-    return (_signal(event, SignalKind.REPORT, player, measures=measures),)
+    return (_signal(event, SignalKind.REPORT, sender, measures=measures),)
 
 
-def _play(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
-    return (_play_signal(event, SignalKind.PLAY_REQUESTED, data, player),)
+def _play(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
+    return (_play_signal(event, SignalKind.PLAY_REQUESTED, data, sender),)
 
 
-def _dash_playing(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _dash_playing(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     # Only the second generation sends a position in it.
     kind = SignalKind.PLAY_REQUESTED if data.playing_time is None else SignalKind.PLAYING
-    return (_play_signal(event, kind, data, player),)
+    return (_play_signal(event, kind, data, sender),)
 
 
-def _play_signal(event: Event, kind: SignalKind, data: Data, player: str) -> Signal:
+def _play_signal(event: Event, kind: SignalKind, data: Data, sender: Sender) -> Signal:
     play = seconds(data.video_startup_time)
     measures = None
     if play is not None:
-        measures = Measures(play=play, is_startup_documented=player not in SDK_PLAYERS)
-    return _signal(event, kind, player, rendition=_rendition(event, data), measures=measures)
+        measures = Measures(play=play, is_startup_documented=not sender.reports_stalls)
+    return _signal(event, kind, sender, rendition=_rendition(event, data), measures=measures)
 
 
-def _pause(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
-    return (_signal(event, SignalKind.PAUSED, player, played=fields.played_total_s(event)),)
+def _pause(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
+    return (_signal(event, SignalKind.PAUSED, sender, played=fields.played_total_s(event)),)
 
 
-def _seek(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _seek(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     target = position_s(event) if data.to is None else fields.position(data.to)
-    end = _signal(event, SignalKind.SEEK_END, player, target=target)
-    latency = None if player == "html5" else seconds(data.seek_latency)
+    end = _signal(event, SignalKind.SEEK_END, sender, target=target)
+    latency = None if sender.player == "html5" else seconds(data.seek_latency)
     if latency is None:
         return (end,)
     begin = Signal(
@@ -140,21 +188,21 @@ def _seek(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
         SignalKind.SEEK_BEGIN,
         None,
         target=target,
-        reports_stalls=player in SDK_PLAYERS,
+        reports_stalls=sender.reports_stalls,
     )
     return (begin, end)
 
 
-def _stall_end(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
-    return (_signal(event, SignalKind.STALL_END, player, value=seconds(data.stall_duration)),)
+def _stall_end(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
+    return (_signal(event, SignalKind.STALL_END, sender, value=seconds(data.stall_duration)),)
 
 
-def _heartbeat(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _heartbeat(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     return (
         _signal(
             event,
             SignalKind.PROGRESS,
-            player,
+            sender,
             played=fields.played_total_s(event),
             dropped=fields.dropped_frames_total(event),
             rendition=_rendition(event, data),
@@ -162,50 +210,50 @@ def _heartbeat(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
     )
 
 
-def _quartile(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _quartile(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     quartile = data.quartile
     return (
         _signal(
             event,
             SignalKind.REPORT,
-            player,
+            sender,
             played=fields.played_total_s(event),
             quartile=int(quartile) if quartile in (25, 50, 75, 100) else None,
         ),
     )
 
 
-def _ended(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _ended(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     return (
         _signal(
             event,
             SignalKind.ENDED,
-            player,
+            sender,
             value=fields.completion_ratio(event),
             played=fields.played_total_s(event),
         ),
     )
 
 
-def _error(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _error(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     if data.error_family == "business":
-        return (_signal(event, SignalKind.REPORT, player),)
-    if player in ALWAYS_FATAL:
-        return (_signal(event, SignalKind.FATAL_ERROR, player),)
+        return (_signal(event, SignalKind.REPORT, sender),)
+    if sender.player in ALWAYS_FATAL:
+        return (_signal(event, SignalKind.FATAL_ERROR, sender),)
     context = data.error_context
     is_critical = fields.error_code(event).startswith(FATAL_HLS_PREFIXES) or (
         context is not None and context.severity == CRITICAL
     )
-    return (_signal(event, SignalKind.ERROR, player, value=1.0 if is_critical else None),)
+    return (_signal(event, SignalKind.ERROR, sender, value=1.0 if is_critical else None),)
 
 
-def _rate(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _rate(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     rate = data.playback_rate
     is_known = rate is not None and 0 < rate <= fields.MAX_PLAYBACK_RATE
-    return (_signal(event, SignalKind.REPORT, player, rate=rate if is_known else None),)
+    return (_signal(event, SignalKind.REPORT, sender, rate=rate if is_known else None),)
 
 
-def _quality_change(event: Event, data: Data, player: str) -> tuple[Signal, ...]:
+def _quality_change(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     switch = Switch(
         data.media_type == "audio",
         fields.previous_bps(event),
@@ -215,7 +263,7 @@ def _quality_change(event: Event, data: Data, player: str) -> tuple[Signal, ...]
         _signal(
             event,
             SignalKind.REPORT,
-            player,
+            sender,
             rendition=_rendition(event, data) or _SAME_RENDITION,
             switch=switch,
         ),
@@ -263,9 +311,12 @@ RULES: Final[dict[str, Rule]] = {
 }
 """What events of both generations mean, unless the player has a rule of its own."""
 
-PLAYER_RULES: Final[dict[tuple[str, str], Rule]] = {
-    ("dashjs", "manifestload"): _simple(SignalKind.READY),
-    ("dashjs", "playing"): _dash_playing,
-    ("dashjs", "stallstart"): _simple(SignalKind.PLAY_WAIT),
+RULES_BY_PLAYER: Final[dict[str, dict[str, Rule]]] = {
+    "dashjs": {
+        **RULES,
+        "manifestload": _simple(SignalKind.READY),
+        "playing": _dash_playing,
+        "stallstart": _simple(SignalKind.PLAY_WAIT),
+    },
 }
-"""What differs by player."""
+"""Where players differ from ``RULES``."""
