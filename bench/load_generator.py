@@ -71,13 +71,15 @@ def encode_posts(bodies: list[bytes]) -> Iterator[bytes]:
         yield head.format(next(_numbers), len(body)).encode() + body
 
 
-def run_closed_loop(port: int, requests: Iterator[bytes], connections: int, seconds: float) -> Load:
-    """Keep connections busy, each with one request at a time.
+def run_closed_loop(
+    port: int, requests: Iterator[bytes], connections: int, seconds: float, *more_ports: int
+) -> Load:
+    """Keep connections busy, each with one request at a time; to several ports in turn.
 
     Raises:
         RuntimeError: A status was neither 202 nor 503.
     """
-    load = _run(_closed(port, requests, connections, seconds))
+    load = _run(_closed((port, *more_ports), requests, connections, seconds))
     if load.statuses.keys() - {202, 503}:
         raise RuntimeError(f"unexpected statuses: {dict(load.statuses)}")
     return load
@@ -152,7 +154,9 @@ def _length(head: bytes) -> int:
     return int(rest.partition(b"\r\n")[0])
 
 
-async def _closed(port: int, requests: Iterator[bytes], connections: int, seconds: float) -> Load:
+async def _closed(
+    ports: Sequence[int], requests: Iterator[bytes], connections: int, seconds: float
+) -> Load:
     loop = asyncio.get_running_loop()
     statuses: Counter[int] = Counter()
     times: list[float] = []
@@ -173,7 +177,7 @@ async def _closed(port: int, requests: Iterator[bytes], connections: int, second
         if not busy and not ended.done():
             ended.set_result(None)
 
-    clients = [await _connect(port, done) for _ in range(connections)]
+    clients = [await _connect(ports[n % len(ports)], done) for n in range(connections)]
     for client in clients:
         client.send(next(requests), time.perf_counter())
     await ended

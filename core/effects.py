@@ -15,8 +15,9 @@ import msgspec
 from .http.messages import Response
 from .kv import Operation, Reply
 
-PayloadKind = Literal["metrics", "logs", "views"]
-"""The content of a request to a destination; ``views`` are rows for the embedded store."""
+PayloadKind = Literal["metrics", "logs", "views", "batches"]
+"""The content of a request to a destination; ``views`` are rows for the embedded store,
+``batches`` are for another worker of the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,14 @@ class RemoteWrite(DeliveryRequest):
 @dataclass(frozen=True, slots=True)
 class LokiPush(DeliveryRequest):
     """POST a request to Loki: a push, or one of its delete API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward(DeliveryRequest):
+    """Pass batches to the worker of another slot on this host (``Worker.accept_forwarded``).
+
+    The destination is the name of the slot's folder ("slot-1"); URL and headers are empty.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         body: The batch, not compressed.
         country: The viewer's country from a CDN's header.
         digest: Identifies the batch among duplicates.
+        is_forwarded: Whether another worker accepted it and forwarded it to this one, which
+            applies the events of its own views only.
     """
 
     number: int
@@ -113,6 +124,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     country: str | None
     digest: bytes
+    is_forwarded: bool = False
 
     def __repr__(self) -> str:  # without the body, as that of all effects
         return f"Record(number={self.number}, at={self.at})"
@@ -262,7 +274,7 @@ class ReadKeys:
     id: int
 
 
-Delivery = RemoteWrite | LokiPush | StoreViews
+Delivery = RemoteWrite | LokiPush | StoreViews | Forward
 StorageEffect = Append | Persist | LoadPayload | Forget | RewriteStorage
 Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | ReadKeys | EraseViewer | StorageEffect
 

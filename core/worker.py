@@ -17,7 +17,7 @@ Nothing here does I/O or knows the time: ``now`` comes in (ms since the epoch), 
 same calls give the same bytes.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from .access.api_key import Scope
@@ -28,6 +28,7 @@ from .api import answers, cors, dashboard_access, reports, routes
 from .api.dashboard_access import DashboardAccess
 from .api.failed_keys import FailedKeys
 from .api.routes import NOT_CROSS_ORIGIN, Endpoint, Route
+from .cluster.partition import Partition
 from .config.worker_config import Config
 from .effects import (
     DedupEntry,
@@ -44,7 +45,7 @@ from .effects import (
     Stored,
     StoredPayload,
 )
-from .engine import checkpoint, components, snapshot, stats_report
+from .engine import checkpoint, components, repartition, snapshot, stats_report
 from .engine.dedup import RESTORED
 from .engine.erasure import Erasures
 from .engine.flush import FlushScheduler
@@ -66,6 +67,8 @@ class Worker:
             crash.
         shared: Whether the shell carries out ``KvUpdate`` effects on a store that other workers
             use too, so that all of them count as one.
+        partition: The slots of this host that share the views, and the worker's own; needs
+            ``durable`` and excludes ``shared``. None if the worker owns all views it sees.
         embedded: Whether the shell has an embedded store (requests to ``embedded:`` URLs) and a
             dashboard (``LoadPage`` effects); the settings decide whether they are used.
         budget: Units of work of a flush that one call does at the most, in series and views.
@@ -82,6 +85,7 @@ class Worker:
     Attributes:
         config: The settings.
         instance: The ``instance`` label.
+        partition: The slots that share the views, and the worker's own; None without a partition.
     """
 
     def __init__(
@@ -92,13 +96,16 @@ class Worker:
         seed: int = 0,
         durable: bool = False,
         shared: bool = False,
+        partition: Partition | None = None,
         embedded: bool = False,
         budget: int = DEFAULT_BUDGET,
         started_at: int | None = None,
         keys: bytes | None = None,
         secret: bytes = b"",
     ) -> None:
+        assert partition is None or (durable and not shared), "only durable workers forward"
         self.config = config
+        self.partition = partition
         secret = secret or b"seed %d" % seed
         self._keys = KeyRing(config, keys)
         self._keys_reload = KeysReload(self._keys, is_used=config.keys_file is not None)
@@ -112,6 +119,7 @@ class Worker:
             shared=shared,
             embedded=embedded,
             secret=secret,
+            partition=partition,
             ring=self._keys,
         )
         self._ids = self._components.ids
@@ -177,6 +185,22 @@ class Worker:
         else:
             response = self._report(route, request, grant, now)
         return self._due(now, () if response is None else (self._respond(opened, response, now),))
+
+    def accept_forwarded(self, request_id: int, body: bytes, now: int) -> tuple[Effect, ...]:
+        """Accept batches that another worker of this host forwards (the body of a ``Forward``).
+
+        Args:
+            request_id: The caller's id of the request, distinct from those of ``handle``. One
+                ``Respond`` with it follows, now or with a ``complete``: 204 once all batches are
+                safe; otherwise the sender must keep them and try again.
+            body: The body.
+            now: Current time in ms.
+        """
+        self._begin(now)
+        answer = self._components.forwarded.accept(request_id, body, now)
+        assert self._durability is not None, "only durable workers forward"
+        effects = tuple(self._durability.drain_effects())
+        return effects if answer is None else (answer, *effects)
 
     def _authorize(self, endpoint: Endpoint, request: Request) -> Grant | Refusal:
         return self._keys.authorize(request, endpoint.scope) if endpoint.needs_key else OPEN
@@ -294,16 +318,21 @@ class Worker:
             case KvResult() | KvFailure():
                 self._flushes.complete_update(effect_id, result, now)
             case Stored():
-                responses = self._finish_record(effect_id, now, is_written=True)
-                if responses and self._coordinator is None and self._flushes.is_quiet:
-                    # Fast path, a third fewer calls: nothing but series and log entries follows
-                    # from most records, and ``next_poll`` reports log requests that are full.
-                    self._flushes.advance(now)
-                    return tuple(responses)
-                self._finish_persist(effect_id, result, now)
+                finished = self._finish_record(effect_id, now, is_written=True)
+                if finished is None:
+                    self._finish_persist(effect_id, result, now)
+                else:
+                    responses = finished
+                    if self._coordinator is None and self._flushes.is_quiet:
+                        # Fast path, a third fewer calls: nothing but series and log entries
+                        # follows from most records, and ``next_poll`` reports full log requests.
+                        self._flushes.advance(now)
+                        if not self._export.must_forward(now):
+                            return tuple(responses)
             case StorageFailure():
-                responses = self._finish_record(effect_id, now, is_written=False)
-                if responses:
+                finished = self._finish_record(effect_id, now, is_written=False)
+                if finished is not None:
+                    responses = finished
                     self._note_storage_failure(result, now)
                 self._export.complete(effect_id, result, now)
                 self._finish_persist(effect_id, result, now)
@@ -319,9 +348,15 @@ class Worker:
             return []
         return [self._respond(opened, self._dashboard.page_response(opened.request, page), now)]
 
-    def _finish_record(self, effect_id: int, now: int, *, is_written: bool) -> list[Effect]:
+    def _finish_record(self, effect_id: int, now: int, *, is_written: bool) -> list[Effect] | None:
+        """Return the answers that waited for a record; None if the effect writes no record."""
         finished = self._ingest.finish_record(effect_id, is_written=is_written, now=now)
-        return [self._respond(opened, response, now) for opened, response in finished]
+        if finished is None:
+            return None
+        return [
+            *(self._respond(opened, response, now) for opened, response in finished),
+            *self._components.forwarded.finish_record(effect_id, is_written=is_written),
+        ]
 
     def _finish_persist(self, effect_id: int, result: Stored | StorageFailure, now: int) -> None:
         if self._durability is not None:
@@ -356,11 +391,25 @@ class Worker:
     @property
     def drained(self) -> bool:
         """Whether nothing waits for delivery or for the disk."""
+        return self._is_written and all(
+            queue.is_drained for group in self._export.groups for queue in group.active
+        )
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing waits for the disk, to be applied, or to be forwarded."""
+        return self._is_written and not self._export.is_forwarding
+
+    @property
+    def _is_written(self) -> bool:
         if not self._flushes.is_complete or self._components.queue.has_unjournalled:
             return False
-        if self._durability is not None and self._durability.is_busy:
-            return False
-        return all(queue.is_empty for queue in self._export.queues)
+        return self._durability is None or not self._durability.is_busy
+
+    @property
+    def storage_failure(self) -> str:
+        """Why the disk cannot be written; "" if it can."""
+        return self._components.storage_failure
 
     def forget_viewer(self, org_id: str, viewer_ids: Collection[str]) -> None:
         """Remove the ids of a viewer from the views that the next snapshot holds.
@@ -377,6 +426,12 @@ class Worker:
         return self._export.waiting
 
     # State
+
+    def checkpoint(self, now: int) -> tuple[Effect, ...]:
+        """Write a snapshot, besides those of flushes. The worker must be at rest."""
+        self._begin(now)
+        self._flushes.write_checkpoint(now)
+        return self._due(now)
 
     def snapshot(self) -> bytes:
         """Return the state as bytes; see ``core/engine/snapshot``.
@@ -473,3 +528,13 @@ class Worker:
             self._flushes.persist_if_needed(now)
             effects += self._durability.drain_effects()
         return (*effects, *requests, *erasing)
+
+
+def move_to_slots(workers: Sequence[Worker], slots: int) -> None:
+    """Copy each view to its owner of a new number of slots; see ``core/engine/repartition``.
+
+    Args:
+        workers: The workers of all slots, at rest; call ``checkpoint`` of each afterwards.
+        slots: The new number of slots.
+    """
+    repartition.copy_state([worker._components for worker in workers], slots)

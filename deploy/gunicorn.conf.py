@@ -12,7 +12,8 @@ from typing import Any
 from openqoe.shells.wsgi_shell import application, close_all, start_or_exit
 
 bind = "127.0.0.1:8787"
-# Number of processes: -w N, or WEB_CONCURRENCY. They share a store in the data directory.
+# Number of processes: -w N or WEB_CONCURRENCY, which the service reads, too: the processes divide
+# the views. If you set it here (workers = N), set OPENQOE_WORKERS=N as well.
 worker_class = "gthread"
 threads = 16
 # Connections per process. Players keep theirs open; connections over the limit are not accepted.

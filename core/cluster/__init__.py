@@ -1,4 +1,7 @@
-"""Coordination of several workers through a key-value store, so that together they count as one.
+"""Coordination of several workers, so that together they count as one.
+
+The workers of one host divide the views (``partition``) and forward batches (``forwarding``). Those
+of several hosts share a key-value store.
 
 ``coordinator`` sends updates to the store. An update carries operations of three participants:
 ``shared_views`` (batches and the logs of views), ``cardinality_sync`` (admitted label values) and

@@ -160,18 +160,27 @@ _ONE_PRIMARY = (
 )
 
 
+_EARLIER_KEYWORDS = ("auto", "memory", "sqlite")
+"""Values of earlier versions, which chose among stores on one host; now there is no need of one."""
+
+
 def parse_store_url(text: str) -> str:
     """Check the location of a key-value store: a keyword or a URL (see OPENQOE_KV_URL)."""
     text = text.strip()
-    if text.lower() in ("auto", "memory", "sqlite"):
-        return text.lower()
+    if text.lower() in ("none", *_EARLIER_KEYWORDS):
+        return "none"
     try:
         parts = urlsplit(text)
         port = None if "," in parts.netloc else parts.port
     except ValueError as error:
         raise ValueError(f"is not a URL ({error})") from None
     match parts.scheme:
-        case "sqlite" | "unix":
+        case "sqlite":
+            raise ValueError(
+                "is not supported any more: processes that share a data directory count like one "
+                "without a store"
+            )
+        case "unix":
             if not parts.path.strip("/"):
                 raise ValueError(f"names no file ({parts.scheme}:///path)")
         case "redis" | "rediss":
@@ -184,7 +193,7 @@ def parse_store_url(text: str) -> str:
         case scheme if "cluster" in scheme or "sentinel" in scheme:
             raise ValueError(f"names a cluster or Sentinel: {_ONE_PRIMARY}")
         case _:
-            raise ValueError("is not auto, memory, sqlite, or a sqlite, redis, rediss or unix URL")
+            raise ValueError("is not none, or a redis, rediss or unix URL")
     return text
 
 

@@ -430,18 +430,25 @@ class Config:
         "if the memory allows.",
     )
 
+    workers: int = _count(
+        "OPENQOE_WORKERS",
+        0,
+        "Number of processes that share the data directory: the views are divided among as many "
+        "slots. A change takes effect when all of them have stopped. 0: the option `--workers` of "
+        "`openqoe serve`, gunicorn, uvicorn, hypercorn and granian, `GUNICORN_CMD_ARGS` or "
+        "`WEB_CONCURRENCY`, else 1.",
+        minimum=0,
+        group="Several processes",
+    )
     kv_url: str = setting(
         "OPENQOE_KV_URL",
-        "auto",
-        "Key-value store in which workers coordinate, so that together they count like one. "
-        "`auto`: `sqlite` where several processes are expected (`--workers`, WSGI and ASGI hosts) "
-        "and the durability is not `memory`, else `memory`; `memory`: no coordination; `sqlite`: "
-        "the processes that share a data directory; `sqlite:///path`: the processes that share "
-        "this file; `redis://user:password@host:6379/0`, `rediss://` (TLS), `unix://`: all "
-        "processes that use this Redis or Valkey server (extra `redis`).",
+        "none",
+        "Key-value store in which the workers of several hosts coordinate, so that together they "
+        "count like one: `redis://user:password@host:6379/0`, `rediss://` (TLS) or `unix://` of a "
+        "Redis or Valkey server (extra `redis`). `none`: the processes that share a data directory "
+        "count like one by themselves.",
         parse=parse_store_url,
         secret=True,
-        group="Several processes",
     )
     kv_prefix: str = setting(
         "OPENQOE_KV_PREFIX",

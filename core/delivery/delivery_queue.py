@@ -18,8 +18,9 @@ result with ``complete``, and calls again at ``next_poll``. At shutdown it conti
 is empty or the deadline is over.
 
 Bounds. A full queue of logs or of rows of views drops its oldest payloads, but never the one in
-flight, whose outcome is unknown. Metrics are not dropped for lack of room: while a queue
-``is_full``, its owner does not flush them, and the registry continues counting. If another
+flight, whose outcome is unknown. One of batches for another worker drops none: while it
+``is_full``, the worker accepts no more for it. Metrics are not dropped for lack of room: while a
+queue ``is_full``, its owner does not flush them, and the registry continues counting. If another
 destination must not wait for that, the owner flushes nevertheless, and offers a full queue only
 payloads that later flushes do not repeat (series that begin or end), and none once it
 ``is_overfull``, at twice its bound.
@@ -38,11 +39,13 @@ are cumulative, and Loki stores equal log entries once).
 """
 
 from collections import deque
+from collections.abc import Container
 from dataclasses import replace
 
 from ..config.destinations import Destination
 from ..effects import (
     Delivery,
+    Forward,
     HttpResult,
     LoadPayload,
     LokiPush,
@@ -75,6 +78,13 @@ RELOAD = 1_000
 
 MINUTE = 60_000
 
+MAX_FORWARD_WAIT = 1_000
+"""Maximum ms between two attempts to reach another worker of the host: it costs nothing."""
+
+REPORTED_FAILURES = 8
+"""Failures to reach another worker of the host until it is reported: some seconds, in which a
+process is replaced as usual."""
+
 ROUTE_STEP = 30_000
 """Minimum ms until a retry if the route, the credentials or the configuration are wrong."""
 
@@ -97,6 +107,7 @@ _EFFECTS: dict[PayloadKind, type[Delivery]] = {
     "metrics": RemoteWrite,
     "logs": LokiPush,
     "views": StoreViews,
+    "batches": Forward,
 }
 
 
@@ -167,13 +178,20 @@ class DeliveryQueue:
         self._last_error = ""
         self._last_success: int | None = None
 
-    def offer(self, payload: Payload, now: int) -> tuple[Notice, ...]:
-        """Adds a payload at the end."""
+    def offer(self, payload: Payload, now: int, *, is_stored: bool = True) -> tuple[Notice, ...]:
+        """Adds a payload at the end.
+
+        Args:
+            payload: The payload.
+            now: Current time in ms.
+            is_stored: Whether the outbox has its body, if it has a number; else see ``unload``.
+        """
         if payload.kind != self.kind:
             raise ValueError(f"a queue of {self.kind} was offered {payload.kind}")
         self._adjust_to_clock(now)
         loaded = self._loaded_bytes
-        if payload.number and loaded + len(payload.body) > self._loaded_pool.share(loaded):
+        is_unloadable = payload.number and is_stored
+        if is_unloadable and loaded + len(payload.body) > self._loaded_pool.share(loaded):
             payload = payload.without_body()
         if self._max_age is not None and now - payload.created > MINUTE:
             self._drains_backlog = True  # of an earlier process
@@ -187,6 +205,22 @@ class DeliveryQueue:
         self.counters.offered += payload.items
         self._count_dropped(payload, "queue_full")
         return self._notices.report_overflow(now, items=payload.items, max_bytes=self._max_bytes)
+
+    def unload(self, unstored: Container[int]) -> None:
+        """Drops bodies beyond ``MAX_LOADED``, but for the head and those not yet in the outbox."""
+        most = self._loaded_pool.share(self._loaded_bytes)
+        if self._loaded_bytes <= most:
+            return
+        kept, loaded = list[Payload](), 0
+        for payload in self._waiting:
+            if kept and payload.number not in unstored and loaded + len(payload.body) > most:
+                self._subtract_bytes(payload)
+                payload = payload.without_body()
+                self._add_bytes(payload)
+            loaded += len(payload.body)
+            kept.append(payload)
+        self._waiting.clear()
+        self._waiting.extend(kept)
 
     def next_request(self, effect_id: int, now: int) -> Delivery | LoadPayload | None:
         """The request to send now, if any, or the effect that loads its body.
@@ -278,6 +312,16 @@ class DeliveryQueue:
             return None
         due = 0 if self._waiting else self._quarantine.next_due
         return None if due is None else max(self._since + self._wait, due)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether a stopping process need not wait for the queue.
+
+        Other workers of the host stop at the same time, most often: what they no longer accept
+        waits in the outbox.
+        """
+        is_given_up = self.kind == "batches" and self._is_draining and self._state == "failing"
+        return self.is_empty or is_given_up
 
     @property
     def is_accepting(self) -> bool:
@@ -378,9 +422,13 @@ class DeliveryQueue:
             # The next payload shows whether the fault is the destination's.
             self._wait_from(now, wait, least=verdict.retry_after or 0)
             return ()
-        if verdict.concerns_route and not self._is_draining:
+        if self.kind == "batches":
+            wait = min(wait, MAX_FORWARD_WAIT)
+        elif verdict.concerns_route and not self._is_draining:
             wait = max(wait, ROUTE_STEP) * (5 if self._failures > 4 else 1)
         self._wait_from(now, wait, least=verdict.retry_after or 0)
+        if self.kind == "batches" and self._failures < REPORTED_FAILURES:
+            return ()
         return self._notices.report_retry(
             verdict, error_text, now, wait=self._wait, payloads=payloads
         )
@@ -430,13 +478,13 @@ class DeliveryQueue:
         if self._bytes <= self._max_bytes:
             return ()
         items = 0
-        if self.kind != "metrics":
+        if self.kind in ("logs", "views"):
             while self._bytes > self._max_bytes and (payload := self._quarantine.pop_oldest()):
                 items += self._give_up(payload, "queue_full")
             oldest = 0 if self._in_flight is None else 1
             while self._bytes > self._max_bytes and len(self._waiting) > 1:
                 items += self._give_up(self._remove(oldest), "queue_full")
-        elif self._max_age is not None:
+        elif self.kind == "metrics" and self._max_age is not None:
             items = self._thin()
         return self._notices.report_overflow(now, items=items, max_bytes=self._max_bytes)
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from ..config.destinations import EMBEDDED, Destination
-from ..effects import HttpResult, LokiPush, NetworkFailure, PayloadKind, RemoteWrite, StoreViews
+from ..effects import HttpResult, LokiPush, NetworkFailure, PayloadKind, RemoteWrite
 from ..version import VERSION
 from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
@@ -69,7 +69,7 @@ def build_probe(
         headers, body = encoding.headers, encoding.encode_request(())
     payload = Payload(kind, headers, body, items=0, created=0)
     request = build_request(destination, payload, f"openqoe-worker/{VERSION}", 1)
-    assert not isinstance(request, StoreViews), "no server gets rows of views"
+    assert isinstance(request, RemoteWrite | LokiPush), "servers get metrics and logs"
     return request
 
 

@@ -4,8 +4,8 @@ A head that fails repeatedly is divided, between streams if possible. A part tha
 is set aside, and the next payload is tried. If that one is delivered, the fault is in the part: it
 is quarantined and retried slowly, while everything else flows. If nothing is delivered, the fault
 is the destination's: the parts return to the front. So a destination that accepts nothing gets few
-requests and loses nothing, and nothing else can block the queue. Metrics are divided, but not set
-aside: their samples must arrive in order.
+requests and loses nothing, and nothing else can block the queue. Metrics and forwarded batches are
+not set aside, because they must arrive in order.
 
 The status 400 means that the valid part was stored, or that the whole request is wrong. A payload
 of logs is therefore divided until its parts are delivered or hold one entry; one that is still
@@ -21,6 +21,9 @@ from dataclasses import replace
 from ..effects import PayloadKind
 from .payload import Payload
 from .verdict import Verdict
+
+ORDERED: tuple[PayloadKind, ...] = ("metrics", "batches")
+"""Kinds of payloads that must arrive in order."""
 
 MAX_ATTEMPTS = 4
 """Failed attempts after which a head is divided or set aside."""
@@ -144,7 +147,7 @@ class Quarantine:
             self._quarantined.append((now + QUARANTINE, self._waiting.popleft()))
             self.begin_head()
             return True
-        if not is_rejected and (self._kind == "metrics" or self._attempts < MAX_ATTEMPTS):
+        if not is_rejected and (self._kind in ORDERED or self._attempts < MAX_ATTEMPTS):
             return False
         self.begin_head()
         if len(self.aside) >= MAX_ASIDE or len(self._waiting) < 2:

@@ -89,11 +89,13 @@ class QueueGroup:
                 queue.begin_drain()
         return queue
 
-    def offer(self, payload: Payload, tenant: str, now: int) -> tuple[Notice, ...]:
+    def offer(
+        self, payload: Payload, tenant: str, now: int, *, is_stored: bool = True
+    ) -> tuple[Notice, ...]:
         """Add a payload to the queue of a tenant."""
         queue = self.queue_for(tenant)
         self._active[queue.destination.name] = queue
-        return queue.offer(payload, now)
+        return queue.offer(payload, now, is_stored=is_stored)
 
     def note_finished(self, queue: DeliveryQueue) -> None:
         """Note that a queue may have become empty."""
@@ -113,6 +115,11 @@ class QueueGroup:
         self._is_draining = True
         for queue in self:
             queue.begin_drain()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all queues are empty."""
+        return all(queue.is_empty for queue in self._active.values())
 
     @property
     def is_full(self) -> bool:

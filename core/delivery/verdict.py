@@ -30,7 +30,7 @@ DeliveryOutcome = Literal["delivered", "rejected", "dropped", "split", "retried"
 MAX_RETRY_AFTER = 5 * 60 * 1000
 """Maximum wait in ms; a longer Retry-After is capped."""
 
-ANY_KIND: tuple[PayloadKind, ...] = ("metrics", "logs", "views")
+ANY_KIND: tuple[PayloadKind, ...] = ("metrics", "logs", "views", "batches")
 
 
 @dataclass(frozen=True, slots=True)

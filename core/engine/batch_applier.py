@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ..cluster.forwarding import Forwarding
 from ..config.worker_config import Config
 from ..effects import Notice
 from ..events.batch import Batch
@@ -54,8 +55,10 @@ class BatchApplier:
         *,
         instance: str,
         changed_views: ChangedViews | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self._health = health
+        self._forwarding = forwarding
         self._log = log
         self._log_sample = config.log_sample
         self.decoder = BatchDecoder(config)
@@ -83,7 +86,13 @@ class BatchApplier:
     def apply(self, batch: Batch) -> None:
         """Apply a batch with local knowledge only. A fault of ours is reported, not raised."""
         try:
-            events = self._begin(batch.decode(self.decoder), batch)
+            decoded = batch.decode(self.decoder)
+            if self._forwarding is not None:
+                decoded = self._forwarding.select_own(batch.record, decoded)
+                if decoded.is_empty:  # as most batches that were forwarded
+                    self.is_dirty = True
+                    return
+            events = self._begin(decoded, batch)
             self.recorder.record_events(events, batch.record.at)
         except Exception as error:
             self.report_fault(batch, error)

@@ -67,6 +67,11 @@ def restore(
     for exporter, state in zip(export.exporters, saved.exporters, strict=True):
         exporter.restore_state(state, table, _METRICS)
     applier.recorder.restore_state(saved.recorder, table)
+    if components.forwarding is not None:
+        partition, views = components.forwarding.partition, applier.recorder.views
+        views.discard_views(
+            key for key in views.list_keys() if partition.owner_of(key.view_id) != partition.own
+        )
     for name, dimension in applier.governor.dimensions.items():
         if name in saved.dimensions:
             dimension.restore_state(saved.dimensions[name])

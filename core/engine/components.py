@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ..access.key_ring import KeyRing
 from ..access.tenants import Tenants
 from ..cluster.coordinator import Coordinator
+from ..cluster.forwarding import Forwarding
+from ..cluster.partition import Partition
 from ..config.worker_config import Config
 from ..events.batch_queue import BatchQueue
 from ..metrics.health_metrics import Health
@@ -14,6 +16,7 @@ from .durability import Durability
 from .effect_ids import EffectIds
 from .export import ExportPipeline
 from .flush_pace import FlushPace
+from .forwarded_batches import ForwardedBatches
 from .ingest import Ingest
 
 
@@ -34,6 +37,9 @@ class Components:
         pace: Judges whether flushes and deliveries keep up.
         durability: Orders what goes to disk; None if nothing does.
         coordinator: Synchronises with other workers; None if there are none.
+        forwarding: Forwards batches to other workers of the host; None if views are not
+            partitioned.
+        forwarded: Accepts the batches that those forward.
     """
 
     config: Config
@@ -48,6 +54,8 @@ class Components:
     pace: FlushPace
     durability: Durability | None
     coordinator: Coordinator | None
+    forwarding: Forwarding | None
+    forwarded: ForwardedBatches
 
     @property
     def storage_failure(self) -> str:
@@ -64,24 +72,41 @@ def create_components(
     shared: bool,
     embedded: bool,
     secret: bytes,
+    partition: Partition | None,
     ring: KeyRing,
 ) -> Components:
     """Create the components; see ``Worker`` for the arguments."""
     ids, health, queue = EffectIds(), Health(), BatchQueue(claims=shared)
     durability = Durability(config.dedup_window, config.dedup_max) if durable else None
+    forwarding = None if partition is None else Forwarding(partition)
     tenants = Tenants(config, ring)
     export = ExportPipeline(
-        config, health, durability, tenants, instance=instance, seed=seed, embedded=embedded
+        config,
+        health,
+        durability,
+        tenants,
+        instance=instance,
+        seed=seed,
+        embedded=embedded,
+        forwarding=forwarding,
     )
     applier = BatchApplier(
-        config, health, export.log, instance=instance, changed_views=export.changed_views
+        config,
+        health,
+        export.log,
+        instance=instance,
+        changed_views=export.changed_views,
+        forwarding=forwarding,
     )
     export.set_registries(applier.registry, health.registry)
     coordinator = None
     if shared:
         coordinator = Coordinator(config, queue, applier, applier.governor, instance)
     privacy = PrivacyRules(config, secret)
-    ingest = Ingest(config, ids, health, queue, applier, durability, coordinator, privacy)
+    ingest = Ingest(
+        config, ids, health, queue, applier, durability, coordinator, privacy, forwarding
+    )
+    forwarded = ForwardedBatches(ingest)
     pace = FlushPace(config.flush_interval, export.groups)
     return Components(
         config,
@@ -96,4 +121,6 @@ def create_components(
         pace,
         durability,
         coordinator,
+        forwarding,
+        forwarded,
     )

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from xxhash import xxh3_128_digest
 
+from ..effects import DedupEntry
 from ..primitives.fair_share import NEWCOMERS_SHARE, surplus_by_group
 
 
@@ -83,6 +84,17 @@ class DedupWindow:
 
     def __len__(self) -> int:
         return len(self._accepted)
+
+    def __contains__(self, digest: bytes) -> bool:
+        """Whether a batch is in the window, however old."""
+        return digest in self._accepted
+
+    def list_entries(self) -> list[DedupEntry]:
+        """Return all entries."""
+        return [
+            DedupEntry(digest, found >> EVENT_BITS, found & MAX_EVENTS)
+            for digest, found in self._accepted.items()
+        ]
 
     def find(self, digest: bytes, now: int) -> int | None:
         """Return how many events the batch held; None if it was not accepted in the window."""

@@ -13,13 +13,15 @@ payloads to the queues: it gives them, with the snapshot that they follow from, 
 and they go out once that is on disk. So nothing leaves the process that a crash could undo: after
 one, the snapshot and the journal lead to the same totals, and flushed payloads are in the outbox.
 
-Log entries may leave earlier, when many gather between two flushes. Their batches are still in the
-journal then, so a crash logs them once more, which receivers recognise as equal.
+Log entries and forwarded batches may leave earlier. Their batches are still in the journal then, so
+a crash sends them once more, which receivers recognise as equal.
 
 If a record cannot be written, its batch has had no effect and its sender is answered 503. No batch
 is accepted then until a ``Persist`` has succeeded; one is tried every second. A ``Persist`` may
 report that it was the last thing there was room for: then no batch is accepted either.
 """
+
+from collections.abc import Container
 
 from ..delivery.payload import Payload
 from ..effects import (
@@ -68,11 +70,18 @@ class Durability:
         return self._persist is not None or self._checkpoint is not None or bool(self._staged)
 
     def append(
-        self, effect_id: int, at: int, body: bytes, country: str | None, digest: bytes
+        self,
+        effect_id: int,
+        at: int,
+        body: bytes,
+        country: str | None,
+        digest: bytes,
+        *,
+        is_forwarded: bool = False,
     ) -> Record:
         """Write a batch to the journal; returns its record."""
         self.last_record += 1
-        record = Record(self.last_record, at, body, country, digest)
+        record = Record(self.last_record, at, body, country, digest, is_forwarded)
         self._effects.append(Append(effect_id, record))
         return record
 
@@ -84,6 +93,11 @@ class Durability:
         """Return a payload with a number of its own."""
         self.last_payload += 1
         return payload.with_number(self.last_payload)
+
+    @property
+    def unstored(self) -> Container[int]:
+        """Numbers of the payloads in queues that are not in the outbox yet."""
+        return self._unstored.keys()
 
     def note_early(self, payload: Payload) -> None:
         """Note a payload that went to its queue before it was stored."""

@@ -24,6 +24,7 @@ from itertools import chain
 import msgspec
 
 from ..access.tenants import Tenants
+from ..cluster.forwarding import PAYLOAD_BYTES, Forwarding, slot_name
 from ..config.destinations import Destination, split_destination, tenant_destination
 from ..config.worker_config import Config
 from ..delivery.byte_pool import BytePool
@@ -64,6 +65,10 @@ from .effect_ids import EffectIds
 SERIES_BEGUN = 3
 """Units of work of a series in its first export, which encodes its labels."""
 
+GATHERING_TIME = 50
+"""ms for which batches to forward gather. No client waits for them, and a request with many costs
+little more than one with one: threads of two processes take turns for it."""
+
 METADATA_INTERVAL = 300_000
 """ms between requests that carry the metrics' metadata."""
 
@@ -103,8 +108,12 @@ class ExportPipeline:
         instance: str,
         seed: int,
         embedded: bool,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self._config = config
+        self._forwarding = forwarding
+        self._gathering_since: int | None = None  # when the first batch to forward came, ms
+        self._gathering_time = GATHERING_TIME
         self._durability = durability
         self._health = health
         self._instance = instance
@@ -140,7 +149,11 @@ class ExportPipeline:
             if embedded
         )
         self.changed_views = ChangedViews() if self._views else None
-        self.groups = (*self._metrics, *self._logs, *self._views)
+        self._slots = {
+            slot: self._group(Destination(slot_name(slot), ""), "batches", _split_nothing, seed)
+            for slot in (forwarding.partition.others if forwarding is not None else ())
+        }
+        self.groups = (*self._metrics, *self._logs, *self._views, *self._slots.values())
         self._by_name = {group.destination.name: group for group in self.groups}
         self._known: frozenset[str] = frozenset()  # destinations that the last process had
         self._heirs: dict[str, str] = {}
@@ -210,9 +223,50 @@ class ExportPipeline:
             numbered = tuple(self._durability.number(payload) for payload in payloads)
             self._durability.stage(numbered)
 
-    def flush_logs(self, now: int) -> None:
-        """Export all log entries."""
+    def empty_buffers(self, now: int) -> None:
+        """Give all log entries and forwarded batches to their queues: a snapshot holds none."""
         self._send_early(self._log_payloads(now), now)
+        if self._forwarding is not None:
+            for slot in self._slots:
+                self._send_early(self._forwarding.drain_payloads(slot, now), now)
+
+    @property
+    def is_forwarding(self) -> bool:
+        """Whether a batch waits for another worker of the host, or is on its way there."""
+        has_waiting = self._forwarding is not None and self._forwarding.has_waiting
+        return has_waiting or not all(group.is_empty for group in self._slots.values())
+
+    def must_forward(self, now: int) -> bool:
+        """Whether it is time to forward batches to a slot whose queue is idle."""
+        forwarding = self._forwarding
+        if forwarding is None or not forwarding.has_waiting:
+            return False
+        if self._gathering_since is None or self._gathering_since > now:
+            self._gathering_since = now
+        is_time = now - self._gathering_since >= self._gathering_time
+        return (is_time or forwarding.bytes >= PAYLOAD_BYTES) and self._has_idle_slot
+
+    @property
+    def _has_idle_slot(self) -> bool:
+        """Whether batches wait for a slot whose queue is idle."""
+        return self._forwarding is not None and any(
+            group.is_empty and self._forwarding.is_waiting(slot)
+            for slot, group in self._slots.items()
+        )
+
+    def _forward_batches(self, now: int) -> None:
+        """Give forwarded batches to the queues that are idle; the others gather."""
+        forwarding = self._forwarding
+        if forwarding is None:
+            return
+        if self.must_forward(now):
+            self._gathering_since = None
+            for slot, group in self._slots.items():
+                if group.is_empty and forwarding.is_waiting(slot):
+                    self._send_early(forwarding.drain_payloads(slot, now), now)
+        if forwarding.full_slots or any(group.is_full for group in self._slots.values()):
+            full = (slot for slot, group in self._slots.items() if group.is_full)
+            forwarding.full_slots = frozenset(full)
 
     def flush_full_logs(self, now: int) -> None:
         """Export the log entries that fill a request, without waiting for the flush."""
@@ -225,11 +279,15 @@ class ExportPipeline:
             payloads = tuple(self._durability.number(payload) for payload in payloads)
             for payload in payloads:
                 self._durability.note_early(payload)
-        self._offer(payloads, now)
+        self._offer(payloads, now, is_stored=False)
 
     def release_staged(self, payloads: Iterable[Payload], now: int) -> None:
         """Offer staged payloads to their queues: they are in the outbox now."""
         self._offer(payloads, now)
+        if self._durability is not None:
+            for group in self.groups:
+                for queue in group.active:
+                    queue.unload(self._durability.unstored)
 
     def resume(self, payloads: Iterable[StoredPayload], now: int) -> None:
         """Queue the payloads that an earlier process left in the outbox."""
@@ -270,10 +328,11 @@ class ExportPipeline:
             name = self._heirs[before] = heir
         return groups[name]
 
-    def _offer(self, payloads: Iterable[Payload], now: int) -> None:
+    def _offer(self, payloads: Iterable[Payload], now: int, *, is_stored: bool = True) -> None:
         for payload in payloads:
             name, tenant = split_destination(payload.destination)
-            self._notices += self._by_name[name].offer(payload, tenant, now)
+            group = self._by_name[name]
+            self._notices += group.offer(payload, tenant, now, is_stored=is_stored)
 
     def _address(self, payload: Payload, group: QueueGroup) -> Payload:
         """Return the payload for the queue of its tenant."""
@@ -377,6 +436,7 @@ class ExportPipeline:
 
     def due_requests(self, ids: EffectIds, now: int) -> list[Delivery | LoadPayload]:
         """Return the requests to send now."""
+        self._forward_batches(now)
         effects: list[Delivery | LoadPayload] = []
         for group in self.groups:
             for queue in group.active:
@@ -412,12 +472,15 @@ class ExportPipeline:
 
     def hurry(self) -> None:
         """Retry without delay, because the process is about to end."""
+        self._gathering_time = 0
         for group in self.groups:
             group.begin_drain()
 
     def next_poll(self) -> int | None:
         """Return when the next request is due, ms; None if none waits."""
         times = [queue.next_poll for group in self.groups for queue in group.active]
+        if self._has_idle_slot:
+            times.append((self._gathering_since or 0) + self._gathering_time)
         return min((time for time in times if time is not None), default=None)
 
     @property
@@ -467,3 +530,7 @@ class ExportPipeline:
             )
 
         return QueueGroup(destination, make_queue)
+
+
+def _split_nothing(body: bytes) -> Sequence[tuple[bytes, int]]:
+    return ()

@@ -213,6 +213,11 @@ class FlushScheduler:
             self._coordinator.begin_shutdown(now, remaining, keeps_rest=keeps_rest)
         self.make_requested_flush(now)
 
+    def write_checkpoint(self, now: int) -> None:
+        """Write a checkpoint now; nothing may be under way."""
+        self._begin_work(self._persist(now), now)
+        self.finish_work(now)
+
     def persist_if_needed(self, now: int) -> None:
         """Write a checkpoint between flushes, to find out whether the disk works again."""
         if self._durability is None or not self._durability.needs_persist(now):
@@ -285,7 +290,7 @@ class FlushScheduler:
         """Write a checkpoint."""
         if self._durability is None:
             return
-        self._export.flush_logs(now)  # a snapshot does not hold any
+        self._export.empty_buffers(now)
         captured = yield from checkpoint.capture(self._components, self._limits, self.timer)
         self._durability.begin_checkpoint(self._queue.first_unapplied)
         self._release(now)

@@ -99,7 +99,7 @@ class FlushPace:
                 delay = queue.pop_longest_delay()
                 accepts = queue.is_accepting and delay is not None
                 grows = self._judge_queue(queue, now, accepts=accepts)
-                if queue.kind == "logs":  # as many with a longer interval
+                if queue.kind in ("logs", "batches"):  # as many with a longer interval
                     continue
                 growing += grows and accepts
                 delays.append(max(delay or 0, queue.head_age(now)) if queue.is_accepting else 0)

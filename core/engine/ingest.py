@@ -24,6 +24,7 @@ from ..access.key_ring import Grant
 from ..api import answers, content
 from ..api.body_formats import BODY_FORMATS
 from ..cluster.coordinator import Coordinator
+from ..cluster.forwarding import ForwardedBatch, Forwarding
 from ..config.worker_config import Config
 from ..effects import DedupEntry, Record
 from ..events.batch import Batch, OpenRequest
@@ -98,6 +99,7 @@ class Ingest:
         durability: Durability | None,
         coordinator: Coordinator | None,
         privacy: PrivacyRules,
+        forwarding: Forwarding | None,
     ) -> None:
         self._config = config
         self._privacy = privacy
@@ -108,6 +110,7 @@ class Ingest:
         self._durability = durability
         self._coordinator = coordinator
         self._shedder = LoadShedder(config.max_wait)
+        self._forwarding = forwarding
         self._numbers = 0  # of batches, where there is no journal that numbers them
         self._country_headers = tuple(name.lower() for name in config.country_headers)
         self.limits = KeyLimits(config.limit_workers or 1)
@@ -172,6 +175,10 @@ class Ingest:
             return answers.error_response(status, f"Not a body of CMCD records: {error}")
         body, decoded, faults, left_out = screened
         received = decoded.event_count
+        if self._forwarding is not None and self._forwarding.is_blocked(decoded):
+            self.rejected["owner"] = self.rejected.get("owner", 0) + 1
+            self._health.count(health_metrics.REFUSED, reason="owner")
+            return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
         if not decoded.events and not left_out:
             self._applier.count_faults(faults)
             return body_format.invalid(faults)
@@ -290,15 +297,53 @@ class Ingest:
             return True
         return self.dedup.find(digest_of_pair(digest, screened.body), now) is None
 
-    def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer]:
+    def ingest_forwarded(self, forwarded: ForwardedBatch, now: int) -> int:
+        """Accept a batch that another worker of the host has accepted.
+
+        Returns:
+            Id of the effect that makes it safe; 0 if nothing has to be waited for.
+        """
+        assert self._durability is not None, "only durable workers forward batches"
+        if self.dedup.find(forwarded.digest, now) is not None:
+            self._health.count(health_metrics.DUPLICATES)
+            first = self._queue.find_unjournalled(forwarded.digest)
+            return 0 if first is None else first.effect_id
+        try:
+            decoded = self._applier.decoder.decode(forwarded.body, forwarded.at)
+        except ValueError:  # a worker of another version accepted it
+            self._health.count(health_metrics.BATCHES_REJECTED, reason="forwarded")
+            return 0
+        effect_id = self._ids.issue()
+        record = self._durability.append(
+            effect_id,
+            forwarded.at,
+            forwarded.body,
+            forwarded.country,
+            forwarded.digest,
+            is_forwarded=True,
+        )
+        batch = Batch(record, decoded, effect_id)
+        if record.digest != digest_of(record.body):
+            batch.pair_digest = digest_of_pair(record.digest, record.body)
+        self._remember(batch, now)
+        self._queue.add(batch)
+        return effect_id
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether no batch can be accepted from another worker."""
+        has_failed = self._durability is None or bool(self._durability.failure)
+        return has_failed or self._queue.bytes > self._config.max_waiting_bytes
+
+    def finish_record(self, effect_id: int, *, is_written: bool, now: int) -> list[Answer] | None:
         """Process the result of writing a record.
 
         Returns:
-            The answers that waited for it.
+            The answers that waited for it; None if the effect writes no record.
         """
         batch = self._queue.find_by_effect(effect_id)
         if batch is None:
-            return []
+            return None
         waiting, batch.answers = batch.answers, []
         if is_written:
             self._queue.mark_journalled(batch)
@@ -363,7 +408,10 @@ class Ingest:
         """Return why a batch is rejected unread; "" if it is not. Rejecting must cost little."""
         if request.last_byte_at and self._shedder.sheds(request.last_byte_at, now):
             return "wait"
-        if self._queue.bytes > self._config.max_waiting_bytes:
+        waiting = self._queue.bytes
+        if self._forwarding is not None:
+            waiting += self._forwarding.bytes
+        if waiting > self._config.max_waiting_bytes:
             return "bytes"
         if self._coordinator is not None and self._coordinator.is_behind:
             return "store"

@@ -23,3 +23,8 @@ class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
     faults: tuple[Fault, ...]
     ignored_fields: tuple[str, ...] = ()
     clock_corrected: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to apply or to count."""
+        return not (self.events or self.faults or self.ignored_fields or self.clock_corrected)

@@ -55,8 +55,8 @@ REFUSED = _metric(
     "requests_refused_total",
     COUNTER,
     "Batches refused by load shedding (answered 503), by the limit exceeded: wait (time in the "
-    "queue), bytes (of queued batches), store (batches waiting for the shared store), rate (of the "
-    "API key, which is named).",
+    "queue), bytes (of queued batches), store (batches waiting for the shared store), owner "
+    "(batches waiting for another worker of the host), rate (of the API key, which is named).",
     "reason",
     "key",
 )

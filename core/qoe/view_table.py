@@ -1,7 +1,7 @@
 """The table of all views: lookup, expiry, eviction, pending classifications, concurrency."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 import msgspec
@@ -352,6 +352,37 @@ class ViewTable:
             views[place].is_concurrent = True
         self._pending = {views[n]: since for n, since in state.pending_views}
         self.evicted = state.evicted
+
+    def list_keys(self) -> tuple[ViewKey, ...]:
+        """The keys of all views, live ones first, then ended ones."""
+        return (*self._views, *self._ended)
+
+    def copy_view(self, key: ViewKey, other: "ViewTable") -> None:
+        """Copies a view from another table, unless this one has a later state of it.
+
+        Only for tables at rest: they share the view, which may not change afterwards. No
+        classification of it may be pending.
+        """
+        ours, theirs = self._views.get(key), other._views.get(key)
+        if theirs is None:
+            if ours is None and key not in self._ended:
+                self._ended[key] = other._ended[key]
+            return
+        if ours is not None and ours.last_seen >= theirs.last_seen:
+            return
+        self._ended.pop(key, None)
+        self._ended_newcomers.pop(key, None)
+        self._views[key] = theirs
+
+    def discard_views(self, keys: Iterable[ViewKey]) -> None:
+        """Forgets views that another worker owns, as if they had never been here."""
+        for key in keys:
+            view = self._views.pop(key, None)
+            self._ended.pop(key, None)
+            self._ended_newcomers.pop(key, None)
+            if view is not None:
+                self._pending.pop(view, None)
+                self._newcomers.pop(view, None)
 
     def _create_or_revive(self, key: ViewKey, labels: Labels, now: int) -> View:
         if key in self._ended:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +24,6 @@ from ..service import logs
 from ..service.bootstrap import open_runtime
 from ..service.clock import now_ms
 from ..service.environment import log_start, process_instance
-from ..stores.store_selection import open_store
 from .service import Service
 from .uvicorn_upgrades import ignore_http2_offers
 
@@ -74,9 +72,7 @@ class Application:
             redact_keys()
             ignore_http2_offers()
             self._budget = MemoryBudget(config.max_waiting_bytes)
-            runtime = open_runtime(
-                config, process_instance(config), log, partial(open_store, config, several=True)
-            )
+            runtime = open_runtime(config, process_instance(config), log)
             try:
                 service = Service(runtime, log)
                 await service.start()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from openqoe.core.config.worker_config import Config
 
@@ -10,7 +9,6 @@ from ..net.listeners import ListenOptions
 from ..service import logs, os_process
 from ..service.bootstrap import open_runtime
 from ..service.environment import log_start, server_instance
-from ..stores.store_selection import open_store
 from .server import Server
 from .service import Service
 
@@ -40,8 +38,7 @@ async def serve(
     log = logs.configure(config)
     config = os_process.raise_limits(config, log)
     listeners = listen_options.open()
-    store = partial(open_store, config, several=False)
-    runtime = open_runtime(config, server_instance(config, listeners.port), log, store)
+    runtime = open_runtime(config, server_instance(config, listeners.port), log)
     try:
         service = Service(runtime, log)
     except BaseException:

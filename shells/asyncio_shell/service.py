@@ -7,10 +7,11 @@ from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.connection_policy import ConnectionPolicy
+from ..net.peer_link import UNAVAILABLE, AnswerStatus
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
-from ..service.clock import now_ms
+from ..service.clock import monotonic, now_ms
 from .client import Client
 
 
@@ -23,6 +24,7 @@ class Service(BaseService):
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
         self._sending: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
+        self._adopted: list[Service] = []
         self._progress = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._due: int | None = None
@@ -31,7 +33,7 @@ class Service(BaseService):
         """Begin to keep time."""
         await self._client.open()
         self._loop = asyncio.get_running_loop()
-        self._runtime.start(self._report, self._report_effect)
+        self._runtime.start(self._report, self._report_effect, self._accept)
         self.poll()
 
     def watch(self) -> None:
@@ -47,12 +49,16 @@ class Service(BaseService):
                 for runtime in self.open_orphaned_slots():
                     other = Service(runtime, self.log)
                     await other.start()
-                    await other.close(orphan_recovery.DELIVERY_TIMEOUT)
+                    if other.owns_views:
+                        self._adopted.append(other)
+                    else:
+                        await other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
                 self.log.exception("orphan recovery failed")
 
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
+        end = monotonic() + timeout
         for watching in self._watching:
             watching.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
@@ -71,6 +77,8 @@ class Service(BaseService):
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self._client.close()
         self.close_runtime()
+        for other in self._adopted:  # after this one, which may have forwarded to them
+            await other.close(max(0.0, end - monotonic()))
 
     async def answer(self, request: Request) -> Response:
         """Answer a request."""
@@ -87,6 +95,13 @@ class Service(BaseService):
         """Called by the storage's thread."""
         with suppress(RuntimeError):  # the loop has ended, and with it all that waited
             self._loop.call_soon_threadsafe(self.complete_stored, completions)
+
+    def _accept(self, body: bytes, answer: AnswerStatus) -> None:
+        """Called by the threads of the link to other workers."""
+        try:
+            self._loop.call_soon_threadsafe(self.accept_forwarded, body, answer)
+        except RuntimeError:  # the loop has ended
+            answer(UNAVAILABLE)
 
     def complete_stored(self, completions: Completions) -> None:
         super().complete_stored(completions)

@@ -1,19 +1,14 @@
 """``openqoe drain``: delivers the data of processes that have ended."""
 
 import sys
-from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import click
 
 from ..service import logs
-from ..service.clock import monotonic
-from ..service.orphan_recovery import open_orphaned_slots
 from ..storage import StorageError
-from ..stores.store_selection import has_store, open_store
-from ..wsgi_shell.service import Service
 from .command_options import data_options, load_config
+from .slot_delivery import deliver_slots
 from .terminal_output import EXIT_FAILED, fail, say
 
 
@@ -39,17 +34,10 @@ def drain(data_dir: str | None, env_file: Path | None, timeout: float) -> None:
     if config.durability == "memory":
         fail("OPENQOE_DURABILITY is memory: there is nothing on disk to deliver")
     log = logs.configure(config)
-    end = monotonic() + timeout
-    undelivered: Counter[str] = Counter()
-    open_shared = partial(open_store, config, several=has_store(config))
     try:
-        for runtime in open_orphaned_slots(config, log, open_shared, min_idle=0):
-            service = Service(runtime, log)
-            service.start()
-            service.close(max(1.0, end - monotonic()))
-            undelivered.update(service.worker.undelivered)
+        undelivered = deliver_slots(config, log, timeout)
     except StorageError as error:
         fail(str(error))
-    for destination, items in (+undelivered).items():
+    for destination, items in undelivered.items():
         say(f"still queued for {destination}: {items} items", err=True)
-    sys.exit(EXIT_FAILED if +undelivered else 0)
+    sys.exit(EXIT_FAILED if undelivered else 0)

@@ -5,7 +5,6 @@ import sqlite3
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import click
@@ -26,14 +25,12 @@ from openqoe.embedded.viewer_erasure import rewrite_file
 from ..net.connection_policy import ConnectionPolicy
 from ..net.httpx_client import Client
 from ..service import logs
-from ..service.clock import monotonic, now_ms
-from ..service.orphan_recovery import open_orphaned_slots
+from ..service.clock import now_ms
 from ..service.secret_files import load_keys, load_secret
 from ..service.viewer_erasure import erase_embedded, slot_in_use
 from ..storage import Slots, StorageError
-from ..stores.store_selection import has_store, open_store
-from ..wsgi_shell.service import Service
 from .command_options import data_options, json_option, load_config
+from .slot_delivery import deliver_slots
 from .terminal_output import EXIT_FAILED, fail, say, say_json
 
 
@@ -74,7 +71,7 @@ def erase(
         forms = viewer_forms(fields, org_id, viewer_id)
         tenants = KeyRing(config, load_keys(config)).tenants
         steps = [
-            *_settle_slots(config, log, org_id, forms, monotonic() + timeout),
+            *_settle_slots(config, log, org_id, forms, timeout),
             erase_embedded(config, org_id, forms),
             *asyncio.run(_erase_in_loki(config, tenants, org_id, forms)),
             metrics_step(config),
@@ -90,22 +87,22 @@ def erase(
 
 
 def _settle_slots(
-    config: Config, log: logs.Log, org_id: str, forms: tuple[str, ...], end: float
+    config: Config, log: logs.Log, org_id: str, forms: tuple[str, ...], timeout: float
 ) -> list[ErasureStep]:
     """Deliver what ended processes left, and rewrite their files."""
     if config.durability == "memory":
         return []
     steps: list[ErasureStep] = []
-    open_shared = partial(open_store, config, several=has_store(config))
-    for runtime in open_orphaned_slots(config, log, open_shared, min_idle=0, with_delivered=True):
-        runtime.worker.forget_viewer(org_id, forms)
-        service = Service(runtime, log)
-        service.start()
-        service.close(max(1.0, end - monotonic()))
-        for name, items in service.worker.undelivered.items():
-            if items:
-                text = f"{items} items wait on disk for {name} and may hold events of the viewer"
-                steps.append(ErasureStep(f"queue of {name}", False, text))
+    undelivered = deliver_slots(
+        config,
+        log,
+        timeout,
+        with_delivered=True,
+        prepare=lambda worker: worker.forget_viewer(org_id, forms),
+    )
+    for name, items in undelivered.items():
+        text = f"{items} items wait on disk for {name} and may hold events of the viewer"
+        steps.append(ErasureStep(f"queue of {name}", False, text))
     slots = Slots(Path(config.data_dir))
     for number in slots.numbers():
         slot = slots.claim_orphan(number)

@@ -18,7 +18,7 @@ from ..service.extras import MissingExtraError, needs
 from ..service.os_process import RESERVE
 from ..storage import Slots, StorageError, inspect_slot
 from ..stores.store_interface import StoreError
-from ..stores.store_selection import store_file, store_kind
+from ..stores.store_selection import uses_store
 
 SERIES_BYTES: Final = 450
 """Approximate memory of one series, most of it for its encoded labels."""
@@ -190,16 +190,9 @@ def _memory() -> int | None:
 
 
 def check_shared_store(config: Config) -> Iterator[Finding]:
-    """The key-value store that several workers share."""
-    kind = store_kind(config, several=True)
-    if kind == "redis":
+    """The key-value store that the workers of several hosts share."""
+    if uses_store(config):
         yield from _check_redis(config)
-    elif kind == "sqlite" and config.kv_url.startswith("sqlite:"):
-        folder = store_file(config).absolute().parent
-        subject = f"shared store {folder}"
-        yield from _check_folder(_nearest_existing(folder), folder, subject, "OPENQOE_KV_URL")
-    elif kind == "memory" and config.kv_url != "auto":
-        yield Finding("ok", "shared store", "none: each worker counts on its own")
 
 
 def _check_redis(config: Config) -> Iterator[Finding]:
@@ -210,7 +203,7 @@ def _check_redis(config: Config) -> Iterator[Finding]:
 
             from ..stores.redis_store import TIMEOUT, RedisStore
     except MissingExtraError as error:
-        yield Finding("fail", subject, str(error), "install it, or set OPENQOE_KV_URL=memory")
+        yield Finding("fail", subject, str(error), "install it, or set OPENQOE_KV_URL=none")
         return
     try:
         shared = RedisStore(config.kv_url, config.kv_prefix)

@@ -1,6 +1,7 @@
 """``openqoe serve``: runs the worker as a server."""
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -53,7 +54,11 @@ from .terminal_output import fail
     type=click.IntRange(1),
     help="Most connections open at once (OPENQOE_MAX_CONNECTIONS).",
 )
-@click.option("--workers", default=1, type=click.IntRange(1), help="Number of processes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of processes; OPENQOE_WORKERS, or one, by default.",
+)
 @click.option(
     "--fd",
     "fds",
@@ -72,7 +77,7 @@ def serve(
     tls_key: Path | None,
     backlog: int,
     max_connections: int | None,
-    workers: int,
+    workers: int | None,
     fds: tuple[int, ...],
     parent_fd: int | None,
     env_file: Path | None,
@@ -100,11 +105,14 @@ def serve(
         with needs("fast"):
             select_parser(config.http_parser)
         module: Any = import_module(f"openqoe.shells.{shell}_shell")
+        workers = workers or config.workers or 1
         if workers == 1:
+            config = replace(config, workers=config.workers or 1)
             module.run(config, environment, listen_options, on_serving)
             return
         options = {
             "--shell": shell,
+            "--workers": 1,
             "--backlog": backlog,
             "--tls-cert": tls_cert,
             "--tls-key": tls_key,

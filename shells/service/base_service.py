@@ -13,6 +13,7 @@ from openqoe.core.effects import (
     Effect,
     EraseViewer,
     Forget,
+    Forward,
     HttpResult,
     KeysFile,
     KvFailure,
@@ -37,11 +38,11 @@ from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from openqoe.dashboard import BROKEN
 
+from ..net.peer_link import UNAVAILABLE, AnswerStatus
 from ..storage import Storage
-from . import logs
+from . import logs, orphan_recovery
 from .bootstrap import WorkerRuntime
 from .clock import monotonic, now_ms
-from .orphan_recovery import open_orphaned_slots
 from .secret_files import read_keys_file
 
 Completions = tuple[tuple[Append | Persist | LoadPayload | RewriteStorage, StorageResult], ...]
@@ -97,6 +98,8 @@ class BaseService(ABC):
         self._runtime = runtime
         self._clients: dict[int, Answer] = {}  # by the id of the request that waits for it
         self._requests = 0
+        self._has_ended = False
+        self._orphans = orphan_recovery.OrphanScanner(self.worker.config, log, runtime.slot)
 
     def handle(self, request: Request, answer: Answer) -> None:
         """Handle a request.
@@ -118,6 +121,27 @@ class BaseService(ABC):
             self.log.exception("request failed", path=request.path)
             del self._clients[request_id]
             answer(self.worker.refuse(500, "Internal error", request.headers))
+        else:
+            self.run(effects)
+
+    def accept_forwarded(self, body: bytes, answer: AnswerStatus) -> None:
+        """Accept batches that another worker of the host forwards, also during the last flush.
+
+        Args:
+            body: The batches.
+            answer: Called once with the status, now or once the batches are safe.
+        """
+        if self._has_ended:
+            answer(UNAVAILABLE)
+            return
+        self._requests += 1
+        self._clients[self._requests] = lambda response: answer(response.status)
+        try:
+            effects = self.worker.accept_forwarded(self._requests, body, now_ms())
+        except Exception:
+            self.log.exception("forwarded batches could not be accepted")
+            del self._clients[self._requests]
+            answer(UNAVAILABLE)
         else:
             self.run(effects)
 
@@ -180,8 +204,13 @@ class BaseService(ABC):
             self.complete(effect, NetworkFailure(type(error).__name__))
 
     def open_orphaned_slots(self) -> Iterator[WorkerRuntime]:
-        """Open the orphaned slots, one by one."""
-        return open_orphaned_slots(self.worker.config, self.log, self._runtime.open_store)
+        """Open the orphaned slots that can be recovered now, one by one."""
+        return self._orphans.open_slots()
+
+    @property
+    def owns_views(self) -> bool:
+        """Whether other workers of the host forward batches to this one: it must go on running."""
+        return self._runtime.owns_views
 
     def drain(self) -> Shutdown:
         """Report by ``/ready`` that the process stops. Close the server next, then this."""
@@ -203,6 +232,7 @@ class BaseService(ABC):
 
     def close_runtime(self) -> None:
         """Close the runtime, and log the undelivered items."""
+        self._has_ended = True
         self._runtime.close()
         for destination, items in self.worker.undelivered.items():
             if items and self._runtime.storage is not None:
@@ -226,6 +256,9 @@ class BaseService(ABC):
                 self._clients.pop(effect.request_id)(effect.response)
             case Append():  # most of the others
                 self._submit(effect)
+            case Forward():
+                assert self._runtime.peers is not None, "a worker on its own forwards nothing"
+                self._runtime.peers.submit(effect)
             case RemoteWrite() | LokiPush() if not effect.is_embedded:
                 self.send(effect)
             case RemoteWrite() | LokiPush() | StoreViews():

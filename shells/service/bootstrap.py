@@ -1,33 +1,36 @@
 """Start-up of a process: opens a worker with its storage, or one that is in memory only.
 
 A durable worker claims a slot of the data directory, which no other process can own while this one
-lives. It is restored from the slot's snapshot, replays its journal and resumes its outbox.
+lives (``slot_choice``). It is restored from the slot's snapshot, replays its journal and resumes
+its outbox.
 """
 
 import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from secrets import randbits
 from typing import TYPE_CHECKING
 
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Effect, Result
-from openqoe.core.engine.snapshot import SnapshotError
 from openqoe.core.worker import Worker
 from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
 
 from ..net.connection_policy import ConnectionPolicy
-from ..storage import Slot, Slots, Storage, StorageError
+from ..net.peer_link import AcceptBatches, PeerLink
+from ..storage import Slot, Storage, StorageError
 from ..storage.slot_storage import StorageCallback
 from ..stores.store_runner import StoreRunner
+from ..stores.store_selection import open_store
 from . import allocator, logs
-from .clock import monotonic, now_ms
+from .clock import now_ms
 from .environment import slot_instance
 from .secret_files import load_keys, load_secret
+from .slot_choice import claim_slot, find_partition
 from .viewer_erasure import ErasureThread
+from .worker_recovery import recover_worker
 
 if TYPE_CHECKING:
     from openqoe.embedded.sample_store import EmbeddedStore
@@ -36,12 +39,6 @@ EffectCallback = Callable[[Effect, Result], None]
 
 THREAD_SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy thread hands the interpreter to a waiting one (default: 0.005)."""
-
-OpenStore = Callable[[], StoreRunner | None]
-
-
-def open_no_store() -> None:
-    """An ``OpenStore`` for a worker that shares nothing with others."""
 
 
 @dataclass(slots=True)
@@ -53,10 +50,10 @@ class WorkerRuntime:
         storage: Its durable state; None with durability ``memory``.
         slot: The slot that this process owns; None with durability ``memory``.
         store: The key-value store shared with other workers; None if there is none.
+        peers: The link to the other workers of the host; None if they divide no views.
         embedded: The embedded store; None if it is not a destination.
         pages: Loads the pages of the dashboard.
         erasures: Erases viewers from files.
-        open_store: Opens the same key-value store again, for a worker of another slot.
     """
 
     worker: Worker
@@ -65,41 +62,54 @@ class WorkerRuntime:
     store: StoreRunner | None = None
     embedded: "EmbeddedStore | None" = None
     pages: PageThreads | None = None
+    peers: PeerLink | None = None
     erasures: ErasureThread | None = None
-    open_store: OpenStore = open_no_store
 
-    def start(self, report: StorageCallback, report_effect: EffectCallback) -> None:
+    @property
+    def owns_views(self) -> bool:
+        """Whether its slot is one of those that divide the views of the host."""
+        partition = self.worker.partition
+        return partition is not None and partition.own < partition.slots
+
+    def start(
+        self, report: StorageCallback, report_effect: EffectCallback, accept: AcceptBatches
+    ) -> None:
         """Start to run effects. Threads of the runtime may call the callbacks.
 
         Args:
             report: Receives the results of storage effects, in groups.
             report_effect: Receives the result of each other effect.
+            accept: Accepts batches that other workers of the host forward.
+
+        Raises:
+            OSError: The socket for the other workers cannot be created.
         """
         if self.storage is not None:
             self.storage.start(report)
         for one in (self.store, self.embedded, self.pages, self.erasures):
             if one is not None:
                 one.start(report_effect)
+        if self.peers is not None:
+            self.peers.start(report_effect, accept)
 
     def close(self) -> None:
         """Finish the effects that have been submitted, and release the slot."""
-        for one in (self.erasures, self.pages, self.embedded, self.store, self.storage):
+        for one in (
+            *(self.peers, self.erasures, self.pages, self.embedded, self.store, self.storage),
+        ):
             if one is not None:
                 one.close()
         if self.slot is not None:
             self.slot.release()
 
 
-def open_runtime(
-    config: Config, instance: str, log: logs.Log, open_store: OpenStore = open_no_store
-) -> WorkerRuntime:
+def open_runtime(config: Config, instance: str, log: logs.Log) -> WorkerRuntime:
     """Open the worker of this process.
 
     Args:
         config: The settings.
         instance: The instance of a worker in memory; a slot has its own.
         log: The log.
-        open_store: Opens the key-value store shared with other workers.
 
     Raises:
         SettingsError: A proxy or a certificate for the destinations, or the keys file, cannot be
@@ -109,11 +119,11 @@ def open_runtime(
     ConnectionPolicy.load(config)  # before anything is open
     allocator.return_large_blocks()
     if config.durability == "memory":
-        runtime = _open_runtime(config, None, instance, log, open_store, now_ms())
+        runtime = _open_runtime(config, None, instance, log, now_ms())
     else:
-        slot = Slots(Path(config.data_dir)).claim()
+        slot = claim_slot(config, log)
         try:
-            runtime = open_slot(config, slot, log, open_store, started_at=now_ms())
+            runtime = open_slot(config, slot, log, started_at=now_ms())
         except BaseException:
             slot.release()
             raise
@@ -132,7 +142,6 @@ def open_slot(
     config: Config,
     slot: Slot,
     log: logs.Log,
-    open_store: OpenStore = open_no_store,
     *,
     started_at: int | None = None,
 ) -> WorkerRuntime:
@@ -142,14 +151,13 @@ def open_slot(
         config: The settings.
         slot: The slot.
         log: The log.
-        open_store: Opens the key-value store shared with other workers.
         started_at: When the process started to serve with this slot, ms; None if it does not.
 
     Raises:
         StorageError: The slot or the store cannot be used.
     """
     instance = slot_instance(config, slot.number)
-    return _open_runtime(config, slot, instance, log, open_store, started_at)
+    return _open_runtime(config, slot, instance, log, started_at)
 
 
 def _open_runtime(
@@ -157,70 +165,38 @@ def _open_runtime(
     slot: Slot | None,
     instance: str,
     log: logs.Log,
-    open_store: OpenStore,
     started_at: int | None,
 ) -> WorkerRuntime:
-    began = monotonic()
     storage: Storage | None = None
     store: StoreRunner | None = None
     embedded: EmbeddedStore | None = None
+    partition = None if slot is None else find_partition(config, slot)
     try:
-        if slot is not None:
-            assert config.durability != "memory"
-            storage = Storage(slot.path, config.durability)
         embedded = open_embedded(config, log)
-        store = open_store()
+        store = open_store(config)
         worker = Worker(
             config,
             instance=instance,
             seed=randbits(64),
-            durable=storage is not None,
+            durable=slot is not None,
             shared=store is not None,
+            partition=partition,
             embedded=True,
             started_at=started_at,
             keys=load_keys(config),
             secret=load_secret(config),
         )
-        if slot is not None and storage is not None:
-            _recover_worker(worker, storage, log.bind(slot=slot.number), began)
+        if slot is not None:
+            storage = recover_worker(worker, config, slot, log)
     except BaseException:
         for one in (storage, embedded, store):
             if one is not None:
                 one.close()
         raise
     pages = PageThreads(config, log)
+    peers = None if slot is None or partition is None else PeerLink(slot.path.parent)
     erasures = ErasureThread(config, log, None if slot is None else slot.number)
-    return WorkerRuntime(worker, storage, slot, store, embedded, pages, erasures, open_store)
+    return WorkerRuntime(worker, storage, slot, store, embedded, pages, peers, erasures)
 
 
-def _recover_worker(worker: Worker, storage: Storage, log: logs.Log, began: float) -> None:
-    """Recover a worker from the snapshot, journal and outbox of its slot."""
-    loaded = storage.load()
-    if loaded.snapshot is not None:
-        try:
-            worker.restore(loaded.snapshot)
-        except SnapshotError as error:
-            log.error("snapshot cannot be used; counters restart", reason=str(error))
-    worker.resume(
-        loaded.payloads, loaded.batches, loaded.last_record, loaded.last_payload, now_ms()
-    )
-    records = 0
-    for record in loaded.records:
-        records += 1
-        try:
-            worker.replay(record)
-        except Exception:  # the other records are sound, and the process must start
-            log.exception("journalled batch cannot be replayed", number=record.number)
-    worker.note_missing_records(storage.missing)
-    for notice in storage.notices:
-        logs.write_notice(log, notice)
-    if records or loaded.payloads:
-        log.info(
-            "resumed from the previous process",
-            replayed_batches=records,
-            waiting_payloads=len(loaded.payloads),
-            seconds=round(monotonic() - began, 3),
-        )
-
-
-__all__ = ["OpenStore", "StorageError", "WorkerRuntime", "open_runtime", "open_slot"]
+__all__ = ["StorageError", "WorkerRuntime", "open_runtime", "open_slot"]

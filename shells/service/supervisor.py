@@ -21,7 +21,7 @@ from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 
 from ..net.listeners import Listeners
-from ..stores.store_selection import store_kind
+from ..stores.store_selection import uses_store
 from . import logs
 from .clock import monotonic
 from .environment import server_instance
@@ -112,7 +112,7 @@ class Supervisor:
             handlers[signal.SIGHUP] = self._reload
         for expected in handlers:
             signal.signal(expected, lambda *_: None)  # the loop below calls the handler
-        if store_kind(self._config, several=True) == "memory":
+        if self._config.durability == "memory" and not uses_store(self._config):
             self._log.warning(
                 "workers do not share views: a view that reaches several of them is counted by "
                 "each; set OPENQOE_KV_URL, or a durability other than memory"
@@ -166,9 +166,7 @@ class Supervisor:
         worker.started_at, worker.kill_at, worker.is_serving = now, None, False
 
     def _environment(self, worker: _Process) -> Mapping[str, str]:
-        config, added = self._config, dict[str, str]()
-        if config.kv_url == "auto":
-            added["OPENQOE_KV_URL"] = store_kind(config, several=True)
+        config, added = self._config, {"OPENQOE_WORKERS": str(len(self._workers))}
         if config.limit_workers is None:
             added["OPENQOE_LIMIT_WORKERS"] = str(len(self._workers))
         if config.durability == "memory":  # a durable worker is named by its slot

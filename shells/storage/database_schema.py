@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
-from openqoe.core.effects import DedupEntry, StoredPayload
+from openqoe.core.effects import DedupEntry, PayloadKind, StoredPayload
 
 from .private_files import create_private_file
 from .storage_errors import NewerFormatError
@@ -141,7 +142,7 @@ def read_payloads(database: sqlite3.Connection) -> tuple[list[StoredPayload], in
         except (ValueError, TypeError):
             damaged += 1
             continue
-        if kind in ("metrics", "logs", "views"):
+        if kind in get_args(PayloadKind):
             payloads.append(
                 StoredPayload(
                     number, kind, pairs, b"", size, items, created, bool(thinnable), destination

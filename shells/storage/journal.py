@@ -71,6 +71,7 @@ class _Content(msgspec.Struct, array_like=True, frozen=True, gc=False):
     digest: bytes
     is_compressed: bool
     body: bytes
+    is_forwarded: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -87,7 +88,9 @@ def frame_record(record: Record) -> FramedRecord:
     is_compressed = len(body) > MIN_COMPRESSED
     if is_compressed:
         body = snappy.compress(body)
-    content = _encode(_Content(record.at, record.country, record.digest, is_compressed, body))
+    content = _encode(
+        _Content(record.at, record.country, record.digest, is_compressed, body, record.is_forwarded)
+    )
     head = _HEAD.pack(MARK, len(content), _checksum(record.number, content), record.number)
     return record.number, head + content
 
@@ -373,4 +376,4 @@ def _decode_record(number: int, content: bytes) -> Record:
     """
     found = _decode(content)
     body = snappy.uncompress(found.body) if found.is_compressed else found.body
-    return Record(number, found.at, body, found.country, found.digest)
+    return Record(number, found.at, body, found.country, found.digest, found.is_forwarded)

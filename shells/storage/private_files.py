@@ -20,6 +20,8 @@ _FILES = (
     "slot-*/worker.db*",
     "slot-*/journal-*",
     "slot-*/lock",
+    "start.lock",
+    "partition.json*",
     f"slot-*/{MARKS}",
 )
 _FOREIGN = ("lost+found",)

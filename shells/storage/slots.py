@@ -9,6 +9,8 @@ the lock.
 import errno
 import fcntl
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .private_files import create_private_folder, restrict_data_directory
@@ -19,6 +21,9 @@ FILE = "worker.db"
 
 LOCK = "lock"
 """Name of the file that its owner locks."""
+
+START_LOCK = "start.lock"
+"""Name of the file that a process locks while it chooses its slot, in the data directory."""
 
 
 class Slot:
@@ -47,25 +52,71 @@ class Slots:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def claim(self) -> Slot:
-        """Claim the lowest slot without an owner, or a new one. Repairs the modes of all files.
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Wait until no other process of the directory chooses its slot, and keep them waiting.
+
+        Repairs the modes of all files.
 
         Raises:
             StorageError: The directory cannot be created or written.
         """
         restrict_data_directory(self._directory)
+        descriptor = self._open_lock(self._directory / START_LOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def claim(self) -> Slot:
+        """Claim the lowest slot without an owner, or a new one.
+
+        Raises:
+            StorageError: The directory cannot be created or written.
+        """
         number = 0
         while (slot := self._lock(number, create=True)) is None:
             number += 1
         return slot
 
-    def claim_orphan(self, number: int) -> Slot | None:
-        """Claim an existing slot; None if it does not exist or has an owner.
+    def claim_below(self, end: int) -> Slot | None:
+        """Claim the lowest slot without an owner below a number; None if all have one.
 
         Raises:
-            StorageError: It cannot be read.
+            StorageError: The directory cannot be created or written.
         """
-        return self._lock(number, create=False)
+        for number in range(end):
+            if (slot := self._lock(number, create=True)) is not None:
+                return slot
+        return None
+
+    def claim_all(self, least: int) -> list[Slot] | None:
+        """Claim all slots that exist, and those below ``least``; None if one has an owner.
+
+        Raises:
+            StorageError: The directory cannot be created or written.
+        """
+        claimed: list[Slot] = []
+        try:
+            for number in sorted({*self.numbers(), *range(least)}):
+                slot = self._lock(number, create=True)
+                if slot is None:
+                    release_all(claimed)
+                    return None
+                claimed.append(slot)
+        except BaseException:
+            release_all(claimed)
+            raise
+        return claimed
+
+    def claim_orphan(self, number: int, *, create: bool = False) -> Slot | None:
+        """Claim a slot; None if it has an owner, or does not exist and is not to be created.
+
+        Raises:
+            StorageError: It cannot be read or created.
+        """
+        return self._lock(number, create=create)
 
     def numbers(self) -> tuple[int, ...]:
         """Return the numbers of all slots that exist, ascending."""
@@ -83,14 +134,7 @@ class Slots:
         folder = self._folder(number)
         if not create and not folder.is_dir():
             return None
-        try:
-            create_private_folder(folder)
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StorageError(
-                f"cannot use the data directory {self._directory}: {error.strerror} "
-                "(set OPENQOE_DATA_DIR, or OPENQOE_DURABILITY=memory)"
-            ) from None
+        descriptor = self._open_lock(folder / LOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -102,3 +146,19 @@ class Slots:
                 "on a local disk"
             ) from None
         return Slot(number, folder, descriptor)
+
+    def _open_lock(self, path: Path) -> int:
+        try:
+            create_private_folder(path.parent)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"cannot use the data directory {self._directory}: {error.strerror} "
+                "(set OPENQOE_DATA_DIR, or OPENQOE_DURABILITY=memory)"
+            ) from None
+
+
+def release_all(slots: Iterable[Slot]) -> None:
+    """Give slots up."""
+    for slot in slots:
+        slot.release()

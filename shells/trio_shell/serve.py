@@ -5,7 +5,6 @@ outlives its owner.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import trio
 
@@ -15,7 +14,6 @@ from ..net.listeners import ListenOptions
 from ..service import logs, os_process
 from ..service.bootstrap import open_runtime
 from ..service.environment import log_start, server_instance
-from ..stores.store_selection import open_store
 from .server import Server
 from .service import Service
 
@@ -44,8 +42,7 @@ async def serve(
     log = logs.configure(config)
     config = os_process.raise_limits(config, log)
     listeners = listen_options.open()
-    store = partial(open_store, config, several=False)
-    runtime = open_runtime(config, server_instance(config, listeners.port), log, store)
+    runtime = open_runtime(config, server_instance(config, listeners.port), log)
     try:
         service = Service(runtime, log)
     except BaseException:

@@ -10,10 +10,11 @@ from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.connection_policy import ConnectionPolicy
+from ..net.peer_link import UNAVAILABLE, AnswerStatus
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
-from ..service.clock import now_ms
+from ..service.clock import monotonic, now_ms
 from .client import Client
 
 
@@ -25,6 +26,7 @@ class Service(BaseService):
         config = self.worker.config
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
         self._nursery: trio.Nursery | None = None
+        self._adopted: list[Service] = []
         self._progress = trio.Event()
         self._rescheduled = trio.Event()
         self._due: int | None = None
@@ -34,7 +36,7 @@ class Service(BaseService):
         self._nursery = nursery
         await self._client.open()
         self._token = trio.lowlevel.current_trio_token()
-        self._runtime.start(self._report, self._report_effect)
+        self._runtime.start(self._report, self._report_effect, self._accept)
         nursery.start_soon(self._keep_time)
         self.poll()
 
@@ -44,20 +46,34 @@ class Service(BaseService):
             await trio.sleep(seconds)
             try:
                 for runtime in self.open_orphaned_slots():
-                    async with trio.open_nursery() as nursery:
-                        other = Service(runtime, self.log)
-                        await other.start(nursery)
+                    assert self._nursery is not None
+                    other: Service = await self._nursery.start(self._run_other, runtime)
+                    if other.owns_views:
+                        self._adopted.append(other)
+                    else:
                         await other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
                 self.log.exception("orphan recovery failed")
 
+    async def _run_other(
+        self, runtime: WorkerRuntime, task_status: "trio.TaskStatus[Service]"
+    ) -> None:
+        """Run the service of another slot until it is closed."""
+        async with trio.open_nursery() as nursery:
+            other = Service(runtime, self.log)
+            await other.start(nursery)
+            task_status.started(other)
+
     async def close(self, timeout: float) -> None:
         """Flush for the last time and deliver, for at most ``timeout`` s."""
+        end = monotonic() + timeout
         self.flush_last(timeout)
         with trio.move_on_after(timeout):
             while not self.worker.drained:
                 await self._progress.wait()
                 self._progress = trio.Event()
+        for other in self._adopted:  # after this one, which may have forwarded to them
+            await other.close(max(0.0, end - monotonic()))
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
@@ -89,6 +105,13 @@ class Service(BaseService):
         """Called by the storage's thread."""
         with suppress(trio.RunFinishedError):  # all that waited has ended, too
             self._token.run_sync_soon(self.complete_stored, completions)
+
+    def _accept(self, body: bytes, answer: AnswerStatus) -> None:
+        """Called by the threads of the link to other workers."""
+        try:
+            self._token.run_sync_soon(self.accept_forwarded, body, answer)
+        except trio.RunFinishedError:
+            answer(UNAVAILABLE)
 
     def complete_stored(self, completions: Completions) -> None:
         super().complete_stored(completions)

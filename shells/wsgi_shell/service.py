@@ -17,6 +17,7 @@ from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.connection_policy import ConnectionPolicy
+from ..net.peer_link import AnswerStatus
 from ..service import logs, orphan_recovery
 from ..service.base_service import Answer, BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -36,6 +37,7 @@ class Service(BaseService):
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
         self._lock = RLock()
         self._ending = ThreadEvent()
+        self._adopted: list[Service] = []
         self._progress = Condition(self._lock)
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_Threads())
@@ -49,7 +51,7 @@ class Service(BaseService):
         self._thread.start()
         try:
             asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
-            self._runtime.start(self.complete_stored, self.complete)
+            self._runtime.start(self.complete_stored, self.complete, self.accept_forwarded)
         except BaseException:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(TIDYING)
@@ -69,7 +71,10 @@ class Service(BaseService):
                 for runtime in self.open_orphaned_slots():
                     other = Service(runtime, self.log)
                     other.start()
-                    other.close(orphan_recovery.DELIVERY_TIMEOUT)
+                    if other.owns_views:
+                        self._adopted.append(other)
+                    else:
+                        other.close(orphan_recovery.DELIVERY_TIMEOUT)
             except Exception:
                 self.log.exception("orphan recovery failed")
 
@@ -85,6 +90,8 @@ class Service(BaseService):
         self._runtime.close()  # its threads may wait for the lock
         with self._lock:
             self.close_runtime()
+        for other in tuple(self._adopted):  # after this one, which may have forwarded to them
+            other.close(max(0.0, end - monotonic()))
 
     # The core is used under the lock: by the host's threads here, by ours below.
 
@@ -97,6 +104,10 @@ class Service(BaseService):
     def handle(self, request: Request, answer: Answer) -> None:
         with self._lock:
             super().handle(request, answer)
+
+    def accept_forwarded(self, body: bytes, answer: AnswerStatus) -> None:
+        with self._lock:
+            super().accept_forwarded(body, answer)
 
     def complete_stored(self, completions: Completions) -> None:
         with self._progress:

@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import cache
 from http import HTTPStatus
 from threading import Lock
 from typing import Any
@@ -28,7 +28,6 @@ from ..service.bootstrap import open_runtime
 from ..service.clock import now_ms
 from ..service.environment import log_start, process_instance
 from ..storage import StorageError
-from ..stores.store_selection import open_store
 from .read_deadlines import ReadDeadlines
 from .service import Service
 
@@ -132,8 +131,7 @@ class Application:
                 _require_threads()
                 log = logs.configure(self.config)
                 redact_keys()
-                store = partial(open_store, self.config, several=True)
-                runtime = open_runtime(self.config, process_instance(self.config), log, store)
+                runtime = open_runtime(self.config, process_instance(self.config), log)
                 try:
                     service = Service(runtime, log)
                     service.start()

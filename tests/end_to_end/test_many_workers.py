@@ -1,6 +1,11 @@
-"""Four processes behind one port count like one: real shells, a real Redis, a real Prometheus."""
+"""Four processes behind one port count like one: real shells, a real Redis, a real Prometheus.
+
+They partition the views, or share a store.
+"""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -33,13 +38,17 @@ SETTINGS = {
 
 WORKERS_OPTION = ("--workers", str(WORKERS))
 
+ASYNCIO = with_options(serve, *WORKERS_OPTION)
+
 FLEETS = {
-    "asyncio": (with_options(serve, *WORKERS_OPTION), "sqlite"),
-    "trio": (with_options(serve, "--shell", "trio", *WORKERS_OPTION), "redis"),
-    "gunicorn": (gunicorn("gthread", *WORKERS_OPTION), "redis"),
-    "uvicorn": (with_options(uvicorn, *WORKERS_OPTION), "sqlite"),
+    "asyncio": (ASYNCIO, False),
+    "trio": (with_options(serve, "--shell", "trio", *WORKERS_OPTION), False),
+    "gunicorn": (gunicorn("gthread", *WORKERS_OPTION), False),
+    "uvicorn": (with_options(uvicorn, *WORKERS_OPTION), False),
+    "asyncio with Redis": (ASYNCIO, True),
+    "gunicorn with Redis": (gunicorn("gthread", *WORKERS_OPTION), True),
 }
-"""The hosts, and the shared store of their workers."""
+"""The hosts, and whether their workers share a store."""
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +66,9 @@ def truth() -> dict[str, float]:
 def test_randomly_distributed_batches_count_as_with_one_worker(
     name: str, truth: dict[str, float], redis: Redis
 ) -> None:
-    command, store = FLEETS[name]
+    command, has_store = FLEETS[name]
     settings = dict(SETTINGS)
-    if store == "redis":
+    if has_store:
         redis.delete_all()
         settings["OPENQOE_KV_URL"] = redis.url
     with Prometheus() as prometheus, LokiDouble() as loki:
@@ -85,9 +94,35 @@ def test_randomly_distributed_batches_count_as_with_one_worker(
     )
     assert len(instances) == WORKERS
     assert cardinality[GOVERNED_LABEL] == MOST_VALUES
-    assert len(at_last) == MOST_VALUES
+    assert MOST_VALUES <= len(at_last) <= (MOST_VALUES if has_store else WORKERS * MOST_VALUES)
     assert at_last <= at_first
     assert len(at_first) <= WORKERS * MOST_VALUES
+
+
+def test_owners_that_die_or_stop_lose_nothing(truth: dict[str, float]) -> None:
+    with Prometheus() as prometheus, LokiDouble() as loki:
+        settings = SETTINGS | {"PROMETHEUS_URL": prometheus.write_url, "LOKI_URL": loki.push_url}
+        with WorkerProcess(settings, command=ASYNCIO) as worker:
+            clients = Clients(worker)
+            first, second, *others = make_rounds(
+                VIEWS, seed=1, begin=int(time.time() * 1000) - 60_000
+            )
+            clients.send(first)
+            killed, stopped = sorted(worker.children())[:2]
+            os.kill(stopped, signal.SIGSTOP)
+            os.kill(killed, signal.SIGKILL)
+            clients.send(second)
+            time.sleep(3)
+            os.kill(stopped, signal.SIGCONT)
+            for turn in others:
+                time.sleep(1)
+                clients.send(turn)
+            time.sleep(1)
+            worker.stop_and_deliver()
+        counts = read_stored_counts(prometheus)
+    assert clients.refused == []
+    assert clients.slowest < 5
+    assert find_differences(counts, truth) == {}
 
 
 def admitted(prometheus: Prometheus, env: str) -> set[str]:

@@ -4,15 +4,18 @@ All faults are drawn from the random generator of the environment.
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
 from openqoe.core import Config, HttpResult
+from openqoe.core.cluster.partition import Partition
 from openqoe.core.effects import (
     Append,
+    Delivery,
     Effect,
     Forget,
+    Forward,
     KvFailure,
     KvResult,
     KvUpdate,
@@ -27,8 +30,9 @@ from openqoe.core.effects import (
     StorageResult,
     StoreViews,
 )
+from openqoe.core.http.messages import Response
 from openqoe.embedded.payload_decoder import decode_views
-from tests.simulation.disk import Disk
+from tests.support.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.http_double import HttpDouble
 from tests.support.loki_double import LokiDouble
@@ -73,6 +77,8 @@ class SimulatedEnvironment:
         calm: Whether faults have stopped.
         latest: The latest time so far, which is the receivers' clock.
         shared: Whether the processes share a store.
+        slots: Number of slots that partition the views; 0 if they are not partitioned.
+        processes: The running processes by slot.
         faults: Number of faults so far, by kind.
         stored_views: Views that have a row in the embedded store.
     """
@@ -83,6 +89,8 @@ class SimulatedEnvironment:
     latest: int = NOW
     calm: bool = False
     shared: bool = False
+    slots: int = 0
+    processes: dict[int, "SimulatedProcess"] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -108,10 +116,12 @@ class SimulatedProcess:
 
     def __init__(self, environment: SimulatedEnvironment, slot: int, disk: Disk) -> None:
         self.is_ending = False
+        self._is_dead = False
         self._environment = environment
         self._disk = disk
         self._storage_effects: deque[Append | Persist | LoadPayload | Forget] = deque()
-        self._requests: list[RemoteWrite | LokiPush | StoreViews] = []
+        self._requests: list[Delivery] = []
+        self._forwarded: dict[int, Callable[[Response | None], None]] = {}  # by request id
         self._store_calls: deque[KvUpdate] = deque()
         self._players: dict[int, Player] = {}  # by the id of their open request
         self._last_request = 0
@@ -123,6 +133,7 @@ class SimulatedProcess:
             environment.now,
             shared=environment.shared,
             budget=environment.random.choice([1, 1, 1, 1000]),
+            partition=Partition(environment.slots, slot) if environment.slots else None,
         )
         self.poll()
 
@@ -131,6 +142,12 @@ class SimulatedProcess:
         """Whether it has finished all work before its end."""
         waits = self._storage_effects or self._requests or self._store_calls
         return self.is_ending and self._worker.drained and not waits
+
+    @property
+    def forwards(self) -> bool:
+        """Whether batches wait for the process of another slot."""
+        waiting = self._worker.undelivered
+        return any(items for name, items in waiting.items() if name.startswith("slot-"))
 
     def poll(self) -> None:
         """Poll the worker at the current time."""
@@ -152,7 +169,10 @@ class SimulatedProcess:
                 self._environment.store.run(update.operations)
         for effect in self._requests:  # in flight: delivered or lost
             if chance.random() < 0.5:
-                self._receive(effect)
+                self._receive(effect, lambda _: None)
+        self._is_dead = True
+        for answer in self._forwarded.values():
+            answer(None)
 
     def handle_batch(self, player: Player) -> None:
         """Handle a player's batch."""
@@ -184,21 +204,24 @@ class SimulatedProcess:
         environment = self._environment
         effect = self._requests.pop(environment.random.randrange(len(self._requests)))
         fault = 1.0 if environment.calm else environment.random.random()
-        result: HttpResult | NetworkFailure
-        if fault < 0.10:
-            result = NetworkFailure("refused")
-        elif fault < 0.20:
-            self._receive(effect)
-            result = NetworkFailure("the response was lost")
-        elif fault < 0.30:
-            result = HttpResult(503)
-        elif fault < 0.35:
-            result = HttpResult(429, {"retry-after": "2"})
-        else:
-            result = self._receive(effect)
         if fault < 0.35:
             environment.faults["requests failed"] += 1
-        self._run(self._worker.complete(effect.id, result, environment.now))
+
+        def complete(result: HttpResult | NetworkFailure) -> None:
+            if not self._is_dead:
+                self._run(self._worker.complete(effect.id, result, environment.now))
+
+        if fault < 0.10:
+            complete(NetworkFailure("refused"))
+        elif fault < 0.20:
+            self._receive(effect, lambda _: None)
+            complete(NetworkFailure("the response was lost"))
+        elif fault < 0.30:
+            complete(HttpResult(503))
+        elif fault < 0.35:
+            complete(HttpResult(429, {"retry-after": "2"}))
+        else:
+            self._receive(effect, complete)
 
     def complete_store_call(self) -> None:
         """Complete one call of the shared store; some fail."""
@@ -222,7 +245,32 @@ class SimulatedProcess:
             self.complete_store_call()
             self.complete_request()
 
-    def _receive(self, effect: RemoteWrite | LokiPush | StoreViews) -> HttpResult:
+    def accept_forwarded(self, body: bytes, answer: Callable[[Response | None], None]) -> None:
+        """Accept batches of another process; its answer is None if this one dies before."""
+        self._last_request += 1
+        self._forwarded[self._last_request] = answer
+        effects = self._worker.accept_forwarded(self._last_request, body, self._environment.now)
+        self._run(effects)
+
+    def _receive(
+        self, effect: Delivery, complete: Callable[[HttpResult | NetworkFailure], None]
+    ) -> None:
+        """Deliver a request; its result may come later, when another process answers."""
+        if isinstance(effect, Forward):
+            owner = self._environment.processes.get(int(effect.destination.removeprefix("slot-")))
+            if owner is None:
+                complete(NetworkFailure("refused"))
+                return
+
+            def answer(response: Response | None) -> None:
+                failed = NetworkFailure("reset")
+                complete(failed if response is None else HttpResult(response.status))
+
+            owner.accept_forwarded(effect.body, answer)
+        else:
+            complete(self._deliver(effect))
+
+    def _deliver(self, effect: RemoteWrite | LokiPush | StoreViews) -> HttpResult:
         if isinstance(effect, StoreViews):
             self._environment.stored_views |= {row.view_id for row in decode_views(effect.body)}
             return HttpResult(204)
@@ -240,10 +288,12 @@ class SimulatedProcess:
         while waiting:
             effect = waiting.popleft()
             match effect:
-                case RemoteWrite() | LokiPush() | StoreViews():
+                case RemoteWrite() | LokiPush() | StoreViews() | Forward():
                     self._requests.append(effect)
                 case KvUpdate():
                     self._store_calls.append(effect)
+                case Respond() if effect.request_id in self._forwarded:
+                    self._forwarded.pop(effect.request_id)(effect.response)
                 case Respond():
                     player = self._players.pop(effect.request_id)
                     player.acknowledged |= effect.response.status == 202

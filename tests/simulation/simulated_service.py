@@ -2,8 +2,9 @@
 
 All faults are drawn from one seed. Processes crash before or after any write, restart, stay down or
 grow in number; neighbours recover orphaned slots; writes fail; responses of the receivers are late,
-lost or errors; players resend acknowledged and other batches; the clock jumps. In half of the
-histories the processes share a store, which fails as well; then each batch and each copy goes to a
+lost or errors; players resend acknowledged and other batches; the clock jumps. In a third of the
+histories the processes share a store, which fails as well; in another third their slots partition
+the views, and they forward batches to each other. In both, each batch and each copy goes to a
 random process. `SimulatedService(seed).run()` is repeatable.
 """
 
@@ -11,8 +12,8 @@ from collections import Counter
 from random import Random
 
 from openqoe.core import Config
-from tests.simulation.disk import Disk
 from tests.simulation.simulated_process import Player, SimulatedEnvironment, SimulatedProcess
+from tests.support.disk import Disk
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.rig import DESTINATIONS
 
@@ -36,9 +37,14 @@ class SimulatedService:
             "OPENQOE_KV_PATIENCE": "1000000",  # batches counted alone could be counted twice
         }
         self.environment = SimulatedEnvironment(Config.from_environment(settings), self.random)
-        self.environment.shared = self.random.random() < 0.5
         self.disks = [Disk() for _ in range(self.random.choice([1, 1, 2, 3]))]
-        self.processes: dict[int, SimulatedProcess] = {}
+        coordination = self.random.choice(["none", "store", "partition"])
+        self.environment.shared = coordination == "store"
+        if coordination == "partition":
+            self.environment.slots = len(self.disks)
+            if self.random.random() < 0.3:  # a process more than slots that own views
+                self.disks.append(Disk())
+        self.processes = self.environment.processes
         self.players: list[Player] = []
         self._start()
 
@@ -114,8 +120,8 @@ class SimulatedService:
 
     def _create_player(self) -> Player:
         number, now = len(self.players), self.environment.now
-        if not self.environment.shared:
-            # The player keeps its slot: without a store, slots cannot detect each other's copies.
+        if not self.environment.shared and not self.environment.slots:
+            # The player keeps its slot: slots on their own cannot detect each other's copies.
             slot = self.random.randrange(len(self.disks))
             return Player(number, slot, number, number + 1, now)
         view = self.random.choice([number, *(player.view for player in self.players[-5:])])
@@ -133,8 +139,11 @@ class SimulatedService:
         for slot, process in list(self.processes.items()):
             process.poll()
             if process.is_over:
-                # Batches without a reply of the shared store stay in the journal.
-                assert self.disks[slot].is_empty or self.environment.shared
+                # Batches without a reply of the shared store stay in the journal, those for a
+                # process that has ended stay in the outbox.
+                kinds = {payload.kind for payload in self.disks[slot].outbox.values()}
+                has_only_batches = not self.disks[slot].journal and kinds <= {"batches"}
+                assert has_only_batches or self.environment.shared
                 del self.processes[slot]
 
     def _start(self) -> None:
@@ -166,18 +175,31 @@ class SimulatedService:
             self._recover_orphan()
 
     def _recover_orphan(self) -> None:
+        awaits_owner = any(process.forwards for process in self.processes.values())
         for slot, disk in enumerate(self.disks):
-            if slot not in self.processes and not disk.is_empty:
+            if slot not in self.processes and (awaits_owner or not disk.is_empty):
                 self.faults["orphans recovered"] += 1
                 self.processes[slot] = SimulatedProcess(self.environment, slot, disk)
                 self.processes[slot].close()
 
+    @property
+    def _may_stop(self) -> bool:
+        """Whether all batches are acknowledged, and their owners have them."""
+        if not all(player.acknowledged for player in self.players):
+            return False
+        if not self.environment.slots:
+            return True
+        is_forwarding = any(process.forwards for process in self.processes.values())
+        return len(self.processes) == len(self.disks) and not is_forwarding
+
     def _recover(self) -> None:
         """Restart processes until all batches are acknowledged; then stop all processes."""
+        is_stopping = False
         for _ in range(3_000):
             for process in list(self.processes.values()):
                 process.complete_all()
-            if all(player.acknowledged for player in self.players):
+            if is_stopping or self._may_stop:
+                is_stopping = True
                 self._recover_orphan()
                 for process in self.processes.values():
                     process.close()

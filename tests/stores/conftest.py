@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from openqoe.shells.stores import SqliteStore, Store
+from openqoe.shells.stores import Store
 from openqoe.shells.stores.redis_store import RedisStore
 from tests.support.memory_store import MemoryStore
 from tests.support.redis_server import Redis
 
-KINDS = ("memory", "sqlite", "redis")
+KINDS = ("memory", "redis")
 
 Clients = Callable[[], Store]
 """Creates another client of the same store, which is empty at first."""
@@ -25,7 +24,7 @@ def redis() -> Iterator[Redis]:
 
 
 @pytest.fixture(params=KINDS)
-def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clients]:
+def clients(request: pytest.FixtureRequest) -> Iterator[Clients]:
     """Clients of one new store."""
     kind: str = request.param
     memory = MemoryStore()
@@ -36,12 +35,7 @@ def clients(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clients]
 
     def make() -> Store:
         store: Store
-        if kind == "memory":
-            store = memory
-        elif kind == "sqlite":
-            store = SqliteStore(tmp_path / "shared.db")
-        else:
-            store = RedisStore(server.url, "test")
+        store = memory if kind == "memory" else RedisStore(server.url, "test")
         made.append(store)
         return store
 

@@ -1,4 +1,4 @@
-"""What any store does, whichever keeps it: memory, SQLite, a real Redis by both of its clients."""
+"""What any store does, whichever keeps it: memory, a real Redis by both of its clients."""
 
 from __future__ import annotations
 

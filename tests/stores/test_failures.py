@@ -1,118 +1,31 @@
-"""Stores: behaviour and error texts when a file or server fails."""
+"""Stores: behaviour and error texts when a server fails."""
 
 from __future__ import annotations
 
-import shutil
 import socket
-import sqlite3
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from openqoe.core.kv import Claim, ListRecent, Mark
-from openqoe.shells.stores import SqliteStore, StoreError
-from openqoe.shells.stores import sqlite_store as sqlite_module
+from openqoe.core.kv import Claim
+from openqoe.shells.stores import StoreError
 from openqoe.shells.stores.redis_store import RedisStore
 from tests.support.redis_server import PASSWORD, Redis
 from tests.support.services import free_port
 
 
-def claim(store: SqliteStore | RedisStore, by: str) -> object:
+def claim(store: RedisStore, by: str) -> object:
     (reply,) = store.run((Claim("k", by, None),))
     return reply
 
 
-def reason(store: SqliteStore | RedisStore) -> str:
+def reason(store: RedisStore) -> str:
     with pytest.raises(StoreError) as caught:
         claim(store, "a")
     assert PASSWORD not in str(caught.value)
     assert "s3cret" not in str(caught.value)
     return str(caught.value)
-
-
-# SQLite
-
-
-def test_file_that_is_not_a_database_is_recreated(tmp_path: Path) -> None:
-    path = tmp_path / "shared.db"
-    path.write_bytes(b"not a database" * 1000)
-    store = SqliteStore(path)
-    assert claim(store, "a") == "a"
-    assert claim(SqliteStore(path), "b") == "a"
-
-
-def test_directory_deleted_in_use_is_created_again(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "data" / "shared.db")
-    assert claim(store, "a") == "a"
-    shutil.rmtree(tmp_path / "data")
-    assert claim(store, "b") == "b"
-
-
-def test_file_of_another_version_is_emptied(tmp_path: Path) -> None:
-    path = tmp_path / "shared.db"
-    claim(SqliteStore(path), "a")
-    with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 99")
-        database.execute("CREATE TABLE later (x)")
-    database.close()
-    assert claim(SqliteStore(path), "b") == "b"
-
-
-def test_file_damaged_in_use_is_recreated_once_for_all_clients(tmp_path: Path) -> None:
-    path = tmp_path / "shared.db"
-    one, other = SqliteStore(path), SqliteStore(path)
-    marks = tuple((f"member-{n}", 1) for n in range(5000))
-    one.run((Mark("k", marks, 0, 10**9),))
-    with sqlite3.connect(path) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (path.stat().st_size - 4096))
-    for _ in range(2):  # once to find out, and it may be that only the pages in memory are right
-        for store in (one, other):
-            try:
-                store.run((ListRecent("k", 0), Claim("k", "a", None)))
-            except StoreError as error:
-                assert "malformed" in str(error)
-    assert claim(one, "b") == claim(other, "c")
-    one.run((Mark("k", (("new", 2),), 0, 10**9),))
-    assert other.run((ListRecent("k", 2),)) == (("new",),)
-
-
-def test_removed_file_is_recreated(tmp_path: Path) -> None:
-    path = tmp_path / "shared.db"
-    one, other = SqliteStore(path), SqliteStore(path)
-    assert claim(one, "a") == "a"
-    for file in tmp_path.iterdir():
-        file.unlink()
-    assert claim(other, "b") == "b"
-    assert claim(one, "a") == "b"
-
-
-def test_long_transaction_of_another_process_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_module, "BUSY_TIMEOUT", 0.1)
-    path = tmp_path / "shared.db"
-    store = SqliteStore(path)
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    assert reason(store) == f"{path}: database is locked"
-    other.execute("ROLLBACK")
-    other.close()
-    assert claim(store, "a") == "a"
-
-
-def test_unusable_folder_is_named_in_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=str(tmp_path / "file")):
-        SqliteStore(tmp_path / "file" / "shared.db")
-
-
-# Redis
 
 
 def test_unreachable_server_is_named_without_password() -> None:

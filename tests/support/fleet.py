@@ -1,11 +1,12 @@
-"""Several workers that share a store, in one process and under one clock.
+"""Several workers that count like one, in one process and under one clock.
 
     fleet = Fleet(4)
     fleet.post(2, player_event(0, "playing", 0.0))  # to the third worker
     fleet.pass_time(15_000)
     assert fleet.counts() == alone.counts()         # sums over all workers
 
-Nothing sleeps. Every effect runs as soon as a worker returns it, unless the store is slow.
+They share a store, or their slots partition the views (`Fleet(4, partitioned=True)`), each with a
+disk. Nothing sleeps. Every effect runs as soon as a worker returns it, unless the store is slow.
 """
 
 from __future__ import annotations
@@ -14,21 +15,31 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
+from openqoe.core.cluster.partition import Partition
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import (
+    Append,
     Effect,
+    Forget,
+    Forward,
+    HttpResult,
     KvFailure,
     KvResult,
     KvUpdate,
+    LoadPayload,
     LokiPush,
+    NetworkFailure,
     Notice,
+    Persist,
     RemoteWrite,
+    Respond,
 )
 from openqoe.core.http.messages import Request, Response
+from openqoe.core.primitives.incremental import DEFAULT_BUDGET
 from openqoe.core.worker import Worker
 from openqoe.shells.stores.store_interface import Store
+from tests.support.disk import Disk
 from tests.support.event_builders import NOW, post
-from tests.support.handling import handle
 from tests.support.loki_double import LokiDouble
 from tests.support.memory_store import MemoryStore
 from tests.support.remote_write_double import RemoteWriteDouble
@@ -45,6 +56,7 @@ class Fleet:
         size: Number of workers.
         shared: Whether they share a store; a single worker needs none.
         store: The shared store; one in memory by default.
+        partitioned: Whether they partition the views and have disks, instead of a store.
         **settings: Environment variables.
 
     Attributes:
@@ -53,10 +65,19 @@ class Fleet:
         store_is_down: Whether every call of the store fails.
         store_is_slow: Whether calls of the store are queued until ``run_store_updates``.
         notices: Notices for the operator, in order.
+        stopped: Workers that do not run, by number: they refuse what is forwarded to them.
+        disks: The disks of partitioned workers.
+        slots: The number of slots that own views.
     """
 
     def __init__(
-        self, size: int, *, shared: bool = True, store: Store | None = None, **settings: str
+        self,
+        size: int,
+        *,
+        shared: bool = True,
+        store: Store | None = None,
+        partitioned: bool = False,
+        **settings: str,
     ) -> None:
         self.now = NOW
         self.store_is_down = False
@@ -67,13 +88,31 @@ class Fleet:
         self.receiver = RemoteWriteDouble(now_ms=lambda: self.now)
         self.loki = LokiDouble(now_ms=lambda: self.now)
         self._config = Config.from_environment({**DESTINATIONS, **settings})
-        self._shared = shared
+        self._shared = shared and not partitioned
+        self.stopped: set[int] = set()
+        self.disks = [Disk() for _ in range(size)] if partitioned else []
+        self.slots = size
+        self._requests = 0
+        self._answers: dict[int, Response] = {}
+        self._forwarded: dict[int, tuple[Worker, Forward]] = {}
         self.workers = [self.start_worker(number) for number in range(size)]
         for worker in self.workers:
-            self._run(worker, worker.poll(NOW))
+            self.run(worker, worker.poll(NOW))
 
     def start_worker(self, number: int) -> Worker:
         """Create the worker of a number."""
+        if self.disks:
+            partition = Partition(self.slots, number)
+            return self.disks[number].restore(
+                self._config,
+                f"w-{number}",
+                number,
+                self.now,
+                shared=False,
+                budget=DEFAULT_BUDGET,
+                partition=partition,
+                embedded=False,
+            )
         return Worker(self._config, instance=f"w-{number}", seed=number, shared=self._shared)
 
     def restart(self, number: int) -> None:
@@ -82,11 +121,22 @@ class Fleet:
         self.workers[number] = self.start_worker(number)
         self.workers[number].restore(blob)
 
+    def stop(self, number: int) -> None:
+        """Let a partitioned worker die."""
+        self.stopped.add(number)
+
+    def start(self, number: int) -> None:
+        """Start a partitioned worker that has died, from its disk."""
+        self.stopped.discard(number)
+        self.workers[number] = self.start_worker(number)
+        self.run(self.workers[number], self.workers[number].poll(self.now))
+
     def handle(self, number: int, request: Request) -> Response:
         """Handle a request on one worker now."""
-        outcome = handle(self.workers[number], request, self.now)
-        self._run(self.workers[number], outcome.effects)
-        return outcome.response
+        self._requests += 1
+        request_id, worker = self._requests, self.workers[number]
+        self.run(worker, worker.handle(request_id, request, self.now))
+        return self._answers.pop(request_id)
 
     def post(self, number: int, *events: Any) -> Response:
         """Post a batch to one worker now and assert that it is accepted."""
@@ -99,24 +149,26 @@ class Fleet:
         until = self.now + ms
         while self.now < until:
             self.now = min(self.now + STEP, until)
-            for worker in self.workers:
+            for number, worker in enumerate(self.workers):
+                if number in self.stopped:
+                    continue
                 while (due := worker.next_poll()) is not None and due <= self.now:
-                    self._run(worker, worker.poll(self.now))
+                    self.run(worker, worker.poll(self.now))
 
     def close(self, *numbers: int) -> None:
         """Stop these workers, or all."""
         for number in numbers or range(len(self.workers)):
             worker = self.workers[number]
-            self._run(worker, worker.close(self.now))
+            self.run(worker, worker.close(self.now))
             for _ in range(10):
-                self._run(worker, worker.poll(self.now))
+                self.run(worker, worker.poll(self.now))
 
     def run_store_updates(self) -> None:
         """Run the queued calls of the store, and those that follow from them."""
         while self._store_calls:
             worker, update = self._store_calls.popleft()
             result = KvResult(self.store.run(update.operations))
-            self._run(worker, worker.complete(update.id, result, self.now))
+            self.run(worker, worker.complete(update.id, result, self.now))
 
     def stats(self, number: int) -> bytes:
         """The body of `/stats` of one worker."""
@@ -137,13 +189,28 @@ class Fleet:
             if isinstance(value, float):
                 yield labels, value
 
-    def _run(self, worker: Worker, effects: Iterable[Effect]) -> None:
+    def run(self, worker: Worker, effects: Iterable[Effect]) -> None:
+        """Run the effects of a worker."""
         waiting = deque(effects)
         while waiting:
             effect = waiting.popleft()
             match effect:
                 case Notice():
                     self.notices.append(effect)
+                case Respond() if effect.request_id in self._forwarded:
+                    sender, request = self._forwarded.pop(effect.request_id)
+                    answer = HttpResult(effect.response.status)
+                    self.run(sender, sender.complete(request.id, answer, self.now))
+                case Respond():
+                    assert effect.request_id not in self._answers, "a request was answered twice"
+                    self._answers[effect.request_id] = effect.response
+                case Forward():
+                    self._forward(worker, effect)
+                case Append() | Persist() | LoadPayload() | Forget():
+                    disk = self.disks[self.workers.index(worker)]
+                    stored = disk.execute(effect)
+                    if not isinstance(effect, Forget):
+                        waiting += worker.complete(effect.id, stored, self.now)
                 case KvUpdate() if self.store_is_slow:
                     self._store_calls.append((worker, effect))
                 case KvUpdate():
@@ -157,8 +224,19 @@ class Fleet:
                     double = self.receiver if isinstance(effect, RemoteWrite) else self.loki
                     waiting += worker.complete(effect.id, deliver(effect, double), self.now)
                 case _:
-                    raise AssertionError(f"a worker in memory asks for {effect}")
+                    raise AssertionError(f"no worker of a fleet asks for {effect}")
         assert self.receiver.violations == []
+
+    def _forward(self, sender: Worker, effect: Forward) -> None:
+        number = int(effect.destination.removeprefix("slot-"))
+        if number in self.stopped:
+            failure = NetworkFailure("refused")
+            self.run(sender, sender.complete(effect.id, failure, self.now))
+            return
+        self._requests += 1
+        self._forwarded[self._requests] = sender, effect
+        owner = self.workers[number]
+        self.run(owner, owner.accept_forwarded(self._requests, effect.body, self.now))
 
 
 def sum_counters(

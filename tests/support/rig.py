@@ -55,6 +55,8 @@ DESTINATIONS: Final = {
 
 BASE_LABELS: Final = frozenset({*METRIC_LABELS, "instance"})
 
+RigDelivery = RemoteWrite | LokiPush | StoreViews
+
 DeliveryResult = HttpResult | NetworkFailure
 
 
@@ -137,7 +139,7 @@ class Rig:
         self.embedded_outage: DeliveryResult | None = None
         self.view_rows: list[ViewRow] = []
         self.notices: list[Notice] = []
-        self.sent: list[tuple[int, Delivery, DeliveryResult]] = []
+        self.sent: list[tuple[int, RigDelivery, DeliveryResult]] = []
         self.scripted_results: dict[type[RemoteWrite] | type[LokiPush], deque[DeliveryResult]] = {
             RemoteWrite: deque(),
             LokiPush: deque(),
@@ -243,13 +245,13 @@ class Rig:
             if isinstance(effect, Notice):
                 self.notices.append(effect)
             else:
-                assert isinstance(effect, Delivery), "the rig's worker has neither disk nor store"
+                assert isinstance(effect, RigDelivery), "the rig's worker has no disk or store"
                 result = self._deliver(effect)
                 self.sent.append((self.now, effect, result))
                 waiting += self.worker.complete(effect.id, result, self.now)
         assert self.receiver.violations == self.embedded_receiver.violations == []
 
-    def _deliver(self, effect: Delivery) -> DeliveryResult:
+    def _deliver(self, effect: RigDelivery) -> DeliveryResult:
         if isinstance(effect, StoreViews):
             if self.embedded_outage is None:
                 self.view_rows += decode_views(effect.body)

@@ -30,7 +30,7 @@ from openqoe.core.effects import (
 from openqoe.embedded.sample_schema import FILE, open_writer
 from openqoe.embedded.sample_writer import SampleWriter
 from openqoe.simulator import Batch, Expected, Fact, Incident, Period, Simulation
-from tests.simulation.disk import Disk
+from tests.support.disk import Disk
 from tests.support.handling import handle, separate
 from tests.support.simulated_viewers import UNLIMITED_LABELS, make_request
 

@@ -146,6 +146,20 @@ class WorkerProcess:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def children(self) -> set[int]:
+        """The process ids of the processes that this one has started."""
+        assert self.process is not None
+        found = set()
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                _, _, rest = status.read_text().rpartition(")")
+            except OSError:  # it has ended
+                continue
+            state, parent = rest.split()[:2]
+            if int(parent) == self.process.pid and state != "Z":
+                found.add(int(status.parent.name))
+        return found
+
     def run_command(self, *arguments: str, status: int = 0) -> str:
         """Run an `openqoe` command with the worker's settings; return its output."""
         command = (sys.executable, "-m", "openqoe.shells", *arguments)

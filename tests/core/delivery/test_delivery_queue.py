@@ -6,10 +6,11 @@ import pytest
 
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.byte_pool import BytePool
-from openqoe.core.delivery.delivery_queue import MAX_LOADED, DeliveryQueue
+from openqoe.core.delivery.delivery_queue import MAX_FORWARD_WAIT, MAX_LOADED, DeliveryQueue
 from openqoe.core.delivery.payload import BodySplitter, Payload
 from openqoe.core.effects import (
     HttpResult,
+    LoadPayload,
     LokiPush,
     NetworkFailure,
     Notice,
@@ -613,3 +614,31 @@ def test_payloads_can_be_offered_to_new_queue() -> None:
     for each in queue.waiting:
         again.offer(each, NOW)
     assert run(again, lambda body: OK) == [b"b", b"c"]
+
+
+def test_bodies_beyond_the_bound_leave_memory_once_they_are_stored() -> None:
+    queue = make(max_bytes=10 * MAX_LOADED)
+    for number in (1, 2, 3):
+        early = payload(b"x" * (MAX_LOADED // 2 + 1)).with_number(number)
+        queue.offer(early, NOW, is_stored=False)
+    queue.unload(unstored={2})
+    assert [one.unloaded_size > 0 for one in queue.waiting] == [False, False, True]
+    for number in (1, 2):
+        assert len(due(queue, number, NOW).body) == MAX_LOADED // 2 + 1
+        queue.complete(number, OK, NOW)
+    assert queue.next_request(3, NOW) == LoadPayload(3, 3)
+
+
+def test_batches_for_another_worker_are_kept_in_order_and_tried_often() -> None:
+    queue = filled(b"abcd", b"efgh", kind="batches", max_bytes=6, split=lambda _: ())
+    assert queue.is_full
+    now = NOW
+    for number in range(1, 12):
+        request = queue.next_request(number, now)
+        assert not isinstance(request, LoadPayload | None)
+        assert request.body == b"abcd"
+        queue.complete(number, NetworkFailure("refused") if number % 2 else HttpResult(503), now)
+        assert next_poll(queue) <= now + MAX_FORWARD_WAIT
+        now = next_poll(queue)
+    assert len(queue.waiting) == 2
+    assert sum(queue.counters.dropped.values()) == 0

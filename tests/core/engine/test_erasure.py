@@ -31,7 +31,7 @@ from openqoe.core.effects import (
 from openqoe.core.engine.erasure import MAX_WAIT
 from openqoe.core.http.messages import Request, Response
 from openqoe.embedded.payload_decoder import decode_views
-from tests.simulation.disk import Disk
+from tests.support.disk import Disk
 from tests.support.event_builders import NOW, batch, event
 
 KEYS = json.dumps(

@@ -23,7 +23,7 @@ from openqoe.core.effects import (
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker
 from openqoe.embedded.payload_decoder import decode_views
-from tests.simulation.disk import Disk
+from tests.support.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
 from tests.support.rig import (

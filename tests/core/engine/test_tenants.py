@@ -20,7 +20,7 @@ from openqoe.core.effects import (
     StoreViews,
 )
 from openqoe.core.http.messages import Request
-from tests.simulation.disk import Disk
+from tests.support.disk import Disk
 from tests.support.event_builders import NOW, event, post
 from tests.support.handling import handle
 from tests.support.loki_double import LokiDouble

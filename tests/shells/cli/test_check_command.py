@@ -222,18 +222,6 @@ def test_redis_with_eviction_warns_and_unusable_redis_fails(home: Path) -> None:
     assert "is it running" in text
 
 
-def test_folder_of_a_shared_sqlite_store_is_checked(home: Path, tmp_path: Path) -> None:
-    there = check(home, OPENQOE_KV_URL=f"sqlite://{tmp_path}/shared.db")
-    assert of(there, "shared store")[0][0] == "ok"
-    made = check(home, OPENQOE_KV_URL=f"sqlite://{tmp_path}/new/shared.db")
-    assert "can be created" in of(made, "shared store")[0][1]
-    (tmp_path / "file").write_text("")
-    wrong = check(home, status=1, OPENQOE_KV_URL=f"sqlite://{tmp_path}/file/shared.db")
-    ((level, text),) = of(wrong, "shared store")
-    assert level == "fail"
-    assert "is not a directory" in text
-
-
 def test_file_system_is_that_of_the_longest_mount_point(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text("/dev/sda / ext4 rw 0 0\nserver:/x /mnt/far\\040away nfs4 rw 0 0\n")

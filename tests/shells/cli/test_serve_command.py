@@ -151,15 +151,18 @@ def test_sighup_under_nohup_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_two_workers_of_a_host_write_two_series(shell: str, tmp_path: Path) -> None:
+def test_two_workers_of_a_host_count_as_one_and_write_two_series(
+    shell: str, tmp_path: Path
+) -> None:
     shared = {"OPENQOE_DATA_DIR": str(tmp_path / "data")}
     with RemoteWriteDouble() as receiver:
         with serving(shell, receiver, **shared) as one, serving(shell, receiver, **shared) as two:
             for worker in (one, two):
                 post_one(worker)
-            for worker in (one, two):
+            for worker in (two, one):
                 worker.stop()
-        assert receiver.total("openqoe_views_loaded_total") == 2
+        assert receiver.total("openqoe_views_loaded_total") == 1
+        assert receiver.total("openqoe_events_total") == 2
         instances = {
             dict(series.labels)["instance"]
             for request in receiver.requests

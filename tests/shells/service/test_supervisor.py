@@ -42,21 +42,6 @@ def lines(worker: WorkerProcess, text: str) -> list[dict[str, object]]:
     return [line for line in worker.log_records() if line["event"] == text]
 
 
-def children(worker: WorkerProcess) -> set[int]:
-    """The process ids of the workers."""
-    assert worker.process is not None
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            _, _, rest = status.read_text().rpartition(")")
-        except OSError:  # it has ended
-            continue
-        state, parent = rest.split()[:2]
-        if int(parent) == worker.process.pid and state != "Z":
-            found.add(int(status.parent.name))
-    return found
-
-
 class Visitor:
     """Sends requests without pause, each on a new connection; `failures` lists unanswered ones."""
 
@@ -83,11 +68,11 @@ class Visitor:
 
 
 def test_worker_that_dies_restarts_with_growing_backoff(service: WorkerProcess) -> None:
-    assert len(children(service)) == 2
+    assert len(service.children()) == 2
     for kills in (1, 2):
-        victim = min(children(service))
+        victim = min(service.children())
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: victim not in children(service), 5, "the worker to end")  # noqa: B023
+        wait_until(lambda: victim not in service.children(), 5, "the worker to end")  # noqa: B023
         assert service.request("GET", "/health")[0] == 200  # the other worker serves
         wait_until(lambda: serving(service) == 2 + kills, 20, "another worker to serve")  # noqa: B023
     died = lines(service, "worker died; restarting it")
@@ -111,13 +96,13 @@ def test_backoff_of_crashing_worker_is_bounded() -> None:
 
 
 def test_reload_replaces_workers_one_by_one_without_failed_request(service: WorkerProcess) -> None:
-    before = children(service)
+    before = service.children()
     visitor = Visitor(service)
     assert service.process is not None
     service.process.send_signal(signal.SIGHUP)
     wait_until(lambda: serving(service) == 4, 30, "all to be replaced")
     visitor.end()
-    assert children(service).isdisjoint(before)
+    assert service.children().isdisjoint(before)
     assert visitor.failures == []
     assert visitor.answers > 10
     assert lines(service, "worker died; restarting it") == []
@@ -132,7 +117,7 @@ def test_workers_stop_with_supervisor_and_deliver() -> None:
                 body = batch(event("viewstart", at=now, view_id=f"v-{number}"))
                 assert worker.post(body)[0] == 202
             assert worker.stop() == 0
-            assert children(worker) == set()
+            assert worker.children() == set()
         assert receiver.total("openqoe_views_loaded_total") == 40
         assert receiver.violations == []
 
@@ -142,7 +127,7 @@ def test_workers_end_and_deliver_when_supervisor_is_killed() -> None:
         settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
         with WorkerProcess(settings, command=TWO) as worker:
             assert worker.post(batch(event("viewstart", at=int(time.time() * 1000))))[0] == 202
-            workers = children(worker)
+            workers = worker.children()
             assert worker.process is not None
             worker.process.kill()
             worker.process.wait()
@@ -163,7 +148,7 @@ def test_reload_applies_new_settings_and_rejects_wrong_ones(tmp_path: Path) -> N
     two = batch(*(event(at=int(time.time() * 1000)) for _ in range(2)))
     with WorkerProcess(command=with_options(TWO, "--env-file", str(file))) as worker:
         assert worker.post(two)[0] == 400
-        before = children(worker)
+        before = worker.children()
         assert worker.process is not None
         file.write_text("OPENQOE_MAX_EVENTS=many\n")
         worker.process.send_signal(signal.SIGHUP)
@@ -173,7 +158,7 @@ def test_reload_applies_new_settings_and_rejects_wrong_ones(tmp_path: Path) -> N
         assert "OPENQOE_MAX_EVENTS" in str(
             lines(worker, "reload failed; workers keep their settings")[0]
         )
-        assert children(worker) == before
+        assert worker.children() == before
         file.write_text("OPENQOE_MAX_EVENTS=2\n")
         worker.process.send_signal(signal.SIGHUP)
         wait_until(lambda: serving(worker) == 4, 30, "all to be replaced")

@@ -27,6 +27,7 @@ records = st.lists(
         st.binary(max_size=2000),
         st.none() | st.text(max_size=5),
         st.binary(max_size=16),
+        st.booleans(),
     ),
     max_size=20,
 ).map(lambda rows: [Record(number, *row) for number, row in enumerate(rows, 1)])

@@ -13,7 +13,6 @@ from openqoe.embedded import open_reader
 from openqoe.shells.service import logs
 from openqoe.shells.service.bootstrap import WorkerRuntime, open_runtime
 from openqoe.shells.storage.private_files import create_private_folder, restrict_data_directory
-from openqoe.shells.stores.store_selection import open_store
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +24,9 @@ def _open_umask() -> Iterator[None]:
 
 def run_worker(directory: Path) -> WorkerRuntime:
     """Open everything that a worker has in its data directory, and write into it."""
-    config = Config(data_dir=str(directory), kv_url="sqlite", embedded="on", log_level="error")
-    runtime = open_runtime(
-        config, "t", logs.configure(config), lambda: open_store(config, several=True)
-    )
-    runtime.start(lambda _: None, lambda *_: None)
+    config = Config(data_dir=str(directory), embedded="on", log_level="error")
+    runtime = open_runtime(config, "t", logs.configure(config))
+    runtime.start(lambda _: None, lambda *_: None, lambda *_: None)
     assert runtime.storage is not None
     runtime.storage.submit(Append(1, Record(1, 0, b"{}", None, b"d" * 16)))
     open_reader(directory / "embedded.db").close()
@@ -59,7 +56,7 @@ def test_files_of_a_running_and_a_stopped_worker_are_private(tmp_path: Path) -> 
     seen = modes(directory)
     runtime.close()
     seen.update(modes(directory))
-    assert {"embedded.db", "embedded.db-wal", "shared.db", "slot-0/worker.db"} <= seen.keys()
+    assert {"embedded.db", "embedded.db-wal", "partition.json", "slot-0/worker.db"} <= seen.keys()
     assert any("journal-" in name for name in seen)
     for name, mode in seen.items():
         is_folder = (directory / name).is_dir()

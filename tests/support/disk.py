@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from openqoe.core import Config, Worker
+from openqoe.core.cluster.partition import Partition
 from openqoe.core.effects import (
     Append,
     DedupEntry,
@@ -60,7 +61,16 @@ class Disk:
         return not self.journal and not self.outbox
 
     def restore(
-        self, config: Config, instance: str, seed: int, now: int, *, shared: bool, budget: int
+        self,
+        config: Config,
+        instance: str,
+        seed: int,
+        now: int,
+        *,
+        shared: bool,
+        budget: int,
+        partition: Partition | None = None,
+        embedded: bool = True,
     ) -> Worker:
         """The worker of a process that starts here."""
         worker = Worker(
@@ -69,8 +79,9 @@ class Disk:
             seed=seed,
             durable=True,
             shared=shared,
+            partition=partition,
             budget=budget,
-            embedded=True,
+            embedded=embedded,
         )
         if self.snapshot is not None:
             worker.restore(self.snapshot)

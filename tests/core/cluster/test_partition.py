@@ -1,0 +1,311 @@
+"""Workers of one host partition the views: they count like one, whichever gets a batch."""
+
+import json
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from openqoe.core.cluster.partition import Partition, owner_of
+from openqoe.core.effects import Append, Forward, Respond, StorageFailure, Stored
+from openqoe.core.engine.export import GATHERING_TIME
+from openqoe.core.http.messages import Request
+from openqoe.core.worker import Worker, move_to_slots
+from tests.core.cluster.test_fleet import load_posts, replay
+from tests.core.engine.durable_worker import effects_of
+from tests.support.captures import NAMES
+from tests.support.event_builders import NOW, event, post
+from tests.support.fleet import Fleet
+from tests.support.fleet_traffic import make_rounds
+from tests.support.rig import MINUTE, SECOND, player_event
+
+PLAYING_TIME = "openqoe_playing_time_seconds"
+
+
+def make_fleet_of_short_views(size: int) -> Fleet:
+    return Fleet(size, partitioned=True, OPENQOE_VIEW_TIMEOUT="60", OPENQOE_FLUSH_INTERVAL="20")
+
+
+def name_view(slot: int, slots: int, number: int = 0) -> str:
+    """The id of a view that a slot owns."""
+    names = (f"view-{n}" for n in range(10_000))
+    return [name for name in names if owner_of(name, slots) == slot][number]
+
+
+def view_events(view: str, second: float = 0.0) -> tuple[dict[str, object], ...]:
+    return (
+        player_event(second, "playing", second, view=view),
+        player_event(second + 9, "heartbeat", second + 9, view=view, playing_time=9_000),
+    )
+
+
+# Owners
+
+
+def test_views_are_dealt_evenly() -> None:
+    for slots in (2, 3, 4, 16):
+        counts = [0] * slots
+        for number in range(4_000):
+            counts[owner_of(f"{random.Random(number).getrandbits(128):032x}", slots)] += 1
+        assert max(counts) < 1.3 * 4_000 / slots
+        assert min(counts) > 0.7 * 4_000 / slots
+
+
+@pytest.mark.parametrize("view_id", ["v" * 200, "vüe", "\ud800"])
+def test_owner_of_an_event_is_that_of_its_view_in_a_snapshot(view_id: str) -> None:
+    fleet = Fleet(2, partitioned=True)
+    fleet.post(0, player_event(0, "playing", 0.0, view=view_id))
+    fleet.pass_time(15 * SECOND)
+    for number in (0, 1):
+        fleet.stop(number)
+        fleet.start(number)
+    fleet.post(1, player_event(1, "playing", 1.0, view=view_id))
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_views_loaded_total") == 1
+
+
+# Equal to one worker
+
+
+@pytest.mark.parametrize("name", NAMES[:1])
+def test_real_players_dealt_to_four_workers_count_as_on_one(name: str) -> None:
+    chance = random.Random(name)
+    one = Fleet(1, shared=False, OPENQOE_FLUSH_INTERVAL="60")
+    replay(one, load_posts(name), lambda: 0)
+    four = Fleet(4, partitioned=True, OPENQOE_FLUSH_INTERVAL="60")
+    replay(four, load_posts(name), lambda: chance.randrange(4))
+    assert four.counts() == one.counts()
+    lines = sorted(entry.line for entry in four.loki.entries())
+    assert lines == sorted(entry.line for entry in one.loki.entries())
+
+
+def test_views_dealt_at_random_count_as_on_one() -> None:
+    counts = []
+    headers = {"content-type": "application/json"}
+    for size in (1, 4):
+        fleet = Fleet(size, partitioned=True, OPENQOE_FLUSH_INTERVAL="60")
+        chance = random.Random(3)
+        for turn in make_rounds(60, seed=3, begin=NOW - MINUTE)[:-1]:
+            for body in turn:
+                number = chance.randrange(len(fleet.workers))
+                fleet.handle(number, Request("POST", "/v1/events", "", headers, body, fleet.now))
+            fleet.pass_time(SECOND)
+        fleet.pass_time(MINUTE)
+        fleet.close()
+        counts.append(fleet.counts(without=("instance", "app_name")))
+    assert counts[0] == counts[1]
+
+
+def test_batch_with_views_of_all_owners_counts_once_for_each() -> None:
+    fleet = Fleet(3, partitioned=True)
+    events = [each for slot in range(3) for each in view_events(name_view(slot, 3))]
+    for number in (0, 1, 2, 1):
+        fleet.post(number, *events)
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 6
+    assert fleet.receiver.total("openqoe_views_started_total") == 3
+    assert fleet.receiver.total(PLAYING_TIME) == 27
+    assert len(fleet.loki.entries()) == 6
+    for slot in range(3):
+        events_here = fleet.receiver.total("openqoe_events_total", instance=f"w-{slot}")
+        assert events_here == 2
+
+
+def test_faults_of_a_forwarded_batch_are_counted_where_it_arrived() -> None:
+    fleet = Fleet(2, partitioned=True)
+    bad = {**event("heartbeat", view_id=name_view(1, 2)), "org_id": 7}
+    response = fleet.handle(0, post(*view_events(name_view(1, 2)), bad, now=fleet.now))
+    assert response.status == 207
+    assert json.loads(response.body)["errors"][0]["index"] == 2
+    fleet.pass_time(15 * SECOND)
+    rejected = "openqoe_worker_events_rejected_total"
+    assert fleet.receiver.total(rejected) == fleet.receiver.total(rejected, instance="w-0") == 1
+    assert fleet.receiver.total("openqoe_worker_events_accepted_total", instance="w-1") == 2
+
+
+def test_events_without_a_view_are_counted_where_they_arrived() -> None:
+    fleet = Fleet(2, partitioned=True)
+    fleet.post(0, player_event(0, "error", view="unknown"), *view_events(name_view(1, 2)))
+    fleet.post(1, player_event(1, "error", view="unknown"))
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total", event_type="error") == 2
+    assert fleet.receiver.total("openqoe_events_total") == 4
+
+
+def test_same_key_with_other_body_conflicts_at_the_owner_too() -> None:
+    fleet = Fleet(2, partitioned=True)
+    key = {"idempotency-key": "k"}
+    first = post(*view_events(name_view(1, 2)), headers=key, now=NOW)
+    other = post(*view_events(name_view(1, 2), 20), headers=key, now=NOW)
+    assert fleet.handle(0, first).status == 202
+    assert fleet.handle(1, first).status == 202
+    assert fleet.handle(1, other).status == 422
+    fleet.stop(1)
+    fleet.start(1)
+    assert fleet.handle(1, first).status == 202
+    assert fleet.handle(1, other).status == 422
+
+
+def test_concurrent_views_are_summed_over_the_slots() -> None:
+    fleet = Fleet(4, partitioned=True)
+    for number in range(40):
+        fleet.post(number % 4, player_event(0, "playing", 0.0, view=f"v-{number}"))
+    fleet.pass_time(15 * SECOND)
+    assert fleet.concurrent_views() == 40
+
+
+# Owners that are away
+
+
+def test_batches_for_a_dead_owner_wait_and_are_counted_once_it_is_back() -> None:
+    fleet = Fleet(2, partitioned=True)
+    fleet.stop(1)
+    for second in range(0, 60, 10):
+        fleet.post(0, *view_events(name_view(1, 2), second))
+        fleet.pass_time(10 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 0
+    assert b'destination="slot-1"' in fleet.handle(0, Request("GET", "/metrics")).body
+    fleet.stop(0)  # with batches in its outbox and its journal
+    fleet.start(0)
+    fleet.start(1)
+    fleet.pass_time(30 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 12
+    assert fleet.receiver.total("openqoe_views_loaded_total") == 1
+    assert fleet.receiver.total("openqoe_worker_dropped_total", destination="slot-1") == 0
+
+
+def test_full_queue_of_an_owner_refuses_its_batches_only() -> None:
+    fleet = Fleet(2, partitioned=True, OPENQOE_OUTBOX_MAX_BYTES="1048576")
+    fleet.stop(1)
+    filler = "x" * 2_000
+    number = 0
+    while number < 1_000:
+        padded = [player_event(0, "playing", 0.0, view=name_view(1, 2), title=filler)] * 4
+        padded.append(player_event(number, "heartbeat", 0.0, view=name_view(1, 2)))
+        if fleet.handle(0, post(*padded, now=fleet.now)).status == 503:
+            break
+        number += 1
+        fleet.pass_time(SECOND)
+    assert 50 < number < 1_000
+    fleet.post(0, *view_events(name_view(0, 2)))
+    fleet.start(1)
+    fleet.pass_time(5 * SECOND)
+    fleet.post(0, *view_events(name_view(1, 2)))
+    fleet.pass_time(30 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 5 * number + 4
+
+
+# One worker
+
+
+def make_owner() -> Worker:
+    fleet = Fleet(2, partitioned=True)
+    return fleet.workers[1]
+
+
+def forward(worker: Worker) -> Forward:
+    """The effect with which a worker forwards the batch that it has just accepted."""
+    request = post(*view_events(name_view(1, 2)), now=NOW)
+    (append,) = effects_of(Append, worker.handle(1, request, NOW))
+    effects = worker.complete(append.id, Stored(), NOW)
+    (answer,) = effects_of(Respond, effects)
+    assert answer.response.status == 202
+    assert effects_of(Forward, effects) == []  # batches gather for a moment
+    due = worker.next_poll()
+    assert due is not None
+    assert NOW < due <= NOW + GATHERING_TIME
+    (found,) = effects_of(Forward, worker.poll(due))
+    return found
+
+
+def test_batch_is_forwarded_as_it_was_accepted() -> None:
+    fleet = Fleet(2, partitioned=True)
+    request = post(*view_events(name_view(1, 2)), now=NOW)
+    assert fleet.workers[0].next_poll() is not None
+    effect = forward(fleet.workers[0])
+    assert effect.destination == "slot-1"
+    assert request.body in effect.body
+
+
+def test_owner_answers_once_all_batches_are_in_its_journal() -> None:
+    effect = forward(Fleet(2, partitioned=True).workers[0])
+    owner = make_owner()
+    (append,) = effects_of(Append, owner.accept_forwarded(7, effect.body, NOW))
+    assert effects_of(Append, owner.accept_forwarded(8, effect.body, NOW)) == []
+    answers = effects_of(Respond, owner.complete(append.id, Stored(), NOW))
+    assert {(one.request_id, one.response.status) for one in answers} == {(7, 204), (8, 204)}
+    (again,) = effects_of(Respond, owner.accept_forwarded(9, effect.body, NOW))
+    assert again.response.status == 204
+
+
+def test_owner_refuses_batches_that_its_disk_refuses() -> None:
+    effect = forward(Fleet(2, partitioned=True).workers[0])
+    owner = make_owner()
+    (append,) = effects_of(Append, owner.accept_forwarded(7, effect.body, NOW))
+    effects = owner.complete(append.id, StorageFailure("full"), NOW)
+    (answer,) = effects_of(Respond, effects)
+    assert answer.response.status == 503
+    (answer,) = effects_of(Respond, owner.accept_forwarded(8, effect.body, NOW))
+    assert answer.response.status == 503
+
+
+def test_unreadable_request_of_another_worker_is_refused() -> None:
+    (answer,) = effects_of(Respond, make_owner().accept_forwarded(7, b"nonsense", NOW))
+    assert answer.response.status == 400
+
+
+# Other numbers of slots
+
+
+def repartition(fleet: Fleet, slots: int) -> Fleet:
+    """Stop all workers, move their views, and start as many as there are slots then."""
+    fleet.close()
+    size = max(slots, len(fleet.workers))
+    for number in range(len(fleet.workers), size):
+        fleet.disks.append(type(fleet.disks[0])())
+        fleet.workers.append(fleet.start_worker(number))
+        fleet.close(number)
+    move_to_slots(fleet.workers, slots)
+    for worker in fleet.workers:
+        fleet.run(worker, worker.checkpoint(fleet.now))
+    fleet.slots = slots
+    for number in range(size):
+        fleet.start(number)
+    return fleet
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2)])
+def test_views_and_duplicates_survive_another_number_of_slots(before: int, after: int) -> None:
+    fleet = make_fleet_of_short_views(before)
+    first = [post(*view_events(f"view-{number}"), now=NOW) for number in range(8)]
+    for number, request in enumerate(first):
+        fleet.handle(number % before, request)
+    fleet.pass_time(20 * SECOND)
+    repartition(fleet, after)
+    for number, request in enumerate(first):
+        assert fleet.handle(number % after, replace(request, first_byte_at=fleet.now)).status == 202
+    for number in range(8):
+        fleet.post(number % after, *view_events(f"view-{number}", 20))
+    fleet.pass_time(3 * MINUTE)
+    assert fleet.receiver.total("openqoe_views_loaded_total") == 8
+    assert fleet.receiver.total("openqoe_events_total") == 32
+    assert fleet.receiver.total("openqoe_view_outcomes_total") == 8
+    for number, worker in enumerate(fleet.workers):
+        assert worker.partition == Partition(after, number)
+
+
+def test_crash_before_the_new_number_takes_effect_changes_nothing() -> None:
+    fleet = make_fleet_of_short_views(2)
+    for number in range(8):
+        fleet.post(number % 2, *view_events(f"view-{number}"))
+    fleet.pass_time(20 * SECOND)
+    repartition(fleet, 2)
+    fleet.close()
+    move_to_slots(fleet.workers, 1)
+    for worker in fleet.workers:
+        fleet.run(worker, worker.checkpoint(fleet.now))
+    for number in (0, 1):
+        fleet.start(number)
+    fleet.pass_time(3 * MINUTE)
+    assert fleet.receiver.total("openqoe_views_loaded_total") == 8
+    assert fleet.receiver.total("openqoe_view_outcomes_total") == 8
