@@ -35,6 +35,9 @@ services: ## Install the programs that the tests use (prometheus, redis, chromiu
 	@./tests/install-services
 
 # Most tests wait for processes instead of computing, so four in parallel keep two cores busy.
+# Bytecode is kept even where the environment forbids it (PYTHONDONTWRITEBYTECODE): otherwise each of
+# the processes of pytest compiles all modules of the tests.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.dev services ## Run all tests
 	$(BIN)/python -m pytest -m alone
 	$(BIN)/python -m pytest -m "not alone" -n 4 --dist loadscope --no-loadscope-reorder

@@ -44,12 +44,14 @@ from tests.support.wire_codec import encode_write_request
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
 
-FLUSH: Final = 60 * SECOND
+FLUSH: Final = 2 * MINUTE
+"""Every sample of every series is sent at each flush: the fewer, the faster."""
+
 LENGTH: Final = 70 * MINUTE
 RECORDED: Final = 55 * MINUTE
 """Time range of the rule evaluation in ms. Prometheus refuses samples 1 h behind its newest."""
 
-SILENCE: Final = 4 * FLUSH
+SILENCE: Final = 4 * MINUTE
 """ms without viewers at the end, in which views end and gauges do not become stale."""
 
 VIEWERS: Final = 24
@@ -68,6 +70,7 @@ SETTINGS: Final = {
 }
 FAULTY_SETTINGS: Final = {
     **SETTINGS,
+    "OPENQOE_FLUSH_INTERVAL": f"{MINUTE / SECOND:g}",
     "OPENQOE_MAX_SERIES": "60",
     "OPENQOE_MAX_VIEWS": "3",
     "OPENQOE_DEDUP_MAX": "1",

@@ -44,7 +44,7 @@ def most(bounds: Sequence[MemoryBound]) -> float:
 def test_client_without_key_stays_within_the_bounds(command: Command) -> None:
     """1,500 unfinished heads of 30 KB, which were 46 MB, and 1,000 heads of 15 KB in the cache."""
     settings = {"API_KEY": "k", "OPENQOE_MAX_CONNECTIONS": "1600"}
-    with WorkerProcess(settings, command=command) as worker, ExitStack() as opened:
+    with WorkerProcess(settings, command=command, is_fresh=True) as worker, ExitStack() as opened:
         before = resident(worker)
         address = (worker.address, worker.port)
         for _ in range(1_500):
@@ -90,7 +90,7 @@ def test_page_key_stays_within_the_bounds() -> None:
         "OPENQOE_MAX_WAITING_BYTES": str(8 * MIB),
         "OPENQOE_FLUSH_INTERVAL": "2",
     }
-    with WorkerProcess(settings) as worker:
+    with WorkerProcess(settings, is_fresh=True) as worker:
         before = resident(worker)
         for start in range(0, 20_000, 200):
             now = int(time.time() * 1000)

@@ -147,6 +147,8 @@ class Prometheus:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # Its heap is small: fewer garbage collections save a third of its CPU time.
+                env={**os.environ, "GOGC": "400"},
             )
         atexit.register(self.close)
         try:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.support import fork_server
 from tests.support.services import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +76,7 @@ class WorkerProcess:
         command: Returns the command line.
         stop_signal: The signal that stops it cleanly.
         address: The address for clients.
+        is_fresh: Whether a new interpreter runs it, whose memory is all its own.
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class WorkerProcess:
         command: Command = serve,
         stop_signal: signal.Signals = signal.SIGTERM,
         address: str = "127.0.0.1",
+        is_fresh: bool = False,
     ) -> None:
+        self._start = fork_server.start_fresh if is_fresh else fork_server.start
         self.stop_signal = stop_signal
         self.address = address
         self.port = free_port()
@@ -100,7 +103,7 @@ class WorkerProcess:
             **(settings or {}),
         }
         self._log = Path(tempfile.mkstemp(prefix="openqoe-worker-", suffix=".log")[1])
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: fork_server.Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -118,13 +121,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process and wait until it answers."""
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self.process = self._start(self._command, self._environment, log)
         wait_until(self._answers, timeout=20, description="the worker to answer")
 
     def stop(self, timeout: float = 20) -> int:
@@ -165,14 +162,8 @@ class WorkerProcess:
 
     def run_command(self, *arguments: str, status: int = 0) -> str:
         """Run an `openqoe` command with the worker's settings; return its output."""
-        run = subprocess.run(
-            [sys.executable, "-m", "openqoe.shells", *arguments],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        command = (sys.executable, "-m", "openqoe.shells", *arguments)
+        run = fork_server.run(command, self._environment)
         assert run.returncode == status, run.stderr
         return run.stdout + run.stderr
 

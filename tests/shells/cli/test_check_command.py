@@ -3,7 +3,6 @@
 import json
 import os
 import ssl
-import subprocess
 import sys
 import tracemalloc
 from collections import deque
@@ -21,6 +20,7 @@ from openqoe.core.qoe.catalogue import METRICS
 from openqoe.core.qoe.labeller import METRIC_LABELS
 from openqoe.core.sinks.series_exporter import SeriesExporter
 from openqoe.shells.cli.host_checks import SERIES_BYTES, file_system
+from tests.support import fork_server
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.loki_double import LokiDouble
 from tests.support.prometheus_server import Prometheus
@@ -45,20 +45,15 @@ def check(home: Path, *arguments: str, status: int = 0, **settings: str) -> list
 
 def said(home: Path, *arguments: str, status: int = 0, **settings: str) -> str:
     """The output of the command, which must contain no secret."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "openqoe.shells", "check", *arguments],
-        env={
-            **os.environ,
-            "OPENQOE_DATA_DIR": str(home),
-            "OPENQOE_DURABILITY": "normal",
-            "API_KEY": SECRET,
-            **settings,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {
+        **os.environ,
+        "OPENQOE_DATA_DIR": str(home),
+        "OPENQOE_DURABILITY": "normal",
+        "API_KEY": SECRET,
+        **settings,
+    }
+    command = (sys.executable, "-m", "openqoe.shells", "check", *arguments)
+    ended = fork_server.run(command, environment)
     assert SECRET not in ended.stdout + ended.stderr
     assert "\x1b" not in ended.stdout + ended.stderr
     assert ended.returncode == status, ended.stdout + ended.stderr

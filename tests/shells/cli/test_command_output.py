@@ -18,6 +18,7 @@ import pytest
 from openqoe.core.version import VERSION
 from openqoe.shells.cli import command_group
 from openqoe.shells.cli.terminal_output import Painted, say
+from tests.support import fork_server
 from tests.support.event_builders import batch, event
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.services import free_port, wait_until
@@ -31,14 +32,8 @@ def run(
     *arguments: str, status: int = 0, settings: Mapping[str, str] | None = None, **more: str
 ) -> tuple[str, str]:
     """Output and errors."""
-    ended = subprocess.run(
-        [*OPENQOE, *arguments],
-        env={**os.environ, **(settings or {}), **more},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {**os.environ, **(settings or {}), **more}
+    ended = fork_server.run((*OPENQOE, *arguments), environment)
     assert ended.returncode == status, ended.stdout + ended.stderr
     return ended.stdout, ended.stderr
 
@@ -262,7 +257,7 @@ def test_demo_serves_simulated_viewers_until_interrupt(tmp_path: Path) -> None:
         stats = ("stats", "--url", f"http://127.0.0.1:{port}", "--api-key", "secret", "--json")
 
         def views() -> int:
-            shown = subprocess.run([*OPENQOE, *stats], capture_output=True, check=False)
+            shown = fork_server.run((*OPENQOE, *stats), os.environ)
             return int(json.loads(shown.stdout)["views"]) if shown.returncode == 0 else 0
 
         wait_until(lambda: views() > 2, 40, "viewers", interval=0.3)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import captures, cmcd_captures
+from tests.support import captures, cmcd_captures, fork_server
 from tests.support.event_builders import NOW, event
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.loki_double import LokiDouble
@@ -39,17 +39,10 @@ def replay(
     *arguments: str, stdin: bytes = b"", status: int = 0, **environment: str
 ) -> tuple[str, str]:
     """Output and errors of the command."""
-    ended = subprocess.run(
-        [*OPENQOE, "replay", *arguments],
-        env={**os.environ, "API_KEY": "secret", **environment},
-        input=stdin,
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
-    output, errors = ended.stdout.decode(), ended.stderr.decode()
-    assert ended.returncode == status, output + errors
-    return output, errors
+    settings = {**os.environ, "API_KEY": "secret", **environment}
+    ended = fork_server.run((*OPENQOE, "replay", *arguments), settings, stdin)
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    return ended.stdout, ended.stderr
 
 
 def lines(*values: Any) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from openqoe.core.version import VERSION
+from tests.support import fork_server
 from tests.support.event_builders import batch, event
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port, wait_until
@@ -23,14 +24,7 @@ OPENQOE = (sys.executable, "-m", "openqoe.shells")
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*OPENQOE, *arguments],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    return fork_server.run((*OPENQOE, *arguments), {**os.environ, **settings}, timeout=20)
 
 
 def fault(*arguments: str, **settings: str) -> str:

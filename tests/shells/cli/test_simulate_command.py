@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import fork_server
 from tests.support.http_double import HttpDouble, ReceivedRequest, Reply
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port, wait_until
@@ -27,16 +28,10 @@ def prometheus() -> Iterator[RemoteWriteDouble]:
 
 def simulate(*arguments: str, status: int = 0) -> tuple[str, str]:
     """Output and errors of the command."""
-    ended = subprocess.run(
-        [*OPENQOE, "simulate", *arguments],
-        env={**os.environ, "API_KEY": "secret"},
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    output, errors = ended.stdout.decode(), ended.stderr.decode()
-    assert ended.returncode == status, output + errors
-    return output, errors
+    settings = {**os.environ, "API_KEY": "secret"}
+    ended = fork_server.run((*OPENQOE, "simulate", *arguments), settings)
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    return ended.stdout, ended.stderr
 
 
 class FlakyWorker(HttpDouble):

@@ -39,7 +39,7 @@ def serving(shell: str, *options: str, **settings: str) -> WorkerProcess:
         base = (sys.executable, "-m", "openqoe.shells", "serve", "--shell", shell)
         return (*base, "--port", str(port), *options)
 
-    return WorkerProcess(settings, command=command)
+    return WorkerProcess(settings, command=command, is_fresh=True)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
