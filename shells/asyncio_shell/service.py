@@ -43,8 +43,8 @@ class Service(BaseService):
 
     async def recover_orphans(self) -> None:
         """Recover orphaned slots at intervals, without end."""
-        for seconds in orphan_recovery.scan_delays():
-            await asyncio.sleep(seconds)
+        while True:
+            await asyncio.sleep(orphan_recovery.SCAN_INTERVAL)
             try:
                 for runtime in self.open_orphaned_slots():
                     other = Service(runtime, self.log)

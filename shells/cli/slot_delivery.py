@@ -12,7 +12,7 @@ from ..service import logs
 from ..service.bootstrap import open_slot
 from ..service.clock import monotonic
 from ..service.orphan_recovery import open_orphaned_slots
-from ..storage import Slots
+from ..storage import Slots, StorageError
 from ..wsgi_shell.service import Service
 
 FORWARDING_FRACTION = 0.5
@@ -45,13 +45,16 @@ def deliver_slots(
         The undelivered items by destination.
 
     Raises:
-        StorageError: The data directory cannot be used.
+        StorageError: The data directory or a slot cannot be used; all other slots were delivered.
     """
     end = monotonic() + timeout
     services: dict[int, Service] = {}
     undelivered: Counter[str] = Counter()
+    faults: list[str] = []
     try:
-        for runtime in open_orphaned_slots(config, log, with_delivered=with_delivered):
+        for runtime in open_orphaned_slots(
+            config, log, with_delivered=with_delivered, faults=faults
+        ):
             assert runtime.slot is not None, "an orphaned slot is a slot"
             prepare(runtime.worker)
             service = services[runtime.slot.number] = Service(runtime, log)
@@ -66,6 +69,8 @@ def deliver_slots(
         for service in services.values():
             service.close(max(1.0, end - monotonic()))
             undelivered.update(service.worker.undelivered)
+    if faults:
+        raise StorageError("; ".join(faults))
     return +undelivered
 
 

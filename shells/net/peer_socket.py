@@ -51,7 +51,7 @@ def connect(folder: Path, timeout: float) -> socket.socket:
     """Connect to the owner of a slot.
 
     Raises:
-        OSError: Nobody listens there.
+        OSError: No worker listens there.
     """
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(timeout)

@@ -10,7 +10,6 @@ takes another one.
 """
 
 from collections.abc import Iterator
-from itertools import repeat
 from pathlib import Path
 
 from openqoe.core.config.declaration import SettingsError
@@ -36,11 +35,6 @@ Batches wait for it meanwhile."""
 
 DELIVERY_TIMEOUT = 60.0
 """Seconds that delivery of one slot may take per scan."""
-
-
-def scan_delays() -> Iterator[float]:
-    """Yield the seconds to wait before each scan, without end."""
-    return repeat(SCAN_INTERVAL)
 
 
 class OrphanScanner:
@@ -70,7 +64,7 @@ class OrphanScanner:
         numbers = {*range(count), *Slots(Path(self._config.data_dir)).numbers()}
         for number in sorted(numbers):
             if number >= count:
-                yield from _open_orphan(self._config, self._log, number, MIN_IDLE)
+                yield from _open_orphan(self._config, self._log, number, MIN_IDLE, faults=[])
             elif not is_adopting:
                 for runtime in self._open_owner(number):
                     is_adopting = True
@@ -88,22 +82,33 @@ class OrphanScanner:
         self._scans.pop(number)
         self._is_spare = False
         self._log.info("adopting a slot without an owner", slot=number)
-        yield from _open(self._config, self._log, slot)
+        yield from _open(self._config, self._log, slot, [])
 
 
 def open_orphaned_slots(
-    config: Config, log: logs.Log, *, min_idle: int = 0, with_delivered: bool = False
+    config: Config,
+    log: logs.Log,
+    *,
+    min_idle: int = 0,
+    with_delivered: bool = False,
+    faults: list[str] | None = None,
 ) -> Iterator[WorkerRuntime]:
     """Open, one by one, the slots that have no owner and hold undelivered data; close each.
+
+    One that cannot be opened is logged, and does not keep the others from it.
 
     Args:
         config: The settings.
         log: The log.
         min_idle: ms for which a slot must have been unchanged.
         with_delivered: Whether to open those without undelivered data as well.
+        faults: Receives a line for each slot that cannot be opened.
     """
+    faults = [] if faults is None else faults
     for number in Slots(Path(config.data_dir)).numbers():
-        yield from _open_orphan(config, log, number, min_idle, with_delivered=with_delivered)
+        yield from _open_orphan(
+            config, log, number, min_idle, with_delivered=with_delivered, faults=faults
+        )
 
 
 def _open_orphan(
@@ -113,6 +118,7 @@ def _open_orphan(
     min_idle: int,
     *,
     with_delivered: bool = False,
+    faults: list[str],
 ) -> Iterator[WorkerRuntime]:
     slot = None
     try:
@@ -127,24 +133,29 @@ def _open_orphan(
     except StorageError as error:
         if slot is not None:
             slot.release()
-        log.error("orphaned slot cannot be opened", slot=number, reason=str(error))
+        _report_fault(log, number, error, faults)
         return
-    yield from _open(config, log, slot)
+    yield from _open(config, log, slot, faults)
 
 
-def _open(config: Config, log: logs.Log, slot: Slot) -> Iterator[WorkerRuntime]:
+def _open(config: Config, log: logs.Log, slot: Slot, faults: list[str]) -> Iterator[WorkerRuntime]:
     """Open the worker of a slot; closes it if the caller fails."""
     try:
         runtime = open_slot(config, slot, log)
     except (StorageError, SettingsError) as error:
         slot.release()
-        log.error("orphaned slot cannot be opened", slot=slot.number, reason=str(error))
+        _report_fault(log, slot.number, error, faults)
         return
     try:
         yield runtime
     except BaseException:
         runtime.close()  # its worker may have failed to start
         raise
+
+
+def _report_fault(log: logs.Log, number: int, error: Exception, faults: list[str]) -> None:
+    log.error("orphaned slot cannot be opened", slot=number, reason=str(error))
+    faults.append(f"slot {number} cannot be opened: {error}")
 
 
 def _slot_count(config: Config) -> int:

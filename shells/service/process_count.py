@@ -19,7 +19,7 @@ def find_process_count(
     """Return how many worker processes there are going to be.
 
     Args:
-        configured: OPENQOE_WORKERS; 0 for what the host was told.
+        configured: OPENQOE_WORKERS; 0 for what the host was started with.
         arguments: The command line of the host (gunicorn, uvicorn, hypercorn, granian).
         environment: The variables of the process.
     """

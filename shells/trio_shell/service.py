@@ -42,8 +42,8 @@ class Service(BaseService):
 
     async def recover_orphans(self) -> None:
         """Recover orphaned slots at intervals, without end."""
-        for seconds in orphan_recovery.scan_delays():
-            await trio.sleep(seconds)
+        while True:
+            await trio.sleep(orphan_recovery.SCAN_INTERVAL)
             try:
                 for runtime in self.open_orphaned_slots():
                     assert self._nursery is not None

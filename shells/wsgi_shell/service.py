@@ -64,9 +64,7 @@ class Service(BaseService):
 
     def _recover_orphans(self) -> None:
         """Recover orphaned slots at intervals, without end."""
-        for seconds in orphan_recovery.scan_delays():
-            if self._ending.wait(seconds):
-                return
+        while not self._ending.wait(orphan_recovery.SCAN_INTERVAL):
             try:
                 for runtime in self.open_orphaned_slots():
                     other = Service(runtime, self.log)

@@ -1,4 +1,4 @@
-"""The number of worker processes, as the host of an application was told."""
+"""The number of worker processes, that the host of an application was started with."""
 
 import pytest
 

@@ -11,10 +11,10 @@ from openqoe.core.cluster.partition import owner_of
 from openqoe.shells.cli.slot_delivery import deliver_slots
 from openqoe.shells.net.peer_socket import FILE as SOCKET
 from openqoe.shells.service import logs, orphan_recovery, repartition, slot_choice
-from openqoe.shells.service.bootstrap import open_runtime
+from openqoe.shells.service.bootstrap import open_runtime, open_slot
 from openqoe.shells.service.clock import now_ms
 from openqoe.shells.service.slot_choice import claim_slot
-from openqoe.shells.storage import Slot, StorageError
+from openqoe.shells.storage import Slot, Slots, StorageError
 from openqoe.shells.storage.partition_file import FILE, read_slot_count, write_slot_count
 from openqoe.shells.wsgi_shell.service import Service
 from tests.support.event_builders import post
@@ -184,6 +184,29 @@ def test_batches_for_a_slot_that_never_ran_move_with_the_views(
     assert prometheus.total("openqoe_events_total") == len(views)
 
 
+def test_slot_that_cannot_be_opened_is_an_error_and_all_others_are_delivered(
+    tmp_path: Path, prometheus: RemoteWriteDouble
+) -> None:
+    config = make_config(tmp_path, 1)  # its destination is away
+    log = logs.configure(config)
+    for number in (0, 1):
+        slot = Slots(tmp_path).claim_orphan(number, create=True)
+        assert slot is not None
+        service = Service(open_slot(config, slot, log), log)
+        service.start()
+        event = player_event(5, "heartbeat", 5, view=f"view-{number}", playing_time=5_000)
+        event["event_time"] = now_ms()
+        assert service.answer(post(event, now=now_ms())).status == 202
+        service.close(1)
+    database = tmp_path / "slot-0" / "worker.db"
+    database.unlink()
+    database.mkdir()
+    config = make_config(tmp_path, 1, PROMETHEUS_URL=prometheus.write_url)
+    with pytest.raises(StorageError, match=r"slot 0 cannot be opened"):
+        deliver_slots(config, log, 10)
+    assert prometheus.total("openqoe_events_total") == 1
+
+
 def test_batches_that_wait_for_a_slot_are_counted_before_a_store_is_used(
     tmp_path: Path, prometheus: RemoteWriteDouble
 ) -> None:
@@ -196,7 +219,8 @@ def test_batches_that_wait_for_a_slot_are_counted_before_a_store_is_used(
         config = make_config(tmp_path, 2, OPENQOE_KV_URL="redis://127.0.0.1:1/0", **url)
         with pytest.raises(StorageError, match="OPENQOE_KV_URL"):
             claim_slot(config, logs.configure(config))
-    deliver_slots(config, logs.configure(config), 10)  # leaves all slots as they are
+    with pytest.raises(StorageError, match=r"slot 0 cannot be opened"):
+        deliver_slots(config, logs.configure(config), 10)  # leaves all slots as they are
     claim_slot(config, logs.configure(config)).release()
     assert read_slot_count(tmp_path) is None
     without = make_config(tmp_path, 2, **url)
