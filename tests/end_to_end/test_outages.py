@@ -122,10 +122,8 @@ def test_slot_of_a_dead_process_is_adopted_by_its_neighbour(
                 assert first.post(view(number))[0] == 202
             first.kill()
             assert second.post(view(7))[0] == 202
-            wait_until(
-                lambda: receiver.total(STARTED) == 8, timeout=15, description="the neighbour"
-            )
-            assert len(loki.entries()) == 8
+            wait_until(lambda: receiver.total(STARTED) == 8, 15, "the neighbour's metrics")
+            wait_until(lambda: len(loki.entries()) == 8, 15, "the neighbour's logs")
             # It restarts on another slot, and forwards to its neighbour.
             first.start()
             assert first.post(view(8))[0] == 202
