@@ -28,9 +28,10 @@ from ..cluster.forwarding import PAYLOAD_BYTES, Forwarding, slot_name
 from ..config.destinations import Destination, split_destination, tenant_destination
 from ..config.worker_config import Config
 from ..delivery.byte_pool import BytePool
-from ..delivery.delivery_queue import MAX_LOADED, DeliveryQueue
+from ..delivery.delivery_queue import DeliveryQueue
 from ..delivery.log_redating import LateEntryRedater
 from ..delivery.payload import BodySplitter, Payload
+from ..delivery.payload_buffer import MAX_LOADED
 from ..delivery.queue_group import QueueGroup
 from ..delivery.queue_status import DeliveryQueueState
 from ..effects import (
