@@ -27,7 +27,7 @@ from ..cluster.coordinator import Coordinator
 from ..cluster.forwarding import ForwardedBatch, Forwarding
 from ..config.worker_config import Config
 from ..effects import DedupEntry, Record
-from ..events.batch import Batch, OpenRequest, key_part
+from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
 from ..events.cmcd_decoder import keep_records
 from ..events.cmcd_target import is_wrapped
@@ -141,7 +141,7 @@ class Ingest:
         # Before the search for duplicates: the disk may fail for the record of the first one.
         if self._durability is not None and self._durability.failure:
             return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
-        digest = self._digest(request, grant, body)
+        key_digest, digest = self._digests(request, grant, body)
         known = self.dedup.find(digest, now)
         if known is not None:
             self._health.count(health_metrics.DUPLICATES)
@@ -151,7 +151,7 @@ class Ingest:
                 return response
             first.answers.append((opened, response))
             return None
-        if self.dedup.find(key_part(digest), now) is not None:
+        if key_digest and self.dedup.find(key_digest, now) is not None:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="idempotency_key")
             return answers.error_response(422, "Idempotency-Key was used with another body")
         try:
@@ -258,18 +258,20 @@ class Ingest:
         key = grant.key.name
         self._health.count(health_metrics.THINNED, left_out, key=key, reason=reason)
 
-    def _digest(self, request: Request, grant: Grant, body: bytes) -> bytes:
-        """Return what identifies a batch: its bytes as received, and the client's own key, if any.
+    def _digests(self, request: Request, grant: Grant, body: bytes) -> tuple[bytes, bytes]:
+        """Return the digest of the client's own key, if any, and the one that identifies the batch.
 
-        So a key that is used with another body never makes that a duplicate, wherever the two meet.
+        Key and body together identify it. So a key that is used with another body never makes that
+        a duplicate, wherever the two meet.
         """
         digest = digest_of(body)
         if key := request.headers.get("idempotency-key"):
-            return digest_of_key(key, grant.text) + digest
+            key_digest = digest_of_key(key, grant.text)
+            return key_digest, key_digest + digest
         if grant.orgs is not None:
             # Keys of other organisations may send the same bytes, of which other events count.
-            return digest_of(digest_of("\0".join(sorted(grant.orgs)).encode()) + digest)
-        return digest
+            return b"", digest_of(digest_of("\0".join(sorted(grant.orgs)).encode()) + digest)
+        return b"", digest
 
     def ingest_forwarded(self, forwarded: ForwardedBatch, now: int) -> int:
         """Accept a batch that another worker of the host has accepted.

@@ -19,11 +19,6 @@ BODY_DIGEST_BYTES = 16
 """Length of the digest of a body. In that of a batch the one of its key, if any, precedes it."""
 
 
-def key_part(digest: bytes) -> bytes:
-    """Return the digest of the idempotency key in that of a batch; empty without a key."""
-    return digest[:-BODY_DIGEST_BYTES]
-
-
 class OpenRequest(NamedTuple):
     """A request that has not been answered yet.
 
@@ -90,8 +85,8 @@ class Batch:
         batch would be a conflict.
         """
         digest = self.record.digest
-        key = key_part(digest)
-        return (key, digest) if key else (digest,)
+        has_key = len(digest) > BODY_DIGEST_BYTES
+        return (digest[:-BODY_DIGEST_BYTES], digest) if has_key else (digest,)
 
     def discard_events(self) -> None:
         """Keep only the bytes."""
