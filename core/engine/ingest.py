@@ -26,7 +26,7 @@ from ..api.body_formats import BODY_FORMATS
 from ..cluster.coordinator import Coordinator
 from ..cluster.forwarding import ForwardedBatch, Forwarding
 from ..config.worker_config import Config
-from ..effects import DedupEntry, Record
+from ..effects import DedupEntry, Notice, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
 from ..events.cmcd_decoder import keep_records
@@ -93,6 +93,7 @@ class Ingest:
         coordinator: Coordinator | None,
         privacy: PrivacyRules,
         forwarding: Forwarding | None,
+        notices: list[Notice],
     ) -> None:
         self._config = config
         self._privacy = privacy
@@ -106,7 +107,7 @@ class Ingest:
         self._forwarding = forwarding
         self._numbers = 0  # of batches, where there is no journal that numbers them
         self._country_headers = tuple(name.lower() for name in config.country_headers)
-        self.limits = KeyLimits(config.limit_workers or 1)
+        self.limits = KeyLimits(notices, config.limit_workers or 1)
         self.dedup = DedupWindow(config.dedup_window, config.dedup_max)
         self.rejected: dict[str, int] = {}
         self.journalled_events = 0
