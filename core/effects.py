@@ -114,7 +114,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         at: Time of arrival in ms since the epoch.
         body: The batch, not compressed.
         country: The viewer's country from a CDN's header.
-        digest: Identifies the batch among duplicates.
+        digest: Identifies the batch among duplicates: the digest of its idempotency key, if it has
+            one, and that of its body as it was received.
         is_forwarded: Whether another worker accepted it and forwarded it to this one, which
             applies the events of its own views only.
     """
@@ -161,7 +162,7 @@ class DedupEntry(msgspec.Struct, frozen=True, gc=False):
     """An entry of the deduplication window: a batch that was accepted.
 
     Attributes:
-        digest: Identifies the batch.
+        digest: Identifies the batch, or an idempotency key.
         at: When it was accepted, ms since the epoch.
         events: How many events it held.
     """

@@ -37,6 +37,7 @@ from .effects import (
     KeysFile,
     KvFailure,
     KvResult,
+    Notice,
     Page,
     Record,
     Respond,
@@ -108,7 +109,9 @@ class Worker:
         self.partition = partition
         secret = secret or b"seed %d" % seed
         self._keys = KeyRing(config, keys)
-        self._keys_reload = KeysReload(self._keys, is_used=config.keys_file is not None)
+        self._notices: list[Notice] = []
+        is_used = config.keys_file is not None
+        self._keys_reload = KeysReload(self._keys, self._notices, is_used=is_used)
         self._failed_keys = FailedKeys()
         self.instance = instance
         self._components = components.create_components(
@@ -121,6 +124,7 @@ class Worker:
             secret=secret,
             partition=partition,
             ring=self._keys,
+            notices=self._notices,
         )
         self._ids = self._components.ids
         self._health = self._components.health
@@ -503,16 +507,13 @@ class Worker:
     def _due(self, now: int, first: Iterable[Effect] = ()) -> tuple[Effect, ...]:
         """Return the effects of a call: those given, then all that are due."""
         erasing = self._erasures.advance(now)
+        self._limits.note_reached()
         effects: list[Effect] = [
             *first,
             *(self._respond(*answer, now) for answer in self._erasures.drain_answers()),
-            *self._components.applier.drain_notices(),
-            *self._flushes.drain_notices(),
-            *self._export.drain_notices(),
-            *self._limits.notices(),
-            *self._keys_reload.drain_notices(),
-            *self._ingest.limits.drain_notices(),
+            *self._notices,
         ]
+        self._notices.clear()
         read_keys = self._keys_reload.next_effect(self._ids.upcoming, now)
         if read_keys is not None:
             self._ids.issue()
@@ -522,7 +523,8 @@ class Worker:
             if update is not None:
                 self._ids.issue()
                 effects.append(update)
-            effects += self._coordinator.drain_notices()
+            effects += self._notices
+            self._notices.clear()
         requests = self._export.due_requests(self._ids, now)
         if self._durability is not None:
             self._flushes.persist_if_needed(now)

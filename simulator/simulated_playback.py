@@ -111,7 +111,6 @@ class Playback:
         reached: The latest quartile.
         failure: The latest error.
         load_at: When the load of the video began.
-        has_started: Whether the first frame was shown.
         fetched: The latest segment: bytes, ms until the first byte, ms in total.
     """
 
@@ -148,7 +147,6 @@ class Playback:
         self.reached = 0
         self.failure = Failure("", False)
         self.load_at = at
-        self.has_started = False
         self.fetched = (0, 0.0, 0.0)
         self.end = NEVER if video.is_live else video.seconds * 1000.0
         self._is_newest = is_newest
@@ -161,7 +159,6 @@ class Playback:
         self._until_counted = 0.0  # players count the first moments of playing late
         self._to_show: deque[tuple[float, Rendition]] = deque()
         self._frames = 0.0
-        self._fails_at = NEVER
 
     # The phases of a playback
 
@@ -218,7 +215,6 @@ class Playback:
             yield Signal.CAN_PLAY, self._now
             self._end_stall()
             yield Signal.STALL_OVER, self._now
-        self.has_started = True
         yield Signal.PLAYING, self._now
         return True
 

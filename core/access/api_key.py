@@ -62,11 +62,6 @@ class ApiKey:
     is_revoked: bool = False
     tenant: str = ""
 
-    @property
-    def can_thin(self) -> bool:
-        """Whether events of valid views may be left out."""
-        return self.sample < 1 or self.events_per_day is not None
-
 
 def key_digest(text: str) -> bytes:
     """Return the SHA-256 of a key."""

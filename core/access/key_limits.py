@@ -30,15 +30,16 @@ class KeyLimits:
     """Applies the limits of all keys.
 
     Args:
+        notices: Receives notices for the operator.
         workers: Number of workers that share the limits.
     """
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, notices: list[Notice], workers: int = 1) -> None:
         self._workers = workers
         self._buckets: dict[str, TokenBucket] = {}
         self._used: QuotaState = {}
         self._thinned: dict[str, int] = {}  # the day of the latest notice
-        self._notices: list[Notice] = []
+        self._notices = notices
 
     def wait(self, key: ApiKey | None, now: int) -> int:
         """Return ms until a batch of a key is admitted; 0 if it is now."""
@@ -74,11 +75,6 @@ class KeyLimits:
         """Whether the quota of a key is used up."""
         quota = key.events_per_day
         return quota is not None and self._used_today(key, now) >= max(1, quota // self._workers)
-
-    def drain_notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
-        return notices
 
     def capture_state(self) -> QuotaState:
         """Return the use of quotas, for a snapshot."""

@@ -18,16 +18,17 @@ class KeysReload:
 
     Args:
         ring: The keys.
+        notices: Receives notices for the operator.
         is_used: Whether there is a file.
     """
 
-    def __init__(self, ring: KeyRing, *, is_used: bool) -> None:
+    def __init__(self, ring: KeyRing, notices: list[Notice], *, is_used: bool) -> None:
         self._ring = ring
         self._is_used = is_used
         self._due: int | None = None
         self._pending: int | None = None
         self._reported: tuple[str, ...] = ()
-        self._notices: list[Notice] = []
+        self._notices = notices
 
     def start(self, now: int) -> None:
         """Start the interval: the file has just been read."""
@@ -67,8 +68,3 @@ class KeysReload:
             reason = ("reason", "; ".join(faults[:MAX_FAULTS]))
             self._notices.append(Notice("error", event, (reason,)))
         self._reported = faults
-
-    def drain_notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
-        return notices

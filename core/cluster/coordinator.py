@@ -79,6 +79,7 @@ class Coordinator:
         queue: BatchQueue,
         applier: Applier,
         governor: Governor,
+        notices: list[Notice],
         instance: str,
     ) -> None:
         self._instance = instance
@@ -102,7 +103,7 @@ class Coordinator:
         self._failures = 0
         self._failed_since = 0
         self._failed_at = 0
-        self._notices: list[Notice] = []
+        self._notices = notices
         # Until when a stopping process waits for a store that answers, and for one that does not
         self._store_deadline: int | None = None
         self._outage_deadline = 0
@@ -210,11 +211,6 @@ class Coordinator:
             return
         for participant, count in self._participants:
             participant.process_replies(cast(list[Reply], list(islice(replies, count))), now)
-
-    def drain_notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
-        return notices
 
     def drain_label_changes(self) -> bool:
         """Return whether admitted values have changed since the last call."""

@@ -1,6 +1,6 @@
 """Declaration, parsing and validation of settings.
 
-A setting is declared once, as a field of ``Config`` (``worker_config``) with its environment
+A setting is declared once, as a field of ``Settings`` (``settings_table``) with its environment
 variable, unit, minimum and help text. This module parses the text of the variables and collects
 all faults, so that one error message names every one of them.
 """

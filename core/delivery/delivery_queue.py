@@ -25,11 +25,9 @@ destination must not wait for that, the owner flushes nevertheless, and offers a
 payloads that later flushes do not repeat (series that begin or end), and none once it
 ``is_overfull``, at twice its bound.
 
-With an outbox, payloads have numbers. Beyond ``MAX_LOADED`` bytes, bodies stay in the outbox until
-their payload is the head (``LoadPayload``), so an outage costs disk but no memory.
-``pop_finished_numbers`` returns the payloads that the outbox may delete. A full queue then thins
-its metrics, too: first the payloads that are not the newest of their minute, then the oldest, but
-never one in which a series begins or ends. Totals stay right, since each sample is a total.
+With an outbox, bodies may be on disk only; that of the head is loaded before it is sent
+(``LoadPayload``). A full queue then thins its metrics, too (``payload_buffer.py``), but never a
+payload in which a series begins or ends. Totals stay right, since each sample is a total.
 
 After a failure there is a backlog, until the queue is empty. Between two of its payloads the queue
 pauses for as long as the destination needed for the first, so it uses at most half of the
@@ -38,37 +36,32 @@ offered the same payloads continues; the payload in flight is sent again, which 
 are cumulative, and Loki stores equal log entries once).
 """
 
-from collections import deque
 from collections.abc import Container
 from dataclasses import replace
+from itertools import chain
 
 from ..config.destinations import Destination
 from ..effects import (
     Delivery,
-    Forward,
     HttpResult,
     LoadPayload,
-    LokiPush,
     NetworkFailure,
     Notice,
     PayloadBody,
     PayloadKind,
-    RemoteWrite,
     StorageFailure,
-    StoreViews,
 )
 from .backoff import backoff
 from .byte_pool import BytePool
+from .delivery_rules import RULES, build_request
 from .destination_notices import DestinationNotices
 from .error_text import find_secrets, redacted_text
 from .log_redating import LateEntryRedater
 from .payload import BodySplitter, Payload, split_payload
+from .payload_buffer import MINUTE, PayloadBuffer
 from .quarantine import Quarantine
 from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
 from .verdict import DeliveryOutcome, Verdict, judge_answer
-
-MAX_LOADED = 8 * 1024 * 1024
-"""Maximum bytes of bodies in memory if there is an outbox."""
 
 MAX_PAUSE = 1_000
 """Maximum ms between two payloads of a backlog."""
@@ -76,39 +69,8 @@ MAX_PAUSE = 1_000
 RELOAD = 1_000
 """ms until the outbox is asked again for a payload that it could not read."""
 
-MINUTE = 60_000
-
-MAX_FORWARD_WAIT = 1_000
-"""Maximum ms between two attempts to reach another worker of the host: it costs nothing."""
-
-REPORTED_FAILURES = 8
-"""Failures to reach another worker of the host until it is reported: some seconds, in which a
-process is replaced as usual."""
-
 ROUTE_STEP = 30_000
 """Minimum ms until a retry if the route, the credentials or the configuration are wrong."""
-
-
-def build_request(
-    destination: Destination, payload: Payload, user_agent: str, effect_id: int
-) -> Delivery:
-    """The request that sends a payload."""
-    return _EFFECTS[payload.kind](
-        id=effect_id,
-        destination=destination.name,
-        url=destination.url,
-        headers=(*payload.headers, *destination.headers, ("User-Agent", user_agent)),
-        body=payload.body,
-        is_embedded=destination.is_embedded,
-    )
-
-
-_EFFECTS: dict[PayloadKind, type[Delivery]] = {
-    "metrics": RemoteWrite,
-    "logs": LokiPush,
-    "views": StoreViews,
-    "batches": Forward,
-}
 
 
 class DeliveryQueue:
@@ -146,23 +108,16 @@ class DeliveryQueue:
         self.destination = destination
         self.kind = kind
         self.counters = DeliveryCounters()
-        self._pool = pool
-        self._loaded_pool = loaded_pool
-        for each in (pool, loaded_pool):
-            each.members += 1
+        self._rules = RULES[kind]
+        self._buffer = PayloadBuffer(pool, loaded_pool)
+        self._quarantine = Quarantine(self._rules, self._buffer)
         self._seed = seed
         self._split = split
         self._user_agent = user_agent
         self._secrets = find_secrets(destination.headers)
         self._notices = DestinationNotices(destination)
-        self._waiting: deque[Payload] = deque()
-        self._bytes = 0
         self._max_age = max_age
-        self._loaded_bytes = 0
-        self._finished_numbers: list[int] = []
         self._redater = redater
-        self._pieces: dict[int, int] = {}  # unfinished parts by number
-        self._quarantine = Quarantine(kind, self._waiting)
         self._sent_at = 0
         self._drains_backlog = False  # since a failure, until the queue is empty
         self._longest_delay: int | None = None  # from a flush to a delivery, ms
@@ -189,14 +144,9 @@ class DeliveryQueue:
         if payload.kind != self.kind:
             raise ValueError(f"a queue of {self.kind} was offered {payload.kind}")
         self._adjust_to_clock(now)
-        loaded = self._loaded_bytes
-        is_unloadable = payload.number and is_stored
-        if is_unloadable and loaded + len(payload.body) > self._loaded_pool.share(loaded):
-            payload = payload.without_body()
         if self._max_age is not None and now - payload.created > MINUTE:
             self._drains_backlog = True  # of an earlier process
-        self._waiting.append(payload)
-        self._add_bytes(payload)
+        self._buffer.append(payload, is_stored=is_stored)
         self.counters.offered += payload.items
         return self._make_room(now)
 
@@ -204,23 +154,13 @@ class DeliveryQueue:
         """Drops a payload for which there is no room."""
         self.counters.offered += payload.items
         self._count_dropped(payload, "queue_full")
-        return self._notices.report_overflow(now, items=payload.items, max_bytes=self._max_bytes)
+        return self._notices.report_overflow(
+            now, items=payload.items, max_bytes=self._buffer.max_bytes
+        )
 
     def unload(self, unstored: Container[int]) -> None:
-        """Drops bodies beyond ``MAX_LOADED``, but for the head and those not yet in the outbox."""
-        most = self._loaded_pool.share(self._loaded_bytes)
-        if self._loaded_bytes <= most:
-            return
-        kept, loaded = list[Payload](), 0
-        for payload in self._waiting:
-            if kept and payload.number not in unstored and loaded + len(payload.body) > most:
-                self._subtract_bytes(payload)
-                payload = payload.without_body()
-                self._add_bytes(payload)
-            loaded += len(payload.body)
-            kept.append(payload)
-        self._waiting.clear()
-        self._waiting.extend(kept)
+        """Drops bodies that the outbox has, if there are too many in memory."""
+        self._buffer.unload(unstored)
 
     def next_request(self, effect_id: int, now: int) -> Delivery | LoadPayload | None:
         """The request to send now, if any, or the effect that loads its body.
@@ -228,23 +168,22 @@ class DeliveryQueue:
         Args:
             effect_id: The request's id, if there is one; unique over all queues.
         """
-        if self._in_flight is not None:
-            return None
-        if not self._waiting and self.is_empty:  # the common case
+        if self._in_flight is not None or self.is_empty:  # the common case
             return None
         self._adjust_to_clock(now)
         if now < self._since + self._wait:
             return None
         self._drop_aged(now)
         self._quarantine.choose_head(now)
-        if not self._waiting:
+        if not self._buffer:
             return None
         self._in_flight = effect_id
-        head = self._waiting[0]
+        head = self._buffer.head
         if head.unloaded_size:
             return LoadPayload(effect_id, head.number)
         if self._redater is not None:
-            head = self._replace_head(self._redater.redate_late_entries(head, now))
+            head = self._redater.redate_late_entries(head, now)
+            self._buffer.replace_head(head)
         self._sent_at = now
         self.counters.bytes_out += len(head.body)
         return build_request(self.destination, head, self._user_agent, effect_id)
@@ -267,7 +206,7 @@ class DeliveryQueue:
         )
         parts: tuple[Payload, ...] = ()
         if verdict.outcome == "split" or self._quarantine.is_division_due(verdict):
-            parts = split_payload(self._waiting[0], self._split)
+            parts = split_payload(self._buffer.head, self._split)
             if not parts and verdict.outcome == "split":
                 is_too_large = verdict.reason == "too_large"
                 outcome: DeliveryOutcome = "dropped" if is_too_large else "retried"
@@ -284,21 +223,18 @@ class DeliveryQueue:
         else:
             return self._finish_head(verdict, error_text, now)
         if parts:
-            self._divide_head(parts)
+            self._buffer.divide_head(parts)
+            self._quarantine.note_division()
             notices += self._make_room(now)  # the parts compress less well than the whole
         return notices
 
     def pop_finished_numbers(self) -> tuple[int, ...]:
         """The numbers of the payloads that were finished since the last call."""
-        if not self._finished_numbers:
-            return ()
-        finished, self._finished_numbers = tuple(self._finished_numbers), []
-        return finished
+        return self._buffer.pop_finished_numbers()
 
     def retire(self) -> None:
         """Give up the queue's place in the pools. It must be empty."""
-        for each in (self._pool, self._loaded_pool):
-            each.members -= 1
+        self._buffer.retire()
 
     def begin_drain(self) -> None:
         """Shortens waits for the shutdown, to the minimum or as long as the destination asks."""
@@ -310,18 +246,14 @@ class DeliveryQueue:
         """When ``next_request`` is due; None without payloads or with one in flight."""
         if self._in_flight is not None:
             return None
-        due = 0 if self._waiting else self._quarantine.next_due
+        due = 0 if self._buffer else self._quarantine.next_due
         return None if due is None else max(self._since + self._wait, due)
 
     @property
     def is_drained(self) -> bool:
-        """Whether a stopping process need not wait for the queue.
-
-        Other workers of the host stop at the same time, most often: what they no longer accept
-        waits in the outbox.
-        """
-        is_given_up = self.kind == "batches" and self._is_draining and self._state == "failing"
-        return self.is_empty or is_given_up
+        """Whether a stopping process need not wait for the queue."""
+        is_failing = self._is_draining and self._state == "failing"
+        return self.is_empty or (is_failing and not self._rules.blocks_shutdown)
 
     @property
     def is_accepting(self) -> bool:
@@ -330,7 +262,7 @@ class DeliveryQueue:
 
     def head_age(self, now: int) -> int:
         """The age of the payload to send next, ms; 0 without one."""
-        return max(0, now - self._waiting[0].created) if self._waiting else 0
+        return max(0, now - self._buffer.head.created) if self._buffer else 0
 
     def pop_longest_delay(self) -> int | None:
         """The longest time from a flush to a delivery since the last call, ms; None without any."""
@@ -340,26 +272,22 @@ class DeliveryQueue:
     @property
     def is_empty(self) -> bool:
         """Whether there are no payloads, not even one in flight."""
-        return not self._waiting and self._quarantine.is_empty
-
-    @property
-    def _max_bytes(self) -> int:
-        return self._pool.share(self._bytes)
+        return not self._buffer and self._quarantine.is_empty
 
     @property
     def is_full(self) -> bool:
         """Whether the bound is reached, so that metrics should stay in the registry."""
-        return self._bytes >= self._max_bytes
+        return self._buffer.bytes >= self._buffer.max_bytes
 
     @property
     def is_overfull(self) -> bool:
         """Whether twice the bound is reached, so that no payload should be offered."""
-        return self._bytes >= 2 * self._max_bytes
+        return self._buffer.bytes >= 2 * self._buffer.max_bytes
 
     @property
     def waiting(self) -> tuple[Payload, ...]:
         """All payloads in order, including the one in flight, then those in quarantine."""
-        return (*self._quarantine.aside, *self._waiting, *self._quarantine.quarantined)
+        return (*self._quarantine.aside, *self._buffer, *self._quarantine.quarantined)
 
     def capture_state(self) -> DeliveryQueueState:
         """Captures the counters for a snapshot."""
@@ -396,7 +324,7 @@ class DeliveryQueue:
             state=self._state,
             payloads=len(every),
             items=sum(payload.items for payload in every),
-            bytes=self._bytes,
+            bytes=self._buffer.bytes,
             oldest_age=max(0, now - oldest) if every else None,
             failures=self._failures,
             last_error=self._last_error,
@@ -417,39 +345,27 @@ class DeliveryQueue:
             destination=self.destination.name,
             counter=self.counters.answers["retried"],
         )
-        payloads = len(self._waiting)
+        payloads = len(self._buffer)
         if not is_divided and self._quarantine.step_aside(verdict, now):
             # The next payload shows whether the fault is the destination's.
             self._wait_from(now, wait, least=verdict.retry_after or 0)
             return ()
-        if self.kind == "batches":
-            wait = min(wait, MAX_FORWARD_WAIT)
-        elif verdict.concerns_route and not self._is_draining:
+        if verdict.concerns_route and not self._is_draining:
             wait = max(wait, ROUTE_STEP) * (5 if self._failures > 4 else 1)
+        wait = min(wait, self._rules.max_wait)
         self._wait_from(now, wait, least=verdict.retry_after or 0)
-        if self.kind == "batches" and self._failures < REPORTED_FAILURES:
+        if self._failures < self._rules.reported_failures:
             return ()
         return self._notices.report_retry(
             verdict, error_text, now, wait=self._wait, payloads=payloads
         )
-
-    def _divide_head(self, parts: tuple[Payload, ...]) -> None:
-        head = self._remove(0)
-        self._subtract_bytes(head)
-        if head.number:
-            self._pieces[head.number] = self._pieces.get(head.number, 1) - 1 + len(parts)
-        self._waiting.extendleft(reversed(parts))
-        for part in parts:
-            self._add_bytes(part)
-        self._quarantine.note_division()
 
     def _finish_head(self, verdict: Verdict, error_text: str, now: int) -> tuple[Notice, ...]:
         """Removes and counts the head: it was delivered, rejected or dropped."""
         self._failures = 0
         pause = now - self._sent_at if self._drains_backlog and not self._is_draining else 0
         self._wait_from(now, min(max(0, pause), MAX_PAUSE))
-        head = self._remove(0)
-        self._release(head)
+        head = self._buffer.pop_head()
         is_delivered = verdict.outcome == "delivered"
         self._quarantine.note_finished(now, is_delivered=is_delivered)
         self._longest_delay = max(self._longest_delay or 0, now - head.created)
@@ -458,9 +374,7 @@ class DeliveryQueue:
             self._state = "refusing"
             self._count_dropped(head, verdict.reason)
             return self._notices.report_refusal(verdict, error_text, now, items=head.items)
-        notices = self._notices.report_accepted(
-            now, whole=is_delivered, payloads=len(self._waiting)
-        )
+        notices = self._notices.report_accepted(now, whole=is_delivered, payloads=len(self._buffer))
         if not is_delivered:
             self._state = "refusing"
             self.counters.rejected += head.items
@@ -475,105 +389,47 @@ class DeliveryQueue:
 
     def _make_room(self, now: int) -> tuple[Notice, ...]:
         """Drops payloads beyond the bound, except the last one."""
-        if self._bytes <= self._max_bytes:
+        buffer = self._buffer
+        if buffer.bytes <= buffer.max_bytes:
             return ()
         items = 0
-        if self.kind in ("logs", "views"):
-            while self._bytes > self._max_bytes and (payload := self._quarantine.pop_oldest()):
-                items += self._give_up(payload, "queue_full")
-            oldest = 0 if self._in_flight is None else 1
-            while self._bytes > self._max_bytes and len(self._waiting) > 1:
-                items += self._give_up(self._remove(oldest), "queue_full")
-        elif self.kind == "metrics" and self._max_age is not None:
-            items = self._thin()
-        return self._notices.report_overflow(now, items=items, max_bytes=self._max_bytes)
-
-    def _thin(self) -> int:
-        """Drops payloads of metrics; returns the number of their samples."""
-        # Frees a tenth, or every following flush would examine the whole queue.
-        enough = self._max_bytes * 9 // 10
-        items = 0
-        in_flight = self._waiting[0] if self._in_flight is not None else None
-        for reason in ("thinned", "queue_full"):
-            kept: list[Payload] = []
-            newest = {p.created // MINUTE: p.created for p in self._waiting}
-            for payload in self._waiting:
-                spared = payload is in_flight or not payload.thinnable or self._bytes <= enough
-                if spared or (
-                    reason == "thinned" and payload.created == newest[payload.created // MINUTE]
-                ):
-                    kept.append(payload)
-                else:
-                    items += self._give_up(payload, reason)
-            if kept[:1] != [self._waiting[0]]:
-                self._quarantine.begin_head()
-            self._waiting.clear()
-            self._waiting.extend(kept)
-        return items
+        head, is_sent = buffer.head, self._in_flight is not None
+        if self._rules.when_full == "drop":
+            oldest = chain(self._quarantine.drop_oldest(), buffer.drop_oldest(spare_head=is_sent))
+            items = sum(self._count_dropped(payload, "queue_full") for payload in oldest)
+        elif self._rules.when_full == "thin" and self._max_age is not None:
+            thinned = buffer.thin(spare_head=is_sent)
+            items = sum(self._count_dropped(payload, reason) for payload, reason in thinned)
+        if not buffer or buffer.head is not head:
+            self._quarantine.begin_head()
+        return self._notices.report_overflow(now, items=items, max_bytes=buffer.max_bytes)
 
     def _drop_aged(self, now: int) -> None:
         """Drops payloads that are too old for any receiver."""
         if self._max_age is None:
             return
-        while self._waiting and now - self._waiting[0].created > self._max_age:
-            self._give_up(self._remove(0), "too_old")
-        for payload in self._quarantine.pop_created_before(now - self._max_age):
-            self._give_up(payload, "too_old")
+        earliest = now - self._max_age
+        for payload in self._buffer.pop_created_before(earliest):
+            self._quarantine.begin_head()
+            self._count_dropped(payload, "too_old")
+        for payload in self._quarantine.pop_created_before(earliest):
+            self._count_dropped(payload, "too_old")
 
     def _load_head(self, result: PayloadBody | StorageFailure, now: int) -> None:
         """Sets the loaded body of the head."""
         if isinstance(result, StorageFailure):
             self._wait_from(now, RELOAD)
         elif result.body is None:
-            self._give_up(self._remove(0), "damaged")
-        else:
-            self._replace_head(self._waiting[0].with_body(result.body))
-
-    def _remove(self, position: int) -> Payload:
-        payload = self._waiting[position]
-        del self._waiting[position]
-        if position == 0:
             self._quarantine.begin_head()
-        return payload
-
-    def _replace_head(self, payload: Payload) -> Payload:
-        self._subtract_bytes(self._waiting[0])
-        self._add_bytes(payload)
-        self._waiting[0] = payload
-        return payload
-
-    def _give_up(self, payload: Payload, reason: str) -> int:
-        """Drops a payload that was removed; returns the number of its items."""
-        self._release(payload)
-        self._count_dropped(payload, reason)
-        return payload.items
-
-    def _add_bytes(self, payload: Payload) -> None:
-        self._count_bytes(payload.size, len(payload.body))
-
-    def _subtract_bytes(self, payload: Payload) -> None:
-        self._count_bytes(-payload.size, -len(payload.body))
-
-    def _count_bytes(self, size: int, loaded: int) -> None:
-        self._bytes += size
-        self._pool.bytes += size
-        self._loaded_bytes += loaded
-        self._loaded_pool.bytes += loaded
-
-    def _release(self, payload: Payload) -> None:
-        """Forgets a payload that was removed; the outbox may delete it with its last part."""
-        self._subtract_bytes(payload)
-        if not payload.number:
-            return
-        pieces = self._pieces.pop(payload.number, 1) - 1
-        if pieces:
-            self._pieces[payload.number] = pieces
+            self._count_dropped(self._buffer.pop_head(), "damaged")
         else:
-            self._finished_numbers.append(payload.number)
+            self._buffer.replace_head(self._buffer.head.with_body(result.body))
 
-    def _count_dropped(self, payload: Payload, reason: str) -> None:
+    def _count_dropped(self, payload: Payload, reason: str) -> int:
+        """Counts a payload that was released; returns the number of its items."""
         dropped = self.counters.dropped
         dropped[reason] = dropped.get(reason, 0) + payload.items
+        return payload.items
 
     def _wait_from(self, now: int, wait: int, *, least: int = 0) -> None:
         self._since, self._wait, self._least_wait = now, max(wait, least), least

@@ -15,7 +15,7 @@ from ..effects import HttpResult, LokiPush, NetworkFailure, PayloadKind, RemoteW
 from ..version import VERSION
 from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
-from .delivery_queue import build_request
+from .delivery_rules import build_request
 from .error_text import find_secrets, redacted_text
 from .payload import Payload
 from .verdict import parse_http_date

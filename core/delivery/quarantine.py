@@ -18,12 +18,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..effects import PayloadKind
+from .delivery_rules import DeliveryRules
 from .payload import Payload
+from .payload_buffer import PayloadBuffer
 from .verdict import Verdict
-
-ORDERED: tuple[PayloadKind, ...] = ("metrics", "batches")
-"""Kinds of payloads that must arrive in order."""
 
 MAX_ATTEMPTS = 4
 """Failed attempts after which a head is divided or set aside."""
@@ -33,9 +31,6 @@ MAX_DIVISIONS = 12
 
 MAX_ASIDE = 3
 """Payloads set aside without a delivery in between."""
-
-MAX_REJECTIONS = 3
-"""Consecutive 400 for metrics, after which the destination may reject everything."""
 
 QUARANTINE = 5 * 60_000
 """ms between two attempts of a quarantined payload."""
@@ -48,15 +43,15 @@ class Quarantine:
         aside: Payloads that failed and whose fault is undecided, in order.
     """
 
-    def __init__(self, kind: PayloadKind, waiting: deque[Payload]) -> None:
+    def __init__(self, rules: DeliveryRules, buffer: PayloadBuffer) -> None:
         """
         Args:
-            kind: The kind of the payloads.
-            waiting: The payloads of the queue, of which the first is the head.
+            rules: The rules of the payloads' kind.
+            buffer: The payloads of the queue.
         """
         self.aside: list[Payload] = []
-        self._kind = kind
-        self._waiting = waiting
+        self._rules = rules
+        self._buffer = buffer
         self._quarantined: deque[tuple[int, Payload]] = deque()  # when each is due
         self._is_trial = False  # the head comes from the quarantine
         self._attempts = 0  # failed ones of the head
@@ -83,10 +78,10 @@ class Quarantine:
     def choose_head(self, now: int) -> None:
         """Moves a payload that is due to the front of the queue."""
         if not self._is_trial and self._quarantined and self._quarantined[0][0] <= now:
-            self._waiting.appendleft(self._quarantined.popleft()[1])
+            self._buffer.put_in_front([self._quarantined.popleft()[1]])
             self.begin_head()
             self._is_trial = True
-        elif not self._waiting:
+        elif not self._buffer:
             self._restore_aside()
 
     def begin_head(self) -> None:
@@ -103,9 +98,9 @@ class Quarantine:
         if verdict.reason != "bad_request" or self._is_trial:
             return verdict
         self._rejections += 1
-        if self._kind == "metrics" and is_accepting and self._rejections < MAX_REJECTIONS:
+        if is_accepting and self._rejections < self._rules.tolerated_rejections:
             return verdict
-        if self._divisions < MAX_DIVISIONS and self._waiting[0].items > 1:
+        if self._divisions < MAX_DIVISIONS and self._buffer.head.items > 1:
             return replace(verdict, outcome="split")
         return replace(verdict, outcome="retried", concerns_route=True)
 
@@ -122,15 +117,17 @@ class Quarantine:
     def note_division(self) -> None:
         """Records that the head was replaced by its parts."""
         self._divisions += 1
+        self.begin_head()
 
     def note_finished(self, now: int, *, is_delivered: bool) -> None:
-        """Records that the head has left the queue."""
+        """Records that the head has left the queue after an answer."""
+        self.begin_head()
         if is_delivered:
             self._divisions = self._rejections = 0
             # Their faults are their own: each gets one attempt at once, then slow ones.
             self._quarantined.extendleft((now, payload) for payload in reversed(self.aside))
             self.aside = []
-        elif not self._waiting:
+        elif not self._buffer:
             self._restore_aside()
 
     def step_aside(self, verdict: Verdict, now: int) -> bool:
@@ -144,28 +141,33 @@ class Quarantine:
             return False
         self._attempts += 1
         if self._is_trial:
-            self._quarantined.append((now + QUARANTINE, self._waiting.popleft()))
+            self._quarantined.append((now + QUARANTINE, self._buffer.take_head()))
             self.begin_head()
             return True
-        if not is_rejected and (self._kind in ORDERED or self._attempts < MAX_ATTEMPTS):
+        if not is_rejected and (self._rules.is_ordered or self._attempts < MAX_ATTEMPTS):
             return False
         self.begin_head()
-        if len(self.aside) >= MAX_ASIDE or len(self._waiting) < 2:
+        if len(self.aside) >= MAX_ASIDE or len(self._buffer) < 2:
             self._restore_aside()
             return False
-        self.aside.append(self._waiting.popleft())
+        self.aside.append(self._buffer.take_head())
         return True
 
-    def pop_oldest(self) -> Payload | None:
-        """Removes the payload that waits longest, to make room."""
-        if self._quarantined:
-            return self._quarantined.popleft()[1]
-        return self.aside.pop(0) if self.aside else None
+    def drop_oldest(self) -> Iterator[Payload]:
+        """Releases the payloads that wait longest, to make room."""
+        while self._buffer.bytes > self._buffer.max_bytes and not self.is_empty:
+            yield self._release(
+                self._quarantined.popleft()[1] if self._quarantined else self.aside.pop(0)
+            )
 
     def pop_created_before(self, time: int) -> Iterator[Payload]:
-        """Removes the quarantined payloads that are older than a time (ms)."""
+        """Releases the quarantined payloads that are older than a time (ms)."""
         while self._quarantined and self._quarantined[0][1].created < time:
-            yield self._quarantined.popleft()[1]
+            yield self._release(self._quarantined.popleft()[1])
+
+    def _release(self, payload: Payload) -> Payload:
+        self._buffer.release(payload)
+        return payload
 
     def adjust_to_clock(self, now: int) -> None:
         """Restarts waits if the clock was set back."""
@@ -174,5 +176,5 @@ class Quarantine:
 
     def _restore_aside(self) -> None:
         """Returns payloads to the front in order: they are not the only ones that fail."""
-        self._waiting.extendleft(reversed(self.aside))
+        self._buffer.put_in_front(self.aside)
         self.aside = []

@@ -52,6 +52,7 @@ class BatchApplier:
         config: Config,
         health: Health,
         log: LogBuffer | None,
+        notices: list[Notice],
         *,
         instance: str,
         changed_views: ChangedViews | None = None,
@@ -81,7 +82,7 @@ class BatchApplier:
             changed_views,
         )
         self.is_dirty = False
-        self._notices: list[Notice] = []
+        self._notices = notices
 
     def apply(self, batch: Batch) -> None:
         """Apply a batch with local knowledge only. A fault of ours is reported, not raised."""
@@ -105,11 +106,6 @@ class BatchApplier:
         self._health.count(health_metrics.BATCHES_REJECTED, reason="fault")
         record = ("record", batch.record.number)
         self._notices.append(fault_notice("batch could not be applied", error, record))
-
-    def drain_notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
-        return notices
 
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
         """Apply the part of a batch that does not belong to a view.

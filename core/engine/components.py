@@ -8,6 +8,7 @@ from ..cluster.coordinator import Coordinator
 from ..cluster.forwarding import Forwarding
 from ..cluster.partition import Partition
 from ..config.worker_config import Config
+from ..effects import Notice
 from ..events.batch_queue import BatchQueue
 from ..metrics.health_metrics import Health
 from ..privacy.rules import PrivacyRules
@@ -40,6 +41,7 @@ class Components:
         forwarding: Forwards batches to other workers of the host; None if views are not
             partitioned.
         forwarded: Accepts the batches that those forward.
+        notices: Receives notices for the operator; the worker empties it.
     """
 
     config: Config
@@ -56,6 +58,7 @@ class Components:
     coordinator: Coordinator | None
     forwarding: Forwarding | None
     forwarded: ForwardedBatches
+    notices: list[Notice]
 
     @property
     def storage_failure(self) -> str:
@@ -74,6 +77,7 @@ def create_components(
     secret: bytes,
     partition: Partition | None,
     ring: KeyRing,
+    notices: list[Notice],
 ) -> Components:
     """Create the components; see ``Worker`` for the arguments."""
     ids, health, queue = EffectIds(), Health(), BatchQueue(claims=shared)
@@ -85,6 +89,7 @@ def create_components(
         health,
         durability,
         tenants,
+        notices,
         instance=instance,
         seed=seed,
         embedded=embedded,
@@ -94,6 +99,7 @@ def create_components(
         config,
         health,
         export.log,
+        notices,
         instance=instance,
         changed_views=export.changed_views,
         forwarding=forwarding,
@@ -101,13 +107,13 @@ def create_components(
     export.set_registries(applier.registry, health.registry)
     coordinator = None
     if shared:
-        coordinator = Coordinator(config, queue, applier, applier.governor, instance)
+        coordinator = Coordinator(config, queue, applier, applier.governor, notices, instance)
     privacy = PrivacyRules(config, secret)
     ingest = Ingest(
-        config, ids, health, queue, applier, durability, coordinator, privacy, forwarding
+        config, ids, health, queue, applier, durability, coordinator, privacy, forwarding, notices
     )
     forwarded = ForwardedBatches(ingest)
-    pace = FlushPace(config.flush_interval, export.groups)
+    pace = FlushPace(config.flush_interval, export.groups, notices)
     return Components(
         config,
         ids,
@@ -123,4 +129,5 @@ def create_components(
         coordinator,
         forwarding,
         forwarded,
+        notices,
     )

@@ -16,7 +16,7 @@ from ..primitives.fair_share import NEWCOMERS_SHARE, surplus_by_group
 
 
 def digest_of(body: bytes) -> bytes:
-    """Return the 16 bytes that identify a batch.
+    """Return the 16 bytes that identify a body.
 
     The hash is not cryptographic, which would take some twenty times as long: to make another
     sender's batch count as a duplicate one needs all its bytes, and can then send it anyway.
@@ -25,7 +25,7 @@ def digest_of(body: bytes) -> bytes:
 
 
 def digest_of_key(idempotency_key: str, api_key: str) -> bytes:
-    """Return the 16 bytes that identify a batch by the client's own key.
+    """Return the 16 bytes that identify a client's own key of a batch.
 
     It belongs to an API key, so that no client can make batches of another one count as duplicates.
     For the same reason this hash is cryptographic.
@@ -33,11 +33,6 @@ def digest_of_key(idempotency_key: str, api_key: str) -> bytes:
     scope = api_key.encode("utf-8", "surrogatepass")
     key = idempotency_key.encode("utf-8", "surrogatepass")
     return blake2b(key, digest_size=16, key=blake2b(scope).digest()).digest()
-
-
-def digest_of_pair(key_digest: bytes, body: bytes) -> bytes:
-    """Return the 16 bytes that identify an idempotency key and the body it was used with."""
-    return digest_of(key_digest + digest_of(body))
 
 
 EVENT_BITS = 32

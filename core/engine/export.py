@@ -28,9 +28,10 @@ from ..cluster.forwarding import PAYLOAD_BYTES, Forwarding, slot_name
 from ..config.destinations import Destination, split_destination, tenant_destination
 from ..config.worker_config import Config
 from ..delivery.byte_pool import BytePool
-from ..delivery.delivery_queue import MAX_LOADED, DeliveryQueue
+from ..delivery.delivery_queue import DeliveryQueue
 from ..delivery.log_redating import LateEntryRedater
 from ..delivery.payload import BodySplitter, Payload
+from ..delivery.payload_buffer import MAX_LOADED
 from ..delivery.queue_group import QueueGroup
 from ..delivery.queue_status import DeliveryQueueState
 from ..effects import (
@@ -104,6 +105,7 @@ class ExportPipeline:
         health: Health,
         durability: Durability | None,
         tenants: Tenants,
+        notices: list[Notice],
         *,
         instance: str,
         seed: int,
@@ -120,7 +122,7 @@ class ExportPipeline:
         self._exporters: tuple[SeriesExporter, ...] = ()
         self._metadata_timer = Timer(METADATA_INTERVAL)
         self._metadata_sent = False
-        self._notices: list[Notice] = []
+        self._notices = notices
         self._tenants = tenants
         self._metrics = tuple(
             self._group(destination, "metrics", remote_write.split_request, seed)
@@ -464,11 +466,6 @@ class ExportPipeline:
     def can_resume_held_flush(self) -> bool:
         """Whether a flush of metrics was held back that could be made now."""
         return any(not queue.is_full for queue in self._left_out)
-
-    def drain_notices(self) -> tuple[Notice, ...]:
-        """Return the notices since the last call."""
-        notices, self._notices = tuple(self._notices), []
-        return notices
 
     def hurry(self) -> None:
         """Retry without delay, because the process is about to end."""

@@ -11,7 +11,7 @@ Only one checkpoint is written at a time; a flush that falls due before that is 
 
 from collections.abc import Callable
 
-from ..effects import KvFailure, KvResult, Notice
+from ..effects import KvFailure, KvResult
 from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
 from . import checkpoint, health_report, snapshot
@@ -83,7 +83,7 @@ class FlushScheduler:
         self._flush_requested = False  # as soon as possible: it may be the last
         self._closed = False
         self._has_flushed_late = False  # once more, after the last flush
-        self._notices: list[Notice] = []
+        self._notices = components.notices
         self._deadline = 0  # when a stopping process flushes with whatever is applied
 
     def start(self, now: int) -> None:
@@ -123,11 +123,6 @@ class FlushScheduler:
     @property
     def _is_disk_busy(self) -> bool:
         return self._durability is not None and self._durability.is_busy
-
-    def drain_notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        notices, self._notices = [*self._notices, *self._pace.drain_notices()], []
-        return notices
 
     def collect_health(self, now: int) -> None:
         """Set the health metrics whose values are kept elsewhere."""

@@ -50,11 +50,17 @@ class FlushPace:
         interval: The current one, ms.
     """
 
-    def __init__(self, configured: int, groups: Sequence[Iterable[DeliveryQueue]]) -> None:
+    def __init__(
+        self,
+        configured: int,
+        groups: Sequence[Iterable[DeliveryQueue]],
+        notices: list[Notice],
+    ) -> None:
         """
         Args:
             configured: The flush interval of the settings, ms.
             groups: The queues of each destination.
+            notices: Receives notices for the operator.
         """
         self.configured = configured
         self.interval = configured
@@ -66,7 +72,7 @@ class FlushPace:
         self._late = self._relaxed = 0  # flushes in a row
         self._began_at: int | None = None
         self._work = 0  # of the latest flush, ms
-        self._notices: list[Notice] = []
+        self._notices = notices
 
     @property
     def behind(self) -> tuple[str, ...]:
@@ -118,11 +124,6 @@ class FlushPace:
         """Note that the work of a flush has ended."""
         if self._began_at is not None:
             self._work = max(0, now - self._began_at)
-
-    def drain_notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
-        return notices
 
     def _judge_queue(self, queue: DeliveryQueue, now: int, *, accepts: bool) -> bool:
         """Return whether a queue is behind and grows.

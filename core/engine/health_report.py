@@ -1,6 +1,6 @@
 """Health report: gathers the worker's own metrics, and notices of limits that were reached."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from ..access.tenants import MAX_TENANTS
 from ..cluster.coordinator import Coordinator
@@ -95,37 +95,38 @@ class LimitNotifier:
         self._log = components.export.log
         self._max_streams = components.config.loki_max_streams
         self._tenants = components.tenants
+        self._notices = components.notices
         self._noticed: set[str] = set()
         self._checked = (-1, -1, False, False)
 
-    def notices(self) -> list[Notice]:
-        """Return notices for limits reached since the last call."""
+    def note_reached(self) -> None:
+        """Give notices for limits reached since the last call."""
         near_streams = self._log is not None and self._log.is_near_stream_limit
         too_many = self._tenants.is_limited
         checked = self._governor.governed, self._registry.overflowed, near_streams, too_many
         if checked == self._checked:  # most requests bring no label that is new
-            return []
+            return
         self._checked = checked
-        notices = []
-        for name, dimension in self._governor.dimensions.items():
-            if dimension.overflowed and name not in self._noticed:
+        for name, notice in self._reached():
+            if name not in self._noticed:
                 self._noticed.add(name)
+                self._notices.append(notice)
+
+    def _reached(self) -> Iterator[tuple[str, Notice]]:
+        for name, dimension in self._governor.dimensions.items():
+            if dimension.overflowed:
                 most = dimension.limit.max_cardinality or 0
                 fields = (("dimension", name), ("max_cardinality", most))
-                notices.append(Notice("warning", "dimension is full", fields))
-        if self._registry.overflowed and "series" not in self._noticed:
-            self._noticed.add("series")
+                yield name, Notice("warning", "dimension is full", fields)
+        if self._registry.overflowed:
             limit = (("max_series", self._max_series),)
-            notices.append(Notice("warning", "too many series", limit))
-        if near_streams and self._log is not None and "log_streams" not in self._noticed:
-            self._noticed.add("log_streams")
+            yield "series", Notice("warning", "too many series", limit)
+        if self._log is not None and self._log.is_near_stream_limit:
             count = (("streams", self._log.live_streams), ("max_streams", self._max_streams))
-            notices.append(Notice("warning", "log streams near the limit of Loki", count))
-        if too_many and "tenants" not in self._noticed:
-            self._noticed.add("tenants")
+            yield "log_streams", Notice("warning", "log streams near the limit of Loki", count)
+        if self._tenants.is_limited:
             event = "too many tenants: data of further organisations goes to the default tenant"
-            notices.append(Notice("warning", event, (("max_tenants", MAX_TENANTS),)))
-        return notices
+            yield "tenants", Notice("warning", event, (("max_tenants", MAX_TENANTS),))
 
     def state(self) -> list[str]:
         """Return the limits already noticed, for a snapshot."""

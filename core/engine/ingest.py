@@ -26,7 +26,7 @@ from ..api.body_formats import BODY_FORMATS
 from ..cluster.coordinator import Coordinator
 from ..cluster.forwarding import ForwardedBatch, Forwarding
 from ..config.worker_config import Config
-from ..effects import DedupEntry, Record
+from ..effects import DedupEntry, Notice, Record
 from ..events.batch import Batch, OpenRequest
 from ..events.batch_queue import BatchQueue
 from ..events.cmcd_decoder import keep_records
@@ -44,14 +44,7 @@ from ..metrics.health_metrics import Health
 from ..privacy.rules import PrivacyRules
 from ..qoe.view import view_key
 from .batch_applier import BatchApplier
-from .dedup import (
-    NEWCOMERS,
-    DedupWindow,
-    digest_of,
-    digest_of_key,
-    digest_of_pair,
-    group_of,
-)
+from .dedup import NEWCOMERS, DedupWindow, digest_of, digest_of_key, group_of
 from .durability import Durability
 from .effect_ids import EffectIds
 from .load_shedding import LoadShedder
@@ -100,6 +93,7 @@ class Ingest:
         coordinator: Coordinator | None,
         privacy: PrivacyRules,
         forwarding: Forwarding | None,
+        notices: list[Notice],
     ) -> None:
         self._config = config
         self._privacy = privacy
@@ -113,7 +107,7 @@ class Ingest:
         self._forwarding = forwarding
         self._numbers = 0  # of batches, where there is no journal that numbers them
         self._country_headers = tuple(name.lower() for name in config.country_headers)
-        self.limits = KeyLimits(config.limit_workers or 1)
+        self.limits = KeyLimits(notices, config.limit_workers or 1)
         self.dedup = DedupWindow(config.dedup_window, config.dedup_max)
         self.rejected: dict[str, int] = {}
         self.journalled_events = 0
@@ -148,12 +142,9 @@ class Ingest:
         # Before the search for duplicates: the disk may fail for the record of the first one.
         if self._durability is not None and self._durability.failure:
             return answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
-        digest, pair_digest = self._digests(request, grant, body)
+        key_digest, digest = self._digests(request, grant, body)
         known = self.dedup.find(digest, now)
         if known is not None:
-            if pair_digest and self._is_other_body(digest, pair_digest, body, grant, now):
-                self._health.count(health_metrics.BATCHES_REJECTED, reason="idempotency_key")
-                return answers.error_response(422, "Idempotency-Key was used with another body")
             self._health.count(health_metrics.DUPLICATES)
             first = self._queue.find_unjournalled(digest)
             response = body_format.accepted(known, elapsed)
@@ -161,6 +152,9 @@ class Ingest:
                 return response
             first.answers.append((opened, response))
             return None
+        if key_digest and self.dedup.find(key_digest, now) is not None:
+            self._health.count(health_metrics.BATCHES_REJECTED, reason="idempotency_key")
+            return answers.error_response(422, "Idempotency-Key was used with another body")
         try:
             screened = self._screen(body, grant, now)
         except NotJsonError as error:
@@ -207,7 +201,6 @@ class Ingest:
             record = self._durability.append(effect_id, now, body, country, digest)
             batch = Batch(record, decoded, effect_id)
             batch.answers.append((opened, response))
-        batch.pair_digest = pair_digest
         self._remember(batch, now)
         self._queue.add(batch)
         if self._durability is not None:
@@ -267,35 +260,19 @@ class Ingest:
         self._health.count(health_metrics.THINNED, left_out, key=key, reason=reason)
 
     def _digests(self, request: Request, grant: Grant, body: bytes) -> tuple[bytes, bytes]:
-        """Return the digest that identifies a batch, and that of its key and body together.
+        """Return the digest of the client's own key, if any, and the one that identifies the batch.
 
-        The client's own key identifies a batch; without one, its bytes do, and the second digest
-        is empty.
+        Key and body together identify it. So a key that is used with another body never makes that
+        a duplicate, wherever the two meet.
         """
-        key = request.headers.get("idempotency-key")
-        if not key:
-            digest = digest_of(body)
-            if grant.orgs is not None:
-                # Keys of other organisations may send the same bytes, of which other events count.
-                digest = digest_of_pair(digest_of("\0".join(sorted(grant.orgs)).encode()), body)
-            return digest, b""
-        digest = digest_of_key(key, grant.text)
-        return digest, digest_of_pair(digest, body)
-
-    def _is_other_body(
-        self, digest: bytes, pair_digest: bytes, body: bytes, grant: Grant, now: int
-    ) -> bool:
-        """Whether an idempotency key was used with another body before."""
-        if self.dedup.find(pair_digest, now) is not None:
-            return False
-        # After a crash only the body in the journal is known, which rules may have changed.
-        if grant.key is not None and grant.key.can_thin:
-            return False  # how much was left out then is not known
-        try:
-            screened = self._screen(body, grant, now)
-        except (NotJsonError, NotCmcdError, WrongShapeError):
-            return True
-        return self.dedup.find(digest_of_pair(digest, screened.body), now) is None
+        digest = digest_of(body)
+        if key := request.headers.get("idempotency-key"):
+            key_digest = digest_of_key(key, grant.text)
+            return key_digest, key_digest + digest
+        if grant.orgs is not None:
+            # Keys of other organisations may send the same bytes, of which other events count.
+            return b"", digest_of(digest_of("\0".join(sorted(grant.orgs)).encode()) + digest)
+        return b"", digest
 
     def ingest_forwarded(self, forwarded: ForwardedBatch, now: int) -> int:
         """Accept a batch that another worker of the host has accepted.
@@ -323,8 +300,6 @@ class Ingest:
             is_forwarded=True,
         )
         batch = Batch(record, decoded, effect_id)
-        if record.digest != digest_of(record.body):
-            batch.pair_digest = digest_of_pair(record.digest, record.body)
         self._remember(batch, now)
         self._queue.add(batch)
         return effect_id
@@ -350,7 +325,8 @@ class Ingest:
             self._note_journalled(batch, now)
             return waiting
         self._queue.remove(batch)
-        self.dedup.forget(batch.record.digest)
+        for digest in batch.digests:
+            self.dedup.forget(digest)
         failed = answers.unavailable("Storage is not available", answers.RETRY_AFTER_S)
         return [(opened, failed) for opened, _ in waiting]
 
@@ -363,8 +339,6 @@ class Ingest:
         decoded = self._applier.decoder.decode(record.body, record.at)
         batch = Batch(record, decoded)
         self._queue.add(batch)
-        if record.digest != digest_of(record.body):
-            batch.pair_digest = digest_of_pair(record.digest, record.body)
         self._remember(batch, record.at)
         self._note_journalled(batch, record.at)
         if self._coordinator is None:

@@ -15,6 +15,9 @@ from ..effects import Record
 from ..http.messages import Request, Response
 from .decoder import BatchDecoder, DecodedBatch
 
+BODY_DIGEST_BYTES = 16
+"""Length of the digest of a body. In that of a batch the one of its key, if any, precedes it."""
+
 
 class OpenRequest(NamedTuple):
     """A request that has not been answered yet.
@@ -43,13 +46,12 @@ class Batch:
         answers: Answers that wait for the record, each with its request.
         is_journalled: Whether a crash cannot lose it any more, or nothing is durable.
         entries: Its entries in the logs of its views, by view; None until it is computed.
-        pair_digest: Identifies its idempotency key together with its body; empty without a key.
         waiting_since: When the shared store was first asked about it, ms; None if never.
     """
 
     __slots__ = (
-        *("_decoded", "answers", "effect_id", "entries", "is_journalled", "pair_digest"),
-        *("received_events", "record", "valid_events", "waiting_since"),
+        *("_decoded", "answers", "effect_id", "entries", "is_journalled", "received_events"),
+        *("record", "valid_events", "waiting_since"),
     )
 
     def __init__(self, record: Record, decoded: DecodedBatch, effect_id: int = 0) -> None:
@@ -67,7 +69,6 @@ class Batch:
         self.is_journalled = not effect_id
         self.entries: dict[Hashable, bytes] | None = None
         self.waiting_since: int | None = None
-        self.pair_digest = b""
         self._decoded: DecodedBatch | None = decoded
 
     def decode(self, decoder: BatchDecoder) -> DecodedBatch:
@@ -78,12 +79,14 @@ class Batch:
 
     @property
     def digests(self) -> tuple[bytes, ...]:
-        """Its digests, in the order in which the deduplication window must have them.
+        """Its digest, and that of its idempotency key if it has one.
 
-        The pair comes after the key, which is then evicted first: a key without its pair would be
-        a conflict.
+        The key comes first, so that the deduplication window evicts it first: a key without its
+        batch would be a conflict.
         """
-        return (self.record.digest, self.pair_digest) if self.pair_digest else (self.record.digest,)
+        digest = self.record.digest
+        has_key = len(digest) > BODY_DIGEST_BYTES
+        return (digest[:-BODY_DIGEST_BYTES], digest) if has_key else (digest,)
 
     def discard_events(self) -> None:
         """Keep only the bytes."""

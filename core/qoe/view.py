@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from ..events.cmcd_record import CmcdEvent
-from ..events.event_types import Event, Text
+from ..events.event_types import Event
 from ..metrics.series import Labels
 from .cmcd_history import CmcdHistory
 from .playback_state import Playback
@@ -60,11 +60,6 @@ def key_text(text: str) -> str:
     if len(text) <= MAX_KEY_TEXT and text.isascii():
         return text
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def as_text(value: Text) -> str | None:
-    """Converts a number to its digits, as in labels: JSON has larger ones than msgpack holds."""
-    return str(value) if isinstance(value, int) else value
 
 
 class ViewDetails(msgspec.Struct, array_like=True, frozen=True, gc=False):

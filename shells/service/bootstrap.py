@@ -9,7 +9,6 @@ import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from secrets import randbits
 from typing import TYPE_CHECKING
 
 from openqoe.core.config.worker_config import Config
@@ -26,11 +25,9 @@ from ..stores.store_runner import StoreRunner
 from ..stores.store_selection import open_store
 from . import allocator, logs
 from .clock import now_ms
-from .environment import slot_instance
-from .secret_files import load_keys, load_secret
 from .slot_choice import claim_slot, find_partition
 from .viewer_erasure import ErasureThread
-from .worker_recovery import recover_worker
+from .worker_recovery import create_worker, recover_worker
 
 if TYPE_CHECKING:
     from openqoe.embedded.sample_store import EmbeddedStore
@@ -122,7 +119,7 @@ def open_runtime(config: Config, instance: str, log: logs.Log) -> WorkerRuntime:
     ConnectionPolicy.load(config)  # before anything is open
     allocator.return_large_blocks()
     if config.durability == "memory":
-        runtime = _open_runtime(config, None, instance, log, now_ms())
+        runtime = open_slot(config, None, log, instance=instance, started_at=now_ms())
     else:
         slot = claim_slot(config, log)
         try:
@@ -143,33 +140,24 @@ def open_runtime(config: Config, instance: str, log: logs.Log) -> WorkerRuntime:
 
 def open_slot(
     config: Config,
-    slot: Slot,
+    slot: Slot | None,
     log: logs.Log,
     *,
+    instance: str = "",
     started_at: int | None = None,
 ) -> WorkerRuntime:
-    """Open the worker of a slot that this process owns.
+    """Open the worker of a slot that this process owns, or one in memory.
 
     Args:
         config: The settings.
-        slot: The slot.
+        slot: The slot; None for a worker in memory.
         log: The log.
-        started_at: When the process started to serve with this slot, ms; None if it does not.
+        instance: The instance of a worker in memory; a slot has its own.
+        started_at: When the process started to serve with this worker, ms; None if it does not.
 
     Raises:
         StorageError: The slot or the store cannot be used.
     """
-    instance = slot_instance(config, slot.number)
-    return _open_runtime(config, slot, instance, log, started_at)
-
-
-def _open_runtime(
-    config: Config,
-    slot: Slot | None,
-    instance: str,
-    log: logs.Log,
-    started_at: int | None,
-) -> WorkerRuntime:
     storage: Storage | None = None
     store: StoreRunner | None = None
     embedded: EmbeddedStore | None = None
@@ -177,17 +165,13 @@ def _open_runtime(
     try:
         embedded = open_embedded(config, log)
         store = open_store(config)
-        worker = Worker(
+        worker = create_worker(
             config,
+            slot,
+            partition,
             instance=instance,
-            seed=randbits(64),
-            durable=slot is not None,
-            shared=store is not None,
-            partition=partition,
-            embedded=True,
+            is_shared=store is not None,
             started_at=started_at,
-            keys=load_keys(config),
-            secret=load_secret(config),
         )
         if slot is not None:
             storage = recover_worker(worker, config, slot, log)

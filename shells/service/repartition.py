@@ -7,7 +7,6 @@ copies views and deduplication windows (``core/engine/repartition``), and each w
 
 from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
-from secrets import randbits
 
 from openqoe.core.cluster.partition import Partition
 from openqoe.core.config.worker_config import Config
@@ -29,9 +28,7 @@ from ..storage import Slot, Storage, StorageError
 from ..storage.slot_storage import Results
 from . import logs
 from .clock import monotonic, now_ms
-from .environment import slot_instance
-from .secret_files import load_keys, load_secret
-from .worker_recovery import recover_worker
+from .worker_recovery import create_worker, recover_worker
 
 TIMEOUT = 60.0
 """Seconds without any progress after which the views stay where they are."""
@@ -81,16 +78,7 @@ class _Group:
         self.members: dict[int, _Member] = {}
 
     def add(self, config: Config, slot: Slot, partition: Partition | None, log: logs.Log) -> None:
-        worker = Worker(
-            config,
-            instance=slot_instance(config, slot.number),
-            seed=randbits(64),
-            durable=True,
-            partition=partition,
-            embedded=True,
-            keys=load_keys(config),
-            secret=load_secret(config),
-        )
+        worker = create_worker(config, slot, partition)
         storage = recover_worker(worker, config, slot, log)
         self.members[slot.number] = _Member(worker, storage, self.members, log)
 

@@ -150,6 +150,35 @@ def test_same_key_with_other_body_conflicts_at_the_owner_too() -> None:
     assert fleet.handle(1, other).status == 422
 
 
+@pytest.mark.parametrize("partitioned", [True, False])
+def test_same_key_with_other_bodies_at_two_workers_counts_all_of_them(partitioned: bool) -> None:
+    fleet = Fleet(3, partitioned=partitioned)
+    view = name_view(2, 3)
+    bodies = [
+        post(*view_events(view, second), headers={"idempotency-key": "k"}, now=NOW)
+        for second in (0, 20)
+    ]
+    for number in (0, 1):
+        assert fleet.handle(number, bodies[number]).status == 202
+    fleet.pass_time(SECOND)
+    for number in (0, 1):
+        assert fleet.handle(number, bodies[number]).status == 202  # sent again
+        assert fleet.handle(1 - number, bodies[number]).status == 422
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 4
+
+
+def test_retry_of_a_keyed_batch_that_privacy_rewrites_counts_once_on_three_workers() -> None:
+    fleet = Fleet(3, partitioned=True, OPENQOE_HASH_FIELDS="viewer_id", OPENQOE_HASH_KEY="k" * 16)
+    event_ = player_event(0, "playing", 0.0, view=name_view(2, 3), viewer_id="jane")
+    body = post(event_, headers={"idempotency-key": "k"}, now=NOW)
+    for number in (0, 1, 2):
+        assert fleet.handle(number, body).status == 202
+        fleet.pass_time(SECOND)
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 1
+
+
 def test_concurrent_views_are_summed_over_the_slots() -> None:
     fleet = Fleet(4, partitioned=True)
     for number in range(40):

@@ -6,8 +6,10 @@ import pytest
 
 from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.byte_pool import BytePool
-from openqoe.core.delivery.delivery_queue import MAX_FORWARD_WAIT, MAX_LOADED, DeliveryQueue
+from openqoe.core.delivery.delivery_queue import DeliveryQueue
+from openqoe.core.delivery.delivery_rules import MAX_FORWARD_WAIT
 from openqoe.core.delivery.payload import BodySplitter, Payload
+from openqoe.core.delivery.payload_buffer import MAX_LOADED
 from openqoe.core.effects import (
     HttpResult,
     LoadPayload,

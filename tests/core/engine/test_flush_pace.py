@@ -199,7 +199,8 @@ def test_slow_destination_of_logs_does_not_stretch_the_interval_of_metrics(
         split=lambda body: [],
         user_agent="x",
     )
-    pace, now = FlushPace(SECOND, [[queue]]), NOW
+    notices: list[Notice] = []
+    pace, now = FlushPace(SECOND, [[queue]], notices), NOW
     for effect_id in range(300):
         now += pace.interval
         pace.begin_flush(now, now)
@@ -209,7 +210,7 @@ def test_slow_destination_of_logs_does_not_stretch_the_interval_of_metrics(
         queue.complete(effect_id, OK, now)
     assert pace.behind == ("slow",)
     assert pace.interval == longest
-    assert pace.drain_notices()[0].event == "delivery falls behind"
+    assert notices[0].event == "delivery falls behind"
 
 
 def test_caught_up_destination_is_reported() -> None:
