@@ -23,8 +23,11 @@ from . import logs
 Erasing = EraseViewer | EraseInSlots
 Report = Callable[[Erasing, Erased], None]
 
-PEER_TIMEOUT = 30.0
-"""Seconds that the worker of another slot may take: it flushes, delivers and rewrites its files."""
+FORWARD_TIMEOUT = 5.0
+"""Seconds that the worker of another slot may take to forward (``erasure.FORWARD_WAIT``)."""
+
+ERASE_TIMEOUT = 20.0
+"""Seconds that it may take to flush, deliver (``erasure.MAX_WAIT``) and rewrite its files."""
 
 
 def erase_embedded(config: Config, org_id: str, viewer_ids: Sequence[str]) -> ErasureStep:
@@ -62,20 +65,26 @@ def erase_in_slots(
                 steps.append(_rewrite_orphan(slot))
         except StorageError as error:
             steps.append(ErasureStep(slot_name(number), False, f"failed: {error}"))
-    if not owned:
-        return steps
-    with ThreadPoolExecutor(len(owned), "openqoe-erasure-peer") as pool:
-        for only_forward in (True, False):
-            body = encode_request(org_id, viewer_ids, only_forward=only_forward)
-            asked = list(pool.map(partial(_ask, slots, body), owned))
-    return [*steps, *(step for one in asked for step in one)]
+    for only_forward, timeout in ((True, FORWARD_TIMEOUT), (False, ERASE_TIMEOUT)):
+        if not owned:
+            break
+        body = encode_request(org_id, viewer_ids, only_forward=only_forward)
+        with ThreadPoolExecutor(len(owned), "openqoe-erasure-peer") as pool:
+            asked = list(pool.map(partial(_ask, slots, body, timeout), owned))
+        steps += (step for one in asked for step in one)
+        owned = [
+            number
+            for number, one in zip(owned, asked, strict=True)
+            if all(step.is_complete for step in one)
+        ]
+    return steps
 
 
-def _ask(slots: Slots, body: bytes, number: int) -> list[ErasureStep]:
+def _ask(slots: Slots, body: bytes, timeout: float, number: int) -> list[ErasureStep]:
     """Return what the worker of a slot did."""
     name = slot_name(number)
     try:
-        with peer_socket.connect(slots.database_path(number).parent, PEER_TIMEOUT) as connection:
+        with peer_socket.connect(slots.database_path(number).parent, timeout) as connection:
             status, answer = peer_socket.exchange(connection, body)
         if status == 200:
             return decode_steps(answer, name)
@@ -92,7 +101,7 @@ def _rewrite_orphan(slot: Slot) -> ErasureStep:
     try:
         contents = inspect_slot(slot.path)
         if contents.views or not contents.is_empty:
-            text = "no worker runs there, and it may hold events of the viewer: use openqoe erase"
+            text = "no worker runs there now, and it may hold events of the viewer: erase again"
             return ErasureStep(name, False, text)
         return ErasureStep(name, rewrite_slot(slot), "empty, and rewritten")
     finally:
