@@ -545,8 +545,9 @@ def test_view_rankings_count_errors_and_stalls_without_startup_waits(
 
 
 def test_event_summaries_have_no_unrounded_numbers(world: SimulatedHour) -> None:
-    lines = [line.text for line in select_lines(log_query("Events in order"), world.loki.entries())]
-    assert len(lines) == len(world.loki.entries())
+    entries = some_of_each(world.loki.entries())
+    lines = [line.text for line in select_lines(log_query("Events in order"), entries)]
+    assert len(lines) == len(entries)
     for line in lines:
         assert not re.search(r"\d\.\d\d|  |,,| ms", line.partition(", error")[0]), line
     assert any(re.fullmatch(r"stall_?start at \d+\.\d s", line) for line in lines)
@@ -557,6 +558,18 @@ def test_event_types_in_log_queries_are_sent(world: SimulatedHour) -> None:
     types = {entry.labels["event_type"] for entry in world.loki.entries()}
     assert "error" in types
     assert {"stall_start", "stallstart"} <= types
+
+
+def some_of_each(entries: Iterable[LogEntry]) -> list[LogEntry]:
+    """At most 50 entries of each event type and player."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for entry in entries:
+        kind = entry.labels["event_type"], entry.labels["player_id"]
+        seen[kind] += 1
+        if seen[kind] <= 50:
+            found.append(entry)
+    return found
 
 
 def paths(entries: Iterable[LogEntry]) -> set[str]:

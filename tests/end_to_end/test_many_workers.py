@@ -26,7 +26,7 @@ from tests.support.prometheus_server import Prometheus
 from tests.support.redis_server import Redis
 from tests.support.worker_process import WorkerProcess, gunicorn, serve, uvicorn, with_options
 
-VIEWS = 400
+VIEWS = 240
 WORKERS = 4
 MOST_VALUES = 5
 

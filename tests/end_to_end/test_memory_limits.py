@@ -81,18 +81,18 @@ def hostile(number: int, now: int) -> dict[str, Any]:
 
 
 def test_page_key_stays_within_the_bounds() -> None:
-    """20,000 events, each with 12 KB of texts of its own: 240 MB."""
+    """10,000 events, each with 12 KB of texts of its own: 120 MB."""
     settings = {
         "API_KEY": "k",
-        "OPENQOE_MAX_VIEWS": "10000",
-        "OPENQOE_MAX_SERIES": "20000",
+        "OPENQOE_MAX_VIEWS": "5000",
+        "OPENQOE_MAX_SERIES": "10000",
         "OPENQOE_DEDUP_MAX": "1000",
         "OPENQOE_MAX_WAITING_BYTES": str(8 * MIB),
         "OPENQOE_FLUSH_INTERVAL": "2",
     }
     with WorkerProcess(settings, is_fresh=True) as worker:
         before = resident(worker)
-        for start in range(0, 20_000, 200):
+        for start in range(0, 10_000, 200):
             now = int(time.time() * 1000)
             body = batch(*(hostile(number, now) for number in range(start, start + 200)))
             status, answer = worker.post(body, Authorization="Bearer k")

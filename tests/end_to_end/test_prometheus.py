@@ -14,7 +14,7 @@ from tests.support.hosts import HOSTS, Host
 from tests.support.prometheus_server import Prometheus
 from tests.support.services import require
 
-VIEWS = 240
+VIEWS = 84
 HEARTBEATS = 10
 STARTUP_BOUNDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 30)
 

@@ -29,7 +29,7 @@ from tests.support.worker_process import (
     with_options,
 )
 
-VIEWS = 150
+VIEWS = 100
 WORKERS = 3
 PROMPT = 2.0
 """Maximum response time in s during outages of the store: a call of it lasts as long."""

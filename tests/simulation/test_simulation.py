@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.simulated_service import SimulatedService
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "400"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 GROUPS = 10
 
 

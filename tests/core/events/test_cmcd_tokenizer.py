@@ -161,7 +161,6 @@ def test_any_text_is_read_without_error(text: str) -> None:
 # Cost
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     "filler",
     [
