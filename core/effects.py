@@ -53,7 +53,7 @@ class LokiPush(DeliveryRequest):
 
 @dataclass(frozen=True, slots=True)
 class Forward(DeliveryRequest):
-    """Pass batches to the worker of another slot on this host (``Worker.accept_forwarded``).
+    """Pass batches to the worker of another slot on this host (``Worker.handle_peer``).
 
     The destination is the name of the slot's folder ("slot-1"); URL and headers are empty.
     """
@@ -269,6 +269,25 @@ class EraseViewer:
 
 
 @dataclass(frozen=True, slots=True)
+class EraseInSlots:
+    """Ask the owners of all other slots of this host to erase a viewer.
+
+    Each gets two requests (``Worker.handle_peer``): once all have answered the first one
+    (``erasure.encode_request`` with ``only_forward``), so that no batch is between two of them,
+    each gets the second. The result is ``Erased``.
+
+    Attributes:
+        id: Identifies the effect.
+        org_id: The viewer's organisation.
+        viewer_ids: The forms in which the viewer's id may be stored.
+    """
+
+    id: int
+    org_id: str
+    viewer_ids: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ReadKeys:
     """Read the file of API keys (the setting OPENQOE_KEYS_FILE)."""
 
@@ -277,7 +296,8 @@ class ReadKeys:
 
 Delivery = RemoteWrite | LokiPush | StoreViews | Forward
 StorageEffect = Append | Persist | LoadPayload | Forget | RewriteStorage
-Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | ReadKeys | EraseViewer | StorageEffect
+Erasing = EraseViewer | EraseInSlots
+Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | ReadKeys | Erasing | StorageEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +419,7 @@ class ErasureStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What ``EraseViewer`` did."""
+    """What ``EraseViewer`` or ``EraseInSlots`` did."""
 
     steps: tuple[ErasureStep, ...]
 

@@ -20,6 +20,8 @@ same calls give the same bytes.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from .access.api_key import Scope
 from .access.key_ring import OPEN, Grant, KeyRing, Refusal
 from .access.keys_reload import KeysReload
@@ -28,6 +30,7 @@ from .api import answers, cors, dashboard_access, reports, routes
 from .api.dashboard_access import DashboardAccess
 from .api.failed_keys import FailedKeys
 from .api.routes import NOT_CROSS_ORIGIN, Endpoint, Route
+from .cluster.forwarding import ForwardedBatch
 from .cluster.partition import Partition
 from .config.worker_config import Config
 from .effects import (
@@ -48,13 +51,15 @@ from .effects import (
 )
 from .engine import checkpoint, components, repartition, snapshot, stats_report
 from .engine.dedup import RESTORED
-from .engine.erasure import Erasures
+from .engine.erasure import ErasureAnswer, Erasures, PeerErasure
 from .engine.flush import FlushScheduler
 from .engine.health_report import LimitNotifier
 from .events.batch import OpenRequest
 from .http.messages import Request, Response
 from .metrics import health_metrics
 from .primitives.incremental import DEFAULT_BUDGET
+
+_decode_peer_request = msgspec.msgpack.Decoder(list[ForwardedBatch] | PeerErasure).decode
 
 
 class Worker:
@@ -190,19 +195,30 @@ class Worker:
             response = self._report(route, request, grant, now)
         return self._due(now, () if response is None else (self._respond(opened, response, now),))
 
-    def accept_forwarded(self, request_id: int, body: bytes, now: int) -> tuple[Effect, ...]:
-        """Accept batches that another worker of this host forwards (the body of a ``Forward``).
+    def handle_peer(self, request_id: int, body: bytes, now: int) -> tuple[Effect, ...]:
+        """Handle a request of another worker of this host, or of a command.
+
+        It is the body of a ``Forward``, or asks for a part of an erasure (``EraseInSlots``).
 
         Args:
             request_id: The caller's id of the request, distinct from those of ``handle``. One
-                ``Respond`` with it follows, now or with a ``complete``: 204 once all batches are
-                safe; otherwise the sender must keep them and try again.
+                ``Respond`` with it follows, now or with a later call: 204 once all batches are
+                safe, 200 with what was erased; otherwise the sender must try again.
             body: The body.
             now: Current time in ms.
         """
         self._begin(now)
-        answer = self._components.forwarded.accept(request_id, body, now)
-        assert self._durability is not None, "only durable workers forward"
+        assert self._durability is not None, "only durable workers have peers"
+        try:
+            asked = _decode_peer_request(body)
+        except msgspec.DecodeError:
+            return (Respond(request_id, Response(400)),)
+        if isinstance(asked, PeerErasure):
+            if self._draining:
+                return (Respond(request_id, self.refuse(503, "Shutting down", {})),)
+            self._erasures.begin_for_peer(request_id, asked, now)
+            return self._due(now)
+        answer = self._components.forwarded.accept(request_id, asked, now)
         effects = tuple(self._durability.drain_effects())
         return effects if answer is None else (answer, *effects)
 
@@ -271,6 +287,11 @@ class Worker:
         finished = self._finish(response, opened.request.headers, opened.route)
         return Respond(opened.id, finished)
 
+    def _respond_to_erasure(self, answer: ErasureAnswer, now: int) -> Respond:
+        if answer.opened is None:
+            return Respond(answer.request_id, answer.response)
+        return self._respond(answer.opened, answer.response, now)
+
     def _finish(self, response: Response, headers: Mapping[str, str], route: str) -> Response:
         self._health.count(health_metrics.REQUESTS, route=route, status=str(response.status))
         if route in NOT_CROSS_ORIGIN:
@@ -311,7 +332,7 @@ class Worker:
         """
         self._begin(now)
         responses: list[Effect] = []
-        self._erasures.complete(effect_id, result)
+        self._erasures.complete(effect_id, result, now)
         match result:
             case Erased():
                 pass
@@ -331,7 +352,7 @@ class Worker:
                         # Fast path, a third fewer calls: nothing but series and log entries
                         # follows from most records, and ``next_poll`` reports full log requests.
                         self._flushes.advance(now)
-                        if not self._export.must_forward(now):
+                        if not (self._export.must_forward(now) or self._erasures.is_running):
                             return tuple(responses)
             case StorageFailure():
                 finished = self._finish_record(effect_id, now, is_written=False)
@@ -375,19 +396,25 @@ class Worker:
         """Report by ``/ready`` that the process is about to stop, for load balancers."""
         self._draining = True
 
-    def close(self, now: int, remaining: int | None = None) -> tuple[Effect, ...]:
+    def close(
+        self, now: int, remaining: int | None = None, *, is_final: bool = False
+    ) -> tuple[Effect, ...]:
         """Flush for the last time.
 
         Continue with ``poll`` and ``complete`` until ``drained``, or as long as there is time. No
-        series gets a stale marker: each continues when the process comes back.
+        series gets a stale marker: each continues when the process comes back. So do the events of
+        the last seconds that later ones may explain (a stall, a pause): they are in the snapshot.
 
         Args:
             now: Current time in ms.
             remaining: ms until the process must have stopped; None: as the settings say.
+            is_final: Whether no process comes back, so that these events are counted as they are.
+                Without ``durable`` they always are.
         """
         self._begin(now)
         self._draining = True
-        self._flushes.close(now, self.config.shutdown_timeout if remaining is None else remaining)
+        remaining = self.config.shutdown_timeout if remaining is None else remaining
+        self._flushes.close(now, remaining, is_final=is_final)
         self._export.hurry()
         self._erasures.abort()
         return self._due(now)
@@ -426,8 +453,15 @@ class Worker:
 
     @property
     def undelivered(self) -> Mapping[str, int]:
-        """Samples or log entries that wait for delivery, by destination."""
+        """Items that wait for delivery, by destination; batches for a slot (``slot-1``)."""
         return self._export.waiting
+
+    @property
+    def waiting_batches(self) -> int:
+        """Batches in the journal that no snapshot on disk holds yet."""
+        if self._durability is None:
+            return 0
+        return self._durability.last_record - self._durability.checkpoint_record
 
     # State
 
@@ -471,7 +505,7 @@ class Worker:
             now: Current time in ms.
         """
         assert self._durability is not None, "only a durable worker has something to resume"
-        self._durability.last_record = last_record
+        self._durability.last_record = self._durability.checkpoint_record = last_record
         self._durability.last_payload = last_payload
         for entry in accepted:
             self._ingest.dedup.remember(entry.digest, entry.events, entry.at, RESTORED)
@@ -483,6 +517,9 @@ class Worker:
         Raises:
             ValueError: It is no batch that this version accepts. The next may be replayed.
         """
+        if self._durability is not None:
+            before = record.number - 1
+            self._durability.checkpoint_record = min(self._durability.checkpoint_record, before)
         self._begin(record.at)
         self._ingest.replay(record)
         self._export.flush_full_logs(record.at)
@@ -510,7 +547,7 @@ class Worker:
         self._limits.note_reached()
         effects: list[Effect] = [
             *first,
-            *(self._respond(*answer, now) for answer in self._erasures.drain_answers()),
+            *(self._respond_to_erasure(answer, now) for answer in self._erasures.drain_answers()),
             *self._notices,
         ]
         self._notices.clear()

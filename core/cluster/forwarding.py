@@ -34,8 +34,6 @@ class ForwardedBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_batches = msgspec.msgpack.Decoder(list[ForwardedBatch]).decode
-"""Decodes the body of a payload. Raises ``msgspec.DecodeError``."""
 
 
 class Forwarding:

@@ -160,14 +160,10 @@ _ONE_PRIMARY = (
 )
 
 
-_EARLIER_KEYWORDS = ("auto", "memory", "sqlite")
-"""Values of earlier versions, which chose among stores on one host; now there is no need of one."""
-
-
 def parse_store_url(text: str) -> str:
     """Check the location of a key-value store: a keyword or a URL (see OPENQOE_KV_URL)."""
     text = text.strip()
-    if text.lower() in ("none", *_EARLIER_KEYWORDS):
+    if text.lower() == "none":
         return "none"
     try:
         parts = urlsplit(text)
@@ -175,11 +171,6 @@ def parse_store_url(text: str) -> str:
     except ValueError as error:
         raise ValueError(f"is not a URL ({error})") from None
     match parts.scheme:
-        case "sqlite":
-            raise ValueError(
-                "is not supported any more: processes that share a data directory count like one "
-                "without a store"
-            )
         case "unix":
             if not parts.path.strip("/"):
                 raise ValueError(f"names no file ({parts.scheme}:///path)")

@@ -47,6 +47,7 @@ class Durability:
     Attributes:
         last_record: Number of the latest record.
         last_payload: Number of the latest payload.
+        checkpoint_record: Number of the latest record that is part of the snapshot on disk.
         failure: Why nothing can be written at present; "" while writing works.
     """
 
@@ -62,6 +63,7 @@ class Durability:
         self._failed_at = 0
         self.last_record = 0
         self.last_payload = 0
+        self.checkpoint_record = 0
         self.failure = ""
 
     @property
@@ -159,6 +161,7 @@ class Durability:
         for stored in persist.payloads:
             self._unstored.pop(stored.number, None)
         del self._accepted[: len(persist.accepted)]
+        self.checkpoint_record = persist.through
         staged, self._staged = self._staged, ()
         if result.no_room:
             self.note_failure(StorageFailure(result.no_room, full=True), now)

@@ -1,18 +1,25 @@
-"""Erasure of a viewer by ``POST /admin/erase``, while the worker runs.
+"""Erasure of a viewer by ``POST /admin/erase``, while the workers of a host run.
 
 The steps, in an order in which nothing can come back:
 
+    forward    batches for other workers of the host go to them, for ``FORWARD_WAIT`` at the most
+    slots      the workers of the other slots do these steps, without those of the last line
     forget     the ids are removed from live views, whose rows and snapshot would hold them
     flush      log entries go to their queues, the journal ends
     deliver    queues of logs and rows are sent, for ``MAX_WAIT`` at the most
-    delete     from the embedded store and from Loki; the files of the outbox are rewritten
+    delete     the files of the outbox are rewritten
+    delete     from the embedded store and from Loki
 
 The answer lists what was done where. What a destination that is down has not received yet may hold
 events of the viewer; that is listed as incomplete.
+
+Another worker, or the command ``openqoe erase``, asks twice (``PeerErasure``): all workers first
+forward, and only then does any of them go on. So no batch is on its way to one that has finished.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from enum import Enum, auto
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,6 +28,7 @@ from ..api import answers, content
 from ..effects import (
     Effect,
     Erased,
+    EraseInSlots,
     EraseViewer,
     ErasureStep,
     HttpResult,
@@ -39,6 +47,9 @@ from .flush import FlushScheduler
 MAX_WAIT: Final = 10_000
 """ms that the flush and the delivery of what waits may take."""
 
+FORWARD_WAIT: Final = 2_000
+"""ms that forwarding may take: one worker may be away."""
+
 MAX_BODY: Final = 64 * 1024
 
 MAX_ID: Final = 4096
@@ -47,27 +58,94 @@ MAX_ID: Final = 4096
 SLOT: Final = "data directory"
 """The place of journal, snapshot and outbox."""
 
+EMBEDDED: Final = "embedded store"
+OTHER_SLOTS: Final = "other slots"
+
 
 class _Asked(msgspec.Struct, forbid_unknown_fields=True):
     org_id: str
     viewer_id: str
 
 
-@dataclass
+class PeerErasure(msgspec.Struct, frozen=True):
+    """The request of another worker of the host, or of a command, to take part in an erasure.
+
+    Attributes:
+        org_id: The viewer's organisation.
+        viewer_ids: The forms in which the viewer's id may be stored.
+        only_forward: Whether only the first step is asked for.
+    """
+
+    org_id: str
+    viewer_ids: tuple[str, ...]
+    only_forward: bool
+
+
+def encode_request(org_id: str, viewer_ids: tuple[str, ...], *, only_forward: bool) -> bytes:
+    """Encode a request to the worker of a slot, for ``Worker.handle_peer``."""
+    return msgspec.msgpack.encode(PeerErasure(org_id, viewer_ids, only_forward))
+
+
+def decode_steps(body: bytes, slot: str) -> list[ErasureStep]:
+    """Decode the answer of the worker of a slot, with the slot in the places.
+
+    Args:
+        body: The body of its answer with status 200.
+        slot: Name of the slot.
+
+    Raises:
+        msgspec.DecodeError: It is no such answer.
+    """
+    steps = msgspec.json.decode(body, type=list[ErasureStep])
+    return [
+        step._replace(place=slot if step.place == SLOT else f"{slot}: {step.place}")
+        for step in steps
+    ]
+
+
+class _Stage(Enum):
+    FORWARDING = auto()
+    IN_SLOTS = auto()
+    FLUSHING = auto()
+    DELETING = auto()
+
+
+@dataclass(eq=False)
 class _Erasure:
-    opened: OpenRequest
+    """An erasure under way; ``opened`` is None if a worker or a command of the host asks."""
+
+    request_id: int
+    opened: OpenRequest | None
     org_id: str
     forms: tuple[str, ...]
-    began_at: int
-    last_record: int  # in the journal when it began
+    stage: _Stage
+    began_at: int  # of the stage, ms
+    last_record: int  # in the journal when the stage began
+    only_forward: bool = False
+    forwarded_at: int | None = None  # when batches went to the queues of the other slots
     flushes: int | None = None  # begun before the one that it waits for
-    is_deleting: bool = False
+    flushed_at: int | None = None  # after which later events are flushed
     pending: dict[int, str] = field(default_factory=dict)  # places, by effect
     steps: list[ErasureStep] = field(default_factory=list)
 
+    @property
+    def deadline(self) -> int | None:
+        """When to stop waiting, ms; None while an effect is waited for."""
+        if self.stage is _Stage.FORWARDING:
+            return self.began_at + FORWARD_WAIT
+        return self.began_at + MAX_WAIT if self.stage is _Stage.FLUSHING else None
+
+
+class ErasureAnswer(NamedTuple):
+    """The answer to a request for an erasure; without ``opened`` to one of ``handle_peer``."""
+
+    request_id: int
+    opened: OpenRequest | None
+    response: Response
+
 
 class Erasures:
-    """Erases viewers, one at a time."""
+    """Erases viewers: one at a time for clients, and beside it for other workers."""
 
     def __init__(
         self,
@@ -82,14 +160,14 @@ class Erasures:
             components: The worker's components.
             flushes: Makes the flush.
             ring: The keys, which name tenants.
-            has_files: Whether the shell executes ``EraseViewer``.
+            has_files: Whether the shell executes ``EraseViewer`` and ``EraseInSlots``.
         """
         self._components = components
         self._flushes = flushes
         self._ring = ring
         self._has_files = has_files
-        self._erasure: _Erasure | None = None
-        self._answers: list[tuple[OpenRequest, Response]] = []
+        self._running: list[_Erasure] = []
+        self._answers: list[ErasureAnswer] = []
 
     def begin(self, opened: OpenRequest, grant: Grant, now: int) -> Response | None:
         """Begin the erasure that a request asks for; returns an answer if it cannot."""
@@ -104,75 +182,153 @@ class Erasures:
             return answers.error_response(400, "org_id or viewer_id is empty or too long")
         if grant.orgs is not None and asked.org_id not in grant.orgs:
             return answers.forbidden(Refusal.OTHER_ORG)
-        if self._erasure is not None:
+        if any(erasure.opened is not None for erasure in self._running):
             return answers.unavailable("Another erasure is running", answers.RETRY_AFTER_S)
         forms = viewer_forms(self._components.privacy.fields, asked.org_id, asked.viewer_id)
-        durability = self._components.durability
-        last_record = 0 if durability is None else durability.last_record
-        self._erasure = _Erasure(opened, asked.org_id, forms, now, last_record)
+        self._begin(opened.id, opened, asked.org_id, forms, _Stage.FORWARDING, now)
         return None
+
+    def begin_for_peer(self, request_id: int, asked: PeerErasure, now: int) -> None:
+        """Begin what another worker of the host, or a command, asks for."""
+        stage = _Stage.FORWARDING if asked.only_forward else _Stage.FLUSHING
+        erasure = self._begin(request_id, None, asked.org_id, asked.viewer_ids, stage, now)
+        erasure.only_forward = asked.only_forward
+
+    def _begin(
+        self,
+        request_id: int,
+        opened: OpenRequest | None,
+        org_id: str,
+        forms: tuple[str, ...],
+        stage: _Stage,
+        now: int,
+    ) -> _Erasure:
+        erasure = _Erasure(request_id, opened, org_id, forms, stage, now, self._last_record)
+        self._running.append(erasure)
+        return erasure
+
+    @property
+    def _last_record(self) -> int:
+        durability = self._components.durability
+        return 0 if durability is None else durability.last_record
+
+    @property
+    def is_running(self) -> bool:
+        """Whether an erasure is under way."""
+        return bool(self._running)
 
     @property
     def next_poll(self) -> int | None:
         """When to stop waiting for a flush or a delivery, ms; None without one."""
-        erasure = self._erasure
-        if erasure is None or erasure.is_deleting:
-            return None
-        return erasure.began_at + MAX_WAIT
+        times = (erasure.deadline for erasure in self._running)
+        return min((time for time in times if time is not None), default=None)
 
     def advance(self, now: int) -> list[Effect]:
         """Return the effects that are due now."""
-        erasure = self._erasure
-        if erasure is None or erasure.is_deleting:
+        effects: list[Effect] = []
+        for erasure in tuple(self._running):
+            erasure.began_at = min(erasure.began_at, now)  # the clock may have been set back
+            if erasure.stage is _Stage.FORWARDING:
+                effects += self._forward(erasure, now)
+            if erasure.stage is _Stage.FLUSHING:
+                effects += self._flush(erasure, now)
+        return effects
+
+    # Other slots
+
+    def _forward(self, erasure: _Erasure, now: int) -> list[Effect]:
+        if erasure.forwarded_at is None and self._is_applied(erasure):
+            self._components.export.forward_waiting(now)
+            erasure.forwarded_at = now
+        has_forwarded = erasure.forwarded_at is not None and not self._waiting_items(
+            ("batches",), erasure.forwarded_at
+        )
+        if not has_forwarded and now < erasure.began_at + FORWARD_WAIT:
             return []
-        erasure.began_at = min(erasure.began_at, now)  # the clock may have been set back
+        if erasure.only_forward:
+            self._finish(erasure)
+            return []
+        if not self._has_files or self._components.durability is None:
+            self._begin_flushing(erasure, now)
+            return []
+        erasure.stage = _Stage.IN_SLOTS
+        effect = EraseInSlots(self._components.ids.issue(), erasure.org_id, erasure.forms)
+        erasure.pending[effect.id] = OTHER_SLOTS
+        return [effect]
+
+    def _is_applied(self, erasure: _Erasure) -> bool:
+        """Whether all batches that were accepted before are applied."""
+        unapplied = self._components.queue.first_unapplied
+        return unapplied is None or unapplied > erasure.last_record
+
+    def _begin_flushing(self, erasure: _Erasure, now: int) -> None:
+        erasure.stage = _Stage.FLUSHING
+        erasure.began_at, erasure.last_record = now, self._last_record
+
+    # This slot
+
+    def _flush(self, erasure: _Erasure, now: int) -> list[Effect]:
         if erasure.flushes is None and self._flushes.is_idle:
             # All batches are applied: later ones are of later events.
             views = self._components.applier.recorder.views
             views.forget_viewer(erasure.org_id, erasure.forms)
             erasure.flushes = self._flushes.begun
             self._flushes.make_due()
+        if erasure.flushed_at is None and self._has_begun_flush(erasure):
+            erasure.flushed_at = now
         if not self._is_delivered(erasure) and now < erasure.began_at + MAX_WAIT:
             return []
         return self._delete(erasure, now)
 
+    def _has_begun_flush(self, erasure: _Erasure) -> bool:
+        return erasure.flushes is not None and self._flushes.begun != erasure.flushes
+
     def _is_flushed(self, erasure: _Erasure) -> bool:
-        if erasure.flushes is None or self._flushes.begun == erasure.flushes:
+        if not self._has_begun_flush(erasure):
             return False
         if self._components.durability is not None:
-            unapplied = self._components.queue.first_unapplied
-            if unapplied is not None and unapplied <= erasure.last_record:
+            if not self._is_applied(erasure):
                 return False  # it waits for the shared store
             if self._components.durability.is_busy:
                 return False
         return not self._flushes.is_working
 
     def _is_delivered(self, erasure: _Erasure) -> bool:
-        return self._is_flushed(erasure) and not self._waiting_steps()
+        return self._is_flushed(erasure) and not self._waiting_steps(erasure)
 
-    def _waiting_steps(self) -> list[ErasureStep]:
-        steps = []
+    def _waiting_items(self, kinds: tuple[str, ...], until: int | None) -> dict[str, int]:
+        """Items that wait for delivery, by destination: of payloads up to a time, or of all."""
+        found = {}
         for group in self._components.export.groups:
-            items = (
-                0
-                if group.kind == "metrics"
-                else sum(payload.items for queue in group for payload in queue.waiting)
-            )
-            if items:
-                text = (
-                    f"{items} items wait for delivery and may hold events of the viewer; "
-                    "erase again once they are delivered"
+            if group.kind in kinds:
+                items = sum(
+                    payload.items
+                    for queue in group
+                    for payload in queue.waiting
+                    if until is None or payload.created <= until
                 )
-                steps.append(ErasureStep(f"queue of {group.destination.name}", False, text))
-        return steps
+                if items:
+                    found[group.destination.name] = items
+        return found
+
+    def _waiting_steps(self, erasure: _Erasure) -> list[ErasureStep]:
+        waiting = self._waiting_items(("logs", "views", "batches"), erasure.flushed_at)
+        text = (
+            "items wait for delivery and may hold events of the viewer; "
+            "erase again once they are delivered"
+        )
+        return [
+            ErasureStep(f"queue of {name}", False, f"{items} {text}")
+            for name, items in waiting.items()
+        ]
 
     def _delete(self, erasure: _Erasure, now: int) -> list[Effect]:
         components = self._components
-        erasure.is_deleting = True
+        erasure.stage = _Stage.DELETING
         if not self._is_flushed(erasure):
             text = "the latest events could not be flushed and may hold events of the viewer"
             erasure.steps.append(ErasureStep(SLOT, False, text))
-        erasure.steps += self._waiting_steps()
+        erasure.steps += self._waiting_steps(erasure)
         effects: list[Effect] = []
 
         def add(place: str, effect: EraseViewer | RewriteStorage | LokiPush) -> None:
@@ -181,32 +337,36 @@ class Erasures:
 
         if components.durability is not None:
             add(SLOT, RewriteStorage(components.ids.issue()))
-        if self._has_files:
-            erase = EraseViewer(components.ids.issue(), erasure.org_id, erasure.forms)
-            add("embedded store", erase)
-        for one in loki_deletions(
-            components.config, self._ring.tenants, erasure.org_id, erasure.forms, now
-        ):
-            if isinstance(one, ErasureStep):
-                erasure.steps.append(one)
-            else:
-                request = LokiPush(
-                    components.ids.issue(), one.destination, one.url, one.headers, one.body
-                )
-                add(one.destination, request)
-        self._finish_if_done(erasure)
+        if erasure.opened is not None:
+            if self._has_files:
+                erase = EraseViewer(components.ids.issue(), erasure.org_id, erasure.forms)
+                add(EMBEDDED, erase)
+            for one in loki_deletions(
+                components.config, self._ring.tenants, erasure.org_id, erasure.forms, now
+            ):
+                if isinstance(one, ErasureStep):
+                    erasure.steps.append(one)
+                else:
+                    request = LokiPush(
+                        components.ids.issue(), one.destination, one.url, one.headers, one.body
+                    )
+                    add(one.destination, request)
+        if not erasure.pending:
+            self._finish(erasure)
         return effects
 
-    def complete(self, effect_id: int, result: Result) -> None:
+    def complete(self, effect_id: int, result: Result, now: int) -> None:
         """Process the result of an effect; ignores those of others."""
-        erasure = self._erasure
-        if erasure is None or effect_id not in erasure.pending:
+        for erasure in self._running:
+            if effect_id in erasure.pending:
+                break
+        else:
             return
         place = erasure.pending.pop(effect_id)
         match result:
             case Erased():
                 erasure.steps += result.steps
-            case HttpResult() | NetworkFailure() if place != "embedded store":
+            case HttpResult() | NetworkFailure() if place not in (EMBEDDED, OTHER_SLOTS):
                 erasure.steps.append(loki_step(place, result))
             case Stored():
                 text = "journal, snapshot and outbox are without the viewer's events, and rewritten"
@@ -214,26 +374,35 @@ class Erasures:
             case _:
                 reason = getattr(result, "reason", type(result).__name__)
                 erasure.steps.append(ErasureStep(place, False, f"failed: {reason}"))
-        self._finish_if_done(erasure)
+        if erasure.stage is _Stage.IN_SLOTS:
+            self._begin_flushing(erasure, now)
+        elif not erasure.pending:
+            self._finish(erasure)
 
-    def _finish_if_done(self, erasure: _Erasure) -> None:
-        if erasure.pending:
-            return
-        steps = [*erasure.steps, metrics_step(self._components.config)]
-        listed = [step._asdict() for step in steps]
-        is_complete = all(step.is_complete for step in steps)
-        answer = {"success": True, "is_complete": is_complete, "steps": listed}
-        self._answers.append((erasure.opened, answers.json_response(200, answer, answers.NO_STORE)))
-        self._erasure = None
+    # Answers
+
+    def _finish(self, erasure: _Erasure) -> None:
+        if erasure.opened is None:
+            response = Response(200, (), msgspec.json.encode(erasure.steps))
+        else:
+            steps = [*erasure.steps, metrics_step(self._components.config)]
+            listed = [step._asdict() for step in steps]
+            is_complete = all(step.is_complete for step in steps)
+            answer = {"success": True, "is_complete": is_complete, "steps": listed}
+            response = answers.json_response(200, answer, answers.NO_STORE)
+        self._answer(erasure, response)
+
+    def _answer(self, erasure: _Erasure, response: Response) -> None:
+        self._running.remove(erasure)
+        self._answers.append(ErasureAnswer(erasure.request_id, erasure.opened, response))
 
     def abort(self) -> None:
-        """Answer the request that is open: the worker stops."""
-        if self._erasure is not None:
+        """Answer the requests that are open: the worker stops."""
+        for erasure in tuple(self._running):
             response = answers.unavailable("Shutting down", answers.RETRY_AFTER_S)
-            self._answers.append((self._erasure.opened, response))
-            self._erasure = None
+            self._answer(erasure, response)
 
-    def drain_answers(self) -> list[tuple[OpenRequest, Response]]:
+    def drain_answers(self) -> list[ErasureAnswer]:
         """Return the answers since the last call."""
         if not self._answers:
             return []

@@ -228,6 +228,10 @@ class ExportPipeline:
     def empty_buffers(self, now: int) -> None:
         """Give all log entries and forwarded batches to their queues: a snapshot holds none."""
         self._send_early(self._log_payloads(now), now)
+        self.forward_waiting(now)
+
+    def forward_waiting(self, now: int) -> None:
+        """Give all batches that wait for other workers to the queues, without gathering more."""
         if self._forwarding is not None:
             for slot in self._slots:
                 self._send_early(self._forwarding.drain_payloads(slot, now), now)

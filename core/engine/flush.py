@@ -82,6 +82,7 @@ class FlushScheduler:
         self._deferred: list[Callable[[int], None]] = []  # replies of the store, until the release
         self._flush_requested = False  # as soon as possible: it may be the last
         self._closed = False
+        self._is_final = False  # no process continues after this one
         self._has_flushed_late = False  # once more, after the last flush
         self._notices = components.notices
         self._deadline = 0  # when a stopping process flushes with whatever is applied
@@ -196,14 +197,16 @@ class FlushScheduler:
         coordinator.give_up(now)
         return True
 
-    def close(self, now: int, remaining: int) -> None:
+    def close(self, now: int, remaining: int, *, is_final: bool) -> None:
         """Make the last flush as soon as possible.
 
         Args:
             now: Current time in ms.
             remaining: ms until the process must have stopped.
+            is_final: Whether no process continues after this one.
         """
         self._closed = self._flush_requested = True
+        self._is_final = is_final
         self._deadline = now + remaining // 2
         self.finish_work(now)
         if self._coordinator is not None:
@@ -257,12 +260,17 @@ class FlushScheduler:
 
         Args:
             now: Current time in ms.
-            last: Whether this may be the last flush, so that no stall can wait for an explanation
-                by later events.
+            last: Whether no later call may follow.
         """
         self._begin_work(self._flush(now, last=last), now)
         if last:
             self.finish_work(now)
+
+    @property
+    def _is_continued(self) -> bool:
+        """Whether a later process continues after the last flush: it gets, in the snapshot, the
+        signals and stalls that wait for later ones, and counts them as this one would have."""
+        return self._closed and not self._is_final and self._durability is not None
 
     def _flush(self, now: int, *, last: bool) -> IncrementalWork[None]:
         self.begun += 1
@@ -272,7 +280,7 @@ class FlushScheduler:
         self._applier.is_dirty = False
         recorder = self._applier.recorder
         if self._coordinator is None:
-            recorder.resolve_pending(now, ignore_timeout=last)
+            recorder.resolve_pending(now, ignore_timeout=last and not self._is_continued)
             yield from recorder.expire_views(now)
         elif not self._closed:
             yield from self._coordinator.time_out_views(now, ignore_timeout=last)

@@ -4,15 +4,14 @@ A request holds many batches. It is answered once all of them are in the journal
 be written, the sender forwards the request again; the others are known by their digests then.
 """
 
-import msgspec
+from collections.abc import Sequence
 
-from ..cluster.forwarding import decode_batches
+from ..cluster.forwarding import ForwardedBatch
 from ..effects import Respond
 from ..http.messages import Response
 from .ingest import Ingest
 
 ACCEPTED = Response(204)
-UNREADABLE = Response(400)
 UNAVAILABLE = Response(503)
 
 
@@ -34,14 +33,12 @@ class ForwardedBatches:
         self._ingest = ingest
         self._waiting: dict[int, list[_Request]] = {}  # by the effect that writes a record
 
-    def accept(self, request_id: int, body: bytes, now: int) -> Respond | None:
+    def accept(
+        self, request_id: int, batches: Sequence[ForwardedBatch], now: int
+    ) -> Respond | None:
         """Accept the batches of a request; returns its answer, or None if it has to wait."""
         if self._ingest.is_overloaded:
             return Respond(request_id, UNAVAILABLE)
-        try:
-            batches = decode_batches(body)
-        except msgspec.DecodeError:
-            return Respond(request_id, UNREADABLE)
         request = _Request(request_id)
         for batch in batches:
             effect_id = self._ingest.ingest_forwarded(batch, now)

@@ -363,8 +363,7 @@ class ViewTable:
         Of workers that followed a shared log, the one that has applied more of it has the later
         state. Otherwise it is the one that has seen the view later.
 
-        Only for tables at rest: they share the view, which may not change afterwards. No
-        classification of it may be pending.
+        Only for tables at rest: they share the view, which may not change afterwards.
         """
         ours, theirs = self._views.get(key), other._views.get(key)
         if theirs is None:
@@ -375,7 +374,11 @@ class ViewTable:
             return
         self._ended.pop(key, None)
         self._ended_newcomers.pop(key, None)
+        if ours is not None:
+            self._pending.pop(ours, None)
         self._views[key] = theirs
+        if theirs in other._pending:
+            self._pending[theirs] = other._pending[theirs]
 
     def discard_views(self, keys: Iterable[ViewKey]) -> None:
         """Forgets views that another worker owns, as if they had never been here."""

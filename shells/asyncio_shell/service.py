@@ -7,7 +7,7 @@ from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import UNAVAILABLE, AnswerStatus
+from ..net.peer_link import UNAVAILABLE, Answer
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -33,7 +33,7 @@ class Service(BaseService):
         """Begin to keep time."""
         await self._client.open()
         self._loop = asyncio.get_running_loop()
-        self._runtime.start(self._report, self._report_effect, self._accept)
+        self._runtime.start(self._report, self._report_effect, self._handle_peer)
         self.poll()
 
     def watch(self) -> None:
@@ -96,10 +96,10 @@ class Service(BaseService):
         with suppress(RuntimeError):  # the loop has ended, and with it all that waited
             self._loop.call_soon_threadsafe(self.complete_stored, completions)
 
-    def _accept(self, body: bytes, answer: AnswerStatus) -> None:
+    def _handle_peer(self, body: bytes, answer: Answer) -> None:
         """Called by the threads of the link to other workers."""
         try:
-            self._loop.call_soon_threadsafe(self.accept_forwarded, body, answer)
+            self._loop.call_soon_threadsafe(self.handle_peer, body, answer)
         except RuntimeError:  # the loop has ended
             answer(UNAVAILABLE)
 

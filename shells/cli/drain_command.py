@@ -23,7 +23,9 @@ from .terminal_output import EXIT_FAILED, fail, say
 def drain(data_dir: str | None, env_file: Path | None, timeout: float) -> None:
     """Deliver everything that ended processes left in a data directory, and exit.
 
-    Slots of running processes are skipped. Exits with 1 if something could not be delivered.
+    Slots of running processes are skipped. Stalls and pauses of the last seconds, which wait for
+    events that may explain them, are counted as they are. Exits with 1 if something could not be
+    delivered.
 
     \b
     Examples:
@@ -35,7 +37,7 @@ def drain(data_dir: str | None, env_file: Path | None, timeout: float) -> None:
         fail("OPENQOE_DURABILITY is memory: there is nothing on disk to deliver")
     log = logs.configure(config)
     try:
-        undelivered = deliver_slots(config, log, timeout)
+        undelivered = deliver_slots(config, log, timeout, is_final=True)
     except StorageError as error:
         fail(str(error))
     for destination, items in undelivered.items():

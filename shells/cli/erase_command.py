@@ -1,16 +1,15 @@
 """``openqoe erase``: erases the events of one viewer, here and in Loki."""
 
 import asyncio
-import sqlite3
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
 import click
 
 from openqoe.core.access.key_ring import KeyRing
 from openqoe.core.access.keys_file import KeysFileError
+from openqoe.core.cluster.forwarding import slot_name
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import ErasureStep
 from openqoe.core.privacy.rules import PrivacyRules
@@ -20,14 +19,13 @@ from openqoe.core.privacy.viewer_erasure import (
     metrics_step,
     viewer_forms,
 )
-from openqoe.embedded.viewer_erasure import rewrite_file
 
 from ..net.connection_policy import ConnectionPolicy
 from ..net.httpx_client import Client
 from ..service import logs
 from ..service.clock import now_ms
 from ..service.secret_files import load_keys, load_secret
-from ..service.viewer_erasure import erase_embedded, slot_in_use
+from ..service.viewer_erasure import erase_embedded, erase_in_slots, rewrite_slot
 from ..storage import Slots, StorageError
 from .command_options import data_options, json_option, load_config
 from .slot_delivery import deliver_slots
@@ -56,9 +54,9 @@ def erase(
     """Erase the events of one viewer, and list what was done where.
 
     First everything that ended processes left is delivered, so that it cannot arrive after the
-    deletion. Then the viewer's events are deleted from the embedded store, whose file is rewritten,
-    and Loki is asked to delete its entries. A running worker may hold events of the last moments:
-    stop it first, or run this again later. Exits with 1 if something may be left.
+    deletion; workers that run do the same with theirs. Then the viewer's events are deleted from
+    the embedded store, whose file is rewritten, and Loki is asked to delete its entries. Exits with
+    1 if something may be left.
 
     \b
     Examples:
@@ -104,18 +102,18 @@ def _settle_slots(
         text = f"{items} items wait on disk for {name} and may hold events of the viewer"
         steps.append(ErasureStep(f"queue of {name}", False, text))
     slots = Slots(Path(config.data_dir))
+    owned = []
     for number in slots.numbers():
         slot = slots.claim_orphan(number)
         if slot is None:
-            steps.append(slot_in_use(number))
+            owned.append(number)
             continue
         try:
-            with closing(sqlite3.connect(slots.database_path(number))) as database:
-                is_complete = rewrite_file(database)
+            is_complete = rewrite_slot(slot)
         finally:
             slot.release()
-        steps.append(ErasureStep(f"slot {number}", is_complete, "delivered and rewritten"))
-    return steps
+        steps.append(ErasureStep(slot_name(number), is_complete, "delivered and rewritten"))
+    return [*steps, *erase_in_slots(slots, owned, org_id, forms)]
 
 
 async def _erase_in_loki(

@@ -37,6 +37,8 @@ def outbox(data_dir: str | None, env_file: Path | None, as_json: bool) -> None:
             continue
         state = "in use" if in_use else "left behind"
         say(f"slot {number} ({state}): {contents.records} batches not flushed yet")
+        if contents.pending_views:
+            say(f"  {contents.pending_views} views with events that wait for later ones")
         for waiting in contents.pending:
             age = max(0, now_ms() - waiting.oldest) / 1000
             target = f" for {waiting.destination}" if waiting.destination else ""
@@ -69,6 +71,7 @@ def _as_json(number: int, in_use: bool, contents: SlotContents | StorageError) -
         "slot": number,
         "in_use": in_use,
         "batches_not_flushed": contents.records,
+        "views_pending": contents.pending_views,
         "waiting": [asdict(one) for one in contents.pending],
         "last_errors": dict(contents.last_errors),
     }

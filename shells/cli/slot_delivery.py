@@ -27,6 +27,7 @@ def deliver_slots(
     log: logs.Log,
     timeout: float,
     *,
+    is_final: bool = False,
     with_delivered: bool = False,
     prepare: Callable[[Worker], None] = lambda _: None,
 ) -> Counter[str]:
@@ -38,6 +39,8 @@ def deliver_slots(
         config: The settings.
         log: The log.
         timeout: Seconds after which delivery is given up; each slot gets at least one.
+        is_final: Whether no process is expected to continue: events that later ones might have
+            explained are counted as they are.
         with_delivered: Whether to open slots without undelivered data as well.
         prepare: Is called with the worker of each slot before it starts.
 
@@ -67,6 +70,7 @@ def deliver_slots(
             sleep(INTERVAL)
     finally:
         for service in services.values():
+            service.is_final = is_final
             service.close(max(1.0, end - monotonic()))
             undelivered.update(service.worker.undelivered)
     if faults:

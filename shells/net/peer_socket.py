@@ -1,8 +1,8 @@
 """Unix sockets between the workers of a host, and the frames on them.
 
 Each slot's folder, which only its user can enter, has a socket. A request is a frame, four bytes of
-length and the body; its answer is an HTTP status, two bytes. A connection carries one request after
-the other.
+length and the body; its answer is an HTTP status, two bytes, and a frame. A connection carries one
+request after the other.
 """
 
 import os
@@ -19,12 +19,12 @@ MAX_PATH = 100
 """Bytes of a path that every system accepts as the address of a socket (Linux: 107, macOS: 103)."""
 
 MAX_FRAME = 1 << 30
-"""Maximum bytes of a request: a longer one is no request."""
+"""Maximum bytes of a frame: a longer one is none of ours."""
 
 BACKLOG = 128
 
 _LENGTH = struct.Struct("!I")
-_STATUS = struct.Struct("!H")
+_ANSWER = struct.Struct("!HI")
 
 
 def listen(folder: Path) -> socket.socket:
@@ -47,6 +47,18 @@ def listen(folder: Path) -> socket.socket:
     return listener
 
 
+def identify(folder: Path) -> tuple[int, int] | None:
+    """Return what distinguishes the file of a slot's socket from any other; None if there is none.
+
+    A deleted file's number may be used again, so the time of its creation is part of it.
+    """
+    try:
+        status = (folder / FILE).lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def connect(folder: Path, timeout: float) -> socket.socket:
     """Connect to the owner of a slot.
 
@@ -64,19 +76,21 @@ def connect(folder: Path, timeout: float) -> socket.socket:
     return connection
 
 
-def exchange(connection: socket.socket, body: bytes) -> int:
-    """Send a request and return the status of its answer.
+def exchange(connection: socket.socket, body: bytes) -> tuple[int, bytes]:
+    """Send a request and return the status and body of its answer.
 
     Raises:
         OSError: The connection has ended, or the answer takes too long.
     """
     connection.sendall(_LENGTH.pack(len(body)))
     connection.sendall(body)
-    answer = _receive(connection, _STATUS.size)
-    if answer is None:
-        raise ConnectionResetError("the owner of the slot has closed the connection")
-    (status,) = _STATUS.unpack(answer)
-    return int(status)
+    head = _receive(connection, _ANSWER.size)
+    if head is not None:
+        status, length = _ANSWER.unpack(head)
+        answer = _receive(connection, length) if length <= MAX_FRAME else None
+        if answer is not None:
+            return status, answer
+    raise ConnectionResetError("the owner of the slot has closed the connection")
 
 
 def receive_request(connection: socket.socket) -> bytes | None:
@@ -92,13 +106,13 @@ def receive_request(connection: socket.socket) -> bytes | None:
     return _receive(connection, length) if length <= MAX_FRAME else None
 
 
-def send_answer(connection: socket.socket, status: int) -> None:
+def send_answer(connection: socket.socket, status: int, body: bytes) -> None:
     """Answer a request.
 
     Raises:
         OSError: The connection is broken.
     """
-    connection.sendall(_STATUS.pack(status))
+    connection.sendall(_ANSWER.pack(status, len(body)) + body)
 
 
 def _receive(connection: socket.socket, length: int) -> bytes | None:

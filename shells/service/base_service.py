@@ -5,12 +5,14 @@ request in the background, and wake up at a time.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
+from openqoe.core.cluster.forwarding import slot_name
 from openqoe.core.effects import (
     Append,
     Effect,
+    EraseInSlots,
     EraseViewer,
     Forget,
     Forward,
@@ -38,7 +40,7 @@ from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from openqoe.dashboard import BROKEN
 
-from ..net.peer_link import UNAVAILABLE, AnswerStatus
+from ..net.peer_link import UNAVAILABLE, Answer
 from ..storage import Storage
 from . import logs, orphan_recovery
 from .bootstrap import WorkerRuntime
@@ -46,7 +48,6 @@ from .clock import monotonic, now_ms
 from .secret_files import read_keys_file
 
 Completions = tuple[tuple[Append | Persist | LoadPayload | RewriteStorage, StorageResult], ...]
-Answer = Callable[[Response], None]
 
 AFTER_FAULT = 1_000
 """ms until the next poll after one that failed."""
@@ -89,12 +90,15 @@ class BaseService(ABC):
         worker: The core.
         log: The log for notices.
         closed: Whether the last flush has begun, so that requests are answered 503.
+        is_final: Whether no process continues after this one (``openqoe drain``): then the last
+            flush counts what later events might have explained.
     """
 
     def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
         self.worker: Worker = runtime.worker
         self.log = log
         self.closed = False
+        self.is_final = False
         self._runtime = runtime
         self._clients: dict[int, Answer] = {}  # by the id of the request that waits for it
         self._requests = 0
@@ -124,22 +128,22 @@ class BaseService(ABC):
         else:
             self.run(effects)
 
-    def accept_forwarded(self, body: bytes, answer: AnswerStatus) -> None:
-        """Accept batches that another worker of the host forwards, also during the last flush.
+    def handle_peer(self, body: bytes, answer: Answer) -> None:
+        """Handle a request of another worker of the host, also during the last flush.
 
         Args:
-            body: The batches.
-            answer: Called once with the status, now or once the batches are safe.
+            body: Batches, or a part of an erasure.
+            answer: Called once with the answer, now or once the batches are safe.
         """
         if self._has_ended:
             answer(UNAVAILABLE)
             return
         self._requests += 1
-        self._clients[self._requests] = lambda response: answer(response.status)
+        self._clients[self._requests] = answer
         try:
-            effects = self.worker.accept_forwarded(self._requests, body, now_ms())
+            effects = self.worker.handle_peer(self._requests, body, now_ms())
         except Exception:
-            self.log.exception("forwarded batches could not be accepted")
+            self.log.exception("request of another worker failed")
             del self._clients[self._requests]
             answer(UNAVAILABLE)
         else:
@@ -226,7 +230,8 @@ class BaseService(ABC):
         """
         self.closed = True
         try:
-            self.run(self.worker.close(now_ms(), int(remaining * 1000)))
+            effects = self.worker.close(now_ms(), int(remaining * 1000), is_final=self.is_final)
+            self.run(effects)
         except Exception:
             self.log.exception("last flush failed")
 
@@ -234,12 +239,28 @@ class BaseService(ABC):
         """Close the runtime, and log the undelivered items."""
         self._has_ended = True
         self._runtime.close()
-        for destination, items in self.worker.undelivered.items():
+        undelivered = dict(self.worker.undelivered)
+        self._log_kept_batches(undelivered)
+        for destination, items in undelivered.items():
             if items and self._runtime.storage is not None:
                 self.log.warning("kept for the next start", destination=destination, items=items)
             elif items:
                 self.log.error("not delivered", destination=destination, items=items)
         self.log.info("stopped")
+
+    def _log_kept_batches(self, undelivered: dict[str, int]) -> None:
+        """Log how many batches stay on disk for which slot; removes those from ``undelivered``."""
+        if self._runtime.slot is None:
+            return
+        kept = {slot_name(self._runtime.slot.number): self.worker.waiting_batches}
+        partition = self.worker.partition
+        for slot in () if partition is None else partition.others:
+            name = slot_name(slot)
+            kept[name] = undelivered.pop(name, 0)
+        if any(kept.values()):
+            slots = ", ".join(f"{name}: {count}" for name, count in kept.items() if count)
+            batches = sum(kept.values())
+            self.log.warning("batches kept for the next start", batches=batches, slots=slots)
 
     def run(self, effects: Iterable[Effect]) -> None:
         """Run effects, and set the time of the next poll."""
@@ -267,7 +288,7 @@ class BaseService(ABC):
             case LoadPage():
                 assert self._runtime.pages is not None, "every runtime can load pages"
                 self._runtime.pages.submit(effect)
-            case EraseViewer():
+            case EraseViewer() | EraseInSlots():
                 assert self._runtime.erasures is not None, "every runtime can erase"
                 self._runtime.erasures.submit(effect)
             case ReadKeys():

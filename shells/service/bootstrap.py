@@ -18,7 +18,7 @@ from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
 
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import AcceptBatches, PeerLink
+from ..net.peer_link import HandlePeer, PeerLink
 from ..storage import Slot, Storage, StorageError
 from ..storage.slot_storage import StorageCallback
 from ..stores.store_runner import StoreRunner
@@ -47,7 +47,7 @@ class WorkerRuntime:
         storage: Its durable state; None with durability ``memory``.
         slot: The slot that this process owns; None with durability ``memory``.
         store: The key-value store shared with other workers; None if there is none.
-        peers: The link to the other workers of the host; None if they divide no views.
+        peers: The link to the other workers of the host; None with durability ``memory``.
         embedded: The embedded store; None if it is not a destination.
         pages: Loads the pages of the dashboard.
         erasures: Erases viewers from files.
@@ -69,14 +69,14 @@ class WorkerRuntime:
         return partition is not None and partition.own < partition.slots
 
     def start(
-        self, report: StorageCallback, report_effect: EffectCallback, accept: AcceptBatches
+        self, report: StorageCallback, report_effect: EffectCallback, handle_peer: HandlePeer
     ) -> None:
         """Start to run effects. Threads of the runtime may call the callbacks.
 
         Args:
             report: Receives the results of storage effects, in groups.
             report_effect: Receives the result of each other effect.
-            accept: Accepts batches that other workers of the host forward.
+            handle_peer: Handles the requests of other workers of the host.
 
         Raises:
             StorageError: The socket for the other workers cannot be created.
@@ -88,7 +88,7 @@ class WorkerRuntime:
                 one.start(report_effect)
         if self.peers is not None:
             try:
-                self.peers.start(report_effect, accept)
+                self.peers.start(report_effect, handle_peer)
             except OSError as error:
                 raise StorageError(f"cannot create the socket of the slot: {error}") from None
 
@@ -181,7 +181,7 @@ def open_slot(
                 one.close()
         raise
     pages = PageThreads(config, log)
-    peers = None if slot is None or partition is None else PeerLink(slot.path.parent)
+    peers = None if slot is None else PeerLink(slot.path.parent, lambda: slot.is_intact)
     erasures = ErasureThread(config, log, None if slot is None else slot.number)
     return WorkerRuntime(worker, storage, slot, store, embedded, pages, peers, erasures)
 

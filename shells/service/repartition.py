@@ -162,4 +162,4 @@ class _Member:
             return
         owner._requests += 1
         owner._forwarded[owner._requests] = self, effect
-        owner.run(owner.worker.accept_forwarded(owner._requests, effect.body, now_ms()))
+        owner.run(owner.worker.handle_peer(owner._requests, effect.body, now_ms()))

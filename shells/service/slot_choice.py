@@ -113,8 +113,6 @@ def _settle_count(config: Config, slots: Slots, wanted: int, log: logs.Log) -> i
             log.info("moving views to other slots", slots=wanted, before=stored)
             move_views(config, claimed, stored, wanted, log)
         write_slot_count(directory, wanted)
-        for path in directory.glob("shared.db*"):  # the store of earlier versions
-            path.unlink(missing_ok=True)
     finally:
         release_all(claimed)
     return wanted

@@ -1,25 +1,36 @@
-"""Erasure of a viewer from the files of the data directory, in a thread."""
+"""Erasure of a viewer from the files of the data directory, and by the workers of its slots."""
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Final
 
+import msgspec
+
+from openqoe.core.cluster.forwarding import slot_name
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Erased, EraseViewer, ErasureStep
+from openqoe.core.effects import Erased, EraseInSlots, EraseViewer, ErasureStep
+from openqoe.core.engine.erasure import EMBEDDED, decode_steps, encode_request
 from openqoe.embedded import FILE
-from openqoe.embedded.viewer_erasure import erase_viewer
+from openqoe.embedded.viewer_erasure import erase_viewer, rewrite_file
 
-from ..storage import Slots
+from ..net import peer_socket
+from ..storage import Slot, Slots, StorageError, inspect_slot
 from . import logs
 
-Report = Callable[[EraseViewer, Erased], None]
+Erasing = EraseViewer | EraseInSlots
+Report = Callable[[Erasing, Erased], None]
 
-EMBEDDED: Final = "embedded store"
+FORWARD_TIMEOUT = 5.0
+"""Seconds that the worker of another slot may take to forward (``erasure.FORWARD_WAIT``)."""
+
+ERASE_TIMEOUT = 20.0
+"""Seconds that it may take to flush, deliver (``erasure.MAX_WAIT``) and rewrite its files."""
 
 
-def erase_embedded(config: Config, org_id: str, viewer_ids: Collection[str]) -> ErasureStep:
+def erase_embedded(config: Config, org_id: str, viewer_ids: Sequence[str]) -> ErasureStep:
     """Erase a viewer from the embedded store."""
     try:
         deleted, is_complete = erase_viewer(Path(config.data_dir) / FILE, org_id, viewer_ids)
@@ -31,14 +42,89 @@ def erase_embedded(config: Config, org_id: str, viewer_ids: Collection[str]) -> 
     return ErasureStep(EMBEDDED, True, f"{deleted} events deleted")
 
 
-def slot_in_use(number: int) -> ErasureStep:
-    """Return the step of a slot that another process owns."""
-    text = "in use: it may hold events of the last moments until its next flush"
-    return ErasureStep(f"slot {number}", False, text)
+def erase_in_slots(
+    slots: Slots, numbers: Iterable[int], org_id: str, viewer_ids: tuple[str, ...]
+) -> list[ErasureStep]:
+    """Let the workers of slots erase a viewer.
+
+    Args:
+        slots: The slots of the data directory.
+        numbers: Those whose workers are asked. One without a worker is erased if it holds neither
+            views nor anything that waits.
+        org_id: The viewer's organisation.
+        viewer_ids: The forms in which the viewer's id may be stored.
+    """
+    owned: list[int] = []
+    steps: list[ErasureStep] = []
+    for number in numbers:
+        try:
+            slot = slots.claim_orphan(number)
+            if slot is None:
+                owned.append(number)
+            else:
+                steps.append(_rewrite_orphan(slot))
+        except StorageError as error:
+            steps.append(ErasureStep(slot_name(number), False, f"failed: {error}"))
+    for only_forward, timeout in ((True, FORWARD_TIMEOUT), (False, ERASE_TIMEOUT)):
+        if not owned:
+            break
+        body = encode_request(org_id, viewer_ids, only_forward=only_forward)
+        with ThreadPoolExecutor(len(owned), "openqoe-erasure-peer") as pool:
+            asked = list(pool.map(partial(_ask, slots, body, timeout), owned))
+        steps += (step for one in asked for step in one)
+        owned = [
+            number
+            for number, one in zip(owned, asked, strict=True)
+            if all(step.is_complete for step in one)
+        ]
+    return steps
+
+
+def _ask(slots: Slots, body: bytes, timeout: float, number: int) -> list[ErasureStep]:
+    """Return what the worker of a slot did."""
+    name = slot_name(number)
+    try:
+        with peer_socket.connect(slots.database_path(number).parent, timeout) as connection:
+            status, answer = peer_socket.exchange(connection, body)
+        if status == 200:
+            return decode_steps(answer, name)
+        reason = f"it answered with {status}"
+    except (OSError, msgspec.DecodeError) as error:
+        reason = str(error)
+    text = f"its worker cannot be reached ({reason}) and may hold events of the viewer"
+    return [ErasureStep(name, False, text)]
+
+
+def _rewrite_orphan(slot: Slot) -> ErasureStep:
+    """Rewrite the files of a slot without a worker, and release it."""
+    name = slot_name(slot.number)
+    try:
+        contents = inspect_slot(slot.path)
+        if contents.views or not contents.is_empty:
+            text = "no worker runs there now, and it may hold events of the viewer: erase again"
+            return ErasureStep(name, False, text)
+        return ErasureStep(name, rewrite_slot(slot), "empty, and rewritten")
+    finally:
+        slot.release()
+
+
+def rewrite_slot(slot: Slot) -> bool:
+    """Rewrite the files of a slot that this process owns; returns whether no deleted bytes stay.
+
+    Raises:
+        StorageError: They cannot be rewritten.
+    """
+    if not slot.path.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(slot.path)) as database:
+            return rewrite_file(database)
+    except sqlite3.Error as error:
+        raise StorageError(f"cannot rewrite {slot.path}: {error}") from None
 
 
 class ErasureThread:
-    """Executes ``EraseViewer``. The thread starts with the first one.
+    """Executes ``EraseViewer`` and ``EraseInSlots``. The thread starts with the first one.
 
     Args:
         config: The settings.
@@ -56,7 +142,7 @@ class ErasureThread:
         """Start; ``report`` is called in the thread with each result."""
         self._report = report
 
-    def submit(self, effect: EraseViewer) -> None:
+    def submit(self, effect: Erasing) -> None:
         """Queue an erasure. Does not wait."""
         self._pool.submit(self._erase, effect)
 
@@ -64,20 +150,18 @@ class ErasureThread:
         """End the thread after the erasure that runs."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _erase(self, effect: EraseViewer) -> None:
+    def _erase(self, effect: Erasing) -> None:
         try:
-            steps = (
-                erase_embedded(self._config, effect.org_id, effect.viewer_ids),
-                *self._other_slots(),
-            )
+            steps = self._steps(effect)
         except Exception as error:
             self._log.exception("erasure failed")
-            steps = (ErasureStep(EMBEDDED, False, f"failed: {type(error).__name__}"),)
-        self._report(effect, Erased(steps))
+            place = EMBEDDED if isinstance(effect, EraseViewer) else "other slots"
+            steps = [ErasureStep(place, False, f"failed: {type(error).__name__}")]
+        self._report(effect, Erased(tuple(steps)))
 
-    def _other_slots(self) -> list[ErasureStep]:
-        """Return the steps of the slots of other workers: only they can flush them."""
-        if self._config.durability == "memory":
-            return []
-        numbers = Slots(Path(self._config.data_dir)).numbers()
-        return [slot_in_use(number) for number in numbers if number != self._own_slot]
+    def _steps(self, effect: Erasing) -> list[ErasureStep]:
+        if isinstance(effect, EraseViewer):
+            return [erase_embedded(self._config, effect.org_id, effect.viewer_ids)]
+        slots = Slots(Path(self._config.data_dir))
+        others = [number for number in slots.numbers() if number != self._own_slot]
+        return erase_in_slots(slots, others, effect.org_id, effect.viewer_ids)

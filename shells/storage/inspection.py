@@ -17,10 +17,10 @@ class PendingPayloads:
     """Payloads of the outbox that wait for one destination.
 
     Attributes:
-        kind: "metrics", "logs" or "views".
+        kind: "metrics", "logs", "views" or "batches".
         destination: Its name.
         payloads: Number of requests.
-        items: Samples or log entries in them.
+        items: Samples, log entries, rows of views or batches in them.
         bytes: Their size.
         oldest: Time of the oldest one's flush, ms since the epoch.
     """
@@ -40,17 +40,21 @@ class SlotContents:
     Attributes:
         records: Batches in the journal: accepted and not flushed yet.
         pending: The outbox, by kind and destination.
+        views: Views in the snapshot, ended ones included.
+        pending_views: Views with events that wait for later ones, as of the snapshot.
         last_errors: Each failing destination's last error, as of the snapshot.
     """
 
     records: int
     pending: tuple[PendingPayloads, ...]
+    views: int = 0
+    pending_views: int = 0
     last_errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to deliver."""
-        return not self.records and not self.pending
+        return not (self.records or self.pending or self.pending_views)
 
 
 def inspect_slot(path: Path) -> SlotContents:
@@ -75,8 +79,13 @@ def inspect_slot(path: Path) -> SlotContents:
             position = database_schema.snapshot_position(database)
             snapshot = database_schema.read_snapshot(database)
         records = journal.count_records(path.parent, position)
-        queues = {} if snapshot is None else decode(snapshot).queues
+        state = None if snapshot is None else decode(snapshot)
     except (sqlite3.Error, OSError, ValueError) as error:
         raise StorageError(f"cannot read {path}: {error}") from None
-    errors = {name: queue.last_error for name, queue in queues.items() if queue.last_error}
-    return SlotContents(records, tuple(PendingPayloads(*row) for row in rows), errors)
+    pending = tuple(PendingPayloads(*row) for row in rows)
+    if state is None:
+        return SlotContents(records, pending)
+    errors = {name: queue.last_error for name, queue in state.queues.items() if queue.last_error}
+    views = state.recorder.views
+    count = len(views.views) + len(views.ended)
+    return SlotContents(records, pending, count, len(views.pending_views), errors)

@@ -15,7 +15,6 @@ from .high_water_marks import FILE as MARKS
 _FOLDERS = ("slot-*",)
 _FILES = (
     "embedded.db*",
-    "shared.db*",
     "secret",
     "slot-*/worker.db*",
     "slot-*/journal-*",

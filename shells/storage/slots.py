@@ -39,6 +39,16 @@ class Slot:
         self.path = folder / FILE
         self._descriptor: int | None = descriptor
 
+    @property
+    def is_intact(self) -> bool:
+        """Whether its folder is still the one that this process owns."""
+        if self._descriptor is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), (self.path.parent / LOCK).stat())
+        except OSError:
+            return False
+
     def release(self) -> None:
         """Give the slot up."""
         if self._descriptor is not None:

@@ -10,7 +10,7 @@ from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import UNAVAILABLE, AnswerStatus
+from ..net.peer_link import UNAVAILABLE, Answer
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -36,7 +36,7 @@ class Service(BaseService):
         self._nursery = nursery
         await self._client.open()
         self._token = trio.lowlevel.current_trio_token()
-        self._runtime.start(self._report, self._report_effect, self._accept)
+        self._runtime.start(self._report, self._report_effect, self._handle_peer)
         nursery.start_soon(self._keep_time)
         self.poll()
 
@@ -106,10 +106,10 @@ class Service(BaseService):
         with suppress(trio.RunFinishedError):  # all that waited has ended, too
             self._token.run_sync_soon(self.complete_stored, completions)
 
-    def _accept(self, body: bytes, answer: AnswerStatus) -> None:
+    def _handle_peer(self, body: bytes, answer: Answer) -> None:
         """Called by the threads of the link to other workers."""
         try:
-            self._token.run_sync_soon(self.accept_forwarded, body, answer)
+            self._token.run_sync_soon(self.handle_peer, body, answer)
         except trio.RunFinishedError:
             answer(UNAVAILABLE)
 

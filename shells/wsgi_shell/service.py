@@ -17,9 +17,9 @@ from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import AnswerStatus
+from ..net.peer_link import Answer
 from ..service import logs, orphan_recovery
-from ..service.base_service import Answer, BaseService, Completions
+from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
 from ..service.clock import monotonic, now_ms
 from .client import Client
@@ -51,7 +51,7 @@ class Service(BaseService):
         self._thread.start()
         try:
             asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
-            self._runtime.start(self.complete_stored, self.complete, self.accept_forwarded)
+            self._runtime.start(self.complete_stored, self.complete, self.handle_peer)
         except BaseException:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(TIDYING)
@@ -103,9 +103,9 @@ class Service(BaseService):
         with self._lock:
             super().handle(request, answer)
 
-    def accept_forwarded(self, body: bytes, answer: AnswerStatus) -> None:
+    def handle_peer(self, body: bytes, answer: Answer) -> None:
         with self._lock:
-            super().accept_forwarded(body, answer)
+            super().handle_peer(body, answer)
 
     def complete_stored(self, completions: Completions) -> None:
         with self._progress:

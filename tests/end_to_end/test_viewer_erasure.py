@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from openqoe.core.access.api_key import key_digest
 from tests.embedded.stored_rig import rows
 from tests.support.event_builders import batch, event
 from tests.support.loki_double import LokiDouble
 from tests.support.services import wait_until
-from tests.support.worker_process import WorkerProcess
+from tests.support.worker_process import WorkerProcess, serve, with_options
 
 VIEWER = "viewer-to-be-forgotten"
 SETTINGS = {"OPENQOE_FLUSH_INTERVAL": "1"}
@@ -23,7 +24,7 @@ def send(worker: WorkerProcess, viewer: str, *views: str, org: str = "acme") -> 
     events = (
         event("playing", at=now, viewer_id=viewer, view_id=view, org_id=org) for view in views
     )
-    assert worker.post(batch(*events))[0] == 202
+    assert worker.post(batch(*events), **{"X-API-Key": "k"})[0] == 202
 
 
 def files_with(folder: Path, text: str) -> list[str]:
@@ -68,17 +69,28 @@ def test_viewer_of_another_organisation_with_the_same_id_stays() -> None:
         assert [json.loads(line)["org_id"] for (line,) in left] == ["rival"]
 
 
-def test_running_worker_is_named_and_its_stored_events_are_erased() -> None:
-    with WorkerProcess(SETTINGS) as worker:
-        send(worker, VIEWER, "v-1")
-        wait_until(lambda: len(viewers(worker)) == 1, 20)
-        text = worker.run_command("erase", "--org", "acme", "--viewer", VIEWER, "--json", status=1)
-        steps = {step["place"]: step for step in json.loads(text[text.index("[") :])}
-        assert not steps["slot 0"]["is_complete"]
-        assert steps["embedded store"]["result"].startswith("1 events deleted")
-        assert viewers(worker) == []
-        send(worker, "later", "v-2")
-        wait_until(lambda: viewers(worker) == ["later"], 20)
+@pytest.mark.parametrize("asks", ["command", "request"])
+def test_running_workers_erase_a_viewer_in_all_slots(tmp_path: Path, asks: str) -> None:
+    entry = {"sha256": key_digest("k").hex(), "name": "all", "scopes": ["admin", "ingest"]}
+    (tmp_path / "keys.json").write_text(json.dumps([entry]))
+    settings = {
+        "OPENQOE_FLUSH_INTERVAL": "60",
+        "OPENQOE_KEYS_FILE": str(tmp_path / "keys.json"),
+    }
+    with WorkerProcess(settings, command=with_options(serve, "--workers", "2")) as worker:
+        for number in range(12):
+            send(worker, VIEWER, f"v-{number}")
+        send(worker, "other", "v-other")
+        if asks == "command":
+            text = worker.run_command("erase", "--org", "acme", "--viewer", VIEWER, "--json")
+            steps = json.loads(text[text.index("[") :])
+        else:
+            body = json.dumps({"org_id": "acme", "viewer_id": VIEWER}).encode()
+            answer = worker.request("POST", "/admin/erase", body, {"x-api-key": "k"})[2]
+            steps = json.loads(answer)["steps"]
+        assert {step["place"] for step in steps if not step["is_complete"]} == set()
+        assert files_with(worker.data, VIEWER) == []
+        assert viewers(worker) == ["other"]
 
 
 def test_loki_is_asked_to_delete_after_what_waits_was_delivered() -> None:

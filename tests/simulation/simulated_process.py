@@ -153,11 +153,11 @@ class SimulatedProcess:
         """Poll the worker at the current time."""
         self._run(self._worker.poll(self._environment.now))
 
-    def close(self) -> None:
+    def close(self, *, is_final: bool = False) -> None:
         """Begin to stop."""
         if not self.is_ending:
             self.is_ending = True
-            self._run(self._worker.close(self._environment.now))
+            self._run(self._worker.close(self._environment.now, is_final=is_final))
 
     def die(self) -> None:
         """Crash: execute a random part of the pending effects, lose the rest."""
@@ -245,11 +245,11 @@ class SimulatedProcess:
             self.complete_store_call()
             self.complete_request()
 
-    def accept_forwarded(self, body: bytes, answer: Callable[[Response | None], None]) -> None:
+    def handle_peer(self, body: bytes, answer: Callable[[Response | None], None]) -> None:
         """Accept batches of another process; its answer is None if this one dies before."""
         self._last_request += 1
         self._forwarded[self._last_request] = answer
-        effects = self._worker.accept_forwarded(self._last_request, body, self._environment.now)
+        effects = self._worker.handle_peer(self._last_request, body, self._environment.now)
         self._run(effects)
 
     def _receive(
@@ -266,7 +266,7 @@ class SimulatedProcess:
                 failed = NetworkFailure("reset")
                 complete(failed if response is None else HttpResult(response.status))
 
-            owner.accept_forwarded(effect.body, answer)
+            owner.handle_peer(effect.body, answer)
         else:
             complete(self._deliver(effect))
 

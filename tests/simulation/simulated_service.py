@@ -195,8 +195,11 @@ class SimulatedService:
         return len(self.processes) == len(self.disks) and not is_forwarding
 
     def _recover(self) -> None:
-        """Restart processes until all batches are acknowledged; then stop all processes."""
-        is_stopping = False
+        """Restart processes until all batches are acknowledged; then stop all processes.
+
+        At last, count what waits for later events, as `openqoe drain` does.
+        """
+        is_stopping = is_final = False
         for _ in range(3_000):
             for process in list(self.processes.values()):
                 process.complete_all()
@@ -204,9 +207,13 @@ class SimulatedService:
                 is_stopping = True
                 self._recover_orphan()
                 for process in self.processes.values():
-                    process.close()
+                    process.close(is_final=is_final)
                 if not self.processes and all(disk.is_empty for disk in self.disks):
-                    return
+                    if is_final:
+                        return
+                    is_final = True
+                    for slot, disk in enumerate(self.disks):
+                        self.processes[slot] = SimulatedProcess(self.environment, slot, disk)
             else:
                 for _ in self.disks:
                     self._start()

@@ -33,6 +33,8 @@ from openqoe.core.effects import (
     Persist,
     RemoteWrite,
     Respond,
+    RewriteStorage,
+    Stored,
 )
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.primitives.incremental import DEFAULT_BUDGET
@@ -94,6 +96,7 @@ class Fleet:
         self.slots = size
         self._requests = 0
         self._answers: dict[int, Response] = {}
+        self._peer_answers: dict[int, list[Response]] = {}
         self._forwarded: dict[int, tuple[Worker, Forward]] = {}
         self.workers = [self.start_worker(number) for number in range(size)]
         for worker in self.workers:
@@ -137,6 +140,15 @@ class Fleet:
         request_id, worker = self._requests, self.workers[number]
         self.run(worker, worker.handle(request_id, request, self.now))
         return self._answers.pop(request_id)
+
+    def ask_as_peer(self, number: int, body: bytes) -> list[Response]:
+        """Send a worker a request of another one; its answer is added to the list, now or later."""
+        self._requests += 1
+        answers = self._peer_answers[self._requests] = []
+        self.run(
+            self.workers[number], self.workers[number].handle_peer(self._requests, body, self.now)
+        )
+        return answers
 
     def post(self, number: int, *events: Any) -> Response:
         """Post a batch to one worker now and assert that it is accepted."""
@@ -201,11 +213,15 @@ class Fleet:
                     sender, request = self._forwarded.pop(effect.request_id)
                     answer = HttpResult(effect.response.status)
                     self.run(sender, sender.complete(request.id, answer, self.now))
+                case Respond() if effect.request_id in self._peer_answers:
+                    self._peer_answers[effect.request_id].append(effect.response)
                 case Respond():
                     assert effect.request_id not in self._answers, "a request was answered twice"
                     self._answers[effect.request_id] = effect.response
                 case Forward():
                     self._forward(worker, effect)
+                case RewriteStorage():
+                    waiting += worker.complete(effect.id, Stored(), self.now)
                 case Append() | Persist() | LoadPayload() | Forget():
                     disk = self.disks[self.workers.index(worker)]
                     stored = disk.execute(effect)
@@ -236,7 +252,7 @@ class Fleet:
         self._requests += 1
         self._forwarded[self._requests] = sender, effect
         owner = self.workers[number]
-        self.run(owner, owner.accept_forwarded(self._requests, effect.body, self.now))
+        self.run(owner, owner.handle_peer(self._requests, effect.body, self.now))
 
 
 def sum_counters(

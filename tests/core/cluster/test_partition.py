@@ -263,27 +263,27 @@ def test_batch_is_forwarded_as_it_was_accepted() -> None:
 def test_owner_answers_once_all_batches_are_in_its_journal() -> None:
     effect = forward(Fleet(2, partitioned=True).workers[0])
     owner = make_owner()
-    (append,) = effects_of(Append, owner.accept_forwarded(7, effect.body, NOW))
-    assert effects_of(Append, owner.accept_forwarded(8, effect.body, NOW)) == []
+    (append,) = effects_of(Append, owner.handle_peer(7, effect.body, NOW))
+    assert effects_of(Append, owner.handle_peer(8, effect.body, NOW)) == []
     answers = effects_of(Respond, owner.complete(append.id, Stored(), NOW))
     assert {(one.request_id, one.response.status) for one in answers} == {(7, 204), (8, 204)}
-    (again,) = effects_of(Respond, owner.accept_forwarded(9, effect.body, NOW))
+    (again,) = effects_of(Respond, owner.handle_peer(9, effect.body, NOW))
     assert again.response.status == 204
 
 
 def test_owner_refuses_batches_that_its_disk_refuses() -> None:
     effect = forward(Fleet(2, partitioned=True).workers[0])
     owner = make_owner()
-    (append,) = effects_of(Append, owner.accept_forwarded(7, effect.body, NOW))
+    (append,) = effects_of(Append, owner.handle_peer(7, effect.body, NOW))
     effects = owner.complete(append.id, StorageFailure("full"), NOW)
     (answer,) = effects_of(Respond, effects)
     assert answer.response.status == 503
-    (answer,) = effects_of(Respond, owner.accept_forwarded(8, effect.body, NOW))
+    (answer,) = effects_of(Respond, owner.handle_peer(8, effect.body, NOW))
     assert answer.response.status == 503
 
 
 def test_unreadable_request_of_another_worker_is_refused() -> None:
-    (answer,) = effects_of(Respond, make_owner().accept_forwarded(7, b"nonsense", NOW))
+    (answer,) = effects_of(Respond, make_owner().handle_peer(7, b"nonsense", NOW))
     assert answer.response.status == 400
 
 
@@ -297,10 +297,69 @@ def test_stopping_owner_flushes_once_more_and_keeps_later_batches_in_its_journal
     assert sender.is_at_rest
     assert owner.drained
     assert fleet.receiver.total("openqoe_events_total") == 2
+    assert owner.waiting_batches == 4
     fleet.start(1)
+    assert fleet.workers[1].waiting_batches == 4
     fleet.pass_time(15 * SECOND)
+    assert fleet.workers[1].waiting_batches == 0
     assert fleet.receiver.total("openqoe_events_total") == 10
     assert fleet.receiver.total("openqoe_views_loaded_total") == 1
+
+
+# Clean restarts
+
+
+def post_stall(fleet: Fleet, view: str) -> None:
+    playing = player_event(0, "playing", 0.0, view=view)
+    fleet.post(0, playing, player_event(20, "heartbeat", 20.0, view=view, playing_time=20_000))
+    fleet.post(0, player_event(21, "stallstart", 90.0, view=view))
+    fleet.pass_time(SECOND)
+
+
+def post_seek(fleet: Fleet, view: str) -> None:
+    seek = player_event(21.2, "seek", 90.0, view=view, to=90_000)
+    fleet.post(0, seek, player_event(22, "stallend", 90.0, view=view))
+    fleet.pass_time(30 * SECOND)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_seek_after_a_clean_restart_explains_the_stall_before_it(slots: int) -> None:
+    fleet = Fleet(1, partitioned=True)
+    view = name_view(slots - 1, slots)
+    post_stall(fleet, view)
+    repartition(fleet, slots)
+    assert fleet.receiver.total("openqoe_rebuffer_events_total") == 0
+    post_seek(fleet, view)
+    assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="seek") == 1
+    assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
+
+
+def test_final_flush_counts_what_waits_for_later_events() -> None:
+    fleet = Fleet(1, partitioned=True)
+    post_stall(fleet, "view-1")
+    (worker,) = fleet.workers
+    fleet.run(worker, worker.close(fleet.now, is_final=True))
+    assert fleet.receiver.total("openqoe_rebuffer_events_total") == 1
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_views_dealt_at_random_count_as_without_clean_restarts(size: int) -> None:
+    counts = []
+    headers = {"content-type": "application/json"}
+    for restarts in (False, True):
+        fleet = Fleet(size, partitioned=True, OPENQOE_FLUSH_INTERVAL="60")
+        for turn in make_rounds(20, seed=3, begin=NOW - MINUTE)[:-1]:
+            for number, body in enumerate(turn):
+                request = Request("POST", "/v1/events", "", headers, body, fleet.now)
+                fleet.handle(number % size, request)
+            fleet.pass_time(SECOND)
+            if restarts:
+                fleet.close()
+                for number in range(size):
+                    fleet.start(number)
+        fleet.pass_time(MINUTE)
+        counts.append(fleet.counts(without=("instance", "app_name")))
+    assert counts[0] == counts[1]
 
 
 # Other numbers of slots

@@ -75,7 +75,7 @@ def test_valid_text_is_parsed(parse: Parse, text: str, value: Any) -> None:
         (declaration.parse_store_url, "redis+cluster://a:1", "names a cluster or Sentinel"),
         (declaration.parse_store_url, "redis-sentinel://a/0/main", "names a cluster or Sentinel"),
         (declaration.parse_store_url, "redis://a:1,b:2/0", "names several hosts"),
-        (declaration.parse_store_url, "sqlite:///shared.db", "is not supported any more"),
+        (declaration.parse_store_url, "sqlite:///shared.db", "is not none, or a redis, rediss or"),
         (declaration.parse_json_object, "{", "is not JSON ("),
         (declaration.parse_json_object, "[1]", "is not a JSON object"),
         (declaration.parse_json_object, "[" * 100_000, "is not JSON (nested too deeply)"),

@@ -15,6 +15,7 @@ from openqoe.core.access.api_key import key_digest
 from openqoe.core.effects import (
     Effect,
     Erased,
+    EraseInSlots,
     EraseViewer,
     ErasureStep,
     HttpResult,
@@ -28,11 +29,14 @@ from openqoe.core.effects import (
     Stored,
     StoreViews,
 )
-from openqoe.core.engine.erasure import MAX_WAIT
+from openqoe.core.engine.erasure import FORWARD_WAIT, MAX_WAIT, decode_steps, encode_request
 from openqoe.core.http.messages import Request, Response
 from openqoe.embedded.payload_decoder import decode_views
+from tests.core.cluster.test_partition import name_view
 from tests.support.disk import Disk
 from tests.support.event_builders import NOW, batch, event
+from tests.support.fleet import Fleet
+from tests.support.rig import player_event
 
 KEYS = json.dumps(
     [
@@ -54,6 +58,7 @@ class Running:
     Attributes:
         order: Names of what left the worker, in order.
         away: Results of requests to destinations that fail.
+        in_slots: Result of the erasure in other slots.
         answers: The answers by request.
     """
 
@@ -72,6 +77,7 @@ class Running:
         self.order: list[str] = []
         self.away: dict[str, HttpResult | NetworkFailure] = {}
         self.answers: dict[int, Response] = {}
+        self.in_slots: Erased | NetworkFailure = Erased(())
         self.rows: list[Any] = []
         self.held: list[EraseViewer] = []
         self.holds_erasure = False
@@ -124,6 +130,9 @@ class Running:
                         continue
                     assert effect.org_id == "acme"
                     result = Erased((ErasureStep("embedded store", True, "1 events deleted"),))
+                case EraseInSlots():
+                    self.order.append("slots")
+                    result = self.in_slots
                 case RewriteStorage():
                     self.order.append("rewrite")
                     result = Stored()
@@ -185,6 +194,7 @@ def test_all_that_waits_is_delivered_before_anything_is_deleted() -> None:
     running.order.clear()
     number = running.erase()
     running.pass_time(1)
+    assert running.order[0] == "slots"
     deletions = running.order[running.order.index("rewrite") :]
     assert sorted(deletions) == ["delete", "erase", "rewrite"]
     assert {"loki", "embedded_logs", "embedded_views"} <= set(running.order)
@@ -285,3 +295,70 @@ def test_worker_that_stops_answers_an_open_erasure() -> None:
     number = running.erase()
     running.run(running.worker.close(running.now))
     assert running.answers[number].status == 503
+
+
+def test_steps_of_other_slots_are_in_the_answer() -> None:
+    running = Running()
+    running.in_slots = Erased((ErasureStep("slot-1", False, "its worker cannot be reached"),))
+    number = running.erase()
+    running.pass_time(1)
+    assert json.loads(running.answers[number].body)["is_complete"] is False
+    assert running.steps(number)["slot-1"]["result"] == "its worker cannot be reached"
+    running.in_slots = NetworkFailure("OSError")
+    number = running.erase()
+    running.pass_time(1)
+    assert running.steps(number)["other slots"]["result"] == "failed: OSError"
+
+
+# Requests of other workers
+
+
+def ask_as_peer(running: Running, *, only_forward: bool) -> int:
+    running.requests += 1
+    body = encode_request("acme", ("jane",), only_forward=only_forward)
+    running.run(running.worker.handle_peer(running.requests, body, running.now))
+    return running.requests
+
+
+def test_peer_is_answered_once_the_own_slot_is_erased() -> None:
+    running = Running()
+    running.play("jane", "v-1")
+    running.order.clear()
+    number = ask_as_peer(running, only_forward=False)
+    running.pass_time(1)
+    assert running.order[-1] == "rewrite"
+    assert not {"slots", "erase", "delete"} & set(running.order)
+    assert b"jane" not in zlib.decompress(running.worker.snapshot()[10:])
+    (step,) = decode_steps(running.answers[number].body, "slot-3")
+    assert (step.place, step.is_complete) == ("slot-3", True)
+
+
+def test_peer_erasure_runs_beside_an_own_one() -> None:
+    running = Running()
+    running.holds_erasure = True
+    running.erase()
+    running.pass_time(1)
+    number = ask_as_peer(running, only_forward=False)
+    running.pass_time(1)
+    assert running.answers[number].status == 200
+
+
+def test_stopping_worker_refuses_the_erasure_of_a_peer() -> None:
+    running = Running()
+    running.worker.drain()
+    assert running.answers[ask_as_peer(running, only_forward=True)].status == 503
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_worker_forwards_before_it_answers_a_peer(is_away: bool) -> None:
+    fleet = Fleet(2, partitioned=True)
+    fleet.post(0, player_event(0, "playing", 0.0, view=name_view(1, 2)))
+    if is_away:
+        fleet.stop(1)
+    body = encode_request("acme", ("jane",), only_forward=True)
+    answers = fleet.ask_as_peer(0, body)
+    if is_away:
+        assert answers == []
+        fleet.pass_time(FORWARD_WAIT)
+    assert [answer.status for answer in answers] == [200]
+    assert fleet.workers[1].waiting_batches == (0 if is_away else 1)

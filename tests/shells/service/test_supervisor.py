@@ -117,7 +117,7 @@ def test_workers_stop_with_supervisor_and_deliver() -> None:
             for number in range(40):
                 body = batch(event("viewstart", at=now, view_id=f"v-{number}"))
                 assert worker.post(body)[0] == 202
-            assert worker.stop() == 0
+            worker.stop_and_deliver()
             assert worker.children() == set()
         assert receiver.total("openqoe_views_loaded_total") == 40
         assert receiver.violations == []

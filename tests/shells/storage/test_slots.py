@@ -1,5 +1,6 @@
 """Slots: each is owned by one process at a time."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,15 @@ def test_unusable_directory_is_named_in_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot use the data directory .*/file"):
         Slots(tmp_path / "file").claim()
+
+
+def test_slot_whose_folder_was_replaced_is_not_intact(tmp_path: Path) -> None:
+    slot = Slots(tmp_path).claim()
+    assert slot.is_intact
+    shutil.rmtree(tmp_path / "slot-0")
+    assert not slot.is_intact
+    successor = Slots(tmp_path).claim()
+    assert (slot.is_intact, successor.is_intact) == (False, True)
+    successor.release()
+    assert not successor.is_intact
+    slot.release()
