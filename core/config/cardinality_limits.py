@@ -57,19 +57,21 @@ DEFAULT_LIMITS: Mapping[str, CardinalityLimit] = MappingProxyType(
         "video_id": CardinalityLimit("bucket", 100_000, 10_000),
         "video_title": CardinalityLimit("bucket", 100_000, 10_000),
         "network_region": CardinalityLimit("bucket", 1_000, 100),
+        "cdn": CardinalityLimit("allow", 50),
         "session_id": CardinalityLimit("hash"),
         "view_id": CardinalityLimit("hash"),
         "viewer_id": CardinalityLimit("hash"),
         "video_source_url": CardinalityLimit("drop"),
     }
 )
-"""The dimensions of the original contract, and ``trigger``, a label of quality changes whose values
-the page chooses."""
+"""The dimensions of the original contract; ``trigger``, a label of quality changes whose values the
+page chooses; and ``cdn``, which CMCD reports."""
 
 EXTRA_DIMENSIONS = (
     "video_title",
     "video_source_url",
     "network_region",
+    "cdn",
     "session_id",
     "view_id",
     "viewer_id",

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from .cardinality_limits import DEFAULT_LIMITS, CardinalityLimit, parse_cardinality_limits
+from .cardinality_limits import (
+    DEFAULT_LIMITS,
+    EXTRA_DIMENSIONS,
+    CardinalityLimit,
+    parse_cardinality_limits,
+)
 from .declaration import (
     Parse,
     parse_choice,
@@ -367,8 +372,7 @@ class Settings:
     extra_labels: tuple[str, ...] = _list(
         "OPENQOE_EXTRA_LABELS",
         (),
-        "Governed dimensions to add to the labels of every metric: "
-        "video_title, video_source_url, network_region, session_id, view_id, viewer_id.",
+        f"Governed dimensions to add to the labels of every metric: {', '.join(EXTRA_DIMENSIONS)}.",
         default_text="none",
     )
     country_headers: tuple[str, ...] = _list(

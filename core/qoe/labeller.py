@@ -6,10 +6,12 @@ look-up instead of a dozen governed labels.
 
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ..config.log_labels import LOG_LABELS, STREAM_LABELS
+from ..events.cmcd_record import CmcdEvent
 from ..events.event_types import Event, Text
 from ..governance.governor import Governor
 from ..metrics.registry import Group, ProvisionalLabel
@@ -152,7 +154,7 @@ class Labeller:
             None if video is None else (video.id, video.content_type, video.stream_type),
             event.cmcd,
             country,
-            (event.session_id, event.view_id, event.viewer_id, video)
+            (event.session_id, event.view_id, event.viewer_id, video, _cdn(event))
             if self._extra_labels
             else None,
         )
@@ -270,6 +272,7 @@ def _raw_values(event: Event, country: str | None) -> dict[str, Text]:
         "player_name": event.player.name if event.player else None,
         "network_country": own_country or country,
         "network_region": network.region if network else None,
+        "cdn": _cdn(event),
         "video_id": video.id if video else None,
         "video_title": video.title if video else None,
         "video_source_url": video.source_url if video else None,
@@ -278,6 +281,19 @@ def _raw_values(event: Event, country: str | None) -> dict[str, Text]:
         "view_id": event.view_id,
         "viewer_id": event.viewer_id,
     }
+
+
+def _cdn(event: Event) -> str | None:
+    """The CDN of a media request: as reported, else the host."""
+    if not isinstance(event, CmcdEvent):
+        return None
+    record = event.record
+    if record.cdn or record.h or not record.url:
+        return record.cdn or record.h
+    try:
+        return urlsplit(record.url).hostname
+    except ValueError:  # a bracket without an address
+        return None
 
 
 def _content_type(event: Event) -> Text:

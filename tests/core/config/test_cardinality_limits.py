@@ -31,6 +31,7 @@ def test_default_limits() -> None:
         "video_id": CardinalityLimit("bucket", 100_000, 10_000),
         "video_title": CardinalityLimit("bucket", 100_000, 10_000),
         "network_region": CardinalityLimit("bucket", 1_000, 100),
+        "cdn": CardinalityLimit("allow", 50),
         "session_id": CardinalityLimit("hash", None),
         "view_id": CardinalityLimit("hash", None),
         "viewer_id": CardinalityLimit("hash", None),

@@ -11,6 +11,7 @@ from openqoe.core.events.decoder import BatchDecoder
 from openqoe.core.qoe.signals import Measures, Rendition, Signal, SignalKind, Switch
 from openqoe.core.qoe.sources import cmcd
 from tests.support.event_builders import NOW
+from tests.support.rig import Rig, cmcd_record
 
 
 def event(keys: str, player: str = "hlsjs") -> CmcdEvent:
@@ -155,3 +156,33 @@ def test_position_of_live_stream_is_none() -> None:
 @pytest.mark.parametrize("keys", ["e=ps,sta=p", "e=rr", "e=t", "e=e,sta=f", "e=b,bg"])
 def test_no_record_reports_totals(keys: str) -> None:
     assert not any(signal.reports_totals for signal in signals(keys))
+
+
+# The CDN
+
+
+@pytest.mark.parametrize(
+    ("keys", "cdn"),
+    [
+        ('cdn="fastly",h="edge-7.example"', "fastly"),
+        ('h="edge-7.example",url="https://origin.example/a.m4s"', "edge-7.example"),
+        ('url="https://user:p@Origin.example:8443/a.m4s?token=secret"', "origin.example"),
+        ('url="https://[no-address/a.m4s"', None),
+        ('url="/a.m4s"', None),
+        ("d=4000", None),
+    ],
+)
+def test_request_has_the_cdn_as_reported_or_its_host(keys: str, cdn: str | None) -> None:
+    rig = Rig(OPENQOE_EXTRA_LABELS="cdn")
+    rig.post_cmcd(cmcd_record(0, f"e=rr,ot=v,rc=200,{keys}"))
+    rig.flush()
+    (labels,) = rig.receiver.select("openqoe_media_requests_total")
+    assert dict(labels).get("cdn") == cdn
+
+
+def test_cdn_is_a_label_only_on_demand() -> None:
+    rig = Rig()
+    rig.post_cmcd(cmcd_record(0, 'e=rr,ot=v,rc=200,cdn="fastly"'))
+    rig.flush()
+    (labels,) = rig.receiver.select("openqoe_media_requests_total")
+    assert "cdn" not in dict(labels)
