@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.simulated_service import SimulatedService
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
-GROUPS = 10
+GROUPS = 5
 
 
 @pytest.mark.timeout(0 if SEEDS > 10_000 else 120)

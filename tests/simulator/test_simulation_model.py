@@ -41,8 +41,8 @@ def events_of(batch: Batch) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def evening() -> list[Batch]:
-    """100 viewers for eight minutes without incidents."""
-    return list(batches(11, 100, 8))
+    """80 viewers for eight minutes without incidents."""
+    return list(batches(11, 80, 8))
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +138,10 @@ def test_evening_covers_all_dimensions(evening: list[Batch]) -> None:
     assert {e["env"] for e in sample} == {"simulated"}
 
 
-def label_sets(world: World) -> Iterator[dict[str, str]]:
-    """The labels of each event of 200 viewers within ten minutes."""
+def label_sets(world: World, minutes: int) -> Iterator[dict[str, str]]:
+    """The labels of each event of 200 viewers."""
     simulation = Simulation(200, 1, NOW, (), world)
-    for batch in takewhile(lambda b: b.at < NOW + 10 * MINUTE, simulation.batches()):
+    for batch in takewhile(lambda b: b.at < NOW + minutes * MINUTE, simulation.batches()):
         for event in events_of(batch):
             yield {
                 "org_id": event["org_id"],
@@ -158,12 +158,14 @@ def label_sets(world: World) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("world", "countries", "devices"), [(SMALL, 10, 7), (LARGE, 60, 40)], ids=["small", "large"]
+    ("world", "minutes", "countries", "devices"),
+    [(SMALL, 3, 10, 7), (LARGE, 10, 60, 40)],
+    ids=["small", "large"],
 )
 def test_world_has_countries_and_device_combinations(
-    world: World, countries: int, devices: int
+    world: World, minutes: int, countries: int, devices: int
 ) -> None:
-    labels = list(label_sets(world))
+    labels = list(label_sets(world, minutes))
     assert len({one["network_country"] for one in labels}) == countries
     combinations = {
         (one["device_category"], one["os_family"], one["browser_family"]) for one in labels
@@ -177,7 +179,7 @@ def test_world_has_countries_and_device_combinations(
 def test_cdn_incident_affects_its_countries_only() -> None:
     """It causes stalls and errors in DE, AT and NL while it is active."""
     trouble: Counter[tuple[bool, bool]] = Counter()
-    for batch in batches(2, 150, 8, Incident("cdn", 4 * MINUTE, 4 * MINUTE, 0)):
+    for batch in batches(2, 100, 8, Incident("cdn", 4 * MINUTE, 4 * MINUTE, 0)):
         is_sick = dict(batch.headers)["X-Country-Code"] in ("DE", "AT", "NL")
         for event in events_of(batch):
             if event["event_type"] in ("stallstart", "stall_start", "error"):
@@ -188,7 +190,7 @@ def test_cdn_incident_affects_its_countries_only() -> None:
 
 def test_release_incident_fails_in_the_newest_version_only() -> None:
     failed: Counter[str] = Counter()
-    for batch in batches(2, 200, 8, Incident("release", 0, 8 * MINUTE, 0)):
+    for batch in batches(2, 120, 8, Incident("release", 0, 8 * MINUTE, 0)):
         for event in events_of(batch):
             if event["event_type"] == "error" and event["data"]["error_family"] == "decoder":
                 failed[event["app_version"]] += 1
