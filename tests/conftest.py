@@ -7,7 +7,7 @@ from pathlib import Path
 
 # Imported before a test starts a worker in this process: the worker freezes the garbage collector's
 # objects, and hypothesis, which searches them for Trio's random generator, would find none.
-import hypothesis  # noqa: F401
+import hypothesis
 import pytest
 
 from tests.support.loki_double import LokiDouble
@@ -15,6 +15,13 @@ from tests.support.remote_write_double import RemoteWriteDouble
 
 # Worker processes are durable: tests/support/worker_process.py gives each its own data directory.
 os.environ.setdefault("OPENQOE_DURABILITY", "memory")
+
+
+# Times say nothing about a strategy while other tests run beside it.
+hypothesis.settings.register_profile(
+    "parallel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("parallel")
 
 
 # A test run in the background (nohup, `&`) inherits ignored signals, and so would the worker

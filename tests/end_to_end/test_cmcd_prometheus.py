@@ -44,6 +44,7 @@ def prometheus(host: Host) -> Iterator[Prometheus]:
                 if number % 40 == 0:
                     time.sleep(0.55)  # several flushes
             assert worker.stop() in host.exits
+            worker.run_command("drain")
         yield server
 
 

@@ -131,6 +131,7 @@ def truth(prometheus: Prometheus, host: Host) -> Truth:
             time.sleep(0.55)
         assert worker.count_events() == truth.counters["events"]
         assert worker.stop() in host.exits
+        worker.run_command("drain")
     return truth
 
 

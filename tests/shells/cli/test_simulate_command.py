@@ -64,7 +64,7 @@ def test_worker_counts_exactly_the_truth(prometheus: RemoteWriteDouble, tmp_path
             *("--url", worker.url, "--viewers", "30", "--speed", "0", "--duration", "6m"),
             *("--world", "large", "--truth", str(truth)),
         )
-        assert worker.stop() == 0
+        worker.stop_and_deliver()
     written = json.loads(truth.read_text())
     assert written["world"] == "large"
     assert written["exact"]
