@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.dashboard.counter_increases import increases
@@ -119,7 +119,6 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 numbers = count()
 
 
-@settings(deadline=None)
 @given(st.lists(Series, max_size=4), st.integers(-90, -10), st.integers(1, 40))
 def test_increases_equal_those_of_a_simple_model(
     lasting: Store, all_series: list[list[tuple[int, int | None]]], since: int, step: int

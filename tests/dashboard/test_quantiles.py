@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openqoe.dashboard.quantiles import quantile, spread
@@ -37,7 +37,6 @@ def test_quantile_with_inconsistent_counts_does_not_decrease() -> None:
     assert quantile(0.5, {1: 10, 2: 9, inf: 10}) == 0.5
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 9.99), min_size=1, max_size=60), st.sampled_from([0.5, 0.95, 0.99]))
 def test_quantile_is_in_the_bucket_of_the_true_quantile(
     observations: list[float], q: float
@@ -51,7 +50,6 @@ def test_quantile_is_in_the_bucket_of_the_true_quantile(
     assert lower <= found <= upper + 1e-9
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 20), max_size=60))
 def test_spread_counts_each_observation_once(observations: list[float]) -> None:
     counts = dict(spread(buckets(observations)))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.simulator import LARGE, Batch, Incident, Simulation
@@ -28,7 +28,7 @@ def seen(rig: Rig) -> list[tuple[dict[str, str], float]]:
     ]
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2)
 @given(seed=st.integers(0, 2**32))
 def test_core_counts_exactly_the_truth_of_the_simulation(seed: int) -> None:
     """Of both SDKs and of CMCD; also with batches that are late, sent twice, out of order, or cut

@@ -298,7 +298,6 @@ def three(clients: Clients) -> list[Store]:
 
 @settings(
     max_examples=120,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(turns=st.lists(st.tuples(st.integers(0, 2), st.lists(OPERATIONS, max_size=5)), max_size=25))

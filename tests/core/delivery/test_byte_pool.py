@@ -19,7 +19,7 @@ def test_queue_may_use_what_the_others_leave_but_always_its_part() -> None:
     assert pool.share(0) == 25
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     members=st.integers(1, 5),
     fills=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 200)), max_size=60),

@@ -190,5 +190,5 @@ class QueueMachine(RuleBasedStateMachine):
         assert waits_for_time + waits_for_an_answer + waits_for_an_offer == 1
 
 
-QueueMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=50)
 TestQueue = QueueMachine.TestCase

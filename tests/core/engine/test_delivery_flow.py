@@ -298,7 +298,7 @@ ANY_RESULT = st.sampled_from(
 
 
 @given(st.lists(ANY_RESULT, max_size=8), st.integers(1, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_totals_are_right_after_any_sequence_of_results(
     script: list[DeliveryResult], batches: int
 ) -> None:
@@ -315,7 +315,7 @@ def test_totals_are_right_after_any_sequence_of_results(
 
 
 @given(st.lists(st.sampled_from(TRANSIENT), max_size=7), st.booleans(), st.integers(1, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_log_lines_arrive_once_and_in_order_after_any_failures(
     script: list[DeliveryResult], too_large: bool, batches: int
 ) -> None:

@@ -128,7 +128,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12)
 @given(steps=st.lists(st.tuples(steps, st.booleans()), min_size=1, max_size=4))
 def test_interrupted_worker_sends_the_same_bytes_after_any_history(
     steps: list[tuple[list[Step], bool]],

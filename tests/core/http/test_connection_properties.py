@@ -13,7 +13,7 @@ from openqoe.core.http import HttpLimits, Request
 from tests.core.http.exchange import Exchange, ExchangeWithBoth, Refusal
 
 NOW = 1_700_000_000_000
-SETTINGS = settings(max_examples=150, deadline=None)
+SETTINGS = settings(max_examples=80)
 
 tokens = st.text("abcXYZ019-_.!~", min_size=1, max_size=8)
 texts = st.text('abc XYZ\t019,;:="()\xe9\xff', max_size=12)

@@ -95,7 +95,7 @@ def sums(out: list[Observation]) -> dict[tuple[str, str, str], float]:
 
 
 @given(stories, players, st.integers(1, 6), st.integers(0, 30_000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 def test_times_are_never_negative_and_never_more_than_the_view_lasted(
     story: list[dict[str, Any]], player: str, cuts: int, spread: int
 ) -> None:
@@ -116,7 +116,7 @@ def test_times_are_never_negative_and_never_more_than_the_view_lasted(
 
 
 @given(stories, players, st.integers(1, 6), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 def test_order_and_repetition_of_batches_change_nothing(
     story: list[dict[str, Any]], player: str, cuts: int, chance: random.Random
 ) -> None:
@@ -139,7 +139,7 @@ def test_order_and_repetition_of_batches_change_nothing(
 
 
 @given(st.lists(st.tuples(stories, players), min_size=1, max_size=6), st.integers(1, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_each_view_that_was_asked_to_play_has_one_outcome(
     views: list[tuple[list[dict[str, Any]], str]], cuts: int
 ) -> None:

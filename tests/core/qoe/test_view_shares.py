@@ -100,7 +100,7 @@ def test_evicted_newcomer_that_comes_back_is_the_same_view() -> None:
     assert rig.total("openqoe_views_started_total") == 8
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.integers(0, 30), st.integers(0, 8_000)), max_size=120

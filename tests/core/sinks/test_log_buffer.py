@@ -239,7 +239,7 @@ json_values = st.recursive(
     st.one_of(json_values, st.dictionaries(st.text(max_size=8), json_values, max_size=6)),
     st.integers(400, 700),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_line_is_shortened_to_limit(extra: dict[str, Any], data: Any, limit: int) -> None:
     sent = {**extra, **player_event(0, "error"), "data": data}
     line = json.dumps(sent, separators=(",", ":")).encode()

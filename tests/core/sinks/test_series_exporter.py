@@ -217,7 +217,7 @@ STEPS = st.tuples(
 
 
 @given(st.lists(STEPS, min_size=1, max_size=14))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80)
 def test_any_history_and_clock_obeys_sender_rules(
     steps: list[tuple[list[tuple[Metric, str, int]], int]],
 ) -> None:

@@ -90,7 +90,7 @@ def flat(streams: list[PushStream]) -> Flat:
 
 @pytest.mark.parametrize("name", ["protobuf", "json"])
 @given(streams=requests)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 def test_encoded_streams_are_read_back(
     name: str, streams: list[tuple[Metadata, list[Written]]]
 ) -> None:
@@ -133,7 +133,7 @@ def test_equal_entries_give_equal_bytes(encoding: LokiEncoding) -> None:
 
 
 @given(label_sets)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 def test_label_text_is_parsed_by_go_rules(labels: Metadata) -> None:
     written = format_labels(labels)
     assert parse_label_set(written) == dict(labels)
@@ -150,7 +150,7 @@ def test_label_text_is_formatted_and_parsed() -> None:
 
 @pytest.mark.parametrize("name", ["protobuf", "json"])
 @given(streams=requests)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 def test_halves_contain_all_entries_in_order(
     name: str, streams: list[tuple[Metadata, list[Written]]]
 ) -> None:

@@ -67,7 +67,7 @@ some_series = st.builds(
 
 
 @given(st.lists(some_series, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 def test_encoded_series_are_read_back(written: list[Series]) -> None:
     read = decode_write_request(encode(*written)).series
     assert [one.labels for one in read] == [one.names for one in written]
@@ -78,7 +78,7 @@ def test_encoded_series_are_read_back(written: list[Series]) -> None:
 
 
 @given(timestamps, st.lists(st.tuples(names, values), max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 def test_steady_encoding_equals_general_encoding(at: int, written: list[tuple[str, float]]) -> None:
     series = [Series((("__name__", name),), ((at, value),)) for name, value in written]
     encoder = remote_write.SeriesEncoder()
@@ -137,7 +137,7 @@ def by_bits(series: TimeSeries) -> tuple[object, ...]:
 
 
 @given(st.lists(some_series, min_size=2, max_size=9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 def test_halves_contain_all_samples_in_order(written: list[Series]) -> None:
     whole = encode(*written)
     halves = remote_write.split_request(whole)
@@ -168,7 +168,7 @@ HOSTILE = st.one_of(
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_event_gives_sorted_unique_nonempty_labels(
     app: str, player: str, video: str, code: str
 ) -> None:
