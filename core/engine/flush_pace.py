@@ -66,6 +66,7 @@ class FlushPace:
         self.interval = configured
         self._groups = groups
         self._ages: dict[str, deque[int]] = {}  # of the oldest payload at the latest flushes, ms
+        self._since_outage: dict[str, int] = {}  # flushes in a row without one
         self._behind: set[str] = set()
         self._noticed: set[str] = set()  # queues whose growth is in the log
         self._longest = configured  # interval since the configured one was left, for the log
@@ -103,7 +104,9 @@ class FlushPace:
             growing, delays = 0, []
             for queue in group:
                 delay = queue.pop_longest_delay()
+                is_away = not queue.is_accepting and delay is None
                 accepts = queue.is_accepting and delay is not None
+                accepts &= not self._has_just_returned(queue.destination.name, is_away=is_away)
                 grows = self._judge_queue(queue, now, accepts=accepts)
                 if queue.kind in ("logs", "batches"):  # as many with a longer interval
                     continue
@@ -154,11 +157,22 @@ class FlushPace:
             self._notices.append(Notice("warning", "delivery falls behind", details))
         return True
 
+    def _has_just_returned(self, name: str, *, is_away: bool) -> bool:
+        """Whether a queue may have grown in an outage that has ended, not by slow deliveries.
+
+        Args:
+            name: The queue.
+            is_away: Whether its destination has accepted nothing since the flush before.
+        """
+        flushes = self._since_outage[name] = 0 if is_away else self._since_outage.get(name, 0) + 1
+        return flushes <= SEVERAL
+
     def _forget_removed(self) -> None:
         """Forget the queues of tenants that have been removed."""
         names = {queue.destination.name for group in self._groups for queue in group}
         for name in self._ages.keys() - names:
             del self._ages[name]
+            del self._since_outage[name]
             self._behind.discard(name)
             self._noticed.discard(name)
 

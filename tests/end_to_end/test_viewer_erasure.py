@@ -78,6 +78,7 @@ def test_running_workers_erase_a_viewer_in_all_slots(tmp_path: Path, asks: str) 
         "OPENQOE_KEYS_FILE": str(tmp_path / "keys.json"),
     }
     with WorkerProcess(settings, command=with_options(serve, "--workers", "2")) as worker:
+        wait_until(lambda: worker.log_text().count('"serving"') == 2, 20)
         for number in range(12):
             send(worker, VIEWER, f"v-{number}")
         send(worker, "other", "v-other")

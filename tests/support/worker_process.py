@@ -164,7 +164,7 @@ class WorkerProcess:
         """Run an `openqoe` command with the worker's settings; return its output."""
         command = (sys.executable, "-m", "openqoe.shells", *arguments)
         run = fork_server.run(command, self._environment)
-        assert run.returncode == status, run.stderr
+        assert run.returncode == status, run.stdout + run.stderr
         return run.stdout + run.stderr
 
     def log_records(self) -> list[dict[str, Any]]:

@@ -232,6 +232,17 @@ def test_outage_is_behind_but_neither_stretches_the_interval_nor_gives_more_noti
     assert "flush interval stretched" not in host.events()
 
 
+@pytest.mark.parametrize("seconds", range(4, 12))
+def test_growth_during_a_short_outage_is_none_of_a_slow_destination(seconds: int) -> None:
+    """The first flush after it may begin while nearly all of its backlog waits."""
+    host = make_slow_host(0.3)
+    host.result = REFUSED
+    host.pass_time(seconds * SECOND)
+    host.result = OK
+    host.pass_time(MINUTE)
+    assert not {"delivery falls behind", "flush interval stretched"} & set(host.events())
+
+
 def test_destination_that_never_answers_does_not_stretch_the_interval() -> None:
     host = Host()
     host.delay = 60 * MINUTE
