@@ -59,7 +59,7 @@ class Server:
             return
         loop = asyncio.get_running_loop()
         try:
-            for accepted in sockets.accept_pending(listener):
+            for accepted in sockets.accept_pending(listener, self._listeners.accept_batch):
                 task = loop.create_task(self._open(accepted))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)

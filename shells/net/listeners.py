@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .sockets import ACCEPT_BATCH
+
 ANY = ("0.0.0.0", "::")
 
 
@@ -25,6 +27,7 @@ class Listeners:
         tls: The TLS context; None serves without TLS.
         addresses: Their addresses, for the log.
         port: The TCP port, shared by all; None for a Unix socket.
+        accept_batch: Maximum number of connections to accept in one turn of the event loop.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Listeners:
         self.addresses = [_describe(one) for one in sockets]
         name = sockets[0].getsockname()
         self.port: int | None = None if isinstance(name, str) else name[1]
+        self.accept_batch = 1 if inherited else ACCEPT_BATCH  # others may have inherited it, too
         # The file of an inherited socket belongs to the process that opened it.
         is_own_file = isinstance(name, str) and not inherited
         self._unix = Path(name).absolute() if is_own_file else None

@@ -1,8 +1,9 @@
-"""Accepts all pending connections of a listener in one turn of the event loop.
+"""Accepts the pending connections of a listener, many or one in a turn of the event loop.
 
 The runtimes' own servers accept one connection per turn (Trio's ``serve_listeners``, uvloop's
 ``create_server``). A turn lasts as long as the requests served in it, so the last of many pending
-connections would wait for that many turns.
+connections would wait for that many turns. Processes that share a listener do accept one per turn:
+otherwise the first to wake gets them all, and the others have nothing to do.
 """
 
 import errno
@@ -10,7 +11,7 @@ import socket
 from collections.abc import Iterator
 
 ACCEPT_BATCH = 256
-"""Maximum number of connections accepted in one turn."""
+"""Maximum number of connections that the only process of a listener accepts in one turn."""
 
 RETRY_DELAY = 0.1
 """Seconds to wait when the system has no capacity for more connections."""
@@ -31,14 +32,18 @@ def peer_address(accepted: socket.socket) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def accept_pending(listener: socket.socket) -> Iterator[socket.socket]:
-    """Accept the pending connections, without waiting.
+def accept_pending(listener: socket.socket, most: int) -> Iterator[socket.socket]:
+    """Accept pending connections, without waiting.
+
+    Args:
+        listener: The listener.
+        most: Maximum number of connections.
 
     Raises:
         NoCapacityError: A connection is pending and cannot be accepted now.
         OSError: The listener is broken.
     """
-    for _ in range(ACCEPT_BATCH):
+    for _ in range(most):
         try:
             accepted, _address = listener.accept()
         except BlockingIOError:

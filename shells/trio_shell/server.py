@@ -70,7 +70,7 @@ class Server:
         while True:
             await trio.lowlevel.wait_readable(listener)
             try:
-                for accepted in sockets.accept_pending(listener):
+                for accepted in sockets.accept_pending(listener, self._listeners.accept_batch):
                     connections.start_soon(self._serve, accepted)
             except sockets.NoCapacityError as error:
                 self.service.log.error("cannot accept connections", reason=str(error))

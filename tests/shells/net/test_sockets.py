@@ -27,13 +27,13 @@ def closed(sockets: list[socket.socket]) -> int:
 
 
 def test_no_pending_connection_accepts_nothing(listener: socket.socket) -> None:
-    assert list(accept_pending(listener)) == []
+    assert list(accept_pending(listener, ACCEPT_BATCH)) == []
 
 
 def test_pending_connections_are_accepted_up_to_batch_size(listener: socket.socket) -> None:
     clients = connect(listener, ACCEPT_BATCH + 3)
-    assert closed(list(accept_pending(listener))) == ACCEPT_BATCH
-    assert closed(list(accept_pending(listener))) == 3
+    assert closed(list(accept_pending(listener, ACCEPT_BATCH))) == ACCEPT_BATCH
+    assert closed(list(accept_pending(listener, ACCEPT_BATCH))) == 3
     closed(clients)
 
 
@@ -41,7 +41,7 @@ def test_accepted_socket_is_non_blocking_without_delay(
     listener: socket.socket,
 ) -> None:
     clients = connect(listener, 1)
-    (accepted,) = accept_pending(listener)
+    (accepted,) = accept_pending(listener, ACCEPT_BATCH)
     assert not accepted.getblocking()
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     closed([*clients, accepted])
@@ -63,14 +63,14 @@ class Listener:
 def test_aborted_connection_does_not_stop_accepting() -> None:
     one, other = socket.socketpair()
     listener = Listener(ConnectionAbortedError(), one, BlockingIOError())
-    assert list(accept_pending(listener)) == [one]  # type: ignore[arg-type]
+    assert list(accept_pending(listener, ACCEPT_BATCH)) == [one]  # type: ignore[arg-type]
     closed([one, other])
 
 
 def test_missing_capacity_is_raised_after_accepted_connections() -> None:
     one, other = socket.socketpair()
     listener = Listener(one, OSError(errno.EMFILE, "Too many open files"))
-    accepted = accept_pending(listener)  # type: ignore[arg-type]
+    accepted = accept_pending(listener, ACCEPT_BATCH)  # type: ignore[arg-type]
     assert next(accepted) is one
     with pytest.raises(NoCapacityError, match="Too many open files"):
         next(accepted)
@@ -79,4 +79,4 @@ def test_missing_capacity_is_raised_after_accepted_connections() -> None:
 
 def test_broken_listener_raises_os_error() -> None:
     with pytest.raises(OSError, match="Bad file"):
-        list(accept_pending(Listener(OSError(errno.EBADF, "Bad file"))))  # type: ignore[arg-type]
+        list(accept_pending(Listener(OSError(errno.EBADF, "Bad file")), 1))  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """``openqoe serve --workers N``: the supervisor restarts, replaces and stops its workers."""
 
+import json
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from openqoe.shells.net.listeners import ListenOptions
 from openqoe.shells.service import logs
 from openqoe.shells.service.supervisor import MAX_BACKOFF, Supervisor
 from tests.support.event_builders import batch, event
+from tests.support.raw_client import RawClient
 from tests.support.remote_write_double import RemoteWriteDouble
 from tests.support.services import free_port, wait_until
 from tests.support.worker_process import WorkerProcess, serve, with_options
@@ -107,6 +110,23 @@ def test_reload_replaces_workers_one_by_one_without_failed_request(service: Work
     assert visitor.failures == []
     assert visitor.answers > 10
     assert lines(service, "worker died; restarting it") == []
+
+
+def test_pending_connections_are_divided_among_workers(service: WorkerProcess) -> None:
+    """The first worker to wake would accept all of them."""
+    workers = service.children()
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    clients = [RawClient(service.port) for _ in range(40)]
+    for client in clients:
+        client.send(b"GET /stats HTTP/1.1\r\nHost: a\r\n\r\n")
+    for worker in workers:
+        os.kill(worker, signal.SIGCONT)
+    answered = Counter(json.loads(client.read_response().body)["instance"] for client in clients)
+    for client in clients:
+        client.close()
+    assert len(answered) == 2
+    assert min(answered.values()) >= 4
 
 
 def test_workers_stop_with_supervisor_and_deliver() -> None:
