@@ -254,8 +254,8 @@ class RewriteStorage:
 
 
 @dataclass(frozen=True, slots=True)
-class EraseViewer:
-    """Delete the events and views of a viewer from the embedded store.
+class Erasing:
+    """A part of the erasure of a viewer. The result is ``Erased``.
 
     Attributes:
         id: Identifies the effect.
@@ -269,22 +269,18 @@ class EraseViewer:
 
 
 @dataclass(frozen=True, slots=True)
-class EraseInSlots:
+class EraseViewer(Erasing):
+    """Delete the events and views of a viewer from the embedded store."""
+
+
+@dataclass(frozen=True, slots=True)
+class EraseInSlots(Erasing):
     """Ask the owners of all other slots of this host to erase a viewer.
 
     Each gets two requests (``Worker.handle_peer``): once all have answered the first one
     (``erasure.encode_request`` with ``only_forward``), so that no batch is between two of them,
-    each gets the second. The result is ``Erased``.
-
-    Attributes:
-        id: Identifies the effect.
-        org_id: The viewer's organisation.
-        viewer_ids: The forms in which the viewer's id may be stored.
+    each gets the second.
     """
-
-    id: int
-    org_id: str
-    viewer_ids: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +292,6 @@ class ReadKeys:
 
 Delivery = RemoteWrite | LokiPush | StoreViews | Forward
 StorageEffect = Append | Persist | LoadPayload | Forget | RewriteStorage
-Erasing = EraseViewer | EraseInSlots
 Effect = Respond | Delivery | KvUpdate | Notice | LoadPage | ReadKeys | Erasing | StorageEffect
 
 

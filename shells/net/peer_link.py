@@ -155,7 +155,7 @@ class PeerLink:
         self._listener = listener
 
     def _renew_listener(self) -> None:
-        """Listen again if the file of the socket was deleted or replaced: nobody could connect."""
+        """Listen again if the socket's file was deleted or replaced: no worker could connect."""
         if peer_socket.identify(self._folder) == self._identity:
             return
         with self._listener_lock, suppress(OSError):  # next time

@@ -12,8 +12,7 @@ from openqoe.core.cluster.forwarding import slot_name
 from openqoe.core.effects import (
     Append,
     Effect,
-    EraseInSlots,
-    EraseViewer,
+    Erasing,
     Forget,
     Forward,
     HttpResult,
@@ -288,7 +287,7 @@ class BaseService(ABC):
             case LoadPage():
                 assert self._runtime.pages is not None, "every runtime can load pages"
                 self._runtime.pages.submit(effect)
-            case EraseViewer() | EraseInSlots():
+            case Erasing():
                 assert self._runtime.erasures is not None, "every runtime can erase"
                 self._runtime.erasures.submit(effect)
             case ReadKeys():

@@ -11,8 +11,8 @@ import msgspec
 
 from openqoe.core.cluster.forwarding import slot_name
 from openqoe.core.config.worker_config import Config
-from openqoe.core.effects import Erased, EraseInSlots, EraseViewer, ErasureStep
-from openqoe.core.engine.erasure import EMBEDDED, decode_steps, encode_request
+from openqoe.core.effects import Erased, EraseViewer, Erasing, ErasureStep
+from openqoe.core.engine.erasure import EMBEDDED, OTHER_SLOTS, decode_steps, encode_request
 from openqoe.embedded import FILE
 from openqoe.embedded.viewer_erasure import erase_viewer, rewrite_file
 
@@ -20,7 +20,6 @@ from ..net import peer_socket
 from ..storage import Slot, Slots, StorageError, inspect_slot
 from . import logs
 
-Erasing = EraseViewer | EraseInSlots
 Report = Callable[[Erasing, Erased], None]
 
 FORWARD_TIMEOUT = 5.0
@@ -155,7 +154,7 @@ class ErasureThread:
             steps = self._steps(effect)
         except Exception as error:
             self._log.exception("erasure failed")
-            place = EMBEDDED if isinstance(effect, EraseViewer) else "other slots"
+            place = EMBEDDED if isinstance(effect, EraseViewer) else OTHER_SLOTS
             steps = [ErasureStep(place, False, f"failed: {type(error).__name__}")]
         self._report(effect, Erased(tuple(steps)))
 
