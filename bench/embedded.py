@@ -81,7 +81,7 @@ def measure(rate: int, directory: Path) -> str:
     start = int(time.time() * 1000)
     worker = Worker(Config(), instance="bench-0", budget=1_000_000, embedded=True)
     with closing(open_writer(directory / FILE, full=False)) as database:
-        tables = SampleWriter(database, worker.config.cardinality_limits["video_id"])
+        tables = SampleWriter(database, worker.config)
         spent = longest = 0.0
         accepted = 0
 

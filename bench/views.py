@@ -160,7 +160,7 @@ def main() -> None:
         path = Path(folder) / FILE
         config = Config.from_environment({"OPENQOE_DATA_DIR": folder})
         database = open_writer(path, full=False)
-        writer = SampleWriter(database, config.cardinality_limits["video_id"])
+        writer = SampleWriter(database, config)
         empty = used_bytes(database)
         blocks = []
         for begin in range(0, VIEWS, BLOCK):

@@ -182,7 +182,7 @@ class EmbeddedStore:
     def _open(self) -> None:
         self._database = open_writer(self._path, full=self._config.durability == "full")
         self._inode = self._current_inode()
-        self._writer = SampleWriter(self._database, self._config.cardinality_limits["video_id"])
+        self._writer = SampleWriter(self._database, self._config)
         self._sweep = None
 
     def _open_or_replace(self) -> None:

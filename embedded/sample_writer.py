@@ -17,9 +17,11 @@ from typing import Final
 
 import msgspec
 
-from openqoe.core.config.cardinality_limits import CardinalityLimit
+from openqoe.core.config.worker_config import Config
 from openqoe.core.events.event_types import Text
 from openqoe.core.governance.dimension import label_for_value, overflow_label
+from openqoe.core.primitives.bounded_cache import BoundedCache
+from openqoe.core.primitives.memory_size import OBJECT_BYTES, memory_size
 from openqoe.core.qoe.labeller import label_text
 from openqoe.core.qoe.view_rows import DETAILS, IDENTITY, LABELS, ViewRow
 
@@ -38,8 +40,17 @@ from .sample_schema import SEEN_EVERY, SERIES_LABELS, STREAM_LABELS, transaction
 REPEAT_INTERVAL: Final = 300_000
 """ms after which an unchanged value is stored again."""
 
-CACHED: Final = 500_000
-"""Series, streams or videos that are cached in memory."""
+CACHED_BESIDES: Final = 10_000
+"""Series that are cached besides the series of views: the worker's own."""
+
+CACHED_SERIES_BYTES: Final = 240
+"""Bytes of a cached series: entry of the dictionary, digest, row, and its numbers."""
+
+MAX_STREAMS_BYTES: Final = 6 * 1024 * 1024
+"""Approximate bytes of cached streams: about 20,000."""
+
+MAX_VIDEOS_BYTES: Final = 4 * 1024 * 1024
+"""Approximate bytes of cached videos: about 17,000."""
 
 _SERIES_COLUMNS: Final = (
     *("name", "labels", *SERIES_LABELS),
@@ -84,25 +95,40 @@ _UPSERT_VIEW: Final = (
 )
 
 
-class _CachedRow:
-    """A series or stream of the file.
+class _CachedSeries(msgspec.Struct, gc=False):
+    """A series of the file.
 
     Attributes:
         id: Its row.
+        seen: Its ``last_seen``.
         value: The sample stored last.
         at: When that was; -infinity if there is none.
-        seen: Its ``last_seen``.
-        event_type: Of a stream.
     """
 
-    __slots__ = ("at", "event_type", "id", "seen", "value")
+    id: int
+    seen: int
+    value: float | None = None
+    at: float = -math.inf
 
-    def __init__(self, row: int, seen: int, event_type: str | None = None) -> None:
-        self.id = row
-        self.value: float | None = None
-        self.at = -math.inf
-        self.seen = seen
-        self.event_type = event_type
+
+class _CachedStream(msgspec.Struct, gc=False):
+    """A stream of the file.
+
+    Attributes:
+        id: Its row.
+        seen: Its ``last_seen``.
+        event_type: Its event type.
+    """
+
+    id: int
+    seen: int
+    event_type: str | None
+
+
+class _CachedVideo(msgspec.Struct, gc=False):
+    """A video of the file with a title; ``seen`` is its ``last_seen``."""
+
+    seen: int
 
 
 class _Video(msgspec.Struct):
@@ -124,19 +150,24 @@ _NO_LINE: Final = _Line()
 
 
 class SampleWriter:
-    """Writes requests into an open file. Caches its rows to save queries.
+    """Writes requests into an open file.
+
+    Caches its rows to save queries. Clients choose the texts that identify a row, so the caches are
+    bounded in bytes, and digests of the texts are their keys.
 
     Args:
         database: The file.
-        video_limit: The limit of governance for video ids.
+        config: The limit of governance for video ids, and the maximum number of series.
     """
 
-    def __init__(self, database: sqlite3.Connection, video_limit: CardinalityLimit) -> None:
+    def __init__(self, database: sqlite3.Connection, config: Config) -> None:
         self._database = database
-        self._video_limit = video_limit
-        self._series: dict[bytes, _CachedRow] = {}
-        self._streams: dict[tuple[str | None, ...], _CachedRow] = {}
-        self._videos: dict[str, tuple[str | None, int]] = {}  # title and last_seen
+        self._video_limit = config.cardinality_limits["video_id"]
+        # All live series must fit: each flush sends all of them.
+        self._max_series = config.max_series + CACHED_BESIDES
+        self._series: dict[bytes, _CachedSeries] = {}
+        self._streams: BoundedCache[bytes, _CachedStream] = BoundedCache(MAX_STREAMS_BYTES)
+        self._videos: BoundedCache[bytes, _CachedVideo] = BoundedCache(MAX_VIDEOS_BYTES)
         self._removals: tuple[int] | None = None
 
     def write_metrics(self, body: bytes) -> None:
@@ -190,22 +221,26 @@ class SampleWriter:
     def _write_metrics(self, series: Iterable[Series], described: Iterable[Description]) -> None:
         samples: list[tuple[int, int, float | None]] = []
         seen: list[tuple[int, int]] = []
+        at = 0
         for one in series:
             if not one.samples:
                 continue
-            key = b"".join(one.labels)
+            key = _digest(b"".join(one.labels))
             known = self._series.get(key)
             if known is None:
                 known = self._find_series(key, one)
-            for at, value in one.samples:
+            for time, value in one.samples:
+                if time != at:  # of equal times one is cached
+                    at = time
                 if at <= known.at or (value == known.value and at - known.at < REPEAT_INTERVAL):
                     continue
                 samples.append((known.id, at, value))
                 known.at, known.value = at, value
-            newest = one.samples[-1][0]
-            if newest - known.seen >= SEEN_EVERY:
-                seen.append((newest, known.id))
-                known.seen = newest
+            if at - known.seen >= SEEN_EVERY:
+                seen.append((at, known.id))
+                known.seen = at
+            if known.value is None:  # the series has ended
+                del self._series[key]
         database = self._database
         database.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?)", samples)
         database.executemany("UPDATE series SET last_seen = max(last_seen, ?) WHERE id = ?", seen)
@@ -214,7 +249,7 @@ class SampleWriter:
             [(one.name, one.type, one.help, one.unit) for one in described],
         )
 
-    def _find_series(self, key: bytes, series: Series) -> _CachedRow:
+    def _find_series(self, key: bytes, series: Series) -> _CachedSeries:
         labels = decode_labels(series.labels)
         name = labels.pop("__name__", "")
         text = json.dumps(labels, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -229,16 +264,16 @@ class SampleWriter:
                 _INSERT_SERIES,
                 (name, text, *columns, _bound(labels.get("le")), first, last, digest),
             )
-            known = _CachedRow(made.lastrowid or 0, last)
+            known = _CachedSeries(made.lastrowid or 0, last)
         else:
-            known = _CachedRow(*row)
+            known = _CachedSeries(*row)
             latest = database.execute(
                 "SELECT at, value FROM samples WHERE series = ? ORDER BY at DESC LIMIT 1",
                 (known.id,),
             ).fetchone()
             if latest is not None:
                 known.at, known.value = latest
-        if len(self._series) >= CACHED:
+        if len(self._series) >= self._max_series:
             self._series.clear()
         self._series[key] = known
         return known
@@ -276,14 +311,14 @@ class SampleWriter:
                 )
         self._database.executemany(_INSERT_ENTRY, entries)
 
-    def _find_stream(self, labels: str, metadata: Mapping[str, str], newest: int) -> _CachedRow:
+    def _find_stream(self, labels: str, metadata: Mapping[str, str], newest: int) -> _CachedStream:
         """Find or store the stream of an entry.
 
         Labels that the worker sends as structured metadata belong to it, too: here, streams have
         no limit. The worker's instance does not.
         """
         database = self._database
-        key = (labels, *map(metadata.get, STREAM_LABELS))
+        key = _digest(repr((labels, *map(metadata.get, STREAM_LABELS))).encode())
         known = self._streams.get(key)
         if known is None:
             pairs = stream_labels(labels)
@@ -297,10 +332,9 @@ class SampleWriter:
                 columns = [pairs.get(label) for label in STREAM_LABELS]
                 made = database.execute(_INSERT_STREAM, (text, *columns, newest))
                 row = (made.lastrowid or 0, newest)
-            known = _CachedRow(row[0], row[1], pairs.get("event_type"))
-            if len(self._streams) >= CACHED:
-                self._streams.clear()
-            self._streams[key] = known
+            event_type = pairs.get("event_type")
+            known = _CachedStream(row[0], row[1], event_type)
+            self._streams.add(key, known, OBJECT_BYTES + memory_size(event_type))
         if newest - known.seen >= SEEN_EVERY:
             database.execute("UPDATE streams SET last_seen = ? WHERE id = ?", (newest, known.id))
             known.seen = newest
@@ -309,12 +343,14 @@ class SampleWriter:
     def _store_video(self, video_id: str, title: Text, at: int) -> None:
         """Store which video a governed label stands for."""
         text = None if title in (None, "") else str(title)
-        known = self._videos.get(video_id)
-        if known is not None and known[0] == (text or known[0]) and at - known[1] < SEEN_EVERY:
+        key = _digest(repr((video_id, text)).encode())
+        known = self._videos.get(key)
+        if known is None:
+            self._videos.add(key, _CachedVideo(at), OBJECT_BYTES)
+        elif at - known.seen < SEEN_EVERY:
             return
-        if len(self._videos) >= CACHED:
-            self._videos.clear()
-        self._videos[video_id] = (text, at)
+        else:
+            known.seen = at
         label = label_for_value(label_text(video_id), self._video_limit)
         if label is None:
             return
@@ -338,6 +374,10 @@ def _bound(text: str | None) -> float | None:
         return math.inf if text == "+Inf" else float(text)
     except ValueError:
         return None
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=12).digest()
 
 
 def _hash(text: str) -> int:

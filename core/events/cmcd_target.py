@@ -9,12 +9,13 @@ The API key is not part of the target, so it is not in the journal.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from ..primitives.bounded_cache import BoundedCache
+from ..primitives.memory_size import memory_size
 from .faults import NotCmcdError
 
 MAGIC: Final = b"CMCD/2 "
@@ -48,7 +49,13 @@ REQUIRED_FIELDS: Final = ("org_id", "player_id")
 """Fields that distinguish the players of several sites."""
 
 _encode = msgspec.json.Encoder().encode
-_decode = lru_cache(maxsize=4096)(msgspec.json.Decoder(CmcdTarget).decode)
+_decode = msgspec.json.Decoder(CmcdTarget).decode
+
+CACHE_BYTES: Final = 2 * 1024 * 1024
+"""Approximate bytes of each of two caches: several thousand players each."""
+
+_decoded: BoundedCache[bytes, CmcdTarget] = BoundedCache(CACHE_BYTES)
+_read: BoundedCache[tuple[str, str, int], CmcdTarget] = BoundedCache(CACHE_BYTES)
 
 
 def is_wrapped(body: bytes) -> bool:
@@ -68,10 +75,14 @@ def unwrap(body: bytes) -> tuple[CmcdTarget, bytes]:
         NotCmcdError: The target is damaged.
     """
     head, _, records = body.removeprefix(MAGIC).partition(b"\n")
-    try:
-        return _decode(head), records
-    except msgspec.DecodeError as error:
-        raise NotCmcdError(f"target: {error}") from None
+    target = _decoded.get(head)
+    if target is None:
+        try:
+            target = _decode(head)
+        except msgspec.DecodeError as error:
+            raise NotCmcdError(f"target: {error}") from None
+        _decoded.add(head, target, memory_size((head, target)))
+    return target, records
 
 
 def read_target(query: str, headers: Mapping[str, str], longest: int) -> CmcdTarget:
@@ -85,14 +96,19 @@ def read_target(query: str, headers: Mapping[str, str], longest: int) -> CmcdTar
     Raises:
         NotCmcdError: The query has too many fields.
     """
-    return _read_target(query, headers.get("user-agent", "")[:MAX_USER_AGENT], longest)
+    user_agent = headers.get("user-agent", "")[:MAX_USER_AGENT]
+    key = (query, user_agent, longest)
+    target = _read.get(key)
+    if target is None:
+        target = _read_target(query, user_agent, longest)
+        _read.add(key, target, memory_size((*key, target)))
+    return target
 
 
 MAX_USER_AGENT: Final = 512
 """Characters of a user agent that are read."""
 
 
-@lru_cache(maxsize=4096)
 def _read_target(query: str, user_agent: str, longest: int) -> CmcdTarget:
     try:
         fields = dict(parse_qsl(query, max_num_fields=MAX_FIELDS))

@@ -48,7 +48,11 @@ class BoundedCache(Generic[Key, Value]):
         if size > self._max_bytes // 100:
             return
         if self.bytes + size > self._max_bytes:
-            self._entries.clear()
-            self.bytes = 0
+            self.clear()
         self._entries[key] = value
         self.bytes += size
+
+    def clear(self) -> None:
+        """Forget all entries."""
+        self._entries.clear()
+        self.bytes = 0

@@ -24,7 +24,7 @@ SECOND = 1000
 
 def add(store: Store, *changes: dict[str, Any]) -> None:
     """Store views that were last seen a minute ago."""
-    writer = SampleWriter(store.database, store.config.cardinality_limits["video_id"])
+    writer = SampleWriter(store.database, store.config)
     times = {"began_at": NOW - 5 * MINUTE, "last_seen": NOW - MINUTE}
     writer.write_views(request(*({**times, **one} for one in changes)).body)
 

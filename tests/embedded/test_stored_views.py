@@ -100,7 +100,7 @@ def test_file_of_the_previous_format_gets_the_table_and_keeps_its_rows(tmp_path:
 def test_views_older_than_the_retention_are_removed(tmp_path: Path) -> None:
     config = config_of(tmp_path, OPENQOE_EMBEDDED_MAX_AGE="3600")
     with closing(open_writer(tmp_path / FILE, full=False)) as database:
-        writer = SampleWriter(database, config.cardinality_limits["video_id"])
+        writer = SampleWriter(database, config)
         old = {"view_id": "old", "last_seen": NOW - HOUR - 1}
         long = {"view_id": "long", "began_at": NOW - 9 * HOUR, "last_seen": NOW - 1}
         writer.write_views(request(old, long).body)
@@ -112,7 +112,7 @@ def test_views_older_than_the_retention_are_removed(tmp_path: Path) -> None:
 def test_oldest_views_are_removed_while_the_file_is_too_large(tmp_path: Path) -> None:
     config = replace(config_of(tmp_path), embedded_max_bytes=16 * 2**20)
     with closing(open_writer(tmp_path / FILE, full=False)) as database:
-        writer = SampleWriter(database, config.cardinality_limits["video_id"])
+        writer = SampleWriter(database, config)
         for hour in range(20):
             at = NOW - hour * HOUR
             views = [

@@ -56,7 +56,7 @@ class SimulatedStore:
         self._disk = Disk()
         self._database = open_writer(folder / FILE, full=False)
         self._database.execute("PRAGMA synchronous = OFF")
-        self._tables = SampleWriter(self._database, self.config.cardinality_limits["video_id"])
+        self._tables = SampleWriter(self._database, self.config)
         self._start()
 
     def send(self, batch: Batch) -> None:

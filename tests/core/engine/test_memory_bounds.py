@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openqoe.core.events.cmcd_target import CACHE_BYTES, read_target, unwrap, wrap
 from openqoe.core.http.head import read_head
 from openqoe.core.http.messages import Response
 from openqoe.core.http.parser_choice import select_parser
@@ -82,3 +83,13 @@ def test_cached_response_headers_are_bounded_in_bytes() -> None:
         origin = f"https://{number}.example" + "x" * 20_000
         encode_response(Response(204, (("Access-Control-Allow-Origin", origin),)), NOW)
     assert used() - before < 2 * MIB
+
+
+def test_cached_targets_of_cmcd_are_bounded_in_bytes() -> None:
+    """4,096 queries of 32 KB each were cached twice."""
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(1_000):
+        query = f"org_id=acme&player_id=web&env={number}" + "x" * 10_000
+        target = read_target(query, {"user-agent": "y" * 10_000}, 2_048)
+        unwrap(wrap(target, b"[]"))
+    assert tracemalloc.get_traced_memory()[0] - before < 2 * CACHE_BYTES
