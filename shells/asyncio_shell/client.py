@@ -1,11 +1,22 @@
 """HTTP requests to destinations on asyncio, with pooled connections."""
 
+import asyncio
+
 import aiohttp
 
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
 from ..net.connection_policy import ConnectionPolicy
-from ..net.http_results import MAX_ANSWER, network_failure, read_start, timeout_failure
+from ..net.http_results import (
+    MAX_ANSWER,
+    MAX_HEAD,
+    SUCCESS_BODY_S,
+    is_success,
+    network_failure,
+    read_start,
+    timeout_failure,
+)
+from .response_handler import use_status_first
 
 NO_LIMIT = 0
 """Connections at a time: the core sends one request for each queue, and none may wait for those of
@@ -42,13 +53,15 @@ class Client:
         socks = proxy if proxy is not None and proxy.startswith("socks5") else None
         if socks not in self._sessions:
             self._sessions[socks] = aiohttp.ClientSession(
-                connector=self._create_connector(socks),
+                connector=use_status_first(self._create_connector(socks)),
                 timeout=aiohttp.ClientTimeout(total=self._timeout),
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 # Bodies are read as they come: a badly encoded one must not hide the status.
                 auto_decompress=False,
                 headers={"Accept-Encoding": "identity"},
+                max_line_size=MAX_HEAD,
+                max_field_size=MAX_HEAD,
             )
         return self._sessions[socks]
 
@@ -63,6 +76,7 @@ class Client:
 
     async def send(self, effect: RemoteWrite | LokiPush) -> HttpResult | NetworkFailure:
         """Send one effect. A fault is a result, never an exception."""
+        answer: HttpResult | None = None
         try:
             proxy = self._policy.proxies.proxy_for(effect.url)
             session = self._session_for(proxy)
@@ -74,11 +88,14 @@ class Client:
                 allow_redirects=False,
                 proxy=http_proxy,
             ) as response:
-                body = await read_start(response.content.iter_chunked(MAX_ANSWER))
                 headers = {name.lower(): value for name, value in response.headers.items()}
+                answer = HttpResult(response.status, headers)
+                limit = SUCCESS_BODY_S if is_success(response.status) else None
+                async with asyncio.timeout(limit):
+                    body = await read_start(response.content.iter_chunked(MAX_ANSWER))
                 return HttpResult(response.status, headers, body)
         except TimeoutError:
-            return timeout_failure(self._timeout)
+            return answer or timeout_failure(self._timeout)
         # Also a host or a header that cannot be encoded, and each kind of error of a SOCKS proxy.
         except Exception as error:
-            return network_failure(error)
+            return answer or network_failure(error)

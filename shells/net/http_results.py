@@ -9,6 +9,19 @@ MAX_ANSWER = 8192
 """Bytes of an answer that are read; enough for an error message."""
 
 
+MAX_HEAD = 65_536
+"""Bytes of a status line or header that a client must accept."""
+
+SUCCESS_BODY_S = 0.25
+"""s in which the body of a success may end. It is of no interest, but a connection can only be used
+again when the body has been read; a slower one closes the connection."""
+
+
+def is_success(status: int) -> bool:
+    """Whether a request with this status is done."""
+    return 200 <= status <= 299
+
+
 async def read_start(pieces: AsyncIterator[bytes]) -> bytes:
     """Read the first MAX_ANSWER bytes of an answer.
 

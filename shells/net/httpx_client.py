@@ -6,7 +6,13 @@ import httpx
 from openqoe.core.effects import HttpResult, LokiPush, NetworkFailure, RemoteWrite
 
 from .connection_policy import ConnectionPolicy
-from .http_results import network_failure, read_start, timeout_failure
+from .http_results import (
+    SUCCESS_BODY_S,
+    is_success,
+    network_failure,
+    read_start,
+    timeout_failure,
+)
 
 NO_LIMIT = httpx.Limits(max_connections=None, max_keepalive_connections=100)
 """Connections at a time: the core sends one request for each queue, and none may wait for those of
@@ -66,7 +72,9 @@ class Client:
                 ) as response:
                     headers = {name.lower(): value for name, value in response.headers.items()}
                     answer = HttpResult(response.status_code, headers)
-                    body = await read_start(response.aiter_raw())
+                    limit = SUCCESS_BODY_S if is_success(response.status_code) else None
+                    with anyio.fail_after(limit):
+                        body = await read_start(response.aiter_raw())
                     return HttpResult(response.status_code, headers, body)
         except TimeoutError:
             return answer or timeout_failure(self._timeout)
@@ -80,7 +88,7 @@ class Client:
             OSError,
             ValueError,
         ) as error:
-            return network_failure(error)
+            return answer or network_failure(error)
 
 
 def _root_cause(error: BaseException) -> Exception:
