@@ -34,7 +34,9 @@ class EndedView(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 def compact(view: View | ViewState, labels: Labels) -> EndedView:
     """Compacts a view."""
-    state = _encode(view if isinstance(view, ViewState) else capture_view_state(view))
+    if isinstance(view, ViewState):
+        view = View.from_state(view, labels)
+    state = _encode(capture_view_state(view))
     return EndedView(labels, view.last_seen, state[len(_STATE_HEADER) + len(_encode(view.key)) :])
 
 

@@ -63,7 +63,7 @@ def key_text(text: str) -> str:
 
 
 class ViewDetails(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What the events of a view say about it that its labels do not; for its row.
+    """What the events of a view say about it that its labels do not; for its next row.
 
     Attributes:
         session_id: The visit.
@@ -71,7 +71,8 @@ class ViewDetails(msgspec.Struct, array_like=True, frozen=True, gc=False):
         title: Title of the video.
         error_family: Family of the latest error.
         error_code: Code of the latest error.
-        view_id: The view's id, if its key has a hash instead; else "".
+        view_id: The view's id, if its key has a hash instead of it and it is not too long for
+            rows; else "".
     """
 
     session_id: str = ""
@@ -80,6 +81,16 @@ class ViewDetails(msgspec.Struct, array_like=True, frozen=True, gc=False):
     error_family: str | None = None
     error_code: str | None = None
     view_id: str = ""
+
+
+def retained_details(details: ViewDetails | None) -> ViewDetails | None:
+    """Returns what must outlive a row: the id, since later rows of the view need it.
+
+    The store keeps the other details of earlier rows.
+    """
+    if details is None or not details.view_id:
+        return None
+    return ViewDetails(view_id=details.view_id)
 
 
 class ViewState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -109,7 +120,7 @@ class View(msgspec.Struct, gc=False, eq=False):
         is_concurrent: Whether it counts as playing until it falls silent.
         early_expiry: Second for which its early end is scheduled; 0 if none is.
         cmcd: Its CMCD records so far; None without any.
-        details: For its row, if rows of views are stored.
+        details: For its next row, if rows of views are stored.
         is_newcomer: Whether it has not come back since it was first seen (``view_table``).
     """
 
@@ -136,7 +147,7 @@ class View(msgspec.Struct, gc=False, eq=False):
             state.log_position,
             state.entries_applied,
             cmcd=state.cmcd,
-            details=state.details,
+            details=retained_details(state.details),
         )
 
     def load_state(self, state: ViewState) -> None:
@@ -150,7 +161,7 @@ def capture_view_state(view: View) -> tuple[object, ...]:
     """Captures the state of a view as a tuple that is encoded like a ``ViewState``.
 
     A tuple, because a flush may write 100,000 views. It shares mutable members with the view, so
-    it must be encoded at once.
+    it must be encoded at once. The flush writes the rows with their details besides.
     """
     return (
         view.key,
@@ -159,5 +170,5 @@ def capture_view_state(view: View) -> tuple[object, ...]:
         view.log_position,
         view.entries_applied,
         view.cmcd,
-        view.details,
+        retained_details(view.details),
     )

@@ -1,7 +1,8 @@
 """Rows of views: the summary of one playback as a value, for stores that list playbacks.
 
-A row holds all that is known of a view, so a later row of a view replaces an earlier one: it may be
-stored twice, and none but the latest has to be stored. Its numbers come from the playback model
+A row holds the whole state of a view, so a later row replaces an earlier one: it may be stored
+twice. Only its details are those of the events since the previous row: a store keeps those that a
+later row lacks. Its numbers come from the playback model
 alone, so they agree with the metrics.
 """
 
@@ -10,14 +11,29 @@ from collections.abc import Sequence
 import msgspec
 
 from ..events.event_types import Event, Text
+from ..primitives.memory_size import MAX_CHARACTER_BYTES
 from .labeller import label_text
 from .outcome import outcome, scores
 from .playback_state import Mark
 from .sources import error_of
-from .view import View, ViewDetails
+from .view import View, ViewDetails, retained_details
 
 MAX_TEXT = 512
 """Characters of a title or an id."""
+
+MAX_VIEW_ID_BYTES = 128
+"""Bytes of a view's id; the row of a view with a longer one has the hash of its key instead. It is
+the only text that is kept for as long as the view."""
+
+MAX_DETAILS_BYTES = 20 * 1024 * 1024
+"""Approximate bytes of the details of all views that have changed since the latest flush: 50,000
+with ids and titles of usual length."""
+
+DETAILS_BYTES = 112
+"""Bytes of the details of a view without their texts."""
+
+TEXT_BYTES = 64
+"""Bytes of a text besides its characters."""
 
 MAX_NUMBER = 2**53
 """Largest number of a row: players send any."""
@@ -107,15 +123,30 @@ DETAILS = ("session_id", "viewer_id", "title", "error_family", "error_code")
 
 
 class ChangedViews:
-    """The views that have changed since the latest flush."""
+    """The views that have changed since the latest flush.
+
+    The details of a view are kept until its row is made: a store keeps what an earlier row says.
+    When all details together reach ``MAX_DETAILS_BYTES``, those of further events are left out of
+    the row; later events repeat most of them. Views seen once may use half of it, so invented ones
+    take nothing from the others.
+    """
 
     def __init__(self) -> None:
         self._views: dict[View, None] = {}
+        self._bytes = 0
 
     def add_events(self, view: View, events: Sequence[Event]) -> None:
         """Notes that events of a view were applied, and keeps their details."""
-        view.details = _details(view, events)
         self._views[view] = None
+        details = _details(view, events)
+        if details is view.details:
+            return
+        added = _size(details) - _size(view.details)
+        if self._bytes + added <= MAX_DETAILS_BYTES // (2 if view.is_newcomer else 1):
+            self._bytes += added
+            view.details = details
+        elif view.details is None:
+            view.details = retained_details(details)
 
     def add(self, view: View) -> None:
         """Notes that time has changed a view."""
@@ -124,6 +155,7 @@ class ChangedViews:
     def drain(self) -> list[View]:
         """Removes and returns the views."""
         views, self._views = self._views, {}
+        self._bytes = 0
         return list(views)
 
 
@@ -202,15 +234,29 @@ def _details(view: View, events: Sequence[Event]) -> ViewDetails:
         if code is None:
             family, code = known.error_family, known.error_code
     view_id = _text(newest.view_id) or ""
+    if view_id == view.key.view_id or _characters_size(view_id) > MAX_VIEW_ID_BYTES:
+        view_id = ""
     details = ViewDetails(
         _text(newest.session_id) or "",
         _text(newest.viewer_id) or "",
         title,
         family,
         code,
-        "" if view_id == view.key.view_id else view_id,
+        view_id,
     )
     return known if details == known and known is not None else details
+
+
+def _size(details: ViewDetails | None) -> int:
+    """Approximate bytes of details."""
+    if details is None:
+        return 0
+    texts = filter(None, msgspec.structs.astuple(details))
+    return DETAILS_BYTES + sum(TEXT_BYTES + _characters_size(text) for text in texts)
+
+
+def _characters_size(text: str) -> int:
+    return len(text) * (1 if text.isascii() else MAX_CHARACTER_BYTES)
 
 
 def _text(value: Text) -> str | None:

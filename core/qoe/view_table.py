@@ -298,16 +298,10 @@ class ViewTable:
         At once, because the snapshot that follows must not hold them: a million views take a
         second.
         """
-        org, texts = key_text(org_id), [text.encode() for text in viewer_ids]
-        for key, ended in self._ended.items():
-            if isinstance(ended, View) or (
-                key.org_id == org and any(text in ended.rest for text in texts)
-            ):
-                view = expand(key, ended)
+        org = key_text(org_id)
+        for view in (*self._views.values(), *self._ended.values()):
+            if isinstance(view, View):  # compact views have no details
                 _forget_viewer(view, org, viewer_ids)
-                self._ended[key] = view if view is ended else compact(view, view.labels)
-        for view in self._views.values():
-            _forget_viewer(view, org, viewer_ids)
 
     def capture_state(self, table: LabelTable) -> IncrementalWork[ViewTableState]:
         """Captures the state for a snapshot. The table must not change meanwhile."""

@@ -6,6 +6,7 @@ import msgspec
 
 from ..delivery.payload import Payload
 from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
+from ..qoe.view import retained_details
 from ..qoe.view_rows import ChangedViews, row_of
 from ..wire import view_rows
 
@@ -21,6 +22,7 @@ def drain_payloads(changed: ChangedViews, now: int) -> IncrementalWork[Sequence[
     rows: list[bytes] = []
     for number, view in enumerate(changed.drain(), 1):
         row = row_of(view, now)
+        view.details = retained_details(view.details)
         if row is not None:
             rows.append(_encode(row))
         if len(rows) == MAX_ROWS:

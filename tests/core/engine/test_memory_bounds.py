@@ -85,6 +85,22 @@ def test_cached_response_headers_are_bounded_in_bytes() -> None:
     assert used() - before < 2 * MIB
 
 
+def bytes_of_views(title: str) -> int:
+    rig = Rig({"OPENQOE_EMBEDDED": "on"})
+    before = used()
+    for number in range(200):
+        video = {"id": "film", "title": f"{number}{title}"}
+        rig.post({**player_event(0, "playing", 0.0, view=f"v{number}"), "video": video})
+    rig.flush()
+    return used() - before
+
+
+def test_details_of_views_do_not_outlive_their_rows() -> None:
+    """150,000 views kept ids, titles and errors of up to 9 KB each."""
+    difference = bytes_of_views("\U0001f600" * 510) - bytes_of_views("")
+    assert difference < 200 * 510 * 4 / 4
+
+
 def test_cached_targets_of_cmcd_are_bounded_in_bytes() -> None:
     """4,096 queries of 32 KB each were cached twice."""
     before, _ = tracemalloc.get_traced_memory()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from openqoe.core.effects import HttpResult
-from openqoe.core.qoe.view_rows import MAX_NUMBER, ViewRow
+from openqoe.core.qoe import view_rows
+from openqoe.core.qoe.view_rows import DETAILS, MAX_NUMBER, MAX_VIEW_ID_BYTES, ViewRow
 from tests.support.event_builders import NOW
 from tests.support.rig import Rig, cmcd_record, player_event
 
@@ -16,8 +20,13 @@ def embedded_rig() -> Rig:
 
 
 def latest(rig: Rig) -> dict[str, ViewRow]:
-    """The latest row of each view, as a store has it."""
-    return {row.view_id: row for row in rig.view_rows}
+    """The latest row of each view, as a store has it: with details that it lacks itself."""
+    found: dict[str, ViewRow] = {}
+    for row in rig.view_rows:
+        earlier = found.get(row.view_id, row)
+        kept = {name: getattr(row, name) or getattr(earlier, name) for name in DETAILS}
+        found[row.view_id] = msgspec.structs.replace(row, **kept)
+    return found
 
 
 def test_row_of_a_view_that_started_stalled_and_ended_has_its_numbers() -> None:
@@ -76,6 +85,45 @@ def test_row_has_the_labels_and_the_details_of_its_view() -> None:
     assert (row.org_id, row.video_id, row.env) == ("acme", "film-1", "test")
     assert row.title is not None and row.title.startswith("<b>") and len(row.title) == 512
     assert row.session_id and row.viewer_id
+
+
+@pytest.mark.parametrize(
+    "view_id", ["v" * 41, "v" * MAX_VIEW_ID_BYTES, "v" * (MAX_VIEW_ID_BYTES + 1), "ä" * 250]
+)
+def test_rows_of_a_view_with_a_long_id_have_the_same_id_with_and_without_events(
+    view_id: str,
+) -> None:
+    rig = embedded_rig()
+    rig.post(player_event(0, "playing", 0.0, view=view_id))
+    rig.pass_time(20 * SECOND)
+    rig.pass_time(45 * MINUTE)
+    first, last = rig.view_rows
+    assert (first.outcome, last.outcome) == (None, "stopped")
+    assert first.view_id == last.view_id
+    assert (first.view_id == view_id) == (len(view_id) <= MAX_VIEW_ID_BYTES)
+
+
+def titled(number: int, view: str, length: int) -> dict[str, object]:
+    video = {"id": "film", "title": "x" * length}
+    return {**player_event(number, "playing", 0.0, view=view), "video": video}
+
+
+def test_invented_views_with_long_details_take_none_from_views_that_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(view_rows, "MAX_DETAILS_BYTES", 60_000)
+    rig = embedded_rig()
+    rig.post(titled(0, "real", 20))
+    rig.pass_time(10 * SECOND)
+    for number in range(100):
+        rig.post(titled(10, f"invented-{number}", 512))
+    rig.post(titled(10, "real", 30))
+    rig.pass_time(20 * SECOND)
+    rows = latest(rig)
+    assert rows["real"].title == "x" * 30
+    assert len(rows) == 101, "every view has a row"
+    details = sum(len(row.title or "") for row in rows.values())
+    assert details < 60_000 / 2
 
 
 def test_rows_are_sent_again_until_the_store_takes_them() -> None:
