@@ -40,7 +40,7 @@ CACHED_FOR: Final = 5
 """An answer is cached for this many times the time it needed, so its query uses at most a sixth of
 a core."""
 
-MAX_CACHED_BYTES: Final = 16 * 1024 * 1024
+MAX_CACHED_BYTES: Final = 8 * 1024 * 1024
 """Bytes of the cached answers."""
 
 _HEADERS: Final = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))

@@ -43,7 +43,7 @@ REPEAT_INTERVAL: Final = 300_000
 CACHED_BESIDES: Final = 10_000
 """Series that are cached besides the series of views: the worker's own."""
 
-CACHED_SERIES_BYTES: Final = 240
+CACHED_SERIES_BYTES: Final = 210
 """Bytes of a cached series: entry of the dictionary, digest, row, and its numbers."""
 
 MAX_STREAMS_BYTES: Final = 6 * 1024 * 1024

@@ -393,7 +393,7 @@ class Settings:
     )
     max_views: int = _count(
         "OPENQOE_MAX_VIEWS",
-        150_000,
+        75_000,
         "Maximum views in memory, ended ones included; above it, ended views are evicted, then "
         "views seen once, then the longest silent of the largest organisations. A view uses up "
         "to 0.8 KB of memory, an ended one half of that. Set it to the number of views of a day, "

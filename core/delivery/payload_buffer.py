@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Iterator
 from .byte_pool import BytePool
 from .payload import Payload
 
-MAX_LOADED = 8 * 1024 * 1024
+MAX_LOADED = 4 * 1024 * 1024
 """Maximum bytes of bodies in memory if there is an outbox."""
 
 MINUTE = 60_000

@@ -18,7 +18,7 @@ from .batch import Batch
 MOST_DECODED = 5_000
 """Events that may wait in decoded form; of batches past it only the bytes are kept."""
 
-MOST_DECODED_BYTES = 4 * 1024 * 1024
+MOST_DECODED_BYTES = 2 * 1024 * 1024
 """Bytes of bodies whose events may wait in decoded form."""
 
 

@@ -51,8 +51,8 @@ REQUIRED_FIELDS: Final = ("org_id", "player_id")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(CmcdTarget).decode
 
-CACHE_BYTES: Final = 2 * 1024 * 1024
-"""Approximate bytes of each of two caches: several thousand players each."""
+CACHE_BYTES: Final = 1 * 1024 * 1024
+"""Approximate bytes of each of two caches: about two thousand players each."""
 
 _decoded: BoundedCache[bytes, CmcdTarget] = BoundedCache(CACHE_BYTES)
 _read: BoundedCache[tuple[str, str, int], CmcdTarget] = BoundedCache(CACHE_BYTES)

@@ -41,9 +41,9 @@ MAX_LABEL_BYTES = 2048
 
 INVALID_REPLACEMENT = "?"
 
-MAX_CACHE_BYTES = 24 * 1024 * 1024
+MAX_CACHE_BYTES = 18 * 1024 * 1024
 """Approximate bytes of the cache; clients choose the raw values, so it is bounded. It has room for
-10,000 label sets of usual length."""
+7,500 label sets of usual length."""
 
 LABEL_SET_BYTES = 1024
 """Approximate bytes of a cached label set with its group, besides the raw values."""

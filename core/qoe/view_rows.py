@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import msgspec
 
 from ..events.event_types import Event, Text
-from ..primitives.memory_size import MAX_CHARACTER_BYTES
 from .labeller import label_text
 from .outcome import outcome, scores
 from .playback_state import Mark
@@ -25,8 +24,12 @@ MAX_VIEW_ID_BYTES = 128
 """Bytes of a view's id; the row of a view with a longer one has the hash of its key instead. It is
 the only text that is kept for as long as the view."""
 
-MAX_DETAILS_BYTES = 20 * 1024 * 1024
-"""Approximate bytes of the details of all views that have changed since the latest flush: 50,000
+WIDE_CHARACTER_BYTES = 8
+"""Bytes of a character of a text that is not ASCII: CPython's widest form, and the UTF-8 that is
+cached when the text is encoded."""
+
+MAX_DETAILS_BYTES = 16 * 1024 * 1024
+"""Approximate bytes of the details of all views that have changed since the latest flush: 40,000
 with ids and titles of usual length."""
 
 DETAILS_BYTES = 112
@@ -256,7 +259,7 @@ def _size(details: ViewDetails | None) -> int:
 
 
 def _characters_size(text: str) -> int:
-    return len(text) * (1 if text.isascii() else MAX_CHARACTER_BYTES)
+    return len(text) * (1 if text.isascii() else WIDE_CHARACTER_BYTES)
 
 
 def _text(value: Text) -> str | None:

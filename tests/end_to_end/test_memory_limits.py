@@ -75,13 +75,20 @@ def hostile(number: int, now: int) -> dict[str, Any]:
         app_name=own + "a" * 2_000,
         app_version=own + "b" * 2_000,
         player={"name": own + "c" * 2_000},
-        video={"id": own + "d" * 2_000},
-        data={"error_code": -1, "error_context": {"error_details": own + "e" * 3_000}},
+        video={"id": own + "d" * 2_000, "title": own + "\U0001f600" * 500},
+        data={
+            "error_family": own + "f" * 500,
+            "error_code": own + "g" * 500,
+            "error_context": {"error_details": own + "e" * 3_000},
+        },
     )
 
 
 def test_page_key_stays_within_the_bounds() -> None:
-    """10,000 events, each with 12 KB of texts of its own: 120 MB."""
+    """10,000 events, each with 15 KB of texts of its own, and 500 targets of CMCD with 20 KB.
+
+    Nothing but the embedded store receives them.
+    """
     settings = {
         "API_KEY": "k",
         "OPENQOE_MAX_VIEWS": "5000",
@@ -92,12 +99,22 @@ def test_page_key_stays_within_the_bounds() -> None:
     }
     with WorkerProcess(settings, is_fresh=True) as worker:
         before = resident(worker)
+        sent = 0
         for start in range(0, 10_000, 200):
             now = int(time.time() * 1000)
             body = batch(*(hostile(number, now) for number in range(start, start + 200)))
+            sent += len(body)
             status, answer = worker.post(body, Authorization="Bearer k")
             assert status in (202, 503), json.dumps(answer)
+        headers = {"Authorization": "Bearer k", "Content-Type": "application/cmcd"}
+        for number in range(500):
+            query = f"org_id=acme&player_id={number}&env=" + "h" * 20_000
+            record = f'cid="film",sid="view",ts={now},v=2,e=ps,sta=s,sn={number}\n'
+            code, _, _ = worker.request("POST", f"/v1/cmcd?{query}", record.encode(), headers)
+            assert code in (204, 503)
         time.sleep(5)
         config = Config.from_environment(settings)
         bounds = (*bounds_without_key(config), *bounds_with_key(config))
-        assert resident(worker) - before < most(bounds)
+        pinned = resident(worker) - before
+        assert pinned < most(bounds)
+        assert pinned < sent / 2, f"{pinned} of {sent} bytes"

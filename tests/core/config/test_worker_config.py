@@ -95,7 +95,7 @@ SETTINGS: list[tuple[str, str, str, Any, Any]] = [
     ("OPENQOE_KV_SYNC_INTERVAL", "1", "kv_sync_interval", 5_000, 1_000),
     ("OPENQOE_KV_PATIENCE", "0", "kv_patience", 30_000, 0),
     ("OPENQOE_VIEW_TIMEOUT", "60", "view_timeout", 1_800_000, 60_000),
-    ("OPENQOE_MAX_VIEWS", "5", "max_views", 150_000, 5),
+    ("OPENQOE_MAX_VIEWS", "5", "max_views", 75_000, 5),
     ("OPENQOE_FLUSH_INTERVAL", "0", "flush_interval", 15_000, 0),
     ("OPENQOE_INSTANCE", "eu-1", "instance", None, "eu-1"),
     ("OPENQOE_MAX_SAMPLES_PER_REQUEST", "2", "max_samples_per_request", 5_000, 2),
