@@ -15,27 +15,28 @@ class TokenBucket:
         rate: The rate at which it refills, and its size.
     """
 
-    __slots__ = ("_at", "_level", "rate")
+    __slots__ = ("_at", "_debt", "_ms_per_event", "_when_full", "rate")
 
     def __init__(self, rate: Rate, now: int) -> None:
         self.rate = rate
-        self._level = float(rate.burst)
+        self._ms_per_event = 1000 / rate.events_per_second
+        self._when_full = -rate.burst * self._ms_per_event
+        # ms of refilling that are owed; negative while there are tokens. Counted in tokens instead,
+        # rounding could leave none after the wait that was announced.
+        self._debt = self._when_full
         self._at = now
 
     def wait(self, now: int) -> int:
         """Return ms until a batch is admitted; 0 if it is now."""
         self._refill(now)
-        if self._level > 0:
-            return 0
-        return int(-self._level * 1000 / self.rate.events_per_second) + 1
+        return 0 if self._debt < 0 else int(self._debt) + 1
 
     def spend(self, events: int, now: int) -> None:
         """Take the tokens of an admitted batch."""
         self._refill(now)
-        self._level -= events
+        self._debt += events * self._ms_per_event
 
     def _refill(self, now: int) -> None:
         elapsed = max(0, now - self._at)  # the clock may have been set back
         self._at = now
-        gained = elapsed * self.rate.events_per_second / 1000
-        self._level = min(float(self.rate.burst), self._level + gained)
+        self._debt = max(self._when_full, self._debt - elapsed)

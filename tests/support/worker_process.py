@@ -100,6 +100,8 @@ class WorkerProcess:
             "OPENQOE_LOG_FORMAT": "json",
             "OPENQOE_DURABILITY": "normal",
             "OPENQOE_DATA_DIR": str(self.data),
+            # Tests run beside each other, and how long a request waits is no worker's fault then.
+            "OPENQOE_MAX_WAIT": "0",
             **(settings or {}),
         }
         self._log = Path(tempfile.mkstemp(prefix="openqoe-worker-", suffix=".log")[1])

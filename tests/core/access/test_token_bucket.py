@@ -2,7 +2,7 @@
 
 from itertools import accumulate
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openqoe.core.access.api_key import Rate
@@ -45,6 +45,7 @@ def test_any_period_admits_at_most_rate_burst_and_one_batch(
 
 
 @given(rates, arrivals)
+@example(Rate(1 / 3, 1), [(0, 1), (553, 35), (3_517, 1)])
 def test_batch_is_admitted_exactly_after_the_wait(
     rate: Rate, batches: list[tuple[int, int]]
 ) -> None:
