@@ -125,10 +125,10 @@ CREATE TABLE views (
     duration_ms INTEGER, score REAL
 );
 CREATE UNIQUE INDEX views_key ON views (view_id, org_id, video_id, player);
--- Lists are filtered by the usual filters in this index alone: other rows are not read.
+-- Lists are filtered by most filters in this index alone: other rows are not read.
 CREATE INDEX views_seen ON views (
     last_seen, began_at, outcome, rebuffer_ms, startup_ms, org_id, device_category, player_name,
-    network_country, app_version, os_family, browser_family
+    network_country, app_version, os_family, browser_family, content_type, env, app_name, player_id
 );
 CREATE INDEX views_outcome ON views (outcome, last_seen, began_at);
 CREATE INDEX views_error ON views (error_code, last_seen) WHERE error_code IS NOT NULL;
