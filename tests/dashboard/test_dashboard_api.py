@@ -477,7 +477,7 @@ def test_cache_of_answers_is_bounded_in_bytes_and_drops_expired_ones(
 
     monkeypatch.setattr(Reader, "rows", slow)
     for _ in range(20):
-        filled.entry({"event_type": "large", "x": "x" * 200_000})
+        filled.entry({"event_type": "large", "x": "x" * 50_000})
     for limit in range(1, 101):
         clock[0] -= 2  # no time passes
         filled.ask("tail", limit=limit)
