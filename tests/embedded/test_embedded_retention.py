@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from openqoe.embedded import FILE, retention
 from openqoe.embedded.retention import MIN_AGE, Retention, used_bytes
 from tests.embedded.stored_rig import Stored, config_of, entries, metrics, stored
 from tests.support.event_builders import NOW
+from tests.support.services import wait_until
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -126,16 +129,18 @@ def test_sweep_of_a_file_over_its_limit_removes_the_oldest_data(tmp_path: Path) 
     with stored(tmp_path) as store:  # without a limit, so its own thread does not sweep
         now = fill(store, 24)
         sweep(store, now, **settings)
-        database = sqlite3.connect(tmp_path / FILE)
-        size = used_bytes(database)
-        database.close()
+        with closing(sqlite3.connect(tmp_path / FILE)) as database:
+            size = used_bytes(database)
         assert 13 * 2**20 < size <= 16 * 2**20
         ((oldest, newest),) = store.rows("SELECT min(at), max(at) FROM entries")
         assert newest > now - 2 * MINUTE
         # The same time is kept of both; one sample more, for the value at the horizon.
         ((first,),) = store.rows("SELECT min(at) FROM samples")
         assert 0 <= oldest - first <= 2 * MINUTE
-        store.store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # The store's thread may be reading at the moment.
+        with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as database:
+            truncate = partial(database.execute, "PRAGMA wal_checkpoint(TRUNCATE)")
+            wait_until(lambda: truncate().fetchone()[0] == 0, description="the end of the log")
         assert (tmp_path / FILE).stat().st_size < 20 * 2**20, "pages were given back"
 
 
