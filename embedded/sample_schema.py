@@ -143,7 +143,12 @@ CREATE INDEX views_errors ON views (errors);
 CREATE INDEX views_score ON views (coalesce(score, 101.0));
 """
 
-_FORMATS: Final = (_SCHEMA, _VIEWS)
+_WRITES: Final = """
+-- How many requests were written since the file was created: see EmbeddedStore.
+ALTER TABLE upkeep ADD COLUMN writes INTEGER NOT NULL DEFAULT 0
+"""
+
+_FORMATS: Final = (_SCHEMA, _VIEWS, _WRITES)
 """What each version adds to the one before, from an empty file on."""
 
 VERSION: Final = len(_FORMATS)

@@ -9,6 +9,9 @@ step at a time.
 All workers of a data directory write to the same file (WAL mode: one writer at a time, and
 readers and writers do not block each other). The first worker that finds the file damaged renames
 it and creates a new one; the others notice that the file was replaced.
+
+A write-ahead log of SQLite that was removed or cut off looks like one that never had more. So the
+file counts the requests, and a high-water mark beside it has the latest count.
 """
 
 import fcntl
@@ -26,6 +29,7 @@ from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import Delivery, HttpResult, RemoteWrite, StoreViews
 from openqoe.shells.service import logs
 from openqoe.shells.service.clock import now_ms
+from openqoe.shells.storage.high_water_marks import HighWaterMarks
 from openqoe.shells.storage.private_files import (
     create_private_file,
     create_private_folder,
@@ -47,6 +51,8 @@ when the store is out of space."""
 
 PAUSE: Final = 0.02
 """Seconds between two steps of retention, in which other processes can write."""
+
+MARK_FILE: Final = f"{FILE}.high-water-mark"
 
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -107,7 +113,7 @@ class EmbeddedStore:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
-        self._database.close()
+        self._close_file()
 
     # The store's thread
 
@@ -155,6 +161,7 @@ class EmbeddedStore:
         else:
             headers = {name.lower(): value for name, value in effect.headers}
             self._writer.write_logs(effect.body, headers.get("content-type", ""))
+        self._mark.write(0, self._writer.writes)
 
     def _run_retention(self) -> None:
         """Run one step of retention, or start a sweep if one is due."""
@@ -180,10 +187,25 @@ class EmbeddedStore:
     # The file
 
     def _open(self) -> None:
-        self._database = open_writer(self._path, full=self._config.durability == "full")
+        # Before the file: other processes may write meanwhile.
+        self._mark = HighWaterMarks(self._path.with_name(MARK_FILE), 1)
+        is_new = self._current_inode() is None
+        try:
+            self._database = open_writer(self._path, full=self._config.durability == "full")
+        except BaseException:
+            self._mark.close()
+            raise
         self._inode = self._current_inode()
         self._writer = SampleWriter(self._database, self._config)
         self._sweep = None
+        missing = self._mark.found[0] - self._writer.writes
+        if missing > 0 and not is_new:
+            self._log.error("the embedded store has lost the end of its log", requests=missing)
+        self._mark.write(0, self._writer.writes)
+
+    def _close_file(self) -> None:
+        self._database.close()
+        self._mark.close()
 
     def _open_or_replace(self) -> None:
         try:
@@ -198,13 +220,13 @@ class EmbeddedStore:
     def _check_file(self) -> None:
         """Reopen the file if it was removed, or replaced by another process."""
         if self._inode != self._current_inode():
-            self._database.close()
+            self._close_file()
             create_private_folder(self._path.parent)
             self._open_or_replace()
 
     def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
         """Replace the open file, which is damaged."""
-        self._database.close()
+        self._close_file()
         self._move_aside(error)
         self._open_or_replace()
 

@@ -158,6 +158,9 @@ class SampleWriter:
     Args:
         database: The file.
         config: The limit of governance for video ids, and the maximum number of series.
+
+    Attributes:
+        writes: How many requests the file held after the latest one of this writer.
     """
 
     def __init__(self, database: sqlite3.Connection, config: Config) -> None:
@@ -169,6 +172,7 @@ class SampleWriter:
         self._streams: BoundedCache[bytes, _CachedStream] = BoundedCache(MAX_STREAMS_BYTES)
         self._videos: BoundedCache[bytes, _CachedVideo] = BoundedCache(MAX_VIDEOS_BYTES)
         self._removals: tuple[int] | None = None
+        (self.writes,) = database.execute("SELECT writes FROM upkeep").fetchone()
 
     def write_metrics(self, body: bytes) -> None:
         """Write a remote-write request, in one transaction.
@@ -200,6 +204,7 @@ class SampleWriter:
         rows = [msgspec.structs.astuple(row) for row in decode_views(body)]
         with transaction(self._database):
             self._database.executemany(_UPSERT_VIEW, rows)
+            self._count_write()
 
     def _transaction(self, write: Callable[[], None]) -> None:
         try:
@@ -209,9 +214,14 @@ class SampleWriter:
                     self._clear_cache()
                     self._removals = row
                 write()
+                self._count_write()
         except BaseException:
             self._clear_cache()  # its rows may have been rolled back
             raise
+
+    def _count_write(self) -> None:
+        self._database.execute("UPDATE upkeep SET writes = writes + 1")
+        (self.writes,) = self._database.execute("SELECT writes FROM upkeep").fetchone()
 
     def _clear_cache(self) -> None:
         self._series.clear()

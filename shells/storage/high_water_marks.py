@@ -1,4 +1,4 @@
-"""The highest numbers that a slot has stored: a copy beside the journal and the database.
+"""The highest numbers that files hold: a copy beside the journal and the databases.
 
 A truncated journal, or a SQLite write-ahead log that lost its end, looks like one that never had
 more. Compared with these numbers it does not. A number is written after the data that it stands
@@ -11,45 +11,54 @@ import struct
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 FILE: Final = "high-water-marks"
+"""Name of the file in the folder of a slot."""
 
 _ENTRY: Final = struct.Struct("<QI")  # a number and its CRC-32
 _NUMBER: Final = struct.Struct("<Q")
 
 RECORD: Final = 0
-"""Entry of the last record in the journal."""
+"""Entry of a slot: the last record in the journal."""
 
 SNAPSHOT: Final = 1
-"""Entry of the last record that a snapshot covers."""
+"""Entry of a slot: the last record that a snapshot covers."""
 
 PAYLOAD: Final = 2
-"""Entry of the last payload in the outbox."""
+"""Entry of a slot: the last payload in the outbox."""
+
+SLOT_ENTRIES: Final = 3
+
+
+class SlotNumbers(NamedTuple):
+    """The numbers that an earlier process of a slot has written; 0 if unknown."""
+
+    record: int
+    snapshot: int
+    payload: int
 
 
 class HighWaterMarks:
-    """The numbers of one slot. Each entry has one writing thread.
+    """A file of numbers. Each entry has one writing thread.
 
     Args:
-        folder: Folder of the slot.
+        path: The file; created if it is missing.
+        entries: How many numbers it has.
 
     Attributes:
-        record: Number of the last record that an earlier process wrote to the journal; 0 if
-            unknown, as the other attributes.
-        snapshot: Number of the last record that its last snapshot covers.
-        payload: Number of the last payload that it wrote to the outbox.
+        found: The numbers that an earlier process has written, by entry; 0 if unknown.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+    def __init__(self, path: Path, entries: int) -> None:
+        self._path = path
         self._descriptor: int | None = None
         self.reopen()
         data = b""
         with suppress(OSError):
             if self._descriptor is not None:
-                data = os.pread(self._descriptor, 3 * _ENTRY.size, 0)
-        self.record, self.snapshot, self.payload = (_read_entry(data, entry) for entry in range(3))
+                data = os.pread(self._descriptor, entries * _ENTRY.size, 0)
+        self.found = tuple(_read_entry(data, entry) for entry in range(entries))
 
     def write(self, entry: int, number: int) -> None:
         """Write the number of an entry."""

@@ -40,7 +40,7 @@ from openqoe.core.effects import (
 
 from ..service import allocator
 from . import database_schema, high_water_marks
-from .high_water_marks import HighWaterMarks
+from .high_water_marks import HighWaterMarks, SlotNumbers
 from .journal import DELETED, MIN_FREE, RESERVE, FramedRecord, Journal, frame_record
 from .private_files import create_private_file, create_private_folder
 from .salvage import damaged_name, salvage_file
@@ -113,7 +113,10 @@ class Storage:
         self.notices: list[Notice] = []
         self.missing = 0
         self._path = path
-        self._marks = HighWaterMarks(path.parent)
+        self._marks = HighWaterMarks(
+            path.parent / high_water_marks.FILE, high_water_marks.SLOT_ENTRIES
+        )
+        self._found = SlotNumbers(*self._marks.found)
         self._log_copy = _copy_log(path)
         self._must_sync = durability == "full"
         self._queue: SimpleQueue[StorageEffect | None] = SimpleQueue()
@@ -134,7 +137,10 @@ class Storage:
         self._lock_inode = _inode(path.with_name(LOCK))
         try:
             self.journal = Journal(
-                path.parent, sync=self._must_sync, reserve=reserve, stored=self._marks.record
+                path.parent,
+                sync=self._must_sync,
+                reserve=reserve,
+                stored=self._found.record,
             )
         except OSError as error:
             self._database.close()
@@ -143,18 +149,18 @@ class Storage:
 
     def load(self) -> LoadedSlot:
         """Read the state that an earlier process left."""
-        database, marks = self._database, self._marks
+        database, found = self._database, self._found
         position = database_schema.snapshot_position(database)
         last_payload = database_schema.highest_payload(database)
         payloads, damaged_payloads = database_schema.read_payloads(database)
-        if position < marks.snapshot or last_payload < marks.payload:
+        if position < found.snapshot or last_payload < found.payload:
             self._report_lost_transactions(position, last_payload)
         elif self._log_copy is not None:
             self._log_copy.unlink(missing_ok=True)
         if damaged_payloads:
             self._notify("damaged payloads were skipped", ("payloads", damaged_payloads))
         # Without any snapshot the counters restart: only batches that were in none are missing.
-        accounted = position or marks.snapshot
+        accounted = position or found.snapshot
         try:
             snapshot = database_schema.read_snapshot(database)
         except ValueError:
@@ -165,8 +171,8 @@ class Storage:
             self._read_records(position, accounted),
             tuple(payloads),
             tuple(database_schema.read_batches(database)),
-            max(position, self.journal.last, marks.record, marks.snapshot),
-            max(last_payload, marks.payload),
+            max(position, self.journal.last, found.record, found.snapshot),
+            max(last_payload, found.payload),
         )
 
     def start(self, report: StorageCallback) -> None:
@@ -269,8 +275,8 @@ class Storage:
                 kept = copy.rename(damaged_name(Path(f"{self._path}-wal"))).name
         self._notify(
             "data file lost its latest transactions",
-            ("records", self._marks.snapshot - position),
-            ("payloads", max(0, self._marks.payload - last_payload)),
+            ("records", self._found.snapshot - position),
+            ("payloads", max(0, self._found.payload - last_payload)),
             ("kept_as", kept),
             level="error",
         )

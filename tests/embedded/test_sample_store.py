@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -352,6 +353,41 @@ def test_damage_found_by_a_request_loses_no_request(tmp_path: Path) -> None:
         assert statuses(store, metrics((VIEWS, [(NOW + 99, 5.0)]))) == [204]
         assert store.rows("SELECT at, value FROM samples") == [(NOW + 99, 5.0)]
     assert (tmp_path / f"{FILE}.damaged-1").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "removed", "none"])
+def test_lost_end_of_the_log_is_reported_when_opened(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = tmp_path / "killed"
+    with stored(tmp_path / "live") as store:
+        store.write(*(metrics((VIEWS, [(NOW + n, float(n))])) for n in range(30)))
+        shutil.copytree(tmp_path / "live", killed)
+    log = killed / f"{FILE}-wal"
+    if damage == "cut off":
+        os.truncate(log, log.stat().st_size // 2)
+    elif damage == "removed":
+        log.unlink()
+        (killed / f"{FILE}-shm").unlink()
+    capsys.readouterr()
+    for _ in range(2):  # it is reported once
+        with stored(killed) as store:
+            assert statuses(store, metrics((VIEWS, [(NOW + 99, 5.0)]))) == [204]
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    missing = [one["requests"] for one in events if "lost the end of its log" in one["event"]]
+    assert len(missing) == (damage != "none")
+    assert all(0 < requests <= 30 for requests in missing)
+
+
+def test_file_that_was_deleted_on_purpose_is_no_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stored(tmp_path) as store:
+        store.write(metrics((VIEWS, [(NOW, 1.0)])))
+    (tmp_path / FILE).unlink()
+    with stored(tmp_path) as store:
+        assert statuses(store, metrics((VIEWS, [(NOW + 99, 5.0)]))) == [204]
+    assert capsys.readouterr().err == ""
 
 
 def test_removed_file_is_created_again(tmp_path: Path) -> None:
