@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.core.wire.loki_push import ENCODINGS, format_labels
@@ -40,6 +40,7 @@ def test_stream_labels_may_have_white_space_and_a_trailing_comma() -> None:
 LINES = st.lists(st.tuples(st.integers(0, 2**42), TEXT, LABELS), min_size=1, max_size=4)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(LABELS, LINES), max_size=3), st.sampled_from(["protobuf", "json"]))
 def test_entries_equal_those_of_an_independent_decoder(
     streams: list[tuple[dict[str, str], list[tuple[int, str, dict[str, str]]]]], encoding: str

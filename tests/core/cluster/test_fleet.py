@@ -377,7 +377,7 @@ def test_stopping_worker_waits_two_seconds_for_an_unavailable_store() -> None:
 
 
 def test_log_of_a_view_is_kept_while_its_events_may_arrive() -> None:
-    fleet = Fleet(2)
+    fleet = Fleet(2, OPENQOE_FLUSH_INTERVAL="60", OPENQOE_KV_SYNC_INTERVAL="30")
     fleet.post(0, player_event(0, "heartbeat", 10.0, playing_time=10_000))
     fleet.pass_time(2 * HOUR)
     fleet.post(1, player_event(7_200, "heartbeat", 20.0, playing_time=20_000))

@@ -138,7 +138,7 @@ def test_order_and_repetition_of_batches_change_nothing(
     assert {key: value for key, value in sums(shuffled).items() if key[0] not in apart} == expected
 
 
-@given(st.lists(st.tuples(stories, players), min_size=1, max_size=6), st.integers(1, 4))
+@given(st.lists(st.tuples(stories, players), min_size=1, max_size=3), st.integers(1, 4))
 @settings(max_examples=100)
 def test_each_view_that_was_asked_to_play_has_one_outcome(
     views: list[tuple[list[dict[str, Any]], str]], cuts: int

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqoe.shells.cli import recording_reader
@@ -160,6 +160,7 @@ def test_shift_changes_only_the_times_of_events() -> None:
     )
 
 
+@settings(max_examples=50)
 @given(
     st.binary()
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(
