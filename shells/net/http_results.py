@@ -8,7 +8,6 @@ from openqoe.core.effects import NetworkFailure
 MAX_ANSWER = 8192
 """Bytes of an answer that are read; enough for an error message."""
 
-
 MAX_HEAD = 65_536
 """Bytes of a status line or header that a client must accept."""
 
