@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 
 import msgspec
 
@@ -33,6 +33,9 @@ EARLY_END = 60_000
 ESTABLISHED_AFTER = 5_000
 """ms after its first event after which an event establishes a view: players report every 10 s, and
 a sender that invents ids of views sends one event for each."""
+
+ENDED_IN_QUEUE_SHARE = 8
+"""Part of the limit that ended views may take in the expiry queue: one in so many."""
 
 MAX_INTERNED_BYTES = 2 * 1024 * 1024
 """Approximate bytes of interned texts: names of players, ids of videos and organisations."""
@@ -217,6 +220,17 @@ class ViewTable:
         yield from self._evict_newcomers()
         yield from self._evict_established()
         yield from self._evict_ended(now)
+        yield from self._remove_ended_from_queue()
+
+    def _remove_ended_from_queue(self) -> Iterator[None]:
+        """Frees the views that ended before their time-out, once they are many.
+
+        A view is queued for the time-out, half an hour, and once more while it may end early.
+        """
+        if len(self._expiry) > 2 * len(self._views) + self._limit // ENDED_IN_QUEUE_SHARE:
+            views = self._views
+            for examined in self._expiry.remove(lambda view: views.get(view.key) is not view):
+                yield from repeat(None, examined // SMALL_ITEMS_PER_UNIT + 1)
 
     def _end_silent(self, now: int) -> Iterator[View | None]:
         while (second := self._expiry.first_second) is not None and second * SECOND <= now:

@@ -26,9 +26,9 @@ def traced() -> Iterator[None]:
     tracemalloc.stop()
 
 
-def used() -> int:
+def used(folder: str = "") -> int:
     """Bytes that the core has allocated; the doubles of the receivers keep all they receive."""
-    core = tracemalloc.Filter(True, "*/openqoe/core/*")
+    core = tracemalloc.Filter(True, f"*/openqoe/core/{folder}*")
     snapshot = tracemalloc.take_snapshot().filter_traces([core])
     return sum(statistic.size for statistic in snapshot.statistics("filename"))
 
@@ -99,6 +99,23 @@ def test_details_of_views_do_not_outlive_their_rows() -> None:
     """150,000 views kept ids, titles and errors of up to 9 KB each."""
     difference = bytes_of_views("\U0001f600" * 510) - bytes_of_views("")
     assert difference < 200 * 510 * 4 / 4
+
+
+def test_ended_views_beyond_the_limit_are_freed() -> None:
+    """Each stayed in the queue of expiry for half an hour: 700 MB at 400 new views a second."""
+    rig = Rig(OPENQOE_MAX_VIEWS="160", LOKI_URL=None)
+
+    def send(numbers: range) -> None:
+        for number in numbers:
+            kinds = enumerate(("viewstart", "playing", "ended"))
+            rig.post(*(player_event(at, kind, 0.0, view=f"v{number}") for at, kind in kinds))
+            if number % 50 == 0:
+                rig.pass_time(61_000)  # a view that played to its end expires after a minute
+
+    send(range(300))
+    before = used("qoe/")
+    send(range(300, 700))
+    assert used("qoe/") - before < 400 * 800 / 8
 
 
 def test_cached_targets_of_cmcd_are_bounded_in_bytes() -> None:
