@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from typing import Any
 
@@ -85,6 +86,7 @@ def test_label_cache_is_reset_before_it_exceeds_its_bytes(monkeypatch: pytest.Mo
             labels = labeller.find_label_set(one, "DE", NOW)
             for event_type in ("play", "pause", f"custom-{number}"):
                 assert labeller.stream_labels(labels, event_type, NOW)
+        gc.collect()
         used = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
