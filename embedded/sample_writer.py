@@ -240,7 +240,7 @@ class SampleWriter:
             if known is None:
                 known = self._find_series(key, one)
             for time, value in one.samples:
-                if time != at:  # of equal times one is cached
+                if time != at:  # the series of a flush share one number for their time
                     at = time
                 if at <= known.at or (value == known.value and at - known.at < REPEAT_INTERVAL):
                     continue

@@ -12,10 +12,7 @@ import pytest
 from openqoe.core.sinks.series_exporter import STALE
 from openqoe.embedded import FILE
 from openqoe.embedded.sample_schema import open_writer
-from openqoe.embedded.sample_writer import (
-    CACHED_SERIES_BYTES,
-    SampleWriter,
-)
+from openqoe.embedded.sample_writer import CACHED_SERIES_BYTES, SampleWriter
 from tests.embedded.stored_rig import config_of, entries, metrics
 from tests.support.event_builders import NOW
 
