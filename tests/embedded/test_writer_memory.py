@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
@@ -37,6 +38,7 @@ def write_entries(writer: SampleWriter, *videos: str, **labels: str) -> None:
 
 
 def used() -> int:
+    gc.collect()
     embedded = tracemalloc.Filter(True, "*/embedded/*")
     other = tracemalloc.Filter(False, "*/tests/*")
     snapshot = tracemalloc.take_snapshot().filter_traces([embedded, other])
