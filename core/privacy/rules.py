@@ -32,7 +32,10 @@ class PrivacyRules:
         """
         if is_wrapped(body):
             body = self._cmcd_keys.apply(body)
-            return strip_cmcd_queries(body) if self._strips_queries else body
+            if not self._strips_queries:
+                return body
+            target, end_of_line, records = body.partition(b"\n")
+            return target + end_of_line + strip_cmcd_queries(records)
         return strip_url_queries(body) if self._strips_queries else body
 
     def rewrite(self, body: bytes, events: tuple[tuple[Event, bytes], ...]) -> bytes | None:

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from openqoe.core.privacy.url_queries import MAX_STRINGS, strip_url_queries
+from openqoe.core.privacy.url_queries import (
+    MAX_STRINGS,
+    strip_cmcd_queries,
+    strip_url_queries,
+)
 from tests.support.captures import NAMES, load
 
 
@@ -34,6 +38,25 @@ from tests.support.captures import NAMES, load
         ("/proxy/https%3A%2F%2Fa%3Ftoken%3Dsecret", "/proxy/https%3A%2F%2Fa"),
         ('{"url": "https://a/b?t=secret", "n": 1}', '{"url": "https://a/b", "n": 1}'),
         ("https://a.example/ü?t=secret", "https://a.example/ü"),
+        ("HTTPS://A.EXAMPLE/b?secret", "HTTPS://A.EXAMPLE/b"),
+        ("//a.example/b?secret", "//a.example/b"),
+        ("//user:secret@a.example/b@c", "//a.example/b@c"),
+        ("/segment.m4s?secret", "/segment.m4s"),
+        ("/app/#/watch/secret", "/app/"),
+        ("cdn.example/b?a&t=secret", "cdn.example/b"),
+        ("/b?$a:b=secret", "/b"),
+        ("part.m4s?a&t=secret", "part.m4s"),
+        ("?secret", ""),
+        ("https://a.example/b?t={secret}|`secret`", "https://a.example/b"),
+        ("https://a.example/b?t=ü-secret", "https://a.example/b"),
+        (
+            "https://a.example/proxy/https%3A%2F%2Fb%3Fsecret",
+            "https://a.example/proxy/https%3A%2F%2Fb",
+        ),
+        ("https%253A%252F%252Fb%252Fc%253Fsecret", "https%253A%252F%252Fb%252Fc"),
+        ("https%3A%2F%2Fuser%3Asecret%40b%2Fc", "https%3A%2F%2Fb%2Fc"),
+        ("https://a.example/b%23access_token=secret", "https://a.example/b"),
+        ("net/https://user:secret@a.example/b", "net/https://a.example/b"),
     ],
 )
 @pytest.mark.parametrize("escape", ["", "/", "all"])
@@ -53,12 +76,34 @@ def test_secrets_of_urls_are_removed(text: str, expected: str, escape: str) -> N
     [
         *("what? no", "a?b", "100 % sure?", "issue #5", "me@example.org", "a = b", "C#"),
         *("https://a.example/b/c.mpd", "blob:https://a.example/1-2", "https://a.example/p@q"),
-        *("", "?", "#", "://", "really? x=1"),
+        *("", "?", "#", "://", "really? x=1", "/a%23b.mp4", "and/or?", "\\u003f", "C:\\u0020"),
     ],
 )
 def test_other_texts_stay(text: str) -> None:
     body = json.dumps({"m": text}).encode()
     assert strip_url_queries(body) == body
+
+
+@pytest.mark.parametrize("character", ["/", "?", "&", "="])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_secrets_in_json_in_json_are_removed(character: str, depth: int) -> None:
+    """PHP escapes slashes, Go and Gson ``&`` and ``=``, wherever JSON is a text in JSON."""
+
+    def nested(url: str) -> str:
+        text = json.dumps({"url": url, "n": 1})
+        escape = "\\/" if character == "/" else f"\\u{ord(character):04x}"
+        text = text.replace(character, escape)
+        for _ in range(depth):
+            text = json.dumps({"m": text, "n": 2})
+        return text
+
+    stripped = strip_url_queries(nested("https://a/b?x=1&t=secret").encode())
+    expected: object = json.loads(nested("https://a/b"))
+    found: object = json.loads(stripped)
+    for _ in range(depth):
+        assert isinstance(expected, dict) and isinstance(found, dict)
+        found, expected = json.loads(found["m"]), json.loads(expected["m"])
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", ["id", "view_id", "video_id", "viewer_id"])
@@ -74,11 +119,16 @@ def test_names_that_only_end_like_an_identifier_are_none() -> None:
 
 
 @given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text("?#=:/@\\\"a% &u0\u20ac", max_size=30),
+    st.none() | st.booleans() | st.integers() | st.text("?#=:/@\\\"a% &u0\u20ac", max_size=30)
+    | st.lists(st.sampled_from(
+        ["\\", "/", "?", "@", '"', "u003f", "u0022", "u0026", "=", "a", "%", "25", "3F", " "],
+    ), max_size=10).map("".join),
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(st.sampled_from(["id", "x", "?a=b", "a\""]), inner, max_size=4),
 ))  # fmt: skip
 @example({"x": 'https://a?"\\', "y": "?a=\\u003f"})
+@example({"x": "\\u003fa=b"})
+@example({"x": "//@/@"})
 def test_result_is_json_of_the_same_shape(document: object) -> None:
     def shape(value: object) -> object:
         if isinstance(value, dict):
@@ -100,7 +150,7 @@ def test_result_is_json_of_the_same_shape(document: object) -> None:
     "unit",
     [
         *('"?', '"?id":"', "://", "?a", "?", "a@", "://@", "%3F", "%3f?", "?%3F%41"),
-        *('\\"?a=', "#a=\\u0040"),
+        *('\\"?a=', "#a=\\u0040", "/", "//", "\\\\/", "/\\\\", "%2F", "//a@", "%23a", "/%25"),
     ],
 )
 def test_cost_is_linear(unit: str) -> None:
@@ -124,3 +174,31 @@ def test_many_strings_are_stripped_to_the_last() -> None:
 def test_recorded_bodies_stay(name: str) -> None:
     for request in load(name).requests:
         assert strip_url_queries(request.body) == request.body
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ('url="https://u:secret@a/b?secret",e=ps', 'url="https://a/b",e=ps'),
+        ('url="https://a/b?t=\\"secret",e=ps', 'url="https://a/b",e=ps'),
+        ('com.x-page="https://a/b?secret",bs=?1,bl=100', 'com.x-page="https://a/b",bs=?1,bl=100'),
+        ('nor=("..%2Fa?secret";r="0-1" "b"),e=ps', "e=ps"),
+        ('nor="..%2Fa%3Fsecret",e=ps', 'nor="..%2Fa",e=ps'),
+        ('nor=("secret?', ""),
+        ('cid="https://a/b?v=1",sid="/b?v=1"', 'cid="https://a/b?v=1",sid="/b?v=1"'),
+        ('com.x-viewer_id="a/b?v=1",ec=("/a?secret")', 'com.x-viewer_id="a/b?v=1",ec=("/a")'),
+    ],
+)
+def test_secrets_of_urls_in_cmcd_records_are_removed(record: str, expected: str) -> None:
+    assert strip_cmcd_queries(record.encode()) == expected.encode()
+
+
+@pytest.mark.parametrize("unit", ['nor=("', '"?', 'a="?', 'url="', "\\/"])
+def test_cost_of_cmcd_records_is_linear(unit: str) -> None:
+    began = process_time()
+    strip_cmcd_queries(b"?" + unit.encode() * (200_000 // len(unit)))
+    assert process_time() - began < 2
+
+
+def test_many_cmcd_strings_are_stripped_to_the_last() -> None:
+    assert b"secret" not in strip_cmcd_queries(b'"/a?secret",' * (2 * MAX_STRINGS))
