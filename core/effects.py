@@ -234,6 +234,7 @@ class LoadPage:
         worker_state: The content of ``/stats`` for the page about the worker's own health: what is
             in the embedded store may be late, if the queue is behind. None for other pages.
         orgs: Organisations whose data the page may show, sorted; None for all.
+        hides_viewers: Whether the page must not show ids of viewers and sessions.
     """
 
     id: int
@@ -241,6 +242,7 @@ class LoadPage:
     query: Mapping[str, str] = field(default_factory=dict)
     worker_state: Mapping[str, Any] | None = field(default=None, repr=False)
     orgs: tuple[str, ...] | None = None
+    hides_viewers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

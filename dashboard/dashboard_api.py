@@ -92,6 +92,8 @@ class Api:
         query: Query,
         orgs: tuple[str, ...] | None = None,
         worker_state: WorkerState | None = None,
+        *,
+        hides_viewers: bool = False,
     ) -> Page:
         """Answer a question; a faulty question gets a page with a status, no exception.
 
@@ -100,6 +102,7 @@ class Api:
             query: Its parameters.
             orgs: Organisations whose data the answer may depend on; None for all.
             worker_state: The current state of this worker, with the question ``delivery``.
+            hides_viewers: Whether it must not depend on ids of viewers and sessions.
         """
         if name not in self._questions:
             names = ", ".join(self._questions)
@@ -107,14 +110,16 @@ class Api:
         known, ask = self._questions[name]
         if worker_state is not None and "to" not in query:  # a range that ends now
             ask = partial(self._delivery, worker_state=worker_state)
-        key = (name, orgs, *sorted(query.items()))
+        key = (name, orgs, hides_viewers, *sorted(query.items()))
         began = monotonic()
         cached = self._cache.get(key)
         if cached is not None and began < cached[0]:
             return cached[1]
         try:
             query_parameters.reject_unknown(query, known)
-            with Reader(self._database, orgs=orgs) as reader:
+            if hides_viewers:
+                query_parameters.reject_viewers(query)
+            with Reader(self._database, orgs=orgs, hides_viewers=hides_viewers) as reader:
                 scope = query_parameters.scope(query, self._clock())
                 answer = ask(reader, scope, query)
             if isinstance(answer, Page):

@@ -45,7 +45,13 @@ class PageThreads:
 
     def _load(self, effect: LoadPage) -> None:
         try:
-            page = self._pages.load(effect.path, effect.query, effect.orgs, effect.worker_state)
+            page = self._pages.load(
+                effect.path,
+                effect.query,
+                effect.orgs,
+                effect.worker_state,
+                hides_viewers=effect.hides_viewers,
+            )
         except Exception:
             # An internal fault, or a file that has changed: clients see no details.
             self._log.exception("page failed", path=effect.path)

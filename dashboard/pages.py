@@ -107,6 +107,8 @@ class Pages:
         query: Mapping[str, str],
         orgs: tuple[str, ...] | None = None,
         worker_state: Mapping[str, Any] | None = None,
+        *,
+        hides_viewers: bool = False,
     ) -> Page:
         """Load the page at a path; with status 404 if there is none.
 
@@ -115,11 +117,15 @@ class Pages:
             query: The query's fields.
             orgs: Organisations whose data it may show; None for all.
             worker_state: The current state of the worker; see ``LoadPage``.
+            hides_viewers: Whether it must not show ids of viewers and sessions.
         """
         if path == "/":
             return self._index.page(None)
         if path.startswith(API):
-            return self._api.answer(path.removeprefix(API), query, orgs, worker_state)
+            question = path.removeprefix(API)
+            return self._api.answer(
+                question, query, orgs, worker_state, hides_viewers=hides_viewers
+            )
         if path == PREFIX + plotly_library.NAME:
             library = self._plotly_library.page(query, UNCHANGING)
             if library is not None:

@@ -19,6 +19,9 @@ FILTERS: Final = tuple(name for name in SERIES_LABELS if name != "instance")
 """Labels by which an answer can be filtered. ``video_id`` accepts the video's own id as well as its
 governed label."""
 
+VIEWER_IDS: Final = ("viewer_id", "session_id")
+"""Filters, and columns of views, that tell who watched."""
+
 RANGE: Final = ("from", "to", "last")
 
 MAX_RANGE: Final = 400 * DAY
@@ -96,6 +99,17 @@ def reject_unknown(query: Mapping[str, str], known: Collection[str]) -> None:
     for name in query:
         if name not in known:
             raise ParameterError(name, f"is unknown; known are {', '.join(known)}")
+
+
+def reject_viewers(query: Mapping[str, str]) -> None:
+    """Reject filters that tell who watched.
+
+    Raises:
+        ParameterError: There is one.
+    """
+    for name in VIEWER_IDS:
+        if query.get(name):
+            raise ParameterError(name, "needs a key with the scope logs")
 
 
 def scope(query: Mapping[str, str], now: int) -> Scope:

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from openqoe.embedded import open_reader
 from openqoe.shells.service.clock import monotonic
 
-from .visible_rows import restrict_to_orgs
+from .visible_rows import restrict
 
 TIME_LIMIT: Final = 8.0
 """Seconds for all queries of one answer."""
@@ -33,6 +33,7 @@ class Reader:
         path: The store's file.
         time_limit: Seconds after which queries are aborted.
         orgs: Organisations whose rows are visible; None for all rows.
+        hides_viewers: Whether views show no ids of viewers and sessions.
 
     Raises:
         sqlite3.Error: The file is missing or damaged.
@@ -44,14 +45,14 @@ class Reader:
         time_limit: float = TIME_LIMIT,
         *,
         orgs: Collection[str] | None = None,
+        hides_viewers: bool = False,
     ) -> None:
         self._database = open_reader(path)
-        if orgs is not None:
-            try:
-                restrict_to_orgs(self._database, orgs)
-            except BaseException:
-                self._database.close()
-                raise
+        try:
+            restrict(self._database, orgs, hides_viewers=hides_viewers)
+        except BaseException:
+            self._database.close()
+            raise
         self._end = monotonic() + time_limit
         self._database.set_progress_handler(self._is_late, _CHECK_INTERVAL)
 

@@ -19,7 +19,8 @@ class Scope(StrEnum):
     READ = "read"
     """Read numbers: the dashboard and its API, ``/stats``, all of ``/metrics``."""
     LOGS = "logs"
-    """Read events as they came in, with the ids of viewers: the dashboard's tail."""
+    """Read events as they came in, and ids of viewers and sessions: the dashboard's tail and
+    pages of views. Without it, the list of views does not show these ids."""
     ADMIN = "admin"
     """Erase viewers."""
 

@@ -185,7 +185,9 @@ class DashboardAccess:
             message = f"More than {MAX_FIELDS} fields in the query"
             return _secured(answers.error_response(400, message))
         orgs = None if grant.orgs is None else tuple(sorted(grant.orgs))
-        return LoadPage(effect_id, request.path, dict(query), orgs=orgs)
+        key = grant.key
+        hides = key is not None and bool(self._ring.refusal_of(key, request, Scope.LOGS))
+        return LoadPage(effect_id, request.path, dict(query), orgs=orgs, hides_viewers=hides)
 
     def page_response(self, request: Request, page: Page) -> Response:
         """Return the response with a loaded page: 304 if the client has the same ETag."""

@@ -100,6 +100,25 @@ def test_list_of_views_holds_those_of_the_organisation(shared: Store) -> None:
     assert json.loads(shared.api.answer("view", rival, ("acme",)).body)["view"] is None
 
 
+@pytest.mark.parametrize("orgs", [None, ("acme",)])
+def test_list_of_views_hides_who_watched_from_keys_without_logs(
+    shared: Store, orgs: tuple[str, ...] | None
+) -> None:
+    who = {"viewer_id": "who-watched", "session_id": "whose-visit"}
+    add(shared, {"org_id": "acme", "view_id": "v", "video_id": "x", "player": "p", **who})
+    for query in ({}, {"format": "csv"}, {"sort": "score"}):
+        shown = shared.api.answer("views", query, orgs).body
+        hidden = shared.api.answer("views", query, orgs, hides_viewers=True).body
+        assert all(value.encode() in shown for value in who.values())
+        assert not any(value.encode() in hidden for value in who.values())
+        assert b"acme-1" in hidden
+    for name, value in who.items():
+        assert shared.api.answer("views", {name: value}, orgs).status == 200
+        page = shared.api.answer("views", {name: value}, orgs, hides_viewers=True)
+        assert page.status == 400
+        assert b"needs a key with the scope logs" in page.body
+
+
 def test_tail_holds_the_entries_of_the_organisation(shared: Store) -> None:
     answer = json.loads(shared.api.answer("tail", {}, orgs=("acme",)).body)
     assert {entry["org_id"] for entry in answer["entries"]} == {"acme"}
@@ -122,9 +141,10 @@ def test_title_of_a_shared_label_is_hidden(shared: Store) -> None:
 
 def test_cached_answers_of_other_keys_are_not_used(shared: Store) -> None:
     everything = shared.api.answer("overview", {})
-    shared.api._store_in_cache(("overview", None), everything, 10)
+    shared.api._store_in_cache(("overview", None, False), everything, 10)
     assert shared.api.answer("overview", {}) is everything
     assert shared.api.answer("overview", {}, orgs=("acme",)).body != everything.body
+    assert shared.api.answer("overview", {}, hides_viewers=True) is not everything
 
 
 def test_restricted_reader_cannot_write(shared: Store) -> None:

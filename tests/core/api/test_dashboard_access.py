@@ -547,6 +547,15 @@ def test_raw_events_need_the_scope_logs() -> None:
                 assert is_open or outcome.response.status == 403
 
 
+def test_ids_of_viewers_are_hidden_from_keys_without_the_scope_logs() -> None:
+    worker = make_with_file()
+    for key, hides in (("acme", False), ("numbers", True)):
+        for headers in ({"x-api-key": key}, {"cookie": cookie_of(sign_in(worker, key))}):
+            page = page_of(go(worker, "/dashboard/api/views", headers=headers))
+            assert page is not None
+            assert page.hides_viewers == hides
+
+
 def test_key_that_only_sends_events_does_not_sign_in() -> None:
     for worker, key in ((make_with_file(), b"page"), (make(), b"players")):
         outcome = go(worker, "/dashboard/sign-in", method="POST", headers=FORM, body=b"key=" + key)
