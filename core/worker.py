@@ -295,7 +295,7 @@ class Worker:
     def _finish(self, response: Response, headers: Mapping[str, str], route: str) -> Response:
         self._health.count(health_metrics.REQUESTS, route=route, status=str(response.status))
         if route in NOT_CROSS_ORIGIN:
-            return response
+            return answers.without_caching(response)
         cross_origin = cors.response_headers(headers, self.config.cors_allowed_origins)
         return Response(response.status, (*response.headers, *cross_origin), response.body)
 

@@ -7,7 +7,10 @@ from typing import Final
 
 from ..http.messages import Request
 
-_FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip", "via", "x-forwarded-host")
+_FORWARDED: Final = re.compile(
+    r"x-forwarded(?:-.+)?|forwarded|via|x-real-ip|(?:x-|true-|fly-|x-cluster-)client-ip"
+    r"|x-original-(?:for|host)|cf-(?:connecting-ip|ray)"
+)
 """Headers of proxies. With one of them the other end of the connection is not the client."""
 
 _PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".home.arpa")
@@ -24,7 +27,7 @@ def is_from_loopback(request: Request) -> bool:
     The Host header must name this machine as well: some servers (waitress) remove the headers of
     proxies that they do not trust, and a proxy usually passes the public name.
     """
-    if any(name in request.headers for name in _FORWARDED):
+    if any(_FORWARDED.fullmatch(name) for name in request.headers):
         return False
     return _is_loopback(request.client.partition("%")[0]) and _names_this_machine(request)
 

@@ -24,8 +24,6 @@ JSON = ("Content-Type", "application/json")
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="OpenQoE"')
 """Header of every 401 (RFC 9110, 11.6.1)."""
 
-NO_STORE = ("Cache-Control", "no-store")
-
 _encode = msgspec.json.encode
 
 CACHED_RESPONSES = 1024
@@ -35,6 +33,14 @@ CACHED_RESPONSES = 1024
 def json_response(status: int, content: dict[str, Any], *headers: tuple[str, str]) -> Response:
     """Return a response with a JSON body."""
     return Response(status, (JSON, *headers), _encode(content))
+
+
+def without_caching(response: Response) -> Response:
+    """Return a response that no cache stores, unless it says itself what a cache may do."""
+    if any(name.lower() == "cache-control" for name, _ in response.headers):
+        return response
+    headers = (*response.headers, ("Cache-Control", "no-store"))
+    return Response(response.status, headers, response.body)
 
 
 def error_response(status: int, message: str, *headers: tuple[str, str]) -> Response:

@@ -8,13 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from ..config.worker_config import Config
-from ..events.cmcd_target import is_wrapped, read_target, wrap
+from ..events.cmcd_target import DEFAULT_ORGANISATION, is_wrapped, read_target, wrap
 from ..events.faults import Fault, NotCmcdError
 from ..events.foreign_events import REASON as FOREIGN
 from ..http.messages import Request, Response
 from . import answers, content
 from .routes import Route
+
+Orgs = frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,8 @@ class BodyFormat:
     """The format of the bodies of one route.
 
     Attributes:
-        read_body: Returns the bytes to journal; raises ``RefusedContentError``.
+        read_body: Returns the bytes to journal, by the request, the settings and the organisations
+            of its key (None for all); raises ``RefusedContentError``.
         accepted: The answer to a batch of which all events are valid, or that was accepted before:
             by its number of events and ms since the request.
         partially_accepted: If some are not valid.
@@ -30,21 +35,21 @@ class BodyFormat:
         invalid: If none is valid: by the faults.
     """
 
-    read_body: Callable[[Request, Config], bytes]
+    read_body: Callable[[Request, Config, Orgs], bytes]
     accepted: Callable[[int, int], Response]
     partially_accepted: Callable[[int, int, tuple[Fault, ...], int], Response]
     thinned: Callable[[int, int, int], Response]
     invalid: Callable[[tuple[Fault, ...]], Response]
 
 
-def _read_json(request: Request, config: Config) -> bytes:
+def _read_json(request: Request, config: Config, orgs: Orgs) -> bytes:
     body = content.decode_body(request, config.max_body_bytes, config.max_inflated_bytes)
     if is_wrapped(body):  # the journal would take it for records of CMCD
         raise content.RefusedContentError(400, "Invalid JSON in request body")
     return body
 
 
-def _read_cmcd(request: Request, config: Config) -> bytes:
+def _read_cmcd(request: Request, config: Config, orgs: Orgs) -> bytes:
     body = content.decode_body(
         request, config.max_body_bytes, config.max_inflated_bytes, content.CMCD_CONTENT_TYPES
     )
@@ -52,6 +57,8 @@ def _read_cmcd(request: Request, config: Config) -> bytes:
         target = read_target(request.query, request.headers, config.max_id_length)
     except NotCmcdError as error:
         raise content.RefusedContentError(400, str(error)) from None
+    if orgs is not None and len(orgs) == 1 and target.org_id == DEFAULT_ORGANISATION:
+        target = replace(target, org_id=next(iter(orgs)))  # the only one that it can mean
     return wrap(target, body)
 
 

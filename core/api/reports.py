@@ -54,5 +54,5 @@ def metrics_response(health: Health, *, with_details: bool) -> Response:
         health: The metrics.
         with_details: Whether to include series that name customers (by their keys).
     """
-    headers = (("Content-Type", exposition.CONTENT_TYPE), answers.NO_STORE)
+    headers = (("Content-Type", exposition.CONTENT_TYPE),)
     return Response(200, headers, health.render(with_details=with_details))

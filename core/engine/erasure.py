@@ -389,7 +389,7 @@ class Erasures:
             listed = [step._asdict() for step in steps]
             is_complete = all(step.is_complete for step in steps)
             answer = {"success": True, "is_complete": is_complete, "steps": listed}
-            response = answers.json_response(200, answer, answers.NO_STORE)
+            response = answers.json_response(200, answer)
         self._answer(erasure, response)
 
     def _answer(self, erasure: _Erasure, response: Response) -> None:

@@ -135,7 +135,7 @@ class Ingest:
             return answers.unavailable("Rate of this API key exceeded", -(-wait // 1000))
         body_format = BODY_FORMATS[opened.route]
         try:
-            body = body_format.read_body(request, self._config)
+            body = body_format.read_body(request, self._config, grant.orgs)
         except content.RefusedContentError as refused:
             self._health.count(health_metrics.BATCHES_REJECTED, reason="content")
             return answers.error_response(refused.status, str(refused))

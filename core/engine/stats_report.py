@@ -31,9 +31,8 @@ def stats(query: str, components: Components, instance: str, now: int) -> Respon
                 "cardinality": len(values),
                 "values": values[: answers.MAX_LISTED],
             },
-            answers.NO_STORE,
         )
-    return answers.json_response(200, overview(components, instance, now), answers.NO_STORE)
+    return answers.json_response(200, overview(components, instance, now))
 
 
 def overview(components: Components, instance: str, now: int) -> dict[str, Any]:

@@ -112,7 +112,13 @@ def test_loopback_request_for_another_host_name_came_through_a_proxy(
     assert is_local or found is Refusal.REMOTE
 
 
-@pytest.mark.parametrize("header", ["x_forwarded_for", "forwarded", "x_real_ip", "via"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("x_forwarded_for", "x_forwarded_proto", "x_forwarded_host", "x_forwarded", "forwarded"),
+        *("x_real_ip", "via", "cf_connecting_ip", "true_client_ip", "x_client_ip"),
+    ],
+)
 def test_request_that_a_proxy_forwarded_is_not_from_this_machine(header: str) -> None:
     keys = ring(API_KEY="a")
     forwarded = request("a", HERE, **{header: HERE})

@@ -311,6 +311,15 @@ def test_organisation_that_key_may_not_write_is_answered_403() -> None:
     assert post_cmcd(worker, query="api_key=K&org_id=other&player_id=web").status == 204
 
 
+def test_organisation_of_a_key_with_one_needs_no_field() -> None:
+    keyed_worker = make_keyed_worker({"text": "K", "orgs": ["acme"]}, {"text": "L"})
+    assert post_cmcd(keyed_worker, query="api_key=K&player_id=web").status == 204
+    assert accepted(keyed_worker) == 1
+    assert post_cmcd(keyed_worker, query="api_key=K&org_id=rival&player_id=web").status == 403
+    several = make_keyed_worker({"text": "K", "orgs": ["acme", "rival"]})
+    assert post_cmcd(several, query="api_key=K&player_id=web").status == 403
+
+
 def test_sampled_key_leaves_out_whole_sessions() -> None:
     worker = make_keyed_worker({"text": "K", "sample": 0.5})
     for number in range(200):

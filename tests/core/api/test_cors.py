@@ -72,15 +72,26 @@ def test_401_echoes_the_origin() -> None:
     assert (answer.status, cross_origin(answer)) == (401, ALLOWED)
 
 
-@pytest.mark.parametrize("path", ["/stats", "/v1/stats?dimension=env", "/metrics", "/v2/metrics"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/stats",
+        "/v1/stats?dimension=env",
+        "/stats?dimension=none",
+        "/metrics",
+        "/v2/metrics",
+        "/admin/erase",
+    ],
+)
 @pytest.mark.parametrize("key", ["", "k", "wrong"])
-def test_reports_are_neither_cross_origin_nor_cached(path: str, key: str) -> None:
+def test_reports_are_neither_cross_origin_nor_cached(path: str, key: str, method: str) -> None:
     worker = make_worker(OPENQOE_READ_KEY="k")
     headers = {"origin": PAGE, "x-api-key": key}
-    answer = ask(worker, path.partition("?")[0], query=path.partition("?")[2], headers=headers)
+    path, _, query = path.partition("?")
+    answer = ask(worker, path, method=method, query=query, headers=headers)
     assert cross_origin(answer) == {}
-    if answer.status == 200:
-        assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_draining_worker_echoes_the_origin() -> None:
