@@ -25,6 +25,7 @@ import msgspec
 
 from ..access.key_ring import Grant, KeyRing, Refusal
 from ..api import answers, content
+from ..config.worker_config import Config
 from ..effects import (
     Effect,
     Erased,
@@ -39,8 +40,12 @@ from ..effects import (
     Stored,
 )
 from ..events.batch import OpenRequest
+from ..governance.dimension import label_for_value, overflow_label
 from ..http.messages import Response
+from ..privacy.event_fields import EventFields
 from ..privacy.viewer_erasure import loki_deletions, loki_step, metrics_step, viewer_forms
+from ..qoe.labeller import label_text
+from ..qoe.view_rows import row_text
 from .components import Components
 from .flush import FlushScheduler
 
@@ -79,6 +84,32 @@ class PeerErasure(msgspec.Struct, frozen=True):
     org_id: str
     viewer_ids: tuple[str, ...]
     only_forward: bool
+
+
+def stored_forms(fields: EventFields, org_id: str, viewer_id: str) -> tuple[str, ...]:
+    """Return the ids under which a viewer may be stored: as sent, hashed, and cut.
+
+    Args:
+        fields: The rules for members of events.
+        org_id: The viewer's organisation.
+        viewer_id: The viewer's id, as pages send it.
+    """
+    forms = viewer_forms(fields, org_id, viewer_id)
+    cut = (text for form in forms for text in (label_text(form), row_text(form)) if text)
+    return tuple(dict.fromkeys((*forms, *cut)))
+
+
+def org_labels(config: Config, org_id: str) -> tuple[str | None, ...]:
+    """Return the labels that log streams of an organisation may have; None for none.
+
+    Past the limit of ``org_id`` it shares a label with others.
+    """
+    limit = config.cardinality_limits["org_id"]
+    value = label_text(org_id)
+    labels = [label_for_value(value, limit)]
+    if limit.action == "allow" and limit.max_cardinality is not None:
+        labels.append(overflow_label(value))
+    return tuple(labels)
 
 
 def encode_request(org_id: str, viewer_ids: tuple[str, ...], *, only_forward: bool) -> bytes:
@@ -184,7 +215,7 @@ class Erasures:
             return answers.forbidden(Refusal.OTHER_ORG)
         if any(erasure.opened is not None for erasure in self._running):
             return answers.unavailable("Another erasure is running", answers.RETRY_AFTER_S)
-        forms = viewer_forms(self._components.privacy.fields, asked.org_id, asked.viewer_id)
+        forms = stored_forms(self._components.privacy.fields, asked.org_id, asked.viewer_id)
         self._begin(opened.id, opened, asked.org_id, forms, _Stage.FORWARDING, now)
         return None
 
@@ -342,7 +373,12 @@ class Erasures:
                 erase = EraseViewer(components.ids.issue(), erasure.org_id, erasure.forms)
                 add(EMBEDDED, erase)
             for one in loki_deletions(
-                components.config, self._ring.tenants, erasure.org_id, erasure.forms, now
+                components.config,
+                self._ring.tenants,
+                erasure.org_id,
+                org_labels(components.config, erasure.org_id),
+                erasure.forms,
+                now,
             ):
                 if isinstance(one, ErasureStep):
                     erasure.steps.append(one)
@@ -385,7 +421,8 @@ class Erasures:
         if erasure.opened is None:
             response = Response(200, (), msgspec.json.encode(erasure.steps))
         else:
-            steps = [*erasure.steps, metrics_step(self._components.config)]
+            # One place may be asked several times.
+            steps = dict.fromkeys((*erasure.steps, metrics_step(self._components.config)))
             listed = [step._asdict() for step in steps]
             is_complete = all(step.is_complete for step in steps)
             answer = {"success": True, "is_complete": is_complete, "steps": listed}

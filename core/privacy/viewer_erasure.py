@@ -5,7 +5,9 @@ later by the compactor, if retention and deletion are enabled there.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
+from itertools import product
 from typing import Final
 from urllib.parse import urlencode
 
@@ -27,7 +29,12 @@ def viewer_forms(fields: EventFields, org_id: str, viewer_id: str) -> tuple[str,
 
 
 def loki_deletions(
-    config: Config, mapped: Mapping[str, str], org_id: str, forms: tuple[str, ...], now: int
+    config: Config,
+    mapped: Mapping[str, str],
+    org_id: str,
+    org_labels: Collection[str | None],
+    forms: tuple[str, ...],
+    now: int,
 ) -> Iterator[LokiPush | ErasureStep]:
     """Yield the requests that ask Loki to delete a viewer's entries, without ids.
 
@@ -38,6 +45,7 @@ def loki_deletions(
         config: The settings.
         mapped: Tenants by organisation, of the keys file.
         org_id: The viewer's organisation.
+        org_labels: The labels that its streams may have (``governance.dimension``); None for none.
         forms: The ids under which the viewer may be stored.
         now: Current time, ms since the epoch.
 
@@ -52,8 +60,8 @@ def loki_deletions(
         if tenant and destination.has_tenants:
             tenants.append(destination.for_tenant(tenant))
         for one in tenants:
-            for form in forms:
-                url = _delete_url(config, one, org_id, form, now)
+            for label, form in product(org_labels, forms):
+                url = _delete_url(config, one, org_id, label, form, now)
                 if url is not None:
                     yield LokiPush(0, one.name, url, one.headers, b"")
         if not destination.url.endswith(PUSH_PATH):
@@ -62,24 +70,40 @@ def loki_deletions(
 
 
 def _delete_url(
-    config: Config, destination: Destination, org_id: str, viewer_id: str, now: int
+    config: Config,
+    destination: Destination,
+    org_id: str,
+    label: str | None,
+    viewer_id: str,
+    now: int,
 ) -> str | None:
     """Return the URL to POST to; None if the destination's URL is not Loki's push endpoint."""
     if not destination.url.endswith(PUSH_PATH):
         return None
-    org, viewer = json.dumps(org_id), json.dumps(viewer_id)
-    query = f"{{org_id={org}}}" if "org_id" in config.log_labels else '{event_type=~".+"}'
+    has_label = label is not None and "org_id" in config.log_labels
+    query = f"{{org_id={_quoted(label or '')}}}" if has_label else '{event_type=~".+"}'
+    if label != org_id:  # other organisations may have the label, too
+        query += _line_filter("org_id", org_id)
+    elif not has_label:
+        in_metadata = f" | org_id={_quoted(org_id)}"
+        is_there = config.loki_structured_metadata
+        query += in_metadata if is_there else _line_filter("org_id", org_id)
     if config.loki_structured_metadata:
-        terms = [f" | viewer_id={viewer}"]
-        more = f" | org_id={org}"
+        query += f" | viewer_id={_quoted(viewer_id)}"
     else:
-        terms = [" |= " + json.dumps('"viewer_id":' + viewer)]
-        more = " |= " + json.dumps('"org_id":' + org)
-    if "org_id" not in config.log_labels:
-        terms.insert(0, more)
-    query += "".join(terms)
+        query += _line_filter("viewer_id", viewer_id)
     asked = urlencode({"query": query, "start": 0, "end": now // 1000})
     return f"{destination.url.removesuffix(PUSH_PATH)}{DELETE_PATH}?{asked}"
+
+
+def _line_filter(name: str, value: str) -> str:
+    """Return the filter for lines with a member: lines are as received, perhaps with blanks."""
+    return " |~ " + _quoted(rf'"{name}"\s*:\s*{re.escape(_quoted(value))}')
+
+
+def _quoted(text: str) -> str:
+    """Return a string of LogQL, and of JSON: Go reads no surrogates as escapes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def loki_step(destination: str, result: HttpResult | NetworkFailure) -> ErasureStep:

@@ -227,21 +227,21 @@ def row_of(view: View, now: int) -> ViewRow | None:
 
 def _details(view: View, events: Sequence[Event]) -> ViewDetails:
     known, newest = view.details, events[-1]
-    title = None if newest.video is None else _text(newest.video.title)
+    title = None if newest.video is None else row_text(newest.video.title)
     family = code = None
     for event in events:
         if (error := error_of(event)) is not None:
-            family, code = map(_text, error)
+            family, code = map(row_text, error)
     if known is not None:
         title = title or known.title
         if code is None:
             family, code = known.error_family, known.error_code
-    view_id = _text(newest.view_id) or ""
+    view_id = row_text(newest.view_id) or ""
     if view_id == view.key.view_id or _characters_size(view_id) > MAX_VIEW_ID_BYTES:
         view_id = ""
     details = ViewDetails(
-        _text(newest.session_id) or "",
-        _text(newest.viewer_id) or "",
+        row_text(newest.session_id) or "",
+        row_text(newest.viewer_id) or "",
         title,
         family,
         code,
@@ -262,7 +262,8 @@ def _characters_size(text: str) -> int:
     return len(text) * (1 if text.isascii() else WIDE_CHARACTER_BYTES)
 
 
-def _text(value: Text) -> str | None:
+def row_text(value: Text) -> str | None:
+    """Return a text as a row has it: cut; None if it is empty."""
     text = label_text(value)
     return text[:MAX_TEXT] or None
 

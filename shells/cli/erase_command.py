@@ -12,12 +12,12 @@ from openqoe.core.access.keys_file import KeysFileError
 from openqoe.core.cluster.forwarding import slot_name
 from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import ErasureStep
+from openqoe.core.engine.erasure import org_labels, stored_forms
 from openqoe.core.privacy.rules import PrivacyRules
 from openqoe.core.privacy.viewer_erasure import (
     loki_deletions,
     loki_step,
     metrics_step,
-    viewer_forms,
 )
 
 from ..net.connection_policy import ConnectionPolicy
@@ -25,7 +25,7 @@ from ..net.httpx_client import Client
 from ..service import logs
 from ..service.clock import now_ms
 from ..service.secret_files import load_keys, load_secret
-from ..service.viewer_erasure import erase_embedded, erase_in_slots, rewrite_slot
+from ..service.viewer_erasure import erase_files, erase_in_slots, rewrite_slot
 from ..storage import Slots, StorageError
 from .command_options import data_options, json_option, load_config
 from .slot_delivery import deliver_slots
@@ -66,14 +66,15 @@ def erase(
     log = logs.configure(config)
     try:
         fields = PrivacyRules(config, load_secret(config)).fields
-        forms = viewer_forms(fields, org_id, viewer_id)
+        forms = stored_forms(fields, org_id, viewer_id)
         tenants = KeyRing(config, load_keys(config)).tenants
-        steps = [
+        found = [
             *_settle_slots(config, log, org_id, forms, timeout),
-            erase_embedded(config, org_id, forms),
+            *erase_files(config, org_id, forms),
             *asyncio.run(_erase_in_loki(config, tenants, org_id, forms)),
             metrics_step(config),
         ]
+        steps = list(dict.fromkeys(found))  # one place may be asked several times
     except (StorageError, KeysFileError) as error:
         fail(str(error))
     if as_json:
@@ -119,7 +120,9 @@ def _settle_slots(
 async def _erase_in_loki(
     config: Config, tenants: Mapping[str, str], org_id: str, forms: tuple[str, ...]
 ) -> list[ErasureStep]:
-    deletions = list(loki_deletions(config, tenants, org_id, forms, now_ms()))
+    deletions = list(
+        loki_deletions(config, tenants, org_id, org_labels(config, org_id), forms, now_ms())
+    )
     if not deletions:
         return []
     client = Client(config.delivery_timeout, ConnectionPolicy.load(config))

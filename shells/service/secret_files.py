@@ -1,6 +1,7 @@
 """The keys file, and the service's secret in the data directory."""
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_bytes
@@ -23,7 +24,11 @@ def read_keys_file(config: Config) -> KeysFile:
     """Read the keys file."""
     assert config.keys_file is not None
     try:
-        with Path(config.keys_file).open("rb") as file:
+        # A named pipe would block the open call, and with it the reload of keys for ever.
+        descriptor = os.open(config.keys_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return KeysFile(None, f"{SETTING} is not a regular file")
             return KeysFile(file.read(MAX_BYTES + 1))  # one more: the core rejects the file
     except OSError as error:
         return KeysFile(None, f"{SETTING} cannot be read: {error.strerror}")

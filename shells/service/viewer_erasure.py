@@ -28,11 +28,24 @@ FORWARD_TIMEOUT = 5.0
 ERASE_TIMEOUT = 20.0
 """Seconds that it may take to flush, deliver (``erasure.MAX_WAIT``) and rewrite its files."""
 
+MAX_NAMES = 10
+"""Maximum damaged files that are named."""
 
-def erase_embedded(config: Config, org_id: str, viewer_ids: Sequence[str]) -> ErasureStep:
-    """Erase a viewer from the embedded store."""
+
+def erase_files(config: Config, org_id: str, viewer_ids: Sequence[str]) -> list[ErasureStep]:
+    """Erase a viewer from the embedded store; name the files that are left for inspection."""
+    folder = Path(config.data_dir)
+    steps = [_erase_embedded(folder, org_id, viewer_ids)]
+    if names := sorted(str(path.relative_to(folder)) for path in folder.rglob("*.damaged-*")):
+        shown = ", ".join(names[:MAX_NAMES])
+        text = f"{len(names)} may hold events of the viewer ({shown}): delete them"
+        steps.append(ErasureStep("damaged files", False, text))
+    return steps
+
+
+def _erase_embedded(folder: Path, org_id: str, viewer_ids: Sequence[str]) -> ErasureStep:
     try:
-        deleted, is_complete = erase_viewer(Path(config.data_dir) / FILE, org_id, viewer_ids)
+        deleted, is_complete = erase_viewer(folder / FILE, org_id, viewer_ids)
     except (sqlite3.Error, OSError) as error:
         return ErasureStep(EMBEDDED, False, f"failed: {error}")
     if not is_complete:
@@ -160,7 +173,7 @@ class ErasureThread:
 
     def _steps(self, effect: Erasing) -> list[ErasureStep]:
         if isinstance(effect, EraseViewer):
-            return [erase_embedded(self._config, effect.org_id, effect.viewer_ids)]
+            return erase_files(self._config, effect.org_id, effect.viewer_ids)
         slots = Slots(Path(self._config.data_dir))
         others = [number for number in slots.numbers() if number != self._own_slot]
         return erase_in_slots(slots, others, effect.org_id, effect.viewer_ids)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from openqoe.core.config.worker_config import Config
 from openqoe.core.http.messages import Response
 from openqoe.shells.net.peer_link import Answer, PeerLink
 from openqoe.shells.service import viewer_erasure
-from openqoe.shells.service.viewer_erasure import erase_in_slots
+from openqoe.shells.service.viewer_erasure import erase_files, erase_in_slots
 from openqoe.shells.storage import Slot, Slots
 
 STEPS = b'[["data directory", true, "rewritten"]]'
@@ -51,3 +52,14 @@ def test_workers_that_do_not_answer_are_incomplete_and_asked_once(
     assert complete == {"slot-0", "slot-3"}
     assert "(timed out)" in steps["slot-1"].result
     assert "(it answered with 503)" in steps["slot-2"].result
+
+
+def test_damaged_files_that_were_set_aside_are_named_as_incomplete(tmp_path: Path) -> None:
+    config = Config(data_dir=str(tmp_path))
+    (embedded,) = erase_files(config, "acme", ("jane",))
+    assert embedded.is_complete
+    (tmp_path / "slot").mkdir()
+    (tmp_path / "slot" / "worker.db.damaged-1").write_bytes(b"jane")
+    _, damaged = erase_files(config, "acme", ("jane",))
+    assert (damaged.place, damaged.is_complete) == ("damaged files", False)
+    assert "slot/worker.db.damaged-1" in damaged.result
