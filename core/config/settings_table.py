@@ -191,7 +191,7 @@ class Settings:
         "Number of workers that share the rates and quotas of keys: each applies this part of a "
         "limit to the requests that it receives. See [limits](privacy.md#rates-and-quotas).",
         minimum=1,
-        default_text="the number of `--workers`, else 1",
+        default_text="the number of workers of the host",
     )
     allowed_hosts: tuple[str, ...] = _list(
         "OPENQOE_ALLOWED_HOSTS",

@@ -8,7 +8,7 @@ its outbox.
 import gc
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from openqoe.core.config.worker_config import Config
@@ -25,6 +25,7 @@ from ..stores.store_runner import StoreRunner
 from ..stores.store_selection import open_store
 from . import allocator, logs
 from .clock import now_ms
+from .process_count import find_process_count
 from .slot_choice import claim_slot, find_partition
 from .viewer_erasure import ErasureThread
 from .worker_recovery import create_worker, recover_worker
@@ -117,6 +118,8 @@ def open_runtime(config: Config, instance: str, log: logs.Log) -> WorkerRuntime:
         StorageError: The data directory, a file in it or the store cannot be used.
     """
     ConnectionPolicy.load(config)  # before anything is open
+    if config.limit_workers is None:
+        config = replace(config, limit_workers=find_process_count(config.workers))
     allocator.return_large_blocks()
     if config.durability == "memory":
         runtime = open_slot(config, None, log, instance=instance, started_at=now_ms())

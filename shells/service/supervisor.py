@@ -167,8 +167,6 @@ class Supervisor:
 
     def _environment(self, worker: _Process) -> Mapping[str, str]:
         config, added = self._config, {"OPENQOE_WORKERS": str(len(self._workers))}
-        if config.limit_workers is None:
-            added["OPENQOE_LIMIT_WORKERS"] = str(len(self._workers))
         if config.durability == "memory":  # a durable worker is named by its slot
             name = server_instance(config, self._listeners.port)
             added["OPENQOE_INSTANCE"] = f"{name}-{worker.number}"

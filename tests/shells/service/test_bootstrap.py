@@ -36,3 +36,12 @@ def test_records_missing_at_start_are_counted_and_logged(
     runtime.close()
     assert b"\nopenqoe_worker_records_missing_total 7\n" in answer.response.body
     assert "acknowledged batches are missing from the journal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 4), (9, 9)])
+def test_limits_of_keys_are_shared_by_the_workers_of_the_host(given: int | None, used: int) -> None:
+    """However they are started: ``find_process_count`` knows gunicorn's options."""
+    config = Config(durability="memory", embedded="off", workers=4, limit_workers=given)
+    runtime = open_runtime(config, "t", logs.configure(config))
+    runtime.close()
+    assert runtime.worker.config.limit_workers == used
