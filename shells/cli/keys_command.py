@@ -1,8 +1,11 @@
 """``openqoe keys``: the file of API keys."""
 
+import fcntl
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import isfinite
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any, Final
@@ -76,8 +79,9 @@ def new(
     """
     if burst is not None and rate is None:
         fail("--burst needs --rate")
+    if any(number is not None and not isfinite(number) for number in (rate, sample)):
+        fail("--rate and --sample must be finite numbers")
     path = _path(file, env_file)
-    entries = _read(path) if path.exists() else []
     key = token_urlsafe(KEY_BYTES)
     entry: dict[str, Any] = {
         "sha256": key_digest(key).hex(),
@@ -96,7 +100,8 @@ def new(
         entry["quota"] = {"events_per_day": quota}
     if sample is not None:
         entry["sample"] = sample
-    _write(path, [*entries, entry])
+    with _locked(path):
+        _write(path, [*(_read(path) if path.exists() else []), entry])
     say(key)
 
 
@@ -131,12 +136,13 @@ def revoke(name: str, file: Path | None, env_file: Path | None) -> None:
       openqoe keys revoke acme-web --file keys.json
     """
     path = _path(file, env_file)
-    entries = _read(path)
-    found = [entry for entry in entries if entry["name"] == name]
-    if not found:
-        fail(f"there is no key {name}")
-    found[0]["revoked"] = True
-    _write(path, entries)
+    with _locked(path):
+        entries = _read(path)
+        found = [entry for entry in entries if entry["name"] == name]
+        if not found:
+            fail(f"there is no key {name}")
+        found[0]["revoked"] = True
+        _write(path, entries)
     say(f"{name} is revoked")
 
 
@@ -192,19 +198,38 @@ def _parse(content: bytes) -> tuple[ApiKey, ...]:
         fail(str(error))
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other commands from changing the file: the later one would undo the earlier one."""
+    try:
+        folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        fail(f"cannot write {path}: {error.strerror}")
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def _write(path: Path, entries: list[dict[str, Any]]) -> None:
-    """Replace the file at once: a worker never reads a part of it. It keeps its mode."""
+    """Replace the file at once: a worker never reads a part of it. It keeps its mode and owner."""
     content = json.dumps(entries, indent=2).encode() + b"\n"
     _parse(content)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+        before = path.stat() if path.exists() else None
+        mode = 0o600 if before is None else before.st_mode & 0o777
         try:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            if before is not None:
+                # An administrator changes the file; the user of the service must read it.
+                with suppress(PermissionError):
+                    os.chown(draft, before.st_uid, before.st_gid)
             draft.chmod(mode)
             draft.replace(path.resolve())
         finally:

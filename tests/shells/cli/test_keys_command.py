@@ -1,7 +1,9 @@
 """``openqoe keys``: the file of API keys."""
 
 import json
+import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,26 @@ def test_file_keeps_its_mode_and_other_keys(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_file_keeps_its_owner(file: Path) -> None:
+    run("new", "one", "--scope", "read", "--file", file)
+    os.chown(file, 4321, 1234)
+    run("new", "two", "--scope", "read", "--file", file)
+    assert (file.stat().st_uid, file.stat().st_gid) == (4321, 1234)
+
+
+def test_keys_made_at_the_same_time_are_all_in_the_file(file: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(8):
+            pool.submit(new_key, file, f"key-{number}")
+    assert len(parse_keys_file(file.read_bytes())) == 8
+
+
+def new_key(file: Path, name: str) -> None:
+    arguments = ["new", name, "--scope", "read", "--file", str(file)]
+    keys.main(arguments, standalone_mode=False)
+
+
 def test_revoked_key_is_marked(file: Path) -> None:
     text = run("new", "web", "--scope", "ingest", "--file", file).output.strip()
     run("check", "--file", file, OPENQOE_KEY=text)
@@ -85,6 +107,8 @@ def test_check_names_every_fault(file: Path) -> None:
         ("new", "a b", "--scope", "read"),
         ("new", "web", "--scope", "read", "--burst", "5"),
         ("new", "web", "--scope", "write"),
+        *(("new", "web", "--scope", "ingest", "--rate", rate) for rate in ("nan", "inf", "0")),
+        ("new", "web", "--scope", "ingest", "--sample", "nan"),
         ("new", "web"),
         ("revoke", "unknown-key"),
     ],
