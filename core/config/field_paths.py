@@ -47,7 +47,8 @@ def parse_field_paths(text: str) -> tuple[str, ...]:
 def find_path_faults(dropped: Sequence[str], hashed: Sequence[str]) -> list[str]:
     """Return the faults of both settings."""
     faults = [
-        f"OPENQOE_DROP_FIELDS names {path}, which every event must have; hash it instead"
+        f"OPENQOE_DROP_FIELDS names {path}, which every event must have"
+        + ("" if path in NOT_HASHED else "; hash it instead")
         for path in dropped
         if path in REQUIRED
     ]
