@@ -156,6 +156,7 @@ class _Erasure:
     forwarded_at: int | None = None  # when batches went to the queues of the other slots
     flushes: int | None = None  # begun before the one that it waits for
     flushed_at: int | None = None  # after which later events are flushed
+    is_slot_clean: bool = False  # neither journal nor outbox holds events of the viewer
     pending: dict[int, str] = field(default_factory=dict)  # places, by effect
     steps: list[ErasureStep] = field(default_factory=list)
 
@@ -359,7 +360,9 @@ class Erasures:
         if not self._is_flushed(erasure):
             text = "the latest events could not be flushed and may hold events of the viewer"
             erasure.steps.append(ErasureStep(SLOT, False, text))
-        erasure.steps += self._waiting_steps(erasure)
+        waiting = self._waiting_steps(erasure)
+        erasure.steps += waiting
+        erasure.is_slot_clean = self._is_flushed(erasure) and not waiting
         effects: list[Effect] = []
 
         def add(place: str, effect: EraseViewer | RewriteStorage | LokiPush) -> None:
@@ -406,7 +409,9 @@ class Erasures:
                 erasure.steps.append(loki_step(place, result))
             case Stored():
                 text = "journal, snapshot and outbox are without the viewer's events, and rewritten"
-                erasure.steps.append(ErasureStep(place, True, text))
+                if not erasure.is_slot_clean:
+                    text = "rewritten, with what still waits"
+                erasure.steps.append(ErasureStep(place, erasure.is_slot_clean, text))
             case _:
                 reason = getattr(result, "reason", type(result).__name__)
                 erasure.steps.append(ErasureStep(place, False, f"failed: {reason}"))

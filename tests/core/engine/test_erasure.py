@@ -262,6 +262,8 @@ def test_destination_that_is_down_makes_the_erasure_incomplete() -> None:
     steps = running.steps(number)
     assert steps["queue of loki"]["result"].startswith("1 items wait for delivery")
     assert steps["loki"]["result"].startswith("deletion refused with 500: no")
+    assert steps["data directory"]["result"] == "rewritten, with what still waits"
+    assert not steps["data directory"]["is_complete"]
     assert steps["embedded store"]["is_complete"]
 
 
