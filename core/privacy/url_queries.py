@@ -64,8 +64,9 @@ _MARK: Final = (
 _PATH: Final = rb'(?:[^\x00-\x20"%\\<>?#]++|(?!' + _MARK + rb")(?:%|" + _ESCAPE + rb"))*+"
 
 _URL: Final = re.compile(
-    rb"(?P<path>" + _SLASH + _PATH + rb")(?:" + _MARK + _TAIL + rb")?"
-    rb'|(?:(?<=")' + _QUESTION + rb"|" + _NAMED + rb")" + _TAIL
+    # A look-ahead at the first byte rejects most of them at a third of the cost.
+    rb"(?=[/\\%?#])(?:(" + _SLASH + _PATH + rb")(?:" + _MARK + _TAIL + rb")?"
+    rb'|(?:(?<=")' + _QUESTION + rb"|" + _NAMED + rb")" + _TAIL + rb")"
 )
 
 _AT: Final = rb"(?:@|" + _coded(rb"40") + rb")"
@@ -74,13 +75,13 @@ _END_OF_NAME: Final = rb"(?:" + _SLASH + rb"|" + _AT + rb"|" + _MARK + rb")"
 
 _CREDENTIALS: Final = re.compile(
     # The look-behind makes a run of slashes cost linear time.
-    rb"(?<![/\\])(?<!2[fF])(?P<slashes>" + _SLASH + rb"{2,}+)(?:" + _SLASH + rb"*+"
+    rb"(?=[/\\%])(?<![/\\])(?<!2[fF])(" + _SLASH + rb"{2,}+)(?:" + _SLASH + rb"*+"
     rb'(?:[^\x00-\x20"%\\<>?#/@]++|(?!' + _END_OF_NAME + rb")(?:%|" + _ESCAPE + rb"))*+" + _AT
     + rb")++"
 )  # fmt: skip
 """The part of a URL before its host, as far as the last ``@`` before a slash."""
 
-_SIGNS: Final = re.compile(rb"[?#@]|" + _coded(rb"(?:3[fF]|23|40)"))
+_SIGNS: Final = re.compile(rb"(?=[?#@%\\])(?:[?#@]|" + _coded(rb"(?:3[fF]|23|40)") + rb")")
 """Without one of these there is nothing to remove."""
 
 _SIGN_BYTES: Final = (b"?", b"#", b"@", b"%")
@@ -125,7 +126,13 @@ def has_ascii_escapes(body: bytes) -> bool:
 
 
 def _strip(text: bytes) -> bytes:
-    return _URL.sub(rb"\g<path>", _CREDENTIALS.sub(rb"\g<slashes>", text))
+    if b"@" in text or b"40" in text:
+        text = _CREDENTIALS.sub(_first_group, text)
+    return _URL.sub(_first_group, text)
+
+
+def _first_group(found: re.Match[bytes]) -> bytes:
+    return found[1] or b""  # a template would cost three times as much as the search
 
 
 _CMCD_URL: Final = re.compile(rb'(\burl="[^"?#\\]*+)[?#](?:[^"\\\n]|\\.)*+')
