@@ -9,6 +9,7 @@ Only ``sha256``, ``name`` and ``scopes`` are required. All faults are reported a
 unknown member is a fault: a misspelt ``orgs`` must not open a key to every organisation.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -68,7 +69,10 @@ def parse_keys_file(document: bytes) -> tuple[ApiKey, ...]:
         raise KeysFileError((f"{SETTING} is larger than {MAX_BYTES} bytes",))
     try:
         entries = msgspec.json.decode(document, type=list[dict[str, Any]])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        json.loads(document, object_pairs_hook=_reject_repeated)
+    except _RepeatedMemberError as error:
+        raise KeysFileError((f"{SETTING} has an entry with two members {error}",)) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise KeysFileError((f"{SETTING} is not a JSON list of objects ({error})",)) from None
     if len(entries) > MAX_KEYS:
         raise KeysFileError((f"{SETTING} holds more than {MAX_KEYS} keys",))
@@ -99,6 +103,18 @@ def parse_keys_file(document: bytes) -> tuple[ApiKey, ...]:
     if faults:
         raise KeysFileError(tuple(faults))
     return tuple(keys)
+
+
+class _RepeatedMemberError(Exception):
+    pass
+
+
+def _reject_repeated(pairs: list[tuple[str, Any]]) -> None:
+    """Reject an object with a repeated member: it is not certain which one was meant."""
+    names = {name for name, _ in pairs}
+    if len(names) < len(pairs):
+        repeated = [name for name, _ in pairs]
+        raise _RepeatedMemberError(repr(max(names, key=repeated.count)))
 
 
 def _faults_of(entry: _Entry, document: Mapping[str, Any]) -> list[str]:

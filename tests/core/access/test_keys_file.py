@@ -90,9 +90,29 @@ def test_all_faults_are_reported_and_none_shows_a_hash() -> None:
     assert sha256(b"k").hexdigest() not in str(caught.value)
 
 
+def test_repeated_member_is_a_fault() -> None:
+    """JSON takes the last one, and a person may have meant the first."""
+    document = json.dumps(entry("a", revoked=True)).encode()
+    with pytest.raises(KeysFileError, match="two members 'revoked'"):
+        parse_keys_file(b"[" + document[:-1] + b', "revoked": false}]')
+    nested = document[:-1] + b', "rate": {"events_per_second": 1, "events_per_second": 9}}'
+    with pytest.raises(KeysFileError, match="two members 'events_per_second'"):
+        parse_keys_file(b"[" + nested + b"]")
+
+
 @pytest.mark.parametrize(
     "document",
-    [b"", b"{}", b"null", b"[1]", b"[[]]", b"\xff", b"[" * 100_000, b" " * (MAX_BYTES + 1)],
+    [
+        b"",
+        b"{}",
+        b"null",
+        b'[{"a": ' + b"1" * 5000 + b"}]",
+        b"[1]",
+        b"[[]]",
+        b"\xff",
+        b"[" * 100_000,
+        b" " * (MAX_BYTES + 1),
+    ],
 )
 def test_file_that_is_no_list_of_objects_is_rejected(document: bytes) -> None:
     with pytest.raises(KeysFileError):
