@@ -42,15 +42,14 @@ _SLASH: Final = rb"(?:/|" + _RUN + rb"/|" + _coded(rb"2[fF]") + rb")"
 
 _EQUALS: Final = rb"(?:=|" + _coded(rb"3[dD]") + rb")"
 
+_CODED_MARK: Final = _coded(rb"(?:3[fF]|23)")
+
 _NAME: Final = (
-    rb"(?:[^\x00-\x20\"%,<=>?#\\`{|}]|(?!"
-    + _EQUALS
-    + rb")(?:%[0-9a-fA-F]{2}|"
-    + _ESCAPE
-    + rb")){1,256}+"
+    rb'(?:[^\x00-\x20"%,<=>?#\\`{|}]|(?!' + _EQUALS + rb"|" + _CODED_MARK + rb")"
+    rb"(?:%[0-9a-fA-F]{2}|" + _ESCAPE + rb")){1,256}+"
 )
 
-_NAMED: Final = rb"(?:[?#]|" + _coded(rb"(?:3[fF]|23)") + rb")" + _NAME + _EQUALS
+_NAMED: Final = rb"(?:[?#]|" + _CODED_MARK + rb")" + _NAME + _EQUALS
 """Beginning of ``?name=value``."""
 
 _QUESTION: Final = rb"(?:[?]|" + _coded(rb"3[fF]") + rb")"
