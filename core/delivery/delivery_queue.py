@@ -378,10 +378,11 @@ class DeliveryQueue:
         self._failures = 0
         pause = now - self._sent_at if self._drains_backlog and not self._is_draining else 0
         self._wait_from(now, min(max(0, pause), MAX_PAUSE))
-        head = self._buffer.pop_head()
+        head, was_trial = self._buffer.pop_head(), self._quarantine.is_trial
         is_delivered = verdict.outcome == "delivered"
         self._quarantine.note_finished(head, now, is_delivered=is_delivered)
-        self._longest_delay = max(self._longest_delay or 0, now - head.created)
+        if not was_trial:  # else the delay is the fault of the payload
+            self._longest_delay = max(self._longest_delay or 0, now - head.created)
         self._drains_backlog &= not self.is_empty
         if verdict.outcome == "dropped":
             self._state = "refusing"

@@ -76,6 +76,15 @@ def test_transient_status_is_no_fault_of_route(status: int) -> None:
     assert (verdict.outcome, verdict.concerns_route) == ("retried", False)
 
 
+@pytest.mark.parametrize("kind", ["metrics", "logs"])
+@pytest.mark.parametrize("body", [b"<html><body>Sign in", b"\n<!DOCTYPE html>\n<html>"])
+def test_web_page_is_no_success(kind: PayloadKind, body: bytes) -> None:
+    verdict = judge_answer(kind, HttpResult(200, {}, body), NOW)
+    assert verdict == Verdict("retried", "web_page", 200, concerns_route=True)
+    for other in (b"", b"{}", b"ok <html>"):
+        assert judge_answer(kind, HttpResult(200, {}, other), NOW).outcome == "delivered"
+
+
 @pytest.mark.parametrize("status", [400, 429])
 @pytest.mark.parametrize(
     "answer",
