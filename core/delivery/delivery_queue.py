@@ -177,17 +177,17 @@ class DeliveryQueue:
         if now < self._since + self._wait:
             return None
         self._drop_aged(now)
-        self._quarantine.choose_head(now)
         is_changed = True
-        while self._buffer and is_changed:
-            if self._buffer.head.unloaded_size:
+        while is_changed:
+            self._quarantine.choose_head(now)
+            if not self._buffer:
+                return None
+            head = self._buffer.head
+            if head.unloaded_size:
                 self._in_flight = effect_id
-                return LoadPayload(effect_id, self._buffer.head.number)
+                return LoadPayload(effect_id, head.number)
             is_changed = self._quarantine.separate_head()
-        if not self._buffer:
-            return None
         self._in_flight = effect_id
-        head = self._buffer.head
         if self._redater is not None:
             head = self._redater.redate_late_entries(head, now)
             self._buffer.replace_head(head)
