@@ -310,6 +310,7 @@ class DeliveryQueue:
             self._failures,
             self._last_success,
             self._last_error,
+            0 if self._redater is None else self._redater.newest_sent,
         )
 
     def restore_state(self, state: DeliveryQueueState) -> None:
@@ -322,6 +323,8 @@ class DeliveryQueue:
         counters.bytes_out = state.bytes_out
         self._state, self._failures = state.state, state.failures
         self._last_success, self._last_error = state.last_success, state.last_error
+        if self._redater is not None:
+            self._redater.newest_sent = state.newest_sent
 
     def status(self, now: int) -> QueueStatus:
         """Reports the status of the queue."""

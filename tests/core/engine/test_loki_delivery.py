@@ -10,6 +10,8 @@ import pytest
 
 from openqoe.core.effects import HttpResult, LokiPush
 from openqoe.core.worker import Worker
+from tests.support.event_builders import NOW
+from tests.support.fleet import Fleet
 from tests.support.loki_double import LokiLimits
 from tests.support.rig import HOUR, MINUTE, SECOND, Rig, player_event
 
@@ -164,6 +166,26 @@ def test_streams_above_their_rate_lose_nothing_and_block_no_other() -> None:
     rig.pass_time(10 * MINUTE)
     assert rig.loki.rejected == []
     assert numbers(rig) == Counter(range(sent))
+
+
+def test_quarantined_lines_are_delivered_after_a_restart() -> None:
+    """The outbox has their payload as a whole, so others of it may be stored twice."""
+    fleet = Fleet(1, partitioned=True, OPENQOE_FLUSH_INTERVAL="60")
+    fleet.loki.limits = LokiLimits(stream_rate_bytes=3, stream_burst_bytes=1_500)
+    sent = 0
+    for number in range(40):
+        for org in ("busy", "busy", "busy", "quiet"):
+            second = (fleet.now - NOW) / 1000
+            fleet.post(0, {**player_event(second, "seek", 1.0, number=sent), "org_id": org})
+            sent += 1
+        fleet.pass_time(5 * MINUTE)
+        if number == 35:
+            fleet.stop(0)
+            fleet.loki.limits = LokiLimits()
+            fleet.start(0)
+    fleet.pass_time(5 * MINUTE)
+    stored = {json.loads(entry.line)["data"]["number"] for entry in fleet.loki.entries()}
+    assert stored == set(range(sent))
 
 
 def test_disallowed_structured_metadata_keeps_lines() -> None:
