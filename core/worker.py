@@ -32,6 +32,7 @@ from .api.failed_keys import FailedKeys
 from .api.routes import NOT_CROSS_ORIGIN, Endpoint, Route
 from .cluster.forwarding import ForwardedBatch
 from .cluster.partition import Partition
+from .cluster.relay import Relay, RelayedRequest, WaitingRequest, encode_response, read_response
 from .config.worker_config import Config
 from .effects import (
     DedupEntry,
@@ -58,8 +59,11 @@ from .events.batch import OpenRequest
 from .http.messages import Request, Response
 from .metrics import health_metrics
 from .primitives.incremental import DEFAULT_BUDGET
+from .primitives.timer import earliest
 
-_decode_peer_request = msgspec.msgpack.Decoder(list[ForwardedBatch] | PeerErasure).decode
+_decode_peer_request = msgspec.msgpack.Decoder(
+    list[ForwardedBatch] | RelayedRequest | PeerErasure
+).decode
 
 
 class Worker:
@@ -141,6 +145,7 @@ class Worker:
         if embedded and config.has_dashboard:
             self._dashboard = DashboardAccess(self._keys, secret, self._failed_keys)
         self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
+        self._relay = Relay(partition) if partition is not None and partition.others else None
         self._limits = LimitNotifier(self._components)
         self._flushes = FlushScheduler(self._components, self._limits, budget, started_at)
         self._erasures = Erasures(self._components, self._flushes, self._keys, has_files=embedded)
@@ -186,7 +191,10 @@ class Worker:
         elif route is Route.ERASE:
             response = self._erasures.begin(opened, grant, now)
         elif route in routes.INGEST:
-            response = self._ingest.ingest_request(opened, grant, now)
+            response = self._ingest.shed(request, now)
+            if response is None and (forward := self._relay_to_owner(opened, grant, now)):
+                return (forward,)
+            response = response or self._ingest.ingest_request(opened, grant, now)
             if response is None and self._durability is not None:
                 # Nothing is applied before the record is written, so nothing else can be due.
                 return tuple(self._durability.drain_effects())
@@ -203,7 +211,8 @@ class Worker:
         Args:
             request_id: The caller's id of the request, distinct from those of ``handle``. One
                 ``Respond`` with it follows, now or with a later call: 204 once all batches are
-                safe, 200 with what was erased; otherwise the sender must try again.
+                safe, 200 with what was erased or with the answer to a relayed request; otherwise
+                the sender must try again, or do without.
             body: The body.
             now: Current time in ms.
         """
@@ -218,9 +227,43 @@ class Worker:
                 return (Respond(request_id, self.refuse(503, "Shutting down", {})),)
             self._erasures.begin_for_peer(request_id, asked, now)
             return self._due(now)
+        if isinstance(asked, RelayedRequest):
+            return self._handle_relayed(request_id, asked.request, now)
         answer = self._components.forwarded.accept(request_id, asked, now)
         effects = tuple(self._durability.drain_effects())
         return effects if answer is None else (answer, *effects)
+
+    def _relay_to_owner(self, opened: OpenRequest, grant: Grant, now: int) -> Effect | None:
+        """Return the effect that relays a request; None if it is to be handled here."""
+        if self._relay is None:
+            return None
+        owner = self._relay.owner_of(opened.request)
+        if owner is None or not self._export.is_reachable(owner):
+            return None
+        return self._relay.send(self._ids.issue(), owner, opened, grant, now)
+
+    def _handle_relayed(self, request_id: int, request: Request, now: int) -> tuple[Effect, ...]:
+        """Handle a request that the worker which received it has found to be allowed."""
+        assert self._durability is not None, "only durable workers have peers"
+        endpoint = routes.find_endpoint(request.path)
+        is_busy = self._draining or self._ingest.is_overloaded
+        if is_busy or endpoint is None or endpoint.route not in routes.INGEST:
+            return (Respond(request_id, Response(503)),)
+        grant = self._authorize(endpoint, request)
+        if isinstance(grant, Refusal):  # it has not read new keys yet
+            return (Respond(request_id, Response(503)),)
+        opened = OpenRequest(request_id, request, endpoint.route.value, now, is_relayed=True)
+        response = self._ingest.ingest_request(opened, grant, now)
+        effects = tuple(self._durability.drain_effects())
+        return effects if response is None else (self._respond(opened, response, now), *effects)
+
+    def _ingest_here(self, waited: Iterable[WaitingRequest], now: int) -> list[Effect]:
+        """Handle requests that their owners have not accepted; returns the answers there are."""
+        return [
+            self._respond(opened, response, now)
+            for opened, grant, _ in waited
+            if (response := self._ingest.ingest_request(opened, grant, now)) is not None
+        ]
 
     def _authorize(self, endpoint: Endpoint, request: Request) -> Grant | Refusal:
         return self._keys.authorize(request, endpoint.scope) if endpoint.needs_key else OPEN
@@ -282,6 +325,8 @@ class Worker:
                 return reports.health_response(now)
 
     def _respond(self, opened: OpenRequest, response: Response, now: int) -> Respond:
+        if opened.is_relayed:  # counted by the worker that received it
+            return Respond(opened.id, encode_response(response))
         seconds = max(0, now - opened.since) / 1000
         self._health.count(health_metrics.DURATION, seconds, route=opened.route)
         finished = self._finish(response, opened.request.headers, opened.route)
@@ -310,7 +355,8 @@ class Worker:
         if self._coordinator is not None and not self._components.queue.is_held:
             self._coordinator.apply_overdue(now)
         self._flushes.poll(now)
-        return self._due(now)
+        overdue = () if self._relay is None else self._relay.take_overdue(now)
+        return self._due(now, self._ingest_here(overdue, now))
 
     def next_poll(self) -> int | None:
         """Return when ``poll`` will have something to do, ms; None while nothing is in sight."""
@@ -321,8 +367,10 @@ class Worker:
             times.append(self._coordinator.next_poll())
         if self._durability is not None:
             times.append(self._durability.next_attempt)
+        if self._relay is not None:
+            times.append(self._relay.next_poll)
         times += (self._keys_reload.next_poll, self._erasures.next_poll)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(times)
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
         """Process the result of an effect.
@@ -331,6 +379,8 @@ class Worker:
             The effects that follow, the answers that waited for it among them.
         """
         self._begin(now)
+        if self._relay is not None and (relayed := self._relay.finish(effect_id)) is not None:
+            return self._finish_relayed(relayed, result, now)
         responses: list[Effect] = []
         self._erasures.complete(effect_id, result, now)
         match result:
@@ -366,6 +416,14 @@ class Worker:
         self._flushes.advance(now)
         self._flushes.make_requested_flush(now)
         return self._due(now, responses)
+
+    def _finish_relayed(
+        self, relayed: WaitingRequest, result: Result, now: int
+    ) -> tuple[Effect, ...]:
+        response = read_response(result)
+        if response is None:
+            return self._due(now, self._ingest_here((relayed,), now))
+        return (self._respond(relayed.opened, response, now),)
 
     def _finish_page(self, effect_id: int, page: Page, now: int) -> list[Effect]:
         opened = self._open_pages.pop(effect_id, None)
@@ -414,10 +472,12 @@ class Worker:
         self._begin(now)
         self._draining = True
         remaining = self.config.shutdown_timeout if remaining is None else remaining
+        waited = () if self._relay is None else self._relay.take_overdue()
+        responses = self._ingest_here(waited, now)
         self._flushes.close(now, remaining, is_final=is_final)
         self._export.hurry()
         self._erasures.abort()
-        return self._due(now)
+        return self._due(now, responses)
 
     @property
     def drained(self) -> bool:

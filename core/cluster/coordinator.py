@@ -22,7 +22,7 @@ from ..governance.governor import Governor
 from ..kv import Claim, Operation, Reply
 from ..metrics.series import Labels
 from ..primitives.incremental import IncrementalWork
-from ..primitives.timer import Timer
+from ..primitives.timer import Timer, earliest
 from .cardinality_sync import CardinalitySync
 from .concurrency_sync import ConcurrencySync
 from .shared_views import Applier, SharedViews
@@ -183,7 +183,7 @@ class Coordinator:
             due = 0 if self._views.has_work else self._timer.next_due
             # Earlier, a poll would find nothing to send.
             times.append(due if due is None or not self.failure else max(due, self._next_attempt))
-        return min((time for time in times if time is not None), default=None)
+        return earliest(times)
 
     def complete(self, effect_id: int, result: Result, now: int) -> None:
         """Process the result of an update."""

@@ -20,6 +20,7 @@ from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.event_types import Event
 from ..kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
 from ..primitives.incremental import IncrementalWork
+from ..primitives.timer import earliest
 from ..qoe.event_context import EventContext
 from ..qoe.recorder import Recorder, ViewEvents
 from ..qoe.view import NO_VIEW, View, ViewKey, view_key
@@ -193,7 +194,7 @@ class SharedViews(SyncParticipant):
         batch = self._queue.next_unapplied
         times = [batch.waiting_since] if batch is not None else []
         times += [timeout.at for timeout in self._timeouts if not timeout.is_counted][:1]
-        return min((time for time in times if time is not None), default=None)
+        return earliest(times)
 
     def apply_overdue(self, before: int, now: int) -> None:
         """Apply alone whatever began to wait before a time (ms), or at it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..config.destinations import Destination
 from ..effects import Notice
+from ..primitives.timer import earliest
 from .delivery_queue import DeliveryQueue
 from .payload import Payload
 from .queue_status import DeliveryCounters, QueueStatus
@@ -115,6 +116,13 @@ class QueueGroup:
         self._is_draining = True
         for queue in self:
             queue.begin_drain()
+
+    @property
+    def next_poll(self) -> int | None:
+        """When ``next_request`` of a queue is due, ms; None if none is in sight."""
+        return (
+            earliest(queue.next_poll for queue in self._active.values()) if self._active else None
+        )
 
     @property
     def is_empty(self) -> bool:

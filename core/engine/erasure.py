@@ -40,6 +40,7 @@ from ..effects import (
 )
 from ..events.batch import OpenRequest
 from ..http.messages import Response
+from ..primitives.timer import earliest
 from ..privacy.viewer_erasure import loki_deletions, loki_step, metrics_step, viewer_forms
 from .components import Components
 from .flush import FlushScheduler
@@ -67,7 +68,7 @@ class _Asked(msgspec.Struct, forbid_unknown_fields=True):
     viewer_id: str
 
 
-class PeerErasure(msgspec.Struct, frozen=True):
+class PeerErasure(msgspec.Struct, frozen=True, tag="erasure"):
     """The request of another worker of the host, or of a command, to take part in an erasure.
 
     Attributes:
@@ -220,8 +221,7 @@ class Erasures:
     @property
     def next_poll(self) -> int | None:
         """When to stop waiting for a flush or a delivery, ms; None without one."""
-        times = (erasure.deadline for erasure in self._running)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(erasure.deadline for erasure in self._running) if self._running else None
 
     def advance(self, now: int) -> list[Effect]:
         """Return the effects that are due now."""

@@ -50,7 +50,7 @@ from ..metrics.health_metrics import Health
 from ..metrics.metric import Metric
 from ..metrics.registry import Registry
 from ..primitives.incremental import UNITS_PER_YIELD, IncrementalWork
-from ..primitives.timer import Timer
+from ..primitives.timer import Timer, earliest
 from ..qoe import catalogue
 from ..qoe.view_rows import ChangedViews
 from ..sinks import metrics_payloads as metric_sink
@@ -255,9 +255,14 @@ class ExportPipeline:
     @property
     def _has_idle_slot(self) -> bool:
         """Whether batches wait for a slot whose queue is idle."""
-        return self._forwarding is not None and any(
-            group.is_empty and self._forwarding.is_waiting(slot)
-            for slot, group in self._slots.items()
+        forwarding = self._forwarding
+        return (
+            forwarding is not None
+            and forwarding.has_waiting
+            and any(
+                group.is_empty and forwarding.is_waiting(slot)
+                for slot, group in self._slots.items()
+            )
         )
 
     def _forward_batches(self, now: int) -> None:
@@ -273,6 +278,10 @@ class ExportPipeline:
         if forwarding.full_slots or any(group.is_full for group in self._slots.values()):
             full = (slot for slot, group in self._slots.items() if group.is_full)
             forwarding.full_slots = frozenset(full)
+
+    def is_reachable(self, slot: int) -> bool:
+        """Whether the owner of a slot accepted the latest batches that were forwarded to it."""
+        return all(queue.is_accepting for queue in self._slots[slot])
 
     def flush_full_logs(self, now: int) -> None:
         """Export the log entries that fill a request, without waiting for the flush."""
@@ -479,10 +488,10 @@ class ExportPipeline:
 
     def next_poll(self) -> int | None:
         """Return when the next request is due, ms; None if none waits."""
-        times = [queue.next_poll for group in self.groups for queue in group.active]
+        times = [group.next_poll for group in self.groups]
         if self._has_idle_slot:
             times.append((self._gathering_since or 0) + self._gathering_time)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(times)
 
     @property
     def waiting(self) -> Mapping[str, int]:

@@ -112,8 +112,17 @@ class Ingest:
         self.rejected: dict[str, int] = {}
         self.journalled_events = 0
 
+    def shed(self, request: Request, now: int) -> Response | None:
+        """Return the answer to a request that is too much at present; None if it is not."""
+        reason = self._overload_reason(request, now)
+        if not reason:
+            return None
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
+        self._health.count(health_metrics.REFUSED, reason=reason)
+        return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
+
     def ingest_request(self, opened: OpenRequest, grant: Grant, now: int) -> Response | None:
-        """Accept the batch of a request.
+        """Accept the batch of a request that is not too much at present (``shed``).
 
         Args:
             opened: The request.
@@ -125,10 +134,6 @@ class Ingest:
         """
         request = opened.request
         elapsed = max(0, now - request.first_byte_at) if request.first_byte_at else 0
-        if reason := self._overload_reason(request, now):
-            self.rejected[reason] = self.rejected.get(reason, 0) + 1
-            self._health.count(health_metrics.REFUSED, reason=reason)
-            return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
         if wait := self.limits.wait(grant.key, now):
             assert grant.key is not None
             self._health.count(health_metrics.REFUSED, reason="rate", key=grant.key.name)

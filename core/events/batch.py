@@ -27,12 +27,14 @@ class OpenRequest(NamedTuple):
         request: The request.
         route: The value of its ``api.routes.Route``, for metrics.
         since: When it was received, ms since the epoch.
+        is_relayed: Whether another worker of the host has relayed it and waits for the answer.
     """
 
     id: int
     request: Request
     route: str
     since: int
+    is_relayed: bool = False
 
 
 class Batch:

@@ -1,5 +1,7 @@
 """Timer for periodic tasks, robust against a clock that is set back."""
 
+from collections.abc import Iterable
+
 
 class Timer:
     """A periodic deadline. All times are in ms.
@@ -43,3 +45,12 @@ class Timer:
     def next_due(self) -> int | None:
         """Time at which the task is due; None before ``start``."""
         return None if self._last is None else self._last + self.interval
+
+
+def earliest(times: Iterable[int | None]) -> int | None:
+    """Return the earliest of times that may be None; None if all are."""
+    found = None
+    for time in times:
+        if time is not None and (found is None or time < found):
+            found = time
+    return found

@@ -3,11 +3,12 @@
 import asyncio
 from contextlib import suppress
 
-from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
+from openqoe.core.effects import Effect, Forward, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
+from ..net.asyncio_sockets import AsyncioSockets
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import UNAVAILABLE, Answer
+from ..net.peer_link import PeerLink
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -22,6 +23,7 @@ class Service(BaseService):
         super().__init__(runtime, log)
         config = self.worker.config
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
+        self._peers = None if runtime.slot is None else PeerLink(runtime.slot)
         self._sending: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
         self._adopted: list[Service] = []
@@ -33,7 +35,9 @@ class Service(BaseService):
         """Begin to keep time."""
         await self._client.open()
         self._loop = asyncio.get_running_loop()
-        self._runtime.start(self._report, self._report_effect, self._handle_peer)
+        self._runtime.start(self._report, self._report_effect)
+        if self._peers is not None:
+            self._peers.start(AsyncioSockets(self._loop), self.complete, self.handle_peer)
         self.poll()
 
     def watch(self) -> None:
@@ -76,6 +80,8 @@ class Service(BaseService):
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self._client.close()
+        if self._peers is not None:
+            self._peers.close()
         self.close_runtime()
         for other in self._adopted:  # after this one, which may have forwarded to them
             await other.close(max(0.0, end - monotonic()))
@@ -96,13 +102,6 @@ class Service(BaseService):
         with suppress(RuntimeError):  # the loop has ended, and with it all that waited
             self._loop.call_soon_threadsafe(self.complete_stored, completions)
 
-    def _handle_peer(self, body: bytes, answer: Answer) -> None:
-        """Called by the threads of the link to other workers."""
-        try:
-            self._loop.call_soon_threadsafe(self.handle_peer, body, answer)
-        except RuntimeError:  # the loop has ended
-            answer(UNAVAILABLE)
-
     def complete_stored(self, completions: Completions) -> None:
         super().complete_stored(completions)
         self._progress.set()
@@ -120,6 +119,10 @@ class Service(BaseService):
         task = asyncio.create_task(self.deliver(self._client, effect))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+
+    def forward(self, effect: Forward) -> None:
+        assert self._peers is not None, "a worker on its own forwards nothing"
+        self._peers.submit(effect)
 
     def wake_at(self, due: int | None) -> None:
         if due == self._due:

@@ -1,16 +1,15 @@
-"""Unix sockets between the workers of a host, and the frames on them.
+"""Unix sockets between the workers of a host: each slot's folder has one.
 
-Each slot's folder, which only its user can enter, has a socket. A request is a frame, four bytes of
-length and the body; its answer is an HTTP status, two bytes, and a frame. A connection carries one
-request after the other.
+Only the user of the service can enter the folder. ``peer_frames`` has the format of requests.
 """
 
 import os
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from . import peer_frames
 
 FILE = "socket"
 """Name of a slot's socket, in its folder."""
@@ -18,13 +17,9 @@ FILE = "socket"
 MAX_PATH = 100
 """Bytes of a path that every system accepts as the address of a socket (Linux: 107, macOS: 103)."""
 
-MAX_FRAME = 1 << 30
-"""Maximum bytes of a frame: a longer one is none of ours."""
-
 BACKLOG = 128
 
-_LENGTH = struct.Struct("!I")
-_ANSWER = struct.Struct("!HI")
+RECEIVE_BYTES = 65_536
 
 
 def listen(folder: Path) -> socket.socket:
@@ -81,50 +76,14 @@ def exchange(connection: socket.socket, body: bytes) -> tuple[int, bytes]:
 
     Raises:
         OSError: The connection has ended, or the answer takes too long.
+        ValueError: The other end sends no frames.
     """
-    connection.sendall(_LENGTH.pack(len(body)))
-    connection.sendall(body)
-    head = _receive(connection, _ANSWER.size)
-    if head is not None:
-        status, length = _ANSWER.unpack(head)
-        answer = _receive(connection, length) if length <= MAX_FRAME else None
-        if answer is not None:
+    connection.sendall(peer_frames.encode(0, body))
+    reader = peer_frames.FrameReader()
+    while data := connection.recv(RECEIVE_BYTES):
+        for _, status, answer in reader.receive(data):
             return status, answer
     raise ConnectionResetError("the owner of the slot has closed the connection")
-
-
-def receive_request(connection: socket.socket) -> bytes | None:
-    """Return the next request; None at the end of the connection.
-
-    Raises:
-        OSError: The connection is broken.
-    """
-    head = _receive(connection, _LENGTH.size)
-    if head is None:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    return _receive(connection, length) if length <= MAX_FRAME else None
-
-
-def send_answer(connection: socket.socket, status: int, body: bytes) -> None:
-    """Answer a request.
-
-    Raises:
-        OSError: The connection is broken.
-    """
-    connection.sendall(_ANSWER.pack(status, len(body)) + body)
-
-
-def _receive(connection: socket.socket, length: int) -> bytes | None:
-    received = bytearray(length)
-    view, filled = memoryview(received), 0
-    while filled < length:
-        count = connection.recv_into(view[filled:])
-        if not count:
-            return None
-        filled += count
-    view.release()
-    return bytes(received)
 
 
 @contextmanager

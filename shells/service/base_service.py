@@ -102,6 +102,7 @@ class BaseService(ABC):
         self._clients: dict[int, Answer] = {}  # by the id of the request that waits for it
         self._requests = 0
         self._has_ended = False
+        self._is_running = False
         self._orphans = orphan_recovery.OrphanScanner(self.worker.config, log, runtime.slot)
 
     def handle(self, request: Request, answer: Answer) -> None:
@@ -263,12 +264,15 @@ class BaseService(ABC):
 
     def run(self, effects: Iterable[Effect]) -> None:
         """Run effects, and set the time of the next poll."""
+        is_nested, self._is_running = self._is_running, True
         for effect in effects:
             try:
                 self._run(effect)
             except Exception as error:
                 self.fail(effect, error)
-        self.wake_at(self.worker.next_poll())
+        if not is_nested:  # a record is often written at once, and its result runs in here
+            self._is_running = False
+            self.wake_at(self.worker.next_poll())
 
     def _run(self, effect: Effect) -> None:
         match effect:
@@ -277,8 +281,7 @@ class BaseService(ABC):
             case Append():  # most of the others
                 self._submit(effect)
             case Forward():
-                assert self._runtime.peers is not None, "a worker on its own forwards nothing"
-                self._runtime.peers.submit(effect)
+                self.forward(effect)
             case RemoteWrite() | LokiPush() if not effect.is_embedded:
                 self.send(effect)
             case RemoteWrite() | LokiPush() | StoreViews():
@@ -314,6 +317,10 @@ class BaseService(ABC):
     @abstractmethod
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         """Send a request in the background and ``complete`` it."""
+
+    @abstractmethod
+    def forward(self, effect: Forward) -> None:
+        """Pass a body to another worker of the host in the background and ``complete`` it."""
 
     @abstractmethod
     def wake_at(self, due: int | None) -> None:

@@ -18,7 +18,6 @@ from openqoe.dashboard import PageThreads
 from openqoe.embedded import open_embedded
 
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import HandlePeer, PeerLink
 from ..storage import Slot, Storage, StorageError
 from ..storage.slot_storage import StorageCallback
 from ..stores.store_runner import StoreRunner
@@ -47,7 +46,6 @@ class WorkerRuntime:
         storage: Its durable state; None with durability ``memory``.
         slot: The slot that this process owns; None with durability ``memory``.
         store: The key-value store shared with other workers; None if there is none.
-        peers: The link to the other workers of the host; None with durability ``memory``.
         embedded: The embedded store; None if it is not a destination.
         pages: Loads the pages of the dashboard.
         erasures: Erases viewers from files.
@@ -59,7 +57,6 @@ class WorkerRuntime:
     store: StoreRunner | None = None
     embedded: "EmbeddedStore | None" = None
     pages: PageThreads | None = None
-    peers: PeerLink | None = None
     erasures: ErasureThread | None = None
 
     @property
@@ -68,35 +65,22 @@ class WorkerRuntime:
         partition = self.worker.partition
         return partition is not None and partition.own < partition.slots
 
-    def start(
-        self, report: StorageCallback, report_effect: EffectCallback, handle_peer: HandlePeer
-    ) -> None:
+    def start(self, report: StorageCallback, report_effect: EffectCallback) -> None:
         """Start to run effects. Threads of the runtime may call the callbacks.
 
         Args:
             report: Receives the results of storage effects, in groups.
             report_effect: Receives the result of each other effect.
-            handle_peer: Handles the requests of other workers of the host.
-
-        Raises:
-            StorageError: The socket for the other workers cannot be created.
         """
         if self.storage is not None:
             self.storage.start(report)
         for one in (self.store, self.embedded, self.pages, self.erasures):
             if one is not None:
                 one.start(report_effect)
-        if self.peers is not None:
-            try:
-                self.peers.start(report_effect, handle_peer)
-            except OSError as error:
-                raise StorageError(f"cannot create the socket of the slot: {error}") from None
 
     def close(self) -> None:
         """Finish the effects that have been submitted, and release the slot."""
-        for one in (
-            *(self.peers, self.erasures, self.pages, self.embedded, self.store, self.storage),
-        ):
+        for one in (self.erasures, self.pages, self.embedded, self.store, self.storage):
             if one is not None:
                 one.close()
         if self.slot is not None:
@@ -181,9 +165,8 @@ def open_slot(
                 one.close()
         raise
     pages = PageThreads(config, log)
-    peers = None if slot is None else PeerLink(slot.path.parent, lambda: slot.is_intact)
     erasures = ErasureThread(config, log, None if slot is None else slot.number)
-    return WorkerRuntime(worker, storage, slot, store, embedded, pages, peers, erasures)
+    return WorkerRuntime(worker, storage, slot, store, embedded, pages, erasures)
 
 
 __all__ = ["StorageError", "WorkerRuntime", "open_runtime", "open_slot"]

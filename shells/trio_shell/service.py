@@ -6,16 +6,17 @@ from contextlib import suppress
 
 import trio
 
-from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
+from openqoe.core.effects import Effect, Forward, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import UNAVAILABLE, Answer
+from ..net.peer_link import PeerLink
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
 from ..service.clock import monotonic, now_ms
 from .client import Client
+from .trio_sockets import TrioSockets
 
 
 class Service(BaseService):
@@ -25,6 +26,7 @@ class Service(BaseService):
         super().__init__(runtime, log)
         config = self.worker.config
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
+        self._peers = None if runtime.slot is None else PeerLink(runtime.slot)
         self._nursery: trio.Nursery | None = None
         self._adopted: list[Service] = []
         self._progress = trio.Event()
@@ -36,7 +38,9 @@ class Service(BaseService):
         self._nursery = nursery
         await self._client.open()
         self._token = trio.lowlevel.current_trio_token()
-        self._runtime.start(self._report, self._report_effect, self._handle_peer)
+        self._runtime.start(self._report, self._report_effect)
+        if self._peers is not None:
+            self._peers.start(TrioSockets(nursery), self.complete, self.handle_peer)
         nursery.start_soon(self._keep_time)
         self.poll()
 
@@ -74,6 +78,8 @@ class Service(BaseService):
                 self._progress = trio.Event()
         for other in self._adopted:  # after this one, which may have forwarded to them
             await other.close(max(0.0, end - monotonic()))
+        if self._peers is not None:
+            self._peers.close()
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
@@ -106,13 +112,6 @@ class Service(BaseService):
         with suppress(trio.RunFinishedError):  # all that waited has ended, too
             self._token.run_sync_soon(self.complete_stored, completions)
 
-    def _handle_peer(self, body: bytes, answer: Answer) -> None:
-        """Called by the threads of the link to other workers."""
-        try:
-            self._token.run_sync_soon(self.handle_peer, body, answer)
-        except trio.RunFinishedError:
-            answer(UNAVAILABLE)
-
     def complete_stored(self, completions: Completions) -> None:
         super().complete_stored(completions)
         self._progress.set()
@@ -129,6 +128,10 @@ class Service(BaseService):
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         assert self._nursery is not None, "the service has not been started"
         self._nursery.start_soon(self.deliver, self._client, effect)
+
+    def forward(self, effect: Forward) -> None:
+        assert self._peers is not None, "a worker on its own forwards nothing"
+        self._peers.submit(effect)
 
     def wake_at(self, due: int | None) -> None:
         if due != self._due:

@@ -8,16 +8,18 @@ requests nor the other destination.
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Condition, RLock, Thread
 from threading import Event as ThreadEvent
 from typing import Any
 
-from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
+from openqoe.core.effects import Effect, Forward, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
+from ..net.asyncio_sockets import AsyncioSockets
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import Answer
+from ..net.peer_link import Answer, PeerLink
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -35,6 +37,7 @@ class Service(BaseService):
         super().__init__(runtime, log)
         config = self.worker.config
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
+        self._peers = None if runtime.slot is None else PeerLink(runtime.slot)
         self._lock = RLock()
         self._ending = ThreadEvent()
         self._adopted: list[Service] = []
@@ -51,12 +54,17 @@ class Service(BaseService):
         self._thread.start()
         try:
             asyncio.run_coroutine_threadsafe(self._client.open(), self._loop).result()
-            self._runtime.start(self.complete_stored, self.complete, self.handle_peer)
+            self._runtime.start(self.complete_stored, self.complete)
+            asyncio.run_coroutine_threadsafe(self._start_peers(), self._loop).result()
         except BaseException:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(TIDYING)
             raise
         self.poll()
+
+    async def _start_peers(self) -> None:
+        if self._peers is not None:
+            self._peers.start(AsyncioSockets(self._loop), self.complete, self.handle_peer)
 
     def watch(self) -> None:
         """Start to recover orphaned slots."""
@@ -104,8 +112,12 @@ class Service(BaseService):
             super().handle(request, answer)
 
     def handle_peer(self, body: bytes, answer: Answer) -> None:
+        def give(response: Response) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(answer, response)
+
         with self._lock:
-            super().handle_peer(body, answer)
+            super().handle_peer(body, give)
 
     def complete_stored(self, completions: Completions) -> None:
         with self._progress:
@@ -137,6 +149,10 @@ class Service(BaseService):
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
+    def forward(self, effect: Forward) -> None:
+        assert self._peers is not None, "a worker on its own forwards nothing"
+        self._loop.call_soon_threadsafe(self._peers.submit, effect)
+
     def wake_at(self, due: int | None) -> None:
         if due != self._due:
             self._due = due
@@ -161,6 +177,8 @@ class Service(BaseService):
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
+            if self._peers is not None:
+                self._peers.close()
             for task in self._sending:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*self._sending, return_exceptions=True))

@@ -263,8 +263,10 @@ class SimulatedProcess:
                 return
 
             def answer(response: Response | None) -> None:
-                failed = NetworkFailure("reset")
-                complete(failed if response is None else HttpResult(response.status))
+                if response is None:
+                    complete(NetworkFailure("reset"))
+                else:
+                    complete(HttpResult(response.status, body=response.body))
 
             owner.handle_peer(effect.body, answer)
         else:

@@ -211,7 +211,7 @@ class Fleet:
                     self.notices.append(effect)
                 case Respond() if effect.request_id in self._forwarded:
                     sender, request = self._forwarded.pop(effect.request_id)
-                    answer = HttpResult(effect.response.status)
+                    answer = HttpResult(effect.response.status, body=effect.response.body)
                     self.run(sender, sender.complete(request.id, answer, self.now))
                 case Respond() if effect.request_id in self._peer_answers:
                     self._peer_answers[effect.request_id].append(effect.response)

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from openqoe.core.cluster.partition import Partition, owner_of
-from openqoe.core.effects import Append, Forward, Respond, StorageFailure, Stored
+from openqoe.core.effects import Append, Forward, NetworkFailure, Respond, StorageFailure, Stored
 from openqoe.core.engine.export import GATHERING_TIME
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker, move_to_slots
@@ -113,10 +113,12 @@ def test_batch_with_views_of_all_owners_counts_once_for_each() -> None:
 
 def test_faults_of_a_forwarded_batch_are_counted_where_it_arrived() -> None:
     fleet = Fleet(2, partitioned=True)
+    fleet.stop(1)
     bad = {**event("heartbeat", view_id=name_view(1, 2)), "org_id": 7}
     response = fleet.handle(0, post(*view_events(name_view(1, 2)), bad, now=fleet.now))
     assert response.status == 207
     assert json.loads(response.body)["errors"][0]["index"] == 2
+    fleet.start(1)
     fleet.pass_time(15 * SECOND)
     rejected = "openqoe_worker_events_rejected_total"
     assert fleet.receiver.total(rejected) == fleet.receiver.total(rejected, instance="w-0") == 1
@@ -150,9 +152,26 @@ def test_same_key_with_other_body_conflicts_at_the_owner_too() -> None:
     assert fleet.handle(1, other).status == 422
 
 
-@pytest.mark.parametrize("partitioned", [True, False])
-def test_same_key_with_other_bodies_at_two_workers_counts_all_of_them(partitioned: bool) -> None:
-    fleet = Fleet(3, partitioned=partitioned)
+@pytest.mark.parametrize("is_away", [False, True])
+def test_same_key_with_other_bodies_at_two_workers(is_away: bool) -> None:
+    fleet = Fleet(3, partitioned=True)
+    view = name_view(2, 3)
+    bodies = [
+        post(*view_events(view, second), headers={"idempotency-key": "k"}, now=NOW)
+        for second in (0, 20)
+    ]
+    if is_away:
+        fleet.stop(2)
+    assert fleet.handle(0, bodies[0]).status == 202
+    assert fleet.handle(1, bodies[1]).status == (202 if is_away else 422)
+    if is_away:
+        fleet.start(2)
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == (4 if is_away else 2)
+
+
+def test_same_key_with_other_bodies_at_two_hosts_counts_all_of_them() -> None:
+    fleet = Fleet(3)
     view = name_view(2, 3)
     bodies = [
         post(*view_events(view, second), headers={"idempotency-key": "k"}, now=NOW)
@@ -237,9 +256,10 @@ def make_owner() -> Worker:
 
 
 def forward(worker: Worker) -> Forward:
-    """The effect with which a worker forwards the batch that it has just accepted."""
+    """The effect with which a worker forwards a batch whose owner did not take the request."""
     request = post(*view_events(name_view(1, 2)), now=NOW)
-    (append,) = effects_of(Append, worker.handle(1, request, NOW))
+    (relay,) = effects_of(Forward, worker.handle(1, request, NOW))
+    (append,) = effects_of(Append, worker.complete(relay.id, NetworkFailure("refused"), NOW))
     effects = worker.complete(append.id, Stored(), NOW)
     (answer,) = effects_of(Respond, effects)
     assert answer.response.status == 202

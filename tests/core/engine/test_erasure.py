@@ -343,9 +343,9 @@ def test_stopping_worker_refuses_the_erasure_of_a_peer() -> None:
 @pytest.mark.parametrize("is_away", [False, True])
 def test_worker_forwards_before_it_answers_a_peer(is_away: bool) -> None:
     fleet = Fleet(2, partitioned=True)
-    fleet.post(0, player_event(0, "playing", 0.0, view=name_view(1, 2)))
     if is_away:
         fleet.stop(1)
+    fleet.post(0, player_event(0, "playing", 0.0, view=name_view(1, 2)))
     body = encode_request("acme", ("jane",), only_forward=True)
     answers = fleet.ask_as_peer(0, body)
     if is_away:

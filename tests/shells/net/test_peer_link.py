@@ -1,6 +1,7 @@
-"""The link between the workers of a host, over real sockets."""
+"""The link between the workers of a host, over real sockets, on both runtimes."""
 
 import errno
+import shutil
 import socket
 import stat
 import time
@@ -13,8 +14,10 @@ import pytest
 
 from openqoe.core.effects import Forward, HttpResult, NetworkFailure
 from openqoe.core.http.messages import Response
-from openqoe.shells.net import peer_link, peer_socket
+from openqoe.shells.net import peer_link, peer_socket, sockets
 from openqoe.shells.net.peer_link import Answer, PeerLink
+from openqoe.shells.storage import Slot, Slots
+from tests.support.event_loops import AsyncioLoop, EventLoop, TrioLoop
 from tests.support.services import wait_until
 
 Result = HttpResult | NetworkFailure
@@ -22,77 +25,156 @@ Result = HttpResult | NetworkFailure
 OK = HttpResult(204, body=b"x")
 
 
-class Owner:
-    """A worker that accepts what is forwarded to it, and keeps it."""
+class Linked:
+    """A process that owns a slot and is linked to the others.
 
-    def __init__(self, folder: Path, *, status: int | None = 204) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    Attributes:
+        slot: Its slot.
+        received: Requests of others.
+        results: The results of what it forwarded.
+    """
+
+    def __init__(
+        self, loop: EventLoop, directory: Path, *, status: int | None = 204, timeout: float = 0.5
+    ) -> None:
+        self.slot: Slot = Slots(directory).claim()
         self.received: SimpleQueue[bytes] = SimpleQueue()
+        self.results: SimpleQueue[tuple[int, Result]] = SimpleQueue()
+        self._loop = loop
         self._status = status
-        self.is_ours = True
-        self.link = PeerLink(folder, lambda: self.is_ours)
-        self.link.start(lambda *_: None, self._accept)
+        self._link = PeerLink(self.slot, timeout)
+        loop.call(lambda: self._link.start(loop.events, self._report, self._accept))
+
+    def _report(self, effect: Forward, result: Result) -> None:
+        self.results.put((effect.id, result))
 
     def _accept(self, body: bytes, answer: Answer) -> None:
         self.received.put(body)
         if self._status is not None:
             answer(Response(self._status, body=body[:9]))
 
+    def submit(self, *bodies: bytes) -> None:
+        """Forward bodies to slot 1, numbered from 1, in one turn of the loop."""
 
-Send = Callable[[bytes], Result]
+        def submit() -> None:
+            for number, body in enumerate(bodies, 1):
+                self._link.submit(Forward(number, "slot-1", "", (), body))
+
+        self._loop.call(submit)
+
+    def send(self, body: bytes) -> Result:
+        """Forward a body to slot 1 and wait for the result."""
+        self.submit(body)
+        return self.results.get(timeout=5)[1]
+
+    def close(self) -> None:
+        self._loop.call(self._link.close)
+        self.slot.release()
 
 
 @pytest.fixture
-def send(tmp_path: Path) -> Iterator[Send]:
-    """Forwards a body to the owner of slot 1 and waits for the result."""
-    folder = tmp_path / "slot-0"
-    folder.mkdir()
-    results: SimpleQueue[Result] = SimpleQueue()
-    link = PeerLink(folder, lambda: True, timeout=0.5)
-    link.start(lambda _, result: results.put(result), lambda *_: None)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_link, "CHECK_INTERVAL", 0.02)
 
-    def forward(body: bytes) -> Result:
-        link.submit(Forward(1, "slot-1", "", (), body))
-        return results.get(timeout=5)
 
-    yield forward
-    link.close()
+@pytest.fixture(params=[AsyncioLoop, TrioLoop])
+def loop(request: pytest.FixtureRequest) -> Iterator[EventLoop]:
+    loop: EventLoop = request.param()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def sender(tmp_path: Path, loop: EventLoop) -> Iterator[Linked]:
+    """The owner of slot 0."""
+    linked = Linked(loop, tmp_path)
+    yield linked
+    linked.close()
+
+
+StartOwner = Callable[..., Linked]
+
+
+@pytest.fixture
+def start_owner(tmp_path: Path, loop: EventLoop, sender: Linked) -> Iterator[StartOwner]:
+    """Starts an owner of slot 1."""
+    started: list[Linked] = []
+
+    def start(status: int | None = 204) -> Linked:
+        started.append(Linked(loop, tmp_path, status=status))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_000])
-def test_owner_gets_the_body_and_sender_its_answer(tmp_path: Path, send: Send, size: int) -> None:
-    owner = Owner(tmp_path / "slot-1")
-    assert send(b"x" * size) == HttpResult(204, body=b"x" * min(size, 9))
+def test_owner_gets_the_body_and_sender_its_answer(
+    sender: Linked, start_owner: StartOwner, size: int
+) -> None:
+    owner = start_owner()
+    assert sender.send(b"x" * size) == HttpResult(204, body=b"x" * min(size, 9))
     assert owner.received.get(timeout=5) == b"x" * size
-    owner.link.close()
 
 
-def test_refusal_of_the_owner_is_the_result(tmp_path: Path, send: Send) -> None:
-    owner = Owner(tmp_path / "slot-1", status=503)
-    assert send(b"x") == HttpResult(503, body=b"x")
-    owner.link.close()
+def test_many_bodies_at_a_time_get_their_own_answers(
+    sender: Linked, start_owner: StartOwner
+) -> None:
+    start_owner()
+    bodies = [b"%9d" % number + b"x" * 50_000 for number in range(1, 101)]
+    sender.submit(*bodies)
+    results = dict(sender.results.get(timeout=5) for _ in bodies)
+    assert results == {number: HttpResult(204, body=b"%9d" % number) for number in range(1, 101)}
 
 
-def test_missing_owner_is_a_failure(tmp_path: Path, send: Send) -> None:
-    assert isinstance(send(b"x"), NetworkFailure)
+def test_refusal_of_the_owner_is_the_result(sender: Linked, start_owner: StartOwner) -> None:
+    start_owner(status=503)
+    assert sender.send(b"x") == HttpResult(503, body=b"x")
+
+
+def test_missing_owner_is_a_failure(tmp_path: Path, sender: Linked) -> None:
+    assert isinstance(sender.send(b"x"), NetworkFailure)
     (tmp_path / "slot-1").mkdir()
-    assert isinstance(send(b"x"), NetworkFailure)
+    assert isinstance(sender.send(b"x"), NetworkFailure)
 
 
-def test_owner_that_does_not_answer_is_a_failure(tmp_path: Path, send: Send) -> None:
-    owner = Owner(tmp_path / "slot-1", status=None)
-    assert send(b"x") == NetworkFailure("timed out")
-    owner.link.close()
+@pytest.mark.usefixtures("_impatient")
+def test_owner_that_does_not_answer_is_a_failure(sender: Linked, start_owner: StartOwner) -> None:
+    start_owner(status=None)
+    assert sender.send(b"x") == NetworkFailure("timed out")
 
 
-def test_owner_that_was_replaced_is_reached_at_once(tmp_path: Path, send: Send) -> None:
-    owner = Owner(tmp_path / "slot-1")
-    assert send(b"1") == HttpResult(204, body=b"1")
-    owner.link.close()
-    successor = Owner(tmp_path / "slot-1")
-    assert send(b"2") == HttpResult(204, body=b"2")
+def test_owner_that_was_replaced_is_reached_at_once(
+    sender: Linked, start_owner: StartOwner
+) -> None:
+    owner = start_owner()
+    assert sender.send(b"1") == HttpResult(204, body=b"1")
+    owner.close()
+    successor = start_owner()
+    assert sender.send(b"2") == HttpResult(204, body=b"2")
     assert successor.received.get(timeout=5) == b"2"
-    successor.link.close()
+
+
+def test_owner_that_ends_before_its_first_answer_is_a_failure(
+    sender: Linked, start_owner: StartOwner
+) -> None:
+    owner = start_owner(status=None)
+    sender.submit(b"x", b"y")
+    assert owner.received.get(timeout=5) == b"x"
+    owner.close()
+    failures = [sender.results.get(timeout=5)[1] for _ in range(2)]
+    assert {type(failure) for failure in failures} == {NetworkFailure}
+
+
+def test_bytes_that_are_no_frame_end_their_connection_only(
+    tmp_path: Path, sender: Linked, start_owner: StartOwner
+) -> None:
+    start_owner()
+    with peer_socket.connect(tmp_path / "slot-1", 5) as connection:
+        connection.sendall(b"\xff" * 100)
+        assert connection.recv(1) == b""
+    assert sender.send(b"x") == OK
 
 
 class Exhausted(socket.socket):
@@ -108,83 +190,51 @@ class Exhausted(socket.socket):
 
 
 def test_owner_accepts_again_after_descriptors_were_exhausted(
-    tmp_path: Path, send: Send, monkeypatch: pytest.MonkeyPatch
+    sender: Linked, start_owner: StartOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peer_link, "ACCEPT_PAUSE", 0.01)
+    monkeypatch.setattr(sockets, "RETRY_DELAY", 0.01)
     monkeypatch.setattr(socket, "socket", Exhausted)
-    owner = Owner(tmp_path / "slot-1")
-    assert send(b"x") == OK
-    owner.link.close()
+    start_owner()
+    monkeypatch.undo()
+    assert sender.send(b"x") == OK
 
 
-def test_owner_accepts_again_after_threads_were_exhausted(
-    tmp_path: Path, send: Send, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(peer_link, "ACCEPT_PAUSE", 0.01)
-    owner = Owner(tmp_path / "slot-1")
-    start = peer_link._start
-    serve = owner.link._serve
-    failures = [RuntimeError("can't start new thread")] * 2
-
-    def fail_at_first(run: Callable[..., None], *arguments: object) -> None:
-        if run == serve and failures:
-            raise failures.pop()
-        start(run, *arguments)
-
-    monkeypatch.setattr(peer_link, "_start", fail_at_first)
-    for _ in range(2):
-        assert isinstance(send(b"x"), NetworkFailure)
-    assert send(b"x") == OK
-    owner.link.close()
+def test_socket_is_for_its_user_only(tmp_path: Path, sender: Linked) -> None:
+    assert stat.S_IMODE((tmp_path / "slot-0" / peer_socket.FILE).stat().st_mode) == 0o600
 
 
-def test_socket_is_for_its_user_only(tmp_path: Path) -> None:
-    owner = Owner(tmp_path / "slot-1")
-    assert stat.S_IMODE((tmp_path / "slot-1" / peer_socket.FILE).stat().st_mode) == 0o600
-    owner.link.close()
-
-
-def test_path_may_be_longer_than_the_address_of_a_socket(tmp_path: Path) -> None:
-    folder = tmp_path / ("d" * 120) / "slot-1"
-    owner = Owner(folder)
-    with peer_socket.connect(folder, 1) as connection:
+def test_path_may_be_longer_than_the_address_of_a_socket(tmp_path: Path, loop: EventLoop) -> None:
+    owner = Linked(loop, tmp_path / ("d" * 120))
+    with peer_socket.connect(owner.slot.path.parent, 1) as connection:
         assert peer_socket.exchange(connection, b"x") == (204, b"x")
-    owner.link.close()
+    owner.close()
 
 
-def wait_for_owner(send: Send) -> None:
-    wait_until(lambda: send(b"x") == OK)
-
-
+@pytest.mark.usefixtures("_impatient")
 def test_owner_listens_again_after_its_socket_was_deleted(
-    tmp_path: Path, send: Send, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sender: Linked, start_owner: StartOwner
 ) -> None:
-    monkeypatch.setattr(peer_link, "CHECK_INTERVAL", 0.02)
-    owner = Owner(tmp_path / "slot-1")
+    start_owner()
     (tmp_path / "slot-1" / peer_socket.FILE).unlink()
-    wait_for_owner(send)
-    owner.link.close()
+    wait_until(lambda: sender.send(b"x") == OK)
 
 
+@pytest.mark.usefixtures("_impatient")
 def test_owner_listens_again_after_its_socket_was_replaced_by_a_dead_one(
-    tmp_path: Path, send: Send, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sender: Linked, start_owner: StartOwner
 ) -> None:
-    monkeypatch.setattr(peer_link, "CHECK_INTERVAL", 0.02)
-    owner = Owner(tmp_path / "slot-1")
+    start_owner()
     peer_socket.listen(tmp_path / "slot-1").close()
-    wait_for_owner(send)
-    owner.link.close()
+    wait_until(lambda: sender.send(b"x") == OK)
 
 
+@pytest.mark.usefixtures("_impatient")
 def test_process_whose_folder_was_replaced_leaves_the_socket_of_its_successor(
-    tmp_path: Path, send: Send, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sender: Linked, start_owner: StartOwner
 ) -> None:
-    monkeypatch.setattr(peer_link, "CHECK_INTERVAL", 0.02)
-    owner = Owner(tmp_path / "slot-1")
-    owner.is_ours = False
-    successor = Owner(tmp_path / "slot-1")
+    start_owner()
+    shutil.rmtree(tmp_path / "slot-1")
+    successor = start_owner()
     time.sleep(0.1)
-    assert send(b"x") == OK
+    assert sender.send(b"x") == OK
     assert successor.received.get(timeout=5) == b"x"
-    for one in (owner, successor):
-        one.link.close()

@@ -20,7 +20,7 @@ def test_slot_is_released_when_its_worker_fails(tmp_path: Path, *, starts: bool)
     )
     log = logs.configure(config)
     first = open_runtime(config, "t", log)
-    first.start(lambda _: None, lambda *_: None, lambda *_: None)
+    first.start(lambda _: None, lambda *_: None)
     assert first.storage is not None
     first.storage.submit(Append(1, Record(1, 0, batch(event("viewstart")), None, b"d" * 16)))
     first.close()
@@ -28,7 +28,7 @@ def test_slot_is_released_when_its_worker_fails(tmp_path: Path, *, starts: bool)
     def recover() -> None:
         for runtime in open_orphaned_slots(config, log, min_idle=-1_000):
             if starts:
-                runtime.start(lambda _: None, lambda *_: None, lambda *_: None)
+                runtime.start(lambda _: None, lambda *_: None)
             raise RuntimeError("no file descriptors left")
 
     with pytest.raises(RuntimeError):
@@ -48,7 +48,7 @@ def test_slot_that_owns_no_views_is_recovered_by_a_running_process(
     log = logs.configure(config)
     running = open_runtime(config, "t", log)
     other = open_runtime(config, "t", log)
-    other.start(lambda _: None, lambda *_: None, lambda *_: None)
+    other.start(lambda _: None, lambda *_: None)
     assert other.storage is not None
     other.storage.submit(Append(1, Record(1, 0, batch(event("viewstart")), None, b"d" * 16)))
     other.close()

@@ -10,6 +10,7 @@ from openqoe.shells.net.peer_link import Answer, PeerLink
 from openqoe.shells.service import viewer_erasure
 from openqoe.shells.service.viewer_erasure import erase_in_slots
 from openqoe.shells.storage import Slot, Slots
+from tests.support.event_loops import AsyncioLoop
 
 STEPS = b'[["data directory", true, "rewritten"]]'
 
@@ -19,11 +20,13 @@ class Owner:
 
     def __init__(self, slots: Slots, handle: Callable[[bytes, Answer], None]) -> None:
         self._slot: Slot = slots.claim()
-        self._link = PeerLink(self._slot.path.parent, lambda: True)
-        self._link.start(lambda *_: None, handle)
+        self._loop = AsyncioLoop()
+        self._link = PeerLink(self._slot)
+        self._loop.call(lambda: self._link.start(self._loop.events, lambda *_: None, handle))
 
     def close(self) -> None:
-        self._link.close()
+        self._loop.call(self._link.close)
+        self._loop.close()
         self._slot.release()
 
 

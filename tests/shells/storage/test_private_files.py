@@ -26,7 +26,7 @@ def run_worker(directory: Path) -> WorkerRuntime:
     """Open everything that a worker has in its data directory, and write into it."""
     config = Config(data_dir=str(directory), embedded="on", log_level="error")
     runtime = open_runtime(config, "t", logs.configure(config))
-    runtime.start(lambda _: None, lambda *_: None, lambda *_: None)
+    runtime.start(lambda _: None, lambda *_: None)
     assert runtime.storage is not None
     runtime.storage.submit(Append(1, Record(1, 0, b"{}", None, b"d" * 16)))
     open_reader(directory / "embedded.db").close()

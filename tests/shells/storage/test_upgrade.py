@@ -77,7 +77,7 @@ def test_worker_resumes_from_an_earlier_version(
         ("resumed from the previous process", None),
     ]
     # The view of the sound record, which was loaded. The series of the snapshot have idled.
-    runtime.start(lambda completions: None, lambda update, result: None, lambda *_: None)
+    runtime.start(lambda completions: None, lambda update, result: None)
     later = now_ms() + 60_000
     effects = list(runtime.worker.poll(later))
     while runtime.worker.next_poll() == later:  # the flush is incremental
