@@ -2,10 +2,12 @@
 
 Theory of operation. A host has a fixed number of slots. A hash of a view's id names the slot that
 owns the view, so all of its events are applied by one worker, and counts equal those of a single
-process. Any worker accepts any batch. Once the batch is in its journal, it is answered. Then the
-worker applies the events of its own views, and forwards the whole batch to the owners of the others
-(``forwarding``), which apply theirs. Events without a view go with the first view of their batch.
-A batch without any view belongs to the slot that its digest names, so that its copies meet, too.
+process. Any worker accepts any request. One for views of another worker is relayed to that one
+(``relay``). Where that fails, and for batches with views of several owners, the worker journals and
+answers the batch itself. Then it applies the events of its own views, and forwards the whole batch
+to the owners of the others (``forwarding``), which apply theirs. Events without a view go with the
+first view of their batch. A batch without any view belongs to the slot that its digest names, so
+that its copies meet, too.
 
 Every owner keeps the digest of a batch in its deduplication window, whether a client or another
 worker sent the batch. So copies that reached several workers count once, and a batch may be

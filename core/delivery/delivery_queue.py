@@ -57,9 +57,9 @@ from .delivery_rules import RULES, build_request
 from .destination_notices import DestinationNotices
 from .error_text import find_secrets, redacted_text
 from .log_redating import LateEntryRedater
-from .payload import BodySplitter, Payload, split_payload
+from .payload import BodySplitter, Payload, StreamSeparator
 from .payload_buffer import MINUTE, PayloadBuffer
-from .quarantine import Quarantine
+from .quarantine import MAX_ATTEMPTS, Quarantine
 from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus
 from .verdict import DeliveryOutcome, Verdict, judge_answer
 
@@ -87,6 +87,8 @@ class DeliveryQueue:
         max_age: Maximum age of a payload in ms, if there is an outbox, else None.
         redater: Redates log entries that the destination would reject as too old; None if it
             rejects none.
+        separator: Divides bodies between streams, of which a destination may refuse some; None if
+            there are none.
 
     Attributes:
         counters: Counts of items and answers; read-only.
@@ -104,13 +106,14 @@ class DeliveryQueue:
         user_agent: str,
         max_age: int | None = None,
         redater: LateEntryRedater | None = None,
+        separator: StreamSeparator | None = None,
     ) -> None:
         self.destination = destination
         self.kind = kind
         self.counters = DeliveryCounters()
         self._rules = RULES[kind]
         self._buffer = PayloadBuffer(pool, loaded_pool)
-        self._quarantine = Quarantine(self._rules, self._buffer)
+        self._quarantine = Quarantine(self._rules, self._buffer, separator)
         self._seed = seed
         self._split = split
         self._user_agent = user_agent
@@ -174,13 +177,17 @@ class DeliveryQueue:
         if now < self._since + self._wait:
             return None
         self._drop_aged(now)
-        self._quarantine.choose_head(now)
-        if not self._buffer:
-            return None
+        is_changed = True
+        while is_changed:
+            self._quarantine.choose_head(now)
+            if not self._buffer:
+                return None
+            head = self._buffer.head
+            if head.unloaded_size:
+                self._in_flight = effect_id
+                return LoadPayload(effect_id, head.number)
+            is_changed = self._quarantine.separate_head()
         self._in_flight = effect_id
-        head = self._buffer.head
-        if head.unloaded_size:
-            return LoadPayload(effect_id, head.number)
         if self._redater is not None:
             head = self._redater.redate_late_entries(head, now)
             self._buffer.replace_head(head)
@@ -206,11 +213,13 @@ class DeliveryQueue:
         )
         parts: tuple[Payload, ...] = ()
         if verdict.outcome == "split" or self._quarantine.is_division_due(verdict):
-            parts = split_payload(self._buffer.head, self._split)
+            parts = self._quarantine.split_head(self._split, verdict)
             if not parts and verdict.outcome == "split":
                 is_too_large = verdict.reason == "too_large"
                 outcome: DeliveryOutcome = "dropped" if is_too_large else "retried"
                 verdict = replace(verdict, outcome=outcome, concerns_route=not is_too_large)
+        if not parts and self._quarantine.must_give_up(verdict):
+            verdict = replace(verdict, outcome="dropped")
         self.counters.answers[verdict.outcome] += 1
         error_text = redacted_text(result, self._secrets)
         if verdict.outcome not in ("delivered", "split"):
@@ -223,8 +232,7 @@ class DeliveryQueue:
         else:
             return self._finish_head(verdict, error_text, now)
         if parts:
-            self._buffer.divide_head(parts)
-            self._quarantine.note_division()
+            self._quarantine.divide_head(parts, now)
             notices += self._make_room(now)  # the parts compress less well than the whole
         return notices
 
@@ -302,6 +310,7 @@ class DeliveryQueue:
             self._failures,
             self._last_success,
             self._last_error,
+            0 if self._redater is None else self._redater.newest_sent,
         )
 
     def restore_state(self, state: DeliveryQueueState) -> None:
@@ -314,6 +323,8 @@ class DeliveryQueue:
         counters.bytes_out = state.bytes_out
         self._state, self._failures = state.state, state.failures
         self._last_success, self._last_error = state.last_success, state.last_error
+        if self._redater is not None:
+            self._redater.newest_sent = state.newest_sent
 
     def status(self, now: int) -> QueueStatus:
         """Reports the status of the queue."""
@@ -338,16 +349,21 @@ class DeliveryQueue:
         """Waits until the next attempt, with the same head or with another payload."""
         self._state = "failing"
         self._drains_backlog = self._max_age is not None
-        self._failures += 1
+        is_trial = self._quarantine.is_trial
+        self._failures += not is_trial
+        payloads = len(self._buffer)
+        has_left = not is_divided and self._quarantine.step_aside(verdict, now)
+        # Parts and other payloads are tried soon: they may show whose fault it is. Their number
+        # is limited.
+        is_other = is_trial or (has_left and self._quarantine.has_divided)
+        step = min(self._failures, MAX_ATTEMPTS) if is_divided else self._failures
         wait = backoff(
-            1 if self._is_draining else self._failures,
+            1 if is_other or self._is_draining else step,
             seed=self._seed,
             destination=self.destination.name,
             counter=self.counters.answers["retried"],
         )
-        payloads = len(self._buffer)
-        if not is_divided and self._quarantine.step_aside(verdict, now):
-            # The next payload shows whether the fault is the destination's.
+        if has_left or is_other:
             self._wait_from(now, wait, least=verdict.retry_after or 0)
             return ()
         if verdict.concerns_route and not self._is_draining:
@@ -365,10 +381,11 @@ class DeliveryQueue:
         self._failures = 0
         pause = now - self._sent_at if self._drains_backlog and not self._is_draining else 0
         self._wait_from(now, min(max(0, pause), MAX_PAUSE))
-        head = self._buffer.pop_head()
+        head, was_trial = self._buffer.pop_head(), self._quarantine.is_trial
         is_delivered = verdict.outcome == "delivered"
-        self._quarantine.note_finished(now, is_delivered=is_delivered)
-        self._longest_delay = max(self._longest_delay or 0, now - head.created)
+        self._quarantine.note_finished(head, now, is_delivered=is_delivered)
+        if not was_trial:  # else the delay is the fault of the payload
+            self._longest_delay = max(self._longest_delay or 0, now - head.created)
         self._drains_backlog &= not self.is_empty
         if verdict.outcome == "dropped":
             self._state = "refusing"
@@ -390,7 +407,7 @@ class DeliveryQueue:
     def _make_room(self, now: int) -> tuple[Notice, ...]:
         """Drops payloads beyond the bound, except the last one."""
         buffer = self._buffer
-        if buffer.bytes <= buffer.max_bytes:
+        if buffer.bytes <= buffer.max_bytes and not self._quarantine.is_overfull:
             return ()
         items = 0
         head, is_sent = buffer.head, self._in_flight is not None

@@ -20,6 +20,9 @@ class DeliveryRules:
         when_full: What a full queue does with its oldest payloads: ``drop`` them, ``thin`` them if
             there is an outbox, or ``keep`` them, since its owner offers no more.
         is_ordered: Whether they must arrive in order, so that none is set aside.
+        is_repeated: Whether later payloads repeat their content. One that alone fails is dropped,
+            because it cannot wait in quarantine: it would arrive after later ones. Payloads of one
+            flush have no series in common, so only they may overtake each other.
         tolerated_rejections: Consecutive answers 400 that a destination which has accepted payloads
             gives to single payloads; as many, and it may reject everything.
         max_wait: Maximum ms between two attempts.
@@ -30,6 +33,7 @@ class DeliveryRules:
     effect: type[Delivery]
     when_full: Literal["drop", "thin", "keep"] = "drop"
     is_ordered: bool = False
+    is_repeated: bool = False
     tolerated_rejections: int = 0
     max_wait: int = 5 * 60_000
     reported_failures: int = 1
@@ -38,7 +42,11 @@ class DeliveryRules:
 
 RULES: dict[PayloadKind, DeliveryRules] = {
     "metrics": DeliveryRules(
-        effect=RemoteWrite, when_full="thin", is_ordered=True, tolerated_rejections=3
+        effect=RemoteWrite,
+        when_full="thin",
+        is_ordered=True,
+        is_repeated=True,
+        tolerated_rejections=3,
     ),
     "logs": DeliveryRules(effect=LokiPush),
     "views": DeliveryRules(effect=StoreViews),

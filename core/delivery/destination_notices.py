@@ -1,7 +1,9 @@
 """Log lines about a destination: one per change, not one per answer.
 
 There are two kinds of change. *Availability*: a line when the destination becomes unavailable
-(requests fail and are retried), and another when it is available again. A wrong route, wrong
+(requests fail and are retried), and another when it is available again. For ten minutes after that,
+a failure gives a line only if it lasts for a minute: a destination that fails every other request
+would fill the log. A wrong route, wrong
 credentials or a wrong configuration is an error, once for each status. *Losses*: a line for the
 first loss of each reason. Further losses for the reason are only counted, until the destination has
 accepted a whole payload since and the reason has been quiet for ten minutes. Without the quiet
@@ -12,7 +14,11 @@ from ..config.destinations import Destination
 from ..effects import Notice
 from .verdict import Verdict
 
-LOSS_QUIET_PERIOD = 10 * 60 * 1000
+QUIET_PERIOD = 10 * 60 * 1000
+"""ms without a further line of the same kind."""
+
+MAX_UNREPORTED = 60_000
+"""ms that a failure may last without a line in the quiet period."""
 
 LATE_SAMPLES = (
     "destination rejects samples from an outage, so increases are missing; "
@@ -33,6 +39,8 @@ class DestinationNotices:
         url = destination.url.partition("?")[0]
         self._identity: Fields = (("destination", destination.name), ("url", url))
         self._away_since: int | None = None
+        self._is_reported = False  # that it is away
+        self._back_at: int | None = None  # when that was reported last
         self._last_loss: dict[tuple[str, int | None], int] = {}
         self._recovered_since: set[tuple[str, int | None]] = set()
 
@@ -49,10 +57,14 @@ class DestinationNotices:
         if verdict.concerns_route:
             if not self._is_news((verdict.reason, verdict.status), now):
                 return ()
-        elif self._away_since is not None:
+        elif self._is_reported:
             return ()
         if self._away_since is None:
             self._away_since = now
+        is_quiet = self._back_at is not None and 0 <= now - self._back_at < QUIET_PERIOD
+        if is_quiet and not verdict.concerns_route and now - self._away_since < MAX_UNREPORTED:
+            return ()
+        self._is_reported = True
         fields = (
             *_reason_fields(verdict, error_text),
             ("retry_in_seconds", round(wait / 1000, 1)),
@@ -71,6 +83,9 @@ class DestinationNotices:
             return ()
         away = max(0, now - self._away_since)
         self._away_since = None
+        if not self._is_reported:
+            return ()
+        self._is_reported, self._back_at = False, now
         fields = (("away_seconds", round(away / 1000, 1)), ("waiting_payloads", payloads))
         return (Notice("info", "destination available again", (*self._identity, *fields)),)
 
@@ -97,7 +112,7 @@ class DestinationNotices:
 
     def _is_news(self, reason: tuple[str, int | None], now: int) -> bool:
         last = self._last_loss.get(reason)
-        news = last is None or (reason in self._recovered_since and now - last >= LOSS_QUIET_PERIOD)
+        news = last is None or (reason in self._recovered_since and now - last >= QUIET_PERIOD)
         self._last_loss[reason] = now
         self._recovered_since.discard(reason)
         return news

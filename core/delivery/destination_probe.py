@@ -4,6 +4,10 @@ The probe has the URL and the headers of every other request, and leaves no data
 request without series, or a push without streams. Receivers of metrics answer 2xx. Loki answers
 204, from 3.2 on 422 ("at least one valid stream is required", grafana/loki #13706). All of them
 check credentials and tenant first.
+
+Other paths of a server may answer 2xx to anything: ``/flush``, ``/ready``, a page. So a second
+probe, whose body no receiver can read, follows a 2xx: a push endpoint does not accept it. There is
+none where a usual path answers 204, as Prometheus and Loki do: it would be an error in their logs.
 """
 
 from dataclasses import dataclass
@@ -51,8 +55,15 @@ class Finding:
     advice: str = ""
 
 
+MALFORMED_BODY: Final = b"openqoe check: neither snappy nor gzip"
+
+
 def build_probe(
-    destination: Destination, kind: PayloadKind, loki_encoding: str
+    destination: Destination,
+    kind: PayloadKind,
+    loki_encoding: str,
+    *,
+    is_malformed: bool = False,
 ) -> RemoteWrite | LokiPush:
     """Builds a request without data, as the worker would send it.
 
@@ -60,6 +71,7 @@ def build_probe(
         destination: The destination; not the embedded store.
         kind: The payloads it receives.
         loki_encoding: "protobuf" or "json".
+        is_malformed: Whether the body must be unreadable.
     """
     assert not destination.url.startswith(EMBEDDED)
     if kind == "metrics":
@@ -67,14 +79,34 @@ def build_probe(
     else:
         encoding = ENCODINGS[loki_encoding]
         headers, body = encoding.headers, encoding.encode_request(())
+    if is_malformed:
+        body = MALFORMED_BODY
     payload = Payload(kind, headers, body, items=0, created=0)
     request = build_request(destination, payload, f"openqoe-worker/{VERSION}", 1)
     assert isinstance(request, RemoteWrite | LokiPush), "servers get metrics and logs"
     return request
 
 
+def is_malformed_probe_needed(
+    destination: Destination, result: HttpResult | NetworkFailure
+) -> bool:
+    """Whether the answer to a probe may be one to any request."""
+    if isinstance(result, NetworkFailure) or not _is_success(result):
+        return False
+    return result.status != 204 or not urlsplit(destination.url).path.endswith(("/push", "/write"))
+
+
+def _is_success(result: HttpResult | NetworkFailure | None) -> bool:
+    return isinstance(result, HttpResult) and 200 <= result.status < 300
+
+
 def diagnose_answer(
-    destination: Destination, kind: PayloadKind, result: HttpResult | NetworkFailure, now: int
+    destination: Destination,
+    kind: PayloadKind,
+    result: HttpResult | NetworkFailure,
+    now: int,
+    *,
+    malformed_result: HttpResult | NetworkFailure | None = None,
 ) -> tuple[Finding, ...]:
     """Diagnoses a destination by its answer to a probe.
 
@@ -83,6 +115,7 @@ def diagnose_answer(
         kind: The payloads it receives.
         result: The answer, or a network failure.
         now: Arrival of the answer by our clock, in ms.
+        malformed_result: The answer to the malformed probe, if there was one.
     """
     subject = f"{kind}: {destination.name}"
     error_text = redacted_text(result, find_secrets(destination.headers))
@@ -94,6 +127,9 @@ def diagnose_answer(
             ),
         )
     level, text, advice = _explain_status(destination, kind, result.status)
+    if level == "ok" and _is_success(malformed_result):
+        path = urlsplit(destination.url).path or "/"
+        level, text, advice = "fail", f"but {path} accepts anything", _path(destination, kind)
     quoted = f': "{error_text}"' if error_text and level != "ok" else ""
     finding = Finding(level, subject, f"{host} answers {result.status}, {text}{quoted}", advice)
     return finding, *_check_clock(subject, result, now)

@@ -16,7 +16,11 @@ MAX_ENTRY_AGE = 7 * 24 * 60 * MINUTE - 60 * MINUTE
 
 
 class LateEntryRedater:
-    """Redates the late entries of the payloads of one queue, when they are sent."""
+    """Redates the late entries of the payloads of one queue, when they are sent.
+
+    Attributes:
+        newest_sent: Creation of the newest payload that was sent, ms.
+    """
 
     def __init__(self, redate: PayloadRedater, *, has_own_streams: bool) -> None:
         """
@@ -26,12 +30,12 @@ class LateEntryRedater:
         """
         self._redate = redate
         self._has_own_streams = has_own_streams
-        self._newest_sent = 0  # creation of the newest payload that was sent
+        self.newest_sent = 0
 
     def redate_late_entries(self, payload: Payload, now: int) -> Payload:
         """The payload as it should be sent now."""
-        newest = self._newest_sent if self._has_own_streams else now
-        self._newest_sent = max(self._newest_sent, payload.created)
+        newest = self.newest_sent if self._has_own_streams else now
+        self.newest_sent = max(self.newest_sent, payload.created)
         earliest = now - MAX_ENTRY_AGE
         if payload.created + MINUTE < newest:
             earliest = max(earliest, newest - MAX_BEHIND)

@@ -59,6 +59,11 @@ class PayloadBuffer:
         """Bytes that it may use."""
         return self._pool.share(self.bytes)
 
+    @property
+    def max_loaded(self) -> int:
+        """Bytes of bodies that it may have in memory if there is an outbox."""
+        return self._loaded_pool.share(self._loaded_bytes)
+
     def drop_oldest(self, *, spare_head: bool) -> Iterator[Payload]:
         """Release the oldest payloads beyond the bound, except the last one."""
         while self.bytes > self.max_bytes and len(self._payloads) > 1:
@@ -102,13 +107,15 @@ class PayloadBuffer:
 
     def unload(self, unstored: Container[int]) -> None:
         """Drop bodies beyond the bound, but for the head and those not yet in the outbox."""
-        most = self._loaded_pool.share(self._loaded_bytes)
+        most = self.max_loaded
         if self._loaded_bytes <= most:
             return
         loaded = 0
         for place, payload in enumerate(self._payloads):
             size = len(payload.body)
-            if place and payload.number not in unstored and loaded + size > most:
+            # The outbox has the whole of a part, not the part.
+            is_stored = payload.number not in unstored and payload.number not in self._pieces
+            if place and is_stored and loaded + size > most:
                 self._payloads[place] = payload.without_body()
                 self._count_bytes(0, -size)
             else:
@@ -123,9 +130,8 @@ class PayloadBuffer:
             payload: The payload.
             is_stored: Whether the outbox has its body, if it has a number.
         """
-        loaded = self._loaded_bytes
         is_unloadable = payload.number and is_stored
-        if is_unloadable and loaded + len(payload.body) > self._loaded_pool.share(loaded):
+        if is_unloadable and self._loaded_bytes + len(payload.body) > self.max_loaded:
             payload = payload.without_body()
         self._payloads.append(payload)
         self._count_bytes(payload.size, len(payload.body))

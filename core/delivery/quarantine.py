@@ -1,11 +1,18 @@
 """Decides whose fault a failure is, the head's or the destination's, and isolates faulty payloads.
 
-A head that fails repeatedly is divided, between streams if possible. A part that cannot be divided
-is set aside, and the next payload is tried. If that one is delivered, the fault is in the part: it
-is quarantined and retried slowly, while everything else flows. If nothing is delivered, the fault
-is the destination's: the parts return to the front. So a destination that accepts nothing gets few
-requests and loses nothing, and nothing else can block the queue. Metrics and forwarded batches are
-not set aside, because they must arrive in order.
+A head that fails repeatedly is divided, by stream if it is above a limit. A part that still fails
+is set aside, and the next one is tried. If that one is delivered, the fault is in the part: it is
+quarantined and retried slowly, while everything else flows. If nothing is delivered, the fault is
+the destination's: the parts return to the front. So a destination that accepts nothing gets few
+requests and loses nothing, and nothing else can block the queue.
+
+Metrics and forwarded batches must arrive in order. Of metrics, only parts of one flush may overtake
+each other, since they have no series in common; one that alone fails is dropped, since later
+flushes repeat it. Batches are never set aside.
+
+Of the streams that it refuses, Loki reports the last one of a request, and nothing if that is
+accepted: entries of the others are lost without a sign. So entries of quarantined streams are never
+sent together with others: when their payload becomes the head, they follow to the quarantine.
 
 The status 400 means that the valid part was stored, or that the whole request is wrong. A payload
 of logs is therefore divided until its parts are delivered or hold one entry; one that is still
@@ -15,78 +22,156 @@ the destination has not accepted a payload for some time.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain, islice
 
 from .delivery_rules import DeliveryRules
-from .payload import Payload
+from .payload import BodySplitter, Payload, StreamSeparator, split_payload
 from .payload_buffer import PayloadBuffer
 from .verdict import Verdict
 
 MAX_ATTEMPTS = 4
-"""Failed attempts after which a head is divided or set aside."""
+"""Failed attempts after which a head is divided or set aside. A part that is above a limit has one:
+a limit of the whole destination would have let it pass."""
 
-MAX_DIVISIONS = 12
+MAX_DIVISIONS = 32
 """Divisions without a delivery in between: all payloads fail, and dividing does not help."""
 
 MAX_ASIDE = 3
-"""Payloads set aside without a delivery in between."""
+"""Payloads set aside that were not divided."""
+
+MAX_TESTS = 100
+"""Parts set aside one by one without a delivery in between."""
 
 QUARANTINE = 5 * 60_000
-"""ms between two attempts of a quarantined payload."""
+"""ms between two rounds of attempts with quarantined payloads."""
+
+MAX_TRIALS = 10
+"""Failed attempts of a round."""
+
+MAX_TOLERATED = 256
+"""Maximum consecutive rejections of a destination that accepts other parts."""
 
 
 class Quarantine:
     """The failures of one queue's head, and the payloads that were taken out of the queue.
 
     Attributes:
-        aside: Payloads that failed and whose fault is undecided, in order.
+        is_trial: Whether the head comes from the quarantine.
     """
 
-    def __init__(self, rules: DeliveryRules, buffer: PayloadBuffer) -> None:
+    def __init__(
+        self, rules: DeliveryRules, buffer: PayloadBuffer, separator: StreamSeparator | None
+    ) -> None:
         """
         Args:
             rules: The rules of the payloads' kind.
             buffer: The payloads of the queue.
+            separator: Divides their bodies between streams; None if they have none.
         """
-        self.aside: list[Payload] = []
+        self.is_trial = False
         self._rules = rules
         self._buffer = buffer
-        self._quarantined: deque[tuple[int, Payload]] = deque()  # when each is due
-        self._is_trial = False  # the head comes from the quarantine
+        self._separator = separator
+        self._aside: list[_Isolated] = []  # failed, and their fault is undecided; in order
+        self._quarantined: deque[_Isolated] = deque()
+        self._bytes = 0  # of the quarantined bodies, if the others are in an outbox
+        self._due = 0  # when the next round of attempts begins
+        self._failed_trials = 0  # in this round
+        self._is_turn_of_others = False  # after a failed trial
         self._attempts = 0  # failed ones of the head
         self._divisions = 0  # since the latest delivery
         self._rejections = 0  # since the latest delivery
+        self._tests = 0  # parts set aside since the latest delivery
+        self._tolerated = rules.tolerated_rejections
+        self._is_accepting = False  # the latest payload was delivered
+        self._divided_flush: int | None = None  # of the latest divided payload
+        self._accepted_flush: int | None = None  # the same, if a part of it was delivered
+        self._is_part_accepted = False  # the same, since its latest division
+
+    @property
+    def aside(self) -> Iterator[Payload]:
+        """Payloads that failed and whose fault is undecided."""
+        return (payload for payload, _ in self._aside)
 
     @property
     def quarantined(self) -> Iterator[Payload]:
         """The quarantined payloads."""
-        return (payload for _, payload in self._quarantined)
+        return (payload for payload, _ in self._quarantined)
 
     @property
     def is_empty(self) -> bool:
         """Whether no payload is aside or quarantined."""
-        return not self.aside and not self._quarantined
+        return not self._aside and not self._quarantined
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether quarantined bodies use too much memory: the outbox cannot load single parts."""
+        return self._bytes > self._buffer.max_loaded
+
+    @property
+    def has_divided(self) -> bool:
+        """Whether a payload was divided since the latest delivery."""
+        return self._divisions > 0
 
     @property
     def next_due(self) -> int | None:
         """When a payload should return to an empty queue; None if there is none."""
-        if self.aside:
+        if self._aside:
             return 0
-        return self._quarantined[0][0] if self._quarantined else None
+        return self._due if self._quarantined else None
 
     def choose_head(self, now: int) -> None:
         """Moves a payload that is due to the front of the queue."""
-        if not self._is_trial and self._quarantined and self._quarantined[0][0] <= now:
-            self._buffer.put_in_front([self._quarantined.popleft()[1]])
+        is_turn_of_others, self._is_turn_of_others = self._is_turn_of_others, False
+        if self.is_trial:
+            return
+        if self._quarantined and self._due <= now and not (is_turn_of_others and self._buffer):
+            self._buffer.put_in_front([self._take_quarantined()])
             self.begin_head()
-            self._is_trial = True
+            self.is_trial = True
         elif not self._buffer:
             self._restore_aside()
 
+    def separate_head(self) -> bool:
+        """Moves entries of streams that are aside or in quarantine there, out of the head.
+
+        Returns:
+            Whether the head has changed.
+        """
+        if self._separator is None or self.is_empty or self.is_trial:
+            return False
+        separator, head = self._separator, self._buffer.head
+        quarantined = _union(self._quarantined)
+        suspects = quarantined
+        if all(payload.created != head.created for payload in self.aside):
+            suspects = suspects | _union(self._aside)
+        found = separator.list_streams(head.body)
+        if found.isdisjoint(suspects):
+            return False
+        if found <= suspects and not found <= quarantined:
+            self._restore_aside()  # it would not show whose fault it is
+            return True
+        others: tuple[Payload, ...] = ()
+        if not found <= suspects:
+            parts = split_payload(head, lambda body: separator.separate_streams(body, suspects))
+            if not parts:
+                return False
+            self._buffer.divide_head(parts)
+            others = (self._buffer.take_head(),)
+        payload = self._buffer.take_head()
+        if found & suspects <= quarantined:
+            self._hold(payload)
+        else:
+            self._aside.append(self._isolate(payload))
+        self._buffer.put_in_front(others)
+        self.begin_head()
+        return True
+
     def begin_head(self) -> None:
         """Forgets the failures of the previous head."""
-        self._is_trial, self._attempts = False, 0
+        self.is_trial, self._attempts = False, 0
 
     def examine(self, verdict: Verdict, *, is_accepting: bool) -> Verdict:
         """Decides whether a 400 concerns the payload or the whole request.
@@ -95,40 +180,73 @@ class Quarantine:
             verdict: The verdict on the head, by its status.
             is_accepting: Whether the destination has accepted a payload before.
         """
-        if verdict.reason != "bad_request" or self._is_trial:
+        if verdict.reason != "bad_request":
             return verdict
         self._rejections += 1
-        if is_accepting and self._rejections < self._rules.tolerated_rejections:
+        if is_accepting and not self.is_trial and self._rejections < self._tolerated:
             return verdict
         if self._divisions < MAX_DIVISIONS and self._buffer.head.items > 1:
             return replace(verdict, outcome="split")
+        if self._has_evidence:
+            return verdict
         return replace(verdict, outcome="retried", concerns_route=True)
 
     def is_division_due(self, verdict: Verdict) -> bool:
         """Whether an attempt that must be repeated should be made with less."""
+        return self._is_exhausted(verdict) and self._divisions < MAX_DIVISIONS
+
+    def split_head(self, split: BodySplitter, verdict: Verdict) -> tuple[Payload, ...]:
+        """The parts of the head; () if it cannot be divided."""
+        parts: tuple[Payload, ...] = ()
+        if self._separator is not None and verdict.reason == "rate_limited":
+            parts = split_payload(self._buffer.head, self._separator.split_streams)
+        return parts or split_payload(self._buffer.head, split)
+
+    def divide_head(self, parts: tuple[Payload, ...], now: int) -> None:
+        """Replaces the head by its parts; those of a quarantined one return to the quarantine."""
+        was_trial = self.is_trial
+        self._divisions += 1
+        self._divided_flush, self._is_part_accepted = self._buffer.head.created, False
+        self._buffer.divide_head(parts)
+        self.begin_head()
+        if was_trial:
+            taken = [self._buffer.take_head() for _ in parts]
+            for payload in reversed(taken):
+                self._hold(payload, is_first=True)
+            self._note_failed_trial(now)
+
+    def must_give_up(self, verdict: Verdict) -> bool:
+        """Whether the head, which cannot be divided, fails alone and must not block others."""
         return (
-            verdict.outcome == "retried"
-            and verdict.status is not None
-            and not verdict.concerns_route
-            and self._attempts + 1 >= (1 if self._is_trial else MAX_ATTEMPTS)
-            and self._divisions < MAX_DIVISIONS
+            self._rules.is_repeated
+            and self._is_exhausted(verdict)
+            and self._attempts + 1 >= MAX_ATTEMPTS
+            and self._is_part_accepted
+            and self._has_evidence
         )
 
-    def note_division(self) -> None:
-        """Records that the head was replaced by its parts."""
-        self._divisions += 1
-        self.begin_head()
-
-    def note_finished(self, now: int, *, is_delivered: bool) -> None:
+    def note_finished(self, head: Payload, now: int, *, is_delivered: bool) -> None:
         """Records that the head has left the queue after an answer."""
+        was_trial = self.is_trial
         self.begin_head()
-        if is_delivered:
-            self._divisions = self._rejections = 0
+        if not is_delivered:
+            if not self._buffer:
+                self._restore_aside()
+            return
+        if not self._divisions:
+            self._tolerated = self._rules.tolerated_rejections
+        elif self._rejections:
+            self._tolerated = min(2 * self._tolerated, MAX_TOLERATED)
+        self._divisions = self._rejections = self._tests = 0
+        self._is_accepting = True
+        if head.created == self._divided_flush:
+            self._accepted_flush, self._is_part_accepted = head.created, True
+        if self._aside or was_trial:
             # Their faults are their own: each gets one attempt at once, then slow ones.
-            self._quarantined.extendleft((now, payload) for payload in reversed(self.aside))
-            self.aside = []
-        elif not self._buffer:
-            self._restore_aside()
+            self._due, self._failed_trials = now, 0
+        for payload, _ in reversed(self._aside):
+            self._hold(payload, is_first=True)
+        self._aside = []
 
     def step_aside(self, verdict: Verdict, now: int) -> bool:
         """Records a failed attempt of the head.
@@ -137,44 +255,130 @@ class Quarantine:
             Whether the head has left its place, so that the next payload shows whose fault it is.
         """
         is_rejected = verdict.reason == "bad_request"
-        if verdict.status is None or (verdict.concerns_route and not is_rejected):
-            return False
+        is_away = verdict.status is None or (verdict.concerns_route and not is_rejected)
+        is_exhausted = is_rejected or self._is_exhausted(verdict)
         self._attempts += 1
-        if self._is_trial:
-            self._quarantined.append((now + QUARANTINE, self._buffer.take_head()))
-            self.begin_head()
-            return True
-        if not is_rejected and (self._rules.is_ordered or self._attempts < MAX_ATTEMPTS):
+        if self.is_trial and self._rules.is_repeated and self._attempts < MAX_ATTEMPTS:
             return False
-        self.begin_head()
-        if len(self.aside) >= MAX_ASIDE or len(self._buffer) < 2:
+        if self.is_trial:
+            self._hold(self._buffer.take_head())
+            self.begin_head()
+            self._note_failed_trial(now)
+            return True
+        self._is_accepting = False
+        if is_away or not is_exhausted:
+            return False
+        may_overtake = not self._rules.is_ordered or (self._rules.is_repeated and self._has_sibling)
+        if not is_rejected and not may_overtake:
             self._restore_aside()
             return False
-        self.aside.append(self._buffer.take_head())
+        is_part = self._is_part
+        self.begin_head()
+        self._tests += is_part
+        is_last = self._tests > MAX_TESTS if is_part else len(self._aside) >= MAX_ASIDE
+        if is_last or len(self._buffer) < 2:
+            self._restore_aside()
+            return False
+        has_sibling = self._has_sibling
+        self._aside.append(self._isolate(self._buffer.take_head()))
+        if self._tests == MAX_TESTS and has_sibling:
+            self._skip_siblings()
         return True
 
     def drop_oldest(self) -> Iterator[Payload]:
         """Releases the payloads that wait longest, to make room."""
-        while self._buffer.bytes > self._buffer.max_bytes and not self.is_empty:
-            yield self._release(
-                self._quarantined.popleft()[1] if self._quarantined else self.aside.pop(0)
-            )
+        while self._quarantined and (self.is_overfull or self._is_buffer_overfull):
+            yield self._release(self._take_quarantined())
+        while self._aside and self._is_buffer_overfull:
+            yield self._release(self._aside.pop(0)[0])
 
     def pop_created_before(self, time: int) -> Iterator[Payload]:
         """Releases the quarantined payloads that are older than a time (ms)."""
-        while self._quarantined and self._quarantined[0][1].created < time:
-            yield self._release(self._quarantined.popleft()[1])
+        for _ in range(len(self._quarantined)):
+            payload = self._take_quarantined()
+            if payload.created < time:
+                yield self._release(payload)
+            else:
+                self._hold(payload)
+
+    def adjust_to_clock(self, now: int) -> None:
+        """Restarts waits if the clock was set back."""
+        self._due = min(self._due, now + QUARANTINE)
+
+    @property
+    def _is_buffer_overfull(self) -> bool:
+        return self._buffer.bytes > self._buffer.max_bytes
+
+    @property
+    def _has_sibling(self) -> bool:
+        """Whether the payload after the head is of the same flush."""
+        two = tuple(islice(self._buffer, 2))
+        return len(two) == 2 and two[0].created == two[1].created
+
+    @property
+    def _has_evidence(self) -> bool:
+        """Whether the destination has accepted others since the head, or its whole, failed."""
+        is_accepted = self._accepted_flush == self._buffer.head.created
+        return is_accepted or (self.is_trial and self._is_accepting)
+
+    @property
+    def _is_part(self) -> bool:
+        """Whether the head is part of a payload, or all payloads fail."""
+        return self._divisions > 0 or self._divided_flush == self._buffer.head.created
+
+    def _is_exhausted(self, verdict: Verdict) -> bool:
+        """Whether the head has failed, this time included, as often as it may."""
+        has_one = self.is_trial or (self._is_part and verdict.reason == "rate_limited")
+        return (
+            verdict.outcome == "retried"
+            and verdict.status is not None
+            and not verdict.concerns_route
+            and self._attempts + 1 >= (1 if has_one else MAX_ATTEMPTS)
+        )
+
+    def _note_failed_trial(self, now: int) -> None:
+        self._is_turn_of_others = not self._rules.is_ordered
+        self._failed_trials += 1
+        if self._failed_trials >= min(MAX_TRIALS, len(self._quarantined)):
+            self._due, self._failed_trials = now + QUARANTINE, 0
+
+    def _skip_siblings(self) -> None:
+        """Sets aside the rest of a payload, so that another one is tried."""
+        flush = self._aside[-1][0].created
+        while len(self._buffer) > 1 and self._buffer.head.created == flush:
+            self._aside.append(self._isolate(self._buffer.take_head()))
+
+    def _isolate(self, payload: Payload) -> "_Isolated":
+        if self._separator is None:
+            return payload, frozenset()
+        return payload, self._separator.list_streams(payload.body)
+
+    def _hold(self, payload: Payload, *, is_first: bool = False) -> None:
+        isolated = self._isolate(payload)
+        if is_first:
+            self._quarantined.appendleft(isolated)
+        else:
+            self._quarantined.append(isolated)
+        self._bytes += len(payload.body) if payload.number else 0
+
+    def _take_quarantined(self) -> Payload:
+        payload, _ = self._quarantined.popleft()
+        self._bytes -= len(payload.body) if payload.number else 0
+        return payload
 
     def _release(self, payload: Payload) -> Payload:
         self._buffer.release(payload)
         return payload
 
-    def adjust_to_clock(self, now: int) -> None:
-        """Restarts waits if the clock was set back."""
-        if self._quarantined and self._quarantined[0][0] > now + QUARANTINE:
-            self._quarantined = deque((now + QUARANTINE, payload) for payload in self.quarantined)
-
     def _restore_aside(self) -> None:
         """Returns payloads to the front in order: they are not the only ones that fail."""
         self._buffer.put_in_front(self.aside)
-        self.aside = []
+        self._aside = []
+
+
+_Isolated = tuple[Payload, frozenset[str]]
+"""A payload that was taken out of the queue, and its streams."""
+
+
+def _union(isolated: Iterable[_Isolated]) -> frozenset[str]:
+    return frozenset(chain.from_iterable(streams for _, streams in isolated))

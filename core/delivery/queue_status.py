@@ -60,6 +60,7 @@ class DeliveryQueueState(msgspec.Struct, array_like=True, frozen=True, gc=False)
     failures: int
     last_success: int | None
     last_error: str
+    newest_sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ There are five outcomes:
 
 A status that concerns the payload drops or splits it. One that concerns the route, the credentials
 or the configuration keeps it: the queue retries slowly until they are corrected. The text of an
-answer is for people and decides nothing, with one exception: a 400 that names a sample
-(``SAMPLE_ERROR``) shows that the destination read the request, so the route is right, and that it
-needs another setting if the sample came too late (``LATE_SAMPLE``).
+answer is for people and decides nothing, with two exceptions. An error that names a sample or a
+series (``SAMPLE_ERROR``, ``SERIES_ERROR``) shows that the destination read the request, so the
+route is right, and that it needs another setting if the sample came too late (``LATE_SAMPLE``).
+And a web page (``PAGE``) shows that the route is wrong, whatever its status.
 """
 
 import re
@@ -91,6 +92,16 @@ SAMPLE_ERROR = re.compile(
 A payload that is sent again after a restart, because the answer to it was lost, gets one of them.
 """
 
+SERIES_ERROR = re.compile(
+    rb"per-(?:user|metric|labelset) series limit"
+    rb"|err-mimir-(?:max-series|max-label|label|series|metric|missing-metric|duplicate-label)"
+)
+"""The errors of Mimir and Cortex for single series. Both store the others, also if Cortex answers
+429 because of its limit of series, and every further payload with such a series has that answer."""
+
+PAGE = re.compile(rb"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
+"""A web page: the answer of another server, or of another path, to any request."""
+
 LATE_SAMPLE = re.compile(
     rb"out[ -]of[ -]bounds|too[ -]old|too[ -]far[ -](?:in|behind)[ -](?:the )?past"
 )
@@ -124,6 +135,10 @@ def judge_answer(kind: PayloadKind, result: HttpResult | NetworkFailure, now: in
     status = result.status
     fitting = (r for r in STATUS_RULES if r.first <= status <= r.last and kind in r.kinds)
     rule = next(fitting, DEFAULT_RULE)
+    if rule.outcome == "delivered" and PAGE.match(result.body):
+        return Verdict("retried", "web_page", status, concerns_route=True)
+    if kind == "metrics" and status in (400, 429) and SERIES_ERROR.search(result.body):
+        return Verdict("rejected", "series_refused", status)
     if rule.outcome == "rejected" and kind == "metrics":
         if LATE_SAMPLE.search(result.body):
             return Verdict("rejected", "late_samples", status)

@@ -523,8 +523,9 @@ class ExportPipeline:
         loaded_pool = BytePool(MAX_LOADED)
 
         def make_queue(one: Destination) -> DeliveryQueue:
-            redater = None
+            redater = separator = None
             if kind == "logs" and self.log is not None and not one.is_embedded:
+                separator = ENCODINGS[self._config.loki_encoding]
                 has_own_streams = "instance" in self._config.log_labels
                 redater = LateEntryRedater(self.log.redate_payload, has_own_streams=has_own_streams)
             return DeliveryQueue(
@@ -536,6 +537,7 @@ class ExportPipeline:
                 seed=seed,
                 split=split,
                 redater=redater,
+                separator=separator,
                 user_agent=f"openqoe-worker/{VERSION}",
             )
 

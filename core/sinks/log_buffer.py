@@ -150,8 +150,8 @@ class LogBuffer:
             now: Current time in ms.
             max_bytes: Bound of each request.
             full_only: Whether to keep the rest that does not fill a request, because a request of
-                few entries costs nearly as much as a full one. With several tenants nothing is
-                kept: the rests of all would be many.
+                few entries costs nearly as much as a full one. Entries of new streams are not kept,
+                and with several tenants nothing is: the rests of all would be many.
         """
         streams, self._streams = self._streams, {}
         others, self._others = self._others, {}
@@ -163,31 +163,36 @@ class LogBuffer:
     def _payloads(
         self, tenant: str, streams: _Streams, now: int, max_bytes: int, *, full_only: bool
     ) -> Iterator[Payload]:
-        self._track_streams((f"{tenant}/{s}" for s in streams) if tenant else streams, now)
-        chunk: list[tuple[str, list[Entry]]] = []
-        size = items = 0
-        for labels, entries in streams.items():
-            total = sum(
-                [len(line) + len(metadata) + ENTRY_OVERHEAD for _, line, metadata in entries]
-            )
-            if size + total <= max_bytes:  # true of most streams
-                chunk.append((labels, entries))
-                size += total
-                items += len(entries)
-                continue
-            for entry in entries:
-                if items and size + _size(entry) > max_bytes:
-                    yield self._payload(tenant, chunk, items, now)
-                    chunk, size, items = [], 0, 0
-                if not chunk or chunk[-1][0] != labels:
-                    chunk.append((labels, []))
-                chunk[-1][1].append(entry)
-                size += _size(entry)
-                items += 1
-        if full_only:
-            self._streams, self.size = dict(chunk), size
-        elif items:
-            yield self._payload(tenant, chunk, items, now)
+        # Of the streams that it refuses, Loki reports the last one of a request, and nothing if
+        # that is accepted. So the last is one that would be refused first: by a limit of its rate
+        # the largest, by the limit of streams the latest. New ones have requests of their own.
+        sizes = {labels: sum(map(_size, entries)) for labels, entries in streams.items()}
+        new = self._track_streams(streams, tenant, now)
+        ordered = sorted(streams, key=sizes.__getitem__)
+        known = [labels for labels in ordered if labels not in new]
+        for group in (known, [labels for labels in ordered if labels in new]):
+            chunk: list[tuple[str, list[Entry]]] = []
+            size = items = 0
+            for labels in group:
+                entries, total = streams[labels], sizes[labels]
+                if size + total <= max_bytes:  # true of most streams
+                    chunk.append((labels, entries))
+                    size += total
+                    items += len(entries)
+                    continue
+                for entry in entries:
+                    if items and size + _size(entry) > max_bytes:
+                        yield self._payload(tenant, chunk, items, now)
+                        chunk, size, items = [], 0, 0
+                    if not chunk or chunk[-1][0] != labels:
+                        chunk.append((labels, []))
+                    chunk[-1][1].append(entry)
+                    size += _size(entry)
+                    items += 1
+            if full_only and group is known:
+                self._streams, self.size = dict(chunk), size
+            elif items:
+                yield self._payload(tenant, chunk, items, now)
 
     def capture_streams(self) -> tuple[int, dict[str, int]]:
         """Captures the live streams, and when they were scanned, for a snapshot."""
@@ -207,16 +212,22 @@ class LogBuffer:
         """Whether the number of streams is near the limit of Loki."""
         return len(self._live) >= self._max_streams * NEAR_STREAM_LIMIT
 
-    def _track_streams(self, streams: Iterable[str], now: int) -> None:
+    def _track_streams(self, streams: Iterable[str], tenant: str, now: int) -> set[str]:
+        """Records that streams are live; returns those that were not."""
         live, most = self._live, 2 * self._max_streams
         if not 0 <= now - self._scanned_at < STREAM_SCAN_INTERVAL:
             self._scanned_at = now
             live = self._live = {
                 stream: at for stream, at in live.items() if now - at < STREAM_LIFETIME
             }
-        for stream in map(_stream_key, streams):
-            if stream in live or len(live) < most:
-                live[stream] = now
+        new = set()
+        for labels in streams:
+            key = _stream_key(f"{tenant}/{labels}" if tenant else labels)
+            if key not in live:
+                new.add(labels)
+            if key in live or len(live) < most:
+                live[key] = now
+        return new
 
     def redate_payload(self, payload: Payload, earliest: int, timestamp: int) -> Payload:
         """Gives entries that a destination would reject as too old another timestamp.

@@ -7,11 +7,12 @@ metadata, which many share, is encoded beforehand.
 import gzip
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import snappy
@@ -59,8 +60,73 @@ class LokiEncoding(Protocol):
         It is divided between streams, or a single stream between entries.
         """
 
+    def split_streams(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        """Splits a body into one for each stream, with their numbers of entries."""
+
+    def list_streams(self, body: bytes) -> frozenset[str]:
+        """Lists the streams of a body by their labels."""
+
+    def separate_streams(
+        self, body: bytes, streams: Container[str]
+    ) -> tuple[tuple[bytes, int], ...]:
+        """Splits a body into the other streams and these, with their numbers of entries.
+
+        Returns () if either would be empty.
+        """
+
     def redate_request(self, body: bytes, earliest: int, timestamp: int) -> tuple[bytes, int]:
         """Gives entries older than ``earliest`` another timestamp; returns their number, too."""
+
+
+_Labels = TypeVar("_Labels")
+_Written = TypeVar("_Written")
+
+
+class _Division(ABC, Generic[_Labels, _Written]):
+    """The division of bodies, by their entries, each with the labels of its stream."""
+
+    @abstractmethod
+    def _read_entries(self, body: bytes) -> list[tuple[_Labels, _Written]]:
+        """Reads the entries of a body in order."""
+
+    @abstractmethod
+    def _join_entries(self, entries: Sequence[tuple[_Labels, _Written]]) -> bytes:
+        """Encodes entries; those of a stream are together."""
+
+    @abstractmethod
+    def _format_stream(self, labels: _Labels) -> str:
+        """The labels of a stream as text."""
+
+    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        entries = self._read_entries(body)
+        if len(entries) < 2:
+            return ()
+        cut = _find_cut([labels for labels, _ in entries])
+        return self._encode_parts(entries[:cut], entries[cut:])
+
+    def split_streams(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+        entries = self._read_entries(body)
+        return self._encode_parts(*(tuple(group) for _, group in groupby(entries, itemgetter(0))))
+
+    def list_streams(self, body: bytes) -> frozenset[str]:
+        return frozenset(
+            self._format_stream(labels)
+            for labels, _ in groupby(self._read_entries(body), itemgetter(0))
+        )
+
+    def separate_streams(
+        self, body: bytes, streams: Container[str]
+    ) -> tuple[tuple[bytes, int], ...]:
+        others: list[tuple[_Labels, _Written]] = []
+        selected: list[tuple[_Labels, _Written]] = []
+        for labels, entries in groupby(self._read_entries(body), itemgetter(0)):
+            (selected if self._format_stream(labels) in streams else others).extend(entries)
+        return self._encode_parts(others, selected) if others and selected else ()
+
+    def _encode_parts(
+        self, *parts: Sequence[tuple[_Labels, _Written]]
+    ) -> tuple[tuple[bytes, int], ...]:
+        return tuple((self._join_entries(entries), len(entries)) for entries in parts)
 
 
 # Field 2 of google.protobuf.Timestamp, nanoseconds, for each ms of a second.
@@ -80,7 +146,7 @@ def _name_field(name: str) -> bytes:
     return text_field(1, name)
 
 
-class ProtobufEncoding:
+class ProtobufEncoding(_Division[bytes, bytes]):
     headers = (("Content-Type", "application/x-protobuf"),)
 
     def encode_metadata(self, metadata: Metadata) -> bytes:
@@ -115,22 +181,23 @@ class ProtobufEncoding:
         body: bytes = snappy.compress(b"".join(parts))
         return body
 
-    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+    def _read_entries(self, body: bytes) -> list[tuple[bytes, bytes]]:
         entries = []
         for _, stream in read_fields(snappy.decompress(body)):
             (_, labels), *rest = read_fields(stream)
             entries += [(labels, entry) for _, entry in rest]
-        if len(entries) < 2:
-            return ()
-        halves = []
-        cut = _find_cut([labels for labels, _ in entries])
-        for half in (entries[:cut], entries[cut:]):
-            request = b"".join(
-                field(1, field(1, labels) + b"".join([field(2, entry) for _, entry in group]))
-                for labels, group in groupby(half, itemgetter(0))
-            )
-            halves.append((snappy.compress(request), len(half)))
-        return tuple(halves)
+        return entries
+
+    def _join_entries(self, entries: Sequence[tuple[bytes, bytes]]) -> bytes:
+        request = b"".join(
+            field(1, field(1, labels) + b"".join([field(2, entry) for _, entry in group]))
+            for labels, group in groupby(entries, itemgetter(0))
+        )
+        body: bytes = snappy.compress(request)
+        return body
+
+    def _format_stream(self, labels: bytes) -> str:
+        return labels.decode()
 
     def redate_request(self, body: bytes, earliest: int, timestamp: int) -> tuple[bytes, int]:
         count = 0
@@ -152,7 +219,7 @@ class ProtobufEncoding:
         return (snappy.compress(b"".join(streams)), count) if count else (body, 0)
 
 
-class JsonEncoding:
+class JsonEncoding(_Division[dict[str, str], list[Any]]):
     headers = (("Content-Type", "application/json"), ("Content-Encoding", "gzip"))
 
     def encode_metadata(self, metadata: Metadata) -> bytes:
@@ -169,25 +236,23 @@ class JsonEncoding:
         )
         return _gzip(b'{"streams":[%b]}' % b",".join(parts))
 
-    def split_request(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
+    def _read_entries(self, body: bytes) -> list[tuple[dict[str, str], list[Any]]]:
         document: dict[str, Any] = json.loads(gzip.decompress(body))
-        entries = [
+        return [
             (stream["stream"], value)
             for stream in document["streams"]
             for value in stream["values"]
         ]
-        if len(entries) < 2:
-            return ()
-        halves = []
-        cut = _find_cut([labels for labels, _ in entries])
-        for half in (entries[:cut], entries[cut:]):
-            streams: list[dict[str, Any]] = []
-            for labels, value in half:
-                if not streams or streams[-1]["stream"] != labels:
-                    streams.append({"stream": labels, "values": []})
-                streams[-1]["values"].append(value)
-            halves.append((_gzip(msgspec.json.encode({"streams": streams})), len(half)))
-        return tuple(halves)
+
+    def _join_entries(self, entries: Sequence[tuple[dict[str, str], list[Any]]]) -> bytes:
+        streams = [
+            {"stream": labels, "values": [value for _, value in group]}
+            for labels, group in groupby(entries, itemgetter(0))
+        ]
+        return _gzip(msgspec.json.encode({"streams": streams}))
+
+    def _format_stream(self, labels: dict[str, str]) -> str:
+        return format_labels(tuple(labels.items()))
 
     def redate_request(self, body: bytes, earliest: int, timestamp: int) -> tuple[bytes, int]:
         document: dict[str, Any] = json.loads(gzip.decompress(body))

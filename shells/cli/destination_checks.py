@@ -5,7 +5,12 @@ import asyncio
 from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.destinations import EMBEDDED, Destination
 from openqoe.core.config.worker_config import Config
-from openqoe.core.delivery.destination_probe import Finding, build_probe, diagnose_answer
+from openqoe.core.delivery.destination_probe import (
+    Finding,
+    build_probe,
+    diagnose_answer,
+    is_malformed_probe_needed,
+)
 from openqoe.core.effects import PayloadKind
 
 from ..net.connection_policy import ConnectionPolicy
@@ -43,4 +48,10 @@ async def _check(
         text = "the embedded store, in the data directory"
         return (Finding("ok", f"{kind}: {destination.name}", text),)
     result = await client.send(build_probe(destination, kind, config.loki_encoding))
-    return diagnose_answer(destination, kind, result, now_ms())
+    answered_at, malformed_result = now_ms(), None
+    if is_malformed_probe_needed(destination, result):
+        probe = build_probe(destination, kind, config.loki_encoding, is_malformed=True)
+        malformed_result = await client.send(probe)
+    return diagnose_answer(
+        destination, kind, result, answered_at, malformed_result=malformed_result
+    )

@@ -140,3 +140,11 @@ def test_receivers_accept_late_samples_and_large_pushes() -> None:
     assert mimir["ingestion_burst_size"] >= config.max_series
     assert loki["allow_structured_metadata"] is True
     assert settings("loki.yaml")["schema_config"]["configs"][-1]["schema"] == "v13"
+
+
+def test_loki_keeps_chunks_in_its_volume_with_either_storage_client() -> None:
+    """Newer versions write to `object_store.filesystem.dir`, by default the working directory."""
+    loki = settings("loki.yaml")
+    chunks = loki["common"]["storage"]["filesystem"]["chunks_directory"]
+    assert loki["storage_config"]["object_store"]["filesystem"]["dir"] == chunks
+    assert chunks.startswith(loki["common"]["path_prefix"] + "/")

@@ -366,6 +366,51 @@ def test_entry_that_never_passes_is_quarantined_and_others_flow(status: int) -> 
     assert (queue.counters.delivered, queue.counters.dropped) == (6, {})
 
 
+def test_many_rejected_entries_in_a_row_are_found_and_others_delivered() -> None:
+    queue = filled(b"XXXXXXXXabXXXXXXXXc", b"d")
+    drive(queue, lambda body: HttpResult(400) if b"X" in body else OK)
+    assert queue.is_empty
+    assert (queue.counters.rejected, queue.counters.delivered) == (16, 4)
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_series_that_never_passes_blocks_no_others(status: int) -> None:
+    """It cannot wait in quarantine: its sample would arrive after later ones."""
+    queue = make("metrics")
+    for flush in range(4):
+        queue.offer(payload(b"abcXdefg", "metrics", NOW + flush * 15_000), NOW)
+    sent = drive(queue, lambda body: HttpResult(status) if b"X" in body else OK)
+    assert queue.is_empty
+    assert queue.counters.delivered == 4 * 7
+    assert sum(queue.counters.dropped.values()) == 4
+    assert len(sent) < 4 * 20
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_outage_after_a_delivery_drops_no_metrics(status: int) -> None:
+    queue = make("metrics")
+    for flush in range(3):
+        for body in (b"abcd", b"ef"):
+            queue.offer(payload(body, "metrics", NOW + flush), NOW)
+    answers = iter([OK])
+    drive(queue, lambda body: next(answers, HttpResult(status)), hours=3)
+    drive(queue, lambda body: OK, now=next_poll(queue))
+    assert (queue.counters.delivered, queue.counters.dropped) == (18, {})
+
+
+def test_quarantined_bodies_are_bounded() -> None:
+    queue = make(max_bytes=1_000 * 1024 * 1024, split=lambda _: ())
+    for flush in range(12):
+        for number, body in ((2 * flush + 1, b"X" * 1024 * 1024), (2 * flush + 2, b"a")):
+            one = payload(body, created=NOW + flush).with_number(number)
+            queue.offer(one, NOW, is_stored=False)
+    drive(queue, lambda body: HttpResult(429) if b"X" in body else OK)
+    queue.offer(payload(b"a"), NOW)
+    assert queue.counters.delivered == 12
+    assert 0 < sum(len(one.body) for one in queue.waiting) <= MAX_LOADED + 1
+    assert set(queue.counters.dropped) == {"queue_full"}
+
+
 def send_all(queue: DeliveryQueue, now: int, took: int) -> list[int]:
     """Sends every payload; returns how long the queue waited before each request, ms."""
     waited = []
@@ -629,6 +674,23 @@ def test_bodies_beyond_the_bound_leave_memory_once_they_are_stored() -> None:
         assert len(due(queue, number, NOW).body) == MAX_LOADED // 2 + 1
         queue.complete(number, OK, NOW)
     assert queue.next_request(3, NOW) == LoadPayload(3, 3)
+
+
+def test_parts_stay_in_memory_because_the_outbox_has_only_their_whole() -> None:
+    queue = DeliveryQueue(
+        LOKI,
+        "logs",
+        pool=BytePool(1_000),
+        loaded_pool=BytePool(5),
+        seed=1,
+        split=halves,
+        user_agent="x",
+        max_age=10**9,
+    )
+    queue.offer(payload(b"abcdefgh").with_number(1), NOW, is_stored=False)
+    queue.complete(due(queue, 1, NOW).id, HttpResult(413), NOW)
+    queue.unload(frozenset())
+    assert [one.body for one in queue.waiting] == [b"abcd", b"efgh"]
 
 
 def test_batches_for_another_worker_are_kept_in_order_and_tried_often() -> None:

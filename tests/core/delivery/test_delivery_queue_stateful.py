@@ -1,5 +1,7 @@
 """The delivery queue under any history: offers, answers, stale answers, a jumping clock."""
 
+from collections.abc import Container
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -51,6 +53,25 @@ def split(body: bytes) -> list[tuple[bytes, int]]:
     return [(part, len(part) // ITEM_BYTES) for part in (body[:middle], body[middle:])]
 
 
+class Streams:
+    """Divides bodies between streams: an item belongs to one of three."""
+
+    def list_streams(self, body: bytes) -> frozenset[str]:
+        return frozenset(str(item % 3) for item in decode(body))
+
+    def split_streams(self, body: bytes) -> list[tuple[bytes, int]]:
+        return [self._select(body, {stream}) for stream in sorted(self.list_streams(body))]
+
+    def separate_streams(self, body: bytes, streams: Container[str]) -> list[tuple[bytes, int]]:
+        selected = {stream for stream in self.list_streams(body) if stream in streams}
+        others = self.list_streams(body) - selected
+        return [self._select(body, others), self._select(body, selected)]
+
+    def _select(self, body: bytes, streams: Container[str]) -> tuple[bytes, int]:
+        items = [b"%010d" % item for item in decode(body) if str(item % 3) in streams]
+        return b"".join(items), len(items)
+
+
 class QueueMachine(RuleBasedStateMachine):
     def make_queue(self, seed: int) -> DeliveryQueue:
         return DeliveryQueue(
@@ -61,6 +82,7 @@ class QueueMachine(RuleBasedStateMachine):
             seed=seed,
             split=split,
             user_agent="test",
+            separator=Streams() if self.kind == "logs" else None,
         )
 
     @initialize(kind=st.sampled_from(["metrics", "logs"]), seed=st.integers())
@@ -129,7 +151,9 @@ class QueueMachine(RuleBasedStateMachine):
         if self.queue.next_poll is not None:
             self.now = max(self.now, self.queue.next_poll)
             self.send()
-            assert self.in_flight is not None, "the queue was not due when it error_text"
+            # Unless all of the head went to the quarantine.
+            is_later = (self.queue.next_poll or 0) > self.now
+            assert self.in_flight is not None or is_later, "the queue was not due when it said"
 
     @rule()
     def hurry(self) -> None:
@@ -156,8 +180,9 @@ class QueueMachine(RuleBasedStateMachine):
     def order_is_kept(self) -> None:
         waiting = [item for payload in self.queue.waiting for item in decode(payload.body)]
         assert len({*self.accepted, *waiting}) == len(self.accepted) + len(waiting)
-        # A payload that fails repeatedly does not block the others.
-        self.is_ordered &= self.queue._quarantine.is_empty
+        # A payload that fails repeatedly does not block the others, and is divided by stream.
+        quarantine = self.queue._quarantine
+        self.is_ordered &= quarantine.is_empty and not quarantine.has_divided
         if not self.is_ordered:
             return
         assert self.accepted == sorted(self.accepted)

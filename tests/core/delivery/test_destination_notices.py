@@ -193,6 +193,18 @@ def test_refusal_does_not_end_outage() -> None:
     assert observed.events(OK) == [AVAILABLE]
 
 
+def test_destination_that_fails_every_other_request_logs_one_outage() -> None:
+    observed = ObservedQueue()
+    assert observed.events(*[HttpResult(503), OK] * 50) == [UNAVAILABLE, AVAILABLE]
+
+
+def test_outage_soon_after_another_is_logged_once_it_lasts() -> None:
+    observed = ObservedQueue()
+    observed.events(HttpResult(503), OK)
+    assert observed.events(HttpResult(503), HttpResult(503)) == []
+    assert observed.events(HttpResult(503), OK, after=MINUTE) == [UNAVAILABLE, AVAILABLE]
+
+
 def test_full_queue_logs_one_line() -> None:
     observed = ObservedQueue(max_bytes=10)
     assert observed.offer() == ()

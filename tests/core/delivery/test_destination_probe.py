@@ -4,7 +4,11 @@ import pytest
 
 from openqoe.core.config.destinations import Destination
 from openqoe.core.config.worker_config import Config
-from openqoe.core.delivery.destination_probe import build_probe, diagnose_answer
+from openqoe.core.delivery.destination_probe import (
+    build_probe,
+    diagnose_answer,
+    is_malformed_probe_needed,
+)
 from openqoe.core.effects import HttpResult, NetworkFailure, PayloadKind
 from tests.support.event_builders import NOW
 from tests.support.loki_double import LokiDouble
@@ -39,6 +43,40 @@ def test_probe_is_valid_and_leaves_no_data(encoding: str) -> None:
         assert finding.level == "ok"
     assert (metrics.samples, metrics.metadata, metrics.violations) == ({}, {}, [])
     assert (logs.entries(), logs.rejected) == ([], [])
+
+
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+@pytest.mark.parametrize("kind", ["metrics", "logs"])
+def test_malformed_probe_is_refused_by_push_endpoints_alone(
+    kind: PayloadKind, encoding: str
+) -> None:
+    effect = build_probe(destination(kind), kind, encoding, is_malformed=True)
+    double = RemoteWriteDouble() if kind == "metrics" else LokiDouble()
+    answer = deliver(effect, double)
+    assert answer.status == 400
+    for malformed, level in ((answer, "ok"), (HttpResult(200, {}, b"<html>"), "fail")):
+        (finding,) = diagnose_answer(
+            destination(kind), kind, HttpResult(200), NOW, malformed_result=malformed
+        )
+        assert finding.level == level
+    assert "accepts anything" in finding.text
+    assert "/push" in finding.advice or "/write" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "is_needed"),
+    [
+        ("/api/v1/write", 204, False),
+        ("/api/v1/write", 200, True),
+        ("/ready", 204, True),
+        ("/api/v1/write", 422, False),
+    ],
+)
+def test_malformed_probe_follows_answers_that_may_be_to_anything(
+    path: str, status: int, is_needed: bool
+) -> None:
+    one = Destination("mimir", f"http://metrics.test{path}")
+    assert is_malformed_probe_needed(one, HttpResult(status)) is is_needed
 
 
 def test_probe_has_credentials_and_user_agent() -> None:

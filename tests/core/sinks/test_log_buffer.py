@@ -484,14 +484,34 @@ def test_line_larger_than_request_is_sent_alone() -> None:
 
 def test_full_requests_are_sent_before_flush() -> None:
     rig = Rig(OPENQOE_LOKI_BATCH_BYTES="4096")
-    rig.post(player_event(0, "seek"))
+    rig.post(player_event(-1, "seek"))
     assert rig.log_lines() == []
-    rig.post(*(player_event(n, "seek") for n in range(1, 20)))
-    early = len(rig.log_lines())
+    rig.flush()  # from now on the stream is known
+    rig.post(*(player_event(n, "seek") for n in range(20)))
+    early = len(rig.log_lines()) - 1
     assert 20 - 4_096 // 500 <= early < 20
     rig.flush()
-    assert len(rig.log_lines()) == 20
-    assert len([effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]) == 4
+    assert len(rig.log_lines()) == 21
+    assert len([effect for _, effect, _ in rig.sent if isinstance(effect, LokiPush)]) == 5
+
+
+def test_last_stream_of_a_request_is_the_one_that_loki_refuses_first() -> None:
+    """Loki reports only the error of the last one."""
+    rig = Rig()
+    rig.post(*({**player_event(n, "seek"), "org_id": org} for n, org in enumerate("abb")))
+    rig.flush()
+    orgs = "bbbacc"  # b is the largest of the known ones, c is new
+    rig.post(*({**player_event(n, "seek"), "org_id": org} for n, org in enumerate(orgs, 10)))
+    rig.flush()
+    requests = [
+        [
+            stream.labels["org_id"]
+            for stream in decode_push_request(effect.body, "application/x-protobuf", "")
+        ]
+        for _, effect, _ in rig.sent
+        if isinstance(effect, LokiPush)
+    ]
+    assert requests == [["a", "b"], ["a", "b"], ["c"]]
 
 
 def test_no_destination_keeps_no_lines() -> None:

@@ -168,6 +168,34 @@ def test_halves_contain_all_entries_in_order(
         assert abs(len(read[0]) - len(read[1])) <= 1
 
 
+# Streams
+
+
+@pytest.mark.parametrize("name", ["protobuf", "json"])
+@given(streams=requests, chosen=st.integers(0))
+@settings(max_examples=30)
+def test_streams_are_listed_split_and_separated(
+    name: str, streams: list[tuple[Metadata, list[Written]]], chosen: int
+) -> None:
+    encoding = ENCODINGS[name]
+    body = encode(encoding, streams)
+    labels = {format_labels(labels) for labels, written in streams if written}
+    assert encoding.list_streams(body) == labels
+    whole = flat(decode(encoding, body))
+    parts = encoding.split_streams(body)
+    assert [entry for part, _ in parts for entry in flat(decode(encoding, part))] == whole
+    assert all(len(encoding.list_streams(part)) == 1 for part, _ in parts)
+    wanted = {label for at, label in enumerate(sorted(labels)) if chosen >> at & 1}
+    separated = encoding.separate_streams(body, wanted)
+    if not wanted or wanted == labels:
+        assert separated == ()
+        return
+    (others, _), (selected, _) = separated
+    assert encoding.list_streams(selected) == wanted
+    assert encoding.list_streams(others) == labels - wanted
+    assert sum(items for _, items in separated) == len(whole)
+
+
 # Protobuf's encoding by hand
 
 

@@ -121,6 +121,27 @@ def test_wrong_credentials_and_unreachable_server_fail(home: Path) -> None:
     assert "check LOKI_USERNAME and LOKI_PASSWORD" in loki_said
 
 
+class PageServer(HttpDouble):
+    """Answers everything with a page."""
+
+    def respond(self, request: ReceivedRequest) -> Reply:
+        return Reply(200, b"<html>welcome</html>", {"Content-Type": "text/html"})
+
+
+def test_server_that_accepts_anything_fails(home: Path) -> None:
+    with PageServer() as server:
+        findings = check(
+            home,
+            status=1,
+            MIMIR_URL=f"{server.url}/ready",
+            LOKI_URL=f"{server.url}/loki/api/v1/push",
+        )
+    for subject in ("metrics: mimir", "logs: loki"):
+        ((level, text),) = of(findings, subject)
+        assert level == "fail"
+        assert "accepts anything" in text
+
+
 class EscapingServer(HttpDouble):
     """Answers with escape sequences and with the credentials of the request."""
 
