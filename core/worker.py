@@ -228,7 +228,7 @@ class Worker:
             self._erasures.begin_for_peer(request_id, asked, now)
             return self._due(now)
         if isinstance(asked, RelayedRequest):
-            return self._handle_relayed(request_id, asked.request, now)
+            return self._handle_relayed(request_id, asked, now)
         answer = self._components.forwarded.accept(request_id, asked, now)
         effects = tuple(self._durability.drain_effects())
         return effects if answer is None else (answer, *effects)
@@ -242,11 +242,14 @@ class Worker:
             return None
         return self._relay.send(self._ids.issue(), owner, opened, grant, now)
 
-    def _handle_relayed(self, request_id: int, request: Request, now: int) -> tuple[Effect, ...]:
+    def _handle_relayed(
+        self, request_id: int, relayed: RelayedRequest, now: int
+    ) -> tuple[Effect, ...]:
         """Handle a request that the worker which received it has found to be allowed."""
         assert self._durability is not None, "only durable workers have peers"
+        request = relayed.request
         endpoint = routes.find_endpoint(request.path)
-        is_busy = self._draining or self._ingest.is_overloaded
+        is_busy = self._draining or self._ingest.is_overloaded or relayed.is_late(now)
         if is_busy or endpoint is None or endpoint.route not in routes.INGEST:
             return (Respond(request_id, Response(503)),)
         grant = self._authorize(endpoint, request)
