@@ -127,6 +127,9 @@ class Supervisor:
                 if handler := handlers.get(number):
                     handler()
         self._listeners.close()
+        signal.set_wakeup_fd(-1)
+        wakeup.close()
+        signals.close()
         self._log.info("all workers have stopped")
         return self._status
 

@@ -133,14 +133,19 @@ def test_pending_connections_are_divided_among_workers(service: WorkerProcess) -
 
 def test_workers_stop_with_supervisor_and_deliver() -> None:
     with RemoteWriteDouble() as receiver:
-        settings = {"PROMETHEUS_URL": receiver.write_url, "OPENQOE_FLUSH_INTERVAL": "3600"}
-        with WorkerProcess(settings, command=TWO) as worker:
+        settings = {
+            "PROMETHEUS_URL": receiver.write_url,
+            "OPENQOE_FLUSH_INTERVAL": "3600",
+            "PYTHONWARNINGS": "default::ResourceWarning",
+        }
+        with WorkerProcess(settings, command=TWO, is_fresh=True) as worker:
             now = int(time.time() * 1000)
             for number in range(40):
                 body = batch(event("viewstart", at=now, view_id=f"v-{number}"))
                 assert worker.post(body)[0] == 202
             worker.stop_and_deliver()
             assert worker.children() == set()
+            assert "ResourceWarning" not in worker.log_text(), "a socket was left open"
         assert receiver.total("openqoe_views_loaded_total") == 40
         assert receiver.violations == []
 
