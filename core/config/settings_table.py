@@ -189,7 +189,7 @@ class Settings:
         parse_integer,
         "OPENQOE_LIMIT_WORKERS",
         "Number of workers that share the rates and quotas of keys: each applies this part of a "
-        "limit to the requests that it receives. See [limits](privacy.md#rates-and-quotas).",
+        "limit to the requests that it handles. See [limits](privacy.md#rates-and-quotas).",
         minimum=1,
         default_text="the number of workers of the host",
     )

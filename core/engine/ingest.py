@@ -117,9 +117,12 @@ class Ingest:
         reason = self._overload_reason(request, now)
         if not reason:
             return None
+        self._note_refusal(reason)
+        return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
+
+    def _note_refusal(self, reason: str) -> None:
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
         self._health.count(health_metrics.REFUSED, reason=reason)
-        return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
 
     def ingest_request(self, opened: OpenRequest, grant: Grant, now: int) -> Response | None:
         """Accept the batch of a request that is not too much at present (``shed``).
@@ -136,7 +139,8 @@ class Ingest:
         elapsed = max(0, now - request.first_byte_at) if request.first_byte_at else 0
         if wait := self.limits.wait(grant.key, now):
             assert grant.key is not None
-            self._health.count(health_metrics.REFUSED, reason="rate", key=grant.key.name)
+            if not opened.is_relayed:  # its receiver has a part of the rate, too
+                self._health.count(health_metrics.REFUSED, reason="rate", key=grant.key.name)
             return answers.unavailable("Rate of this API key exceeded", -(-wait // 1000))
         body_format = BODY_FORMATS[opened.route]
         try:
@@ -175,8 +179,8 @@ class Ingest:
         body, decoded, faults, left_out = screened
         received = decoded.event_count
         if self._forwarding is not None and self._forwarding.is_blocked(decoded, digest):
-            self.rejected["owner"] = self.rejected.get("owner", 0) + 1
-            self._health.count(health_metrics.REFUSED, reason="owner")
+            if not opened.is_relayed:  # its receiver may have room
+                self._note_refusal("owner")
             return answers.unavailable("Overloaded", answers.RETRY_AFTER_S)
         if not decoded.events and not left_out:
             self._applier.count_faults(faults)

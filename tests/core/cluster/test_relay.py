@@ -2,7 +2,9 @@
 
 import pytest
 
+from openqoe.core.cluster.partition import Partition
 from openqoe.core.cluster.relay import MAX_BYTES, PATIENCE, encode_request, encode_response
+from openqoe.core.config.worker_config import Config
 from openqoe.core.effects import (
     Append,
     Effect,
@@ -16,6 +18,8 @@ from openqoe.core.effects import (
 )
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
+from tests.core.access.test_key_ring import document
+from tests.core.api.worker_client import ask
 from tests.core.cluster.test_partition import name_view, view_events
 from tests.core.engine.durable_worker import effects_of
 from tests.support.event_builders import NOW, event, post
@@ -42,6 +46,13 @@ def accept_here(worker: Worker, effects: tuple[Effect, ...], now: int = NOW) -> 
     (append,) = effects_of(Append, effects)
     (answer,) = effects_of(Respond, worker.complete(append.id, Stored(), now))
     return answer.response.status
+
+
+def write_records(worker: Worker, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+    """Write the record that a worker may ask for, and return all effects."""
+    for append in effects_of(Append, effects):
+        effects += worker.complete(append.id, Stored(), NOW)
+    return effects
 
 
 # The owner answers
@@ -185,6 +196,35 @@ def test_owner_that_does_not_know_the_key_refuses_no_client() -> None:
     (answer,) = effects_of(Respond, fleet.workers[1].handle_peer(7, body, NOW))
     assert answer.response.status == 503
     assert fleet.handle(0, request).status == 401
+
+
+def test_request_is_refused_only_above_the_parts_of_a_rate_of_owner_and_receiver() -> None:
+    keys = document(
+        limited={"rate": {"events_per_second": 2, "burst": 2}}, free={"scopes": ["ingest", "read"]}
+    )
+    config = Config(keys_file="/k", limit_workers=2)
+    receiver, owner = (
+        Worker(config, instance="w", durable=True, partition=Partition(2, slot), keys=keys)
+        for slot in (0, 1)
+    )
+    statuses = []
+    for number in range(1, 4):
+        second = float(number)
+        headers = {"x-api-key": "limited"}
+        request = post(*view_events(FOREIGN, second), now=NOW, headers=headers)
+        (forward,) = effects_of(Forward, receiver.handle(number, request, NOW))
+        effects = write_records(owner, owner.handle_peer(number, forward.body, NOW))
+        (answer,) = effects_of(Respond, effects)
+        result = HttpResult(answer.response.status, body=answer.response.body)
+        effects = write_records(receiver, receiver.complete(forward.id, result, NOW))
+        statuses += [one.response.status for one in effects_of(Respond, effects)]
+    assert statuses == [202, 202, 503]
+    refusals = [
+        'refused_total{key="limited",reason="rate"}'
+        in ask(worker, "/metrics", headers={"x-api-key": "free"}).body.decode()
+        for worker in (receiver, owner)
+    ]
+    assert refusals == [True, False]
 
 
 def test_owner_whose_disk_fails_refuses_no_client() -> None:
