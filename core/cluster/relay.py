@@ -5,8 +5,8 @@ decoded, journalled and applied by one worker only, and not by two, as a forward
 
 It is a shortcut that may fail. Who owns a request is read from its first view id, without decoding
 the events: an owner that finds events of others among them forwards those. A request that the owner
-does not accept soon is handled here. If the owner has accepted it all the same, it knows the batch
-by its digest when it is forwarded.
+does not accept soon is handled here, and the owner refuses it from then on. If the owner has
+accepted it before and answers late, it knows the batch by its digest when it is forwarded.
 """
 
 import re
@@ -34,18 +34,31 @@ _FIRST_VIEW_ID: Final = re.compile(rb'"view_id"\s*:\s*"([^"\\]+)"')
 
 
 class RelayedRequest(msgspec.Struct, frozen=True, tag="request"):
-    """A request on its way to the owner of its views. The answer to it holds the response."""
+    """A request on its way to the owner of its views. The answer to it holds the response.
+
+    Attributes:
+        request: The request.
+        at: When it was relayed, ms.
+    """
 
     request: Request
+    at: int
+
+    def is_late(self, now: int) -> bool:
+        """Whether its receiver has handled it, or is about to: workers of a host have one clock.
+
+        An owner that was stopped for a while finds many of these when it goes on.
+        """
+        return now >= self.at + PATIENCE
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_response = msgspec.msgpack.Decoder(Response).decode
 
 
-def encode_request(request: Request) -> bytes:
+def encode_request(request: Request, now: int) -> bytes:
     """Return the body of a ``Forward`` that relays a request; see ``Worker.handle_peer``."""
-    return _encode(RelayedRequest(request))
+    return _encode(RelayedRequest(request, now))
 
 
 def encode_response(response: Response) -> Response:
@@ -113,7 +126,7 @@ class Relay:
         self._bytes += relayed.size
         if self.next_poll is None:
             self.next_poll = now + PATIENCE
-        return Forward(effect_id, slot_name(slot), "", (), encode_request(opened.request))
+        return Forward(effect_id, slot_name(slot), "", (), encode_request(opened.request, now))
 
     def finish(self, effect_id: int) -> WaitingRequest | None:
         """Return the request of an effect that has a result; None if it waits no more."""

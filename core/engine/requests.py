@@ -215,16 +215,17 @@ class Requests:
             self._erasures.begin_for_peer(request_id, asked, now)
             return Handled(())
         if isinstance(asked, RelayedRequest):
-            answer = self._handle_relayed(request_id, asked.request, now)
+            answer = self._handle_relayed(request_id, asked, now)
         else:
             answer = self._components.forwarded.accept(request_id, asked, now)
         effects = self._durability.drain_effects()
         return Handled(tuple(effects) if answer is None else (answer, *effects), is_all=True)
 
-    def _handle_relayed(self, request_id: int, request: Request, now: int) -> Respond | None:
+    def _handle_relayed(self, request_id: int, relayed: RelayedRequest, now: int) -> Respond | None:
         """Accept a batch from the worker that received it, which has found it to be allowed."""
+        request = relayed.request
         endpoint = routes.find_endpoint(request.path)
-        is_busy = self.is_draining or self._ingest.is_overloaded
+        is_busy = self.is_draining or self._ingest.is_overloaded or relayed.is_late(now)
         if is_busy or endpoint is None or endpoint.route not in routes.INGEST:
             return Respond(request_id, UNAVAILABLE)
         grant = self._authorize(endpoint, request)

@@ -12,17 +12,20 @@ class TrioSockets:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
+        self._readers: dict[socket.socket, Callable[[], None]] = {}  # those not forgotten
         self._soon: list[Callable[[], None]] = []
         self._wanted = trio.Event()
         nursery.start_soon(self._run_soon)
 
     def on_readable(self, one: socket.socket, callback: Callable[[], None]) -> None:
+        self._readers[one] = callback
         self._nursery.start_soon(self._read, one, callback)
 
     def on_writable(self, one: socket.socket, callback: Callable[[], None]) -> None:
         self._nursery.start_soon(self._write, one, callback)
 
     def forget(self, one: socket.socket) -> None:
+        self._readers.pop(one, None)
         trio.lowlevel.notify_closing(one)
 
     def soon(self, callback: Callable[[], None]) -> None:
@@ -34,10 +37,11 @@ class TrioSockets:
         self._nursery.start_soon(self._wait, seconds, callback)
 
     async def _read(self, one: socket.socket, callback: Callable[[], None]) -> None:
-        with suppress(trio.ClosedResourceError):  # it was forgotten
-            while one.fileno() >= 0:
+        with suppress(trio.ClosedResourceError):  # it was forgotten while this task waited
+            while self._readers.get(one) is callback:
                 await trio.lowlevel.wait_readable(one)
-                callback()
+                if self._readers.get(one) is callback:  # not forgotten since it can be read
+                    callback()
 
     async def _write(self, one: socket.socket, callback: Callable[[], None]) -> None:
         with suppress(trio.ClosedResourceError):

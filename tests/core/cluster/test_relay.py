@@ -169,10 +169,19 @@ def test_owner_that_stops_accepts_nothing() -> None:
     assert answer.response.status == 503
 
 
+@pytest.mark.parametrize(("age", "is_accepted"), [(PATIENCE - 1, True), (PATIENCE, False)])
+def test_owner_refuses_a_request_that_its_receiver_has_handled(age: int, is_accepted: bool) -> None:
+    receiver, owner = Fleet(2, partitioned=True).workers
+    effects = owner.handle_peer(7, relay(receiver).body, NOW + age)
+    assert bool(effects_of(Append, effects)) == is_accepted
+    refusals = [one.response.status for one in effects_of(Respond, effects)]
+    assert refusals == ([] if is_accepted else [503])
+
+
 def test_owner_that_does_not_know_the_key_refuses_no_client() -> None:
     fleet = Fleet(2, partitioned=True, API_KEY="good")
     request = post(*view_events(FOREIGN), headers={"x-api-key": "other"}, now=NOW)
-    body = encode_request(request)
+    body = encode_request(request, NOW)
     (answer,) = effects_of(Respond, fleet.workers[1].handle_peer(7, body, NOW))
     assert answer.response.status == 503
     assert fleet.handle(0, request).status == 401
@@ -190,7 +199,7 @@ def test_owner_whose_disk_fails_refuses_no_client() -> None:
 def test_only_requests_with_events_are_accepted_from_others() -> None:
     owner = Fleet(2, partitioned=True).workers[1]
     for path in ("/stats", "/admin/erase", "/nowhere"):
-        body = encode_request(Request("POST", path, body=b"{}"))
+        body = encode_request(Request("POST", path, body=b"{}"), NOW)
         (answer,) = effects_of(Respond, owner.handle_peer(7, body, NOW))
         assert answer.response.status == 503
 

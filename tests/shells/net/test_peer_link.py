@@ -6,6 +6,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -180,11 +181,11 @@ def test_bytes_that_are_no_frame_end_their_connection_only(
 class Exhausted(socket.socket):
     """A listener for which no descriptor is free at first."""
 
-    failures = 2
+    failed_at: list[float]
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self.failures:
-            self.failures -= 1
+        if len(self.failed_at) < 3:
+            self.failed_at.append(time.monotonic())
             raise OSError(errno.EMFILE, "too many open files")
         return super().accept()
 
@@ -192,11 +193,14 @@ class Exhausted(socket.socket):
 def test_owner_accepts_again_after_descriptors_were_exhausted(
     sender: Linked, start_owner: StartOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "RETRY_DELAY", 0.01)
+    monkeypatch.setattr(sockets, "RETRY_DELAY", 0.02)
     monkeypatch.setattr(socket, "socket", Exhausted)
+    failed_at = Exhausted.failed_at = []
     start_owner()
     monkeypatch.undo()
     assert sender.send(b"x") == OK
+    pauses = [later - earlier for earlier, later in pairwise(failed_at)]
+    assert min(pauses) >= 0.01, "it has not waited between attempts"
 
 
 def test_socket_is_for_its_user_only(tmp_path: Path, sender: Linked) -> None:
