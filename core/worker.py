@@ -3,7 +3,7 @@
 This module is the table of contents:
 
     keys           core/access              who may do what
-    requests       core/api                 routes, CORS, answers about the worker itself
+    requests       core/engine/requests     routes, CORS, answers about the worker itself
     batches        core/engine/ingest       from a request to an accepted batch
     series, logs   core/engine/batch_applier
     flushes        core/engine/flush        when state is exported, in steps
@@ -18,21 +18,10 @@ same calls give the same bytes.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
-import msgspec
-
-from .access.api_key import Scope
-from .access.key_ring import OPEN, Grant, KeyRing, Refusal
+from .access.key_ring import KeyRing
 from .access.keys_reload import KeysReload
-from .access.offered_keys import offers_key
-from .api import answers, cors, dashboard_access, reports, routes
-from .api.dashboard_access import DashboardAccess
-from .api.failed_keys import FailedKeys
-from .api.routes import NOT_CROSS_ORIGIN, Endpoint, Route
-from .cluster.forwarding import ForwardedBatch
 from .cluster.partition import Partition
-from .cluster.relay import Relay, RelayedRequest, WaitingRequest, encode_response, read_response
 from .config.worker_config import Config
 from .effects import (
     DedupEntry,
@@ -50,20 +39,16 @@ from .effects import (
     Stored,
     StoredPayload,
 )
-from .engine import checkpoint, components, repartition, snapshot, stats_report
+from .engine import checkpoint, components, repartition, snapshot
 from .engine.dedup import RESTORED
-from .engine.erasure import ErasureAnswer, Erasures, PeerErasure
+from .engine.erasure import Erasures
 from .engine.flush import FlushScheduler
 from .engine.health_report import LimitNotifier
-from .events.batch import OpenRequest
+from .engine.requests import Requests
 from .http.messages import Request, Response
 from .metrics import health_metrics
 from .primitives.incremental import DEFAULT_BUDGET
 from .primitives.timer import earliest
-
-_decode_peer_request = msgspec.msgpack.Decoder(
-    list[ForwardedBatch] | RelayedRequest | PeerErasure
-).decode
 
 
 class Worker:
@@ -121,7 +106,6 @@ class Worker:
         self._notices: list[Notice] = []
         is_used = config.keys_file is not None
         self._keys_reload = KeysReload(self._keys, self._notices, is_used=is_used)
-        self._failed_keys = FailedKeys()
         self.instance = instance
         self._components = components.create_components(
             config,
@@ -141,15 +125,17 @@ class Worker:
         self._export = self._components.export
         self._durability = self._components.durability
         self._coordinator = self._components.coordinator
-        self._dashboard: DashboardAccess | None = None
-        if embedded and config.has_dashboard:
-            self._dashboard = DashboardAccess(self._keys, secret, self._failed_keys)
-        self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
-        self._relay = Relay(partition) if partition is not None and partition.others else None
         self._limits = LimitNotifier(self._components)
         self._flushes = FlushScheduler(self._components, self._limits, budget, started_at)
         self._erasures = Erasures(self._components, self._flushes, self._keys, has_files=embedded)
-        self._draining = False
+        self._requests = Requests(
+            self._components,
+            self._flushes,
+            self._erasures,
+            self._keys,
+            instance,
+            secret if embedded and config.has_dashboard else None,
+        )
         self._latest: int | None = None  # the time of the last call, ms
 
     # Requests
@@ -167,41 +153,8 @@ class Worker:
             now: Current time in ms.
         """
         self._begin(now)
-        endpoint = routes.find_endpoint(request.path)
-        if endpoint is routes.DASHBOARD:
-            if self._dashboard is not None:
-                return self._open_page(self._dashboard, request_id, request, now)
-            endpoint = None
-        route = Route.NONE if endpoint is None else endpoint.route
-        since = request.last_byte_at or now
-        opened = OpenRequest(request_id, request, route.value, since)
-        response: Response | None
-        if request.method == "OPTIONS":
-            opened = opened._replace(route=Route.PREFLIGHT.value)
-            response = Response(
-                204, cors.preflight_headers(request.headers, self.config.cors_allowed_origins)
-            )
-        elif endpoint is None:
-            response = answers.error_response(404, "Not found")
-        elif request.method not in endpoint.methods:
-            allow = ", ".join((*endpoint.methods, "OPTIONS"))
-            response = answers.error_response(405, "Method not allowed", ("Allow", allow))
-        elif isinstance(grant := self._authorize(endpoint, request), Refusal):
-            response = self._refuse_key(route, request, grant, now)
-        elif route is Route.ERASE:
-            response = self._erasures.begin(opened, grant, now)
-        elif route in routes.INGEST:
-            response = self._ingest.shed(request, now)
-            if response is None and (forward := self._relay_to_owner(opened, grant, now)):
-                return (forward,)
-            response = response or self._ingest.ingest_request(opened, grant, now)
-            if response is None and self._durability is not None:
-                # Nothing is applied before the record is written, so nothing else can be due.
-                return tuple(self._durability.drain_effects())
-            self._flushes.advance(now)
-        else:
-            response = self._report(route, request, grant, now)
-        return self._due(now, () if response is None else (self._respond(opened, response, now),))
+        effects, is_all = self._requests.handle(request_id, request, now)
+        return effects if is_all else self._due(now, effects)
 
     def handle_peer(self, request_id: int, body: bytes, now: int) -> tuple[Effect, ...]:
         """Handle a request of another worker of this host, or of a command.
@@ -217,135 +170,12 @@ class Worker:
             now: Current time in ms.
         """
         self._begin(now)
-        assert self._durability is not None, "only durable workers have peers"
-        try:
-            asked = _decode_peer_request(body)
-        except msgspec.DecodeError:
-            return (Respond(request_id, Response(400)),)
-        if isinstance(asked, PeerErasure):
-            if self._draining:
-                return (Respond(request_id, self.refuse(503, "Shutting down", {})),)
-            self._erasures.begin_for_peer(request_id, asked, now)
-            return self._due(now)
-        if isinstance(asked, RelayedRequest):
-            return self._handle_relayed(request_id, asked, now)
-        answer = self._components.forwarded.accept(request_id, asked, now)
-        effects = tuple(self._durability.drain_effects())
-        return effects if answer is None else (answer, *effects)
-
-    def _relay_to_owner(self, opened: OpenRequest, grant: Grant, now: int) -> Effect | None:
-        """Return the effect that relays a request; None if it is to be handled here."""
-        if self._relay is None:
-            return None
-        owner = self._relay.owner_of(opened.request)
-        if owner is None or not self._export.is_reachable(owner):
-            return None
-        return self._relay.send(self._ids.issue(), owner, opened, grant, now)
-
-    def _handle_relayed(
-        self, request_id: int, relayed: RelayedRequest, now: int
-    ) -> tuple[Effect, ...]:
-        """Handle a request that the worker which received it has found to be allowed."""
-        assert self._durability is not None, "only durable workers have peers"
-        request = relayed.request
-        endpoint = routes.find_endpoint(request.path)
-        is_busy = self._draining or self._ingest.is_overloaded or relayed.is_late(now)
-        if is_busy or endpoint is None or endpoint.route not in routes.INGEST:
-            return (Respond(request_id, Response(503)),)
-        grant = self._authorize(endpoint, request)
-        if isinstance(grant, Refusal):  # it has not read new keys yet
-            return (Respond(request_id, Response(503)),)
-        opened = OpenRequest(request_id, request, endpoint.route.value, now, is_relayed=True)
-        response = self._ingest.ingest_request(opened, grant, now)
-        effects = tuple(self._durability.drain_effects())
-        return effects if response is None else (self._respond(opened, response, now), *effects)
-
-    def _ingest_here(self, waited: Iterable[WaitingRequest], now: int) -> list[Effect]:
-        """Handle requests that their owners have not accepted; returns the answers there are."""
-        return [
-            self._respond(opened, response, now)
-            for opened, grant, _ in waited
-            if (response := self._ingest.ingest_request(opened, grant, now)) is not None
-        ]
-
-    def _authorize(self, endpoint: Endpoint, request: Request) -> Grant | Refusal:
-        return self._keys.authorize(request, endpoint.scope) if endpoint.needs_key else OPEN
-
-    def _refuse_key(self, route: Route, request: Request, refusal: Refusal, now: int) -> Response:
-        """Answer a request that no key permits. Readers may try only so many wrong ones."""
-        if refusal is Refusal.KEY and route not in routes.INGEST and offers_key(request):
-            wait = self._failed_keys.note(request, now)
-            if wait:
-                return answers.too_many_wrong_keys(wait)
-        if route is Route.CMCD and self._keys.offers_revoked_key(request):
-            return answers.gone()
-        return answers.forbidden(refusal)
-
-    def _open_page(
-        self, dashboard: DashboardAccess, request_id: int, request: Request, now: int
-    ) -> tuple[Effect, ...]:
-        opened = OpenRequest(
-            request_id, request, Route.DASHBOARD.value, request.last_byte_at or now
-        )
-        answer = dashboard.handle_request(request, self._ids.upcoming, now)
-        if isinstance(answer, Response):
-            return self._due(now, (self._respond(opened, answer, now),))
-        self._open_pages[self._ids.issue()] = opened
-        if answer.path == dashboard_access.DELIVERY and answer.orgs is None:
-            state = stats_report.overview(self._components, self.instance, now)
-            answer = replace(answer, worker_state=state)
-        return self._due(now, (answer,))
+        effects, is_all = self._requests.handle_peer(request_id, body, now)
+        return effects if is_all else self._due(now, effects)
 
     def refuse(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
         """Answer a request that never became one (malformed, too large, too slow)."""
-        if status == 503:
-            response = answers.unavailable(message, answers.RETRY_AFTER_S)
-        else:
-            response = answers.error_response(status, message)
-        return self._finish(response, headers, Route.NONE.value)
-
-    def _report(self, route: Route, request: Request, grant: Grant, now: int) -> Response:
-        match route:
-            case Route.STATS:
-                if grant.orgs is not None:
-                    return answers.forbidden(Refusal.ORGS)
-                return stats_report.stats(request.query, self._components, self.instance, now)
-            case Route.METRICS:
-                self._flushes.collect_health(now)
-                reader = self._keys.authorize(request, Scope.READ)
-                with_details = isinstance(reader, Grant) and reader.orgs is None
-                return reports.metrics_response(self._health, with_details=with_details)
-            case Route.READY:
-                failure = self._components.storage_failure
-                pace = self._components.pace
-                return reports.readiness_response(
-                    draining=self._draining,
-                    storage_failure=failure,
-                    behind=pace.behind,
-                    stretched_interval=pace.interval if pace.is_stretched else None,
-                )
-            case _:
-                return reports.health_response(now)
-
-    def _respond(self, opened: OpenRequest, response: Response, now: int) -> Respond:
-        if opened.is_relayed:  # counted by the worker that received it
-            return Respond(opened.id, encode_response(response))
-        seconds = max(0, now - opened.since) / 1000
-        self._health.count(health_metrics.DURATION, seconds, route=opened.route)
-        finished = self._finish(response, opened.request.headers, opened.route)
-        return Respond(opened.id, finished)
-
-    def _respond_to_erasure(self, answer: ErasureAnswer, now: int) -> Respond:
-        if answer.opened is None:
-            return Respond(answer.request_id, answer.response)
-        return self._respond(answer.opened, answer.response, now)
-
-    def _finish(self, response: Response, headers: Mapping[str, str], route: str) -> Response:
-        self._health.count(health_metrics.REQUESTS, route=route, status=str(response.status))
-        if route in NOT_CROSS_ORIGIN:
-            return answers.without_caching(response)
-        cross_origin = cors.response_headers(headers, self.config.cors_allowed_origins)
-        return Response(response.status, (*response.headers, *cross_origin), response.body)
+        return self._requests.refuse(status, message, headers)
 
     # Time and effects
 
@@ -358,8 +188,7 @@ class Worker:
         if self._coordinator is not None and not self._components.queue.is_held:
             self._coordinator.apply_overdue(now)
         self._flushes.poll(now)
-        overdue = () if self._relay is None else self._relay.take_overdue(now)
-        return self._due(now, self._ingest_here(overdue, now))
+        return self._due(now, self._requests.take_from_owners(now))
 
     def next_poll(self) -> int | None:
         """Return when ``poll`` will have something to do, ms; None while nothing is in sight."""
@@ -370,9 +199,11 @@ class Worker:
             times.append(self._coordinator.next_poll())
         if self._durability is not None:
             times.append(self._durability.next_attempt)
-        if self._relay is not None:
-            times.append(self._relay.next_poll)
-        times += (self._keys_reload.next_poll, self._erasures.next_poll)
+        times += (
+            self._requests.next_poll,
+            self._keys_reload.next_poll,
+            self._erasures.next_poll,
+        )
         return earliest(times)
 
     def complete(self, effect_id: int, result: Result, now: int) -> tuple[Effect, ...]:
@@ -382,21 +213,22 @@ class Worker:
             The effects that follow, the answers that waited for it among them.
         """
         self._begin(now)
-        if self._relay is not None and (relayed := self._relay.finish(effect_id)) is not None:
-            return self._finish_relayed(relayed, result, now)
-        responses: list[Effect] = []
+        relayed = self._requests.finish_relayed(effect_id, result, now)
+        if relayed is not None:
+            return relayed.effects if relayed.is_all else self._due(now, relayed.effects)
+        responses: list[Respond] = []
         self._erasures.complete(effect_id, result, now)
         match result:
             case Erased():
                 pass
             case Page():
-                responses = self._finish_page(effect_id, result, now)
+                responses = self._requests.finish_page(effect_id, result, now)
             case KeysFile():
                 self._keys_reload.complete(effect_id, result, now)
             case KvResult() | KvFailure():
                 self._flushes.complete_update(effect_id, result, now)
             case Stored():
-                finished = self._finish_record(effect_id, now, is_written=True)
+                finished = self._requests.finish_record(effect_id, now, is_written=True)
                 if finished is None:
                     self._finish_persist(effect_id, result, now)
                 else:
@@ -408,7 +240,7 @@ class Worker:
                         if not (self._export.must_forward(now) or self._erasures.is_running):
                             return tuple(responses)
             case StorageFailure():
-                finished = self._finish_record(effect_id, now, is_written=False)
+                finished = self._requests.finish_record(effect_id, now, is_written=False)
                 if finished is not None:
                     responses = finished
                     self._note_storage_failure(result, now)
@@ -419,30 +251,6 @@ class Worker:
         self._flushes.advance(now)
         self._flushes.make_requested_flush(now)
         return self._due(now, responses)
-
-    def _finish_relayed(
-        self, relayed: WaitingRequest, result: Result, now: int
-    ) -> tuple[Effect, ...]:
-        response = read_response(result)
-        if response is None:
-            return self._due(now, self._ingest_here((relayed,), now))
-        return (self._respond(relayed.opened, response, now),)
-
-    def _finish_page(self, effect_id: int, page: Page, now: int) -> list[Effect]:
-        opened = self._open_pages.pop(effect_id, None)
-        if opened is None or self._dashboard is None:
-            return []
-        return [self._respond(opened, self._dashboard.page_response(opened.request, page), now)]
-
-    def _finish_record(self, effect_id: int, now: int, *, is_written: bool) -> list[Effect] | None:
-        """Return the answers that waited for a record; None if the effect writes no record."""
-        finished = self._ingest.finish_record(effect_id, is_written=is_written, now=now)
-        if finished is None:
-            return None
-        return [
-            *(self._respond(opened, response, now) for opened, response in finished),
-            *self._components.forwarded.finish_record(effect_id, is_written=is_written),
-        ]
 
     def _finish_persist(self, effect_id: int, result: Stored | StorageFailure, now: int) -> None:
         if self._durability is not None:
@@ -455,7 +263,7 @@ class Worker:
 
     def drain(self) -> None:
         """Report by ``/ready`` that the process is about to stop, for load balancers."""
-        self._draining = True
+        self._requests.is_draining = True
 
     def close(
         self, now: int, remaining: int | None = None, *, is_final: bool = False
@@ -473,10 +281,9 @@ class Worker:
                 Without ``durable`` they always are.
         """
         self._begin(now)
-        self._draining = True
+        self._requests.is_draining = True
         remaining = self.config.shutdown_timeout if remaining is None else remaining
-        waited = () if self._relay is None else self._relay.take_overdue()
-        responses = self._ingest_here(waited, now)
+        responses = self._requests.take_from_owners(now, all_=True)
         self._flushes.close(now, remaining, is_final=is_final)
         self._export.hurry()
         self._erasures.abort()
@@ -610,7 +417,7 @@ class Worker:
         self._limits.note_reached()
         effects: list[Effect] = [
             *first,
-            *(self._respond_to_erasure(answer, now) for answer in self._erasures.drain_answers()),
+            *self._requests.finish_erasures(now),
             *self._notices,
         ]
         self._notices.clear()
