@@ -140,6 +140,14 @@ class Worker:
 
     # Requests
 
+    def start_relaying(self) -> None:
+        """Relay requests to the owners of their views from now on, if there are others.
+
+        For shells that carry out many ``Forward`` effects at a time, without a delay. Otherwise
+        the batches are forwarded (``core/cluster/forwarding``).
+        """
+        self._requests.start_relaying()
+
     def handle(self, request_id: int, request: Request, now: int) -> tuple[Effect, ...]:
         """Handle a request.
 

@@ -89,9 +89,13 @@ class Requests:
         if dashboard_secret is not None:
             self._dashboard = DashboardAccess(keys, dashboard_secret, self._failed_keys)
         self._open_pages: dict[int, OpenRequest] = {}  # by the effect that loads the page
-        forwarding = components.forwarding
-        has_peers = forwarding is not None and forwarding.partition.others
-        self._relay = Relay(forwarding.partition) if forwarding and has_peers else None
+        self._relay: Relay | None = None
+
+    def start_relaying(self) -> None:
+        """Relay requests from now on; see ``Worker.start_relaying``."""
+        forwarding = self._components.forwarding
+        if forwarding is not None and forwarding.partition.others:
+            self._relay = Relay(forwarding.partition)
 
     # From clients
 

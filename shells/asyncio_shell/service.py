@@ -21,6 +21,7 @@ class Service(BaseService):
 
     def __init__(self, runtime: WorkerRuntime, log: logs.Log) -> None:
         super().__init__(runtime, log)
+        self.worker.start_relaying()
         config = self.worker.config
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
         self._peers = None if runtime.slot is None else PeerLink(runtime.slot)

@@ -134,6 +134,7 @@ class SimulatedProcess:
             shared=environment.shared,
             budget=environment.random.choice([1, 1, 1, 1000]),
             partition=Partition(environment.slots, slot) if environment.slots else None,
+            relays=environment.random.random() < 0.7,
         )
         self.poll()
 

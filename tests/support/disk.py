@@ -70,6 +70,7 @@ class Disk:
         shared: bool,
         budget: int,
         partition: Partition | None = None,
+        relays: bool = True,
         embedded: bool = True,
     ) -> Worker:
         """The worker of a process that starts here."""
@@ -83,6 +84,8 @@ class Disk:
             budget=budget,
             embedded=embedded,
         )
+        if relays:
+            worker.start_relaying()
         if self.snapshot is not None:
             worker.restore(self.snapshot)
         references = [replace(payload, body=b"") for _, payload in sorted(self.outbox.items())]

@@ -59,6 +59,7 @@ class Fleet:
         shared: Whether they share a store; a single worker needs none.
         store: The shared store; one in memory by default.
         partitioned: Whether they partition the views and have disks, instead of a store.
+        relays: Whether partitioned workers relay requests.
         **settings: Environment variables.
 
     Attributes:
@@ -79,6 +80,7 @@ class Fleet:
         shared: bool = True,
         store: Store | None = None,
         partitioned: bool = False,
+        relays: bool = True,
         **settings: str,
     ) -> None:
         self.now = NOW
@@ -91,6 +93,7 @@ class Fleet:
         self.loki = LokiDouble(now_ms=lambda: self.now)
         self._config = Config.from_environment({**DESTINATIONS, **settings})
         self._shared = shared and not partitioned
+        self._relays = relays
         self.stopped: set[int] = set()
         self.disks = [Disk() for _ in range(size)] if partitioned else []
         self.slots = size
@@ -114,6 +117,7 @@ class Fleet:
                 shared=False,
                 budget=DEFAULT_BUDGET,
                 partition=partition,
+                relays=self._relays,
                 embedded=False,
             )
         return Worker(self._config, instance=f"w-{number}", seed=number, shared=self._shared)

@@ -79,11 +79,12 @@ def test_real_players_dealt_to_four_workers_count_as_on_one(name: str) -> None:
     assert lines == sorted(entry.line for entry in one.loki.entries())
 
 
-def test_views_dealt_at_random_count_as_on_one() -> None:
+@pytest.mark.parametrize("relays", [True, False])
+def test_views_dealt_at_random_count_as_on_one(relays: bool) -> None:
     counts = []
     headers = {"content-type": "application/json"}
     for size in (1, 4):
-        fleet = Fleet(size, partitioned=True, OPENQOE_FLUSH_INTERVAL="60")
+        fleet = Fleet(size, partitioned=True, relays=relays, OPENQOE_FLUSH_INTERVAL="60")
         chance = random.Random(3)
         for turn in make_rounds(60, seed=3, begin=NOW - MINUTE)[:-1]:
             for body in turn:

@@ -105,6 +105,14 @@ def test_retries_at_all_workers_count_once() -> None:
     assert fleet.receiver.total("openqoe_events_total") == 2
 
 
+def test_worker_of_a_shell_that_cannot_relay_forwards() -> None:
+    fleet = Fleet(2, partitioned=True, relays=False)
+    fleet.post(0, *view_events(FOREIGN))
+    assert [worker.waiting_batches for worker in fleet.workers] == [1, 0]
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 2
+
+
 def test_events_without_a_view_are_handled_where_they_arrived() -> None:
     fleet = Fleet(2, partitioned=True)
     effects = fleet.workers[0].handle(1, post({"event_type": "x"}, now=NOW), NOW)
@@ -207,6 +215,7 @@ def test_request_is_refused_only_above_the_parts_of_a_rate_of_owner_and_receiver
         Worker(config, instance="w", durable=True, partition=Partition(2, slot), keys=keys)
         for slot in (0, 1)
     )
+    receiver.start_relaying()
     statuses = []
     for number in range(1, 4):
         second = float(number)
