@@ -13,6 +13,7 @@ from .ingest import Ingest
 
 ACCEPTED = Response(204)
 UNAVAILABLE = Response(503)
+"""To another worker: it must try again, or do without."""
 
 
 class _Request:

@@ -28,13 +28,11 @@ from . import stats_report
 from .components import Components
 from .erasure import Erasures, PeerErasure
 from .flush import FlushScheduler
+from .forwarded_batches import UNAVAILABLE
 
 _decode_peer_request = msgspec.msgpack.Decoder(
     list[ForwardedBatch] | RelayedRequest | PeerErasure
 ).decode
-
-UNAVAILABLE = Response(503)
-"""To another worker: it must try again, or do without."""
 
 
 class Handled(NamedTuple):
