@@ -51,13 +51,14 @@ from ..effects import (
     PayloadKind,
     StorageFailure,
 )
+from ..wire.loki_push import StreamSeparator
 from .backoff import backoff
 from .byte_pool import BytePool
 from .delivery_rules import RULES, build_request
 from .destination_notices import DestinationNotices
 from .error_text import find_secrets, redacted_text
 from .log_redating import LateEntryRedater
-from .payload import BodySplitter, Payload, StreamSeparator
+from .payload import BodySplitter, Payload
 from .payload_buffer import MINUTE, PayloadBuffer
 from .quarantine import MAX_ATTEMPTS, Quarantine
 from .queue_status import DeliveryCounters, DeliveryQueueState, DeliveryState, QueueStatus

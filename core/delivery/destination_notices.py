@@ -3,11 +3,11 @@
 There are two kinds of change. *Availability*: a line when the destination becomes unavailable
 (requests fail and are retried), and another when it is available again. For ten minutes after that,
 a failure gives a line only if it lasts for a minute: a destination that fails every other request
-would fill the log. A wrong route, wrong
-credentials or a wrong configuration is an error, once for each status. *Losses*: a line for the
-first loss of each reason. Further losses for the reason are only counted, until the destination has
-accepted a whole payload since and the reason has been quiet for ten minutes. Without the quiet
-period, a destination that refuses one payload per flush and accepts the next would fill the log.
+would fill the log. A wrong route, wrong credentials or a wrong configuration is an error, once for
+each status. *Losses*: a line for the first loss of each reason. Further losses for the reason are
+only counted, until the destination has accepted a whole payload since and the reason has been quiet
+for ten minutes. Without the quiet period, a destination that refuses one payload per flush and
+accepts the next would fill the log.
 """
 
 from ..config.destinations import Destination

@@ -5,9 +5,8 @@ and the outbox stores it as it is. Only if a destination finds it too large (413
 encoded again in parts, by a function of the wire format (``core/wire``) that the queue is given.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from ..effects import PayloadKind, StoredPayload
 
@@ -83,19 +82,6 @@ class Payload:
 BodySplitter = Callable[[bytes], Sequence[tuple[bytes, int]]]
 """Divides a body into bodies with their numbers of items, in order and without loss; () if it
 cannot be divided. Never raises."""
-
-
-class StreamSeparator(Protocol):
-    """Divides bodies of logs between streams (``core/wire/loki_push``)."""
-
-    def list_streams(self, body: bytes) -> frozenset[str]: ...
-
-    def split_streams(self, body: bytes) -> Sequence[tuple[bytes, int]]: ...
-
-    def separate_streams(
-        self, body: bytes, streams: Container[str]
-    ) -> Sequence[tuple[bytes, int]]: ...
-
 
 PayloadRedater = Callable[[Payload, int, int], Payload]
 """Gives the entries of a payload before a time (ms) another timestamp (ms)."""

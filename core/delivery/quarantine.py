@@ -26,8 +26,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 
+from ..wire.loki_push import StreamSeparator
 from .delivery_rules import DeliveryRules
-from .payload import BodySplitter, Payload, StreamSeparator, split_payload
+from .payload import BodySplitter, Payload, split_payload
 from .payload_buffer import PayloadBuffer
 from .verdict import Verdict
 

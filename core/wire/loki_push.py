@@ -35,7 +35,23 @@ Stream = tuple[str, Sequence[Entry]]
 """A stream: its labels as Loki formats them, and its entries."""
 
 
-class LokiEncoding(Protocol):
+class StreamSeparator(Protocol):
+    """Divides bodies between streams."""
+
+    def split_streams(self, body: bytes) -> Sequence[tuple[bytes, int]]:
+        """Splits a body into one for each stream, with their numbers of entries."""
+
+    def list_streams(self, body: bytes) -> frozenset[str]:
+        """Lists the streams of a body by their labels."""
+
+    def separate_streams(self, body: bytes, streams: Container[str]) -> Sequence[tuple[bytes, int]]:
+        """Splits a body into the other streams and these, with their numbers of entries.
+
+        Returns () if either would be empty.
+        """
+
+
+class LokiEncoding(StreamSeparator, Protocol):
     """An encoding of push requests.
 
     Attributes:
@@ -58,20 +74,6 @@ class LokiEncoding(Protocol):
         """Splits a body into two, with their numbers of entries; () if it has only one.
 
         It is divided between streams, or a single stream between entries.
-        """
-
-    def split_streams(self, body: bytes) -> tuple[tuple[bytes, int], ...]:
-        """Splits a body into one for each stream, with their numbers of entries."""
-
-    def list_streams(self, body: bytes) -> frozenset[str]:
-        """Lists the streams of a body by their labels."""
-
-    def separate_streams(
-        self, body: bytes, streams: Container[str]
-    ) -> tuple[tuple[bytes, int], ...]:
-        """Splits a body into the other streams and these, with their numbers of entries.
-
-        Returns () if either would be empty.
         """
 
     def redate_request(self, body: bytes, earliest: int, timestamp: int) -> tuple[bytes, int]:
