@@ -3,12 +3,11 @@
 import asyncio
 from contextlib import suppress
 
-from openqoe.core.effects import Effect, Forward, LokiPush, RemoteWrite, Result
+from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.asyncio_sockets import AsyncioSockets
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import PeerLink
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -24,7 +23,6 @@ class Service(BaseService):
         self.worker.start_relaying()
         config = self.worker.config
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
-        self._peers = None if runtime.slot is None else PeerLink(runtime.slot)
         self._sending: set[asyncio.Task[None]] = set()
         self._watching: list[asyncio.Task[None]] = []
         self._adopted: list[Service] = []
@@ -120,10 +118,6 @@ class Service(BaseService):
         task = asyncio.create_task(self.deliver(self._client, effect))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
-
-    def forward(self, effect: Forward) -> None:
-        assert self._peers is not None, "a worker on its own forwards nothing"
-        self._peers.submit(effect)
 
     def wake_at(self, due: int | None) -> None:
         if due == self._due:

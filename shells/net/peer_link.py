@@ -32,8 +32,6 @@ ACCEPT_BATCH = 16
 CHUNK = 65_536
 """Maximum bytes that are received at a time."""
 
-UNAVAILABLE = Response(503)
-
 ForwardCallback = Callable[[Forward, HttpResult | NetworkFailure], None]
 Answer = Callable[[Response], None]
 HandlePeer = Callable[[bytes, Answer], None]
@@ -271,8 +269,8 @@ class _Channel:
 
     def send(self, frame: bytes) -> None:
         """Send a frame."""
-        # At once: frames that were gathered until the end of the turn reached the other worker
-        # after all requests of this turn, and two workers handled a fifth fewer.
+        # At once: frames gathered until the end of the turn would reach the other worker after all
+        # requests of this turn, and in the meantime it may have nothing to do.
         is_waiting = bool(self._unsent)
         self._unsent += frame
         if not is_waiting:

@@ -35,11 +35,12 @@ from openqoe.core.effects import (
     StorageResult,
     StoreViews,
 )
+from openqoe.core.engine.forwarded_batches import UNAVAILABLE
 from openqoe.core.http.messages import Request, Response
 from openqoe.core.worker import Worker
 from openqoe.dashboard import BROKEN
 
-from ..net.peer_link import UNAVAILABLE, Answer
+from ..net.peer_link import Answer, PeerLink
 from ..storage import Storage
 from . import logs, orphan_recovery
 from .bootstrap import WorkerRuntime
@@ -99,6 +100,7 @@ class BaseService(ABC):
         self.closed = False
         self.is_final = False
         self._runtime = runtime
+        self._peers = None if runtime.slot is None else PeerLink(runtime.slot)
         self._clients: dict[int, Answer] = {}  # by the id of the request that waits for it
         self._requests = 0
         self._has_ended = False
@@ -318,9 +320,10 @@ class BaseService(ABC):
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         """Send a request in the background and ``complete`` it."""
 
-    @abstractmethod
     def forward(self, effect: Forward) -> None:
         """Pass a body to another worker of the host in the background and ``complete`` it."""
+        assert self._peers is not None, "a worker on its own forwards nothing"
+        self._peers.submit(effect)
 
     @abstractmethod
     def wake_at(self, due: int | None) -> None:

@@ -6,11 +6,10 @@ from contextlib import suppress
 
 import trio
 
-from openqoe.core.effects import Effect, Forward, LokiPush, RemoteWrite, Result
+from openqoe.core.effects import Effect, LokiPush, RemoteWrite, Result
 from openqoe.core.http.messages import Request, Response
 
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import PeerLink
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -27,7 +26,6 @@ class Service(BaseService):
         self.worker.start_relaying()
         config = self.worker.config
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
-        self._peers = None if runtime.slot is None else PeerLink(runtime.slot)
         self._nursery: trio.Nursery | None = None
         self._adopted: list[Service] = []
         self._progress = trio.Event()
@@ -129,10 +127,6 @@ class Service(BaseService):
     def send(self, effect: RemoteWrite | LokiPush) -> None:
         assert self._nursery is not None, "the service has not been started"
         self._nursery.start_soon(self.deliver, self._client, effect)
-
-    def forward(self, effect: Forward) -> None:
-        assert self._peers is not None, "a worker on its own forwards nothing"
-        self._peers.submit(effect)
 
     def wake_at(self, due: int | None) -> None:
         if due != self._due:

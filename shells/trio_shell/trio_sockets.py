@@ -29,7 +29,7 @@ class TrioSockets:
         trio.lowlevel.notify_closing(one)
 
     def soon(self, callback: Callable[[], None]) -> None:
-        # One task that stays: to start one for each callback would cost four times as much.
+        # One task that stays: starting one for each callback costs more.
         self._soon.append(callback)
         self._wanted.set()
 

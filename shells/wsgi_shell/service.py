@@ -19,7 +19,7 @@ from openqoe.core.http.messages import Request, Response
 
 from ..net.asyncio_sockets import AsyncioSockets
 from ..net.connection_policy import ConnectionPolicy
-from ..net.peer_link import Answer, PeerLink
+from ..net.peer_link import Answer
 from ..service import logs, orphan_recovery
 from ..service.base_service import BaseService, Completions
 from ..service.bootstrap import WorkerRuntime
@@ -37,7 +37,6 @@ class Service(BaseService):
         super().__init__(runtime, log)
         config = self.worker.config
         self._client = Client(config.delivery_timeout, ConnectionPolicy.load(config))
-        self._peers = None if runtime.slot is None else PeerLink(runtime.slot)
         self._lock = RLock()
         self._ending = ThreadEvent()
         self._adopted: list[Service] = []
@@ -150,8 +149,7 @@ class Service(BaseService):
         task.add_done_callback(self._sending.discard)
 
     def forward(self, effect: Forward) -> None:
-        assert self._peers is not None, "a worker on its own forwards nothing"
-        self._loop.call_soon_threadsafe(self._peers.submit, effect)
+        self._loop.call_soon_threadsafe(super().forward, effect)
 
     def wake_at(self, due: int | None) -> None:
         if due != self._due:

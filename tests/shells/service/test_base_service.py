@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from openqoe.core import Config, HttpResult, LokiPush, RemoteWrite, Response, Worker
-from openqoe.core.effects import Forward
 from openqoe.shells.service import logs
 from openqoe.shells.service.base_service import BaseService, Shutdown
 from openqoe.shells.service.bootstrap import WorkerRuntime
@@ -34,9 +33,6 @@ class Service(BaseService):
         if self.broken and isinstance(effect, RemoteWrite):
             raise RuntimeError("cannot start new thread")
         self.sent.append(effect)
-
-    def forward(self, effect: Forward) -> None:
-        raise AssertionError("this worker has no peers")
 
     def wake_at(self, due: int | None) -> None:
         self.due = due
