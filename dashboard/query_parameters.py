@@ -20,7 +20,7 @@ FILTERS: Final = tuple(name for name in SERIES_LABELS if name != "instance")
 governed label."""
 
 VIEWER_IDS: Final = ("viewer_id", "session_id")
-"""Filters, and columns of views, that tell who watched."""
+"""Filters, and columns of views, that show who watched."""
 
 RANGE: Final = ("from", "to", "last")
 
@@ -102,7 +102,7 @@ def reject_unknown(query: Mapping[str, str], known: Collection[str]) -> None:
 
 
 def reject_viewers(query: Mapping[str, str]) -> None:
-    """Reject filters that tell who watched.
+    """Reject filters that show who watched.
 
     Raises:
         ParameterError: There is one.
