@@ -6,9 +6,9 @@ import random
 import pytest
 from msgspec.structs import replace
 
+from openqoe.core.cluster.forwarding import GATHERING_TIME
 from openqoe.core.cluster.partition import Partition, owner_of
 from openqoe.core.effects import Append, Forward, NetworkFailure, Respond, StorageFailure, Stored
-from openqoe.core.engine.export import GATHERING_TIME
 from openqoe.core.http.messages import Request
 from openqoe.core.worker import Worker, move_to_slots
 from tests.core.cluster.test_fleet import load_posts, replay

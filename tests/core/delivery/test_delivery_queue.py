@@ -19,6 +19,7 @@ from openqoe.core.effects import (
     PayloadKind,
     RemoteWrite,
 )
+from openqoe.core.version import VERSION
 
 NOW = 1_700_000_000_000
 OK = HttpResult(204)
@@ -49,7 +50,6 @@ def make(
         loaded_pool=BytePool(MAX_LOADED),
         seed=seed,
         split=split,
-        user_agent="openqoe-worker/1",
     )
 
 
@@ -107,7 +107,7 @@ def test_request_has_url_headers_and_body(
         headers=(
             ("Content-Type", "x"),
             ("X-Scope-OrgID", "shop"),
-            ("User-Agent", "openqoe-worker/1"),
+            ("User-Agent", f"openqoe-worker/{VERSION}"),
         ),
         body=b"abc",
     )
@@ -431,7 +431,6 @@ def make_with_outbox() -> DeliveryQueue:
         loaded_pool=BytePool(MAX_LOADED),
         seed=1,
         split=halves,
-        user_agent="x",
         max_age=10**9,
     )
 
@@ -684,7 +683,6 @@ def test_parts_stay_in_memory_because_the_outbox_has_only_their_whole() -> None:
         loaded_pool=BytePool(5),
         seed=1,
         split=halves,
-        user_agent="x",
         max_age=10**9,
     )
     queue.offer(payload(b"abcdefgh").with_number(1), NOW, is_stored=False)

@@ -81,7 +81,6 @@ class QueueMachine(RuleBasedStateMachine):
             loaded_pool=BytePool(MAX_BYTES),
             seed=seed,
             split=split,
-            user_agent="test",
             separator=Streams() if self.kind == "logs" else None,
         )
 
