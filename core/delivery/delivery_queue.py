@@ -347,7 +347,7 @@ class DeliveryQueue:
         has_left = not is_divided and self._quarantine.step_aside(verdict, now)
         # Parts and other payloads are tried soon: they may show whose fault it is. Their number
         # is limited.
-        is_other = is_trial or (has_left and self._quarantine.has_divided)
+        is_other = is_trial or (has_left and self._quarantine.evidence.divisions > 0)
         step = min(self._failures, MAX_ATTEMPTS) if is_divided else self._failures
         wait = backoff(
             1 if is_other or self._is_draining else step,
