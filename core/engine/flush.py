@@ -298,6 +298,7 @@ class FlushScheduler:
         """Write a checkpoint."""
         if self._durability is None:
             return
+        # A snapshot holds neither log entries nor batches that wait to be forwarded.
         self._export.export_logs_early(now)
         if self._forwarding is not None:
             self._forwarding.forward_all(now)
