@@ -285,7 +285,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         COUNTER,
         'Stalls, by cause: only cause="rebuffer" is rebuffering.',
         on=(ObservationKind.STALL,),
-        source="stall start; `cause` is `startup`, `seek` or `rebuffer`",
+        source="stall start; `cause` is `startup`, `seek`, `rebuffer` or `paused` (in a pause)",
         labels=(("cause", _label),),
     ),
     _row(

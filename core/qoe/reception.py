@@ -43,7 +43,7 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
         now: Time of arrival, ms.
     """
     playback = view.playback
-    ordered = rank_signals(signals)
+    ordered = _without_impossible_seeks(rank_signals(signals), playback.first_at)
     out: list[Observation] = []
     _note_clock(playback, ordered[-1].at, now)
     if playback.first_at is None or ordered[0].at < playback.first_at:
@@ -61,6 +61,21 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
         ordered = [signal for signal in ordered if signal.at > settled]
     extend_window(playback, ordered, now)
     return out
+
+
+def _without_impossible_seeks(ordered: list[Signal], first_at: float | None) -> list[Signal]:
+    """Leaves out the begins of seeks that precede everything else of the view.
+
+    html5 of the first SDK generation measures the latency of a seek from the navigation.
+    """
+    count = 0
+    while (
+        count < len(ordered) - 1
+        and ordered[count].kind is SignalKind.SEEK_BEGIN
+        and (first_at is None or ordered[count].at < first_at)
+    ):
+        count += 1
+    return ordered[count:] if count else ordered
 
 
 def _note_clock(playback: Playback, newest: float, now: int) -> None:
@@ -148,6 +163,9 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
             playback.marks |= Mark.JOINED
         elif increase:
             playback.media_s += increase
+            if playback.settled_at is not None and at <= playback.settled_at:
+                # It reports what the position has shown already.
+                playback.unreported_s = max(0.0, playback.unreported_s - increase)
             out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
     if signal.dropped is not None:
         if playback.dropped is None:

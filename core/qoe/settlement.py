@@ -70,7 +70,7 @@ class Settlement:
         """Applies the signal with this number in the window."""
         signal, self._following = self._window[number], number + 1
         playback, kind = self._playback, signal.kind
-        self._seconds = self._elapsed(signal.at)
+        self._seconds = self._elapsed(signal)
         self._moved = self._movement(signal)
         if playback.paused_at is not None:
             self._explain_pause(signal)
@@ -87,6 +87,7 @@ class Settlement:
         if (
             stall is not None
             and not stall.is_counted
+            and stall.cause != "paused"
             and signal.position is not None
             and stall.seconds >= MIN_SILENT_STALL
         ):
@@ -99,13 +100,17 @@ class Settlement:
         if playback.state is ENDED and kind is SignalKind.ENDED:
             self._out.add_observations(outcome.end_observations(self._view, signal.value))
 
-    def _elapsed(self, at: float) -> float:
+    def _elapsed(self, signal: Signal) -> float:
         """The seconds since the previous signal that count."""
-        playback = self._playback
+        playback, at = self._playback, signal.at
         previous, playback.settled_at = playback.settled_at, at
         if previous is None:
             return 0.0
         elapsed = at - previous
+        if playback.was_hidden:
+            playback.was_hidden = False
+            if signal.kind is SignalKind.LOADED:
+                return 0.0  # the page was closed, and is loaded again
         if playback.jump and elapsed >= playback.jump - CLOCK_TOLERANCE:
             elapsed = max(0, elapsed - playback.jump)
             playback.jump = 0
@@ -167,6 +172,9 @@ class Settlement:
             if shown_at is not None:
                 self._show_frame_of(signal, shown_at)
                 playback.unreported_s += moved
+        elif state is LEFT and moved and playback.has_frame:
+            # What is left of the view arrives after its time-out.
+            self._play_on()
         elif playback.stall is not None:
             playback.stall.seconds += seconds
         if signal.played is not None:
@@ -201,6 +209,13 @@ class Settlement:
         playback.state = PLAYING
         playback.unreported_s += moved
         self._out.add_playing(played)
+        self._progress()
+
+    def _play_on(self) -> None:
+        """Goes on playing without a request to: the position has moved."""
+        self._out.add_playing(min(self._seconds, self._moved / self._playback.rate))
+        self._playback.unreported_s += self._moved
+        self._playback.state = PLAYING
         self._progress()
 
     def _progress(self) -> None:
@@ -281,6 +296,10 @@ class Settlement:
                 self._show_frame(signal.at, is_measured=False, reported=measures.play)
         elif playback.state in _IDLE:
             self._resume(signal)
+        elif playback.state is REBUFFERING and signal.value is not None:
+            self._close_stall()
+            playback.waits = False
+            playback.state = PLAYING
 
     def _resume(self, signal: Signal) -> None:
         """Goes on playing, or waiting for the data that were missing at the pause."""
@@ -291,7 +310,7 @@ class Settlement:
         for later in self._window[self._following :]:
             if later.at > signal.at + START_GRACE:
                 break
-            if later.kind is SignalKind.STALL_END:
+            if later.kind is SignalKind.STALL_END or later.kind is SignalKind.PLAYING:
                 return
         if playback.seek_is_open:
             playback.state = SEEKING
@@ -299,6 +318,20 @@ class Settlement:
         else:
             playback.state = REBUFFERING
             playback.stall = Stall("rebuffer", signal.position)
+
+    def _resume_in_stall(self) -> bool:
+        """Ends a pause without a request to: the wait that began in it was that of the resumption.
+
+        dash.js and CMCD report a request to resume only by the wait for it.
+        """
+        playback, stall = self._playback, self._playback.stall
+        if stall is None or stall.cause != "paused":
+            return False
+        playback.state = REBUFFERING
+        playback.stall = Stall("rebuffer", stall.position, stall.seconds)
+        playback.rebuffering_s += stall.seconds
+        self._out.add_rebuffering(stall.seconds)
+        return True
 
     # Stalls
 
@@ -414,6 +447,7 @@ class Settlement:
             return
         if playback.state is not NEW:
             self._close_stall()
+            self._add_unreported()  # a new total may begin
             playback.position = None
         playback.state = LOADED
         playback.has_frame = playback.waits = playback.seek_is_open = False
@@ -422,6 +456,8 @@ class Settlement:
         playback = self._playback
         if playback.seek_at is not None:
             self._end_seek_of_states(signal.at)
+        elif playback.state is PAUSED:
+            self._resume_in_stall()
         if playback.state is not PLAYING:
             if not playback.has_frame:
                 self._begin_start(signal)
@@ -445,12 +481,12 @@ class Settlement:
                 playback.marks |= Mark.SHOWN
         elif state in _IDLE and playback.has_frame:
             if self._moved:
-                self._out.add_playing(min(self._seconds, self._moved / playback.rate))
-                playback.unreported_s += 0.0 if signal.played is not None else self._moved
-                self._progress()
-            elif state is not PAUSED or signal.at - playback.stopped_at <= HEARTBEAT_LAG:
-                return
-            playback.state = PLAYING
+                self._play_on()
+                if signal.played is not None:
+                    playback.unreported_s = 0.0
+            elif state is PAUSED and signal.at - playback.stopped_at > HEARTBEAT_LAG:
+                if not self._resume_in_stall():
+                    playback.state = PLAYING
 
     def _join(self) -> None:
         """Begins to follow a view in mid-play."""
@@ -554,6 +590,9 @@ class Settlement:
         if self._playback.state not in (NEW, LOADED):
             self._stop(LEFT)
 
+    def _hidden(self, signal: Signal) -> None:
+        self._playback.was_hidden = True
+
     def _active(self, signal: Signal) -> None:
         self._playback.marks |= Mark.ACTIVE
 
@@ -605,14 +644,19 @@ class Settlement:
         ):
             # The player would have reported a wait at once.
             self._show_frame(playback.requested_at, is_measured=True)
+        self._add_unreported()
+        if playback.state not in (NEW, LOADED, ENDED):
+            self._stop(LEFT)
+        self._close_stall()
+
+    def _add_unreported(self) -> None:
+        """Adds the media time that followed the latest running total, by the position."""
+        playback = self._playback
         unreported, playback.unreported_s = playback.unreported_s, 0.0
         if unreported and not playback.has(Mark.WITHOUT_TOTALS):
             self._out.add_media(unreported)
             if playback.played is not None:
                 playback.played.add(unreported)
-        if playback.state not in (NEW, LOADED, ENDED):
-            self._stop(LEFT)
-        self._close_stall()
 
     def _note(self, signal: Signal) -> None:
         """Keeps what later signals are compared with."""
@@ -648,6 +692,7 @@ _HANDLERS: dict[SignalKind, _Handler] = {
     SignalKind.ENDED: Settlement._ended,
     SignalKind.FATAL_ERROR: Settlement._failed,
     SignalKind.ERROR: Settlement._error,
+    SignalKind.HIDDEN: Settlement._hidden,
     SignalKind.LEFT: Settlement._left,
     SignalKind.ACTIVE: Settlement._active,
 }

@@ -121,6 +121,117 @@ PLAYBACKS = (
         watch=38,
     ),
     Playback(
+        "dash.js is paused in a stall, and waits on after it: its stall ends with the play request",
+        (
+            (0, "playing", 0.0, {"playing_time": 0}),
+            *beats(10, 20),
+            (25, "stallstart", 25.0),
+            (26, "pause", 25.0, {"playing_time": 25_000}),
+            (56, "stallend", 25.0, {"stall_position_secs": 25}),
+            (56, "stallstart", 25.0),
+            (59, "playing", 25.0, {"playing_time": 25}),
+            (69, "heartbeat", 35.0, {"playing_time": 35_000}),
+            (69, "moveaway", 35.0),
+        ),
+        rebuffer=4,
+        watch=39,
+        player="dashjs",
+        more={"openqoe_pause_events_total": 1},
+    ),
+    Playback(
+        "dash.js waits for data after a pause: it reports the request only by the wait",
+        (
+            (0, "playing", 0.0, {"playing_time": 0}),
+            *beats(10, 20),
+            (25, "pause", 25.0, {"playing_time": 25_000}),
+            (325, "stallstart", 25.0),
+            (335, "heartbeat", 25.0, {"playing_time": 25_000}),
+            (338, "playing", 25.0, {"playing_time": 25}),
+            (348, "heartbeat", 35.0, {"playing_time": 35_000}),
+            (348, "moveaway", 35.0),
+        ),
+        rebuffer=13,
+        watch=48,
+        player="dashjs",
+        more={"openqoe_rebuffer_events_total": 1},
+    ),
+    Playback(
+        "html5 seeks out of a stall: its second generation reports when the seek began",
+        (
+            (0, "playing", 0.0),
+            *beats(10, 20),
+            (25, "stallstart", 25.0),
+            (29, "seek", 300.0, {"to": 300_000, "seek_latency": 2_000}),
+            (29, "stallend", 300.0, {"stall_duration": 4_000}),
+            (39, "heartbeat", 310.0, {"playing_time": 35_000}),
+            (39, "moveaway", 310.0),
+        ),
+        rebuffer=2,
+        watch=25 + 2 + 10,
+        media=35,
+        player="html5",
+    ),
+    Playback(
+        "html5 of the first generation measures seeks from the navigation",
+        (
+            (0, "viewstart"),
+            (0, "playing", 0.0),
+            *beats(10, 20),
+            (25, "stall_start", 300.0),
+            (26, "seek", 300.0, {"to": 300_000, "seek_latency": 3_600_000}),
+            (26, "stall_end", 300.0, {"stall_duration": 1_000}),
+            (36, "heartbeat", 310.0, {"playing_time": 35_000}),
+        ),
+        watch=35,
+        player="html5",
+    ),
+    Playback(
+        "a short video whose page gives ms",
+        (
+            PLAY,
+            (1.5, "quartile", 1.5, {"quartile": 25, "playing_time": 1_500}),
+            (3, "moveaway", 3.0),
+        ),
+        watch=3,
+        video={"duration": 6_000},
+        more={"openqoe_completion_rate_sum": 0.5},
+    ),
+    Playback(
+        "a client that reports quartiles, and no positions",
+        (
+            (0, "playing"),
+            (15, "quartile", None, {"quartile": 25, "playing_time": 15_000}),
+        ),
+        startup=None,
+        watch=15,
+        video={"duration": 60_000},
+        player="own",
+        more={"openqoe_completion_rate_sum": 0.25},
+    ),
+    Playback(
+        "the rendition in force is the one reported last, by a heartbeat too",
+        (
+            (0, "playing", 0.0, {"bitrate": 1_000_000}),
+            (10, "heartbeat", 10.0, {"playing_time": 10_000, "bitrate": 3_000_000}),
+            (20, "heartbeat", 20.0, {"playing_time": 20_000, "bitrate": 3_000_000}),
+        ),
+        watch=20,
+        more={"openqoe_bitrate_bits_total": 40e6},
+    ),
+    Playback(
+        "reloads the page into the same view: it played until it was hidden",
+        (
+            (0, "viewstart"),
+            PLAY,
+            *beats(10, 30),
+            (33, "moveaway", 33.0),
+            (38, "viewstart"),
+            (39, "playing", 0.0),
+            (49, "heartbeat", 10.0, {"playing_time": 10_000}),
+        ),
+        watch=43,
+    ),
+    Playback(
         "laptop closed for 20 min in a stall: no more than 90 s count",
         (
             PLAY,
@@ -512,6 +623,36 @@ def test_batches_delayed_by_an_outage_are_no_jump_of_the_clock() -> None:
         rig.post(player_event(second, "heartbeat", float(second), playing_time=second * 1000))
     rig.pass_time(HOUR)
     assert rig.total("openqoe_watch_time_seconds") == pytest.approx(110.0)
+
+
+def test_events_that_arrive_after_the_time_out_count_as_in_time() -> None:
+    """The SDK sends what its queue holds with the next page."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    rig.post(player_event(0, "playing", 0.0), *heartbeats(10, 40))
+    rig.pass_time(HOUR)
+    rig.post(player_event(45, "pause", 45.0, playing_time=45_000))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_watch_time_seconds") == 45.0
+    assert rig.total("openqoe_playing_time_seconds") == 45.0
+
+
+def test_late_total_adds_nothing_to_the_position_that_came_before_it() -> None:
+    """The beacon of a page that closes overtakes a batch that is sent again."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    rig.post(player_event(0, "playing", 0.0), *heartbeats(10, 40))
+    rig.pass_time(60_000)
+    rig.post(player_event(60, "moveaway", 60.0))
+    rig.pass_time(5 * MINUTE)
+    rig.post(*heartbeats(50, 50))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_playing_time_seconds") == 60.0
+
+
+def heartbeats(begin: int, end: int) -> list[dict[str, Any]]:
+    return [
+        player_event(t, "heartbeat", float(t), playing_time=t * 1000)
+        for t in range(begin, end + 1, 10)
+    ]
 
 
 def test_total_of_40_days_has_no_limit() -> None:
