@@ -112,6 +112,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         paused_s: Time in pauses, however long they were: a paused player reports nothing.
         media_s: Media time played.
         was_hidden: Whether the latest signal applied says that the page was hidden.
+        clock_behind: ms by which the client's clock was set back during the view.
     """
 
     state: State = State.NEW
@@ -186,6 +187,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     downshifts: int = 0
     errors: int = 0
     was_hidden: bool = False
+    clock_behind: Number = 0
 
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)

@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from .observation import NO_EVENT, Observation
 from .playback_state import EVIDENCE, Mark, Playback
 from .reorder_window import extend_window, rank_signals
 from .signals import REQUESTS, Signal, SignalKind
-from .totals import RESTARTS_KEPT, Doubt, RunningTotal
+from .totals import CLOCK_TOLERANCE, RESTARTS_KEPT, Doubt, RunningTotal
 from .view import View
 from .vocabulary import ObservationKind
-
-CLOCK_TOLERANCE: Final = 10_000
-"""ms by which client time may newly outrun arrival without a jump: the first batch may have been
-sent late by as much."""
 
 _ENDED: Final = SignalKind.ENDED  # a look-up in the enum takes as long as two calls in Python 3.11
 _SAYS_NOTHING: Final = frozenset({SignalKind.REPORT, SignalKind.HIDDEN, SignalKind.VISIBLE})
@@ -44,6 +42,7 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
     """
     playback = view.playback
     ordered = _without_impossible_seeks(rank_signals(signals), playback.first_at)
+    ordered = _by_the_first_clock(playback, ordered, now)
     out: list[Observation] = []
     _note_clock(playback, ordered[-1].at, now)
     if playback.first_at is None or ordered[0].at < playback.first_at:
@@ -76,6 +75,27 @@ def _without_impossible_seeks(ordered: list[Signal], first_at: float | None) -> 
     ):
         count += 1
     return ordered[count:] if count else ordered
+
+
+def _by_the_first_clock(playback: Playback, ordered: list[Signal], now: int) -> list[Signal]:
+    """Moves signals ahead whose clock was set back during the view.
+
+    They lie before all that was applied, as a late batch does; but their running total has gone on.
+    """
+    settled, total = playback.settled_at, playback.played
+    if settled is None or total is None or playback.lead is None:
+        return ordered
+    newest = ordered[-1].at + playback.clock_behind
+    if newest <= settled and any(
+        signal.played is not None
+        and total.shows_clock_set_back(signal.played, signal.at + playback.clock_behind)
+        for signal in ordered
+    ):
+        playback.clock_behind += playback.lead - (newest - now)
+    behind = playback.clock_behind
+    if not behind:
+        return ordered
+    return [msgspec.structs.replace(signal, at=signal.at + behind) for signal in ordered]
 
 
 def _note_clock(playback: Playback, newest: float, now: int) -> None:

@@ -7,7 +7,6 @@ from . import outcome
 from .observation import Observation
 from .observation_builder import ObservationBuilder
 from .playback_state import EVIDENCE, Mark, Stall, State
-from .reception import CLOCK_TOLERANCE
 from .rendition_changes import note_rendition
 from .signals import SEEKS, Signal, SignalKind
 from .stall_causes import (
@@ -18,6 +17,7 @@ from .stall_causes import (
     waits_at_once,
 )
 from .startup import START_TOLERANCE, first_frame_at, note_measures, observe_startup
+from .totals import CLOCK_TOLERANCE
 from .view import View
 from .vocabulary import ObservationKind
 

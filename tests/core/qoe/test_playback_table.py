@@ -612,6 +612,33 @@ def test_clock_that_jumps_ahead_in_a_stall_adds_nothing() -> None:
     assert rig.total("openqoe_watch_time_seconds") == pytest.approx(27.0)
 
 
+@pytest.mark.parametrize("set_back", [120, 3_600])
+@pytest.mark.parametrize(
+    ("stop", "resume", "rebuffer"), [("pause", "playing", 0.0), ("stall_start", "stall_end", 3.0)]
+)
+def test_clock_that_is_set_back_loses_nothing(
+    set_back: int, stop: str, resume: str, rebuffer: float
+) -> None:
+    """The first running total that arrives after it shows it."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="5")
+    rig.post(player_event(0, "playing", 0.0))
+    for second, made in (
+        (10, heartbeats(10, 10)),
+        (15, [player_event(15, stop, 15.0)]),
+        (18, [player_event(18 - set_back, resume, 15.0)]),
+        (28, [player_event(28 - set_back, "heartbeat", 25.0, playing_time=25_000)]),
+        (38, [player_event(38 - set_back, "heartbeat", 35.0, playing_time=35_000)]),
+        (43, [player_event(43 - set_back, "moveaway", 40.0)]),
+    ):
+        rig.pass_time(NOW + second * 1000 - rig.now)
+        rig.post(*made)
+    rig.pass_time(HOUR)
+    seconds = rig.total("openqoe_rebuffer_duration_seconds_sum", cause="rebuffer")
+    assert seconds == pytest.approx(rebuffer)
+    assert rig.total("openqoe_watch_time_seconds") == pytest.approx(40.0 + rebuffer)
+    assert rig.total("openqoe_playing_time_seconds") == pytest.approx(40.0)
+
+
 def test_batches_delayed_by_an_outage_are_no_jump_of_the_clock() -> None:
     """The first ones arrive a minute late, the later ones sooner and sooner."""
     rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
