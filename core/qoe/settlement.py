@@ -295,7 +295,11 @@ class Settlement:
             ):
                 self._show_frame(signal.at, is_measured=False, reported=measures.play)
         elif playback.state in _IDLE:
-            self._resume(signal)
+            if signal.reports_totals or playback.state is PAUSED:
+                self._resume(signal)
+            else:  # a source of states, which says when it plays again
+                self._begin_start(signal)
+                playback.has_frame = False
         elif playback.state is REBUFFERING and signal.value is not None:
             self._close_stall()
             playback.waits = False

@@ -64,7 +64,7 @@ class SignalKind(IntEnum):
     """The page was hidden, or closed."""
     VISIBLE = 18
     LEFT = 19
-    """The viewer left, or the player was detached."""
+    """The viewer left, or the player was detached, or shows nothing."""
 
 
 class Rendition(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.event_builders import NOW
-from tests.support.rig import HOUR, MINUTE, Rig, player_event
+from tests.support.rig import HOUR, MINUTE, Rig, cmcd_record, player_event
 
 Line = tuple[Any, ...]
 
@@ -733,3 +733,26 @@ def test_advertisement_with_an_id_of_its_own_is_a_view_of_its_own() -> None:
     assert rig.total("openqoe_view_outcomes_total", outcome="completed") == 1
     assert rig.total("openqoe_view_outcomes_total", outcome="stopped") == 1
     assert rig.total("openqoe_watch_time_seconds") == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize(
+    ("records", "watch"),
+    [
+        (
+            ((0, "s"), (1, "p"), (21, "e"), (25, "s"), (27, "p"), (37, "a")),
+            20 + 10,
+        ),
+        (((0, "s"), (1, "p"), (11, "f"), (14, "s"), (15, "p"), (25, "a")), 10 + 10),
+        (((0, "s"), (1, "p"), (11, "p,nr"), (21, "p,nr"), (31, "p"), (41, "a")), 10 + 10),
+    ],
+    ids=["plays again after the end", "plays again after a failure", "not rendered"],
+)
+def test_cmcd_player_counts_as_playing_while_it_says_so(
+    records: tuple[tuple[int, str], ...], watch: float
+) -> None:
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    for number, (second, state) in enumerate(records):
+        rig.post_cmcd(cmcd_record(second, f"e=ps,sn={number},sta={state}"))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_watch_time_seconds") == pytest.approx(watch)
+    assert rig.total("openqoe_video_startup_seconds_sum") == pytest.approx(1.0)
