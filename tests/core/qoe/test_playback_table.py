@@ -752,6 +752,7 @@ def test_cmcd_player_counts_as_playing_while_it_says_so(
 ) -> None:
     rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
     for number, (second, state) in enumerate(records):
+        rig.pass_time(NOW + second * 1000 - rig.now)
         rig.post_cmcd(cmcd_record(second, f"e=ps,sn={number},sta={state}"))
     rig.pass_time(HOUR)
     assert rig.total("openqoe_watch_time_seconds") == pytest.approx(watch)
