@@ -82,17 +82,20 @@ def _by_the_first_clock(playback: Playback, ordered: list[Signal], now: int) -> 
 
     They lie before all that was applied, as a late batch does; but their running total has gone on.
     """
-    settled, total = playback.settled_at, playback.played
-    if settled is None or total is None or playback.lead is None:
+    settled, total, behind = playback.settled_at, playback.played, playback.clock_behind
+    if settled is None or (not behind and ordered[-1].at > settled):  # most often
         return ordered
-    newest = ordered[-1].at + playback.clock_behind
-    if newest <= settled and any(
-        signal.played is not None
-        and total.shows_clock_set_back(signal.played, signal.at + playback.clock_behind)
-        for signal in ordered
+    if (
+        total is not None
+        and playback.lead is not None
+        and ordered[-1].at + behind <= settled
+        and any(
+            signal.played is not None
+            and total.shows_clock_set_back(signal.played, signal.at + behind)
+            for signal in ordered
+        )
     ):
-        playback.clock_behind += playback.lead - (newest - now)
-    behind = playback.clock_behind
+        behind = playback.clock_behind = playback.lead - (ordered[-1].at - now)
     if not behind:
         return ordered
     return [msgspec.structs.replace(signal, at=signal.at + behind) for signal in ordered]
