@@ -93,7 +93,7 @@ class Bench:
 
     def logs(self, worker: Worker) -> None:
         components = worker._components
-        log = components.export.log
+        log = components.log
         assert log is not None
         for events in self.events:
             log.add_events(events, components.applier.labeller, self.now)

@@ -421,6 +421,8 @@ class Erased:
     steps: tuple[ErasureStep, ...]
 
 
+DeliveryResult = HttpResult | NetworkFailure | PayloadBody | StorageFailure
+"""Of a ``Delivery``, or of a ``LoadPayload`` before it."""
 StorageResult = Stored | StorageFailure | PayloadBody
 Result = (
     HttpResult | NetworkFailure | KvResult | KvFailure | Page | KeysFile | Erased | StorageResult

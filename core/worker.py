@@ -7,7 +7,8 @@ This module is the table of contents:
     batches        core/engine/ingest       from a request to an accepted batch
     series, logs   core/engine/batch_applier
     flushes        core/engine/flush        when state is exported, in steps
-    delivery       core/engine/export       series and log entries to payloads, queues in order
+    export         core/engine/export       series, log entries and rows of views to payloads
+    delivery       core/engine/destination_queues   in order, one request at a time, retried
     erasure        core/engine/erasure      of a viewer, everywhere
     disk           core/engine/durability   journal, snapshot, outbox: acknowledged means durable
     cluster        core/cluster             agreement between several workers
@@ -39,7 +40,8 @@ from .effects import (
     Stored,
     StoredPayload,
 )
-from .engine import checkpoint, components, repartition, snapshot
+from .engine import checkpoint, repartition, snapshot
+from .engine.components import Components
 from .engine.dedup import RESTORED
 from .engine.erasure import Erasures
 from .engine.flush import FlushScheduler
@@ -107,7 +109,7 @@ class Worker:
         is_used = config.keys_file is not None
         self._keys_reload = KeysReload(self._keys, self._notices, is_used=is_used)
         self.instance = instance
-        self._components = components.create_components(
+        self._components = Components(
             config,
             instance=instance,
             seed=seed,
@@ -123,6 +125,8 @@ class Worker:
         self._health = self._components.health
         self._ingest = self._components.ingest
         self._export = self._components.export
+        self._delivery = self._components.delivery
+        self._forwarding = self._components.forwarding
         self._durability = self._components.durability
         self._coordinator = self._components.coordinator
         self._limits = LimitNotifier(self._components)
@@ -202,7 +206,9 @@ class Worker:
         """Return when ``poll`` will have something to do, ms; None while nothing is in sight."""
         if self._flushes.is_working:
             return self._flushes.work_due_at
-        times = [self._flushes.next_flush(), self._export.next_poll()]
+        times = [self._flushes.next_flush(), self._delivery.next_poll()]
+        if self._forwarding is not None:
+            times.append(self._forwarding.next_poll)
         if self._coordinator is not None:
             times.append(self._coordinator.next_poll())
         if self._durability is not None:
@@ -245,17 +251,19 @@ class Worker:
                         # Fast path, a third fewer calls: nothing but series and log entries
                         # follows from most records, and ``next_poll`` reports full log requests.
                         self._flushes.advance(now)
-                        if not (self._export.must_forward(now) or self._erasures.is_running):
+                        forwarding = self._forwarding
+                        must_forward = forwarding is not None and forwarding.must_forward(now)
+                        if not (must_forward or self._erasures.is_running):
                             return tuple(responses)
             case StorageFailure():
                 finished = self._requests.finish_record(effect_id, now, is_written=False)
                 if finished is not None:
                     responses = finished
                     self._note_storage_failure(result, now)
-                self._export.complete(effect_id, result, now)
+                self._delivery.complete(effect_id, result, now)
                 self._finish_persist(effect_id, result, now)
             case _:
-                self._export.complete(effect_id, result, now)
+                self._delivery.complete(effect_id, result, now)
         self._flushes.advance(now)
         self._flushes.make_requested_flush(now)
         return self._due(now, responses)
@@ -263,7 +271,7 @@ class Worker:
     def _finish_persist(self, effect_id: int, result: Stored | StorageFailure, now: int) -> None:
         if self._durability is not None:
             released = self._durability.complete(effect_id, result, now)
-            self._export.release_staged(released, now)
+            self._delivery.release_staged(released, now)
 
     def _note_storage_failure(self, failure: StorageFailure, now: int) -> None:
         if self._durability is not None:
@@ -293,7 +301,9 @@ class Worker:
         remaining = self.config.shutdown_timeout if remaining is None else remaining
         responses = self._requests.take_from_owners(now, all_=True)
         self._flushes.close(now, remaining, is_final=is_final)
-        self._export.hurry()
+        self._delivery.begin_drain()
+        if self._forwarding is not None:
+            self._forwarding.begin_drain()
         self._erasures.abort()
         return self._due(now, responses)
 
@@ -301,13 +311,14 @@ class Worker:
     def drained(self) -> bool:
         """Whether nothing waits for delivery or for the disk."""
         return self._is_written and all(
-            queue.is_drained for group in self._export.groups for queue in group.active
+            queue.is_drained for group in self._delivery.groups for queue in group.active
         )
 
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing waits for the disk, to be applied, or to be forwarded."""
-        return self._is_written and not self._export.is_forwarding
+        is_forwarding = self._forwarding is not None and self._forwarding.is_forwarding
+        return self._is_written and not is_forwarding
 
     @property
     def _is_written(self) -> bool:
@@ -332,7 +343,7 @@ class Worker:
     @property
     def undelivered(self) -> Mapping[str, int]:
         """Items that wait for delivery, by destination; batches for a slot (``slot-1``)."""
-        return self._export.waiting
+        return self._delivery.waiting
 
     @property
     def waiting_batches(self) -> int:
@@ -387,7 +398,7 @@ class Worker:
         self._durability.last_payload = last_payload
         for entry in accepted:
             self._ingest.dedup.remember(entry.digest, entry.events, entry.at, RESTORED)
-        self._export.resume(payloads, now)
+        self._delivery.resume(payloads, now)
 
     def replay(self, record: Record) -> None:
         """Apply a record of the journal once more; in order, before anything else.
@@ -400,7 +411,7 @@ class Worker:
             self._durability.checkpoint_record = min(self._durability.checkpoint_record, before)
         self._begin(record.at)
         self._ingest.replay(record)
-        self._export.flush_full_logs(record.at)
+        self._export.export_logs_early(record.at, full_only=True)
 
     def note_missing_records(self, count: int) -> None:
         """Count acknowledged batches that the journal should hold and does not."""
@@ -440,7 +451,9 @@ class Worker:
                 effects.append(update)
             effects += self._notices
             self._notices.clear()
-        requests = self._export.due_requests(self._ids, now)
+        if self._forwarding is not None:
+            self._forwarding.forward_due(now)
+        requests = self._delivery.due_requests(self._ids, now)
         if self._durability is not None:
             self._flushes.persist_if_needed(now)
             effects += self._durability.drain_effects()

@@ -20,8 +20,7 @@ from ..access.key_ring import Grant
 from ..effects import Forward, HttpResult, Result
 from ..events.batch import OpenRequest
 from ..http.messages import Request, Response
-from .forwarding import slot_name
-from .partition import Partition
+from .forwarding import Forwarding, slot_name
 
 PATIENCE: Final = 500
 """ms after which requests that wait for their owners are handled here. It is checked as often, so a
@@ -95,15 +94,15 @@ class Relay:
     """The requests that wait for their owners.
 
     Args:
-        partition: The partition.
+        forwarding: Knows the partition, and which owners can be reached.
 
     Attributes:
         next_poll: When to call ``take_overdue``, ms; None while nothing waits.
     """
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, forwarding: Forwarding) -> None:
         self.next_poll: int | None = None
-        self._partition = partition
+        self._forwarding = forwarding
         self._relayed: dict[int, _Relayed] = {}  # by effect, oldest first
         self._slow: Counter[int] = Counter()  # requests that were handled here instead, by slot
         self._bytes = 0
@@ -112,11 +111,14 @@ class Relay:
         """Return the slot to relay a request to; None if it is to be handled here."""
         if self._bytes >= MAX_BYTES or (found := _FIRST_VIEW_ID.search(request.body)) is None:
             return None
+        partition = self._forwarding.partition
         try:
-            owner = self._partition.owner_of(found[1].decode())
+            owner = partition.owner_of(found[1].decode())
         except UnicodeDecodeError:
             return None
-        return None if owner == self._partition.own or self._slow[owner] else owner
+        if owner == partition.own or self._slow[owner] or not self._forwarding.is_reachable(owner):
+            return None
+        return owner
 
     def send(
         self, effect_id: int, slot: int, opened: OpenRequest, grant: Grant, now: int

@@ -6,7 +6,7 @@ embedded store is used when neither is configured, or beside them.
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -65,6 +65,13 @@ def split_destination(name: str) -> tuple[str, str]:
     """Return the destination and the tenant of such a name."""
     name, _, tenant = name.partition("/")  # which no tenant may contain
     return name, tenant
+
+
+def usable_destinations(
+    destinations: Iterable[Destination], *, embedded: bool
+) -> tuple[Destination, ...]:
+    """Return the destinations that a shell with or without an embedded store can reach."""
+    return tuple(one for one in destinations if embedded or not one.is_embedded)
 
 
 EMBEDDED = "embedded:"

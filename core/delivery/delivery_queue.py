@@ -43,9 +43,8 @@ from itertools import chain
 from ..config.destinations import Destination
 from ..effects import (
     Delivery,
-    HttpResult,
+    DeliveryResult,
     LoadPayload,
-    NetworkFailure,
     Notice,
     PayloadBody,
     PayloadKind,
@@ -84,7 +83,6 @@ class DeliveryQueue:
         loaded_pool: Bounds the bytes of bodies in memory if there is an outbox.
         seed: Seed of the backoff's jitter; differs between workers.
         split: Divides the body of a payload that is too large.
-        user_agent: The User-Agent header of the requests.
         max_age: Maximum age of a payload in ms, if there is an outbox, else None.
         redater: Redates log entries that the destination would reject as too old; None if it
             rejects none.
@@ -104,7 +102,6 @@ class DeliveryQueue:
         loaded_pool: BytePool,
         seed: int,
         split: BodySplitter,
-        user_agent: str,
         max_age: int | None = None,
         redater: LateEntryRedater | None = None,
         separator: StreamSeparator | None = None,
@@ -117,7 +114,6 @@ class DeliveryQueue:
         self._quarantine = Quarantine(self._rules, self._buffer, separator)
         self._seed = seed
         self._split = split
-        self._user_agent = user_agent
         self._secrets = find_secrets(destination.headers)
         self._notices = DestinationNotices(destination)
         self._max_age = max_age
@@ -194,14 +190,9 @@ class DeliveryQueue:
             self._buffer.replace_head(head)
         self._sent_at = now
         self.counters.bytes_out += len(head.body)
-        return build_request(self.destination, head, self._user_agent, effect_id)
+        return build_request(self.destination, head, effect_id)
 
-    def complete(
-        self,
-        effect_id: int,
-        result: HttpResult | NetworkFailure | PayloadBody | StorageFailure,
-        now: int,
-    ) -> tuple[Notice, ...]:
+    def complete(self, effect_id: int, result: DeliveryResult, now: int) -> tuple[Notice, ...]:
         """Processes the result of a request; ignores one that is not in flight."""
         if effect_id != self._in_flight:
             return ()  # repeated, or from before a restart
@@ -356,7 +347,7 @@ class DeliveryQueue:
         has_left = not is_divided and self._quarantine.step_aside(verdict, now)
         # Parts and other payloads are tried soon: they may show whose fault it is. Their number
         # is limited.
-        is_other = is_trial or (has_left and self._quarantine.has_divided)
+        is_other = is_trial or (has_left and self._quarantine.evidence.divisions > 0)
         step = min(self._failures, MAX_ATTEMPTS) if is_divided else self._failures
         wait = backoff(
             1 if is_other or self._is_draining else step,

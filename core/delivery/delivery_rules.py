@@ -5,6 +5,7 @@ from typing import Literal
 
 from ..config.destinations import Destination
 from ..effects import Delivery, Forward, LokiPush, PayloadKind, RemoteWrite, StoreViews
+from ..version import VERSION
 from .payload import Payload
 
 MAX_FORWARD_WAIT = 1_000
@@ -62,15 +63,16 @@ RULES: dict[PayloadKind, DeliveryRules] = {
 }
 
 
-def build_request(
-    destination: Destination, payload: Payload, user_agent: str, effect_id: int
-) -> Delivery:
+_USER_AGENT = ("User-Agent", f"openqoe-worker/{VERSION}")
+
+
+def build_request(destination: Destination, payload: Payload, effect_id: int) -> Delivery:
     """The request that sends a payload."""
     return RULES[payload.kind].effect(
         id=effect_id,
         destination=destination.name,
         url=destination.url,
-        headers=(*payload.headers, *destination.headers, ("User-Agent", user_agent)),
+        headers=(*payload.headers, *destination.headers, _USER_AGENT),
         body=payload.body,
         is_embedded=destination.is_embedded,
     )

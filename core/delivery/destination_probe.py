@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from ..config.destinations import EMBEDDED, Destination
 from ..effects import HttpResult, LokiPush, NetworkFailure, PayloadKind, RemoteWrite
-from ..version import VERSION
 from ..wire import remote_write
 from ..wire.loki_push import ENCODINGS
 from .delivery_rules import build_request
@@ -82,7 +81,7 @@ def build_probe(
     if is_malformed:
         body = MALFORMED_BODY
     payload = Payload(kind, headers, body, items=0, created=0)
-    request = build_request(destination, payload, f"openqoe-worker/{VERSION}", 1)
+    request = build_request(destination, payload, 1)
     assert isinstance(request, RemoteWrite | LokiPush), "servers get metrics and logs"
     return request
 

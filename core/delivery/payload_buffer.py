@@ -69,8 +69,7 @@ class PayloadBuffer:
         while self.bytes > self.max_bytes and len(self._payloads) > 1:
             payload = self._payloads[spare_head]
             del self._payloads[spare_head]
-            self.release(payload)
-            yield payload
+            yield self.release(payload)
 
     def thin(self, *, spare_head: bool) -> list[tuple[Payload, str]]:
         """Release payloads that later ones repeat: all but the newest of each minute, then others.
@@ -138,9 +137,7 @@ class PayloadBuffer:
 
     def pop_head(self) -> Payload:
         """Remove the head for good."""
-        head = self.take_head()
-        self.release(head)
-        return head
+        return self.release(self.take_head())
 
     def take_head(self) -> Payload:
         """Remove the head for some time. It still counts until it is released."""
@@ -166,16 +163,16 @@ class PayloadBuffer:
         self.pop_head()
         self.put_in_front(parts)
 
-    def release(self, payload: Payload) -> None:
+    def release(self, payload: Payload) -> Payload:
         """Forget a payload that was removed; the outbox may delete it with its last part."""
         self._count_bytes(-payload.size, -len(payload.body))
-        if not payload.number:
-            return
-        pieces = self._pieces.pop(payload.number, 1) - 1
-        if pieces:
-            self._pieces[payload.number] = pieces
-        else:
-            self._finished_numbers.append(payload.number)
+        if payload.number:
+            pieces = self._pieces.pop(payload.number, 1) - 1
+            if pieces:
+                self._pieces[payload.number] = pieces
+            else:
+                self._finished_numbers.append(payload.number)
+        return payload
 
     def pop_finished_numbers(self) -> tuple[int, ...]:
         """The numbers of the payloads that were finished since the last call."""

@@ -28,6 +28,7 @@ from itertools import chain, islice
 
 from ..wire.loki_push import StreamSeparator
 from .delivery_rules import DeliveryRules
+from .fault_evidence import FaultEvidence
 from .payload import BodySplitter, Payload, split_payload
 from .payload_buffer import PayloadBuffer
 from .verdict import Verdict
@@ -35,9 +36,6 @@ from .verdict import Verdict
 MAX_ATTEMPTS = 4
 """Failed attempts after which a head is divided or set aside. A part that is above a limit has one:
 a limit of the whole destination would have let it pass."""
-
-MAX_DIVISIONS = 32
-"""Divisions without a delivery in between: all payloads fail, and dividing does not help."""
 
 MAX_ASIDE = 3
 """Payloads set aside that were not divided."""
@@ -51,15 +49,13 @@ QUARANTINE = 5 * 60_000
 MAX_TRIALS = 10
 """Failed attempts of a round."""
 
-MAX_TOLERATED = 256
-"""Maximum consecutive rejections of a destination that accepts other parts."""
-
 
 class Quarantine:
     """The failures of one queue's head, and the payloads that were taken out of the queue.
 
     Attributes:
         is_trial: Whether the head comes from the quarantine.
+        evidence: What shows whose fault a failure is.
     """
 
     def __init__(
@@ -82,14 +78,7 @@ class Quarantine:
         self._failed_trials = 0  # in this round
         self._is_turn_of_others = False  # after a failed trial
         self._attempts = 0  # failed ones of the head
-        self._divisions = 0  # since the latest delivery
-        self._rejections = 0  # since the latest delivery
-        self._tests = 0  # parts set aside since the latest delivery
-        self._tolerated = rules.tolerated_rejections
-        self._is_accepting = False  # the latest payload was delivered
-        self._divided_flush: int | None = None  # of the latest divided payload
-        self._accepted_flush: int | None = None  # the same, if a part of it was delivered
-        self._is_part_accepted = False  # the same, since its latest division
+        self.evidence = FaultEvidence(rules.tolerated_rejections)
 
     @property
     def aside(self) -> Iterator[Payload]:
@@ -112,11 +101,6 @@ class Quarantine:
         return self._bytes > self._buffer.max_loaded
 
     @property
-    def has_divided(self) -> bool:
-        """Whether a payload was divided since the latest delivery."""
-        return self._divisions > 0
-
-    @property
     def next_due(self) -> int | None:
         """When a payload should return to an empty queue; None if there is none."""
         if self._aside:
@@ -129,7 +113,8 @@ class Quarantine:
         if self.is_trial:
             return
         if self._quarantined and self._due <= now and not (is_turn_of_others and self._buffer):
-            self._buffer.put_in_front([self._take_quarantined()])
+            payload, _ = self._take_quarantined()
+            self._buffer.put_in_front([payload])
             self.begin_head()
             self.is_trial = True
         elif not self._buffer:
@@ -161,11 +146,11 @@ class Quarantine:
                 return False
             self._buffer.divide_head(parts)
             others = (self._buffer.take_head(),)
-        payload = self._buffer.take_head()
+        isolated = self._isolate(self._buffer.take_head())
         if found & suspects <= quarantined:
-            self._hold(payload)
+            self._hold(isolated)
         else:
-            self._aside.append(self._isolate(payload))
+            self._aside.append(isolated)
         self._buffer.put_in_front(others)
         self.begin_head()
         return True
@@ -183,10 +168,10 @@ class Quarantine:
         """
         if verdict.reason != "bad_request":
             return verdict
-        self._rejections += 1
-        if is_accepting and not self.is_trial and self._rejections < self._tolerated:
+        is_tolerated = self.evidence.note_rejection()
+        if is_accepting and not self.is_trial and is_tolerated:
             return verdict
-        if self._divisions < MAX_DIVISIONS and self._buffer.head.items > 1:
+        if self.evidence.may_divide and self._buffer.head.items > 1:
             return replace(verdict, outcome="split")
         if self._has_evidence:
             return verdict
@@ -194,7 +179,7 @@ class Quarantine:
 
     def is_division_due(self, verdict: Verdict) -> bool:
         """Whether an attempt that must be repeated should be made with less."""
-        return self._is_exhausted(verdict) and self._divisions < MAX_DIVISIONS
+        return self._is_exhausted(verdict) and self.evidence.may_divide
 
     def split_head(self, split: BodySplitter, verdict: Verdict) -> tuple[Payload, ...]:
         """The parts of the head; () if it cannot be divided."""
@@ -206,14 +191,11 @@ class Quarantine:
     def divide_head(self, parts: tuple[Payload, ...], now: int) -> None:
         """Replaces the head by its parts; those of a quarantined one return to the quarantine."""
         was_trial = self.is_trial
-        self._divisions += 1
-        self._divided_flush, self._is_part_accepted = self._buffer.head.created, False
+        self.evidence.note_division(self._buffer.head.created)
         self._buffer.divide_head(parts)
         self.begin_head()
         if was_trial:
-            taken = [self._buffer.take_head() for _ in parts]
-            for payload in reversed(taken):
-                self._hold(payload, is_first=True)
+            self._hold_first([self._isolate(self._buffer.take_head()) for _ in parts])
             self._note_failed_trial(now)
 
     def must_give_up(self, verdict: Verdict) -> bool:
@@ -222,7 +204,7 @@ class Quarantine:
             self._rules.is_repeated
             and self._is_exhausted(verdict)
             and self._attempts + 1 >= MAX_ATTEMPTS
-            and self._is_part_accepted
+            and self.evidence.is_part_accepted
             and self._has_evidence
         )
 
@@ -234,19 +216,11 @@ class Quarantine:
             if not self._buffer:
                 self._restore_aside()
             return
-        if not self._divisions:
-            self._tolerated = self._rules.tolerated_rejections
-        elif self._rejections:
-            self._tolerated = min(2 * self._tolerated, MAX_TOLERATED)
-        self._divisions = self._rejections = self._tests = 0
-        self._is_accepting = True
-        if head.created == self._divided_flush:
-            self._accepted_flush, self._is_part_accepted = head.created, True
+        self.evidence.note_delivery(head.created)
         if self._aside or was_trial:
             # Their faults are their own: each gets one attempt at once, then slow ones.
             self._due, self._failed_trials = now, 0
-        for payload, _ in reversed(self._aside):
-            self._hold(payload, is_first=True)
+        self._hold_first(self._aside)
         self._aside = []
 
     def step_aside(self, verdict: Verdict, now: int) -> bool:
@@ -262,45 +236,46 @@ class Quarantine:
         if self.is_trial and self._rules.is_repeated and self._attempts < MAX_ATTEMPTS:
             return False
         if self.is_trial:
-            self._hold(self._buffer.take_head())
+            self._hold(self._isolate(self._buffer.take_head()))
             self.begin_head()
             self._note_failed_trial(now)
             return True
-        self._is_accepting = False
+        self.evidence.is_accepting = False
         if is_away or not is_exhausted:
             return False
         may_overtake = not self._rules.is_ordered or (self._rules.is_repeated and self._has_sibling)
         if not is_rejected and not may_overtake:
             self._restore_aside()
             return False
-        is_part = self._is_part
+        evidence = self.evidence
+        is_part = evidence.is_part(self._buffer.head.created)
         self.begin_head()
-        self._tests += is_part
-        is_last = self._tests > MAX_TESTS if is_part else len(self._aside) >= MAX_ASIDE
+        evidence.tests += is_part
+        is_last = evidence.tests > MAX_TESTS if is_part else len(self._aside) >= MAX_ASIDE
         if is_last or len(self._buffer) < 2:
             self._restore_aside()
             return False
         has_sibling = self._has_sibling
         self._aside.append(self._isolate(self._buffer.take_head()))
-        if self._tests == MAX_TESTS and has_sibling:
+        if evidence.tests == MAX_TESTS and has_sibling:
             self._skip_siblings()
         return True
 
     def drop_oldest(self) -> Iterator[Payload]:
         """Releases the payloads that wait longest, to make room."""
         while self._quarantined and (self.is_overfull or self._is_buffer_overfull):
-            yield self._release(self._take_quarantined())
+            yield self._buffer.release(self._take_quarantined()[0])
         while self._aside and self._is_buffer_overfull:
-            yield self._release(self._aside.pop(0)[0])
+            yield self._buffer.release(self._aside.pop(0)[0])
 
     def pop_created_before(self, time: int) -> Iterator[Payload]:
         """Releases the quarantined payloads that are older than a time (ms)."""
         for _ in range(len(self._quarantined)):
-            payload = self._take_quarantined()
-            if payload.created < time:
-                yield self._release(payload)
+            isolated = self._take_quarantined()
+            if isolated[0].created < time:
+                yield self._buffer.release(isolated[0])
             else:
-                self._hold(payload)
+                self._hold(isolated)
 
     def adjust_to_clock(self, now: int) -> None:
         """Restarts waits if the clock was set back."""
@@ -319,17 +294,13 @@ class Quarantine:
     @property
     def _has_evidence(self) -> bool:
         """Whether the destination has accepted others since the head, or its whole, failed."""
-        is_accepted = self._accepted_flush == self._buffer.head.created
-        return is_accepted or (self.is_trial and self._is_accepting)
-
-    @property
-    def _is_part(self) -> bool:
-        """Whether the head is part of a payload, or all payloads fail."""
-        return self._divisions > 0 or self._divided_flush == self._buffer.head.created
+        is_accepted = self.evidence.has_accepted_part(self._buffer.head.created)
+        return is_accepted or (self.is_trial and self.evidence.is_accepting)
 
     def _is_exhausted(self, verdict: Verdict) -> bool:
         """Whether the head has failed, this time included, as often as it may."""
-        has_one = self.is_trial or (self._is_part and verdict.reason == "rate_limited")
+        is_part = self.evidence.is_part(self._buffer.head.created)
+        has_one = self.is_trial or (is_part and verdict.reason == "rate_limited")
         return (
             verdict.outcome == "retried"
             and verdict.status is not None
@@ -354,22 +325,18 @@ class Quarantine:
             return payload, frozenset()
         return payload, self._separator.list_streams(payload.body)
 
-    def _hold(self, payload: Payload, *, is_first: bool = False) -> None:
-        isolated = self._isolate(payload)
-        if is_first:
-            self._quarantined.appendleft(isolated)
-        else:
-            self._quarantined.append(isolated)
-        self._bytes += len(payload.body) if payload.number else 0
+    def _hold(self, isolated: "_Isolated") -> None:
+        self._quarantined.append(isolated)
+        self._bytes += _outbox_bytes(isolated)
 
-    def _take_quarantined(self) -> Payload:
-        payload, _ = self._quarantined.popleft()
-        self._bytes -= len(payload.body) if payload.number else 0
-        return payload
+    def _hold_first(self, isolated: list["_Isolated"]) -> None:
+        self._quarantined.extendleft(reversed(isolated))
+        self._bytes += sum(map(_outbox_bytes, isolated))
 
-    def _release(self, payload: Payload) -> Payload:
-        self._buffer.release(payload)
-        return payload
+    def _take_quarantined(self) -> "_Isolated":
+        isolated = self._quarantined.popleft()
+        self._bytes -= _outbox_bytes(isolated)
+        return isolated
 
     def _restore_aside(self) -> None:
         """Returns payloads to the front in order: they are not the only ones that fail."""
@@ -383,3 +350,8 @@ _Isolated = tuple[Payload, frozenset[str]]
 
 def _union(isolated: Iterable[_Isolated]) -> frozenset[str]:
     return frozenset(chain.from_iterable(streams for _, streams in isolated))
+
+
+def _outbox_bytes(isolated: _Isolated) -> int:
+    """Bytes in memory of a payload whose whole is in the outbox."""
+    return len(isolated[0].body) if isolated[0].number else 0

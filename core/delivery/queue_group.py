@@ -7,7 +7,7 @@ the destination and add its queues up, because tenants may be many.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..config.destinations import Destination
+from ..config.destinations import Destination, tenant_destination
 from ..effects import Notice
 from ..primitives.timer import earliest
 from .delivery_queue import DeliveryQueue
@@ -89,6 +89,11 @@ class QueueGroup:
             if self._is_draining:
                 queue.begin_drain()
         return queue
+
+    def address(self, payload: Payload) -> Payload:
+        """Return a payload for the queue of its tenant."""
+        tenant = payload.tenant if self.destination.has_tenants else ""
+        return payload.for_destination(tenant_destination(self.destination.name, tenant))
 
     def offer(
         self, payload: Payload, tenant: str, now: int, *, is_stored: bool = True

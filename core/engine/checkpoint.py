@@ -21,14 +21,14 @@ def capture(
     components: Components, limits: LimitNotifier, flush_timer: Timer
 ) -> IncrementalWork[Snapshot]:
     """Capture the state. No batch may be applied meanwhile."""
-    applier, export, table = components.applier, components.export, LabelTable()
+    applier, log, table = components.applier, components.log, LabelTable()
     coordinator = components.coordinator
     qoe = yield from applier.registry.capture_state(table)
     recorder = yield from applier.recorder.capture_state(table)
     # At once, since requests change these series meanwhile; they are few.
     health = run_to_end(components.health.registry.capture_state(table))
     exporters = []
-    for exporter in export.exporters:
+    for exporter in components.export.series_exporters:
         exporters.append((yield from exporter.capture_state(table)))
     dimensions = {}
     for name, dimension in applier.governor.dimensions.items():
@@ -43,15 +43,15 @@ def capture(
         dimensions,
         applier.governor.faults,
         applier.labeller.capture_state(),
-        {} if export.log is None else dict(export.log.adjusted),
+        {} if log is None else dict(log.adjusted),
         components.ingest.dedup.forgotten,
-        {queue.destination.name: queue.capture_state() for queue in export.queues},
-        export.capture_state(),
+        components.delivery.capture_state(),
+        components.export.capture_state(),
         flush_timer.capture_state(),
         limits.state(),
         applier.is_dirty,
         None if coordinator is None else coordinator.capture_state(),
-        (0, {}) if export.log is None else export.log.capture_streams(),
+        (0, {}) if log is None else log.capture_streams(),
         components.ingest.limits.capture_state(),
     )
 
@@ -60,11 +60,11 @@ def restore(
     saved: Snapshot, components: Components, limits: LimitNotifier, flush_timer: Timer
 ) -> None:
     """Restore a captured state into new components."""
-    applier, export = components.applier, components.export
+    applier, log = components.applier, components.log
     table = LabelTable.from_state(saved.labels)
     applier.registry.restore_state(saved.qoe, table, _METRICS)
     components.health.restore_state(saved.health, table, _METRICS)
-    for exporter, state in zip(export.exporters, saved.exporters, strict=True):
+    for exporter, state in zip(components.export.series_exporters, saved.exporters, strict=True):
         exporter.restore_state(state, table, _METRICS)
     applier.recorder.restore_state(saved.recorder, table)
     if components.forwarding is not None:
@@ -77,12 +77,13 @@ def restore(
             dimension.restore_state(saved.dimensions[name])
     applier.governor.faults = saved.governance_faults
     applier.labeller.restore_state(saved.labeller)
-    if export.log is not None:
-        export.log.adjusted.update(saved.logs_adjusted)
-        export.log.restore_streams(*saved.log_streams)
+    if log is not None:
+        log.adjusted.update(saved.logs_adjusted)
+        log.restore_streams(*saved.log_streams)
     components.ingest.dedup.forgotten = saved.batches_forgotten
     components.ingest.limits.restore_state(saved.quotas)
-    export.restore_state(saved.export, saved.queues)
+    components.delivery.restore_state(saved.queues, saved.export.heirs)
+    components.export.restore_state(saved.export)
     flush_timer.restore_state(saved.flushed_at)
     if components.coordinator is not None:
         components.coordinator.restore_state(saved.coordinator or CoordinatorState())

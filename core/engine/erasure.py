@@ -270,7 +270,8 @@ class Erasures:
 
     def _forward(self, erasure: _Erasure, now: int) -> list[Effect]:
         if erasure.forwarded_at is None and self._is_applied(erasure):
-            self._components.export.forward_waiting(now)
+            if self._components.forwarding is not None:
+                self._components.forwarding.forward_all(now)
             erasure.forwarded_at = now
         has_forwarded = erasure.forwarded_at is not None and not self._waiting_items(
             ("batches",), erasure.forwarded_at
@@ -331,7 +332,7 @@ class Erasures:
     def _waiting_items(self, kinds: tuple[str, ...], until: int | None) -> dict[str, int]:
         """Items that wait for delivery, by destination: of payloads up to a time, or of all."""
         found = {}
-        for group in self._components.export.groups:
+        for group in self._components.delivery.groups:
             if group.kind in kinds:
                 items = sum(
                     payload.items

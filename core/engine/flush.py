@@ -68,6 +68,7 @@ class FlushScheduler:
         self._applier = components.applier
         self._ingest = components.ingest
         self._export = components.export
+        self._forwarding = components.forwarding
         self._durability = components.durability
         self._coordinator = components.coordinator
         self._pace = components.pace
@@ -165,14 +166,14 @@ class FlushScheduler:
             self._flush_requested = True  # there may be no later call
             self.make_requested_flush(now)
         else:
-            self._export.flush_full_logs(now)
+            self._export.export_logs_early(now, full_only=True)
 
     def make_requested_flush(self, now: int) -> None:
         """Make a flush that could not be made when it was requested."""
         # Batches that were applied after the last flush need one more. Those that other workers of
         # the host forward do not end while these run: later ones stay in the journal.
         is_late = self._closed and self._applier.is_dirty and not self._flush_requested
-        if is_late and not (self._has_flushed_late and self._components.forwarding is not None):
+        if is_late and not (self._has_flushed_late and self._forwarding is not None):
             self._flush_requested = self._has_flushed_late = True
         if self.is_working or self._is_disk_busy:
             return
@@ -238,7 +239,7 @@ class FlushScheduler:
         self._coordinator.complete(effect_id, result, now)
         if self._coordinator.drain_label_changes():
             self._applier.renew_labels(now)
-        self._export.flush_full_logs(now)
+        self._export.export_logs_early(now, full_only=True)
         if not self._interval and self._applier.is_dirty:
             self._flush_requested = True  # there may be no later call
 
@@ -297,7 +298,9 @@ class FlushScheduler:
         """Write a checkpoint."""
         if self._durability is None:
             return
-        self._export.empty_buffers(now)
+        self._export.export_logs_early(now)
+        if self._forwarding is not None:
+            self._forwarding.forward_all(now)
         captured = yield from checkpoint.capture(self._components, self._limits, self.timer)
         self._durability.begin_checkpoint(self._queue.first_unapplied)
         self._release(now)

@@ -20,7 +20,7 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
         started_at: When its process began to run it (ms); None if it never said.
         now: Current time in ms.
     """
-    health, applier, log = components.health, components.applier, components.export.log
+    health, applier, log = components.health, components.applier, components.log
     views, governor = applier.recorder.views, applier.governor
     health.set_gauge(names.BUILD, 1, version=VERSION)
     if started_at is not None:
@@ -42,7 +42,7 @@ def collect(components: Components, started_at: int | None, now: int) -> None:
         health.set_gauge(names.LOG_STREAMS, log.live_streams)
         for reason, count in log.adjusted.items():
             health.set_total(names.LOGS_ADJUSTED, count, reason=reason)
-    _collect_queues(health, components.export.groups, components.pace.behind, now)
+    _collect_queues(health, components.delivery.groups, components.pace.behind, now)
     if components.tenants.is_used:
         _collect_tenants(health, components)
     if components.coordinator is not None:
@@ -71,7 +71,7 @@ def _collect_tenants(health: Health, components: Components) -> None:
     health.set_gauge(names.TENANTS, components.tenants.count)
     for reason, count in components.tenants.pop_refused().items():
         health.count(names.TENANTS_REFUSED, count, reason=reason)
-    for group in components.export.groups:
+    for group in components.delivery.groups:
         if group.destination.has_tenants:
             failing = sum(not queue.is_accepting for queue in group)
             health.set_gauge(names.TENANTS_FAILING, failing, destination=group.destination.name)
@@ -92,7 +92,7 @@ class LimitNotifier:
         self._governor = components.applier.governor
         self._registry = components.applier.registry
         self._max_series = components.config.max_series
-        self._log = components.export.log
+        self._log = components.log
         self._max_streams = components.config.loki_max_streams
         self._tenants = components.tenants
         self._notices = components.notices

@@ -93,7 +93,7 @@ class Requests:
         """Relay requests from now on; see ``Worker.start_relaying``."""
         forwarding = self._components.forwarding
         if forwarding is not None and forwarding.partition.others:
-            self._relay = Relay(forwarding.partition)
+            self._relay = Relay(forwarding)
 
     # From clients
 
@@ -132,7 +132,7 @@ class Requests:
         response = self._ingest.shed(opened.request, now)
         if response is None and self._relay is not None:
             owner = self._relay.owner_of(opened.request)
-            if owner is not None and self._components.export.is_reachable(owner):
+            if owner is not None:
                 effect = self._relay.send(self._ids.issue(), owner, opened, grant, now)
                 return Handled((effect,), is_all=True)
         response = response or self._ingest.ingest_request(opened, grant, now)

@@ -70,7 +70,7 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True, gc=False):
         logs_adjusted: Log entries adjusted so far, by reason.
         batches_forgotten: Batches evicted early from the deduplication window so far.
         queues: Counters and state of the delivery queues, by destination.
-        export: State of the export pipeline.
+        export: What the exporter sent, and which destinations inherit payloads.
         flushed_at: When the flush timer was started last.
         noticed: Limits that a notice was given for.
         is_dirty: Whether events came in since the latest flush.

@@ -54,7 +54,7 @@ def overview(components: Components, instance: str, now: int) -> dict[str, Any]:
         "shared_store": None if coordinator is None else coordinator.status(now),
         "flush_interval_ms": {"configured": pace.configured, "current": pace.interval},
         "destinations": [
-            _destination(group, components, now) for group in components.export.groups
+            _destination(group, components, now) for group in components.delivery.groups
         ],
     }
 

@@ -10,7 +10,8 @@ It consumes signals (``signals``) of any source, in three steps:
               of a view may overtake each other. All times follow from this step.
 ``end_view``  closes what is open, and observes what holds once a view: its outcome, its score.
 
-Rules, with their sources (CTA-2066, and recorded traffic of both SDK generations):
+Rules, with their sources (CTA-2066, and recorded traffic of both SDK generations). The first two
+are in ``state_time``, the next three in modules of their names, the last in ``state_machine``:
 
 evidence   Between two signals at most ``EVIDENCE`` counts for any state. Players report every 10 s,
            hidden tabs once a minute, so sleep, freezes and lost connections add no time.
@@ -36,8 +37,8 @@ from .observation import Observation
 from .playback_state import Mark
 from .reception import receive
 from .reorder_window import REORDER_WINDOW, due_count
-from .settlement import Settlement
 from .signals import Signal
+from .state_machine import StateMachine
 from .view import View
 
 
@@ -52,14 +53,14 @@ def settle(view: View, before: int | None) -> list[Observation]:
     count = due_count(playback, before)
     if not count:
         return []
-    settlement = Settlement(view)
+    machine = StateMachine(view)
     for number in range(count):
-        settlement.apply(number)
+        machine.apply(number)
     playback.window = playback.window[count:]
     playback.arrivals = playback.arrivals[count:]
     if before is None:
-        settlement.confirm()
-    return settlement.observations()
+        machine.confirm()
+    return machine.observations()
 
 
 def apply_signals(view: View, signals: Sequence[Signal], now: int) -> list[Observation]:
@@ -78,18 +79,18 @@ def trace(view: View, signals: Sequence[Signal]) -> Iterator[Signal]:
         Each signal that the model has just applied, in order; the view is in the state after it.
     """
     receive(view, signals, now=0)
-    settlement = Settlement(view)
+    machine = StateMachine(view)
     for number, signal in enumerate(view.playback.window):
-        settlement.apply(number)
+        machine.apply(number)
         yield signal
 
 
 def end_view(view: View) -> list[Observation]:
     """Ends a view after its time-out; returns its last observations."""
     out = settle(view, None)
-    settlement = Settlement(view)
-    settlement.finish()
-    return [*out, *settlement.observations(), *outcome.end_observations(view)]
+    machine = StateMachine(view)
+    machine.finish()
+    return [*out, *machine.observations(), *outcome.end_observations(view)]
 
 
 def is_pending(view: View) -> bool:

@@ -192,6 +192,10 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)
 
+    def clear_error(self) -> None:
+        """Notes that playback has moved on: no earlier error was fatal."""
+        self.error_at, self.error_is_fatal = None, False
+
     @property
     def quartile(self) -> int:
         """The highest quartile reached in percent, 0 if none."""

@@ -1,11 +1,11 @@
-"""The start-up time: when the first frame was shown, and which source says how long it took."""
+"""The start: when the first frame was shown, and which source says how long it took."""
 
 from typing import Final
 
 from .observation_builder import ObservationBuilder
 from .playback_state import Mark, Playback, State
 from .signals import Measures, Signal, SignalKind
-from .stall_causes import START_GRACE
+from .stalls import START_GRACE, close_stall
 from .vocabulary import ObservationKind
 
 START_TOLERANCE: Final = 0.5
@@ -51,17 +51,79 @@ def first_frame_at(playback: Playback, signal: Signal, moved: float) -> float | 
     return requested
 
 
-def observe_startup(
-    playback: Playback, out: ObservationBuilder, reported: float | None, *, is_measured: bool
+def begin_start(playback: Playback, signal: Signal) -> None:
+    """Begins a start with the signal of its request."""
+    playback.state = State.STARTING
+    playback.requested_at = signal.at
+    if playback.asked_at is None:
+        playback.asked_at = signal.at
+    playback.request_position = signal.position
+    playback.start_s = 0.0
+    if signal.reports_stalls:
+        playback.marks |= Mark.REPORTS_STALLS
+
+
+def is_at_start(playback: Playback, signal: Signal) -> bool:
+    """Whether nothing was played since the request but the first frame."""
+    requested = playback.request_position
+    if signal.position is None or requested is None:
+        return False
+    if playback.played is not None and playback.unreported_s == 0:
+        return False
+    return (
+        abs(signal.position - requested) < START_TOLERANCE
+        and playback.furthest - requested < START_TOLERANCE
+    )
+
+
+def end_start(playback: Playback, out: ObservationBuilder, waited: float) -> None:
+    """Ends a start, with or without a first frame, after a wait in s."""
+    playback.starting_s += waited
+    out.add_startup_wait(waited)
+    playback.start_s = 0.0
+
+
+def show_frame(
+    playback: Playback,
+    out: ObservationBuilder,
+    shown_at: float,
+    *,
+    is_measured: bool,
+    reported: float | None = None,
+    stall_s: float | None = None,
 ) -> None:
-    """Observes the start-up time of a view by its best source.
+    """Ends the start: the first frame is there.
 
     Args:
-        playback: The playback, which shows its first frame.
+        playback: The playback, which is starting.
         out: Receives the observations.
+        shown_at: When it was shown, ms.
+        is_measured: Whether the wait for it is known.
         reported: The wait as a client reports it that follows the documentation, s.
-        is_measured: Whether the time in the state "starting" is the wait.
+        stall_s: Duration of the stall that it ends, as reported, s.
     """
+    assert playback.requested_at is not None, "a start has a request"
+    waited = min(max((shown_at - playback.requested_at) / 1000, 0.0), playback.start_s)
+    played = playback.start_s - waited
+    end_start(playback, out, waited)
+    if playback.stall is not None:
+        playback.stall.seconds = max(0.0, playback.stall.seconds - played)
+        close_stall(playback, out, stall_s)
+    playback.state = State.PLAYING
+    playback.has_frame = True
+    playback.waits = False
+    if not playback.has(Mark.SHOWN):
+        playback.marks |= Mark.SHOWN
+        playback.shown_at = shown_at
+        _observe_startup(playback, out, reported, is_measured=is_measured)
+    out.add_playing(played)
+    playback.clear_error()
+
+
+def _observe_startup(
+    playback: Playback, out: ObservationBuilder, reported: float | None, *, is_measured: bool
+) -> None:
+    """Observes the start-up time of a view by its best source; see ``show_frame``."""
     measures = playback.measures or _NO_MEASURES
     if measures.first_frame is not None:
         startup, source = measures.first_frame, measures.first_frame_source

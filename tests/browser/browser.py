@@ -23,7 +23,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
-from tests.support.services import require, wait_until
+from tests.support.services import PATIENCE, require, wait_until
 
 T = TypeVar("T")
 
@@ -159,7 +159,7 @@ class Browser:
         """The number of a tile with its unit."""
         return self.text(f"#tile-{name} .value")
 
-    def wait(self, condition: Callable[[], object], what: str, timeout: float = 30) -> None:
+    def wait(self, condition: Callable[[], object], what: str) -> None:
         """Wait until a condition holds; the page may be redrawn meanwhile."""
 
         def holds() -> object:
@@ -168,7 +168,7 @@ class Browser:
             except REDRAWN:
                 return False
 
-        wait_until(holds, timeout=timeout, description=what, interval=0.05)
+        wait_until(holds, PATIENCE, what, interval=0.05)
 
     def _when_drawn(self, act: Callable[[], T], what: str) -> T:
         results: list[T] = []
@@ -188,7 +188,6 @@ class Browser:
                 and self.all("#charts .main-svg")
             ),
             "the charts",
-            timeout=60,
         )
 
     def picture(self, path: Path) -> None:

@@ -50,7 +50,7 @@ def worker() -> Iterator[WorkerProcess]:
                 ESCAPES,
             ),
         )
-        wait_until(lambda: _stored(worker), timeout=30, description="the events to be stored")
+        wait_until(lambda: _stored(worker), description="the events to be stored")
         yield worker
 
 
@@ -180,7 +180,6 @@ def test_paused_tail_shows_no_new_events(browser: Browser, worker: WorkerProcess
     post(worker, [view("view-1")[2] | {"event_type": "while_paused"}])
     wait_until(
         lambda: b"while_paused" in worker.request("GET", "/dashboard/api/tail")[2],
-        timeout=20,
         description="the event to be stored",
     )
     assert "while_paused" not in browser.text("#tail")
@@ -368,7 +367,6 @@ def test_tail_shows_events_with_any_json(browser: Browser, worker: WorkerProcess
     worker.post(batch(event("after_any_json", at=now, view_id="any-json-after")))
     wait_until(
         lambda: b"after_any_json" in worker.request("GET", "/dashboard/api/tail")[2],
-        timeout=30,
         description="the events to be stored",
     )
     browser.open(worker.url)

@@ -63,7 +63,6 @@ def worker() -> Iterator[WorkerProcess]:
                 asks(worker, "views")["count"] == 4
                 and asks(worker, "views", min_rebuffer="4")["count"] == 1
             ),
-            timeout=90,
             description="the rows of the views",
         )
         yield worker

@@ -1,14 +1,11 @@
 """The delivery queue by example: order, retries, splitting, bounds, counters, status."""
 
-from collections.abc import Callable
-
 import pytest
 
-from openqoe.core.config.destinations import Destination
 from openqoe.core.delivery.byte_pool import BytePool
 from openqoe.core.delivery.delivery_queue import DeliveryQueue
 from openqoe.core.delivery.delivery_rules import MAX_FORWARD_WAIT
-from openqoe.core.delivery.payload import BodySplitter, Payload
+from openqoe.core.delivery.payload import BodySplitter
 from openqoe.core.delivery.payload_buffer import MAX_LOADED
 from openqoe.core.effects import (
     HttpResult,
@@ -19,78 +16,20 @@ from openqoe.core.effects import (
     PayloadKind,
     RemoteWrite,
 )
-
-NOW = 1_700_000_000_000
-OK = HttpResult(204)
-LOKI = Destination("loki", "http://loki/push", (("X-Scope-OrgID", "shop"),))
-
-
-def payload(body: bytes, kind: PayloadKind = "logs", created: int = NOW) -> Payload:
-    """A payload with one item per byte of its body."""
-    return Payload(kind, (("Content-Type", "x"),), body, len(body), created)
-
-
-def halves(body: bytes) -> list[tuple[bytes, int]]:
-    middle = len(body) // 2
-    return [(part, len(part)) for part in (body[:middle], body[middle:])]
-
-
-def make(
-    kind: PayloadKind = "logs",
-    *,
-    max_bytes: int = 1_000,
-    seed: int = 1,
-    split: BodySplitter = halves,
-) -> DeliveryQueue:
-    return DeliveryQueue(
-        LOKI,
-        kind,
-        pool=BytePool(max_bytes),
-        loaded_pool=BytePool(MAX_LOADED),
-        seed=seed,
-        split=split,
-        user_agent="openqoe-worker/1",
-    )
-
-
-def filled(
-    *bodies: bytes,
-    kind: PayloadKind = "logs",
-    max_bytes: int = 1_000,
-    seed: int = 1,
-    split: BodySplitter = halves,
-) -> DeliveryQueue:
-    queue = make(kind, max_bytes=max_bytes, seed=seed, split=split)
-    for body in bodies:
-        queue.offer(payload(body, kind), NOW)
-    return queue
-
-
-def due(queue: DeliveryQueue, effect_id: int, now: int) -> RemoteWrite | LokiPush:
-    """The request to send now; there must be one."""
-    effect = queue.next_request(effect_id, now)
-    assert isinstance(effect, RemoteWrite | LokiPush)
-    return effect
-
-
-def next_poll(queue: DeliveryQueue) -> int:
-    """The time of the next request; the queue must wait for nothing else."""
-    poll = queue.next_poll
-    assert poll is not None
-    return poll
-
-
-def run(
-    queue: DeliveryQueue, answer: Callable[[bytes], HttpResult], now: int = NOW, *, limit: int = 100
-) -> list[bytes]:
-    """Sends until the queue waits or is empty; returns the bodies in the order of sending."""
-    sent: list[bytes] = []
-    while len(sent) < limit and (effect := queue.next_request(len(sent), now)) is not None:
-        assert isinstance(effect, RemoteWrite | LokiPush)
-        sent.append(effect.body)
-        queue.complete(effect.id, answer(effect.body), now)
-    return sent
-
+from openqoe.core.version import VERSION
+from tests.core.delivery.queue_driver import (
+    LOKI,
+    NOW,
+    OK,
+    drive,
+    due,
+    filled_queue,
+    halves,
+    make_queue,
+    next_poll,
+    payload,
+    run,
+)
 
 # Requests
 
@@ -99,7 +38,7 @@ def run(
 def test_request_has_url_headers_and_body(
     kind: PayloadKind, effect: type[RemoteWrite] | type[LokiPush]
 ) -> None:
-    queue = filled(b"abc", kind=kind)
+    queue = filled_queue(b"abc", kind=kind)
     assert queue.next_request(7, NOW) == effect(
         id=7,
         destination="loki",
@@ -107,14 +46,14 @@ def test_request_has_url_headers_and_body(
         headers=(
             ("Content-Type", "x"),
             ("X-Scope-OrgID", "shop"),
-            ("User-Agent", "openqoe-worker/1"),
+            ("User-Agent", f"openqoe-worker/{VERSION}"),
         ),
         body=b"abc",
     )
 
 
 def test_payloads_are_sent_one_at_a_time_in_order() -> None:
-    queue = filled(b"a", b"b", b"c")
+    queue = filled_queue(b"a", b"b", b"c")
     assert due(queue, 1, NOW).body == b"a"
     assert queue.next_request(2, NOW) is None
     assert queue.next_poll is None
@@ -131,12 +70,12 @@ def test_payloads_are_sent_one_at_a_time_in_order() -> None:
 
 def test_payload_of_wrong_kind_raises() -> None:
     with pytest.raises(ValueError, match="queue of logs was offered metrics"):
-        make("logs").offer(payload(b"a", "metrics"), NOW)
+        make_queue("logs").offer(payload(b"a", "metrics"), NOW)
 
 
 @pytest.mark.parametrize("stale", [0, 1, 3])
 def test_stale_results_are_ignored(stale: int) -> None:
-    queue = filled(b"a", b"b")
+    queue = filled_queue(b"a", b"b")
     assert queue.complete(stale, OK, NOW) == ()
     queue.next_request(1, NOW)
     queue.complete(1, OK, NOW)
@@ -155,7 +94,7 @@ def test_stale_results_are_ignored(stale: int) -> None:
     "failure", [NetworkFailure("refused"), HttpResult(500), HttpResult(429), HttpResult(529)]
 )
 def test_failed_payload_is_retried_before_others(failure: HttpResult | NetworkFailure) -> None:
-    queue, now = filled(b"a", b"b"), NOW
+    queue, now = filled_queue(b"a", b"b"), NOW
     sent: list[bytes] = []
     for attempt in range(3):
         sent.append(due(queue, attempt, now).body)
@@ -181,7 +120,7 @@ def waits(queue: DeliveryQueue, failure: HttpResult | NetworkFailure, count: int
 
 
 def test_waits_grow_and_reset_after_success() -> None:
-    queue = filled(b"a", b"b")
+    queue = filled_queue(b"a", b"b")
     steps = (1, 2, 4, 8, 16, 32, 60, 60)
     for wait, step in zip(waits(queue, HttpResult(500), 8), steps, strict=True):
         assert step * 500 <= wait <= step * 1000
@@ -196,7 +135,7 @@ def test_waits_grow_and_reset_after_success() -> None:
 
 def test_waits_depend_on_seed() -> None:
     def series(seed: int) -> list[int]:
-        return waits(filled(b"a", seed=seed), HttpResult(500), 10)
+        return waits(filled_queue(b"a", seed=seed), HttpResult(500), 10)
 
     assert series(1) == series(1)
     assert series(1) != series(2)
@@ -208,12 +147,12 @@ def test_waits_depend_on_seed() -> None:
     [("20", 20_000, 20_000), ("0", 500, 1_000), ("99999", 300_000, 300_000), ("x", 500, 1_000)],
 )
 def test_retry_after_is_lower_bound_of_wait(asked: str, least: int, most: int) -> None:
-    (wait,) = waits(filled(b"a"), HttpResult(429, {"retry-after": asked}), 1)
+    (wait,) = waits(filled_queue(b"a"), HttpResult(429, {"retry-after": asked}), 1)
     assert least <= wait <= most
 
 
 def test_payload_offered_during_wait_does_not_shorten_it() -> None:
-    queue = filled(b"a")
+    queue = filled_queue(b"a")
     queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     queue.offer(payload(b"b"), NOW + 10_000)
@@ -221,7 +160,7 @@ def test_payload_offered_during_wait_does_not_shorten_it() -> None:
 
 
 def test_clock_set_back_does_not_stop_queue() -> None:
-    queue = filled(b"a")
+    queue = filled_queue(b"a")
     queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     earlier = NOW - 86_400_000
@@ -231,7 +170,7 @@ def test_clock_set_back_does_not_stop_queue() -> None:
 
 
 def test_drain_ends_backoff_but_not_retry_after() -> None:
-    queue = filled(b"a")
+    queue = filled_queue(b"a")
     waits(queue, HttpResult(500), 6)
     queue.begin_drain()
     assert due(queue, 100, NOW + 60_000).body == b"a"
@@ -252,7 +191,7 @@ def test_drain_ends_backoff_but_not_retry_after() -> None:
     ],
 )
 def test_poison_payload_is_dropped_and_blocks_nothing(status: int, reason: str) -> None:
-    queue = filled(b"a", b"bad", b"c")
+    queue = filled_queue(b"a", b"bad", b"c")
     sent = run(queue, lambda body: HttpResult(status) if body == b"bad" else OK)
     assert sent == [b"a", b"bad", b"c"]
     assert queue.counters.dropped == {reason: 3}
@@ -261,54 +200,11 @@ def test_poison_payload_is_dropped_and_blocks_nothing(status: int, reason: str) 
 
 
 def test_rejected_metrics_are_not_sent_again() -> None:
-    queue = filled(b"a", b"bad", b"c", kind="metrics")
+    queue = filled_queue(b"a", b"bad", b"c", kind="metrics")
     sent = run(queue, lambda body: HttpResult(400) if body == b"bad" else OK)
     assert sent == [b"a", b"bad", b"c"]
     assert (queue.counters.rejected, queue.counters.delivered) == (3, 2)
     assert queue.counters.dropped == {}
-
-
-def drive(
-    queue: DeliveryQueue, answer: Callable[[bytes], HttpResult], *, hours: float = 1, now: int = NOW
-) -> list[bytes]:
-    """Sends whenever the queue is due, for some hours; returns the bodies in order."""
-    sent: list[bytes] = []
-    until = now + round(hours * 3_600_000)
-    while (poll := queue.next_poll) is not None and poll <= until:
-        now = max(now, poll)
-        effect = queue.next_request(len(sent), now)
-        if effect is None:
-            break
-        assert isinstance(effect, RemoteWrite | LokiPush)
-        sent.append(effect.body)
-        queue.complete(effect.id, answer(effect.body), now)
-    return sent
-
-
-# A payload that never succeeds
-
-
-def test_single_rejected_entry_of_logs_is_found_and_others_delivered() -> None:
-    queue = filled(b"a", b"bcXd", b"e")
-    drive(queue, lambda body: HttpResult(400) if b"X" in body else OK)
-    assert queue.is_empty
-    assert (queue.counters.rejected, queue.counters.delivered) == (1, 5)
-    assert queue.counters.dropped == {}
-
-
-@pytest.mark.parametrize("kind", ["metrics", "logs"])
-@pytest.mark.parametrize("status", [260, 307, 308, 400, 401, 403, 404, 408, 425, 499])
-def test_destination_that_refuses_everything_loses_nothing(kind: PayloadKind, status: int) -> None:
-    if status == 260 and kind == "metrics":
-        return
-    queue = filled(b"abcdefgh", b"ijkl", b"m", kind=kind)
-    sent = drive(queue, lambda body: HttpResult(status), hours=6)
-    assert len(sent) < 600  # it gets few requests
-    assert (queue.counters.rejected, queue.counters.dropped) == (0, {})
-    assert queue.status(NOW).items == 13
-    drive(queue, lambda body: OK, now=next_poll(queue))
-    assert queue.is_empty
-    assert queue.counters.delivered == 13
 
 
 @pytest.mark.parametrize(
@@ -325,15 +221,18 @@ def test_first_payload_with_samples_that_the_destination_has_leaves_the_queue(
     answer: bytes,
 ) -> None:
     """After a restart, the answer to a delivered payload may have been lost."""
-    queue = filled(b"ab", kind="metrics")
+    queue = filled_queue(b"ab", kind="metrics")
     sent = drive(queue, lambda body: HttpResult(400, body=answer))
     assert sent == [b"ab"]
     assert queue.is_empty
     assert queue.counters.rejected == 2
 
 
+# Faults of the route, and backlogs
+
+
 def test_fault_of_route_gives_one_loud_notice_and_slow_retries() -> None:
-    queue, now = filled(b"a", b"b"), NOW
+    queue, now = filled_queue(b"a", b"b"), NOW
     notices: list[Notice] = []
     for attempt in range(6):
         queue.next_request(attempt, now)
@@ -343,72 +242,6 @@ def test_fault_of_route_gives_one_loud_notice_and_slow_retries() -> None:
     (notice,) = notices
     assert notice.level == "error"
     assert "credentials" in notice.event
-
-
-@pytest.mark.parametrize("kind", ["metrics", "logs"])
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_payload_that_never_passes_is_divided_until_it_does(kind: PayloadKind, status: int) -> None:
-    queue = filled(b"abcdefgh", b"ij", kind=kind)
-    drive(queue, lambda body: HttpResult(status) if len(body) > 2 else OK)
-    assert queue.is_empty
-    assert queue.counters.delivered == 10
-
-
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_entry_that_never_passes_is_quarantined_and_others_flow(status: int) -> None:
-    queue = filled(b"abXc", b"d", b"e")
-    sent = drive(queue, lambda body: HttpResult(status) if b"X" in body else OK, hours=1)
-    assert queue.counters.delivered == 5
-    assert queue.status(NOW).items == 1
-    assert sent.count(b"X") < 20
-    drive(queue, lambda body: OK, now=NOW + 3_600_000)
-    assert queue.is_empty
-    assert (queue.counters.delivered, queue.counters.dropped) == (6, {})
-
-
-def test_many_rejected_entries_in_a_row_are_found_and_others_delivered() -> None:
-    queue = filled(b"XXXXXXXXabXXXXXXXXc", b"d")
-    drive(queue, lambda body: HttpResult(400) if b"X" in body else OK)
-    assert queue.is_empty
-    assert (queue.counters.rejected, queue.counters.delivered) == (16, 4)
-
-
-@pytest.mark.parametrize("status", [429, 500])
-def test_series_that_never_passes_blocks_no_others(status: int) -> None:
-    """It cannot wait in quarantine: its sample would arrive after later ones."""
-    queue = make("metrics")
-    for flush in range(4):
-        queue.offer(payload(b"abcXdefg", "metrics", NOW + flush * 15_000), NOW)
-    sent = drive(queue, lambda body: HttpResult(status) if b"X" in body else OK)
-    assert queue.is_empty
-    assert queue.counters.delivered == 4 * 7
-    assert sum(queue.counters.dropped.values()) == 4
-    assert len(sent) < 4 * 20
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_outage_after_a_delivery_drops_no_metrics(status: int) -> None:
-    queue = make("metrics")
-    for flush in range(3):
-        for body in (b"abcd", b"ef"):
-            queue.offer(payload(body, "metrics", NOW + flush), NOW)
-    answers = iter([OK])
-    drive(queue, lambda body: next(answers, HttpResult(status)), hours=3)
-    drive(queue, lambda body: OK, now=next_poll(queue))
-    assert (queue.counters.delivered, queue.counters.dropped) == (18, {})
-
-
-def test_quarantined_bodies_are_bounded() -> None:
-    queue = make(max_bytes=1_000 * 1024 * 1024, split=lambda _: ())
-    for flush in range(12):
-        for number, body in ((2 * flush + 1, b"X" * 1024 * 1024), (2 * flush + 2, b"a")):
-            one = payload(body, created=NOW + flush).with_number(number)
-            queue.offer(one, NOW, is_stored=False)
-    drive(queue, lambda body: HttpResult(429) if b"X" in body else OK)
-    queue.offer(payload(b"a"), NOW)
-    assert queue.counters.delivered == 12
-    assert 0 < sum(len(one.body) for one in queue.waiting) <= MAX_LOADED + 1
-    assert set(queue.counters.dropped) == {"queue_full"}
 
 
 def send_all(queue: DeliveryQueue, now: int, took: int) -> list[int]:
@@ -431,7 +264,6 @@ def make_with_outbox() -> DeliveryQueue:
         loaded_pool=BytePool(MAX_LOADED),
         seed=1,
         split=halves,
-        user_agent="x",
         max_age=10**9,
     )
 
@@ -471,25 +303,8 @@ def test_longest_delay_counts_from_the_flush_to_the_delivery() -> None:
     assert queue.pop_longest_delay() is None
 
 
-def test_outage_keeps_order_of_payloads() -> None:
-    queue = filled(*(bytes([letter]) for letter in b"abcdefgh"))
-    drive(queue, lambda body: HttpResult(503), hours=3)
-    sent = drive(queue, lambda body: OK, now=next_poll(queue))
-    assert sorted(sent) == [bytes([letter]) for letter in b"abcdefgh"]
-    assert sent[4:] == [b"e", b"f", b"g", b"h"]
-
-
-def test_outbox_keeps_whole_until_quarantined_part_is_delivered() -> None:
-    queue = make()
-    queue.offer(payload(b"aXbc").with_number(7), NOW)
-    drive(queue, lambda body: HttpResult(429) if b"X" in body else OK)
-    assert queue.pop_finished_numbers() == ()
-    drive(queue, lambda body: OK, now=NOW + 3_600_000)
-    assert queue.pop_finished_numbers() == (7,)
-
-
 def test_last_error_is_cleared_after_recovery() -> None:
-    queue = filled(b"a")
+    queue = filled_queue(b"a")
     queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, body=b"down"), NOW)
     assert queue.status(NOW).last_error == "503: down"
@@ -499,13 +314,13 @@ def test_last_error_is_cleared_after_recovery() -> None:
 
 
 def test_conflict_is_a_rejection() -> None:
-    queue = filled(b"a", b"b", kind="metrics")
+    queue = filled_queue(b"a", b"b", kind="metrics")
     run(queue, lambda body: HttpResult(409))
     assert (queue.counters.rejected, queue.counters.dropped) == (2, {})
 
 
 def test_draining_against_rate_limit_gives_one_notice() -> None:
-    queue, now = filled(*[b"a"] * 20), NOW
+    queue, now = filled_queue(*[b"a"] * 20), NOW
     notices: list[Notice] = []
     for attempt in range(40):
         assert queue.next_request(attempt, now) is not None
@@ -519,7 +334,7 @@ def test_draining_against_rate_limit_gives_one_notice() -> None:
 
 
 def test_parts_of_split_payload_replace_it() -> None:
-    queue = filled(b"abcd", b"e")
+    queue = filled_queue(b"abcd", b"e")
     sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
     assert sent == [b"abcd", b"ab", b"a", b"b", b"cd", b"c", b"d", b"e"]
     assert queue.counters.delivered == 5
@@ -533,7 +348,7 @@ def test_parts_of_split_payload_replace_it() -> None:
 
 
 def test_too_large_single_item_is_dropped() -> None:
-    queue = filled(b"aXb", b"c")
+    queue = filled_queue(b"aXb", b"c")
     sent = run(queue, lambda body: HttpResult(413) if b"X" in body else OK)
     assert sent == [b"aXb", b"a", b"Xb", b"X", b"b", b"c"]
     assert queue.counters.dropped == {"too_large": 1}
@@ -551,14 +366,14 @@ def test_too_large_single_item_is_dropped() -> None:
     ],
 )
 def test_invalid_split_neither_loops_nor_loses_items(split: BodySplitter) -> None:
-    queue = filled(b"abc", b"d", split=split)
+    queue = filled_queue(b"abc", b"d", split=split)
     sent = run(queue, lambda body: HttpResult(413) if len(body) > 1 else OK)
     assert sent == [b"abc", b"d"]
     assert queue.counters.dropped == {"too_large": 3}
 
 
 def test_parts_larger_than_whole_stay_within_bound() -> None:
-    queue = filled(b"ab", max_bytes=100, split=lambda body: [(b"x" * 60, 1)] * 2)
+    queue = filled_queue(b"ab", max_bytes=100, split=lambda body: [(b"x" * 60, 1)] * 2)
     queue.next_request(1, NOW)
     queue.complete(1, HttpResult(413), NOW)
     assert queue.status(NOW).bytes == 60
@@ -569,13 +384,13 @@ def test_parts_larger_than_whole_stay_within_bound() -> None:
 
 
 def test_full_queue_drops_oldest_logs() -> None:
-    queue = filled(b"aaaa", b"bbbb", b"cccc", max_bytes=9)
+    queue = filled_queue(b"aaaa", b"bbbb", b"cccc", max_bytes=9)
     assert queue.counters.dropped == {"queue_full": 4}
     assert run(queue, lambda body: OK) == [b"bbbb", b"cccc"]
 
 
 def test_payload_in_flight_is_not_dropped() -> None:
-    queue = filled(b"aaaa", b"bbbb", max_bytes=9)
+    queue = filled_queue(b"aaaa", b"bbbb", max_bytes=9)
     queue.next_request(1, NOW)
     queue.offer(payload(b"cccc"), NOW)
     queue.complete(1, OK, NOW)
@@ -585,13 +400,13 @@ def test_payload_in_flight_is_not_dropped() -> None:
 
 
 def test_single_oversized_payload_is_kept() -> None:
-    queue = filled(b"a", b"b" * 50, max_bytes=9)
+    queue = filled_queue(b"a", b"b" * 50, max_bytes=9)
     assert queue.is_full
     assert run(queue, lambda body: OK) == [b"b" * 50]
 
 
 def test_full_queue_does_not_drop_metrics() -> None:
-    queue = filled(b"aaaa", b"bbbb", kind="metrics", max_bytes=9)
+    queue = filled_queue(b"aaaa", b"bbbb", kind="metrics", max_bytes=9)
     assert not queue.is_full
     queue.offer(payload(b"cccc", "metrics"), NOW)
     assert queue.is_full
@@ -601,7 +416,7 @@ def test_full_queue_does_not_drop_metrics() -> None:
 
 
 def test_wait_remains_when_head_is_dropped() -> None:
-    queue = filled(b"aaaa", max_bytes=5)
+    queue = filled_queue(b"aaaa", max_bytes=5)
     queue.next_request(1, NOW)
     queue.complete(1, HttpResult(503, {"retry-after": "30"}), NOW)
     queue.offer(payload(b"bbbb"), NOW + 1)
@@ -613,14 +428,14 @@ def test_wait_remains_when_head_is_dropped() -> None:
 
 
 def test_new_queue_has_empty_status() -> None:
-    status = make().status(NOW)
+    status = make_queue().status(NOW)
     assert (status.state, status.payloads, status.items, status.bytes) == ("ok", 0, 0, 0)
     assert (status.oldest_age, status.last_error, status.last_success) == (None, "", None)
     assert status.next_attempt is None
 
 
 def test_status_reports_backlog_and_failures() -> None:
-    queue = make()
+    queue = make_queue()
     queue.offer(payload(b"abc", created=NOW - 5_000), NOW)
     queue.offer(payload(b"d"), NOW)
     queue.next_request(1, NOW)
@@ -646,25 +461,25 @@ def test_status_reports_backlog_and_failures() -> None:
 
 
 def test_network_failure_sets_last_error() -> None:
-    queue = filled(b"a")
+    queue = filled_queue(b"a")
     queue.next_request(1, NOW)
     queue.complete(1, NetworkFailure("connection refused"), NOW)
     assert queue.status(NOW).last_error == "network: connection refused"
 
 
 def test_payloads_can_be_offered_to_new_queue() -> None:
-    queue = filled(b"a", b"b", b"c")
+    queue = filled_queue(b"a", b"b", b"c")
     queue.next_request(1, NOW)
     queue.complete(1, OK, NOW)
     queue.next_request(2, NOW)
-    again = make()
+    again = make_queue()
     for each in queue.waiting:
         again.offer(each, NOW)
     assert run(again, lambda body: OK) == [b"b", b"c"]
 
 
 def test_bodies_beyond_the_bound_leave_memory_once_they_are_stored() -> None:
-    queue = make(max_bytes=10 * MAX_LOADED)
+    queue = make_queue(max_bytes=10 * MAX_LOADED)
     for number in (1, 2, 3):
         early = payload(b"x" * (MAX_LOADED // 2 + 1)).with_number(number)
         queue.offer(early, NOW, is_stored=False)
@@ -684,7 +499,6 @@ def test_parts_stay_in_memory_because_the_outbox_has_only_their_whole() -> None:
         loaded_pool=BytePool(5),
         seed=1,
         split=halves,
-        user_agent="x",
         max_age=10**9,
     )
     queue.offer(payload(b"abcdefgh").with_number(1), NOW, is_stored=False)
@@ -694,7 +508,7 @@ def test_parts_stay_in_memory_because_the_outbox_has_only_their_whole() -> None:
 
 
 def test_batches_for_another_worker_are_kept_in_order_and_tried_often() -> None:
-    queue = filled(b"abcd", b"efgh", kind="batches", max_bytes=6, split=lambda _: ())
+    queue = filled_queue(b"abcd", b"efgh", kind="batches", max_bytes=6, split=lambda _: ())
     assert queue.is_full
     now = NOW
     for number in range(1, 12):

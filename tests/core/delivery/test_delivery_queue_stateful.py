@@ -81,7 +81,6 @@ class QueueMachine(RuleBasedStateMachine):
             loaded_pool=BytePool(MAX_BYTES),
             seed=seed,
             split=split,
-            user_agent="test",
             separator=Streams() if self.kind == "logs" else None,
         )
 
@@ -182,7 +181,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert len({*self.accepted, *waiting}) == len(self.accepted) + len(waiting)
         # A payload that fails repeatedly does not block the others, and is divided by stream.
         quarantine = self.queue._quarantine
-        self.is_ordered &= quarantine.is_empty and not quarantine.has_divided
+        self.is_ordered &= quarantine.is_empty and not quarantine.evidence.divisions
         if not self.is_ordered:
             return
         assert self.accepted == sorted(self.accepted)

@@ -27,7 +27,6 @@ class ObservedQueue:
             loaded_pool=BytePool(max_bytes),
             seed=1,
             split=lambda payload: (),
-            user_agent="openqoe-worker/1",
         )
         self.now = NOW
         self.id = 0

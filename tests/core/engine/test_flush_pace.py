@@ -197,7 +197,6 @@ def test_slow_destination_of_logs_does_not_stretch_the_interval_of_metrics(
         loaded_pool=BytePool(1_000_000),
         seed=1,
         split=lambda body: [],
-        user_agent="x",
     )
     notices: list[Notice] = []
     pace, now = FlushPace(SECOND, [[queue]], notices), NOW

@@ -79,7 +79,7 @@ def test_redated_entry_keeps_event_time_in_its_line() -> None:
     (entry,) = rig.loki.entries()
     assert entry.ts_ns > (created + HOUR) * 1_000_000
     assert json.loads(entry.line)["event_time"] == created
-    log = rig.worker._components.export.log
+    log = rig.worker._components.log
     assert log is not None and log.adjusted["late"] >= 1
 
 

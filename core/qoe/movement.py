@@ -1,0 +1,43 @@
+"""The media position: whether it moves as playback moves it, jumps, or stands still."""
+
+from typing import Final
+
+from .playback_state import Playback
+from .signals import SEEKS, Signal
+from .startup import START_TOLERANCE
+
+POSITION_NOISE: Final = 0.1
+"""s by which a position changes in a stall."""
+
+MAX_RATE: Final = 2.0
+"""s of media that may pass in one s without a seek, if the playback rate is not reported."""
+
+
+def movement(playback: Playback, signal: Signal) -> float:
+    """Returns the s of media by which the position has moved as playback moves it, else 0."""
+    if signal.position is None or playback.position is None or signal.kind in SEEKS:
+        return 0.0
+    moved = signal.position - playback.position
+    return moved if POSITION_NOISE < moved <= _plausible_movement(playback, signal.at) else 0.0
+
+
+def has_jumped(playback: Playback, signal: Signal) -> bool:
+    """Whether the position has moved as playback cannot move it."""
+    if signal.position is None or playback.position is None:
+        return False
+    moved = signal.position - playback.position
+    return not -START_TOLERANCE <= moved <= _plausible_movement(playback, signal.at)
+
+
+def stands_still(playback: Playback, signal: Signal, seconds: float) -> bool:
+    """Whether the picture has not moved for seconds: an error that is not harmless leaves it so."""
+    position, before = signal.position, playback.position
+    if position is None or before is None or seconds <= POSITION_NOISE:
+        return False
+    return abs(position - before) <= POSITION_NOISE
+
+
+def _plausible_movement(playback: Playback, at: float) -> float:
+    """The most by which playback may have moved the position up to a time (ms), s."""
+    elapsed = (at - playback.position_at) / 1000
+    return elapsed * max(MAX_RATE, playback.rate) + START_TOLERANCE
