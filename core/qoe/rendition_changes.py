@@ -73,7 +73,8 @@ def _observe_switch(
 def _keep_rendition(playback: Playback, signal: Signal, bps: float | None) -> None:
     new = signal.rendition
     assert new is not None, "the signal has a rendition"
-    playback.bps = bps or playback.bps
+    if signal.kind is not SignalKind.PROGRESS or playback.bps is None:
+        playback.bps = bps or playback.bps
     playback.height = new.height or playback.height
     if new.fps is not None and new.fps <= MAX_COUNTED_FPS:
         playback.fps = new.fps

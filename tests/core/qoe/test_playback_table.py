@@ -209,16 +209,6 @@ PLAYBACKS = (
         more={"openqoe_completion_rate_sum": 0.25},
     ),
     Playback(
-        "the rendition in force is the one reported last, by a heartbeat too",
-        (
-            (0, "playing", 0.0, {"bitrate": 1_000_000}),
-            (10, "heartbeat", 10.0, {"playing_time": 10_000, "bitrate": 3_000_000}),
-            (20, "heartbeat", 20.0, {"playing_time": 20_000, "bitrate": 3_000_000}),
-        ),
-        watch=20,
-        more={"openqoe_bitrate_bits_total": 40e6},
-    ),
-    Playback(
         "reloads the page into the same view: it played until it was hidden",
         (
             (0, "viewstart"),
