@@ -120,7 +120,10 @@ def definitions() -> Iterator[str]:
         "event (`python -m tests.support.playback_accuracy`). A view that is closed without a last "
         "event, as in the first SDK generation, loses up to 10 s. Shaka reports neither wait nor "
         "error for a manifest that cannot be loaded; in the first generation such a view looks "
-        "like a start.\n"
+        "like a start. html5 of the first generation does not report when a seek began, so a seek "
+        "out of a stall counts as rebuffering until it is over. A `cause` of stalls is `startup`, "
+        "`seek`, `rebuffer` or `paused`: data are missing while the viewer pauses, which is "
+        "rebuffering from the resumption on.\n"
     )
     yield "| metric | definition | CTA-2066 and Mux | error |"
     yield "| --- | --- | --- | --- |"

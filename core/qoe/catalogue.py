@@ -285,7 +285,7 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         COUNTER,
         'Stalls, by cause: only cause="rebuffer" is rebuffering.',
         on=(ObservationKind.STALL,),
-        source="stall start; `cause` is `startup`, `seek` or `rebuffer`",
+        source="stall start; `cause` is `startup`, `seek`, `rebuffer` or `paused` (in a pause)",
         labels=(("cause", _label),),
     ),
     _row(
@@ -295,7 +295,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         unit="seconds",
         buckets=STALL_BUCKETS,
         on=(ObservationKind.STALL_DURATION,),
-        source="stall end: its `stall_duration`, else the time since the stall's start",
+        source="stall end: its `stall_duration` if it fits the time since the stall's start, else "
+        "that time",
         value=_value,
         labels=(("cause", _label),),
     ),
@@ -347,7 +348,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         "Media time played.",
         unit="seconds",
         on=(ObservationKind.MEDIA_PLAYED,),
-        source="increase of the view's `playing_time` in heartbeat, pause, quartile, ended",
+        source="increase of the view's `playing_time` in heartbeat, pause, quartile, ended; the "
+        "position after the last one",
         value=_value,
     ),
     _row(
@@ -413,8 +415,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         "Fraction of the video that views reached, mean of the flush window.",
         unit="ratio",
         on=(ObservationKind.COMPLETION,),
-        source="once a view: `completion_rate` of ended, else the highest quartile when the "
-        "view expires",
+        source="once a view that shows a frame, at its end: furthest `playback_time` by "
+        "`video.duration`, else `completion_rate` of ended, else the highest quartile",
         value=_value,
     ),
     _row(

@@ -22,6 +22,9 @@ ERROR_IS_LAST: Final = 10_000
 MAX_COMPLETION: Final = 1.1
 """Ratio of position to duration above which the duration is in another unit than assumed."""
 
+MAX_UNIT_DOUBT: Final = 0.1
+"""Share of the expected position below which the duration is in another unit than assumed."""
+
 
 def outcome(playback: Playback) -> str | None:
     """Returns how a view has ended; None if play was never requested."""
@@ -52,13 +55,29 @@ def completion(playback: Playback, reported: float | None) -> float | None:
     """
     if playback.has(Mark.LIVE) or not playback.has(Mark.SHOWN | Mark.ENDED):
         return None
-    if playback.duration:
-        ratio = playback.furthest / playback.duration
+    duration = duration_s(playback)
+    if duration:
+        ratio = playback.furthest / duration
         if ratio <= MAX_COMPLETION:
-            return min(ratio, 1.0)
+            return min(max(ratio, playback.quartile / 100), 1.0)
     if reported is not None:
         return reported
     return playback.quartile / 100 or None
+
+
+def duration_s(playback: Playback) -> float | None:
+    """Returns the duration of the video in s.
+
+    Pages send s or ms. Below 10,000 it is taken for s, unless the player says that it has reached a
+    fraction of the video far beyond that of the position: then it is a short video, in ms.
+    """
+    duration = playback.duration
+    if duration is None:
+        return None
+    reached = 1.0 if playback.has(Mark.ENDED) else playback.quartile / 100
+    if 0 < playback.furthest < duration * reached * MAX_UNIT_DOUBT:
+        return duration / 1000
+    return duration
 
 
 def end_observations(view: View, reported_completion: float | None = None) -> list[Observation]:

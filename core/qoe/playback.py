@@ -16,7 +16,9 @@ are in ``state_time``, the next three in modules of their names, the last in ``s
 evidence   Between two signals at most ``EVIDENCE`` counts for any state. Players report every 10 s,
            hidden tabs once a minute, so sleep, freezes and lost connections add no time.
 clocks     Where client time outruns arrival by more than it ever did for the view, the client's
-           clock has jumped; the jump adds nothing.
+           clock has jumped; the jump adds nothing. A batch from before all that was applied, whose
+           running total has gone on nevertheless, comes from a clock that was set back: from then
+           on client time is moved ahead by as much.
 movement   A position that moves as playback does shows the first frame, and ends a stall or a seek
            whose end the player does not report (dash.js; DOM ``stalled`` while the picture moves).
 start-up   It begins with the play request and ends with the first frame. A player that reports

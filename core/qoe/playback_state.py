@@ -111,6 +111,8 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         startup_s: The start-up time that was observed.
         paused_s: Time in pauses, however long they were: a paused player reports nothing.
         media_s: Media time played.
+        was_hidden: Whether the latest signal applied says that the page was hidden.
+        clock_behind: ms by which the client's clock was set back during the view.
     """
 
     state: State = State.NEW
@@ -184,6 +186,8 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     upshifts: int = 0
     downshifts: int = 0
     errors: int = 0
+    was_hidden: bool = False
+    clock_behind: Number = 0
 
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)

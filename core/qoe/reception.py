@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from .observation import NO_EVENT, Observation
 from .playback_state import EVIDENCE, Mark, Playback
 from .reorder_window import extend_window, rank_signals
 from .signals import REQUESTS, Signal, SignalKind
-from .totals import RESTARTS_KEPT, Doubt, RunningTotal
+from .totals import CLOCK_TOLERANCE, RESTARTS_KEPT, Doubt, RunningTotal
 from .view import View
 from .vocabulary import ObservationKind
-
-CLOCK_TOLERANCE: Final = 10_000
-"""ms by which client time may newly outrun arrival without a jump: the first batch may have been
-sent late by as much."""
 
 _ENDED: Final = SignalKind.ENDED  # a look-up in the enum takes as long as two calls in Python 3.11
 _SAYS_NOTHING: Final = frozenset({SignalKind.REPORT, SignalKind.HIDDEN, SignalKind.VISIBLE})
@@ -43,7 +41,8 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
         now: Time of arrival, ms.
     """
     playback = view.playback
-    ordered = rank_signals(signals)
+    ordered = _without_impossible_seeks(rank_signals(signals), playback.first_at)
+    ordered = _by_the_first_clock(playback, ordered, now)
     out: list[Observation] = []
     _note_clock(playback, ordered[-1].at, now)
     if playback.first_at is None or ordered[0].at < playback.first_at:
@@ -61,6 +60,45 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
         ordered = [signal for signal in ordered if signal.at > settled]
     extend_window(playback, ordered, now)
     return out
+
+
+def _without_impossible_seeks(ordered: list[Signal], first_at: float | None) -> list[Signal]:
+    """Leaves out the begins of seeks that precede everything else of the view.
+
+    html5 of the first SDK generation measures the latency of a seek from the navigation.
+    """
+    count = 0
+    while (
+        count < len(ordered) - 1
+        and ordered[count].kind is SignalKind.SEEK_BEGIN
+        and (first_at is None or ordered[count].at < first_at)
+    ):
+        count += 1
+    return ordered[count:] if count else ordered
+
+
+def _by_the_first_clock(playback: Playback, ordered: list[Signal], now: int) -> list[Signal]:
+    """Moves signals ahead whose clock was set back during the view.
+
+    They lie before all that was applied, as a late batch does; but their running total has gone on.
+    """
+    settled, total, behind = playback.settled_at, playback.played, playback.clock_behind
+    if settled is None or (not behind and ordered[-1].at > settled):  # most often
+        return ordered
+    if (
+        total is not None
+        and playback.lead is not None
+        and ordered[-1].at + behind <= settled
+        and any(
+            signal.played is not None
+            and total.shows_clock_set_back(signal.played, signal.at + behind)
+            for signal in ordered
+        )
+    ):
+        behind = playback.clock_behind = playback.lead - (ordered[-1].at - now)
+    if not behind:
+        return ordered
+    return [msgspec.structs.replace(signal, at=signal.at + behind) for signal in ordered]
 
 
 def _note_clock(playback: Playback, newest: float, now: int) -> None:
@@ -148,6 +186,9 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
             playback.marks |= Mark.JOINED
         elif increase:
             playback.media_s += increase
+            if playback.settled_at is not None and at <= playback.settled_at:
+                # It reports what the position has shown already.
+                playback.unreported_s = max(0.0, playback.unreported_s - increase)
             out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
     if signal.dropped is not None:
         if playback.dropped is None:

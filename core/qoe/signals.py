@@ -30,7 +30,8 @@ class SignalKind(IntEnum):
     READY = 2
     """A player is there; the state stays what it is. Running totals may restart."""
     PLAY_REQUESTED = 3
-    """A viewer, or autoplay, asked to play: the start, or the resumption of a pause."""
+    """A viewer, or autoplay, asked to play: the start, or the resumption of a pause. ``value`` is 0
+    if it ends the wait of a player that does not pause."""
     SEEK_BEGIN = 4
     """A seek begins: ``target`` is its new position, if known."""
     STALL_BEGIN = 5
@@ -63,7 +64,7 @@ class SignalKind(IntEnum):
     """The page was hidden, or closed."""
     VISIBLE = 18
     LEFT = 19
-    """The viewer left, or the player was detached."""
+    """The viewer left, or the player was detached, or shows nothing."""
 
 
 class Rendition(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -1,6 +1,6 @@
 """Stalls: the open one of a playback, and causes that only later signals show."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from .observation_builder import ObservationBuilder
@@ -50,12 +50,14 @@ def close_stall(playback: Playback, out: ObservationBuilder, reported: float | N
     out.observe(ObservationKind.STALL_DURATION, seconds, stall.cause)
 
 
-def follows_at_once(kind: SignalKind, request: Signal, later: Sequence[Signal]) -> bool:
-    """Whether a later signal of a kind follows a play request so soon that it belongs to it."""
+def follows_at_once(
+    kinds: Collection[SignalKind], request: Signal, later: Sequence[Signal]
+) -> bool:
+    """Whether one of these kinds follows a play request so soon that it belongs to it."""
     for signal in later:
         if signal.at > request.at + START_GRACE:
             return False
-        if signal.kind is kind:
+        if signal.kind in kinds:
             return True
     return False
 

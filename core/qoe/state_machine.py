@@ -15,7 +15,7 @@ from .rendition_changes import note_rendition
 from .signals import SEEKS, Signal, SignalKind
 from .stalls import close_stall, count_stall, follows_at_once, is_near, is_part_of_seek, seek_target
 from .startup import START_TOLERANCE, begin_start, end_start, is_at_start, note_measures, show_frame
-from .state_time import attribute_time, elapsed_since
+from .state_time import attribute_time, elapsed_until, play_on, resume_in_stall
 from .view import View
 from .vocabulary import ObservationKind
 
@@ -29,6 +29,8 @@ HEARTBEAT_LAG: Final = 1_000
 NEW, LOADED, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, ENDED, FAILED, LEFT = State
 _REPORT: Final = SignalKind.REPORT
 
+_WAIT_BEGINS: Final = frozenset({SignalKind.STALL_BEGIN})
+_WAIT_ENDS: Final = frozenset({SignalKind.STALL_END, SignalKind.PLAYING})
 _SEEKABLE: Final = frozenset({PLAYING, REBUFFERING, PAUSED})
 _IDLE: Final = frozenset({PAUSED, ENDED, FAILED, LEFT})
 
@@ -61,7 +63,7 @@ class StateMachine:
         """Applies the signal with this number in the window."""
         signal, self._following = self._window[number], number + 1
         playback, out, kind = self._playback, self._out, signal.kind
-        seconds = self._seconds = elapsed_since(playback, signal.at)
+        seconds = self._seconds = elapsed_until(playback, signal)
         moved = self._moved = movement(playback, signal)
         if playback.paused_at is not None:
             self._explain_pause(signal)
@@ -93,19 +95,27 @@ class StateMachine:
                 measures is not None
                 and measures.is_startup_documented
                 and measures.play is not None
-                and not follows_at_once(SignalKind.STALL_BEGIN, signal, self._later)
+                and not follows_at_once(_WAIT_BEGINS, signal, self._later)
             ):
                 show_frame(
                     playback, self._out, signal.at, is_measured=False, reported=measures.play
                 )
         elif playback.state in _IDLE:
-            self._resume(signal)
+            if signal.reports_totals or playback.state is PAUSED:
+                self._resume(signal)
+            else:  # a source of states, which says when it plays again
+                begin_start(playback, signal)
+                playback.has_frame = False
+        elif playback.state is REBUFFERING and signal.value is not None:
+            close_stall(playback, self._out)
+            playback.waits = False
+            playback.state = PLAYING
 
     def _resume(self, signal: Signal) -> None:
         """Goes on playing, or waiting for the data that were missing at the pause."""
         playback = self._playback
         playback.state = PLAYING
-        if not playback.waits or follows_at_once(SignalKind.STALL_END, signal, self._later):
+        if not playback.waits or follows_at_once(_WAIT_ENDS, signal, self._later):
             return
         playback.state = SEEKING if playback.seek_is_open else REBUFFERING
         cause = "seek" if playback.seek_is_open else "rebuffer"
@@ -179,12 +189,15 @@ class StateMachine:
             return
         if playback.state is not NEW:
             close_stall(playback, self._out)
+            self._add_unreported()  # a new total may begin
             playback.position = None
         playback.state = LOADED
         playback.has_frame = playback.waits = playback.seek_is_open = False
 
     def _playing(self, signal: Signal) -> None:
         playback = self._playback
+        if playback.state is PAUSED and playback.seek_at is None:
+            resume_in_stall(playback, self._out)
         self._end_seek_of_states(signal.at)
         if playback.state is not PLAYING:
             if not playback.has_frame:
@@ -207,12 +220,12 @@ class StateMachine:
                 self._join()
         elif state in _IDLE and playback.has_frame:
             if self._moved:
-                self._out.add_playing(min(self._seconds, self._moved / playback.rate))
-                playback.unreported_s += 0.0 if signal.played is not None else self._moved
-                playback.clear_error()
-            elif state is not PAUSED or signal.at - playback.stopped_at <= HEARTBEAT_LAG:
-                return
-            playback.state = PLAYING
+                play_on(playback, self._out, self._seconds, self._moved)
+                if signal.played is not None:
+                    playback.unreported_s = 0.0
+            elif state is PAUSED and signal.at - playback.stopped_at > HEARTBEAT_LAG:
+                if not resume_in_stall(playback, self._out):
+                    playback.state = PLAYING
 
     def _join(self) -> None:
         """Begins to follow a view in mid-play."""
@@ -306,6 +319,9 @@ class StateMachine:
         if self._playback.state not in (NEW, LOADED):
             self._stop(LEFT)
 
+    def _hidden(self, signal: Signal) -> None:
+        self._playback.was_hidden = True
+
     def _active(self, signal: Signal) -> None:
         self._playback.marks |= Mark.ACTIVE
 
@@ -357,14 +373,19 @@ class StateMachine:
         ):
             # The player would have reported a wait at once.
             show_frame(playback, self._out, playback.requested_at, is_measured=True)
+        self._add_unreported()
+        if playback.state not in (NEW, LOADED, ENDED):
+            self._stop(LEFT)
+        close_stall(playback, self._out)
+
+    def _add_unreported(self) -> None:
+        """Adds the media time that followed the latest running total, by the position."""
+        playback = self._playback
         unreported, playback.unreported_s = playback.unreported_s, 0.0
         if unreported and not playback.has(Mark.WITHOUT_TOTALS):
             self._out.add_media(unreported)
             if playback.played is not None:
                 playback.played.add(unreported)
-        if playback.state not in (NEW, LOADED, ENDED):
-            self._stop(LEFT)
-        close_stall(playback, self._out)
 
     def _note(self, signal: Signal) -> None:
         """Keeps what later signals are compared with."""
@@ -400,6 +421,7 @@ _HANDLERS: dict[SignalKind, _Handler] = {
     SignalKind.ENDED: StateMachine._ended,
     SignalKind.FATAL_ERROR: StateMachine._failed,
     SignalKind.ERROR: StateMachine._error,
+    SignalKind.HIDDEN: StateMachine._hidden,
     SignalKind.LEFT: StateMachine._left,
     SignalKind.ACTIVE: StateMachine._active,
 }

@@ -4,25 +4,29 @@ from typing import Final
 
 from .movement import stands_still
 from .observation_builder import ObservationBuilder
-from .playback_state import EVIDENCE, Playback, State
-from .reception import CLOCK_TOLERANCE
+from .playback_state import EVIDENCE, Playback, Stall, State
 from .signals import Signal, SignalKind
 from .stalls import close_stall, count_stall
 from .startup import first_frame_at, show_frame
+from .totals import CLOCK_TOLERANCE
 
 MIN_SILENT_STALL: Final = 0.3
 """s above which a stall that movement ended was one; below it the picture never stopped."""
 
 # The members by name: a look-up in the enum takes as long as two calls in Python 3.11.
-_NEW, _LOADED, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, *_ENDS = State
+_NEW, _LOADED, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, _ENDED, _FAILED, LEFT = State
 
 
-def elapsed_since(playback: Playback, at: float) -> float:
-    """Returns the seconds that count from the previous signal to one at a time (ms)."""
-    previous, playback.settled_at = playback.settled_at, at
+def elapsed_until(playback: Playback, signal: Signal) -> float:
+    """Returns the seconds that count from the previous signal to this one."""
+    previous, playback.settled_at = playback.settled_at, signal.at
     if previous is None:
         return 0.0
-    elapsed = at - previous
+    elapsed = signal.at - previous
+    if playback.was_hidden:
+        playback.was_hidden = False
+        if signal.kind is SignalKind.LOADED:
+            return 0.0  # the page was closed, and is loaded again
     if playback.jump and elapsed >= playback.jump - CLOCK_TOLERANCE:
         elapsed = max(0, elapsed - playback.jump)
         playback.jump = 0
@@ -59,16 +63,53 @@ def attribute_time(
         if state is STARTING:
             playback.start_s += seconds
             _show_first_frame(playback, out, signal, moved)
+        elif state is LEFT and moved and playback.has_frame:
+            # What is left of the view arrives after its time-out.
+            play_on(playback, out, seconds, moved)
     if signal.played is not None:
         playback.unreported_s = 0.0
     stall = playback.stall
     if (
         stall is not None
         and not stall.is_counted
+        and stall.cause != "paused"
         and signal.position is not None
         and stall.seconds >= MIN_SILENT_STALL
     ):
         count_stall(playback, out, stall)
+
+
+def play_on(playback: Playback, out: ObservationBuilder, seconds: float, moved: float) -> None:
+    """Goes on playing without a request to: the position has moved.
+
+    Args:
+        playback: The playback.
+        out: Receives the observations.
+        seconds: The time since the previous signal.
+        moved: Media time by which the position has moved meanwhile, s.
+    """
+    out.add_playing(min(seconds, moved / playback.rate))
+    playback.unreported_s += moved
+    playback.state = PLAYING
+    playback.clear_error()
+
+
+def resume_in_stall(playback: Playback, out: ObservationBuilder) -> bool:
+    """Ends a pause without a request to: the wait that began in it was that of the resumption.
+
+    dash.js and CMCD report a request to resume only by the wait for it.
+
+    Returns:
+        Whether there was a wait.
+    """
+    stall = playback.stall
+    if stall is None or stall.cause != "paused":
+        return False
+    playback.state = REBUFFERING
+    playback.stall = Stall("rebuffer", stall.position, stall.seconds)
+    playback.rebuffering_s += stall.seconds
+    out.add_rebuffering(stall.seconds)
+    return True
 
 
 def _attribute_waiting(

@@ -28,6 +28,13 @@ MAX_UNKNOWN: Final = 120.0
 """s that a total may have when a view is first seen without its start; above it the view was
 counted before."""
 
+CLOCK_TOLERANCE: Final = 10_000
+"""ms by which client time may differ from arrival without a jump: the first batch may have been
+sent late by as much."""
+
+MIN_PROGRESS: Final = 1.0
+"""s that a total must gain to show that its report is the later one."""
+
 
 class Doubt(Enum):
     """A report that adds nothing."""
@@ -63,6 +70,15 @@ class RunningTotal(msgspec.Struct, array_like=True, gc=False, eq=False):
     def is_reported(self) -> bool:
         """Whether there was a report."""
         return self._high_at is not None
+
+    def shows_clock_set_back(self, total: float, at: float) -> bool:
+        """Whether a report says more than the latest one, and has a time well before it."""
+        if self._high_at is None or self._since is not None:
+            return False
+        return (
+            at < self._high_at - CLOCK_TOLERANCE
+            and MIN_PROGRESS < total - self._high <= MAX_UNKNOWN
+        )
 
     def set_baseline(self, total: float, at: float) -> None:
         """Takes a first report as counted elsewhere."""

@@ -12,7 +12,7 @@ import msgspec
 
 from ..events.event_types import Event, Text
 from .labeller import label_text
-from .outcome import outcome, scores
+from .outcome import duration_s, outcome, scores
 from .playback_state import Mark
 from .sources import error_of
 from .view import View, ViewDetails, retained_details
@@ -173,7 +173,7 @@ def row_of(view: View, now: int) -> ViewRow | None:
     how = outcome(playback)
     if how is None:
         return None
-    has_ended = playback.has(Mark.OBSERVED)
+    has_ended, duration = playback.has(Mark.OBSERVED), duration_s(playback)
     key, details, labels = view.key, view.details or ViewDetails(), dict(view.labels)
     began = view.last_seen if playback.first_at is None else playback.first_at
     return ViewRow(
@@ -220,7 +220,7 @@ def row_of(view: View, now: int) -> ViewRow | None:
         _bounded(playback.frames_dropped),
         playback.errors,
         _ms(playback.furthest),
-        None if playback.duration is None else _ms(playback.duration),
+        None if duration is None else _ms(duration),
         scores(playback, how).get("all") if has_ended else None,
     )
 

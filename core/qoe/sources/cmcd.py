@@ -130,8 +130,8 @@ def _kind(event: CmcdEvent) -> SignalKind:
     if state is None:
         # The first record of a session comes before the first state.
         return SignalKind.ACTIVE if record.sn != 0 else SignalKind.REPORT
-    if state == "p" and record.nr:  # it plays, and shows nothing
-        return SignalKind.REPORT
+    if state == "p" and record.nr:  # it plays, and shows nothing: this is no playback
+        return SignalKind.LEFT
     if state == "a" and record.e != "ps":  # each signal of a pause is a pause
         return SignalKind.REPORT
     if state == "s" and starts_on_load(event):

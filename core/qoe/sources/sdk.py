@@ -6,9 +6,10 @@ SDKs (``tests/captures``):
 - ``playing`` is the DOM's ``play``, a request; from dash.js of the second generation it is the
   DOM's ``playing``, and then carries a position under the name of a running total.
 - ``seek`` is sent when the seek is over. Its latency gives its begin; html5 of the first
-  generation measures from the load of the page instead, so that of html5 is not used.
-- dash.js of the second generation reports waits only of a player that was asked to play, and loads
-  the manifest of a live stream again and again.
+  generation measures from the navigation instead, which is before all events of the view.
+- dash.js of the second generation reports waits only of a player that was asked to play, and the
+  end of one with the DOM's ``play``: it is the request to resume. It loads the manifest of a live
+  stream again and again.
 - Which errors are fatal is not on the wire (``qoe-metrics``, "Fatal on the SDK's wire"): each of
   html5 and video.js is, one of Shaka if it is critical, some of hls.js by their name.
 - A business error (the page's own) never fails a view.
@@ -165,6 +166,10 @@ def _dash_playing(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...
     return (_play_signal(event, kind, data, sender),)
 
 
+def _dash_stall_end(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
+    return (_signal(event, SignalKind.PLAY_REQUESTED, sender, value=0.0),)
+
+
 def _play_signal(event: Event, kind: SignalKind, data: Data, sender: Sender) -> Signal:
     play = seconds(data.video_startup_time)
     measures = None
@@ -180,7 +185,7 @@ def _pause(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
 def _seek(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     target = position_s(event) if data.to is None else fields.position(data.to)
     end = _signal(event, SignalKind.SEEK_END, sender, target=target)
-    latency = None if sender.player == "html5" else seconds(data.seek_latency)
+    latency = seconds(data.seek_latency)
     if latency is None:
         return (end,)
     begin = Signal(
@@ -317,6 +322,7 @@ RULES_BY_PLAYER: Final[dict[str, dict[str, Rule]]] = {
         "manifestload": _simple(SignalKind.READY),
         "playing": _dash_playing,
         "stallstart": _simple(SignalKind.PLAY_WAIT),
+        "stallend": _dash_stall_end,
     },
 }
 """Where players differ from ``RULES``."""

@@ -75,8 +75,8 @@ def test_dash_sends_starting_when_it_is_loaded() -> None:
     assert kinds("e=ps,sta=s", "shaka") == [SignalKind.PLAY_REQUESTED]
 
 
-def test_playing_without_rendering_says_nothing() -> None:
-    assert kinds("e=ps,sta=p,nr") == [SignalKind.REPORT]
+def test_playing_without_rendering_is_no_playback() -> None:
+    assert kinds("e=ps,sta=p,nr") == [SignalKind.LEFT]
 
 
 def test_record_without_state_is_activity_except_the_first() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.event_builders import NOW
-from tests.support.rig import HOUR, MINUTE, Rig, player_event
+from tests.support.rig import HOUR, MINUTE, Rig, cmcd_record, player_event
 
 Line = tuple[Any, ...]
 
@@ -119,6 +119,107 @@ PLAYBACKS = (
         ),
         rebuffer=3,
         watch=38,
+    ),
+    Playback(
+        "dash.js is paused in a stall, and waits on after it: its stall ends with the play request",
+        (
+            (0, "playing", 0.0, {"playing_time": 0}),
+            *beats(10, 20),
+            (25, "stallstart", 25.0),
+            (26, "pause", 25.0, {"playing_time": 25_000}),
+            (56, "stallend", 25.0, {"stall_position_secs": 25}),
+            (56, "stallstart", 25.0),
+            (59, "playing", 25.0, {"playing_time": 25}),
+            (69, "heartbeat", 35.0, {"playing_time": 35_000}),
+            (69, "moveaway", 35.0),
+        ),
+        rebuffer=4,
+        watch=39,
+        player="dashjs",
+        more={"openqoe_pause_events_total": 1},
+    ),
+    Playback(
+        "dash.js waits for data after a pause: it reports the request only by the wait",
+        (
+            (0, "playing", 0.0, {"playing_time": 0}),
+            *beats(10, 20),
+            (25, "pause", 25.0, {"playing_time": 25_000}),
+            (325, "stallstart", 25.0),
+            (335, "heartbeat", 25.0, {"playing_time": 25_000}),
+            (338, "playing", 25.0, {"playing_time": 25}),
+            (348, "heartbeat", 35.0, {"playing_time": 35_000}),
+            (348, "moveaway", 35.0),
+        ),
+        rebuffer=13,
+        watch=48,
+        player="dashjs",
+        more={"openqoe_rebuffer_events_total": 1},
+    ),
+    Playback(
+        "html5 seeks out of a stall: its second generation reports when the seek began",
+        (
+            (0, "playing", 0.0),
+            *beats(10, 20),
+            (25, "stallstart", 25.0),
+            (29, "seek", 300.0, {"to": 300_000, "seek_latency": 2_000}),
+            (29, "stallend", 300.0, {"stall_duration": 4_000}),
+            (39, "heartbeat", 310.0, {"playing_time": 35_000}),
+            (39, "moveaway", 310.0),
+        ),
+        rebuffer=2,
+        watch=25 + 2 + 10,
+        media=35,
+        player="html5",
+    ),
+    Playback(
+        "html5 of the first generation measures seeks from the navigation",
+        (
+            (0, "viewstart"),
+            (0, "playing", 0.0),
+            *beats(10, 20),
+            (25, "stall_start", 300.0),
+            (26, "seek", 300.0, {"to": 300_000, "seek_latency": 3_600_000}),
+            (26, "stall_end", 300.0, {"stall_duration": 1_000}),
+            (36, "heartbeat", 310.0, {"playing_time": 35_000}),
+        ),
+        watch=35,
+        player="html5",
+    ),
+    Playback(
+        "a short video whose page gives ms",
+        (
+            PLAY,
+            (1.5, "quartile", 1.5, {"quartile": 25, "playing_time": 1_500}),
+            (3, "moveaway", 3.0),
+        ),
+        watch=3,
+        video={"duration": 6_000},
+        more={"openqoe_completion_rate_sum": 0.5},
+    ),
+    Playback(
+        "a client that reports quartiles, and no positions",
+        (
+            (0, "playing"),
+            (15, "quartile", None, {"quartile": 25, "playing_time": 15_000}),
+        ),
+        startup=None,
+        watch=15,
+        video={"duration": 60_000},
+        player="own",
+        more={"openqoe_completion_rate_sum": 0.25},
+    ),
+    Playback(
+        "reloads the page into the same view: it played until it was hidden",
+        (
+            (0, "viewstart"),
+            PLAY,
+            *beats(10, 30),
+            (33, "moveaway", 33.0),
+            (38, "viewstart"),
+            (39, "playing", 0.0),
+            (49, "heartbeat", 10.0, {"playing_time": 10_000}),
+        ),
+        watch=43,
     ),
     Playback(
         "laptop closed for 20 min in a stall: no more than 90 s count",
@@ -501,6 +602,33 @@ def test_clock_that_jumps_ahead_in_a_stall_adds_nothing() -> None:
     assert rig.total("openqoe_watch_time_seconds") == pytest.approx(27.0)
 
 
+@pytest.mark.parametrize("set_back", [120, 3_600])
+@pytest.mark.parametrize(
+    ("stop", "resume", "rebuffer"), [("pause", "playing", 0.0), ("stall_start", "stall_end", 3.0)]
+)
+def test_clock_that_is_set_back_loses_nothing(
+    set_back: int, stop: str, resume: str, rebuffer: float
+) -> None:
+    """The first running total that arrives after it shows it."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="5")
+    rig.post(player_event(0, "playing", 0.0))
+    for second, made in (
+        (10, heartbeats(10, 10)),
+        (15, [player_event(15, stop, 15.0)]),
+        (18, [player_event(18 - set_back, resume, 15.0)]),
+        (28, [player_event(28 - set_back, "heartbeat", 25.0, playing_time=25_000)]),
+        (38, [player_event(38 - set_back, "heartbeat", 35.0, playing_time=35_000)]),
+        (43, [player_event(43 - set_back, "moveaway", 40.0)]),
+    ):
+        rig.pass_time(NOW + second * 1000 - rig.now)
+        rig.post(*made)
+    rig.pass_time(HOUR)
+    seconds = rig.total("openqoe_rebuffer_duration_seconds_sum", cause="rebuffer")
+    assert seconds == pytest.approx(rebuffer)
+    assert rig.total("openqoe_watch_time_seconds") == pytest.approx(40.0 + rebuffer)
+    assert rig.total("openqoe_playing_time_seconds") == pytest.approx(40.0)
+
+
 def test_batches_delayed_by_an_outage_are_no_jump_of_the_clock() -> None:
     """The first ones arrive a minute late, the later ones sooner and sooner."""
     rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
@@ -512,6 +640,36 @@ def test_batches_delayed_by_an_outage_are_no_jump_of_the_clock() -> None:
         rig.post(player_event(second, "heartbeat", float(second), playing_time=second * 1000))
     rig.pass_time(HOUR)
     assert rig.total("openqoe_watch_time_seconds") == pytest.approx(110.0)
+
+
+def test_events_that_arrive_after_the_time_out_count_as_in_time() -> None:
+    """The SDK sends what its queue holds with the next page."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    rig.post(player_event(0, "playing", 0.0), *heartbeats(10, 40))
+    rig.pass_time(HOUR)
+    rig.post(player_event(45, "pause", 45.0, playing_time=45_000))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_watch_time_seconds") == 45.0
+    assert rig.total("openqoe_playing_time_seconds") == 45.0
+
+
+def test_late_total_adds_nothing_to_the_position_that_came_before_it() -> None:
+    """The beacon of a page that closes overtakes a batch that is sent again."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    rig.post(player_event(0, "playing", 0.0), *heartbeats(10, 40))
+    rig.pass_time(60_000)
+    rig.post(player_event(60, "moveaway", 60.0))
+    rig.pass_time(5 * MINUTE)
+    rig.post(*heartbeats(50, 50))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_playing_time_seconds") == 60.0
+
+
+def heartbeats(begin: int, end: int) -> list[dict[str, Any]]:
+    return [
+        player_event(t, "heartbeat", float(t), playing_time=t * 1000)
+        for t in range(begin, end + 1, 10)
+    ]
 
 
 def test_total_of_40_days_has_no_limit() -> None:
@@ -565,3 +723,27 @@ def test_advertisement_with_an_id_of_its_own_is_a_view_of_its_own() -> None:
     assert rig.total("openqoe_view_outcomes_total", outcome="completed") == 1
     assert rig.total("openqoe_view_outcomes_total", outcome="stopped") == 1
     assert rig.total("openqoe_watch_time_seconds") == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize(
+    ("records", "watch"),
+    [
+        (
+            ((0, "s"), (1, "p"), (21, "e"), (25, "s"), (27, "p"), (37, "a")),
+            20 + 10,
+        ),
+        (((0, "s"), (1, "p"), (11, "f"), (14, "s"), (15, "p"), (25, "a")), 10 + 10),
+        (((0, "s"), (1, "p"), (11, "p,nr"), (21, "p,nr"), (31, "p"), (41, "a")), 10 + 10),
+    ],
+    ids=["plays again after the end", "plays again after a failure", "not rendered"],
+)
+def test_cmcd_player_counts_as_playing_while_it_says_so(
+    records: tuple[tuple[int, str], ...], watch: float
+) -> None:
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
+    for number, (second, state) in enumerate(records):
+        rig.pass_time(NOW + second * 1000 - rig.now)
+        rig.post_cmcd(cmcd_record(second, f"e=ps,sn={number},sta={state}"))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_watch_time_seconds") == pytest.approx(watch)
+    assert rig.total("openqoe_video_startup_seconds_sum") == pytest.approx(1.0)
