@@ -22,6 +22,7 @@ export function build(onerror) {
   form().addEventListener("submit", (event) => event.preventDefault());
   let typing = null;
   form().addEventListener("input", () => {
+    outdate();
     clearTimeout(typing);
     typing = setTimeout(() => restart(), 250);
   });
@@ -53,9 +54,16 @@ export function follow(fields) {
   form().elements.contains.focus({ preventScroll: true });
 }
 
-function restart() {
+/** What is shown has other filters than the form. */
+function outdate() {
   latest = 0;
+  clearTimeout(timer);
   asked.abort();
+  byId("tail").setAttribute("aria-busy", "true");
+}
+
+function restart() {
+  outdate();
   if (isPaused) pause(false);
   else next(0);
 }
@@ -90,6 +98,7 @@ function show(answer, isFirst, fields) {
   const rows = answer.entries.map(safeRow);
   if (isFirst) {
     list.replaceChildren(...rows);
+    list.removeAttribute("aria-busy");
     if (!rows.length) {
       const isFiltered = Object.keys({ ...state.filters, ...fields }).length > 0;
       list.append(el("li", { class: "none" }, empty(isFiltered ? "No event matches." : "No events yet.")));

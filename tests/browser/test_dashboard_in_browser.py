@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.select import Select
 
 from tests.browser.browser import PHONE, Browser
 from tests.browser.players import ended, failed, post, view
@@ -51,7 +50,7 @@ def worker() -> Iterator[WorkerProcess]:
                 ESCAPES,
             ),
         )
-        wait_until(lambda: _stored(worker), timeout=30, description="the events to be stored")
+        wait_until(lambda: _stored(worker), description="the events to be stored")
         yield worker
 
 
@@ -78,9 +77,9 @@ def test_page_shows_the_numbers_of_the_events(browser: Browser, worker: WorkerPr
     # Of 0.8 0.8 1.2 4.0 s the median lies at the end of the bucket from 0.5 to 1 s.
     assert browser.tile("startup") == "1.00 s"
     browser.wait_for_charts()
-    rows = [row.text.split() for row in browser.all("#breakdown tbody tr")]
+    rows = [row.split() for row in browser.texts("#breakdown tbody tr")]
     assert ["desktop", "2"] in [row[:2] for row in rows]
-    funnel = [line.text.split()[:2] for line in browser.all("#funnel li")]
+    funnel = [line.split()[:2] for line in browser.texts("#funnel li")]
     assert funnel[0] == ["Started", "4"]
     assert funnel[-1] == ["Completed", "2"]
     assert "delivering" in browser.text("#delivery")
@@ -91,7 +90,7 @@ def test_page_shows_the_numbers_of_the_events(browser: Browser, worker: WorkerPr
 def test_charts_have_text_descriptions(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.wait_for_charts()
-    labels = [plot.get_attribute("aria-label") or "" for plot in browser.all(".plot")]
+    labels = browser.attributes(".plot", "aria-label")
     assert len(labels) == 7
     assert any(label.startswith("Start-up time. p50: latest") for label in labels), labels
 
@@ -101,21 +100,28 @@ def test_filter_applies_to_the_page_and_is_in_its_address(
 ) -> None:
     browser.open(worker.url)
     browser.wait(lambda: len(browser.all("[name=org_id] option")) == 3, "the organisations")
-    Select(browser.find("[name=org_id]")).select_by_value("acme")
+    browser.choose("[name=org_id]", "acme")
     browser.wait(lambda: browser.tile("started") == "3", "the filtered number")
     assert browser.tile("errors") == "0 / 100 views"
     browser.driver.refresh()
     browser.wait(lambda: browser.tile("started") == "3", "the filter after a reload")
     # A row of a breakdown is a filter, too.
     browser.wait_for_charts()
-    next(b for b in browser.all("#breakdown tbody button") if b.text == "tv").click()
+    browser.click("#breakdown tbody button", "tv")
     browser.wait(lambda: browser.tile("started") == "1", "the device's number")
-    assert Select(browser.find("[name=device_category]")).first_selected_option.text == "tv"
+    assert browser.chosen("[name=device_category]") == "tv"
     browser.driver.back()
     browser.wait(lambda: browser.tile("started") == "3", "the filter before")
-    browser.find("#clear").click()
+    browser.click("#clear")
     browser.wait(lambda: browser.tile("started") == "4", "all of it again")
     assert browser.complaints() == []
+
+
+def tail_length(browser: Browser) -> int | None:
+    """The number of events in the tail; nothing while an answer to its filters is awaited."""
+    if browser.all("#tail[aria-busy]"):
+        return None
+    return len(browser.all("#tail details"))
 
 
 def test_markup_in_events_is_shown_as_text(browser: Browser, worker: WorkerProcess) -> None:
@@ -123,11 +129,11 @@ def test_markup_in_events_is_shown_as_text(browser: Browser, worker: WorkerProce
     browser.wait_for_charts()
     browser.wait(lambda: browser.all("#tail details"), "the tail")
     for place in ("#filters", "#breakdown", "#failing", "#errors", "#tail"):
-        assert "<img src=x" in (browser.find(place).get_attribute("textContent") or ""), place
+        assert "<img src=x" in browser.attributes(place, "textContent")[0], place
     # An event, opened.
-    browser.find("[name=event_type]").send_keys("error")
-    browser.wait(lambda: len(browser.all("#tail details")) == 1, "the error")
-    browser.find("#tail summary").click()
+    browser.type("[name=event_type]", "error")
+    browser.wait(lambda: tail_length(browser) == 1, "the error")
+    browser.click("#tail summary")
     browser.wait(lambda: browser.all("#tail pre"), "the event")
     assert HOSTILE.replace('"', '\\"') in browser.text("#tail pre")
     assert "\\u001b[31mred\\u0007 \\u202etxt.exe" in browser.text("#tail summary .glance")
@@ -156,29 +162,28 @@ def test_markup_in_charts_is_shown_as_text(browser: Browser, worker: WorkerProce
 
 def test_click_on_a_view_shows_all_its_events(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
-    browser.find("[name=contains]").send_keys("VIEW-2")
-    browser.find("[name=event_type]").send_keys("ended")
-    browser.wait(lambda: len(browser.all("#tail details")) == 1, "the one event")
-    browser.find("#tail summary").click()
-    browser.find("#tail details > button").click()
+    browser.type("[name=contains]", "VIEW-2")
+    browser.type("[name=event_type]", "ended")
+    browser.wait(lambda: tail_length(browser) == 1, "the one event")
+    browser.click("#tail summary")
+    browser.click("#tail details > button")
     count = len(ended(view("view-2", startup=1200, stalls=2)))
-    browser.wait(lambda: len(browser.all("#tail details")) == count, "the view's events")
-    assert browser.find("#tail-form [name=view_id]").get_attribute("value") == "view-2"
-    assert browser.find("#tail-form [name=event_type]").get_attribute("value") == ""
+    browser.wait(lambda: tail_length(browser) == count, "the view's events")
+    assert browser.attributes("#tail-form [name=view_id]", "value") == ["view-2"]
+    assert browser.attributes("#tail-form [name=event_type]", "value") == [""]
 
 
 def test_paused_tail_shows_no_new_events(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.wait(lambda: browser.all("#tail details"), "the tail")
-    browser.find("#pause").click()
+    browser.click("#pause")
     post(worker, [view("view-1")[2] | {"event_type": "while_paused"}])
     wait_until(
         lambda: b"while_paused" in worker.request("GET", "/dashboard/api/tail")[2],
-        timeout=20,
         description="the event to be stored",
     )
     assert "while_paused" not in browser.text("#tail")
-    browser.find("#pause").click()
+    browser.click("#pause")
     browser.wait(lambda: "while_paused" in browser.text("#tail"), "the event")
 
 
@@ -199,7 +204,7 @@ def test_theme_follows_the_system_and_the_choice(browser: Browser, worker: Worke
     light = browser.run(ground)
     browser.scheme("dark")
     assert browser.run(ground) != light
-    browser.find("#theme").click()
+    browser.click("#theme")
     assert browser.run(ground) == light
     browser.driver.refresh()
     assert browser.run(ground) == light, "the choice was forgotten"
@@ -209,12 +214,12 @@ def test_theme_follows_the_system_and_the_choice(browser: Browser, worker: Worke
 def test_all_controls_are_reachable_by_keyboard(browser: Browser, worker: WorkerProcess) -> None:
     browser.open(worker.url)
     browser.wait(lambda: browser.all("#breakdown table"), "the breakdown")
-    browser.find("#tabs [aria-selected=true]").send_keys(Keys.ARROW_RIGHT)
+    browser.type("#tabs [aria-selected=true]", Keys.ARROW_RIGHT)
     browser.wait(lambda: "Chrome" in browser.text("#breakdown"), "the browsers")
     assert browser.driver.switch_to.active_element.text == "Browser"
-    browser.find("#range input:checked").send_keys(Keys.ARROW_LEFT)
+    browser.type("#range input:checked", Keys.ARROW_LEFT)
     browser.wait(lambda: "last=15m" in browser.driver.current_url, "the shorter range")
-    browser.find("#refresh").send_keys(Keys.SPACE)
+    browser.type("#refresh", Keys.SPACE)
     browser.wait(lambda: browser.text("#pulse").startswith("Updated"), "auto-refresh to be off")
 
 
@@ -222,12 +227,12 @@ def test_page_refreshes_by_itself_and_reports_an_outage(browser: Browser) -> Non
     """From a worker without data to its end and its restart."""
     with WorkerProcess({"OPENQOE_FLUSH_INTERVAL": "1"}) as worker:
         browser.open(f"{worker.url}/?last=15m")
-        browser.wait(lambda: browser.find("#welcome").is_displayed(), "the empty state")
+        browser.wait(lambda: browser.is_shown("#welcome"), "the empty state")
         assert f"POST {worker.url}/v1/events" in browser.text("#welcome")
         assert browser.tile("ratio") == NOTHING
         post(worker, view("view-1"))
         browser.wait(lambda: browser.tile("started") == "1", "the first view")
-        browser.wait(lambda: not browser.find("#welcome").is_displayed(), "the welcome to go")
+        browser.wait(lambda: not browser.is_shown("#welcome"), "the welcome to go")
         assert browser.complaints() == []
         worker.kill()
         browser.wait(lambda: "not reachable" in browser.text("#pulse"), "the outage to show")
@@ -244,16 +249,16 @@ def test_dashboard_with_api_key_requires_sign_in(browser: Browser) -> None:
         assert worker.request("GET", "/dashboard/app.js")[0] == 401
         browser.open(worker.url)
         assert browser.all("#tiles") == []
-        browser.find("[name=key]").send_keys("guessed" + Keys.ENTER)
+        browser.type("[name=key]", "guessed" + Keys.ENTER)
         browser.wait(lambda: browser.all("[role=alert]"), "the refusal")
-        browser.find("[name=key]").send_keys("open sesame" + Keys.ENTER)
+        browser.type("[name=key]", "open sesame" + Keys.ENTER)
         browser.wait(lambda: browser.all("#tile-started"), "the dashboard")
         browser.wait(lambda: browser.tile("started") == "0", "its numbers")
         assert "sesame" not in browser.driver.current_url
-        browser.find("#sign-out button").click()
+        browser.click("#sign-out button")
         browser.wait(lambda: browser.all("[name=key]"), "the form")
         # When the session ends while the page is open, the page asks to sign in again.
-        browser.find("[name=key]").send_keys("open sesame" + Keys.ENTER)
+        browser.type("[name=key]", "open sesame" + Keys.ENTER)
         browser.wait(lambda: browser.all("#tile-started"), "the dashboard")
         browser.wait(lambda: browser.tile("started") == "0", "its numbers")
         browser.driver.delete_all_cookies()
@@ -262,7 +267,7 @@ def test_dashboard_with_api_key_requires_sign_in(browser: Browser) -> None:
 
 def _sign_in(browser: Browser, worker: WorkerProcess, key: str) -> None:
     browser.open(worker.url)
-    browser.find("[name=key]").send_keys(key + Keys.ENTER)
+    browser.type("[name=key]", key + Keys.ENTER)
     browser.wait(lambda: browser.all("#tile-started"), "the dashboard")
 
 
@@ -295,7 +300,7 @@ def test_read_key_of_an_organisation_shows_only_its_events(
             assert worker.post(batch(*events), **{"X-API-Key": "page"})[0] == 202
 
         browser.open(worker.url)
-        browser.find("[name=key]").send_keys("page" + Keys.ENTER)
+        browser.type("[name=key]", "page" + Keys.ENTER)
         browser.wait(lambda: browser.all("[role=alert]"), "the refusal of a key that only sends")
 
         _sign_in(browser, worker, "board")
@@ -304,7 +309,7 @@ def test_read_key_of_an_organisation_shows_only_its_events(
         browser.wait(lambda: denied in browser.text("body"), "the closed panel of events")
         assert "missing" not in browser.text("#pulse")
         assert "rival" not in browser.driver.page_source
-        browser.find("#sign-out button").click()
+        browser.click("#sign-out button")
         browser.wait(lambda: browser.all("[name=key]"), "the form")
 
         _sign_in(browser, worker, "support")
@@ -319,14 +324,15 @@ def test_range_drawn_in_a_chart_becomes_the_time_range(
 ) -> None:
     browser.open(worker.url)
     browser.wait_for_charts()
+    browser.type("#refresh", Keys.SPACE)  # or the chart is redrawn under the mouse
     plot = browser.find("#chart-concurrent .nsewdrag")
     width = plot.size["width"]
     mouse = ActionChains(browser.driver).move_to_element(plot).move_by_offset(-width // 4, 0)
     mouse.click_and_hold().move_by_offset(width // 8, 0).move_by_offset(width // 8, 0)
     mouse.release().perform()
     browser.wait(lambda: "from=" in browser.driver.current_url, "the range")
-    browser.wait(lambda: browser.find("#zoomed").is_displayed(), "the way back")
-    browser.find("#zoomed").click()
+    browser.wait(lambda: browser.is_shown("#zoomed"), "the way back")
+    browser.click("#zoomed")
     browser.wait(lambda: "last=1h" in browser.driver.current_url, "the range until now")
     browser.wait(lambda: browser.tile("started") == "4", "its numbers")
     assert browser.complaints() == []
@@ -361,7 +367,6 @@ def test_tail_shows_events_with_any_json(browser: Browser, worker: WorkerProcess
     worker.post(batch(event("after_any_json", at=now, view_id="any-json-after")))
     wait_until(
         lambda: b"after_any_json" in worker.request("GET", "/dashboard/api/tail")[2],
-        timeout=30,
         description="the events to be stored",
     )
     browser.open(worker.url)

@@ -72,11 +72,13 @@ def shown_lane(browser: Browser, one: ViewTruth) -> list[Period]:
     begin = one.lane()[0].since
     length = one.lane()[-1].until - begin
     periods = []
-    for bar in browser.all(".lane-body .period"):
-        match = SHARE.search(bar.get_attribute("style") or "")
+    styles = browser.attributes(".lane-body .period", "style")
+    titles = browser.attributes(".lane-body .period", "title")
+    for style, title in zip(styles, titles, strict=True):
+        match = SHARE.search(style)
         assert match is not None
         since, width = (float(share) * length / 100 for share in match.groups())
-        state = (bar.get_attribute("title") or "").split()[0]
+        state = title.split()[0]
         times = {"since": begin + round(since), "until": begin + round(since + width)}
         periods.append({"state": state, **times})
     return as_seen(periods)
@@ -89,7 +91,7 @@ def test_list_shows_the_count_of_each_outcome(
     browser.open(worker.url)
     browser.wait(lambda: browser.all("#views tbody tr"), "the list of views")
     assert browser.text("#views-note").startswith(f"{len(truth)} views")
-    labels = [chip.get_attribute("aria-label") or "" for chip in browser.all("#views-note .chip")]
+    labels = browser.attributes("#views-note .chip", "aria-label")
     counts = Counter(int(label.split(": ")[1].split()[0]) for label in labels)
     assert counts == Counter(Counter(one.outcome for one in truth.values()).values())
 
@@ -107,11 +109,8 @@ def test_page_shows_the_numbers_and_the_lane_of_ten_known_views(
         wanted = {"org_id": one.labels["org_id"], "view_id": view_id, "video_id": video_id}
         browser.open(f"{worker.url}/?{urlencode({'page': 'view', **wanted})}")
         browser.wait(lambda: browser.all("#view-numbers .figure"), "the numbers")
-        names = [name.text for name in browser.all("#view-numbers dt")]
-        values = [
-            figure.text.replace("\N{NO-BREAK SPACE}", " ")
-            for figure in browser.all("#view-numbers .figure")
-        ]
+        names = browser.texts("#view-numbers dt")
+        values = browser.texts("#view-numbers .figure")
         expected = figures(one)
         shown = {name: value for name, value in zip(names, values, strict=True) if name in expected}
         assert shown == expected, key

@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 
 import pytest
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.select import Select
 
 from tests.browser.browser import PHONE, Browser
 from tests.browser.players import Events, ended, failed, post, view
@@ -64,14 +63,13 @@ def worker() -> Iterator[WorkerProcess]:
                 asks(worker, "views")["count"] == 4
                 and asks(worker, "views", min_rebuffer="4")["count"] == 1
             ),
-            timeout=90,
             description="the rows of the views",
         )
         yield worker
 
 
 def rows(browser: Browser) -> list[str]:
-    return [cell.get_attribute("title") or "" for cell in browser.all("#views tbody th a")]
+    return browser.attributes("#views tbody th a", "title")
 
 
 def open_list(browser: Browser, worker: WorkerProcess) -> None:
@@ -99,14 +97,14 @@ def test_list_shows_counts_and_filters_by_outcome_rebuffering_and_view(
 ) -> None:
     open_list(browser, worker)
     assert browser.text("#views-note").startswith("4 views")
-    Select(browser.find("#views-form [name=outcome]")).select_by_value("completed")
+    browser.choose("#views-form [name=outcome]", "completed")
     browser.wait(lambda: sorted(rows(browser)) == ["fine", "stalled"], "the completed views")
-    browser.find("#views-form [name=min_rebuffer]").send_keys("4", Keys.ENTER)
+    browser.type("#views-form [name=min_rebuffer]", "4", Keys.ENTER)
     browser.wait(lambda: rows(browser) == ["stalled"], "the view that stalled")
     assert "3 · 4.50 s" in browser.text("#views tbody")
     browser.driver.refresh()  # the filters are in the address
     browser.wait(lambda: rows(browser) == ["stalled"], "the view that stalled, again")
-    browser.find("#views-clear").click()
+    browser.click("#views-clear")
     browser.wait(lambda: len(rows(browser)) == 4, "all views")
     assert browser.complaints() == []
 
@@ -116,11 +114,11 @@ def test_row_of_errors_and_of_who_is_affected_lead_to_their_views(
 ) -> None:
     open_list(browser, worker)
     browser.wait(lambda: browser.all("#errors tbody tr"), "the errors")
-    browser.find('#errors [aria-label^="Views with"]').click()
+    browser.click('#errors [aria-label^="Views with"]')
     browser.wait(lambda: rows(browser) == ["evil " + HOSTILE], "the view with the error")
-    browser.find("#views-clear").click()
+    browser.click("#views-clear")
     browser.wait(lambda: len(rows(browser)) == 4, "all views")
-    browser.find('#breakdown [aria-label="Views with tv"]').send_keys(Keys.ENTER)
+    browser.type('#breakdown [aria-label="Views with tv"]', Keys.ENTER)
     browser.wait(lambda: rows(browser) == ["running"], "the view on a TV")
 
 
@@ -129,14 +127,14 @@ def test_page_of_a_view_shows_what_happened(browser: Browser, worker: WorkerProc
     assert "stalled 3 times for 4.5 s, reached the end." in browser.text(".sentence")
     numbers = browser.text("#view-numbers")
     assert "Stalls\n3" in numbers
-    labels = [lane.get_attribute("aria-label") or "" for lane in browser.all(".lane-body")]
+    labels = browser.attributes(".lane-body", "aria-label")
     lanes = [label.replace("\N{NO-BREAK SPACE}", " ") for label in labels]
     assert any("rebuffering 4.50 s" in lane for lane in lanes), lanes
     assert any(lane.startswith("Bit rate: 3.0 Mbit/s") for lane in lanes), lanes
-    events = browser.all("#view-events summary")
+    events = browser.texts("#view-events summary")
     assert len(events) == len(ended(view("stalled", stalls=3)))
-    assert any("+1.50 s" in event.text for event in events), "a stall has ended"
-    events[0].send_keys(Keys.ENTER)  # by keyboard
+    assert any("+1.50 s" in event for event in events), "a stall has ended"
+    browser.type("#view-events summary", Keys.ENTER)  # by keyboard
     browser.wait(lambda: browser.all("#view-events pre"), "the JSON")
     assert '"view_id": "stalled"' in browser.text("#view-events pre")
     assert browser.complaints() == []

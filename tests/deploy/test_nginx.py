@@ -68,7 +68,7 @@ def client(
                 return False
 
         try:
-            wait_until(answers, timeout=20, description="nginx to answer")
+            wait_until(answers, description="nginx to answer")
             yield client
         finally:
             process.terminate()

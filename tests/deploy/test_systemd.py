@@ -110,7 +110,7 @@ def test_workers_serve_on_socket_opened_by_systemd(service: Unit, tmp_path: Path
         return False
 
     try:
-        wait_until(is_ready, timeout=20, description="a worker behind systemd's socket")
+        wait_until(is_ready, description="a worker behind systemd's socket")
     finally:
         process.send_signal(SIGTERM)
         status = process.wait(30)

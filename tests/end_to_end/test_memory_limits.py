@@ -15,6 +15,7 @@ import pytest
 from openqoe.core.config.worker_config import Config
 from openqoe.core.engine.memory_bounds import MemoryBound, bounds_with_key, bounds_without_key
 from tests.support.event_builders import batch, event
+from tests.support.services import PATIENCE
 from tests.support.worker_process import Command, WorkerProcess, serve, serve_trio
 
 MIB = 1024 * 1024
@@ -48,9 +49,9 @@ def test_client_without_key_stays_within_the_bounds(command: Command) -> None:
         before = resident(worker)
         address = (worker.address, worker.port)
         for _ in range(1_500):
-            client = opened.enter_context(socket.create_connection(address, timeout=10))
+            client = opened.enter_context(socket.create_connection(address, timeout=PATIENCE))
             client.sendall(b"POST /v1/events HTTP/1.1\r\nHost: a\r\nX-A: " + b"x" * 30_000)
-        client = opened.enter_context(socket.create_connection(address, timeout=10))
+        client = opened.enter_context(socket.create_connection(address, timeout=PATIENCE))
         for number in range(1_000):
             client.sendall(
                 b"POST /v1/events HTTP/1.1\r\nHost: a\r\nX-B: %d%b\r\nContent-Length: 2\r\n\r\n{}"

@@ -142,6 +142,7 @@ def test_transient_failure_is_retried_within_invocation(
     assert len(loki.entries()) == 10
 
 
+@pytest.mark.alone
 def test_undelivered_data_is_sent_by_later_invocation(
     new_environment: EnvironmentMaker,
     receiver: RemoteWriteDouble,
@@ -175,6 +176,7 @@ def test_hanging_destination_does_not_delay_the_other(
     assert len(loki.entries()) == 30
 
 
+@pytest.mark.alone
 def test_invocation_without_data_returns_at_once(
     new_environment: EnvironmentMaker,
 ) -> None:

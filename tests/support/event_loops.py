@@ -12,6 +12,7 @@ import trio
 from openqoe.shells.net.asyncio_sockets import AsyncioSockets
 from openqoe.shells.net.peer_link import SocketEvents
 from openqoe.shells.trio_shell.trio_sockets import TrioSockets
+from tests.support.services import PATIENCE
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ class TrioLoop(EventLoop):
         started: SimpleQueue[trio.lowlevel.TrioToken] = SimpleQueue()
         self._thread = Thread(target=trio.run, args=(self._run, started))
         self._thread.start()
-        self._token = started.get(timeout=5)
+        self._token = started.get(timeout=PATIENCE)
 
     async def _run(self, started: SimpleQueue[trio.lowlevel.TrioToken]) -> None:
         async with trio.open_nursery() as self._nursery:

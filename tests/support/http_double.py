@@ -174,9 +174,9 @@ class HttpDouble(ABC):
         """Number of requests so far, refused ones included."""
         return len(self.requests)
 
-    def wait_for_requests(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for_requests(self, count: int) -> None:
         """Wait until at least `count` requests are answered or dropped."""
-        wait_until(lambda: len(self.replies) >= count, timeout, f"{count} requests")
+        wait_until(lambda: len(self.replies) >= count, description=f"{count} requests")
 
     def _handle(self, request: ReceivedRequest) -> tuple[Reply | None, float]:
         """The response (None: close the connection) and the delay before it in s."""

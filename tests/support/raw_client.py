@@ -5,6 +5,7 @@ import struct
 import time
 from typing import NamedTuple, Self
 
+from tests.support.services import PATIENCE
 from tests.support.worker_process import WorkerProcess
 
 
@@ -17,7 +18,7 @@ class RawResponse(NamedTuple):
 class RawClient:
     """One connection that sends and receives raw bytes. A context manager."""
 
-    def __init__(self, port: int, timeout: float = 15) -> None:
+    def __init__(self, port: int, timeout: float = PATIENCE) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self._buffer = b""
 

@@ -13,6 +13,9 @@ from typing import Final, NoReturn
 
 import pytest
 
+PATIENCE: Final = 60.0
+"""Seconds that a test waits for what must come: more than it takes on a very busy machine."""
+
 REQUIRED_MEMORY: Final = 2 << 30
 """Bytes that must be free in /dev/shm for a server to keep its data there."""
 
@@ -68,7 +71,7 @@ def fast_folder(prefix: str) -> Path:
 
 def wait_until(
     condition: Callable[[], object],
-    timeout: float = 5.0,
+    timeout: float = PATIENCE,
     description: str = "the condition",
     interval: float = 0.02,
 ) -> None:

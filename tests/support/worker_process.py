@@ -124,7 +124,7 @@ class WorkerProcess:
         """Start the process and wait until it answers."""
         with self._log.open("ab") as log:
             self.process = self._start(self._command, self._environment, log)
-        wait_until(self._answers, timeout=20, description="the worker to answer")
+        wait_until(self._answers, description="the worker to answer")
 
     def stop(self, timeout: float = 20) -> int:
         """Send the stop signal; return the exit status."""

@@ -118,7 +118,7 @@ def test_replay_with_speed_has_the_pace_of_the_recording(worker: WorkerProcess) 
     )
     began = time.monotonic()
     replay("-", "--url", worker.url, "--speed", "2", stdin=text)
-    assert 1.5 <= time.monotonic() - began < 6
+    assert 1.5 <= time.monotonic() - began < 30
 
 
 def test_replay_shifted_to_now_sends_no_event_of_the_future(
@@ -192,7 +192,7 @@ def test_interrupted_replay_prints_its_counts(worker: WorkerProcess) -> None:
     process.stdin.write(text)
     process.stdin.close()
     process.stdin = None
-    wait_until(lambda: worker.count_events() > before, timeout=20, description="the first batch")
+    wait_until(lambda: worker.count_events() > before, description="the first batch")
     time.sleep(0.5)  # until it has read the answer
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=10)

@@ -123,7 +123,7 @@ def test_worker_serves_when_its_log_has_no_reader(shell: str) -> None:
         )
         os.close(writer)
         try:
-            wait_until(lambda: receiver.request_count >= 2, timeout=20, description="two flushes")
+            wait_until(lambda: receiver.request_count >= 2, description="two flushes")
             process.terminate()
             assert process.wait(20) == 0
         finally:

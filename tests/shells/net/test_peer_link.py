@@ -19,7 +19,7 @@ from openqoe.shells.net import peer_link, peer_socket, sockets
 from openqoe.shells.net.peer_link import Answer, PeerLink
 from openqoe.shells.storage import Slot, Slots
 from tests.support.event_loops import AsyncioLoop, EventLoop, TrioLoop
-from tests.support.services import wait_until
+from tests.support.services import PATIENCE, wait_until
 
 Result = HttpResult | NetworkFailure
 
@@ -36,7 +36,12 @@ class Linked:
     """
 
     def __init__(
-        self, loop: EventLoop, directory: Path, *, status: int | None = 204, timeout: float = 0.5
+        self,
+        loop: EventLoop,
+        directory: Path,
+        *,
+        status: int | None = 204,
+        timeout: float = PATIENCE,
     ) -> None:
         self.slot: Slot = Slots(directory).claim()
         self.received: SimpleQueue[bytes] = SimpleQueue()
@@ -66,7 +71,7 @@ class Linked:
     def send(self, body: bytes) -> Result:
         """Forward a body to slot 1 and wait for the result."""
         self.submit(body)
-        return self.results.get(timeout=5)[1]
+        return self.results.get(timeout=PATIENCE)[1]
 
     def close(self) -> None:
         self._loop.call(self._link.close)
@@ -116,7 +121,7 @@ def test_owner_gets_the_body_and_sender_its_answer(
 ) -> None:
     owner = start_owner()
     assert sender.send(b"x" * size) == HttpResult(204, body=b"x" * min(size, 9))
-    assert owner.received.get(timeout=5) == b"x" * size
+    assert owner.received.get(timeout=PATIENCE) == b"x" * size
 
 
 def test_many_bodies_at_a_time_get_their_own_answers(
@@ -125,7 +130,7 @@ def test_many_bodies_at_a_time_get_their_own_answers(
     start_owner()
     bodies = [b"%9d" % number + b"x" * 50_000 for number in range(1, 101)]
     sender.submit(*bodies)
-    results = dict(sender.results.get(timeout=5) for _ in bodies)
+    results = dict(sender.results.get(timeout=PATIENCE) for _ in bodies)
     assert results == {number: HttpResult(204, body=b"%9d" % number) for number in range(1, 101)}
 
 
@@ -141,9 +146,13 @@ def test_missing_owner_is_a_failure(tmp_path: Path, sender: Linked) -> None:
 
 
 @pytest.mark.usefixtures("_impatient")
-def test_owner_that_does_not_answer_is_a_failure(sender: Linked, start_owner: StartOwner) -> None:
+def test_owner_that_does_not_answer_is_a_failure(
+    tmp_path: Path, loop: EventLoop, sender: Linked, start_owner: StartOwner
+) -> None:
     start_owner(status=None)
-    assert sender.send(b"x") == NetworkFailure("timed out")
+    impatient = Linked(loop, tmp_path, timeout=0.1)
+    assert impatient.send(b"x") == NetworkFailure("timed out")
+    impatient.close()
 
 
 def test_owner_that_was_replaced_is_reached_at_once(
@@ -154,7 +163,7 @@ def test_owner_that_was_replaced_is_reached_at_once(
     owner.close()
     successor = start_owner()
     assert sender.send(b"2") == HttpResult(204, body=b"2")
-    assert successor.received.get(timeout=5) == b"2"
+    assert successor.received.get(timeout=PATIENCE) == b"2"
 
 
 def test_owner_that_ends_before_its_first_answer_is_a_failure(
@@ -162,9 +171,9 @@ def test_owner_that_ends_before_its_first_answer_is_a_failure(
 ) -> None:
     owner = start_owner(status=None)
     sender.submit(b"x", b"y")
-    assert owner.received.get(timeout=5) == b"x"
+    assert owner.received.get(timeout=PATIENCE) == b"x"
     owner.close()
-    failures = [sender.results.get(timeout=5)[1] for _ in range(2)]
+    failures = [sender.results.get(timeout=PATIENCE)[1] for _ in range(2)]
     assert {type(failure) for failure in failures} == {NetworkFailure}
 
 
@@ -241,4 +250,4 @@ def test_process_whose_folder_was_replaced_leaves_the_socket_of_its_successor(
     successor = start_owner()
     time.sleep(0.1)
     assert sender.send(b"x") == OK
-    assert successor.received.get(timeout=5) == b"x"
+    assert successor.received.get(timeout=PATIENCE) == b"x"

@@ -14,6 +14,7 @@ import trustme
 from tests.conformance.test_http import send_in_background
 from tests.support.event_builders import batch, event
 from tests.support.raw_client import RawClient, encode_get, encode_post
+from tests.support.services import PATIENCE
 from tests.support.worker_process import WorkerProcess
 
 SHELLS = ("asyncio", "trio")
@@ -85,7 +86,7 @@ def deaf_client(port: int, last: bytes = b"") -> socket.socket:
 
 
 def test_request_after_pipelined_ones_is_answered(impatient: WorkerProcess) -> None:
-    with socket.create_connection(("127.0.0.1", impatient.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=PATIENCE) as client:
         for requests in (2, 1, 3, 1):
             client.sendall(encode_get("/health") * requests)
             received = b""
@@ -147,7 +148,7 @@ class TlsWorkerProcess(WorkerProcess):
             return False
 
     def is_answering(self) -> bool:
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         with plain, self._context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
             secure.sendall(encode_get("/health"))
             return secure.recv(4096).startswith(b"HTTP/1.1 200")
@@ -164,15 +165,16 @@ def test_plain_clients_of_tls_port_free_their_connection_slots(
     assert worker.is_answering()
 
 
+@pytest.mark.alone
 def test_connections_without_tls_handshake_count_and_time_out(
     tls_worker: TlsWorkerProcess,
 ) -> None:
     worker = tls_worker
     time.sleep(0.2)
-    silent = [RawClient(worker.port, timeout=5) for _ in range(3)]
+    silent = [RawClient(worker.port) for _ in range(3)]
     time.sleep(0.1)
     began = time.monotonic()
-    with RawClient(worker.port, timeout=5) as late:
+    with RawClient(worker.port) as late:
         assert late.is_closed()  # at once
     assert time.monotonic() - began < 0.8
     for client in silent:

@@ -15,7 +15,7 @@ from openqoe.shells.service.bootstrap import open_runtime
 from openqoe.shells.service.clock import now_ms
 from openqoe.shells.wsgi_shell.service import Service
 from tests.support.event_builders import batch, event, post
-from tests.support.services import wait_until
+from tests.support.services import PATIENCE, wait_until
 
 
 def name_view(slot: int) -> str:
@@ -44,7 +44,7 @@ def test_stop_logs_the_batches_that_stay_for_each_slot(
     answers: SimpleQueue[Response] = SimpleQueue()
     for number in range(4):  # the first of them is flushed once more
         service.handle_peer(encode_forwarded(number), answers.put)
-        assert answers.get(timeout=5).status == 204
+        assert answers.get(timeout=PATIENCE).status == 204
     service.close(0.1)
     records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     (kept,) = (one for one in records if one["event"] == "batches kept for the next start")
