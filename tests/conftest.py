@@ -1,8 +1,9 @@
 """Fixtures and order of all tests."""
 
+import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 # Imported before a test starts a worker in this process: the worker freezes the garbage collector's
@@ -28,6 +29,19 @@ hypothesis.settings.load_profile("parallel")
 # processes, which tests stop with these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Exempt what collection creates from garbage collection: modules and thousands of tests stay
+    until the end, and each worker that a test starts in this process would examine them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def quantile(q: float, rig: Rig) -> float | None:
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_equal_the_truth_of_a_recording(name: str, tmp_path: Path) -> None:
     capture = load(name)
-    rig = Rig(OPENQOE_EMBEDDED="on")
+    rig = Rig(OPENQOE_EMBEDDED="on", OPENQOE_FLUSH_INTERVAL="30")
     rig.pass_time(60_000)  # there is a store before the first event
     for one in capture.shifted(NOW + capture.requests[-1].t):
         rig.pass_time(max(0, NOW + 60_000 + one.t - rig.now))

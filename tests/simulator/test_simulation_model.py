@@ -138,10 +138,10 @@ def test_evening_covers_all_dimensions(evening: list[Batch]) -> None:
     assert {e["env"] for e in sample} == {"simulated"}
 
 
-def label_sets(world: World, minutes: int) -> Iterator[dict[str, str]]:
-    """The labels of each event of 200 viewers."""
-    simulation = Simulation(200, 1, NOW, (), world)
-    for batch in takewhile(lambda b: b.at < NOW + minutes * MINUTE, simulation.batches()):
+def label_sets(world: World, viewers: int) -> Iterator[dict[str, str]]:
+    """The labels of each event of a minute."""
+    simulation = Simulation(viewers, 1, NOW, (), world)
+    for batch in takewhile(lambda b: b.at < NOW + MINUTE, simulation.batches()):
         for event in events_of(batch):
             yield {
                 "org_id": event["org_id"],
@@ -158,14 +158,14 @@ def label_sets(world: World, minutes: int) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("world", "minutes", "countries", "devices"),
-    [(SMALL, 3, 10, 7), (LARGE, 10, 60, 40)],
+    ("world", "viewers", "countries", "devices"),
+    [(SMALL, 200, 10, 7), (LARGE, 800, 60, 40)],
     ids=["small", "large"],
 )
 def test_world_has_countries_and_device_combinations(
-    world: World, minutes: int, countries: int, devices: int
+    world: World, viewers: int, countries: int, devices: int
 ) -> None:
-    labels = list(label_sets(world, minutes))
+    labels = list(label_sets(world, viewers))
     assert len({one["network_country"] for one in labels}) == countries
     combinations = {
         (one["device_category"], one["os_family"], one["browser_family"]) for one in labels

@@ -134,8 +134,11 @@ class RemoteWriteDouble(HttpDouble):
                 broken.append(Violation("metadata", f"bad family name {entry.family!r}", number))
             self.metadata[entry.family] = entry
         late_copy = False
+        latest_ms = self.now_ms() + GRACE_PERIOD_MS
         for series in message.series:
             stored = self._find_series(series.labels)
+            if stored.samples and self._append(series, stored, latest_ms):
+                continue
             faults = list(stored.faults)
             if not series.samples:
                 faults.append(("samples", "a series without samples"))
@@ -161,6 +164,25 @@ class RemoteWriteDouble(HttpDouble):
             stored = self._series[labels] = _StoredSeries(tuple(_label_faults(labels)), [], {})
         self._series_by_identity[id(labels)] = labels, stored
         return stored
+
+    def _append(self, series: TimeSeries, stored: _StoredSeries, latest_ms: int) -> bool:
+        """Store the only sample of a series that has others, without the detours of `_keep`: tests
+        send millions. Return False, with nothing stored, if it may break a rule.
+        """
+        if len(series.samples) != 1:
+            return False
+        at, value, bits = series.samples[0]
+        # Equal to itself: no NaN.
+        if not (stored.samples[-1][0] < at <= latest_ms and value == value):
+            return False
+        if at < self._newest_ms:
+            if at < self._newest_ms - OUT_OF_BOUNDS_MS:
+                return False
+        else:
+            self._newest_ms = at
+        stored.bits[at] = bits
+        stored.samples.append((at, value))
+        return True
 
     def _keep(
         self, series: TimeSeries, stored: _StoredSeries

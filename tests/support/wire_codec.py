@@ -244,15 +244,25 @@ _ONE_SAMPLE_SIZE: Final = 18
 
 
 def _decode_series(data: bytes) -> TimeSeries:
-    """Decode a series. Tests read millions whose labels recur, each with one sample."""
-    found = _ONE_SAMPLE.fullmatch(data, max(0, len(data) - _ONE_SAMPLE_SIZE))
-    labels = _decode_labels(data[:-_ONE_SAMPLE_SIZE]) if found else None
-    if found is None or labels is None:
+    """Decode a series. Tests read millions whose labels recur, each with one sample, and many with
+    the same value at the same time.
+    """
+    samples = _decode_one_sample(data[-_ONE_SAMPLE_SIZE:])
+    labels = _decode_labels(data[:-_ONE_SAMPLE_SIZE]) if samples else None
+    if samples is None or labels is None:
         series = _parse(_TIME_SERIES, data)
         samples = tuple(_sample(sample.timestamp, sample.bits) for sample in series.samples)
         return TimeSeries(_labels_of(series), samples)
-    bits = int.from_bytes(found[1], "little")
-    return TimeSeries(labels, (_sample(_decode_varint(found[2]), bits),))
+    return TimeSeries(labels, samples)
+
+
+@lru_cache(maxsize=1_000)
+def _decode_one_sample(data: bytes) -> tuple[Sample, ...] | None:
+    """Decode the end of a series; None if it is not exactly one sample."""
+    found = _ONE_SAMPLE.fullmatch(data)
+    if found is None:
+        return None
+    return (_sample(_decode_varint(found[2]), int.from_bytes(found[1], "little")),)
 
 
 @lru_cache(maxsize=50_000)
@@ -310,7 +320,6 @@ def encode_write_request(
     return body
 
 
-@lru_cache(maxsize=10_000)
 def _value_of_bits(bits: int) -> SampleValue:
     if bits == STALE_BITS:
         return STALE

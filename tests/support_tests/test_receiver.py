@@ -140,6 +140,9 @@ def test_sample_long_before_newest_is_violation(receiver: RemoteWriteDouble) -> 
     assert write(receiver, (other, [(NOW - 3_600_001, 1.0)])).status == 400
     assert rules(receiver) == ["out-of-bounds"]
     assert write(receiver, (other, [(NOW - 3_600_000, 1.0)])).status == 204
+    assert write(receiver, (GOOD, [(NOW + 2, 1.0)])).status == 204
+    assert write(receiver, (other, [(NOW - 3_599_999, 1.0)])).status == 400
+    assert rules(receiver) == ["out-of-bounds", "out-of-bounds"]
 
 
 def test_retry_is_counted_as_resent_and_no_violation(receiver: RemoteWriteDouble) -> None:

@@ -101,7 +101,7 @@ def test_unexplained_stall_is_counted_by_one_worker() -> None:
 
 
 def test_ended_view_is_completed_by_one_worker() -> None:
-    fleet = Fleet(3)
+    fleet = Fleet(3, OPENQOE_FLUSH_INTERVAL="60")
     for number, quartile in enumerate((25, 50, 75)):
         fleet.post(number, player_event(10 * number, "quartile", 15.0, quartile=quartile))
     fleet.pass_time(35 * MINUTE)

@@ -34,7 +34,7 @@ SETTINGS = {
 }
 
 # Few flushes keep tests with long silences fast.
-CALM = {**SETTINGS, "OPENQOE_FLUSH_INTERVAL": "60"}
+CALM = {**SETTINGS, "OPENQOE_FLUSH_INTERVAL": "180"}
 
 
 def restore_worker(rig: Rig, blob: bytes | None = None, **changes: Any) -> Worker:

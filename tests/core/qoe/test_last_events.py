@@ -9,10 +9,9 @@ from tests.support.rig import HOUR, Rig, player_event
 
 def ended(*events: dict[str, Any]) -> Rig:
     """A worker after the end of a view with these events."""
-    rig = Rig()
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
     rig.post(*events)
     rig.pass_time(HOUR)
-    rig.flush()
     return rig
 
 

@@ -352,7 +352,7 @@ def test_stall_start_without_end_counts_until_position_moves() -> None:
 
 def test_stall_without_end_counts_until_last_event() -> None:
     """The viewer who leaves because it stalls is in the seconds."""
-    rig = Rig()
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
     rig.post(
         PLAYED_10_S,
         player_event(12, "stall_start", 12.0),
@@ -418,7 +418,7 @@ def test_stall_without_view_counts_as_rebuffering() -> None:
 
 
 def test_seek_of_other_view_does_not_explain_stall() -> None:
-    rig = Rig()
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
     rig.post(
         PLAYED_10_S,
         player_event(15, "stall_start", NEAR),

@@ -16,7 +16,7 @@ MINUTE = 60 * SECOND
 
 
 def embedded_rig() -> Rig:
-    return Rig({"OPENQOE_EMBEDDED": "on"})
+    return Rig({"OPENQOE_EMBEDDED": "on", "OPENQOE_VIEW_TIMEOUT": "120"})
 
 
 def latest(rig: Rig) -> dict[str, ViewRow]:
@@ -42,7 +42,7 @@ def test_row_of_a_view_that_started_stalled_and_ended_has_its_numbers() -> None:
         player_event(80, "playing", 15.0),
         player_event(90, "ended", 25.0, completion_rate=100),
     )
-    rig.pass_time(45 * MINUTE)
+    rig.pass_time(4 * MINUTE)
     (row,) = latest(rig).values()
     assert (row.outcome, row.state) == ("completed", "ended")
     assert (row.began_at, row.asked_at, row.shown_at) == (NOW, NOW, NOW + 2 * SECOND)
@@ -63,7 +63,7 @@ def test_row_of_a_running_view_has_no_outcome_and_follows_its_events() -> None:
     rig.pass_time(45 * SECOND)
     assert len(rig.view_rows) == rows, "nothing has happened"
     rig.post(player_event(65, "error", 0.0, error_family="network", error_code="3"))
-    rig.pass_time(45 * MINUTE)
+    rig.pass_time(4 * MINUTE)
     row = latest(rig)["view-1"]
     assert (row.errors, row.error_family, row.error_code) == (1, "network", "3")
     assert row.outcome == "start_failure"
@@ -72,7 +72,7 @@ def test_row_of_a_running_view_has_no_outcome_and_follows_its_events() -> None:
 def test_view_that_nobody_asked_to_play_has_no_row() -> None:
     rig = embedded_rig()
     rig.post(player_event(0, "playerready"), player_event(0, "viewstart"))
-    rig.pass_time(45 * MINUTE)
+    rig.pass_time(4 * MINUTE)
     assert rig.view_rows == []
 
 
@@ -96,7 +96,7 @@ def test_rows_of_a_view_with_a_long_id_have_the_same_id_with_and_without_events(
     rig = embedded_rig()
     rig.post(player_event(0, "playing", 0.0, view=view_id))
     rig.pass_time(20 * SECOND)
-    rig.pass_time(45 * MINUTE)
+    rig.pass_time(4 * MINUTE)
     first, last = rig.view_rows
     assert (first.outcome, last.outcome) == (None, "stopped")
     assert first.view_id == last.view_id
@@ -140,7 +140,7 @@ def test_rows_are_sent_again_until_the_store_takes_them() -> None:
 def test_worker_without_an_embedded_store_sends_no_rows() -> None:
     rig = Rig()
     rig.post(player_event(0, "playing", 0.0))
-    rig.pass_time(45 * MINUTE)
+    rig.pass_time(4 * MINUTE)
     assert rig.view_rows == []
     assert all(not effect.is_embedded for _, effect, _ in rig.sent)
 
@@ -152,7 +152,7 @@ def test_numbers_beyond_all_bounds_do_not_stop_the_flush() -> None:
         player_event(5, "heartbeat", 5.0, playing_time=1e300, dropped_frames=1e300, bitrate=1e300),
         player_event(9, "heartbeat", 1e290, playing_time=1e300, dropped_frames=1e300),
     )
-    rig.pass_time(45 * MINUTE)
+    rig.pass_time(4 * MINUTE)
     (row,) = latest(rig).values()
     assert all(
         value <= MAX_NUMBER
@@ -175,7 +175,7 @@ def test_row_of_a_failed_cmcd_view_counts_its_seek_and_its_error_once() -> None:
         cmcd_record(30, "e=t,sta=f,sn=8"),
         cmcd_record(40, "e=t,sta=f,sn=9"),
     )
-    rig.pass_time(45 * MINUTE)
+    rig.pass_time(4 * MINUTE)
     (row,) = latest(rig).values()
     assert (row.outcome, row.seeks, row.errors) == ("playback_failure", 1, 1)
     assert (row.error_family, row.error_code) == ("cmcd", "fragLoadError")

@@ -77,9 +77,9 @@ def test_arrival_of_old_event_keeps_view_alive() -> None:
 def test_expired_view_completes_its_highest_quartile(
     events: list[dict[str, Any]], completions: list[float]
 ) -> None:
-    rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="300")
     rig.post(*events)
-    rig.pass_time(31 * MINUTE)
+    rig.pass_time(35 * MINUTE)
     assert rig.total("openqoe_completion_rate_count") == len(completions)
     assert rig.total("openqoe_completion_rate_sum") == sum(completions)
     rig.pass_time(HOUR)
@@ -267,7 +267,7 @@ def test_evicted_view_completes_like_expired_view() -> None:
 
 
 def test_expired_views_are_not_counted_as_evicted() -> None:
-    rig = Rig(OPENQOE_MAX_VIEWS="2")
+    rig = Rig(OPENQOE_MAX_VIEWS="2", OPENQOE_FLUSH_INTERVAL="60")
     for view in "ab":
         rig.post(player_event(0, "playing", 0.0, view=view))
     rig.pass_time(31 * MINUTE)
@@ -287,7 +287,7 @@ def test_clock_set_back_ends_no_view() -> None:
 
 
 def test_view_that_returns_after_timeout_is_not_counted_again() -> None:
-    rig = Rig()
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
     rig.post(
         player_event(0, "viewstart", 0.0), player_event(60, "heartbeat", 60.0, playing_time=60_000)
     )
@@ -304,7 +304,7 @@ def test_view_that_returns_after_timeout_is_not_counted_again() -> None:
 
 
 def test_completion_of_view_that_ends_twice_is_observed_once() -> None:
-    rig = Rig()
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
     rig.post(player_event(0, "playing", 0.0), player_event(30, "quartile", 30.0, quartile=25))
     rig.pass_time(40 * MINUTE)
     rig.flush()
@@ -316,7 +316,7 @@ def test_completion_of_view_that_ends_twice_is_observed_once() -> None:
 
 
 def test_ended_view_is_dropped_after_maximum_event_age() -> None:
-    rig = Rig(OPENQOE_MAX_EVENT_AGE="3600")
+    rig = Rig(OPENQOE_MAX_EVENT_AGE="3600", OPENQOE_FLUSH_INTERVAL="600")
     rig.post(player_event(0, "viewstart", 0.0))
     rig.pass_time(3 * HOUR)
     rig.post(player_event(3 * 3600, "viewstart", 0.0))
@@ -328,7 +328,7 @@ def test_ended_view_is_dropped_after_maximum_event_age() -> None:
 
 
 def test_view_closed_before_first_frame_ends_after_60_s() -> None:
-    rig = Rig()
+    rig = Rig(OPENQOE_VIEW_TIMEOUT="120")
     rig.post(
         player_event(0, "playing", 0.0),
         player_event(0, "stall_start", 0.0),
@@ -338,12 +338,12 @@ def test_view_closed_before_first_frame_ends_after_60_s() -> None:
     assert rig.total("openqoe_view_outcomes_total") == 0
     rig.pass_time(30 * SECOND)
     assert rig.total("openqoe_view_outcomes_total", outcome="exit_before_start") == 1
-    rig.pass_time(HOUR)
+    rig.pass_time(5 * MINUTE)
     assert rig.total("openqoe_view_outcomes_total") == 1
 
 
 def test_view_that_comes_back_from_hidden_page_does_not_end_early() -> None:
-    rig = Rig()
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
     rig.post(player_event(0, "playing", 0.0), player_event(0, "stall_start", 0.0))
     rig.post(player_event(5, "moveaway", 0.0))
     rig.pass_time(30 * SECOND)

@@ -346,7 +346,7 @@ def test_notice_comes_before_stream_limit() -> None:
 
 
 def test_idle_streams_are_not_counted() -> None:
-    rig = Rig()
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="60")
     rig.post(player_event(0, "seek"))
     rig.flush(2)
     assert rig.total("openqoe_worker_log_streams") == 1
