@@ -15,7 +15,7 @@ SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 GROUPS = 5
 
 
-@pytest.mark.timeout(0 if SEEDS > 10_000 else 120)
+@pytest.mark.timeout(0 if SEEDS > 10_000 else 300)
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_every_acknowledged_event_is_counted_and_logged_once(group: int) -> None:
     faults: Counter[str] = Counter()

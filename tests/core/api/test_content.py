@@ -143,7 +143,7 @@ def test_inflated_body_above_limit_is_refused_413(size: int, fits: bool) -> None
             assert refused(body, coding) == TOO_LARGE
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_body_of_many_empty_members_is_refused_413() -> None:
     body = gzipped(b"") * 250_000
     assert refused(body, "gzip") == (413, "More than 100 gzip members in request body")

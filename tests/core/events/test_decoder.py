@@ -216,7 +216,7 @@ def test_scan_of_a_deeply_nested_body_is_bounded() -> None:
     assert shape_fault(body).error == "must hold 1 to 1000 events, not 0"
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "body",
     [
