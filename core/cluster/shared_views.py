@@ -19,6 +19,7 @@ from ..events.batch_queue import BatchQueue
 from ..events.decoder import BatchDecoder, DecodedBatch
 from ..events.event_types import Event
 from ..kv import Claim, Entry, Extend, Operation, Reply, Summarize, Tail
+from ..metrics.series import Labels
 from ..primitives.incremental import IncrementalWork
 from ..primitives.timer import earliest
 from ..qoe.event_context import EventContext
@@ -307,11 +308,11 @@ class SharedViews(SyncParticipant):
             )
             for batch, was_applied in self._queue.mark_claimed(sent.batches)
         ]
-        own = self._begin_apply(claims)
+        own, labels = self._begin_apply(claims)
         for claim in claims:
             for key, tail in claim.tails.items():
                 try:
-                    self._catch_up(claim, key, tail, own[key], now)
+                    self._catch_up(claim, key, tail, own[key], labels.get(key, ()), now)
                 except Exception as error:  # one faulty view must not stop the others
                     self._applier.report_fault(claim.batch, error)
         for timeout in self._timeouts[: sent.timeouts]:
@@ -334,13 +335,15 @@ class SharedViews(SyncParticipant):
 
     def _begin_apply(
         self, claims: Sequence[_Claimed]
-    ) -> dict[ViewKey, dict[bytes, view_log.Action]]:
+    ) -> tuple[dict[ViewKey, dict[bytes, view_log.Action]], dict[ViewKey, Labels]]:
         """Apply the parts that do not belong to views.
 
         Returns:
-            Actions for this worker's entries, by view and id of the entry.
+            Actions for this worker's entries, by view and id of the entry; and the base labels of
+            views, which are not in their logs.
         """
         own: dict[ViewKey, dict[bytes, view_log.Action]] = {}
+        labels: dict[ViewKey, Labels] = {}
         for claim in claims:
             events: list[tuple[Event, EventContext]] = []
             if not claim.was_applied:
@@ -363,7 +366,9 @@ class SharedViews(SyncParticipant):
                 self._applier.record_unfollowed(unfollowed, record.at)
             for key, of_view in views.items():
                 own.setdefault(key, {})[record.digest] = self._recording_action(of_view, record.at)
-        return own
+                if of_view:
+                    labels[key] = of_view[-1][1].labels.group.labels
+        return own, labels
 
     def _recording_action(self, events: ViewEvents, at: int) -> view_log.Action:
         def measure(view: View) -> None:
@@ -378,11 +383,12 @@ class SharedViews(SyncParticipant):
         key: ViewKey,
         tail: Tail,
         own: dict[bytes, view_log.Action],
+        labels: Labels,
         now: int,
     ) -> None:
         record, views = claim.batch.record, self._applier.recorder.views
         is_new = key not in views
-        view = views.get_or_create(key, (), record.at)
+        view = views.get_or_create(key, labels, record.at)
         log_is_intact = bool(view.log_position) or is_new
         knew = view.entries_applied
         if claim.was_applied or not log_is_intact:
@@ -411,8 +417,14 @@ class SharedViews(SyncParticipant):
             timeout.id: lambda _: self._apply_timeout(timeout, now)
         }
         self._follow(view, tail, own, now, is_new=False)
-        if not own and timeout.is_end:
+        if not timeout.is_end:
+            return
+        if not own:
             self._sum_up(view, keep=1)
+        elif tail.entries and all(entry.data == view_log.SETTLE for entry in tail.entries):
+            # The log has grown, perhaps by our own entry of the same update, but nothing came that
+            # would let another worker end the view later.
+            self._timeouts.append(timeout)
 
     def _follow(
         self, view: View, tail: Tail, own: dict[bytes, view_log.Action], now: int, *, is_new: bool

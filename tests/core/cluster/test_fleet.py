@@ -77,6 +77,29 @@ def test_batch_sent_to_several_workers_counts_once() -> None:
     assert fleet.receiver.total("openqoe_worker_batches_duplicate_total") == 3
 
 
+def test_worker_that_knows_a_view_from_a_repeated_batch_ends_it_with_its_labels() -> None:
+    fleet = Fleet(2)
+    for number in (0, 1):
+        fleet.post(number, player_event(0, "playing", 0.0), player_event(9, "heartbeat", 9.0))
+    fleet.pass_time(MINUTE)
+    fleet.stop(0)
+    fleet.pass_time(HOUR)
+    assert fleet.receiver.total("openqoe_view_outcomes_total") == 1
+    assert fleet.receiver.total("openqoe_view_outcomes_total", org_id="acme") == 1
+
+
+@pytest.mark.parametrize("workers", [(0, 0), (0, 1)], ids=["one worker", "two workers"])
+def test_view_ends_although_its_stall_is_decided_by_the_same_flush(
+    workers: tuple[int, int],
+) -> None:
+    fleet = Fleet(2, OPENQOE_FLUSH_INTERVAL="300")
+    first, second = workers
+    fleet.post(first, player_event(0, "playing", 0.0), player_event(0, "stall_start", 0.0))
+    fleet.post(second, player_event(5, "moveaway", 0.0))
+    fleet.pass_time(HOUR)
+    assert fleet.receiver.total("openqoe_view_outcomes_total", outcome="exit_before_start") == 1
+
+
 def test_stall_is_a_seek_when_another_worker_gets_the_seek() -> None:
     fleet = Fleet(2)
     fleet.post(
