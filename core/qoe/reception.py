@@ -7,6 +7,7 @@ import msgspec
 
 from .observation import NO_EVENT, Observation
 from .playback_state import EVIDENCE, Mark, Playback
+from .rendition_changes import picture_bps
 from .reorder_window import extend_window, rank_signals
 from .signals import REQUESTS, Signal, SignalKind
 from .totals import CLOCK_TOLERANCE, RESTARTS_KEPT, Doubt, RunningTotal
@@ -56,7 +57,7 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
     if settled is not None and ordered[0].at <= settled:
         for signal in ordered:
             if signal.at <= settled:
-                _note_late(playback, signal)
+                _note_late(view, signal, out)
         ordered = [signal for signal in ordered if signal.at > settled]
     extend_window(playback, ordered, now)
     return out
@@ -202,8 +203,12 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
             out.append(Observation(ObservationKind.FRAMES_DROPPED, NO_EVENT, view, frames))
 
 
-def _note_late(playback: Playback, signal: Signal) -> None:
+def _note_late(view: View, signal: Signal, out: list[Observation]) -> None:
     """Takes from a signal that arrived too late for the states what does not depend on them."""
+    playback, rendition = view.playback, signal.rendition
+    if signal.kind is SignalKind.PROGRESS and rendition is not None and rendition.bps is not None:
+        bps = picture_bps(playback, rendition.bps)
+        out.append(Observation(ObservationKind.HEARTBEAT_BITRATE, NO_EVENT, view, bps))
     if signal.duration is not None and playback.duration is None:
         playback.duration = signal.duration
     if signal.position is not None and signal.position > playback.furthest:

@@ -23,9 +23,8 @@ def note_rendition(playback: Playback, out: ObservationBuilder, signal: Signal) 
     if switch is not None and switch.is_audio:
         playback.audio_bps = bps or playback.audio_bps
         return
-    if switch is None and bps is not None and bps == playback.audio_bps:
-        # dash.js reports the latest change, even that of the sound.
-        bps = playback.bps or bps
+    if switch is None and bps is not None:
+        bps = picture_bps(playback, bps)
     if signal.kind is SignalKind.PROGRESS:
         if bps is not None:
             out.observe(ObservationKind.HEARTBEAT_BITRATE, bps)
@@ -37,6 +36,14 @@ def note_rendition(playback: Playback, out: ObservationBuilder, signal: Signal) 
     elif signal.kind in REQUESTS:
         _observe_rendition(out, signal, bps)
     _keep_rendition(playback, signal, bps)
+
+
+def picture_bps(playback: Playback, bps: float) -> float:
+    """Returns the bit rate of the picture, of one reported without a switch.
+
+    dash.js reports the latest change, even that of the sound.
+    """
+    return playback.bps or bps if bps == playback.audio_bps else bps
 
 
 def _observe_rendition(out: ObservationBuilder, signal: Signal, bps: float | None) -> None:

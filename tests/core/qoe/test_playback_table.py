@@ -665,6 +665,16 @@ def test_late_total_adds_nothing_to_the_position_that_came_before_it() -> None:
     assert rig.total("openqoe_playing_time_seconds") == 60.0
 
 
+def test_bit_rate_of_a_heartbeat_counts_however_late_it_arrives() -> None:
+    rig = Rig()
+    rig.post(player_event(30, "heartbeat", 30.0, bitrate=3_000_000))
+    rig.pass_time(60_000)
+    rig.post(player_event(20, "heartbeat", 20.0, bitrate=1_000_000))
+    rig.flush()
+    assert rig.total("openqoe_playing_bitrate_bps_count") == 2
+    assert rig.total("openqoe_playing_bitrate_bps_sum") == 4_000_000
+
+
 def heartbeats(begin: int, end: int) -> list[dict[str, Any]]:
     return [
         player_event(t, "heartbeat", float(t), playing_time=t * 1000)
