@@ -84,8 +84,14 @@ class BatchApplier:
         self.is_dirty = False
         self._notices = notices
 
-    def apply(self, batch: Batch) -> None:
-        """Apply a batch with local knowledge only. A fault of ours is reported, not raised."""
+    def apply(self, batch: Batch, now: int | None = None) -> None:
+        """Apply a batch with local knowledge only. A fault of ours is reported, not raised.
+
+        Args:
+            batch: The batch.
+            now: Current time in ms, if it may be later than the arrival: it may come from another
+                worker of the host, which has kept it while this one was away.
+        """
         try:
             decoded = batch.decode(self.decoder)
             if self._forwarding is not None:
@@ -94,7 +100,7 @@ class BatchApplier:
                     self.is_dirty = True
                     return
             events = self._begin(decoded, batch)
-            self.recorder.record_events(events, batch.record.at)
+            self.recorder.record_events(events, batch.record.at, now)
         except Exception as error:
             self.report_fault(batch, error)
 

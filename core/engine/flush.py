@@ -158,7 +158,7 @@ class FlushScheduler:
             fill = min(1.0, self._queue.bytes / self._max_waiting_bytes)
             more = MORE_UNITS_PER_EVENT * fill
             if self._flushing is None:
-                self._ingest.apply_waiting(int(arrived * (APPLY_UNITS_PER_EVENT + more)))
+                self._ingest.apply_waiting(int(arrived * (APPLY_UNITS_PER_EVENT + more)), now)
             else:
                 most = int(self._budget * (1 + MORE_BUDGETS * fill))
                 self._work(min(int(arrived * (FLUSH_UNITS_PER_EVENT + more)), most), now)
@@ -332,7 +332,7 @@ class FlushScheduler:
                         self._notices.append(fault_notice("flush failed", error))
                     self._durability.abort_checkpoint(now)
                 self._release(now)
-        self._ingest.apply_waiting(units)
+        self._ingest.apply_waiting(units, now)
 
     def _release(self, now: int) -> None:
         """Let batches be applied again: the flush has captured its state."""

@@ -371,18 +371,19 @@ class Ingest:
         if self._coordinator is not None:
             self._coordinator.note_journalled(batch, now)
 
-    def apply_waiting(self, units: int) -> int:
+    def apply_waiting(self, units: int, now: int | None = None) -> int:
         """Apply journalled batches, oldest first, unless a flush holds them.
 
         Args:
             units: Units of work after which to stop.
+            now: Current time in ms; None in a replay.
 
         Returns:
             Units of work that were done.
         """
         done = 0
         while done < units and (batch := self._queue.next_to_apply()) is not None:
-            self._applier.apply(batch)
+            self._applier.apply(batch, now)
             self._queue.mark_applied()
             done += batch.valid_events * UNITS_PER_EVENT
         return done

@@ -63,11 +63,21 @@ def settle(view: View, before: int | None) -> list[Observation]:
     return machine.observations()
 
 
-def apply_signals(view: View, signals: Sequence[Signal], now: int) -> list[Observation]:
-    """Takes the signals of a batch, and applies those whose time has come."""
+def apply_signals(
+    view: View, signals: Sequence[Signal], now: int, applied_at: int | None = None
+) -> list[Observation]:
+    """Takes the signals of a batch, and applies those whose time has come.
+
+    Args:
+        view: The view.
+        signals: Its signals in the batch.
+        now: Time of arrival, ms.
+        applied_at: The present in ms, from which on the signals wait for earlier ones. It is later
+            than the arrival if the batch was kept for this worker, as others may be.
+    """
     if not signals:
         return []
-    out = receive(view, signals, now)
+    out = receive(view, signals, now, applied_at)
     out += settle(view, now - REORDER_WINDOW)
     return out
 

@@ -33,13 +33,16 @@ _STOPS: Final = frozenset(
 _ENDS: Final = frozenset({SignalKind.ENDED, SignalKind.FATAL_ERROR, SignalKind.LEFT})
 
 
-def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation]:
+def receive(
+    view: View, signals: Sequence[Signal], now: int, applied_at: int | None = None
+) -> list[Observation]:
     """Takes the signals of a batch; returns what holds whatever arrives later.
 
     Args:
         view: The view.
         signals: Its signals in the batch, at least one.
         now: Time of arrival, ms.
+        applied_at: See ``playback.apply_signals``.
     """
     playback = view.playback
     ordered = _without_impossible_seeks(rank_signals(signals), playback.first_at)
@@ -59,7 +62,7 @@ def receive(view: View, signals: Sequence[Signal], now: int) -> list[Observation
             if signal.at <= settled:
                 _note_late(view, signal, out)
         ordered = [signal for signal in ordered if signal.at > settled]
-    extend_window(playback, ordered, now)
+    extend_window(playback, ordered, now if applied_at is None else max(now, applied_at))
     return out
 
 

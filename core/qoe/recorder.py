@@ -73,18 +73,24 @@ class Recorder:
         self._changed_views = changed_views
         self.views = views
 
-    def record_events(self, events: Iterable[tuple[Event, EventContext]], now: int) -> None:
+    def record_events(
+        self,
+        events: Iterable[tuple[Event, EventContext]],
+        now: int,
+        applied_at: int | None = None,
+    ) -> None:
         """Records events, and updates their views.
 
         Args:
             events: Events with their contexts.
             now: Time of arrival in ms.
+            applied_at: The present in ms, if it may be later; see ``playback.apply_signals``.
         """
         for context, run in groupby(events, _context_of):  # nearly all of a batch are of one view
             group, view = context.labels.group, self.views.view_for(context, now)
             new = self._record_run([event for event, _ in run], group, view, now)
             if view is not None and new:
-                self._apply_signals(view, signals_of_run(new), new, group, now)
+                self._apply_signals(view, signals_of_run(new), new, group, now, applied_at)
 
     def record_view_events(self, view: View, events: ViewEvents, now: int) -> None:
         """Records events of one view."""
@@ -104,10 +110,16 @@ class Recorder:
             self._apply_signals(view, signals, new, group, now)
 
     def _apply_signals(
-        self, view: View, signals: Sequence[Signal], events: Sequence[Event], group: Group, now: int
+        self,
+        view: View,
+        signals: Sequence[Signal],
+        events: Sequence[Event],
+        group: Group,
+        now: int,
+        applied_at: int | None = None,
     ) -> None:
         """Passes what the events of a batch say to the playback model of their view."""
-        for observation in playback.apply_signals(view, signals, now):
+        for observation in playback.apply_signals(view, signals, now, applied_at):
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
         self.views.update_after_event(view, events[-1], now)
         if self._changed_views is not None:
