@@ -14,7 +14,9 @@ from .totals import CLOCK_TOLERANCE, RESTARTS_KEPT, Doubt, RunningTotal
 from .view import View
 from .vocabulary import ObservationKind
 
-_ENDED: Final = SignalKind.ENDED  # a look-up in the enum takes as long as two calls in Python 3.11
+# By name: a look-up in the enum takes as long as two calls in Python 3.11.
+_ENDED: Final = SignalKind.ENDED
+_SEEK_BEGIN: Final = SignalKind.SEEK_BEGIN
 _SAYS_NOTHING: Final = frozenset({SignalKind.REPORT, SignalKind.HIDDEN, SignalKind.VISIBLE})
 _BEGINNINGS: Final = frozenset(
     {SignalKind.LOADED, SignalKind.READY, SignalKind.PLAY_REQUESTED, SignalKind.PLAY_WAIT}
@@ -45,12 +47,12 @@ def receive(
         applied_at: See ``playback.apply_signals``.
     """
     playback = view.playback
-    ordered = _without_impossible_seeks(rank_signals(signals), playback.first_at)
-    ordered = _by_the_first_clock(playback, ordered, now)
+    ordered = _by_the_first_clock(playback, rank_signals(signals), now)
     out: list[Observation] = []
     _note_clock(playback, ordered[-1].at, now)
-    if playback.first_at is None or ordered[0].at < playback.first_at:
-        playback.first_at = ordered[0].at
+    first_at = _first_event_at(ordered)
+    if playback.first_at is None or first_at < playback.first_at:
+        playback.first_at = first_at
     for signal in ordered:
         _note_marks(view, signal, out)
         if signal.played is not None or signal.dropped is not None:
@@ -66,19 +68,12 @@ def receive(
     return out
 
 
-def _without_impossible_seeks(ordered: list[Signal], first_at: float | None) -> list[Signal]:
-    """Leaves out the begins of seeks that precede everything else of the view.
-
-    html5 of the first SDK generation measures the latency of a seek from the navigation.
-    """
-    count = 0
-    while (
-        count < len(ordered) - 1
-        and ordered[count].kind is SignalKind.SEEK_BEGIN
-        and (first_at is None or ordered[count].at < first_at)
-    ):
-        count += 1
-    return ordered[count:] if count else ordered
+def _first_event_at(ordered: Sequence[Signal]) -> float:
+    """When the first event happened, ms: the begin of a seek is no event of most players."""
+    for signal in ordered:
+        if signal.kind is not _SEEK_BEGIN:
+            return signal.at
+    return ordered[0].at
 
 
 def _by_the_first_clock(playback: Playback, ordered: list[Signal], now: int) -> list[Signal]:

@@ -63,6 +63,9 @@ class StateMachine:
         """Applies the signal with this number in the window."""
         signal, self._following = self._window[number], number + 1
         playback, out, kind = self._playback, self._out, signal.kind
+        if playback.settled_at is None and kind is SignalKind.SEEK_BEGIN:
+            # html5 of the first SDK generation measures the latency of a seek from the navigation.
+            return
         seconds = self._seconds = elapsed_until(playback, signal)
         moved = self._moved = movement(playback, signal)
         if playback.paused_at is not None:
