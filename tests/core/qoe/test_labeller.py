@@ -81,7 +81,7 @@ def test_label_cache_is_reset_before_it_exceeds_its_bytes(monkeypatch: pytest.Mo
     labeller.reset_cache(NOW)
     tracemalloc.start()
     try:
-        for number in range(600):
+        for number in range(1_500):
             one = decoded(player_id=f"p-{number}", app_version=f"{number}" + "x" * 2_000)
             labels = labeller.find_label_set(one, "DE", NOW)
             for event_type in ("play", "pause", f"custom-{number}"):
@@ -91,8 +91,8 @@ def test_label_cache_is_reset_before_it_exceeds_its_bytes(monkeypatch: pytest.Mo
     finally:
         tracemalloc.stop()
     one_cache_and_one_discarded = 2 * 1_000_000
-    interned = 600 * 2_500
-    assert used < one_cache_and_one_discarded + interned + 500_000
+    tables = 4_000_000  # of interned texts: they grow, the more the more there are
+    assert used < one_cache_and_one_discarded + tables
 
 
 def test_provisional_label_is_not_cached() -> None:
