@@ -77,7 +77,7 @@ def apply_signals(
     """
     if not signals:
         return []
-    out = receive(view, signals, now, applied_at)
+    out = receive(view, signals, now, now if applied_at is None else applied_at)
     out += settle(view, now - REORDER_WINDOW)
     return out
 
@@ -88,7 +88,7 @@ def trace(view: View, signals: Sequence[Signal]) -> Iterator[Signal]:
     Yields:
         Each signal that the model has just applied, in order; the view is in the state after it.
     """
-    receive(view, signals, now=0)
+    receive(view, signals, now=0, applied_at=0)
     machine = StateMachine(view)
     for number, signal in enumerate(view.playback.window):
         machine.apply(number)

@@ -35,9 +35,7 @@ _STOPS: Final = frozenset(
 _ENDS: Final = frozenset({SignalKind.ENDED, SignalKind.FATAL_ERROR, SignalKind.LEFT})
 
 
-def receive(
-    view: View, signals: Sequence[Signal], now: int, applied_at: int | None = None
-) -> list[Observation]:
+def receive(view: View, signals: Sequence[Signal], now: int, applied_at: int) -> list[Observation]:
     """Takes the signals of a batch; returns what holds whatever arrives later.
 
     Args:
@@ -64,7 +62,7 @@ def receive(
             if signal.at <= settled:
                 _note_late(view, signal, out)
         ordered = [signal for signal in ordered if signal.at > settled]
-    extend_window(playback, ordered, now if applied_at is None else max(now, applied_at))
+    extend_window(playback, ordered, applied_at)
     return out
 
 

@@ -119,9 +119,10 @@ class Recorder:
         applied_at: int | None = None,
     ) -> None:
         """Passes what the events of a batch say to the playback model of their view."""
+        applied_at = now if applied_at is None else applied_at
         for observation in playback.apply_signals(view, signals, now, applied_at):
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
-        self.views.update_after_event(view, events[-1], now)
+        self.views.update_after_event(view, events[-1], now, applied_at)
         if self._changed_views is not None:
             self._changed_views.add_events(view, events)
 

@@ -147,15 +147,22 @@ class ViewTable:
         view = self._views.get(key)
         return key in self._ended if view is None else not view.is_newcomer
 
-    def update_after_event(self, view: View, event: Event, now: int) -> None:
-        """Updates concurrency and pending classifications of a view after an event."""
+    def update_after_event(self, view: View, event: Event, now: int, applied_at: int) -> None:
+        """Updates concurrency and pending classifications of a view after an event.
+
+        Args:
+            view: The view.
+            event: Its event.
+            now: Time of arrival in ms.
+            applied_at: The present in ms.
+        """
         playing = view.playback
         if not playing.is_playing or playing.is_hidden:
             view.is_concurrent = False
         elif now - event.event_time <= MAX_PRESENT_AGE:
             view.is_concurrent = True
         if playback.is_pending(view):
-            self._pending[view] = now
+            self._pending[view] = applied_at
         elif view in self._pending:
             del self._pending[view]
         if playback.ends_early(view):

@@ -315,3 +315,22 @@ def test_crash_before_the_new_number_takes_effect_changes_nothing() -> None:
     fleet.pass_time(3 * MINUTE)
     assert fleet.receiver.total("openqoe_views_loaded_total") == 8
     assert fleet.receiver.total("openqoe_view_outcomes_total") == 8
+
+
+def test_batches_kept_for_an_owner_by_several_workers_are_applied_in_order() -> None:
+    view = name_view(0, 3)
+    fleet = Fleet(3, partitioned=True, OPENQOE_FLUSH_INTERVAL="1")
+    fleet.post(1, player_event(0, "playing", 0.0, view=view))
+    fleet.pass_time(20 * SECOND)
+    fleet.stop(0)
+    fleet.post(1, player_event(20, "heartbeat", 20.0, view=view))
+    fleet.post(2, player_event(22, "stall_start", 22.0, view=view))
+    fleet.post(2, player_event(25, "stall_end", 22.0, view=view, stall_duration=3_000))
+    fleet.post(1, player_event(40, "heartbeat", 37.0, view=view))
+    fleet.pass_time(30 * SECOND)
+    fleet.stop(2)
+    fleet.start(0)
+    fleet.pass_time(5 * SECOND)
+    fleet.start(2)
+    fleet.pass_time(MINUTE)
+    assert fleet.receiver.total("openqoe_rebuffer_events_total", cause="rebuffer") == 1
