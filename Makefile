@@ -37,7 +37,7 @@ services: ## Install the programs that the tests use (prometheus, redis, chromiu
 # Most tests wait for processes instead of computing, so four in parallel keep two cores busy.
 # Bytecode is kept even where the environment forbids it (PYTHONDONTWRITEBYTECODE): otherwise each of
 # the processes of pytest compiles all modules of the tests.
-# The tests that run alone are collected from their files only: all files take 7 s of CPU.
+# The tests that run alone are collected from their files only, which is quicker.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.dev services ## Run all tests
 	$(BIN)/python -m pytest -m alone $$(grep -rl --include='test_*.py' 'pytest\.mark\.alone' tests)

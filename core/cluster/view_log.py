@@ -114,7 +114,7 @@ def apply_entry(view: View, data: bytes, decide: Action) -> None:
             decide(view)
     for record in entry.records:
         cmcd.note_record(record, view)
-    playback.apply_signals(view, entry.signals, entry.at)
+    playback.apply_signals(view, entry.signals, entry.at, entry.at)
 
 
 def catch_up(

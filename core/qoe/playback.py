@@ -64,7 +64,7 @@ def settle(view: View, before: int | None) -> list[Observation]:
 
 
 def apply_signals(
-    view: View, signals: Sequence[Signal], now: int, applied_at: int | None = None
+    view: View, signals: Sequence[Signal], now: int, applied_at: int
 ) -> list[Observation]:
     """Takes the signals of a batch, and applies those whose time has come.
 
@@ -77,7 +77,7 @@ def apply_signals(
     """
     if not signals:
         return []
-    out = receive(view, signals, now, now if applied_at is None else applied_at)
+    out = receive(view, signals, now, applied_at)
     out += settle(view, now - REORDER_WINDOW)
     return out
 

@@ -86,6 +86,8 @@ class Recorder:
             now: Time of arrival in ms.
             applied_at: The present in ms, if it may be later; see ``playback.apply_signals``.
         """
+        if applied_at is None:
+            applied_at = now
         for context, run in groupby(events, _context_of):  # nearly all of a batch are of one view
             group, view = context.labels.group, self.views.view_for(context, now)
             new = self._record_run([event for event, _ in run], group, view, now)
@@ -107,7 +109,7 @@ class Recorder:
         group = events[-1][1].labels.group
         view.labels = group.labels
         if new:
-            self._apply_signals(view, signals, new, group, now)
+            self._apply_signals(view, signals, new, group, now, now)
 
     def _apply_signals(
         self,
@@ -116,10 +118,9 @@ class Recorder:
         events: Sequence[Event],
         group: Group,
         now: int,
-        applied_at: int | None = None,
+        applied_at: int,
     ) -> None:
         """Passes what the events of a batch say to the playback model of their view."""
-        applied_at = now if applied_at is None else applied_at
         for observation in playback.apply_signals(view, signals, now, applied_at):
             self._record(observation, RULES_BY_KIND[observation.kind], group, now)
         self.views.update_after_event(view, events[-1], now, applied_at)

@@ -64,7 +64,7 @@ def attribute_time(
             playback.start_s += seconds
             _show_first_frame(playback, out, signal, moved)
         elif state is LEFT and moved and playback.has_frame:
-            # What is left of the view arrives after its time-out.
+            # Events of the view arrive after its time-out.
             play_on(playback, out, seconds, moved)
     if signal.played is not None:
         playback.unreported_s = 0.0

@@ -116,7 +116,7 @@ class ModelRun:
         for key, events in by_view.items():
             view = self.views.setdefault(key, View(key, ()))
             signals = [signal for event in events for signal in sdk.signals_of(event)]
-            self.observations += playback.apply_signals(view, signals, now)
+            self.observations += playback.apply_signals(view, signals, now, now)
 
     def end(self) -> None:
         """Ends all views."""

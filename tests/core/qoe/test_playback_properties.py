@@ -81,7 +81,8 @@ def observed(batches: list[list[Event]], *, spread: int = 0) -> tuple[list[Obser
     out: list[Observation] = []
     for number, batch in enumerate(batches):
         signals = [signal for event in batch for signal in sdk.signals_of(event)]
-        out += playback.apply_signals(view, signals, NOW + 400_000 + number * spread)
+        at = NOW + 400_000 + number * spread
+        out += playback.apply_signals(view, signals, at, at)
     out += playback.end_view(view)
     return out, view.playback
 
@@ -160,7 +161,7 @@ def test_view_that_ends_twice_is_observed_once(player: str) -> None:
     )
     view = View(ViewKey("org", "view", None, None), ())
     signals = [signal for event in batches[0] for signal in sdk.signals_of(event)]
-    out = playback.apply_signals(view, signals, NOW)
+    out = playback.apply_signals(view, signals, NOW, NOW)
     out += playback.end_view(view)
     out += playback.end_view(view)
     kinds = Counter(one.kind for one in out)
