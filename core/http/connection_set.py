@@ -19,17 +19,26 @@ class ConnectionSet:
         config: Settings: limits, parser, maximum number of connections.
         refuse: Builds the response to an unreadable request.
         is_secure: Whether the connections use TLS.
+        on_change: Receives the number of open connections whenever it changes.
 
     Raises:
         ImportError: The configured parser is not installed.
     """
 
-    def __init__(self, config: "Config", refuse: MakeRefusal, *, is_secure: bool = False) -> None:
+    def __init__(
+        self,
+        config: "Config",
+        refuse: MakeRefusal,
+        *,
+        is_secure: bool = False,
+        on_change: Callable[[int], None] | None = None,
+    ) -> None:
         self._limits = HttpLimits.from_config(config)
         self._parser = select_parser(config.http_parser)
         self._max = config.max_connections
         self._make_refusal = refuse
         self._is_secure = is_secure
+        self._on_change = on_change
         self._budget = MemoryBudget(config.max_waiting_bytes)
         self._open: set[Connection] = set()
         self._is_stopping = False
@@ -55,6 +64,7 @@ class ConnectionSet:
             client=client,
         )
         self._open.add(connection)
+        self._report_change()
         if self._is_stopping:
             connection.stop(now)
         elif len(self._open) > self._max:
@@ -64,7 +74,12 @@ class ConnectionSet:
     def close(self, connection: Connection) -> None:
         """Forget the connection of a client that has disconnected."""
         self._open.discard(connection)
+        self._report_change()
         connection.release()
+
+    def _report_change(self) -> None:
+        if self._on_change is not None:
+            self._on_change(len(self._open))
 
     def stop(self, now: int) -> None:
         """Shut down: each connection closes after the request that has started."""

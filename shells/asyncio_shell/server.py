@@ -9,6 +9,7 @@ from typing import Any, cast
 from openqoe.core.http import ConnectionSet, Response
 
 from ..net import sockets
+from ..net.connection_counts import HEAD_START
 from ..net.listeners import Listeners
 from ..net.tcp_info import kernel_queue_ms
 from ..service.clock import now_ms
@@ -21,7 +22,10 @@ class Server:
     def __init__(self, service: Service, listeners: Listeners) -> None:
         self.service = service
         self.http = ConnectionSet(
-            service.worker.config, service.refuse, is_secure=listeners.tls is not None
+            service.worker.config,
+            service.refuse,
+            is_secure=listeners.tls is not None,
+            on_change=listeners.note_connections,
         )
         self.connections: set[ServerConnection] = set()
         self._listeners = listeners
@@ -30,10 +34,10 @@ class Server:
 
     def listen(self) -> None:
         """Start to accept."""
-        loop = asyncio.get_running_loop()
+        self._listeners.note_connections(0)
         for one in self._listeners.sockets:
             one.setblocking(False)
-            loop.add_reader(one, self._accept, one)
+            self._watch(one)
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, and let open requests finish for at most ``timeout`` s."""
@@ -54,26 +58,39 @@ class Server:
         for connection in tuple(self.connections):
             connection.abort()
 
+    def _watch(self, listener: socket.socket) -> None:
+        if not self._stopping:
+            asyncio.get_running_loop().add_reader(listener, self._accept_in_turn, listener)
+
+    def _accept_in_turn(self, listener: socket.socket) -> None:
+        """Accept; after a moment if another worker should go first."""
+        if self._listeners.is_ahead:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(HEAD_START, self._accept_late, listener)
+        else:
+            self._accept(listener)
+
+    def _accept_late(self, listener: socket.socket) -> None:
+        self._watch(listener)
+        self._accept(listener)
+
     def _accept(self, listener: socket.socket) -> None:
         if self._stopping:
             return
         loop = asyncio.get_running_loop()
         try:
             for accepted in sockets.accept_pending(listener, self._listeners.accept_batch):
-                task = loop.create_task(self._open(accepted))
+                connection = ServerConnection(self, accepted)  # counts before its TLS handshake
+                task = loop.create_task(self._open(connection, accepted))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
         except sockets.NoCapacityError as error:
             self.service.log.error("cannot accept connections", reason=str(error))
             loop.remove_reader(listener)
-            loop.call_later(sockets.RETRY_DELAY, self._resume_accepting, listener)
+            loop.call_later(sockets.RETRY_DELAY, self._watch, listener)
 
-    def _resume_accepting(self, listener: socket.socket) -> None:
-        if not self._stopping:
-            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
-
-    async def _open(self, accepted: socket.socket) -> None:
-        connection = ServerConnection(self, accepted)  # counts before its TLS handshake
+    async def _open(self, connection: "ServerConnection", accepted: socket.socket) -> None:
         tls = self._listeners.tls
         if tls is not None and connection.http.should_close:  # not worth a handshake
             accepted.close()

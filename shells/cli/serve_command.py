@@ -67,6 +67,7 @@ from .terminal_output import fail
     help="Listen on the open socket with this descriptor; repeatable.",
 )
 @click.option("--parent-fd", type=click.IntRange(0), hidden=True)
+@click.option("--counts", nargs=2, type=click.IntRange(0), hidden=True)
 @env_file_option("Read settings from this file; the environment has precedence.")
 def serve(
     shell: str,
@@ -80,6 +81,7 @@ def serve(
     workers: int | None,
     fds: tuple[int, ...],
     parent_fd: int | None,
+    counts: tuple[int, int] | None,
     env_file: Path | None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP.
@@ -97,7 +99,7 @@ def serve(
         fail("--tls-key needs --tls-cert")
     connections = None if max_connections is None else str(max_connections)
     config, environment = load_config(env_file, OPENQOE_MAX_CONNECTIONS=connections)
-    listen_options = ListenOptions(hosts, port, unix, backlog, tls_cert, tls_key, fds)
+    listen_options = ListenOptions(hosts, port, unix, backlog, tls_cert, tls_key, fds, counts)
     on_serving = None
     if parent_fd is not None:
         on_serving = os_process.ParentProcess(parent_fd).report_serving

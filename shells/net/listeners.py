@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .connection_counts import ABSENT, ConnectionCounts
 from .sockets import ACCEPT_BATCH
 
 ANY = ("0.0.0.0", "::")
@@ -37,7 +38,21 @@ class Listeners:
         tls: ssl.SSLContext | None,
         *,
         inherited: bool = False,
+        counts: ConnectionCounts | None = None,
+        worker: int = 0,
     ) -> None:
+        """
+        Args:
+            sockets: The sockets.
+            backlog: Maximum number of pending connections.
+            tls: The TLS context; None serves without TLS.
+            inherited: Whether another process has opened them.
+            counts: The connections of all workers that accept from them, if they share their
+                numbers.
+            worker: The number of this worker among them.
+        """
+        self._counts = counts
+        self._worker = worker
         self.sockets = sockets
         self.backlog = backlog
         self.tls = tls
@@ -59,8 +74,20 @@ class Listeners:
         host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)
         return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}/"
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether another worker has fewer connections, and should accept the next one."""
+        return self._counts is not None and self._counts.is_ahead(self._worker)
+
+    def note_connections(self, number: int) -> None:
+        """Tell the other workers how many connections this one has."""
+        if self._counts is not None:
+            self._counts.set(self._worker, number)
+
     def close(self) -> None:
         """Close the sockets and remove the Unix socket's file, unless it is another process's."""
+        self.note_connections(ABSENT)
+        self._counts = None
         for one in self.sockets:
             one.close()
         if self._unix is not None and self._inode == _inode(self._unix):
@@ -81,6 +108,8 @@ class ListenOptions:
         tls_cert: PEM file of the certificate chain; None serves without TLS.
         tls_key: PEM file of its key, if it is not in the same file.
         fds: Descriptors of listening sockets, which replace all of the above but TLS.
+        counts: Descriptor of the ``ConnectionCounts`` of the workers that accept from them, and
+            the number of this one.
     """
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
@@ -90,6 +119,7 @@ class ListenOptions:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     fds: tuple[int, ...] = ()
+    counts: tuple[int, int] | None = None
 
     def open(self) -> Listeners:
         """Bind and listen. Connections are queued from now on.
@@ -105,7 +135,13 @@ class ListenOptions:
                 sockets = [self._open_unix(self.unix)] if self.unix else self._open_all()
         except OSError as error:
             raise ListenError(f"cannot listen: {error.strerror or error}") from None
-        return Listeners(sockets, self.backlog, tls, inherited=bool(self.fds))
+        counts, worker = None, 0
+        if self.counts is not None:
+            descriptor, worker = self.counts
+            counts = ConnectionCounts(descriptor)
+        return Listeners(
+            sockets, self.backlog, tls, inherited=bool(self.fds), counts=counts, worker=worker
+        )
 
     def _tls(self) -> ssl.SSLContext | None:
         if self.tls_cert is None:

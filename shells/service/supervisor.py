@@ -1,9 +1,9 @@
 """The supervisor of several worker processes: ``openqoe serve --workers N``.
 
 The supervisor opens the sockets and starts the workers, which all accept from them: a waiting
-connection goes to any worker that is free, also while another is replaced. The supervisor serves
-nothing itself. Each worker is a new process, not a fork, so a reload brings new settings and, after
-an upgrade, new code.
+connection goes to a worker that is free and has few, also while another is replaced. It serves
+nothing itself. Each worker is a new process, not a fork, so a reload brings new settings and,
+after an upgrade, new code.
 """
 
 import os
@@ -20,6 +20,7 @@ from typing import Final
 from openqoe.core.config.declaration import SettingsError
 from openqoe.core.config.worker_config import Config
 
+from ..net.connection_counts import ABSENT, ConnectionCounts
 from ..net.listeners import Listeners
 from ..stores.store_selection import uses_store
 from . import logs
@@ -90,6 +91,7 @@ class Supervisor:
         self._config = config
         self._read_config = read_config
         self._listeners = listeners
+        self._counts = ConnectionCounts.create(count)
         self._log = log
         self._workers = [_Process(number) for number in range(count)]
         self._reloading: list[_Process] = []
@@ -127,6 +129,7 @@ class Supervisor:
                 if handler := handlers.get(number):
                     handler()
         self._listeners.close()
+        self._counts.close()
         signal.set_wakeup_fd(-1)
         wakeup.close()
         signals.close()
@@ -157,13 +160,15 @@ class Supervisor:
     def _start(self, worker: _Process, now: float) -> None:
         fds = [one.fileno() for one in self._listeners.sockets]
         options = [part for fd in fds for part in ("--fd", str(fd))]
+        counts = self._counts.fileno()
+        options += ["--counts", str(counts), str(worker.number)]
         worker.channel, theirs = socket.socketpair()
         worker.channel.setblocking(False)
         with theirs:
             worker.popen = subprocess.Popen(
                 [*self._command, *options, "--parent-fd", str(theirs.fileno())],
                 env=self._environment(worker),
-                pass_fds=[*fds, theirs.fileno()],
+                pass_fds=[*fds, counts, theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
         worker.started_at, worker.kill_at, worker.is_serving = now, None, False
@@ -178,6 +183,7 @@ class Supervisor:
     def _handle_exit(self, worker: _Process, status: int, now: float) -> None:
         was_terminated = worker.kill_at is not None or self._is_stopping
         worker.popen, worker.kill_at, worker.restart_at = None, None, now
+        self._counts.set(worker.number, ABSENT)
         if worker.channel is not None:
             worker.channel.close()
             worker.channel = None

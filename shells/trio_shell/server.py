@@ -9,6 +9,7 @@ import trio
 from openqoe.core.http import ConnectionSet
 
 from ..net import sockets
+from ..net.connection_counts import HEAD_START
 from ..net.listeners import Listeners
 from ..net.tcp_info import kernel_queue_ms
 from ..service.clock import now_ms
@@ -28,7 +29,10 @@ class Server:
     def __init__(self, service: Service, listeners: Listeners) -> None:
         self.service = service
         self.http = ConnectionSet(
-            service.worker.config, service.refuse, is_secure=listeners.tls is not None
+            service.worker.config,
+            service.refuse,
+            is_secure=listeners.tls is not None,
+            on_change=listeners.note_connections,
         )
         self.connections: set[ServerConnection] = set()
         self._listeners = listeners
@@ -38,6 +42,7 @@ class Server:
 
     def listen(self, nursery: trio.Nursery) -> None:
         """Start to accept; connections run in the nursery."""
+        self._listeners.note_connections(0)
         nursery.start_soon(self._accept_connections, nursery)
 
     async def close(self, timeout: float) -> None:
@@ -69,6 +74,8 @@ class Server:
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
         while True:
             await trio.lowlevel.wait_readable(listener)
+            if self._listeners.is_ahead:  # another worker should go first
+                await trio.sleep(HEAD_START)
             try:
                 for accepted in sockets.accept_pending(listener, self._listeners.accept_batch):
                     connections.start_soon(self._serve, accepted)

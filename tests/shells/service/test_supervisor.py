@@ -131,6 +131,19 @@ def test_pending_connections_are_divided_among_workers(service: WorkerProcess) -
     assert min(answered.values()) >= 4
 
 
+def test_connections_to_idle_workers_are_divided_evenly(service: WorkerProcess) -> None:
+    """The one that wakes first would get nearly all, and work alone as long as they last."""
+    clients = [RawClient(service.port) for _ in range(40)]
+    answered: Counter[str] = Counter()
+    for client in clients:
+        client.send(b"GET /stats HTTP/1.1\r\nHost: a\r\n\r\n")
+        answered[json.loads(client.read_response().body)["instance"]] += 1
+    for client in clients:
+        client.close()
+    assert len(answered) == 2
+    assert min(answered.values()) >= 14
+
+
 def test_workers_stop_with_supervisor_and_deliver() -> None:
     with RemoteWriteDouble() as receiver:
         settings = {

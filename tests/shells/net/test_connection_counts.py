@@ -1,0 +1,49 @@
+"""The numbers of connections that workers of one supervisor share."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from openqoe.shells.net.connection_counts import ABSENT, ConnectionCounts
+
+
+@pytest.fixture
+def counts() -> Iterator[ConnectionCounts]:
+    """The numbers of three workers."""
+    created = ConnectionCounts.create(3)
+    yield created
+    created.close()
+
+
+def test_worker_with_more_connections_than_another_is_ahead(counts: ConnectionCounts) -> None:
+    for worker, connections in enumerate((1, 0, 1)):
+        counts.set(worker, connections)
+    assert [counts.is_ahead(worker) for worker in range(3)] == [True, False, True]
+
+
+def test_worker_with_an_eighth_more_than_another_is_not_ahead(counts: ConnectionCounts) -> None:
+    for worker, connections in enumerate((800, 900, 901)):
+        counts.set(worker, connections)
+    assert [counts.is_ahead(worker) for worker in range(3)] == [False, False, True]
+
+
+def test_worker_is_not_ahead_of_those_that_do_not_accept(counts: ConnectionCounts) -> None:
+    counts.set(0, 1_000)
+    assert not counts.is_ahead(0)
+    counts.set(1, 0)
+    assert counts.is_ahead(0)
+    counts.set(1, ABSENT)
+    assert not counts.is_ahead(0)
+
+
+def test_process_that_inherits_the_descriptor_sees_the_same_numbers(
+    counts: ConnectionCounts,
+) -> None:
+    theirs = ConnectionCounts(os.dup(counts.fileno()))
+    counts.set(0, 1)
+    theirs.set(1, 0)
+    assert theirs.is_ahead(0)
+    assert counts.is_ahead(0)
+    theirs.close()
+    assert counts.is_ahead(0), "the memory stays for the others"
