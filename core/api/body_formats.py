@@ -4,8 +4,10 @@ A format says which bodies a route accepts, what of them is journalled, and how 
 All else is the same for both.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from re import Pattern
 from typing import Final
 
 from msgspec.structs import replace
@@ -28,6 +30,7 @@ class BodyFormat:
     Attributes:
         read_body: Returns the bytes to journal, by the request, the settings and the organisations
             of its key (None for all); raises ``RefusedContentError``.
+        view_id: Finds the id of the first view.
         accepted: The answer to a batch of which all events are valid, or that was accepted before:
             by its number of events and ms since the request.
         partially_accepted: If some are not valid.
@@ -36,10 +39,22 @@ class BodyFormat:
     """
 
     read_body: Callable[[Request, Config, Orgs], bytes]
+    view_id: Pattern[bytes]
     accepted: Callable[[int, int], Response]
     partially_accepted: Callable[[int, int, tuple[Fault, ...], int], Response]
     thinned: Callable[[int, int, int], Response]
     invalid: Callable[[tuple[Fault, ...]], Response]
+
+    def find_view_id(self, body: bytes) -> str | None:
+        """Return the id of the first view of a body as it came, without decoding the events.
+
+        None if there is none, or it is not found so (in a compressed body, for example).
+        """
+        found = self.view_id.search(body)
+        try:
+            return None if found is None else found[1].decode()
+        except UnicodeDecodeError:
+            return None
 
 
 def _read_json(request: Request, config: Config, orgs: Orgs) -> bytes:
@@ -80,8 +95,20 @@ def _unusable(faults: tuple[Fault, ...]) -> Response:
 
 BODY_FORMATS: Final = {
     Route.EVENTS.value: BodyFormat(
-        _read_json, answers.accepted, answers.partially_accepted, answers.thinned, answers.invalid
+        _read_json,
+        re.compile(rb'"view_id"\s*:\s*"([^"\\]+)"'),
+        answers.accepted,
+        answers.partially_accepted,
+        answers.thinned,
+        answers.invalid,
     ),
-    Route.CMCD.value: BodyFormat(_read_cmcd, _no_content, _no_content, _no_content, _unusable),
+    Route.CMCD.value: BodyFormat(
+        _read_cmcd,
+        re.compile(rb'(?:^|[,\s])sid="([^"\\]+)"'),
+        _no_content,
+        _no_content,
+        _no_content,
+        _unusable,
+    ),
 }
 """The formats by the value of their route."""

@@ -3,13 +3,13 @@
 The owner handles it as if a client had sent it, and its answer is passed back. So the batch is
 decoded, journalled and applied by one worker only, and not by two, as a forwarded one is.
 
-It is a shortcut that may fail. Who owns a request is read from its first view id, without decoding
-the events: an owner that finds events of others among them forwards those. A request that the owner
-does not accept soon is handled here, and the owner refuses it from then on. If the owner has
-accepted it before and answers late, it knows the batch by its digest when it is forwarded.
+It is a shortcut that may fail. The owner of a request follows from its first view id, which is
+found without decoding the events: an owner that finds events of others among them forwards those. A
+request that the owner does not accept soon is handled here, and the owner refuses it from then on.
+If the owner has accepted it before and answers late, it knows the batch by its digest when it is
+forwarded.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -28,8 +28,6 @@ request may wait for twice as long."""
 
 MAX_BYTES: Final = 2 * 1024 * 1024
 """Bytes of bodies on their way, about: further requests are handled here."""
-
-_FIRST_VIEW_ID: Final = re.compile(rb'"view_id"\s*:\s*"([^"\\]+)"')
 
 
 class RelayedRequest(msgspec.Struct, frozen=True, tag="request"):
@@ -107,15 +105,13 @@ class Relay:
         self._slow: Counter[int] = Counter()  # requests that were handled here instead, by slot
         self._bytes = 0
 
-    def owner_of(self, request: Request) -> int | None:
-        """Return the slot to relay a request to; None if it is to be handled here."""
-        if self._bytes >= MAX_BYTES or (found := _FIRST_VIEW_ID.search(request.body)) is None:
+    def owner_of(self, view_id: str | None) -> int | None:
+        """Return the slot to relay a request to, by its first view id; None if it is to be handled
+        here."""
+        if view_id is None or self._bytes >= MAX_BYTES:
             return None
         partition = self._forwarding.partition
-        try:
-            owner = partition.owner_of(found[1].decode())
-        except UnicodeDecodeError:
-            return None
+        owner = partition.owner_of(view_id)
         if owner == partition.own or self._slow[owner] or not self._forwarding.is_reachable(owner):
             return None
         return owner

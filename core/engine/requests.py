@@ -15,6 +15,7 @@ from ..access.api_key import Scope
 from ..access.key_ring import OPEN, Grant, KeyRing, Refusal
 from ..access.offered_keys import offers_key
 from ..api import answers, cors, dashboard_access, reports, routes
+from ..api.body_formats import BODY_FORMATS
 from ..api.dashboard_access import DashboardAccess
 from ..api.failed_keys import FailedKeys
 from ..api.routes import NOT_CROSS_ORIGIN, Endpoint, Route
@@ -131,7 +132,8 @@ class Requests:
     def _ingest_or_relay(self, opened: OpenRequest, grant: Grant, now: int) -> Handled:
         response = self._ingest.shed(opened.request, now)
         if response is None and self._relay is not None:
-            owner = self._relay.owner_of(opened.request)
+            body_format = BODY_FORMATS[opened.route]
+            owner = self._relay.owner_of(body_format.find_view_id(opened.request.body))
             if owner is not None:
                 effect = self._relay.send(self._ids.issue(), owner, opened, grant, now)
                 return Handled((effect,), is_all=True)

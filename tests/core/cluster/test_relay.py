@@ -26,6 +26,8 @@ from tests.support.event_builders import NOW, event, post
 from tests.support.fleet import Fleet
 from tests.support.rig import SECOND
 
+CMCD = {"content-type": "application/cmcd"}
+
 REQUESTS = "openqoe_worker_requests_total"
 
 FOREIGN = name_view(1, 2)
@@ -111,6 +113,16 @@ def test_worker_of_a_shell_that_cannot_relay_forwards() -> None:
     assert [worker.waiting_batches for worker in fleet.workers] == [1, 0]
     fleet.pass_time(15 * SECOND)
     assert fleet.receiver.total("openqoe_events_total") == 2
+
+
+@pytest.mark.parametrize("before", ["", 'cid="a, b",', 'cid="sid=1",br=(1 2), '])
+def test_records_of_cmcd_are_relayed(before: str) -> None:
+    fleet = Fleet(2, partitioned=True)
+    body = f'{before}sid="{FOREIGN}",ts={NOW},v=2,e=ps,sta=p'
+    assert fleet.handle(0, Request("POST", "/v1/cmcd", "", CMCD, body.encode(), NOW)).status == 204
+    assert [worker.waiting_batches for worker in fleet.workers] == [0, 1]
+    fleet.pass_time(15 * SECOND)
+    assert fleet.receiver.total("openqoe_events_total") == 1
 
 
 def test_events_without_a_view_are_handled_where_they_arrived() -> None:
