@@ -64,23 +64,23 @@ class Server:
 
     def _accept_in_turn(self, listener: socket.socket) -> None:
         """Accept; after a moment if another worker should go first."""
-        if self._listeners.is_ahead:
+        if most := self._listeners.begin_turn():
+            self._accept(listener, most)
+        else:
             loop = asyncio.get_running_loop()
             loop.remove_reader(listener)
             loop.call_later(HEAD_START, self._accept_late, listener)
-        else:
-            self._accept(listener)
 
     def _accept_late(self, listener: socket.socket) -> None:
         self._watch(listener)
-        self._accept(listener)
+        self._accept(listener, self._listeners.begin_late_turn())
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, most: int) -> None:
         if self._stopping:
             return
         loop = asyncio.get_running_loop()
         try:
-            for accepted in sockets.accept_pending(listener, self._listeners.accept_batch):
+            for accepted in sockets.accept_pending(listener, most):
                 connection = ServerConnection(self, accepted)  # counts before its TLS handshake
                 task = loop.create_task(self._open(connection, accepted))
                 self._opening.add(task)

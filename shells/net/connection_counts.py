@@ -10,8 +10,12 @@ import os
 import tempfile
 from typing import Final, Self
 
-HEAD_START: Final = 0.001
-"""Seconds by which a worker that is ahead lets the others go first."""
+HEAD_START: Final = 0.005
+"""Seconds by which a worker that is ahead lets the others go first: one that handles requests looks
+for connections every few ms."""
+
+LATE_TURNS: Final = 20
+"""Head starts in a row, 0.1 s together, after which another worker hangs that has fewer."""
 
 TOLERANCE: Final = 8
 """A worker is ahead if it has more than another by an eighth: of many connections one more counts

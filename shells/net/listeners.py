@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .connection_counts import ABSENT, ConnectionCounts
+from .connection_counts import ABSENT, LATE_TURNS, ConnectionCounts
 from .sockets import ACCEPT_BATCH
 
 ANY = ("0.0.0.0", "::")
@@ -28,7 +28,6 @@ class Listeners:
         tls: The TLS context; None serves without TLS.
         addresses: Their addresses, for the log.
         port: The TCP port, shared by all; None for a Unix socket.
-        accept_batch: Maximum number of connections to accept in one turn of the event loop.
     """
 
     def __init__(
@@ -59,7 +58,8 @@ class Listeners:
         self.addresses = [_describe(one) for one in sockets]
         name = sockets[0].getsockname()
         self.port: int | None = None if isinstance(name, str) else name[1]
-        self.accept_batch = 1 if inherited else ACCEPT_BATCH  # others may have inherited it, too
+        self._batch = 1 if inherited else ACCEPT_BATCH  # others may have inherited it, too
+        self._late_turns = 0  # in a row
         # The file of an inherited socket belongs to the process that opened it.
         is_own_file = isinstance(name, str) and not inherited
         self._unix = Path(name).absolute() if is_own_file else None
@@ -74,10 +74,24 @@ class Listeners:
         host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)
         return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}/"
 
-    @property
-    def is_ahead(self) -> bool:
-        """Whether another worker has fewer connections, and should accept the next one."""
-        return self._counts is not None and self._counts.is_ahead(self._worker)
+    def begin_turn(self) -> int:
+        """Return how many connections to accept in a turn of the event loop.
+
+        0 if another worker has fewer, and should go first: wait for ``HEAD_START`` and call
+        ``begin_late_turn``.
+        """
+        if self._counts is not None and self._counts.is_ahead(self._worker):
+            return 0
+        self._late_turns = 0
+        return self._batch
+
+    def begin_late_turn(self) -> int:
+        """Return how many connections to accept after the others could go first.
+
+        After many such turns in a row another worker hangs, and must not hold up this one.
+        """
+        self._late_turns += 1
+        return 1 if self._late_turns <= LATE_TURNS else ACCEPT_BATCH
 
     def note_connections(self, number: int) -> None:
         """Tell the other workers how many connections this one has."""
@@ -86,8 +100,10 @@ class Listeners:
 
     def close(self) -> None:
         """Close the sockets and remove the Unix socket's file, unless it is another process's."""
-        self.note_connections(ABSENT)
-        self._counts = None
+        if self._counts is not None:
+            self._counts.set(self._worker, ABSENT)
+            self._counts.close()
+            self._counts = None
         for one in self.sockets:
             one.close()
         if self._unix is not None and self._inode == _inode(self._unix):

@@ -74,11 +74,14 @@ class Server:
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
         while True:
             await trio.lowlevel.wait_readable(listener)
-            if self._listeners.is_ahead:  # another worker should go first
+            most = self._listeners.begin_turn()
+            if not most:  # another worker should go first
                 await trio.sleep(HEAD_START)
+                most = self._listeners.begin_late_turn()
             try:
-                for accepted in sockets.accept_pending(listener, self._listeners.accept_batch):
-                    connections.start_soon(self._serve, accepted)
+                for accepted in sockets.accept_pending(listener, most):
+                    connection = ServerConnection(self, accepted, self._stream(accepted))
+                    connections.start_soon(self._serve, connection)
             except sockets.NoCapacityError as error:
                 self.service.log.error("cannot accept connections", reason=str(error))
                 await trio.sleep(sockets.RETRY_DELAY)
@@ -90,8 +93,7 @@ class Server:
             return stream
         return trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
 
-    async def _serve(self, accepted: socket.socket) -> None:
-        connection = ServerConnection(self, accepted, self._stream(accepted))
+    async def _serve(self, connection: "ServerConnection") -> None:
         self.connections.add(connection)
         try:
             await connection.run()
@@ -122,12 +124,12 @@ class ServerConnection:
         self._turn = trio.CancelScope()
         self._due: int | None = None  # its deadline, ms since the epoch
         self._is_receiving = False
+        self._http = server.http.open(
+            now_ms(), self._follow_eviction, sockets.peer_address(accepted)
+        )
 
     async def run(self) -> None:
         """Serve until the connection closes."""
-        self._http = self._server.http.open(
-            now_ms(), self._follow_eviction, sockets.peer_address(self._socket)
-        )
         try:
             with self._life:
                 if not (self._is_plain or await self._shake_hands()):
