@@ -11,6 +11,9 @@ from .vocabulary import ObservationKind
 START_TOLERANCE: Final = 0.5
 """s within which a position still counts as the start: nothing has been shown yet."""
 
+ROUNDING_ERROR: Final = 1e-6
+"""s that a sum of times may be off."""
+
 _NO_MEASURES: Final = Measures()
 
 
@@ -92,6 +95,8 @@ def show_frame(
     assert playback.requested_at is not None, "a start has a request"
     waited = min(max((shown_at - playback.requested_at) / 1000, 0.0), playback.start_s)
     played = playback.start_s - waited
+    if played < ROUNDING_ERROR:
+        played = 0.0  # nothing was played yet, in no rendition
     end_start(playback, out, waited)
     if playback.stall is not None:
         playback.stall.seconds = max(0.0, playback.stall.seconds - played)

@@ -862,6 +862,43 @@ def test_late_total_adds_nothing_to_the_position_that_came_before_it() -> None:
     assert rig.total("openqoe_playing_time_seconds") == 60.0
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_signal_of_the_time_of_the_latest_one_counts_though_it_arrives_late(copies: int) -> None:
+    """hls.js with CMCD starts and plays in one ms, and posts each state by itself."""
+    rig = Rig(OPENQOE_FLUSH_INTERVAL="5")
+    rig.post_cmcd(cmcd_record(0, "e=ps,sn=0,sta=s"))
+    rig.pass_time(30_000)
+    for _ in range(copies):
+        rig.post_cmcd(cmcd_record(0, "e=ps,sn=1,sta=p"))
+    rig.post_cmcd(cmcd_record(30, "e=t,sn=2,sta=p"))
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_video_startup_seconds_count") == 1
+    assert rig.total("openqoe_video_startup_seconds_sum") == 0
+    assert rig.total("openqoe_watch_time_seconds") == 30
+
+
+def test_view_that_ends_with_its_first_frame_has_no_score_of_quality() -> None:
+    """Sums of times that are not exact are no time played."""
+    rig = Rig()
+    size: dict[str, Any] = {
+        "bitrate_kb": 720,
+        "resolution": {"width": 640, "height": 360},
+        "video_width": 640,
+        "video_height": 360,
+        "player_width": 1280,
+        "player_height": 720,
+    }
+    rig.post(
+        player_event(252.915, "playing", 0.0),
+        player_event(252.918, "stallstart", 0.0),
+        player_event(253.002, "qualitychange", 0.0, **size),
+        player_event(253.069, "stallend", 0.0),
+    )
+    rig.pass_time(HOUR)
+    assert rig.total("openqoe_view_score_count", part="startup") == 1
+    assert rig.total("openqoe_view_score_count", part="quality") == 0
+
+
 def test_bit_rate_of_a_heartbeat_counts_however_late_it_arrives() -> None:
     rig = Rig()
     rig.post(player_event(30, "heartbeat", 30.0, bitrate=3_000_000))
