@@ -125,6 +125,9 @@ def definitions() -> Iterator[str]:
         "`seek`, `rebuffer` or `paused`: data are missing while the viewer pauses, which is "
         "rebuffering from the resumption on.\n"
     )
+    yield "What the events cannot tell:\n"
+    yield from (f"- {doubt}" for doubt in DOUBTS)
+    yield ""
     yield "| metric | definition | CTA-2066 and Mux | error |"
     yield "| --- | --- | --- | --- |"
     for metric, definition, standard, error in DEFINITIONS:
@@ -135,6 +138,27 @@ def definitions() -> Iterator[str]:
         "ratios of ended views."
     )
 
+
+DOUBTS: Final = (
+    "Whether a page gives the duration in s or ms. From 10,000 on it counts as ms, else as s, "
+    "unless only the other unit fits the positions and quartiles. A video below 10 s in ms that is "
+    "left before its first quartile has a completion of about 0.",
+    "Whether a stream is live: the page says so (`video.content_type`, CMCD `st`). Otherwise "
+    "hls.js reports quartiles of its sliding window, and they count as completion.",
+    "What plays in the view. An advertisement in the same view with the same `video.id` is part of "
+    "the video: its `ended` completes the view. Give it an id of its own.",
+    "Who seeks. A `loop`, a jump to the live edge and a manual switch of the rendition (Shaka, "
+    "video.js) are seeks of the player; so is the recovery of hls.js from a media error, and its "
+    "wait counts as that of a seek.",
+    "What was played after the last total of a player that another one replaces in the same view: "
+    "it counts as watched, not as media played.",
+    "The playback rate in the first generation, and from Shaka and video.js. The position moves by "
+    "up to twice the time without a seek.",
+    "Which bit rate a rendition has that is reported without one: that of the one before counts.",
+    "Whether a silent viewer comes back. A view ends after the time-out, and its outcome is final; "
+    "if it comes back, its times count, and a first frame has no start-up time.",
+)
+"""What no model could derive from the events of the known players."""
 
 DEFINITIONS: Final = (
     (
@@ -213,8 +237,8 @@ DEFINITIONS: Final = (
     ),
     (
         "completion `openqoe_completion_rate`",
-        "furthest position / duration of each view that showed a frame, at its end; without a "
-        "known duration as the player reports, else the highest quartile",
+        "of each view that showed a frame, at its end: as the player reports with `ended`, else "
+        "furthest position / duration, else the highest quartile",
         "none; Mux *view dropped*",
         "a ratio",
     ),

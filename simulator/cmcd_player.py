@@ -203,7 +203,7 @@ class CmcdPlayer(Adapter):
 
     def _beat(self, at: int) -> None:
         facts: list[Fact] = []
-        if self.player == "hlsjs":
+        if self.player == "hlsjs" and self.reported.bps is not None:  # else without media keys
             facts += self.buffer(self._ahead)
             facts += self._throughput()
             if self.state == "p":
@@ -336,8 +336,6 @@ class CmcdPlayer(Adapter):
         return max(100, round(self.playback.estimate / 100_000) * 100)
 
     def _throughput(self) -> list[Fact]:
-        if self.reported.bps is None:
-            return []
         return [Fact("openqoe_throughput_bps", (), self._mtp * 1000.0)]
 
     @property

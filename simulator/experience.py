@@ -99,6 +99,7 @@ class Experience:
     _ended: bool = False
     _start_s: float = 0.0
     _started_s: float = 0.0
+    _startup_s: float = 0.0
     _playing_s: float = 0.0
     _rebuffering_s: float = 0.0
     _rebuffers: int = 0
@@ -133,7 +134,9 @@ class Experience:
             self._start_s += seconds
         elif self.state is State.PLAYING:
             facts += self._play(seconds)
-            if not has_jumped:
+            if has_jumped:
+                self._play_until_jump(seconds * 1000)
+            else:
                 self._follow_position(position)
         elif self.state is State.REBUFFERING:
             self._rebuffering_s += seconds
@@ -181,6 +184,11 @@ class Experience:
             self._untold += moved
             self.make_progress()
 
+    def _play_until_jump(self, elapsed_ms: float) -> None:
+        if self._position is not None:
+            self._untold += elapsed_ms
+            self._furthest = max(self._furthest, self._position + elapsed_ms)
+
     def make_progress(self) -> None:
         """Playback goes on: no earlier error was fatal."""
         self._error_at, self._error_is_fatal = None, False
@@ -216,6 +224,7 @@ class Experience:
     def _startup_facts(self, seconds: float) -> list[Fact]:
         reported = self.reported_start_ms
         start, source = (seconds, "measured") if reported is None else (reported / 1000, "cmcd")
+        self._startup_s = start
         facts = [Fact("openqoe_video_startup_seconds", (("source", source),), start)]
         facts += _seconds("openqoe_startup_wait_seconds", seconds)
         if self.before_start is not None:
@@ -281,7 +290,7 @@ class Experience:
         """The video ends."""
         self.state = State.STILL
         self._ended = True
-        return self._end_facts("completed", self._started_s, has_frame=True)
+        return self._end_facts("completed", has_frame=True)
 
     # The end of the view
 
@@ -302,7 +311,7 @@ class Experience:
         facts += _seconds("openqoe_playing_time_seconds", self._untold / 1000)
         if self._requested:
             how = self._outcome(started, has_frame=has_frame)
-            facts += self._end_facts(how, started, has_frame=has_frame)
+            facts += self._end_facts(how, has_frame=has_frame)
         return facts
 
     def _outcome(self, started: float, *, has_frame: bool) -> str:
@@ -315,7 +324,7 @@ class Experience:
             return "start_failure"
         return "bounce" if started < BOUNCE else "exit_before_start"
 
-    def _end_facts(self, how: str, started: float, *, has_frame: bool) -> list[Fact]:
+    def _end_facts(self, how: str, *, has_frame: bool) -> list[Fact]:
         facts = [Fact("openqoe_view_outcomes_total", (("outcome", how),))]
         if has_frame:
             facts.append(Fact("openqoe_view_rebuffer_seconds", (), self._rebuffering_s))
@@ -325,15 +334,15 @@ class Experience:
         success = SUCCESS.get(how)
         if success is None:
             return facts
-        parts = self._scores(started) if has_frame else {}
+        parts = self._scores() if has_frame else {}
         whole = success * (sum(parts.values()) / len(parts) / 100 if parts else 1.0)
         for part, points in {**parts, "success": success, "all": whole}.items():
             facts.append(Fact("openqoe_view_score", (("part", part),), points))
         return facts
 
-    def _scores(self, started: float) -> dict[str, float]:
+    def _scores(self) -> dict[str, float]:
         """The parts by the formulas that Mux publishes."""
-        parts = {"startup": 100 * 8 / (8 + started)}
+        parts = {"startup": 100 * 8 / (8 + self._startup_s)}
         watched = self._playing_s + self._rebuffering_s
         share = self._rebuffering_s / watched if watched else 0.0
         often = 100 / sqrt(1 + (self._rebuffers / 2) ** 2)

@@ -281,7 +281,8 @@ class Settings:
         "shift",
         "Batches whose events all lie ahead, by more than `OPENQOE_MAX_EVENT_LEAD`, or before 2020 "
         "come from a wrong clock: `shift` moves their times so that the newest event happens on "
-        "arrival, `refuse` refuses them.",
+        "arrival, `refuse` refuses them. With `shift`, batches whose times are in s are taken as "
+        "such.",
         parse=parse_choice("shift", "refuse"),
     )
     max_event_lead: int = _seconds(

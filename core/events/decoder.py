@@ -106,6 +106,8 @@ class BatchDecoder:
         # Check the extremes only: these passes run in C and cost a tenth of a loop.
         times = list(map(_time_of, events))
         oldest, newest = min(times), max(times)
+        if newest < FIRST_PLAUSIBLE_TIME and self._are_seconds(oldest, newest, now):
+            return None
         shift = self._clock_shift(oldest, newest, now)
         if now - oldest - shift > self._max_age or newest + shift - now > self._max_lead:
             return None
@@ -126,6 +128,14 @@ class BatchDecoder:
             tuple(zip(events, lines, strict=True)),
             (),
             clock_corrected=bool(shift),
+        )
+
+    def _are_seconds(self, oldest: float, newest: float, now: int) -> bool:
+        """Whether the times of a batch are in s, not ms: as s they are of the present."""
+        return (
+            self._corrects_clocks
+            and now - oldest * 1000 <= self._max_age
+            and newest * 1000 - now <= self._max_lead
         )
 
     def _clock_shift(self, oldest: float, newest: float, now: int) -> float:
@@ -170,8 +180,12 @@ class BatchDecoder:
                 ignored += dropped
             if event is not None:
                 decoded.append((index, event, raw))
-        times = [event.event_time for _, event, _ in decoded]
-        shift = self._clock_shift(min(times), max(times), now) if times else 0
+        times = [event.event_time for _, event, _ in decoded] or [now]
+        are_seconds = self._are_seconds(min(times), max(times), now)
+        if are_seconds:
+            decoded = [(index, _in_ms(event), raw) for index, event, raw in decoded]
+            times = [event.event_time for _, event, _ in decoded]
+        shift = self._clock_shift(min(times), max(times), now)
         events: list[tuple[Event, bytes]] = []
         for index, event, raw in decoded:
             shifted = _shifted(event, shift) if shift else event
@@ -182,7 +196,11 @@ class BatchDecoder:
                 faults.append(fault)
         faults.sort(key=lambda fault: fault.index or 0)
         return DecodedBatch(
-            count, tuple(events), tuple(faults), tuple(ignored), clock_corrected=bool(shift)
+            count,
+            tuple(events),
+            tuple(faults),
+            tuple(ignored),
+            clock_corrected=are_seconds or bool(shift),
         )
 
     def _check_event(self, event: Event, raw: bytes, index: int, now: int) -> Fault | None:
@@ -224,6 +242,10 @@ class BatchDecoder:
             if len(text) > self._max_string:
                 return field
         return None
+
+
+def _in_ms(event: Event) -> Event:
+    return msgspec.structs.replace(event, event_time=event.event_time * 1000)
 
 
 def _shifted(event: Event, shift: float) -> Event:

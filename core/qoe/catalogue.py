@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..metrics.metric import Metric, MetricType
 from . import cmcd_fields, fields
 from .observation import Observation
+from .playback_state import EVIDENCE
 from .vocabulary import ObservationKind
 
 COUNTER, GAUGE, HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
@@ -69,7 +70,9 @@ def _seek_latency(observation: Observation) -> float | None:
     if observation.view is not None and observation.view.playback.generation == 1:
         if fields.player_name(observation.event) == "html5":
             return None
-    return fields.seek_latency_s(observation.event)
+    latency = fields.seek_latency_s(observation.event)
+    # A longer time than counts for any state includes sleep.
+    return latency if latency is not None and latency <= EVIDENCE / 1000 else None
 
 
 def _buffer(observation: Observation) -> float | None:
@@ -332,7 +335,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         buckets=(0.1, 0.25, 0.5, 1, 2, 5),
         on=(ObservationKind.SEEK, ObservationKind.SEEK_LATENCY),
         source="`seek_latency` of seek; not from html5 of the first generation, which measures "
-        "from the page's load. CMCD: from state `k` to the next picture",
+        "from the page's load, and none above 90 s, which is sleep. CMCD: from state `k` to the "
+        "next picture",
         value=_seek_latency,
     ),
     _row(
@@ -415,8 +419,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         "Fraction of the video that views reached, mean of the flush window.",
         unit="ratio",
         on=(ObservationKind.COMPLETION,),
-        source="once a view that shows a frame, at its end: furthest `playback_time` by "
-        "`video.duration`, else `completion_rate` of ended, else the highest quartile",
+        source="once a view that shows a frame, at its end: `completion_rate` of "
+        "ended, else the furthest `playback_time` by `video.duration`, else the highest quartile",
         value=_value,
     ),
     _row(

@@ -33,8 +33,6 @@ MAX_NUMBER_LENGTH = 32
 """Characters of a number that is sent as text."""
 MAX_PIXELS = 1e6
 MAX_PLAYBACK_RATE = 16
-DURATION_IN_MS = 10_000
-"""A video's duration is ms from here, else s: the SDK passes the page's number on unconverted."""
 MAX_DROPPED_FRAMES = 1e9
 MAX_STALLS = 1e5
 
@@ -164,14 +162,9 @@ def played_total_s(event: Event) -> float | None:
     return None if total is None or not 0 <= total <= MAX_TOTAL else total / 1000
 
 
-def duration_s(duration: Number) -> float | None:
-    """The duration of the video in s.
-
-    Pages send ms or s: 10,000 s are 2.8 h, 10,000 ms are 10 s.
-    """
-    if duration is None or not 0 < duration <= MAX_DURATION:
-        return None
-    return duration / 1000 if duration >= DURATION_IN_MS else duration
+def duration(duration: Number | None) -> float | None:
+    """The duration of the video as the page sends it, in s or ms."""
+    return duration if duration is not None and 0 < duration <= MAX_DURATION else None
 
 
 def framerate(data: Data) -> float | None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from .playback_state import Playback
+from .playback_state import EVIDENCE, Playback
 from .signals import SEEKS, Signal
 from .startup import START_TOLERANCE
 
@@ -17,6 +17,8 @@ def movement(playback: Playback, signal: Signal) -> float:
     """Returns the s of media by which the position has moved as playback moves it, else 0."""
     if signal.position is None or playback.position is None or signal.kind in SEEKS:
         return 0.0
+    if not playback.rate:
+        return 0.0
     moved = signal.position - playback.position
     return moved if POSITION_NOISE < moved <= _plausible_movement(playback, signal.at) else 0.0
 
@@ -29,12 +31,20 @@ def has_jumped(playback: Playback, signal: Signal) -> bool:
     return not -START_TOLERANCE <= moved <= _plausible_movement(playback, signal.at)
 
 
-def stands_still(playback: Playback, signal: Signal, seconds: float) -> bool:
-    """Whether the picture has not moved for seconds: an error that is not harmless leaves it so."""
+def shown_seconds(playback: Playback, signal: Signal, seconds: float) -> float:
+    """Returns for how many of the seconds of playing up to a signal the picture moved.
+
+    After an error, and after a silence that is longer than counts (sleep, a frozen page), the
+    position shows it, unless it has jumped. At a rate of 0 the picture stands still.
+    """
+    if not playback.rate:
+        return 0.0
+    if playback.error_at is None and seconds < EVIDENCE / 1000:  # most often
+        return seconds
     position, before = signal.position, playback.position
-    if position is None or before is None or seconds <= POSITION_NOISE:
-        return False
-    return abs(position - before) <= POSITION_NOISE
+    if position is None or before is None or has_jumped(playback, signal):
+        return seconds
+    return min(seconds, max(0.0, position - before) / playback.rate)
 
 
 def _plausible_movement(playback: Playback, at: float) -> float:

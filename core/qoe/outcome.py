@@ -22,6 +22,15 @@ ERROR_IS_LAST: Final = 10_000
 MAX_COMPLETION: Final = 1.1
 """Ratio of position to duration above which the duration is in another unit than assumed."""
 
+DURATION_IN_MS: Final = 10_000
+"""A duration from which on it is more likely ms than s: 10 s, not 2.8 h."""
+
+MAX_DURATION_S: Final = 86_400
+"""s above which a duration is not taken for s."""
+
+MAX_UNREPORTED: Final = 0.35
+"""Share of a video that is played at most after a quartile before the next one is reported."""
+
 MAX_UNIT_DOUBT: Final = 0.1
 """Share of the expected position below which the duration is in another unit than assumed."""
 
@@ -48,36 +57,52 @@ def has_failed(playback: Playback) -> bool:
 
 
 def completion(playback: Playback, reported: float | None) -> float | None:
-    """Returns the fraction of the video that a view reached: furthest position by duration.
+    """Returns the fraction of the video that a view reached; a live video has none.
 
-    Without a known duration it is what the player reported at the end, else the highest quartile.
-    A live video has none.
+    It is what the player reported at the end, else the furthest position by the duration that the
+    page knows, else the highest quartile.
     """
     if playback.has(Mark.LIVE) or not playback.has(Mark.SHOWN | Mark.ENDED):
         return None
+    if reported is not None:
+        return max(reported, playback.quartile / 100)
     duration = duration_s(playback)
     if duration:
         ratio = playback.furthest / duration
         if ratio <= MAX_COMPLETION:
             return min(max(ratio, playback.quartile / 100), 1.0)
-    if reported is not None:
-        return reported
     return playback.quartile / 100 or None
 
 
 def duration_s(playback: Playback) -> float | None:
     """Returns the duration of the video in s.
 
-    Pages send s or ms. Below 10,000 it is taken for s, unless the player says that it has reached a
-    fraction of the video far beyond that of the position: then it is a short video, in ms.
+    Pages send s or ms, and the SDK passes on either. From 10,000 on it is taken for ms, else for s,
+    unless only the other unit fits what was reached.
     """
     duration = playback.duration
     if duration is None:
         return None
+    units = (duration, duration / 1000)
+    likely, other = reversed(units) if duration >= DURATION_IN_MS else units
+    if other <= MAX_DURATION_S and not _fits(playback, likely) and _fits(playback, other):
+        return other
+    return likely
+
+
+def _fits(playback: Playback, duration: float) -> bool:
+    """Whether a video of a duration (s) may be the one whose positions and quartiles were reported.
+
+    The SDK's players report each quartile that they reach.
+    """
+    if playback.furthest <= 0:
+        return True
+    ratio = playback.furthest / duration
     reached = 1.0 if playback.has(Mark.ENDED) else playback.quartile / 100
-    if 0 < playback.furthest < duration * reached * MAX_UNIT_DOUBT:
-        return duration / 1000
-    return duration
+    most = MAX_COMPLETION
+    if playback.has(Mark.BEGAN) and playback.has(Mark.REPORTS_STALLS):
+        most = min(most, reached + MAX_UNREPORTED)
+    return reached * MAX_UNIT_DOUBT <= ratio <= most
 
 
 def end_observations(view: View, reported_completion: float | None = None) -> list[Observation]:
@@ -113,8 +138,8 @@ def scores(playback: Playback, how: str) -> dict[str, float]:
         return {}
     parts: dict[str, float] = {}
     if playback.has(Mark.SHOWN):
-        if playback.has(Mark.BEGAN):
-            parts["startup"] = 100 * 8 / (8 + playback.starting_s)
+        if playback.startup_s is not None:
+            parts["startup"] = 100 * 8 / (8 + playback.startup_s)
         watched = playback.playing_s + playback.rebuffering_s
         share = playback.rebuffering_s / watched if watched else 0.0
         frequency = 100 / sqrt(1 + (playback.rebuffers / 2) ** 2)

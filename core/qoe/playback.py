@@ -21,13 +21,13 @@ clocks     Where client time outruns arrival by more than it ever did for the vi
            on client time is moved ahead by as much.
 movement   A position that moves as playback does shows the first frame, and ends a stall or a seek
            whose end the player does not report (dash.js; DOM ``stalled`` while the picture moves).
+           After an error, or a silence of more than the evidence, as much was played as it moved.
 start-up   It begins with the play request and ends with the first frame. A player that reports
            each wait, and none after the request, shows its first frame at once (preloaded).
-stalls     A wait before the first progress is start-up; one that a seek explains, by its time and
+stalls     A wait before the first frame is start-up; one that a seek explains, by its time and
            target or by a jump of the position, belongs to the seek; any other is rebuffering. A
            pause ends it: the viewer no longer waits.
-errors     An error is fatal if nothing was played after it. While the position stands still after
-           one, the time counts for no state.
+errors     An error is fatal if nothing was played after it, and something was to be played.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,6 +56,7 @@ def settle(view: View, before: int | None) -> list[Observation]:
     machine = StateMachine(view)
     for number in range(count):
         machine.apply(number)
+    playback.settled_kind = int(playback.window[count - 1].kind)
     playback.window = playback.window[count:]
     playback.arrivals = playback.arrivals[count:]
     if before is None:

@@ -58,10 +58,11 @@ def receive(view: View, signals: Sequence[Signal], now: int, applied_at: int) ->
     _note_newest(playback, ordered)
     settled = playback.settled_at
     if settled is not None and ordered[0].at <= settled:
+        latest = (settled, playback.settled_kind)
         for signal in ordered:
-            if signal.at <= settled:
+            if (signal.at, signal.kind) <= latest:
                 _note_late(view, signal, out)
-        ordered = [signal for signal in ordered if signal.at > settled]
+        ordered = [signal for signal in ordered if (signal.at, signal.kind) > latest]
     extend_window(playback, ordered, applied_at)
     return out
 

@@ -139,7 +139,7 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
         dropped: Running total of the frames dropped.
         quartile: A quartile that was reached: 25, 50, 75 or 100.
         rate: Playback rate from now on.
-        duration: Duration of the video, s.
+        duration: Duration of the video, s or ms: pages send either.
         rendition: The rendition from now on; members that are None stay as they are.
         switch: Set if the source reports a change of the rendition.
         measures: Durations of the start.

@@ -1,15 +1,18 @@
 """The start: when the first frame was shown, and which source says how long it took."""
 
-from typing import Final
+from typing import Final, TypeGuard
 
 from .observation_builder import ObservationBuilder
-from .playback_state import Mark, Playback, State
+from .playback_state import EVIDENCE, Mark, Playback, State
 from .signals import Measures, Signal, SignalKind
 from .stalls import START_GRACE, close_stall
 from .vocabulary import ObservationKind
 
 START_TOLERANCE: Final = 0.5
 """s within which a position still counts as the start: nothing has been shown yet."""
+
+ROUNDING_ERROR: Final = 1e-6
+"""s that a sum of times may be off."""
 
 _NO_MEASURES: Final = Measures()
 
@@ -43,7 +46,7 @@ def first_frame_at(playback: Playback, signal: Signal, moved: float) -> float | 
     if media:
         if signal.reports_stalls and not playback.waits:
             return requested
-        return max(requested, at - media / playback.rate * 1000)
+        return max(requested, at - media / (playback.rate or 1) * 1000)
     if playback.waits or is_soon or not signal.reports_stalls:
         return None
     if signal.position is not None and signal.position == playback.request_position:
@@ -61,19 +64,6 @@ def begin_start(playback: Playback, signal: Signal) -> None:
     playback.start_s = 0.0
     if signal.reports_stalls:
         playback.marks |= Mark.REPORTS_STALLS
-
-
-def is_at_start(playback: Playback, signal: Signal) -> bool:
-    """Whether nothing was played since the request but the first frame."""
-    requested = playback.request_position
-    if signal.position is None or requested is None:
-        return False
-    if playback.played is not None and playback.unreported_s == 0:
-        return False
-    return (
-        abs(signal.position - requested) < START_TOLERANCE
-        and playback.furthest - requested < START_TOLERANCE
-    )
 
 
 def end_start(playback: Playback, out: ObservationBuilder, waited: float) -> None:
@@ -105,6 +95,8 @@ def show_frame(
     assert playback.requested_at is not None, "a start has a request"
     waited = min(max((shown_at - playback.requested_at) / 1000, 0.0), playback.start_s)
     played = playback.start_s - waited
+    if played < ROUNDING_ERROR:
+        played = 0.0  # nothing was played yet, in no rendition
     end_start(playback, out, waited)
     if playback.stall is not None:
         playback.stall.seconds = max(0.0, playback.stall.seconds - played)
@@ -125,9 +117,9 @@ def _observe_startup(
 ) -> None:
     """Observes the start-up time of a view by its best source; see ``show_frame``."""
     measures = playback.measures or _NO_MEASURES
-    if measures.first_frame is not None:
+    if _is_evident(measures.first_frame):
         startup, source = measures.first_frame, measures.first_frame_source
-    elif reported is not None:
+    elif _is_evident(reported):
         startup, source = reported, "reported"
     elif is_measured:
         startup, source = playback.starting_s, "measured"
@@ -139,6 +131,11 @@ def _observe_startup(
         # Both count from the navigation.
         before = max(measures.page_load, measures.player_startup)
         out.observe(ObservationKind.AGGREGATE_STARTUP, before + startup)
+
+
+def _is_evident(duration: float | None) -> TypeGuard[float]:
+    """Whether a start may have taken a reported duration (s): a longer one includes sleep."""
+    return duration is not None and duration <= EVIDENCE / 1000
 
 
 def note_measures(

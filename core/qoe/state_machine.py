@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Final
 
 from . import outcome
-from .movement import has_jumped, movement
+from .movement import POSITION_NOISE, has_jumped, movement
 from .observation import Observation
 from .observation_builder import ObservationBuilder
 from .playback_state import EVIDENCE, Mark, Stall, State
 from .rendition_changes import note_rendition
 from .signals import SEEKS, Signal, SignalKind
 from .stalls import close_stall, count_stall, follows_at_once, is_near, is_part_of_seek, seek_target
-from .startup import START_TOLERANCE, begin_start, end_start, is_at_start, note_measures, show_frame
+from .startup import START_TOLERANCE, begin_start, end_start, note_measures, show_frame
 from .state_time import attribute_time, elapsed_until, play_on, resume_in_stall
 from .view import View
 from .vocabulary import ObservationKind
@@ -144,9 +144,6 @@ class StateMachine:
             is_seek = is_part_of_seek(signal, self._later)
             if is_seek or has_jumped(playback, signal):
                 playback.state, cause = SEEKING, "seek"
-            elif is_at_start(playback, signal):
-                begin_start(playback, signal)
-                playback.has_frame, cause = False, "startup"
             else:
                 playback.state, cause = REBUFFERING, "rebuffer"
         elif state is REBUFFERING:
@@ -163,7 +160,7 @@ class StateMachine:
         playback = self._playback
         state = playback.state
         was_refuted, playback.stall_was_refuted = playback.stall_was_refuted, False
-        had_stall = playback.stall is not None
+        was_waiting = playback.stall is not None or playback.waits
         close_stall(playback, self._out, signal.value)
         playback.waits = False
         if state is REBUFFERING or state is FAILED:
@@ -175,10 +172,10 @@ class StateMachine:
             playback.clear_error()
         elif state is NEW:
             self._join()
-        elif state is PLAYING and not had_stall and not was_refuted and signal.value:
+        elif state is PLAYING and not was_waiting and not was_refuted and signal.value:
             # The begin of the stall was lost.
-            lost = min(signal.value, self._seconds)
-            if lost > 0:
+            lost = min(signal.value, self._seconds - self._moved / (playback.rate or 1))
+            if lost > POSITION_NOISE:
                 playback.playing_s -= lost
                 playback.rebuffering_s += lost
                 playback.stall = Stall("rebuffer", signal.position, lost)
@@ -204,8 +201,9 @@ class StateMachine:
         self._end_seek_of_states(signal.at)
         if playback.state is not PLAYING:
             if not playback.has_frame:
+                # The request was not seen: it came with the frame if no wait was reported before.
                 begin_start(playback, signal)
-                show_frame(playback, self._out, signal.at, is_measured=True)
+                show_frame(playback, self._out, signal.at, is_measured=signal.reports_stalls)
             close_stall(playback, self._out)
             playback.state = PLAYING
         playback.waits = playback.seek_is_open = False
@@ -221,7 +219,7 @@ class StateMachine:
             begin_start(playback, signal)
             if signal.played:
                 self._join()
-        elif state in _IDLE and playback.has_frame:
+        if playback.has_frame and (state is LOADED or state in _IDLE):
             if self._moved:
                 play_on(playback, self._out, self._seconds, self._moved)
                 if signal.played is not None:
@@ -291,16 +289,14 @@ class StateMachine:
     def _paused(self, signal: Signal) -> None:
         playback = self._playback
         self._end_seek_of_states(signal.at)
-        playback.paused_at = signal.at
+        if playback.state not in _IDLE:
+            playback.paused_at = signal.at
         if playback.state is NEW and signal.played == 0:
             playback.state = LOADED
         if playback.state not in (LOADED, ENDED, FAILED):
             self._stop(PAUSED)
 
     def _ended(self, signal: Signal) -> None:
-        playback = self._playback
-        if signal.position is None and playback.duration and signal.value:
-            playback.furthest = max(playback.furthest, playback.duration * signal.value)
         self._stop(ENDED)
 
     def _failed(self, signal: Signal) -> None:
@@ -314,8 +310,10 @@ class StateMachine:
 
     def _error(self, signal: Signal) -> None:
         playback = self._playback
-        playback.error_at = signal.at
         playback.errors += 1
+        if playback.state is PAUSED and not signal.value:
+            return  # nothing was to be played
+        playback.error_at = signal.at
         playback.error_is_fatal |= bool(signal.value)
 
     def _left(self, signal: Signal) -> None:
@@ -378,7 +376,7 @@ class StateMachine:
             show_frame(playback, self._out, playback.requested_at, is_measured=True)
         self._add_unreported()
         if playback.state not in (NEW, LOADED, ENDED):
-            self._stop(LEFT)
+            self._stop(LEFT if playback.has_frame else LOADED)  # it may start later
         close_stall(playback, self._out)
 
     def _add_unreported(self) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from .movement import stands_still
+from .movement import has_jumped, shown_seconds
 from .observation_builder import ObservationBuilder
 from .playback_state import EVIDENCE, Playback, Stall, State
-from .signals import Signal, SignalKind
+from .signals import SEEKS, Signal, SignalKind
 from .stalls import close_stall, count_stall
 from .startup import first_frame_at, show_frame
 from .totals import CLOCK_TOLERANCE
@@ -49,12 +49,18 @@ def attribute_time(
     """
     state, stall = playback.state, playback.stall
     if state is PLAYING:
-        if playback.error_at is None or not stands_still(playback, signal, seconds):
-            out.add_playing(seconds)
+        played = shown_seconds(playback, signal, seconds)
+        out.add_playing(played)
         if moved:
             playback.unreported_s += moved
             if playback.error_at is not None:
                 playback.clear_error()
+        elif playback.position is not None and (
+            signal.kind in SEEKS or has_jumped(playback, signal)
+        ):
+            # No position shows what was played before the jump.
+            playback.unreported_s += played * playback.rate
+            playback.furthest = max(playback.furthest, playback.position + played * playback.rate)
     elif state is REBUFFERING or (state is SEEKING and moved and not playback.seek_is_open):
         _attribute_waiting(playback, out, seconds, moved)
     else:

@@ -218,7 +218,7 @@ class Reported:
     pauses: int
     """Every `pause`, that right before an `ended` included."""
     pauses_at_end: int
-    """Those that are followed by an `ended` within 50 ms."""
+    """Those that are followed by an `ended`, or follow an error of html5, within 50 ms."""
     startups: int
     """1 if the start-up time is known."""
     startup_s: float
@@ -393,8 +393,17 @@ def _reported(events: list[Event], *, playing_ends_stall: bool) -> Reported:
 
 def _pauses_at_end(events: list[Event]) -> int:
     ends = [event["event_time"] for event in events if event["event_type"] == "ended"]
+    failures = [
+        event["event_time"]
+        for event in events
+        if event["event_type"] == "error" and event["player"]["name"] == "html5"
+    ]
     return sum(
-        event["event_type"] == "pause" and any(0 <= end - event["event_time"] <= 50 for end in ends)
+        event["event_type"] == "pause"
+        and (
+            any(0 <= end - event["event_time"] <= 50 for end in ends)
+            or any(0 <= event["event_time"] - failed <= 50 for failed in failures)
+        )
         for event in events
     )
 

@@ -50,7 +50,7 @@ class Sender(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     Attributes:
         player: Its name.
-        duration: Duration of the video, s.
+        duration: Duration of the video, s or ms.
         is_live: Whether the video is live.
         reports_stalls: Whether the player reports each wait.
         generations: The SDK generation that an event type shows, if it shows one.
@@ -93,7 +93,7 @@ def _sender_of(event: Event) -> Sender:
     player, video = player_name(event), event.video
     return Sender(
         player,
-        None if video is None else fields.duration_s(video.duration),
+        None if video is None else fields.duration(video.duration),
         video is not None and (video.content_type in LIVE or video.stream_type in LIVE),
         player in SDK_PLAYERS,
         generations_of(player),
@@ -254,7 +254,7 @@ def _error(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
 
 def _rate(event: Event, data: Data, sender: Sender) -> tuple[Signal, ...]:
     rate = data.playback_rate
-    is_known = rate is not None and 0 < rate <= fields.MAX_PLAYBACK_RATE
+    is_known = rate is not None and 0 <= rate <= fields.MAX_PLAYBACK_RATE
     return (_signal(event, SignalKind.REPORT, sender, rate=rate if is_known else None),)
 
 

@@ -160,6 +160,20 @@ def test_batch_of_wrong_clock_is_shifted_to_arrival(begin: int) -> None:
     assert json.loads(got.events[1][1])["event_time"] == begin, "the log line is as received"
 
 
+@pytest.mark.parametrize("more", [(), ({"event_type": "x"},)], ids=["flawless", "with a fault"])
+def test_batch_with_times_in_seconds_keeps_the_times_between_its_events(
+    more: tuple[dict[str, str], ...],
+) -> None:
+    got = decode(event(at=NOW // 1000 - 60), event(at=NOW // 1000), *more)
+    assert [one.event_time for one, _ in got.events] == [NOW - 60_000, NOW]
+    assert got.clock_corrected
+
+
+def test_batch_with_times_in_seconds_is_refused_if_clocks_are_not_corrected() -> None:
+    found = faults(event(at=NOW // 1000), clock_correction="refuse")
+    assert [fault[1] for fault in found] == ["event_time"]
+
+
 def test_batch_of_wrong_clock_with_a_fault_is_shifted_to_arrival() -> None:
     begin = NOW + HOUR
     got = decode(event(at=begin), {"event_type": "x"}, event(at=begin + 8_000))

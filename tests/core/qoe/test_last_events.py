@@ -29,7 +29,7 @@ def test_view_left_in_seek_counts_what_was_played_before() -> None:
         player_event(15, "stallstart", 80.0),
         player_event(20, "moveaway", 80.0),
     )
-    assert rig.total("openqoe_playing_time_seconds") == pytest.approx(13.8)
+    assert rig.total("openqoe_playing_time_seconds") == pytest.approx(14.8)
     assert rig.total("openqoe_rebuffer_duration_seconds_sum", cause="seek") == 5
 
 
