@@ -142,7 +142,8 @@ def definitions() -> Iterator[str]:
 DOUBTS: Final = (
     "Whether a page gives the duration in s or ms. From 10,000 on it counts as ms, else as s, "
     "unless only the other unit fits the positions and quartiles. A video below 10 s in ms that is "
-    "left before its first quartile has a completion of about 0.",
+    "left before its first quartile has a completion of about 0, and a film of 3 h in s that is "
+    "left within its first 12 s one of up to 1.",
     "Whether a stream is live: the page says so (`video.content_type`, CMCD `st`). Otherwise "
     "hls.js reports quartiles of its sliding window, and they count as completion.",
     "What plays in the view. An advertisement in the same view with the same `video.id` is part of "

@@ -46,8 +46,9 @@ class State(Enum):
     PLAYING = auto()
     REBUFFERING = auto()
     SEEKING = auto()
+    PAUSED = auto()
     STILL = auto()
-    """A picture that stands still: a pause, a failure, the end."""
+    """A picture that stands still without a pause: a failure, the end."""
 
 
 @dataclass(slots=True)
@@ -259,7 +260,7 @@ class Experience:
 
     def pause(self) -> None:
         """The viewer pauses."""
-        self.state = State.STILL
+        self.state = State.PAUSED
 
     def fail(self, *, is_fatal: bool, is_over: bool) -> list[Fact]:
         """The player reports an error.
@@ -268,6 +269,8 @@ class Experience:
             is_fatal: Whether the error says that it is fatal.
             is_over: Whether the player has stopped, so that the viewer waits no longer.
         """
+        if self.state is State.PAUSED and not is_fatal:
+            return []  # nothing was to be played
         self._error_at = self.at
         self._error_is_fatal |= is_fatal
         facts: list[Fact] = []

@@ -201,7 +201,8 @@ class Playback:
             plan = [first_choice, (Signal.PLAY, wants_at), (Signal.STALL, wants_at + STALL_LAG)]
             beats = int(patience // HEARTBEAT)
             plan += [(Signal.BEAT, wants_at + HEARTBEAT * n) for n in range(1, beats + 1)]
-            for signal, at in sorted(plan, key=lambda seen: seen[1]):
+            # Nothing in events shows the order of two in one ms: the request counts as the first.
+            for signal, at in sorted(plan, key=lambda seen: (int(seen[1]), seen[0] != Signal.PLAY)):
                 if at > wants_at + patience or (signal is Signal.BEAT and at >= loaded_at):
                     break
                 if signal is Signal.STALL:
@@ -241,7 +242,8 @@ class Playback:
                 until_quartile = self._now + self._to_quartile()
                 if self._to_show:
                     until_shown = self._now + self._to_show[0][0] - self.position
-            act_at = acts[0][0] if acts else NEVER
+            # Not in the ms of what has just happened: nothing in events would show the order.
+            act_at = max(acts[0][0], self._now + 1.0) if acts else NEVER
             gives_up_at = NEVER if running else self.stall_began + stall_patience
             if resumes_at < NEVER:
                 gives_up_at = NEVER

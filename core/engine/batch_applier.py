@@ -79,6 +79,7 @@ class BatchApplier:
             self.labeller,
             ViewTable(config.view_timeout, config.max_views, config.max_event_age),
             self.governor.govern,
+            self._report_view_fault,
             changed_views,
         )
         self.is_dirty = False
@@ -112,6 +113,9 @@ class BatchApplier:
         self._health.count(health_metrics.BATCHES_REJECTED, reason="fault")
         record = ("record", batch.record.number)
         self._notices.append(fault_notice("batch could not be applied", error, record))
+
+    def _report_view_fault(self, error: Exception) -> None:
+        self._notices.append(fault_notice("view could not be evaluated", error))
 
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
         """Apply the part of a batch that does not belong to a view.

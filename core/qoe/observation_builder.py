@@ -1,10 +1,16 @@
 """Observations of several signals: facts one by one, times as sums."""
 
+from typing import Final
+
 from .fields import resolution_name
 from .observation import NO_EVENT, Observation
 from .playback_state import Mark
 from .view import View
 from .vocabulary import ObservationKind
+
+DIGITS: Final = 6
+"""Digits after the point of a value, µs of a time: without the rounding error of a sum, which would
+move it across the bound of a bucket."""
 
 _SUMS = (
     ObservationKind.WATCHED,
@@ -59,6 +65,8 @@ class ObservationBuilder:
         detail: str = "",
     ) -> None:
         """Adds a fact."""
+        if value is not None:
+            value = round(value, DIGITS)
         self._out.append(Observation(kind, NO_EVENT, self._view, value, label, detail))
 
     def add_observations(self, observations: list[Observation]) -> None:

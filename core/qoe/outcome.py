@@ -28,9 +28,6 @@ DURATION_IN_MS: Final = 10_000
 MAX_DURATION_S: Final = 86_400
 """s above which a duration is not taken for s."""
 
-MAX_UNREPORTED: Final = 0.35
-"""Share of a video that is played at most after a quartile before the next one is reported."""
-
 MAX_UNIT_DOUBT: Final = 0.1
 """Share of the expected position below which the duration is in another unit than assumed."""
 
@@ -91,18 +88,12 @@ def duration_s(playback: Playback) -> float | None:
 
 
 def _fits(playback: Playback, duration: float) -> bool:
-    """Whether a video of a duration (s) may be the one whose positions and quartiles were reported.
-
-    The SDK's players report each quartile that they reach.
-    """
+    """Whether a video of a duration (s) may be the one whose positions and quartiles were reported."""
     if playback.furthest <= 0:
         return True
     ratio = playback.furthest / duration
     reached = 1.0 if playback.has(Mark.ENDED) else playback.quartile / 100
-    most = MAX_COMPLETION
-    if playback.has(Mark.BEGAN) and playback.has(Mark.REPORTS_STALLS):
-        most = min(most, reached + MAX_UNREPORTED)
-    return reached * MAX_UNIT_DOUBT <= ratio <= most
+    return reached * MAX_UNIT_DOUBT <= ratio <= MAX_COMPLETION
 
 
 def end_observations(view: View, reported_completion: float | None = None) -> list[Observation]:

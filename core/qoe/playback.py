@@ -56,7 +56,8 @@ def settle(view: View, before: int | None) -> list[Observation]:
     machine = StateMachine(view)
     for number in range(count):
         machine.apply(number)
-    playback.settled_kind = int(playback.window[count - 1].kind)
+    latest = playback.window[count - 1]
+    playback.settled_order = latest.number, int(latest.kind)
     playback.window = playback.window[count:]
     playback.arrivals = playback.arrivals[count:]
     if before is None:

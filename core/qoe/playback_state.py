@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from .signals import Measures, Number, Signal, SignalKind
+from .signals import Measures, Number, Signal
 from .totals import RunningTotal
 
 EVIDENCE: Final = 90_000
@@ -112,7 +112,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         paused_s: Time in pauses, however long they were: a paused player reports nothing.
         media_s: Media time played.
         was_hidden: Whether the latest signal applied says that the page was hidden.
-        settled_kind: Kind of the latest signal applied: one of the same time may follow.
+        settled_order: Number and kind of the latest signal applied: of its time others may follow.
         clock_behind: ms by which the client's clock was set back during the view.
     """
 
@@ -189,7 +189,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     errors: int = 0
     was_hidden: bool = False
     clock_behind: Number = 0
-    settled_kind: int = int(max(SignalKind))
+    settled_order: tuple[int, int] = (0, 99)
 
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)

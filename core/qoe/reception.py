@@ -58,11 +58,14 @@ def receive(view: View, signals: Sequence[Signal], now: int, applied_at: int) ->
     _note_newest(playback, ordered)
     settled = playback.settled_at
     if settled is not None and ordered[0].at <= settled:
-        latest = (settled, playback.settled_kind)
+        latest = (settled, *playback.settled_order)
+        in_time = []
         for signal in ordered:
-            if (signal.at, signal.kind) <= latest:
+            if (signal.at, signal.number, signal.kind) > latest:
+                in_time.append(signal)
+            else:
                 _note_late(view, signal, out)
-        ordered = [signal for signal in ordered if (signal.at, signal.kind) > latest]
+        ordered = in_time
     extend_window(playback, ordered, applied_at)
     return out
 

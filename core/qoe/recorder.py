@@ -64,13 +64,24 @@ class Recorder:
         labeller: Labeller,
         views: ViewTable,
         govern: Callable[[str, str, int], str | None],
+        on_fault: Callable[[Exception], None],
         changed_views: ChangedViews | None = None,
     ) -> None:
+        """
+        Args:
+            registry: Holds the series.
+            labeller: Finds the labels of views.
+            views: The known views.
+            govern: Governs label values.
+            on_fault: Reports a fault of ours in one view.
+            changed_views: Notes the views whose rows have changed, if rows are stored.
+        """
         self._registry = registry
         self._labeller = labeller
         self._govern = govern
         self._concurrent: Mapping[Labels, int] = {}  # at the latest flush
         self._changed_views = changed_views
+        self._on_fault = on_fault
         self.views = views
 
     def record_events(
@@ -126,6 +137,17 @@ class Recorder:
         self.views.update_after_event(view, events[-1], now, applied_at)
         if self._changed_views is not None:
             self._changed_views.add_events(view, events)
+
+    def _record_result(
+        self, view: View, derive: Callable[[View], Sequence[Observation]], now: int
+    ) -> None:
+        """Records what time alone has led to in a view. A fault of ours in it is reported, and
+        costs the signals of this view that wait, not the flush of all."""
+        try:
+            self.record_observations(view, derive(view), now)
+        except Exception as error:
+            view.playback.window, view.playback.arrivals = (), ()
+            self._on_fault(error)
 
     def record_observations(
         self, view: View, observations: Iterable[Observation], now: int
@@ -185,7 +207,7 @@ class Recorder:
     def resolve_pending(self, now: int, *, ignore_timeout: bool = False) -> None:
         """Records the classifications whose time-out is over."""
         for view in self.views.pop_pending(now, ignore_timeout=ignore_timeout):
-            self.record_observations(view, playback.settle(view, None), now)
+            self._record_result(view, _settle_all, now)
 
     def resolve_view(self, view: View, now: int) -> None:
         """Resolves a view that several workers follow; records it if its latest event was ours."""
@@ -203,7 +225,7 @@ class Recorder:
         """Ends the views that have timed out."""
         for view in self.views.expire_views(now):
             if view is not None:
-                self.record_observations(view, playback.end_view(view), now)
+                self._record_result(view, playback.end_view, now)
                 self.views.compact_view(view)
             yield 1
 
@@ -265,6 +287,10 @@ class Recorder:
             return self._govern(name, label_text(text), now)
 
         return self._registry.series_in_group(group, key, metric, values, govern)
+
+
+def _settle_all(view: View) -> Sequence[Observation]:
+    return playback.settle(view, None)
 
 
 def _observe_without_view(event: Event, kind: ObservationKind) -> Sequence[Observation]:

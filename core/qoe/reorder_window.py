@@ -21,21 +21,21 @@ at the most, and all that wait are in memory."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
-order = attrgetter("at", "kind", "rank")
-"""The key of the order: time, kind, and the place among those of one time and kind."""
+order = attrgetter("at", "number", "kind", "rank")
+"""The key of the order: time, the source's number, kind, and the place among those of the same."""
 
 
 def rank_signals(signals: Sequence[Signal]) -> list[Signal]:
-    """Returns the signals of a batch in order; those of one time and kind as the player sent them.
+    """Returns the signals of a batch in order; those of one key as the player sent them.
 
     A player may leave one rendition and take another within a millisecond. Equal signals are one.
     """
     ordered: list[Signal] = []
-    siblings: list[Signal] = []  # of the latest time and kind, without ranks
-    at, kind = None, None
+    siblings: list[Signal] = []  # of the latest time, number and kind, without ranks
+    at, number, kind = None, None, None
     for signal in sorted(signals, key=order):
-        if signal.at != at or signal.kind is not kind:
-            at, kind = signal.at, signal.kind
+        if signal.at != at or signal.kind is not kind or signal.number != number:
+            at, number, kind = signal.at, signal.number, signal.kind
             siblings = [signal]
             ordered.append(signal)
         elif signal not in siblings:
@@ -47,8 +47,8 @@ def rank_signals(signals: Sequence[Signal]) -> list[Signal]:
 def extend_window(playback: Playback, ordered: list[Signal], now: int) -> None:
     """Adds ordered signals to those that wait; equal ones once.
 
-    Those of several batches with the same time, kind and rank are ordered by content, so the order
-    of arrival is irrelevant.
+    Those of several batches with the same key are ordered by content, so the order of arrival is
+    irrelevant.
     """
     if not ordered:
         return

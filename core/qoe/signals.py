@@ -149,7 +149,8 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
         reports_totals: Whether the source reports running totals of the media time played; without
             them it follows from the states.
         generation: The SDK generation that the event shows, 0 if either may have sent it.
-        rank: Its place among the signals of its batch with the same time and kind.
+        rank: Its place among the signals of its batch with the same time, number and kind.
+        number: Its number by the source, in the order of sending; 0 of one without numbers.
     """
 
     at: Number
@@ -170,6 +171,7 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, gc=False):
     reports_totals: bool = True
     generation: int = 0
     rank: int = 0
+    number: int = 0
 
 
 REQUESTS: Final = frozenset({SignalKind.PLAY_REQUESTED, SignalKind.PLAYING, SignalKind.PLAY_WAIT})

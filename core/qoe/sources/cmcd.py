@@ -121,7 +121,8 @@ def _value(record: CmcdRecord, kind: SignalKind) -> float | None:
 
 
 def _signal(event: CmcdEvent, kind: SignalKind, **members: Any) -> Signal:
-    return Signal(event.event_time, kind, reports_totals=False, **members)
+    number = event.record.sn or 0
+    return Signal(event.event_time, kind, reports_totals=False, number=number, **members)
 
 
 def _kind(event: CmcdEvent) -> SignalKind:
