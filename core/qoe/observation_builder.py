@@ -8,9 +8,9 @@ from .playback_state import Mark
 from .view import View
 from .vocabulary import ObservationKind
 
-DIGITS: Final = 6
-"""Digits after the point of a value, µs of a time: without the rounding error of a sum, which would
-move it across the bound of a bucket."""
+DIGITS: Final = 9
+"""Digits after the point of a value: without the rounding error of a sum, which would move it across
+the bound of a bucket."""
 
 _SUMS = (
     ObservationKind.WATCHED,

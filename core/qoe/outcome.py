@@ -88,7 +88,7 @@ def duration_s(playback: Playback) -> float | None:
 
 
 def _fits(playback: Playback, duration: float) -> bool:
-    """Whether a video of a duration (s) may be the one whose positions and quartiles were reported."""
+    """Whether a duration (s) agrees with the positions and quartiles that were reported."""
     if playback.furthest <= 0:
         return True
     ratio = playback.furthest / duration
