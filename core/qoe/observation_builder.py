@@ -9,8 +9,8 @@ from .view import View
 from .vocabulary import ObservationKind
 
 DIGITS: Final = 9
-"""Digits after the point of a value: without the rounding error of a sum, which would move it across
-the bound of a bucket."""
+"""Digits after the point of a value: without the rounding error of a sum, which would move it
+across the bound of a bucket."""
 
 _SUMS = (
     ObservationKind.WATCHED,
