@@ -112,7 +112,7 @@ def is_pending(view: View) -> bool:
     return bool(
         playback.window
         or playback.paused_at is not None
-        or (stall is not None and not stall.is_counted)
+        or (stall is not None and stall.is_pending)
     )
 
 

@@ -76,6 +76,12 @@ class Stall(msgspec.Struct, array_like=True, gc=False, eq=False):
     seconds: Number = 0.0
     is_counted: bool = False
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it counts once no later signal can explain it. A wait in a pause counts when it
+        ends: it may be the wait of the resumption, which is rebuffering, however long after."""
+        return not self.is_counted and self.cause != "paused"
+
 
 class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     """The state of one playback. Times are client times in ms, durations are in s.

@@ -25,9 +25,10 @@ from .event_context import EventContext
 from .fields import player_name
 from .labeller import Labeller, label_text
 from .observation import Observation
+from .reorder_window import REORDER_WINDOW
 from .signals import Signal
 from .sources import cmcd, signals_of_run
-from .view import View
+from .view import View, ViewKey
 from .view_rows import ChangedViews
 from .view_table import ViewTable, ViewTableState
 from .vocabulary import KIND_BY_EVENT_TYPE, ObservationKind, generations_of
@@ -100,10 +101,28 @@ class Recorder:
         if applied_at is None:
             applied_at = now
         for context, run in groupby(events, _context_of):  # nearly all of a batch are of one view
-            group, view = context.labels.group, self.views.view_for(context, now)
+            group, key = context.labels.group, context.view
+            view = None if key is None else self._follow(key, group.labels, now)
             new = self._record_run([event for event, _ in run], group, view, now)
             if view is not None and new:
                 self._apply_signals(view, signals_of_run(new), new, group, now, applied_at)
+
+    def _follow(self, key: ViewKey, labels: Labels, now: int) -> View:
+        """Finds or creates the view of a batch, after what time has changed in it before.
+
+        A flush at any time between two batches gives the same, or none.
+        """
+        view = self.views.find_live(key)
+        if view is not None and now - view.last_seen >= REORDER_WINDOW:
+            if self.views.is_pending_over(view, now):
+                self.views.remove_pending(view)
+                self._record_result(view, _settle_all, now)
+            if self.views.is_over(view, now):
+                self.views.note_end(view)
+                self._record_result(view, playback.end_view, now)
+        view = self.views.get_or_create(key, labels, now)
+        view.labels = labels
+        return view
 
     def record_view_events(self, view: View, events: ViewEvents, now: int) -> None:
         """Records events of one view."""

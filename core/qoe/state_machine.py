@@ -360,7 +360,7 @@ class StateMachine:
         playback = self._playback
         if playback.paused_at is not None:
             self._count_pause()
-        if playback.stall is not None and not playback.stall.is_counted:
+        if playback.stall is not None and playback.stall.is_pending:
             count_stall(playback, self._out, playback.stall)
 
     def finish(self) -> None:

@@ -15,7 +15,6 @@ from ..primitives.interning import Interner
 from ..primitives.msgpack_stream import MsgpackList
 from . import playback
 from .ended_view import EndedView, compact, encoded_state, expand
-from .event_context import EventContext
 from .expiry_queue import SECOND, ExpiryQueue, ceil_second
 from .reorder_window import REORDER_WINDOW
 from .view import View, ViewKey, ViewState, capture_view_state, key_text
@@ -98,18 +97,13 @@ class ViewTable:
     def __len__(self) -> int:
         return len(self._views)
 
-    def view_for(self, context: EventContext, now: int) -> View | None:
-        """Finds or creates the view of an event; None if the event belongs to no view."""
-        if context.view is None:
-            return None
-        labels = context.labels.group.labels
-        view = self.get_or_create(context.view, labels, now)
-        view.labels = labels
-        return view
-
     def __contains__(self, key: ViewKey) -> bool:
         """Whether a view is known, live or ended."""
         return key in self._views or key in self._ended
+
+    def find_live(self, key: ViewKey) -> View | None:
+        """Finds a live view."""
+        return self._views.get(key)
 
     def find(self, key: ViewKey) -> View | None:
         """Finds a view in order to change it; an ended one must be compacted again afterwards."""
@@ -188,6 +182,25 @@ class ViewTable:
             playback.settle(view, None)
             if view is not ended:
                 self._ended[key] = compact(view, view.labels)
+
+    def is_pending_over(self, view: View, now: int) -> bool:
+        """Whether a view has a pending classification that has timed out."""
+        since = self._pending.get(view)
+        return since is not None and since <= now - REORDER_WINDOW
+
+    def is_over(self, view: View, now: int) -> bool:
+        """Whether a live view has been silent for long enough to end."""
+        silence = self._timeout
+        if silence > EARLY_END and playback.ends_early(view):
+            silence = EARLY_END
+        return ceil_second(view.last_seen + silence) * SECOND <= now
+
+    def note_end(self, view: View) -> None:
+        """Notes that a live view has ended although it goes on now."""
+        if view.is_newcomer:
+            del self._newcomers[view]
+            view.is_newcomer = False
+        self._pending.pop(view, None)
 
     def remove_pending(self, view: View) -> bool:
         """Removes a view from the pending ones; returns whether it was pending."""

@@ -13,6 +13,7 @@ import pytest
 
 from openqoe.core.qoe.state_machine import StateMachine
 from tests.support.event_builders import NOW
+from tests.support.fleet import sum_counters
 from tests.support.rig import HOUR, MINUTE, Rig, cmcd_record, player_event
 
 Line = tuple[Any, ...]
@@ -751,6 +752,29 @@ def test_playback_has_its_truth(playback: Playback, batch_s: float) -> None:
     assert rig.total("openqoe_playing_time_seconds") == pytest.approx(media)
     for name, value in playback.more.items():
         assert rig.total(name) == pytest.approx(value), name
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        next(one.lines for one in PLAYBACKS if "only by the wait" in one.case),
+        ((0, "playing", 0.0), (9, "ended", 9.0), (80, "playing", 0.0), (89, "heartbeat", 9.0)),
+        ((0, "playing", 0.0), (9, "stallstart", 90.0), (20, "seek", 90.0, {"to": 90_000})),
+        ((0, "playing", 0.0), (9, "stallstart", 9.0), (22, "seek", 9.0, {"to": 9_000})),
+    ],
+    ids=["wait in a pause", "goes on after its end", "seek after a stall", "late seek"],
+)
+def test_flush_interval_changes_no_count(lines: tuple[Line, ...]) -> None:
+    counts = []
+    for interval in ("1", "7", "300"):
+        rig = Rig(OPENQOE_FLUSH_INTERVAL=interval, OPENQOE_VIEW_TIMEOUT="400")
+        post_lines(rig, Playback("", lines, player="dashjs"), 5.0)
+        rig.pass_time(12 * MINUTE)
+        newest = ((labels, values[-1][1]) for labels, values in rig.receiver.samples.items())
+        counts.append(
+            sum_counters((one, value) for one, value in newest if isinstance(value, float))
+        )
+    assert counts[0] == counts[1] == counts[2]
 
 
 def post_lines(rig: Rig, playback: Playback, batch_s: float) -> None:
