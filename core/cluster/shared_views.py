@@ -421,7 +421,7 @@ class SharedViews(SyncParticipant):
             return
         if not own:
             self._sum_up(view, keep=1)
-        elif tail.entries and all(entry.data == view_log.SETTLE for entry in tail.entries):
+        elif tail.entries and all(entry.data == view_log.RESOLVE for entry in tail.entries):
             # The log has grown, perhaps by our own entry of the same update, but nothing came that
             # would let another worker end the view later.
             self._timeouts.append(timeout)

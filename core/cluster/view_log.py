@@ -9,7 +9,7 @@ position of the log. A worker counts only what its own entries make observable, 
 counted once, by the worker that received it.
 
 An entry holds the events of one view from one batch, or a time-out: a pending stall stayed
-unexplained ("settle"), or the view has ended ("expire"). Its id is that of its batch, so a batch
+unexplained ("resolve"), or the view has ended ("expire"). Its id is that of its batch, so a batch
 that was sent to two workers is one entry.
 
 While the store is away a worker applies its batches alone, and appends them to the log afterwards
@@ -55,7 +55,7 @@ class Slice(msgspec.Struct, array_like=True, frozen=True, gc=False):
         records: What the view keeps of its CMCD records.
     """
 
-    what: Literal["events", "alone", "settle", "expire"]
+    what: Literal["events", "alone", "resolve", "expire"]
     signals: tuple[Signal, ...] = ()
     at: int = 0
     records: tuple[RecordTrace, ...] = ()
@@ -65,7 +65,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Slice).decode
 _decode_state = msgspec.msgpack.Decoder(ViewState).decode
 
-SETTLE = _encode(Slice("settle"))
+RESOLVE = _encode(Slice("resolve"))
 EXPIRE = _encode(Slice("expire"))
 
 
@@ -106,8 +106,8 @@ def apply_entry(view: View, data: bytes, decide: Action) -> None:
     """
     entry = _decode(data)
     match entry.what:
-        case "settle":
-            playback.settle(view, None)
+        case "resolve":
+            playback.apply_waiting(view, None)
         case "expire":
             playback.end_view(view)
         case "alone":

@@ -47,7 +47,7 @@ class ViewTimeout:
     @property
     def id(self) -> bytes:
         """The id of its log entry in the latest update."""
-        return b"%s %d" % (b"expire" if self.is_end else b"settle", self._known)
+        return b"%s %d" % (b"expire" if self.is_end else b"resolve", self._known)
 
     def operation(self, by: str, lifetime: int) -> Extend:
         """Return the operation that writes it into the log, unless the log has grown meanwhile.
@@ -57,12 +57,14 @@ class ViewTimeout:
             lifetime: ms for which the log is kept.
         """
         known = self._known = self.view.log_position
-        entry = Entry(self.id, by, view_log.EXPIRE if self.is_end else view_log.SETTLE)
+        entry = Entry(self.id, by, view_log.EXPIRE if self.is_end else view_log.RESOLVE)
         return Extend(view_log.log_key(self.view.key), entry, known, known, lifetime)
 
     def observations(self) -> list[Observation]:
         """Apply it to the view and return what it makes observable."""
-        return playback.end_view(self.view) if self.is_end else playback.settle(self.view, None)
+        return (
+            playback.end_view(self.view) if self.is_end else playback.apply_waiting(self.view, None)
+        )
 
     def capture_state(self) -> ViewTimeoutState:
         """Return it for a snapshot."""

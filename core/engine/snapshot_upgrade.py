@@ -84,7 +84,7 @@ def _upgraded(old: _OldViewState) -> ViewState:
         generation=old.generation,
         first_at=old.playing_at or None,
         began_at=old.restarts[0] if old.restarts else old.playing_at,
-        settled_at=max(old.playing_at, old.last_position_at) or None,
+        applied_until=max(old.playing_at, old.last_position_at) or None,
         is_playing=old.playing,
         playing_at=old.playing_at,
         has_frame=old.progressed,

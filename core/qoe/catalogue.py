@@ -419,8 +419,8 @@ CATALOGUE: tuple[CatalogueRow, ...] = (
         "Fraction of the video that views reached, mean of the flush window.",
         unit="ratio",
         on=(ObservationKind.COMPLETION,),
-        source="once a view that shows a frame, at its end: `completion_rate` of "
-        "ended, else the furthest `playback_time` by `video.duration`, else the highest quartile",
+        source="once a view that shows a frame, at its end: furthest `playback_time` by "
+        "`video.duration`; `completion_rate` of ended or the highest quartile, if they are more",
         value=_value,
     ),
     _row(

@@ -117,9 +117,9 @@ class ObservationBuilder:
         view, out, playback = self._view, self._out, self._view.playback
         frames_dropped: float = 0
         if playback.fps is not None:
-            frames_dropped, playback.dropped_unsettled = playback.dropped_unsettled, 0
+            frames_dropped, playback.dropped_waiting = playback.dropped_waiting, 0
         elif not playback.window:  # else the rendition may be in a signal that waits
-            playback.dropped_unsettled = 0
+            playback.dropped_waiting = 0
         playback.media_s += self._media
         playback.bits += self._bits
         playback.bits_s += self._known

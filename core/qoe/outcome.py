@@ -48,27 +48,25 @@ def outcome(playback: Playback) -> str | None:
 
 def has_failed(playback: Playback) -> bool:
     """Whether a view ended with an error, and without progress after it."""
-    if playback.error_at is None or playback.settled_at is None:
+    if playback.error_at is None or playback.applied_until is None:
         return False
-    return playback.error_is_fatal or playback.settled_at - playback.error_at <= ERROR_IS_LAST
+    return playback.error_is_fatal or playback.applied_until - playback.error_at <= ERROR_IS_LAST
 
 
 def completion(playback: Playback, reported: float | None) -> float | None:
     """Returns the fraction of the video that a view reached; a live video has none.
 
-    It is what the player reported at the end, else the furthest position by the duration that the
-    page knows, else the highest quartile.
+    It is the furthest position by the duration that the page knows. If the player has reported
+    more, at the end or by a quartile, that duration is wrong, or positions are missing.
     """
     if playback.has(Mark.LIVE) or not playback.has(Mark.SHOWN | Mark.ENDED):
         return None
-    if reported is not None:
-        return max(reported, playback.quartile / 100)
+    known = max(reported or 0.0, playback.quartile / 100)
     duration = duration_s(playback)
-    if duration:
-        ratio = playback.furthest / duration
-        if ratio <= MAX_COMPLETION:
-            return min(max(ratio, playback.quartile / 100), 1.0)
-    return playback.quartile / 100 or None
+    ratio = playback.furthest / duration if duration else None
+    if ratio is None or ratio > MAX_COMPLETION:
+        return known or reported
+    return min(max(ratio, known), 1.0)
 
 
 def duration_s(playback: Playback) -> float | None:

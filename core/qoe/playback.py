@@ -4,11 +4,12 @@
 
 It consumes signals (``signals``) of any source, in three steps:
 
-``receive``   takes the signals of a batch. What holds in any order (a view was loaded, asked to
-              play, completed; running totals, which are high-water marks) is observed at once.
-``settle``    applies the signals that arrived some time ago, in the order of client time: batches
-              of a view may overtake each other. All times follow from this step.
-``end_view``  closes what is open, and observes what holds once a view: its outcome, its score.
+``receive``        takes the signals of a batch. What holds in any order (a view was loaded, asked
+                   to play, completed; running totals, which are high-water marks) is observed at
+                   once.
+``apply_waiting``  applies the signals that arrived some time ago, in the order of client time:
+                   batches of a view may overtake each other. All times follow from this step.
+``end_view``       closes what is open, and observes what holds once a view: its outcome, its score.
 
 Rules, with their sources (CTA-2066, and recorded traffic of both SDK generations). The first two
 are in ``state_time``, the next three in modules of their names, the last in ``state_machine``:
@@ -42,7 +43,7 @@ from .state_machine import StateMachine
 from .view import View
 
 
-def settle(view: View, before: int | None) -> list[Observation]:
+def apply_waiting(view: View, before: int | None) -> list[Observation]:
     """Applies the signals that arrived up to a time, and those that precede them.
 
     Args:
@@ -57,7 +58,7 @@ def settle(view: View, before: int | None) -> list[Observation]:
     for number in range(count):
         machine.apply(number)
     latest = playback.window[count - 1]
-    playback.settled_order = latest.number, int(latest.kind)
+    playback.applied_order = latest.number, int(latest.kind)
     playback.window = playback.window[count:]
     playback.arrivals = playback.arrivals[count:]
     if before is None:
@@ -80,7 +81,7 @@ def apply_signals(
     if not signals:
         return []
     out = receive(view, signals, now, applied_at)
-    out += settle(view, now - REORDER_WINDOW)
+    out += apply_waiting(view, now - REORDER_WINDOW)
     return out
 
 
@@ -99,7 +100,7 @@ def trace(view: View, signals: Sequence[Signal]) -> Iterator[Signal]:
 
 def end_view(view: View) -> list[Observation]:
     """Ends a view after its time-out; returns its last observations."""
-    out = settle(view, None)
+    out = apply_waiting(view, None)
     machine = StateMachine(view)
     machine.finish()
     return [*out, *machine.observations(), *outcome.end_observations(view)]

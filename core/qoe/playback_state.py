@@ -91,10 +91,10 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         generation: SDK generation, 0 while unknown.
         first_at: Earliest signal.
         began_at: Earliest one that shows a beginning.
-        settled_at: Latest signal applied.
+        applied_until: Latest signal applied.
         lead: The most by which client time was ahead of arrival.
         jump: A jump of the client's clock that no interval has accounted for yet.
-        window: Signals that wait to be settled, in order, and their times of arrival.
+        window: Signals that wait for earlier ones, in order, and their times of arrival.
         is_playing: Whether it plays by its newest signal, received at ``playing_at``.
         is_hidden: Whether the newest signal says that the page was hidden.
         is_over: Whether it says that the playback is over.
@@ -118,7 +118,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
         paused_s: Time in pauses, however long they were: a paused player reports nothing.
         media_s: Media time played.
         was_hidden: Whether the latest signal applied says that the page was hidden.
-        settled_order: Number and kind of the latest signal applied: of its time others may follow.
+        applied_order: Number and kind of the latest signal applied: of its time others may follow.
         clock_behind: ms by which the client's clock was set back during the view.
     """
 
@@ -127,7 +127,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     generation: int = 0
     first_at: Number | None = None
     began_at: Number | None = None
-    settled_at: Number | None = None
+    applied_until: Number | None = None
     lead: Number | None = None
     jump: Number = 0
     window: tuple[Signal, ...] = ()
@@ -157,7 +157,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     restarts: tuple[Number, ...] = ()
     played: RunningTotal | None = None
     dropped: RunningTotal | None = None
-    dropped_unsettled: Number = 0
+    dropped_waiting: Number = 0
     unreported_s: Number = 0.0
     # pauses and errors
     paused_at: Number | None = None
@@ -195,7 +195,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     errors: int = 0
     was_hidden: bool = False
     clock_behind: Number = 0
-    settled_order: tuple[int, int] = (0, 99)
+    applied_order: tuple[int, int] = (0, 99)
 
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)

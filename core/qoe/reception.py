@@ -56,9 +56,9 @@ def receive(view: View, signals: Sequence[Signal], now: int, applied_at: int) ->
         if signal.played is not None or signal.dropped is not None:
             _note_totals(view, signal, out)
     _note_newest(playback, ordered)
-    settled = playback.settled_at
-    if settled is not None and ordered[0].at <= settled:
-        latest = (settled, *playback.settled_order)
+    until = playback.applied_until
+    if until is not None and ordered[0].at <= until:
+        latest = (until, *playback.applied_order)
         in_time = []
         for signal in ordered:
             if (signal.at, signal.number, signal.kind) > latest:
@@ -83,13 +83,13 @@ def _by_the_first_clock(playback: Playback, ordered: list[Signal], now: int) -> 
 
     They lie before all that was applied, as a late batch does; but their running total has gone on.
     """
-    settled, total, behind = playback.settled_at, playback.played, playback.clock_behind
-    if settled is None or (not behind and ordered[-1].at > settled):  # most often
+    until, total, behind = playback.applied_until, playback.played, playback.clock_behind
+    if until is None or (not behind and ordered[-1].at > until):  # most often
         return ordered
     if (
         total is not None
         and playback.lead is not None
-        and ordered[-1].at + behind <= settled
+        and ordered[-1].at + behind <= until
         and any(
             signal.played is not None
             and total.shows_clock_set_back(signal.played, signal.at + behind)
@@ -187,7 +187,7 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
             playback.marks |= Mark.JOINED
         elif increase:
             playback.media_s += increase
-            if playback.settled_at is not None and at <= playback.settled_at:
+            if playback.applied_until is not None and at <= playback.applied_until:
                 # It reports what the position has shown already.
                 playback.unreported_s = max(0.0, playback.unreported_s - increase)
             out.append(Observation(ObservationKind.MEDIA_PLAYED, NO_EVENT, view, increase))
@@ -198,7 +198,7 @@ def _note_totals(view: View, signal: Signal, out: list[Observation]) -> None:
                 playback.dropped.set_baseline(signal.dropped, at)
         frames = playback.dropped.advance(signal.dropped, at, playback.restarts)
         if frames:
-            playback.dropped_unsettled += frames
+            playback.dropped_waiting += frames
             playback.frames_dropped += frames
             out.append(Observation(ObservationKind.FRAMES_DROPPED, NO_EVENT, view, frames))
 

@@ -116,7 +116,7 @@ class Recorder:
         if view is not None and now - view.last_seen >= REORDER_WINDOW:
             if self.views.is_pending_over(view, now):
                 self.views.remove_pending(view)
-                self._record_result(view, _settle_all, now)
+                self._record_result(view, _apply_all, now)
             if self.views.is_over(view, now):
                 self.views.note_end(view)
                 self._record_result(view, playback.end_view, now)
@@ -226,11 +226,11 @@ class Recorder:
     def resolve_pending(self, now: int, *, ignore_timeout: bool = False) -> None:
         """Records the classifications whose time-out is over."""
         for view in self.views.pop_pending(now, ignore_timeout=ignore_timeout):
-            self._record_result(view, _settle_all, now)
+            self._record_result(view, _apply_all, now)
 
     def resolve_view(self, view: View, now: int) -> None:
         """Resolves a view that several workers follow; records it if its latest event was ours."""
-        observations = playback.settle(view, None)
+        observations = playback.apply_waiting(view, None)
         if self.views.remove_pending(view):
             self.record_observations(view, observations, now)
 
@@ -308,8 +308,8 @@ class Recorder:
         return self._registry.series_in_group(group, key, metric, values, govern)
 
 
-def _settle_all(view: View) -> Sequence[Observation]:
-    return playback.settle(view, None)
+def _apply_all(view: View) -> Sequence[Observation]:
+    return playback.apply_waiting(view, None)
 
 
 def _observe_without_view(event: Event, kind: ObservationKind) -> Sequence[Observation]:

@@ -63,7 +63,7 @@ class StateMachine:
         """Applies the signal with this number in the window."""
         signal, self._following = self._window[number], number + 1
         playback, out, kind = self._playback, self._out, signal.kind
-        if playback.settled_at is None and kind is SignalKind.SEEK_BEGIN:
+        if playback.applied_until is None and kind is SignalKind.SEEK_BEGIN:
             # html5 of the first SDK generation measures the latency of a seek from the navigation.
             return
         seconds = self._seconds = elapsed_until(playback, signal)
@@ -335,7 +335,7 @@ class StateMachine:
             end_start(playback, self._out, playback.start_s)
         close_stall(playback, self._out)
         playback.state = state
-        playback.stopped_at = playback.settled_at or 0
+        playback.stopped_at = playback.applied_until or 0
 
     # Afterwards
 

@@ -19,7 +19,7 @@ _NEW, _LOADED, STARTING, PLAYING, REBUFFERING, SEEKING, PAUSED, _ENDED, _FAILED,
 
 def elapsed_until(playback: Playback, signal: Signal) -> float:
     """Returns the seconds that count from the previous signal to this one."""
-    previous, playback.settled_at = playback.settled_at, signal.at
+    previous, playback.applied_until = playback.applied_until, signal.at
     if previous is None:
         return 0.0
     elapsed = signal.at - previous

@@ -175,11 +175,11 @@ class ViewTable:
         """
         for view in self._views.values():
             view.log_position = 0
-            playback.settle(view, None)
+            playback.apply_waiting(view, None)
         for key, ended in self._ended.items():
             view = expand(key, ended)
             view.log_position = 0
-            playback.settle(view, None)
+            playback.apply_waiting(view, None)
             if view is not ended:
                 self._ended[key] = compact(view, view.labels)
 

@@ -69,7 +69,7 @@ def erase(
         forms = stored_forms(fields, org_id, viewer_id)
         tenants = KeyRing(config, load_keys(config)).tenants
         found = [
-            *_settle_slots(config, log, org_id, forms, timeout),
+            *_erase_in_slots(config, log, org_id, forms, timeout),
             *erase_files(config, org_id, forms),
             *asyncio.run(_erase_in_loki(config, tenants, org_id, forms)),
             metrics_step(config),
@@ -85,7 +85,7 @@ def erase(
     sys.exit(0 if all(done for _, done, _ in steps) else EXIT_FAILED)
 
 
-def _settle_slots(
+def _erase_in_slots(
     config: Config, log: logs.Log, org_id: str, forms: tuple[str, ...], timeout: float
 ) -> list[ErasureStep]:
     """Deliver what ended processes left, and rewrite their files."""

@@ -59,14 +59,14 @@ def move_views(
         for slot in slots:
             partition = None if before is None else Partition(before, slot.number)
             group.add(config, slot, partition, log)
-        group.settle()
+        group.finish_work()
         for member in group.members.values():
             member.run(member.worker.close(now_ms()))
-        group.settle()
+        group.finish_work()
         move_to_slots([member.worker for member in group.members.values()], after)
         for member in group.members.values():
             member.run(member.worker.checkpoint(now_ms()))
-        group.settle()
+        group.finish_work()
     finally:
         group.close()
 
@@ -82,7 +82,7 @@ class _Group:
         storage = recover_worker(worker, config, slot, log)
         self.members[slot.number] = _Member(worker, storage, self.members, log)
 
-    def settle(self) -> None:
+    def finish_work(self) -> None:
         """Let all workers apply, forward and write what they have."""
         end = monotonic() + TIMEOUT
         while not all(member.is_at_rest for member in self.members.values()):

@@ -52,7 +52,7 @@ def claim_slot(config: Config, log: logs.Log) -> Slot:
             if uses_store(config):
                 _leave_partition(config, slots, log)
                 return slots.claim()
-            count = _settle_count(config, slots, wanted, log)
+            count = _choose_slot_count(config, slots, wanted, log)
             slot = slots.claim_below(count)
             if slot is None and monotonic() >= end:
                 slot = slots.claim()
@@ -94,7 +94,7 @@ def _leave_partition(config: Config, slots: Slots, log: logs.Log) -> None:
         release_all(claimed)
 
 
-def _settle_count(config: Config, slots: Slots, wanted: int, log: logs.Log) -> int:
+def _choose_slot_count(config: Config, slots: Slots, wanted: int, log: logs.Log) -> int:
     """Return the number of slots that own views; changes it if no other process runs."""
     directory = Path(config.data_dir)
     stored = read_slot_count(directory)

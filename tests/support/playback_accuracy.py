@@ -172,7 +172,7 @@ def compare(name: str, requests: Sequence[CapturedRequest] | None = None) -> lis
         keys = [key for key in model.views if key.view_id == log.view_id]
         if len(keys) != 1:
             continue
-        last = model.views[keys[0]].playback.settled_at
+        last = model.views[keys[0]].playback.applied_until
         assert last is not None
         found.append(
             Comparison(

@@ -65,7 +65,7 @@ def test_renditions_of_one_millisecond_are_taken_in_the_order_sent() -> None:
     assert changes == {"downshift": 1}
 
 
-def test_frames_dropped_before_the_rendition_is_settled_count_for_the_share() -> None:
+def test_frames_dropped_before_the_rendition_is_known_count_for_the_share() -> None:
     """The signals of a view's first seconds wait while its first dropped frames are reported."""
     rig = Rig()
     start: dict[str, Any] = {
