@@ -115,7 +115,9 @@ class BatchApplier:
         self._notices.append(fault_notice("batch could not be applied", error, record))
 
     def _report_view_fault(self, error: Exception) -> None:
-        self._notices.append(fault_notice("view could not be evaluated", error))
+        notice = fault_notice("view could not be evaluated", error)
+        if notice not in self._notices:  # the same fault may meet many views
+            self._notices.append(notice)
 
     def begin_apply(self, batch: Batch, *, is_ours: bool) -> list[tuple[Event, EventContext]]:
         """Apply the part of a batch that does not belong to a view.

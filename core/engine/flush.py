@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ..effects import KvFailure, KvResult
 from ..primitives.incremental import IncrementalWork, run_to_end
 from ..primitives.timer import Timer
+from ..qoe.reorder_window import REORDER_WINDOW
 from . import checkpoint, health_report, snapshot
 from .components import Components
 from .fault_notice import fault_notice
@@ -40,6 +41,10 @@ MORE_UNITS_PER_EVENT = 48
 MORE_BUDGETS = 7
 """Budgets of units that one batch pays for beyond the first at a full queue, in proportion below:
 a batch of many events must not hold up the others for long."""
+
+MAX_ABSENCE = 2_000
+"""ms by which a flush may be late without consequence. If it is later, the process was away, and
+other workers of the host have kept batches for it."""
 
 
 class FlushScheduler:
@@ -85,6 +90,7 @@ class FlushScheduler:
         self._closed = False
         self._is_final = False  # no process continues after this one
         self._has_flushed_late = False  # once more, after the last flush
+        self._returned_at: int | None = None  # when the worker of several was back
         self._notices = components.notices
         self._deadline = 0  # when a stopping process flushes with whatever is applied
 
@@ -273,16 +279,30 @@ class FlushScheduler:
         signals and stalls that wait for later ones, and counts them as this one would have."""
         return self._closed and not self._is_final and self._durability is not None
 
+    def _is_catching_up(self, now: int) -> bool:
+        """Whether batches may be on their way that others have kept for this worker.
+
+        Until they are here, no time-out says anything about their views.
+        """
+        if self._forwarding is None or not self._forwarding.partition.others:
+            return False
+        due = self.timer.next_due
+        if due is not None and now - due > MAX_ABSENCE:
+            self._returned_at = now
+        return self._returned_at is not None and 0 <= now - self._returned_at < REORDER_WINDOW
+
     def _flush(self, now: int, *, last: bool) -> IncrementalWork[None]:
         self.begun += 1
+        is_catching_up = self._is_catching_up(now)
         self._pace.begin_flush(None if last else self.timer.next_due, now)
         self.timer.interval = self._pace.interval
         self.timer.restart(now)
         self._applier.is_dirty = False
         recorder = self._applier.recorder
         if self._coordinator is None:
-            recorder.resolve_pending(now, ignore_timeout=last and not self._is_continued)
-            yield from recorder.expire_views(now)
+            if last or not is_catching_up:
+                recorder.resolve_pending(now, ignore_timeout=last and not self._is_continued)
+                yield from recorder.expire_views(now)
         elif not self._closed:
             yield from self._coordinator.time_out_views(now, ignore_timeout=last)
         concurrent = yield from recorder.views.count_concurrent(now)

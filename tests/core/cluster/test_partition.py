@@ -317,6 +317,39 @@ def test_crash_before_the_new_number_takes_effect_changes_nothing() -> None:
     assert fleet.receiver.total("openqoe_view_outcomes_total") == 8
 
 
+def test_view_does_not_end_while_a_batch_of_it_waits_for_its_owner() -> None:
+    view = name_view(0, 2)
+    fleet = make_fleet_of_short_views(2)
+    fleet.post(1, *view_events(view))
+    fleet.pass_time(10 * SECOND)
+    fleet.stop(0)
+    fleet.pass_time(30 * SECOND)
+    fleet.post(1, player_event(40, "ended", 40.0, view=view))
+    fleet.pass_time(MINUTE)
+    fleet.start(0)
+    fleet.pass_time(3 * MINUTE)
+    assert fleet.receiver.total("openqoe_view_outcomes_total", outcome="completed") == 1
+    assert fleet.receiver.total("openqoe_view_outcomes_total") == 1
+
+
+@pytest.mark.parametrize("how", ["dies", "hangs"])
+def test_end_that_waits_for_its_owner_explains_the_pause_before_it(how: str) -> None:
+    view = name_view(0, 2)
+    fleet = Fleet(2, partitioned=True, relays=False)
+    fleet.post(1, *view_events(view), player_event(9.96, "pause", 9.96, view=view))
+    fleet.pass_time(SECOND)
+    fleet.stop(0)
+    fleet.post(1, player_event(10, "ended", 10.0, view=view))
+    fleet.pass_time(MINUTE)
+    if how == "dies":
+        fleet.start(0)
+    else:
+        fleet.stopped.discard(0)
+    fleet.pass_time(3 * MINUTE)
+    assert fleet.receiver.total("openqoe_view_outcomes_total", outcome="completed") == 1
+    assert fleet.receiver.total("openqoe_pause_events_total") == 0
+
+
 def test_batches_kept_for_an_owner_by_several_workers_are_applied_in_order() -> None:
     view = name_view(0, 3)
     fleet = Fleet(3, partitioned=True, OPENQOE_FLUSH_INTERVAL="1")
