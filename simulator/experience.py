@@ -46,9 +46,8 @@ class State(Enum):
     PLAYING = auto()
     REBUFFERING = auto()
     SEEKING = auto()
-    PAUSED = auto()
     STILL = auto()
-    """A picture that stands still without a pause: a failure, the end."""
+    """A picture that stands still: a pause, a failure, the end."""
 
 
 @dataclass(slots=True)
@@ -114,6 +113,7 @@ class Experience:
     _untold: float = 0.0
     _error_at: int | None = None
     _error_is_fatal: bool = False
+    _is_paused: bool = False
 
     # Time
 
@@ -203,7 +203,7 @@ class Experience:
     def request(self) -> list[Fact]:
         """The viewer, or autoplay, asks to play: the first request, or the end of a pause."""
         if self._has_frame:
-            self.state = State.PLAYING
+            self.state, self._is_paused = State.PLAYING, False
             return []
         if self.state is not State.LOADED:
             return []
@@ -214,7 +214,7 @@ class Experience:
         """An event says that the picture moves."""
         if self.state is State.STARTING:
             return self._show_frame(min((self.at - self._requested_at) / 1000, self._start_s))
-        self.state = State.PLAYING
+        self.state, self._is_paused = State.PLAYING, False
         return []
 
     def _show_frame(self, waited: float) -> list[Fact]:
@@ -260,7 +260,7 @@ class Experience:
 
     def pause(self) -> None:
         """The viewer pauses."""
-        self.state = State.PAUSED
+        self.state, self._is_paused = State.STILL, True
 
     def fail(self, *, is_fatal: bool, is_over: bool) -> list[Fact]:
         """The player reports an error.
@@ -269,7 +269,7 @@ class Experience:
             is_fatal: Whether the error says that it is fatal.
             is_over: Whether the player has stopped, so that the viewer waits no longer.
         """
-        if self.state is State.PAUSED and not is_fatal:
+        if self._is_paused and not is_fatal:
             return []  # nothing was to be played
         self._error_at = self.at
         self._error_is_fatal |= is_fatal
