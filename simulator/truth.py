@@ -108,7 +108,7 @@ class Truth:
             series = self._histograms.get(key)
             if series is None:
                 series = self._histograms[key] = Histogram([0] * (len(bounds) + 1))
-            value = round(value, 9)  # without the rounding error of a sum, as the worker
+            value = round(value, 12)  # without the rounding error of a sum, as the worker
             place = next((n for n, bound in enumerate(bounds) if value <= bound), len(bounds))
             series.counts[place] += 1
             series.total += value

@@ -8,7 +8,7 @@ from .playback_state import Mark
 from .view import View
 from .vocabulary import ObservationKind
 
-DIGITS: Final = 9
+DIGITS: Final = 12
 """Digits after the point of a value: without the rounding error of a sum, which would move it
 across the bound of a bucket."""
 
