@@ -766,15 +766,15 @@ def test_playback_has_its_truth(playback: Playback, batch_s: float) -> None:
 )
 def test_flush_interval_changes_no_count(lines: tuple[Line, ...]) -> None:
     counts = []
-    for interval in ("1", "7", "300"):
-        rig = Rig(OPENQOE_FLUSH_INTERVAL=interval, OPENQOE_VIEW_TIMEOUT="120")
+    for interval in ("1", "300"):
+        rig = Rig(OPENQOE_FLUSH_INTERVAL=interval, OPENQOE_VIEW_TIMEOUT="400")
         post_lines(rig, Playback("", lines, player="dashjs"), 5.0)
-        rig.pass_time(5 * MINUTE)
+        rig.pass_time(12 * MINUTE)
         newest = ((labels, values[-1][1]) for labels, values in rig.receiver.samples.items())
         counts.append(
             sum_counters((one, value) for one, value in newest if isinstance(value, float))
         )
-    assert counts[0] == counts[1] == counts[2]
+    assert counts[0] == counts[1]
 
 
 def post_lines(rig: Rig, playback: Playback, batch_s: float) -> None:
