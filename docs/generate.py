@@ -238,8 +238,8 @@ DEFINITIONS: Final = (
     ),
     (
         "completion `openqoe_completion_rate`",
-        "of each view that showed a frame, at its end: as the player reports with `ended`, else "
-        "furthest position / duration, else the highest quartile",
+        "of each view that showed a frame, at its end: furthest position / duration; what the "
+        "player reports with `ended`, or the highest quartile, if it is more",
         "none; Mux *view dropped*",
         "a ratio",
     ),

@@ -46,6 +46,9 @@ MAX_ABSENCE = 2_000
 """ms by which a flush may be late without consequence. If it is later, the process was away, and
 other workers of the host have kept batches for it."""
 
+CATCH_UP_INTERVAL = 60_000
+"""ms between two times of catching up: on a machine that is always late, views end all the same."""
+
 
 class FlushScheduler:
     """Makes the flushes of a worker.
@@ -90,7 +93,7 @@ class FlushScheduler:
         self._closed = False
         self._is_final = False  # no process continues after this one
         self._has_flushed_late = False  # once more, after the last flush
-        self._returned_at: int | None = None  # when the worker of several was back
+        self._returned_at: int | None = None  # when this worker of several was back, ms
         self._notices = components.notices
         self._deadline = 0  # when a stopping process flushes with whatever is applied
 
@@ -284,12 +287,13 @@ class FlushScheduler:
 
         Until they are here, no time-out says anything about their views.
         """
-        if self._forwarding is None or not self._forwarding.partition.others:
+        if self._forwarding is None or not self._forwarding.partition.others or not self._interval:
             return False
-        due = self.timer.next_due
+        due, since = self.timer.next_due, self._returned_at
         if due is not None and now - due > MAX_ABSENCE:
-            self._returned_at = now
-        return self._returned_at is not None and 0 <= now - self._returned_at < REORDER_WINDOW
+            if since is None or not 0 <= now - since < CATCH_UP_INTERVAL:
+                self._returned_at = since = now
+        return since is not None and 0 <= now - since < REORDER_WINDOW
 
     def _flush(self, now: int, *, last: bool) -> IncrementalWork[None]:
         self.begun += 1

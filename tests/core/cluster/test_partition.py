@@ -350,6 +350,17 @@ def test_end_that_waits_for_its_owner_explains_the_pause_before_it(how: str) -> 
     assert fleet.receiver.total("openqoe_pause_events_total") == 0
 
 
+def test_worker_that_is_always_late_ends_its_views_all_the_same() -> None:
+    fleet = make_fleet_of_short_views(2)
+    fleet.post(0, *view_events(name_view(0, 2)))
+    for _ in range(12):
+        fleet.stopped.add(0)
+        fleet.pass_time(25 * SECOND)
+        fleet.stopped.discard(0)
+        fleet.pass_time(SECOND)
+    assert fleet.receiver.total("openqoe_view_outcomes_total") == 1
+
+
 def test_batches_kept_for_an_owner_by_several_workers_are_applied_in_order() -> None:
     view = name_view(0, 3)
     fleet = Fleet(3, partitioned=True, OPENQOE_FLUSH_INTERVAL="1")
