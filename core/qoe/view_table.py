@@ -27,7 +27,8 @@ MAX_PRESENT_AGE = 300_000
 """ms of age up to which an arriving event says that its view is playing now."""
 
 EARLY_END = 60_000
-"""ms of silence after which a view ends of which nothing more is to be expected."""
+"""ms of silence after which a view ends of which nothing more is to be expected. No time-out is
+shorter."""
 
 ESTABLISHED_AFTER = 5_000
 """ms after its first event after which an event establishes a view: players report every 10 s, and
@@ -163,7 +164,7 @@ class ViewTable:
             self._schedule_early_end(view)
 
     def _schedule_early_end(self, view: View) -> None:
-        due = view.last_seen + min(EARLY_END, self._timeout)
+        due = view.last_seen + EARLY_END
         if not view.early_expiry:
             view.early_expiry = ceil_second(due)
             self._expiry.schedule(view, due)
@@ -190,9 +191,7 @@ class ViewTable:
 
     def is_over(self, view: View, now: int) -> bool:
         """Whether a live view has been silent for long enough to end."""
-        silence = self._timeout
-        if silence > EARLY_END and playback.ends_early(view):
-            silence = EARLY_END
+        silence = EARLY_END if playback.ends_early(view) else self._timeout
         return ceil_second(view.last_seen + silence) * SECOND <= now
 
     def note_end(self, view: View) -> None:
@@ -260,17 +259,14 @@ class ViewTable:
                     pass  # it ended early
                 elif view.early_expiry == second:
                     view.early_expiry = 0
-                    if playback.ends_early(view):
-                        if ceil_second(view.last_seen + EARLY_END) > second:
-                            self._schedule_early_end(view)
-                        else:
-                            silent.append(view)
-                else:
-                    until = view.last_seen + self._timeout
-                    if ceil_second(until) > second:
-                        self._expiry.schedule(view, until)
-                    else:
+                    if self.is_over(view, second * SECOND):
                         silent.append(view)
+                    elif playback.ends_early(view):
+                        self._schedule_early_end(view)
+                elif self.is_over(view, second * SECOND):
+                    silent.append(view)
+                else:
+                    self._expiry.schedule(view, view.last_seen + self._timeout)
                 yield None
             silent.sort(key=_by_silence)
             for view in silent:
