@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from openqoe.core.metrics.metric import MetricType
 from openqoe.core.qoe.catalogue import METRICS
+from openqoe.core.qoe.observation_builder import DIGITS
 
 Labels = tuple[tuple[str, str], ...]
 """Label names and values, sorted."""
@@ -108,7 +109,7 @@ class Truth:
             series = self._histograms.get(key)
             if series is None:
                 series = self._histograms[key] = Histogram([0] * (len(bounds) + 1))
-            value = round(value, 12)  # without the rounding error of a sum, as the worker
+            value = round(value, DIGITS)  # without the rounding error of a sum, as the worker
             place = next((n for n, bound in enumerate(bounds) if value <= bound), len(bounds))
             series.counts[place] += 1
             series.total += value

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..metrics.metric import Metric, MetricType
 from . import cmcd_fields, fields
 from .observation import Observation
-from .playback_state import EVIDENCE
+from .playback_state import EVIDENCE_S
 from .vocabulary import ObservationKind
 
 COUNTER, GAUGE, HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
@@ -71,8 +71,7 @@ def _seek_latency(observation: Observation) -> float | None:
         if fields.player_name(observation.event) == "html5":
             return None
     latency = fields.seek_latency_s(observation.event)
-    # A longer time than counts for any state includes sleep.
-    return latency if latency is not None and latency <= EVIDENCE / 1000 else None
+    return latency if latency is not None and latency <= EVIDENCE_S else None
 
 
 def _buffer(observation: Observation) -> float | None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from .playback_state import EVIDENCE, Playback
+from .playback_state import EVIDENCE_S, Playback
 from .signals import SEEKS, Signal
 from .startup import START_TOLERANCE
 
@@ -39,7 +39,7 @@ def shown_seconds(playback: Playback, signal: Signal, seconds: float) -> float:
     """
     if not playback.rate:
         return 0.0
-    if playback.error_at is None and seconds < EVIDENCE / 1000:  # most often
+    if playback.error_at is None and seconds < EVIDENCE_S:  # most often
         return seconds
     position, before = signal.position, playback.position
     if position is None or before is None or has_jumped(playback, signal):

@@ -9,11 +9,16 @@ from typing import Final
 
 import msgspec
 
-from .signals import Measures, Number, Signal
+from .signals import Measures, Number, Signal, SignalKind
 from .totals import RunningTotal
 
 EVIDENCE: Final = 90_000
 """ms between two signals that count for a state."""
+
+EVIDENCE_S: Final = EVIDENCE / 1000
+"""The same in s: a longer duration that a player has measured includes sleep."""
+
+_LAST_OF_ITS_TIME: Final = (0, int(max(SignalKind)))
 
 
 class State(IntEnum):
@@ -195,7 +200,7 @@ class Playback(msgspec.Struct, array_like=True, gc=False, eq=False):
     errors: int = 0
     was_hidden: bool = False
     clock_behind: Number = 0
-    applied_order: tuple[int, int] = (0, 99)
+    applied_order: tuple[int, int] = _LAST_OF_ITS_TIME
 
     def has(self, mark: int) -> bool:
         return bool(self.marks & mark)

@@ -3,7 +3,7 @@
 from typing import Final, TypeGuard
 
 from .observation_builder import ObservationBuilder
-from .playback_state import EVIDENCE, Mark, Playback, State
+from .playback_state import EVIDENCE_S, Mark, Playback, State
 from .signals import Measures, Signal, SignalKind
 from .stalls import START_GRACE, close_stall
 from .vocabulary import ObservationKind
@@ -135,7 +135,7 @@ def _observe_startup(
 
 def _is_evident(duration: float | None) -> TypeGuard[float]:
     """Whether a start may have taken a reported duration (s): a longer one includes sleep."""
-    return duration is not None and duration <= EVIDENCE / 1000
+    return duration is not None and duration <= EVIDENCE_S
 
 
 def note_measures(
