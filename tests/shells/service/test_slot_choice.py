@@ -152,6 +152,9 @@ def test_views_move_to_their_owners_when_the_number_changes(
     assert read_slot_count(tmp_path) == after
     with Host(tmp_path, after, prometheus):
         pass  # delivers what waited for a service that was closed before
+    # A slot that is no more keeps the payload of what was forwarded to it while views moved.
+    config = make_config(tmp_path, after, PROMETHEUS_URL=prometheus.write_url)
+    assert not deliver_slots(config, logs.configure(config), 10)
     assert prometheus.total("openqoe_views_loaded_total") == len(views)
     assert prometheus.total("openqoe_events_total") == 2 * len(views)
 
